@@ -1,0 +1,9 @@
+//! The rules: what an event changes, and what the numbers are. Synchronous, pure and total; time is an argument.
+
+pub mod join;
+pub mod metrics;
+pub mod people;
+pub mod pull_request;
+pub mod repository;
+pub mod review;
+pub mod timings;
