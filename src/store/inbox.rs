@@ -1,0 +1,202 @@
+//! The inbox: every delivery that was accepted, and how far it has come.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Moment, Result, StoredBody};
+use crate::domain::pull_request::Source;
+use crate::github::types::{PrNumber, RepoId};
+use crate::queue::{DeliveryId, Lane};
+
+/// How far a delivery has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// Stored, and not finished yet.
+    Accepted,
+    Applied,
+    Ignored,
+    Dead,
+}
+
+impl DeliveryState {
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Applied, Self::Ignored, Self::Dead];
+
+    /// As it is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Applied => "applied",
+            Self::Ignored => "ignored",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// A delivery that is to be stored.
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    pub guid: String,
+    /// Of the JSON body: with the GUID it tells a repetition.
+    pub body_sha256: [u8; 32],
+    pub event: String,
+    pub action: Option<String>,
+    pub repo: Option<(RepoId, String)>,
+    pub pr_number: Option<PrNumber>,
+    pub source: Source,
+    pub lane: Lane,
+    pub received_at: Moment,
+    pub body: StoredBody,
+    pub state: NewState,
+}
+
+/// The state in which a delivery is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewState {
+    /// To be worked on. `due` is when the sweeper hands it to the queue: at once where the caller does not.
+    Pending { due: Moment },
+    /// Nothing in it for us.
+    Ignored { reason: String },
+    /// Cannot be decoded; kept for a person to look at.
+    Dead { reason: String },
+}
+
+/// What became of a delivery that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    Stored(DeliveryId),
+    /// This GUID with this body is there already.
+    Duplicate,
+    /// It was there and dead, and is to be tried again.
+    Requeued(DeliveryId),
+}
+
+/// A delivery that is this worker's until its lease ends.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub id: DeliveryId,
+    pub guid: String,
+    pub event: String,
+    pub source: Source,
+    pub received_at: Moment,
+    /// This attempt counted.
+    pub attempts: u32,
+    /// `None` if it is missing, which is a defect worth a dead letter.
+    pub body: Option<StoredBody>,
+}
+
+/// One thing that went wrong with a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    /// RFC 3339.
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Moment,
+    pub attempt: u32,
+    pub error: String,
+}
+
+/// A stored delivery, without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub guid: String,
+    pub event: String,
+    pub action: Option<String>,
+    pub repo: Option<String>,
+    pub pr_number: Option<PrNumber>,
+    pub source: Source,
+    pub state: DeliveryState,
+    pub reason: Option<String>,
+    pub attempts: u32,
+    pub received_at: Moment,
+    pub next_attempt_at: Option<Moment>,
+    pub finished_at: Option<Moment>,
+    pub body_bytes: u64,
+    pub history: Vec<Failure>,
+}
+
+/// Which deliveries are asked for. Newest first.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    pub state: Option<DeliveryState>,
+    pub event: Option<String>,
+    pub repo: Option<String>,
+    /// Only those before this one, which is how a list goes on.
+    pub before: Option<DeliveryId>,
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug)]
+pub enum DeadSelection {
+    Ids(Vec<DeliveryId>),
+    All,
+}
+
+/// How many deliveries are in each state, and since when the oldest unfinished one waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub accepted: u64,
+    pub applied: u64,
+    pub ignored: u64,
+    pub dead: u64,
+    pub oldest_pending: Option<Moment>,
+}
+
+/// What a round of cleaning removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    pub bodies: u64,
+    pub rows: u64,
+}
+
+/// Use cases of the inbox.
+#[async_trait::async_trait]
+pub trait Inbox: Send + Sync {
+    /// Stores a delivery. When this returns, it is on disk.
+    async fn accept(&self, delivery: NewDelivery) -> Result<Accepted>;
+
+    /// Counts an attempt for each of `ids` that is still to be done and nobody's, and gives them to the caller until
+    /// `lease_until`, when they are due again. One that has used up `max_attempts` is declared dead instead: it took its workers with it.
+    async fn claim(
+        &self,
+        ids: &[DeliveryId],
+        now: Moment,
+        lease_until: Moment,
+        max_attempts: u32,
+    ) -> Result<Vec<Claimed>>;
+
+    /// Rows of `lane` that are due, longest due first, at most `limit`; they are due again at `again`.
+    async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>>;
+
+    /// Makes every unfinished row due and nobody's. Right only when no worker is running, as at the start of an
+    /// embedded server.
+    async fn release_all(&self, now: Moment) -> Result<u64>;
+
+    /// Gives claimed deliveries back, to be tried again at `next_attempt`; `error` enters their history.
+    async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
+
+    /// Declares claimed deliveries dead.
+    async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()>;
+
+    /// Makes dead letters due again, with all attempts to go. How many there were.
+    async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64>;
+
+    /// Lets a dead letter go: it becomes ignored with `reason`. Whether there was one.
+    async fn discard(&self, id: DeliveryId, reason: &str, now: Moment) -> Result<bool>;
+
+    async fn counts(&self) -> Result<Counts>;
+
+    async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<Delivery>>;
+
+    /// Every delivery of one GUID: more than one only if the bodies differ.
+    async fn deliveries_of(&self, guid: &str) -> Result<Vec<Delivery>>;
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>>;
+
+    /// The stored body; `None` once it was cleaned away.
+    async fn body(&self, id: DeliveryId) -> Result<Option<StoredBody>>;
+
+    /// Removes bodies of finished deliveries received before `bodies_before`, and whole rows before `rows_before`.
+    /// Dead ones stay until somebody decides. Takes at most `limit` of each, so that it never holds others up.
+    async fn purge(&self, bodies_before: Moment, rows_before: Moment, limit: u32) -> Result<Purged>;
+}

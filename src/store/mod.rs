@@ -1,0 +1,86 @@
+//! Everything that is kept: the inbox, the facts, the tokens. All SQL is below this module.
+//!
+//! The traits are sets of use cases, each one atomic step: there is no transaction to begin from outside, so none
+//! can be left open. [`Store`] is all of them together; commands and handlers name the part they use.
+
+mod body;
+mod facts;
+mod inbox;
+mod reading;
+pub mod sqlite;
+mod tokens;
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+pub use self::body::StoredBody;
+pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording};
+pub use self::inbox::{
+    Accepted, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Inbox, NewDelivery,
+    NewState, Purged,
+};
+pub use self::reading::{
+    Author, DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, StateFilter,
+};
+pub use self::tokens::{Token, TokenHash, Tokens};
+
+pub use crate::queue::{DeliveryId, Lane};
+
+/// A moment by our own clock.
+pub type Moment = DateTime<Utc>;
+
+/// All a caller can do about a failing store is to try again later; the text is for the log.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The failure of a commit that several deliveries shared.
+    #[error("{0}")]
+    Shared(Arc<StoreError>),
+    #[error("the database is closed: this process is stopping")]
+    Closed,
+}
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// The whole store.
+#[async_trait::async_trait]
+pub trait Store: Inbox + Facts + Reading + Tokens {
+    /// Whether the database answers and has every migration of this version.
+    async fn check(&self) -> Result<()>;
+
+    /// Finishes what is under way and closes every connection.
+    async fn close(&self);
+}
+
+/// How a database is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// By `serve` and `demo`: alone, with migrations.
+    Alone,
+    /// By `serve --no-migrate`: alone; refuses a database of another version.
+    AloneAsIs,
+    /// By commands, beside a `serve` that may be running.
+    Beside,
+}
+
+/// Opens the store that `url` names.
+///
+/// # Errors
+/// In words that say what to do: an unknown scheme, a file that cannot be opened, another `serve` on the same file.
+pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>> {
+    let Some((scheme, _)) = url.split_once(':') else {
+        bail!("DATABASE_URL is not a URL: expected sqlite://FILE");
+    };
+    match scheme {
+        "sqlite" => {
+            let store =
+                sqlite::SqliteStore::open(url, opening).await.context("cannot use the database of DATABASE_URL")?;
+            Ok(Arc::new(store))
+        }
+        other => bail!("DATABASE_URL names the database kind `{other}`: this version knows sqlite://FILE"),
+    }
+}

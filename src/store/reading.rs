@@ -1,0 +1,121 @@
+//! What the API reads.
+
+use super::Result;
+use crate::domain::pull_request::Source;
+use crate::domain::timings::State;
+use crate::github::types::{PrKey, RepoId, Timestamp};
+
+/// Which states are asked for, in GitHub's words: `closed` includes merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateFilter {
+    Open,
+    Closed,
+    ClosedUnmerged,
+    Merged,
+}
+
+/// Which pull requests are asked for. Newest update first.
+#[derive(Clone, Debug, Default)]
+pub struct PullRequestFilter {
+    /// Any of these; all when empty.
+    pub states: Vec<StateFilter>,
+    pub repo: Option<RepoId>,
+    pub author: Option<String>,
+    /// Updated at or after.
+    pub from: Option<Timestamp>,
+    /// Updated before.
+    pub to: Option<Timestamp>,
+    /// The last one of the page before.
+    pub after: Option<(Timestamp, PrKey)>,
+}
+
+/// A pull request as it is listed. Durations in seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullRequestRow {
+    pub key: PrKey,
+    pub repo: String,
+    pub github_pr_id: Option<i64>,
+    pub title: Option<String>,
+    pub author: String,
+    pub author_is_bot: bool,
+    pub state: State,
+    pub draft: Option<bool>,
+    pub html_url: Option<String>,
+    pub base_ref: Option<String>,
+    pub head_ref: Option<String>,
+    pub head_sha: Option<String>,
+    pub pr_created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    pub merged_at: Option<Timestamp>,
+    pub labels: Vec<String>,
+    pub additions: Option<i64>,
+    pub deletions: Option<i64>,
+    pub changed_files: Option<i64>,
+    pub commits: Option<i64>,
+    pub first_commit_at: Option<Timestamp>,
+    pub ready_at: Option<Timestamp>,
+    pub first_response_at: Option<Timestamp>,
+    pub first_review_at: Option<Timestamp>,
+    pub final_approval_at: Option<Timestamp>,
+    pub durations: Durations,
+    pub flags: Vec<String>,
+    pub source: Source,
+}
+
+/// The durations of one pull request, in seconds, with what decides whether they count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    pub cycle_time: Option<i64>,
+    pub review_time: Option<i64>,
+    pub coding: Option<i64>,
+    pub pickup: Option<i64>,
+    pub review: Option<i64>,
+    pub merge_wait: Option<i64>,
+    pub redraft: Option<i64>,
+    pub closed: Option<i64>,
+}
+
+/// Whose pull requests count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Author {
+    #[default]
+    Human,
+    Bot,
+}
+
+/// Which merged pull requests count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DurationFilter {
+    pub repo: Option<RepoId>,
+    /// Merged at or after.
+    pub from: Option<Timestamp>,
+    /// Merged before.
+    pub to: Option<Timestamp>,
+}
+
+/// One merged pull request as the aggregates need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    pub merged_at: Timestamp,
+    pub author_is_bot: bool,
+    pub flags: Vec<String>,
+    pub durations: Durations,
+}
+
+/// Use cases of the read side.
+#[async_trait::async_trait]
+pub trait Reading: Send + Sync {
+    async fn pull_requests(&self, filter: &PullRequestFilter, limit: u32) -> Result<Vec<PullRequestRow>>;
+
+    async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>>;
+
+    /// The repository of that name now; the one seen last, where an old one of that name was deleted.
+    async fn repository_id(&self, name: &str) -> Result<Option<RepoId>>;
+
+    /// Every merged pull request of the filter, in no order.
+    async fn merged(&self, filter: &DurationFilter) -> Result<Vec<Merged>>;
+
+    /// How many were closed without a merge in the filter's range.
+    async fn closed_unmerged(&self, filter: &DurationFilter) -> Result<u64>;
+}

@@ -1,0 +1,302 @@
+//! The inbox in SQLite.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Executor, Row, Sqlite};
+
+use super::{SqliteStore, from_json, from_name, ids_json, millis, moment};
+use crate::github::types::PrNumber;
+use crate::store::{
+    Accepted, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryId, Failure, Inbox, Lane, Moment,
+    NewDelivery, Purged, Result, StoredBody,
+};
+
+const DELIVERY: &str = "id, guid, event, action, repo_name, pr_number, source, state, reason, attempts, received_ms, \
+                        next_attempt_ms, finished_ms, body_bytes, history";
+
+#[async_trait::async_trait]
+impl Inbox for SqliteStore {
+    async fn accept(&self, delivery: NewDelivery) -> Result<Accepted> {
+        self.accepting.accept(delivery).await
+    }
+
+    async fn claim(
+        &self,
+        ids: &[DeliveryId],
+        now: Moment,
+        lease_until: Moment,
+        max_attempts: u32,
+    ) -> Result<Vec<Claimed>> {
+        let ids = ids_json(ids.iter().map(|id| id.0));
+        let mut writer = self.writer().await;
+        let mut transaction = writer.begin().await?;
+        sqlx::query(
+            "UPDATE deliveries SET state = 'dead', finished_ms = $1, \
+             reason = 'gave up after ' || attempts || ' attempts, the last of which ended its worker or failed' \
+             WHERE id IN (SELECT value FROM json_each($2)) AND state = 'accepted' AND leased_until_ms <= $1 \
+             AND attempts >= $3",
+        )
+        .bind(millis(now))
+        .bind(&ids)
+        .bind(max_attempts)
+        .execute(&mut *transaction)
+        .await?;
+        let rows = sqlx::query(
+            "UPDATE deliveries SET attempts = attempts + 1, leased_until_ms = $1, next_attempt_ms = $1 \
+             WHERE id IN (SELECT value FROM json_each($2)) AND state = 'accepted' AND leased_until_ms <= $3 \
+             RETURNING id, guid, event, source, received_ms, attempts, body_bytes",
+        )
+        .bind(millis(lease_until))
+        .bind(&ids)
+        .bind(millis(now))
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        drop(writer);
+        self.with_bodies(&rows).await
+    }
+
+    async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>> {
+        let mut writer = self.writer().await;
+        let mut due: Vec<i64> = sqlx::query_scalar(
+            "UPDATE deliveries SET next_attempt_ms = $1 WHERE id IN (\
+             SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $2 AND next_attempt_ms <= $3 \
+             ORDER BY next_attempt_ms, id LIMIT $4) RETURNING id",
+        )
+        .bind(millis(again))
+        .bind(lane.as_str())
+        .bind(millis(now))
+        .bind(limit)
+        .fetch_all(writer.connection()?)
+        .await?;
+        due.sort_unstable();
+        Ok(due.into_iter().map(DeliveryId).collect())
+    }
+
+    async fn release_all(&self, now: Moment) -> Result<u64> {
+        let mut writer = self.writer().await;
+        let released = sqlx::query(
+            "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = min(next_attempt_ms, $1) \
+             WHERE state = 'accepted'",
+        )
+        .bind(millis(now))
+        .execute(writer.connection()?)
+        .await?;
+        Ok(released.rows_affected())
+    }
+
+    async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()> {
+        let mut writer = self.writer().await;
+        sqlx::query(
+            "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = $1, history = json_insert(history, '$[#]', \
+             json_object('at', $2, 'attempt', attempts, 'error', $3)) \
+             WHERE id IN (SELECT value FROM json_each($4)) AND state = 'accepted'",
+        )
+        .bind(millis(next_attempt))
+        .bind(now.to_rfc3339())
+        .bind(error)
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .execute(writer.connection()?)
+        .await?;
+        Ok(())
+    }
+
+    async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()> {
+        let mut writer = self.writer().await;
+        sqlx::query(
+            "UPDATE deliveries SET state = 'dead', reason = $1, finished_ms = $2, leased_until_ms = 0, \
+             history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $1)) \
+             WHERE id IN (SELECT value FROM json_each($4)) AND state = 'accepted'",
+        )
+        .bind(reason)
+        .bind(millis(now))
+        .bind(now.to_rfc3339())
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .execute(writer.connection()?)
+        .await?;
+        Ok(())
+    }
+
+    async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
+        let ids = match dead {
+            DeadSelection::Ids(ids) => Some(ids_json(ids.iter().map(|id| id.0))),
+            DeadSelection::All => None,
+        };
+        let mut writer = self.writer().await;
+        let requeued = sqlx::query(
+            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, next_attempt_ms = $1, \
+             leased_until_ms = 0, finished_ms = NULL \
+             WHERE state = 'dead' AND ($2 IS NULL OR id IN (SELECT value FROM json_each($2)))",
+        )
+        .bind(millis(now))
+        .bind(ids)
+        .execute(writer.connection()?)
+        .await?;
+        Ok(requeued.rows_affected())
+    }
+
+    async fn discard(&self, id: DeliveryId, reason: &str, now: Moment) -> Result<bool> {
+        let mut writer = self.writer().await;
+        let discarded = sqlx::query(
+            "UPDATE deliveries SET state = 'ignored', reason = $1, finished_ms = $2 WHERE id = $3 AND state = 'dead'",
+        )
+        .bind(reason)
+        .bind(millis(now))
+        .bind(id.0)
+        .execute(writer.connection()?)
+        .await?;
+        Ok(discarded.rows_affected() == 1)
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        let mut counts = Counts::default();
+        let states =
+            sqlx::query("SELECT state, count(*) FROM deliveries GROUP BY state").fetch_all(&self.readers).await?;
+        for row in &states {
+            let number = row.try_get::<i64, _>(1)?.unsigned_abs();
+            match row.try_get(0)? {
+                "accepted" => counts.accepted = number,
+                "applied" => counts.applied = number,
+                "ignored" => counts.ignored = number,
+                _ => counts.dead = number,
+            }
+        }
+        // Ids ascend with acceptance, so the first unfinished one is the oldest.
+        let oldest: Option<i64> =
+            sqlx::query_scalar("SELECT min(received_ms) FROM deliveries WHERE state = 'accepted'")
+                .fetch_one(&self.readers)
+                .await?;
+        counts.oldest_pending = oldest.map(moment);
+        Ok(counts)
+    }
+
+    async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<Delivery>> {
+        let sql = format!(
+            "SELECT {DELIVERY} FROM deliveries WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR event = $2) \
+             AND ($3 IS NULL OR repo_name = $3 COLLATE NOCASE) AND ($4 IS NULL OR id < $4) ORDER BY id DESC LIMIT $5"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(filter.state.map(|state| state.as_str()))
+            .bind(&filter.event)
+            .bind(&filter.repo)
+            .bind(filter.before.map(|id| id.0))
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn deliveries_of(&self, guid: &str) -> Result<Vec<Delivery>> {
+        let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE guid = $1 ORDER BY id");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(guid).fetch_all(&self.readers).await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>> {
+        let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE id = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.0).fetch_optional(&self.readers).await?;
+        row.as_ref().map(delivery).transpose()
+    }
+
+    async fn body(&self, id: DeliveryId) -> Result<Option<StoredBody>> {
+        let row = sqlx::query(
+            "SELECT body, body_bytes FROM delivery_bodies JOIN deliveries ON id = delivery_id WHERE delivery_id = $1",
+        )
+        .bind(id.0)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| Ok(StoredBody { compressed: row.try_get(0)?, bytes: unsigned(&row, 1)? })).transpose()
+    }
+
+    async fn purge(&self, bodies_before: Moment, rows_before: Moment, limit: u32) -> Result<Purged> {
+        let mut writer = self.writer().await;
+        let mut transaction = writer.begin().await?;
+        let rows = sqlx::query(
+            "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_ms < $1 \
+             AND state IN ('applied', 'ignored') ORDER BY received_ms LIMIT $2)",
+        )
+        .bind(millis(rows_before))
+        .bind(limit)
+        .execute(&mut *transaction)
+        .await?;
+        let bodies = sqlx::query(
+            "DELETE FROM delivery_bodies WHERE delivery_id IN (SELECT delivery_id FROM delivery_bodies \
+             JOIN deliveries ON id = delivery_id WHERE received_ms < $1 AND state IN ('applied', 'ignored') \
+             ORDER BY delivery_id LIMIT $2)",
+        )
+        .bind(millis(bodies_before))
+        .bind(limit)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(Purged { bodies: bodies.rows_affected(), rows: rows.rows_affected() })
+    }
+}
+
+impl SqliteStore {
+    /// Reads the bodies of rows that were claimed, after the claim and without holding up the writer.
+    async fn with_bodies(&self, rows: &[SqliteRow]) -> Result<Vec<Claimed>> {
+        let mut claimed = rows.iter().map(claimed_row).collect::<Result<Vec<_>>>()?;
+        let mut bodies = bodies(&self.readers, &claimed).await?;
+        for (delivery, row) in claimed.iter_mut().zip(rows) {
+            let bytes = unsigned(row, 6)?;
+            delivery.body = bodies.remove(&delivery.id.0).map(|compressed| StoredBody { compressed, bytes });
+        }
+        claimed.sort_unstable_by_key(|delivery| delivery.id);
+        Ok(claimed)
+    }
+}
+
+async fn bodies<'e>(
+    executor: impl Executor<'e, Database = Sqlite>,
+    claimed: &[Claimed],
+) -> Result<HashMap<i64, Vec<u8>>> {
+    let rows = sqlx::query(
+        "SELECT delivery_id, body FROM delivery_bodies WHERE delivery_id IN (SELECT value FROM json_each($1))",
+    )
+    .bind(ids_json(claimed.iter().map(|delivery| delivery.id.0)))
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+fn claimed_row(row: &SqliteRow) -> Result<Claimed> {
+    Ok(Claimed {
+        id: DeliveryId(row.try_get(0)?),
+        guid: row.try_get(1)?,
+        event: row.try_get(2)?,
+        source: from_name("source", row.try_get(3)?)?,
+        received_at: moment(row.try_get(4)?),
+        attempts: row.try_get(5)?,
+        body: None,
+    })
+}
+
+fn delivery(row: &SqliteRow) -> Result<Delivery> {
+    let state = from_name("state", row.try_get("state")?)?;
+    let history: Vec<Failure> = from_json("history", row.try_get("history")?)?;
+    Ok(Delivery {
+        id: DeliveryId(row.try_get("id")?),
+        guid: row.try_get("guid")?,
+        event: row.try_get("event")?,
+        action: row.try_get("action")?,
+        repo: row.try_get("repo_name")?,
+        pr_number: row.try_get::<Option<i64>, _>("pr_number")?.map(PrNumber),
+        source: from_name("source", row.try_get("source")?)?,
+        reason: row.try_get("reason")?,
+        attempts: row.try_get("attempts")?,
+        received_at: moment(row.try_get("received_ms")?),
+        next_attempt_at: (state == crate::store::DeliveryState::Accepted)
+            .then(|| row.try_get("next_attempt_ms").map(moment))
+            .transpose()?,
+        finished_at: row.try_get::<Option<i64>, _>("finished_ms")?.map(moment),
+        body_bytes: row.try_get::<i64, _>("body_bytes")?.unsigned_abs(),
+        state,
+        history,
+    })
+}
+
+fn unsigned(row: &SqliteRow, column: usize) -> Result<u64> {
+    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
+}

@@ -1,0 +1,205 @@
+//! The embedded store: one SQLite file, one writing connection, several reading ones.
+
+mod accepting;
+mod facts;
+mod inbox;
+mod reading;
+mod tokens;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{Mutex, MutexGuard};
+
+use self::accepting::Accepting;
+use super::{Moment, Opening, Result, Store, StoreError};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a statement waits for another process's write, such as a command beside a running server.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The embedded store.
+///
+/// SQLite lets one connection write at a time, so there is one, behind a fair lock: whoever waits for it queues
+/// here instead of polling the file. Deliveries that wait for it together are committed together.
+pub struct SqliteStore {
+    writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
+    readers: SqlitePool,
+    accepting: Accepting,
+    /// Held for as long as the store is open by `serve`; the system gives it back whatever becomes of the process.
+    _lock: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the file that `url` names, creating it if this opening may.
+    ///
+    /// # Errors
+    /// In words that say what to do.
+    pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Self> {
+        let options: SqliteConnectOptions = url.parse().context("expected sqlite://FILE")?;
+        let path = options.get_filename().to_owned();
+        let lock = match opening {
+            Opening::Alone | Opening::AloneAsIs => Some(lock(&path)?),
+            Opening::Beside => None,
+        };
+        let options = options
+            .create_if_missing(opening != Opening::AloneAsIs)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit that was answered for survives a crash of the machine, not only of the process.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .pragma("temp_store", "memory")
+            .disable_statement_logging();
+        let mut writer = SqliteConnection::connect_with(&options).await.with_context(|| {
+            format!("cannot open {}: is its folder there, and may this user write to it?", path.display())
+        })?;
+        match opening {
+            Opening::AloneAsIs => check_version(&mut writer).await?,
+            Opening::Alone | Opening::Beside => migrate(&mut writer).await?,
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true))
+            .await
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
+        Ok(Self { accepting: Accepting::start(writer.clone()), writer, readers, _lock: lock })
+    }
+
+    async fn writer(&self) -> Writer<'_> {
+        Writer(self.writer.lock().await)
+    }
+}
+
+/// The writing connection while it is ours.
+struct Writer<'a>(MutexGuard<'a, Option<SqliteConnection>>);
+
+impl Writer<'_> {
+    fn connection(&mut self) -> Result<&mut SqliteConnection> {
+        self.0.as_mut().ok_or(StoreError::Closed)
+    }
+
+    /// Begins a transaction that may write from its first statement on, so that it cannot fail half-way for a lock.
+    async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
+        Ok(self.connection()?.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for SqliteStore {
+    async fn check(&self) -> Result<()> {
+        sqlx::query("SELECT count(*) FROM deliveries WHERE id = 0").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.accepting.finish().await;
+        self.readers.close().await;
+        if let Some(connection) = self.writer.lock().await.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database did not close cleanly; nothing that was committed is lost");
+        }
+    }
+}
+
+/// Takes the lock that says "a server is using this file".
+fn lock(database: &Path) -> anyhow::Result<File> {
+    let path = lock_path(database);
+    let file = File::create(&path).with_context(|| {
+        format!("cannot create {}: is its folder there, and may this user write to it?", path.display())
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another tallyhook is serving {}; stop it, or give this one a DATABASE_URL of its own",
+            database.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+fn lock_path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+    MIGRATIONS.run(connection).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => anyhow::anyhow!(
+            "the database has migration {version}, which this version of tallyhook does not know; use a newer tallyhook"
+        ),
+        MigrateError::VersionMismatch(version) => {
+            anyhow::anyhow!("migration {version} of the database is not the one of this version of tallyhook")
+        }
+        other => anyhow::Error::new(other).context("cannot bring the database to this version"),
+    })
+}
+
+/// Refuses a database that is not of exactly this version.
+async fn check_version(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+    let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
+        .fetch_one(connection)
+        .await
+        .context("the database has no tables yet; run `tallyhook migrate` first, or leave --no-migrate out")?;
+    let known = MIGRATIONS.iter().count();
+    if usize::try_from(applied).ok() != Some(known) {
+        bail!(
+            "the database has {applied} migrations, this version of tallyhook knows {known}; run `tallyhook migrate` \
+             first, or leave --no-migrate out"
+        );
+    }
+    Ok(())
+}
+
+fn millis(moment: Moment) -> i64 {
+    moment.timestamp_millis()
+}
+
+fn moment(millis: i64) -> Moment {
+    DateTime::<Utc>::from_timestamp_millis(millis).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+/// A list of ids for `json_each`, which is how a statement takes any number of them.
+fn ids_json(ids: impl IntoIterator<Item = i64>) -> String {
+    let mut json = String::from("[");
+    for (place, id) in ids.into_iter().enumerate() {
+        if place > 0 {
+            json.push(',');
+        }
+        json.push_str(&id.to_string());
+    }
+    json.push(']');
+    json
+}
+
+/// Reads a JSON column that this module wrote.
+fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::from(sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() }))
+}
+
+/// Writes a JSON column; what is stored here always has a JSON form.
+fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::from(sqlx::Error::Encode(error.into())))
+}
+
+/// Reads an enum column through its serde name.
+fn from_name<T: DeserializeOwned>(column: &str, name: &str) -> Result<T> {
+    use serde::de::IntoDeserializer;
+    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+    T::deserialize(name)
+        .map_err(|error| StoreError::from(sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() }))
+}

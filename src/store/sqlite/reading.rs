@@ -1,0 +1,168 @@
+//! The read side in SQLite.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::facts::timestamp;
+use super::{SqliteStore, from_json, from_name};
+use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use crate::store::{
+    DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, Result, StateFilter,
+};
+
+/// All columns but the large ones: the description and the timeline.
+const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, github_pr_id, title, author_login, author_is_bot, state, \
+    draft, html_url, base_ref, head_ref, head_sha, pr_created_at, updated_at, closed_at, merged_at, labels, additions, \
+    deletions, changed_files, commits, first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source \
+    FROM pull_requests p JOIN repositories r ON r.id = p.repo_id WHERE p.state IS NOT NULL";
+
+#[async_trait::async_trait]
+impl Reading for SqliteStore {
+    async fn pull_requests(&self, filter: &PullRequestFilter, limit: u32) -> Result<Vec<PullRequestRow>> {
+        let mut query = QueryBuilder::<Sqlite>::new(LISTED);
+        push_states(&mut query, &filter.states);
+        if let Some(repo) = filter.repo {
+            query.push(" AND p.repo_id = ").push_bind(repo.0);
+        }
+        if let Some(author) = &filter.author {
+            query.push(" AND author_login = ").push_bind(author).push(" COLLATE NOCASE");
+        }
+        if let Some(from) = filter.from {
+            query.push(" AND updated_at >= ").push_bind(from.epoch());
+        }
+        if let Some(to) = filter.to {
+            query.push(" AND updated_at < ").push_bind(to.epoch());
+        }
+        if let Some((updated_at, key)) = filter.after {
+            query.push(" AND (updated_at, p.repo_id, p.number) < (").push_bind(updated_at.epoch());
+            query.push(", ").push_bind(key.repo.0).push(", ").push_bind(key.number.0).push(")");
+        }
+        query.push(" ORDER BY updated_at DESC, p.repo_id DESC, p.number DESC LIMIT ").push_bind(limit);
+        let rows = query.build().fetch_all(&self.readers).await?;
+        rows.iter().map(pull_request_row).collect()
+    }
+
+    async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
+        let mut query = QueryBuilder::<Sqlite>::new(LISTED);
+        query.push(" AND p.repo_id = ").push_bind(key.repo.0).push(" AND p.number = ").push_bind(key.number.0);
+        let row = query.build().fetch_optional(&self.readers).await?;
+        row.as_ref().map(pull_request_row).transpose()
+    }
+
+    async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
+        let id: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM repositories WHERE name = $1 COLLATE NOCASE \
+             ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1",
+        )
+        .bind(name)
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(id.map(RepoId))
+    }
+
+    async fn merged(&self, filter: &DurationFilter) -> Result<Vec<Merged>> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT merged_at, author_is_bot, flags, cycle_time_s, review_time_s, coding_s, pickup_s, review_s, \
+             merge_wait_s, redraft_s, closed_s FROM pull_requests WHERE state = 'merged' AND merged_at IS NOT NULL",
+        );
+        push_range(&mut query, "merged_at", filter);
+        let rows = query.build().fetch_all(&self.readers).await?;
+        rows.iter().map(merged).collect()
+    }
+
+    async fn closed_unmerged(&self, filter: &DurationFilter) -> Result<u64> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT count(*) FROM pull_requests WHERE state = 'closed' AND author_is_bot = 0",
+        );
+        push_range(&mut query, "closed_at", filter);
+        let number: i64 = query.build_query_scalar().fetch_one(&self.readers).await?;
+        Ok(number.unsigned_abs())
+    }
+}
+
+fn push_states(query: &mut QueryBuilder<Sqlite>, states: &[StateFilter]) {
+    if states.is_empty() {
+        return;
+    }
+    query.push(" AND p.state IN (");
+    let mut list = query.separated(", ");
+    for state in states {
+        match state {
+            StateFilter::Open => list.push("'open'"),
+            StateFilter::Closed => list.push("'closed', 'merged'"),
+            StateFilter::ClosedUnmerged => list.push("'closed'"),
+            StateFilter::Merged => list.push("'merged'"),
+        };
+    }
+    query.push(")");
+}
+
+fn push_range(query: &mut QueryBuilder<Sqlite>, column: &str, filter: &DurationFilter) {
+    if let Some(repo) = filter.repo {
+        query.push(" AND repo_id = ").push_bind(repo.0);
+    }
+    if let Some(from) = filter.from {
+        query.push(" AND ").push(column).push(" >= ").push_bind(from.epoch());
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND ").push(column).push(" < ").push_bind(to.epoch());
+    }
+}
+
+fn pull_request_row(row: &SqliteRow) -> Result<PullRequestRow> {
+    let moment = |column| Ok::<_, sqlx::Error>(Timestamp::clamped(row.try_get(column)?));
+    Ok(PullRequestRow {
+        key: PrKey { repo: RepoId(row.try_get("repo_id")?), number: PrNumber(row.try_get("number")?) },
+        repo: row.try_get("repo")?,
+        github_pr_id: row.try_get("github_pr_id")?,
+        title: row.try_get("title")?,
+        author: row.try_get("author_login")?,
+        author_is_bot: row.try_get("author_is_bot")?,
+        state: from_name("state", row.try_get("state")?)?,
+        draft: row.try_get("draft")?,
+        html_url: row.try_get("html_url")?,
+        base_ref: row.try_get("base_ref")?,
+        head_ref: row.try_get("head_ref")?,
+        head_sha: row.try_get("head_sha")?,
+        pr_created_at: moment("pr_created_at")?,
+        updated_at: moment("updated_at")?,
+        closed_at: timestamp(row, "closed_at")?,
+        merged_at: timestamp(row, "merged_at")?,
+        labels: from_json("labels", row.try_get("labels")?)?,
+        additions: row.try_get("additions")?,
+        deletions: row.try_get("deletions")?,
+        changed_files: row.try_get("changed_files")?,
+        commits: row.try_get("commits")?,
+        first_commit_at: timestamp(row, "first_commit_at")?,
+        ready_at: timestamp(row, "ready_at")?,
+        first_response_at: timestamp(row, "first_response_at")?,
+        first_review_at: timestamp(row, "first_review_at")?,
+        final_approval_at: timestamp(row, "final_approval_at")?,
+        durations: durations(row)?,
+        flags: from_json("flags", row.try_get("flags")?)?,
+        source: from_name("source", row.try_get("source")?)?,
+    })
+}
+
+fn merged(row: &SqliteRow) -> Result<Merged> {
+    Ok(Merged {
+        merged_at: Timestamp::clamped(row.try_get("merged_at")?),
+        author_is_bot: row.try_get("author_is_bot")?,
+        flags: from_json("flags", row.try_get("flags")?)?,
+        durations: durations(row)?,
+    })
+}
+
+fn durations(row: &SqliteRow) -> Result<Durations> {
+    Ok(Durations {
+        cycle_time: row.try_get("cycle_time_s")?,
+        review_time: row.try_get("review_time_s")?,
+        coding: row.try_get("coding_s")?,
+        pickup: row.try_get("pickup_s")?,
+        review: row.try_get("review_s")?,
+        merge_wait: row.try_get("merge_wait_s")?,
+        redraft: row.try_get("redraft_s")?,
+        closed: row.try_get("closed_s")?,
+    })
+}
