@@ -1,0 +1,282 @@
+//! Settings: what they are called, where they come from, what they mean. The one place that reads the environment.
+//!
+//! A flag beats the environment, which beats the file. The file is TOML, its keys are the names in lower case, and a
+//! key that is not known is refused, since a misspelt setting is a setting that silently does nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::domain::people::Bots;
+use crate::github::signature::Secrets;
+
+/// One setting, as the README's table and `--help` tell it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The environment variable; the file's key is the same in lower case.
+    pub name: &'static str,
+    pub default: Option<&'static str>,
+    pub help: &'static str,
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
+    Setting { name, default, help }
+}
+
+pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+pub const DATABASE_URL: &str = "DATABASE_URL";
+pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        GITHUB_WEBHOOK_SECRET,
+        None,
+        "the webhook's secret; several, separated by white space, are all valid (rotation); `serve` does not start without",
+    ),
+    setting("GITHUB_REPO_OWNER", None, "owner of the default repository, which `/api/prs/{number}` means"),
+    setting("GITHUB_REPO_NAME", None, "name of the default repository"),
+    setting(DATABASE_URL, Some("sqlite://tallyhook.db"), "where everything is kept: sqlite://FILE"),
+    setting(TALLYHOOK_LISTEN, Some("127.0.0.1:8080"), "address and port to listen on; port 0 takes any free one"),
+    setting(
+        "TALLYHOOK_ADMIN_TOKEN",
+        None,
+        "the API's first token; without it one is made at the first start and written to `tallyhook-admin-token` beside the database",
+    ),
+    setting(
+        "BOT_LOGINS",
+        None,
+        "accounts to treat as bots besides those GitHub calls so, separated by white space or commas",
+    ),
+    setting(
+        "DELIVERY_RETENTION_DAYS",
+        Some("7"),
+        "how long bodies of applied deliveries are kept; their keys stay 30 days, dead letters until decided",
+    ),
+];
+
+/// What is wrong with the settings, and what to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The settings in force. Without `Debug`, since some of them are secrets.
+#[derive(Clone)]
+pub struct Config {
+    pub webhook_secrets: Option<Secrets>,
+    /// `owner/name`.
+    pub default_repository: Option<String>,
+    pub database_url: String,
+    pub listen: SocketAddr,
+    pub admin_token: Option<String>,
+    pub bots: Bots,
+    pub retention_days: u32,
+}
+
+/// Where settings come from.
+#[derive(Default)]
+pub struct Sources {
+    flags: BTreeMap<&'static str, String>,
+    environment: BTreeMap<String, String>,
+    file: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// The process's environment, and `file` if there is one.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not TOML or has a key that is not known.
+    pub fn of_process(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let file = file.map(read_file).transpose()?.unwrap_or_default();
+        Ok(Self { flags: BTreeMap::new(), environment, file })
+    }
+
+    /// Lets a flag of the command line decide, if it was given.
+    #[must_use]
+    pub fn with_flag(mut self, name: &'static str, value: Option<impl Into<String>>) -> Self {
+        if let Some(value) = value {
+            self.flags.insert(name, value.into());
+        }
+        self
+    }
+
+    /// Whether anything but the default says what `name` is.
+    pub fn names(&self, name: &str) -> bool {
+        self.lookup(name).is_some()
+    }
+
+    fn lookup(&self, name: &str) -> Option<&str> {
+        let found = self.flags.get(name).or_else(|| self.environment.get(name)).or_else(|| self.file.get(name))?;
+        let found = found.trim();
+        // An empty variable is how shells and compose files leave one out.
+        (!found.is_empty()).then_some(found)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let default = SETTINGS.iter().find(|setting| setting.name == name).and_then(|setting| setting.default);
+        self.lookup(name).or(default)
+    }
+
+    fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<T, ConfigError> {
+        let text = self.value(name).unwrap_or_default();
+        text.parse().map_err(|_| ConfigError(format!("{name} is `{text}`, expected {expected}")))
+    }
+}
+
+impl Config {
+    /// Checks and collects the settings.
+    ///
+    /// # Errors
+    /// Which setting is wrong, and what was expected.
+    pub fn new(sources: &Sources) -> Result<Self, ConfigError> {
+        if sources.names("AMQP_URL") {
+            return Err(ConfigError(
+                "AMQP_URL is set, but this version has only the embedded queue; unset it to start".to_owned(),
+            ));
+        }
+        let default_repository = match (sources.value("GITHUB_REPO_OWNER"), sources.value("GITHUB_REPO_NAME")) {
+            (Some(owner), Some(name)) => Some(format!("{owner}/{name}")),
+            (None, None) => None,
+            _ => {
+                let message =
+                    "GITHUB_REPO_OWNER and GITHUB_REPO_NAME name the default repository together: set both or none";
+                return Err(ConfigError(message.to_owned()));
+            }
+        };
+        let bots = sources.value("BOT_LOGINS").unwrap_or_default();
+        Ok(Self {
+            webhook_secrets: sources.value(GITHUB_WEBHOOK_SECRET).and_then(Secrets::parse),
+            default_repository,
+            database_url: sources.value(DATABASE_URL).unwrap_or_default().to_owned(),
+            listen: sources.parsed(TALLYHOOK_LISTEN, "an address and port such as 127.0.0.1:8080")?,
+            admin_token: sources.value("TALLYHOOK_ADMIN_TOKEN").map(str::to_owned),
+            bots: Bots::new(bots.split([' ', ',', '\t', '\n']).filter(|login| !login.is_empty())),
+            retention_days: sources.parsed("DELIVERY_RETENTION_DAYS", "a number of days such as 7")?,
+        })
+    }
+
+    /// Where the admin token is written: beside the database.
+    pub fn admin_token_path(&self) -> PathBuf {
+        let database = self.database_url.trim_start_matches("sqlite://").trim_start_matches("sqlite:");
+        let database = database.split('?').next().unwrap_or_default();
+        Path::new(database).with_file_name("tallyhook-admin-token")
+    }
+}
+
+fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("cannot read the configuration file {}: {error}", path.display())))?;
+    parse_file(&text).map_err(|ConfigError(error)| ConfigError(format!("{}: {error}", path.display())))
+}
+
+fn parse_file(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    let table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| ConfigError(format!("not TOML: {}", error.message())))?;
+    table.into_iter().map(|(key, value)| Ok((known_name(&key)?, as_text(&key, value)?))).collect()
+}
+
+fn known_name(key: &str) -> Result<String, ConfigError> {
+    let mut known = SETTINGS.iter().map(|setting| setting.name.to_lowercase());
+    if known.any(|name| name == key) {
+        return Ok(key.to_uppercase());
+    }
+    let keys: Vec<_> = SETTINGS.iter().map(|setting| setting.name.to_lowercase()).collect();
+    Err(ConfigError(format!("unknown key `{key}`; the keys are {}", keys.join(", "))))
+}
+
+fn as_text(key: &str, value: toml::Value) -> Result<String, ConfigError> {
+    match value {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Boolean(truth) => Ok(truth.to_string()),
+        toml::Value::Array(items) => {
+            let items: Result<Vec<_>, _> = items.into_iter().map(|item| as_text(key, item)).collect();
+            Ok(items?.join(" "))
+        }
+        _ => Err(ConfigError(format!("the value of `{key}` must be a text, a number or a list of texts"))),
+    }
+}
+
+/// What is to be logged: `RUST_LOG`.
+pub fn log_filter() -> Option<String> {
+    std::env::var("RUST_LOG").ok()
+}
+
+/// Where the kill tests want the process to end: `TALLYHOOK_CRASH_AT=place:times`.
+#[cfg(feature = "crash-points")]
+pub fn crash_point() -> Option<(&'static str, u64)> {
+    static PLACE: std::sync::OnceLock<Option<(String, u64)>> = std::sync::OnceLock::new();
+    let place = PLACE.get_or_init(|| {
+        let text = std::env::var("TALLYHOOK_CRASH_AT").ok()?;
+        let (place, times) = text.split_once(':')?;
+        Some((place.to_owned(), times.parse().ok()?))
+    });
+    place.as_ref().map(|(place, times)| (place.as_str(), *times))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(environment: &[(&str, &str)], file: &str) -> Sources {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Sources { flags: BTreeMap::new(), environment: environment.collect(), file: parse_file(file).unwrap() }
+    }
+
+    fn error(environment: &[(&str, &str)]) -> String {
+        Config::new(&sources(environment, "")).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file() {
+        let file = "tallyhook_listen = '127.0.0.1:1'\ndelivery_retention_days = 3\nbot_logins = ['one', 'two']";
+        let both = || sources(&[(TALLYHOOK_LISTEN, "127.0.0.1:2"), ("BOT_LOGINS", "")], file);
+        let config = Config::new(&both()).ok().unwrap();
+        assert_eq!((config.listen.port(), config.retention_days), (2, 3));
+        assert_eq!(config.bots, Bots::new(["one", "two"]));
+        let config = Config::new(&both().with_flag(TALLYHOOK_LISTEN, Some("127.0.0.1:3"))).ok().unwrap();
+        assert_eq!(config.listen.port(), 3);
+    }
+
+    #[test]
+    fn nothing_has_to_be_set_but_the_secret_of_serve() {
+        let config = Config::new(&Sources::default()).ok().unwrap();
+        assert!(config.webhook_secrets.is_none());
+        assert_eq!(config.database_url, "sqlite://tallyhook.db");
+        assert_eq!(config.admin_token_path(), Path::new("tallyhook-admin-token"));
+    }
+
+    #[test]
+    fn the_admin_token_lies_beside_the_database() {
+        for (url, path) in [
+            ("sqlite:///var/lib/t/a.db?mode=rwc", "/var/lib/t/tallyhook-admin-token"),
+            ("sqlite:data/a.db", "data/tallyhook-admin-token"),
+        ] {
+            let config = Config::new(&sources(&[(DATABASE_URL, url)], "")).ok().unwrap();
+            assert_eq!(config.admin_token_path(), Path::new(path));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        assert!(error(&[(TALLYHOOK_LISTEN, "8080")]).contains("expected an address and port"));
+        assert!(error(&[("GITHUB_REPO_OWNER", "acme")]).contains("set both or none"));
+        assert!(error(&[("DELIVERY_RETENTION_DAYS", "-1")]).contains("expected a number of days"));
+        assert!(error(&[("AMQP_URL", "amqp://localhost")]).contains("unset it"));
+        let unknown = parse_file("github_webhook_secert = 'x'").unwrap_err().to_string();
+        assert!(unknown.contains("unknown key `github_webhook_secert`") && !unknown.contains('\n'));
+        assert!(parse_file("a = = 1").unwrap_err().to_string().starts_with("not TOML"));
+    }
+}

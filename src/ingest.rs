@@ -1,0 +1,402 @@
+//! The webhook endpoint: verify, bound, store, answer.
+//!
+//! GitHub is answered from the database's commit. Nothing of a body is looked at before its signature holds, and
+//! what is read of an unverified request is bounded in size, in time and over all requests together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::Utc;
+use futures_util::StreamExt;
+use metrics::counter;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, timeout, timeout_at};
+use utoipa::ToSchema;
+
+use crate::domain::pull_request::Source;
+use crate::event::{self, Event, Undecodable};
+use crate::github::signature::{Secrets, Signature};
+use crate::queue::{Lane, Permit, Queue};
+use crate::store::{Accepted, NewDelivery, NewState, Store, StoredBody};
+use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label};
+
+const MIB: usize = 1024 * 1024;
+
+/// What a request may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// GitHub sends no payload over 25 MB.
+    pub json_bytes: usize,
+    /// The same, with every byte escaped.
+    pub form_bytes: usize,
+    /// Bodies in memory over all requests.
+    pub in_flight_bytes: usize,
+    /// Until the body must be there.
+    pub body_time: Duration,
+    /// Until the answer must be given; GitHub waits for 10 s.
+    pub answer_time: Duration,
+    /// A published row is handed to the queue again after this, if nobody finished it.
+    pub republish: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            json_bytes: 25 * MIB,
+            form_bytes: 75 * MIB,
+            in_flight_bytes: 160 * MIB,
+            body_time: Duration::from_secs(6),
+            answer_time: Duration::from_secs(8),
+            republish: Duration::from_mins(5),
+        }
+    }
+}
+
+/// Bodies over this are hashed, parsed and compressed on a thread of their own, not between other requests.
+const LARGE: usize = 256 * 1024;
+
+/// The endpoint's share of the process.
+pub struct Ingest {
+    pub secrets: Secrets,
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<Queue>,
+    pub limits: Limits,
+    in_flight: Arc<AtomicUsize>,
+}
+
+impl Ingest {
+    pub fn new(secrets: Secrets, store: Arc<dyn Store>, queue: Arc<Queue>, limits: Limits) -> Self {
+        Self { secrets, store, queue, limits, in_flight: Arc::default() }
+    }
+}
+
+/// What became of a delivery.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Answer {
+    /// `accepted`, `duplicate`, `requeued`, `ignored` or `pong`.
+    #[schema(example = "accepted")]
+    pub status: &'static str,
+    /// The `X-GitHub-Delivery` it came with.
+    pub delivery: String,
+}
+
+/// Why a request is refused.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    Header(&'static str),
+    NotJson,
+    Signature(&'static str),
+    TooLarge,
+    MediaType,
+    TooSlow,
+    Unavailable,
+}
+
+impl Refusal {
+    fn response(&self) -> HttpResponse {
+        let (status, code, message) = match self {
+            Self::Header(what) => (StatusCode::BAD_REQUEST, "bad_header", *what),
+            Self::NotJson => (StatusCode::BAD_REQUEST, "not_json", "the body is not JSON"),
+            Self::Signature(_) => (
+                StatusCode::UNAUTHORIZED,
+                "bad_signature",
+                "X-Hub-Signature-256 is missing or not made with this server's secret",
+            ),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than GitHub's payloads"),
+            Self::MediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "expected application/json or application/x-www-form-urlencoded, without Content-Encoding",
+            ),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not arrive in time"),
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot be stored now; send it again")
+            }
+        };
+        let mut response = HttpResponse::build(status);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, "30"));
+        }
+        response.json(serde_json::json!({"error": {"code": code, "message": message}}))
+    }
+}
+
+/// `POST /webhooks/github`
+#[utoipa::path(
+    post, path = "/webhooks/github", tag = "webhooks", operation_id = "receive_webhook",
+    params(
+        ("X-GitHub-Event" = String, Header, description = "GitHub's name of the event"),
+        ("X-GitHub-Delivery" = String, Header, description = "GitHub's id of the delivery"),
+        ("X-Hub-Signature-256" = String, Header, description = "sha256= and the HMAC of the body in hexadecimal"),
+    ),
+    request_body(content = serde_json::Value, description = "GitHub's payload, as JSON or as a form with the field payload"),
+    responses(
+        (status = 202, description = "stored durably, or known, or not used here", body = Answer),
+        (status = 200, description = "ping", body = Answer),
+        (status = 400, description = "a header is missing, or the body is not JSON"),
+        (status = 401, description = "the signature is missing or wrong"),
+        (status = 408, description = "the body did not arrive in time"),
+        (status = 413, description = "the body is too large"),
+        (status = 415, description = "neither JSON nor a form, or compressed"),
+        (status = 503, description = "cannot be stored now"),
+    )
+)]
+pub async fn receive(request: HttpRequest, payload: web::Payload, ingest: web::Data<Ingest>) -> HttpResponse {
+    let started = Instant::now();
+    match handle(&request, payload, ingest.into_inner(), started).await {
+        Ok(answer) => {
+            let status = if answer.status == "pong" { StatusCode::OK } else { StatusCode::ACCEPTED };
+            HttpResponse::build(status).json(answer)
+        }
+        Err(refusal) => {
+            if let Refusal::Signature(reason) = refusal {
+                counter!(SIGNATURE_FAILURES, "reason" => reason).increment(1);
+            }
+            refusal.response()
+        }
+    }
+}
+
+async fn handle(
+    request: &HttpRequest,
+    payload: web::Payload,
+    ingest: Arc<Ingest>,
+    started: Instant,
+) -> Result<Answer, Refusal> {
+    let form = media_type(request.headers())?;
+    let signature = signature(request.headers())?;
+    let headers = DeliveryHeaders::read(request.headers());
+    let cap = if form { ingest.limits.form_bytes } else { ingest.limits.json_bytes };
+    let body = Body::read(payload, cap, &ingest, started + ingest.limits.body_time).await?;
+
+    let deadline = started + ingest.limits.answer_time;
+    let large = body.bytes.len() > LARGE;
+    let work = {
+        let ingest = ingest.clone();
+        move || prepare(&ingest, &body.bytes, form, &signature, headers)
+    };
+    // Dropping `work` releases the body's share of the budget, after the last look at it.
+    let prepared = if large {
+        let prepared = timeout_at(deadline, web::block(work)).await.map_err(|_| Refusal::Unavailable)?;
+        prepared.map_err(|_| Refusal::Unavailable)??
+    } else {
+        work()?
+    };
+    match prepared {
+        Prepared::Ping(delivery) => Ok(Answer { status: "pong", delivery }),
+        Prepared::Unused(delivery) => Ok(Answer { status: "ignored", delivery }),
+        Prepared::Delivery(delivery) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            timeout(left, store(&ingest, *delivery)).await.map_err(|_| Refusal::Unavailable)?
+        }
+    }
+}
+
+/// Whether the body is a form; anything that is neither form nor JSON is refused.
+fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::MediaType);
+    }
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "application/json" => Ok(false),
+        "application/x-www-form-urlencoded" => Ok(true),
+        _ => Err(Refusal::MediaType),
+    }
+}
+
+fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
+    let mut values = headers.get_all("x-hub-signature-256");
+    let reason = match (values.next(), values.next()) {
+        (None, _) if headers.contains_key("x-hub-signature") => "sha1_only",
+        (None, _) => "missing",
+        (Some(_), Some(_)) => "malformed",
+        (Some(value), None) => match value.to_str().ok().and_then(Signature::parse) {
+            Some(signature) => return Ok(signature),
+            None => "malformed",
+        },
+    };
+    Err(Refusal::Signature(reason))
+}
+
+/// Event and GUID; looked at only once the signature holds.
+struct DeliveryHeaders {
+    event: Option<String>,
+    guid: Option<String>,
+}
+
+impl DeliveryHeaders {
+    /// GUIDs have 36 characters, event names 30 at the most; nobody needs more than this.
+    const LONGEST: usize = 100;
+
+    fn read(headers: &HeaderMap) -> Self {
+        let text = |name| {
+            let value = headers.get(name)?.to_str().ok()?.trim();
+            let usable =
+                !value.is_empty() && value.len() <= Self::LONGEST && value.bytes().all(|b| b.is_ascii_graphic());
+            usable.then(|| value.to_owned())
+        };
+        Self { event: text("x-github-event"), guid: text("x-github-delivery") }
+    }
+}
+
+/// A body in memory, and its share of the budget.
+struct Body {
+    bytes: Vec<u8>,
+    share: Share,
+}
+
+/// Bytes taken from the budget of all requests, given back when dropped.
+struct Share {
+    in_flight: Arc<AtomicUsize>,
+    taken: usize,
+}
+
+impl Share {
+    /// Takes what has actually arrived, so that promises in a header hold up nobody.
+    fn take(&mut self, bytes: usize, budget: usize) -> Result<(), Refusal> {
+        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
+        self.taken += bytes;
+        if before + bytes > budget { Err(Refusal::Unavailable) } else { Ok(()) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(self.taken, Ordering::AcqRel);
+    }
+}
+
+impl Body {
+    async fn read(mut payload: web::Payload, cap: usize, ingest: &Ingest, deadline: Instant) -> Result<Self, Refusal> {
+        let share = Share { in_flight: ingest.in_flight.clone(), taken: 0 };
+        let mut body = Self { bytes: Vec::new(), share };
+        loop {
+            let chunk = match timeout_at(deadline, payload.next()).await {
+                Ok(Some(chunk)) => chunk.map_err(|_| Refusal::TooSlow)?,
+                Ok(None) => return Ok(body),
+                Err(_) => return Err(Refusal::TooSlow),
+            };
+            if body.bytes.len() + chunk.len() > cap {
+                return Err(Refusal::TooLarge);
+            }
+            body.share.take(chunk.len(), ingest.limits.in_flight_bytes)?;
+            body.bytes.extend_from_slice(&chunk);
+        }
+    }
+}
+
+/// What a verified body is.
+enum Prepared {
+    Ping(String),
+    Unused(String),
+    Delivery(Box<NewDelivery>),
+}
+
+fn prepare(
+    ingest: &Ingest,
+    raw: &[u8],
+    form: bool,
+    signature: &Signature,
+    headers: DeliveryHeaders,
+) -> Result<Prepared, Refusal> {
+    if !ingest.secrets.verify(raw, signature) {
+        return Err(Refusal::Signature("wrong"));
+    }
+    let event = headers.event.ok_or(Refusal::Header("X-GitHub-Event is missing"))?;
+    let guid = headers.guid.ok_or(Refusal::Header("X-GitHub-Delivery is missing"))?;
+    let from_form = form.then(|| form_payload(raw)).transpose()?;
+    let json = from_form.as_deref().unwrap_or(raw);
+    if event == "ping" {
+        return if event::is_json(json) { Ok(Prepared::Ping(guid)) } else { Err(Refusal::NotJson) };
+    }
+    let decoded = event::decode(&event, json);
+    let label = metric_label(&event);
+    let state = match &decoded {
+        Err(Undecodable::NotJson(_)) => return Err(Refusal::NotJson),
+        Err(Undecodable::UnusedEvent(_)) => {
+            counter!(DELIVERIES, "event" => label, "outcome" => "unused").increment(1);
+            return Ok(Prepared::Unused(guid));
+        }
+        Err(Undecodable::NoPullRequest(reason)) => NewState::Ignored { reason: (*reason).to_owned() },
+        Err(Undecodable::Shape(reason)) => NewState::Dead { reason: format!("cannot be decoded: {reason}") },
+        Ok(_) => NewState::Pending { due: Utc::now() },
+    };
+    let known = decoded.as_ref().ok();
+    let delivery = NewDelivery {
+        body_sha256: Sha256::digest(json).into(),
+        action: known.and_then(Event::action).map(str::to_owned),
+        repo: known.and_then(Event::repo).map(|repo| (repo.id, repo.name.clone())),
+        pr_number: known.and_then(Event::pull_request).map(|event| event.number),
+        source: Source::Webhook,
+        lane: Lane::Live,
+        received_at: Utc::now(),
+        body: StoredBody::compress(json).map_err(|_| Refusal::Unavailable)?,
+        state,
+        event,
+        guid,
+    };
+    Ok(Prepared::Delivery(Box::new(delivery)))
+}
+
+/// The JSON of a form's `payload` field.
+fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let payload = form_urlencoded::parse(raw).find(|(name, _)| name == "payload");
+    payload.map(|(_, value)| value.into_owned().into_bytes()).ok_or(Refusal::NotJson)
+}
+
+async fn store(ingest: &Ingest, mut delivery: NewDelivery) -> Result<Answer, Refusal> {
+    let permit = reserve(ingest, &mut delivery);
+    let (guid, label) = (delivery.guid.clone(), metric_label(&delivery.event));
+    let state = delivery.state.clone();
+    let accepted = ingest.store.accept(delivery).await.map_err(|error| {
+        tracing::error!(delivery.guid = guid, %error, "a delivery could not be stored");
+        Refusal::Unavailable
+    })?;
+    let status = match (accepted, state) {
+        (Accepted::Duplicate, _) => {
+            counter!(DUPLICATES).increment(1);
+            "duplicate"
+        }
+        (Accepted::Requeued(id), _) => {
+            hand_over(permit.or_else(|| ingest.queue.try_reserve(Lane::Live)), id);
+            "requeued"
+        }
+        (Accepted::Stored(id), NewState::Pending { .. }) => {
+            hand_over(permit, id);
+            "accepted"
+        }
+        (Accepted::Stored(_), NewState::Ignored { .. }) => {
+            counter!(DELIVERIES, "event" => label, "outcome" => "ignored").increment(1);
+            "ignored"
+        }
+        (Accepted::Stored(id), NewState::Dead { reason }) => {
+            counter!(DELIVERIES, "event" => label, "outcome" => "dead").increment(1);
+            tracing::warn!(delivery.id = id.0, delivery.guid = guid, reason, "a delivery is a dead letter");
+            "accepted"
+        }
+    };
+    crate::crash_point!("ingest.handed_over");
+    Ok(Answer { status, delivery: guid })
+}
+
+/// Room in the queue, taken before the commit: with it the row need not be swept soon, without it it is due at once.
+fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
+    let NewState::Pending { due } = &mut delivery.state else {
+        return None;
+    };
+    let permit = ingest.queue.try_reserve(delivery.lane)?;
+    *due = delivery.received_at + ingest.limits.republish;
+    Some(permit)
+}
+
+fn hand_over(permit: Option<Permit>, id: crate::queue::DeliveryId) {
+    if let Some(permit) = permit {
+        permit.send(id);
+    }
+}

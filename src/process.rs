@@ -1,0 +1,276 @@
+//! The workers: take deliveries, decode them, apply them, write what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use metrics::{counter, histogram};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::domain::join::Join;
+use crate::domain::people::Bots;
+use crate::domain::pull_request::Outcome;
+use crate::domain::repository::{self, Repository};
+use crate::domain::timings::timings;
+use crate::event::{self, Event, Undecodable};
+use crate::github::types::{PrKey, RepoId};
+use crate::queue::{DeliveryId, Queue};
+use crate::store::{Claimed, Finished, PullRequestRecord, Recording, Store, StoreError};
+use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label};
+
+/// Deliveries of one transaction.
+const BATCH: usize = 256;
+/// A delivery that failed this often is a dead letter.
+pub const MAX_ATTEMPTS: u32 = 5;
+/// How long a claimed delivery is this worker's. Batches take milliseconds; a worker that died is waited for so long.
+const LEASE: Duration = Duration::from_mins(1);
+/// How often a batch is begun again because somebody else wrote first.
+const CONFLICTS: usize = 3;
+
+/// A worker. Several may run, in one process or in many.
+pub struct Worker {
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<Queue>,
+    pub bots: Bots,
+    /// Raised after every batch, for whoever waits until the work is done.
+    pub progress: watch::Sender<u64>,
+}
+
+/// A delivery that was decoded.
+struct Decoded {
+    delivery: Claimed,
+    event: Event,
+}
+
+/// Why a batch did not go through, named by what to do.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// Somebody else writes the same rows, or has finished one of them.
+    #[error("another worker wrote the same rows")]
+    Conflict,
+    /// A rule broke on it; on its own a delivery can be told to be the one.
+    #[error("the rules panicked: {0}")]
+    Panicked(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Worker {
+    /// Works until the queue is closed, and finishes what it has begun.
+    pub async fn run(self) {
+        while let Some(ids) = self.queue.receive(BATCH).await {
+            self.work(&ids).await;
+            self.progress.send_modify(|batches| *batches += 1);
+        }
+    }
+
+    async fn work(&self, ids: &[DeliveryId]) {
+        let started = Instant::now();
+        let claimed = self.claim(ids).await;
+        crate::crash_point!("process.claimed");
+        // Whatever failed once is handled alone, so that it takes nobody along if it fails again.
+        let (fresh, retried): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|delivery| delivery.attempts == 1);
+        self.handle(fresh).await;
+        for delivery in retried {
+            self.handle(vec![delivery]).await;
+        }
+        histogram!(PROCESS).record(started.elapsed().as_secs_f64());
+    }
+
+    /// Claims until the database answers: the ids are in no other place than here and the inbox.
+    async fn claim(&self, ids: &[DeliveryId]) -> Vec<Claimed> {
+        let mut wait = Duration::from_millis(200);
+        loop {
+            let now = Utc::now();
+            match self.store.claim(ids, now, now + LEASE, MAX_ATTEMPTS).await {
+                Ok(claimed) => return claimed,
+                Err(StoreError::Closed) => return Vec::new(),
+                Err(error) => {
+                    tracing::error!(%error, "deliveries could not be claimed; trying again");
+                    tokio::time::sleep(jittered(wait)).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, deliveries: Vec<Claimed>) {
+        let mut finished = Vec::new();
+        let mut decoded = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            match decode(&delivery) {
+                Ok(event) => decoded.push(Decoded { delivery, event }),
+                Err(Undecodable::NoPullRequest(reason)) => {
+                    finished.push(Finished::Ignored(delivery.id, reason.to_owned()));
+                }
+                Err(error) => self.bury(&delivery, &format!("cannot be decoded: {error}")).await,
+            }
+        }
+        if decoded.is_empty() && finished.is_empty() {
+            return;
+        }
+        match self.apply(&decoded, &finished).await {
+            Ok(()) => {}
+            Err(failed @ (Failed::Conflict | Failed::Panicked(_))) if decoded.len() + finished.len() > 1 => {
+                tracing::warn!(error = %failed, "a batch is taken apart");
+                self.handle_each(decoded, &finished).await;
+            }
+            Err(failed) => self.give_back(&decoded, &finished, &failed).await,
+        }
+    }
+
+    async fn handle_each(&self, decoded: Vec<Decoded>, finished: &[Finished]) {
+        for one in decoded {
+            let alone = [one];
+            if let Err(failed) = self.apply(&alone, &[]).await {
+                self.give_back(&alone, &[], &failed).await;
+            }
+        }
+        if let Err(failed) = self.apply(&[], finished).await {
+            self.give_back(&[], finished, &failed).await;
+        }
+    }
+
+    /// Applies a batch in one transaction, again from the start when somebody else wrote in between.
+    async fn apply(&self, decoded: &[Decoded], finished: &[Finished]) -> Result<(), Failed> {
+        let keys: BTreeSet<PrKey> = decoded.iter().filter_map(|one| Some(one.event.pull_request()?.key())).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
+        for _ in 0..CONFLICTS {
+            let known = self.store.load(&keys).await?;
+            let records = catch_unwind(AssertUnwindSafe(|| changes(decoded, known, &self.bots)));
+            let changes = records.map_err(|panic| Failed::Panicked(panic_text(&*panic)))?;
+            let recording = Recording {
+                pull_requests: changes.pull_requests,
+                repositories: changes.repositories,
+                finished: finished.iter().cloned().chain(changes.finished).collect(),
+            };
+            let now = Utc::now();
+            if self.store.record(&recording, now).await?.is_ok() {
+                counter!(STALE).increment(changes.stale);
+                count(decoded, &recording.finished, now);
+                return Ok(());
+            }
+        }
+        Err(Failed::Conflict)
+    }
+
+    async fn bury(&self, delivery: &Claimed, reason: &str) {
+        tracing::warn!(delivery.id = delivery.id.0, delivery.guid, reason, "a delivery is a dead letter");
+        counter!(DELIVERIES, "event" => metric_label(&delivery.event), "outcome" => "dead").increment(1);
+        if let Err(error) = self.store.bury(&[delivery.id], reason, Utc::now()).await {
+            tracing::error!(delivery.id = delivery.id.0, %error, "a dead letter could not be stored; it will be tried again");
+        }
+    }
+
+    /// Gives deliveries back for a later attempt, or up if this was the last.
+    async fn give_back(&self, decoded: &[Decoded], finished: &[Finished], failed: &Failed) {
+        let (last, again): (Vec<_>, Vec<_>) =
+            decoded.iter().map(|one| &one.delivery).partition(|delivery| delivery.attempts >= MAX_ATTEMPTS);
+        for delivery in last {
+            self.bury(delivery, &format!("gave up after {MAX_ATTEMPTS} attempts: {failed}")).await;
+        }
+        let ids: Vec<_> = again.iter().map(|delivery| delivery.id).chain(finished.iter().map(Finished::id)).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let attempts = again.iter().map(|delivery| delivery.attempts).max().unwrap_or(1);
+        tracing::warn!(deliveries = ids.len(), attempts, error = %failed, "an attempt failed and will be made again");
+        counter!(RETRIES).increment(ids.len() as u64);
+        let now = Utc::now();
+        if let Err(error) = self.store.retry(&ids, &failed.to_string(), now, now + backoff(attempts)).await {
+            tracing::error!(%error, "a failed attempt could not be noted; the deliveries are due again when their lease ends");
+        }
+    }
+}
+
+/// Waits 2, 4, 8, 16 seconds after the first, second, ... attempt, a little more or less.
+fn backoff(attempts: u32) -> Duration {
+    jittered(Duration::from_secs(1 << attempts.min(8)))
+}
+
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.75..1.25))
+}
+
+fn decode(delivery: &Claimed) -> Result<Event, Undecodable> {
+    let missing = || Undecodable::Shape("its body is missing".to_owned());
+    let body = delivery.body.as_ref().ok_or_else(missing)?.decompress();
+    let body = body.map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;
+    event::decode(&delivery.event, &body)
+}
+
+/// What a batch amounts to.
+struct Changes {
+    pull_requests: Vec<PullRequestRecord>,
+    repositories: Vec<Repository>,
+    finished: Vec<Finished>,
+    stale: u64,
+}
+
+/// Applies events to what is known. Pure, and in any order of `decoded` the same.
+fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) -> Changes {
+    let mut records: BTreeMap<PrKey, (PullRequestRecord, bool)> = known
+        .into_iter()
+        .map(|known| {
+            (known.pull_request.key, (PullRequestRecord { known, timings: None, reviews: BTreeSet::new() }, false))
+        })
+        .collect();
+    let mut repositories: BTreeMap<RepoId, Repository> = BTreeMap::new();
+    let mut finished = Vec::with_capacity(decoded.len());
+    let mut stale = 0;
+    for Decoded { delivery, event } in decoded {
+        for repository in repository::observed(event) {
+            match repositories.entry(repository.id) {
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(repository);
+                }
+                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(repository),
+            }
+        }
+        finished.push(match event {
+            Event::Push(_) => Finished::Ignored(delivery.id, PUSH.to_owned()),
+            _ => Finished::Applied(delivery.id),
+        });
+        let Some(event) = event.pull_request() else {
+            continue;
+        };
+        if let Some((record, changed)) = records.get_mut(&event.key()) {
+            let outcome = record.known.pull_request.apply(event, delivery.source);
+            *changed |= outcome != Outcome::Unchanged;
+            stale += u64::from(outcome == Outcome::Stale);
+            record.reviews.extend(event.review.as_ref().map(|review| review.id));
+        }
+    }
+    let changed = records.into_values().filter_map(|(record, changed)| changed.then_some(record));
+    let pull_requests = changed.map(|mut record| {
+        record.timings = timings(&record.known.pull_request, bots);
+        record
+    });
+    Changes {
+        pull_requests: pull_requests.collect(),
+        repositories: repositories.into_values().collect(),
+        finished,
+        stale,
+    }
+}
+
+/// Why a push changes no facts.
+const PUSH: &str = "a push names no pull request; its synchronize event does";
+
+fn count(decoded: &[Decoded], finished: &[Finished], now: crate::store::Moment) {
+    let outcomes: BTreeMap<DeliveryId, &'static str> = finished.iter().map(|one| (one.id(), one.outcome())).collect();
+    for Decoded { delivery, .. } in decoded {
+        let outcome = outcomes.get(&delivery.id).copied().unwrap_or("applied");
+        counter!(DELIVERIES, "event" => metric_label(&delivery.event), "outcome" => outcome).increment(1);
+        let lag = (now - delivery.received_at).to_std().unwrap_or_default();
+        histogram!(APPLY_LAG).record(lag.as_secs_f64());
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
+}
