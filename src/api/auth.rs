@@ -1,0 +1,51 @@
+//! Who may read: whoever has a token.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::{Error, web};
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+
+use super::Api;
+use super::error::ApiError;
+use crate::store::{StoreError, TokenHash};
+
+/// A new token: 256 random bits, marked so that a scanner for leaked secrets knows it.
+pub fn new_token() -> String {
+    let bits: [u8; 32] = rand::rng().random();
+    format!("tallyhook_{}", hex::encode(bits))
+}
+
+/// What is stored of a token. Equal digests are looked up, never compared byte by byte with a secret.
+pub fn hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// Lets a request through that carries a valid token.
+pub async fn require_token(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let api = request.app_data::<web::Data<Api>>().cloned();
+    let hash = bearer(&request).map(hash);
+    match (api, hash) {
+        (Some(api), Some(hash)) if is_valid(&api, &hash).await.map_err(ApiError::from)? => next.call(request).await,
+        _ => Err(ApiError::Unauthorized.into()),
+    }
+}
+
+async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {
+    // Digests of secrets tell nothing by how long they take to compare.
+    if api.admin_token == Some(*hash) {
+        return Ok(true);
+    }
+    api.store.token_is_valid(hash).await
+}
+
+fn bearer(request: &ServiceRequest) -> Option<&str> {
+    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+}

@@ -1,0 +1,207 @@
+//! The inbox and its dead letters over HTTP.
+
+use actix_web::{HttpResponse, web};
+use chrono::{SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::error::ApiError;
+use super::page::{self, Page};
+use crate::domain::pull_request::Source;
+use crate::queue::DeliveryId;
+use crate::store::{DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Moment, Store};
+
+/// A stored delivery.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryItem {
+    pub id: i64,
+    pub guid: String,
+    pub event: String,
+    pub action: Option<String>,
+    pub repo: Option<String>,
+    pub pr_number: Option<i64>,
+    pub source: Source,
+    pub state: DeliveryState,
+    /// Why it is ignored or dead.
+    pub reason: Option<String>,
+    pub attempts: u32,
+    pub received_at: String,
+    pub next_attempt_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub body_bytes: u64,
+}
+
+/// A stored delivery with what went wrong so far and its payload.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeliveryDetail {
+    #[serde(flatten)]
+    pub delivery: DeliveryItem,
+    pub history: Vec<Failure>,
+    /// GitHub's payload; null once it was cleared away.
+    pub payload: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeliveriesQuery {
+    state: Option<DeliveryState>,
+    /// GitHub's name of the event.
+    event: Option<String>,
+    /// `owner/name`
+    repo: Option<String>,
+    /// 1 to 100, 30 unless told.
+    per_page: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// Deliveries, newest first.
+#[utoipa::path(
+    get, path = "/api/deliveries", tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
+    params(DeliveriesQuery),
+    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ErrorBody))
+)]
+pub(super) async fn list(
+    api: web::Data<Api>,
+    query: web::Query<DeliveriesQuery>,
+) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+    listed(&api, query.state, &query).await
+}
+
+/// Dead letters, newest first.
+#[utoipa::path(
+    get, path = "/api/dead-letters", tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
+    params(DeliveriesQuery),
+    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ErrorBody))
+)]
+pub(super) async fn dead(
+    api: web::Data<Api>,
+    query: web::Query<DeliveriesQuery>,
+) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+    listed(&api, Some(DeliveryState::Dead), &query).await
+}
+
+async fn listed(
+    api: &Api,
+    state: Option<DeliveryState>,
+    query: &DeliveriesQuery,
+) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+    let size = page::size(query.per_page)?;
+    let filter = DeliveryFilter {
+        state,
+        event: query.event.clone(),
+        repo: query.repo.clone(),
+        before: page::decode(query.cursor.as_deref())?,
+    };
+    let deliveries = api.store.deliveries(&filter, size + 1).await?;
+    Ok(web::Json(page::page(deliveries, size, |delivery| delivery.id, |delivery| item(&delivery))))
+}
+
+/// Every delivery of a GUID: several only if their bodies differ.
+#[utoipa::path(
+    get, path = "/api/deliveries/{guid}", tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
+    params(("guid" = String, Path)),
+    responses((status = 200, body = Page<DeliveryDetail>), (status = 404, body = super::error::ErrorBody))
+)]
+pub(super) async fn show(
+    api: web::Data<Api>,
+    guid: web::Path<String>,
+) -> Result<web::Json<Page<DeliveryDetail>>, ApiError> {
+    let deliveries = api.store.deliveries_of(&guid).await?;
+    if deliveries.is_empty() {
+        return Err(ApiError::NotFound("delivery"));
+    }
+    let mut items = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        items.push(with_payload(&*api.store, delivery).await?);
+    }
+    Ok(web::Json(Page { items, next: None }))
+}
+
+/// One dead letter with its history and payload.
+#[utoipa::path(
+    get, path = "/api/dead-letters/{id}", tag = "deliveries", operation_id = "get_dead_letter", security(("token" = [])),
+    params(("id" = i64, Path)),
+    responses((status = 200, body = DeliveryDetail), (status = 404, body = super::error::ErrorBody))
+)]
+pub(super) async fn show_dead(api: web::Data<Api>, id: web::Path<i64>) -> Result<web::Json<DeliveryDetail>, ApiError> {
+    let delivery = api.store.delivery(DeliveryId(*id)).await?;
+    let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
+    let dead = dead.ok_or(ApiError::NotFound("dead letter"))?;
+    Ok(web::Json(with_payload(&*api.store, dead).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DiscardQuery {
+    /// Why it is let go; kept with the delivery.
+    reason: Option<String>,
+}
+
+/// Lets a dead letter go: it becomes ignored.
+#[utoipa::path(
+    delete, path = "/api/dead-letters/{id}", tag = "deliveries", operation_id = "discard_dead_letter",
+    security(("token" = [])), params(("id" = i64, Path), DiscardQuery),
+    responses((status = 204, description = "discarded"), (status = 404, body = super::error::ErrorBody))
+)]
+pub(super) async fn discard(
+    api: web::Data<Api>,
+    id: web::Path<i64>,
+    query: web::Query<DiscardQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let reason = format!("discarded: {}", query.reason.as_deref().unwrap_or("no reason given"));
+    if api.store.discard(DeliveryId(*id), &reason, Utc::now()).await? {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(ApiError::NotFound("dead letter"))
+    }
+}
+
+/// Tries a dead letter again, with all attempts to go.
+#[utoipa::path(
+    post, path = "/api/dead-letters/{id}/requeue", tag = "deliveries", operation_id = "requeue_dead_letter",
+    security(("token" = [])), params(("id" = i64, Path)),
+    responses((status = 202, description = "to be tried again"), (status = 404, body = super::error::ErrorBody))
+)]
+pub(super) async fn requeue(api: web::Data<Api>, id: web::Path<i64>) -> Result<HttpResponse, ApiError> {
+    let selection = DeadSelection::Ids(vec![DeliveryId(*id)]);
+    match api.store.requeue(&selection, Utc::now()).await? {
+        0 => Err(ApiError::NotFound("dead letter")),
+        _ => Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "id": *id}))),
+    }
+}
+
+fn rfc3339(moment: Moment) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn item(delivery: &Delivery) -> DeliveryItem {
+    DeliveryItem {
+        id: delivery.id.0,
+        guid: delivery.guid.clone(),
+        event: delivery.event.clone(),
+        action: delivery.action.clone(),
+        repo: delivery.repo.clone(),
+        pr_number: delivery.pr_number.map(|number| number.0),
+        source: delivery.source,
+        state: delivery.state,
+        reason: delivery.reason.clone(),
+        attempts: delivery.attempts,
+        received_at: rfc3339(delivery.received_at),
+        next_attempt_at: delivery.next_attempt_at.map(rfc3339),
+        finished_at: delivery.finished_at.map(rfc3339),
+        body_bytes: delivery.body_bytes,
+    }
+}
+
+async fn with_payload(store: &dyn Store, delivery: Delivery) -> Result<DeliveryDetail, ApiError> {
+    let body = store.body(delivery.id).await?.and_then(|body| body.decompress().ok());
+    let payload = body.and_then(|body| serde_json::from_slice(&body).ok());
+    Ok(DeliveryDetail { delivery: item(&delivery), history: delivery.history, payload })
+}
+
+impl From<Delivery> for DeliveryItem {
+    fn from(delivery: Delivery) -> Self {
+        item(&delivery)
+    }
+}

@@ -1,0 +1,66 @@
+//! For load balancers and Prometheus: open without a token, on every role.
+
+use std::fmt::Write;
+
+use actix_web::http::header::ContentType;
+use actix_web::{HttpResponse, web};
+use chrono::Utc;
+use serde_json::json;
+
+use super::Api;
+use crate::store::Counts;
+use crate::telemetry;
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz", responses((status = 200)))]
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+/// The process can do its work; otherwise the part that fails is named.
+#[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
+pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
+    match api.store.check().await {
+        Ok(()) => HttpResponse::Ok().json(json!({"status": "ready", "database": "ok", "queue": "ok"})),
+        Err(error) => {
+            tracing::warn!(%error, "not ready: the database does not answer");
+            HttpResponse::ServiceUnavailable()
+                .json(json!({"status": "not_ready", "database": "failing", "queue": "ok"}))
+        }
+    }
+}
+
+/// Numbers for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health", operation_id = "metrics",
+    responses((status = 200, content_type = "text/plain"), (status = 503))
+)]
+pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
+    let handle = telemetry::prometheus();
+    handle.run_upkeep();
+    let Ok(counts) = api.store.counts().await else {
+        return HttpResponse::ServiceUnavailable().finish();
+    };
+    let text = handle.render() + &stored_state(&counts);
+    HttpResponse::Ok().insert_header(ContentType::plaintext()).body(text)
+}
+
+/// Gauges of what is stored, read from the database so that every process tells the same.
+fn stored_state(counts: &Counts) -> String {
+    let oldest = counts.oldest_pending.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0));
+    let mut text = String::from("# HELP tallyhook_inbox Stored deliveries by state.\n# TYPE tallyhook_inbox gauge\n");
+    for (state, number) in
+        [("accepted", counts.accepted), ("applied", counts.applied), ("ignored", counts.ignored), ("dead", counts.dead)]
+    {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "tallyhook_inbox{{state=\"{state}\"}} {number}");
+    }
+    for (name, help, value) in [
+        ("dead_letters", "Deliveries that wait for a person's decision.", counts.dead.to_string()),
+        ("oldest_pending_seconds", "Age of the oldest unfinished delivery.", oldest.to_string()),
+    ] {
+        let _ =
+            writeln!(text, "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge\ntallyhook_{name} {value}");
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health.
+
+pub mod auth;
+mod deliveries;
+mod error;
+mod health;
+mod metrics;
+mod page;
+mod pull_requests;
+
+use std::sync::Arc;
+
+use actix_web::middleware::from_fn;
+use actix_web::{HttpResponse, web};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+pub use self::deliveries::{DeliveryDetail, DeliveryItem};
+pub use self::error::{ApiError, ErrorBody, ErrorDetail};
+pub use self::metrics::{BucketSummary, CycleTime, DurationSummary, StageSummaries, Summary};
+pub use self::page::Page;
+pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+use crate::domain::people::Bots;
+use crate::store::{Store, TokenHash};
+
+/// The API's share of the process.
+pub struct Api {
+    pub store: Arc<dyn Store>,
+    pub bots: Bots,
+    /// `owner/name`, which `/api/prs/{number}` means.
+    pub default_repository: Option<String>,
+    /// The digest of the configured admin token; one that was made at the first start is in the store.
+    pub admin_token: Option<TokenHash>,
+}
+
+/// Adds every route to a server that has [`Api`] among its data.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/healthz", web::get().to(health::healthz))
+        .route("/readyz", web::get().to(health::readyz))
+        .route("/metrics", web::get().to(health::metrics))
+        .service(
+            web::scope("/api")
+                .wrap(from_fn(auth::require_token))
+                .app_data(web::QueryConfig::default().error_handler(|error, _| {
+                    error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
+                }))
+                .app_data(web::PathConfig::default().error_handler(|_, _| error::ApiError::NotFound("path").into()))
+                .route("/prs", web::get().to(pull_requests::list))
+                .route("/prs/{number}", web::get().to(pull_requests::of_default_repository))
+                .route("/repos/{owner}/{repo}/prs/{number}", web::get().to(pull_requests::of_repository))
+                .route("/metrics/cycle-time", web::get().to(metrics::cycle_time))
+                .route("/deliveries", web::get().to(deliveries::list))
+                .route("/deliveries/{guid}", web::get().to(deliveries::show))
+                .route("/dead-letters", web::get().to(deliveries::dead))
+                .route("/dead-letters/{id}", web::get().to(deliveries::show_dead))
+                .route("/dead-letters/{id}", web::delete().to(deliveries::discard))
+                .route("/dead-letters/{id}/requeue", web::post().to(deliveries::requeue))
+                .default_service(web::to(not_found)),
+        )
+        .default_service(web::to(not_found));
+}
+
+async fn not_found() -> Result<HttpResponse, error::ApiError> {
+    Err(error::ApiError::NotFound("path"))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tallyhook", description = "Self-hosted GitHub event processor: pull requests and where their time goes."),
+    paths(
+        crate::ingest::receive,
+        pull_requests::list,
+        pull_requests::of_default_repository,
+        pull_requests::of_repository,
+        metrics::cycle_time,
+        deliveries::list,
+        deliveries::show,
+        deliveries::dead,
+        deliveries::show_dead,
+        deliveries::discard,
+        deliveries::requeue,
+        health::healthz,
+        health::readyz,
+        health::metrics,
+    ),
+    components(schemas(error::ErrorBody)),
+    modifiers(&Bearer),
+    tags(
+        (name = "pull requests", description = "What is known, and how it is explained"),
+        (name = "metrics", description = "Cycle times, review times and stages"),
+        (name = "deliveries", description = "The inbox and its dead letters"),
+        (name = "webhooks", description = "What GitHub calls"),
+        (name = "health", description = "For load balancers and Prometheus; open without a token"),
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// The API's description, OpenAPI 3.1 in JSON.
+///
+/// # Errors
+/// Never for what is described here; the type comes from serde.
+pub fn openapi() -> serde_json::Result<String> {
+    Document::openapi().to_pretty_json()
+}

@@ -1,0 +1,426 @@
+//! Pull requests: listed, and one of them explained.
+
+use std::fmt::Write;
+
+use actix_web::web;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::Api;
+use super::error::ApiError;
+use super::page::{self, Page};
+use crate::domain::people::Bots;
+use crate::domain::pull_request::{PullRequest, Source};
+use crate::domain::review::Review;
+use crate::domain::timings::{Flag, Stage, State, Step, Timings, timings};
+use crate::event::ReviewState;
+use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use crate::store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
+
+/// A pull request and its numbers. Unknown is null.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PullRequestItem {
+    /// `owner/name`
+    pub repo: String,
+    #[schema(value_type = i64)]
+    pub number: PrNumber,
+    /// UUID version 5 of repository id and number: the same for ever.
+    #[schema(value_type = String, format = "uuid")]
+    pub pr_id: Uuid,
+    pub github_pr_id: Option<i64>,
+    pub title: Option<String>,
+    pub author: String,
+    pub author_is_bot: bool,
+    pub state: State,
+    pub draft: Option<bool>,
+    pub html_url: Option<String>,
+    pub base_ref: Option<String>,
+    pub head_ref: Option<String>,
+    pub head_sha: Option<String>,
+    pub labels: Vec<String>,
+    #[schema(value_type = String, format = "date-time")]
+    pub pr_created_at: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
+    pub updated_at: Timestamp,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub closed_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub merged_at: Option<Timestamp>,
+    pub additions: Option<i64>,
+    pub deletions: Option<i64>,
+    pub changed_files: Option<i64>,
+    pub commits: Option<i64>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub first_commit_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub ready_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub first_response_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub first_review_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub final_approval_at: Option<Timestamp>,
+    /// From creation to merge.
+    pub cycle_time_hours: Option<f64>,
+    /// From creation to the first review.
+    pub review_time_hours: Option<f64>,
+    pub stages: StagesHours,
+    pub flags: Vec<String>,
+    pub source: Source,
+    /// GitHub's state is known as of this moment.
+    #[schema(value_type = String, format = "date-time")]
+    pub as_of: Timestamp,
+}
+
+/// Where the time went, in hours; null until merged, and where a stage is unknown or was not there.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StagesHours {
+    pub coding_hours: Option<f64>,
+    pub pickup_hours: Option<f64>,
+    pub review_hours: Option<f64>,
+    pub merge_wait_hours: Option<f64>,
+    pub redraft_hours: Option<f64>,
+    pub closed_hours: Option<f64>,
+}
+
+/// A pull request with its reviews, its timeline and where its numbers come from.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PullRequestDetail {
+    #[serde(flatten)]
+    pub pull_request: PullRequestItem,
+    pub reviews: Vec<ReviewItem>,
+    pub timeline: Vec<TimelineItem>,
+    pub explain: Explanation,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ReviewItem {
+    pub github_review_id: i64,
+    pub reviewer: String,
+    pub reviewer_is_bot: bool,
+    pub state: ReviewState,
+    /// What it said before it was dismissed; null where nobody saw it.
+    pub original_state: Option<ReviewState>,
+    #[schema(value_type = String, format = "date-time")]
+    pub submitted_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct TimelineItem {
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+    #[serde(rename = "type")]
+    #[schema(example = "ready_for_review")]
+    pub kind: String,
+    pub actor: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// Why the numbers are what they are.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    pub text: String,
+    pub steps: Vec<ExplainedStep>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedStep {
+    pub stage: Stage,
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
+    pub to: Timestamp,
+    /// What of the stretch counts for the stage.
+    pub hours: f64,
+    pub because: String,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by commas.
+    state: Option<String>,
+    /// `owner/name`
+    repo: Option<String>,
+    /// Login of the author.
+    author: Option<String>,
+    /// Updated at or after, RFC 3339.
+    #[param(value_type = Option<String>)]
+    from: Option<Timestamp>,
+    /// Updated before, RFC 3339.
+    #[param(value_type = Option<String>)]
+    to: Option<Timestamp>,
+    /// 1 to 100, 30 unless told.
+    per_page: Option<u32>,
+    cursor: Option<String>,
+}
+
+type Cursor = (i64, RepoId, PrNumber);
+
+/// Pull requests, newest update first.
+#[utoipa::path(
+    get, path = "/api/prs", tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
+    params(ListQuery),
+    responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ErrorBody), (status = 401, body = super::error::ErrorBody))
+)]
+pub(super) async fn list(
+    api: web::Data<Api>,
+    query: web::Query<ListQuery>,
+) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
+    let size = page::size(query.per_page)?;
+    let cursor: Option<Cursor> = page::decode(query.cursor.as_deref())?;
+    let repo = match &query.repo {
+        Some(name) => match api.store.repository_id(name).await? {
+            Some(id) => Some(id),
+            None => return Ok(web::Json(Page { items: Vec::new(), next: None })),
+        },
+        None => None,
+    };
+    let filter = PullRequestFilter {
+        states: states(query.state.as_deref())?,
+        repo,
+        author: query.author.clone(),
+        from: query.from,
+        to: query.to,
+        after: cursor.map(|(at, repo, number)| (Timestamp::clamped(at), PrKey { repo, number })),
+    };
+    let rows = api.store.pull_requests(&filter, size + 1).await?;
+    let cursor = |row: &PullRequestRow| (row.updated_at.epoch(), row.key.repo, row.key.number);
+    Ok(web::Json(page::page(rows, size, cursor, list_item)))
+}
+
+fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
+    let mut states = Vec::new();
+    for state in text.unwrap_or("all").split(',').map(str::trim) {
+        states.push(match state {
+            "open" => StateFilter::Open,
+            "closed" => StateFilter::Closed,
+            "closed_unmerged" => StateFilter::ClosedUnmerged,
+            "merged" => StateFilter::Merged,
+            "all" => return Ok(Vec::new()),
+            _ => {
+                let message = "state must be open, closed, merged, closed_unmerged or all";
+                return Err(ApiError::BadRequest(message.to_owned()));
+            }
+        });
+    }
+    Ok(states)
+}
+
+/// One pull request of the default repository.
+#[utoipa::path(
+    get, path = "/api/prs/{number}", tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
+    params(("number" = i64, Path)),
+    responses((status = 200, body = PullRequestDetail), (status = 404, body = super::error::ErrorBody), (status = 409, body = super::error::ErrorBody, description = "no default repository is configured"))
+)]
+pub(super) async fn of_default_repository(
+    api: web::Data<Api>,
+    number: web::Path<i64>,
+) -> Result<web::Json<PullRequestDetail>, ApiError> {
+    let name = api.default_repository.clone().ok_or_else(|| {
+        let message = "no default repository: set GITHUB_REPO_OWNER and GITHUB_REPO_NAME, or ask for \
+                       /api/repos/OWNER/REPO/prs/NUMBER";
+        ApiError::Conflict(message.to_owned())
+    })?;
+    show(&api, &name, PrNumber(*number)).await
+}
+
+/// One pull request.
+#[utoipa::path(
+    get, path = "/api/repos/{owner}/{repo}/prs/{number}", tag = "pull requests", operation_id = "get_repository_pull_request",
+    security(("token" = [])),
+    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
+    responses((status = 200, body = PullRequestDetail), (status = 404, body = super::error::ErrorBody))
+)]
+pub(super) async fn of_repository(
+    api: web::Data<Api>,
+    path: web::Path<(String, String, i64)>,
+) -> Result<web::Json<PullRequestDetail>, ApiError> {
+    let (owner, repo, number) = path.into_inner();
+    show(&api, &format!("{owner}/{repo}"), PrNumber(number)).await
+}
+
+async fn show(api: &Api, name: &str, number: PrNumber) -> Result<web::Json<PullRequestDetail>, ApiError> {
+    let unknown = ApiError::NotFound("pull request");
+    let Some(repo) = api.store.repository_id(name).await? else {
+        return Err(unknown);
+    };
+    let key = PrKey { repo, number };
+    let Some(row) = api.store.pull_request(key).await? else {
+        return Err(unknown);
+    };
+    let known = api.store.load(&[key]).await?.into_iter().next();
+    let pull_request = known.map(|known| known.pull_request).ok_or(ApiError::NotFound("pull request"))?;
+    detail(row, &pull_request, &api.bots).map(web::Json).ok_or(unknown)
+}
+
+fn hours(seconds: i64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
+    let seconds = seconds as f64;
+    seconds / 3600.0
+}
+
+/// A row as the API shows it.
+pub fn list_item(row: PullRequestRow) -> PullRequestItem {
+    let Durations { cycle_time, review_time, coding, pickup, review, merge_wait, redraft, closed } = row.durations;
+    PullRequestItem {
+        pr_id: PullRequest::id(row.key),
+        repo: row.repo,
+        number: row.key.number,
+        github_pr_id: row.github_pr_id,
+        title: row.title,
+        author: row.author,
+        author_is_bot: row.author_is_bot,
+        state: row.state,
+        draft: row.draft,
+        html_url: row.html_url,
+        base_ref: row.base_ref,
+        head_ref: row.head_ref,
+        head_sha: row.head_sha,
+        labels: row.labels,
+        pr_created_at: row.pr_created_at,
+        updated_at: row.updated_at,
+        closed_at: row.closed_at,
+        merged_at: row.merged_at,
+        additions: row.additions,
+        deletions: row.deletions,
+        changed_files: row.changed_files,
+        commits: row.commits,
+        first_commit_at: row.first_commit_at,
+        ready_at: row.ready_at,
+        first_response_at: row.first_response_at,
+        first_review_at: row.first_review_at,
+        final_approval_at: row.final_approval_at,
+        cycle_time_hours: cycle_time.map(hours),
+        review_time_hours: review_time.map(hours),
+        stages: StagesHours {
+            coding_hours: coding.map(hours),
+            pickup_hours: pickup.map(hours),
+            review_hours: review.map(hours),
+            merge_wait_hours: merge_wait.map(hours),
+            redraft_hours: redraft.map(hours),
+            closed_hours: closed.map(hours),
+        },
+        flags: row.flags,
+        source: row.source,
+        as_of: row.updated_at,
+    }
+}
+
+/// A row with everything that is known of it; `None` if no snapshot of it was seen.
+pub fn detail(row: PullRequestRow, pull_request: &PullRequest, bots: &Bots) -> Option<PullRequestDetail> {
+    let timings = timings(pull_request, bots)?;
+    let mut reviews: Vec<_> = pull_request.reviews.values().collect();
+    reviews.sort_by_key(|review| (review.submitted_at, review.id));
+    Some(PullRequestDetail {
+        pull_request: list_item(row),
+        reviews: reviews.iter().map(|review| review_item(review, bots)).collect(),
+        timeline: timeline(pull_request, &reviews),
+        explain: explain(&timings),
+    })
+}
+
+fn review_item(review: &Review, bots: &Bots) -> ReviewItem {
+    ReviewItem {
+        github_review_id: review.id.0,
+        reviewer: review.author.login.clone(),
+        reviewer_is_bot: bots.contains(&review.author),
+        state: review.state(),
+        original_state: review.original_state,
+        submitted_at: review.submitted_at,
+    }
+}
+
+/// The facts and the reviews, in order of time.
+fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem> {
+    let facts = pull_request.timeline.iter().map(|fact| TimelineItem {
+        at: fact.at,
+        kind: fact.kind.as_str().to_owned(),
+        actor: fact.actor.map(|actor| actor.login),
+        detail: fact.detail,
+    });
+    let submitted = reviews.iter().map(|review| TimelineItem {
+        at: review.submitted_at,
+        kind: "reviewed".to_owned(),
+        actor: Some(review.author.login.clone()),
+        detail: review.original_state.map(|state| state.as_str().to_owned()),
+    });
+    let dismissed = reviews.iter().filter_map(|review| {
+        Some(TimelineItem {
+            at: review.dismissed_at?,
+            kind: "review_dismissed".to_owned(),
+            actor: None,
+            detail: Some(review.author.login.clone()),
+        })
+    });
+    let mut timeline: Vec<_> = facts.chain(submitted).chain(dismissed).collect();
+    timeline.sort_by_key(|item| item.at);
+    timeline
+}
+
+fn explain(timings: &Timings) -> Explanation {
+    let mut text = match (timings.state, timings.cycle_time) {
+        (State::Merged, Some(cycle_time)) => format!("Merged {} after it was opened.", in_words(cycle_time)),
+        (State::Open, _) if timings.ready_at.is_none() => "Open, and a draft so far.".to_owned(),
+        (State::Open, _) if timings.first_review_at.is_none() => "Open, waiting for a first review.".to_owned(),
+        (State::Open, _) => "Open, under review.".to_owned(),
+        _ => "Closed without a merge, so it has no cycle time.".to_owned(),
+    };
+    for Step { stage, seconds, because, .. } in &timings.steps {
+        // Writing to a string cannot fail.
+        let _ = write!(text, " {}: {} until {because}.", stage.title(), in_words(*seconds));
+    }
+    for flag in &timings.flags {
+        let _ = write!(text, " {}", flag.sentence());
+    }
+    let steps = timings.steps.iter().map(|step| ExplainedStep {
+        stage: step.stage,
+        from: step.from,
+        to: step.to,
+        hours: hours(step.seconds),
+        because: step.because.to_owned(),
+    });
+    Explanation { text, steps: steps.collect() }
+}
+
+/// Seconds as people say them: the two largest units.
+fn in_words(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+impl Flag {
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::ClockSkew => "A commit is dated before git existed or after the end; that date is left out.",
+            Self::HistoryIncomplete => "Its opening was not seen, so what came before the first event is unknown.",
+            Self::MergedAsDraft => "It was merged as a draft.",
+            Self::MergedWithChangesRequested => "It was merged against a request for changes.",
+            Self::MergedWithoutApproval => "It was merged without a standing approval.",
+            Self::MergedWithoutReview => "Nobody else reviewed it.",
+            Self::PushedAfterApproval => "It was pushed to after the approval.",
+            Self::Reopened => "It was closed and opened again.",
+            Self::ReviewedInDraft => "It was reviewed only while it was a draft.",
+            Self::Stub => "Only parts of it were ever seen.",
+        }
+    }
+}
+
+impl Stage {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Coding => "Coding",
+            Self::Pickup => "Pickup",
+            Self::Review => "Review",
+            Self::MergeWait => "Waiting for the merge",
+            Self::Redraft => "Back in draft",
+            Self::Closed => "Closed",
+        }
+    }
+}
