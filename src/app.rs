@@ -1,0 +1,216 @@
+//! Putting the parts together: what `serve` and `demo` run.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::DefaultHeaders;
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context, bail};
+use chrono::Utc;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::api::{self, Api, auth};
+use crate::config::Config;
+use crate::ingest::{self, Ingest, Limits};
+use crate::process::Worker;
+use crate::queue::Queue;
+use crate::relay::Relay;
+use crate::store::{self, Opening, Store};
+use crate::telemetry;
+
+/// Workers of one process. While one waits for the disk the other decodes.
+const WORKERS: usize = 2;
+/// After SIGTERM: how long requests under way, and then workers, may take to finish.
+const GRACE: Duration = Duration::from_secs(4);
+/// The name under which the token of the first start is stored.
+const ADMIN: &str = "admin";
+
+/// A running Tallyhook.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub store: Arc<dyn Store>,
+    /// Counts the workers' batches.
+    pub progress: watch::Receiver<u64>,
+    server: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+    queue: Arc<Queue>,
+    stopping: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What differs between the ways of running it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub opening: Opening,
+    pub limits: Limits,
+    /// Whether deliveries are worked on; a load test looks at accepting alone.
+    pub work: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { opening: Opening::Alone, limits: Limits::default(), work: true }
+    }
+}
+
+impl Running {
+    /// Opens the store, starts server, workers and sweeper.
+    ///
+    /// # Errors
+    /// In words that say what to do: no secret, a database that cannot be used, a port that is taken.
+    pub async fn start(config: &Config, options: Options) -> anyhow::Result<Self> {
+        let Some(secrets) = config.webhook_secrets.clone() else {
+            bail!("GITHUB_WEBHOOK_SECRET is not set: set it to the secret of your GitHub webhook");
+        };
+        telemetry::prometheus();
+        let store = store::open(&config.database_url, options.opening).await?;
+        let queue = Arc::new(Queue::default());
+        let released = store.release_all(Utc::now()).await.context("cannot read the inbox")?;
+        if released > 0 {
+            tracing::info!(deliveries = released, "deliveries of the last run are taken up again");
+        }
+        let admin_token = match &config.admin_token {
+            Some(token) => Some(auth::hash(token)),
+            None => make_admin_token(config, &*store).await.map(|()| None)?,
+        };
+        let api = Api {
+            store: store.clone(),
+            bots: config.bots.clone(),
+            default_repository: config.default_repository.clone(),
+            admin_token,
+        };
+        let ingest = Ingest::new(secrets, store.clone(), queue.clone(), options.limits);
+        let (server, address) = listen(config.listen, api, ingest)?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        let (stopping, _) = watch::channel(false);
+        let (sender, progress) = watch::channel(0);
+        let tasks = if options.work { workers(config, &store, &queue, &sender, &stopping) } else { Vec::new() };
+        tracing::info!(%address, "listening");
+        Ok(Self { address, store, progress, server: handle, serving, queue, stopping, tasks })
+    }
+
+    /// Waits until every stored delivery is finished.
+    ///
+    /// # Errors
+    /// If the inbox cannot be read.
+    pub async fn drained(&mut self) -> store::Result<()> {
+        // Batches that end while the inbox is being counted are seen by the next round.
+        while self.store.counts().await?.accepted > 0 {
+            if timeout(Duration::from_secs(1), self.progress.changed()).await.is_ok_and(|changed| changed.is_err()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the server ends by itself, which it does only on a failure.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.serving).await {
+            Ok(Ok(())) => anyhow::anyhow!("the server stopped"),
+            Ok(Err(error)) => anyhow::Error::new(error).context("the server failed"),
+            Err(error) => anyhow::Error::new(error).context("the server broke"),
+        }
+    }
+
+    /// Takes nothing in any more, finishes what is under way, closes the store.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+        self.stopping.send_replace(true);
+        self.queue.close();
+        for mut task in self.tasks {
+            match timeout(GRACE, &mut task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a task broke"),
+                Err(_) => {
+                    // What it had in hand is in the inbox and is taken up again at the next start.
+                    tracing::warn!("a task did not end in time");
+                    task.abort();
+                }
+            }
+        }
+        self.store.close().await;
+    }
+}
+
+fn workers(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    queue: &Arc<Queue>,
+    progress: &watch::Sender<u64>,
+    stopping: &watch::Sender<bool>,
+) -> Vec<JoinHandle<()>> {
+    let relay = Relay {
+        store: store.clone(),
+        queue: queue.clone(),
+        retention_days: config.retention_days,
+        stopping: stopping.subscribe(),
+    };
+    let mut tasks = vec![tokio::spawn(relay.run())];
+    for _ in 0..WORKERS {
+        let worker = Worker {
+            store: store.clone(),
+            queue: queue.clone(),
+            bots: config.bots.clone(),
+            progress: progress.clone(),
+        };
+        tasks.push(tokio::spawn(worker.run()));
+    }
+    tasks
+}
+
+fn listen(address: SocketAddr, api: Api, ingest: Ingest) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
+    let (api, ingest) = (web::Data::new(api), web::Data::new(ingest));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(api.clone())
+            .app_data(ingest.clone())
+            .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")))
+            .route("/webhooks/github", web::post().to(ingest::receive))
+            .configure(api::routes)
+    });
+    let server = server.disable_signals().shutdown_timeout(GRACE.as_secs()).bind(address).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "is taken: stop what uses it, or set TALLYHOOK_LISTEN to another (port 0 takes any free one)"
+            }
+            ErrorKind::PermissionDenied => "needs rights this user does not have: choose a port above 1023",
+            _ => "cannot be listened on: TALLYHOOK_LISTEN must be an address of this machine",
+        };
+        anyhow::Error::new(error).context(format!("{address} {advice}"))
+    })?;
+    let address = server.addrs().first().copied().context("the server listens nowhere")?;
+    Ok((server.run(), address))
+}
+
+/// Makes the first token at the first start and writes it where only this user can read it.
+async fn make_admin_token(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
+    let tokens = store.tokens().await.context("cannot read the tokens")?;
+    if tokens.iter().any(|token| token.name == ADMIN) {
+        return Ok(());
+    }
+    let path = config.admin_token_path();
+    let token = auth::new_token();
+    // The file first: a token nobody can read would be lost, a file without its token is written again.
+    write_private(&path, &token).with_context(|| format!("cannot write the admin token to {}", path.display()))?;
+    store.create_token(ADMIN, &auth::hash(&token), Utc::now()).await.context("cannot store the admin token")?;
+    tracing::info!(file = %path.display(), "the API's admin token was made");
+    Ok(())
+}
+
+fn write_private(path: &std::path::Path, token: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // The mode above counts only for a new file.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    writeln!(file, "{token}")?;
+    file.sync_all()
+}

@@ -1,0 +1,186 @@
+//! `tallyhook demo`
+
+use anyhow::Context;
+use clap::Args;
+
+use super::recorded::{self, Recorded};
+use super::replay::Client;
+use super::{DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN, output, serve};
+use crate::api::{PullRequestItem, auth, list_item};
+use crate::app::{Options, Running};
+use crate::config::Config;
+use crate::domain::timings::State;
+use crate::store::{PullRequestFilter, Store};
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// End after the table, with exit code 0
+    #[arg(long)]
+    once: bool,
+    /// Address and port (beats `TALLYHOOK_LISTEN`); a free port is taken if the usual one is not
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+/// The story that ships with the program.
+const STORY: [&str; 25] = [
+    include_str!("../../fixtures/01-quick-review.jsonl"),
+    include_str!("../../fixtures/02-draft-then-ready.jsonl"),
+    include_str!("../../fixtures/03-merged-without-review.jsonl"),
+    include_str!("../../fixtures/04-closed-unmerged.jsonl"),
+    include_str!("../../fixtures/05-open-with-review.jsonl"),
+    include_str!("../../fixtures/06-draft-never-ready.jsonl"),
+    include_str!("../../fixtures/07-changes-then-approval.jsonl"),
+    include_str!("../../fixtures/08-bot-first.jsonl"),
+    include_str!("../../fixtures/09-back-to-draft.jsonl"),
+    include_str!("../../fixtures/10-closed-and-reopened.jsonl"),
+    include_str!("../../fixtures/11-bot-author.jsonl"),
+    include_str!("../../fixtures/12-push-after-approval.jsonl"),
+    include_str!("../../fixtures/13-dismissed-approval.jsonl"),
+    include_str!("../../fixtures/14-fork-deleted.jsonl"),
+    include_str!("../../fixtures/15-ghost-reviewer.jsonl"),
+    include_str!("../../fixtures/16-reviewed-in-draft.jsonl"),
+    include_str!("../../fixtures/17-changes-still-requested.jsonl"),
+    include_str!("../../fixtures/18-merged-as-draft.jsonl"),
+    include_str!("../../fixtures/19-merge-queue.jsonl"),
+    include_str!("../../fixtures/20-objection-dismissed.jsonl"),
+    include_str!("../../fixtures/21-never-approved.jsonl"),
+    include_str!("../../fixtures/22-closed-while-draft.jsonl"),
+    include_str!("../../fixtures/23-ghost-author.jsonl"),
+    include_str!("../../fixtures/24-review-at-the-merge.jsonl"),
+    include_str!("../../fixtures/25-waiting-for-a-human.jsonl"),
+];
+
+impl Demo {
+    pub(super) async fn run(self, sources: Sources) -> Outcome {
+        let folder =
+            tempfile::Builder::new().prefix("tallyhook-demo-").tempdir().context("cannot make a folder to work in")?;
+        let token = auth::new_token();
+        let any_port = self.listen.is_none() && !sources.names(TALLYHOOK_LISTEN);
+        let database = format!("sqlite://{}", folder.path().join("demo.db").display());
+        let mut config = Config::new(
+            &sources
+                .with_flag(DATABASE_URL, Some(database))
+                .with_flag(GITHUB_WEBHOOK_SECRET, Some(auth::new_token()))
+                .with_flag("TALLYHOOK_ADMIN_TOKEN", Some(&token))
+                .with_flag("GITHUB_REPO_OWNER", Some("acme-corp"))
+                .with_flag("GITHUB_REPO_NAME", Some("api-server"))
+                .with_flag(TALLYHOOK_LISTEN, self.listen.as_deref()),
+        )?;
+        if any_port && std::net::TcpListener::bind(config.listen).is_err() {
+            config.listen.set_port(0);
+        }
+        let mut running = Running::start(&config, Options::default()).await?;
+        let shown = tokio::select! {
+            shown = show(&config, &mut running, &token, self.once) => shown,
+            interrupted = serve::until_signal() => interrupted,
+        };
+        running.stop().await;
+        shown
+    }
+}
+
+async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -> Outcome {
+    let url = format!("http://{}", running.address);
+    let secrets = config.webhook_secrets.clone().context("the demo has a secret")?;
+    let story = story()?;
+    let posted = Client::new(format!("{url}/webhooks/github"), secrets)?.post_all(&story, None).await?;
+    if let Some(refusal) = posted.refused {
+        return Err(anyhow::anyhow!("the server refused its own fixtures: {refusal}").into());
+    }
+    running.drained().await?;
+    let answers: Vec<_> = posted.answers.iter().map(|(status, number)| format!("{number} {status}")).collect();
+    output::line(&format!(
+        "{} signed deliveries went through {url}/webhooks/github: {}\n",
+        story.len(),
+        answers.join(", ")
+    ))?;
+    print_table(&*running.store).await?;
+    if once {
+        return Ok(());
+    }
+    output::line(&format!(
+        "\nThe API answers until Ctrl-C, for example:\n  \
+         curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
+         curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
+    ))?;
+    serve::until_signal().await
+}
+
+/// The deliveries of all files, in the order of time.
+fn story() -> anyhow::Result<Vec<Recorded>> {
+    let mut story = Vec::new();
+    for file in STORY {
+        story.extend(recorded::parse_lines(file).context("a shipped fixture cannot be read")?);
+    }
+    story.sort_by(|one, two| one.delivered_at.cmp(&two.delivered_at));
+    Ok(story)
+}
+
+async fn print_table(store: &dyn Store) -> Outcome {
+    let mut rows: Vec<_> =
+        store.pull_requests(&PullRequestFilter::default(), 100).await?.into_iter().map(list_item).collect();
+    rows.sort_by_key(|row| row.number);
+    let mut table = output::table(&[
+        "PR",
+        "title",
+        "state",
+        "cycle h",
+        "first review h",
+        "coding",
+        "pickup",
+        "review",
+        "wait",
+        "redraft",
+        "closed",
+        "flags",
+    ]);
+    for row in &rows {
+        table.add_row(cells(row));
+    }
+    output::line(&table.to_string())
+}
+
+fn cells(row: &PullRequestItem) -> Vec<String> {
+    let state = match (row.state, row.draft) {
+        (State::Open, Some(true)) => "draft",
+        (state, _) => state.as_str(),
+    };
+    let stages = &row.stages;
+    let mut cells = vec![format!("#{}", row.number), row.title.clone().unwrap_or_default(), state.to_owned()];
+    cells.extend(
+        [
+            row.cycle_time_hours,
+            row.review_time_hours,
+            stages.coding_hours,
+            stages.pickup_hours,
+            stages.review_hours,
+            stages.merge_wait_hours,
+            stages.redraft_hours,
+            stages.closed_hours,
+        ]
+        .map(output::hours),
+    );
+    cells.push(row.flags.join(" ").replace('_', " "));
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_tells_every_fixture() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let told: std::collections::BTreeSet<&str> = STORY.into_iter().collect();
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "jsonl") {
+                files += 1;
+                assert!(told.contains(std::fs::read_to_string(&path).unwrap().as_str()), "{}", path.display());
+            }
+        }
+        assert_eq!(files, STORY.len());
+    }
+}

@@ -1,0 +1,254 @@
+//! `tallyhook deliveries` and `tallyhook dead`
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use chrono::{SecondsFormat, Utc};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::value::RawValue;
+
+use super::recorded::{ApiDelivery, ApiRequest};
+use super::{Failure, Outcome, output};
+use crate::api::{DeliveryDetail, DeliveryItem};
+use crate::queue::DeliveryId;
+use crate::store::{DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
+
+/// Deliveries read at once.
+const PAGE: u32 = 100;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Deliveries {
+    /// List stored deliveries, newest first
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// At most this many
+        #[arg(long, default_value_t = 30)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one delivery with its payload
+    Show {
+        /// GitHub's X-GitHub-Delivery
+        guid: String,
+    },
+    /// Write deliveries as JSON lines that `replay` reads, oldest first
+    Export {
+        #[command(flatten)]
+        filter: Filter,
+        /// To this file instead of standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// Only those in this state
+    #[arg(long, value_enum)]
+    state: Option<StateArgument>,
+    /// Only those of this event, such as `pull_request`
+    #[arg(long)]
+    event: Option<String>,
+    /// Only those of this repository
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StateArgument {
+    Accepted,
+    Applied,
+    Ignored,
+    Dead,
+}
+
+impl From<StateArgument> for DeliveryState {
+    fn from(state: StateArgument) -> Self {
+        match state {
+            StateArgument::Accepted => Self::Accepted,
+            StateArgument::Applied => Self::Applied,
+            StateArgument::Ignored => Self::Ignored,
+            StateArgument::Dead => Self::Dead,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Dead {
+    /// List dead letters, newest first
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 30)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one dead letter with its history and payload
+    Show { id: i64 },
+    /// Try dead letters again, with all attempts to go
+    Requeue {
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<i64>,
+        /// Every one of them
+        #[arg(long)]
+        all: bool,
+    },
+    /// Let a dead letter go: it becomes ignored
+    Discard {
+        id: i64,
+        /// Why; kept with the delivery
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+impl Deliveries {
+    pub(super) async fn run(self, store: &dyn Store) -> Outcome {
+        match self {
+            Self::List { filter, limit, json } => list(store, filter.into(), limit, json).await,
+            Self::Show { guid } => {
+                let deliveries = store.deliveries_of(&guid).await?;
+                if deliveries.is_empty() {
+                    return Err(missing(&format!("there is no delivery {guid}")));
+                }
+                for delivery in deliveries {
+                    output::json(&detail(store, delivery).await?)?;
+                }
+                Ok(())
+            }
+            Self::Export { filter, output: Some(path) } => {
+                let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+                export(store, filter.into(), std::io::BufWriter::new(file)).await
+            }
+            Self::Export { filter, output: None } => export(store, filter.into(), std::io::stdout()).await,
+        }
+    }
+}
+
+impl Dead {
+    pub(super) async fn run(self, store: &dyn Store) -> Outcome {
+        match self {
+            Self::List { limit, json } => {
+                let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+                list(store, dead, limit, json).await
+            }
+            Self::Show { id } => {
+                let delivery = store.delivery(DeliveryId(id)).await?;
+                let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
+                let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
+                output::json(&detail(store, dead).await?)
+            }
+            Self::Requeue { ids, all } => {
+                let selection = if all {
+                    DeadSelection::All
+                } else {
+                    DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
+                };
+                let requeued = store.requeue(&selection, Utc::now()).await?;
+                output::line(&format!("{requeued} to be tried again by the running server, or by the next one"))?;
+                let asked = ids.len() as u64;
+                if requeued < asked {
+                    return Err(missing(&format!("{} of those given are no dead letters", asked - requeued)));
+                }
+                Ok(())
+            }
+            Self::Discard { id, reason } => {
+                if store.discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now()).await? {
+                    output::line("discarded")
+                } else {
+                    Err(missing(&format!("there is no dead letter {id}")))
+                }
+            }
+        }
+    }
+}
+
+fn missing(what: &str) -> Failure {
+    Failure::Failed(anyhow::anyhow!("{what}"))
+}
+
+impl From<Filter> for DeliveryFilter {
+    fn from(filter: Filter) -> Self {
+        Self { state: filter.state.map(Into::into), event: filter.event, repo: filter.repo, before: None }
+    }
+}
+
+async fn list(store: &dyn Store, filter: DeliveryFilter, limit: u32, json: bool) -> Outcome {
+    let deliveries = store.deliveries(&filter, limit).await?;
+    if json {
+        return output::json(&deliveries.into_iter().map(DeliveryItem::from).collect::<Vec<_>>());
+    }
+    let mut table =
+        output::table(&["id", "received", "event", "action", "repository", "PR", "state", "tries", "reason", "GUID"]);
+    for delivery in deliveries {
+        table.add_row([
+            delivery.id.0.to_string(),
+            seconds(delivery.received_at),
+            delivery.event,
+            delivery.action.unwrap_or_default(),
+            delivery.repo.unwrap_or_default(),
+            delivery.pr_number.map(|number| number.to_string()).unwrap_or_default(),
+            delivery.state.as_str().to_owned(),
+            delivery.attempts.to_string(),
+            delivery.reason.unwrap_or_default(),
+            delivery.guid,
+        ]);
+    }
+    output::line(&table.to_string())
+}
+
+fn seconds(moment: Moment) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+async fn payload(store: &dyn Store, id: DeliveryId) -> Outcome<Option<Box<RawValue>>> {
+    let Some(body) = store.body(id).await? else {
+        return Ok(None);
+    };
+    let body = body.decompress().context("the stored body is damaged")?;
+    let text = String::from_utf8(body).context("the stored body is not text")?;
+    Ok(Some(RawValue::from_string(text).context("the stored body is not JSON")?))
+}
+
+async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<DeliveryDetail> {
+    let payload = payload(store, delivery.id).await?;
+    let payload = payload.map(|payload| serde_json::from_str(payload.get())).transpose()?;
+    let history = delivery.history.clone();
+    Ok(DeliveryDetail { delivery: delivery.into(), history, payload })
+}
+
+/// Writes what still has its body, oldest first, without holding more than one page of bodies.
+async fn export(store: &dyn Store, mut filter: DeliveryFilter, mut out: impl Write) -> Outcome {
+    let mut ids = Vec::new();
+    loop {
+        let page = store.deliveries(&filter, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        filter.before = Some(last.id);
+        ids.extend(page.iter().map(|delivery| delivery.id));
+    }
+    for id in ids.into_iter().rev() {
+        let (Some(delivery), Some(payload)) = (store.delivery(id).await?, payload(store, id).await?) else {
+            continue;
+        };
+        let headers = [("X-GitHub-Event", &delivery.event), ("X-GitHub-Delivery", &delivery.guid)];
+        let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_owned(), value.clone())).into();
+        let line = ApiDelivery {
+            guid: Some(delivery.guid),
+            delivered_at: Some(seconds(delivery.received_at)),
+            event: Some(delivery.event),
+            action: delivery.action,
+            request: ApiRequest { headers, payload },
+        };
+        // A stored body may have line breaks of its own between its parts; as a line it has none.
+        let line = serde_json::to_value(&line)?;
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `tallyhook token`
+
+use chrono::{SecondsFormat, Utc};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Failure, Outcome, output};
+use crate::api::auth;
+use crate::store::Store;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it; it is not shown again
+    Create {
+        /// What it is for
+        name: String,
+    },
+    /// List tokens, without themselves
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a token invalid
+    Revoke { name: String },
+}
+
+impl TokenCommand {
+    pub(super) async fn run(self, store: &dyn Store) -> Outcome {
+        let now = Utc::now();
+        match self {
+            Self::Create { name } => {
+                let token = auth::new_token();
+                if store.create_token(&name, &auth::hash(&token), now).await? {
+                    return output::line(&token);
+                }
+                Err(failed(&format!("there is a token `{name}`: revoke it first, or choose another name")))
+            }
+            Self::List { json } => list(store, json).await,
+            Self::Revoke { name } => {
+                if store.revoke_token(&name, now).await? {
+                    return output::line("revoked");
+                }
+                Err(failed(&format!("there is no token `{name}` in force")))
+            }
+        }
+    }
+}
+
+async fn list(store: &dyn Store, json: bool) -> Outcome {
+    let tokens = store.tokens().await?;
+    let rows: Vec<[Option<String>; 3]> = tokens
+        .into_iter()
+        .map(|token| {
+            let text = |at: crate::store::Moment| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            [Some(token.name), Some(text(token.created_at)), token.revoked_at.map(text)]
+        })
+        .collect();
+    if json {
+        let items = rows
+            .iter()
+            .map(|[name, created, revoked]| json!({"name": name, "created_at": created, "revoked_at": revoked}));
+        return output::json(&items.collect::<Vec<_>>());
+    }
+    let mut table = output::table(&["name", "created", "revoked"]);
+    for row in rows {
+        table.add_row(row.map(Option::unwrap_or_default));
+    }
+    output::line(&table.to_string())
+}
+
+fn failed(what: &str) -> Failure {
+    Failure::Failed(anyhow::anyhow!("{what}"))
+}

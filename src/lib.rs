@@ -1,0 +1,20 @@
+//! Tallyhook: a self-hosted GitHub event processor.
+//!
+//! Data flows one way: a webhook is verified and stored ([`github`], the inbox), turned into our own words
+//! ([`event`]), applied to what is known ([`domain`]) and read through the API. Modules import only what stands
+//! before them in this list; `tests/architecture.rs` holds that line.
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod crash_point;
+pub mod domain;
+pub mod event;
+pub mod github;
+pub mod ingest;
+pub mod process;
+pub mod queue;
+pub mod relay;
+pub mod store;
+pub mod telemetry;
