@@ -1,0 +1,142 @@
+//! A whole Tallyhook inside the test, on a free port and a store of its own.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+pub(crate) mod payloads;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tallyhook::app::{Options, Running};
+use tallyhook::config::Config;
+use tallyhook::domain::people::Bots;
+use tallyhook::github::signature::Secrets;
+use tempfile::TempDir;
+
+pub(crate) const SECRET: &str = "a secret of the tests";
+pub(crate) const TOKEN: &str = "tallyhook_token_of_the_tests";
+
+/// A running server with its folder, both gone at the end of the test.
+pub(crate) struct TestServer {
+    pub(crate) running: Running,
+    pub(crate) url: String,
+    pub(crate) http: reqwest::Client,
+    pub(crate) folder: TempDir,
+}
+
+/// The settings of a test's server, whose database lies in `folder`.
+pub(crate) fn config(folder: &TempDir) -> Config {
+    Config {
+        webhook_secrets: Secrets::single(SECRET),
+        default_repository: Some("acme-corp/api-server".to_owned()),
+        database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        admin_token: Some(TOKEN.to_owned()),
+        bots: Bots::default(),
+        retention_days: 7,
+    }
+}
+
+impl TestServer {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub(crate) async fn start_with(options: Options) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(folder, options).await
+    }
+
+    /// Starts on the database that `folder` may have from an earlier server.
+    pub(crate) async fn start_in(folder: TempDir, options: Options) -> Self {
+        let running = Running::start(&config(&folder), options).await.unwrap();
+        let url = format!("http://{}", running.address);
+        Self { running, url, http: reqwest::Client::new(), folder }
+    }
+
+    /// Posts a signed JSON webhook: the status and the answer.
+    pub(crate) async fn post(&self, event: &str, guid: &str, body: &[u8]) -> (u16, Value) {
+        let response = self.signed(event, guid, body).body(body.to_vec()).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap())
+    }
+
+    /// A signed request without its body, for tests that change something about it.
+    pub(crate) fn signed(&self, event: &str, guid: &str, body: &[u8]) -> reqwest::RequestBuilder {
+        self.http
+            .post(format!("{}/webhooks/github", self.url))
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", event)
+            .header("X-GitHub-Delivery", guid)
+            .header("X-Hub-Signature-256", sign(body))
+    }
+
+    /// Asks the API with the tests' token: the status and the answer.
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        let response = self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// Waits until every stored delivery is finished.
+    pub(crate) async fn drained(&mut self) {
+        self.running.drained().await.unwrap();
+    }
+
+    /// Stops the server and gives its folder back.
+    pub(crate) async fn stop(self) -> TempDir {
+        self.running.stop().await;
+        self.folder
+    }
+}
+
+/// The `X-Hub-Signature-256` of a body under the tests' secret.
+pub(crate) fn sign(body: &[u8]) -> String {
+    Secrets::single(SECRET).unwrap().sign(body).to_header()
+}
+
+/// The recorded deliveries of one fixture: event, GUID and payload, in the order in which they happened.
+pub(crate) struct Fixture {
+    pub(crate) event: String,
+    pub(crate) guid: String,
+    pub(crate) delivered_at: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Every delivery of the shipped fixtures, in order of time.
+pub(crate) fn fixtures() -> Vec<Fixture> {
+    let mut fixtures = Vec::new();
+    for path in fixture_files("jsonl") {
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let delivery: Value = serde_json::from_str(line).unwrap();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            fixtures.push(Fixture {
+                event: text(&delivery["event"]),
+                guid: text(&delivery["guid"]),
+                delivered_at: text(&delivery["delivered_at"]),
+                payload: delivery["request"]["payload"].to_string().into_bytes(),
+            });
+        }
+    }
+    fixtures.sort_by(|one, two| one.delivered_at.cmp(&two.delivered_at));
+    fixtures
+}
+
+/// The files of the fixtures folder that end so, by name.
+pub(crate) fn fixture_files(ending: &str) -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(&format!(".{ending}"))).collect();
+    files.sort();
+    files
+}
+
+/// The folder of recorded GitHub data. Where it is absent, one line says that the tests of it did not run.
+pub(crate) fn recorded_data() -> Option<PathBuf> {
+    let told = std::env::var_os("TALLYHOOK_GITHUB_DATA").map(PathBuf::from);
+    let folder = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/github-data"));
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("did not run: no recorded GitHub data at {}", folder.display());
+    None
+}
