@@ -1,10 +1,10 @@
 //! Who may read: whoever has a token.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
-use actix_web::{Error, web};
+use actix_web::{Error, ResponseError, web};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 
@@ -27,13 +27,19 @@ pub fn hash(token: &str) -> TokenHash {
 pub async fn require_token(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let api = request.app_data::<web::Data<Api>>().cloned();
     let hash = bearer(&request).map(hash);
-    match (api, hash) {
-        (Some(api), Some(hash)) if is_valid(&api, &hash).await.map_err(ApiError::from)? => next.call(request).await,
-        _ => Err(ApiError::Unauthorized.into()),
-    }
+    let refused = match (api, hash) {
+        (Some(api), Some(hash)) => match is_valid(&api, &hash).await {
+            Ok(true) => return next.call(request).await.map(ServiceResponse::map_into_left_body),
+            Ok(false) => ApiError::Unauthorized,
+            Err(error) => ApiError::from(error),
+        },
+        _ => ApiError::Unauthorized,
+    };
+    // An answer, not an error: an error of a middleware would pass by the headers that every answer carries.
+    Ok(request.into_response(refused.error_response()).map_into_right_body())
 }
 
 async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {

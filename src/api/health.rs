@@ -36,12 +36,10 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
     responses((status = 200, content_type = "text/plain"), (status = 503))
 )]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
-    let handle = telemetry::prometheus();
-    handle.run_upkeep();
     let Ok(counts) = api.store.counts().await else {
         return HttpResponse::ServiceUnavailable().finish();
     };
-    let text = handle.render() + &stored_state(&counts);
+    let text = telemetry::prometheus().render() + &stored_state(&counts);
     HttpResponse::Ok().insert_header(ContentType::plaintext()).body(text)
 }
 

@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::page::{self, Page};
 use crate::domain::people::Bots;
 use crate::domain::pull_request::{PullRequest, Source};
+use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::domain::timings::{Flag, Stage, State, Step, Timings, timings};
 use crate::event::ReviewState;
@@ -23,6 +24,8 @@ use crate::store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
 pub struct PullRequestItem {
     /// `owner/name`
     pub repo: String,
+    /// Anything but `granted` means that GitHub shows it to us no more: what is told here is frozen.
+    pub repo_access: Access,
     #[schema(value_type = i64)]
     pub number: PrNumber,
     /// UUID version 5 of repository id and number: the same for ever.
@@ -267,6 +270,7 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
     PullRequestItem {
         pr_id: PullRequest::id(row.key),
         repo: row.repo,
+        repo_access: row.repo_access,
         number: row.key.number,
         github_pr_id: row.github_pr_id,
         title: row.title,

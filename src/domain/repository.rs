@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::join::{Dated, Join, take_greater};
 use crate::event::{Event, Repo};
-use crate::github::types::{InstallationId, RepoId, Timestamp};
+use crate::github::types::{InstallationId, RepoId};
 
 /// A repository, joined from every event that showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +24,24 @@ pub struct Seen {
 }
 
 /// Whether GitHub still shows the repository to us. Once lost, what is stored is frozen, never erased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     Granted,
     /// The App was removed from it or suspended.
     Revoked,
     Deleted,
+}
+
+impl Access {
+    /// As it is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Revoked => "revoked",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 impl Join for Seen {
@@ -82,10 +93,15 @@ pub fn observed(event: &Event) -> Vec<Repository> {
     }
 }
 
-/// The name as owner and name; both empty strings never happen on GitHub.
-pub fn split_name(name: &str) -> (&str, &str) {
-    name.split_once('/').unwrap_or(("", name))
+/// What `event` tells of all repositories of an installation at once, listed or not.
+pub fn installation_access(event: &Event) -> Option<(InstallationId, Dated<Access>)> {
+    let Event::Installation(event) = event else {
+        return None;
+    };
+    let value = match event.action.as_str() {
+        "deleted" | "suspend" => Access::Revoked,
+        "unsuspend" => Access::Granted,
+        _ => return None,
+    };
+    Some((event.installation, Dated { at: event.at?, value }))
 }
-
-/// A moment before every event, for what is known without a date.
-pub const BEFORE_ALL: Timestamp = Timestamp::clamped(0);

@@ -1,6 +1,15 @@
 //! Bodies as they are stored: compressed.
 
-use std::io::{self, Read};
+use std::cell::RefCell;
+use std::io;
+
+use zstd::bulk::{Compressor, Decompressor};
+
+thread_local! {
+    // Made once per thread: making one takes longer than compressing a usual body with it.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
 
 /// A delivery's JSON, compressed by zstd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +27,11 @@ impl StoredBody {
     /// # Errors
     /// Only if zstd runs out of memory.
     pub fn compress(body: &[u8]) -> io::Result<Self> {
-        Ok(Self { compressed: zstd::bulk::compress(body, Self::LEVEL)?, bytes: body.len() as u64 })
+        let mut compressed =
+            with(&COMPRESSOR, || Compressor::new(Self::LEVEL), |compressor| compressor.compress(body))?;
+        // Room was made for a body that does not get smaller, and many wait for a commit together.
+        compressed.shrink_to_fit();
+        Ok(Self { compressed, bytes: body.len() as u64 })
     }
 
     /// The body again.
@@ -27,11 +40,28 @@ impl StoredBody {
     /// If what is stored is damaged: not zstd, or not as long as it was.
     pub fn decompress(&self) -> io::Result<Vec<u8>> {
         let expected = usize::try_from(self.bytes).map_err(io::Error::other)?;
-        let mut body = Vec::with_capacity(expected);
-        // One byte more than expected is asked for, so that a body that grew is seen and not cut.
-        zstd::stream::read::Decoder::new(self.compressed.as_slice())?.take(self.bytes + 1).read_to_end(&mut body)?;
+        // A body that grew does not fit and is an error too.
+        let body =
+            with(&DECOMPRESSOR, Decompressor::new, |decompressor| decompressor.decompress(&self.compressed, expected))?;
         if body.len() == expected { Ok(body) } else { Err(io::Error::other("the stored body has another length")) }
     }
+}
+
+/// Uses this thread's context, which is made at the first use.
+fn with<C, T>(
+    context: &'static std::thread::LocalKey<RefCell<Option<C>>>,
+    make: impl FnOnce() -> io::Result<C>,
+    work: impl FnOnce(&mut C) -> io::Result<T>,
+) -> io::Result<T> {
+    context.with_borrow_mut(|context| {
+        let mut ready = match context.take() {
+            Some(ready) => ready,
+            None => make()?,
+        };
+        let worked = work(&mut ready);
+        *context = Some(ready);
+        worked
+    })
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{DeliveryId, Moment, Result};
+use crate::domain::join::Dated;
 use crate::domain::pull_request::PullRequest;
-use crate::domain::repository::Repository;
+use crate::domain::repository::{Access, Repository};
 use crate::domain::timings::Timings;
-use crate::github::types::{PrKey, ReviewId};
+use crate::github::types::{InstallationId, PrKey, ReviewId};
 
 /// A pull request as it was read, with the version that a write must find.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ impl Finished {
 pub struct Recording {
     pub pull_requests: Vec<PullRequestRecord>,
     pub repositories: Vec<Repository>,
+    /// Access to all repositories of an installation.
+    pub installations: Vec<(InstallationId, Dated<Access>)>,
     pub finished: Vec<Finished>,
 }
 

@@ -165,6 +165,9 @@ pub trait Inbox: Send + Sync {
         max_attempts: u32,
     ) -> Result<Vec<Claimed>>;
 
+    /// Those of `ids` that are still to be done after an attempt that did not finish them.
+    async fn tried(&self, ids: &[DeliveryId]) -> Result<Vec<DeliveryId>>;
+
     /// Rows of `lane` that are due, longest due first, at most `limit`; they are due again at `again`.
     async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>>;
 

@@ -27,6 +27,7 @@ pub use self::reading::{
 };
 pub use self::tokens::{Token, TokenHash, Tokens};
 
+use crate::config::ConfigError;
 pub use crate::queue::{DeliveryId, Lane};
 
 /// A moment by our own clock.
@@ -61,19 +62,20 @@ pub trait Store: Inbox + Facts + Reading + Tokens {
 pub enum Opening {
     /// By `serve` and `demo`: alone, with migrations.
     Alone,
-    /// By `serve --no-migrate`: alone; refuses a database of another version.
+    /// By `serve --no-migrate`: alone; refuses a database that is not there or of another version.
     AloneAsIs,
-    /// By commands, beside a `serve` that may be running.
+    /// By commands, beside a `serve` that may be running; refuses like the one before.
     Beside,
 }
 
 /// Opens the store that `url` names.
 ///
 /// # Errors
-/// In words that say what to do: an unknown scheme, a file that cannot be opened, another `serve` on the same file.
+/// In words that say what to do: a file that cannot be opened, another `serve` on the same file; [`ConfigError`] if it
+/// is no URL or its scheme is not known.
 pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>> {
     let Some((scheme, _)) = url.split_once(':') else {
-        bail!("DATABASE_URL is not a URL: expected sqlite://FILE");
+        bail!(ConfigError::new("DATABASE_URL is not a URL: expected sqlite://FILE"));
     };
     match scheme {
         "sqlite" => {
@@ -81,6 +83,8 @@ pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>>
                 sqlite::SqliteStore::open(url, opening).await.context("cannot use the database of DATABASE_URL")?;
             Ok(Arc::new(store))
         }
-        other => bail!("DATABASE_URL names the database kind `{other}`: this version knows sqlite://FILE"),
+        other => bail!(ConfigError::new(format!(
+            "DATABASE_URL names the database kind `{other}`: this version knows sqlite://FILE"
+        ))),
     }
 }

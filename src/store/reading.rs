@@ -2,6 +2,7 @@
 
 use super::Result;
 use crate::domain::pull_request::Source;
+use crate::domain::repository::Access;
 use crate::domain::timings::State;
 use crate::github::types::{PrKey, RepoId, Timestamp};
 
@@ -34,6 +35,7 @@ pub struct PullRequestFilter {
 pub struct PullRequestRow {
     pub key: PrKey,
     pub repo: String,
+    pub repo_access: Access,
     pub github_pr_id: Option<i64>,
     pub title: Option<String>,
     pub author: String,

@@ -9,14 +9,11 @@ use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::millis;
+use super::{CHUNKS, chunks, millis};
 use crate::store::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
 
 /// The most deliveries of one commit, and as many that wait for the next.
 const GROUP: usize = 256;
-
-/// Rows per statement. Each size is prepared once; a group is cut into the largest that fit.
-const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 type Answer = oneshot::Sender<Result<Accepted>>;
 type Key = (String, [u8; 32]);
@@ -112,6 +109,7 @@ async fn store(connection: &mut SqliteConnection, deliveries: &[NewDelivery]) ->
         }
     }
     insert_bodies(&mut transaction, &bodies).await?;
+    crate::crash_point!("accept.before_commit");
     transaction.commit().await?;
     crate::crash_point!("accept.committed");
     Ok(accepted)
@@ -134,16 +132,6 @@ static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
         format!("INSERT INTO delivery_bodies (delivery_id, body) VALUES {}", vec!["(?, ?)"; rows].join(", "))
     })
 });
-
-/// Cuts `rows` into chunks of the prepared sizes, with the place of each size.
-fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-    std::iter::from_fn(move || {
-        let (place, size) = CHUNKS.iter().enumerate().find(|(_, size)| **size <= rows.len())?;
-        let (chunk, rest) = rows.split_at(*size);
-        rows = rest;
-        Some((place, chunk))
-    })
-}
 
 /// Inserts those that are not there yet, and tells their ids.
 async fn insert(

@@ -1,18 +1,20 @@
 //! The facts in SQLite: one row holds one pull request, its timeline among it; its reviews have rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 
-use super::{SqliteStore, from_json, from_name, ids_json, millis, to_json};
+use super::{CHUNKS, SqliteStore, chunks, from_json, from_name, ids_json, millis, to_json};
 use crate::domain::join::Dated;
 use crate::domain::pull_request::{Author, Observed, PullRequest};
 use crate::domain::repository::{Access, Repository};
 use crate::domain::review::Review;
 use crate::domain::timings::{DEFINITION, Timings};
 use crate::event::{Branches, CommitDates, Conversation, Diff, Fact};
-use crate::github::types::{Account, AccountId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
+use crate::github::types::{Account, AccountId, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 use crate::store::{Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result};
 
 #[async_trait::async_trait]
@@ -57,21 +59,16 @@ impl Facts for SqliteStore {
         for repository in &recording.repositories {
             write_repository(&mut transaction, repository, now).await?;
         }
-        for record in &recording.pull_requests {
-            if !write_pull_request(&mut transaction, record).await? {
-                transaction.rollback().await?;
-                return Ok(Err(Conflict));
-            }
-            for review in &record.reviews {
-                if let Some(review) = record.known.pull_request.reviews.get(review) {
-                    write_review(&mut transaction, record.known.pull_request.key, review).await?;
-                }
-            }
+        for (installation, access) in &recording.installations {
+            write_installation(&mut transaction, *installation, access).await?;
         }
-        if !finish(&mut transaction, &recording.finished, now).await? {
+        if !write_pull_requests(&mut transaction, &recording.pull_requests).await?
+            || !finish(&mut transaction, &recording.finished, now).await?
+        {
             transaction.rollback().await?;
             return Ok(Err(Conflict));
         }
+        write_reviews(&mut transaction, &recording.pull_requests).await?;
         crate::crash_point!("record.before_commit");
         transaction.commit().await?;
         crate::crash_point!("record.committed");
@@ -166,6 +163,24 @@ async fn write_repository(
     Ok(())
 }
 
+/// Writes access to the repositories of an installation, where nothing newer is known of one.
+async fn write_installation(
+    transaction: &mut Transaction<'_, Sqlite>,
+    installation: InstallationId,
+    access: &Dated<Access>,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE repositories SET access = $1, access_at = $2 \
+         WHERE installation_id = $3 AND access_at < $2 AND access <> 'deleted'",
+    )
+    .bind(access.value.as_str())
+    .bind(access.at.epoch())
+    .bind(installation.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
 /// Every column that a write sets, in the order in which they are bound.
 const COLUMNS: [&str; 52] = [
     "repo_id",
@@ -224,22 +239,40 @@ const COLUMNS: [&str; 52] = [
 
 /// The version must be the one that was read, and what is written no older than what is there: the rule of the
 /// domain once more, where no other process can get between.
-static UPSERT: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-    let places: Vec<_> = (1..=COLUMNS.len()).map(|place| format!("${place}")).collect();
+static UPSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    let row = format!("({})", vec!["?"; COLUMNS.len()].join(", "));
     let updates: Vec<_> = COLUMNS[2..].iter().map(|column| format!("{column} = excluded.{column}")).collect();
-    format!(
-        "INSERT INTO pull_requests ({}) VALUES ({}) ON CONFLICT (repo_id, number) DO UPDATE SET {} \
-         WHERE pull_requests.version = excluded.version - 1 \
-         AND coalesce(pull_requests.updated_at <= excluded.updated_at, pull_requests.updated_at IS NULL) \
-         AND (pull_requests.merged_at IS NULL OR excluded.merged_at <= pull_requests.merged_at)",
-        COLUMNS.join(", "),
-        places.join(", "),
-        updates.join(", ")
-    )
+    CHUNKS.map(|rows| {
+        format!(
+            "INSERT INTO pull_requests ({}) VALUES {} ON CONFLICT (repo_id, number) DO UPDATE SET {} \
+             WHERE pull_requests.version = excluded.version - 1 \
+             AND coalesce(pull_requests.updated_at <= excluded.updated_at, pull_requests.updated_at IS NULL) \
+             AND (pull_requests.merged_at IS NULL OR excluded.merged_at <= pull_requests.merged_at)",
+            COLUMNS.join(", "),
+            vec![row.as_str(); rows].join(", "),
+            updates.join(", ")
+        )
+    })
 });
 
-/// Whether the row was written, which it was not if somebody else wrote it since it was read.
-async fn write_pull_request(transaction: &mut Transaction<'_, Sqlite>, record: &PullRequestRecord) -> Result<bool> {
+/// Whether all rows were written, which one was not if somebody else wrote it since it was read.
+async fn write_pull_requests(transaction: &mut Transaction<'_, Sqlite>, records: &[PullRequestRecord]) -> Result<bool> {
+    for (place, chunk) in chunks(records) {
+        let mut query = sqlx::query(AssertSqlSafe(UPSERT[place].as_str()));
+        for record in chunk {
+            query = bind_pull_request(query, record)?;
+        }
+        if query.execute(&mut **transaction).await?.rows_affected() != chunk.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// Binds one row, in the order of [`COLUMNS`].
+fn bind_pull_request<'q>(query: Statement<'q>, record: &'q PullRequestRecord) -> Result<Statement<'q>> {
     let PullRequest {
         key,
         github_id,
@@ -268,7 +301,7 @@ async fn write_pull_request(transaction: &mut Transaction<'_, Sqlite>, record: &
     let facts: Vec<Fact> = timeline.iter().collect();
     let seen: BTreeMap<i64, Observed> = observed.iter().map(|(at, seen)| (at.epoch(), *seen)).collect();
 
-    let written = sqlx::query(sqlx::AssertSqlSafe(UPSERT.as_str()))
+    Ok(query
         .bind(key.repo.0)
         .bind(key.number.0)
         .bind(record.known.version + 1)
@@ -320,36 +353,49 @@ async fn write_pull_request(transaction: &mut Transaction<'_, Sqlite>, record: &
         .bind(stages.merge_wait)
         .bind(stages.redraft)
         .bind(stages.closed)
-        .bind(timings.map(|timings| to_json(&timings.flags)).transpose()?)
-        .execute(&mut **transaction)
-        .await?;
-    Ok(written.rows_affected() == 1)
+        .bind(timings.map(|timings| to_json(&timings.flags)).transpose()?))
 }
 
-async fn write_review(transaction: &mut Transaction<'_, Sqlite>, key: PrKey, review: &Review) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO reviews (github_review_id, repo_id, number, reviewer_id, reviewer_login, reviewer_type, \
-         original_state, submitted_at, commit_id, dismissed, dismissed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (github_review_id) DO UPDATE SET \
-         reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
-         reviewer_type = excluded.reviewer_type, submitted_at = min(submitted_at, excluded.submitted_at), \
-         original_state = coalesce(excluded.original_state, original_state), \
-         commit_id = coalesce(excluded.commit_id, commit_id), dismissed = max(dismissed, excluded.dismissed), \
-         dismissed_at = coalesce(excluded.dismissed_at, dismissed_at)",
-    )
-    .bind(review.id.0)
-    .bind(key.repo.0)
-    .bind(key.number.0)
-    .bind(review.author.id.0)
-    .bind(&review.author.login)
-    .bind(review.author.kind.as_str())
-    .bind(review.original_state.map(|state| state.as_str()))
-    .bind(review.submitted_at.epoch())
-    .bind(&review.commit_id)
-    .bind(review.dismissed)
-    .bind(review.dismissed_at.map(Timestamp::epoch))
-    .execute(&mut **transaction)
-    .await?;
+static UPSERT_REVIEW: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    CHUNKS.map(|rows| {
+        format!(
+            "INSERT INTO reviews (github_review_id, repo_id, number, reviewer_id, reviewer_login, reviewer_type, \
+             original_state, submitted_at, commit_id, dismissed, dismissed_at) \
+             VALUES {} ON CONFLICT (github_review_id) DO UPDATE SET \
+             reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
+             reviewer_type = excluded.reviewer_type, submitted_at = min(submitted_at, excluded.submitted_at), \
+             original_state = coalesce(excluded.original_state, original_state), \
+             commit_id = coalesce(excluded.commit_id, commit_id), dismissed = max(dismissed, excluded.dismissed), \
+             dismissed_at = coalesce(excluded.dismissed_at, dismissed_at)",
+            vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; rows].join(", ")
+        )
+    })
+});
+
+/// Writes those reviews that changed.
+async fn write_reviews(transaction: &mut Transaction<'_, Sqlite>, records: &[PullRequestRecord]) -> Result<()> {
+    let changed = records.iter().flat_map(|record| {
+        let PullRequest { key, reviews, .. } = &record.known.pull_request;
+        record.reviews.iter().filter_map(move |id| Some((*key, reviews.get(id)?)))
+    });
+    for (place, chunk) in chunks(&changed.collect::<Vec<_>>()) {
+        let mut query = sqlx::query(AssertSqlSafe(UPSERT_REVIEW[place].as_str()));
+        for (key, review) in chunk {
+            query = query
+                .bind(review.id.0)
+                .bind(key.repo.0)
+                .bind(key.number.0)
+                .bind(review.author.id.0)
+                .bind(&review.author.login)
+                .bind(review.author.kind.as_str())
+                .bind(review.original_state.map(|state| state.as_str()))
+                .bind(review.submitted_at.epoch())
+                .bind(&review.commit_id)
+                .bind(review.dismissed)
+                .bind(review.dismissed_at.map(Timestamp::epoch));
+        }
+        query.execute(&mut **transaction).await?;
+    }
     Ok(())
 }
 

@@ -57,6 +57,17 @@ impl Inbox for SqliteStore {
         self.with_bodies(&rows).await
     }
 
+    async fn tried(&self, ids: &[DeliveryId]) -> Result<Vec<DeliveryId>> {
+        let tried: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM deliveries WHERE id IN (SELECT value FROM json_each($1)) AND state = 'accepted' \
+             AND attempts > 0",
+        )
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(tried.into_iter().map(DeliveryId).collect())
+    }
+
     async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>> {
         let mut writer = self.writer().await;
         let mut due: Vec<i64> = sqlx::query_scalar(
@@ -163,10 +174,11 @@ impl Inbox for SqliteStore {
             }
         }
         // Ids ascend with acceptance, so the first unfinished one is the oldest.
-        let oldest: Option<i64> =
-            sqlx::query_scalar("SELECT min(received_ms) FROM deliveries WHERE state = 'accepted'")
-                .fetch_one(&self.readers)
-                .await?;
+        let oldest: Option<i64> = sqlx::query_scalar(
+            "SELECT received_ms FROM deliveries WHERE id = (SELECT min(id) FROM deliveries WHERE state = 'accepted')",
+        )
+        .fetch_optional(&self.readers)
+        .await?;
         counts.oldest_pending = oldest.map(moment);
         Ok(counts)
     }

@@ -11,7 +11,7 @@ use crate::store::{
 };
 
 /// All columns but the large ones: the description and the timeline.
-const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, github_pr_id, title, author_login, author_is_bot, state, \
+const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, r.access AS repo_access, github_pr_id, title, author_login, author_is_bot, state, \
     draft, html_url, base_ref, head_ref, head_sha, pr_created_at, updated_at, closed_at, merged_at, labels, additions, \
     deletions, changed_files, commits, first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
     cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source \
@@ -115,6 +115,7 @@ fn pull_request_row(row: &SqliteRow) -> Result<PullRequestRow> {
     Ok(PullRequestRow {
         key: PrKey { repo: RepoId(row.try_get("repo_id")?), number: PrNumber(row.try_get("number")?) },
         repo: row.try_get("repo")?,
+        repo_access: from_name("access", row.try_get("repo_access")?)?,
         github_pr_id: row.try_get("github_pr_id")?,
         title: row.try_get("title")?,
         author: row.try_get("author_login")?,
