@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use chrono::Utc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{self, Api, auth};
 use crate::config::Config;
@@ -25,7 +25,7 @@ use crate::telemetry;
 
 /// Workers of one process. While one waits for the disk the other decodes.
 const WORKERS: usize = 2;
-/// After SIGTERM: how long requests under way, and then workers, may take to finish.
+/// After SIGTERM: how long requests under way, and then all workers together, may take to finish.
 const GRACE: Duration = Duration::from_secs(4);
 /// The name under which the token of the first start is stored.
 const ADMIN: &str = "admin";
@@ -124,8 +124,9 @@ impl Running {
         self.server.stop(true).await;
         self.stopping.send_replace(true);
         self.queue.close();
+        let deadline = Instant::now() + GRACE;
         for mut task in self.tasks {
-            match timeout(GRACE, &mut task).await {
+            match timeout_at(deadline, &mut task).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "a task broke"),
                 Err(_) => {
@@ -153,11 +154,13 @@ fn workers(
         stopping: stopping.subscribe(),
     };
     let mut tasks = vec![tokio::spawn(relay.run())];
+    let turns = Arc::default();
     for _ in 0..WORKERS {
         let worker = Worker {
             store: store.clone(),
             queue: queue.clone(),
             bots: config.bots.clone(),
+            turns: Arc::clone(&turns),
             progress: progress.clone(),
         };
         tasks.push(tokio::spawn(worker.run()));

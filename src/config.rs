@@ -61,6 +61,12 @@ pub const SETTINGS: &[Setting] = &[
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -224,6 +230,13 @@ pub fn crash_point() -> Option<(&'static str, u64)> {
         Some((place.to_owned(), times.parse().ok()?))
     });
     place.as_ref().map(|(place, times)| (place.as_str(), *times))
+}
+
+/// The delivery that the kill tests let end the process: `TALLYHOOK_POISON_GUID`.
+#[cfg(feature = "crash-points")]
+pub fn poison() -> Option<&'static str> {
+    static GUID: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    GUID.get_or_init(|| std::env::var("TALLYHOOK_POISON_GUID").ok()).as_deref()
 }
 
 #[cfg(test)]

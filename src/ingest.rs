@@ -173,14 +173,21 @@ async fn handle(
     let headers = DeliveryHeaders::read(request.headers());
     let cap = if form { ingest.limits.form_bytes } else { ingest.limits.json_bytes };
     let body = Body::read(payload, cap, &ingest, started + ingest.limits.body_time).await?;
+    crate::crash_point!("ingest.body_read");
 
     let deadline = started + ingest.limits.answer_time;
     let large = body.bytes.len() > LARGE;
     let work = {
         let ingest = ingest.clone();
-        move || prepare(&ingest, &body.bytes, form, &signature, headers)
+        move || {
+            // All of the body moves in here: its share of the budget is released after the last look at it, also if
+            // nobody waits for the answer any more.
+            let Body { bytes, share } = body;
+            let prepared = prepare(&ingest, &bytes, form, &signature, headers);
+            drop((bytes, share));
+            prepared
+        }
     };
-    // Dropping `work` releases the body's share of the budget, after the last look at it.
     let prepared = if large {
         let prepared = timeout_at(deadline, web::block(work)).await.map_err(|_| Refusal::Unavailable)?;
         prepared.map_err(|_| Refusal::Unavailable)??

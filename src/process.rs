@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use chrono::Utc;
 use metrics::{counter, histogram};
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
-use crate::domain::join::Join;
+use crate::domain::join::{Dated, Join};
 use crate::domain::people::Bots;
 use crate::domain::pull_request::Outcome;
-use crate::domain::repository::{self, Repository};
+use crate::domain::repository::{self, Access, Repository};
 use crate::domain::timings::timings;
 use crate::event::{self, Event, Undecodable};
-use crate::github::types::{PrKey, RepoId};
+use crate::github::types::{InstallationId, PrKey, RepoId};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{Claimed, Finished, PullRequestRecord, Recording, Store, StoreError};
 use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label};
@@ -35,6 +35,8 @@ pub struct Worker {
     pub store: Arc<dyn Store>,
     pub queue: Arc<Queue>,
     pub bots: Bots,
+    /// Shared by the workers of a process: batches read it together, a delivery that was tried before writes it alone.
+    pub turns: Arc<RwLock<()>>,
     /// Raised after every batch, for whoever waits until the work is done.
     pub progress: watch::Sender<u64>,
 }
@@ -68,16 +70,30 @@ impl Worker {
     }
 
     async fn work(&self, ids: &[DeliveryId]) {
+        crate::crash_point!("process.received");
         let started = Instant::now();
-        let claimed = self.claim(ids).await;
-        crate::crash_point!("process.claimed");
-        // Whatever failed once is handled alone, so that it takes nobody along if it fails again.
-        let (fresh, retried): (Vec<_>, Vec<_>) = claimed.into_iter().partition(|delivery| delivery.attempts == 1);
-        self.handle(fresh).await;
-        for delivery in retried {
-            self.handle(vec![delivery]).await;
+        let tried = self.tried(ids).await;
+        let fresh: Vec<_> = ids.iter().copied().filter(|id| !tried.contains(id)).collect();
+        if !fresh.is_empty() {
+            let _together = self.turns.read().await;
+            self.handle(self.claim(&fresh).await).await;
+        }
+        // Whatever was tried before is claimed and handled alone: if it ends the process again, nobody else's attempt
+        // is counted, so that nobody else becomes a dead letter with it.
+        for id in tried {
+            let _alone = self.turns.write().await;
+            self.handle(self.claim(&[id]).await).await;
         }
         histogram!(PROCESS).record(started.elapsed().as_secs_f64());
+    }
+
+    /// Those that an earlier attempt did not finish; all of them if the database does not tell.
+    async fn tried(&self, ids: &[DeliveryId]) -> BTreeSet<DeliveryId> {
+        let tried = self.store.tried(ids).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "earlier attempts could not be read; deliveries are handled one by one");
+            ids.to_vec()
+        });
+        tried.into_iter().collect()
     }
 
     /// Claims until the database answers: the ids are in no other place than here and the inbox.
@@ -86,7 +102,10 @@ impl Worker {
         loop {
             let now = Utc::now();
             match self.store.claim(ids, now, now + LEASE, MAX_ATTEMPTS).await {
-                Ok(claimed) => return claimed,
+                Ok(claimed) => {
+                    crate::crash_point!("process.claimed");
+                    return claimed;
+                }
                 Err(StoreError::Closed) => return Vec::new(),
                 Err(error) => {
                     tracing::error!(%error, "deliveries could not be claimed; trying again");
@@ -101,6 +120,7 @@ impl Worker {
         let mut finished = Vec::new();
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
+            crate::crash_point!("process.handling", &delivery.guid);
             match decode(&delivery) {
                 Ok(event) => decoded.push(Decoded { delivery, event }),
                 Err(Undecodable::NoPullRequest(reason)) => {
@@ -145,6 +165,7 @@ impl Worker {
             let recording = Recording {
                 pull_requests: changes.pull_requests,
                 repositories: changes.repositories,
+                installations: changes.installations,
                 finished: finished.iter().cloned().chain(changes.finished).collect(),
             };
             let now = Utc::now();
@@ -206,6 +227,7 @@ fn decode(delivery: &Claimed) -> Result<Event, Undecodable> {
 struct Changes {
     pull_requests: Vec<PullRequestRecord>,
     repositories: Vec<Repository>,
+    installations: Vec<(InstallationId, Dated<Access>)>,
     finished: Vec<Finished>,
     stale: u64,
 }
@@ -220,6 +242,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
         .collect();
     let mut repositories: BTreeMap<RepoId, Repository> = BTreeMap::new();
     let mut finished = Vec::with_capacity(decoded.len());
+    let mut installations = Vec::new();
     let mut stale = 0;
     for Decoded { delivery, event } in decoded {
         for repository in repository::observed(event) {
@@ -230,6 +253,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
                 std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(repository),
             }
         }
+        installations.extend(repository::installation_access(event));
         finished.push(match event {
             Event::Push(_) => Finished::Ignored(delivery.id, PUSH.to_owned()),
             _ => Finished::Applied(delivery.id),
@@ -252,6 +276,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
     Changes {
         pull_requests: pull_requests.collect(),
         repositories: repositories.into_values().collect(),
+        installations,
         finished,
         stale,
     }

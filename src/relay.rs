@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::queue::{Lane, Permit, Queue};
 use crate::store::{Purged, Store, StoreError};
+use crate::telemetry;
 
 /// How often rows that became due are looked for, when nothing else says that there are some.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,6 +44,10 @@ impl Relay {
                 _ = ticks.tick() => true,
                 () = self.queue.taken() => false,
             };
+            if ticked {
+                // Histograms hold every sample until this is called, whether or not anybody reads /metrics.
+                telemetry::prometheus().run_upkeep();
+            }
             more |= self.queue.take_overflowed();
             if ticked || more {
                 more = self.sweep().await;
@@ -75,6 +80,7 @@ impl Relay {
         let now = Utc::now();
         let limit = u32::try_from(room.len()).unwrap_or(u32::MAX);
         let due = self.store.take_due(lane, limit, now, now + AGAIN).await?;
+        crate::crash_point!("relay.swept");
         let full = due.len() == room.len();
         for (permit, id) in room.into_iter().zip(due) {
             permit.send(id);

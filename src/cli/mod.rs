@@ -138,7 +138,8 @@ async fn run(cli: Cli) -> Outcome {
             recompute::run(&*store::open(&config.database_url, Opening::Beside).await?, &config.bots).await
         }
         Command::Migrate => {
-            beside(&sources()?).await?.close().await;
+            let config = Config::new(&sources()?)?;
+            store::open(&config.database_url, Opening::Alone).await?.close().await;
             output::line("the database is at this version")
         }
         Command::Token(command) => command.run(&*beside(&sources()?).await?).await,
