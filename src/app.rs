@@ -1,7 +1,9 @@
 //! Putting the parts together: what `serve` and `demo` run.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -199,18 +201,30 @@ async fn make_admin_token(config: &Config, store: &dyn Store) -> anyhow::Result<
         return Ok(());
     }
     let path = config.admin_token_path();
-    let token = auth::new_token();
-    // The file first: a token nobody can read would be lost, a file without its token is written again.
-    write_private(&path, &token).with_context(|| format!("cannot write the admin token to {}", path.display()))?;
+    // The file first: a token nobody can read would be lost. One that is there already, of a start that broke off or
+    // of another database beside this one, stays valid for both.
+    let token = match read_private(&path) {
+        Some(token) => token,
+        None => {
+            let token = auth::new_token();
+            write_private(&path, &token)
+                .with_context(|| format!("cannot write the admin token to {}", path.display()))?;
+            token
+        }
+    };
     store.create_token(ADMIN, &auth::hash(&token), Utc::now()).await.context("cannot store the admin token")?;
-    tracing::info!(file = %path.display(), "the API's admin token was made");
+    tracing::info!(file = %path.display(), "the API's admin token is in this file");
     Ok(())
 }
 
-fn write_private(path: &std::path::Path, token: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+/// The token in a file that only its owner can read; any other file is not to be trusted with one.
+fn read_private(path: &Path) -> Option<String> {
+    let private = std::fs::metadata(path).ok()?.permissions().mode() & 0o077 == 0;
+    let token = std::fs::read_to_string(path).ok().filter(|_| private)?.trim().to_owned();
+    auth::is_token(&token).then_some(token)
+}
 
+fn write_private(path: &Path, token: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     // The mode above counts only for a new file.
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;

@@ -4,6 +4,9 @@
 //! ([`event`]), applied to what is known ([`domain`]) and read through the API. Modules import only what stands
 //! before them in this list; `tests/architecture.rs` holds that line.
 
+// Here and not in Cargo.toml, since tests and examples may.
+#![warn(clippy::unwrap_used)]
+
 pub mod api;
 pub mod app;
 pub mod cli;

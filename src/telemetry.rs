@@ -1,5 +1,6 @@
 //! Logs to standard error, numbers for Prometheus.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics::{Unit, describe_counter, describe_histogram};
@@ -17,10 +18,13 @@ pub enum LogFormat {
 /// Starts logging: what an operator wants to see, or for `quiet` commands only what is wrong, unless `RUST_LOG` tells
 /// otherwise. The second call in a process changes nothing.
 pub fn log(format: LogFormat, quiet: bool) {
-    let default = if quiet { "warn" } else { "info" };
+    let default = if quiet { "warn" } else { "info,actix_server=warn" };
     let told = crate::config::log_filter().and_then(|filter| EnvFilter::try_new(filter).ok());
     let filter = told.unwrap_or_else(|| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A logger that is there already, as in tests, stays.
     drop(match format {
         LogFormat::Text => builder.with_target(false).try_init(),

@@ -18,6 +18,11 @@ pub fn new_token() -> String {
     format!("tallyhook_{}", hex::encode(bits))
 }
 
+/// Whether `text` has the form of a token made here.
+pub fn is_token(text: &str) -> bool {
+    text.strip_prefix("tallyhook_").is_some_and(|digits| digits.len() == 64 && hex::decode(digits).is_ok())
+}
+
 /// What is stored of a token. Equal digests are looked up, never compared byte by byte with a secret.
 pub fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()

@@ -70,10 +70,11 @@ impl Demo {
         if any_port && std::net::TcpListener::bind(config.listen).is_err() {
             config.listen.set_port(0);
         }
+        let signalled = serve::signals()?;
         let mut running = Running::start(&config, Options::default()).await?;
         let shown = tokio::select! {
             shown = show(&config, &mut running, &token, self.once) => shown,
-            interrupted = serve::until_signal() => interrupted,
+            () = signalled => Ok(()),
         };
         running.stop().await;
         shown
@@ -104,7 +105,7 @@ async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -
          curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
          curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
     ))?;
-    serve::until_signal().await
+    std::future::pending().await
 }
 
 /// The deliveries of all files, in the order of time.

@@ -272,7 +272,7 @@ mod tests {
             delivered_at: None,
             payload: br#"{"b":1, "a":2}"#.into(),
         };
-        assert_eq!(parse_lines(line).unwrap(), [expected.clone()]);
+        assert_eq!(parse_lines(line).unwrap(), std::slice::from_ref(&expected));
         assert_eq!(parse_document(&format!("[{line}]")).unwrap(), Some(vec![expected]));
         assert_eq!(parse_document(r#"{"zen":"x"}"#).unwrap(), None);
         assert!(parse_document("{").is_err());

@@ -37,10 +37,11 @@ impl Serve {
                  (to look around without one, run `tallyhook demo`)"
             )));
         }
+        let signalled = signals()?;
         let opening = if self.no_migrate { Opening::AloneAsIs } else { Opening::Alone };
         let mut running = Running::start(&config, Options { opening, ..Options::default() }).await?;
         let ended = tokio::select! {
-            signal = until_signal() => signal,
+            () = signalled => Ok(()),
             error = running.failed() => Err(Failure::Failed(error)),
         };
         tracing::info!("stopping");
@@ -49,13 +50,14 @@ impl Serve {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub(super) async fn until_signal() -> Outcome {
+/// Takes SIGTERM and Ctrl-C over, from this call on; what is returned waits for one of them.
+pub(super) fn signals() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
