@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The failure of a commit that several deliveries shared.
     #[error("{0}")]
     Shared(Arc<StoreError>),
+    /// Another process brought the database to another version.
+    #[error("the database has {applied} migrations, which is not what this version of tallyhook works with")]
+    Version { applied: u64 },
     #[error("the database is closed: this process is stopping")]
     Closed,
 }

@@ -103,7 +103,7 @@ async fn finish(transaction: &mut Transaction<'_, Sqlite>, finished: &[Finished]
     for ((state, reason), ids) in groups {
         let marked = sqlx::query(
             "UPDATE deliveries SET state = $1, reason = $2, finished_ms = $3, leased_until_ms = 0 \
-             WHERE id IN (SELECT value FROM json_each($4)) AND state = 'accepted'",
+             WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
         )
         .bind(state)
         .bind(reason)

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Executor, Row, Sqlite};
+use sqlx::{Executor, QueryBuilder, Row, Sqlite};
 
 use super::{SqliteStore, from_json, from_name, ids_json, millis, moment};
 use crate::github::types::PrNumber;
 use crate::store::{
-    Accepted, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryId, Failure, Inbox, Lane, Moment,
-    NewDelivery, Purged, Result, StoredBody,
+    Accepted, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState, Failure, Inbox,
+    Lane, Moment, NewDelivery, Purged, Result, StoredBody,
 };
+
+// A plus before a column keeps SQLite from its index. Deliveries that are named by id are found by id: the index over
+// states would lead through the whole backlog for every batch of it.
 
 const DELIVERY: &str = "id, guid, event, action, repo_name, pr_number, source, state, reason, attempts, received_ms, \
                         next_attempt_ms, finished_ms, body_bytes, history";
@@ -34,7 +37,7 @@ impl Inbox for SqliteStore {
         sqlx::query(
             "UPDATE deliveries SET state = 'dead', finished_ms = $1, \
              reason = 'gave up after ' || attempts || ' attempts, the last of which ended its worker or failed' \
-             WHERE id IN (SELECT value FROM json_each($2)) AND state = 'accepted' AND leased_until_ms <= $1 \
+             WHERE id IN (SELECT value FROM json_each($2)) AND +state = 'accepted' AND leased_until_ms <= $1 \
              AND attempts >= $3",
         )
         .bind(millis(now))
@@ -44,7 +47,7 @@ impl Inbox for SqliteStore {
         .await?;
         let rows = sqlx::query(
             "UPDATE deliveries SET attempts = attempts + 1, leased_until_ms = $1, next_attempt_ms = $1 \
-             WHERE id IN (SELECT value FROM json_each($2)) AND state = 'accepted' AND leased_until_ms <= $3 \
+             WHERE id IN (SELECT value FROM json_each($2)) AND +state = 'accepted' AND leased_until_ms <= $3 \
              RETURNING id, guid, event, source, received_ms, attempts, body_bytes",
         )
         .bind(millis(lease_until))
@@ -59,7 +62,7 @@ impl Inbox for SqliteStore {
 
     async fn tried(&self, ids: &[DeliveryId]) -> Result<Vec<DeliveryId>> {
         let tried: Vec<i64> = sqlx::query_scalar(
-            "SELECT id FROM deliveries WHERE id IN (SELECT value FROM json_each($1)) AND state = 'accepted' \
+            "SELECT id FROM deliveries WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' \
              AND attempts > 0",
         )
         .bind(ids_json(ids.iter().map(|id| id.0)))
@@ -89,7 +92,7 @@ impl Inbox for SqliteStore {
         let mut writer = self.writer().await;
         let released = sqlx::query(
             "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = min(next_attempt_ms, $1) \
-             WHERE state = 'accepted'",
+             WHERE state = 'accepted' AND (leased_until_ms > 0 OR next_attempt_ms > $1)",
         )
         .bind(millis(now))
         .execute(writer.connection()?)
@@ -102,7 +105,7 @@ impl Inbox for SqliteStore {
         sqlx::query(
             "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = $1, history = json_insert(history, '$[#]', \
              json_object('at', $2, 'attempt', attempts, 'error', $3)) \
-             WHERE id IN (SELECT value FROM json_each($4)) AND state = 'accepted'",
+             WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
         )
         .bind(millis(next_attempt))
         .bind(now.to_rfc3339())
@@ -118,7 +121,7 @@ impl Inbox for SqliteStore {
         sqlx::query(
             "UPDATE deliveries SET state = 'dead', reason = $1, finished_ms = $2, leased_until_ms = 0, \
              history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $1)) \
-             WHERE id IN (SELECT value FROM json_each($4)) AND state = 'accepted'",
+             WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
         )
         .bind(reason)
         .bind(millis(now))
@@ -184,18 +187,23 @@ impl Inbox for SqliteStore {
     }
 
     async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<Delivery>> {
-        let sql = format!(
-            "SELECT {DELIVERY} FROM deliveries WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR event = $2) \
-             AND ($3 IS NULL OR repo_name = $3 COLLATE NOCASE) AND ($4 IS NULL OR id < $4) ORDER BY id DESC LIMIT $5"
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(filter.state.map(|state| state.as_str()))
-            .bind(&filter.event)
-            .bind(&filter.repo)
-            .bind(filter.before.map(|id| id.0))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?;
+        let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {DELIVERY} FROM deliveries WHERE true"));
+        if let Some(state) = filter.state {
+            // Few are unfinished or dead: those are found by their state. Of the others the newest are soon found.
+            let few = matches!(state, DeliveryState::Accepted | DeliveryState::Dead);
+            query.push(if few { " AND state = " } else { " AND +state = " }).push_bind(state.as_str());
+        }
+        if let Some(event) = &filter.event {
+            query.push(" AND event = ").push_bind(event);
+        }
+        if let Some(repo) = &filter.repo {
+            query.push(" AND repo_name = ").push_bind(repo).push(" COLLATE NOCASE");
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND id < ").push_bind(before.0);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        let rows = query.build().fetch_all(&self.readers).await?;
         rows.iter().map(delivery).collect()
     }
 
@@ -299,7 +307,7 @@ fn delivery(row: &SqliteRow) -> Result<Delivery> {
         reason: row.try_get("reason")?,
         attempts: row.try_get("attempts")?,
         received_at: moment(row.try_get("received_ms")?),
-        next_attempt_at: (state == crate::store::DeliveryState::Accepted)
+        next_attempt_at: (state == DeliveryState::Accepted)
             .then(|| row.try_get("next_attempt_ms").map(moment))
             .transpose()?,
         finished_at: row.try_get::<Option<i64>, _>("finished_ms")?.map(moment),

@@ -17,7 +17,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::accepting::Accepting;
@@ -107,8 +107,10 @@ impl Writer<'_> {
 #[async_trait::async_trait]
 impl Store for SqliteStore {
     async fn check(&self) -> Result<()> {
-        sqlx::query("SELECT count(*) FROM deliveries WHERE id = 0").execute(&self.readers).await?;
-        Ok(())
+        match applied_migrations(&self.readers).await? {
+            applied if applied == MIGRATIONS.iter().count() as u64 => Ok(()),
+            applied => Err(StoreError::Version { applied }),
+        }
     }
 
     async fn close(&self) {
@@ -158,18 +160,22 @@ async fn migrate(connection: &mut SqliteConnection) -> anyhow::Result<()> {
 
 /// Refuses a database that is not of exactly this version.
 async fn check_version(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
-        .await
-        .context("the database has no tables yet: run `tallyhook migrate` first")?;
-    let known = MIGRATIONS.iter().count();
-    if usize::try_from(applied).ok() != Some(known) {
+    let applied = applied_migrations(connection).await;
+    let applied = applied.context("the database has no tables yet: run `tallyhook migrate` first")?;
+    let known = MIGRATIONS.iter().count() as u64;
+    if applied != known {
         bail!(
             "the database has {applied} migrations, this version of tallyhook knows {known}: run `tallyhook migrate` \
              with the newer of the two"
         );
     }
     Ok(())
+}
+
+async fn applied_migrations<'e>(executor: impl Executor<'e, Database = Sqlite>) -> sqlx::Result<u64> {
+    let applied: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(executor).await?;
+    Ok(applied.unsigned_abs())
 }
 
 fn millis(moment: Moment) -> i64 {
