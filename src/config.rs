@@ -43,7 +43,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TALLYHOOK_ADMIN_TOKEN",
         None,
-        "the API's first token; without it one is made at the first start and written to `tallyhook-admin-token` beside the database",
+        "a token of the API that is valid while it is set; without it one is made at the first start and written to `tallyhook-admin-token` beside the database",
     ),
     setting(
         "BOT_LOGINS",
@@ -53,7 +53,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "DELIVERY_RETENTION_DAYS",
         Some("7"),
-        "how long bodies of applied deliveries are kept; their keys stay 30 days, dead letters until decided",
+        "how long bodies of finished deliveries are kept; their keys stay 30 days, dead letters until decided",
     ),
 ];
 

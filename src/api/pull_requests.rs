@@ -373,7 +373,7 @@ fn explain(timings: &Timings) -> Explanation {
     };
     for Step { stage, seconds, because, .. } in &timings.steps {
         // Writing to a string cannot fail.
-        let _ = write!(text, " {}: {} until {because}.", stage.title(), in_words(*seconds));
+        let _ = write!(text, " {}: {}, {because}.", stage.title(), in_words(*seconds));
     }
     for flag in &timings.flags {
         let _ = write!(text, " {}", flag.sentence());

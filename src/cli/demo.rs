@@ -122,25 +122,22 @@ async fn print_table(store: &dyn Store) -> Outcome {
     let mut rows: Vec<_> =
         store.pull_requests(&PullRequestFilter::default(), 100).await?.into_iter().map(list_item).collect();
     rows.sort_by_key(|row| row.number);
-    let mut table = output::table(&[
-        "PR",
-        "title",
-        "state",
-        "cycle h",
-        "first review h",
-        "coding",
-        "pickup",
-        "review",
-        "wait",
-        "redraft",
-        "closed",
-        "flags",
-    ]);
+    let mut table = output::table(&HEADINGS);
+    // Titles and flags are what a narrow terminal can do without.
+    let narrow = table.width().is_some_and(|width| width < WIDE);
+    let shown = |heading: &str| !narrow || !["title", "flags"].contains(&heading);
+    table.set_header(HEADINGS.into_iter().filter(|heading| shown(heading)));
     for row in &rows {
-        table.add_row(cells(row));
+        let cells = HEADINGS.into_iter().zip(cells(row)).filter(|(heading, _)| shown(heading));
+        table.add_row(cells.map(|(_, cell)| cell));
     }
     output::line(&table.to_string())
 }
+
+/// Columns that the whole table needs.
+const WIDE: u16 = 150;
+const HEADINGS: [&str; 12] =
+    ["PR", "title", "state", "cycle h", "review h", "coding", "pickup", "review", "wait", "redraft", "closed", "flags"];
 
 fn cells(row: &PullRequestItem) -> Vec<String> {
     let state = match (row.state, row.draft) {

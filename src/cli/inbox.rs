@@ -245,8 +245,11 @@ async fn export(store: &dyn Store, mut filter: DeliveryFilter, mut out: impl Wri
             action: delivery.action,
             request: ApiRequest { headers, payload },
         };
-        // A stored body may have line breaks of its own between its parts; as a line it has none.
-        let line = serde_json::to_value(&line)?;
+        let mut line = serde_json::to_string(&line)?;
+        if line.contains('\n') {
+            // GitHub sends one line. A body with line breaks between its parts was written by hand; it loses those.
+            line = serde_json::from_str::<serde_json::Value>(&line)?.to_string();
+        }
         writeln!(out, "{line}")?;
     }
     out.flush()?;

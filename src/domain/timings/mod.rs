@@ -91,7 +91,7 @@ impl Stages {
     }
 }
 
-/// One line of the explanation: a stretch of time, and what ended it.
+/// One line of the explanation: a stretch of time, and what it was or what ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub stage: Stage,
@@ -269,15 +269,17 @@ impl<'a> History<'a> {
         let apart = |stage, because, intervals: Vec<(Timestamp, Timestamp)>| {
             intervals.into_iter().map(move |(from, to)| Step::new(stage, from, to, because))
         };
-        steps.extend(apart(Stage::Redraft, "it was a draft again", redraft));
-        steps.extend(apart(Stage::Closed, "it was closed until it was opened again", closed));
+        steps.extend(apart(Stage::Redraft, "as a draft again", redraft));
+        steps.extend(apart(Stage::Closed, "closed until it was opened again", closed));
         steps.sort_by_key(|step| (step.from, step.to));
         steps
     }
 
-    /// What the intervals cover up to the merge; one that has no end lasts until then.
+    /// What the intervals cover from the creation up to the merge; one that has no end lasts until then.
     fn clipped(&self, intervals: &[Interval], merged_at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
-        let ended = intervals.iter().map(|interval| (interval.from, interval.to.unwrap_or(merged_at).min(merged_at)));
+        let ended = intervals
+            .iter()
+            .map(|interval| (interval.from.max(self.created_at), interval.to.unwrap_or(merged_at).min(merged_at)));
         ended.filter(|(from, to)| from < to).collect()
     }
 
@@ -286,21 +288,31 @@ impl<'a> History<'a> {
         let start = self.first_commit_at.unwrap_or(self.created_at);
         let coded = self.first_commit_at.is_some() || self.opened_as_draft;
         let Some(ready_at) = self.ready_at else {
-            return [Some(Step::new(Stage::Coding, start, merged_at, "it was merged as a draft")), None, None, None];
+            return [
+                Some(Step::new(Stage::Coding, start, merged_at, "until it was merged as a draft")),
+                None,
+                None,
+                None,
+            ];
         };
-        let coding = coded.then(|| Step::new(Stage::Coding, start, ready_at, "it became ready for review"));
+        let coding = coded.then(|| Step::new(Stage::Coding, start, ready_at, "until it became ready for review"));
         let Some(first_review_at) = moments.first_review_at else {
-            let waited =
-                Step::new(Stage::MergeWait, ready_at, merged_at, "it was merged, without a review since it was ready");
+            let waited = Step::new(
+                Stage::MergeWait,
+                ready_at,
+                merged_at,
+                "until it was merged, without a review since it was ready",
+            );
             return [coding, None, None, Some(waited)];
         };
-        let pickup = Step::new(Stage::Pickup, ready_at, first_review_at, "somebody reviewed it");
+        let pickup = Step::new(Stage::Pickup, ready_at, first_review_at, "until somebody reviewed it");
         let (reviewed_at, because) = match moments.final_approval_at {
-            Some(at) => (at, "its approval became complete and stayed so"),
-            None => (merged_at, "it was merged, with no approval standing"),
+            Some(at) => (at, "until its approval became complete and stayed so"),
+            None => (merged_at, "until it was merged, with no approval standing"),
         };
         let review = Step::new(Stage::Review, first_review_at, reviewed_at, because);
-        let wait = moments.final_approval_at.map(|at| Step::new(Stage::MergeWait, at, merged_at, "it was merged"));
+        let wait =
+            moments.final_approval_at.map(|at| Step::new(Stage::MergeWait, at, merged_at, "until it was merged"));
         [coding, Some(pickup), Some(review), wait]
     }
 

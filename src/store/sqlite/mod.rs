@@ -6,7 +6,8 @@ mod inbox;
 mod reading;
 mod tokens;
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ impl SqliteStore {
     pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Self> {
         let options: SqliteConnectOptions = url.parse().context("expected sqlite://FILE")?;
         let path = options.get_filename().to_owned();
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            bail!("a database in memory would lose what was accepted: name a file, as in sqlite://tallyhook.db");
+        }
         if opening != Opening::Alone && !path.exists() {
             bail!("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes one", path.display());
         }
@@ -69,6 +73,9 @@ impl SqliteStore {
             // Rows come from a thread of their own: a whole batch at once, instead of taking turns within it.
             .row_buffer_size(512)
             .disable_statement_logging();
+        if opening == Opening::Alone {
+            create_private(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        }
         let mut writer = SqliteConnection::connect_with(&options).await.with_context(|| {
             format!("cannot open {}: is its folder there, and may this user write to it?", path.display())
         })?;
@@ -137,6 +144,14 @@ fn lock(database: &Path) -> anyhow::Result<File> {
             database.display()
         ),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// Payloads of private repositories are nobody else's business. SQLite gives its other files the mode of this one.
+fn create_private(database: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(database) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
