@@ -29,7 +29,8 @@ pub enum Undecodable {
 
 /// Whether `body` is one JSON value, however deep serde's own limit lets it be.
 pub fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(body).is_ok()
+    // Strings that are passed over are not looked at, so that whether they are UTF-8 is asked apart.
+    std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`.
@@ -51,15 +52,25 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
         _ if is_json(body) => return Err(Undecodable::UnusedEvent(name.to_owned())),
         _ => return Err(Undecodable::NotJson(format!("the body of a {name} event"))),
     };
-    let payload = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data if is_json(body) => Undecodable::Shape(error.to_string()),
-        _ => Undecodable::NotJson(error.to_string()),
+    // Not by the error's category: an array where an enum is expected is an error of syntax to serde_json.
+    let payload = serde_json::from_slice(body).map_err(|error| match is_json(body) {
+        true => shape(&error.to_string()),
+        false => Undecodable::NotJson(error.to_string()),
     })?;
     read(payload)
 }
 
 fn missing(field: &str) -> Undecodable {
-    Undecodable::Shape(format!("missing field `{field}`"))
+    shape(&format!("missing field `{field}`"))
+}
+
+/// What is wrong with a payload, without much of its text: that goes to logs and lists.
+fn shape(text: &str) -> Undecodable {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Undecodable::Shape(format!("{}...", &text[..end])),
+        None => Undecodable::Shape(text.to_owned()),
+    }
 }
 
 /// What all pull-request events share, before the fields that differ are taken out.
@@ -204,7 +215,7 @@ fn seen_review(common: &Common, review: payload::Review) -> Result<Option<Review
         "commented" => ReviewState::Commented,
         "dismissed" => ReviewState::Dismissed,
         "pending" => return Ok(None),
-        other => return Err(Undecodable::Shape(format!("unknown review state `{other}`"))),
+        other => return Err(shape(&format!("unknown review state `{other}`"))),
     };
     Ok(Some(Review {
         id: review.id,
@@ -243,7 +254,9 @@ fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> 
         _ => None,
     };
     let at = common.snapshot.updated_at;
-    let facts = kind.map(|kind| common.fact(at, kind, None, None)).into_iter().collect();
+    // A thread has no id of its own; its first comment tells it from others.
+    let thread = payload.thread.and_then(|thread| thread.comments.into_iter().next()).map(|comment| comment.id);
+    let facts = kind.map(|kind| common.fact(at, kind, thread, None)).into_iter().collect();
     Ok(common.event(facts, None))
 }
 
@@ -326,14 +339,7 @@ fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
         "deleted" | "suspend" => lost.extend(listed),
         _ => gained.extend(listed),
     }
-    Ok(InstallationEvent {
-        action,
-        installation: installation.id,
-        account: installation.account.map(|account| account.id),
-        at,
-        gained,
-        lost,
-    })
+    Ok(InstallationEvent { action, installation: installation.id, at, gained, lost })
 }
 
 fn take_repo(payload: &mut Payload) -> Result<Repo, Undecodable> {

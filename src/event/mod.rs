@@ -1,6 +1,5 @@
 //! Our own words for what happened on GitHub: what the queue carries and the domain understands.
 //!
-//! Versioned ([`VERSION`]) and kept compatible within a version, since others may bind a queue of their own to it.
 //! [`decode`](decode::decode) makes an event from a webhook; poller and backfill make the same events from API answers.
 
 mod decode;
@@ -9,10 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::decode::{Undecodable, decode, is_json};
-use crate::github::types::{Account, AccountId, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
-
-/// Version of this format; a field may be added within it, none renamed, dropped or given another meaning.
-pub const VERSION: u32 = 1;
+use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
 /// GitHub's names of the events that are used here.
 pub const NAMES: [&str; 10] = [
@@ -194,6 +190,7 @@ pub enum FactKind {
     Commented,
     /// A comment on a line; `subject` is the id of its review.
     ReviewCommented,
+    /// `subject` is the id of the thread's first comment.
     ThreadResolved,
     ThreadUnresolved,
     /// `detail` is the new head commit.
@@ -335,7 +332,6 @@ pub struct RepositoryEvent {
 pub struct InstallationEvent {
     pub action: String,
     pub installation: InstallationId,
-    pub account: Option<AccountId>,
     /// The installation's `updated_at`, where told.
     pub at: Option<Timestamp>,
     /// Repositories that can be seen from now on.

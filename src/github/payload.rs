@@ -14,10 +14,10 @@ use super::types::{Account, AccountId, AccountKind, InstallationId, PrNumber, Re
 #[serde(default)]
 pub struct Payload {
     pub action: Option<String>,
-    pub number: Option<PrNumber>,
     pub pull_request: Option<PullRequest>,
     pub review: Option<Review>,
     pub comment: Option<Comment>,
+    pub thread: Option<Thread>,
     pub issue: Option<Issue>,
     pub repository: Option<Repository>,
     pub sender: Option<User>,
@@ -145,6 +145,18 @@ pub struct Comment {
     pub pull_request_review_id: Option<ReviewId>,
 }
 
+/// A conversation on a line of the diff.
+#[derive(Debug, Deserialize)]
+pub struct Thread {
+    #[serde(default, deserialize_with = "null_as_empty")]
+    pub comments: Vec<ThreadComment>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ThreadComment {
+    pub id: i64,
+}
+
 /// A repository as every payload embeds it.
 #[derive(Debug, Deserialize)]
 pub struct Repository {
@@ -214,7 +226,6 @@ pub struct HeadCommit {
 #[derive(Debug, Deserialize)]
 pub struct Installation {
     pub id: InstallationId,
-    pub account: Option<User>,
     pub updated_at: Option<Timestamp>,
     pub suspended_at: Option<Timestamp>,
 }

@@ -19,7 +19,7 @@ use super::pull_request::PullRequest;
 use crate::event::{Branches, FactKind};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
-/// Version of the definitions; stored with the numbers, so that older ones are found and made anew.
+/// Version of the definitions; stored with the numbers, so that it can be told which ones they follow.
 pub const DEFINITION: i64 = 1;
 
 /// The day git was first committed to, 2005-04-07: no commit is older.
@@ -118,7 +118,6 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timings {
     pub state: State,
-    pub draft: bool,
     pub author_is_bot: bool,
     pub first_commit_at: Option<Timestamp>,
     pub ready_at: Option<Timestamp>,
@@ -146,7 +145,6 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
     let steps = history.merged_at.map_or_else(Vec::new, |merged_at| history.steps(moments, merged_at));
     Some(Timings {
         state: history.state,
-        draft: pull_request.branches.as_ref().and_then(|branches| branches.value.draft).unwrap_or(false),
         author_is_bot: bots.contains(history.author),
         first_commit_at: history.first_commit_at,
         ready_at: history.ready_at,
@@ -376,10 +374,18 @@ fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<
 fn draft_switch(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Switch {
     let timeline = &pull_request.timeline;
     let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
+    // A snapshot of the end is often dated a second after it, and later ones show what it was at the end.
+    let by_end = |at: Timestamp| ended_at.map_or(at, |ended| at.min(ended));
     let on: BTreeSet<_> = timeline.moments(FactKind::ConvertedToDraft).filter(until).collect();
     let off: BTreeSet<_> = timeline.moments(FactKind::ReadyForReview).filter(until).collect();
-    let seen = pull_request.observed.iter().filter(|(at, _)| until(at));
-    let observed: Vec<_> = seen.filter_map(|(at, observed)| Some((*at, observed.draft?))).collect();
+    let mut observed: Vec<(Timestamp, bool)> = Vec::new();
+    for (at, seen) in &pull_request.observed {
+        let Some(draft) = seen.draft else { continue };
+        // Of those at the end only the first counts: a draft can be made ready after it was closed.
+        if observed.last().is_none_or(|(last, _)| *last < by_end(*at)) {
+            observed.push((by_end(*at), draft));
+        }
+    }
     let first_change = match (on.first(), off.first()) {
         (Some(on), Some(off)) => Some(off <= on),
         (None, Some(_)) => Some(true),
@@ -394,11 +400,13 @@ fn draft_switch(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Swit
 /// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is open again.
 fn closed_switch(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> Switch {
     let timeline = &pull_request.timeline;
-    let until = |at: &Timestamp| merged_at.is_none_or(|merged| *at < merged);
-    let open = pull_request.observed.iter().filter(|(at, observed)| observed.open && until(at));
+    // The closing of the merge itself is none; a reopening may be in the very second of it.
+    let before = |at: &Timestamp| merged_at.is_none_or(|merged| *at < merged);
+    let until = |at: &Timestamp| merged_at.is_none_or(|merged| *at <= merged);
+    let open = pull_request.observed.iter().filter(|(at, observed)| observed.open && before(at));
     Switch {
         starts_on: false,
-        on: timeline.moments(FactKind::Closed).filter(until).collect(),
+        on: timeline.moments(FactKind::Closed).filter(before).collect(),
         off: timeline.moments(FactKind::Reopened).filter(until).collect(),
         observed: open.map(|(at, _)| (*at, false)).collect(),
     }
