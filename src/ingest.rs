@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use crate::domain::pull_request::Source;
 use crate::event::{self, Event, Undecodable};
 use crate::github::signature::{Secrets, Signature};
-use crate::queue::{Lane, Permit, Queue};
+use crate::queue::{HANDED_OVER_AGAIN, Lane, Permit, Queue};
 use crate::store::{Accepted, NewDelivery, NewState, Store, StoredBody};
 use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label};
 
@@ -40,8 +40,6 @@ pub struct Limits {
     pub body_time: Duration,
     /// Until the answer must be given; GitHub waits for 10 s.
     pub answer_time: Duration,
-    /// A published row is handed to the queue again after this, if nobody finished it.
-    pub republish: Duration,
 }
 
 impl Default for Limits {
@@ -52,7 +50,6 @@ impl Default for Limits {
             in_flight_bytes: 160 * MIB,
             body_time: Duration::from_secs(6),
             answer_time: Duration::from_secs(8),
-            republish: Duration::from_mins(5),
         }
     }
 }
@@ -87,7 +84,7 @@ pub struct Answer {
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+pub enum Refusal {
     Header(&'static str),
     NotJson,
     Signature(&'static str),
@@ -180,15 +177,16 @@ async fn handle(
     let work = {
         let ingest = ingest.clone();
         move || {
-            // All of the body moves in here: its share of the budget is released after the last look at it, also if
-            // nobody waits for the answer any more.
-            let Body { bytes, share } = body;
-            let prepared = prepare(&ingest, &bytes, form, &signature, headers);
-            drop((bytes, share));
-            prepared
+            // All of the body moves in here: its share of the budget is given back after the last look at it, also if
+            // nobody waits for the answer any more. What is stored of it keeps a smaller share until it is stored.
+            let Body { bytes, mut share } = body;
+            let prepared = prepare(&ingest, &bytes, form, &signature, headers)?;
+            drop(bytes);
+            share.shrink(prepared.bytes());
+            Ok((prepared, share))
         }
     };
-    let prepared = if large {
+    let (prepared, _share) = if large {
         let prepared = timeout_at(deadline, web::block(work)).await.map_err(|_| Refusal::Unavailable)?;
         prepared.map_err(|_| Refusal::Unavailable)??
     } else {
@@ -205,7 +203,10 @@ async fn handle(
 }
 
 /// Whether the body is a form; anything that is neither form nor JSON is refused.
-fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
+///
+/// # Errors
+/// [`Refusal::MediaType`].
+pub fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Refusal::MediaType);
     }
@@ -217,7 +218,11 @@ fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
+/// The one signature that counts; everything else is refused with a reason for the metrics.
+///
+/// # Errors
+/// [`Refusal::Signature`].
+pub fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
     let mut values = headers.get_all("x-hub-signature-256");
     let reason = match (values.next(), values.next()) {
         (None, _) if headers.contains_key("x-hub-signature") => "sha1_only",
@@ -232,16 +237,16 @@ fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
 }
 
 /// Event and GUID; looked at only once the signature holds.
-struct DeliveryHeaders {
-    event: Option<String>,
-    guid: Option<String>,
+pub struct DeliveryHeaders {
+    pub event: Option<String>,
+    pub guid: Option<String>,
 }
 
 impl DeliveryHeaders {
     /// GUIDs have 36 characters, event names 30 at the most; nobody needs more than this.
-    const LONGEST: usize = 100;
+    pub const LONGEST: usize = 100;
 
-    fn read(headers: &HeaderMap) -> Self {
+    pub fn read(headers: &HeaderMap) -> Self {
         let text = |name| {
             let value = headers.get(name)?.to_str().ok()?.trim();
             let usable =
@@ -270,6 +275,15 @@ impl Share {
         let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         self.taken += bytes;
         if before + bytes > budget { Err(Refusal::Unavailable) } else { Ok(()) }
+    }
+}
+
+impl Share {
+    /// Gives back what is over `bytes`.
+    fn shrink(&mut self, bytes: usize) {
+        let over = self.taken.saturating_sub(bytes);
+        self.in_flight.fetch_sub(over, Ordering::AcqRel);
+        self.taken -= over;
     }
 }
 
@@ -303,6 +317,16 @@ enum Prepared {
     Ping(String),
     Unused(String),
     Delivery(Box<NewDelivery>),
+}
+
+impl Prepared {
+    /// What is still in memory of the body.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Ping(_) | Self::Unused(_) => 0,
+            Self::Delivery(delivery) => delivery.body.stored_bytes(),
+        }
+    }
 }
 
 fn prepare(
@@ -352,7 +376,10 @@ fn prepare(
 }
 
 /// The JSON of a form's `payload` field.
-fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
+///
+/// # Errors
+/// [`Refusal::NotJson`] if the form has no such field.
+pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
     let payload = form_urlencoded::parse(raw).find(|(name, _)| name == "payload");
     payload.map(|(_, value)| value.into_owned().into_bytes()).ok_or(Refusal::NotJson)
 }
@@ -398,7 +425,7 @@ fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
         return None;
     };
     let permit = ingest.queue.try_reserve(delivery.lane)?;
-    *due = delivery.received_at + ingest.limits.republish;
+    *due = delivery.received_at + HANDED_OVER_AGAIN;
     Some(permit)
 }
 

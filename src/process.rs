@@ -16,13 +16,15 @@ use crate::domain::pull_request::Outcome;
 use crate::domain::repository::{self, Access, Repository};
 use crate::domain::timings::timings;
 use crate::event::{self, Event, Undecodable};
-use crate::github::types::{InstallationId, PrKey, RepoId};
+use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
-use crate::store::{Claimed, Finished, PullRequestRecord, Recording, Store, StoreError};
+use crate::store::{Claimed, Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Waiting};
 use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label};
 
 /// Deliveries of one transaction.
 const BATCH: usize = 256;
+/// And of their bodies, before they are compressed, unless one alone is larger.
+const BATCH_BYTES: u64 = 32 * 1024 * 1024;
 /// A delivery that failed this often is a dead letter.
 pub const MAX_ATTEMPTS: u32 = 5;
 /// How long a claimed delivery is this worker's. Batches take milliseconds; a worker that died is waited for so long.
@@ -72,28 +74,26 @@ impl Worker {
     async fn work(&self, ids: &[DeliveryId]) {
         crate::crash_point!("process.received");
         let started = Instant::now();
-        let tried = self.tried(ids).await;
-        let fresh: Vec<_> = ids.iter().copied().filter(|id| !tried.contains(id)).collect();
-        if !fresh.is_empty() {
+        let (tried, fresh): (Vec<_>, Vec<_>) = self.waiting(ids).await.into_iter().partition(|delivery| delivery.tried);
+        for batch in batches(&fresh) {
             let _together = self.turns.read().await;
-            self.handle(self.claim(&fresh).await).await;
+            self.handle(self.claim(&batch).await).await;
         }
         // Whatever was tried before is claimed and handled alone: if it ends the process again, nobody else's attempt
         // is counted, so that nobody else becomes a dead letter with it.
-        for id in tried {
+        for delivery in tried {
             let _alone = self.turns.write().await;
-            self.handle(self.claim(&[id]).await).await;
+            self.handle(self.claim(&[delivery.id]).await).await;
         }
         histogram!(PROCESS).record(started.elapsed().as_secs_f64());
     }
 
-    /// Those that an earlier attempt did not finish; all of them if the database does not tell.
-    async fn tried(&self, ids: &[DeliveryId]) -> BTreeSet<DeliveryId> {
-        let tried = self.store.tried(ids).await.unwrap_or_else(|error| {
+    /// Those still to be done; as if all were tried before, if the database does not tell.
+    async fn waiting(&self, ids: &[DeliveryId]) -> Vec<Waiting> {
+        self.store.waiting(ids).await.unwrap_or_else(|error| {
             tracing::error!(%error, "earlier attempts could not be read; deliveries are handled one by one");
-            ids.to_vec()
-        });
-        tried.into_iter().collect()
+            ids.iter().map(|id| Waiting { id: *id, tried: true, body_bytes: 0 }).collect()
+        })
     }
 
     /// Claims until the database answers: the ids are in no other place than here and the inbox.
@@ -102,9 +102,12 @@ impl Worker {
         loop {
             let now = Utc::now();
             match self.store.claim(ids, now, now + LEASE, MAX_ATTEMPTS).await {
-                Ok(claimed) => {
+                Ok(claim) => {
                     crate::crash_point!("process.claimed");
-                    return claimed;
+                    for Exhausted { id, guid, event, reason } in claim.exhausted {
+                        tell_dead(id, &guid, &event, &reason);
+                    }
+                    return claim.claimed;
                 }
                 Err(StoreError::Closed) => return Vec::new(),
                 Err(error) => {
@@ -121,12 +124,13 @@ impl Worker {
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             crate::crash_point!("process.handling", &delivery.guid);
-            match decode(&delivery) {
-                Ok(event) => decoded.push(Decoded { delivery, event }),
-                Err(Undecodable::NoPullRequest(reason)) => {
+            match catch_unwind(AssertUnwindSafe(|| decode(&delivery))) {
+                Ok(Ok(event)) => decoded.push(Decoded { delivery, event }),
+                Ok(Err(Undecodable::NoPullRequest(reason))) => {
                     finished.push(Finished::Ignored(delivery.id, reason.to_owned()));
                 }
-                Err(error) => self.bury(&delivery, &format!("cannot be decoded: {error}")).await,
+                Ok(Err(error)) => self.bury(&delivery, &format!("cannot be decoded: {error}")).await,
+                Err(panic) => self.give_back(&[&delivery], &[], &Failed::Panicked(panic_text(&*panic))).await,
             }
         }
         if decoded.is_empty() && finished.is_empty() {
@@ -138,7 +142,7 @@ impl Worker {
                 tracing::warn!(error = %failed, "a batch is taken apart");
                 self.handle_each(decoded, &finished).await;
             }
-            Err(failed) => self.give_back(&decoded, &finished, &failed).await,
+            Err(failed) => self.give_back(&deliveries_of(&decoded), &finished, &failed).await,
         }
     }
 
@@ -146,7 +150,7 @@ impl Worker {
         for one in decoded {
             let alone = [one];
             if let Err(failed) = self.apply(&alone, &[]).await {
-                self.give_back(&alone, &[], &failed).await;
+                self.give_back(&deliveries_of(&alone), &[], &failed).await;
             }
         }
         if let Err(failed) = self.apply(&[], finished).await {
@@ -179,17 +183,18 @@ impl Worker {
     }
 
     async fn bury(&self, delivery: &Claimed, reason: &str) {
-        tracing::warn!(delivery.id = delivery.id.0, delivery.guid, reason, "a delivery is a dead letter");
-        counter!(DELIVERIES, "event" => metric_label(&delivery.event), "outcome" => "dead").increment(1);
+        tell_dead(delivery.id, &delivery.guid, &delivery.event, reason);
         if let Err(error) = self.store.bury(&[delivery.id], reason, Utc::now()).await {
             tracing::error!(delivery.id = delivery.id.0, %error, "a dead letter could not be stored; it will be tried again");
         }
     }
 
-    /// Gives deliveries back for a later attempt, or up if this was the last.
-    async fn give_back(&self, decoded: &[Decoded], finished: &[Finished], failed: &Failed) {
+    /// Gives deliveries back for a later attempt. Only one that broke the rules is given up in the end: for a failing
+    /// database no delivery is to blame, so that attempt is not counted.
+    async fn give_back(&self, deliveries: &[&Claimed], finished: &[Finished], failed: &Failed) {
+        let to_blame = matches!(failed, Failed::Panicked(_));
         let (last, again): (Vec<_>, Vec<_>) =
-            decoded.iter().map(|one| &one.delivery).partition(|delivery| delivery.attempts >= MAX_ATTEMPTS);
+            deliveries.iter().partition(|delivery| to_blame && delivery.attempts >= MAX_ATTEMPTS);
         for delivery in last {
             self.bury(delivery, &format!("gave up after {MAX_ATTEMPTS} attempts: {failed}")).await;
         }
@@ -201,10 +206,41 @@ impl Worker {
         tracing::warn!(deliveries = ids.len(), attempts, error = %failed, "an attempt failed and will be made again");
         counter!(RETRIES).increment(ids.len() as u64);
         let now = Utc::now();
-        if let Err(error) = self.store.retry(&ids, &failed.to_string(), now, now + backoff(attempts)).await {
+        let (error, next_attempt) = (failed.to_string(), now + backoff(attempts));
+        let given_back = match to_blame {
+            true => self.store.retry(&ids, &error, now, next_attempt).await,
+            false => self.store.release(&ids, &error, now, next_attempt).await,
+        };
+        if let Err(error) = given_back {
             tracing::error!(%error, "a failed attempt could not be noted; the deliveries are due again when their lease ends");
         }
     }
+}
+
+/// Cuts deliveries into batches whose bodies fit into memory together.
+fn batches(deliveries: &[Waiting]) -> Vec<Vec<DeliveryId>> {
+    let mut batches: Vec<Vec<DeliveryId>> = Vec::new();
+    let mut bytes = u64::MAX;
+    for delivery in deliveries {
+        bytes = bytes.saturating_add(delivery.body_bytes);
+        match batches.last_mut() {
+            Some(batch) if bytes <= BATCH_BYTES => batch.push(delivery.id),
+            _ => {
+                batches.push(vec![delivery.id]);
+                bytes = delivery.body_bytes;
+            }
+        }
+    }
+    batches
+}
+
+fn deliveries_of(decoded: &[Decoded]) -> Vec<&Claimed> {
+    decoded.iter().map(|one| &one.delivery).collect()
+}
+
+fn tell_dead(id: DeliveryId, guid: &str, event: &str, reason: &str) {
+    tracing::warn!(delivery.id = id.0, delivery.guid = guid, reason, "a delivery is a dead letter");
+    counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
 }
 
 /// Waits 2, 4, 8, 16 seconds after the first, second, ... attempt, a little more or less.
@@ -245,7 +281,8 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
     let mut installations = Vec::new();
     let mut stale = 0;
     for Decoded { delivery, event } in decoded {
-        for repository in repository::observed(event) {
+        let received_at = Timestamp::from(delivery.received_at);
+        for repository in repository::observed(event, received_at) {
             match repositories.entry(repository.id) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(repository);
@@ -253,7 +290,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
                 std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(repository),
             }
         }
-        installations.extend(repository::installation_access(event));
+        installations.extend(repository::installation_access(event, received_at));
         finished.push(match event {
             Event::Push(_) => Finished::Ignored(delivery.id, PUSH.to_owned()),
             _ => Finished::Applied(delivery.id),

@@ -7,14 +7,12 @@ use chrono::{TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::queue::{Lane, Permit, Queue};
+use crate::queue::{HANDED_OVER_AGAIN, Lane, Permit, Queue};
 use crate::store::{Purged, Store, StoreError};
 use crate::telemetry;
 
 /// How often rows that became due are looked for, when nothing else says that there are some.
 const TICK: Duration = Duration::from_secs(1);
-/// A row that was handed over is due again after this, if nobody finished it.
-const AGAIN: Duration = Duration::from_mins(5);
 /// The most rows of one sweep.
 const SWEEP: usize = 512;
 const CLEANING: Duration = Duration::from_hours(1);
@@ -79,7 +77,7 @@ impl Relay {
         let room: Vec<Permit> = std::iter::from_fn(|| self.queue.try_reserve(lane)).take(SWEEP).collect();
         let now = Utc::now();
         let limit = u32::try_from(room.len()).unwrap_or(u32::MAX);
-        let due = self.store.take_due(lane, limit, now, now + AGAIN).await?;
+        let due = self.store.take_due(lane, limit, now, now + HANDED_OVER_AGAIN).await?;
         crate::crash_point!("relay.swept");
         let full = due.len() == room.len();
         for (permit, id) in room.into_iter().zip(due) {

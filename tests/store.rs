@@ -18,6 +18,7 @@ use tallyhook::queue::{DeliveryId, Lane};
 use tallyhook::store::{
     self, Accepted, Conflict, DeadSelection, DeliveryFilter, DeliveryState, DurationFilter, Finished, Known,
     NewDelivery, NewState, Opening, PullRequestFilter, PullRequestRecord, Recording, StateFilter, Store, StoredBody,
+    Waiting,
 };
 use tempfile::TempDir;
 
@@ -72,8 +73,8 @@ async fn state(store: &dyn Store, id: DeliveryId) -> (DeliveryState, u32) {
 
 /// Claims for a minute, with five attempts at the most.
 async fn claim(store: &dyn Store, ids: &[DeliveryId], at: DateTime<Utc>) -> Vec<DeliveryId> {
-    let claimed = store.claim(ids, at, at + TimeDelta::seconds(60), 5).await.unwrap();
-    claimed.into_iter().map(|claimed| claimed.id).collect()
+    let claim = store.claim(ids, at, at + TimeDelta::seconds(60), 5).await.unwrap();
+    claim.claimed.into_iter().map(|claimed| claimed.id).collect()
 }
 
 #[tokio::test]
@@ -122,10 +123,10 @@ async fn groups_of_every_size_are_stored_whole() {
 async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_until_the_lease_ends() {
     let (store, _folder) = store().await;
     let id = accept(&*store, "a").await;
-    assert_eq!(store.tried(&[id]).await.unwrap(), []);
+    assert_eq!(store.waiting(&[id]).await.unwrap(), [Waiting { id, tried: false, body_bytes: 9 }]);
     assert_eq!(claim(&*store, &[id], now()).await, [id]);
     assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 1));
-    assert_eq!(store.tried(&[id]).await.unwrap(), [id]);
+    assert_eq!(store.waiting(&[id]).await.unwrap(), [Waiting { id, tried: true, body_bytes: 9 }]);
     assert_eq!(claim(&*store, &[id], later(59)).await, []);
     assert_eq!(claim(&*store, &[id], later(60)).await, [id]);
     assert_eq!(state(&*store, id).await.1, 2);
@@ -138,7 +139,10 @@ async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt() {
     for attempt in 0..5 {
         assert_eq!(claim(&*store, &[poison], later(100 * attempt)).await, [poison]);
     }
-    assert_eq!(claim(&*store, &[poison, innocent], later(500)).await, [innocent]);
+    let claim = store.claim(&[poison, innocent], later(500), later(560), 5).await.unwrap();
+    assert_eq!(claim.claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [innocent]);
+    assert_eq!(claim.exhausted.iter().map(|exhausted| exhausted.guid.as_str()).collect::<Vec<_>>(), ["poison"]);
+    assert_eq!(store.waiting(&[poison]).await.unwrap(), []);
     assert_eq!(state(&*store, poison).await, (DeliveryState::Dead, 5));
     let reason = store.delivery(poison).await.unwrap().unwrap().reason.unwrap();
     assert!(reason.contains("5 attempts"), "{reason}");
@@ -176,6 +180,11 @@ async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time() {
     assert_eq!(store.take_due(Lane::Live, 9, later(3), later(300)).await.unwrap(), []);
     assert_eq!(store.take_due(Lane::Live, 9, later(4), later(300)).await.unwrap(), [id]);
     assert_eq!(claim(&*store, &[id], later(4)).await, [id]);
+    assert_eq!(state(&*store, id).await.1, 2);
+    // What is not the delivery's fault is no attempt of it.
+    store.release(&[id], "the database failed", later(4), later(8)).await.unwrap();
+    assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 1));
+    assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 2);
 }
 
 #[tokio::test]
@@ -289,10 +298,8 @@ fn recording(known: Known, reviews: BTreeSet<tallyhook::github::types::ReviewId>
 fn repository(at: i64, name: &str, access: Access) -> Repository {
     Repository {
         id: histories::KEY.repo,
-        seen: Dated {
-            at: Timestamp::clamped(at),
-            value: Seen { name: name.to_owned(), private: None, installation: Some(InstallationId(5)) },
-        },
+        seen: Dated { at: Timestamp::clamped(at), value: Seen { name: name.to_owned(), private: None } },
+        installation: Some(InstallationId(5)),
         access: Dated { at: Timestamp::clamped(at), value: access },
     }
 }
@@ -382,11 +389,12 @@ async fn access_that_is_lost_freezes_and_erases_nothing() {
         store.record(&recording, now()).await.unwrap().unwrap();
     };
     assert_eq!(access().await, Access::Granted);
-    installation(99, Access::Revoked).await;
-    assert_eq!(access().await, Access::Granted);
     installation(150, Access::Revoked).await;
     assert_eq!(access().await, Access::Revoked);
+    installation(150, Access::Granted).await;
+    assert_eq!(access().await, Access::Revoked);
     installation(160, Access::Granted).await;
+    installation(155, Access::Revoked).await;
     assert_eq!(access().await, Access::Granted);
     let deleted = Recording {
         repositories: vec![repository(170, "acme-corp/api-server", Access::Deleted)],
@@ -420,7 +428,7 @@ async fn pull_requests_are_read_by_state_author_and_range() {
 
     let merged = store.merged(&DurationFilter::default()).await.unwrap();
     assert_eq!((merged.len(), merged[0].durations.coding), (1, Some(500)));
-    assert_eq!(store.closed_unmerged(&DurationFilter::default()).await.unwrap(), 0);
+    assert_eq!(store.closed_unmerged(&DurationFilter::default(), false).await.unwrap(), 0);
     let other = DurationFilter { repo: Some(RepoId(8)), ..DurationFilter::default() };
     assert_eq!(store.merged(&other).await.unwrap().len(), 0);
 }

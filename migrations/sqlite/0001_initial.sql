@@ -48,6 +48,13 @@ CREATE TABLE repositories (
     tracked_since_ms INTEGER NOT NULL
 ) STRICT;
 
+-- Access to all repositories of a GitHub App installation at once; kept apart, since it may come before any of them.
+CREATE TABLE installations (
+    id        INTEGER PRIMARY KEY,
+    access    TEXT    NOT NULL CHECK (access IN ('granted', 'revoked')),
+    access_at INTEGER NOT NULL
+) STRICT;
+
 CREATE INDEX repositories_by_name ON repositories (name COLLATE NOCASE);
 
 -- Facts of a repository are stored once; teams see repositories through team_repositories.
@@ -79,7 +86,6 @@ CREATE TABLE pull_requests (
     -- Carried by every payload, guarded by updated_at; null while only a merge group spoke of it.
     updated_at          INTEGER,
     title               TEXT,
-    body                TEXT,
     html_url            TEXT,
     labels              TEXT,
     is_open             INTEGER,
@@ -102,10 +108,6 @@ CREATE TABLE pull_requests (
     commit_first_at     INTEGER,
     commit_last_at      INTEGER,
     commit_prehistoric  INTEGER,
-    -- JSON: the facts, [{"at", "type", "subject", "detail", "actor"}]
-    timeline            TEXT    NOT NULL,
-    -- JSON: what snapshots showed, {"epoch": {"open", "draft"}}
-    observed            TEXT    NOT NULL,
     source              TEXT,
     -- Worked out from the above by this version of the definitions; durations in seconds.
     definition          INTEGER,
@@ -126,6 +128,12 @@ CREATE TABLE pull_requests (
     closed_s            INTEGER,
     -- JSON: ["..."]
     flags               TEXT,
+    -- The large ones go last: what lies behind them would be read only through them.
+    body                TEXT,
+    -- JSON: the facts, [{"at", "type", "subject", "detail", "actor"}]
+    timeline            TEXT    NOT NULL,
+    -- JSON: what snapshots showed, {"epoch": {"open", "draft"}}
+    observed            TEXT    NOT NULL,
     PRIMARY KEY (repo_id, number)
 ) STRICT;
 

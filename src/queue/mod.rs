@@ -2,10 +2,15 @@
 
 mod in_process;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::in_process::{Permit, Queue};
+
+/// What was handed over and is not finished by then is handed over again.
+pub const HANDED_OVER_AGAIN: Duration = Duration::from_mins(5);
 
 /// A delivery's row. Ascends in the order of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

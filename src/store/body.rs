@@ -34,6 +34,11 @@ impl StoredBody {
         Ok(Self { compressed, bytes: body.len() as u64 })
     }
 
+    /// How much is stored of it.
+    pub fn stored_bytes(&self) -> usize {
+        self.compressed.len()
+    }
+
     /// The body again.
     ///
     /// # Errors

@@ -71,6 +71,32 @@ pub enum Accepted {
     Requeued(DeliveryId),
 }
 
+/// A delivery that is still to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub id: DeliveryId,
+    /// An earlier attempt did not finish it.
+    pub tried: bool,
+    pub body_bytes: u64,
+}
+
+/// What became of deliveries that a worker asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// By id.
+    pub claimed: Vec<Claimed>,
+    pub exhausted: Vec<Exhausted>,
+}
+
+/// A delivery that used up its attempts and is a dead letter now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    pub id: DeliveryId,
+    pub guid: String,
+    pub event: String,
+    pub reason: String,
+}
+
 /// A delivery that is this worker's until its lease ends.
 #[derive(Clone, Debug)]
 pub struct Claimed {
@@ -155,18 +181,13 @@ pub trait Inbox: Send + Sync {
     /// Stores a delivery. When this returns, it is on disk.
     async fn accept(&self, delivery: NewDelivery) -> Result<Accepted>;
 
-    /// Counts an attempt for each of `ids` that is still to be done and nobody's, and gives them to the caller until
-    /// `lease_until`, when they are due again. One that has used up `max_attempts` is declared dead instead: it took its workers with it.
-    async fn claim(
-        &self,
-        ids: &[DeliveryId],
-        now: Moment,
-        lease_until: Moment,
-        max_attempts: u32,
-    ) -> Result<Vec<Claimed>>;
+    /// Those of `ids` that are still to be done.
+    async fn waiting(&self, ids: &[DeliveryId]) -> Result<Vec<Waiting>>;
 
-    /// Those of `ids` that are still to be done after an attempt that did not finish them.
-    async fn tried(&self, ids: &[DeliveryId]) -> Result<Vec<DeliveryId>>;
+    /// Counts an attempt for each of `ids` that is still to be done and nobody's, and gives them to the caller until
+    /// `lease_until`, when they are due again. One that has used up `max_attempts` is declared dead instead: it took
+    /// its workers with it.
+    async fn claim(&self, ids: &[DeliveryId], now: Moment, lease_until: Moment, max_attempts: u32) -> Result<Claim>;
 
     /// Rows of `lane` that are due, longest due first, at most `limit`; they are due again at `again`.
     async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>>;
@@ -177,6 +198,9 @@ pub trait Inbox: Send + Sync {
 
     /// Gives claimed deliveries back, to be tried again at `next_attempt`; `error` enters their history.
     async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
+
+    /// The same for what is not the deliveries' fault: the attempt does not count.
+    async fn release(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
 
     /// Declares claimed deliveries dead.
     async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()>;

@@ -19,12 +19,10 @@ use thiserror::Error;
 pub use self::body::StoredBody;
 pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording};
 pub use self::inbox::{
-    Accepted, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Inbox, NewDelivery,
-    NewState, Purged,
+    Accepted, Claim, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted, Failure,
+    Inbox, NewDelivery, NewState, Purged, Waiting,
 };
-pub use self::reading::{
-    Author, DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, StateFilter,
-};
+pub use self::reading::{DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::tokens::{Token, TokenHash, Tokens};
 
 use crate::config::ConfigError;

@@ -78,14 +78,6 @@ pub struct Durations {
     pub closed: Option<i64>,
 }
 
-/// Whose pull requests count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Author {
-    #[default]
-    Human,
-    Bot,
-}
-
 /// Which merged pull requests count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DurationFilter {
@@ -118,6 +110,6 @@ pub trait Reading: Send + Sync {
     /// Every merged pull request of the filter, in no order.
     async fn merged(&self, filter: &DurationFilter) -> Result<Vec<Merged>>;
 
-    /// How many were closed without a merge in the filter's range.
-    async fn closed_unmerged(&self, filter: &DurationFilter) -> Result<u64>;
+    /// How many by humans, or by bots, were closed without a merge in the filter's range.
+    async fn closed_unmerged(&self, filter: &DurationFilter, by_bots: bool) -> Result<u64>;
 }

@@ -44,6 +44,11 @@ impl Accepting {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Whether deliveries can still be stored; no more once the task broke.
+    pub(super) fn is_running(&self) -> bool {
+        self.sender.upgrade().is_some_and(|sender| !sender.is_closed())
+    }
+
     /// Commits what waits and ends the task.
     pub(super) async fn finish(&self) {
         drop(self.waiting.lock().await.take());

@@ -118,64 +118,58 @@ async fn finish(transaction: &mut Transaction<'_, Sqlite>, finished: &[Finished]
     Ok(true)
 }
 
-/// Writes what is newer than the row. The first sight makes the repository a tracked one of the default team.
+/// Joins with the row, as the domain does. The first sight makes the repository a tracked one of the default team.
 async fn write_repository(
     transaction: &mut Transaction<'_, Sqlite>,
     repository: &Repository,
     now: Moment,
 ) -> Result<()> {
-    let written = sqlx::query(
+    sqlx::query(
         "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, access_at, tracked_since_ms) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET \
-         name = CASE WHEN (excluded.seen_at, excluded.name) > (seen_at, name) THEN excluded.name ELSE name END, \
-         private = CASE WHEN (excluded.seen_at, excluded.name) >= (seen_at, name) \
-             THEN coalesce(excluded.private, private) ELSE coalesce(private, excluded.private) END, \
+         name = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
+             > (seen_at, name, coalesce(private, -1)) THEN excluded.name ELSE name END, \
+         private = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
+             > (seen_at, name, coalesce(private, -1)) THEN excluded.private ELSE private END, \
          seen_at = max(seen_at, excluded.seen_at), \
          installation_id = max(coalesce(installation_id, excluded.installation_id), \
              coalesce(excluded.installation_id, installation_id)), \
-         access = CASE WHEN excluded.access_at > access_at OR (excluded.access_at = access_at AND \
-             instr('granted revoked deleted', excluded.access) > instr('granted revoked deleted', access)) \
-             THEN excluded.access ELSE access END, \
-         access_at = max(access_at, excluded.access_at) \
-         WHERE excluded.seen_at >= seen_at OR excluded.access_at >= access_at \
-             OR (installation_id IS NULL AND excluded.installation_id IS NOT NULL)",
+         access = CASE WHEN (excluded.access_at, instr('granted revoked deleted', excluded.access)) \
+             > (access_at, instr('granted revoked deleted', access)) THEN excluded.access ELSE access END, \
+         access_at = max(access_at, excluded.access_at)",
     )
     .bind(repository.id.0)
     .bind(&repository.seen.value.name)
     .bind(repository.seen.value.private)
     .bind(repository.seen.at.epoch())
-    .bind(repository.seen.value.installation.map(|id| id.0))
-    .bind(match repository.access.value {
-        Access::Granted => "granted",
-        Access::Revoked => "revoked",
-        Access::Deleted => "deleted",
-    })
+    .bind(repository.installation.map(|id| id.0))
+    .bind(repository.access.value.as_str())
     .bind(repository.access.at.epoch())
     .bind(millis(now))
     .execute(&mut **transaction)
     .await?;
-    if written.rows_affected() > 0 {
-        sqlx::query("INSERT INTO team_repositories (team_id, repo_id) VALUES (1, $1) ON CONFLICT DO NOTHING")
-            .bind(repository.id.0)
-            .execute(&mut **transaction)
-            .await?;
-    }
+    sqlx::query("INSERT INTO team_repositories (team_id, repo_id) VALUES (1, $1) ON CONFLICT DO NOTHING")
+        .bind(repository.id.0)
+        .execute(&mut **transaction)
+        .await?;
     Ok(())
 }
 
-/// Writes access to the repositories of an installation, where nothing newer is known of one.
+/// Joins access to all repositories of an installation with what is known of it: the newer counts, and at one second
+/// the loss.
 async fn write_installation(
     transaction: &mut Transaction<'_, Sqlite>,
     installation: InstallationId,
     access: &Dated<Access>,
 ) -> Result<()> {
     sqlx::query(
-        "UPDATE repositories SET access = $1, access_at = $2 \
-         WHERE installation_id = $3 AND access_at < $2 AND access <> 'deleted'",
+        "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+         access = excluded.access, access_at = excluded.access_at \
+         WHERE (excluded.access_at, excluded.access) > (access_at, access)",
     )
+    .bind(installation.0)
     .bind(access.value.as_str())
     .bind(access.at.epoch())
-    .bind(installation.0)
     .execute(&mut **transaction)
     .await?;
     Ok(())

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Executor, QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
 use super::{SqliteStore, from_json, from_name, ids_json, millis, moment};
 use crate::github::types::PrNumber;
 use crate::store::{
-    Accepted, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState, Failure, Inbox,
-    Lane, Moment, NewDelivery, Purged, Result, StoredBody,
+    Accepted, Claim, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState, Exhausted,
+    Failure, Inbox, Lane, Moment, NewDelivery, Purged, Result, StoredBody, Waiting,
 };
 
 // A plus before a column keeps SQLite from its index. Deliveries that are named by id are found by id: the index over
@@ -24,26 +24,37 @@ impl Inbox for SqliteStore {
         self.accepting.accept(delivery).await
     }
 
-    async fn claim(
-        &self,
-        ids: &[DeliveryId],
-        now: Moment,
-        lease_until: Moment,
-        max_attempts: u32,
-    ) -> Result<Vec<Claimed>> {
+    async fn waiting(&self, ids: &[DeliveryId]) -> Result<Vec<Waiting>> {
+        let rows = sqlx::query(
+            "SELECT id, attempts > 0, body_bytes FROM deliveries \
+             WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' ORDER BY id",
+        )
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .fetch_all(&self.readers)
+        .await?;
+        let waiting = rows.iter().map(|row| {
+            Ok(Waiting { id: DeliveryId(row.try_get(0)?), tried: row.try_get(1)?, body_bytes: unsigned(row, 2)? })
+        });
+        waiting.collect()
+    }
+
+    async fn claim(&self, ids: &[DeliveryId], now: Moment, lease_until: Moment, max_attempts: u32) -> Result<Claim> {
         let ids = ids_json(ids.iter().map(|id| id.0));
         let mut writer = self.writer().await;
         let mut transaction = writer.begin().await?;
-        sqlx::query(
+        let exhausted = sqlx::query(
             "UPDATE deliveries SET state = 'dead', finished_ms = $1, \
-             reason = 'gave up after ' || attempts || ' attempts, the last of which ended its worker or failed' \
-             WHERE id IN (SELECT value FROM json_each($2)) AND +state = 'accepted' AND leased_until_ms <= $1 \
-             AND attempts >= $3",
+             reason = 'gave up after ' || attempts || ' attempts, the last of which ended its worker', \
+             history = json_insert(history, '$[#]', \
+                 json_object('at', $2, 'attempt', attempts, 'error', 'it ended its worker or never came back')) \
+             WHERE id IN (SELECT value FROM json_each($3)) AND +state = 'accepted' AND leased_until_ms <= $1 \
+             AND attempts >= $4 RETURNING id, guid, event, reason",
         )
         .bind(millis(now))
+        .bind(now.to_rfc3339())
         .bind(&ids)
         .bind(max_attempts)
-        .execute(&mut *transaction)
+        .fetch_all(&mut *transaction)
         .await?;
         let rows = sqlx::query(
             "UPDATE deliveries SET attempts = attempts + 1, leased_until_ms = $1, next_attempt_ms = $1 \
@@ -55,20 +66,10 @@ impl Inbox for SqliteStore {
         .bind(millis(now))
         .fetch_all(&mut *transaction)
         .await?;
+        // Before the commit: attempts that cannot begin for want of a body are not counted.
+        let claimed = with_bodies(&mut transaction, &rows).await?;
         transaction.commit().await?;
-        drop(writer);
-        self.with_bodies(&rows).await
-    }
-
-    async fn tried(&self, ids: &[DeliveryId]) -> Result<Vec<DeliveryId>> {
-        let tried: Vec<i64> = sqlx::query_scalar(
-            "SELECT id FROM deliveries WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' \
-             AND attempts > 0",
-        )
-        .bind(ids_json(ids.iter().map(|id| id.0)))
-        .fetch_all(&self.readers)
-        .await?;
-        Ok(tried.into_iter().map(DeliveryId).collect())
+        Ok(Claim { claimed, exhausted: exhausted.iter().map(exhausted_row).collect::<Result<_>>()? })
     }
 
     async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>> {
@@ -101,19 +102,11 @@ impl Inbox for SqliteStore {
     }
 
     async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()> {
-        let mut writer = self.writer().await;
-        sqlx::query(
-            "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = $1, history = json_insert(history, '$[#]', \
-             json_object('at', $2, 'attempt', attempts, 'error', $3)) \
-             WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
-        )
-        .bind(millis(next_attempt))
-        .bind(now.to_rfc3339())
-        .bind(error)
-        .bind(ids_json(ids.iter().map(|id| id.0)))
-        .execute(writer.connection()?)
-        .await?;
-        Ok(())
+        self.give_back(ids, 0, error, now, next_attempt).await
+    }
+
+    async fn release(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()> {
+        self.give_back(ids, 1, error, now, next_attempt).await
     }
 
     async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()> {
@@ -230,55 +223,97 @@ impl Inbox for SqliteStore {
     }
 
     async fn purge(&self, bodies_before: Moment, rows_before: Moment, limit: u32) -> Result<Purged> {
-        let mut writer = self.writer().await;
-        let mut transaction = writer.begin().await?;
-        let rows = sqlx::query(
-            "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE received_ms < $1 \
-             AND state IN ('applied', 'ignored') ORDER BY received_ms LIMIT $2)",
+        // What is old is looked for beside the writer, which is held for the removal alone.
+        let rows: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM deliveries WHERE received_ms < $1 AND +state IN ('applied', 'ignored') \
+             ORDER BY received_ms LIMIT $2",
         )
         .bind(millis(rows_before))
         .bind(limit)
-        .execute(&mut *transaction)
+        .fetch_all(&self.readers)
         .await?;
-        let bodies = sqlx::query(
-            "DELETE FROM delivery_bodies WHERE delivery_id IN (SELECT delivery_id FROM delivery_bodies \
-             JOIN deliveries ON id = delivery_id WHERE received_ms < $1 AND state IN ('applied', 'ignored') \
-             ORDER BY delivery_id LIMIT $2)",
+        // Ids ascend with the time of receipt, so that the walk over bodies ends where those to be kept begin.
+        let bodies: Vec<i64> = sqlx::query_scalar(
+            "SELECT delivery_id FROM delivery_bodies CROSS JOIN deliveries ON id = delivery_id \
+             WHERE delivery_id <= (SELECT max(id) FROM deliveries WHERE received_ms < $1) \
+             AND received_ms < $1 AND +state IN ('applied', 'ignored') ORDER BY delivery_id LIMIT $2",
         )
         .bind(millis(bodies_before))
         .bind(limit)
-        .execute(&mut *transaction)
+        .fetch_all(&self.readers)
         .await?;
+        if rows.is_empty() && bodies.is_empty() {
+            return Ok(Purged::default());
+        }
+        let mut writer = self.writer().await;
+        let mut transaction = writer.begin().await?;
+        // Nobody makes a finished delivery unfinished, so that what was found is still to go.
+        let bodies = sqlx::query("DELETE FROM delivery_bodies WHERE delivery_id IN (SELECT value FROM json_each($1))")
+            .bind(ids_json(bodies))
+            .execute(&mut *transaction)
+            .await?;
+        let rows = sqlx::query("DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each($1))")
+            .bind(ids_json(rows))
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(Purged { bodies: bodies.rows_affected(), rows: rows.rows_affected() })
     }
 }
 
 impl SqliteStore {
-    /// Reads the bodies of rows that were claimed, after the claim and without holding up the writer.
-    async fn with_bodies(&self, rows: &[SqliteRow]) -> Result<Vec<Claimed>> {
-        let mut claimed = rows.iter().map(claimed_row).collect::<Result<Vec<_>>>()?;
-        let mut bodies = bodies(&self.readers, &claimed).await?;
-        for (delivery, row) in claimed.iter_mut().zip(rows) {
-            let bytes = unsigned(row, 6)?;
-            delivery.body = bodies.remove(&delivery.id.0).map(|compressed| StoredBody { compressed, bytes });
-        }
-        claimed.sort_unstable_by_key(|delivery| delivery.id);
-        Ok(claimed)
+    /// Takes `uncounted` attempts back and notes what went wrong.
+    async fn give_back(
+        &self,
+        ids: &[DeliveryId],
+        uncounted: u32,
+        error: &str,
+        now: Moment,
+        next_attempt: Moment,
+    ) -> Result<()> {
+        let mut writer = self.writer().await;
+        sqlx::query(
+            "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = $1, attempts = max(attempts - $2, 0), \
+             history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $4)) \
+             WHERE id IN (SELECT value FROM json_each($5)) AND +state = 'accepted'",
+        )
+        .bind(millis(next_attempt))
+        .bind(uncounted)
+        .bind(now.to_rfc3339())
+        .bind(error)
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .execute(writer.connection()?)
+        .await?;
+        Ok(())
     }
 }
 
-async fn bodies<'e>(
-    executor: impl Executor<'e, Database = Sqlite>,
-    claimed: &[Claimed],
-) -> Result<HashMap<i64, Vec<u8>>> {
-    let rows = sqlx::query(
+/// The claimed rows with their bodies, by id.
+async fn with_bodies(transaction: &mut Transaction<'_, Sqlite>, rows: &[SqliteRow]) -> Result<Vec<Claimed>> {
+    let mut claimed = rows.iter().map(claimed_row).collect::<Result<Vec<_>>>()?;
+    let bodies = sqlx::query(
         "SELECT delivery_id, body FROM delivery_bodies WHERE delivery_id IN (SELECT value FROM json_each($1))",
     )
     .bind(ids_json(claimed.iter().map(|delivery| delivery.id.0)))
-    .fetch_all(executor)
+    .fetch_all(&mut **transaction)
     .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let bodies = bodies.iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row.try_get::<Vec<u8>, _>(1)?)));
+    let mut bodies = bodies.collect::<Result<HashMap<_, _>>>()?;
+    for (delivery, row) in claimed.iter_mut().zip(rows) {
+        let bytes = unsigned(row, 6)?;
+        delivery.body = bodies.remove(&delivery.id.0).map(|compressed| StoredBody { compressed, bytes });
+    }
+    claimed.sort_unstable_by_key(|delivery| delivery.id);
+    Ok(claimed)
+}
+
+fn exhausted_row(row: &SqliteRow) -> Result<Exhausted> {
+    Ok(Exhausted {
+        id: DeliveryId(row.try_get(0)?),
+        guid: row.try_get(1)?,
+        event: row.try_get(2)?,
+        reason: row.try_get(3)?,
+    })
 }
 
 fn claimed_row(row: &SqliteRow) -> Result<Claimed> {

@@ -11,11 +11,11 @@ use crate::store::{
 };
 
 /// All columns but the large ones: the description and the timeline.
-const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, r.access AS repo_access, github_pr_id, title, author_login, author_is_bot, state, \
+const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' ELSE r.access END AS repo_access, github_pr_id, title, author_login, author_is_bot, state, \
     draft, html_url, base_ref, head_ref, head_sha, pr_created_at, updated_at, closed_at, merged_at, labels, additions, \
     deletions, changed_files, commits, first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
     cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source \
-    FROM pull_requests p JOIN repositories r ON r.id = p.repo_id WHERE p.state IS NOT NULL";
+    FROM pull_requests p JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i ON i.id = r.installation_id WHERE p.state IS NOT NULL";
 
 #[async_trait::async_trait]
 impl Reading for SqliteStore {
@@ -71,10 +71,9 @@ impl Reading for SqliteStore {
         rows.iter().map(merged).collect()
     }
 
-    async fn closed_unmerged(&self, filter: &DurationFilter) -> Result<u64> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT count(*) FROM pull_requests WHERE state = 'closed' AND author_is_bot = 0",
-        );
+    async fn closed_unmerged(&self, filter: &DurationFilter, by_bots: bool) -> Result<u64> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM pull_requests WHERE state = 'closed'");
+        query.push(" AND author_is_bot = ").push_bind(by_bots);
         push_range(&mut query, "closed_at", filter);
         let number: i64 = query.build_query_scalar().fetch_one(&self.readers).await?;
         Ok(number.unsigned_abs())
