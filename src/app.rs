@@ -13,7 +13,7 @@ use actix_web::{App, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{self, Api, auth};
@@ -43,7 +43,7 @@ pub struct Running {
     serving: JoinHandle<std::io::Result<()>>,
     queue: Arc<Queue>,
     stopping: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
 }
 
 /// What differs between the ways of running it.
@@ -81,19 +81,14 @@ impl Running {
             Some(token) => Some(auth::hash(token)),
             None => make_admin_token(config, &*store).await.map(|()| None)?,
         };
-        let api = Api {
-            store: store.clone(),
-            bots: config.bots.clone(),
-            default_repository: config.default_repository.clone(),
-            admin_token,
-        };
+        let api = Api::new(store.clone(), config.bots.clone(), config.default_repository.clone(), admin_token);
         let ingest = Ingest::new(secrets, store.clone(), queue.clone(), options.limits);
         let (server, address) = listen(config.listen, api, ingest)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
         let (stopping, _) = watch::channel(false);
         let (sender, progress) = watch::channel(0);
-        let tasks = if options.work { workers(config, &store, &queue, &sender, &stopping) } else { Vec::new() };
+        let tasks = if options.work { workers(config, &store, &queue, &sender, &stopping) } else { JoinSet::new() };
         tracing::info!(%address, "listening");
         Ok(Self { address, store, progress, server: handle, serving, queue, stopping, tasks })
     }
@@ -112,29 +107,37 @@ impl Running {
         Ok(())
     }
 
-    /// Waits until the server ends by itself, which it does only on a failure.
+    /// Waits until a part of it ends by itself, which it does only on a failure.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.serving).await {
-            Ok(Ok(())) => anyhow::anyhow!("the server stopped"),
-            Ok(Err(error)) => anyhow::Error::new(error).context("the server failed"),
-            Err(error) => anyhow::Error::new(error).context("the server broke"),
+        let ended = tokio::select! {
+            served = &mut self.serving => match served {
+                Ok(Ok(())) => return anyhow::anyhow!("the server stopped"),
+                Ok(Err(error)) => return anyhow::Error::new(error).context("the server failed"),
+                Err(error) => Err(error),
+            },
+            Some(ended) = self.tasks.join_next() => ended,
+        };
+        match ended {
+            Ok(()) => anyhow::anyhow!("a worker stopped"),
+            Err(error) => anyhow::Error::new(error).context("a part of the server broke"),
         }
     }
 
     /// Takes nothing in any more, finishes what is under way, closes the store.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.server.stop(true).await;
         self.stopping.send_replace(true);
         self.queue.close();
         let deadline = Instant::now() + GRACE;
-        for mut task in self.tasks {
-            match timeout_at(deadline, &mut task).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a task broke"),
+        loop {
+            match timeout_at(deadline, self.tasks.join_next()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(()))) => {}
+                Ok(Some(Err(error))) => tracing::error!(%error, "a task broke"),
                 Err(_) => {
                     // What it had in hand is in the inbox and is taken up again at the next start.
                     tracing::warn!("a task did not end in time");
-                    task.abort();
+                    self.tasks.shutdown().await;
                 }
             }
         }
@@ -148,14 +151,15 @@ fn workers(
     queue: &Arc<Queue>,
     progress: &watch::Sender<u64>,
     stopping: &watch::Sender<bool>,
-) -> Vec<JoinHandle<()>> {
+) -> JoinSet<()> {
     let relay = Relay {
         store: store.clone(),
         queue: queue.clone(),
         retention_days: config.retention_days,
         stopping: stopping.subscribe(),
     };
-    let mut tasks = vec![tokio::spawn(relay.run())];
+    let mut tasks = JoinSet::new();
+    tasks.spawn(relay.run());
     let turns = Arc::default();
     for _ in 0..WORKERS {
         let worker = Worker {
@@ -165,7 +169,7 @@ fn workers(
             turns: Arc::clone(&turns),
             progress: progress.clone(),
         };
-        tasks.push(tokio::spawn(worker.run()));
+        tasks.spawn(worker.run());
     }
     tasks
 }

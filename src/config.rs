@@ -88,6 +88,17 @@ pub struct Config {
     pub retention_days: u32,
 }
 
+/// A number of days that can be reckoned with.
+struct Days(u32);
+
+impl FromStr for Days {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse().ok().filter(|days| *days <= 36_500).map(Self).ok_or(())
+    }
+}
+
 /// Where settings come from.
 #[derive(Default)]
 pub struct Sources {
@@ -124,10 +135,9 @@ impl Sources {
     }
 
     fn lookup(&self, name: &str) -> Option<&str> {
-        let found = self.flags.get(name).or_else(|| self.environment.get(name)).or_else(|| self.file.get(name))?;
-        let found = found.trim();
+        let sources = [self.flags.get(name), self.environment.get(name), self.file.get(name)];
         // An empty variable is how shells and compose files leave one out.
-        (!found.is_empty()).then_some(found)
+        sources.into_iter().flatten().map(|text| text.trim()).find(|text| !text.is_empty())
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -147,11 +157,6 @@ impl Config {
     /// # Errors
     /// Which setting is wrong, and what was expected.
     pub fn new(sources: &Sources) -> Result<Self, ConfigError> {
-        if sources.names("AMQP_URL") {
-            return Err(ConfigError(
-                "AMQP_URL is set, but this version has only the embedded queue; unset it to start".to_owned(),
-            ));
-        }
         let default_repository = match (sources.value("GITHUB_REPO_OWNER"), sources.value("GITHUB_REPO_NAME")) {
             (Some(owner), Some(name)) => Some(format!("{owner}/{name}")),
             (None, None) => None,
@@ -169,7 +174,9 @@ impl Config {
             listen: sources.parsed(TALLYHOOK_LISTEN, "an address and port such as 127.0.0.1:8080")?,
             admin_token: sources.value("TALLYHOOK_ADMIN_TOKEN").map(str::to_owned),
             bots: Bots::new(bots.split([' ', ',', '\t', '\n']).filter(|login| !login.is_empty())),
-            retention_days: sources.parsed("DELIVERY_RETENTION_DAYS", "a number of days such as 7")?,
+            retention_days: sources
+                .parsed::<Days>("DELIVERY_RETENTION_DAYS", "a number of days such as 7, at most 36500")?
+                .0,
         })
     }
 
@@ -287,7 +294,7 @@ mod tests {
         assert!(error(&[(TALLYHOOK_LISTEN, "8080")]).contains("expected an address and port"));
         assert!(error(&[("GITHUB_REPO_OWNER", "acme")]).contains("set both or none"));
         assert!(error(&[("DELIVERY_RETENTION_DAYS", "-1")]).contains("expected a number of days"));
-        assert!(error(&[("AMQP_URL", "amqp://localhost")]).contains("unset it"));
+        assert!(error(&[("DELIVERY_RETENTION_DAYS", "99999999")]).contains("at most 36500"));
         let unknown = parse_file("github_webhook_secert = 'x'").unwrap_err().to_string();
         assert!(unknown.contains("unknown key `github_webhook_secert`") && !unknown.contains('\n'));
         assert!(parse_file("a = = 1").unwrap_err().to_string().starts_with("not TOML"));

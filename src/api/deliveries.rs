@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web};
 use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -33,13 +34,14 @@ pub struct DeliveryItem {
 }
 
 /// A stored delivery with what went wrong so far and its payload.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryDetail {
     #[serde(flatten)]
     pub delivery: DeliveryItem,
     pub history: Vec<Failure>,
     /// GitHub's payload; null once it was cleared away.
-    pub payload: Option<serde_json::Value>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub payload: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -196,7 +198,8 @@ fn item(delivery: &Delivery) -> DeliveryItem {
 
 async fn with_payload(store: &dyn Store, delivery: Delivery) -> Result<DeliveryDetail, ApiError> {
     let body = store.body(delivery.id).await?.and_then(|body| body.decompress().ok());
-    let payload = body.and_then(|body| serde_json::from_slice(&body).ok());
+    // As it came: a tree of it would take many times its size.
+    let payload = body.and_then(|body| RawValue::from_string(String::from_utf8(body).ok()?).ok());
     Ok(DeliveryDetail { delivery: item(&delivery), history: delivery.history, payload })
 }
 

@@ -8,7 +8,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use super::Api;
-use crate::store::Counts;
+use crate::store::{Counts, StoreError};
 use crate::telemetry;
 
 /// The process answers.
@@ -20,26 +20,36 @@ pub(super) async fn healthz() -> HttpResponse {
 /// The process can do its work; otherwise the part that fails is named.
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
 pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
-    match api.store.check().await {
-        Ok(()) => HttpResponse::Ok().json(json!({"status": "ready", "database": "ok", "queue": "ok"})),
+    let failing = match api.store.check().await {
+        Ok(()) => None,
         Err(error) => {
-            tracing::warn!(%error, "not ready: the database does not answer");
-            HttpResponse::ServiceUnavailable()
-                .json(json!({"status": "not_ready", "database": "failing", "queue": "ok"}))
+            tracing::warn!(%error, "not ready");
+            Some(if matches!(error, StoreError::Version { .. }) { "migrations" } else { "database" })
         }
-    }
+    };
+    let state = |part| if failing == Some(part) { "failing" } else { "ok" };
+    let mut response = if failing.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(json!({
+        "status": if failing.is_none() { "ready" } else { "not_ready" },
+        "database": state("database"),
+        "migrations": state("migrations"),
+        // In this process; it fails with it.
+        "queue": "ok",
+    }))
 }
 
 /// Numbers for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "health", operation_id = "metrics",
-    responses((status = 200, content_type = "text/plain"), (status = 503))
+    responses((status = 200, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
-    let Ok(counts) = api.store.counts().await else {
-        return HttpResponse::ServiceUnavailable().finish();
-    };
-    let text = telemetry::prometheus().render() + &stored_state(&counts);
+    let mut text = telemetry::prometheus().render();
+    match api.counts().await {
+        Ok(counts) => text += &stored_state(&counts),
+        // The process's own numbers are worth the most when something fails.
+        Err(error) => tracing::warn!(%error, "/metrics lacks what the database would tell"),
+    }
     HttpResponse::Ok().insert_header(ContentType::plaintext()).body(text)
 }
 

@@ -11,7 +11,7 @@ use super::Api;
 use super::error::ApiError;
 use crate::domain::metrics::Distribution;
 use crate::github::types::Timestamp;
-use crate::store::{Author, DurationFilter, Merged};
+use crate::store::{DurationFilter, Merged};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -27,7 +27,7 @@ pub(super) struct MetricsQuery {
     /// Buckets by day, week (from Monday) or month, in UTC; none unless told.
     bucket: Option<Bucket>,
     /// Whose pull requests count: `human` (unless told) or `bot`.
-    authors: Option<AuthorQuery>,
+    authors: Option<Author>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -38,9 +38,10 @@ enum Bucket {
     Month,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum AuthorQuery {
+enum Author {
+    #[default]
     Human,
     Bot,
 }
@@ -73,7 +74,7 @@ pub struct Summary {
     pub excluded: BTreeMap<String, u64>,
     /// Of those that count, how many have each flag, such as `merged_without_review`.
     pub flags: BTreeMap<String, u64>,
-    /// Pull requests by humans that were closed without a merge in the same range; null in buckets.
+    /// Pull requests that were closed without a merge in the same range; null in buckets.
     pub closed_unmerged: Option<u64>,
 }
 
@@ -122,11 +123,8 @@ pub(super) async fn cycle_time(
     };
     let filter = DurationFilter { repo, from: query.from, to: query.to };
     let merged = api.store.merged(&filter).await?;
-    let closed_unmerged = api.store.closed_unmerged(&filter).await?;
-    let author = match query.authors {
-        Some(AuthorQuery::Bot) => Author::Bot,
-        Some(AuthorQuery::Human) | None => Author::Human,
-    };
+    let author = query.authors.unwrap_or_default();
+    let closed_unmerged = api.store.closed_unmerged(&filter, author == Author::Bot).await?;
     let mut buckets: BTreeMap<Timestamp, Vec<&Merged>> = BTreeMap::new();
     if let Some(bucket) = query.bucket {
         for one in &merged {

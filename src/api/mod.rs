@@ -9,9 +9,12 @@ mod page;
 mod pull_requests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -21,7 +24,7 @@ pub use self::metrics::{BucketSummary, CycleTime, DurationSummary, StageSummarie
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 use crate::domain::people::Bots;
-use crate::store::{Store, TokenHash};
+use crate::store::{self, Counts, Store, TokenHash};
 
 /// The API's share of the process.
 pub struct Api {
@@ -31,6 +34,34 @@ pub struct Api {
     pub default_repository: Option<String>,
     /// The digest of the configured admin token; one that was made at the first start is in the store.
     pub admin_token: Option<TokenHash>,
+    counted: Mutex<Option<(Instant, Counts)>>,
+}
+
+/// How long counts of the inbox are told again. They are open to everybody and take longer the more there is.
+const COUNTS: Duration = Duration::from_secs(1);
+
+impl Api {
+    pub fn new(
+        store: Arc<dyn Store>,
+        bots: Bots,
+        default_repository: Option<String>,
+        admin_token: Option<TokenHash>,
+    ) -> Self {
+        Self { store, bots, default_repository, admin_token, counted: Mutex::new(None) }
+    }
+
+    /// What the inbox holds, at most a second old.
+    async fn counts(&self) -> store::Result<Counts> {
+        let mut counted = self.counted.lock().await;
+        if let Some((at, counts)) = *counted
+            && at.elapsed() < COUNTS
+        {
+            return Ok(counts);
+        }
+        let counts = self.store.counts().await?;
+        *counted = Some((Instant::now(), counts));
+        Ok(counts)
+    }
 }
 
 /// Adds every route to a server that has [`Api`] among its data.

@@ -176,7 +176,7 @@ pub(super) async fn list(
     let repo = match &query.repo {
         Some(name) => match api.store.repository_id(name).await? {
             Some(id) => Some(id),
-            None => return Ok(web::Json(Page { items: Vec::new(), next: None })),
+            None => return Err(ApiError::NotFound("repository")),
         },
         None => None,
     };
@@ -359,7 +359,9 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem
         })
     });
     let mut timeline: Vec<_> = facts.chain(submitted).chain(dismissed).collect();
-    timeline.sort_by_key(|item| item.at);
+    // Within a second the end comes last.
+    let ends = |kind: &str| ["closed", "reopened", "merged"].contains(&kind);
+    timeline.sort_by_key(|item| (item.at, ends(&item.kind)));
     timeline
 }
 

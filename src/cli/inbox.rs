@@ -216,11 +216,11 @@ async fn payload(store: &dyn Store, id: DeliveryId) -> Outcome<Option<Box<RawVal
     Ok(Some(RawValue::from_string(text).context("the stored body is not JSON")?))
 }
 
-async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<DeliveryDetail> {
+/// A delivery with its payload, laid out for reading.
+async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<serde_json::Value> {
     let payload = payload(store, delivery.id).await?;
-    let payload = payload.map(|payload| serde_json::from_str(payload.get())).transpose()?;
     let history = delivery.history.clone();
-    Ok(DeliveryDetail { delivery: delivery.into(), history, payload })
+    Ok(serde_json::to_value(DeliveryDetail { delivery: delivery.into(), history, payload })?)
 }
 
 /// Writes what still has its body, oldest first, without holding more than one page of bodies.

@@ -30,6 +30,10 @@ enum Role {
 impl Serve {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let Role::All = self.role;
+        if sources.names("AMQP_URL") {
+            let message = "AMQP_URL is set, but this version has only the embedded queue: unset it to start";
+            return Err(Failure::Usage(message.to_owned()));
+        }
         let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
         if config.webhook_secrets.is_none() {
             return Err(Failure::Usage(format!(
