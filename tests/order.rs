@@ -4,14 +4,17 @@
 mod histories;
 mod support;
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 use tallyhook::domain::people::Bots;
 use tallyhook::domain::pull_request::{PullRequest, Source};
-use tallyhook::domain::timings::{State, timings};
+use tallyhook::domain::timings::{Stage, State, Timings, timings};
 use tallyhook::event::PullRequestEvent;
+use tallyhook::github::types::Timestamp;
 
 use support::TestServer;
 use support::payloads::{self, Account, Pr, Review, World};
@@ -80,6 +83,81 @@ proptest! {
         prop_assert!(stages.redraft != Some(0) && stages.closed != Some(0));
         let steps: i64 = timings.steps.iter().map(|step| step.seconds).sum();
         prop_assert_eq!(steps, stages.total());
+    }
+}
+
+/// What one second counts for, told by the state that the events up to it left behind.
+fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stage {
+    let so_far = events.iter().take_while(|event| event.pull_request.as_ref().unwrap().updated_at.epoch() <= second);
+    let (mut open, mut draft) = (true, true);
+    for event in so_far {
+        let snapshot = event.pull_request.as_ref().unwrap();
+        open = snapshot.conversation.open;
+        draft = snapshot.branches.as_ref().map_or(draft, |branches| branches.draft.unwrap());
+    }
+    // A snapshot of a closing may be dated a second late.
+    let closed_by = |event: &PullRequestEvent| {
+        let snapshot = event.pull_request.as_ref().unwrap();
+        let closed_at = snapshot.conversation.closed_at.map(Timestamp::epoch);
+        closed_at.is_some_and(|at| at <= second && second < snapshot.updated_at.epoch()) && event.action == "closed"
+    };
+    let before = |at: Option<Timestamp>| at.is_none_or(|at| second < at.epoch());
+    if !open || events.iter().any(closed_by) {
+        Stage::Closed
+    } else if before(timings.ready_at) {
+        Stage::Coding
+    } else if draft {
+        Stage::Redraft
+    } else if timings.first_review_at.is_none() {
+        Stage::MergeWait
+    } else if before(timings.first_review_at) {
+        Stage::Pickup
+    } else if before(timings.final_approval_at) {
+        Stage::Review
+    } else {
+        Stage::MergeWait
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The stages are what somebody with a clock would have counted.
+    #[test]
+    fn stages_are_counted_right_second_by_second(draft in any::<bool>(), mut steps in histories::steps()) {
+        for (pause, _) in &mut steps {
+            // What happens within one second has no order that anybody could count by.
+            *pause = 1 + *pause % 40;
+        }
+        steps.extend([(3, histories::Step::Reopen), (2, histories::Step::Merge)]);
+        let events = histories::events(draft, None, &steps);
+        let pull_request = after(&events);
+        let timings = timings(&pull_request, &Bots::default()).unwrap();
+        let (created_at, merged_at) = (pull_request.created_at.unwrap(), pull_request.merged_at.unwrap());
+        let mut counted: BTreeMap<&'static str, i64> = BTreeMap::new();
+        for second in created_at.epoch()..merged_at.epoch() {
+            let name = match stage_of(second, &events, &timings) {
+                Stage::Coding => "coding",
+                Stage::Pickup => "pickup",
+                Stage::Review => "review",
+                Stage::MergeWait => "merge_wait",
+                Stage::Redraft => "redraft",
+                Stage::Closed => "closed",
+            };
+            *counted.entry(name).or_default() += 1;
+        }
+        let stages = timings.stages;
+        for (name, seconds) in [
+            ("coding", stages.coding),
+            ("pickup", stages.pickup),
+            ("review", stages.review),
+            ("merge_wait", stages.merge_wait),
+            ("redraft", stages.redraft),
+            ("closed", stages.closed),
+        ] {
+            let expected = counted.get(name).copied().unwrap_or(0);
+            prop_assert_eq!(seconds.unwrap_or(0), expected, "{} of {:?}", name, stages);
+        }
     }
 }
 

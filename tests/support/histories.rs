@@ -137,7 +137,8 @@ impl Life {
             Step::Dismiss(which) => self.dismisses(*which),
             Step::Close if self.open => {
                 (self.open, self.closed_at) = (false, Some(self.now));
-                self.happens("closed", author(), Some((FactKind::Closed, None)));
+                self.lag();
+                self.ends(author(), FactKind::Closed);
             }
             Step::Reopen if !self.open && self.merged_at.is_none() => {
                 (self.open, self.closed_at) = (true, None);
@@ -145,10 +146,16 @@ impl Life {
             }
             Step::Merge if self.open => {
                 (self.open, self.closed_at, self.merged_at) = (false, Some(self.now), Some(self.now));
-                self.happens("closed", account(1), Some((FactKind::Merged, None)));
+                self.lag();
+                self.ends(account(1), FactKind::Merged);
             }
             _ => {}
         }
+    }
+
+    /// The snapshot of an end is often dated a second after it.
+    fn lag(&mut self) {
+        self.now += self.now % 2;
     }
 
     fn head_sha(&self) -> String {
@@ -205,6 +212,12 @@ impl Life {
         let event = self.events.last_mut().unwrap();
         event.pull_request.as_mut().unwrap().diff = None;
         event.review = Some(review);
+    }
+
+    fn ends(&mut self, actor: Account, kind: FactKind) {
+        let at = self.closed_at.unwrap();
+        self.happens("closed", actor.clone(), None);
+        self.events.last_mut().unwrap().facts = vec![fact(at, kind, None, None, actor)];
     }
 
     /// Adds an event with the full pull request as it is now.

@@ -41,8 +41,8 @@ impl Switch {
         intervals
     }
 
-    /// What happened at each moment, in order. Off and on within one second happened in the order that changes
-    /// something: whoever closes and reopens at once finds both in the history.
+    /// What happened at each moment, in order. Of on and off within one second the last is what was seen then, else
+    /// they happened in the order that changes something: whoever closes and reopens at once finds both in the history.
     fn turns(&self) -> Vec<(Timestamp, Vec<bool>)> {
         let mut is_on = self.starts_on;
         let moments: BTreeSet<_> =
@@ -52,6 +52,7 @@ impl Switch {
         for at in moments {
             let seen = observed.next_if(|(seen_at, _)| *seen_at == at).map(|(_, on)| *on);
             let turn = match (self.on.contains(&at), self.off.contains(&at)) {
+                (true, true) if seen == Some(!is_on) => vec![!is_on],
                 (true, true) => vec![!is_on, is_on],
                 (true, false) => vec![true],
                 (false, true) => vec![false],
