@@ -77,13 +77,13 @@ impl Running {
         if released > 0 {
             tracing::info!(deliveries = released, "deliveries of the last run are taken up again");
         }
-        let admin_token = match &config.admin_token {
-            Some(token) => Some(auth::hash(token)),
-            None => make_admin_token(config, &*store).await.map(|()| None)?,
-        };
+        let admin_token = config.admin_token.as_deref().map(auth::hash);
         let api = Api::new(store.clone(), config.bots.clone(), config.default_repository.clone(), admin_token);
         let ingest = Ingest::new(secrets, store.clone(), queue.clone(), options.limits);
         let (server, address) = listen(config.listen, api, ingest)?;
+        if admin_token.is_none() {
+            make_admin_token(config, &*store).await?;
+        }
         let handle = server.handle();
         let serving = tokio::spawn(server);
         let (stopping, _) = watch::channel(false);
