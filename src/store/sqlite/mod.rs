@@ -70,11 +70,6 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("temp_store", "memory")
-            // In pages of 4 KiB. The same pages of the indexes change again and again: the less often they are copied
-            // from the log into the file, the fewer times each of them is.
-            .pragma("wal_autocheckpoint", "3000")
-            // In KiB. The key's index is hit at random.
-            .pragma("cache_size", "-8000")
             // Rows come from a thread of their own: a whole batch at once, instead of taking turns within it.
             .row_buffer_size(512)
             .disable_statement_logging();
