@@ -1,0 +1,323 @@
+//! How fast it is, on this machine: `cargo run --release --example load`.
+//!
+//! Starts the server, and beside it a bare baseline, in processes of their own over databases of their own; loads
+//! them through loopback and prints what it measured. `docs/PERFORMANCE.md` tells how to read the numbers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use serde_json::{Value, json};
+
+#[path = "load/client.rs"]
+mod client;
+#[path = "../tests/support/payloads.rs"]
+mod payloads;
+#[path = "load/servers.rs"]
+mod servers;
+#[path = "load/traffic.rs"]
+mod traffic;
+
+use client::{Measured, Pace};
+use servers::{Role, Server};
+use traffic::{Kind, Traffic};
+
+/// Connections of a saturating client; a commit then has some dozens of deliveries.
+const CONNECTIONS: usize = 128;
+/// What the promise "p99 under 100 ms" is about, in deliveries per second.
+const STEADY: f64 = 200.0;
+
+#[derive(Parser)]
+#[command(about = "Measures accepting and draining, beside a bare baseline")]
+struct Arguments {
+    /// How long each measurement of accepting takes.
+    #[arg(long, default_value_t = 6)]
+    seconds: u64,
+    /// How often baseline and server are measured in turns; medians are reported.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How many deliveries are stored before the drain is measured.
+    #[arg(long, default_value_t = 30_000)]
+    backlog: usize,
+    /// Where the databases go; must be on a disk.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/load"))]
+    dir: PathBuf,
+    /// Prints one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Measures only these parts.
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    #[arg(long, value_enum, hide = true)]
+    child: Option<Role>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Accept,
+    Drain,
+    Both,
+    Steady,
+}
+
+#[tokio::main]
+async fn serve(role: Role, dir: PathBuf) -> anyhow::Result<()> {
+    servers::serve(role, dir).await
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(role) = arguments.child {
+        return serve(role, arguments.dir);
+    }
+    if cfg!(debug_assertions) {
+        bail!("numbers of a debug build say nothing: run with --release");
+    }
+    std::fs::create_dir_all(&arguments.dir)?;
+    let mut report = Report { json: arguments.json, values: BTreeMap::new() };
+    report.machine(&arguments.dir)?;
+    let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    if wanted(Part::Accept) {
+        for (kind, name) in [(Kind::Small, "accept_8k"), (Kind::Large, "accept_20k")] {
+            accept(&arguments, kind, name, &mut report)?;
+        }
+    }
+    if wanted(Part::Drain) {
+        drain(&arguments, &mut report)?;
+    }
+    if wanted(Part::Both) {
+        both(&arguments, &mut report)?;
+    }
+    if wanted(Part::Steady) {
+        steady(&arguments, &mut report)?;
+    }
+    report.end();
+    std::fs::remove_dir_all(&arguments.dir).context("cannot remove the databases of the run")
+}
+
+/// An empty folder for one database.
+fn folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
+    let folder = arguments.dir.join("database");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir(&folder)?;
+    Ok(folder)
+}
+
+/// Accepting alone, baseline and server in turns.
+fn accept(arguments: &Arguments, kind: Kind, name: &str, report: &mut Report) -> anyhow::Result<()> {
+    let traffic = Rc::new(Traffic::new(kind, 50_000)?);
+    let time = Duration::from_secs(arguments.seconds);
+    let mut rounds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for _ in 0..arguments.rounds {
+        let mut rates = [0.0; 2];
+        for (place, (role, who)) in [(Role::Baseline, "baseline"), (Role::Paused, "server")].into_iter().enumerate() {
+            let server = Server::start(role, &folder(arguments)?)?;
+            let warm = Pace::Closed { connections: CONNECTIONS, time: Duration::from_secs(1) };
+            client::post(&server.address, &traffic, warm)?;
+            let before = server.processor_seconds()?;
+            let measured = client::post(&server.address, &traffic, Pace::Closed { connections: CONNECTIONS, time })?;
+            expect_all_accepted(&measured)?;
+            rates[place] = measured.rate();
+            let processor = (server.processor_seconds()? - before) / measured.accepted as f64;
+            let mut add = |what: &'static str, value| rounds.entry(what).or_default().push(value);
+            if who == "baseline" {
+                add("baseline_per_second", measured.rate());
+                add("baseline_processor_us", processor * 1e6);
+            } else {
+                add("per_second", measured.rate());
+                add("processor_us", processor * 1e6);
+                add("p50_ms", measured.quantile_ms(0.5));
+                add("p99_ms", measured.quantile_ms(0.99));
+                add("p999_ms", measured.quantile_ms(0.999));
+                add("peak_rss_mib", server.peak_mib()?);
+            }
+            server.stop()?;
+        }
+        rounds.entry("ratio").or_default().push(rates[1] / rates[0]);
+    }
+    let mut values = json!({"body_bytes": traffic.body_bytes(), "connections": CONNECTIONS});
+    for (what, mut of_rounds) in rounds {
+        values[what] = median(&mut of_rounds).into();
+    }
+    report.add(name, values);
+    Ok(())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn expect_all_accepted(measured: &Measured) -> anyhow::Result<()> {
+    if measured.refused > 0 { bail!("{} deliveries were not accepted", measured.refused) } else { Ok(()) }
+}
+
+/// A backlog is stored while the workers are paused, then worked off after a restart.
+fn drain(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+    let traffic = Rc::new(Traffic::new(Kind::Life, arguments.backlog)?);
+    let folder = folder(arguments)?;
+    let server = Server::start(Role::Paused, &folder)?;
+    let fill = Pace::Fill { connections: CONNECTIONS, deliveries: traffic.len() };
+    expect_all_accepted(&client::post(&server.address, &traffic, fill)?)?;
+    server.stop()?;
+    let server = Server::start(Role::Whole, &folder)?;
+    let started = Instant::now();
+    let waiting = server.metrics()?.value(ACCEPTED);
+    let seconds = drained(&server, started)?;
+    expect_all_applied(&server, arguments.backlog)?;
+    let processor = server.processor_seconds()? / waiting;
+    report.add(
+        "drain",
+        json!({
+            "backlog": arguments.backlog,
+            "body_bytes": traffic.body_bytes(),
+            "per_second": waiting / seconds,
+            "seconds": seconds,
+            "processor_us": processor * 1e6,
+            "start_to_ready_ms": millis(server.start),
+            "peak_rss_mib": server.peak_mib()?,
+            "batch_p99": server.metrics()?.bound("tallyhook_process_seconds", 0.99),
+        }),
+    );
+    server.stop()
+}
+
+const ACCEPTED: &str = "tallyhook_inbox{state=\"accepted\"}";
+
+/// Seconds from `started` until nothing waits any more.
+fn drained(server: &Server, started: Instant) -> anyhow::Result<f64> {
+    while server.metrics()?.value(ACCEPTED) > 0.0 {
+        if started.elapsed() > Duration::from_secs(300) {
+            bail!("the backlog is not drained after five minutes");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(started.elapsed().as_secs_f64())
+}
+
+fn expect_all_applied(server: &Server, deliveries: usize) -> anyhow::Result<()> {
+    let applied = server.metrics()?.value("tallyhook_inbox{state=\"applied\"}");
+    if applied == deliveries as f64 { Ok(()) } else { bail!("{applied} of {deliveries} deliveries were applied") }
+}
+
+/// Accepting as fast as it goes, while the workers work.
+fn both(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+    let time = Duration::from_secs(arguments.seconds);
+    let traffic = Rc::new(Traffic::new(Kind::Life, 20_000 * arguments.seconds as usize)?);
+    let server = Server::start(Role::Whole, &folder(arguments)?)?;
+    let measured = client::post(&server.address, &traffic, Pace::Closed { connections: CONNECTIONS, time })?;
+    expect_all_accepted(&measured)?;
+    let left = server.metrics()?.value(ACCEPTED);
+    let after = drained(&server, Instant::now())?;
+    expect_all_applied(&server, measured.accepted)?;
+    report.add(
+        "both",
+        json!({
+            "body_bytes": traffic.body_bytes(),
+            "accepted_per_second": measured.rate(),
+            "applied_per_second_meanwhile": (measured.accepted as f64 - left) / measured.seconds,
+            "applied_per_second_overall": measured.accepted as f64 / (measured.seconds + after),
+            "left_at_the_end": left,
+            "drained_after_seconds": after,
+            "p50_ms": measured.quantile_ms(0.5),
+            "p99_ms": measured.quantile_ms(0.99),
+            "p999_ms": measured.quantile_ms(0.999),
+            "peak_rss_mib": server.peak_mib()?,
+        }),
+    );
+    server.stop()
+}
+
+/// The promised load, with everything running: latency and lag.
+fn steady(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
+    let folder = folder(arguments)?;
+    for (name, per_second) in [("steady_200", STEADY), ("steady_1000", 5.0 * STEADY)] {
+        let time = Duration::from_secs(arguments.seconds * 2);
+        let traffic = Rc::new(Traffic::new(Kind::Life, (per_second * time.as_secs_f64()) as usize)?);
+        let server = Server::start(Role::Whole, &folder)?;
+        let measured = client::post(&server.address, &traffic, Pace::Open { per_second, time })?;
+        expect_all_accepted(&measured)?;
+        drained(&server, Instant::now())?;
+        let metrics = server.metrics()?;
+        report.add(
+            name,
+            json!({
+                "per_second": measured.rate(),
+                "p50_ms": measured.quantile_ms(0.5),
+                "p99_ms": measured.quantile_ms(0.99),
+                "p999_ms": measured.quantile_ms(0.999),
+                "lag_p50": metrics.bound("tallyhook_apply_lag_seconds", 0.5),
+                "lag_p99": metrics.bound("tallyhook_apply_lag_seconds", 0.99),
+                "start_to_ready_ms": millis(server.start),
+                "peak_rss_mib": server.peak_mib()?,
+            }),
+        );
+        server.stop()?;
+    }
+    Ok(())
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// What was measured, printed as it comes or as one object at the end.
+struct Report {
+    json: bool,
+    values: BTreeMap<String, Value>,
+}
+
+impl Report {
+    fn machine(&mut self, dir: &Path) -> anyhow::Result<()> {
+        let processor = std::fs::read_to_string("/proc/cpuinfo")?;
+        let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        let filesystem = filesystem(dir)?;
+        if filesystem.ends_with("tmpfs") || filesystem.ends_with("overlay") {
+            eprintln!("note: {} is on {filesystem}: its commits cost less than a disk's, or other", dir.display());
+        }
+        let machine = json!({
+            "processor": model.map(|(_, name)| name.trim()),
+            "cores": std::thread::available_parallelism()?.get(),
+            "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
+            "filesystem": filesystem,
+        });
+        self.add("machine", machine);
+        Ok(())
+    }
+
+    #[expect(clippy::print_stdout, reason = "what this program is for")]
+    fn add(&mut self, part: &str, values: Value) {
+        if !self.json {
+            println!("{part}");
+            for (name, value) in values.as_object().into_iter().flatten() {
+                match value.as_f64() {
+                    Some(number) if value.is_f64() => println!("  {name:<30} {number:>12.2}"),
+                    _ => println!("  {name:<30} {:>12}", value.to_string().trim_matches('"')),
+                }
+            }
+        }
+        self.values.insert(part.to_owned(), values);
+    }
+
+    #[expect(clippy::print_stdout, reason = "what this program is for")]
+    fn end(&self) {
+        if self.json {
+            println!("{}", json!(self.values));
+        }
+    }
+}
+
+/// The kind of filesystem that `folder` is on, with its device.
+fn filesystem(folder: &Path) -> anyhow::Result<String> {
+    let folder = folder.canonicalize()?;
+    let mounts = std::fs::read_to_string("/proc/mounts")?;
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let around = fields.filter(|fields| fields.len() > 2 && folder.starts_with(fields[1]));
+    let nearest = around.max_by_key(|fields| fields[1].len()).context("no filesystem")?;
+    Ok(format!("{} {}", nearest[0], nearest[2]))
+}

@@ -1,0 +1,250 @@
+//! The servers under load, each a process of its own, so that what it takes is told apart from what the client takes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use anyhow::{Context, bail};
+use chrono::Utc;
+use tallyhook::app::{Options, Running};
+use tallyhook::config::Config;
+use tallyhook::domain::people::Bots;
+use tallyhook::domain::pull_request::Source;
+use tallyhook::github::signature::{Secrets, Signature};
+use tallyhook::queue::Lane;
+use tallyhook::store::{self, NewDelivery, NewState, Opening, Store, StoredBody};
+use tallyhook::telemetry::{self, LogFormat};
+
+use crate::traffic::SECRET;
+
+/// Which server a child process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Tallyhook, workers and all.
+    Whole,
+    /// Tallyhook with its workers paused.
+    Paused,
+    /// actix, the signature, and the same grouped insert of the same compressed body; nothing is decoded.
+    Baseline,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Paused => "paused",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+/// A server in a process of its own; it ends with this value.
+pub(crate) struct Server {
+    child: Child,
+    /// Host and port.
+    pub(crate) address: String,
+    /// From starting the process until `/readyz` said 200.
+    pub(crate) start: Duration,
+    // A child that writes to a closed pipe would end.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    pub(crate) fn start(role: Role, folder: &Path) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["--child", role.name(), "--dir"])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the server's process cannot be started")?;
+        let mut stdout = BufReader::new(child.stdout.take().context("the server has no output")?);
+        let mut address = String::new();
+        stdout.read_line(&mut address)?;
+        let address = address.trim().to_owned();
+        if address.is_empty() {
+            bail!("the server did not start");
+        }
+        while role != Role::Baseline && get(&address, "/readyz").is_err() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(Self { child, address, start: started.elapsed(), _stdout: stdout })
+    }
+
+    /// The most memory it had resident, in MiB.
+    pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("no VmHWM")?.parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// Seconds of processor it took so far.
+    pub(crate) fn processor_seconds(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').context("no process name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        // In hundredths of a second, whatever the kernel's own clock.
+        Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
+    }
+
+    pub(crate) fn metrics(&self) -> anyhow::Result<Metrics> {
+        Ok(Metrics(get(&self.address, "/metrics")?))
+    }
+
+    /// Ends it in an orderly way.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { bail!("the server ended with {status}") }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After `stop` there is nothing to end any more.
+        if let Ok(None) = self.child.try_wait() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// A page of `/metrics`.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    /// The value of the series with exactly this name and these labels.
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        self.lines().find(|(name, _)| *name == series).map_or(0.0, |(_, value)| value)
+    }
+
+    /// The bucket of a histogram under whose bound `part` of the values lie, as `<= 0.025`.
+    pub(crate) fn bound(&self, histogram: &str, part: f64) -> String {
+        let all = self.value(&format!("{histogram}_count"));
+        let prefix = format!("{histogram}_bucket{{le=\"");
+        let mut buckets = self.lines().filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
+        let found = buckets.find(|(_, count)| *count >= all * part);
+        found.map_or("unknown".to_owned(), |(rest, _)| format!("<= {} s", rest.trim_end_matches("\"}")))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.lines().filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name, value.parse().ok()?))
+        })
+    }
+}
+
+/// The body of a plain GET; anything but 200 is an error.
+fn get(address: &str, path: &str) -> anyhow::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its head")?;
+    if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { bail!("{path} answered {head}") }
+}
+
+/// What a child process does: serve on a free port until its standard input ends.
+pub(crate) async fn serve(role: Role, folder: PathBuf) -> anyhow::Result<()> {
+    telemetry::log(LogFormat::Text, true);
+    let config = Config {
+        webhook_secrets: Secrets::single(SECRET),
+        default_repository: None,
+        database_url: format!("sqlite://{}", folder.join("load.db").display()),
+        listen: "127.0.0.1:0".parse()?,
+        admin_token: Some("tallyhook_token_of_the_load_test".to_owned()),
+        bots: Bots::default(),
+        retention_days: 7,
+    };
+    if role == Role::Baseline {
+        return baseline(&config).await;
+    }
+    let running = Running::start(&config, Options { work: role == Role::Whole, ..Options::default() }).await?;
+    announce(&running.address.to_string());
+    parent_is_done().await?;
+    running.stop().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "how the parent learns the port")]
+fn announce(address: &str) {
+    println!("{address}");
+}
+
+async fn parent_is_done() -> anyhow::Result<()> {
+    let wait = || std::io::stdin().read_to_end(&mut Vec::new());
+    tokio::task::spawn_blocking(wait).await??;
+    Ok(())
+}
+
+async fn baseline(config: &Config) -> anyhow::Result<()> {
+    let store = store::open(&config.database_url, Opening::Alone).await?;
+    let secrets = config.webhook_secrets.clone().context("no secret")?;
+    let data = (web::Data::from(store.clone()), web::Data::new(secrets));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.0.clone())
+            .app_data(data.1.clone())
+            .app_data(web::PayloadConfig::new(25 << 20))
+            .route("/webhooks/github", web::post().to(accept))
+    });
+    let server = server.disable_signals().bind(config.listen)?;
+    announce(&server.addrs().first().context("the server listens nowhere")?.to_string());
+    let server = server.run();
+    let handle = server.handle();
+    let serving = tokio::spawn(server);
+    parent_is_done().await?;
+    handle.stop(true).await;
+    serving.await??;
+    store.close().await;
+    Ok(())
+}
+
+/// The least that an endpoint must do which keeps what GitHub sends.
+async fn accept(
+    request: HttpRequest,
+    body: web::Bytes,
+    store: web::Data<dyn Store>,
+    secrets: web::Data<Secrets>,
+) -> HttpResponse {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let (Some(signature), Some(event), Some(guid)) = (
+        header("x-hub-signature-256").and_then(Signature::parse),
+        header("x-github-event"),
+        header("x-github-delivery"),
+    ) else {
+        return HttpResponse::BadRequest().finish();
+    };
+    if !secrets.verify(&body, &signature) {
+        return HttpResponse::Unauthorized().finish();
+    }
+    let Ok(compressed) = StoredBody::compress(&body) else {
+        return HttpResponse::ServiceUnavailable().finish();
+    };
+    let now = Utc::now();
+    let delivery = NewDelivery {
+        guid: guid.to_owned(),
+        // Every GUID of a run is another one, so that the key needs no digest here.
+        body_sha256: [0; 32],
+        event: event.to_owned(),
+        action: None,
+        repo: None,
+        pr_number: None,
+        source: Source::Webhook,
+        lane: Lane::Live,
+        received_at: now,
+        body: compressed,
+        state: NewState::Pending { due: now },
+    };
+    let store: Arc<dyn Store> = store.into_inner();
+    match store.accept(delivery).await {
+        Ok(_) => HttpResponse::Accepted().json(serde_json::json!({"status": "accepted", "delivery": guid})),
+        Err(_) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}
