@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use crate::domain::pull_request::Source;
 use crate::event::{self, Event, Undecodable};
 use crate::github::signature::{Secrets, Signature};
-use crate::queue::{HANDED_OVER_AGAIN, Lane, Permit, Queue};
+use crate::queue::{DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Queue};
 use crate::store::{Accepted, NewDelivery, NewState, Store, StoredBody};
 use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label};
 
@@ -398,11 +398,11 @@ async fn store(ingest: &Ingest, mut delivery: NewDelivery) -> Result<Answer, Ref
             "duplicate"
         }
         (Accepted::Requeued(id), _) => {
-            hand_over(permit.or_else(|| ingest.queue.try_reserve(Lane::Live)), id);
+            hand_over(&ingest.queue, permit.or_else(|| ingest.queue.try_reserve(Lane::Live)), id);
             "requeued"
         }
         (Accepted::Stored(id), NewState::Pending { .. }) => {
-            hand_over(permit, id);
+            hand_over(&ingest.queue, permit, id);
             "accepted"
         }
         (Accepted::Stored(_), NewState::Ignored { .. }) => {
@@ -429,8 +429,9 @@ fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
     Some(permit)
 }
 
-fn hand_over(permit: Option<Permit>, id: crate::queue::DeliveryId) {
-    if let Some(permit) = permit {
-        permit.send(id);
+fn hand_over(queue: &Queue, permit: Option<Permit>, id: DeliveryId) {
+    match permit {
+        Some(permit) => permit.send(id),
+        None => queue.leave_behind(),
     }
 }

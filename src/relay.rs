@@ -46,7 +46,7 @@ impl Relay {
                 // Histograms hold every sample until this is called, whether or not anybody reads /metrics.
                 telemetry::prometheus().run_upkeep();
             }
-            more |= self.queue.take_overflowed();
+            more |= self.queue.take_left_behind();
             if ticked || more {
                 more = self.sweep().await;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use tokio::sync::{Mutex, Notify};
 
 use super::{DeliveryId, Lane};
@@ -19,8 +19,8 @@ pub struct Queue {
     live: mpsc::Sender<DeliveryId>,
     backfill: mpsc::Sender<DeliveryId>,
     receivers: Mutex<(mpsc::Receiver<DeliveryId>, mpsc::Receiver<DeliveryId>)>,
-    /// Somebody found no room since the relay last looked: there is more in the inbox.
-    overflowed: AtomicBool,
+    /// There is more in the inbox since the relay last looked.
+    left_behind: AtomicBool,
     taken: Notify,
     closing: Notify,
     closed: AtomicBool,
@@ -45,7 +45,7 @@ impl Default for Queue {
             live,
             backfill,
             receivers: Mutex::new((live_receiver, backfill_receiver)),
-            overflowed: AtomicBool::new(false),
+            left_behind: AtomicBool::new(false),
             taken: Notify::new(),
             closing: Notify::new(),
             closed: AtomicBool::new(false),
@@ -61,16 +61,15 @@ impl Queue {
         }
     }
 
-    /// Room for one delivery that is about to be stored; `None` leaves it to the relay, which finds it in the inbox.
+    /// Room for one delivery that is about to be stored; `None` leaves it to the relay, see [`Queue::leave_behind`].
     pub fn try_reserve(&self, lane: Lane) -> Option<Permit> {
-        match self.sender(lane).clone().try_reserve_owned() {
-            Ok(permit) => Some(Permit(permit)),
-            Err(TrySendError::Full(_)) => {
-                self.overflowed.store(true, Ordering::Release);
-                None
-            }
-            Err(TrySendError::Closed(_)) => None,
-        }
+        self.sender(lane).clone().try_reserve_owned().ok().map(Permit)
+    }
+
+    /// Tells the relay that a delivery for which there was no room is committed, and is to be found in the inbox.
+    pub fn leave_behind(&self) {
+        self.left_behind.store(true, Ordering::Release);
+        self.taken.notify_one();
     }
 
     /// How many more ids a lane would take.
@@ -78,12 +77,12 @@ impl Queue {
         self.sender(lane).capacity()
     }
 
-    /// Whether room was asked for in vain since the last call.
-    pub fn take_overflowed(&self) -> bool {
-        self.overflowed.swap(false, Ordering::AcqRel)
+    /// Whether something was left behind in the inbox since the last call.
+    pub fn take_left_behind(&self) -> bool {
+        self.left_behind.swap(false, Ordering::AcqRel)
     }
 
-    /// Waits until a worker took something out.
+    /// Waits until a worker took something out, or something was left behind.
     pub async fn taken(&self) {
         self.taken.notified().await;
     }
@@ -148,12 +147,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_lane_says_so_and_leaves_the_other_alone() {
+    async fn a_full_lane_takes_no_more_and_leaves_the_other_alone() {
         let queue = Queue::default();
         send(&queue, Lane::Live, 0..1024);
-        assert!(!queue.take_overflowed());
         assert!(queue.try_reserve(Lane::Live).is_none());
-        assert!(queue.take_overflowed());
         assert!(queue.try_reserve(Lane::Backfill).is_some());
         assert_eq!(queue.receive(2000).await.unwrap().len(), 1024);
         assert_eq!(queue.room(Lane::Live), 1024);
@@ -173,5 +170,14 @@ mod tests {
         for worker in waiting {
             assert_eq!(worker.await.unwrap(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_left_behind_wakes_the_relay_once() {
+        let queue = Queue::default();
+        assert!(!queue.take_left_behind());
+        queue.leave_behind();
+        queue.taken().await;
+        assert!(queue.take_left_behind() && !queue.take_left_behind());
     }
 }
