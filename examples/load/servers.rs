@@ -123,6 +123,12 @@ impl Metrics {
         self.lines().find(|(name, _)| *name == series).map_or(0.0, |(_, value)| value)
     }
 
+    /// How many deliveries this process has applied. The gauges of the inbox are up to a second old, this is not.
+    pub(crate) fn applied(&self) -> f64 {
+        let is_applied = |name: &str| name.starts_with("tallyhook_deliveries_total{") && name.contains("\"applied\"");
+        self.lines().filter(|(name, _)| is_applied(name)).map(|(_, value)| value).sum()
+    }
+
     /// The bucket of a histogram under whose bound `part` of the values lie, as `<= 0.025`.
     pub(crate) fn bound(&self, histogram: &str, part: f64) -> String {
         let all = self.value(&format!("{histogram}_count"));
