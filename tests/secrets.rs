@@ -1,0 +1,64 @@
+//! No secret, no token and no body is shown: planted ones are looked for wherever something is written or answered.
+
+#[path = "support/process.rs"]
+mod process;
+mod support;
+
+use process::{SECRET, Serve, TOKEN, get, run, signed, tallyhook};
+
+/// Part of a payload, which belongs into the database and into no log.
+const IN_BODY: &str = "canary-of-a-payload";
+
+#[tokio::test]
+async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = run(&mut tallyhook(folder.path(), &["migrate"]));
+    assert_eq!(made.code, Some(0));
+    let made = run(&mut tallyhook(folder.path(), &["token", "create", "ci"])).ok();
+    let created = made.trim();
+
+    let mut command = tallyhook(folder.path(), &["serve", "--log-format", "json"]);
+    let serve = Serve::start_command(command.env("RUST_LOG", "debug"));
+    let http = reqwest::Client::new();
+    for fixture in support::fixtures() {
+        let answer = signed(&http, &serve.url, &fixture.event, &fixture.guid, &fixture.payload).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+    // One that cannot be decoded, and one that is not signed: both leave a trace.
+    let broken = format!(r#"{{"action":"opened","pull_request":"{}"}}"#, IN_BODY.repeat(1000));
+    let answer = signed(&http, &serve.url, "pull_request", "broken", broken.as_bytes()).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let unsigned = http.post(format!("{}/webhooks/github", serve.url)).header("Content-Type", "application/json");
+    assert_eq!(unsigned.body(IN_BODY).send().await.unwrap().status(), 401);
+    assert_eq!(http.get(format!("{}/api/prs", serve.url)).bearer_auth(IN_BODY).send().await.unwrap().status(), 401);
+
+    let mut answers = String::new();
+    for path in
+        ["/api/prs?per_page=100", "/api/metrics/cycle-time", "/api/deliveries?per_page=100", "/api/dead-letters"]
+    {
+        answers += &get(&http, &serve.url, path).await.to_string();
+    }
+    for path in ["/metrics", "/readyz", "/healthz"] {
+        answers += &http.get(format!("{}{path}", serve.url)).send().await.unwrap().text().await.unwrap();
+    }
+    let (status, log) = serve.terminate();
+    assert!(status.success());
+    let log = log.join("\n");
+    assert!(log.contains("a delivery is a dead letter"), "nothing was logged");
+    assert!(answers.contains("acme-corp/api-server") && answers.contains("tallyhook_signature_failures_total"));
+
+    for canary in [SECRET, TOKEN, created] {
+        assert!(!log.contains(canary), "{canary} is in the log");
+        assert!(!answers.contains(canary), "{canary} is in an answer");
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let shown = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+            assert!(!shown, "{canary} is in {}", path.display());
+        }
+    }
+    // The first few words of what was wrong are told, and no more of it.
+    let longest = log.lines().map(str::len).max().unwrap_or_default();
+    assert!(longest < 2000, "a line of {longest} bytes is in the log");
+    assert!(log.matches(IN_BODY).count() < 15, "a body is in the log");
+}
