@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
 use futures_util::StreamExt;
 use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use utoipa::ToSchema;
 
@@ -47,7 +48,8 @@ impl Default for Limits {
         Self {
             json_bytes: 25 * MIB,
             form_bytes: 75 * MIB,
-            in_flight_bytes: 160 * MIB,
+            // One form of the largest kind fits, and four thousand payloads of the usual size.
+            in_flight_bytes: 80 * MIB,
             body_time: Duration::from_secs(6),
             answer_time: Duration::from_secs(8),
         }
@@ -64,11 +66,13 @@ pub struct Ingest {
     pub queue: Arc<Queue>,
     pub limits: Limits,
     in_flight: Arc<AtomicUsize>,
+    /// Large bodies take turns: parsing and compressing one takes its size again.
+    large: Semaphore,
 }
 
 impl Ingest {
     pub fn new(secrets: Secrets, store: Arc<dyn Store>, queue: Arc<Queue>, limits: Limits) -> Self {
-        Self { secrets, store, queue, limits, in_flight: Arc::default() }
+        Self { secrets, store, queue, limits, in_flight: Arc::default(), large: Semaphore::new(1) }
     }
 }
 
@@ -169,7 +173,8 @@ async fn handle(
     let signature = signature(request.headers())?;
     let headers = DeliveryHeaders::read(request.headers());
     let cap = if form { ingest.limits.form_bytes } else { ingest.limits.json_bytes };
-    let body = Body::read(payload, cap, &ingest, started + ingest.limits.body_time).await?;
+    let promised = promised_bytes(request.headers());
+    let body = Body::read(payload, promised, cap, &ingest, started + ingest.limits.body_time).await?;
     crate::crash_point!("ingest.body_read");
 
     let deadline = started + ingest.limits.answer_time;
@@ -187,6 +192,8 @@ async fn handle(
         }
     };
     let (prepared, _share) = if large {
+        let turn = timeout_at(deadline, ingest.large.acquire()).await.map_err(|_| Refusal::Unavailable)?;
+        let _turn = turn.map_err(|_| Refusal::Unavailable)?;
         let prepared = timeout_at(deadline, web::block(work)).await.map_err(|_| Refusal::Unavailable)?;
         prepared.map_err(|_| Refusal::Unavailable)??
     } else {
@@ -234,6 +241,12 @@ pub fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
         },
     };
     Err(Refusal::Signature(reason))
+}
+
+/// The body's length as the sender promises it; 0 where it does not tell.
+fn promised_bytes(headers: &HeaderMap) -> usize {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
 /// Event and GUID; looked at only once the signature holds.
@@ -294,9 +307,16 @@ impl Drop for Share {
 }
 
 impl Body {
-    async fn read(mut payload: web::Payload, cap: usize, ingest: &Ingest, deadline: Instant) -> Result<Self, Refusal> {
+    async fn read(
+        mut payload: web::Payload,
+        promised: usize,
+        cap: usize,
+        ingest: &Ingest,
+        deadline: Instant,
+    ) -> Result<Self, Refusal> {
         let share = Share { in_flight: ingest.in_flight.clone(), taken: 0 };
-        let mut body = Self { bytes: Vec::new(), share };
+        // Memory that is promised and not written to costs nothing; growing by doubling would cost twice what arrives.
+        let mut body = Self { bytes: Vec::with_capacity(promised.min(cap)), share };
         loop {
             let chunk = match timeout_at(deadline, payload.next()).await {
                 Ok(Some(chunk)) => chunk.map_err(|_| Refusal::TooSlow)?,

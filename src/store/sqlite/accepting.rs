@@ -15,6 +15,9 @@ use crate::store::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, R
 /// The most deliveries of one commit, and as many that wait for the next.
 const GROUP: usize = 256;
 
+/// Compressed bodies over this are large.
+const LARGE: usize = 1024 * 1024;
+
 type Answer = oneshot::Sender<Result<Accepted>>;
 type Key = (String, [u8; 32]);
 
@@ -185,7 +188,9 @@ fn inserted_row(row: &SqliteRow) -> Result<(Key, DeliveryId)> {
 }
 
 async fn insert_bodies(transaction: &mut Transaction<'_, Sqlite>, bodies: &[(DeliveryId, &Vec<u8>)]) -> Result<()> {
-    for (place, chunk) in chunks(bodies) {
+    // A statement holds copies of all that it binds, so that a large body has one of its own.
+    let (large, usual): (Vec<_>, Vec<_>) = bodies.iter().partition(|(_, body)| body.len() > LARGE);
+    for (place, chunk) in chunks(&usual).chain(large.chunks(1).map(|one| (CHUNKS.len() - 1, one))) {
         let mut query = sqlx::query(AssertSqlSafe(INSERT_BODIES[place].as_str()));
         for (id, body) in chunk {
             query = query.bind(id.0).bind(body.as_slice());
