@@ -67,14 +67,19 @@ pub struct Ingest {
     pub limits: Limits,
     in_flight: Arc<AtomicUsize>,
     /// Large bodies take turns: parsing and compressing one takes its size again.
-    large: Semaphore,
+    large: Arc<Semaphore>,
 }
 
 impl Ingest {
     pub fn new(secrets: Secrets, store: Arc<dyn Store>, queue: Arc<Queue>, limits: Limits) -> Self {
-        Self { secrets, store, queue, limits, in_flight: Arc::default(), large: Semaphore::new(1) }
+        Self { secrets, store, queue, limits, in_flight: Arc::default(), large: Arc::new(Semaphore::new(1)) }
     }
 }
+
+/// Payloads are seldom larger; room for this much is made at once.
+const USUAL: usize = 64 * 1024;
+/// A promise of length is believed when this much of it has come: whoever only promises gets no memory.
+const BELIEVED: usize = MIB;
 
 /// What became of a delivery.
 #[derive(Debug, Serialize, ToSchema)]
@@ -192,8 +197,14 @@ async fn handle(
         }
     };
     let (prepared, _share) = if large {
-        let turn = timeout_at(deadline, ingest.large.acquire()).await.map_err(|_| Refusal::Unavailable)?;
-        let _turn = turn.map_err(|_| Refusal::Unavailable)?;
+        let turn =
+            timeout_at(deadline, ingest.large.clone().acquire_owned()).await.map_err(|_| Refusal::Unavailable)?;
+        let turn = turn.map_err(|_| Refusal::Unavailable)?;
+        // The turn ends with the work, also if nobody waits for it any more.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
         let prepared = timeout_at(deadline, web::block(work)).await.map_err(|_| Refusal::Unavailable)?;
         prepared.map_err(|_| Refusal::Unavailable)??
     } else {
@@ -289,9 +300,7 @@ impl Share {
         self.taken += bytes;
         if before + bytes > budget { Err(Refusal::Unavailable) } else { Ok(()) }
     }
-}
 
-impl Share {
     /// Gives back what is over `bytes`.
     fn shrink(&mut self, bytes: usize) {
         let over = self.taken.saturating_sub(bytes);
@@ -315,8 +324,8 @@ impl Body {
         deadline: Instant,
     ) -> Result<Self, Refusal> {
         let share = Share { in_flight: ingest.in_flight.clone(), taken: 0 };
-        // Memory that is promised and not written to costs nothing; growing by doubling would cost twice what arrives.
-        let mut body = Self { bytes: Vec::with_capacity(promised.min(cap)), share };
+        let promised = promised.min(cap);
+        let mut body = Self { bytes: Vec::with_capacity(promised.min(USUAL)), share };
         loop {
             let chunk = match timeout_at(deadline, payload.next()).await {
                 Ok(Some(chunk)) => chunk.map_err(|_| Refusal::TooSlow)?,
@@ -327,6 +336,10 @@ impl Body {
                 return Err(Refusal::TooLarge);
             }
             body.share.take(chunk.len(), ingest.limits.in_flight_bytes)?;
+            if body.bytes.len() >= BELIEVED {
+                // Growing by doubling would cost twice what arrives.
+                body.bytes.reserve_exact(promised.saturating_sub(body.bytes.len()));
+            }
             body.bytes.extend_from_slice(&chunk);
         }
     }
