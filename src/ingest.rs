@@ -24,7 +24,7 @@ use crate::event::{self, Event, Undecodable};
 use crate::github::signature::{Secrets, Signature};
 use crate::queue::{DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Queue};
 use crate::store::{Accepted, NewDelivery, NewState, Store, StoredBody};
-use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label};
+use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, tell_dead};
 
 const MIB: usize = 1024 * 1024;
 
@@ -419,7 +419,7 @@ pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
 
 async fn store(ingest: &Ingest, mut delivery: NewDelivery) -> Result<Answer, Refusal> {
     let permit = reserve(ingest, &mut delivery);
-    let (guid, label) = (delivery.guid.clone(), metric_label(&delivery.event));
+    let (guid, event) = (delivery.guid.clone(), delivery.event.clone());
     let state = delivery.state.clone();
     let accepted = ingest.store.accept(delivery).await.map_err(|error| {
         tracing::error!(delivery.guid = guid, %error, "a delivery could not be stored");
@@ -439,12 +439,11 @@ async fn store(ingest: &Ingest, mut delivery: NewDelivery) -> Result<Answer, Ref
             "accepted"
         }
         (Accepted::Stored(_), NewState::Ignored { .. }) => {
-            counter!(DELIVERIES, "event" => label, "outcome" => "ignored").increment(1);
+            counter!(DELIVERIES, "event" => metric_label(&event), "outcome" => "ignored").increment(1);
             "ignored"
         }
         (Accepted::Stored(id), NewState::Dead { reason }) => {
-            counter!(DELIVERIES, "event" => label, "outcome" => "dead").increment(1);
-            tracing::warn!(delivery.id = id.0, delivery.guid = guid, reason, "a delivery is a dead letter");
+            tell_dead(id.0, &guid, &event, &reason);
             "accepted"
         }
     };

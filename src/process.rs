@@ -19,7 +19,7 @@ use crate::event::{self, Event, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{Claimed, Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Waiting};
-use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label};
+use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
 /// Deliveries of one transaction.
 const BATCH: usize = 256;
@@ -105,7 +105,7 @@ impl Worker {
                 Ok(claim) => {
                     crate::crash_point!("process.claimed");
                     for Exhausted { id, guid, event, reason } in claim.exhausted {
-                        tell_dead(id, &guid, &event, &reason);
+                        tell_dead(id.0, &guid, &event, &reason);
                     }
                     return claim.claimed;
                 }
@@ -183,7 +183,7 @@ impl Worker {
     }
 
     async fn bury(&self, delivery: &Claimed, reason: &str) {
-        tell_dead(delivery.id, &delivery.guid, &delivery.event, reason);
+        tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason);
         if let Err(error) = self.store.bury(&[delivery.id], reason, Utc::now()).await {
             tracing::error!(delivery.id = delivery.id.0, %error, "a dead letter could not be stored; it will be tried again");
         }
@@ -236,11 +236,6 @@ fn batches(deliveries: &[Waiting]) -> Vec<Vec<DeliveryId>> {
 
 fn deliveries_of(decoded: &[Decoded]) -> Vec<&Claimed> {
     decoded.iter().map(|one| &one.delivery).collect()
-}
-
-fn tell_dead(id: DeliveryId, guid: &str, event: &str, reason: &str) {
-    tracing::warn!(delivery.id = id.0, delivery.guid = guid, reason, "a delivery is a dead letter");
-    counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
 }
 
 /// Waits 2, 4, 8, 16 seconds after the first, second, ... attempt, a little more or less.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use metrics::{Unit, describe_counter, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -66,4 +66,10 @@ pub fn prometheus() -> &'static PrometheusHandle {
 /// An event's name where it is one of GitHub's that are used here; the label's values must not be the sender's choice.
 pub fn metric_label(event: &str) -> &'static str {
     crate::event::NAMES.iter().find(|name| **name == event).copied().unwrap_or("other")
+}
+
+/// Tells log and metrics of a delivery that became a dead letter.
+pub fn tell_dead(id: i64, guid: &str, event: &str, reason: &str) {
+    tracing::warn!(delivery.id = id, delivery.guid = guid, reason, "a delivery is a dead letter");
+    counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use support::TestServer;
+use support::{TestServer, assert_refused};
 use tallyhook::api::auth;
 use tallyhook::app::{Options, Running};
 use tallyhook::config::Config;
@@ -39,14 +39,6 @@ fn items(page: &(u16, Value)) -> &Vec<Value> {
 
 fn numbers(page: &(u16, Value)) -> Vec<i64> {
     items(page).iter().map(|item| item["number"].as_i64().unwrap()).collect()
-}
-
-#[track_caller]
-fn assert_refused((status, answer): &(u16, Value), expected: u16, code: &str) {
-    assert_eq!((*status, answer["error"]["code"].as_str()), (expected, Some(code)), "{answer}");
-    assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
-    assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
-    assert_eq!(answer["error"].as_object().unwrap().len(), 2, "{answer}");
 }
 
 #[track_caller]

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use support::payloads::{self, Account, Comment, Pr, World};
-use support::{SECRET, TestServer, sign};
+use support::{SECRET, TestServer, assert_refused, sign};
 use tallyhook::app::{Options, Running};
 use tallyhook::github::signature::Secrets;
 use tallyhook::ingest::Limits;
@@ -39,15 +39,6 @@ fn with_limits(limits: Limits) -> Options {
 async fn send(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
-}
-
-/// Asserts that a request is refused with this status and code, in the one shape that errors have.
-#[track_caller]
-fn assert_refused((status, answer): &(u16, Value), expected: u16, code: &str) {
-    assert_eq!((*status, answer["error"]["code"].as_str()), (expected, Some(code)), "{answer}");
-    assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
-    assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
-    assert_eq!(answer["error"].as_object().unwrap().len(), 2, "{answer}");
 }
 
 /// What is stored, newest first.

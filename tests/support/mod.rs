@@ -143,3 +143,12 @@ pub(crate) fn recorded_data() -> Option<PathBuf> {
     std::io::stderr().write_all(told.as_bytes()).unwrap();
     None
 }
+
+/// Asserts that a request is refused with this status and code, in the one shape that errors have.
+#[track_caller]
+pub(crate) fn assert_refused((status, answer): &(u16, Value), expected: u16, code: &str) {
+    assert_eq!((*status, answer["error"]["code"].as_str()), (expected, Some(code)), "{answer}");
+    assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
+    assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["error"].as_object().unwrap().len(), 2, "{answer}");
+}
