@@ -73,7 +73,9 @@ impl Running {
         telemetry::prometheus();
         let store = store::open(&config.database_url, options.opening).await?;
         let queue = Arc::new(Queue::default());
-        let released = store.release_all(Utc::now()).await.context("cannot read the inbox")?;
+        let now = Utc::now();
+        let released = store.release_orphans(now).await.context("cannot read the inbox")?
+            + store.hand_over_again(now).await.context("cannot read the inbox")?;
         if released > 0 {
             tracing::info!(deliveries = released, "deliveries of the last run are taken up again");
         }

@@ -18,7 +18,7 @@ use crate::domain::timings::timings;
 use crate::event::{self, Event, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
-use crate::store::{Claimed, Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Waiting};
+use crate::store::{Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Unfinished, Waiting};
 use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
 /// Deliveries of one transaction.
@@ -45,7 +45,7 @@ pub struct Worker {
 
 /// A delivery that was decoded.
 struct Decoded {
-    delivery: Claimed,
+    delivery: Unfinished,
     event: Event,
 }
 
@@ -97,7 +97,7 @@ impl Worker {
     }
 
     /// Claims until the database answers: the ids are in no other place than here and the inbox.
-    async fn claim(&self, ids: &[DeliveryId]) -> Vec<Claimed> {
+    async fn claim(&self, ids: &[DeliveryId]) -> Vec<Unfinished> {
         let mut wait = Duration::from_millis(200);
         loop {
             let now = Utc::now();
@@ -119,7 +119,7 @@ impl Worker {
         }
     }
 
-    async fn handle(&self, deliveries: Vec<Claimed>) {
+    async fn handle(&self, deliveries: Vec<Unfinished>) {
         let mut finished = Vec::new();
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
@@ -182,7 +182,7 @@ impl Worker {
         Err(Failed::Conflict)
     }
 
-    async fn bury(&self, delivery: &Claimed, reason: &str) {
+    async fn bury(&self, delivery: &Unfinished, reason: &str) {
         tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason);
         if let Err(error) = self.store.bury(&[delivery.id], reason, Utc::now()).await {
             tracing::error!(delivery.id = delivery.id.0, %error, "a dead letter could not be stored; it will be tried again");
@@ -191,7 +191,7 @@ impl Worker {
 
     /// Gives deliveries back for a later attempt. Only one that broke the rules is given up in the end: for a failing
     /// database no delivery is to blame, so that attempt is not counted.
-    async fn give_back(&self, deliveries: &[&Claimed], finished: &[Finished], failed: &Failed) {
+    async fn give_back(&self, deliveries: &[&Unfinished], finished: &[Finished], failed: &Failed) {
         let to_blame = matches!(failed, Failed::Panicked(_));
         let (last, again): (Vec<_>, Vec<_>) =
             deliveries.iter().partition(|delivery| to_blame && delivery.attempts >= MAX_ATTEMPTS);
@@ -234,7 +234,7 @@ fn batches(deliveries: &[Waiting]) -> Vec<Vec<DeliveryId>> {
     batches
 }
 
-fn deliveries_of(decoded: &[Decoded]) -> Vec<&Claimed> {
+fn deliveries_of(decoded: &[Decoded]) -> Vec<&Unfinished> {
     decoded.iter().map(|one| &one.delivery).collect()
 }
 
@@ -247,7 +247,7 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(0.75..1.25))
 }
 
-fn decode(delivery: &Claimed) -> Result<Event, Undecodable> {
+fn decode(delivery: &Unfinished) -> Result<Event, Undecodable> {
     let missing = || Undecodable::Shape("its body is missing".to_owned());
     let body = delivery.body.as_ref().ok_or_else(missing)?.decompress();
     let body = body.map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;

@@ -16,7 +16,7 @@ use tallyhook::event::ReviewState;
 use tallyhook::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::queue::{DeliveryId, Lane};
 use tallyhook::store::{
-    self, Accepted, Conflict, DeadSelection, DeliveryFilter, DeliveryState, DurationFilter, Finished, Known,
+    self, Accepted, Conflict, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, DurationFilter, Finished, Known,
     NewDelivery, NewState, Opening, PullRequestFilter, PullRequestRecord, Recording, StateFilter, Store, StoredBody,
     Waiting,
 };
@@ -163,8 +163,8 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again() {
     assert_eq!(store.take_due(Lane::Live, 9, later(10), later(300)).await.unwrap().len(), 1);
     assert_eq!(store.take_due(Lane::Backfill, 9, now(), later(300)).await.unwrap().len(), 1);
     assert_eq!(store.take_due(Lane::Live, 9, later(300), later(600)).await.unwrap().len(), 4);
-    // After a crash nothing waits for its time.
-    assert_eq!(store.release_all(now()).await.unwrap(), 5);
+    // When the queue lost what it was handed nothing waits for its time.
+    assert_eq!(store.hand_over_again(now()).await.unwrap(), 5);
     assert_eq!(store.take_due(Lane::Live, 9, now(), later(300)).await.unwrap().len(), 4);
 }
 
@@ -199,7 +199,7 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
     assert_eq!(claim(&*store, &[id], later(1000)).await, []);
 
     assert_eq!(store.requeue(&DeadSelection::Ids(vec![id]), now()).await.unwrap(), 1);
-    assert_eq!(store.requeue(&DeadSelection::All, now()).await.unwrap(), 0);
+    assert_eq!(store.requeue(&DeadSelection::Like(DeadLike::default()), now()).await.unwrap(), 0);
     assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 0));
     assert_eq!(claim(&*store, &[id], now()).await, [id]);
     store.bury(&[id], "again", now()).await.unwrap();

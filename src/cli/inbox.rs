@@ -13,7 +13,7 @@ use super::recorded::{ApiDelivery, ApiRequest};
 use super::{Failure, Outcome, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
 use crate::queue::DeliveryId;
-use crate::store::{DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
+use crate::store::{DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
 
 /// Deliveries read at once.
 const PAGE: u32 = 100;
@@ -146,7 +146,7 @@ impl Dead {
             }
             Self::Requeue { ids, all } => {
                 let selection = if all {
-                    DeadSelection::All
+                    DeadSelection::Like(DeadLike::default())
                 } else {
                     DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
                 };

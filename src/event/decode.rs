@@ -67,6 +67,8 @@ fn missing(field: &str) -> Undecodable {
 /// What is wrong with a payload, without much of its text: that goes to logs and lists.
 fn shape(text: &str) -> Undecodable {
     const LONGEST: usize = 200;
+    // Where in this one body it was found would keep dead letters of the same kind apart.
+    let text = text.rsplit_once(" at line ").map_or(text, |(what, _)| what);
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => Undecodable::Shape(format!("{}...", &text[..end])),
         None => Undecodable::Shape(text.to_owned()),

@@ -84,7 +84,7 @@ pub struct Waiting {
 #[derive(Clone, Debug, Default)]
 pub struct Claim {
     /// By id.
-    pub claimed: Vec<Claimed>,
+    pub claimed: Vec<Unfinished>,
     pub exhausted: Vec<Exhausted>,
 }
 
@@ -97,15 +97,15 @@ pub struct Exhausted {
     pub reason: String,
 }
 
-/// A delivery that is this worker's until its lease ends.
+/// A delivery that is still to be done, with its body.
 #[derive(Clone, Debug)]
-pub struct Claimed {
+pub struct Unfinished {
     pub id: DeliveryId,
     pub guid: String,
     pub event: String,
     pub source: Source,
     pub received_at: Moment,
-    /// This attempt counted.
+    /// The one that was claimed for counted.
     pub attempts: u32,
     /// `None` if it is missing, which is a defect worth a dead letter.
     pub body: Option<StoredBody>,
@@ -155,7 +155,33 @@ pub struct DeliveryFilter {
 #[derive(Clone, Debug)]
 pub enum DeadSelection {
     Ids(Vec<DeliveryId>),
-    All,
+    /// Those that agree in everything that is told; nothing told means all.
+    Like(DeadLike),
+}
+
+/// What dead letters of a group have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLike {
+    pub reason: Option<String>,
+    pub event: Option<String>,
+    /// `owner/name`
+    pub repo: Option<String>,
+}
+
+/// Dead letters that died of the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeadGroup {
+    pub reason: String,
+    pub event: String,
+    /// `owner/name`; null where the delivery names none.
+    pub repo: Option<String>,
+    pub deliveries: u64,
+    /// When the first of them was received, RFC 3339.
+    #[schema(value_type = String, format = "date-time")]
+    pub first_received_at: Moment,
+    /// When the last of them was received, RFC 3339.
+    #[schema(value_type = String, format = "date-time")]
+    pub last_received_at: Moment,
 }
 
 /// How many deliveries are in each state, and since when the oldest unfinished one waits.
@@ -192,9 +218,17 @@ pub trait Inbox: Send + Sync {
     /// Rows of `lane` that are due, longest due first, at most `limit`; they are due again at `again`.
     async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>>;
 
-    /// Makes every unfinished row due and nobody's. Right only when no worker is running, as at the start of an
-    /// embedded server.
-    async fn release_all(&self, now: Moment) -> Result<u64>;
+    /// Makes due and nobody's what processes had claimed that are no more. How many there were.
+    async fn release_orphans(&self, now: Moment) -> Result<u64>;
+
+    /// Makes due whatever is unfinished and nobody's: the queue lost what it was handed. How many were not due before.
+    async fn hand_over_again(&self, now: Moment) -> Result<u64>;
+
+    /// The same for those of `ids` that are unfinished and nobody's: the queue did not take them.
+    async fn hand_back(&self, ids: &[DeliveryId], now: Moment) -> Result<()>;
+
+    /// Those of `ids` that are still to be done, with their bodies, by id.
+    async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<Unfinished>>;
 
     /// Gives claimed deliveries back, to be tried again at `next_attempt`; `error` enters their history.
     async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
@@ -210,6 +244,15 @@ pub trait Inbox: Send + Sync {
 
     /// Lets a dead letter go: it becomes ignored with `reason`. Whether there was one.
     async fn discard(&self, id: DeliveryId, reason: &str, now: Moment) -> Result<bool>;
+
+    /// Dead letters by what they died of, the largest group first.
+    async fn dead_groups(&self) -> Result<Vec<DeadGroup>>;
+
+    /// Dead letters of which no copy went to the queue of dead ones yet, at most `limit`, oldest first.
+    async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>>;
+
+    /// Notes that copies of these went to the queue of dead ones.
+    async fn dead_copied(&self, ids: &[DeliveryId]) -> Result<()>;
 
     async fn counts(&self) -> Result<Counts>;
 

@@ -19,8 +19,8 @@ use thiserror::Error;
 pub use self::body::StoredBody;
 pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording};
 pub use self::inbox::{
-    Accepted, Claim, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted, Failure,
-    Inbox, NewDelivery, NewState, Purged, Waiting,
+    Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
+    Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting,
 };
 pub use self::reading::{DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::tokens::{Token, TokenHash, Tokens};
@@ -54,8 +54,18 @@ pub trait Store: Inbox + Facts + Reading + Tokens {
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 
+    /// Takes or keeps a part that one process at a time plays. Whether this one has it; asked again before each use.
+    async fn lead(&self, part: Part) -> Result<bool>;
+
     /// Finishes what is under way and closes every connection.
     async fn close(&self);
+}
+
+/// A part that one process at a time plays among those of one database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Hands due rows over and clears away what is old.
+    Sweeper,
 }
 
 /// How a database is to be opened.

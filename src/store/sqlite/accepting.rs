@@ -203,7 +203,7 @@ async fn insert_bodies(transaction: &mut Transaction<'_, Sqlite>, bodies: &[(Del
 /// A repetition: GitHub's "Redeliver" of a dead letter brings it back, any other changes nothing.
 async fn revive(transaction: &mut Transaction<'_, Sqlite>, delivery: &NewDelivery) -> Result<Accepted> {
     let revived: Option<i64> = sqlx::query_scalar(
-        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, next_attempt_ms = $1, \
+        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, next_attempt_ms = $1, \
          leased_until_ms = 0, finished_ms = NULL \
          WHERE guid = $2 AND body_sha256 = $3 AND state = 'dead' RETURNING id",
     )

@@ -8,8 +8,8 @@ use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 use super::{SqliteStore, from_json, from_name, ids_json, millis, moment};
 use crate::github::types::PrNumber;
 use crate::store::{
-    Accepted, Claim, Claimed, Counts, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState, Exhausted,
-    Failure, Inbox, Lane, Moment, NewDelivery, Purged, Result, StoredBody, Waiting,
+    Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState,
+    Exhausted, Failure, Inbox, Lane, Moment, NewDelivery, Purged, Result, StoredBody, Unfinished, Waiting,
 };
 
 // A plus before a column keeps SQLite from its index. Deliveries that are named by id are found by id: the index over
@@ -57,13 +57,14 @@ impl Inbox for SqliteStore {
         .fetch_all(&mut *transaction)
         .await?;
         let rows = sqlx::query(
-            "UPDATE deliveries SET attempts = attempts + 1, leased_until_ms = $1, next_attempt_ms = $1 \
+            "UPDATE deliveries SET attempts = attempts + 1, leased_until_ms = $1, leased_by = $4, next_attempt_ms = $1 \
              WHERE id IN (SELECT value FROM json_each($2)) AND +state = 'accepted' AND leased_until_ms <= $3 \
              RETURNING id, guid, event, source, received_ms, attempts, body_bytes",
         )
         .bind(millis(lease_until))
         .bind(&ids)
         .bind(millis(now))
+        .bind(self.process)
         .fetch_all(&mut *transaction)
         .await?;
         // Before the commit: attempts that cannot begin for want of a body are not counted.
@@ -89,16 +90,57 @@ impl Inbox for SqliteStore {
         Ok(due.into_iter().map(DeliveryId).collect())
     }
 
-    async fn release_all(&self, now: Moment) -> Result<u64> {
+    async fn release_orphans(&self, now: Moment) -> Result<u64> {
         let mut writer = self.writer().await;
+        // One process at a time serves the file: whoever else claimed something is no more.
         let released = sqlx::query(
             "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = min(next_attempt_ms, $1) \
-             WHERE state = 'accepted' AND (leased_until_ms > 0 OR next_attempt_ms > $1)",
+             WHERE state = 'accepted' AND leased_until_ms > 0 AND leased_by <> $2",
+        )
+        .bind(millis(now))
+        .bind(self.process)
+        .execute(writer.connection()?)
+        .await?;
+        Ok(released.rows_affected())
+    }
+
+    async fn hand_over_again(&self, now: Moment) -> Result<u64> {
+        let mut writer = self.writer().await;
+        let due = sqlx::query(
+            "UPDATE deliveries SET next_attempt_ms = $1 \
+             WHERE state = 'accepted' AND leased_until_ms <= $1 AND next_attempt_ms > $1",
         )
         .bind(millis(now))
         .execute(writer.connection()?)
         .await?;
-        Ok(released.rows_affected())
+        Ok(due.rows_affected())
+    }
+
+    async fn hand_back(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
+        let mut writer = self.writer().await;
+        sqlx::query(
+            "UPDATE deliveries SET next_attempt_ms = $1 WHERE id IN (SELECT value FROM json_each($2)) \
+             AND +state = 'accepted' AND leased_until_ms <= $1 AND next_attempt_ms > $1",
+        )
+        .bind(millis(now))
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .execute(writer.connection()?)
+        .await?;
+        Ok(())
+    }
+
+    async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<Unfinished>> {
+        let mut transaction = self.readers.begin().await?;
+        let rows = sqlx::query(
+            "SELECT id, guid, event, source, received_ms, attempts, body_bytes FROM deliveries \
+             WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted'",
+        )
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .fetch_all(&mut *transaction)
+        .await?;
+        let unfinished = with_bodies(&mut transaction, &rows).await?;
+        transaction.commit().await?;
+        Ok(unfinished)
     }
 
     async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()> {
@@ -126,20 +168,26 @@ impl Inbox for SqliteStore {
     }
 
     async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
-        let ids = match dead {
-            DeadSelection::Ids(ids) => Some(ids_json(ids.iter().map(|id| id.0))),
-            DeadSelection::All => None,
-        };
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, \
+             leased_until_ms = 0, finished_ms = NULL, next_attempt_ms = ",
+        );
+        query.push_bind(millis(now)).push(" WHERE state = 'dead'");
+        match dead {
+            DeadSelection::Ids(ids) => {
+                query.push(" AND id IN (SELECT value FROM json_each(");
+                query.push_bind(ids_json(ids.iter().map(|id| id.0))).push("))");
+            }
+            DeadSelection::Like(DeadLike { reason, event, repo }) => {
+                for (column, value) in [("reason", reason), ("event", event), ("repo_name", repo)] {
+                    if let Some(value) = value {
+                        query.push(" AND ").push(column).push(" = ").push_bind(value);
+                    }
+                }
+            }
+        }
         let mut writer = self.writer().await;
-        let requeued = sqlx::query(
-            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, next_attempt_ms = $1, \
-             leased_until_ms = 0, finished_ms = NULL \
-             WHERE state = 'dead' AND ($2 IS NULL OR id IN (SELECT value FROM json_each($2)))",
-        )
-        .bind(millis(now))
-        .bind(ids)
-        .execute(writer.connection()?)
-        .await?;
+        let requeued = query.build().execute(writer.connection()?).await?;
         Ok(requeued.rows_affected())
     }
 
@@ -154,6 +202,44 @@ impl Inbox for SqliteStore {
         .execute(writer.connection()?)
         .await?;
         Ok(discarded.rows_affected() == 1)
+    }
+
+    async fn dead_groups(&self) -> Result<Vec<DeadGroup>> {
+        let rows = sqlx::query(
+            "SELECT coalesce(reason, ''), event, repo_name, count(*) AS deliveries, min(received_ms), max(received_ms) \
+             FROM deliveries WHERE state = 'dead' GROUP BY 1, 2, 3 ORDER BY deliveries DESC, 1, 2, 3",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let groups = rows.iter().map(|row| {
+            Ok(DeadGroup {
+                reason: row.try_get(0)?,
+                event: row.try_get(1)?,
+                repo: row.try_get(2)?,
+                deliveries: unsigned(row, 3)?,
+                first_received_at: moment(row.try_get(4)?),
+                last_received_at: moment(row.try_get(5)?),
+            })
+        });
+        groups.collect()
+    }
+
+    async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>> {
+        let sql =
+            format!("SELECT {DELIVERY} FROM deliveries WHERE state = 'dead' AND dead_copied = 0 ORDER BY id LIMIT $1");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(limit).fetch_all(&self.readers).await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
+        let mut writer = self.writer().await;
+        sqlx::query(
+            "UPDATE deliveries SET dead_copied = 1 WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'dead'",
+        )
+        .bind(ids_json(ids.iter().map(|id| id.0)))
+        .execute(writer.connection()?)
+        .await?;
+        Ok(())
     }
 
     async fn counts(&self) -> Result<Counts> {
@@ -288,23 +374,23 @@ impl SqliteStore {
     }
 }
 
-/// The claimed rows with their bodies, by id.
-async fn with_bodies(transaction: &mut Transaction<'_, Sqlite>, rows: &[SqliteRow]) -> Result<Vec<Claimed>> {
-    let mut claimed = rows.iter().map(claimed_row).collect::<Result<Vec<_>>>()?;
+/// The rows with their bodies, by id.
+async fn with_bodies(transaction: &mut Transaction<'_, Sqlite>, rows: &[SqliteRow]) -> Result<Vec<Unfinished>> {
+    let mut unfinished = rows.iter().map(unfinished_row).collect::<Result<Vec<_>>>()?;
     let bodies = sqlx::query(
         "SELECT delivery_id, body FROM delivery_bodies WHERE delivery_id IN (SELECT value FROM json_each($1))",
     )
-    .bind(ids_json(claimed.iter().map(|delivery| delivery.id.0)))
+    .bind(ids_json(unfinished.iter().map(|delivery| delivery.id.0)))
     .fetch_all(&mut **transaction)
     .await?;
     let bodies = bodies.iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row.try_get::<Vec<u8>, _>(1)?)));
     let mut bodies = bodies.collect::<Result<HashMap<_, _>>>()?;
-    for (delivery, row) in claimed.iter_mut().zip(rows) {
+    for (delivery, row) in unfinished.iter_mut().zip(rows) {
         let bytes = unsigned(row, 6)?;
         delivery.body = bodies.remove(&delivery.id.0).map(|compressed| StoredBody { compressed, bytes });
     }
-    claimed.sort_unstable_by_key(|delivery| delivery.id);
-    Ok(claimed)
+    unfinished.sort_unstable_by_key(|delivery| delivery.id);
+    Ok(unfinished)
 }
 
 fn exhausted_row(row: &SqliteRow) -> Result<Exhausted> {
@@ -316,8 +402,8 @@ fn exhausted_row(row: &SqliteRow) -> Result<Exhausted> {
     })
 }
 
-fn claimed_row(row: &SqliteRow) -> Result<Claimed> {
-    Ok(Claimed {
+fn unfinished_row(row: &SqliteRow) -> Result<Unfinished> {
+    Ok(Unfinished {
         id: DeliveryId(row.try_get(0)?),
         guid: row.try_get(1)?,
         event: row.try_get(2)?,

@@ -22,7 +22,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::accepting::Accepting;
-use super::{Moment, Opening, Result, Store, StoreError};
+use super::{Moment, Opening, Part, Result, Store, StoreError};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -40,6 +40,8 @@ pub struct SqliteStore {
     writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
     readers: SqlitePool,
     accepting: Accepting,
+    /// Tells what this process claimed from what an earlier one did.
+    process: i64,
     /// Held for as long as the store is open by `serve`; the system gives it back whatever becomes of the process.
     _lock: Option<File>,
 }
@@ -89,7 +91,8 @@ impl SqliteStore {
             .await
             .with_context(|| format!("cannot read {}", path.display()))?;
         let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
-        Ok(Self { accepting: Accepting::start(writer.clone()), writer, readers, _lock: lock })
+        let process = rand::random();
+        Ok(Self { accepting: Accepting::start(writer.clone()), writer, readers, process, _lock: lock })
     }
 
     async fn writer(&self) -> Writer<'_> {
@@ -121,6 +124,11 @@ impl Store for SqliteStore {
             applied if applied == MIGRATIONS.iter().count() as u64 => Ok(()),
             applied => Err(StoreError::Version { applied }),
         }
+    }
+
+    async fn lead(&self, _part: Part) -> Result<bool> {
+        // One process at a time serves the file.
+        Ok(true)
     }
 
     async fn close(&self) {
