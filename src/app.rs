@@ -17,10 +17,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{self, Api, auth};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::ingest::{self, Ingest, Limits};
 use crate::process::Worker;
-use crate::queue::Queue;
+use crate::queue::{Queue, Use};
 use crate::relay::Relay;
 use crate::store::{self, Opening, Store};
 use crate::telemetry;
@@ -29,6 +29,8 @@ use crate::telemetry;
 const WORKERS: usize = 2;
 /// After SIGTERM: how long requests under way, and then all workers together, may take to finish.
 const GRACE: Duration = Duration::from_secs(4);
+/// And the relay after them, with what the broker did not take.
+const RELAY_GRACE: Duration = Duration::from_secs(1);
 /// The name under which the token of the first start is stored.
 const ADMIN: &str = "admin";
 
@@ -41,9 +43,26 @@ pub struct Running {
     pub progress: watch::Receiver<u64>,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
-    queue: Arc<Queue>,
+    queue: Option<Arc<Queue>>,
     stopping: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    workers: JoinSet<()>,
+    relay: JoinSet<()>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Takes webhooks in.
+    pub ingest: bool,
+    /// Works on deliveries, hands over what is due.
+    pub worker: bool,
+    /// Answers readers.
+    pub api: bool,
+}
+
+impl Roles {
+    pub const ALL: Self = Self { ingest: true, worker: true, api: true };
+    pub const NONE: Self = Self { ingest: false, worker: false, api: false };
 }
 
 /// What differs between the ways of running it.
@@ -51,48 +70,60 @@ pub struct Running {
 pub struct Options {
     pub opening: Opening,
     pub limits: Limits,
-    /// Whether deliveries are worked on; a load test looks at accepting alone.
-    pub work: bool,
+    pub roles: Roles,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { opening: Opening::Alone, limits: Limits::default(), work: true }
+        Self { opening: Opening::Alone, limits: Limits::default(), roles: Roles::ALL }
     }
 }
 
 impl Running {
-    /// Opens the store, starts server, workers and sweeper.
+    /// Opens the store and starts what the roles ask for.
     ///
     /// # Errors
     /// In words that say what to do: no secret, a database that cannot be used, a port that is taken.
     pub async fn start(config: &Config, options: Options) -> anyhow::Result<Self> {
-        let Some(secrets) = config.webhook_secrets.clone() else {
+        let roles = options.roles;
+        let secrets = config.webhook_secrets.clone();
+        if roles.ingest && secrets.is_none() {
             bail!("GITHUB_WEBHOOK_SECRET is not set: set it to the secret of your GitHub webhook");
-        };
+        }
         telemetry::prometheus();
         let store = store::open(&config.database_url, options.opening).await?;
-        let queue = Arc::new(Queue::default());
-        let now = Utc::now();
-        let released = store.release_orphans(now).await.context("cannot read the inbox")?
-            + store.hand_over_again(now).await.context("cannot read the inbox")?;
-        if released > 0 {
-            tracing::info!(deliveries = released, "deliveries of the last run are taken up again");
-        }
+        let queue = if roles.ingest || roles.worker { Some(Arc::new(open_queue(config, roles)?)) } else { None };
         let admin_token = config.admin_token.as_deref().map(auth::hash);
-        let api = Api::new(store.clone(), config.bots.clone(), config.default_repository.clone(), admin_token);
-        let ingest = Ingest::new(secrets, store.clone(), queue.clone(), options.limits);
-        let (server, address) = listen(config.listen, api, ingest)?;
-        if admin_token.is_none() {
+        let api = Api {
+            store: store.clone(),
+            bots: config.bots.clone(),
+            default_repository: config.default_repository.clone(),
+            admin_token,
+            queue: queue.clone(),
+            takes_in: roles.ingest,
+            counted: api::Counted::default(),
+        };
+        let ingest = secrets
+            .filter(|_| roles.ingest)
+            .zip(queue.clone())
+            .map(|(secrets, queue)| Ingest::new(secrets, store.clone(), queue, options.limits));
+        let (server, address) = listen(config.listen, api, ingest, roles)?;
+        if roles.api && admin_token.is_none() {
             make_admin_token(config, &*store).await?;
         }
         let handle = server.handle();
         let serving = tokio::spawn(server);
         let (stopping, _) = watch::channel(false);
         let (sender, progress) = watch::channel(0);
-        let tasks = if options.work { workers(config, &store, &queue, &sender, &stopping) } else { JoinSet::new() };
+        let (mut workers, mut relay) = (JoinSet::new(), JoinSet::new());
+        if let Some(queue) = &queue {
+            relay.spawn(relay_of(config, &store, queue, roles, &stopping).run());
+            if roles.worker {
+                start_workers(&mut workers, config, &store, queue, &sender);
+            }
+        }
         tracing::info!(%address, "listening");
-        Ok(Self { address, store, progress, server: handle, serving, queue, stopping, tasks })
+        Ok(Self { address, store, progress, server: handle, serving, queue, stopping, workers, relay })
     }
 
     /// Waits until every stored delivery is finished.
@@ -117,7 +148,8 @@ impl Running {
                 Ok(Err(error)) => return anyhow::Error::new(error).context("the server failed"),
                 Err(error) => Err(error),
             },
-            Some(ended) = self.tasks.join_next() => ended,
+            Some(ended) = self.workers.join_next() => ended,
+            Some(ended) = self.relay.join_next() => ended,
         };
         match ended {
             Ok(()) => anyhow::anyhow!("a worker stopped"),
@@ -128,40 +160,68 @@ impl Running {
     /// Takes nothing in any more, finishes what is under way, closes the store.
     pub async fn stop(mut self) {
         self.server.stop(true).await;
-        self.stopping.send_replace(true);
-        self.queue.close();
         let deadline = Instant::now() + GRACE;
-        loop {
-            match timeout_at(deadline, self.tasks.join_next()).await {
-                Ok(None) => break,
-                Ok(Some(Ok(()))) => {}
-                Ok(Some(Err(error))) => tracing::error!(%error, "a task broke"),
-                Err(_) => {
-                    // What it had in hand is in the inbox and is taken up again at the next start.
-                    tracing::warn!("a task did not end in time");
-                    self.tasks.shutdown().await;
-                }
-            }
+        if let Some(queue) = &self.queue {
+            queue.close();
+            end(&mut self.workers, deadline).await;
+            // What the workers finished is acknowledged, what was taken in is published.
+            queue.finish().await;
         }
+        self.stopping.send_replace(true);
+        end(&mut self.relay, deadline + RELAY_GRACE).await;
         self.store.close().await;
     }
 }
 
-fn workers(
+/// Waits until all of them have ended, at the latest until `deadline`.
+async fn end(tasks: &mut JoinSet<()>, deadline: Instant) {
+    loop {
+        match timeout_at(deadline, tasks.join_next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(()))) => {}
+            Ok(Some(Err(error))) => tracing::error!(%error, "a task broke"),
+            Err(_) => {
+                // What it had in hand is in the inbox and is taken up again by another, or at the next start.
+                tracing::warn!("a task did not end in time");
+                tasks.shutdown().await;
+            }
+        }
+    }
+}
+
+/// # Errors
+/// [`ConfigError`] if `AMQP_URL` is no URL of a broker.
+fn open_queue(config: &Config, roles: Roles) -> anyhow::Result<Queue> {
+    let part = if roles.worker { Use::PublishAndConsume } else { Use::Publish };
+    match &config.amqp_url {
+        Some(url) => Queue::amqp(url, part).map_err(|error| ConfigError::new(error).into()),
+        None => Ok(Queue::in_process()),
+    }
+}
+
+fn relay_of(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    queue: &Arc<Queue>,
+    roles: Roles,
+    stopping: &watch::Sender<bool>,
+) -> Relay {
+    Relay {
+        store: store.clone(),
+        queue: queue.clone(),
+        retention_days: config.retention_days,
+        sweeps: roles.worker,
+        stopping: stopping.subscribe(),
+    }
+}
+
+fn start_workers(
+    workers: &mut JoinSet<()>,
     config: &Config,
     store: &Arc<dyn Store>,
     queue: &Arc<Queue>,
     progress: &watch::Sender<u64>,
-    stopping: &watch::Sender<bool>,
-) -> JoinSet<()> {
-    let relay = Relay {
-        store: store.clone(),
-        queue: queue.clone(),
-        retention_days: config.retention_days,
-        stopping: stopping.subscribe(),
-    };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(relay.run());
+) {
     let turns = Arc::default();
     for _ in 0..WORKERS {
         let worker = Worker {
@@ -171,20 +231,28 @@ fn workers(
             turns: Arc::clone(&turns),
             progress: progress.clone(),
         };
-        tasks.spawn(worker.run());
+        workers.spawn(worker.run());
     }
-    tasks
 }
 
-fn listen(address: SocketAddr, api: Api, ingest: Ingest) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
-    let (api, ingest) = (web::Data::new(api), web::Data::new(ingest));
+fn listen(
+    address: SocketAddr,
+    api: Api,
+    ingest: Option<Ingest>,
+    roles: Roles,
+) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
+    let (api, ingest) = (web::Data::new(api), ingest.map(web::Data::new));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(api.clone())
-            .app_data(ingest.clone())
+            .configure(|service| {
+                if let Some(ingest) = &ingest {
+                    service.app_data(ingest.clone());
+                    service.route("/webhooks/github", web::post().to(ingest::receive));
+                }
+            })
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")))
-            .route("/webhooks/github", web::post().to(ingest::receive))
-            .configure(api::routes)
+            .configure(|service| api::routes(service, roles.api))
     });
     let server = server.disable_signals().shutdown_timeout(GRACE.as_secs()).bind(address).map_err(|error| {
         let advice = match error.kind() {
@@ -218,7 +286,10 @@ async fn make_admin_token(config: &Config, store: &dyn Store) -> anyhow::Result<
             token
         }
     };
-    store.create_token(ADMIN, &auth::hash(&token), Utc::now()).await.context("cannot store the admin token")?;
+    if !store.create_token(ADMIN, &auth::hash(&token), Utc::now()).await.context("cannot store the admin token")? {
+        // Another process of the same database was faster, and has the one that counts.
+        return std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()));
+    }
     tracing::info!(file = %path.display(), "the API's admin token is in this file");
     Ok(())
 }

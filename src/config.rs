@@ -27,6 +27,7 @@ const fn setting(name: &'static str, default: Option<&'static str>, help: &'stat
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
 pub const DATABASE_URL: &str = "DATABASE_URL";
+pub const AMQP_URL: &str = "AMQP_URL";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
 
 /// Every setting there is.
@@ -39,6 +40,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("GITHUB_REPO_OWNER", None, "owner of the default repository, which `/api/prs/{number}` means"),
     setting("GITHUB_REPO_NAME", None, "name of the default repository"),
     setting(DATABASE_URL, Some("sqlite://tallyhook.db"), "where everything is kept: sqlite://FILE"),
+    setting(
+        AMQP_URL,
+        None,
+        "the RabbitMQ between receivers and workers: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps://; without it the queue is inside the process",
+    ),
     setting(TALLYHOOK_LISTEN, Some("127.0.0.1:8080"), "address and port to listen on; port 0 takes any free one"),
     setting(
         "TALLYHOOK_ADMIN_TOKEN",
@@ -82,6 +88,8 @@ pub struct Config {
     /// `owner/name`.
     pub default_repository: Option<String>,
     pub database_url: String,
+    /// `None` is the queue inside the process.
+    pub amqp_url: Option<String>,
     pub listen: SocketAddr,
     pub admin_token: Option<String>,
     pub bots: Bots,
@@ -171,6 +179,7 @@ impl Config {
             webhook_secrets: sources.value(GITHUB_WEBHOOK_SECRET).and_then(Secrets::parse),
             default_repository,
             database_url: sources.value(DATABASE_URL).unwrap_or_default().to_owned(),
+            amqp_url: sources.value(AMQP_URL).map(str::to_owned),
             listen: sources.parsed(TALLYHOOK_LISTEN, "an address and port such as 127.0.0.1:8080")?,
             admin_token: sources.value("TALLYHOOK_ADMIN_TOKEN").map(str::to_owned),
             bots: Bots::new(bots.split([' ', ',', '\t', '\n']).filter(|login| !login.is_empty())),

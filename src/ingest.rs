@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use crate::domain::pull_request::Source;
 use crate::event::{self, Event, Undecodable};
 use crate::github::signature::{Secrets, Signature};
-use crate::queue::{DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Queue};
+use crate::queue::{DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Publication, Queue};
 use crate::store::{Accepted, NewDelivery, NewState, Store, StoredBody};
 use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, tell_dead};
 
@@ -192,7 +192,7 @@ async fn handle(
             let Body { bytes, mut share } = body;
             let prepared = prepare(&ingest, &bytes, form, &signature, headers)?;
             drop(bytes);
-            share.shrink(prepared.bytes());
+            share.shrink(prepared.bytes(&ingest));
             Ok((prepared, share))
         }
     };
@@ -213,9 +213,9 @@ async fn handle(
     match prepared {
         Prepared::Ping(delivery) => Ok(Answer { status: "pong", delivery }),
         Prepared::Unused(delivery) => Ok(Answer { status: "ignored", delivery }),
-        Prepared::Delivery(delivery) => {
+        Prepared::Delivery(delivery, event) => {
             let left = deadline.saturating_duration_since(Instant::now());
-            timeout(left, store(&ingest, *delivery)).await.map_err(|_| Refusal::Unavailable)?
+            timeout(left, store(&ingest, *delivery, event.as_deref())).await.map_err(|_| Refusal::Unavailable)?
         }
     }
 }
@@ -349,15 +349,21 @@ impl Body {
 enum Prepared {
     Ping(String),
     Unused(String),
-    Delivery(Box<NewDelivery>),
+    /// With its event where the queue carries it.
+    Delivery(Box<NewDelivery>, Option<Box<Event>>),
 }
 
 impl Prepared {
     /// What is still in memory of the body.
-    fn bytes(&self) -> usize {
+    fn bytes(&self, ingest: &Ingest) -> usize {
         match self {
             Self::Ping(_) | Self::Unused(_) => 0,
-            Self::Delivery(delivery) => delivery.body.stored_bytes(),
+            // An event is never larger than what it was read from.
+            Self::Delivery(delivery, Some(_)) => {
+                delivery.body.stored_bytes()
+                    + usize::try_from(delivery.body.bytes()).unwrap_or(ingest.limits.json_bytes)
+            }
+            Self::Delivery(delivery, None) => delivery.body.stored_bytes(),
         }
     }
 }
@@ -405,7 +411,8 @@ fn prepare(
         event,
         guid,
     };
-    Ok(Prepared::Delivery(Box::new(delivery)))
+    let event = decoded.ok().filter(|_| ingest.queue.carries_events()).map(Box::new);
+    Ok(Prepared::Delivery(Box::new(delivery), event))
 }
 
 /// The JSON of a form's `payload` field.
@@ -417,9 +424,11 @@ pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
     payload.map(|(_, value)| value.into_owned().into_bytes()).ok_or(Refusal::NotJson)
 }
 
-async fn store(ingest: &Ingest, mut delivery: NewDelivery) -> Result<Answer, Refusal> {
+async fn store(ingest: &Ingest, mut delivery: NewDelivery, decoded: Option<&Event>) -> Result<Answer, Refusal> {
     let permit = reserve(ingest, &mut delivery);
     let (guid, event) = (delivery.guid.clone(), delivery.event.clone());
+    let (source, received_at) = (delivery.source.as_str(), delivery.received_at);
+    let publication = |id| Publication::new(id, &guid, &event, source, received_at, decoded);
     let state = delivery.state.clone();
     let accepted = ingest.store.accept(delivery).await.map_err(|error| {
         tracing::error!(delivery.guid = guid, %error, "a delivery could not be stored");
@@ -431,11 +440,11 @@ async fn store(ingest: &Ingest, mut delivery: NewDelivery) -> Result<Answer, Ref
             "duplicate"
         }
         (Accepted::Requeued(id), _) => {
-            hand_over(&ingest.queue, permit.or_else(|| ingest.queue.try_reserve(Lane::Live)), id);
+            hand_over(&ingest.queue, permit.or_else(|| ingest.queue.try_reserve(Lane::Live)), id, publication);
             "requeued"
         }
         (Accepted::Stored(id), NewState::Pending { .. }) => {
-            hand_over(&ingest.queue, permit, id);
+            hand_over(&ingest.queue, permit, id, publication);
             "accepted"
         }
         (Accepted::Stored(_), NewState::Ignored { .. }) => {
@@ -461,9 +470,14 @@ fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
     Some(permit)
 }
 
-fn hand_over(queue: &Queue, permit: Option<Permit>, id: DeliveryId) {
+fn hand_over(
+    queue: &Queue,
+    permit: Option<Permit>,
+    id: DeliveryId,
+    publication: impl FnOnce(DeliveryId) -> Publication,
+) {
     match permit {
-        Some(permit) => permit.send(id),
+        Some(permit) => permit.send(id, || publication(id)),
         None => queue.leave_behind(),
     }
 }

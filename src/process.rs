@@ -18,7 +18,9 @@ use crate::domain::timings::timings;
 use crate::event::{self, Event, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
-use crate::store::{Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Unfinished, Waiting};
+use crate::store::{
+    DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Unfinished, Waiting, portions,
+};
 use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
 /// Deliveries of one transaction.
@@ -65,8 +67,12 @@ enum Failed {
 impl Worker {
     /// Works until the queue is closed, and finishes what it has begun.
     pub async fn run(self) {
-        while let Some(ids) = self.queue.receive(BATCH).await {
-            self.work(&ids).await;
+        while let Some(batch) = self.queue.receive(BATCH).await {
+            if !batch.revived.is_empty() {
+                self.revive(batch.revived.clone()).await;
+            }
+            self.work(&batch.ids).await;
+            self.queue.done(batch);
             self.progress.send_modify(|batches| *batches += 1);
         }
     }
@@ -75,7 +81,7 @@ impl Worker {
         crate::crash_point!("process.received");
         let started = Instant::now();
         let (tried, fresh): (Vec<_>, Vec<_>) = self.waiting(ids).await.into_iter().partition(|delivery| delivery.tried);
-        for batch in batches(&fresh) {
+        for batch in portions(&fresh, BATCH_BYTES) {
             let _together = self.turns.read().await;
             self.handle(self.claim(&batch).await).await;
         }
@@ -96,25 +102,30 @@ impl Worker {
         })
     }
 
-    /// Claims until the database answers: the ids are in no other place than here and the inbox.
     async fn claim(&self, ids: &[DeliveryId]) -> Vec<Unfinished> {
-        let mut wait = Duration::from_millis(200);
-        loop {
+        let mut tries = 0;
+        let claim = loop {
             let now = Utc::now();
             match self.store.claim(ids, now, now + LEASE, MAX_ATTEMPTS).await {
-                Ok(claim) => {
-                    crate::crash_point!("process.claimed");
-                    for Exhausted { id, guid, event, reason } in claim.exhausted {
-                        tell_dead(id.0, &guid, &event, &reason);
-                    }
-                    return claim.claimed;
-                }
+                Ok(claim) => break claim,
                 Err(StoreError::Closed) => return Vec::new(),
-                Err(error) => {
-                    tracing::error!(%error, "deliveries could not be claimed; trying again");
-                    tokio::time::sleep(jittered(wait)).await;
-                    wait = (wait * 2).min(Duration::from_secs(5));
-                }
+                Err(error) => wait_for_database(&mut tries, &error).await,
+            }
+        };
+        crate::crash_point!("process.claimed");
+        for Exhausted { id, guid, event, reason } in claim.exhausted {
+            tell_dead(id.0, &guid, &event, &reason);
+        }
+        claim.claimed
+    }
+
+    /// Takes dead letters up again whose copies somebody moved back.
+    async fn revive(&self, ids: Vec<DeliveryId>) {
+        let (selection, mut tries) = (DeadSelection::Ids(ids), 0);
+        loop {
+            match self.store.requeue(&selection, Utc::now()).await {
+                Ok(_) | Err(StoreError::Closed) => return,
+                Err(error) => wait_for_database(&mut tries, &error).await,
             }
         }
     }
@@ -217,25 +228,16 @@ impl Worker {
     }
 }
 
-/// Cuts deliveries into batches whose bodies fit into memory together.
-fn batches(deliveries: &[Waiting]) -> Vec<Vec<DeliveryId>> {
-    let mut batches: Vec<Vec<DeliveryId>> = Vec::new();
-    let mut bytes = u64::MAX;
-    for delivery in deliveries {
-        bytes = bytes.saturating_add(delivery.body_bytes);
-        match batches.last_mut() {
-            Some(batch) if bytes <= BATCH_BYTES => batch.push(delivery.id),
-            _ => {
-                batches.push(vec![delivery.id]);
-                bytes = delivery.body_bytes;
-            }
-        }
-    }
-    batches
-}
-
 fn deliveries_of(decoded: &[Decoded]) -> Vec<&Unfinished> {
     decoded.iter().map(|one| &one.delivery).collect()
+}
+
+/// Lets the database come back: what a worker took is in no other place than here and the inbox.
+async fn wait_for_database(tries: &mut u32, error: &StoreError) {
+    tracing::error!(%error, "deliveries could not be taken up; trying again");
+    let wait = Duration::from_millis(200 << (*tries).min(4));
+    *tries += 1;
+    tokio::time::sleep(jittered(wait)).await;
 }
 
 /// Waits 2, 4, 8, 16 seconds after the first, second, ... attempt, a little more or less.

@@ -1,77 +1,161 @@
-//! The sweeper: hands rows that are due to the queue, and clears away what is old.
+//! The sweeper: hands rows that are due to the queue, and clears away what is old. One process at a time sweeps; the
+//! others only take back what the queue did not take from them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::queue::{HANDED_OVER_AGAIN, Lane, Permit, Queue};
-use crate::store::{Purged, Store, StoreError};
+use crate::event;
+use crate::queue::{DeadCopy, DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Publication, Queue};
+use crate::store::{self, Delivery, Part, Purged, Store, StoreError, Unfinished, portions};
 use crate::telemetry;
 
 /// How often rows that became due are looked for, when nothing else says that there are some.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is asked whether a broker's lane has room again while there is more in the inbox.
+const ASK: Duration = Duration::from_millis(50);
 /// The most rows of one sweep.
 const SWEEP: usize = 512;
+/// And of their bodies at once, before they are compressed, unless one alone is larger.
+const SWEEP_BYTES: u64 = 16 * 1024 * 1024;
+/// The most copies of dead letters at once.
+const COPIES: u32 = 100;
 const CLEANING: Duration = Duration::from_hours(1);
 /// Keys outlive bodies, so that a late repetition is still known as one.
 const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
 
-/// The sweeper of one process.
+/// The relay of one process.
 pub struct Relay {
     pub store: Arc<dyn Store>,
     pub queue: Arc<Queue>,
     pub retention_days: u32,
+    /// Whether this process may sweep.
+    pub sweeps: bool,
     /// Becomes true when it is to end.
     pub stopping: watch::Receiver<bool>,
+}
+
+/// What a relay has to remember.
+struct Desk {
+    /// This process sweeps.
+    leads: bool,
+    /// The inbox may hold more than the queue had room for.
+    more: bool,
+    /// The queue may have lost what it was handed.
+    lost: bool,
+    /// The queue did not take these, and the inbox does not know yet.
+    refused: Vec<DeliveryId>,
+    next_cleaning: Instant,
 }
 
 impl Relay {
     pub async fn run(mut self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next_cleaning = Instant::now() + TICK;
-        // Whether the inbox may hold more than the queue had room for.
-        let mut more = true;
+        let next_cleaning = Instant::now() + TICK;
+        let mut desk = Desk { leads: false, more: false, lost: false, refused: Vec::new(), next_cleaning };
         loop {
             let ticked = tokio::select! {
-                _ = self.stopping.wait_for(|stopping| *stopping) => return,
+                _ = self.stopping.wait_for(|stopping| *stopping) => break,
                 _ = ticks.tick() => true,
-                () = self.queue.taken() => false,
+                () = self.queue.changed() => false,
+                () = sleep(ASK), if desk.leads && desk.more && self.queue.carries_events() => false,
             };
-            if ticked {
-                // Histograms hold every sample until this is called, whether or not anybody reads /metrics.
-                telemetry::prometheus().run_upkeep();
+            self.turn(&mut desk, ticked).await;
+        }
+        desk.refused.extend(self.queue.news().refused);
+        self.hand_back(&mut desk.refused).await;
+    }
+
+    async fn turn(&self, desk: &mut Desk, ticked: bool) {
+        if ticked {
+            // Histograms hold every sample until this is called, whether or not anybody reads /metrics.
+            telemetry::prometheus().run_upkeep();
+        }
+        let news = self.queue.news();
+        desk.refused.extend(news.refused);
+        desk.more |= news.more;
+        desk.lost |= news.lost;
+        self.hand_back(&mut desk.refused).await;
+        if !self.sweeps {
+            return;
+        }
+        if ticked {
+            self.lead(desk).await;
+        }
+        if !desk.leads {
+            // Whoever takes the part over begins with all of it.
+            (desk.more, desk.lost) = (false, false);
+            return;
+        }
+        if desk.lost && self.told("what was lost", self.store.hand_over_again(Utc::now()).await).is_some() {
+            (desk.more, desk.lost) = (true, false);
+        }
+        if ticked || desk.more {
+            desk.more = self.sweep(&mut desk.refused).await;
+        }
+        if ticked && self.queue.carries_events() {
+            self.copy_dead().await;
+        }
+        if Instant::now() >= desk.next_cleaning {
+            desk.next_cleaning = Instant::now() + if self.clean().await { TICK } else { CLEANING };
+        }
+    }
+
+    /// Takes the part or keeps it, and takes up what processes left that are no more.
+    async fn lead(&self, desk: &mut Desk) {
+        let led = desk.leads;
+        desk.leads = self.told("who sweeps", self.store.lead(Part::Sweeper).await).unwrap_or(false);
+        if !desk.leads {
+            return;
+        }
+        let orphans = self.told("what others left", self.store.release_orphans(Utc::now()).await).unwrap_or(0);
+        if orphans > 0 {
+            tracing::info!(deliveries = orphans, "deliveries of a worker that is no more are taken up again");
+            desk.more = true;
+        }
+        // The one before may have ended together with the queue. That a first try fails is seen by the next.
+        desk.lost |= !led;
+    }
+
+    /// A failure's line in the log.
+    fn told<T>(&self, what: &'static str, answer: store::Result<T>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(StoreError::Closed) => None,
+            Err(error) => {
+                tracing::error!(what, %error, "the inbox does not answer; trying again");
+                None
             }
-            more |= self.queue.take_left_behind();
-            if ticked || more {
-                more = self.sweep().await;
-            }
-            if Instant::now() >= next_cleaning {
-                next_cleaning = Instant::now() + if self.clean().await { TICK } else { CLEANING };
-            }
+        }
+    }
+
+    /// Makes due again what the queue did not take.
+    async fn hand_back(&self, refused: &mut Vec<DeliveryId>) {
+        if !refused.is_empty()
+            && self.told("what was refused", self.store.hand_back(refused, Utc::now()).await).is_some()
+        {
+            refused.clear();
         }
     }
 
     /// Fills the queue from the inbox. Whether there may be more.
-    async fn sweep(&self) -> bool {
+    async fn sweep(&self, refused: &mut Vec<DeliveryId>) -> bool {
         let mut more = false;
-        for lane in [Lane::Live, Lane::Backfill] {
-            match self.sweep_lane(lane).await {
-                Ok(left) => more |= left,
-                Err(StoreError::Closed) => return false,
-                Err(error) => tracing::error!(%error, "the inbox could not be swept; trying again"),
-            }
+        for lane in Lane::ALL {
+            let swept = self.sweep_lane(lane, refused).await;
+            more |= self.told("what is due", swept).unwrap_or(false);
         }
         more
     }
 
-    async fn sweep_lane(&self, lane: Lane) -> Result<bool, StoreError> {
+    async fn sweep_lane(&self, lane: Lane, refused: &mut Vec<DeliveryId>) -> store::Result<bool> {
         // A queue that is half full is left alone: one larger sweep is cheaper than many small ones.
-        if self.queue.room(lane) < SWEEP {
+        if self.queue.room(lane).await < SWEEP {
             return Ok(true);
         }
         let room: Vec<Permit> = std::iter::from_fn(|| self.queue.try_reserve(lane)).take(SWEEP).collect();
@@ -80,10 +164,40 @@ impl Relay {
         let due = self.store.take_due(lane, limit, now, now + HANDED_OVER_AGAIN).await?;
         crate::crash_point!("relay.swept");
         let full = due.len() == room.len();
-        for (permit, id) in room.into_iter().zip(due) {
-            permit.send(id);
+        if self.queue.carries_events() {
+            if let Err(error) = self.publish(room, &due).await {
+                refused.extend(due);
+                return Err(error);
+            }
+        } else {
+            for (permit, id) in room.into_iter().zip(due) {
+                permit.send(id, || Publication::bare(id));
+            }
         }
         Ok(full)
+    }
+
+    /// Sends rows with their events. What a portion's failure leaves unsent stays due by the caller.
+    async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> store::Result<()> {
+        let mut room = room.into_iter();
+        for portion in portions(&self.store.waiting(due).await?, SWEEP_BYTES) {
+            for (delivery, permit) in self.store.unfinished(&portion).await?.into_iter().zip(&mut room) {
+                permit.send(delivery.id, || publication(&delivery));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows dead letters among the broker's queues.
+    async fn copy_dead(&self) {
+        let Some(dead) = self.told("dead letters", self.store.uncopied_dead(COPIES).await) else {
+            return;
+        };
+        if dead.is_empty() {
+            return;
+        }
+        let copied = self.queue.copy_dead(dead.into_iter().map(copy).collect()).await;
+        self.told("dead letters", self.store.dead_copied(&copied).await);
     }
 
     /// Clears away one portion. Whether there may be more.
@@ -102,5 +216,23 @@ impl Relay {
                 false
             }
         }
+    }
+}
+
+/// The message of a row, with its event if it can be read.
+fn publication(delivery: &Unfinished) -> Publication {
+    let Unfinished { id, guid, event, source, received_at, body, .. } = delivery;
+    let body = body.as_ref().and_then(|body| body.decompress().ok());
+    let decoded = body.and_then(|body| event::decode(event, &body).ok());
+    Publication::new(*id, guid, event, source.as_str(), *received_at, decoded.as_ref())
+}
+
+fn copy(dead: Delivery) -> DeadCopy {
+    let Delivery { id, guid, event, source, received_at, .. } = dead;
+    DeadCopy {
+        id,
+        publication: Publication::new(id, &guid, &event, source.as_str(), received_at, None),
+        reason: dead.reason.unwrap_or_default(),
+        repo: dead.repo,
     }
 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use metrics::{Unit, counter, describe_counter, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +38,7 @@ pub const DUPLICATES: &str = "tallyhook_duplicates_total";
 pub const STALE: &str = "tallyhook_stale_total";
 pub const RETRIES: &str = "tallyhook_retries_total";
 pub const APPLY_LAG: &str = "tallyhook_apply_lag_seconds";
+pub const AMQP_CONNECTED: &str = "tallyhook_amqp_connected";
 pub const PROCESS: &str = "tallyhook_process_seconds";
 
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
@@ -57,6 +58,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe_counter!(DUPLICATES, "Deliveries that were stored already.");
         describe_counter!(STALE, "Events whose snapshot was older than what is known.");
         describe_counter!(RETRIES, "Attempts that failed and will be made again.");
+        describe_gauge!(AMQP_CONNECTED, "1 while this process has every connection to the broker that it needs.");
         describe_histogram!(APPLY_LAG, Unit::Seconds, "From receipt to commit of the facts.");
         describe_histogram!(PROCESS, Unit::Seconds, "From claim to commit of one batch.");
         handle

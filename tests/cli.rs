@@ -81,7 +81,10 @@ fn wrong_settings_are_named_in_one_line_with_code_2() {
     serve("DATABASE_URL", "tallyhook.db").failed(2, &["DATABASE_URL", "sqlite://"]);
     serve("DELIVERY_RETENTION_DAYS", "soon").failed(2, &["DELIVERY_RETENTION_DAYS", "soon"]);
     serve("GITHUB_REPO_OWNER", "acme-corp").failed(2, &["GITHUB_REPO_NAME"]);
-    serve("AMQP_URL", "amqp://localhost").failed(2, &["AMQP_URL"]);
+    let broker = serve("AMQP_URL", "http://bunny:carrot@localhost");
+    broker.failed(2, &["AMQP_URL", "amqp://USER"]);
+    assert!(!broker.stderr.contains("carrot"), "{}", broker.stderr);
+    run(&mut tallyhook(here.path(), &["serve", "--role", "ingest,api"])).failed(2, &["--role", "AMQP_URL", "postgres"]);
 
     let with_file = |text: &str| {
         std::fs::write(here.path().join("tallyhook.toml"), text).unwrap();

@@ -21,7 +21,7 @@ use futures_util::{StreamExt, stream};
 use process::{Serve, pull_requests, signed, tallyhook};
 use serde_json::Value;
 use support::{Fixture, TestServer};
-use tallyhook::app::Options;
+use tallyhook::app::{Options, Roles};
 use tempfile::TempDir;
 
 /// Every place of `crash_point!` and the visits after which the process ends there. As many requests as are made in
@@ -242,7 +242,7 @@ async fn a_delivery_that_ends_the_process_is_parked_after_five_attempts_and_take
     let poison = story[poison].guid.clone();
     let folder = tempfile::tempdir().unwrap();
     // Everything is there before the first worker looks at it, so that the poison shares its first batch.
-    let accepting = Options { work: false, ..Options::default() };
+    let accepting = Options { roles: Roles { worker: false, ..Roles::ALL }, ..Options::default() };
     let server = TestServer::start_in(folder, accepting).await;
     for Fixture { event, guid, payload, .. } in &story {
         server.post(event, guid, payload).await;

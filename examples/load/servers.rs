@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
-use tallyhook::app::{Options, Running};
+use tallyhook::app::{Options, Roles, Running};
 use tallyhook::config::Config;
 use tallyhook::domain::people::Bots;
 use tallyhook::domain::pull_request::Source;
@@ -167,11 +167,16 @@ pub(crate) async fn serve(role: Role, folder: PathBuf) -> anyhow::Result<()> {
         admin_token: Some("tallyhook_token_of_the_load_test".to_owned()),
         bots: Bots::default(),
         retention_days: 7,
+        amqp_url: None,
     };
     if role == Role::Baseline {
         return baseline(&config).await;
     }
-    let running = Running::start(&config, Options { work: role == Role::Whole, ..Options::default() }).await?;
+    let running = Running::start(
+        &config,
+        Options { roles: Roles { worker: role == Role::Whole, ..Roles::ALL }, ..Options::default() },
+    )
+    .await?;
     announce(&running.address.to_string());
     parent_is_done().await?;
     running.stop().await;

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde_json::json;
 
 use super::Api;
+use crate::queue::Health;
 use crate::store::{Counts, StoreError};
 use crate::telemetry;
 
@@ -28,13 +30,23 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
         }
     };
     let state = |part| if failing == Some(part) { "failing" } else { "ok" };
-    let mut response = if failing.is_none() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(json!({
-        "status": if failing.is_none() { "ready" } else { "not_ready" },
+    let queue = match api.queue.as_ref().map(|queue| queue.health()) {
+        None => "not_used",
+        Some(Health::Ok) => "ok",
+        // Deliveries are still taken in, and wait in the inbox.
+        Some(Health::Disconnected) if api.takes_in => "degraded",
+        Some(Health::Disconnected) => "failing",
+    };
+    let (status, code) = match (failing, queue) {
+        (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
+        (None, "degraded") => ("degraded", StatusCode::OK),
+        (None, _) => ("ready", StatusCode::OK),
+    };
+    HttpResponse::build(code).json(json!({
+        "status": status,
         "database": state("database"),
         "migrations": state("migrations"),
-        // In this process; it fails with it.
-        "queue": "ok",
+        "queue": queue,
     }))
 }
 

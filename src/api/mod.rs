@@ -24,6 +24,7 @@ pub use self::metrics::{BucketSummary, CycleTime, DurationSummary, StageSummarie
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 use crate::domain::people::Bots;
+use crate::queue::Queue;
 use crate::store::{self, Counts, Store, TokenHash};
 
 /// The API's share of the process.
@@ -34,25 +35,24 @@ pub struct Api {
     pub default_repository: Option<String>,
     /// The digest of the configured admin token; one that was made at the first start is in the store.
     pub admin_token: Option<TokenHash>,
-    counted: Mutex<Option<(Instant, Counts)>>,
+    /// `None` in a process that neither takes in nor works.
+    pub queue: Option<Arc<Queue>>,
+    /// Whether webhooks are taken in here, which a missing broker does not end.
+    pub takes_in: bool,
+    pub counted: Counted,
 }
+
+/// What the inbox held when it was last counted.
+#[derive(Debug, Default)]
+pub struct Counted(Mutex<Option<(Instant, Counts)>>);
 
 /// How long counts of the inbox are told again. They are open to everybody and take longer the more there is.
 const COUNTS: Duration = Duration::from_secs(1);
 
 impl Api {
-    pub fn new(
-        store: Arc<dyn Store>,
-        bots: Bots,
-        default_repository: Option<String>,
-        admin_token: Option<TokenHash>,
-    ) -> Self {
-        Self { store, bots, default_repository, admin_token, counted: Mutex::new(None) }
-    }
-
     /// What the inbox holds, at most a second old.
     async fn counts(&self) -> store::Result<Counts> {
-        let mut counted = self.counted.lock().await;
+        let mut counted = self.counted.0.lock().await;
         if let Some((at, counts)) = *counted
             && at.elapsed() < COUNTS
         {
@@ -64,13 +64,16 @@ impl Api {
     }
 }
 
-/// Adds every route to a server that has [`Api`] among its data.
-pub fn routes(config: &mut web::ServiceConfig) {
+/// Adds the routes to a server that has [`Api`] among its data: those for operators, and those for readers if it is to
+/// answer them.
+pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
     config
         .route("/healthz", web::get().to(health::healthz))
         .route("/readyz", web::get().to(health::readyz))
         .route("/metrics", web::get().to(health::metrics))
-        .service(
+        .default_service(web::to(not_found));
+    if readers {
+        config.service(
             web::scope("/api")
                 .wrap(from_fn(auth::require_token))
                 .app_data(web::QueryConfig::default().error_handler(|error, _| {
@@ -88,8 +91,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route("/dead-letters/{id}", web::delete().to(deliveries::discard))
                 .route("/dead-letters/{id}/requeue", web::post().to(deliveries::requeue))
                 .default_service(web::to(not_found)),
-        )
-        .default_service(web::to(not_found));
+        );
+    }
 }
 
 async fn not_found() -> Result<HttpResponse, error::ApiError> {

@@ -67,6 +67,8 @@ impl Demo {
                 .with_flag("GITHUB_REPO_NAME", Some("api-server"))
                 .with_flag(TALLYHOOK_LISTEN, self.listen.as_deref()),
         )?;
+        // Throw-away means here and now, whatever is configured for the real one.
+        config.amqp_url = None;
         if any_port && std::net::TcpListener::bind(config.listen).is_err() {
             config.listen.set_port(0);
         }

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, Sources, TALLYHOOK_LISTEN};
+use crate::event::message;
 use crate::store::{self, Opening};
 use crate::telemetry::{self, LogFormat};
 
@@ -57,7 +58,11 @@ enum Command {
     #[command(subcommand)]
     Token(tokens::TokenCommand),
     /// Print the API's description (OpenAPI, JSON)
-    Openapi,
+    Openapi {
+        /// Print the schema of the broker's messages instead (JSON Schema)
+        #[arg(long)]
+        events: bool,
+    },
     /// Print a completion script
     Completions {
         /// The shell it is for
@@ -143,7 +148,8 @@ async fn run(cli: Cli) -> Outcome {
             output::line("the database is at this version")
         }
         Command::Token(command) => command.run(&*beside(&sources()?).await?).await,
-        Command::Openapi => output::line(&crate::api::openapi()?),
+        Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
+        Command::Openapi { events: true } => output::line(&message::schema()?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tallyhook", &mut script);

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN};
-use crate::app::{Options, Running};
+use crate::app::{Options, Roles, Running};
 use crate::config::Config;
 use crate::store::Opening;
 
@@ -13,29 +13,45 @@ pub(super) struct Serve {
     /// Address and port (beats `TALLYHOOK_LISTEN`); port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// What this process does; the embedded store and queue are for one process that does all
-    #[arg(long, value_enum, default_value_t)]
-    role: Role,
+    /// What this process does: all of it, or a list such as `ingest,api`; partial roles need `AMQP_URL` and PostgreSQL
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
+    role: Vec<Role>,
     /// Refuse a database that is not at this version, instead of bringing it there
     #[arg(long)]
     no_migrate: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Role {
-    #[default]
+    /// Everything
     All,
+    /// Takes webhooks in
+    Ingest,
+    /// Works on deliveries and hands over what is due
+    Worker,
+    /// Answers readers
+    Api,
+}
+
+fn roles(told: &[Role]) -> Roles {
+    told.iter().fold(Roles::NONE, |roles, role| match role {
+        Role::All => Roles::ALL,
+        Role::Ingest => Roles { ingest: true, ..roles },
+        Role::Worker => Roles { worker: true, ..roles },
+        Role::Api => Roles { api: true, ..roles },
+    })
 }
 
 impl Serve {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
-        let Role::All = self.role;
-        if sources.names("AMQP_URL") {
-            let message = "AMQP_URL is set, but this version has only the embedded queue: unset it to start";
+        let roles = roles(&self.role);
+        let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
+        if roles != Roles::ALL && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite")) {
+            let message = "--role splits the work among processes, which need AMQP_URL and a DATABASE_URL of \
+                           postgres:// in common: set both, or leave --role out";
             return Err(Failure::Usage(message.to_owned()));
         }
-        let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
-        if config.webhook_secrets.is_none() {
+        if roles.ingest && config.webhook_secrets.is_none() {
             return Err(Failure::Usage(format!(
                 "{GITHUB_WEBHOOK_SECRET} is not set: set it to the secret of your GitHub webhook \
                  (to look around without one, run `tallyhook demo`)"
@@ -43,7 +59,7 @@ impl Serve {
         }
         let signalled = signals()?;
         let opening = if self.no_migrate { Opening::AloneAsIs } else { Opening::Alone };
-        let mut running = Running::start(&config, Options { opening, ..Options::default() }).await?;
+        let mut running = Running::start(&config, Options { opening, roles, ..Options::default() }).await?;
         let ended = tokio::select! {
             () = signalled => Ok(()),
             error = running.failed() => Err(Failure::Failed(error)),

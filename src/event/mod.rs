@@ -3,6 +3,7 @@
 //! [`decode`](decode::decode) makes an event from a webhook; poller and backfill make the same events from API answers.
 
 mod decode;
+pub mod message;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,7 +26,7 @@ pub const NAMES: [&str; 10] = [
 ];
 
 /// Something that happened, named by GitHub's event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     PullRequest(PullRequestEvent),
@@ -41,6 +42,22 @@ pub enum Event {
 }
 
 impl Event {
+    /// GitHub's name of it, one of [`NAMES`].
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PullRequest(_) => "pull_request",
+            Self::PullRequestReview(_) => "pull_request_review",
+            Self::PullRequestReviewComment(_) => "pull_request_review_comment",
+            Self::PullRequestReviewThread(_) => "pull_request_review_thread",
+            Self::IssueComment(_) => "issue_comment",
+            Self::MergeGroup(_) => "merge_group",
+            Self::Push(_) => "push",
+            Self::Repository(_) => "repository",
+            Self::Installation(_) => "installation",
+            Self::InstallationRepositories(_) => "installation_repositories",
+        }
+    }
+
     /// The pull-request event inside, whichever of GitHub's events told of it.
     pub fn pull_request(&self) -> Option<&PullRequestEvent> {
         match self {
@@ -76,7 +93,7 @@ impl Event {
 }
 
 /// A repository as it was when the event happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Repo {
     pub id: RepoId,
     /// `owner/name` at that time.
@@ -89,7 +106,7 @@ pub struct Repo {
 }
 
 /// Something that happened to one pull request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PullRequestEvent {
     pub action: String,
     pub repo: Repo,
@@ -112,7 +129,7 @@ impl PullRequestEvent {
 }
 
 /// A pull request at one moment, as far as the payload tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     /// GitHub's `updated_at`: which of two snapshots is the newer.
     pub updated_at: Timestamp,
@@ -129,7 +146,7 @@ pub struct Snapshot {
 }
 
 /// The fields that every payload carries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Conversation {
     pub title: Option<String>,
     pub body: Option<String>,
@@ -140,7 +157,7 @@ pub struct Conversation {
 }
 
 /// The fields that payloads with a pull request carry, be it full or simple.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Branches {
     pub draft: Option<bool>,
     pub base_ref: String,
@@ -151,7 +168,7 @@ pub struct Branches {
 }
 
 /// The fields that only full pull requests carry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Diff {
     pub additions: Option<i64>,
     pub deletions: Option<i64>,
@@ -160,7 +177,7 @@ pub struct Diff {
 }
 
 /// One entry of a pull request's timeline. Two facts are the same when all but the actor is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Fact {
     pub at: Timestamp,
     #[serde(rename = "type")]
@@ -264,7 +281,7 @@ impl FactKind {
 }
 
 /// A review as one event shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Review {
     pub id: ReviewId,
     pub author: Account,
@@ -298,7 +315,7 @@ impl ReviewState {
 }
 
 /// The author and committer dates of a pull request's commits, as far as the numbers need them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CommitDates {
     /// The earliest date from 2005-04-07 on, the day before which git did not exist.
     pub first: Option<Timestamp>,
@@ -309,7 +326,7 @@ pub struct CommitDates {
 }
 
 /// A branch moved. Says nothing of a pull request by itself: `synchronize` does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PushEvent {
     pub repo: Repo,
     /// `refs/heads/...` or `refs/tags/...`.
@@ -321,14 +338,14 @@ pub struct PushEvent {
 }
 
 /// Something that happened to a repository as such.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryEvent {
     pub action: String,
     pub repo: Repo,
 }
 
 /// A GitHub App installation changed, or the repositories it may see.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstallationEvent {
     pub action: String,
     pub installation: InstallationId,

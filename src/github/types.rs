@@ -4,12 +4,14 @@ use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::ToSchema;
 
 /// A moment in whole seconds since 1970-01-01T00:00:00Z, which is how finely GitHub tells the time of pull requests.
 ///
 /// Read from RFC 3339 with any offset (fractions are cut off) or from an integer, since `push` and `installation`
 /// payloads carry epoch seconds; written as RFC 3339 UTC with `Z`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, format = DateTime)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -102,7 +104,7 @@ impl de::Visitor<'_> for TimestampVisitor {
 macro_rules! github_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(pub i64);
 
@@ -149,7 +151,7 @@ impl fmt::Display for PrKey {
 }
 
 /// What kind of account acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub enum AccountKind {
     User,
     Bot,
@@ -170,7 +172,7 @@ impl AccountKind {
 }
 
 /// An account as a payload shows it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     pub id: AccountId,
     pub login: String,

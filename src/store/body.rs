@@ -39,6 +39,11 @@ impl StoredBody {
         self.compressed.len()
     }
 
+    /// How long it is when it is not compressed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The body again.
     ///
     /// # Errors

@@ -80,6 +80,23 @@ pub struct Waiting {
     pub body_bytes: u64,
 }
 
+/// Cuts deliveries into portions whose bodies take at most `bytes` of memory, unless one alone takes more.
+pub fn portions(deliveries: &[Waiting], bytes: u64) -> Vec<Vec<DeliveryId>> {
+    let mut portions: Vec<Vec<DeliveryId>> = Vec::new();
+    let mut taken = u64::MAX;
+    for delivery in deliveries {
+        taken = taken.saturating_add(delivery.body_bytes);
+        match portions.last_mut() {
+            Some(portion) if taken <= bytes => portion.push(delivery.id),
+            _ => {
+                portions.push(vec![delivery.id]);
+                taken = delivery.body_bytes;
+            }
+        }
+    }
+    portions
+}
+
 /// What became of deliveries that a worker asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Claim {

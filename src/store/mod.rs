@@ -20,7 +20,7 @@ pub use self::body::StoredBody;
 pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording};
 pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
-    Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting,
+    Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
 pub use self::reading::{DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::tokens::{Token, TokenHash, Tokens};

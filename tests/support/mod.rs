@@ -35,6 +35,7 @@ pub(crate) fn config(folder: &TempDir) -> Config {
         admin_token: Some(TOKEN.to_owned()),
         bots: Bots::default(),
         retention_days: 7,
+        amqp_url: None,
     }
 }
 
