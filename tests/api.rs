@@ -486,6 +486,45 @@ async fn a_dead_letter_is_tried_again_or_let_go() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn dead_letters_come_in_groups_and_a_group_is_tried_again_together() {
+    let mut server = TestServer::start().await;
+    let shapes: [(&str, &[u8]); 4] = [
+        ("one", br#"{"action":"opened"}"#),
+        ("two", br#"{"action":"closed"}"#),
+        ("three", br#"{"action":7}"#),
+        ("four", br#"{"action":            8}"#),
+    ];
+    for (guid, body) in shapes {
+        server.post("pull_request", guid, body).await;
+    }
+    server.post("push", "five", b"{}").await;
+    // Where in its body each was wrong does not keep them apart.
+    let groups = server.get("/api/dead-letters/groups").await;
+    let numbers: Vec<_> = items(&groups).iter().map(|group| group["deliveries"].as_i64().unwrap()).collect();
+    assert_eq!((numbers.iter().sum::<i64>(), numbers[0]), (5, 2), "{groups:?}");
+
+    let requeue = async |body: Value| {
+        let request = server.http.post(format!("{}/api/dead-letters/requeue", server.url)).bearer_auth(support::TOKEN);
+        let response = request.json(&body).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    for wrong in [json!({}), json!({"all": true, "event": "push"}), json!({"evnet": "push"}), json!([])] {
+        assert_refused(&requeue(wrong).await, 400, "bad_request");
+    }
+    let group = &items(&groups)[0];
+    let like = json!({"reason": group["reason"], "event": group["event"]});
+    assert_eq!(requeue(like).await, (202, json!({"status": "requeued", "deliveries": 2})));
+    server.running.drained().await.unwrap();
+    // They are dead again, and were tried.
+    let dead = server.get("/api/dead-letters").await;
+    let tried: Vec<_> = items(&dead).iter().filter(|one| one["attempts"] == 1).collect();
+    assert_eq!((items(&dead).len(), tried.len()), (5, 2));
+    assert_eq!(requeue(json!({"all": true})).await.1["deliveries"], 5);
+    server.running.drained().await.unwrap();
+    server.stop().await;
+}
+
 fn assert_security_headers(response: &reqwest::Response) {
     for (name, value) in [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")] {
         let found = response.headers().get(name).map(|value| value.to_str().unwrap());

@@ -153,6 +153,8 @@ fn help_succeeds_and_wrong_calls_do_not() {
         &["replay", "x", "--rate", "0"],
         &["dead", "requeue"],
         &["dead", "requeue", "1", "--all"],
+        &["dead", "requeue", "1", "--event", "push"],
+        &["dead", "requeue", "--event", "push", "--all"],
         &["dead", "discard", "1"],
         &["completions", "cobol"],
         &["serve", "--role", "nobody"],
@@ -297,8 +299,15 @@ async fn dead_letters_are_decided_on_beside_a_running_server() {
         assert_eq!(answer.status(), 202);
     }
     let dead = |arguments: &[&str]| tallyhook(here.path(), &[&["dead"], arguments].concat());
-    let list = json_of(&mut dead(&["list", "--json"]));
+    let listed = json_of(&mut dead(&["list", "--json"]));
+    let [group] = &listed["groups"].as_array().unwrap()[..] else { panic!("more than one kind: {listed}") };
+    assert_eq!((&group["deliveries"], &group["event"]), (&json!(2), &json!("pull_request")));
+    let list = &listed["items"];
     assert_eq!((&list[0]["guid"], &list[1]["guid"]), (&json!("two"), &json!("one")));
+    let shown = run(&mut dead(&["list"])).ok();
+    assert!(shown.contains("dead letters") && shown.contains("two") && shown.contains("one"), "{shown}");
+    let reason = group["reason"].as_str().unwrap();
+    assert!(run(&mut dead(&["requeue", "--reason", reason, "--event", "push"])).ok().starts_with("0 to be"));
     let (two, one) = (list[0]["id"].to_string(), list[1]["id"].to_string());
     assert_eq!(json_of(&mut dead(&["show", &one]))["payload"], json!({"action": "opened"}));
 
@@ -318,7 +327,8 @@ async fn dead_letters_are_decided_on_beside_a_running_server() {
     assert_eq!((&again["items"][0]["state"], &again["items"][0]["attempts"]), (&json!("dead"), &json!(1)));
     let here = server.stop().await;
     assert!(run(&mut tallyhook(here.path(), &["dead", "requeue", "--all"])).ok().starts_with("1 to be tried again"));
-    assert_eq!(json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])), json!([]));
+    let none = json!({"groups": [], "items": []});
+    assert_eq!(json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])), none);
 }
 
 #[tokio::test]
@@ -400,6 +410,8 @@ fn the_description_of_the_api_names_every_path() {
         ("/api/deliveries", "get"),
         ("/api/deliveries/{guid}", "get"),
         ("/api/dead-letters", "get"),
+        ("/api/dead-letters/groups", "get"),
+        ("/api/dead-letters/requeue", "post"),
         ("/api/dead-letters/{id}", "get delete"),
         ("/api/dead-letters/{id}/requeue", "post"),
     ] {

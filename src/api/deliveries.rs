@@ -11,7 +11,9 @@ use super::error::ApiError;
 use super::page::{self, Page};
 use crate::domain::pull_request::Source;
 use crate::queue::DeliveryId;
-use crate::store::{DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Moment, Store};
+use crate::store::{
+    DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Moment, Store,
+};
 
 /// A stored delivery.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -157,6 +159,52 @@ pub(super) async fn discard(
     } else {
         Err(ApiError::NotFound("dead letter"))
     }
+}
+
+/// Dead letters by what they died of, the largest group first.
+#[utoipa::path(
+    get, path = "/api/dead-letters/groups", tag = "deliveries", operation_id = "list_dead_letter_groups",
+    security(("token" = [])),
+    responses((status = 200, body = Page<DeadGroup>))
+)]
+pub(super) async fn groups(api: web::Data<Api>) -> Result<web::Json<Page<DeadGroup>>, ApiError> {
+    Ok(web::Json(Page { items: api.store.dead_groups().await?, next: None }))
+}
+
+/// Which dead letters are to be tried again: those that agree in everything that is told.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequeueGroup {
+    reason: Option<String>,
+    event: Option<String>,
+    /// `owner/name`
+    repo: Option<String>,
+    /// Has to be true if nothing else is told.
+    #[serde(default)]
+    all: bool,
+}
+
+/// Tries a group of dead letters again, or all, with all attempts to go.
+#[utoipa::path(
+    post, path = "/api/dead-letters/requeue", tag = "deliveries", operation_id = "requeue_dead_letters",
+    security(("token" = [])), request_body = RequeueGroup,
+    responses(
+        (status = 202, description = "to be tried again; `deliveries` tells how many"),
+        (status = 400, body = super::error::ErrorBody),
+    )
+)]
+pub(super) async fn requeue_group(
+    api: web::Data<Api>,
+    group: web::Json<RequeueGroup>,
+) -> Result<HttpResponse, ApiError> {
+    let RequeueGroup { reason, event, repo, all } = group.into_inner();
+    let like = DeadLike { reason, event, repo };
+    if all != (like == DeadLike::default()) {
+        let message = "tell a reason, an event or a repo of those to be tried again, or else \"all\": true";
+        return Err(ApiError::BadRequest(message.to_owned()));
+    }
+    let deliveries = api.store.requeue(&DeadSelection::Like(like), Utc::now()).await?;
+    Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "deliveries": deliveries})))
 }
 
 /// Tries a dead letter again, with all attempts to go.

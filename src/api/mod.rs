@@ -79,6 +79,9 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .app_data(web::QueryConfig::default().error_handler(|error, _| {
                     error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
                 }))
+                .app_data(web::JsonConfig::default().error_handler(|error, _| {
+                    error::ApiError::BadRequest(format!("the body is wrong: {error}")).into()
+                }))
                 .app_data(web::PathConfig::default().error_handler(|_, _| error::ApiError::NotFound("path").into()))
                 .route("/prs", web::get().to(pull_requests::list))
                 .route("/prs/{number}", web::get().to(pull_requests::of_default_repository))
@@ -87,6 +90,8 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/deliveries", web::get().to(deliveries::list))
                 .route("/deliveries/{guid}", web::get().to(deliveries::show))
                 .route("/dead-letters", web::get().to(deliveries::dead))
+                .route("/dead-letters/groups", web::get().to(deliveries::groups))
+                .route("/dead-letters/requeue", web::post().to(deliveries::requeue_group))
                 .route("/dead-letters/{id}", web::get().to(deliveries::show_dead))
                 .route("/dead-letters/{id}", web::delete().to(deliveries::discard))
                 .route("/dead-letters/{id}/requeue", web::post().to(deliveries::requeue))
@@ -114,6 +119,8 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         deliveries::show_dead,
         deliveries::discard,
         deliveries::requeue,
+        deliveries::groups,
+        deliveries::requeue_group,
         health::healthz,
         health::readyz,
         health::metrics,

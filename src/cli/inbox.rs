@@ -13,7 +13,7 @@ use super::recorded::{ApiDelivery, ApiRequest};
 use super::{Failure, Outcome, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
 use crate::queue::DeliveryId;
-use crate::store::{DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
+use crate::store::{DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
 
 /// Deliveries read at once.
 const PAGE: u32 = 100;
@@ -80,7 +80,7 @@ impl From<StateArgument> for DeliveryState {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Dead {
-    /// List dead letters, newest first
+    /// List dead letters: first by what they died of, then each, newest first
     List {
         /// At most this many
         #[arg(long, default_value_t = 30)]
@@ -91,14 +91,8 @@ pub(super) enum Dead {
     },
     /// Show one dead letter with its history and payload
     Show { id: i64 },
-    /// Try dead letters again, with all attempts to go
-    Requeue {
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        ids: Vec<i64>,
-        /// Every one of them
-        #[arg(long)]
-        all: bool,
-    },
+    /// Try dead letters again, with all attempts to go: these, a group, or all
+    Requeue(Requeue),
     /// Let a dead letter go: it becomes ignored
     Discard {
         id: i64,
@@ -106,6 +100,25 @@ pub(super) enum Dead {
         #[arg(long)]
         reason: String,
     },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Requeue {
+    #[arg(conflicts_with_all = ["all", "reason", "event", "repo"])]
+    ids: Vec<i64>,
+    /// Those that died of this, as `dead list` tells it
+    #[arg(long)]
+    reason: Option<String>,
+    /// Those of this event, such as `pull_request`
+    #[arg(long)]
+    event: Option<String>,
+    /// Those of this repository
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: Option<String>,
+    /// Every one of them
+    #[arg(long, conflicts_with_all = ["reason", "event", "repo"])]
+    all: bool,
 }
 
 impl Deliveries {
@@ -135,8 +148,15 @@ impl Dead {
     pub(super) async fn run(self, store: &dyn Store) -> Outcome {
         match self {
             Self::List { limit, json } => {
+                let groups = store.dead_groups().await?;
                 let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
-                list(store, dead, limit, json).await
+                let items = store.deliveries(&dead, limit).await?;
+                if json {
+                    let items: Vec<_> = items.into_iter().map(DeliveryItem::from).collect();
+                    return output::json(&serde_json::json!({"groups": groups, "items": items}));
+                }
+                output::line(&group_table(groups))?;
+                print_table(items)
             }
             Self::Show { id } => {
                 let delivery = store.delivery(DeliveryId(id)).await?;
@@ -144,9 +164,9 @@ impl Dead {
                 let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
                 output::json(&detail(store, dead).await?)
             }
-            Self::Requeue { ids, all } => {
-                let selection = if all {
-                    DeadSelection::Like(DeadLike::default())
+            Self::Requeue(Requeue { ids, reason, event, repo, all: _ }) => {
+                let selection = if ids.is_empty() {
+                    DeadSelection::Like(DeadLike { reason, event, repo })
                 } else {
                     DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
                 };
@@ -184,6 +204,26 @@ async fn list(store: &dyn Store, filter: DeliveryFilter, limit: u32, json: bool)
     if json {
         return output::json(&deliveries.into_iter().map(DeliveryItem::from).collect::<Vec<_>>());
     }
+    print_table(deliveries)
+}
+
+fn group_table(groups: Vec<DeadGroup>) -> String {
+    let mut table =
+        output::table(&["dead letters", "reason", "event", "repository", "first received", "last received"]);
+    for group in groups {
+        table.add_row([
+            group.deliveries.to_string(),
+            group.reason,
+            group.event,
+            group.repo.unwrap_or_default(),
+            seconds(group.first_received_at),
+            seconds(group.last_received_at),
+        ]);
+    }
+    table.to_string()
+}
+
+fn print_table(deliveries: Vec<Delivery>) -> Outcome {
     let mut table =
         output::table(&["id", "received", "event", "action", "repository", "PR", "state", "tries", "reason", "GUID"]);
     for delivery in deliveries {
