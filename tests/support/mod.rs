@@ -4,6 +4,9 @@
 
 pub(crate) mod payloads;
 
+#[cfg(feature = "services")]
+pub(crate) mod broker;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -51,7 +54,13 @@ impl TestServer {
 
     /// Starts on the database that `folder` may have from an earlier server.
     pub(crate) async fn start_in(folder: TempDir, options: Options) -> Self {
-        let running = Running::start(&config(&folder), options).await.unwrap();
+        let config = config(&folder);
+        Self::start_as(&config, folder, options).await
+    }
+
+    /// Starts with settings of the test's own.
+    pub(crate) async fn start_as(config: &Config, folder: TempDir, options: Options) -> Self {
+        let running = Running::start(config, options).await.unwrap();
         let url = format!("http://{}", running.address);
         Self { running, url, http: reqwest::Client::new(), folder }
     }

@@ -1,0 +1,186 @@
+//! What only a broker shows: messages for subscribers, copies of dead letters, and what becomes of deliveries while it
+//! is away.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::broker::Broker;
+use support::{Fixture, TestServer};
+use tallyhook::app::Options;
+use tallyhook::config::Config;
+use tallyhook::event::message;
+use tallyhook::store::{DeliveryFilter, DeliveryState};
+use tempfile::TempDir;
+
+async fn start(url: &str, folder: TempDir) -> TestServer {
+    let config = Config { amqp_url: Some(url.to_owned()), ..support::config(&folder) };
+    TestServer::start_as(&config, folder, Options::default()).await
+}
+
+async fn post_all(server: &TestServer, deliveries: &[Fixture]) {
+    for one in deliveries {
+        let (status, answer) = server.post(&one.event, &one.guid, &one.payload).await;
+        assert!(status == 202 || status == 200, "{answer}");
+    }
+}
+
+/// Waits until the server has every connection that it needs, or none of them.
+async fn until_connected(server: &TestServer, connected: bool) {
+    let started = std::time::Instant::now();
+    loop {
+        let ready: Value =
+            server.http.get(format!("{}/readyz", server.url)).send().await.unwrap().json().await.unwrap();
+        if (ready["queue"] == "ok") == connected {
+            return;
+        }
+        assert!(started.elapsed().as_secs() < 60, "{ready}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Takes messages out of a queue until there are `count`.
+async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
+    let started = std::time::Instant::now();
+    let mut messages = Vec::new();
+    while messages.len() < count {
+        messages.extend(broker.get(queue, 500).await);
+        assert!(started.elapsed().as_secs() < 60, "{} of {count} messages came", messages.len());
+    }
+    messages
+}
+
+#[tokio::test]
+async fn subscribers_get_every_event_as_the_schema_tells() {
+    let broker = Broker::new().await;
+    let mut server = start(&broker.url, tempfile::tempdir().unwrap()).await;
+    until_connected(&server, true).await;
+    broker.subscribe("of-a-subscriber").await;
+    let fixtures = support::fixtures();
+    post_all(&server, &fixtures).await;
+    server.drained().await;
+
+    let stored = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap();
+    // Some were ignored when they came; those are nobody's business.
+    let worked: Vec<_> = stored.iter().filter(|one| one.attempts > 0).collect();
+    let messages = messages(&broker, "of-a-subscriber", worked.len()).await;
+    assert_eq!(messages.len(), worked.len());
+    let schema: Value = serde_json::from_str(&message::schema().unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for sent in &messages {
+        let payload: Value = serde_json::from_str(sent["payload"].as_str().unwrap()).unwrap();
+        if let Err(error) = validator.validate(&payload) {
+            panic!("{error} at {}: {payload}", error.instance_path());
+        }
+        let id = payload["delivery_id"].as_i64().unwrap();
+        let delivery = worked.iter().find(|one| one.id.0 == id).unwrap();
+        let properties = &sent["properties"];
+        assert_eq!(properties["message_id"], id.to_string());
+        assert_eq!(
+            (&properties["content_type"], &properties["delivery_mode"]),
+            (&json!("application/json"), &json!(2))
+        );
+        let kind = delivery.action.as_ref().map_or(delivery.event.clone(), |a| format!("{}.{a}", delivery.event));
+        assert_eq!(properties["type"], kind);
+        assert_eq!(sent["routing_key"], format!("live.{}", delivery.event));
+        assert_eq!((&payload["v"], &payload["source"]), (&json!(1), &json!("webhook")));
+        assert_eq!(payload["guid"], delivery.guid);
+        assert_eq!(payload["event"]["type"], delivery.event);
+        assert_eq!(payload["event"]["repo"]["name"].as_str(), delivery.repo.as_deref());
+        // Never GitHub's own body, nor anything of it that is not an event's.
+        assert!(sent["payload"].as_str().unwrap().find("_url\":\"https://api.").is_none());
+    }
+    server.stop().await;
+}
+
+/// What subscribers were promised stays: whoever changes it decides so by changing the file, and `v` if need be.
+#[test]
+fn the_schema_of_messages_is_the_one_that_was_promised() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.v1.schema.json");
+    let promised = std::fs::read_to_string(path).unwrap();
+    assert_eq!(message::schema().unwrap().trim(), promised.trim(), "run: tallyhook openapi --events > {path}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
+    let broker = Broker::new().await;
+    let mut server = start(&broker.url, tempfile::tempdir().unwrap()).await;
+    until_connected(&server, true).await;
+    let fixture = support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    post_all(&server, std::slice::from_ref(&fixture)).await;
+    server.post("pull_request", "broken", br#"{"action":"opened"}"#).await;
+    server.drained().await;
+    let copies = messages(&broker, "tallyhook.v1.dead", 1).await;
+    let [copy] = &copies[..] else { panic!("{copies:?}") };
+    let headers = &copy["properties"]["headers"];
+    assert!(headers["tallyhook-reason"].as_str().unwrap().contains("cannot be decoded"), "{headers}");
+    assert_eq!(headers["tallyhook-event"], "pull_request");
+
+    let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
+    assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
+    broker.put("tallyhook.v1.live", copy).await;
+    // It dies again of the same, and that shows that it was tried, and a second copy that it was told again.
+    assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
+    let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
+    assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
+    let broker = Broker::new().await;
+    let mut server = start(&broker.url, tempfile::tempdir().unwrap()).await;
+    until_connected(&server, true).await;
+    for properties in
+        [json!({}), json!({"message_id": "x"}), json!({"message_id": "99999"}), json!({"message_id": "-1"})]
+    {
+        let forged = json!({"properties": properties, "payload": "{\"v\":1}", "payload_encoding": "string"});
+        broker.put("tallyhook.v1.live", &forged).await;
+    }
+    let fixtures = support::fixtures();
+    post_all(&server, &fixtures).await;
+    server.drained().await;
+    let stored = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap();
+    assert!(stored.iter().all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_again() {
+    let broker = Broker::new().await;
+    let mut server = start(&broker.url, tempfile::tempdir().unwrap()).await;
+    until_connected(&server, true).await;
+    let fixtures = support::fixtures();
+    let (before, after) = fixtures.split_at(fixtures.len() / 2);
+    post_all(&server, before).await;
+    broker.delete("tallyhook.v1.live").await;
+    post_all(&server, after).await;
+    server.drained().await;
+    until_connected(&server, true).await;
+    let stored = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap();
+    assert!(stored.iter().all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored)));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
+    // A port that was free a moment ago, and that nobody listens on.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = start(&format!("amqp://tallyhook:secret@{free}/%2f"), tempfile::tempdir().unwrap()).await;
+    let fixtures = support::fixtures();
+    post_all(&server, &fixtures).await;
+    let response = server.http.get(format!("{}/readyz", server.url)).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let ready: Value = response.json().await.unwrap();
+    assert_eq!((&ready["status"], &ready["queue"]), (&json!("degraded"), &json!("degraded")));
+    let counts = server.running.store.counts().await.unwrap();
+    assert!(counts.accepted > 20 && counts.applied == 0, "{counts:?}");
+    let folder = server.stop().await;
+
+    // With a broker they are worked on, from the first to the last.
+    let broker = Broker::new().await;
+    let mut server = start(&broker.url, folder).await;
+    server.drained().await;
+    assert_eq!(server.running.store.counts().await.unwrap().applied, counts.accepted);
+    until_connected(&server, true).await;
+    server.stop().await;
+}
