@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{
     Branches, Conversation, Diff, Event, Fact, FactKind, InstallationEvent, PullRequestEvent, PushEvent, Repo,
-    RepositoryEvent, Review, ReviewState, Snapshot,
+    RepositoryEvent, Review, ReviewState, Snapshot, without_nul,
 };
 use crate::github::payload::{self, Payload, State};
 use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
@@ -53,7 +53,7 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
         _ => return Err(Undecodable::NotJson(format!("the body of a {name} event"))),
     };
     // Not by the error's category: an array where an enum is expected is an error of syntax to serde_json.
-    let payload = serde_json::from_slice(body).map_err(|error| match is_json(body) {
+    let payload = serde_json::from_slice(&without_nul(body)).map_err(|error| match is_json(body) {
         true => shape(&error.to_string()),
         false => Undecodable::NotJson(error.to_string()),
     })?;

@@ -4,11 +4,13 @@
 
 mod decode;
 pub mod message;
+mod nul;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::decode::{Undecodable, decode, is_json};
+pub use self::nul::without_nul;
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
 /// GitHub's names of the events that are used here.
