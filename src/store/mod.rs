@@ -7,6 +7,7 @@ mod body;
 mod facts;
 mod inbox;
 mod reading;
+mod rows;
 pub mod sqlite;
 mod tokens;
 

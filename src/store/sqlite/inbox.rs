@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, Transaction};
 
-use super::{SqliteStore, from_json, from_name, ids_json, millis, moment};
-use crate::github::types::PrNumber;
+use super::{SqliteStore, ids_json, millis, moment};
+use crate::store::rows::{DeliveryRow, Name};
 use crate::store::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState,
-    Exhausted, Failure, Inbox, Lane, Moment, NewDelivery, Purged, Result, StoredBody, Unfinished, Waiting,
+    Exhausted, Inbox, Lane, Moment, NewDelivery, Purged, Result, StoredBody, Unfinished, Waiting,
 };
 
 // A plus before a column keeps SQLite from its index. Deliveries that are named by id are found by id: the index over
 // states would lead through the whole backlog for every batch of it.
 
-const DELIVERY: &str = "id, guid, event, action, repo_name, pr_number, source, state, reason, attempts, received_ms, \
-                        next_attempt_ms, finished_ms, body_bytes, history";
+const DELIVERY: &str = "id, guid, event, action, repo_name, pr_number, source, state, reason, attempts, \
+                        received_ms AS received_at, next_attempt_ms AS next_attempt_at, finished_ms AS finished_at, \
+                        body_bytes, history";
 
 #[async_trait::async_trait]
 impl Inbox for SqliteStore {
@@ -227,8 +228,8 @@ impl Inbox for SqliteStore {
     async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>> {
         let sql =
             format!("SELECT {DELIVERY} FROM deliveries WHERE state = 'dead' AND dead_copied = 0 ORDER BY id LIMIT $1");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(limit).fetch_all(&self.readers).await?;
-        rows.iter().map(delivery).collect()
+        let rows: Vec<DeliveryRow> = sqlx::query_as(AssertSqlSafe(sql)).bind(limit).fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
     async fn dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
@@ -282,20 +283,21 @@ impl Inbox for SqliteStore {
             query.push(" AND id < ").push_bind(before.0);
         }
         query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-        let rows = query.build().fetch_all(&self.readers).await?;
-        rows.iter().map(delivery).collect()
+        let rows: Vec<DeliveryRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
     async fn deliveries_of(&self, guid: &str) -> Result<Vec<Delivery>> {
         let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE guid = $1 ORDER BY id");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(guid).fetch_all(&self.readers).await?;
-        rows.iter().map(delivery).collect()
+        let rows: Vec<DeliveryRow> = sqlx::query_as(AssertSqlSafe(sql)).bind(guid).fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
     async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>> {
         let sql = format!("SELECT {DELIVERY} FROM deliveries WHERE id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.0).fetch_optional(&self.readers).await?;
-        row.as_ref().map(delivery).transpose()
+        let row: Option<DeliveryRow> =
+            sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).fetch_optional(&self.readers).await?;
+        Ok(row.map(Delivery::from))
     }
 
     async fn body(&self, id: DeliveryId) -> Result<Option<StoredBody>> {
@@ -407,34 +409,10 @@ fn unfinished_row(row: &SqliteRow) -> Result<Unfinished> {
         id: DeliveryId(row.try_get(0)?),
         guid: row.try_get(1)?,
         event: row.try_get(2)?,
-        source: from_name("source", row.try_get(3)?)?,
+        source: row.try_get::<Name<_>, _>(3)?.0,
         received_at: moment(row.try_get(4)?),
         attempts: row.try_get(5)?,
         body: None,
-    })
-}
-
-fn delivery(row: &SqliteRow) -> Result<Delivery> {
-    let state = from_name("state", row.try_get("state")?)?;
-    let history: Vec<Failure> = from_json("history", row.try_get("history")?)?;
-    Ok(Delivery {
-        id: DeliveryId(row.try_get("id")?),
-        guid: row.try_get("guid")?,
-        event: row.try_get("event")?,
-        action: row.try_get("action")?,
-        repo: row.try_get("repo_name")?,
-        pr_number: row.try_get::<Option<i64>, _>("pr_number")?.map(PrNumber),
-        source: from_name("source", row.try_get("source")?)?,
-        reason: row.try_get("reason")?,
-        attempts: row.try_get("attempts")?,
-        received_at: moment(row.try_get("received_ms")?),
-        next_attempt_at: (state == DeliveryState::Accepted)
-            .then(|| row.try_get("next_attempt_ms").map(moment))
-            .transpose()?,
-        finished_at: row.try_get::<Option<i64>, _>("finished_ms")?.map(moment),
-        body_bytes: row.try_get::<i64, _>("body_bytes")?.unsigned_abs(),
-        state,
-        history,
     })
 }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -228,30 +227,25 @@ fn ids_json(ids: impl IntoIterator<Item = i64>) -> String {
 }
 
 /// Cuts `rows` into chunks of the prepared sizes, with the place of each size.
-fn chunks<T>(mut rows: &[T]) -> impl Iterator<Item = (usize, &[T])> {
-    std::iter::from_fn(move || {
-        let (place, size) = CHUNKS.iter().enumerate().find(|(_, size)| **size <= rows.len())?;
-        let (chunk, rest) = rows.split_at(*size);
-        rows = rest;
-        Some((place, chunk))
+fn chunks<T>(rows: &[T]) -> impl Iterator<Item = (usize, &[T])> {
+    let mut rest = rows;
+    chunk_sizes(rows.len()).map(move |(place, size)| {
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        (place, chunk)
     })
 }
 
-/// Reads a JSON column that this module wrote.
-fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text)
-        .map_err(|error| StoreError::from(sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() }))
+/// The sizes of the chunks of `rows` rows, with their places among the prepared sizes.
+fn chunk_sizes(mut rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    std::iter::from_fn(move || {
+        let (place, size) = CHUNKS.iter().enumerate().find(|(_, size)| **size <= rows)?;
+        rows -= size;
+        Some((place, *size))
+    })
 }
 
 /// Writes a JSON column; what is stored here always has a JSON form.
 fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| StoreError::from(sqlx::Error::Encode(error.into())))
-}
-
-/// Reads an enum column through its serde name.
-fn from_name<T: DeserializeOwned>(column: &str, name: &str) -> Result<T> {
-    use serde::de::IntoDeserializer;
-    let name: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
-    T::deserialize(name)
-        .map_err(|error| StoreError::from(sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() }))
 }

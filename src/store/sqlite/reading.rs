@@ -1,14 +1,11 @@
 //! The read side in SQLite.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Sqlite};
 
-use super::facts::timestamp;
-use super::{SqliteStore, from_json, from_name};
-use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use crate::store::{
-    DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, Result, StateFilter,
-};
+use super::SqliteStore;
+use crate::github::types::{PrKey, RepoId};
+use crate::store::rows::{ListedRow, MergedRow};
+use crate::store::{DurationFilter, Merged, PullRequestFilter, PullRequestRow, Reading, Result, StateFilter};
 
 /// All columns but the large ones: the description and the timeline.
 const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' ELSE r.access END AS repo_access, github_pr_id, title, author_login, author_is_bot, state, \
@@ -39,15 +36,15 @@ impl Reading for SqliteStore {
             query.push(", ").push_bind(key.repo.0).push(", ").push_bind(key.number.0).push(")");
         }
         query.push(" ORDER BY updated_at DESC, p.repo_id DESC, p.number DESC LIMIT ").push_bind(limit);
-        let rows = query.build().fetch_all(&self.readers).await?;
-        rows.iter().map(pull_request_row).collect()
+        let rows: Vec<ListedRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
 
     async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
         let mut query = QueryBuilder::<Sqlite>::new(LISTED);
         query.push(" AND p.repo_id = ").push_bind(key.repo.0).push(" AND p.number = ").push_bind(key.number.0);
-        let row = query.build().fetch_optional(&self.readers).await?;
-        row.as_ref().map(pull_request_row).transpose()
+        let row: Option<ListedRow> = query.build_query_as().fetch_optional(&self.readers).await?;
+        Ok(row.map(PullRequestRow::from))
     }
 
     async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
@@ -67,8 +64,8 @@ impl Reading for SqliteStore {
              merge_wait_s, redraft_s, closed_s FROM pull_requests WHERE state = 'merged' AND merged_at IS NOT NULL",
         );
         push_range(&mut query, "merged_at", filter);
-        let rows = query.build().fetch_all(&self.readers).await?;
-        rows.iter().map(merged).collect()
+        let rows: Vec<MergedRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(Merged::from).collect())
     }
 
     async fn closed_unmerged(&self, filter: &DurationFilter, by_bots: bool) -> Result<u64> {
@@ -107,62 +104,4 @@ fn push_range(query: &mut QueryBuilder<Sqlite>, column: &str, filter: &DurationF
     if let Some(to) = filter.to {
         query.push(" AND ").push(column).push(" < ").push_bind(to.epoch());
     }
-}
-
-fn pull_request_row(row: &SqliteRow) -> Result<PullRequestRow> {
-    let moment = |column| Ok::<_, sqlx::Error>(Timestamp::clamped(row.try_get(column)?));
-    Ok(PullRequestRow {
-        key: PrKey { repo: RepoId(row.try_get("repo_id")?), number: PrNumber(row.try_get("number")?) },
-        repo: row.try_get("repo")?,
-        repo_access: from_name("access", row.try_get("repo_access")?)?,
-        github_pr_id: row.try_get("github_pr_id")?,
-        title: row.try_get("title")?,
-        author: row.try_get("author_login")?,
-        author_is_bot: row.try_get("author_is_bot")?,
-        state: from_name("state", row.try_get("state")?)?,
-        draft: row.try_get("draft")?,
-        html_url: row.try_get("html_url")?,
-        base_ref: row.try_get("base_ref")?,
-        head_ref: row.try_get("head_ref")?,
-        head_sha: row.try_get("head_sha")?,
-        pr_created_at: moment("pr_created_at")?,
-        updated_at: moment("updated_at")?,
-        closed_at: timestamp(row, "closed_at")?,
-        merged_at: timestamp(row, "merged_at")?,
-        labels: from_json("labels", row.try_get("labels")?)?,
-        additions: row.try_get("additions")?,
-        deletions: row.try_get("deletions")?,
-        changed_files: row.try_get("changed_files")?,
-        commits: row.try_get("commits")?,
-        first_commit_at: timestamp(row, "first_commit_at")?,
-        ready_at: timestamp(row, "ready_at")?,
-        first_response_at: timestamp(row, "first_response_at")?,
-        first_review_at: timestamp(row, "first_review_at")?,
-        final_approval_at: timestamp(row, "final_approval_at")?,
-        durations: durations(row)?,
-        flags: from_json("flags", row.try_get("flags")?)?,
-        source: from_name("source", row.try_get("source")?)?,
-    })
-}
-
-fn merged(row: &SqliteRow) -> Result<Merged> {
-    Ok(Merged {
-        merged_at: Timestamp::clamped(row.try_get("merged_at")?),
-        author_is_bot: row.try_get("author_is_bot")?,
-        flags: from_json("flags", row.try_get("flags")?)?,
-        durations: durations(row)?,
-    })
-}
-
-fn durations(row: &SqliteRow) -> Result<Durations> {
-    Ok(Durations {
-        cycle_time: row.try_get("cycle_time_s")?,
-        review_time: row.try_get("review_time_s")?,
-        coding: row.try_get("coding_s")?,
-        pickup: row.try_get("pickup_s")?,
-        review: row.try_get("review_s")?,
-        merge_wait: row.try_get("merge_wait_s")?,
-        redraft: row.try_get("redraft_s")?,
-        closed: row.try_get("closed_s")?,
-    })
 }

@@ -1,0 +1,133 @@
+//! What the API reads, as rows.
+
+use sqlx::FromRow;
+
+use super::{Name, Seconds, Words};
+use crate::domain::pull_request::Source;
+use crate::domain::repository::Access;
+use crate::domain::timings::State;
+use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use crate::store::{Durations, Merged, PullRequestRow};
+
+/// A pull request as it is listed.
+#[derive(FromRow)]
+pub(in crate::store) struct ListedRow {
+    repo_id: i64,
+    number: i64,
+    repo: String,
+    repo_access: Name<Access>,
+    github_pr_id: Option<i64>,
+    title: Option<String>,
+    author_login: String,
+    author_is_bot: bool,
+    state: Name<State>,
+    draft: Option<bool>,
+    html_url: Option<String>,
+    base_ref: Option<String>,
+    head_ref: Option<String>,
+    head_sha: Option<String>,
+    pr_created_at: Seconds,
+    updated_at: Seconds,
+    closed_at: Option<Seconds>,
+    merged_at: Option<Seconds>,
+    labels: Words,
+    additions: Option<i64>,
+    deletions: Option<i64>,
+    changed_files: Option<i64>,
+    commits: Option<i64>,
+    first_commit_at: Option<Seconds>,
+    ready_at: Option<Seconds>,
+    first_response_at: Option<Seconds>,
+    first_review_at: Option<Seconds>,
+    final_approval_at: Option<Seconds>,
+    #[sqlx(flatten)]
+    durations: DurationColumns,
+    flags: Words,
+    source: Name<Source>,
+}
+
+#[derive(FromRow)]
+struct DurationColumns {
+    cycle_time_s: Option<i64>,
+    review_time_s: Option<i64>,
+    coding_s: Option<i64>,
+    pickup_s: Option<i64>,
+    review_s: Option<i64>,
+    merge_wait_s: Option<i64>,
+    redraft_s: Option<i64>,
+    closed_s: Option<i64>,
+}
+
+/// A merged pull request as the aggregates need it.
+#[derive(FromRow)]
+pub(in crate::store) struct MergedRow {
+    merged_at: Seconds,
+    author_is_bot: bool,
+    flags: Words,
+    #[sqlx(flatten)]
+    durations: DurationColumns,
+}
+
+impl From<DurationColumns> for Durations {
+    fn from(row: DurationColumns) -> Self {
+        Self {
+            cycle_time: row.cycle_time_s,
+            review_time: row.review_time_s,
+            coding: row.coding_s,
+            pickup: row.pickup_s,
+            review: row.review_s,
+            merge_wait: row.merge_wait_s,
+            redraft: row.redraft_s,
+            closed: row.closed_s,
+        }
+    }
+}
+
+impl From<MergedRow> for Merged {
+    fn from(row: MergedRow) -> Self {
+        Self {
+            merged_at: row.merged_at.0,
+            author_is_bot: row.author_is_bot,
+            flags: row.flags.0,
+            durations: row.durations.into(),
+        }
+    }
+}
+
+impl From<ListedRow> for PullRequestRow {
+    fn from(row: ListedRow) -> Self {
+        let timestamp = |at: Option<Seconds>| -> Option<Timestamp> { at.map(|Seconds(at)| at) };
+        Self {
+            key: PrKey { repo: RepoId(row.repo_id), number: PrNumber(row.number) },
+            repo: row.repo,
+            repo_access: row.repo_access.0,
+            github_pr_id: row.github_pr_id,
+            title: row.title,
+            author: row.author_login,
+            author_is_bot: row.author_is_bot,
+            state: row.state.0,
+            draft: row.draft,
+            html_url: row.html_url,
+            base_ref: row.base_ref,
+            head_ref: row.head_ref,
+            head_sha: row.head_sha,
+            pr_created_at: row.pr_created_at.0,
+            updated_at: row.updated_at.0,
+            closed_at: timestamp(row.closed_at),
+            merged_at: timestamp(row.merged_at),
+            labels: row.labels.0,
+            additions: row.additions,
+            deletions: row.deletions,
+            changed_files: row.changed_files,
+            commits: row.commits,
+            first_commit_at: timestamp(row.first_commit_at),
+            ready_at: timestamp(row.ready_at),
+            first_response_at: timestamp(row.first_response_at),
+            first_review_at: timestamp(row.first_review_at),
+            final_approval_at: timestamp(row.final_approval_at),
+            durations: row.durations.into(),
+            flags: row.flags.0,
+            source: row.source.0,
+        }
+    }
+}
