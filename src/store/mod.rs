@@ -3,9 +3,11 @@
 //! The traits are sets of use cases, each one atomic step: there is no transaction to begin from outside, so none
 //! can be left open. [`Store`] is all of them together; commands and handlers name the part they use.
 
+mod accepting;
 mod body;
 mod facts;
 mod inbox;
+mod migrations;
 mod reading;
 mod rows;
 pub mod sqlite;
@@ -42,7 +44,7 @@ pub enum StoreError {
     Shared(Arc<StoreError>),
     /// Another process brought the database to another version.
     #[error("the database has {applied} migrations, which is not what this version of tallyhook works with")]
-    Version { applied: u64 },
+    Version { applied: i64 },
     #[error("the database is closed: this process is stopping")]
     Closed,
 }
@@ -87,7 +89,9 @@ pub enum Opening {
 /// is no URL or its scheme is not known.
 pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>> {
     let Some((scheme, _)) = url.split_once(':') else {
-        bail!(ConfigError::new("DATABASE_URL is not a URL: expected sqlite://FILE"));
+        bail!(ConfigError::new(
+            "DATABASE_URL is not a URL: expected sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE"
+        ));
     };
     match scheme {
         "sqlite" => {

@@ -1,4 +1,4 @@
-//! Group commit: deliveries that arrive while a commit is under way share the next one.
+//! Accepted deliveries in SQLite: each group is one transaction of the one writing connection.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,97 +6,29 @@ use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{CHUNKS, chunks, millis};
+use crate::store::accepting::Groups;
 use crate::store::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
-
-/// The most deliveries of one commit, and as many that wait for the next.
-const GROUP: usize = 256;
 
 /// Compressed bodies over this are large.
 const LARGE: usize = 1024 * 1024;
 
-type Answer = oneshot::Sender<Result<Accepted>>;
 type Key = (String, [u8; 32]);
 
-/// The task that commits accepted deliveries.
-pub(super) struct Accepting {
-    waiting: Mutex<Option<mpsc::Sender<(NewDelivery, Answer)>>>,
-    sender: mpsc::WeakSender<(NewDelivery, Answer)>,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
+/// The writing connection, which groups share with whatever else is written.
+pub(super) struct Writing(pub(super) Arc<Mutex<Option<SqliteConnection>>>);
 
-impl Accepting {
-    pub(super) fn start(writer: Arc<Mutex<Option<SqliteConnection>>>) -> Self {
-        let (sender, receiver) = mpsc::channel(GROUP);
-        Self {
-            sender: sender.downgrade(),
-            waiting: Mutex::new(Some(sender)),
-            task: Mutex::new(Some(tokio::spawn(run(writer, receiver)))),
-        }
+impl Groups for Writing {
+    type Turn = OwnedMutexGuard<Option<SqliteConnection>>;
+
+    async fn turn(&self) -> Result<Self::Turn> {
+        Ok(self.0.clone().lock_owned().await)
     }
 
-    /// Stores one delivery together with whichever others are waiting.
-    pub(super) async fn accept(&self, delivery: NewDelivery) -> Result<Accepted> {
-        let (answer, answered) = oneshot::channel();
-        let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
-        sender.send((delivery, answer)).await.map_err(|_| StoreError::Closed)?;
-        drop(sender);
-        answered.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Whether deliveries can still be stored; no more once the task broke.
-    pub(super) fn is_running(&self) -> bool {
-        self.sender.upgrade().is_some_and(|sender| !sender.is_closed())
-    }
-
-    /// Commits what waits and ends the task.
-    pub(super) async fn finish(&self) {
-        drop(self.waiting.lock().await.take());
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the task that stores deliveries broke");
-        }
-    }
-}
-
-async fn run(writer: Arc<Mutex<Option<SqliteConnection>>>, mut waiting: mpsc::Receiver<(NewDelivery, Answer)>) {
-    let mut group = Vec::with_capacity(GROUP);
-    while waiting.recv_many(&mut group, GROUP).await > 0 {
-        let mut writer = writer.lock().await;
-        // Those that came while the lock was held by another go along.
-        while group.len() < GROUP
-            && let Ok(more) = waiting.try_recv()
-        {
-            group.push(more);
-        }
-        let (deliveries, answers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let stored = match writer.as_mut() {
-            Some(connection) => store(connection, &deliveries).await,
-            None => Err(StoreError::Closed),
-        };
-        drop(writer);
-        answer(answers, stored);
-    }
-}
-
-fn answer(answers: Vec<Answer>, stored: Result<Vec<Accepted>>) {
-    match stored {
-        Ok(accepted) => {
-            for (answer, accepted) in answers.into_iter().zip(accepted) {
-                // Whoever gave up waiting gets no answer; the delivery is stored all the same.
-                drop(answer.send(Ok(accepted)));
-            }
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            for answer in answers {
-                drop(answer.send(Err(StoreError::Shared(error.clone()))));
-            }
-        }
+    async fn store(&self, mut turn: Self::Turn, group: &[NewDelivery]) -> Result<Vec<Accepted>> {
+        store(turn.as_mut().ok_or(StoreError::Closed)?, group).await
     }
 }
 

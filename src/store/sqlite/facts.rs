@@ -13,7 +13,7 @@ use crate::domain::repository::{Access, Repository};
 use crate::domain::review::Review;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 use crate::store::rows::{
-    KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_columns, pull_request_update,
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
 use crate::store::{Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result};
 
@@ -164,11 +164,11 @@ async fn write_installation(
 }
 
 static UPSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
-    let columns = pull_request_columns();
-    let row = format!("({})", vec!["?"; columns.split(", ").count()].join(", "));
+    let columns = [KnownColumns::COLUMNS, DerivedColumns::COLUMNS].concat();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
     CHUNKS.map(|rows| {
-        let values = vec![row.as_str(); rows].join(", ");
-        format!("INSERT INTO pull_requests ({columns}) VALUES {values} {}", pull_request_update())
+        let (columns, values) = (columns.join(", "), vec![row.as_str(); rows].join(", "));
+        format!("INSERT INTO pull_requests AS known ({columns}) VALUES {values} {}", pull_request_update())
     })
 });
 

@@ -13,15 +13,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Executor, Sqlite};
+use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::accepting::Accepting;
-use super::{Moment, Opening, Part, Result, Store, StoreError};
+use self::accepting::Writing;
+use super::accepting::Accepting;
+use super::{Moment, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -81,8 +82,11 @@ impl SqliteStore {
             format!("cannot open {}: is its folder there, and may this user write to it?", path.display())
         })?;
         match opening {
-            Opening::Alone => migrate(&mut writer).await?,
-            Opening::AloneAsIs | Opening::Beside => check_version(&mut writer).await?,
+            Opening::Alone => MIGRATIONS.run(&mut writer).await.map_err(migrations::failed)?,
+            Opening::AloneAsIs | Opening::Beside => {
+                let applied = sqlx::query_scalar(migrations::APPLIED).fetch_one(&mut writer).await;
+                migrations::check(applied, &MIGRATIONS)?;
+            }
         }
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
@@ -91,7 +95,7 @@ impl SqliteStore {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
         let process = rand::random();
-        Ok(Self { accepting: Accepting::start(writer.clone()), writer, readers, process, _lock: lock })
+        Ok(Self { accepting: Accepting::start(Writing(writer.clone()), 1), writer, readers, process, _lock: lock })
     }
 
     async fn writer(&self) -> Writer<'_> {
@@ -119,8 +123,8 @@ impl Store for SqliteStore {
         if !self.accepting.is_running() {
             return Err(StoreError::Closed);
         }
-        match applied_migrations(&self.readers).await? {
-            applied if applied == MIGRATIONS.iter().count() as u64 => Ok(()),
+        match sqlx::query_scalar(migrations::APPLIED).fetch_one(&self.readers).await? {
+            applied if applied == migrations::known(&MIGRATIONS) => Ok(()),
             applied => Err(StoreError::Version { applied }),
         }
     }
@@ -171,38 +175,6 @@ fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.into_os_string();
     name.push(".lock");
     PathBuf::from(name)
-}
-
-async fn migrate(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    MIGRATIONS.run(connection).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => anyhow::anyhow!(
-            "the database has migration {version}, which this version of tallyhook does not know; use a newer tallyhook"
-        ),
-        MigrateError::VersionMismatch(version) => {
-            anyhow::anyhow!("migration {version} of the database is not the one of this version of tallyhook")
-        }
-        other => anyhow::Error::new(other).context("cannot bring the database to this version"),
-    })
-}
-
-/// Refuses a database that is not of exactly this version.
-async fn check_version(connection: &mut SqliteConnection) -> anyhow::Result<()> {
-    let applied = applied_migrations(connection).await;
-    let applied = applied.context("the database has no tables yet: run `tallyhook migrate` first")?;
-    let known = MIGRATIONS.iter().count() as u64;
-    if applied != known {
-        bail!(
-            "the database has {applied} migrations, this version of tallyhook knows {known}: run `tallyhook migrate` \
-             with the newer of the two"
-        );
-    }
-    Ok(())
-}
-
-async fn applied_migrations<'e>(executor: impl Executor<'e, Database = Sqlite>) -> sqlx::Result<u64> {
-    let applied: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success").fetch_one(executor).await?;
-    Ok(applied.unsigned_abs())
 }
 
 fn millis(moment: Moment) -> i64 {
