@@ -8,6 +8,7 @@ mod body;
 mod facts;
 mod inbox;
 mod migrations;
+mod postgres;
 mod reading;
 mod rows;
 pub mod sqlite;
@@ -47,6 +48,8 @@ pub enum StoreError {
     Version { applied: i64 },
     #[error("the database is closed: this process is stopping")]
     Closed,
+    #[error("the database did not answer in time")]
+    Unanswered,
 }
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -99,8 +102,14 @@ pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>>
                 sqlite::SqliteStore::open(url, opening).await.context("cannot use the database of DATABASE_URL")?;
             Ok(Arc::new(store))
         }
+        "postgres" | "postgresql" => {
+            let store =
+                postgres::PostgresStore::open(url, opening).await.context("cannot use the database of DATABASE_URL")?;
+            Ok(Arc::new(store))
+        }
         other => bail!(ConfigError::new(format!(
-            "DATABASE_URL names the database kind `{other}`: this version knows sqlite://FILE"
+            "DATABASE_URL names the database kind `{other}`: expected sqlite://FILE or \
+             postgres://USER:PASSWORD@HOST/DATABASE"
         ))),
     }
 }

@@ -134,21 +134,16 @@ columns! {
     }
 }
 
-/// Every column of a pull request that a write sets: those of [`KnownColumns`], then those of [`DerivedColumns`].
-pub(in crate::store) fn pull_request_columns() -> String {
-    [KnownColumns::COLUMNS, DerivedColumns::COLUMNS].concat().join(", ")
-}
-
-/// What a write does to a pull request that is there. The version must be the one that was read, and what is written
+/// What a write does to a pull request that is there, in the table called `known`. The version must be the one that was read, and what is written
 /// no older than what is there: the rule of the domain once more, where no other process can get between.
 pub(in crate::store) fn pull_request_update() -> String {
     let columns = [KnownColumns::COLUMNS, DerivedColumns::COLUMNS].concat();
     let updates: Vec<_> = columns[2..].iter().map(|column| format!("{column} = excluded.{column}")).collect();
     format!(
         "ON CONFLICT (repo_id, number) DO UPDATE SET {} \
-         WHERE pull_requests.version = excluded.version - 1 \
-         AND coalesce(pull_requests.updated_at <= excluded.updated_at, pull_requests.updated_at IS NULL) \
-         AND (pull_requests.merged_at IS NULL OR excluded.merged_at <= pull_requests.merged_at)",
+         WHERE known.version = excluded.version - 1 \
+         AND coalesce(known.updated_at <= excluded.updated_at, known.updated_at IS NULL) \
+         AND (known.merged_at IS NULL OR excluded.merged_at <= known.merged_at)",
         updates.join(", ")
     )
 }

@@ -17,8 +17,7 @@ use sqlx::types::Json;
 use sqlx::{Database, Decode, Encode, Postgres, Sqlite, Type};
 
 pub(super) use self::facts::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_columns,
-    pull_request_update,
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
 pub(super) use self::inbox::DeliveryRow;
 pub(super) use self::reading::{ListedRow, MergedRow};

@@ -1,0 +1,161 @@
+//! The store in PostgreSQL, which many processes share.
+//!
+//! Rows that several processes write are locked in one order by all of them (by key within a table; pull requests,
+//! deliveries, reviews, repositories, installations among the tables), so that none waits for another in a circle.
+
+mod accepting;
+mod connections;
+mod facts;
+mod inbox;
+mod reading;
+mod tokens;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use self::accepting::Pooled;
+use self::connections::{Connections, PARTS, within};
+use super::accepting::Accepting;
+use super::{DeliveryId, Opening, Part, Result, Store, StoreError, migrations};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How many groups of accepted deliveries are committed at the same time.
+const GROUPS: usize = 2;
+/// Whoever asks whether the database is there wants to know it soon.
+const CHECKING: Duration = Duration::from_secs(4);
+
+/// The store in PostgreSQL.
+pub(super) struct PostgresStore {
+    connections: Arc<Connections>,
+    accepting: Accepting,
+    leading: Mutex<Option<Leading>>,
+}
+
+/// A connection that holds the advisory locks of the parts this process plays. They are lost with it.
+struct Leading {
+    connection: PgConnection,
+    parts: BTreeSet<i32>,
+}
+
+impl PostgresStore {
+    /// Connects to the database that `url` names.
+    ///
+    /// # Errors
+    /// In words that say what to do, and never what the password is.
+    pub(super) async fn open(url: &str, opening: Opening) -> anyhow::Result<Self> {
+        let options = connections::options(url)?;
+        let mut connection = connections::connect(&options).await.with_context(|| unreachable(&options))?;
+        check_encoding(&mut connection).await?;
+        match opening {
+            Opening::Alone => migrate(&mut connection).await?,
+            Opening::AloneAsIs | Opening::Beside => {
+                let applied = sqlx::query_scalar(migrations::APPLIED).fetch_one(&mut connection).await;
+                migrations::check(applied, &MIGRATIONS)?;
+            }
+        }
+        // Whatever it may say in parting, the work is done.
+        drop(connection.close().await);
+        let connections = Arc::new(Connections::new(options));
+        let accepting = Accepting::start(Pooled(connections.clone()), GROUPS);
+        Ok(Self { connections, accepting, leading: Mutex::default() })
+    }
+
+    /// Asks the server for a part, on the connection that holds the parts.
+    async fn try_part(&self, leading: &mut Leading, part: i32) -> Result<bool> {
+        if leading.parts.contains(&part) {
+            // The lock is there as long as the connection is.
+            within(leading.connection.ping()).await?;
+            return Ok(true);
+        }
+        let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)").bind(PARTS).bind(part);
+        let taken = within(query.fetch_one(&mut leading.connection)).await?;
+        if taken {
+            leading.parts.insert(part);
+        }
+        Ok(taken)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for PostgresStore {
+    async fn check(&self) -> Result<()> {
+        if !self.accepting.is_running() {
+            return Err(StoreError::Closed);
+        }
+        let query = sqlx::query_as(migrations::APPLIED);
+        let counted = timeout(CHECKING, self.connections.fetch_optional(query));
+        match counted.await.map_err(|_| StoreError::Unanswered)?? {
+            Some((applied,)) if applied == migrations::known(&MIGRATIONS) => Ok(()),
+            applied => Err(StoreError::Version { applied: applied.map_or(0, |(applied,)| applied) }),
+        }
+    }
+
+    async fn lead(&self, part: Part) -> Result<bool> {
+        let part = match part {
+            Part::Sweeper => 1,
+        };
+        let mut place = self.leading.lock().await;
+        // Taken out while the server is asked: if the caller is cut off, or the connection broke, the parts are lost
+        // and are asked for again on another connection.
+        let mut leading = match place.take() {
+            Some(leading) => leading,
+            None => Leading { connection: self.connections.extra().await?, parts: BTreeSet::new() },
+        };
+        let leads = self.try_part(&mut leading, part).await?;
+        *place = Some(leading);
+        Ok(leads)
+    }
+
+    async fn close(&self) {
+        self.accepting.finish().await;
+        if let Some(leading) = self.leading.lock().await.take() {
+            // A server that does not answer notices the end of the connection by itself.
+            drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
+        }
+        self.connections.close().await;
+    }
+}
+
+/// What may be told of a server that cannot be reached.
+fn unreachable(options: &PgConnectOptions) -> String {
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    format!("cannot connect to PostgreSQL at {place} as user {}", options.get_username())
+}
+
+/// Titles come in every script, and what cannot be stored would be tried for ever.
+async fn check_encoding(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let encoding: String = sqlx::query_scalar("SHOW server_encoding").fetch_one(connection).await?;
+    if encoding != "UTF8" {
+        bail!("the database's encoding is {encoding}: create one with ENCODING 'UTF8' TEMPLATE template0");
+    }
+    Ok(())
+}
+
+/// Brings the database to this version. Of processes that start at the same time one does it: sqlx takes an advisory
+/// lock, for which the others wait as long as it takes.
+async fn migrate(connection: &mut PgConnection) -> anyhow::Result<()> {
+    connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+    MIGRATIONS.run(connection).await.map_err(migrations::failed)
+}
+
+/// A text that PostgreSQL takes. Facts come without U+0000 already; what people and errors say may have it.
+fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+fn ids(ids: &[DeliveryId]) -> Vec<i64> {
+    ids.iter().map(|id| id.0).collect()
+}

@@ -1,0 +1,283 @@
+//! What holds of PostgreSQL alone: many processes, callers that are cut off, a server that goes away.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tallyhook::github::types::{PrKey, PrNumber, RepoId};
+use tallyhook::store::{
+    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, Finished, Opening, Part, Recording, Store,
+};
+
+use super::database::{Backend, Database, database};
+use super::{
+    WHOLE_LIFE, accept, claim, delivery, eventually, histories, later, now, open, pending, recording, repository, write,
+};
+
+/// The connections of stores to this database that are in the midst of something.
+const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name = 'tallyhook' AND state <> 'idle'";
+const OURS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tallyhook'";
+
+fn postgres() -> Option<Database> {
+    database(Backend::Postgres)
+}
+
+async fn recorded(store: &dyn Store) -> bool {
+    let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    store.record(&recording(known, BTreeSet::new()), now()).await.unwrap().is_ok()
+}
+
+/// Whether a call was done before it had to be looked at more often than that; then it is cut off.
+async fn looked_at(times: u32, call: impl Future<Output = ()>) -> bool {
+    let (mut call, mut left) = (pin!(call), times);
+    poll_fn(|context| match call.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending if left == 0 => Poll::Ready(false),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    write(&*store, &WHOLE_LIFE).await;
+    let ids = [accept(&*store, "a").await, accept(&*store, "b").await];
+    let seed = rand::random();
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut finished = 0;
+    for round in 0..600 {
+        let call = async {
+            match round % 8 {
+                0..3 => drop(recorded(&*store).await),
+                3 => drop(store.accept(delivery(&format!("{round}"), pending())).await.unwrap()),
+                4 => drop(claim(&*store, &ids, later(60 * round)).await),
+                5 => drop(store.load(&[histories::KEY]).await.unwrap()),
+                6 => drop(store.lead(Part::Sweeper).await.unwrap()),
+                _ => store.check().await.unwrap(),
+            }
+        };
+        finished += usize::from(looked_at(random.random_range(0..24), call).await);
+    }
+    assert!((100..500).contains(&finished), "seed {seed}: {finished} of 600 calls were not cut off");
+    let idle = async || database.number(BUSY).await == 0;
+    assert!(
+        eventually(idle).await,
+        "seed {seed}: {} connections are in the midst of something",
+        database.number(BUSY).await
+    );
+    assert!(database.number(OURS).await <= 11);
+    for _ in 0..20 {
+        assert!(recorded(&*store).await, "seed {seed}");
+        store.check().await.unwrap();
+    }
+    assert!(store.lead(Part::Sweeper).await.unwrap());
+}
+
+#[tokio::test]
+async fn processes_that_start_at_once_on_an_empty_database_all_start() {
+    let Some(database) = postgres() else { return };
+    let opens = (0..8).map(|_| store::open(&database.url, Opening::Alone));
+    let opened = futures_util::future::join_all(opens).await;
+    let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
+    for store in &stores {
+        store.check().await.unwrap();
+    }
+    let leaders = futures_util::future::join_all(stores.iter().map(|store| store.lead(Part::Sweeper))).await;
+    assert_eq!(leaders.iter().filter(|leads| *leads.as_ref().unwrap()).count(), 1);
+    futures_util::future::join_all(stores.iter().map(|store| store.close())).await;
+}
+
+#[tokio::test]
+async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_it() {
+    let Some(database) = postgres() else { return };
+    for opening in [Opening::AloneAsIs, Opening::Beside] {
+        let refused = format!("{:#}", store::open(&database.url, opening).await.err().unwrap());
+        assert!(refused.contains("no tables yet: run `tallyhook migrate`"), "{refused}");
+    }
+    open(&database).await.close().await;
+    for opening in [Opening::AloneAsIs, Opening::Beside] {
+        store::open(&database.url, opening).await.unwrap().close().await;
+    }
+    let newer = "WITH newer AS (INSERT INTO _sqlx_migrations VALUES (9999, 'of tomorrow', now(), true, '', 0) RETURNING 1) \
+                 SELECT count(*) FROM newer";
+    assert_eq!(database.number(newer).await, 1);
+    for opening in [Opening::Alone, Opening::AloneAsIs, Opening::Beside] {
+        let refused = format!("{:#}", store::open(&database.url, opening).await.err().unwrap());
+        assert!(refused.contains("migration"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
+    let Some(database) = postgres() else { return };
+    let (one, two) = (open(&database).await, open(&database).await);
+    let id = accept(&*one, "a").await;
+    assert!(one.lead(Part::Sweeper).await.unwrap());
+    assert!(!two.lead(Part::Sweeper).await.unwrap());
+    assert_eq!(claim(&*one, &[id], now()).await, [id]);
+    assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
+    // All its connections but one may break.
+    let but_one = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_locks WHERE locktype = 'advisory' AND pid IN ( \
+                   SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = (SELECT leased_by FROM deliveries) \
+                   ORDER BY pid LIMIT 1)";
+    assert!(database.number(but_one).await > 0);
+    assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
+
+    one.close().await;
+    assert!(eventually(async || two.lead(Part::Sweeper).await.unwrap()).await);
+    assert!(eventually(async || two.release_orphans(now()).await.unwrap() == 1).await);
+    assert_eq!(claim(&*two, &[id], now()).await, [id]);
+}
+
+#[tokio::test]
+async fn a_leader_whose_connection_broke_asks_again() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    assert!(store.lead(Part::Sweeper).await.unwrap());
+    assert!(database.end_connections().await >= 1);
+    let other = open(&database).await;
+    assert!(other.lead(Part::Sweeper).await.unwrap());
+    // The first ask finds the connection broken; the next is made on a new one, and somebody else leads.
+    assert!(store.lead(Part::Sweeper).await.is_err());
+    assert!(!store.lead(Part::Sweeper).await.unwrap());
+}
+
+#[tokio::test]
+async fn work_goes_on_after_every_connection_broke() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    write(&*store, &WHOLE_LIFE).await;
+    for round in 0..3 {
+        let calls = (0..20).map(|_| store.counts());
+        for counted in futures_util::future::join_all(calls).await {
+            counted.unwrap();
+        }
+        assert!(database.end_connections().await > 1);
+        store.check().await.unwrap();
+        accept(&*store, &format!("{round}")).await;
+        assert!(recorded(&*store).await);
+    }
+    assert!(database.number(OURS).await <= 11);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    let (_, name) = database.url.rsplit_once('/').unwrap();
+    let name = name.split('?').next().unwrap();
+    database.on_server(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    database
+        .on_server(&format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"));
+    let asked = tokio::time::Instant::now();
+    assert!(store.check().await.is_err());
+    assert!(store.accept(delivery("a", pending())).await.is_err());
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    database.on_server(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+    store.check().await.unwrap();
+    accept(&*store, "a").await;
+}
+
+/// Batches that overlap in every table, written by many at once: none waits for another in a circle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
+    let Some(database) = postgres() else { return };
+    let before = database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
+    let stores = [open(&database).await, open(&database).await];
+    let writers = (0..8_usize).map(|writer| {
+        let store: Arc<dyn Store> = stores[writer % 2].clone();
+        tokio::spawn(async move {
+            let mut random = SmallRng::seed_from_u64(writer as u64);
+            let mut written = 0;
+            for round in 0..30 {
+                let mut numbers: Vec<_> = (0..12).collect();
+                let mut guids = Vec::new();
+                for place in (1..numbers.len()).rev() {
+                    numbers.swap(place, random.random_range(0..=place));
+                    guids.push(format!("{round}-{}", random.random_range(0..12)));
+                }
+                // The same deliveries arrive at all of them, in other orders.
+                let posts = guids.iter().map(|guid| store.accept(delivery(guid, pending())));
+                let mut mine = Vec::new();
+                for answer in futures_util::future::join_all(posts).await {
+                    if let Accepted::Stored(id) = answer.unwrap() {
+                        mine.push(id);
+                    }
+                }
+                store.bury(&mine, "for a while", now()).await.unwrap();
+                store.requeue(&DeadSelection::Like(DeadLike::default()), now()).await.unwrap();
+                let mine = claim(&*store, &mine, later(1000 * round)).await;
+                let keys: Vec<_> = numbers[..8].iter().map(|number| key(*number)).collect();
+                let mut recording = Recording::default();
+                for known in store.load(&keys).await.unwrap() {
+                    recording.pull_requests.extend(super::recording(known, BTreeSet::new()).pull_requests);
+                }
+                recording.repositories.push(repository(100 + round, "acme-corp/api-server", super::Access::Granted));
+                recording.finished = mine.into_iter().map(Finished::Applied).collect();
+                written += usize::from(store.record(&recording, now()).await.unwrap().is_ok());
+            }
+            written
+        })
+    });
+    let mut written = 0;
+    for writer in futures_util::future::join_all(writers).await {
+        written += writer.unwrap();
+    }
+    assert!(written > 0);
+    for store in stores {
+        store.close().await;
+    }
+    let after = database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
+    assert_eq!(after, before);
+}
+
+fn key(number: i64) -> PrKey {
+    PrKey { repo: RepoId(7), number: PrNumber(number) }
+}
+
+#[tokio::test]
+async fn the_password_is_told_to_nobody() {
+    let secret = "pa55-w0rd";
+    for url in [
+        format!("postgres://tallyhook:{secret}@127.0.0.1:1/tallyhook"),
+        format!("postgres://tallyhook:{secret}/7@127.0.0.1:1/tallyhook"),
+        format!("postgres://tallyhook:7/{secret}@127.0.0.1:1/tallyhook"),
+        format!("postgres://tallyhook:7?{secret}@127.0.0.1:1/tallyhook"),
+        format!("postgres://tallyhook:7#{secret}@127.0.0.1:1/tallyhook"),
+        format!("postgres://tallyhook:{secret}@127.0.0.1:{secret}/tallyhook"),
+        format!("postgres://tallyhook@127.0.0.1:1/tallyhook?password={secret}"),
+        format!("postgres://tallyhook@127.0.0.1:1/tallyhook?pasword={secret}"),
+    ] {
+        let refused = store::open(&url, Opening::Alone).await.err().unwrap();
+        assert!(!format!("{refused:#} {refused:?}").contains(secret), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn lists_do_not_depend_on_the_locale_of_the_database() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    let named =
+        |name: &str| super::NewDelivery { repo: Some((RepoId(7), name.to_owned())), ..delivery(name, pending()) };
+    for name in ["acme/\u{c9}t\u{e9}", "ACME/a_b", "acme/A-B"] {
+        store.accept(named(name)).await.unwrap();
+    }
+    let found = async |repo: &str| {
+        let filter = DeliveryFilter { repo: Some(repo.to_owned()), ..DeliveryFilter::default() };
+        store.deliveries(&filter, 9).await.unwrap().len()
+    };
+    // As in SQLite, letters of ASCII are the same in both cases, and others are not.
+    assert_eq!((found("Acme/A_B").await, found("acme/a-b").await), (1, 1));
+    assert_eq!((found("Acme/\u{c9}T\u{e9}").await, found("acme/\u{e9}t\u{e9}").await), (1, 0));
+}
