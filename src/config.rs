@@ -39,7 +39,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("GITHUB_REPO_OWNER", None, "owner of the default repository, which `/api/prs/{number}` means"),
     setting("GITHUB_REPO_NAME", None, "name of the default repository"),
-    setting(DATABASE_URL, Some("sqlite://tallyhook.db"), "where everything is kept: sqlite://FILE"),
+    setting(
+        DATABASE_URL,
+        Some("sqlite://tallyhook.db"),
+        "where everything is kept: sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+    ),
     setting(
         AMQP_URL,
         None,
@@ -49,7 +53,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TALLYHOOK_ADMIN_TOKEN",
         None,
-        "a token of the API that is valid while it is set; without it one is made at the first start and written to `tallyhook-admin-token` beside the database",
+        "a token of the API that is valid while it is set; without it one is made at the first start and written to `tallyhook-admin-token` beside the database file, or in the current folder",
     ),
     setting(
         "BOT_LOGINS",
@@ -189,8 +193,11 @@ impl Config {
         })
     }
 
-    /// Where the admin token is written: beside the database.
+    /// Where the admin token is written: beside the database if that is a file, else in the current folder.
     pub fn admin_token_path(&self) -> PathBuf {
+        if !self.database_url.starts_with("sqlite:") {
+            return PathBuf::from("tallyhook-admin-token");
+        }
         let database = self.database_url.trim_start_matches("sqlite://").trim_start_matches("sqlite:");
         let database = database.split('?').next().unwrap_or_default();
         Path::new(database).with_file_name("tallyhook-admin-token")
@@ -288,10 +295,11 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_token_lies_beside_the_database() {
+    fn the_admin_token_lies_beside_a_database_file() {
         for (url, path) in [
             ("sqlite:///var/lib/t/a.db?mode=rwc", "/var/lib/t/tallyhook-admin-token"),
             ("sqlite:data/a.db", "data/tallyhook-admin-token"),
+            ("postgres://tallyhook:a/b@db.internal/tallyhook", "tallyhook-admin-token"),
         ] {
             let config = Config::new(&sources(&[(DATABASE_URL, url)], "")).ok().unwrap();
             assert_eq!(config.admin_token_path(), Path::new(path));
