@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use support::{TestServer, assert_refused};
+use support::{Place, TestServer, assert_refused};
 use tallyhook::api::auth;
-use tallyhook::app::{Options, Running};
+use tallyhook::app::Options;
 use tallyhook::config::Config;
 
 /// A server that has applied the shipped fixtures: 25 pull requests, #101 to #125.
@@ -24,12 +24,10 @@ async fn with_fixtures() -> TestServer {
 
 /// A server with other settings than those of most tests.
 async fn configured(change: impl FnOnce(&mut Config)) -> TestServer {
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = support::config(&folder);
+    let place = Place::new().await;
+    let mut config = support::config(&place);
     change(&mut config);
-    let running = Running::start(&config, Options::default()).await.unwrap();
-    let url = format!("http://{}", running.address);
-    TestServer { running, url, http: reqwest::Client::new(), folder }
+    TestServer::start_as(&config, place, Options::default()).await
 }
 
 fn items(page: &(u16, Value)) -> &Vec<Value> {
@@ -103,17 +101,16 @@ async fn a_created_token_reads_until_it_is_revoked() {
 
 #[tokio::test]
 async fn the_first_start_writes_an_admin_token_that_only_its_user_can_read() {
-    let server = configured(|config| config.admin_token = None).await;
-    let path = server.folder.path().join("tallyhook-admin-token");
+    let place = Place::embedded();
+    let config = Config { admin_token: None, ..support::config(&place) };
+    let server = TestServer::start_as(&config, place, Options::default()).await;
+    let path = server.place.path().join("tallyhook-admin-token");
     let written = std::fs::read_to_string(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(status_with(&server, written.trim()).await, 200);
-    let folder = server.stop().await;
+    let place = server.stop().await;
 
-    let config = Config { admin_token: None, ..support::config(&folder) };
-    let running = Running::start(&config, Options::default()).await.unwrap();
-    let url = format!("http://{}", running.address);
-    let again = TestServer { running, url, http: reqwest::Client::new(), folder };
+    let again = TestServer::start_as(&config, place, Options::default()).await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), written);
     assert_eq!(status_with(&again, written.trim()).await, 200);
     again.stop().await;

@@ -9,12 +9,11 @@ use std::path::Path;
 
 use process::{Ended, SECRET, Serve, bare, pull_requests, run, tallyhook};
 use serde_json::{Value, json};
-use support::TestServer;
+use support::{Place, TestServer};
 use tallyhook::app::Options;
-use tempfile::TempDir;
 
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
+fn folder() -> Place {
+    Place::embedded()
 }
 
 fn fixtures() -> String {
@@ -26,7 +25,7 @@ fn json_of(command: &mut std::process::Command) -> Value {
 }
 
 /// A folder whose database has applied the fixtures, with no server running.
-async fn with_fixtures() -> (TempDir, Vec<Value>) {
+async fn with_fixtures() -> (Place, Vec<Value>) {
     let mut server = TestServer::start().await;
     for fixture in support::fixtures() {
         server.post(&fixture.event, &fixture.guid, &fixture.payload).await;
@@ -37,7 +36,7 @@ async fn with_fixtures() -> (TempDir, Vec<Value>) {
 }
 
 /// What a stopped server's database amounts to, once everything in it is applied.
-async fn pull_requests_in(folder: TempDir) -> Vec<Value> {
+async fn pull_requests_in(folder: Place) -> Vec<Value> {
     let mut server = TestServer::start_in(folder, Options::default()).await;
     server.drained().await;
     let pull_requests = pull_requests(&server.http, &server.url).await;

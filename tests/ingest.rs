@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use support::payloads::{self, Account, Comment, Pr, World};
-use support::{SECRET, TestServer, assert_refused, sign};
-use tallyhook::app::{Options, Running};
+use support::{Place, SECRET, TestServer, assert_refused, sign};
+use tallyhook::app::Options;
 use tallyhook::github::signature::Secrets;
 use tallyhook::ingest::Limits;
 
@@ -413,12 +413,10 @@ async fn a_form_is_signed_as_it_was_sent_and_stored_as_its_json() {
 
 #[tokio::test]
 async fn during_a_rotation_the_old_and_the_new_secret_are_valid() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = support::config(&folder);
+    let place = Place::new().await;
+    let mut config = support::config(&place);
     config.webhook_secrets = Secrets::parse("the-old-one the-new-one");
-    let running = Running::start(&config, Options::default()).await.unwrap();
-    let url = format!("http://{}", running.address);
-    let server = TestServer { running, url, http: reqwest::Client::new(), folder };
+    let server = TestServer::start_as(&config, place, Options::default()).await;
     let body = opened();
     for (secret, expected) in
         [("the-old-one", 202), ("the-new-one", 202), ("the-old-one the-new-one", 401), ("retired", 401), (SECRET, 401)]

@@ -20,9 +20,8 @@ use std::process::ExitStatus;
 use futures_util::{StreamExt, stream};
 use process::{Serve, pull_requests, signed, tallyhook};
 use serde_json::Value;
-use support::{Fixture, TestServer};
+use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
-use tempfile::TempDir;
 
 /// Every place of `crash_point!` and the visits after which the process ends there. As many requests as are made in
 /// one life, four at a time, are sure to visit the first seven so often, and the others once.
@@ -116,8 +115,8 @@ async fn live(folder: &Path, story: &[Fixture], taken: &mut BTreeSet<usize>, unt
 }
 
 /// The last life, which nothing disturbs: posts what was never answered with 2xx and finishes everything.
-async fn last_life(folder: TempDir, story: &[Fixture], taken: &BTreeSet<usize>) -> TestServer {
-    let mut server = TestServer::start_in(folder, Options::default()).await;
+async fn last_life(place: Place, story: &[Fixture], taken: &BTreeSet<usize>) -> TestServer {
+    let mut server = TestServer::start_in(place, Options::default()).await;
     for (_, Fixture { event, guid, payload, .. }) in
         story.iter().enumerate().filter(|(place, _)| !taken.contains(place))
     {
@@ -160,7 +159,7 @@ async fn assert_as_if_nothing_had_happened(server: &TestServer, story: &[Fixture
 }
 
 async fn undisturbed(story: &[Fixture]) -> Vec<Value> {
-    let server = last_life(tempfile::tempdir().unwrap(), story, &BTreeSet::new()).await;
+    let server = last_life(Place::new().await, story, &BTreeSet::new()).await;
     let found = pull_requests(&server.http, &server.url).await;
     server.stop().await;
     found
@@ -168,13 +167,13 @@ async fn undisturbed(story: &[Fixture]) -> Vec<Value> {
 
 /// One story through four lives and a last one: which of its lives ended at their crash point.
 async fn killed(number: usize, story: &[Fixture], undisturbed: &[Value]) -> Vec<&'static str> {
-    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new().await;
     let mut taken = BTreeSet::new();
     let mut reached = Vec::new();
     for life in 0..LIVES {
         let end = End::of(number, life);
         let until = story.len() * (life + 1) / LIVES;
-        let status = live(folder.path(), story, &mut taken, until, end).await;
+        let status = live(place.path(), story, &mut taken, until, end).await;
         match (end, status.signal()) {
             (End::At(place, _), Some(SIGABRT)) => reached.push(place),
             (End::At(..), Some(SIGKILL)) if !end.is_sure() => {}
@@ -182,7 +181,7 @@ async fn killed(number: usize, story: &[Fixture], undisturbed: &[Value]) -> Vec<
             other => panic!("story {number}, life {life} ended otherwise: {other:?}"),
         }
     }
-    let server = last_life(folder, story, &taken).await;
+    let server = last_life(place, story, &taken).await;
     assert_as_if_nothing_had_happened(&server, story, undisturbed).await;
     server.stop().await;
     reached
@@ -221,14 +220,14 @@ fn a_hundred_kills_lose_nothing_and_change_nothing() {
 async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
     let story = support::fixtures();
     let undisturbed = undisturbed(&story).await;
-    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new().await;
     let mut taken = BTreeSet::new();
     for (life, after) in [1, 2, 7, 15].into_iter().enumerate() {
         let until = story.len() * (life + 1) / LIVES;
-        let status = live(folder.path(), &story, &mut taken, until, End::Asked(after)).await;
+        let status = live(place.path(), &story, &mut taken, until, End::Asked(after)).await;
         assert_eq!(status.code(), Some(0), "{status}");
     }
-    let server = last_life(folder, &story, &taken).await;
+    let server = last_life(place, &story, &taken).await;
     assert_as_if_nothing_had_happened(&server, &story, &undisturbed).await;
     // Nobody's attempt was cut off.
     assert!(deliveries(&server).await.values().all(|one| one["attempts"].as_u64() <= Some(1)));
@@ -240,22 +239,22 @@ async fn a_delivery_that_ends_the_process_is_parked_after_five_attempts_and_take
     let story = support::fixtures();
     let poison = story.iter().position(|one| one.event == "pull_request" && one.guid.contains("-0107-")).unwrap();
     let poison = story[poison].guid.clone();
-    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new().await;
     // Everything is there before the first worker looks at it, so that the poison shares its first batch.
     let accepting = Options { roles: Roles { worker: false, ..Roles::ALL }, ..Options::default() };
-    let server = TestServer::start_in(folder, accepting).await;
+    let server = TestServer::start_in(place, accepting).await;
     for Fixture { event, guid, payload, .. } in &story {
         server.post(event, guid, payload).await;
     }
-    let folder = server.stop().await;
+    let place = server.stop().await;
 
     for attempt in 1..=5 {
-        let mut command = tallyhook(folder.path(), &["serve", "--log-format", "json"]);
+        let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
         let started = Serve::try_start(command.env("TALLYHOOK_POISON_GUID", &poison));
         let status = started.map_or_else(|(status, _)| status, |mut serve| serve.wait().0);
         assert_eq!(status.signal(), Some(SIGABRT), "attempt {attempt}");
     }
-    let mut server = TestServer::start_in(folder, Options::default()).await;
+    let mut server = TestServer::start_in(place, Options::default()).await;
     server.drained().await;
     let mut stored = deliveries(&server).await;
     assert_eq!(stored.len(), 110);

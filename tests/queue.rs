@@ -6,19 +6,17 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
-use support::{Fixture, TestServer};
+use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
 use tallyhook::domain::pull_request::Source;
 use tallyhook::queue::Lane;
 use tallyhook::store::{
     DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery, NewState, StoredBody,
 };
-use tempfile::TempDir;
 
-/// A server on this queue; `None` is the one inside the process.
-async fn start(url: Option<&str>, folder: TempDir, worker: bool) -> TestServer {
-    let config = tallyhook::config::Config { amqp_url: url.map(str::to_owned), ..support::config(&folder) };
-    TestServer::start_as(&config, folder, Options { roles: Roles { worker, ..Roles::ALL }, ..Options::default() }).await
+/// A server at `place`, with workers or without.
+async fn start(place: Place, worker: bool) -> TestServer {
+    TestServer::start_in(place, Options { roles: Roles { worker, ..Roles::ALL }, ..Options::default() }).await
 }
 
 async fn post(server: &TestServer, deliveries: &[Fixture]) {
@@ -59,63 +57,63 @@ fn backfilled(count: usize) -> impl Iterator<Item = NewDelivery> {
     })
 }
 
-async fn every_delivery_goes_through_once(url: Option<&str>) {
+async fn every_delivery_goes_through_once(place: Place) {
     let fixtures = support::fixtures();
-    let mut server = start(url, tempfile::tempdir().unwrap(), true).await;
+    let mut server = start(place, true).await;
     post(&server, &fixtures).await;
     server.drained().await;
     assert_all_finished(&server, 1).await;
     server.stop().await;
 }
 
-async fn a_backlog_of_the_inbox_is_handed_over(url: Option<&str>) {
+async fn a_backlog_of_the_inbox_is_handed_over(place: Place) {
     let fixtures = support::fixtures();
-    let server = start(url, tempfile::tempdir().unwrap(), false).await;
+    let server = start(place, false).await;
     post(&server, &fixtures).await;
     assert!(stored(&server).await.iter().any(|one| one.state == DeliveryState::Accepted));
-    let folder = server.stop().await;
-    let mut server = start(url, folder, true).await;
+    let place = server.stop().await;
+    let mut server = start(place, true).await;
     server.drained().await;
     assert_all_finished(&server, 1).await;
     server.stop().await;
 }
 
-async fn what_a_worker_that_is_no_more_had_claimed_is_taken_up_again(url: Option<&str>) {
+async fn what_a_worker_that_is_no_more_had_claimed_is_taken_up_again(place: Place) {
     let fixtures = support::fixtures();
-    let server = start(url, tempfile::tempdir().unwrap(), false).await;
+    let server = start(place, false).await;
     post(&server, &fixtures).await;
     let ids: Vec<_> = stored(&server).await.iter().map(|one| one.id).collect();
     let lease = Utc::now() + TimeDelta::minutes(5);
     let claim = server.running.store.claim(&ids, Utc::now(), lease, 5).await.unwrap();
     assert!(claim.claimed.len() > 20);
     // The process ends with its claims.
-    let folder = server.stop().await;
-    let mut server = start(url, folder, true).await;
+    let place = server.stop().await;
+    let mut server = start(place, true).await;
     server.drained().await;
     assert_all_finished(&server, 2).await;
     server.stop().await;
 }
 
-async fn a_failed_attempt_is_made_again_when_it_is_time(url: Option<&str>) {
+async fn a_failed_attempt_is_made_again_when_it_is_time(place: Place) {
     let fixtures = support::fixtures();
-    let server = start(url, tempfile::tempdir().unwrap(), false).await;
+    let server = start(place, false).await;
     post(&server, &fixtures[..8]).await;
     let ids: Vec<_> = stored(&server).await.iter().map(|one| one.id).collect();
     let store = &server.running.store;
     let now = Utc::now();
     store.claim(&ids, now, now + TimeDelta::minutes(5), 5).await.unwrap();
     store.retry(&ids, "made by a test", now, now + TimeDelta::seconds(1)).await.unwrap();
-    let folder = server.stop().await;
-    let mut server = start(url, folder, true).await;
+    let place = server.stop().await;
+    let mut server = start(place, true).await;
     server.drained().await;
     assert_all_finished(&server, 2).await;
     assert!(stored(&server).await.iter().all(|one| one.history.len() == 1 || one.state == DeliveryState::Ignored));
     server.stop().await;
 }
 
-async fn a_dead_letter_is_parked_requeued_or_let_go(url: Option<&str>) {
+async fn a_dead_letter_is_parked_requeued_or_let_go(place: Place) {
     let fixtures = support::fixtures();
-    let mut server = start(url, tempfile::tempdir().unwrap(), true).await;
+    let mut server = start(place, true).await;
     post(&server, &fixtures[..8]).await;
     for guid in ["one", "two"] {
         server.post("pull_request", guid, br#"{"action":"opened"}"#).await;
@@ -133,12 +131,12 @@ async fn a_dead_letter_is_parked_requeued_or_let_go(url: Option<&str>) {
     server.stop().await;
 }
 
-async fn backfill_does_not_hold_up_what_is_live(url: Option<&str>) {
-    let server = start(url, tempfile::tempdir().unwrap(), false).await;
+async fn backfill_does_not_hold_up_what_is_live(place: Place) {
+    let server = start(place, false).await;
     let accepted = stream::iter(backfilled(6000)).map(|one| server.running.store.accept(one));
     assert_eq!(accepted.buffer_unordered(256).count().await, 6000);
-    let folder = server.stop().await;
-    let mut server = start(url, folder, true).await;
+    let place = server.stop().await;
+    let mut server = start(place, true).await;
     let mut progress = server.running.progress.clone();
     // The workers have begun with it.
     progress.changed().await.unwrap();
@@ -158,18 +156,17 @@ async fn backfill_does_not_hold_up_what_is_live(url: Option<&str>) {
     server.stop().await;
 }
 
-async fn whoever_is_asked_to_end_finishes_what_was_begun(url: Option<&str>) {
+async fn whoever_is_asked_to_end_finishes_what_was_begun(mut place: Place) {
     let mut fixtures = support::fixtures();
-    let mut folder = tempfile::tempdir().unwrap();
     let guids: BTreeSet<_> = fixtures.iter().map(|one| one.guid.clone()).collect();
     while !fixtures.is_empty() {
         let portion: Vec<_> = fixtures.drain(..fixtures.len().min(30)).collect();
-        let server = start(url, folder, true).await;
+        let server = start(place, true).await;
         post(&server, &portion).await;
         // Without waiting for the workers.
-        folder = server.stop().await;
+        place = server.stop().await;
     }
-    let mut server = start(url, folder, true).await;
+    let mut server = start(place, true).await;
     server.drained().await;
     // No attempt was cut off.
     assert_all_finished(&server, 1).await;
@@ -177,10 +174,10 @@ async fn whoever_is_asked_to_end_finishes_what_was_begun(url: Option<&str>) {
     server.stop().await;
 }
 
-/// Runs every test of the suite on a kind of queue. `$url` gives the queue's URL and what has to live as long.
+/// Runs every test of the suite at places of one kind.
 macro_rules! suite {
-    ($kind:ident, $url:expr) => {
-        suite!($kind, $url,
+    ($kind:ident, $place:expr) => {
+        suite!($kind, $place,
             every_delivery_goes_through_once,
             a_backlog_of_the_inbox_is_handed_over,
             what_a_worker_that_is_no_more_had_claimed_is_taken_up_again,
@@ -190,23 +187,25 @@ macro_rules! suite {
             whoever_is_asked_to_end_finishes_what_was_begun,
         );
     };
-    ($kind:ident, $url:expr, $($test:ident,)+) => {
+    ($kind:ident, $place:expr, $($test:ident,)+) => {
         mod $kind {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    let (url, _guard): (Option<String>, _) = $url;
-                    super::$test(url.as_deref()).await;
+                    super::$test($place).await;
                 }
             )+
         }
     };
 }
 
-suite!(in_process, (None, ()));
+suite!(in_process_and_sqlite, super::Place::embedded());
 
 #[cfg(feature = "services")]
-suite!(rabbitmq, {
-    let broker = crate::support::broker::Broker::new().await;
-    (Some(broker.url.clone()), broker)
-});
+suite!(rabbitmq_and_sqlite, super::Place::embedded_with_broker().await);
+
+#[cfg(feature = "services")]
+suite!(in_process_and_postgres, super::Place::on_postgres());
+
+#[cfg(feature = "services")]
+suite!(rabbitmq_and_postgres, super::Place::on_services().await);

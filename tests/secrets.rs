@@ -5,19 +5,20 @@ mod process;
 mod support;
 
 use process::{SECRET, Serve, TOKEN, get, run, signed, tallyhook};
+use support::Place;
 
 /// Part of a payload, which belongs into the database and into no log.
 const IN_BODY: &str = "canary-of-a-payload";
 
 #[tokio::test]
 async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = run(&mut tallyhook(folder.path(), &["migrate"]));
+    let place = Place::new().await;
+    let made = run(&mut tallyhook(place.path(), &["migrate"]));
     assert_eq!(made.code, Some(0));
-    let made = run(&mut tallyhook(folder.path(), &["token", "create", "ci"])).ok();
+    let made = run(&mut tallyhook(place.path(), &["token", "create", "ci"])).ok();
     let created = made.trim();
 
-    let mut command = tallyhook(folder.path(), &["serve", "--log-format", "json"]);
+    let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
     let serve = Serve::start_command(command.env("RUST_LOG", "debug"));
     let http = reqwest::Client::new();
     for fixture in support::fixtures() {
@@ -50,7 +51,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     for canary in [SECRET, TOKEN, created] {
         assert!(!log.contains(canary), "{canary} is in the log");
         assert!(!answers.contains(canary), "{canary} is in an answer");
-        for entry in std::fs::read_dir(folder.path()).unwrap() {
+        for entry in std::fs::read_dir(place.path()).unwrap() {
             let path = entry.unwrap().path();
             let bytes = std::fs::read(&path).unwrap();
             let shown = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());

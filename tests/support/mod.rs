@@ -3,9 +3,12 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 pub(crate) mod payloads;
+mod place;
 
 #[cfg(feature = "services")]
 pub(crate) mod broker;
+#[cfg(feature = "services")]
+pub(crate) mod database;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,30 +18,31 @@ use tallyhook::app::{Options, Running};
 use tallyhook::config::Config;
 use tallyhook::domain::people::Bots;
 use tallyhook::github::signature::Secrets;
-use tempfile::TempDir;
+
+pub(crate) use place::Place;
 
 pub(crate) const SECRET: &str = "a secret of the tests";
 pub(crate) const TOKEN: &str = "tallyhook_token_of_the_tests";
 
-/// A running server with its folder, both gone at the end of the test.
+/// A running server with its place, both gone at the end of the test.
 pub(crate) struct TestServer {
     pub(crate) running: Running,
     pub(crate) url: String,
     pub(crate) http: reqwest::Client,
-    pub(crate) folder: TempDir,
+    pub(crate) place: Place,
 }
 
-/// The settings of a test's server, whose database lies in `folder`.
-pub(crate) fn config(folder: &TempDir) -> Config {
+/// The settings of a test's server at `place`.
+pub(crate) fn config(place: &Place) -> Config {
     Config {
         webhook_secrets: Secrets::single(SECRET),
         default_repository: Some("acme-corp/api-server".to_owned()),
-        database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
+        database_url: place.database_url.clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_token: Some(TOKEN.to_owned()),
         bots: Bots::default(),
         retention_days: 7,
-        amqp_url: None,
+        amqp_url: place.amqp_url.clone(),
     }
 }
 
@@ -48,21 +52,20 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(options: Options) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self::start_in(folder, options).await
+        Self::start_in(Place::new().await, options).await
     }
 
-    /// Starts on the database that `folder` may have from an earlier server.
-    pub(crate) async fn start_in(folder: TempDir, options: Options) -> Self {
-        let config = config(&folder);
-        Self::start_as(&config, folder, options).await
+    /// Starts on the database that `place` may have from an earlier server.
+    pub(crate) async fn start_in(place: Place, options: Options) -> Self {
+        let config = config(&place);
+        Self::start_as(&config, place, options).await
     }
 
     /// Starts with settings of the test's own.
-    pub(crate) async fn start_as(config: &Config, folder: TempDir, options: Options) -> Self {
+    pub(crate) async fn start_as(config: &Config, place: Place, options: Options) -> Self {
         let running = Running::start(config, options).await.unwrap();
         let url = format!("http://{}", running.address);
-        Self { running, url, http: reqwest::Client::new(), folder }
+        Self { running, url, http: reqwest::Client::new(), place }
     }
 
     /// Posts a signed JSON webhook: the status and the answer.
@@ -93,10 +96,10 @@ impl TestServer {
         self.running.drained().await.unwrap();
     }
 
-    /// Stops the server and gives its folder back.
-    pub(crate) async fn stop(self) -> TempDir {
+    /// Stops the server and gives its place back.
+    pub(crate) async fn stop(self) -> Place {
         self.running.stop().await;
-        self.folder
+        self.place
     }
 }
 

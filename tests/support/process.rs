@@ -25,6 +25,11 @@ pub(crate) fn tallyhook(folder: &Path, arguments: &[&str]) -> Command {
         .env("TALLYHOOK_LISTEN", "127.0.0.1:0")
         .env("TALLYHOOK_ADMIN_TOKEN", TOKEN)
         .env("DATABASE_URL", "sqlite://test.db");
+    // A place on services says where they are.
+    if let Ok(services) = std::fs::read_to_string(folder.join("services")) {
+        let (database, broker) = services.trim_end().split_once('\n').unwrap();
+        command.env("DATABASE_URL", database).env("AMQP_URL", broker);
+    }
     command
 }
 
