@@ -1,4 +1,5 @@
-//! How fast it is, on this machine: `cargo run --release --example load`.
+//! How fast it is, on this machine: `cargo run --release --example load`. With `--services` on PostgreSQL and RabbitMQ,
+//! those of `scripts/services`.
 //!
 //! Starts the server, and beside it a bare baseline, in processes of their own over databases of their own; loads
 //! them through loopback and prints what it measured. `docs/PERFORMANCE.md` tells how to read the numbers.
@@ -14,21 +15,27 @@ use serde_json::{Value, json};
 
 #[path = "load/client.rs"]
 mod client;
+#[path = "load/limits.rs"]
+mod limits;
 #[path = "../tests/support/payloads.rs"]
 mod payloads;
+#[path = "load/place.rs"]
+mod place;
 #[path = "load/servers.rs"]
 mod servers;
 #[path = "load/traffic.rs"]
 mod traffic;
 
 use client::{Measured, Pace};
+use place::Place;
 use servers::{Role, Server};
 use traffic::{Kind, Traffic};
 
 /// Connections of a saturating client; a commit then has some dozens of deliveries.
 const CONNECTIONS: usize = 128;
-/// What the promise "p99 under 100 ms" is about, in deliveries per second.
-const STEADY: f64 = 200.0;
+/// Deliveries per second of an even load: what is promised for one process, and for many.
+const STEADY: [(&str, f64); 2] = [("steady_200", 200.0), ("steady_1000", 1000.0)];
+const STEADY_ON_SERVICES: [(&str, f64); 3] = [("steady_200", 200.0), ("steady_500", 500.0), ("steady_2000", 2000.0)];
 
 #[derive(Parser)]
 #[command(about = "Measures accepting and draining, beside a bare baseline")]
@@ -45,6 +52,9 @@ struct Arguments {
     /// Where the databases go; must be on a disk.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/load"))]
     dir: PathBuf,
+    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead: `eval "$(scripts/services env)"` sets both.
+    #[arg(long)]
+    services: bool,
     /// Prints one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -53,6 +63,8 @@ struct Arguments {
     only: Vec<Part>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,17 +73,19 @@ enum Part {
     Drain,
     Both,
     Steady,
+    /// What the services can do at the most, without Tallyhook.
+    Limits,
 }
 
 #[tokio::main]
-async fn serve(role: Role, dir: PathBuf) -> anyhow::Result<()> {
-    servers::serve(role, dir).await
+async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
+    servers::serve(role, place).await
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(role) = arguments.child {
-        return serve(role, arguments.dir);
+        return serve(role, arguments.place);
     }
     if cfg!(debug_assertions) {
         bail!("numbers of a debug build say nothing: run with --release");
@@ -80,6 +94,9 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report { json: arguments.json, values: BTreeMap::new() };
     report.machine(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    if arguments.services && wanted(Part::Limits) {
+        limits::measure(&new_place(&arguments)?, Duration::from_secs(arguments.seconds), &mut report)?;
+    }
     if wanted(Part::Accept) {
         for (kind, name) in [(Kind::Small, "accept_8k"), (Kind::Large, "accept_20k")] {
             accept(&arguments, kind, name, &mut report)?;
@@ -98,14 +115,9 @@ fn main() -> anyhow::Result<()> {
     std::fs::remove_dir_all(&arguments.dir).context("cannot remove the databases of the run")
 }
 
-/// An empty folder for one database.
-fn folder(arguments: &Arguments) -> anyhow::Result<PathBuf> {
-    let folder = arguments.dir.join("database");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    std::fs::create_dir(&folder)?;
-    Ok(folder)
+/// An empty database, and an empty queue.
+fn new_place(arguments: &Arguments) -> anyhow::Result<Place> {
+    if arguments.services { Place::on_services() } else { Place::embedded(&arguments.dir) }
 }
 
 /// Accepting alone, baseline and server in turns.
@@ -116,7 +128,7 @@ fn accept(arguments: &Arguments, kind: Kind, name: &str, report: &mut Report) ->
     for _ in 0..arguments.rounds {
         let mut rates = [0.0; 2];
         for (place, (role, who)) in [(Role::Baseline, "baseline"), (Role::Paused, "server")].into_iter().enumerate() {
-            let server = Server::start(role, &folder(arguments)?)?;
+            let server = Server::start(role, &new_place(arguments)?)?;
             let warm = Pace::Closed { connections: CONNECTIONS, time: Duration::from_secs(1) };
             client::post(&server.address, &traffic, warm)?;
             let before = server.processor_seconds()?;
@@ -160,12 +172,12 @@ fn expect_all_accepted(measured: &Measured) -> anyhow::Result<()> {
 /// A backlog is stored while the workers are paused, then worked off after a restart.
 fn drain(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let traffic = Rc::new(Traffic::new(Kind::Life, arguments.backlog)?);
-    let folder = folder(arguments)?;
-    let server = Server::start(Role::Paused, &folder)?;
+    let place = new_place(arguments)?;
+    let server = Server::start(Role::Paused, &place)?;
     let fill = Pace::Fill { connections: CONNECTIONS, deliveries: traffic.len() };
     expect_all_accepted(&client::post(&server.address, &traffic, fill)?)?;
     server.stop()?;
-    let server = Server::start(Role::Whole, &folder)?;
+    let server = Server::start(Role::Whole, &place)?;
     let started = Instant::now();
     let waiting = arguments.backlog as f64 - server.metrics()?.applied();
     let seconds = drained(&server, arguments.backlog, started)?;
@@ -204,7 +216,7 @@ fn drained(server: &Server, deliveries: usize, started: Instant) -> anyhow::Resu
 fn both(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let time = Duration::from_secs(arguments.seconds);
     let traffic = Rc::new(Traffic::new(Kind::Life, 20_000 * arguments.seconds as usize)?);
-    let server = Server::start(Role::Whole, &folder(arguments)?)?;
+    let server = Server::start(Role::Whole, &new_place(arguments)?)?;
     let measured = client::post(&server.address, &traffic, Pace::Closed { connections: CONNECTIONS, time })?;
     expect_all_accepted(&measured)?;
     let left = measured.accepted as f64 - server.metrics()?.applied();
@@ -229,19 +241,21 @@ fn both(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
 
 /// The promised load, with everything running: latency and lag.
 fn steady(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
-    let folder = folder(arguments)?;
-    for (name, per_second) in [("steady_200", STEADY), ("steady_1000", 5.0 * STEADY)] {
+    let place = new_place(arguments)?;
+    let loads = if arguments.services { &STEADY_ON_SERVICES[..] } else { &STEADY[..] };
+    for &(name, per_second) in loads {
         let time = Duration::from_secs(arguments.seconds * 2);
         let traffic = Rc::new(Traffic::new(Kind::Life, (per_second * time.as_secs_f64()) as usize)?);
-        let server = Server::start(Role::Whole, &folder)?;
+        let server = Server::start(Role::Whole, &place)?;
         let measured = client::post(&server.address, &traffic, Pace::Open { per_second, time })?;
         expect_all_accepted(&measured)?;
-        drained(&server, measured.accepted, Instant::now())?;
+        let after = drained(&server, measured.accepted, Instant::now())?;
         let metrics = server.metrics()?;
         report.add(
             name,
             json!({
                 "per_second": measured.rate(),
+                "drained_after_seconds": after,
                 "p50_ms": measured.quantile_ms(0.5),
                 "p99_ms": measured.quantile_ms(0.99),
                 "p999_ms": measured.quantile_ms(0.999),

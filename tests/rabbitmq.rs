@@ -6,7 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use support::broker::Broker;
 use support::{Fixture, Place, TestServer};
-use tallyhook::app::Options;
+use tallyhook::app::{Options, Roles};
 use tallyhook::config::Config;
 use tallyhook::event::message;
 use tallyhook::store::{DeliveryFilter, DeliveryState};
@@ -183,4 +183,52 @@ async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
     assert_eq!((finished.applied + finished.ignored, finished.dead), (counts.accepted + counts.ignored, 0));
     until_connected(&server, true).await;
     server.stop().await;
+}
+
+/// What `/readyz` of a process with these roles says: the status and the queue's state.
+async fn readiness(place: Place, broker: &str, roles: Roles) -> (u16, Value) {
+    let config = Config { amqp_url: Some(broker.to_owned()), ..support::config(&place) };
+    let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+    let response = server.http.get(format!("{}/readyz", server.url)).send().await.unwrap();
+    let answer = (response.status().as_u16(), response.json::<Value>().await.unwrap()["queue"].clone());
+    server.stop().await;
+    answer
+}
+
+#[tokio::test]
+async fn each_role_is_ready_when_it_can_do_its_own_work() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("amqp://tallyhook:secret@{free}/%2f");
+    let none = Roles::NONE;
+    for (roles, expected) in [
+        (Roles { ingest: true, ..none }, (200, json!("degraded"))),
+        (Roles { worker: true, ..none }, (503, json!("failing"))),
+        (Roles { api: true, ..none }, (200, json!("not_used"))),
+        (Roles { worker: true, api: true, ..none }, (503, json!("failing"))),
+    ] {
+        assert_eq!(readiness(Place::embedded(), &nobody, roles).await, expected, "{roles:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_role_serves_its_own_paths_and_all_serve_the_operator_s() {
+    let broker = Broker::new().await;
+    let none = Roles::NONE;
+    for (roles, takes_in, answers) in [
+        (Roles { ingest: true, ..none }, 401, 404),
+        (Roles { worker: true, ..none }, 404, 404),
+        (Roles { api: true, ..none }, 404, 200),
+    ] {
+        let place = Place::embedded();
+        let config = Config { amqp_url: Some(broker.url.clone()), ..support::config(&place) };
+        let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+        let posted = server.http.post(format!("{}/webhooks/github", server.url));
+        let posted = posted.header("Content-Type", "application/json").send().await.unwrap().status();
+        assert_eq!((posted.as_u16(), server.get("/api/prs").await.0), (takes_in, answers), "{roles:?}");
+        for path in ["/healthz", "/metrics"] {
+            let open = server.http.get(format!("{}{path}", server.url)).send().await.unwrap();
+            assert_eq!(open.status(), 200, "{path} {roles:?}");
+        }
+        server.stop().await;
+    }
 }

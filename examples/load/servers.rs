@@ -1,7 +1,6 @@
 //! The servers under load, each a process of its own, so that what it takes is told apart from what the client takes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use tallyhook::queue::Lane;
 use tallyhook::store::{self, NewDelivery, NewState, Opening, Store, StoredBody};
 use tallyhook::telemetry::{self, LogFormat};
 
+use crate::place::Place;
 use crate::traffic::SECRET;
 
 /// Which server a child process is.
@@ -53,11 +53,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(role: Role, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(role: Role, place: &Place) -> anyhow::Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--child", role.name(), "--dir"])
-            .arg(folder)
+            .args(["--child", role.name()])
+            .args(place.arguments())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -69,7 +69,9 @@ impl Server {
         if address.is_empty() {
             bail!("the server did not start");
         }
-        while role != Role::Baseline && get(&address, "/readyz").is_err() {
+        // A broker that is not connected yet is no failure to the server, and none of what is measured.
+        let ready = || get(&address, "/readyz").is_ok_and(|answer| answer.contains("\"ready\""));
+        while role != Role::Baseline && !ready() {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(Self { child, address, start: started.elapsed(), _stdout: stdout })
@@ -157,17 +159,17 @@ fn get(address: &str, path: &str) -> anyhow::Result<String> {
 }
 
 /// What a child process does: serve on a free port until its standard input ends.
-pub(crate) async fn serve(role: Role, folder: PathBuf) -> anyhow::Result<()> {
+pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     telemetry::log(LogFormat::Text, true);
     let config = Config {
         webhook_secrets: Secrets::single(SECRET),
         default_repository: None,
-        database_url: format!("sqlite://{}", folder.join("load.db").display()),
+        database_url: place.database_url.context("no database")?,
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some("tallyhook_token_of_the_load_test".to_owned()),
         bots: Bots::default(),
         retention_days: 7,
-        amqp_url: None,
+        amqp_url: place.amqp_url,
     };
     if role == Role::Baseline {
         return baseline(&config).await;

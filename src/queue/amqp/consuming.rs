@@ -54,7 +54,11 @@ impl Consumer {
         let mut pause = Pause::default();
         let mut connections = 0;
         loop {
-            let reason = match Session::open(&self.uri, connections).await {
+            let opened = tokio::select! {
+                opened = Session::open(&self.uri, connections) => opened,
+                () = stopped(&mut self.stopping) => return,
+            };
+            let reason = match opened {
                 Ok(mut session) => {
                     if connections > 0 {
                         self.news.lost();

@@ -140,7 +140,8 @@ impl Amqp {
     /// By the broker's own count of what waits in the lane.
     pub(super) async fn room(&self, lane: Lane) -> usize {
         let (answer, answered) = oneshot::channel();
-        if self.asks.send(Ask { lane, answer }).await.is_err() {
+        // Nobody answers while there is no connection.
+        if !self.state.publishing.load(Ordering::Acquire) || self.asks.send(Ask { lane, answer }).await.is_err() {
             return 0;
         }
         let waiting = answered.await.unwrap_or(OUTSTANDING);

@@ -103,7 +103,11 @@ impl Publisher {
         let mut was_connected = false;
         let mut deaf = 0;
         loop {
-            let reason = match Session::open(&self.uri, deaf >= DEAF).await {
+            let opened = tokio::select! {
+                opened = Session::open(&self.uri, deaf >= DEAF) => opened,
+                () = stopped(&mut self.stopping) => Err(Unusable::Failed("the process ends".to_owned())),
+            };
+            let reason = match opened {
                 Ok(session) => {
                     if was_connected {
                         self.news.lost();
