@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,7 @@ pub(crate) fn database(backend: Backend) -> Option<Database> {
             let server = server()?;
             let name = format!("tallyhook_test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
             on_server(&server, &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
-            let options: PgConnectOptions = server.parse().unwrap();
-            let url = options.database(&name).to_url_lossy().to_string();
+            let url = on_same_server(&server, &name);
             Some(Database { backend, url, folder: None, on_server: Some((name, server)) })
         }
     }
@@ -92,6 +91,13 @@ fn server() -> Option<String> {
         });
     }
     server
+}
+
+/// The URL of another database of the server.
+fn on_same_server(server: &str, name: &str) -> String {
+    let (place, parameters) = server.split_once('?').unwrap_or((server, ""));
+    let (host, _) = place.rsplit_once('/').unwrap();
+    format!("{host}/{name}?{parameters}").trim_end_matches('?').to_owned()
 }
 
 /// Runs one statement on the server. In a thread of its own, since it is called in the midst of a test's runtime, and
