@@ -192,7 +192,7 @@ async fn handle(
             let Body { bytes, mut share } = body;
             let prepared = prepare(&ingest, &bytes, form, &signature, headers)?;
             drop(bytes);
-            share.shrink(prepared.bytes(&ingest));
+            share.shrink(prepared.bytes());
             Ok((prepared, share))
         }
     };
@@ -349,21 +349,16 @@ impl Body {
 enum Prepared {
     Ping(String),
     Unused(String),
-    /// With its event where the queue carries it.
+    /// With its event, of which a usual body has little, where the queue carries it.
     Delivery(Box<NewDelivery>, Option<Box<Event>>),
 }
 
 impl Prepared {
     /// What is still in memory of the body.
-    fn bytes(&self, ingest: &Ingest) -> usize {
+    fn bytes(&self) -> usize {
         match self {
             Self::Ping(_) | Self::Unused(_) => 0,
-            // An event is never larger than what it was read from.
-            Self::Delivery(delivery, Some(_)) => {
-                delivery.body.stored_bytes()
-                    + usize::try_from(delivery.body.bytes()).unwrap_or(ingest.limits.json_bytes)
-            }
-            Self::Delivery(delivery, None) => delivery.body.stored_bytes(),
+            Self::Delivery(delivery, _) => delivery.body.stored_bytes(),
         }
     }
 }
@@ -411,7 +406,7 @@ fn prepare(
         event,
         guid,
     };
-    let event = decoded.ok().filter(|_| ingest.queue.carries_events()).map(Box::new);
+    let event = decoded.ok().filter(|_| ingest.queue.carries_events() && json.len() <= LARGE).map(Box::new);
     Ok(Prepared::Delivery(Box::new(delivery), event))
 }
 
@@ -425,7 +420,9 @@ pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 async fn store(ingest: &Ingest, mut delivery: NewDelivery, decoded: Option<&Event>) -> Result<Answer, Refusal> {
-    let permit = reserve(ingest, &mut delivery);
+    // The event of a large body is not kept in memory until the commit: the relay reads it again, one at a time.
+    let by_relay = ingest.queue.carries_events() && decoded.is_none();
+    let permit = if by_relay { None } else { reserve(ingest, &mut delivery) };
     let (guid, event) = (delivery.guid.clone(), delivery.event.clone());
     let (source, received_at) = (delivery.source.as_str(), delivery.received_at);
     let publication = |id| Publication::new(id, &guid, &event, source, received_at, decoded);
@@ -440,7 +437,8 @@ async fn store(ingest: &Ingest, mut delivery: NewDelivery, decoded: Option<&Even
             "duplicate"
         }
         (Accepted::Requeued(id), _) => {
-            hand_over(&ingest.queue, permit.or_else(|| ingest.queue.try_reserve(Lane::Live)), id, publication);
+            let again = || ingest.queue.try_reserve(Lane::Live).filter(|_| !by_relay);
+            hand_over(&ingest.queue, permit.or_else(again), id, publication);
             "requeued"
         }
         (Accepted::Stored(id), NewState::Pending { .. }) => {

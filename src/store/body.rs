@@ -39,11 +39,6 @@ impl StoredBody {
         self.compressed.len()
     }
 
-    /// How long it is when it is not compressed.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// The body again.
     ///
     /// # Errors
