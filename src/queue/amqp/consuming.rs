@@ -80,6 +80,7 @@ impl Consumer {
             pause.tell("consuming", &reason);
             tokio::select! {
                 () = sleep(pause.next()) => {}
+                () = self.state.lanes_are_back.notified() => {}
                 () = stopped(&mut self.stopping) => return,
             }
         }
@@ -111,6 +112,7 @@ impl Consumer {
                     }
                     Err(reason) => Err(reason),
                 },
+                () = self.state.lanes_are_back.notified() => Err("the lanes were dead".to_owned()),
                 () = stopped(&mut self.stopping) => {
                     // The workers have ended: what is done by now is all that will be.
                     self.done.close();

@@ -16,7 +16,7 @@ use lapin::types::LongString;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use metrics::gauge;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -66,6 +66,8 @@ pub(super) struct Receipt {
 struct State {
     publishing: AtomicBool,
     consuming: AtomicBool,
+    /// Consumers of lanes that were dead hear nothing, not even that they are gone.
+    lanes_are_back: Notify,
 }
 
 impl State {
@@ -97,8 +99,11 @@ impl Amqp {
         let mut uri = AMQPUri::from_str(url)
             .map_err(|_| "AMQP_URL is no URL of a broker: expected amqp://USER:PASSWORD@HOST:PORT/VHOST".to_owned())?;
         uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
-        let state =
-            Arc::new(State { publishing: AtomicBool::new(false), consuming: AtomicBool::new(part == Use::Publish) });
+        let state = Arc::new(State {
+            publishing: AtomicBool::new(false),
+            consuming: AtomicBool::new(part == Use::Publish),
+            lanes_are_back: Notify::new(),
+        });
         state.publishing(false);
         let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING);
         let (asks, asked) = mpsc::channel(1);
@@ -139,6 +144,10 @@ impl Amqp {
 
     /// By the broker's own count of what waits in the lane.
     pub(super) async fn room(&self, lane: Lane) -> usize {
+        // Nobody answers before the connection is there again.
+        if !self.state.publishing.load(Ordering::Acquire) {
+            return 0;
+        }
         let (answer, answered) = oneshot::channel();
         // Nobody answers while there is no connection.
         if !self.state.publishing.load(Ordering::Acquire) || self.asks.send(Ask { lane, answer }).await.is_err() {
@@ -214,10 +223,19 @@ async fn connect(uri: &AMQPUri, name: &str) -> Result<Connection, String> {
 
 /// Something that the broker is asked for, with an end to the waiting.
 async fn within<T>(what: &str, asked: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
-    match timeout(PATIENCE, asked).await {
+    within_time(PATIENCE, what, asked).await
+}
+
+/// The same with another end.
+async fn within_time<T>(
+    patience: Duration,
+    what: &str,
+    asked: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, String> {
+    match timeout(patience, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(format!("{what}: {error}")),
-        Err(_) => Err(format!("{what}: no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("{what}: no answer within {} s", patience.as_secs())),
     }
 }
 

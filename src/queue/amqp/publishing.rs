@@ -24,8 +24,10 @@ const CANARY: Duration = Duration::from_secs(5);
 const CANARY_NAME: &str = "canary";
 /// A canary that nobody takes is gone before there are many of them.
 const CANARY_MILLISECONDS: &str = "10000";
+/// How long the first canary of a connection may take.
+const FIRST_CANARY: Duration = Duration::from_secs(3);
 /// How often in a row a broker may answer everything but the canaries before its lanes are made anew.
-const DEAF: u32 = 3;
+const DEAF: u32 = 2;
 /// What marks copies of dead letters, and tells why they are dead.
 pub(super) const DEAD_HEADER: &str = "tallyhook-reason";
 
@@ -109,8 +111,11 @@ impl Publisher {
             };
             let reason = match opened {
                 Ok(session) => {
-                    if was_connected {
+                    if was_connected || session.made_anew {
                         self.news.lost();
+                    }
+                    if deaf > 0 {
+                        self.state.lanes_are_back.notify_one();
                     }
                     (was_connected, deaf) = (true, 0);
                     pause.reset();
@@ -126,6 +131,10 @@ impl Publisher {
                 }
                 Err(Unusable::Deaf) => {
                     deaf += 1;
+                    // It answers, so that the wait is not for it.
+                    if deaf <= DEAF {
+                        pause.reset();
+                    }
                     "its lanes take no messages".to_owned()
                 }
                 Err(Unusable::Failed(reason)) => reason,
@@ -287,35 +296,55 @@ struct Session {
     channel: Channel,
     /// For questions: one that fails closes its channel.
     control: Channel,
+    /// The lanes were dead and are new.
+    made_anew: bool,
 }
 
 impl Session {
+    /// With `anew` lanes that take no message are deleted first.
     async fn open(uri: &AMQPUri, anew: bool) -> Result<Self, Unusable> {
         let connection = connect(uri, "publisher").await?;
         let control = within("opening a channel", connection.create_channel()).await?;
         if anew {
-            tracing::warn!("the lanes answer no message: they are deleted and made anew from the inbox");
-            topology::delete_lanes(&control).await?;
+            // Of several processes one does it, and the others find by their canaries that it is done.
+            topology::lock(&control).await?;
         }
         topology::declare(&control).await?;
         let channel = within("opening a channel", connection.create_channel()).await?;
         within("asking for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        let session = Self { connection, channel, control };
-        // To declare a queue that is dead is answered as if it were alive.
+        let mut session = Self { connection, channel, control, made_anew: false };
+        match session.try_lanes().await {
+            Err(Unusable::Deaf) if anew => {
+                tracing::warn!("the lanes answer no message: they are deleted and made anew from the inbox");
+                topology::delete_lanes(&session.control).await?;
+                topology::declare(&session.control).await?;
+                session.try_lanes().await?;
+                session.made_anew = true;
+            }
+            tried => tried?,
+        }
+        if anew {
+            topology::unlock(&session.control).await?;
+        }
+        Ok(session)
+    }
+
+    /// To declare a queue that is dead is answered as if it were alive.
+    async fn try_lanes(&self) -> Result<(), Unusable> {
         for lane in Lane::ALL {
-            let confirm = session.send_canary(lane).await?;
-            match confirmation(Sent::Canary, confirm).await.1 {
-                Ok(Confirmation::Ack(None)) => {}
-                _ if session.connection.status().blocked() => {
+            let confirm = self.send_canary(lane).await?;
+            match timeout(FIRST_CANARY, confirm).await {
+                Ok(Ok(Confirmation::Ack(None))) => {}
+                _ if self.connection.status().blocked() => {
                     return Err(Unusable::Failed("it takes no messages for now".to_owned()));
                 }
-                _ if !session.connection.status().connected() => {
+                _ if !self.connection.status().connected() => {
                     return Err(Unusable::Failed("the connection broke".to_owned()));
                 }
                 _ => return Err(Unusable::Deaf),
             }
         }
-        Ok(session)
+        Ok(())
     }
 
     async fn send(&self, outgoing: Outgoing) -> Result<(Sent, PublisherConfirm), String> {

@@ -2,15 +2,22 @@
 //!
 //! Names and arguments are one: a queue whose arguments are to change needs a new name, hence the `v1`.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, ExchangeKind};
 
-use super::{Lane, within};
+use super::{Lane, within, within_time};
 
 pub(super) const EVENTS: &str = "tallyhook.v1.events";
 const UNROUTED: &str = "tallyhook.v1.unrouted";
 pub(super) const DEAD: &str = "tallyhook.v1.dead";
+
+/// Is there for as long as somebody makes the lanes anew.
+const MENDING: &str = "tallyhook.v1.mending";
+/// The broker waits for the members of a dead queue before it deletes it without them.
+const DELETING: Duration = Duration::from_secs(20);
 
 /// After so many deliveries without an acknowledgement the broker puts a message aside: the last fence, long after the
 /// row has used up its attempts.
@@ -123,13 +130,31 @@ pub(super) async fn depth(channel: &Channel, lane: Lane) -> Result<usize, String
     Ok(usize::try_from(declared.message_count()).unwrap_or(usize::MAX))
 }
 
+/// Takes what one connection at a time can have.
+///
+/// # Errors
+/// If another has it, or what failed; both close the channel.
+pub(super) async fn lock(channel: &Channel) -> Result<(), String> {
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    within(MENDING, channel.queue_declare(MENDING.into(), options, FieldTable::default())).await.map(drop)
+}
+
+/// Gives it back, as the end of the connection does.
+///
+/// # Errors
+/// What failed.
+pub(super) async fn unlock(channel: &Channel) -> Result<(), String> {
+    within(MENDING, channel.queue_delete(MENDING.into(), QueueDeleteOptions::default())).await.map(drop)
+}
+
 /// Removes the lanes with what is in them; each of those deliveries is in the inbox.
 ///
 /// # Errors
 /// What failed.
 pub(super) async fn delete_lanes(channel: &Channel) -> Result<(), String> {
     for lane in Lane::ALL {
-        within(queue(lane), channel.queue_delete(queue(lane).into(), QueueDeleteOptions::default())).await?;
+        let deleted = channel.queue_delete(queue(lane).into(), QueueDeleteOptions::default());
+        within_time(DELETING, queue(lane), deleted).await?;
     }
     Ok(())
 }
