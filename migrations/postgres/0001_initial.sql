@@ -35,6 +35,9 @@ CREATE TABLE deliveries (
 );
 
 CREATE INDEX deliveries_by_state ON deliveries (state, id);
+CREATE INDEX deliveries_by_event ON deliveries (event, id);
+-- Of the beginning, so that no name is too long for an index.
+CREATE INDEX deliveries_by_repository ON deliveries (lower(substr(repo_name, 1, 200)), id);
 CREATE INDEX deliveries_by_age ON deliveries (received_at);
 CREATE INDEX deliveries_due ON deliveries (lane, next_attempt_at, id) WHERE state = 'accepted';
 CREATE INDEX deliveries_leased ON deliveries (leased_by) WHERE state = 'accepted' AND leased_until IS NOT NULL;
@@ -60,8 +63,7 @@ CREATE TABLE repositories (
     tracked_since   timestamptz NOT NULL
 );
 
--- Of the beginning, so that no name is too long for an index.
-CREATE INDEX repositories_by_name ON repositories (lower(left(name, 200)));
+CREATE INDEX repositories_by_name ON repositories (lower(substr(name, 1, 200)));
 
 -- Access to all repositories of a GitHub App installation at once; kept apart, since it may come before any of them.
 CREATE TABLE installations (
@@ -148,9 +150,20 @@ CREATE TABLE pull_requests (
     PRIMARY KEY (repo_id, number)
 );
 
--- Newest update first, which is how they are listed and paged.
-CREATE INDEX pull_requests_by_update ON pull_requests (updated_at, repo_id, number);
-CREATE INDEX pull_requests_by_merge ON pull_requests (merged_at) WHERE merged_at IS NOT NULL;
+-- Newest update first, which is how they are listed and paged, of one state at a time: of all repositories, of one, and
+-- of an author (of the beginning of the login, so that none is too long for an index).
+CREATE INDEX pull_requests_by_state ON pull_requests (state, updated_at, repo_id, number);
+CREATE INDEX pull_requests_by_repository ON pull_requests (repo_id, state, updated_at, number);
+CREATE INDEX pull_requests_by_author ON pull_requests
+    (lower(substr(author_login, 1, 100)), state, updated_at, repo_id, number);
+
+-- All that aggregates need, in the order in which they need it, so that the rows themselves are not read.
+CREATE INDEX pull_requests_merged ON pull_requests (merged_at) INCLUDE (author_is_bot, flags, cycle_time_s,
+    review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s) WHERE state = 'merged';
+CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merged_at) INCLUDE (author_is_bot, flags,
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s)
+    WHERE state = 'merged';
+CREATE INDEX pull_requests_closed ON pull_requests (closed_at) INCLUDE (repo_id, author_is_bot) WHERE state = 'closed';
 
 CREATE TABLE reviews (
     github_review_id bigint      PRIMARY KEY,

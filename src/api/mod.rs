@@ -20,9 +20,10 @@ use utoipa::{Modify, OpenApi};
 
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::error::{ApiError, ErrorBody, ErrorDetail};
-pub use self::metrics::{BucketSummary, CycleTime, DurationSummary, StageSummaries, Summary};
+pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use crate::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use crate::domain::people::Bots;
 use crate::queue::Queue;
 use crate::store::{self, Counts, Store, TokenHash};

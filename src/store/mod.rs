@@ -4,9 +4,11 @@
 //! can be left open. [`Store`] is all of them together; commands and handlers name the part they use.
 
 mod accepting;
+mod aggregating;
 mod body;
 mod facts;
 mod inbox;
+mod listing;
 mod migrations;
 mod postgres;
 mod reading;
@@ -26,7 +28,7 @@ pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
-pub use self::reading::{DurationFilter, Durations, Merged, PullRequestFilter, PullRequestRow, Reading, StateFilter};
+pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::tokens::{Token, TokenHash, Tokens};
 
 use crate::config::ConfigError;

@@ -1,6 +1,7 @@
 //! What the API reads.
 
 use super::Result;
+use crate::domain::metrics::{Aggregates, Authors, Bucket};
 use crate::domain::pull_request::Source;
 use crate::domain::repository::Access;
 use crate::domain::timings::State;
@@ -78,23 +79,16 @@ pub struct Durations {
     pub closed: Option<i64>,
 }
 
-/// Which merged pull requests count.
+/// What is to be aggregated, and how.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct DurationFilter {
+pub struct AggregateFilter {
     pub repo: Option<RepoId>,
     /// Merged at or after.
     pub from: Option<Timestamp>,
     /// Merged before.
     pub to: Option<Timestamp>,
-}
-
-/// One merged pull request as the aggregates need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Merged {
-    pub merged_at: Timestamp,
-    pub author_is_bot: bool,
-    pub flags: Vec<String>,
-    pub durations: Durations,
+    pub authors: Authors,
+    pub bucket: Option<Bucket>,
 }
 
 /// Use cases of the read side.
@@ -107,9 +101,6 @@ pub trait Reading: Send + Sync {
     /// The repository of that name now; the one seen last, where an old one of that name was deleted.
     async fn repository_id(&self, name: &str) -> Result<Option<RepoId>>;
 
-    /// Every merged pull request of the filter, in no order.
-    async fn merged(&self, filter: &DurationFilter) -> Result<Vec<Merged>>;
-
-    /// How many by humans, or by bots, were closed without a merge in the filter's range.
-    async fn closed_unmerged(&self, filter: &DurationFilter, by_bots: bool) -> Result<u64>;
+    /// Summaries of merged pull requests, by the moment of the merge, and how many were closed without one.
+    async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates>;
 }

@@ -60,6 +60,13 @@ impl Database {
         self.number(&format!("SELECT count(pg_terminate_backend(pid, 5000)) {others}")).await
     }
 
+    /// Gives the server's sessions a time zone of their own. Where there is no server nothing has one.
+    pub(crate) fn set_time_zone(&self, zone: &str) {
+        if let Some((name, server)) = &self.on_server {
+            on_server(server, &format!("ALTER DATABASE {name} SET TimeZone = '{zone}'"));
+        }
+    }
+
     /// Runs a statement on its server, in another database.
     pub(crate) fn on_server(&self, sql: &str) {
         let (_, server) = self.on_server.as_ref().unwrap();

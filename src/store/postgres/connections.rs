@@ -206,6 +206,11 @@ impl Session {
         Ok(within(query.execute(&mut *self.connection)).await?.rows_affected())
     }
 
+    /// For rows that are taken one by one.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
     /// Gives the connection back to the pool.
     pub(super) fn keep(mut self) {
         self.keep = true;

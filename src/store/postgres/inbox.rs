@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 use super::connections::INSTANCES;
 use super::{PostgresStore, ids, text};
 use crate::domain::pull_request::Source;
+use crate::store::listing::lower;
 use crate::store::rows::{DeliveryRow, Millis, Name};
 use crate::store::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState,
@@ -256,7 +257,9 @@ impl Inbox for PostgresStore {
             query.push(" AND event = ").push_bind(text(event));
         }
         if let Some(repo) = &filter.repo {
-            query.push(" AND lower(repo_name) = lower(").push_bind(text(repo)).push(" COLLATE \"C\")");
+            let (beginning, repo) = lower(repo, 200);
+            query.push(" AND lower(substr(repo_name, 1, 200)) = ").push_bind(beginning);
+            query.push(" AND lower(repo_name) = ").push_bind(repo);
         }
         if let Some(before) = filter.before {
             query.push(" AND id < ").push_bind(before.0);

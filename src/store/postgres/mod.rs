@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use self::accepting::Pooled;
 use self::connections::{Connections, PARTS, within};
 use super::accepting::Accepting;
+use super::aggregating::Aggregating;
 use super::{DeliveryId, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -38,6 +39,7 @@ const CHECKING: Duration = Duration::from_secs(4);
 pub(super) struct PostgresStore {
     connections: Arc<Connections>,
     accepting: Accepting,
+    aggregating: Aggregating,
     leading: Mutex<Option<Leading>>,
 }
 
@@ -67,7 +69,7 @@ impl PostgresStore {
         drop(connection.close().await);
         let connections = Arc::new(Connections::new(options));
         let accepting = Accepting::start(Pooled(connections.clone()), GROUPS);
-        Ok(Self { connections, accepting, leading: Mutex::default() })
+        Ok(Self { connections, accepting, aggregating: Aggregating::default(), leading: Mutex::default() })
     }
 
     /// Asks the server for a part, on the connection that holds the parts.

@@ -20,7 +20,7 @@ pub(super) use self::facts::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
 pub(super) use self::inbox::DeliveryRow;
-pub(super) use self::reading::{ListedRow, MergedRow};
+pub(super) use self::reading::{ListedRow, MERGED, MergedRow, merged};
 use super::Moment;
 use crate::github::types::Timestamp;
 

@@ -3,11 +3,12 @@
 use sqlx::FromRow;
 
 use super::{Name, Seconds, Words};
+use crate::domain::metrics::Merged;
 use crate::domain::pull_request::Source;
 use crate::domain::repository::Access;
 use crate::domain::timings::State;
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use crate::store::{Durations, Merged, PullRequestRow};
+use crate::store::{Durations, PullRequestRow};
 
 /// A pull request as it is listed.
 #[derive(FromRow)]
@@ -58,16 +59,6 @@ struct DurationColumns {
     closed_s: Option<i64>,
 }
 
-/// A merged pull request as the aggregates need it.
-#[derive(FromRow)]
-pub(in crate::store) struct MergedRow {
-    merged_at: Seconds,
-    author_is_bot: bool,
-    flags: Words,
-    #[sqlx(flatten)]
-    durations: DurationColumns,
-}
-
 impl From<DurationColumns> for Durations {
     fn from(row: DurationColumns) -> Self {
         Self {
@@ -79,17 +70,6 @@ impl From<DurationColumns> for Durations {
             merge_wait: row.merge_wait_s,
             redraft: row.redraft_s,
             closed: row.closed_s,
-        }
-    }
-}
-
-impl From<MergedRow> for Merged {
-    fn from(row: MergedRow) -> Self {
-        Self {
-            merged_at: row.merged_at.0,
-            author_is_bot: row.author_is_bot,
-            flags: row.flags.0,
-            durations: row.durations.into(),
         }
     }
 }
@@ -130,4 +110,20 @@ impl From<ListedRow> for PullRequestRow {
             source: row.source.0,
         }
     }
+}
+
+/// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`, `flags`, durations.
+pub(in crate::store) type MergedRow =
+    (Seconds, bool, Words, Duration, Duration, Duration, Duration, Duration, Duration, Duration, Duration);
+
+type Duration = Option<i64>;
+
+/// The columns of [`MergedRow`].
+pub(in crate::store) const MERGED: &str = "merged_at, author_is_bot, flags, \
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s";
+
+pub(in crate::store) fn merged(row: MergedRow) -> Merged {
+    let (Seconds(merged_at), author_is_bot, Words(flags), ..) = row;
+    let durations = [row.3, row.4, row.5, row.6, row.7, row.8, row.9, row.10];
+    Merged { merged_at, author_is_bot, flags, durations }
 }

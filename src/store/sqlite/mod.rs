@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::accepting::Writing;
 use super::accepting::Accepting;
+use super::aggregating::Aggregating;
 use super::{Moment, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -40,6 +41,7 @@ pub struct SqliteStore {
     writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
     readers: SqlitePool,
     accepting: Accepting,
+    aggregating: Aggregating,
     /// Tells what this process claimed from what an earlier one did.
     process: i64,
     /// Held for as long as the store is open by `serve`; the system gives it back whatever becomes of the process.
@@ -95,7 +97,14 @@ impl SqliteStore {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
         let process = rand::random();
-        Ok(Self { accepting: Accepting::start(Writing(writer.clone()), 1), writer, readers, process, _lock: lock })
+        Ok(Self {
+            accepting: Accepting::start(Writing(writer.clone()), 1),
+            aggregating: Aggregating::default(),
+            writer,
+            readers,
+            process,
+            _lock: lock,
+        })
     }
 
     async fn writer(&self) -> Writer<'_> {

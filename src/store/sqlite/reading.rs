@@ -1,48 +1,23 @@
 //! The read side in SQLite.
 
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::Sqlite;
 
 use super::SqliteStore;
+use crate::domain::metrics::Aggregates;
 use crate::github::types::{PrKey, RepoId};
-use crate::store::rows::{ListedRow, MergedRow};
-use crate::store::{DurationFilter, Merged, PullRequestFilter, PullRequestRow, Reading, Result, StateFilter};
-
-/// All columns but the large ones: the description and the timeline.
-const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' ELSE r.access END AS repo_access, github_pr_id, title, author_login, author_is_bot, state, \
-    draft, html_url, base_ref, head_ref, head_sha, pr_created_at, updated_at, closed_at, merged_at, labels, additions, \
-    deletions, changed_files, commits, first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source \
-    FROM pull_requests p JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i ON i.id = r.installation_id WHERE p.state IS NOT NULL";
+use crate::store::rows::ListedRow;
+use crate::store::{AggregateFilter, PullRequestFilter, PullRequestRow, Reading, Result, aggregating, listing};
 
 #[async_trait::async_trait]
 impl Reading for SqliteStore {
     async fn pull_requests(&self, filter: &PullRequestFilter, limit: u32) -> Result<Vec<PullRequestRow>> {
-        let mut query = QueryBuilder::<Sqlite>::new(LISTED);
-        push_states(&mut query, &filter.states);
-        if let Some(repo) = filter.repo {
-            query.push(" AND p.repo_id = ").push_bind(repo.0);
-        }
-        if let Some(author) = &filter.author {
-            query.push(" AND author_login = ").push_bind(author).push(" COLLATE NOCASE");
-        }
-        if let Some(from) = filter.from {
-            query.push(" AND updated_at >= ").push_bind(from.epoch());
-        }
-        if let Some(to) = filter.to {
-            query.push(" AND updated_at < ").push_bind(to.epoch());
-        }
-        if let Some((updated_at, key)) = filter.after {
-            query.push(" AND (updated_at, p.repo_id, p.number) < (").push_bind(updated_at.epoch());
-            query.push(", ").push_bind(key.repo.0).push(", ").push_bind(key.number.0).push(")");
-        }
-        query.push(" ORDER BY updated_at DESC, p.repo_id DESC, p.number DESC LIMIT ").push_bind(limit);
+        let mut query = listing::list::<Sqlite>(filter, limit);
         let rows: Vec<ListedRow> = query.build_query_as().fetch_all(&self.readers).await?;
         Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
 
     async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
-        let mut query = QueryBuilder::<Sqlite>::new(LISTED);
-        query.push(" AND p.repo_id = ").push_bind(key.repo.0).push(" AND p.number = ").push_bind(key.number.0);
+        let mut query = listing::one::<Sqlite>(key);
         let row: Option<ListedRow> = query.build_query_as().fetch_optional(&self.readers).await?;
         Ok(row.map(PullRequestRow::from))
     }
@@ -58,50 +33,14 @@ impl Reading for SqliteStore {
         Ok(id.map(RepoId))
     }
 
-    async fn merged(&self, filter: &DurationFilter) -> Result<Vec<Merged>> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT merged_at, author_is_bot, flags, cycle_time_s, review_time_s, coding_s, pickup_s, review_s, \
-             merge_wait_s, redraft_s, closed_s FROM pull_requests WHERE state = 'merged' AND merged_at IS NOT NULL",
-        );
-        push_range(&mut query, "merged_at", filter);
-        let rows: Vec<MergedRow> = query.build_query_as().fetch_all(&self.readers).await?;
-        Ok(rows.into_iter().map(Merged::from).collect())
-    }
-
-    async fn closed_unmerged(&self, filter: &DurationFilter, by_bots: bool) -> Result<u64> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM pull_requests WHERE state = 'closed'");
-        query.push(" AND author_is_bot = ").push_bind(by_bots);
-        push_range(&mut query, "closed_at", filter);
-        let number: i64 = query.build_query_scalar().fetch_one(&self.readers).await?;
-        Ok(number.unsigned_abs())
-    }
-}
-
-fn push_states(query: &mut QueryBuilder<Sqlite>, states: &[StateFilter]) {
-    if states.is_empty() {
-        return;
-    }
-    query.push(" AND p.state IN (");
-    let mut list = query.separated(", ");
-    for state in states {
-        match state {
-            StateFilter::Open => list.push("'open'"),
-            StateFilter::Closed => list.push("'closed', 'merged'"),
-            StateFilter::ClosedUnmerged => list.push("'closed'"),
-            StateFilter::Merged => list.push("'merged'"),
+    async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
+        let (readers, filter) = (self.readers.clone(), *filter);
+        let gather = move || async move {
+            let mut query = aggregating::merged_in::<Sqlite>(&filter);
+            let aggregation = aggregating::gather(query.build_query_as().fetch(&readers), &filter).await?;
+            let closed = aggregating::closed_in::<Sqlite>(&filter).build_query_scalar().fetch_one(&readers).await?;
+            Ok((aggregation, closed))
         };
-    }
-    query.push(")");
-}
-
-fn push_range(query: &mut QueryBuilder<Sqlite>, column: &str, filter: &DurationFilter) {
-    if let Some(repo) = filter.repo {
-        query.push(" AND repo_id = ").push_bind(repo.0);
-    }
-    if let Some(from) = filter.from {
-        query.push(" AND ").push(column).push(" >= ").push_bind(from.epoch());
-    }
-    if let Some(to) = filter.to {
-        query.push(" AND ").push(column).push(" < ").push_bind(to.epoch());
+        self.aggregating.run(gather).await
     }
 }
