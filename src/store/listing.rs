@@ -70,11 +70,20 @@ fn states(filters: &[StateFilter]) -> BTreeSet<State> {
     }
 }
 
-/// The first `length` characters of a name in lower case, of which there is an index, and all of them. Names on GitHub are
+/// Compares a name whatever its case, by an index over the first `length` characters in lower case. Names on GitHub are
 /// ASCII; a letter that is not has one case, as in SQLite. As everywhere U+FFFD stands for U+0000.
-pub(super) fn lower(name: &str, length: usize) -> (String, String) {
+pub(super) fn push_name<DB: Database>(query: &mut QueryBuilder<DB>, column: &str, name: &str, length: usize)
+where
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
     let name = name.replace('\0', "\u{fffd}").to_ascii_lowercase();
-    (name.chars().take(length).collect(), name)
+    let beginning: String = name.chars().take(length).collect();
+    // Of a short name the beginning is all; to ask twice would let a planner believe that hardly any row is left.
+    let longer = beginning.chars().count() == length;
+    query.push(" AND lower(substr(").push(column).push(format!(", 1, {length})) = ")).push_bind(beginning);
+    if longer {
+        query.push(" AND lower(").push(column).push(") = ").push_bind(name);
+    }
 }
 
 fn push_wanted<DB: Database>(query: &mut QueryBuilder<DB>, filter: &PullRequestFilter)
@@ -87,9 +96,7 @@ where
         query.push(" AND repo_id = ").push_bind(repo.0);
     }
     if let Some(author) = &filter.author {
-        let (beginning, author) = lower(author, 100);
-        query.push(" AND lower(substr(author_login, 1, 100)) = ").push_bind(beginning);
-        query.push(" AND lower(author_login) = ").push_bind(author);
+        push_name(query, "author_login", author, 100);
     }
     if let Some(from) = filter.from {
         query.push(" AND updated_at >= ").push_bind(Seconds(from));

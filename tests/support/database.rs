@@ -54,6 +54,13 @@ impl Database {
         number
     }
 
+    /// Runs statements on it; of PostgreSQL.
+    pub(crate) async fn run(&self, sql: &str) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     /// Ends every connection to it, as a stopped server does; of PostgreSQL.
     pub(crate) async fn end_connections(&self) -> i64 {
         let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";

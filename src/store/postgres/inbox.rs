@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 use super::connections::INSTANCES;
 use super::{PostgresStore, ids, text};
 use crate::domain::pull_request::Source;
-use crate::store::listing::lower;
+use crate::store::listing::push_name;
 use crate::store::rows::{DeliveryRow, Millis, Name};
 use crate::store::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState,
@@ -215,7 +215,7 @@ impl Inbox for PostgresStore {
     }
 
     async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>> {
-        self.list(" WHERE state = 'dead' AND NOT dead_copied ORDER BY id", limit).await
+        self.list(" WHERE state = 'dead' AND NOT dead_copied ORDER BY id NULLS FIRST", limit).await
     }
 
     async fn dead_copied(&self, of: &[DeliveryId]) -> Result<()> {
@@ -249,20 +249,23 @@ impl Inbox for PostgresStore {
     }
 
     async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<Delivery>> {
-        let mut query = QueryBuilder::<Postgres>::new(format!("SELECT {DELIVERY} FROM deliveries WHERE true"));
-        if let Some(state) = filter.state {
-            query.push(" AND state = ").push_bind(state.as_str());
-        }
-        if let Some(event) = &filter.event {
-            query.push(" AND event = ").push_bind(text(event));
-        }
-        if let Some(repo) = &filter.repo {
-            let (beginning, repo) = lower(repo, 200);
-            query.push(" AND lower(substr(repo_name, 1, 200)) = ").push_bind(beginning);
-            query.push(" AND lower(repo_name) = ").push_bind(repo);
-        }
-        if let Some(before) = filter.before {
-            query.push(" AND id < ").push_bind(before.0);
+        // Each state is looked up apart, by an index that has the wanted ones next to each other, newest first.
+        let mut query = QueryBuilder::<Postgres>::new("");
+        let states = DeliveryState::ALL.into_iter().filter(|state| filter.state.is_none_or(|wanted| wanted == *state));
+        for (place, state) in states.enumerate() {
+            query.push(if place == 0 { "" } else { " UNION ALL " });
+            query.push(format!("SELECT {DELIVERY} FROM (SELECT * FROM deliveries WHERE state = '{}'", state.as_str()));
+            if let Some(event) = &filter.event {
+                query.push(" AND event = ").push_bind(text(event));
+            }
+            if let Some(repo) = &filter.repo {
+                push_name(&mut query, "repo_name", repo, 200);
+            }
+            if let Some(before) = filter.before {
+                query.push(" AND id < ").push_bind(before.0);
+            }
+            query.push(" ORDER BY id DESC NULLS LAST LIMIT ").push_bind(i64::from(limit));
+            query.push(") AS ").push(state.as_str());
         }
         query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
         let rows: Vec<DeliveryRow> = self.connections.fetch_all(query.build_query_as()).await?;

@@ -1,12 +1,12 @@
 //! The read side in PostgreSQL.
 
-use sqlx::Postgres;
+use sqlx::{Postgres, QueryBuilder};
 
 use super::PostgresStore;
 use super::connections::within;
 use crate::domain::metrics::Aggregates;
 use crate::github::types::{PrKey, RepoId};
-use crate::store::listing::{self, lower};
+use crate::store::listing::{self, push_name};
 use crate::store::rows::ListedRow;
 use crate::store::{AggregateFilter, PullRequestFilter, PullRequestRow, Reading, Result, aggregating};
 
@@ -25,12 +25,10 @@ impl Reading for PostgresStore {
     }
 
     async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
-        let query = sqlx::query_as(
-            "SELECT id FROM repositories WHERE lower(substr(name, 1, 200)) = $1 AND lower(name) = $2 \
-             ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1",
-        );
-        let (beginning, name) = lower(name, 200);
-        let row: Option<(i64,)> = self.connections.fetch_optional(query.bind(beginning).bind(name)).await?;
+        let mut query = QueryBuilder::<Postgres>::new("SELECT id FROM repositories WHERE true");
+        push_name(&mut query, "name", name, 200);
+        query.push(" ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1");
+        let row: Option<(i64,)> = self.connections.fetch_optional(query.build_query_as()).await?;
         Ok(row.map(|(id,)| RepoId(id)))
     }
 

@@ -1,0 +1,216 @@
+//! How much each use case of the store touches where there is a lot: a million pull requests, half a million deliveries.
+//! Rows are counted, not seconds. Fills a database for a minute, so only where `TALLYHOOK_TEST_ALL` is set.
+
+#[path = "support/database.rs"]
+mod database;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use database::{Backend, Database, database};
+use tallyhook::domain::metrics::{Authors, Bucket, Summary};
+use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook::queue::{DeliveryId, Lane};
+use tallyhook::store::{
+    self, AggregateFilter, DeliveryFilter, DeliveryState, Opening, PullRequestFilter, StateFilter, Store,
+};
+
+const MILLION: &str = include_str!("support/million.sql");
+const LARGE: &str = "relname IN ('pull_requests', 'reviews', 'deliveries', 'delivery_bodies')";
+/// What the API asks for at the most, and one more to see whether there is another page.
+const PAGE: u32 = 101;
+
+/// Asserts that `call` looks at no more than `most` rows or entries of indices of the large tables, and reads none of
+/// these from end to end.
+async fn touches<T>(database: &Database, what: &str, most: i64, call: impl AsyncFnOnce(Arc<dyn Store>) -> T) -> T {
+    let scans = format!("SELECT coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_user_tables WHERE {LARGE}");
+    let rows = format!(
+        "SELECT ((SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE {LARGE}) \
+         + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE {LARGE}))::bigint"
+    );
+    quiet(database).await;
+    let before = (database.number(&scans).await, database.number(&rows).await);
+    let store = store::open(&database.url, Opening::Beside).await.unwrap();
+    let answer = call(store.clone()).await;
+    store.close().await;
+    // What a connection did is counted at its end at the latest.
+    quiet(database).await;
+    let (scans, rows) = (database.number(&scans).await - before.0, database.number(&rows).await - before.1);
+    assert_eq!(scans, 0, "{what} reads a whole table");
+    assert!(rows <= most, "{what} looks at {rows} rows, not at most {most}");
+    answer
+}
+
+/// Waits until nobody else is connected.
+async fn quiet(database: &Database) {
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                  AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    while database.number(others).await > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The database of a million, if it is to be.
+async fn million() -> Option<Database> {
+    std::env::var_os("TALLYHOOK_TEST_ALL")?;
+    let database = database(Backend::Postgres)?;
+    store::open(&database.url, Opening::Alone).await.unwrap().close().await;
+    database.run(MILLION).await;
+    database.run("VACUUM (ANALYZE)").await;
+    Some(database)
+}
+
+#[tokio::test]
+async fn nothing_is_looked_at_that_is_not_asked_for() {
+    let Some(database) = million().await else { return };
+    lists_of_pull_requests(&database).await;
+    single_rows(&database).await;
+    aggregates(&database).await;
+    lists_of_deliveries(&database).await;
+    work(&database).await;
+}
+
+async fn lists_of_pull_requests(database: &Database) {
+    let epoch = async |part: &str| {
+        let sql = format!(
+            "SELECT extract(epoch FROM min(updated_at) + (max(updated_at) - min(updated_at)) * {part})::bigint FROM pull_requests"
+        );
+        Timestamp::clamped(database.number(&sql).await)
+    };
+    let places = [None, Some(epoch("0.5").await), Some(epoch("0.001").await)];
+    let states = [vec![], vec![StateFilter::Open], vec![StateFilter::Closed], vec![StateFilter::ClosedUnmerged]];
+    let repos = [None, Some(RepoId(2)), Some(RepoId(3)), Some(RepoId(190))];
+    let authors = [None, Some("account-1[BOT]"), Some("Account-1990"), Some("nobody")];
+    for (place, states, repo, author) in combinations(&places, &states, &repos, &authors) {
+        let filter = PullRequestFilter {
+            states: states.clone(),
+            repo,
+            author: author.map(str::to_owned),
+            after: place.map(|at| (at, PrKey { repo: repo.unwrap_or(RepoId(9)), number: PrNumber(0) })),
+            ..PullRequestFilter::default()
+        };
+        // An entry of an index per row of each state, and the rows.
+        let most = 4 * i64::from(PAGE) + 10;
+        touches(database, &format!("{filter:?}"), most, async |store| {
+            store.pull_requests(&filter, PAGE).await.unwrap();
+        })
+        .await;
+    }
+    let filter = PullRequestFilter { from: places[1], to: places[1], ..PullRequestFilter::default() };
+    touches(database, "an empty range", 10, async |store| store.pull_requests(&filter, PAGE).await.unwrap()).await;
+}
+
+fn combinations<'a, A: Copy, B, C: Copy, D: Copy>(
+    a: &'a [A],
+    b: &'a [B],
+    c: &'a [C],
+    d: &'a [D],
+) -> impl Iterator<Item = (A, &'a B, C, D)> {
+    a.iter().flat_map(move |a| {
+        b.iter().flat_map(move |b| c.iter().flat_map(move |c| d.iter().map(move |d| (*a, b, *c, *d))))
+    })
+}
+
+async fn single_rows(database: &Database) {
+    let number = database.number("SELECT min(number) FROM pull_requests WHERE repo_id = 7 AND number % 2 = 0").await;
+    let key = PrKey { repo: RepoId(7), number: PrNumber(number) };
+    let row = touches(database, "a pull request", 4, async |store| store.pull_request(key).await.unwrap()).await;
+    assert_eq!(row.unwrap().key, key);
+    let known = touches(database, "what is known of one", 4, async |store| store.load(&[key]).await.unwrap()).await;
+    assert_eq!(known[0].pull_request.reviews.len(), 1);
+    let keys: Vec<_> = (0..256).map(|place| PrKey { number: PrNumber(place * 3000), ..key }).collect();
+    touches(database, "what is known of many", 600, async |store| store.load(&keys).await.unwrap()).await;
+    touches(database, "keys", 600, async |store| store.keys_after(Some(key), 500).await.unwrap()).await;
+    touches(database, "a repository", 0, async |store| store.repository_id("Acme-Corp/service-7").await.unwrap()).await;
+}
+
+async fn aggregates(database: &Database) {
+    let month = AggregateFilter {
+        from: Timestamp::parse("2025-01-01T00:00:00Z"),
+        to: Timestamp::parse("2025-01-31T00:00:00Z"),
+        ..AggregateFilter::default()
+    };
+    let in_month = "merged_at >= '2025-01-01Z' AND merged_at < '2025-01-31Z'";
+    for (filter, repo, range) in [
+        (month, "true", in_month),
+        (AggregateFilter { bucket: Some(Bucket::Week), ..month }, "true", in_month),
+        (AggregateFilter { repo: Some(RepoId(3)), ..month }, "repo_id = 3", in_month),
+        (AggregateFilter { repo: Some(RepoId(190)), ..AggregateFilter::default() }, "repo_id = 190", "true"),
+        (AggregateFilter::default(), "true", "true"),
+    ] {
+        let merged = format!("state = 'merged' AND {repo} AND {range}");
+        // Those that were closed are counted in the range over all repositories.
+        let closed = format!("state = 'closed' AND {}", range.replace("merged_at", "closed_at"));
+        let most = database.number(&format!("SELECT count(*) FROM pull_requests WHERE {merged} OR {closed}")).await;
+        let what = format!("{filter:?}");
+        let found = touches(database, &what, most, async |store| store.aggregates(&filter).await.unwrap()).await;
+        compare_percentiles(database, &merged, &found.all).await;
+    }
+    let bots = AggregateFilter { authors: Authors::Bot, ..month };
+    touches(database, "bots", 40_000, async |store| store.aggregates(&bots).await.unwrap()).await;
+}
+
+/// Holds percentiles to those of the server, to the millisecond.
+async fn compare_percentiles(database: &Database, merged: &str, found: &Summary) {
+    for (column, summary) in
+        [("cycle_time_s", &found.cycle_time), ("pickup_s", &found.stages.pickup), ("review_s", &found.stages.review)]
+    {
+        for (part, hours) in [("0.5", summary.p50_hours), ("0.75", summary.p75_hours), ("0.9", summary.p90_hours)] {
+            let sql = format!(
+                "SELECT round(percentile_cont({part}) WITHIN GROUP (ORDER BY {column}) * 1000)::bigint \
+                 FROM pull_requests WHERE NOT author_is_bot AND NOT flags @> '{{stub}}' AND {merged}"
+            );
+            #[allow(clippy::cast_possible_truncation, reason = "milliseconds of some days")]
+            let found = (hours.unwrap() * 3_600_000.0).round() as i64;
+            assert_eq!(found, database.number(&sql).await, "{column} {part} {merged}");
+        }
+    }
+}
+
+async fn lists_of_deliveries(database: &Database) {
+    let states = [None, Some(DeliveryState::Accepted), Some(DeliveryState::Applied), Some(DeliveryState::Dead)];
+    let events = [None, Some("push"), Some("merge_group"), Some("installation")];
+    let repos = [None, Some("Acme-Corp/service-7"), Some("acme-corp/none")];
+    let places = [None, Some(DeliveryId(250_000)), Some(DeliveryId(10))];
+    for (before, state, event, repo) in combinations(&places, &states, &events, &repos) {
+        let filter =
+            DeliveryFilter { state: *state, event: event.map(str::to_owned), repo: repo.map(str::to_owned), before };
+        // Of the kind of an event in one repository there may be few in either's many.
+        let both = if event.is_some() && repo.is_some() { 2500 } else { 0 };
+        let most = 4 * i64::from(PAGE) + 10 + both;
+        touches(database, &format!("{filter:?}"), most, async |store| store.deliveries(&filter, PAGE).await.unwrap())
+            .await;
+    }
+    touches(database, "a delivery", 2, async |store| store.delivery(DeliveryId(77)).await.unwrap().unwrap()).await;
+    touches(database, "a body", 4, async |store| store.body(DeliveryId(499_000)).await.unwrap().unwrap()).await;
+    let guid = "c4ca4238-a0b9-2382-0dcc-509a6f75849b";
+    let of_guid = touches(database, "a guid", 2, async |store| store.deliveries_of(guid).await.unwrap()).await;
+    assert_eq!(of_guid.len(), 1);
+    touches(database, "groups of dead letters", 200, async |store| store.dead_groups().await.unwrap()).await;
+    touches(database, "uncopied dead letters", 200, async |store| store.uncopied_dead(50).await.unwrap()).await;
+}
+
+/// What workers and the sweeper do all day.
+async fn work(database: &Database) {
+    let now: DateTime<Utc> = DateTime::from_timestamp(1_772_500_000, 0).unwrap() + TimeDelta::days(3);
+    // All are counted, in an index.
+    touches(database, "counts", 510_000, async |store| store.counts().await.unwrap()).await;
+    let ids: Vec<_> = (499_100..499_356).map(DeliveryId).collect();
+    touches(database, "waiting", 600, async |store| store.waiting(&ids).await.unwrap()).await;
+    let until = now + TimeDelta::seconds(60);
+    let claim =
+        touches(database, "claiming", 1300, async |store| store.claim(&ids, now, until, 5).await.unwrap()).await;
+    assert_eq!(claim.claimed.len(), 256);
+    touches(database, "unfinished", 1300, async |store| store.unfinished(&ids).await.unwrap()).await;
+    touches(database, "giving back", 1300, async |store| store.retry(&ids, "an error", now, now).await.unwrap()).await;
+    touches(database, "handing back", 1300, async |store| store.hand_back(&ids, now).await.unwrap()).await;
+    let due = touches(database, "taking what is due", 2600, async |store| {
+        store.take_due(Lane::Live, 512, now, until).await.unwrap()
+    });
+    assert_eq!(due.await.len(), 512);
+    touches(database, "orphans", 600, async |store| store.release_orphans(now).await.unwrap()).await;
+    let purged = touches(database, "cleaning", 6000, async |store| {
+        store.purge(now, now - TimeDelta::days(365), 500).await.unwrap()
+    });
+    assert_eq!(purged.await.bodies, 500);
+}
