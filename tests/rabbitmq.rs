@@ -144,6 +144,27 @@ async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
+    let broker = Broker::new().await;
+    let mut server = start(&broker.url, Place::embedded()).await;
+    until_connected(&server, true).await;
+    let fixture = support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    let mut body: Value = serde_json::from_slice(&fixture.payload).unwrap();
+    body["action"] = json!("x".repeat(1000));
+    server.post("pull_request", "long", &serde_json::to_vec(&body).unwrap()).await;
+    // One that dies with a long name of its repository.
+    body["repository"]["full_name"] = json!(format!("acme-corp/{}", "y".repeat(100_000)));
+    body["pull_request"] = json!(7);
+    server.post("pull_request", "dead", &serde_json::to_vec(&body).unwrap()).await;
+    post_all(&server, &support::fixtures()).await;
+    server.drained().await;
+    assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
+    assert_eq!(server.running.store.deliveries_of("long").await.unwrap()[0].state, DeliveryState::Applied);
+    until_connected(&server, true).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_again() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;

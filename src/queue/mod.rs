@@ -23,7 +23,7 @@ use crate::event::message::{Message, VERSION};
 /// What was handed over and is not finished by then is handed over again.
 pub const HANDED_OVER_AGAIN: Duration = Duration::from_mins(5);
 
-/// A delivery's row. Ascends in the order of acceptance.
+/// A delivery's row. Ascends about in the order of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeliveryId(pub i64);
@@ -231,6 +231,14 @@ impl Queue {
         match &self.transport {
             Transport::InProcess(_) => Health::Ok,
             Transport::Amqp(queue) => queue.health(),
+        }
+    }
+
+    /// Waits until a part of it ends by itself, which it does only by breaking.
+    pub async fn broken(&self) {
+        match &self.transport {
+            Transport::InProcess(_) => std::future::pending().await,
+            Transport::Amqp(queue) => queue.broken().await,
         }
     }
 

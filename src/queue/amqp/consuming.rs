@@ -55,7 +55,7 @@ impl Consumer {
         let mut connections = 0;
         loop {
             let opened = tokio::select! {
-                opened = Session::open(&self.uri, connections) => opened,
+                opened = Session::open(&self.uri, connections, pause.failures > 0) => opened,
                 () = stopped(&mut self.stopping) => return,
             };
             let reason = match opened {
@@ -179,8 +179,8 @@ struct Session {
 }
 
 impl Session {
-    async fn open(uri: &AMQPUri, number: u64) -> Result<Self, String> {
-        let connection = connect(uri, "worker").await?;
+    async fn open(uri: &AMQPUri, number: u64, suspicious: bool) -> Result<Self, String> {
+        let connection = connect(uri, "worker", suspicious).await?;
         let control = within("opening a channel", connection.create_channel()).await?;
         topology::declare(&control).await?;
         let live = Subscription::open(&connection, Lane::Live, LIVE, number).await?;

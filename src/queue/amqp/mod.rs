@@ -8,14 +8,16 @@ mod publishing;
 mod topology;
 
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lapin::types::LongString;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 use metrics::gauge;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -37,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often each side speaks at least; RabbitMQ and lapin give up after two of these in silence.
 const HEARTBEAT_SECONDS: u16 = 10;
 /// How long the last messages and acknowledgements may take when the process ends.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_millis(2500);
 
 /// A queue at a broker.
 #[derive(Debug)]
@@ -66,6 +68,7 @@ pub(super) struct Receipt {
 struct State {
     publishing: AtomicBool,
     consuming: AtomicBool,
+    telling: std::sync::Mutex<()>,
     /// Consumers of lanes that were dead hear nothing, not even that they are gone.
     lanes_are_back: Notify,
 }
@@ -76,6 +79,8 @@ impl State {
     }
 
     fn set(&self, part: &AtomicBool, works: bool) {
+        // One after the other, so that the last one tells how it is.
+        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         part.store(works, Ordering::Release);
         gauge!(AMQP_CONNECTED).set(f64::from(u8::from(self.is_connected())));
     }
@@ -102,6 +107,7 @@ impl Amqp {
         let state = Arc::new(State {
             publishing: AtomicBool::new(false),
             consuming: AtomicBool::new(part == Use::Publish),
+            telling: std::sync::Mutex::default(),
             lanes_are_back: Notify::new(),
         });
         state.publishing(false);
@@ -204,6 +210,11 @@ impl Amqp {
         self.received.close();
     }
 
+    /// Waits until a supervisor ends by itself, which it does only by breaking.
+    pub(super) async fn broken(&self) {
+        self.supervisors.lock().await.join_next().await;
+    }
+
     pub(super) async fn finish(&self) {
         self.stopping.send_replace(true);
         let mut supervisors = self.supervisors.lock().await;
@@ -215,10 +226,32 @@ impl Amqp {
 }
 
 /// Opens a connection that the broker's dashboard shows under `name`.
-async fn connect(uri: &AMQPUri, name: &str) -> Result<Connection, String> {
+///
+/// A suspicious peer has to show first that it speaks at all: lapin never gives up a connection on which nobody answers.
+async fn connect(uri: &AMQPUri, name: &str, suspicious: bool) -> Result<Connection, String> {
+    if suspicious {
+        speaks(uri).await?;
+    }
     let name = LongString::from(format!("tallyhook {name} {}", std::process::id()));
     let properties = ConnectionProperties::default().with_connection_name(name);
     within("connecting", Connection::connect_uri(uri.clone(), properties)).await
+}
+
+/// Whether somebody answers at the broker's address.
+async fn speaks(uri: &AMQPUri) -> Result<(), String> {
+    let spoken = async {
+        let mut stream = TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;
+        // Over TLS it waits for us to say more, which needs more than this.
+        if uri.scheme == AMQPScheme::AMQP {
+            stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+            stream.read_u8().await?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    match timeout(PATIENCE, spoken).await {
+        Ok(spoken) => spoken.map_err(|error| format!("connecting: {error}")),
+        Err(_) => Err(format!("connecting: no answer within {} s", PATIENCE.as_secs())),
+    }
 }
 
 /// Something that the broker is asked for, with an end to the waiting.

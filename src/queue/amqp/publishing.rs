@@ -1,11 +1,12 @@
 //! The connection that publishes.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::uri::AMQPUri;
@@ -22,11 +23,15 @@ const IN_FLIGHT: usize = 512;
 /// How often a message goes through each lane only to show that it does.
 const CANARY: Duration = Duration::from_secs(5);
 const CANARY_NAME: &str = "canary";
-/// A canary that nobody takes is gone before there are many of them.
-const CANARY_MILLISECONDS: &str = "10000";
+/// A lane in which more waits gets no canary: where no worker runs nobody takes them out.
+const CANARY_DEPTH: usize = 100;
+/// After how many canaries the topology is declared again: somebody may have taken a binding away.
+const DECLARED_AGAIN: u32 = 12;
+/// How long what is to be sent at the end of the process may take.
+const LAST_MESSAGES: Duration = Duration::from_millis(1500);
 /// How long the first canary of a connection may take.
 const FIRST_CANARY: Duration = Duration::from_secs(3);
-/// How often in a row a broker may answer everything but the canaries before its lanes are made anew.
+/// How often a broker may answer everything but the canaries before its lanes are made anew.
 const DEAF: u32 = 2;
 /// What marks copies of dead letters, and tells why they are dead.
 pub(super) const DEAD_HEADER: &str = "tallyhook-reason";
@@ -74,10 +79,30 @@ pub(super) struct Publisher {
 
 /// What a confirm is for.
 enum Sent {
-    Delivery(DeliveryId),
+    Delivery(Lane, DeliveryId),
     Dead(oneshot::Sender<()>),
-    Canary,
+    Canary(Lane),
 }
+
+/// What a connection has under way.
+#[derive(Default)]
+struct Work {
+    unconfirmed: HashSet<DeliveryId>,
+    /// The broker takes nothing for now: it is short of memory or disk.
+    blocked: bool,
+    /// Lanes that confirmed something since the last canaries, which is as good as one.
+    heard: HashSet<Lane>,
+    canaries: u32,
+}
+
+impl Work {
+    fn heard_of(&mut self, lane: Lane) {
+        self.heard.insert(lane);
+    }
+}
+
+/// What a connection tells of itself.
+type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
 /// Why a connection is not used any more.
 enum Ended {
@@ -106,11 +131,14 @@ impl Publisher {
         let mut deaf = 0;
         loop {
             let opened = tokio::select! {
-                opened = Session::open(&self.uri, deaf >= DEAF) => opened,
-                () = stopped(&mut self.stopping) => Err(Unusable::Failed("the process ends".to_owned())),
+                opened = Session::open(&self.uri, deaf >= DEAF, pause.failures > 0) => Some(opened),
+                () = stopped(&mut self.stopping) => None,
+            };
+            let Some(opened) = opened else {
+                return self.give_back().await;
             };
             let reason = match opened {
-                Ok(session) => {
+                Ok((session, mut events)) => {
                     if was_connected || session.made_anew {
                         self.news.lost();
                     }
@@ -120,9 +148,13 @@ impl Publisher {
                     (was_connected, deaf) = (true, 0);
                     pause.reset();
                     tracing::info!("connected to the broker");
-                    self.state.publishing(true);
-                    let ended = self.serve(&session).await;
+                    self.state.publishing(!session.is_blocked());
+                    let ended = self.serve(&session, &mut events).await;
                     self.state.publishing(false);
+                    if *self.stopping.borrow() {
+                        self.give_back().await;
+                        return session.close().await;
+                    }
                     session.close().await;
                     match ended {
                         Ended::Finished => return,
@@ -140,29 +172,29 @@ impl Publisher {
                 Err(Unusable::Failed(reason)) => reason,
             };
             pause.tell("publishing", &reason);
-            if self.wait(pause.next()).await {
-                return;
-            }
+            self.wait(pause.next()).await;
         }
     }
 
-    /// Lets some time pass, in which nothing can be sent. Whether the process ends.
-    async fn wait(&mut self, pause: Duration) -> bool {
+    /// Lets some time pass, in which nothing can be sent; none if the process ends.
+    async fn wait(&mut self, pause: Duration) {
         let until = Instant::now() + pause;
         loop {
             tokio::select! {
-                () = sleep_until(until) => return false,
-                () = stopped(&mut self.stopping) => {
-                    self.outgoing.close();
-                    while let Some(outgoing) = self.outgoing.recv().await {
-                        self.refuse(outgoing);
-                    }
-                    return true;
-                }
+                () = sleep_until(until) => return,
+                () = stopped(&mut self.stopping) => return,
                 Some(outgoing) = self.outgoing.recv() => self.refuse(outgoing),
                 // Without an answer there is no room.
                 Some(ask) = self.asked.recv() => drop(ask),
             }
+        }
+    }
+
+    /// The process ends: what was to be sent is another's.
+    async fn give_back(&mut self) {
+        self.outgoing.close();
+        while let Some(outgoing) = self.outgoing.recv().await {
+            self.refuse(outgoing);
         }
     }
 
@@ -174,73 +206,81 @@ impl Publisher {
     }
 
     /// Sends until the connection fails or the process ends.
-    async fn serve(&mut self, session: &Session) -> Ended {
-        let mut unconfirmed: HashSet<DeliveryId> = HashSet::new();
-        let ended = self.send(session, &mut unconfirmed).await;
-        self.news.refused(unconfirmed);
+    async fn serve(&mut self, session: &Session, events: &mut Events) -> Ended {
+        let mut work = Work::default();
+        let ended = self.send(session, events, &mut work).await;
+        self.news.refused(work.unconfirmed);
         ended
     }
 
-    async fn send(&mut self, session: &Session, unconfirmed: &mut HashSet<DeliveryId>) -> Ended {
+    async fn send(&mut self, session: &Session, events: &mut Events, work: &mut Work) -> Ended {
         let mut confirms = FuturesUnordered::new();
-        let mut events = std::pin::pin!(session.connection.events_listener());
         let mut canaries = interval(CANARY);
         canaries.set_missed_tick_behavior(MissedTickBehavior::Delay);
         canaries.reset();
-        let (mut blocked, mut finishing) = (false, false);
+        let mut give_up = None;
         loop {
-            if finishing && confirms.is_empty() && self.outgoing.is_empty() {
+            self.notice_blocked(session, work);
+            if give_up.is_some() && confirms.is_empty() && self.outgoing.is_empty() {
                 return Ended::Finished;
             }
-            tokio::select! {
+            let worked = tokio::select! {
                 Some((sent, confirmed)) = confirms.next(), if !confirms.is_empty() => {
-                    // What a blocked connection holds back was given up already.
-                    if let Err(reason) = self.confirmed(sent, confirmed, unconfirmed) && !blocked {
-                        return Ended::Failed(reason);
-                    }
+                    self.confirmed(sent, confirmed, work)
                 }
                 Some(outgoing) = self.outgoing.recv(), if confirms.len() < IN_FLIGHT => {
-                    if blocked {
+                    if work.blocked {
                         self.refuse(outgoing);
                         continue;
                     }
                     if let Outgoing::Delivery(_, id, _) = &outgoing {
-                        unconfirmed.insert(*id);
+                        work.unconfirmed.insert(*id);
                     }
-                    match session.send(outgoing).await {
-                        Ok((sent, confirm)) => confirms.push(confirmation(sent, confirm)),
-                        Err(reason) => return Ended::Failed(reason),
-                    }
+                    let sent = session.send(outgoing).await;
+                    sent.map(|(sent, confirm)| confirms.push(confirmation(sent, confirm)))
                 }
                 Some(Ask { lane, answer }) = self.asked.recv() => {
-                    match topology::depth(&session.control, lane).await {
+                    topology::depth(&session.control, lane).await.map(|depth| {
                         // Whoever asked may have stopped waiting.
-                        Ok(depth) => drop(answer.send(depth)),
-                        Err(reason) => return Ended::Failed(reason),
-                    }
+                        let _ = answer.send(depth);
+                    })
                 }
-                Some(event) = events.next() => match event {
-                    Event::ConnectionBlocked(reason) => {
-                        tracing::warn!(reason, "the broker takes no messages for now; deliveries wait in the inbox");
-                        blocked = true;
-                        self.state.publishing(false);
-                        self.news.refused(unconfirmed.drain());
-                    }
-                    Event::ConnectionUnblocked => return Ended::Failed("it was blocked and is not any more".to_owned()),
-                    Event::Error(error) => return Ended::Failed(error.to_string()),
-                    _ => {}
+                event = events.next() => match event {
+                    Some(Event::ConnectionUnblocked) => Err("it was blocked and is not any more".to_owned()),
+                    Some(Event::Error(error)) => return Ended::Failed(error.to_string()),
+                    Some(_) => Ok(()),
+                    None => return Ended::Failed("the connection is gone".to_owned()),
                 },
-                _ = canaries.tick(), if !blocked => for lane in Lane::ALL {
-                    match session.send_canary(lane).await {
-                        Ok(confirm) => confirms.push(confirmation(Sent::Canary, confirm)),
-                        Err(reason) => return Ended::Failed(reason),
-                    }
-                },
-                () = stopped(&mut self.stopping), if !finishing => {
-                    finishing = true;
+                _ = canaries.tick(), if !work.blocked => {
+                    let sent = session.watch(work).await;
+                    sent.map(|sent| confirms.extend(sent.into_iter().map(|(sent, confirm)| confirmation(sent, confirm))))
+                }
+                () = stopped(&mut self.stopping), if give_up.is_none() => {
+                    give_up = Some(Instant::now() + LAST_MESSAGES);
                     self.outgoing.close();
+                    Ok(())
                 }
+                () = sleep_until(give_up.unwrap_or_else(Instant::now)), if give_up.is_some() => {
+                    return Ended::Failed("the process ends".to_owned());
+                }
+            };
+            // The silence of a blocked connection says nothing, and what it held back was given up.
+            if let Err(reason) = worked
+                && !session.is_blocked()
+            {
+                return Ended::Failed(reason);
             }
+        }
+    }
+
+    /// A blocked connection is kept until it is free again: another would be blocked as well, and one that is closed
+    /// meanwhile never ends.
+    fn notice_blocked(&self, session: &Session, work: &mut Work) {
+        if session.is_blocked() && !work.blocked {
+            tracing::warn!("the broker takes no messages for now; deliveries wait in the inbox");
+            work.blocked = true;
+            self.state.publishing(false);
+            self.news.refused(work.unconfirmed.drain());
         }
     }
 
@@ -248,20 +288,23 @@ impl Publisher {
     ///
     /// # Errors
     /// If the connection is not worth keeping.
-    fn confirmed(
-        &self,
-        sent: Sent,
-        confirmed: Result<Confirmation, String>,
-        unconfirmed: &mut HashSet<DeliveryId>,
-    ) -> Result<(), String> {
+    fn confirmed(&self, sent: Sent, confirmed: Result<Confirmation, String>, work: &mut Work) -> Result<(), String> {
         let (taken, returned) = match confirmed? {
             Confirmation::Ack(returned) => (true, returned),
             Confirmation::Nack(returned) => (false, returned),
             Confirmation::NotRequested => return Err("the broker does not confirm".to_owned()),
         };
+        // A message that no queue took comes back with whichever confirm is the next, so that it speaks for itself. What
+        // this confirm is for may be the very one, so that it counts as not taken.
+        if let Some(returned) = returned {
+            let name = returned.delivery.properties.message_id().as_ref().map(ShortString::as_str).unwrap_or_default();
+            self.news.refused(name.parse().ok().map(DeliveryId));
+            return Err(format!("no queue takes the message {name}"));
+        }
         match sent {
-            Sent::Delivery(id) => {
-                unconfirmed.remove(&id);
+            Sent::Delivery(lane, id) => {
+                work.unconfirmed.remove(&id);
+                work.heard_of(lane);
                 if taken {
                     crate::crash_point!("queue.confirmed");
                 } else {
@@ -269,13 +312,8 @@ impl Publisher {
                 }
             }
             Sent::Dead(confirmed) if taken => drop(confirmed.send(())),
-            Sent::Dead(_) | Sent::Canary => {}
-        }
-        // A message that no queue took comes back with whichever confirm is the next, so that it speaks for itself.
-        if let Some(returned) = returned {
-            let name = returned.delivery.properties.message_id().as_ref().map(ShortString::as_str).unwrap_or_default();
-            self.news.refused(name.parse().ok().map(DeliveryId));
-            return Err(format!("no queue takes the message {name}"));
+            Sent::Dead(_) => {}
+            Sent::Canary(lane) => work.heard_of(lane),
         }
         Ok(())
     }
@@ -290,7 +328,7 @@ async fn confirmation(sent: Sent, confirm: PublisherConfirm) -> (Sent, Result<Co
     (sent, confirmed)
 }
 
-/// A connection that was seen to work.
+/// A connection that was seen to work, or to be blocked.
 struct Session {
     connection: Connection,
     channel: Channel,
@@ -301,9 +339,11 @@ struct Session {
 }
 
 impl Session {
-    /// With `anew` lanes that take no message are deleted first.
-    async fn open(uri: &AMQPUri, anew: bool) -> Result<Self, Unusable> {
-        let connection = connect(uri, "publisher").await?;
+    /// With `anew` lanes that take no message are deleted first; with `suspicious` the broker has to speak first.
+    async fn open(uri: &AMQPUri, anew: bool, suspicious: bool) -> Result<(Self, Events), Unusable> {
+        let connection = connect(uri, "publisher", suspicious).await?;
+        // From now on, so that none is missed.
+        let events: Events = Box::pin(connection.events_listener());
         let control = within("opening a channel", connection.create_channel()).await?;
         if anew {
             // Of several processes one does it, and the others find by their canaries that it is done.
@@ -326,7 +366,7 @@ impl Session {
         if anew {
             topology::unlock(&session.control).await?;
         }
-        Ok(session)
+        Ok((session, events))
     }
 
     /// To declare a queue that is dead is answered as if it were alive.
@@ -334,10 +374,9 @@ impl Session {
         for lane in Lane::ALL {
             let confirm = self.send_canary(lane).await?;
             match timeout(FIRST_CANARY, confirm).await {
-                Ok(Ok(Confirmation::Ack(None))) => {}
-                _ if self.connection.status().blocked() => {
-                    return Err(Unusable::Failed("it takes no messages for now".to_owned()));
-                }
+                // A lane that is full says no, which is an answer.
+                Ok(Ok(Confirmation::Ack(None) | Confirmation::Nack(None))) => {}
+                _ if self.is_blocked() => return Ok(()),
                 _ if !self.connection.status().connected() => {
                     return Err(Unusable::Failed("the connection broke".to_owned()));
                 }
@@ -354,16 +393,15 @@ impl Session {
                 let kind = action.map_or_else(|| event.clone(), |action| format!("{event}.{action}"));
                 let confirm = self.publish(topology::EVENTS, &key, properties(&id.0.to_string(), &kind), &json).await?;
                 crate::crash_point!("queue.published");
-                Ok((Sent::Delivery(id), confirm))
+                Ok((Sent::Delivery(lane, id), confirm))
             }
             Outgoing::Dead(copy, confirmed) => {
                 let DeadCopy { id, publication: Publication { event, action, json }, reason, repo } = *copy;
                 let kind = action.map_or_else(|| event.clone(), |action| format!("{event}.{action}"));
                 let mut headers = FieldTable::default();
-                headers.insert(DEAD_HEADER.into(), AMQPValue::LongString(LongString::from(reason)));
-                headers.insert("tallyhook-event".into(), AMQPValue::LongString(LongString::from(event)));
-                if let Some(repo) = repo {
-                    headers.insert("tallyhook-repo".into(), AMQPValue::LongString(LongString::from(repo)));
+                let repo = repo.map(|repo| ("tallyhook-repo", repo));
+                for (name, text) in [(DEAD_HEADER, reason), ("tallyhook-event", event)].into_iter().chain(repo) {
+                    headers.insert(name.into(), AMQPValue::LongString(LongString::from(short(&text))));
                 }
                 let properties = properties(&id.0.to_string(), &kind).with_headers(headers);
                 Ok((Sent::Dead(confirmed), self.publish("", topology::DEAD, properties, &json).await?))
@@ -373,8 +411,27 @@ impl Session {
 
     /// To the queue itself, by no exchange that would keep a message which no queue took.
     async fn send_canary(&self, lane: Lane) -> Result<PublisherConfirm, String> {
-        let properties = properties(CANARY_NAME, CANARY_NAME).with_expiration(CANARY_MILLISECONDS.into());
-        self.publish("", topology::queue(lane), properties, b"{}").await
+        self.publish("", topology::queue(lane), properties(CANARY_NAME, CANARY_NAME), b"{}").await
+    }
+
+    /// Sends a canary through each lane that is quiet and short.
+    async fn watch(&self, work: &mut Work) -> Result<Vec<(Sent, PublisherConfirm)>, String> {
+        work.canaries += 1;
+        if work.canaries.is_multiple_of(DECLARED_AGAIN) {
+            topology::declare(&self.control).await?;
+        }
+        let heard = std::mem::take(&mut work.heard);
+        let mut sent = Vec::new();
+        for lane in Lane::ALL {
+            if !heard.contains(&lane) && topology::depth(&self.control, lane).await? < CANARY_DEPTH {
+                sent.push((Sent::Canary(lane), self.send_canary(lane).await?));
+            }
+        }
+        Ok(sent)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
     }
 
     async fn publish(
@@ -385,7 +442,8 @@ impl Session {
         json: &[u8],
     ) -> Result<PublisherConfirm, String> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        within("sending", self.channel.basic_publish(exchange.into(), key.into(), options, json, properties)).await
+        within("sending", self.channel.basic_publish(exchange.into(), short(key).into(), options, json, properties))
+            .await
     }
 
     async fn close(&self) {
@@ -394,7 +452,13 @@ impl Session {
     }
 }
 
-/// Names come from GitHub's headers, whose length `ingest` bounds well below what AMQP takes.
+/// AMQP's short texts have at most 255 bytes; actions and names come from payloads.
+fn short(text: &str) -> &str {
+    const LONGEST: usize = 255;
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 fn properties(message_id: &str, kind: &str) -> BasicProperties {
     const PERSISTENT: u8 = 2;
     BasicProperties::default()
@@ -402,10 +466,23 @@ fn properties(message_id: &str, kind: &str) -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
         .with_app_id("tallyhook".into())
         .with_message_id(message_id.into())
-        .with_type(kind.into())
+        .with_type(short(kind).into())
 }
 
 /// Whether a message was sent only to show that the queue takes it.
 pub(super) fn is_canary(properties: &BasicProperties) -> bool {
     properties.kind().as_ref().is_some_and(|kind| kind.as_str() == CANARY_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_at_a_character() {
+        assert_eq!(short("pull_request.opened"), "pull_request.opened");
+        assert_eq!(short(&"x".repeat(300)).len(), 255);
+        let long = format!("{}\u{1f980}", "x".repeat(253));
+        assert_eq!(short(&long), "x".repeat(253));
+    }
 }
