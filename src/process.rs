@@ -64,6 +64,16 @@ enum Failed {
     Store(#[from] StoreError),
 }
 
+impl Failed {
+    /// Whether one delivery of the batch can be the reason, which then fails by itself too.
+    fn is_of_one(&self) -> bool {
+        match self {
+            Self::Conflict | Self::Panicked(_) => true,
+            Self::Store(error) => error.is_about_data(),
+        }
+    }
+}
+
 impl Worker {
     /// Works until the queue is closed, and finishes what it has begun.
     pub async fn run(self) {
@@ -149,7 +159,7 @@ impl Worker {
         }
         match self.apply(&decoded, &finished).await {
             Ok(()) => {}
-            Err(failed @ (Failed::Conflict | Failed::Panicked(_))) if decoded.len() + finished.len() > 1 => {
+            Err(failed) if failed.is_of_one() && decoded.len() + finished.len() > 1 => {
                 tracing::warn!(error = %failed, "a batch is taken apart");
                 self.handle_each(decoded, &finished).await;
             }
@@ -200,10 +210,10 @@ impl Worker {
         }
     }
 
-    /// Gives deliveries back for a later attempt. Only one that broke the rules is given up in the end: for a failing
-    /// database no delivery is to blame, so that attempt is not counted.
+    /// Gives deliveries back for a later attempt. Only one that broke the rules, or that the database refuses, is given up
+    /// in the end: for a failing database no delivery is to blame, so that attempt is not counted.
     async fn give_back(&self, deliveries: &[&Unfinished], finished: &[Finished], failed: &Failed) {
-        let to_blame = matches!(failed, Failed::Panicked(_));
+        let to_blame = failed.is_of_one() && !matches!(failed, Failed::Conflict);
         let (last, again): (Vec<_>, Vec<_>) =
             deliveries.iter().partition(|delivery| to_blame && delivery.attempts >= MAX_ATTEMPTS);
         for delivery in last {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::event;
-use crate::queue::{DeadCopy, DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Publication, Queue};
+use crate::queue::{DeadCopy, DeliveryId, HANDED_OVER_AGAIN, Health, Lane, Permit, Publication, Queue};
 use crate::store::{self, Delivery, Part, Purged, Store, StoreError, Unfinished, portions};
 use crate::telemetry;
 
@@ -109,6 +109,14 @@ impl Relay {
     /// Takes the part or keeps it, and takes up what processes left that are no more.
     async fn lead(&self, desk: &mut Desk) {
         let led = desk.leads;
+        if self.queue.health() != Health::Ok {
+            // Whoever has a broker can do more.
+            if led {
+                self.store.resign(Part::Sweeper).await;
+            }
+            desk.leads = false;
+            return;
+        }
         desk.leads = self.told("who sweeps", self.store.lead(Part::Sweeper).await).unwrap_or(false);
         if !desk.leads {
             return;

@@ -44,6 +44,7 @@ CREATE INDEX deliveries_by_repository ON deliveries (lower(substr(repo_name, 1, 
 CREATE STATISTICS deliveries_kinds (mcv) ON event, state FROM deliveries;
 CREATE INDEX deliveries_by_age ON deliveries (received_at);
 CREATE INDEX deliveries_due ON deliveries (lane, next_attempt_at, id) WHERE state = 'accepted';
+CREATE INDEX deliveries_uncopied ON deliveries (id) WHERE state = 'dead' AND NOT dead_copied;
 CREATE INDEX deliveries_leased ON deliveries (leased_by) WHERE state = 'accepted' AND leased_until IS NOT NULL;
 
 -- Apart from the rows above, since those are written three times and these once.

@@ -1,5 +1,6 @@
 //! The inbox: every delivery that was accepted, and how far it has come.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -79,6 +80,12 @@ pub struct Waiting {
     pub tried: bool,
     pub body_bytes: u64,
 }
+
+/// Nothing is put off for longer than this; see `HANDED_OVER_AGAIN`.
+pub(super) const IMPLAUSIBLE: TimeDelta = TimeDelta::minutes(10);
+
+/// What went wrong is kept so often; more of the same says no more.
+pub(super) const HISTORY: u32 = 50;
 
 /// Cuts deliveries into portions whose bodies take at most `bytes` of memory, unless one alone takes more.
 pub fn portions(deliveries: &[Waiting], bytes: u64) -> Vec<Vec<DeliveryId>> {
@@ -235,7 +242,8 @@ pub trait Inbox: Send + Sync {
     /// Rows of `lane` that are due, longest due first, at most `limit`; they are due again at `again`.
     async fn take_due(&self, lane: Lane, limit: u32, now: Moment, again: Moment) -> Result<Vec<DeliveryId>>;
 
-    /// Makes due and nobody's what processes had claimed that are no more. How many there were.
+    /// Makes due and nobody's what processes had claimed that are no more, and due what waits for longer than anything
+    /// does: the clock of whoever said so was ahead, or ours was set back. How many there were.
     async fn release_orphans(&self, now: Moment) -> Result<u64>;
 
     /// Makes due whatever is unfinished and nobody's: the queue lost what it was handed. How many were not due before.

@@ -54,6 +54,21 @@ pub enum StoreError {
     Unanswered,
 }
 
+impl StoreError {
+    /// Whether the database refused what it was given, and would refuse it again: the values, not the moment.
+    pub fn is_about_data(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return matches!(self, Self::Shared(error) if error.is_about_data());
+        };
+        // PostgreSQL's classes of data, constraints and limits; SQLite's "too big", "constraint" and "mismatch", which
+        // its extended codes have in their last byte.
+        error.code().is_some_and(|code| match code.parse::<u32>() {
+            Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
+            _ => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
+        })
+    }
+}
+
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The whole store.
@@ -64,6 +79,9 @@ pub trait Store: Inbox + Facts + Reading + Tokens {
 
     /// Takes or keeps a part that one process at a time plays. Whether this one has it; asked again before each use.
     async fn lead(&self, part: Part) -> Result<bool>;
+
+    /// Leaves a part to others.
+    async fn resign(&self, part: Part);
 
     /// Finishes what is under way and closes every connection.
     async fn close(&self);

@@ -61,6 +61,10 @@ pub(super) fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
         // empty table would read it from end to end a thousand deliveries later.
         ("plan_cache_mode", "force_custom_plan"),
         ("client_min_messages", "warning"),
+        // A client that is gone without a word, with its locks, is noticed within half a minute.
+        ("tcp_keepalives_idle", "10"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
     ]);
     Ok(options.disable_statement_logging())
 }
@@ -93,6 +97,9 @@ fn known_parameters(url: &str) -> String {
     let (known, unknown): (Vec<_>, Vec<_>) = form_urlencoded::parse(parameters.as_bytes())
         .partition(|(name, _)| KNOWN.contains(&&**name) || name.starts_with("options["));
     for (name, _) in unknown {
+        // A password with a raw question mark looks like one.
+        let shown = name.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-".contains(&byte));
+        let name = if shown { &*name } else { "?" };
         tracing::warn!(parameter = %name, "DATABASE_URL has a parameter that is not known here and does nothing");
     }
     let known = form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish();

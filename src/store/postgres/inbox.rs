@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 use super::connections::INSTANCES;
 use super::{PostgresStore, ids, text};
 use crate::domain::pull_request::Source;
+use crate::store::inbox::{HISTORY, IMPLAUSIBLE};
 use crate::store::listing::push_name;
 use crate::store::rows::{DeliveryRow, Millis, Name};
 use crate::store::{
@@ -107,7 +108,15 @@ impl Inbox for PostgresStore {
              UPDATE deliveries d SET leased_until = NULL, next_attempt_at = least(next_attempt_at, $1) \
              FROM orphans WHERE d.id = orphans.id",
         );
-        self.connections.execute(query.bind(now).bind(i64::from(INSTANCES))).await
+        let orphans = self.connections.execute(query.bind(now).bind(i64::from(INSTANCES))).await?;
+        let query = sqlx::query(
+            "WITH late AS (\
+                 SELECT id FROM deliveries WHERE state = 'accepted' AND lane IN ('live', 'backfill') \
+                 AND next_attempt_at > $2 ORDER BY id FOR UPDATE SKIP LOCKED) \
+             UPDATE deliveries d SET next_attempt_at = $1 FROM late WHERE d.id = late.id",
+        );
+        let late = self.connections.execute(query.bind(now).bind(now + IMPLAUSIBLE)).await?;
+        Ok(orphans + late)
     }
 
     async fn hand_over_again(&self, now: Moment) -> Result<u64> {
@@ -333,10 +342,12 @@ impl PostgresStore {
             "WITH given_back AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET leased_until = NULL, next_attempt_at = $2, attempts = greatest(attempts - $3, 0), \
-             history = history || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $5::text) \
+             history = CASE WHEN jsonb_array_length(history) < $6 THEN history \
+                 || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $5::text) ELSE history END \
              FROM given_back WHERE d.id = given_back.id",
         );
         let query = query.bind(ids(of)).bind(next_attempt).bind(uncounted).bind(now.to_rfc3339()).bind(text(error));
+        let query = query.bind(i32::try_from(HISTORY).unwrap_or(i32::MAX));
         self.connections.execute(query).await.map(|_| ())
     }
 

@@ -111,11 +111,22 @@ impl Store for PostgresStore {
         // and are asked for again on another connection.
         let mut leading = match place.take() {
             Some(leading) => leading,
-            None => Leading { connection: self.connections.extra().await?, parts: BTreeSet::new() },
+            None => {
+                let mut connection = self.connections.extra().await?;
+                within(end_when_silent(&mut connection)).await?;
+                Leading { connection, parts: BTreeSet::new() }
+            }
         };
         let leads = self.try_part(&mut leading, part).await?;
         *place = Some(leading);
         Ok(leads)
+    }
+
+    async fn resign(&self, _part: Part) {
+        // There is one part, and the lock ends with its connection.
+        if let Some(leading) = self.leading.lock().await.take() {
+            drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
+        }
     }
 
     async fn close(&self) {
@@ -126,6 +137,13 @@ impl Store for PostgresStore {
         }
         self.connections.close().await;
     }
+}
+
+/// Lets the server end a session that is silent for longer than a leader is: one on a machine that lost its power, or
+/// was paused, is a leader no more. Servers before version 14 know no such time.
+async fn end_when_silent(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let query = "SELECT set_config(name, '15s', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+    sqlx::query(query).execute(connection).await.map(|_| ())
 }
 
 /// What may be told of a server that cannot be reached.

@@ -1,11 +1,13 @@
 //! The inbox in SQLite.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, Transaction};
 
 use super::{SqliteStore, ids_json, millis, moment};
+use crate::store::inbox::{HISTORY, IMPLAUSIBLE};
 use crate::store::rows::{DeliveryRow, Name};
 use crate::store::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState,
@@ -93,7 +95,18 @@ impl Inbox for SqliteStore {
 
     async fn release_orphans(&self, now: Moment) -> Result<u64> {
         let mut writer = self.writer().await;
-        // One process at a time serves the file: whoever else claimed something is no more.
+        let late = sqlx::query(
+            "UPDATE deliveries SET next_attempt_ms = $1 \
+             WHERE state = 'accepted' AND lane IN ('live', 'backfill') AND next_attempt_ms > $2",
+        )
+        .bind(millis(now))
+        .bind(millis(now + IMPLAUSIBLE))
+        .execute(writer.connection()?)
+        .await?;
+        // One process at a time serves the file: whoever else claimed something is no more, and that is so only once.
+        if self.orphans_released.swap(true, Ordering::AcqRel) {
+            return Ok(late.rows_affected());
+        }
         let released = sqlx::query(
             "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = min(next_attempt_ms, $1) \
              WHERE state = 'accepted' AND leased_until_ms > 0 AND leased_by <> $2",
@@ -102,7 +115,7 @@ impl Inbox for SqliteStore {
         .bind(self.process)
         .execute(writer.connection()?)
         .await?;
-        Ok(released.rows_affected())
+        Ok(late.rows_affected() + released.rows_affected())
     }
 
     async fn hand_over_again(&self, now: Moment) -> Result<u64> {
@@ -362,7 +375,8 @@ impl SqliteStore {
         let mut writer = self.writer().await;
         sqlx::query(
             "UPDATE deliveries SET leased_until_ms = 0, next_attempt_ms = $1, attempts = max(attempts - $2, 0), \
-             history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $4)) \
+             history = CASE WHEN json_array_length(history) < $6 THEN json_insert(history, '$[#]', \
+                 json_object('at', $3, 'attempt', attempts, 'error', $4)) ELSE history END \
              WHERE id IN (SELECT value FROM json_each($5)) AND +state = 'accepted'",
         )
         .bind(millis(next_attempt))
@@ -370,6 +384,7 @@ impl SqliteStore {
         .bind(now.to_rfc3339())
         .bind(error)
         .bind(ids_json(ids.iter().map(|id| id.0)))
+        .bind(HISTORY)
         .execute(writer.connection()?)
         .await?;
         Ok(())

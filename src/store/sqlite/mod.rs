@@ -9,6 +9,7 @@ mod tokens;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -44,6 +45,7 @@ pub struct SqliteStore {
     aggregating: Aggregating,
     /// Tells what this process claimed from what an earlier one did.
     process: i64,
+    orphans_released: AtomicBool,
     /// Held for as long as the store is open by `serve`; the system gives it back whatever becomes of the process.
     _lock: Option<File>,
 }
@@ -96,13 +98,14 @@ impl SqliteStore {
             .await
             .with_context(|| format!("cannot read {}", path.display()))?;
         let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
-        let process = rand::random();
+        let (process, orphans_released) = (rand::random(), AtomicBool::new(false));
         Ok(Self {
             accepting: Accepting::start(Writing(writer.clone()), 1),
             aggregating: Aggregating::default(),
             writer,
             readers,
             process,
+            orphans_released,
             _lock: lock,
         })
     }
@@ -142,6 +145,8 @@ impl Store for SqliteStore {
         // One process at a time serves the file.
         Ok(true)
     }
+
+    async fn resign(&self, _part: Part) {}
 
     async fn close(&self) {
         self.accepting.finish().await;
