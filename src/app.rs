@@ -28,7 +28,9 @@ use crate::telemetry;
 /// Workers of one process. While one waits for the disk the other decodes.
 const WORKERS: usize = 2;
 /// After SIGTERM: how long requests under way, and then all workers together, may take to finish.
-const GRACE: Duration = Duration::from_secs(4);
+const GRACE: Duration = Duration::from_secs(3);
+/// And everything together: whoever asked waits for ten seconds.
+const FAREWELL: Duration = Duration::from_secs(9);
 /// And the relay after them, with what the broker did not take.
 const RELAY_GRACE: Duration = Duration::from_secs(1);
 /// The name under which the token of the first start is stored.
@@ -150,6 +152,7 @@ impl Running {
             },
             Some(ended) = self.workers.join_next() => ended,
             Some(ended) = self.relay.join_next() => ended,
+            () = broken(self.queue.as_deref()) => return anyhow::anyhow!("a connection's supervisor broke"),
         };
         match ended {
             Ok(()) => anyhow::anyhow!("a worker stopped"),
@@ -159,17 +162,27 @@ impl Running {
 
     /// Takes nothing in any more, finishes what is under way, closes the store.
     pub async fn stop(mut self) {
+        let deadline = Instant::now() + FAREWELL;
         self.server.stop(true).await;
-        let deadline = Instant::now() + GRACE;
         if let Some(queue) = &self.queue {
             queue.close();
-            end(&mut self.workers, deadline).await;
+            end(&mut self.workers, deadline.min(Instant::now() + GRACE)).await;
             // What the workers finished is acknowledged, what was taken in is published.
-            queue.finish().await;
+            drop(timeout_at(deadline, queue.finish()).await);
         }
         self.stopping.send_replace(true);
-        end(&mut self.relay, deadline + RELAY_GRACE).await;
-        self.store.close().await;
+        end(&mut self.relay, deadline.min(Instant::now() + RELAY_GRACE)).await;
+        if timeout_at(deadline, self.store.close()).await.is_err() {
+            tracing::warn!("the database did not close in time; nothing that was committed is lost");
+        }
+    }
+}
+
+/// Waits until a part of the queue ends by itself.
+async fn broken(queue: Option<&Queue>) {
+    match queue {
+        Some(queue) => queue.broken().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -277,18 +290,21 @@ async fn make_admin_token(config: &Config, store: &dyn Store) -> anyhow::Result<
     let path = config.admin_token_path();
     // The file first: a token nobody can read would be lost. One that is there already, of a start that broke off or
     // of another database beside this one, stays valid for both.
-    let token = match read_private(&path) {
-        Some(token) => token,
+    let (token, made_here) = match read_private(&path) {
+        Some(token) => (token, false),
         None => {
             let token = auth::new_token();
             write_private(&path, &token)
                 .with_context(|| format!("cannot write the admin token to {}", path.display()))?;
-            token
+            (token, true)
         }
     };
     if !store.create_token(ADMIN, &auth::hash(&token), Utc::now()).await.context("cannot store the admin token")? {
-        // Another process of the same database was faster, and has the one that counts.
-        return std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()));
+        // Another process of the same database was faster and has the one that counts; in this folder that is its file.
+        if made_here {
+            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        return Ok(());
     }
     tracing::info!(file = %path.display(), "the API's admin token is in this file");
     Ok(())
@@ -302,9 +318,13 @@ fn read_private(path: &Path) -> Option<String> {
 }
 
 fn write_private(path: &Path, token: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    // Beside it first: whoever finds the file finds a whole token in it.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     // The mode above counts only for a new file.
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     writeln!(file, "{token}")?;
-    file.sync_all()
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
 }

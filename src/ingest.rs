@@ -16,7 +16,7 @@ use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use crate::domain::pull_request::Source;
@@ -196,7 +196,7 @@ async fn handle(
             Ok((prepared, share))
         }
     };
-    let (prepared, _share) = if large {
+    let (prepared, share) = if large {
         let turn =
             timeout_at(deadline, ingest.large.clone().acquire_owned()).await.map_err(|_| Refusal::Unavailable)?;
         let turn = turn.map_err(|_| Refusal::Unavailable)?;
@@ -214,8 +214,14 @@ async fn handle(
         Prepared::Ping(delivery) => Ok(Answer { status: "pong", delivery }),
         Prepared::Unused(delivery) => Ok(Answer { status: "ignored", delivery }),
         Prepared::Delivery(delivery, event) => {
-            let left = deadline.saturating_duration_since(Instant::now());
-            timeout(left, store(&ingest, *delivery, event.as_deref())).await.map_err(|_| Refusal::Unavailable)?
+            // Apart from the request: whoever gives up waiting, it is stored and handed over all the same, and its
+            // memory counts until then.
+            let stored = tokio::spawn(async move {
+                let _share = share;
+                store(&ingest, *delivery, event.as_deref()).await
+            });
+            let stored = timeout_at(deadline, stored).await.map_err(|_| Refusal::Unavailable)?;
+            stored.map_err(|_| Refusal::Unavailable)?
         }
     }
 }

@@ -21,6 +21,11 @@ pub fn log(format: LogFormat, quiet: bool) {
     let default = if quiet { "warn" } else { "info,actix_server=warn" };
     let told = crate::config::log_filter().and_then(|filter| EnvFilter::try_new(filter).ok());
     let filter = told.unwrap_or_else(|| EnvFilter::new(default));
+    // It would log bodies of messages that come back, and a password in its handshake; what matters `queue` tells.
+    let filter = match "lapin=off".parse() {
+        Ok(off) => filter.add_directive(off),
+        Err(_) => filter,
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
