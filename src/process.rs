@@ -119,7 +119,7 @@ impl Worker {
             match self.store.claim(ids, now, now + LEASE, MAX_ATTEMPTS).await {
                 Ok(claim) => break claim,
                 Err(StoreError::Closed) => return Vec::new(),
-                Err(error) => wait_for_database(&mut tries, &error).await,
+                Err(error) => wait_for_database(&mut tries, "taken up", &error).await,
             }
         };
         crate::crash_point!("process.claimed");
@@ -135,7 +135,7 @@ impl Worker {
         loop {
             match self.store.requeue(&selection, Utc::now()).await {
                 Ok(_) | Err(StoreError::Closed) => return,
-                Err(error) => wait_for_database(&mut tries, &error).await,
+                Err(error) => wait_for_database(&mut tries, "taken up", &error).await,
             }
         }
     }
@@ -226,14 +226,19 @@ impl Worker {
         let attempts = again.iter().map(|delivery| delivery.attempts).max().unwrap_or(1);
         tracing::warn!(deliveries = ids.len(), attempts, error = %failed, "an attempt failed and will be made again");
         counter!(RETRIES).increment(ids.len() as u64);
-        let now = Utc::now();
-        let (error, next_attempt) = (failed.to_string(), now + backoff(attempts));
-        let given_back = match to_blame {
-            true => self.store.retry(&ids, &error, now, next_attempt).await,
-            false => self.store.release(&ids, &error, now, next_attempt).await,
-        };
-        if let Err(error) = given_back {
-            tracing::error!(%error, "a failed attempt could not be noted; the deliveries are due again when their lease ends");
+        let (reason, mut tries) = (failed.to_string(), 0);
+        // The database that failed the attempt often fails this as well, and nobody else may take them up meanwhile.
+        loop {
+            let now = Utc::now();
+            let next_attempt = now + backoff(attempts);
+            let given_back = match to_blame {
+                true => self.store.retry(&ids, &reason, now, next_attempt).await,
+                false => self.store.release(&ids, &reason, now, next_attempt).await,
+            };
+            match given_back {
+                Ok(()) | Err(StoreError::Closed) => return,
+                Err(error) => wait_for_database(&mut tries, "given back", &error).await,
+            }
         }
     }
 }
@@ -243,8 +248,8 @@ fn deliveries_of(decoded: &[Decoded]) -> Vec<&Unfinished> {
 }
 
 /// Lets the database come back: what a worker took is in no other place than here and the inbox.
-async fn wait_for_database(tries: &mut u32, error: &StoreError) {
-    tracing::error!(%error, "deliveries could not be taken up; trying again");
+async fn wait_for_database(tries: &mut u32, what: &'static str, error: &StoreError) {
+    tracing::error!(%error, "deliveries could not be {what}; trying again");
     let wait = Duration::from_millis(200 << (*tries).min(4));
     *tries += 1;
     tokio::time::sleep(jittered(wait)).await;
