@@ -47,6 +47,8 @@ struct Desk {
     more: bool,
     /// The queue may have lost what it was handed.
     lost: bool,
+    /// This process does not sweep, and whoever was in its place before may have stored what it did not send.
+    inherits: bool,
     /// The queue did not take these, and the inbox does not know yet.
     refused: Vec<DeliveryId>,
     next_cleaning: Instant,
@@ -57,7 +59,14 @@ impl Relay {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let next_cleaning = Instant::now() + TICK;
-        let mut desk = Desk { leads: false, more: false, lost: false, refused: Vec::new(), next_cleaning };
+        let mut desk = Desk {
+            leads: false,
+            more: false,
+            lost: false,
+            inherits: !self.sweeps,
+            refused: Vec::new(),
+            next_cleaning,
+        };
         loop {
             let ticked = tokio::select! {
                 _ = self.stopping.wait_for(|stopping| *stopping) => break,
@@ -81,6 +90,9 @@ impl Relay {
         desk.more |= news.more;
         desk.lost |= news.lost;
         self.hand_back(&mut desk.refused).await;
+        if desk.inherits && self.told("what was not sent", self.store.hand_over_again(Utc::now()).await).is_some() {
+            desk.inherits = false;
+        }
         if !self.sweeps {
             return;
         }
