@@ -145,6 +145,16 @@ impl Serve {
         assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// What it logged since it listened and nobody has asked for yet.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,323 @@
+//! Receivers and workers of one database and one broker, each a process of the real program.
+
+use std::collections::BTreeSet;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tallyhook::domain::people::Bots;
+use tallyhook::domain::pull_request::PullRequest;
+use tallyhook::domain::timings::timings;
+use tallyhook::store::{self, Counts, DeliveryFilter, DeliveryState, Durations, Opening, Store};
+use tempfile::TempDir;
+
+use crate::load::{Load, Posted, Targets};
+use crate::process::{Serve, tallyhook};
+use crate::services::{Place, Services};
+use crate::traffic::{Expected, Traffic};
+use crate::{PATIENCE, block_on, until};
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Receiver,
+    Worker,
+    /// Both, which an embedded database needs.
+    Whole,
+}
+
+impl Role {
+    const fn flag(self) -> &'static str {
+        match self {
+            Self::Receiver => "ingest,api",
+            Self::Worker => "worker",
+            Self::Whole => "all",
+        }
+    }
+}
+
+/// One process, and another in its place after it has ended.
+pub(crate) struct Process {
+    role: Role,
+    serve: Option<Serve>,
+}
+
+/// What a cluster is told to end with, and where.
+pub(crate) type Crash<'a> = Option<(&'a str, &'a str)>;
+
+pub(crate) struct Cluster<'a> {
+    pub(crate) services: &'a Services,
+    pub(crate) place: Place,
+    folder: TempDir,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) targets: Targets,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+/// What became of the deliveries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) counts: Counts,
+    /// Rows with more than one attempt.
+    pub(crate) tried_again: usize,
+    pub(crate) pull_requests: usize,
+}
+
+impl<'a> Cluster<'a> {
+    /// Starts what `roles` say in an empty place.
+    pub(crate) fn start(services: &'a Services, roles: &[Role]) -> Self {
+        let mut place = services.place();
+        if roles == [Role::Whole] {
+            place.database_url = "sqlite://test.db".to_owned();
+        }
+        Self::start_in(services, place, roles)
+    }
+
+    pub(crate) fn start_in(services: &'a Services, place: Place, roles: &[Role]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut processes = Vec::new();
+        let mut first = Process { role: roles[0], serve: None };
+        first.serve = Some(start(&folder, &place, roles[0], None));
+        processes.push(first);
+        let url = place.database_url.replace("sqlite://", &format!("sqlite://{}/", folder.path().display()));
+        let store = block_on(store::open(&url, Opening::Beside)).unwrap();
+        let mut cluster = Self { services, place, folder, processes, targets: Targets::default(), store };
+        for role in &roles[1..] {
+            cluster.add(*role, None);
+        }
+        cluster.aim();
+        cluster
+    }
+
+    /// Starts one process more: its index.
+    pub(crate) fn add(&mut self, role: Role, crash: Crash<'_>) -> usize {
+        self.processes.push(Process { role, serve: None });
+        let index = self.processes.len() - 1;
+        self.restart(index, crash);
+        index
+    }
+
+    /// Starts the process at `index` anew.
+    pub(crate) fn restart(&mut self, index: usize, crash: Crash<'_>) {
+        let role = self.processes[index].role;
+        // The one before is gone before the next looks at the same place.
+        drop(self.processes[index].serve.take());
+        self.processes[index].serve = Some(start(&self.folder, &self.place, role, crash));
+        self.aim();
+    }
+
+    /// Asks a process to end, and waits until it has.
+    pub(crate) fn stop(&mut self, index: usize) {
+        if let Some(serve) = self.processes[index].serve.take() {
+            let (status, log) = serve.terminate();
+            assert_eq!(status.code(), Some(0), "{status}: {log:#?}");
+        }
+        self.aim();
+    }
+
+    /// Has the receivers that run posted to.
+    fn aim(&self) {
+        let receivers = self.processes.iter().filter(|one| one.role != Role::Worker);
+        let urls = receivers.filter_map(|one| Some(one.serve.as_ref()?.url.clone())).collect();
+        *self.targets.write().unwrap() = urls;
+    }
+
+    pub(crate) fn serve(&mut self, index: usize) -> &mut Serve {
+        self.processes[index].serve.as_mut().unwrap()
+    }
+
+    /// Indexes of the processes with this role.
+    pub(crate) fn of(&self, role: Role) -> Vec<usize> {
+        let all = self.processes.iter().enumerate();
+        all.filter(|(_, one)| one.role == role).map(|(index, _)| index).collect()
+    }
+
+    /// Starts again whoever has ended by itself: how they ended.
+    pub(crate) fn supervise(&mut self, crash: Crash<'_>) -> Vec<ExitStatus> {
+        let mut ended = Vec::new();
+        for index in 0..self.processes.len() {
+            if let Some(serve) = &mut self.processes[index].serve {
+                let Some(status) = serve.ended() else { continue };
+                ended.push(status);
+            }
+            // It may end again before it listens.
+            let started = try_start(&self.folder, &self.place, self.processes[index].role, crash);
+            self.processes[index].serve = match started {
+                Ok(serve) => Some(serve),
+                Err(status) => {
+                    ended.push(status);
+                    None
+                }
+            };
+        }
+        self.aim();
+        ended
+    }
+
+    /// Posts requests as fast as it goes.
+    pub(crate) fn post(&self, traffic: &Arc<Traffic>, from: usize, until: usize) -> Posted {
+        Load::start(traffic, &self.targets, (from, until), None).finish()
+    }
+
+    /// Nothing while the database does not answer.
+    pub(crate) fn counts(&self) -> Option<Counts> {
+        block_on(self.store.counts()).ok()
+    }
+
+    /// Deliveries that workers brought to their end, which what is ignored has come to when it is stored; 0 while the
+    /// database does not answer.
+    pub(crate) fn finished(&self) -> u64 {
+        self.counts().map_or(0, |counts| counts.applied + counts.dead)
+    }
+
+    /// The same, once the database answers.
+    pub(crate) fn finished_when_it_answers(&self) -> u64 {
+        until("the database answers", PATIENCE, || self.counts().is_some());
+        self.finished()
+    }
+
+    /// Waits until more than `before` came to their end: how long it took.
+    pub(crate) fn finishes_more_than(&self, before: u64) -> Duration {
+        let started = Instant::now();
+        until("deliveries are applied again", PATIENCE, || self.finished() > before);
+        started.elapsed()
+    }
+
+    /// Waits until nothing waits: how long it took.
+    pub(crate) fn drained_within(&self, patience: Duration) -> Duration {
+        let started = Instant::now();
+        until("every delivery comes to its end", patience, || {
+            self.counts().is_some_and(|counts| counts.accepted == 0)
+        });
+        started.elapsed()
+    }
+
+    /// Whether each process says of its queue what is expected, as `/readyz` names it.
+    pub(crate) fn queues_are(&self, expected: &[&str]) -> bool {
+        self.those_are(&(0..self.processes.len()).collect::<Vec<_>>(), expected)
+    }
+
+    /// The same of some of them.
+    pub(crate) fn those_are(&self, indexes: &[usize], expected: &[&str]) -> bool {
+        indexes.iter().filter_map(|index| self.processes[*index].serve.as_ref()).all(|serve| {
+            let answer = block_on(async {
+                let answer = self.services.http.get(format!("{}/readyz", serve.url)).send().await.ok()?;
+                answer.json::<Value>().await.ok()
+            });
+            answer.is_some_and(|answer| answer["queue"].as_str().is_some_and(|queue| expected.contains(&queue)))
+        })
+    }
+
+    /// Waits until every process is connected to the broker.
+    pub(crate) fn connected(&self) {
+        until("the broker is connected", PATIENCE, || self.queues_are(&["ok"]));
+    }
+
+    /// Every delivery came to the end that it must have, once, and what is known is what an undisturbed run knows.
+    pub(crate) fn check(&self, expected: &Expected) -> Outcome {
+        let (mut seen, mut outcome) = (BTreeSet::new(), Outcome::default());
+        let mut filter = DeliveryFilter::default();
+        loop {
+            let page = block_on(self.store.deliveries(&filter, 1000)).unwrap();
+            let Some(last) = page.last() else { break };
+            filter.before = Some(last.id);
+            for delivery in page {
+                let wanted = match delivery.state {
+                    DeliveryState::Applied => &expected.applied,
+                    DeliveryState::Ignored => &expected.ignored,
+                    DeliveryState::Dead => &expected.dead,
+                    DeliveryState::Accepted => panic!("in limbo: {delivery:?}"),
+                };
+                assert!(wanted.contains(&delivery.guid), "came to another end: {delivery:?}");
+                assert!(delivery.finished_at.is_some(), "{delivery:?}");
+                outcome.tried_again += usize::from(delivery.attempts > 1);
+                assert!(seen.insert(delivery.guid.clone()), "stored twice: {delivery:?}");
+            }
+        }
+        assert_eq!(seen.len(), expected.deliveries(), "deliveries that were answered with 2xx are lost");
+        outcome.counts = block_on(self.store.counts()).unwrap();
+        outcome.pull_requests = self.check_facts(expected);
+        outcome
+    }
+
+    fn check_facts(&self, expected: &Expected) -> usize {
+        let mut after = None;
+        let mut found = 0;
+        loop {
+            let keys = block_on(self.store.keys_after(after, 500)).unwrap();
+            let Some(last) = keys.last() else { break };
+            after = Some(*last);
+            for known in block_on(self.store.load(&keys)).unwrap() {
+                let key = known.pull_request.key;
+                assert_eq!(Some(&known.pull_request), expected.facts.get(&key), "facts of {key}");
+                found += 1;
+            }
+        }
+        assert_eq!(found, expected.facts.len(), "pull requests");
+        // Numbers of one in so many, since each is a question of its own.
+        let step = (found / 200).max(1);
+        expected.facts.values().step_by(step).for_each(|fact| self.check_numbers(fact));
+        found
+    }
+
+    fn check_numbers(&self, fact: &PullRequest) {
+        let row = block_on(self.store.pull_request(fact.key)).unwrap();
+        let Some(timings) = timings(fact, &Bots::default()) else {
+            return assert!(row.is_none(), "{row:?}");
+        };
+        let row = row.unwrap_or_else(|| panic!("no row of {}", fact.key));
+        let stages = &timings.stages;
+        let durations = Durations {
+            cycle_time: timings.cycle_time,
+            review_time: timings.review_time,
+            coding: stages.coding,
+            pickup: stages.pickup,
+            review: stages.review,
+            merge_wait: stages.merge_wait,
+            redraft: stages.redraft,
+            closed: stages.closed,
+        };
+        assert_eq!((row.state, row.merged_at, row.durations), (timings.state, fact.merged_at, durations), "{}", fact.key);
+    }
+
+    /// What its processes complained of since they listen.
+    fn complaints(&self) {
+        for (index, process) in self.processes.iter().enumerate() {
+            let Some(serve) = &process.serve else { continue };
+            let log = serve.logged();
+            let told: Vec<_> = log.iter().filter(|line| !line.contains("\"level\":\"INFO\"")).collect();
+            eprintln!("--- process {index}, {:?}: the last of {} complaints", process.role, told.len());
+            told.iter().rev().take(25).rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("inbox: {:?}", self.counts());
+            self.complaints();
+            return;
+        }
+        if std::env::var_os("TALLYHOOK_FAULTS_LOG").is_some() {
+            self.complaints();
+        }
+        block_on(self.store.close());
+        self.processes.clear();
+        self.services.leave(&self.place);
+    }
+}
+
+fn start(folder: &TempDir, place: &Place, role: Role, crash: Crash<'_>) -> Serve {
+    try_start(folder, place, role, crash).unwrap_or_else(|status| panic!("{role:?} did not start: {status}"))
+}
+
+fn try_start(folder: &TempDir, place: &Place, role: Role, crash: Crash<'_>) -> Result<Serve, ExitStatus> {
+    let mut command = tallyhook(folder.path(), &["serve", "--log-format", "json", "--role", role.flag()]);
+    command.env("DATABASE_URL", &place.database_url).env("AMQP_URL", &place.amqp_url).envs(crash);
+    Serve::try_start(&mut command).map_err(|(status, log)| {
+        eprintln!("{role:?} ended before it listened: {log:#?}");
+        status
+    })
+}

@@ -1,0 +1,230 @@
+//! Processes, the broker and the database are killed while deliveries are posted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::broker::EVERYONE;
+use crate::cluster::{Cluster, Role};
+use crate::load::{Load, Posted};
+use crate::services::Services;
+use crate::table::Row;
+use crate::traffic::Traffic;
+use crate::{Form, PATIENCE, until};
+
+/// Every place of `crash_point!` but the poison's, and whose it is.
+const PLACES: [(&str, Role); 14] = [
+    ("ingest.body_read", Role::Receiver),
+    ("accept.before_commit", Role::Receiver),
+    ("accept.committed", Role::Receiver),
+    ("ingest.handed_over", Role::Receiver),
+    ("queue.published", Role::Receiver),
+    ("queue.confirmed", Role::Receiver),
+    ("relay.swept", Role::Worker),
+    ("queue.delivered", Role::Worker),
+    ("process.received", Role::Worker),
+    ("process.claimed", Role::Worker),
+    ("record.before_commit", Role::Worker),
+    ("record.committed", Role::Worker),
+    ("queue.acknowledged", Role::Worker),
+    ("queue.published", Role::Worker),
+];
+/// Kills between which nothing is waited for. One less than the attempts after which a delivery is a dead letter, so
+/// that none can become one by having been under way in all of them.
+const IN_A_ROW: usize = 4;
+/// Only who sweeps gets to these, and only for deliveries that somebody else left.
+const OF_THE_SWEEPER: [(&str, Role); 2] = [("relay.swept", Role::Worker), ("queue.published", Role::Worker)];
+const SIGABRT: i32 = 6;
+
+/// How something ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    At(&'static str, Role, u64),
+    Killed(Role),
+    Broker,
+    Database,
+}
+
+impl End {
+    fn name(self) -> String {
+        match self {
+            Self::At(place, role, _) => format!("{place} ({role:?})"),
+            Self::Killed(role) => format!("SIGKILL ({role:?})"),
+            Self::Broker => "broker".to_owned(),
+            Self::Database => "database".to_owned(),
+        }
+    }
+
+    /// One kill of many: the crash points in turn, and of every twenty kills two by SIGKILL, one of the broker and one of
+    /// the database.
+    fn of(number: usize) -> Self {
+        match number % 20 {
+            4 => Self::Broker,
+            9 => Self::Database,
+            14 => Self::Killed(Role::Receiver),
+            19 => Self::Killed(Role::Worker),
+            _ => {
+                let (place, role) = PLACES[number % PLACES.len()];
+                Self::At(place, role, 1 + (number / PLACES.len()) as u64 % 3)
+            }
+        }
+    }
+}
+
+/// Kills of a cluster, and what was posted meanwhile.
+struct Killing<'a> {
+    cluster: Cluster<'a>,
+    traffic: Arc<Traffic>,
+    posted: Posted,
+    next: usize,
+    /// How often each end was had.
+    had: BTreeMap<String, usize>,
+    slowest_drain: Duration,
+}
+
+impl<'a> Killing<'a> {
+    fn start(services: &'a Services, seed: u64, deliveries: usize) -> Self {
+        let cluster = Cluster::start(services, &EVERYONE);
+        cluster.connected();
+        Self {
+            cluster,
+            traffic: Arc::new(Traffic::new(seed, deliveries)),
+            posted: Posted::default(),
+            next: 0,
+            had: BTreeMap::new(),
+            slowest_drain: Duration::ZERO,
+        }
+    }
+
+    /// Ends one thing while the next `chunk` requests are posted.
+    fn kill(&mut self, end: End, chunk: usize) {
+        let until_place = (self.next + chunk).min(self.traffic.len());
+        let (from, services) = (self.next, self.cluster.services);
+        let load = |cluster: &Cluster<'_>| Load::start(&self.traffic, &cluster.targets, (from, until_place), None);
+        let (load, had) = match end {
+            End::Broker | End::Database => {
+                let load = load(&self.cluster);
+                let server = if end == End::Broker { "rabbitmq" } else { "postgres" };
+                load.wait_for(chunk / 4);
+                services.verb(&format!("kill {server}"));
+                services.verb(&format!("start {server}"));
+                (load, end.name())
+            }
+            End::At(place, role, _) if OF_THE_SWEEPER.contains(&(place, role)) => {
+                let workers = self.cluster.of(role);
+                workers.iter().for_each(|index| self.cluster.stop(*index));
+                let load = load(&self.cluster);
+                load.wait_for(chunk / 2);
+                self.cluster.restart(workers[0], Some(("TALLYHOOK_CRASH_AT", &format!("{place}:1"))));
+                until("the sweeper ends", PATIENCE, || self.cluster.serve(workers[0]).ended().is_some());
+                workers.iter().for_each(|index| self.cluster.restart(*index, None));
+                (load, end.name())
+            }
+            End::At(_, role, _) | End::Killed(role) => {
+                let victim = self.cluster.of(role)[from % 2];
+                let crash = match end {
+                    End::At(place, _, visits) => Some(format!("{place}:{visits}")),
+                    _ => None,
+                };
+                self.cluster.restart(victim, crash.as_deref().map(|crash| ("TALLYHOOK_CRASH_AT", crash)));
+                // Before that a receiver publishes nothing. A worker may have ended by then.
+                until("the process is connected", PATIENCE, || {
+                    self.cluster.those_are(&[victim], &["ok"]) || self.cluster.serve(victim).ended().is_some()
+                });
+                let load = load(&self.cluster);
+                let ended = self.ends(victim, &load, chunk, crash.is_some());
+                self.cluster.restart(victim, None);
+                (load, if ended { end.name() } else { format!("SIGKILL ({role:?})") })
+            }
+        };
+        self.posted = self.posted.and(load.finish());
+        self.next = until_place;
+        *self.had.entry(had).or_default() += 1;
+    }
+
+    /// Whether the process ends at its crash point; killed if it does not get there by what is posted.
+    fn ends(&mut self, victim: usize, load: &Load, chunk: usize, at_crash_point: bool) -> bool {
+        if !at_crash_point {
+            load.wait_for(chunk / 3);
+            self.cluster.serve(victim).kill();
+            return true;
+        }
+        let mut over: Option<Instant> = None;
+        loop {
+            if let Some(status) = self.cluster.serve(victim).ended() {
+                assert_eq!(status.signal(), Some(SIGABRT), "it ended otherwise: {status}");
+                return true;
+            }
+            if load.is_over() {
+                let since = *over.get_or_insert_with(Instant::now);
+                if self.cluster.counts().is_some_and(|counts| counts.accepted == 0) || since.elapsed().as_secs() > 3 {
+                    self.cluster.serve(victim).kill();
+                    return false;
+                }
+            }
+            std::thread::sleep(crate::POLL);
+        }
+    }
+
+    /// Waits until nothing waits, so that no delivery is under way in more kills than it has attempts.
+    fn settle(&mut self) {
+        let took = self.cluster.drained_within(PATIENCE);
+        self.slowest_drain = self.slowest_drain.max(took);
+    }
+
+    fn conclude(mut self) -> Row {
+        if self.next < self.traffic.len() {
+            let posted = self.cluster.post(&self.traffic, self.next, self.traffic.len());
+            self.posted = self.posted.and(posted);
+        }
+        self.settle();
+        let outcome = self.cluster.check(&self.traffic.expected(self.traffic.len(), &BTreeSet::new()));
+        assert_eq!(outcome.counts.dead, 0);
+        let kills: usize = self.had.values().sum();
+        let note = format!("{kills} kills: {:?}", self.had);
+        Row { posted: self.posted, outcome, back: None, all: Some(self.slowest_drain), note }
+    }
+}
+
+/// Each crash point once.
+pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
+    let chunk = 40;
+    let mut killing = Killing::start(services, 13, chunk * PLACES.len());
+    for (number, (place, role)) in PLACES.into_iter().enumerate() {
+        killing.kill(End::At(place, role, 1), chunk);
+        if number % IN_A_ROW == IN_A_ROW - 1 {
+            killing.settle();
+        }
+    }
+    for (place, role) in PLACES {
+        let name = End::At(place, role, 1).name();
+        assert!(killing.had.contains_key(&name), "{name} was never reached: {:?}", killing.had);
+    }
+    killing.conclude()
+}
+
+/// Crash points, SIGKILL, the broker and the database in turn.
+pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
+    let (kills, deliveries) = (form.of(20, 300), form.of(1_000, 100_000));
+    let mut killing = Killing::start(services, 14, deliveries);
+    let chunk = killing.traffic.len() / kills;
+    for number in 0..kills {
+        killing.kill(End::of(number), chunk);
+        if number % IN_A_ROW == IN_A_ROW - 1 {
+            killing.settle();
+        }
+        if number % 20 == 19 {
+            println!("  {} kills, {} requests answered with 2xx", number + 1, killing.next);
+        }
+    }
+    killing.conclude()
+}
+
+/// What a receiver had stored and not sent when it was killed is applied without waiting for five minutes.
+pub(crate) fn unpublished(services: &Services, _: Form) -> Row {
+    let mut killing = Killing::start(services, 15, 200);
+    killing.kill(End::At("accept.committed", Role::Receiver, 2), 100);
+    killing.settle();
+    killing.conclude()
+}

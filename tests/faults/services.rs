@@ -1,0 +1,232 @@
+//! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and taken down with it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::{PATIENCE, block_on, until};
+
+/// What the variables of another pair of servers would do: have the script use those.
+const FOREIGN: [&str; 4] = ["TEST_SERVICES", "TEST_DATABASE_URL", "TEST_AMQP_URL", "TALLYHOOK_SERVICES_DIR"];
+
+/// The servers, gone with this value.
+pub(crate) struct Services {
+    script: PathBuf,
+    folder: PathBuf,
+    variables: BTreeMap<String, String>,
+    /// Takes them down when the pipe to it closes, which even SIGKILL of this process does.
+    guard: Child,
+    pub(crate) http: reqwest::Client,
+    made: AtomicU32,
+}
+
+/// What one cluster has to itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) database_url: String,
+    pub(crate) amqp_url: String,
+    /// As the management API wants it in a path.
+    vhost: String,
+}
+
+impl Services {
+    pub(crate) fn up() -> Self {
+        let told = std::env::var_os("TEST_SERVICES").map(PathBuf::from);
+        let script = told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services"));
+        let folder = PathBuf::from(format!("/var/tmp/tallyhook-faults-{}", std::process::id()));
+        let mut guard = Command::new("setsid");
+        guard.args(["sh", "-c", "cat >/dev/null; exec \"$0\" down"]).arg(&script).stdin(Stdio::piped());
+        guard.stdout(Stdio::null()).env("TALLYHOOK_SERVICES_DIR", &folder);
+        for name in &FOREIGN[..3] {
+            guard.env_remove(name);
+        }
+        let guard = guard.spawn().unwrap();
+        let mut services = Self {
+            script,
+            folder,
+            variables: BTreeMap::new(),
+            guard,
+            http: reqwest::Client::new(),
+            made: AtomicU32::new(0),
+        };
+        services.call("up");
+        services.variables = variables(&services.call("env"));
+        services
+    }
+
+    /// Calls the script with a verb and its arguments.
+    pub(crate) fn verb(&self, verb: &str) {
+        self.call(verb);
+    }
+
+    fn call(&self, verb: &str) -> String {
+        self.try_call(verb).unwrap_or_else(|complaint| panic!("{complaint}"))
+    }
+
+    fn try_call(&self, verb: &str) -> Result<String, String> {
+        let mut command = Command::new(&self.script);
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
+        let output = command.args(verb.split(' ')).env("TALLYHOOK_SERVICES_DIR", &self.folder).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(format!("{verb}: {}{}", text(output.stdout), text(output.stderr))),
+        }
+    }
+
+    /// Starts the broker: the moment at which it answered.
+    pub(crate) fn start_broker(&self) -> Instant {
+        std::thread::scope(|threads| {
+            let starting = threads.spawn(|| self.verb("start rabbitmq"));
+            until("the broker answers", PATIENCE, || self.broker_answers());
+            let answered = Instant::now();
+            starting.join().unwrap();
+            answered
+        })
+    }
+
+    /// Whether what it says after the protocol's greeting begins with a method frame.
+    fn broker_answers(&self) -> bool {
+        let (_, address) = self.variable("TEST_AMQP_URL").rsplit_once('@').unwrap();
+        let (address, _) = address.split_once('/').unwrap();
+        let answer = || -> std::io::Result<u8> {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"AMQP\0\0\x09\x01")?;
+            let mut first = [0];
+            stream.read_exact(&mut first)?;
+            Ok(first[0])
+        };
+        answer().is_ok_and(|first| first == 1)
+    }
+
+    /// Has both run and well, whatever was done to them.
+    pub(crate) fn heal(&self) {
+        for verb in ["thaw rabbitmq", "kill rabbitmq", "start rabbitmq", "start postgres"] {
+            if let Err(complaint) = self.try_call(verb) {
+                eprintln!("{complaint}");
+            }
+        }
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).unwrap_or_else(|| panic!("scripts/services env does not tell {name}"))
+    }
+
+    /// An empty database, and a virtual host in which nothing was declared.
+    pub(crate) fn place(&self) -> Place {
+        let name = self.new_name();
+        let database_url = self.database(&name);
+        self.manage(reqwest::Method::PUT, &format!("vhosts/{name}"), &json!({}));
+        let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        self.manage(reqwest::Method::PUT, &format!("permissions/{name}/tallyhook"), &all);
+        let amqp_url = self.variable("TEST_AMQP_URL").replace("/%2f", &format!("/{name}"));
+        Place { database_url, amqp_url, vhost: name }
+    }
+
+    /// The same in the virtual host which a broker has that was wiped clean.
+    pub(crate) fn place_in_the_first_vhost(&self) -> Place {
+        let database_url = self.database(&self.new_name());
+        Place { database_url, amqp_url: self.variable("TEST_AMQP_URL").to_owned(), vhost: "%2f".to_owned() }
+    }
+
+    fn new_name(&self) -> String {
+        format!("faults_{}", self.made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn database(&self, name: &str) -> String {
+        let server = self.variable("TEST_DATABASE_URL");
+        execute(server, &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
+        let (address, _) = server.rsplit_once('/').unwrap();
+        format!("{address}/{name}")
+    }
+
+    /// Removes the queues of a place.
+    pub(crate) fn leave(&self, place: &Place) {
+        if place.vhost != "%2f" {
+            self.manage(reqwest::Method::DELETE, &format!("vhosts/{}", place.vhost), &json!({}));
+        }
+    }
+
+    fn manage(&self, method: reqwest::Method, path: &str, body: &Value) {
+        let url = format!("{}/api/{path}", self.variable("TEST_RABBITMQ_MANAGEMENT_URL"));
+        let mut tried = String::new();
+        // Right after a start it answers before it can do what it is told.
+        until("the management API obeys", Duration::from_secs(20), || {
+            let answer = block_on(self.http.request(method.clone(), &url).json(body).send());
+            tried = format!("{method} {path}: {answer:?}");
+            answer.is_ok_and(|answer| answer.status().is_success())
+        });
+    }
+
+    /// Deletes a queue, whoever consumes it.
+    pub(crate) fn delete_queue(&self, place: &Place, queue: &str) {
+        self.manage(reqwest::Method::DELETE, &format!("queues/{}/{queue}", place.vhost), &json!({}));
+    }
+
+    /// What the broker tells of a queue, if it is there.
+    pub(crate) fn queue(&self, place: &Place, queue: &str) -> Option<Value> {
+        let url = format!("{}/api/queues/{}/{queue}", self.variable("TEST_RABBITMQ_MANAGEMENT_URL"), place.vhost);
+        block_on(async {
+            let answer = self.http.get(url).send().await.ok()?;
+            if answer.status().is_success() { answer.json().await.ok() } else { None }
+        })
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        match self.guard.wait() {
+            Ok(status) if status.success() => {}
+            other => eprintln!("the servers in {} were not taken down: {other:?}", self.folder.display()),
+        }
+    }
+}
+
+/// The lines `export NAME=VALUE` of `scripts/services env`, quoted for a shell.
+fn variables(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    lines.map(|(name, value)| (name.to_owned(), value.replace('\\', ""))).collect()
+}
+
+/// Runs one statement.
+fn execute(url: &str, sql: &str) {
+    block_on(async {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+/// Keeps everybody from the inbox for as long as it lives.
+pub(crate) struct LockedInbox(Option<PgConnection>);
+
+impl LockedInbox {
+    pub(crate) fn lock(place: &Place) -> Self {
+        block_on(async {
+            let mut connection = PgConnection::connect(&place.database_url).await.unwrap();
+            let sql = "BEGIN; LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE";
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            Self(Some(connection))
+        })
+    }
+}
+
+impl Drop for LockedInbox {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            // The server undoes what was begun.
+            drop(block_on(connection.close()));
+        }
+    }
+}

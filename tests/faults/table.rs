@@ -1,0 +1,51 @@
+//! The numbers of a run, as Markdown.
+
+use std::time::Duration;
+
+use crate::cluster::Outcome;
+use crate::load::Posted;
+
+/// What one scenario showed.
+pub(crate) struct Row {
+    pub(crate) posted: Posted,
+    pub(crate) outcome: Outcome,
+    /// From the return of what was broken to the first delivery that came to its end.
+    pub(crate) back: Option<Duration>,
+    /// And to the last.
+    pub(crate) all: Option<Duration>,
+    pub(crate) note: String,
+}
+
+/// What the numbers were measured on.
+pub(crate) fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let built = if cfg!(debug_assertions) { "debug" } else { "release" };
+    format!("{built} build, {cores} cores, {} GiB", kib.map_or(0, |kib: u64| kib >> 20))
+}
+
+pub(crate) fn print(rows: &[(&str, Row)]) {
+    println!(
+        "\n| scenario | requests | 2xx at first | slowest answer | first applied | all done | applied | ignored | dead \
+         | in limbo | equal PRs | tried again | note |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|");
+    for (name, Row { posted, outcome, back, all, note }) in rows {
+        let seconds = |time: &Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
+        println!(
+            "| {name} | {} | {} | {:.2} s | {} | {} | {} | {} | {} | {} | {} | {} | {note} |",
+            posted.requests,
+            posted.at_first,
+            posted.slowest.as_secs_f64(),
+            seconds(back),
+            seconds(all),
+            outcome.counts.applied,
+            outcome.counts.ignored,
+            outcome.counts.dead,
+            outcome.counts.accepted,
+            outcome.pull_requests,
+            outcome.tried_again,
+        );
+    }
+}
