@@ -23,6 +23,8 @@ const SWEEP: usize = 512;
 const SWEEP_BYTES: u64 = 16 * 1024 * 1024;
 /// The most copies of dead letters at once.
 const COPIES: u32 = 100;
+/// For how long a process that has no broker goes on sweeping.
+const WITHOUT_BROKER: Duration = Duration::from_secs(10);
 const CLEANING: Duration = Duration::from_hours(1);
 /// Keys outlive bodies, so that a late repetition is still known as one.
 const KEY_DAYS: i64 = 30;
@@ -49,6 +51,8 @@ struct Desk {
     lost: bool,
     /// This process does not sweep, and whoever was in its place before may have stored what it did not send.
     inherits: bool,
+    /// Since when this process has no broker to hand anything to.
+    without_broker: Option<Instant>,
     /// The queue did not take these, and the inbox does not know yet.
     refused: Vec<DeliveryId>,
     next_cleaning: Instant,
@@ -64,6 +68,7 @@ impl Relay {
             more: false,
             lost: false,
             inherits: !self.sweeps,
+            without_broker: None,
             refused: Vec::new(),
             next_cleaning,
         };
@@ -121,8 +126,12 @@ impl Relay {
     /// Takes the part or keeps it, and takes up what processes left that are no more.
     async fn lead(&self, desk: &mut Desk) {
         let led = desk.leads;
-        if self.queue.health() != Health::Ok {
-            // Whoever has a broker can do more.
+        desk.without_broker = match self.queue.health() {
+            Health::Ok => None,
+            Health::Disconnected => desk.without_broker.or_else(|| Some(Instant::now())),
+        };
+        if desk.without_broker.is_some_and(|since| since.elapsed() > WITHOUT_BROKER) {
+            // Another may have one.
             if led {
                 self.store.resign(Part::Sweeper).await;
             }

@@ -43,7 +43,11 @@ fn disturbed(
 }
 
 /// Mends the broker: since when, and how long after that the first delivery came to its end.
-fn comes_back(cluster: &Cluster<'_>, before: u64, mend: impl FnOnce(&Services) -> Instant + Send) -> (Instant, Duration) {
+fn comes_back(
+    cluster: &Cluster<'_>,
+    before: u64,
+    mend: impl FnOnce(&Services) -> Instant + Send,
+) -> (Instant, Duration) {
     std::thread::scope(|threads| {
         let services = cluster.services;
         let mending = threads.spawn(move || mend(services));
@@ -73,7 +77,6 @@ fn kill_for_a_while(cluster: &Cluster<'_>, load: &Load) {
     is_missed(cluster);
     load.wait_for(2 * RATE);
 }
-
 
 pub(crate) fn killed(services: &Services, _: Form) -> Row {
     disturbed(&Cluster::start(services, &EVERYONE), 1, kill_for_a_while, Services::start_broker)

@@ -187,9 +187,7 @@ impl<'a> Cluster<'a> {
     /// Waits until nothing waits: how long it took.
     pub(crate) fn drained_within(&self, patience: Duration) -> Duration {
         let started = Instant::now();
-        until("every delivery comes to its end", patience, || {
-            self.counts().is_some_and(|counts| counts.accepted == 0)
-        });
+        until("every delivery comes to its end", patience, || self.counts().is_some_and(|counts| counts.accepted == 0));
         started.elapsed()
     }
 
@@ -278,7 +276,12 @@ impl<'a> Cluster<'a> {
             redraft: stages.redraft,
             closed: stages.closed,
         };
-        assert_eq!((row.state, row.merged_at, row.durations), (timings.state, fact.merged_at, durations), "{}", fact.key);
+        assert_eq!(
+            (row.state, row.merged_at, row.durations),
+            (timings.state, fact.merged_at, durations),
+            "{}",
+            fact.key
+        );
     }
 
     /// What its processes complained of since they listen.

@@ -1,11 +1,11 @@
 //! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and taken down with it.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

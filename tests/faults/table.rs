@@ -32,7 +32,8 @@ pub(crate) fn print(rows: &[(&str, Row)]) {
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|");
     for (name, Row { posted, outcome, back, all, note }) in rows {
-        let seconds = |time: &Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
+        let seconds =
+            |time: &Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
         println!(
             "| {name} | {} | {} | {:.2} s | {} | {} | {} | {} | {} | {} | {} | {} | {note} |",
             posted.requests,

@@ -167,12 +167,8 @@ fn review(pr: &Pr, id: i64, state: &str, minute: i64) -> Value {
 fn comment(pr: &Pr, minute: i64) -> Value {
     let (_, author) = people();
     let body = "Does this hold when the disk is full?".to_owned();
-    let comment = payloads::Comment {
-        id: 4_200_000_000 + NUMBER,
-        author: Some(author.clone()),
-        body,
-        created_at: at(minute),
-    };
+    let comment =
+        payloads::Comment { id: 4_200_000_000 + NUMBER, author: Some(author.clone()), body, created_at: at(minute) };
     payloads::issue_comment_event(pr, "created", &comment, &author)
 }
 
