@@ -1,0 +1,161 @@
+//! How fast a million pull requests are read from PostgreSQL, on this machine:
+//! `cargo run --release --example read -- --server postgres://USER:PASSWORD@HOST/postgres`.
+//!
+//! Makes a database on that server, fills it, asks the store what the API would ask it, and prints medians beside a
+//! baseline of the same run: the time in which the server counts the rows of the table, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use tallyhook::domain::metrics::Bucket;
+use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook::store::{self, AggregateFilter, Opening, PullRequestFilter, StateFilter, Store};
+
+const MILLION: &str = include_str!("../tests/support/million.sql");
+const NAME: &str = "tallyhook_read_example";
+/// The API's usual page, and one more.
+const PAGE: u32 = 31;
+
+#[derive(Parser)]
+#[command(about = "Measures reading from a million pull requests, beside a baseline")]
+struct Arguments {
+    /// A PostgreSQL server on which databases may be made.
+    #[arg(long)]
+    server: String,
+    /// How often everything is asked.
+    #[arg(long, default_value_t = 15)]
+    times: usize,
+    /// Keeps the database, and uses the one that an earlier run kept.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let options: PgConnectOptions = arguments.server.parse().context("--server is no URL of PostgreSQL")?;
+    let url = options.clone().database(NAME).to_url_lossy().to_string();
+    let mut server = PgConnection::connect_with(&options).await?;
+    let there =
+        sqlx::query("SELECT FROM pg_database WHERE datname = $1").bind(NAME).fetch_optional(&mut server).await?;
+    if there.is_none() {
+        run(&mut server, &format!("CREATE DATABASE {NAME} ENCODING 'UTF8' TEMPLATE template0")).await?;
+        fill(&url).await?;
+    }
+    let store = store::open(&url, Opening::Beside).await?;
+    let mut baseline = PgConnection::connect(&url).await?;
+    measure(&*store, &mut baseline, arguments.times).await?;
+    store.close().await;
+    baseline.close().await?;
+    if !arguments.keep {
+        run(&mut server, &format!("DROP DATABASE {NAME} WITH (FORCE)")).await?;
+    }
+    Ok(())
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) -> anyhow::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    Ok(())
+}
+
+async fn fill(url: &str) -> anyhow::Result<()> {
+    let started = Instant::now();
+    store::open(url, Opening::Alone).await?.close().await;
+    let mut connection = PgConnection::connect(url).await?;
+    run(&mut connection, MILLION).await?;
+    run(&mut connection, "VACUUM (ANALYZE)").await?;
+    connection.close().await?;
+    eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the table is what it is for")]
+async fn measure(store: &dyn Store, baseline: &mut PgConnection, times: usize) -> anyhow::Result<()> {
+    let mut counting = Vec::new();
+    for _ in 0..times {
+        let started = Instant::now();
+        sqlx::query("SELECT count(*) FROM pull_requests").execute(&mut *baseline).await?;
+        counting.push(started.elapsed());
+    }
+    let counting = median(&mut counting);
+    println!("| asked for | median | slowest | of the baseline |\n|---|---|---|---|");
+    let tell = |what: &str, mut took: Vec<Duration>| {
+        let (median, slowest) = (median(&mut took), took.last().copied().unwrap_or_default());
+        let ratio = median.as_secs_f64() / counting.as_secs_f64();
+        println!("| {what} | {:.1} ms | {:.1} ms | {ratio:.2} |", millis(median), millis(slowest));
+    };
+    tell("baseline: `SELECT count(*) FROM pull_requests`", vec![counting]);
+    for (what, filter) in aggregates() {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let started = Instant::now();
+            store.aggregates(&filter).await?;
+            took.push(started.elapsed());
+        }
+        tell(what, took);
+    }
+    for (what, filter) in lists() {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let started = Instant::now();
+            store.pull_requests(&filter, PAGE).await?;
+            took.push(started.elapsed());
+        }
+        tell(what, took);
+    }
+    Ok(())
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn median(durations: &mut [Duration]) -> Duration {
+    durations.sort_unstable();
+    durations[durations.len() / 2]
+}
+
+fn aggregates() -> Vec<(&'static str, AggregateFilter)> {
+    let all = AggregateFilter::default();
+    let month = AggregateFilter {
+        from: Timestamp::parse("2025-01-01T00:00:00Z"),
+        to: Timestamp::parse("2025-01-31T00:00:00Z"),
+        ..all
+    };
+    vec![
+        ("aggregates of 30 days", month),
+        ("the same by day", AggregateFilter { bucket: Some(Bucket::Day), ..month }),
+        ("aggregates of 30 days of one repository", AggregateFilter { repo: Some(RepoId(3)), ..month }),
+        ("aggregates of all 850,000 that were merged", all),
+        ("the same by day", AggregateFilter { bucket: Some(Bucket::Day), ..all }),
+        ("the same by month", AggregateFilter { bucket: Some(Bucket::Month), ..all }),
+        ("aggregates of all of the largest repository", AggregateFilter { repo: Some(RepoId(3)), ..all }),
+    ]
+}
+
+fn lists() -> Vec<(&'static str, PullRequestFilter)> {
+    let all = PullRequestFilter::default();
+    let after = |at: &str| {
+        let at = Timestamp::parse(at)?;
+        Some((at, PrKey { repo: RepoId(100), number: PrNumber(0) }))
+    };
+    let (middle, last) = (after("2024-08-28T00:00:00Z"), after("2023-03-01T02:00:00Z"));
+    let (author, dormant) = (Some("account-6".to_owned()), Some(RepoId(2)));
+    vec![
+        ("first page", all.clone()),
+        ("page in the middle", PullRequestFilter { after: middle, ..all.clone() }),
+        ("last page", PullRequestFilter { after: last, ..all.clone() }),
+        ("open ones", PullRequestFilter { states: vec![StateFilter::Open], ..all.clone() }),
+        ("closed ones, middle", PullRequestFilter { states: vec![StateFilter::Closed], after: middle, ..all.clone() }),
+        ("of an author", PullRequestFilter { author: author.clone(), ..all.clone() }),
+        ("of an author, middle", PullRequestFilter { author: author.clone(), after: middle, ..all.clone() }),
+        ("of a repository at rest for years", PullRequestFilter { repo: dormant, ..all.clone() }),
+        (
+            "of that and an author, merged",
+            PullRequestFilter { states: vec![StateFilter::Merged], repo: dormant, author, ..all },
+        ),
+    ]
+}
