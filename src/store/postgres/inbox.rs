@@ -224,7 +224,7 @@ impl Inbox for PostgresStore {
     }
 
     async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>> {
-        self.list(" WHERE state = 'dead' AND NOT dead_copied ORDER BY id NULLS FIRST", limit).await
+        self.list(" WHERE state = 'dead' AND NOT dead_copied ORDER BY id", limit).await
     }
 
     async fn dead_copied(&self, of: &[DeliveryId]) -> Result<()> {
