@@ -1,7 +1,7 @@
 //! What becomes of the database. GitHub is told to send again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::broker::{EVERYONE, RATE};
 use crate::cluster::Cluster;
@@ -10,6 +10,9 @@ use crate::services::Services;
 use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE};
+
+/// Within this time after its return the first delivery is applied, says the long form.
+const HEALED: Duration = Duration::from_secs(15);
 
 /// PostgreSQL's immediate mode: nobody is said goodbye to, and the next start is a recovery.
 pub(crate) fn stopped(services: &Services, form: Form) -> Row {
@@ -26,6 +29,7 @@ pub(crate) fn stopped(services: &Services, form: Form) -> Row {
         crate::until("deliveries are refused", PATIENCE, || load.refused() > already + 10);
         services.verb("start postgres");
         let back = cluster.finishes_more_than(cluster.finished_when_it_answers());
+        assert!(form == Form::Short || back < HEALED, "it took {back:?} to heal");
         slowest = slowest.max(Some(back));
         refused = load.refused();
     }
