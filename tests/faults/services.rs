@@ -126,9 +126,9 @@ impl Services {
     pub(crate) fn place(&self) -> Place {
         let name = self.new_name();
         let database_url = self.database(&name);
-        self.manage(reqwest::Method::PUT, &format!("vhosts/{name}"), &json!({}));
+        self.manage(&reqwest::Method::PUT, &format!("vhosts/{name}"), &json!({}));
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        self.manage(reqwest::Method::PUT, &format!("permissions/{name}/tallyhook"), &all);
+        self.manage(&reqwest::Method::PUT, &format!("permissions/{name}/tallyhook"), &all);
         let amqp_url = self.variable("TEST_AMQP_URL").replace("/%2f", &format!("/{name}"));
         Place { database_url, amqp_url, vhost: name }
     }
@@ -153,11 +153,11 @@ impl Services {
     /// Removes the queues of a place.
     pub(crate) fn leave(&self, place: &Place) {
         if place.vhost != "%2f" {
-            self.manage(reqwest::Method::DELETE, &format!("vhosts/{}", place.vhost), &json!({}));
+            self.manage(&reqwest::Method::DELETE, &format!("vhosts/{}", place.vhost), &json!({}));
         }
     }
 
-    fn manage(&self, method: reqwest::Method, path: &str, body: &Value) {
+    fn manage(&self, method: &reqwest::Method, path: &str, body: &Value) {
         let url = format!("{}/api/{path}", self.variable("TEST_RABBITMQ_MANAGEMENT_URL"));
         let mut tried = String::new();
         // Right after a start it answers before it can do what it is told.
@@ -170,7 +170,7 @@ impl Services {
 
     /// Deletes a queue, whoever consumes it.
     pub(crate) fn delete_queue(&self, place: &Place, queue: &str) {
-        self.manage(reqwest::Method::DELETE, &format!("queues/{}/{queue}", place.vhost), &json!({}));
+        self.manage(&reqwest::Method::DELETE, &format!("queues/{}/{queue}", place.vhost), &json!({}));
     }
 
     /// What the broker tells of a queue, if it is there.

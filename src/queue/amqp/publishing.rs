@@ -200,8 +200,9 @@ impl Publisher {
 
     /// A dead letter's copy is dropped, which tells whoever waits for its confirm.
     fn refuse(&self, outgoing: Outgoing) {
-        if let Outgoing::Delivery(_, id, _) = outgoing {
-            self.news.refused([id]);
+        match outgoing {
+            Outgoing::Delivery(_, id, _) => self.news.refused([id]),
+            Outgoing::Dead(_, confirmed) => drop(confirmed),
         }
     }
 
