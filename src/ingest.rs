@@ -14,16 +14,15 @@ use chrono::Utc;
 use futures_util::StreamExt;
 use metrics::counter;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use crate::domain::pull_request::Source;
-use crate::event::{self, Event, Undecodable};
+use crate::event::{self, Event};
 use crate::github::signature::{Secrets, Signature};
 use crate::queue::{DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Publication, Queue};
-use crate::store::{Accepted, NewDelivery, NewState, Store, StoredBody};
+use crate::store::{Accepted, Arrival, Arriving, NewDelivery, NewState, Store};
 use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, tell_dead};
 
 const MIB: usize = 1024 * 1024;
@@ -386,34 +385,21 @@ fn prepare(
     if event == "ping" {
         return if event::is_json(json) { Ok(Prepared::Ping(guid)) } else { Err(Refusal::NotJson) };
     }
-    let decoded = event::decode(&event, json);
     let label = metric_label(&event);
-    let state = match &decoded {
-        Err(Undecodable::NotJson(_)) => return Err(Refusal::NotJson),
-        Err(Undecodable::UnusedEvent(_)) => {
+    let (source, lane, received_at) = (Source::Webhook, Lane::Live, Utc::now());
+    let arriving = Arriving { guid, event, json, source, lane, received_at };
+    let guid = arriving.guid.clone();
+    match arriving.read().map_err(|_| Refusal::Unavailable)? {
+        Arrival::NotJson => Err(Refusal::NotJson),
+        Arrival::Unused => {
             counter!(DELIVERIES, "event" => label, "outcome" => "unused").increment(1);
-            return Ok(Prepared::Unused(guid));
+            Ok(Prepared::Unused(guid))
         }
-        Err(Undecodable::NoPullRequest(reason)) => NewState::Ignored { reason: (*reason).to_owned() },
-        Err(Undecodable::Shape(reason)) => NewState::Dead { reason: format!("cannot be decoded: {reason}") },
-        Ok(_) => NewState::Pending { due: Utc::now() },
-    };
-    let known = decoded.as_ref().ok();
-    let delivery = NewDelivery {
-        body_sha256: Sha256::digest(json).into(),
-        action: known.and_then(Event::action).map(str::to_owned),
-        repo: known.and_then(Event::repo).map(|repo| (repo.id, repo.name.clone())),
-        pr_number: known.and_then(Event::pull_request).map(|event| event.number),
-        source: Source::Webhook,
-        lane: Lane::Live,
-        received_at: Utc::now(),
-        body: StoredBody::compress(json).map_err(|_| Refusal::Unavailable)?,
-        state,
-        event,
-        guid,
-    };
-    let event = decoded.ok().filter(|_| ingest.queue.carries_events() && json.len() <= LARGE).map(Box::new);
-    Ok(Prepared::Delivery(Box::new(delivery), event))
+        Arrival::Delivery(delivery, event) => {
+            let event = event.filter(|_| ingest.queue.carries_events() && json.len() <= LARGE);
+            Ok(Prepared::Delivery(delivery, event))
+        }
+    }
 }
 
 /// The JSON of a form's `payload` field.

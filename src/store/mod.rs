@@ -5,6 +5,7 @@
 
 mod accepting;
 mod aggregating;
+mod arriving;
 mod body;
 mod facts;
 mod inbox;
@@ -22,6 +23,7 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+pub use self::arriving::{Arrival, Arriving};
 pub use self::body::StoredBody;
 pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording};
 pub use self::inbox::{
