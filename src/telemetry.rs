@@ -7,6 +7,8 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
+use crate::github::client;
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -63,6 +65,8 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe_counter!(DUPLICATES, "Deliveries that were stored already.");
         describe_counter!(STALE, "Events whose snapshot was older than what is known.");
         describe_counter!(RETRIES, "Attempts that failed and will be made again.");
+        describe_counter!(client::REQUESTS, "Requests to GitHub, by kind and by status or what went wrong.");
+        describe_gauge!(client::RATE_REMAINING, "What GitHub last told to be left of the allowance, by resource.");
         describe_gauge!(AMQP_CONNECTED, "1 while this process has every connection to the broker that it needs.");
         describe_histogram!(APPLY_LAG, Unit::Seconds, "From receipt to commit of the facts.");
         describe_histogram!(PROCESS, Unit::Seconds, "From claim to commit of one batch.");

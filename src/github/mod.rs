@@ -1,5 +1,6 @@
-//! GitHub's side: its ids, the parts of its payloads that are read here, and its signatures.
+//! GitHub's side: its ids, the parts of its payloads that are read here, its signatures, and a client of its API.
 
+pub mod client;
 pub mod payload;
 pub mod signature;
 pub mod types;

@@ -1,0 +1,64 @@
+//! What can go wrong with a request to GitHub, named by what to do about it.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use thiserror::Error;
+
+/// A request that came to nothing. The text is for people and holds neither token nor body.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum GithubError {
+    /// Set another token.
+    #[error("GitHub does not accept the token ({message}): set GITHUB_TOKEN to one that is valid")]
+    Unauthorized { message: String },
+    /// Give the token more rights. Asking again is of no use.
+    #[error("GitHub forbids {path} ({message}){}", needs(needed.as_deref()))]
+    Forbidden {
+        path: String,
+        message: String,
+        /// The scopes or permissions that GitHub names.
+        needed: Option<String>,
+    },
+    /// It is not there, or this token may not know that it is.
+    #[error("GitHub has no {path}, or this token may not see it")]
+    NotFound { path: String },
+    /// It was there, and is no more.
+    #[error("{path} is gone from GitHub")]
+    Gone { path: String },
+    /// Ask again then, and not before. It was waited for already as long as is sensible.
+    #[error("GitHub's rate limit is used up until {}", until.to_rfc3339_opts(SecondsFormat::Secs, true))]
+    Limited { until: DateTime<Utc> },
+    /// The request itself is wrong; the same again gets the same answer.
+    #[error("GitHub refused {path} with {status} ({message})")]
+    Refused { path: String, status: u16, message: String },
+    /// Try again later: it was tried several times, unless that might have done something twice.
+    #[error("GitHub cannot be reached at {origin} ({reason}); try again later")]
+    Unreachable { origin: String, reason: String },
+    /// The answer is larger than any that is expected; leave it out.
+    #[error("GitHub's answer to {path} is larger than {limit_mib} MiB")]
+    TooLarge { path: String, limit_mib: usize },
+    /// This is not GitHub's API, or it has changed.
+    #[error("{path} was not answered as GitHub's API does ({reason}): check GITHUB_API_URL")]
+    Unexpected { path: String, reason: String },
+}
+
+impl GithubError {
+    /// Whether it concerns the one thing that was asked for, so that others may still be got.
+    pub fn is_about_one(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Gone { .. }
+            | Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::Unexpected { .. } => true,
+            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Limited { .. } | Self::Unreachable { .. } => {
+                false
+            }
+        }
+    }
+}
+
+fn needs(needed: Option<&str>) -> String {
+    match needed {
+        Some(needed) => format!(": the token of GITHUB_TOKEN needs {needed}"),
+        None => ": give the token of GITHUB_TOKEN the right to it".to_owned(),
+    }
+}

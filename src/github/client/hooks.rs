@@ -1,0 +1,174 @@
+//! Webhooks and what became of their deliveries, which GitHub remembers for some days.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Client, Pages, Result};
+
+/// A payload has up to 25 MB, and its receiver's answer comes with it.
+const DETAIL_BYTES: usize = 64 * 1024 * 1024;
+
+/// Whose webhooks are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookOwner {
+    Repository(Name, Name),
+    Organization(Name),
+}
+
+/// A name of an account or a repository, which has no sign that means something in an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+/// It is no name that GitHub would give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoName;
+
+impl FromStr for Name {
+    type Err = NoName;
+
+    fn from_str(text: &str) -> Result<Self, NoName> {
+        let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let is_path = text.is_empty() || text == "." || text == "..";
+        (is_name && !is_path && text.len() <= 100).then(|| Self(text.to_owned())).ok_or(NoName)
+    }
+}
+
+impl HookOwner {
+    /// The repository that `owner/name` names.
+    ///
+    /// # Errors
+    /// [`NoName`] if it is not two names with a slash between.
+    pub fn repository(full_name: &str) -> Result<Self, NoName> {
+        let (owner, name) = full_name.split_once('/').ok_or(NoName)?;
+        Ok(Self::Repository(owner.parse()?, name.parse()?))
+    }
+
+    fn path(&self) -> String {
+        match self {
+            Self::Repository(owner, name) => format!("/repos/{}/{}/hooks", owner.0, name.0),
+            Self::Organization(name) => format!("/orgs/{}/hooks", name.0),
+        }
+    }
+}
+
+impl fmt::Display for HookOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repository(owner, name) => write!(f, "{}/{}", owner.0, name.0),
+            Self::Organization(name) => f.write_str(&name.0),
+        }
+    }
+}
+
+/// A webhook, as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Hook {
+    pub id: i64,
+    #[serde(default)]
+    pub config: HookConfig,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct HookConfig {
+    /// Where it posts to.
+    pub url: Option<String>,
+}
+
+/// One attempt to deliver something, without what it carried.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Attempt {
+    pub id: i64,
+    /// The same for all attempts to deliver one thing.
+    pub guid: String,
+    pub delivered_at: DateTime<Utc>,
+    /// What the receiver answered; 0 where it did not.
+    pub status_code: i64,
+    pub event: String,
+}
+
+impl Attempt {
+    pub fn succeeded(&self) -> bool {
+        (200..300).contains(&self.status_code)
+    }
+}
+
+/// What an attempt carried.
+#[derive(Debug, Deserialize)]
+pub struct Carried {
+    #[serde(default)]
+    request: Option<CarriedRequest>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CarriedRequest {
+    #[serde(default)]
+    payload: Option<Box<RawValue>>,
+}
+
+impl Carried {
+    /// The JSON of the payload; `None` where GitHub has it no more.
+    pub fn payload(self) -> Option<Box<RawValue>> {
+        self.request?.payload
+    }
+}
+
+impl Client {
+    /// Every webhook of `owner`.
+    ///
+    /// # Errors
+    /// As of [`Client::get`]; without the rights it is [`NotFound`](super::GithubError::NotFound) or
+    /// [`Forbidden`](super::GithubError::Forbidden).
+    pub async fn hooks(&self, owner: &HookOwner) -> Result<Vec<Hook>> {
+        let mut pages = self.pages(&format!("{}?per_page=100", owner.path()))?;
+        let mut hooks = Vec::new();
+        while let Some(page) = pages.next::<Hook>().await? {
+            hooks.extend(page);
+        }
+        Ok(hooks)
+    }
+
+    /// The attempts of a webhook in pages of [`Attempt`], the latest first.
+    ///
+    /// # Errors
+    /// None but a wrong address.
+    pub fn attempts(&self, owner: &HookOwner, hook: i64) -> Result<Pages<'_>> {
+        self.pages(&format!("{}/{hook}/deliveries?per_page=100", owner.path()))
+    }
+
+    /// What an attempt carried.
+    ///
+    /// # Errors
+    /// As of [`Client::get`].
+    pub async fn carried(&self, owner: &HookOwner, hook: i64, attempt: i64) -> Result<Carried> {
+        self.get_up_to(&format!("{}/{hook}/deliveries/{attempt}", owner.path()), DETAIL_BYTES).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_lead_elsewhere() {
+        assert_eq!(
+            HookOwner::repository("acme-corp/api.server_2").unwrap().path(),
+            "/repos/acme-corp/api.server_2/hooks"
+        );
+        for wrong in ["", "acme", "acme/", "/x", "acme/..", "a/b/c", "a/b?c", "a/b%2f", "a b/c", "é/x"] {
+            assert_eq!(HookOwner::repository(wrong), Err(NoName), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_payload_was_is_kept_to_the_byte() {
+        let carried: Carried = serde_json::from_str(r#"{"id":1,"request":{"payload":{"b":1, "a":2}}}"#).unwrap();
+        assert_eq!(carried.payload().unwrap().get(), r#"{"b":1, "a":2}"#);
+        for without in [r#"{"request":{"payload":null}}"#, r#"{"request":{}}"#, r#"{"request":null}"#, "{}"] {
+            assert!(serde_json::from_str::<Carried>(without).unwrap().payload().is_none(), "{without}");
+        }
+    }
+}

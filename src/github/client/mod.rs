@@ -1,0 +1,216 @@
+//! GitHub's REST API: one client with one address and one token.
+//!
+//! A call returns when GitHub has answered it for good. What passes is waited out here: rate limits as GitHub tells
+//! them, and what fails on the way, if asking twice does no harm. The token goes to its own origin only; redirects and
+//! further pages are followed there and nowhere else.
+
+mod address;
+mod cache;
+mod clock;
+mod error;
+pub mod hooks;
+mod limits;
+mod sending;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::{Method, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::address::{ApiUrl, NoApiUrl, Token};
+use self::cache::{Cache, Cached};
+pub use self::clock::{Clock, VirtualTime};
+pub use self::error::GithubError;
+use self::sending::{Answer, Call};
+
+/// Requests by kind (`rest`) and by how they ended: GitHub's status, or `timeout`, `connection`, `broken`.
+pub const REQUESTS: &str = "tallyhook_github_requests_total";
+/// What is left of the allowance, by resource.
+pub const RATE_REMAINING: &str = "tallyhook_github_rate_remaining";
+
+/// For one request, with its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+const CONNECTING: Duration = Duration::from_secs(10);
+/// The most of an answer, unless the call says otherwise. A page of a hundred full items is below 4 MiB.
+const USUAL_BYTES: usize = 16 * 1024 * 1024;
+
+pub type Result<T, E = GithubError> = std::result::Result<T, E>;
+
+/// Asks GitHub.
+pub struct Client {
+    http: reqwest::Client,
+    api: ApiUrl,
+    clock: Clock,
+    /// A limit was met: nothing is asked until then, by whoever uses this client.
+    closed_until: Mutex<Option<DateTime<Utc>>>,
+    cache: Mutex<Cache>,
+    requests: AtomicU64,
+}
+
+/// An answer that may be known already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conditional<T> {
+    pub value: T,
+    /// GitHub says that it is what it was when this client asked last.
+    pub unchanged: bool,
+}
+
+impl Client {
+    /// A client that waits no longer than usual.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up on this machine.
+    pub fn new(api: ApiUrl, token: &Token) -> anyhow::Result<Self> {
+        Self::with(api, token, Clock::System, PATIENCE)
+    }
+
+    /// A client with a clock and a patience of its own.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up on this machine.
+    pub fn with(api: ApiUrl, token: &Token, clock: Clock, patience: Duration) -> anyhow::Result<Self> {
+        let headers = [
+            (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
+            (AUTHORIZATION, token.header()),
+            // GitHub refuses requests without one.
+            (USER_AGENT, HeaderValue::from_static(concat!("tallyhook/", env!("CARGO_PKG_VERSION")))),
+            ("X-GitHub-Api-Version".parse()?, HeaderValue::from_static("2022-11-28")),
+        ];
+        let http = reqwest::Client::builder()
+            .default_headers(headers.into_iter().collect())
+            // The client follows them itself, since the token may not go wherever they lead.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .timeout(patience)
+            .connect_timeout(CONNECTING.min(patience))
+            .build()?;
+        let (closed_until, cache, requests) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Ok(Self { http, api, clock, closed_until, cache, requests })
+    }
+
+    /// How many requests were made, those that failed or were repeated too.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Gets what is at `path`, such as `/repos/OWNER/NAME`.
+    ///
+    /// # Errors
+    /// [`GithubError`], which tells what to do.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.get_up_to(path, USUAL_BYTES).await
+    }
+
+    /// The same, of an answer that may have up to `bytes`.
+    ///
+    /// # Errors
+    /// [`GithubError`], which tells what to do.
+    pub async fn get_up_to<T: DeserializeOwned>(&self, path: &str, bytes: usize) -> Result<T> {
+        let url = self.url(path)?;
+        let answer = self.execute(Call { largest: bytes, ..Call::get() }, url).await?;
+        parse(path, &answer.body)
+    }
+
+    /// Gets what is at `path`, for nothing if it has not changed since this client asked last.
+    ///
+    /// # Errors
+    /// [`GithubError`], which tells what to do.
+    pub async fn get_conditional<T: DeserializeOwned>(&self, path: &str) -> Result<Conditional<T>> {
+        let url = self.url(path)?;
+        let known = self.cache().get(url.as_str());
+        let etag = known.as_ref().map(|known| known.etag.clone());
+        let answer = self.execute(Call { etag, ..Call::get() }, url.clone()).await?;
+        if let (true, Some(known)) = (answer.unchanged, known) {
+            return Ok(Conditional { value: parse(path, &known.body)?, unchanged: true });
+        }
+        let value = parse(path, &answer.body)?;
+        if let Some(etag) = etag_of(&answer.headers) {
+            self.cache().put(Cached { url: url.into(), etag, body: answer.body });
+        }
+        Ok(Conditional { value, unchanged: false })
+    }
+
+    /// Posts `body` to `path`. It is sent a second time only where the first certainly did nothing.
+    ///
+    /// # Errors
+    /// [`GithubError`], which tells what to do. After [`GithubError::Unreachable`] it may have been done or not.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        let unwritable = |error: serde_json::Error| GithubError::Unexpected {
+            path: path.to_owned(),
+            reason: format!("what was to be sent is no JSON: {error}"),
+        };
+        let body = serde_json::to_vec(body).map_err(unwritable)?;
+        let call = Call { method: Method::POST, body: Some(body), ..Call::get() };
+        let answer = self.execute(call, self.url(path)?).await?;
+        // Some are answered with nothing.
+        parse(path, if answer.body.is_empty() { b"null" } else { &answer.body })
+    }
+
+    /// The list at `path`, page by page.
+    ///
+    /// # Errors
+    /// If `path` is none.
+    pub fn pages(&self, path: &str) -> Result<Pages<'_>> {
+        Ok(Pages { client: self, next: Some(self.url(path)?) })
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        let no_path = || GithubError::Unexpected { path: path.to_owned(), reason: "it is no path".to_owned() };
+        self.api.at(path).ok_or_else(no_path)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A list that comes in pages, as `Link` leads from one to the next.
+pub struct Pages<'a> {
+    client: &'a Client,
+    next: Option<Url>,
+}
+
+impl Pages<'_> {
+    /// The next page; `None` after the last.
+    ///
+    /// # Errors
+    /// [`GithubError`], which tells what to do. The same page is asked for again by the next call.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>> {
+        let Some(url) = self.next.clone() else {
+            return Ok(None);
+        };
+        let Answer { headers, body, url, .. } = self.client.execute(Call::get(), url).await?;
+        let items = parse(url.path(), &body)?;
+        self.next = match address::next_page(&headers) {
+            Some(told) => Some(self.follow(&url, told)?),
+            None => None,
+        };
+        Ok(Some(items))
+    }
+
+    fn follow(&self, from: &Url, told: &str) -> Result<Url> {
+        let unexpected =
+            |reason: &str| GithubError::Unexpected { path: from.path().to_owned(), reason: reason.to_owned() };
+        let next =
+            self.client.api.follow(from, told).ok_or_else(|| unexpected("its next page is at another origin"))?;
+        if next == *from { Err(unexpected("its next page is itself")) } else { Ok(next) }
+    }
+}
+
+fn etag_of(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get(reqwest::header::ETAG)?.to_str().ok()?.to_owned())
+}
+
+/// Tells where it is not what was expected, and nothing of what it is.
+fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        let what = if error.is_data() { "JSON of another shape" } else { "no JSON" };
+        let reason = format!("{what} at line {} column {}", error.line(), error.column());
+        GithubError::Unexpected { path: path.split('?').next().unwrap_or_default().to_owned(), reason }
+    })
+}
