@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::domain::people::Bots;
+use crate::github::client::{ApiUrl, Token};
 use crate::github::signature::Secrets;
 
 /// One setting, as the README's table and `--help` tell it.
@@ -26,6 +27,7 @@ const fn setting(name: &'static str, default: Option<&'static str>, help: &'stat
 }
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const AMQP_URL: &str = "AMQP_URL";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
@@ -36,6 +38,16 @@ pub const SETTINGS: &[Setting] = &[
         GITHUB_WEBHOOK_SECRET,
         None,
         "the webhook's secret; several, separated by white space, are all valid (rotation); `serve` does not start without",
+    ),
+    setting(
+        GITHUB_TOKEN,
+        None,
+        "a token of GitHub's, with which it is asked for what webhooks missed; without it GitHub is asked for nothing",
+    ),
+    setting(
+        "GITHUB_API_URL",
+        Some("https://api.github.com"),
+        "where GitHub's API is; of an Enterprise Server https://HOST/api/v3",
     ),
     setting("GITHUB_REPO_OWNER", None, "owner of the default repository, which `/api/prs/{number}` means"),
     setting("GITHUB_REPO_NAME", None, "name of the default repository"),
@@ -89,6 +101,8 @@ impl std::error::Error for ConfigError {}
 #[derive(Clone)]
 pub struct Config {
     pub webhook_secrets: Option<Secrets>,
+    pub github_token: Option<Token>,
+    pub github_api_url: ApiUrl,
     /// `owner/name`.
     pub default_repository: Option<String>,
     pub database_url: String,
@@ -181,6 +195,8 @@ impl Config {
         let bots = sources.value("BOT_LOGINS").unwrap_or_default();
         Ok(Self {
             webhook_secrets: sources.value(GITHUB_WEBHOOK_SECRET).and_then(Secrets::parse),
+            github_token: sources.value(GITHUB_TOKEN).map(github_token).transpose()?,
+            github_api_url: github_api_url(sources)?,
             default_repository,
             database_url: sources.value(DATABASE_URL).unwrap_or_default().to_owned(),
             amqp_url: sources.value(AMQP_URL).map(str::to_owned),
@@ -202,6 +218,22 @@ impl Config {
         let database = database.split('?').next().unwrap_or_default();
         Path::new(database).with_file_name("tallyhook-admin-token")
     }
+}
+
+/// What is wrong with it is told without showing it.
+fn github_token(text: &str) -> Result<Token, ConfigError> {
+    let wrong = || ConfigError(format!("{GITHUB_TOKEN} is no token: expected one word such as GitHub shows it once"));
+    Token::parse(text).ok_or_else(wrong)
+}
+
+/// Not shown either when it is wrong, since it may have a password in it.
+fn github_api_url(sources: &Sources) -> Result<ApiUrl, ConfigError> {
+    let wrong = |_| {
+        let expected =
+            "expected an address such as https://api.github.com or https://HOST/api/v3, without user and query";
+        ConfigError(format!("GITHUB_API_URL is wrong: {expected}"))
+    };
+    sources.value("GITHUB_API_URL").unwrap_or_default().parse().map_err(wrong)
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -312,6 +344,12 @@ mod tests {
         assert!(error(&[("GITHUB_REPO_OWNER", "acme")]).contains("set both or none"));
         assert!(error(&[("DELIVERY_RETENTION_DAYS", "-1")]).contains("expected a number of days"));
         assert!(error(&[("DELIVERY_RETENTION_DAYS", "99999999")]).contains("at most 36500"));
+        for wrong in ["two words", "caf\u{e9}"] {
+            let error = error(&[(GITHUB_TOKEN, wrong)]);
+            assert!(error.contains(GITHUB_TOKEN) && !error.contains(wrong), "{error}");
+        }
+        let with_password = error(&[("GITHUB_API_URL", "https://me:carrot@ghe.example.com/api/v3")]);
+        assert!(with_password.contains("GITHUB_API_URL") && !with_password.contains("carrot"), "{with_password}");
         let unknown = parse_file("github_webhook_secert = 'x'").unwrap_err().to_string();
         assert!(unknown.contains("unknown key `github_webhook_secert`") && !unknown.contains('\n'));
         assert!(parse_file("a = = 1").unwrap_err().to_string().starts_with("not TOML"));

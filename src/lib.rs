@@ -18,6 +18,7 @@ pub mod github;
 pub mod ingest;
 pub mod process;
 pub mod queue;
+pub mod recover;
 pub mod relay;
 pub mod store;
 pub mod telemetry;

@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["domain"],
     &["queue"],
     &["store"],
-    &["ingest", "process", "relay"],
+    &["ingest", "process", "recover", "relay"],
     &["api"],
     &["app"],
     &["cli"],

@@ -163,6 +163,8 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     telemetry::log(LogFormat::Text, true);
     let config = Config {
         webhook_secrets: Secrets::single(SECRET),
+        github_token: None,
+        github_api_url: "https://api.github.com".parse().map_err(|_| anyhow::anyhow!("no address of GitHub's"))?,
         default_repository: None,
         database_url: place.database_url.context("no database")?,
         listen: "127.0.0.1:0".parse()?,

@@ -5,6 +5,7 @@ mod inbox;
 mod output;
 mod recompute;
 mod recorded;
+mod recover;
 mod replay;
 mod serve;
 mod tokens;
@@ -50,6 +51,8 @@ enum Command {
     /// Look at dead letters, try them again or let them go
     #[command(subcommand)]
     Dead(inbox::Dead),
+    /// Fetch deliveries that failed from GitHub, and put them into the inbox
+    Recover(recover::Recover),
     /// Work out all numbers again from the stored facts
     Recompute,
     /// Bring the database to this version
@@ -138,6 +141,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Replay(replay) => replay.run(sources()?).await,
         Command::Deliveries(command) => command.run(&*beside(&sources()?).await?).await,
         Command::Dead(command) => command.run(&*beside(&sources()?).await?).await,
+        Command::Recover(recover) => recover.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             recompute::run(&*store::open(&config.database_url, Opening::Beside).await?, &config.bots).await
