@@ -248,9 +248,10 @@ impl Inbox for PostgresStore {
                 DeliveryState::Dead => counts.dead = number,
             }
         }
-        // Ids ascend with acceptance, but for those that were accepted at the same moment.
+        // Ids ascend with acceptance, but for those that were accepted at the same moment. NULLS FIRST is the order of the
+        // index by state, backwards; the primary key would lead past all that is finished.
         let query = sqlx::query_as(
-            "SELECT received_at FROM deliveries WHERE id = (SELECT min(id) FROM deliveries WHERE state = 'accepted')",
+            "SELECT received_at FROM deliveries WHERE state = 'accepted' ORDER BY id NULLS FIRST LIMIT 1",
         );
         let oldest: Option<(Moment,)> = self.connections.fetch_optional(query).await?;
         counts.oldest_pending = oldest.map(|(at,)| at);
