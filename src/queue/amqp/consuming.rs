@@ -54,11 +54,8 @@ impl Consumer {
         let mut pause = Pause::default();
         let mut connections = 0;
         loop {
-            let opened = tokio::select! {
-                opened = Session::open(&self.uri, connections, pause.failures > 0) => opened,
-                () = stopped(&mut self.stopping) => return,
-            };
-            let reason = match opened {
+            // Also if the process ends meanwhile: a connection that is dropped half-open may stay, with messages in it.
+            let reason = match Session::open(&self.uri, connections, pause.failures > 0).await {
                 Ok(mut session) => {
                     if connections > 0 {
                         self.news.lost();
@@ -181,11 +178,22 @@ struct Session {
 impl Session {
     async fn open(uri: &AMQPUri, number: u64, suspicious: bool) -> Result<Self, String> {
         let connection = connect(uri, "worker", suspicious).await?;
+        match Self::consume(&connection, number).await {
+            Ok((control, live, backfill)) => Ok(Self { connection, control, number, live, backfill }),
+            Err(reason) => {
+                // A consumer that nobody listens to would keep the messages that it got.
+                drop(timeout(Duration::from_secs(1), connection.close(200, "not of use".into())).await);
+                Err(reason)
+            }
+        }
+    }
+
+    async fn consume(connection: &Connection, number: u64) -> Result<(Channel, Subscription, Subscription), String> {
         let control = within("opening a channel", connection.create_channel()).await?;
         topology::declare(&control).await?;
-        let live = Subscription::open(&connection, Lane::Live, LIVE, number).await?;
-        let backfill = Subscription::open(&connection, Lane::Backfill, BACKFILL, number).await?;
-        Ok(Self { connection, control, number, live, backfill })
+        let live = Subscription::open(connection, Lane::Live, LIVE, number).await?;
+        let backfill = Subscription::open(connection, Lane::Backfill, BACKFILL, number).await?;
+        Ok((control, live, backfill))
     }
 
     /// Acknowledges what is done, as far as everything before it is done too.

@@ -130,12 +130,19 @@ impl Publisher {
         let mut was_connected = false;
         let mut deaf = 0;
         loop {
+            let uri = self.uri.clone();
+            let mut opening = std::pin::pin!(Session::open(&uri, deaf >= DEAF, pause.failures > 0));
             let opened = tokio::select! {
-                opened = Session::open(&self.uri, deaf >= DEAF, pause.failures > 0) => Some(opened),
+                opened = &mut opening => Some(opened),
                 () = stopped(&mut self.stopping) => None,
             };
             let Some(opened) = opened else {
-                return self.give_back().await;
+                self.give_back().await;
+                // A connection that is dropped half-open may stay: it is closed when it is open.
+                if let Ok((session, _)) = opening.await {
+                    session.close().await;
+                }
+                return;
             };
             let reason = match opened {
                 Ok((session, mut events)) => {
