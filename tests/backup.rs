@@ -47,8 +47,8 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
     for one in before {
         server.post(&one.event, &one.guid, &one.payload).await;
     }
-    // One that is not finished when the backup is made, and is to be after the restore.
     server.drained().await;
+    // One that waits for a decision when the backup is made, and still does after the restore.
     server.post("pull_request", "dead", br#"{"action":"opened"}"#).await;
     let expected = seen(&server).await;
     let url = server.place.database_url.clone();

@@ -95,12 +95,6 @@ struct Work {
     canaries: u32,
 }
 
-impl Work {
-    fn heard_of(&mut self, lane: Lane) {
-        self.heard.insert(lane);
-    }
-}
-
 /// What a connection tells of itself.
 type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
@@ -312,7 +306,7 @@ impl Publisher {
         match sent {
             Sent::Delivery(lane, id) => {
                 work.unconfirmed.remove(&id);
-                work.heard_of(lane);
+                work.heard.insert(lane);
                 if taken {
                     crate::crash_point!("queue.confirmed");
                 } else {
@@ -321,7 +315,9 @@ impl Publisher {
             }
             Sent::Dead(confirmed) if taken => drop(confirmed.send(())),
             Sent::Dead(_) => {}
-            Sent::Canary(lane) => work.heard_of(lane),
+            Sent::Canary(lane) => {
+                work.heard.insert(lane);
+            }
         }
         Ok(())
     }
