@@ -12,16 +12,16 @@ use tokio::time::Instant;
 
 use crate::domain::join::{Dated, Join};
 use crate::domain::people::Bots;
-use crate::domain::pull_request::Outcome;
+use crate::domain::pull_request::{Outcome, PullRequest, Source};
 use crate::domain::repository::{self, Access, Repository};
 use crate::domain::timings::timings;
-use crate::event::{self, Event, Undecodable};
+use crate::event::{Event, Repo, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{
     DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Unfinished, Waiting, portions,
 };
-use crate::telemetry::{APPLY_LAG, DELIVERIES, PROCESS, RETRIES, STALE, metric_label, tell_dead};
+use crate::telemetry::{APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
 /// Deliveries of one transaction.
 const BATCH: usize = 256;
@@ -145,7 +145,7 @@ impl Worker {
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             crate::crash_point!("process.handling", &delivery.guid);
-            match catch_unwind(AssertUnwindSafe(|| decode(&delivery))) {
+            match catch_unwind(AssertUnwindSafe(|| delivery.event())) {
                 Ok(Ok(event)) => decoded.push(Decoded { delivery, event }),
                 Ok(Err(Undecodable::NoPullRequest(reason))) => {
                     finished.push(Finished::Ignored(delivery.id, reason.to_owned()));
@@ -181,7 +181,7 @@ impl Worker {
 
     /// Applies a batch in one transaction, again from the start when somebody else wrote in between.
     async fn apply(&self, decoded: &[Decoded], finished: &[Finished]) -> Result<(), Failed> {
-        let keys: BTreeSet<PrKey> = decoded.iter().filter_map(|one| Some(one.event.pull_request()?.key())).collect();
+        let keys: BTreeSet<PrKey> = decoded.iter().filter_map(|one| one.event.pr_key()).collect();
         let keys: Vec<_> = keys.into_iter().collect();
         for _ in 0..CONFLICTS {
             let known = self.store.load(&keys).await?;
@@ -196,6 +196,9 @@ impl Worker {
             let now = Utc::now();
             if self.store.record(&recording, now).await?.is_ok() {
                 counter!(STALE).increment(changes.stale);
+                for (name, missed) in changes.missed.into_values() {
+                    counter!(POLL_MISSED, "repo" => name).increment(missed);
+                }
                 count(decoded, &recording.finished, now);
                 return Ok(());
             }
@@ -264,13 +267,6 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(0.75..1.25))
 }
 
-fn decode(delivery: &Unfinished) -> Result<Event, Undecodable> {
-    let missing = || Undecodable::Shape("its body is missing".to_owned());
-    let body = delivery.body.as_ref().ok_or_else(missing)?.decompress();
-    let body = body.map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;
-    event::decode(&delivery.event, &body)
-}
-
 /// What a batch amounts to.
 struct Changes {
     pull_requests: Vec<PullRequestRecord>,
@@ -278,6 +274,8 @@ struct Changes {
     installations: Vec<(InstallationId, Dated<Access>)>,
     finished: Vec<Finished>,
     stale: u64,
+    /// By repository: its name, and how many changes of its pull requests the poller was the first to tell.
+    missed: BTreeMap<RepoId, (String, u64)>,
 }
 
 /// Applies events to what is known. Pure, and in any order of `decoded` the same.
@@ -292,6 +290,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
     let mut finished = Vec::with_capacity(decoded.len());
     let mut installations = Vec::new();
     let mut stale = 0;
+    let mut missed = BTreeMap::new();
     for Decoded { delivery, event } in decoded {
         let received_at = Timestamp::from(delivery.received_at);
         for repository in repository::observed(event, received_at) {
@@ -307,15 +306,15 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
             Event::Push(_) => Finished::Ignored(delivery.id, PUSH.to_owned()),
             _ => Finished::Applied(delivery.id),
         });
-        let Some(event) = event.pull_request() else {
+        let Some((record, changed)) = event.pr_key().and_then(|key| records.get_mut(&key)) else {
             continue;
         };
-        if let Some((record, changed)) = records.get_mut(&event.key()) {
-            let outcome = record.known.pull_request.apply(event, delivery.source);
-            *changed |= outcome != Outcome::Unchanged;
-            stale += u64::from(outcome == Outcome::Stale);
-            record.reviews.extend(event.review.as_ref().map(|review| review.id));
+        if let Some(repo) = missed_by_webhook(event, delivery, &record.known.pull_request) {
+            missed.entry(repo.id).or_insert_with(|| (repo.name.clone(), 0)).1 += 1;
         }
+        let outcome = apply(event, delivery.source, record);
+        *changed |= outcome != Outcome::Unchanged;
+        stale += u64::from(outcome == Outcome::Stale);
     }
     let changed = records.into_values().filter_map(|(record, changed)| changed.then_some(record));
     let pull_requests = changed.map(|mut record| {
@@ -328,6 +327,34 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
         installations,
         finished,
         stale,
+        missed,
+    }
+}
+
+/// How old must be what the poller found before it is said that no webhook told of it: until then one may be on its way.
+const WEBHOOKS_TAKE: i64 = 60;
+
+/// The repository of what the poller found and no webhook told.
+fn missed_by_webhook<'a>(event: &'a Event, delivery: &Unfinished, known: &PullRequest) -> Option<&'a Repo> {
+    let Event::Snapshot(fetched) = event else {
+        return None;
+    };
+    let waited = Timestamp::from(delivery.received_at).epoch() - fetched.pull_request.updated_at.epoch();
+    let is_missed = delivery.source == Source::Poller && waited >= WEBHOOKS_TAKE && known.is_behind(fetched);
+    is_missed.then_some(&fetched.repo)
+}
+
+fn apply(event: &Event, source: Source, record: &mut PullRequestRecord) -> Outcome {
+    let pull_request = &mut record.known.pull_request;
+    match event {
+        Event::Snapshot(fetched) => {
+            record.reviews.extend(fetched.reviews.iter().map(|review| review.id));
+            pull_request.apply_fetched(fetched, source)
+        }
+        _ => event.pull_request().map_or(Outcome::Unchanged, |event| {
+            record.reviews.extend(event.review.as_ref().map(|review| review.id));
+            pull_request.apply(event, source)
+        }),
     }
 }
 

@@ -8,7 +8,6 @@ use chrono::{TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::event;
 use crate::queue::{DeadCopy, DeliveryId, HANDED_OVER_AGAIN, Health, Lane, Permit, Publication, Queue};
 use crate::store::{self, Delivery, Part, Purged, Store, StoreError, Unfinished, portions};
 use crate::telemetry;
@@ -250,10 +249,8 @@ impl Relay {
 
 /// The message of a row, with its event if it can be read.
 fn publication(delivery: &Unfinished) -> Publication {
-    let Unfinished { id, guid, event, source, received_at, body, .. } = delivery;
-    let body = body.as_ref().and_then(|body| body.decompress().ok());
-    let decoded = body.and_then(|body| event::decode(event, &body).ok());
-    Publication::new(*id, guid, event, source.as_str(), *received_at, decoded.as_ref())
+    let Unfinished { id, guid, event, source, received_at, .. } = delivery;
+    Publication::new(*id, guid, event, source.as_str(), *received_at, delivery.event().ok().as_ref())
 }
 
 fn copy(dead: Delivery) -> DeadCopy {

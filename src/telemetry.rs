@@ -43,6 +43,7 @@ pub const DELIVERIES: &str = "tallyhook_deliveries_total";
 pub const SIGNATURE_FAILURES: &str = "tallyhook_signature_failures_total";
 pub const DUPLICATES: &str = "tallyhook_duplicates_total";
 pub const STALE: &str = "tallyhook_stale_total";
+pub const POLL_MISSED: &str = "tallyhook_poll_missed_total";
 pub const RETRIES: &str = "tallyhook_retries_total";
 pub const APPLY_LAG: &str = "tallyhook_apply_lag_seconds";
 pub const AMQP_CONNECTED: &str = "tallyhook_amqp_connected";
@@ -65,6 +66,10 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe_counter!(DUPLICATES, "Deliveries that were stored already.");
         describe_counter!(STALE, "Events whose snapshot was older than what is known.");
         describe_counter!(RETRIES, "Attempts that failed and will be made again.");
+        describe_counter!(
+            POLL_MISSED,
+            "Changes of pull requests that the poller found and no webhook told, by repository."
+        );
         describe_counter!(client::REQUESTS, "Requests to GitHub, by kind and by status or what went wrong.");
         describe_gauge!(client::RATE_REMAINING, "What GitHub last told to be left of the allowance, by resource.");
         describe_gauge!(AMQP_CONNECTED, "1 while this process has every connection to the broker that it needs.");

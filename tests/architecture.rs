@@ -11,7 +11,7 @@ const LONGEST_FILE: usize = 600;
 /// A module may use those of the groups before its own, and nothing of its own group.
 const ORDER: &[&[&str]] = &[
     &["github::types"],
-    &["github", "github::payload", "github::signature", "github::client"],
+    &["github", "github::graphql", "github::payload", "github::signature", "github::client"],
     &["event"],
     &["domain"],
     &["queue"],

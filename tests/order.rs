@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tallyhook::domain::people::Bots;
 use tallyhook::domain::pull_request::{PullRequest, Source};
 use tallyhook::domain::timings::{Stage, State, Timings, timings};
-use tallyhook::event::PullRequestEvent;
+use tallyhook::event::{FetchedPullRequest, PullRequestEvent};
 use tallyhook::github::types::Timestamp;
 
 use support::TestServer;
@@ -83,6 +83,71 @@ proptest! {
         prop_assert!(stages.redraft != Some(0) && stages.closed != Some(0));
         let steps: i64 = timings.steps.iter().map(|step| step.seconds).sum();
         prop_assert_eq!(steps, stages.total());
+    }
+}
+
+/// A webhook, or what was fetched after so many of them.
+#[derive(Clone, Debug)]
+enum Told {
+    Event(PullRequestEvent),
+    Fetched(FetchedPullRequest),
+}
+
+fn after_all<'a>(told: impl IntoIterator<Item = &'a Told>) -> PullRequest {
+    let mut pull_request = PullRequest::unknown(histories::KEY);
+    for told in told {
+        match told {
+            Told::Event(event) => pull_request.apply(event, Source::Webhook),
+            Told::Fetched(fetched) => pull_request.apply_fetched(fetched, Source::Poller),
+        };
+    }
+    pull_request
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same where GitHub was asked in between, whole or in part, and the answers come in any order too.
+    #[test]
+    fn what_was_fetched_may_come_at_any_time(
+        draft in any::<bool>(),
+        steps in histories::steps(),
+        fetches in prop::collection::vec((any::<Index>(), any::<bool>()), 1..4),
+        keys in prop::collection::vec(any::<u32>(), 32),
+        repeated in prop::collection::vec(any::<Index>(), 0..6),
+    ) {
+        let events = histories::events(draft, Some(500), &steps);
+        let fetched = fetches.iter().map(|(after, truncated)| {
+            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated))
+        });
+        let in_order: Vec<_> = events.iter().cloned().map(Told::Event).chain(fetched).collect();
+        let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
+        let mut keys = keys.into_iter().cycle();
+        shuffled.sort_by_cached_key(|_| keys.next());
+        prop_assert_eq!(after_all(shuffled), after_all(&in_order));
+    }
+
+    /// Whatever webhooks were lost, what is fetched at last makes up for them in every number.
+    #[test]
+    fn a_fetch_makes_up_for_lost_webhooks(
+        draft in any::<bool>(),
+        mut steps in histories::steps(),
+        lost in prop::collection::vec(any::<bool>(), 32),
+    ) {
+        // These stand without a review of their own, which no comment on a line does on GitHub.
+        steps.retain(|(_, step)| !matches!(step, histories::Step::InlineComment(_)));
+        // Of what happens within one second a timeline does not tell which was first; snapshots in between may.
+        steps.push((0, histories::Step::Label(1)));
+        steps.iter_mut().for_each(|(pause, _)| *pause += 2);
+        let events = histories::events(draft, Some(0), &steps);
+        let fetched = Told::Fetched(histories::fetched(&events, false));
+        let seen = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| Told::Event(event.clone()));
+        let lossy: Vec<_> = seen.chain([fetched.clone()]).collect();
+        let (found, expected) = (after_all(&lossy), after_all([&fetched]));
+        let numbers = |of: &PullRequest| timings(of, &Bots::default());
+        prop_assert_eq!(numbers(&found), numbers(&expected));
+        prop_assert_eq!(numbers(&found), numbers(&after(&events)));
+        prop_assert_eq!(found.conversation, expected.conversation);
     }
 }
 

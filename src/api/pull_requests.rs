@@ -414,6 +414,7 @@ impl Flag {
             Self::Reopened => "It was closed and opened again.",
             Self::ReviewedInDraft => "It was reviewed only while it was a draft.",
             Self::Stub => "Only parts of it were ever seen.",
+            Self::Truncated => "GitHub has more of its reviews, timeline or commits than were fetched.",
         }
     }
 }

@@ -8,13 +8,18 @@ use uuid::Uuid;
 
 use super::join::{Dated, Join, take_earlier, take_greater};
 use super::review::{Review, join_account};
-use crate::event::{Branches, CommitDates, Conversation, Diff, Fact, FactKind, PullRequestEvent, Snapshot};
+use crate::event::{
+    self, Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest, PullRequestEvent, Snapshot,
+};
 use crate::github::types::{Account, PrKey, ReviewId, Timestamp};
 
 /// A pull request, joined from every event that showed it: any order and repetition ends in the same value.
 ///
 /// The three dated groups are the guards: a snapshot older than a group changes nothing in it, and a payload that
 /// lacks a group leaves it as it is. What a stale snapshot tells of the past still counts.
+///
+/// GitHub's own timeline, once it was fetched whole, is the truth up to that moment: of what it covers, nothing that others
+/// tell of the time before is kept, whether it came earlier or comes later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
     pub key: PrKey,
@@ -29,7 +34,12 @@ pub struct PullRequest {
     pub diff: Option<Dated<Diff>>,
     /// Once set it stays.
     pub merged_at: Option<Timestamp>,
-    pub commits: Option<CommitDates>,
+    /// As of the latest fetch that asked for them.
+    pub commits: Option<Dated<CommitDates>>,
+    /// Up to when GitHub's own timeline is known.
+    pub whole_until: Option<Timestamp>,
+    /// As of when a fetch did not get to the end of its lists.
+    pub truncated_at: Option<Timestamp>,
     pub timeline: Timeline,
     /// What snapshots showed, by their `updated_at`: how missed reopenings and drafts are found.
     pub observed: BTreeMap<Timestamp, Observed>,
@@ -186,6 +196,8 @@ impl PullRequest {
             diff: None,
             merged_at: None,
             commits: None,
+            whole_until: None,
+            truncated_at: None,
             timeline: Timeline::default(),
             observed: BTreeMap::new(),
             reviews: BTreeMap::new(),
@@ -202,29 +214,97 @@ impl PullRequest {
 
     /// Takes in what `event` tells.
     pub fn apply(&mut self, event: &PullRequestEvent, source: Source) -> Outcome {
-        let before = self.clone();
-        let stale = event.pull_request.as_ref().is_some_and(|snapshot| self.is_newer_than(snapshot));
-        take_greater(&mut self.source, Some(source));
-        if let Some(snapshot) = &event.pull_request {
-            self.see(snapshot);
-        }
-        for fact in &event.facts {
-            self.timeline.add(fact.clone());
-        }
-        if let Some(review) = &event.review {
-            let review = Review::from(review.clone());
-            match self.reviews.entry(review.id) {
-                Entry::Vacant(entry) => {
-                    entry.insert(review);
-                }
-                Entry::Occupied(mut entry) => entry.get_mut().join(review),
+        self.learn(source, event.pull_request.as_ref(), |known| {
+            if let Some(snapshot) = &event.pull_request {
+                known.see(snapshot);
+                known.commits.join(event.commits.map(|value| Dated { at: snapshot.updated_at, value }));
             }
-        }
-        self.commits.join(event.commits);
+            for fact in &event.facts {
+                known.add(fact.clone());
+            }
+            if let Some(review) = &event.review {
+                known.see_review(review);
+            }
+        })
+    }
+
+    /// Takes in a whole pull request.
+    pub fn apply_fetched(&mut self, fetched: &FetchedPullRequest, source: Source) -> Outcome {
+        self.learn(source, Some(&fetched.pull_request), |known| {
+            let at = fetched.pull_request.updated_at;
+            if fetched.truncated {
+                take_greater(&mut known.truncated_at, Some(at));
+            } else {
+                known.trust_until(at);
+            }
+            known.see(&fetched.pull_request);
+            known.commits.join(fetched.commits.map(|value| Dated { at, value }));
+            let is_the_truth = !fetched.truncated && known.whole_until == Some(at);
+            for fact in &fetched.timeline {
+                if is_the_truth {
+                    known.timeline.add(fact.clone());
+                } else {
+                    known.add(fact.clone());
+                }
+            }
+            for review in &fetched.reviews {
+                known.see_review(review);
+            }
+        })
+    }
+
+    /// Whether `fetched` shows what is not known here: something newer, or a review.
+    pub fn is_behind(&self, fetched: &FetchedPullRequest) -> bool {
+        let seen_at = self.conversation.as_ref().map(|known| known.at);
+        seen_at < Some(fetched.pull_request.updated_at)
+            || fetched.reviews.iter().any(|review| !self.reviews.contains_key(&review.id))
+    }
+
+    /// Whether GitHub has more of it than is known here.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated_at > self.whole_until
+    }
+
+    fn learn(&mut self, source: Source, snapshot: Option<&Snapshot>, take: impl FnOnce(&mut Self)) -> Outcome {
+        let before = self.clone();
+        let stale = snapshot.is_some_and(|snapshot| self.is_newer_than(snapshot));
+        take_greater(&mut self.source, Some(source));
+        take(self);
         match (*self == before, stale) {
             (true, _) => Outcome::Unchanged,
             (false, true) => Outcome::Stale,
             (false, false) => Outcome::Changed,
+        }
+    }
+
+    fn see_review(&mut self, review: &event::Review) {
+        let review = Review::from(review.clone());
+        match self.reviews.entry(review.id) {
+            Entry::Vacant(entry) => {
+                entry.insert(review);
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().join(review),
+        }
+    }
+
+    /// Everything of before `at` that GitHub's timeline tells is told by nothing else from now on. What happened in that
+    /// very second may have happened after GitHub was asked.
+    fn trust_until(&mut self, at: Timestamp) {
+        if self.whole_until >= Some(at) {
+            return;
+        }
+        self.whole_until = Some(at);
+        self.timeline.0.retain(|fact, _| fact.at >= at || !fact.kind.is_fetched());
+        self.observed = self.observed.split_off(&at);
+    }
+
+    fn is_told_by_github(&self, at: Timestamp) -> bool {
+        self.whole_until.is_some_and(|until| at < until)
+    }
+
+    fn add(&mut self, fact: Fact) {
+        if !(fact.kind.is_fetched() && self.is_told_by_github(fact.at)) {
+            self.timeline.add(fact);
         }
     }
 
@@ -249,6 +329,9 @@ impl PullRequest {
     }
 
     fn observe(&mut self, snapshot: &Snapshot) {
+        if self.is_told_by_github(snapshot.updated_at) {
+            return;
+        }
         let observed = Observed {
             open: snapshot.conversation.open,
             draft: snapshot.branches.as_ref().and_then(|branches| branches.draft),
@@ -266,7 +349,7 @@ impl PullRequest {
         let closed = snapshot.conversation.closed_at.map(|at| (at, FactKind::Closed));
         let merged = snapshot.merged_at.map(|at| (at, FactKind::Merged));
         for (at, kind) in closed.into_iter().chain(merged) {
-            self.timeline.add(Fact { at, kind, subject: None, detail: None, actor: None });
+            self.add(Fact { at, kind, subject: None, detail: None, actor: None });
         }
     }
 }

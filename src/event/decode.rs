@@ -60,6 +60,14 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
     read(payload)
 }
 
+/// Reads an event that was made here from GitHub's answers and stored as it is.
+///
+/// # Errors
+/// [`Undecodable::Shape`], which a version of this program that cannot read what another wrote would meet.
+pub fn decode_fetched(body: &[u8]) -> Result<Event, Undecodable> {
+    serde_json::from_slice(body).map_err(|error| shape(&error.to_string()))
+}
+
 fn missing(field: &str) -> Undecodable {
     shape(&format!("missing field `{field}`"))
 }

@@ -1,15 +1,17 @@
 //! Our own words for what happened on GitHub: what the queue carries and the domain understands.
 //!
-//! [`decode`](decode::decode) makes an event from a webhook; poller and backfill make the same events from API answers.
+//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from what GitHub's API answers.
 
 mod decode;
+mod fetched;
 pub mod message;
 mod nul;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use self::decode::{Undecodable, decode, is_json};
+pub use self::decode::{Undecodable, decode, decode_fetched, is_json};
+pub use self::fetched::{Unusable, fetched};
 pub use self::nul::without_nul;
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
@@ -41,10 +43,15 @@ pub enum Event {
     Repository(RepositoryEvent),
     Installation(InstallationEvent),
     InstallationRepositories(InstallationEvent),
+    /// No webhook: what GitHub's API shows.
+    Snapshot(FetchedPullRequest),
 }
 
+/// The name of [`Event::Snapshot`], which is no event of GitHub's.
+pub const SNAPSHOT: &str = "snapshot";
+
 impl Event {
-    /// GitHub's name of it, one of [`NAMES`].
+    /// GitHub's name of it, one of [`NAMES`], or [`SNAPSHOT`].
     pub const fn name(&self) -> &'static str {
         match self {
             Self::PullRequest(_) => "pull_request",
@@ -57,6 +64,7 @@ impl Event {
             Self::Repository(_) => "repository",
             Self::Installation(_) => "installation",
             Self::InstallationRepositories(_) => "installation_repositories",
+            Self::Snapshot(_) => SNAPSHOT,
         }
     }
 
@@ -69,14 +77,26 @@ impl Event {
             | Self::PullRequestReviewThread(event)
             | Self::IssueComment(event)
             | Self::MergeGroup(event) => Some(event),
-            Self::Push(_) | Self::Repository(_) | Self::Installation(_) | Self::InstallationRepositories(_) => None,
+            Self::Push(_)
+            | Self::Repository(_)
+            | Self::Installation(_)
+            | Self::InstallationRepositories(_)
+            | Self::Snapshot(_) => None,
+        }
+    }
+
+    /// Which pull request it tells of, if it is one's.
+    pub fn pr_key(&self) -> Option<PrKey> {
+        match self {
+            Self::Snapshot(fetched) => Some(fetched.key()),
+            _ => self.pull_request().map(PullRequestEvent::key),
         }
     }
 
     /// GitHub's action, such as `opened`.
     pub fn action(&self) -> Option<&str> {
         match self {
-            Self::Push(_) => None,
+            Self::Push(_) | Self::Snapshot(_) => None,
             Self::Repository(event) => Some(&event.action),
             Self::Installation(event) | Self::InstallationRepositories(event) => Some(&event.action),
             _ => self.pull_request().map(|event| event.action.as_str()),
@@ -88,6 +108,7 @@ impl Event {
         match self {
             Self::Push(event) => Some(&event.repo),
             Self::Repository(event) => Some(&event.repo),
+            Self::Snapshot(fetched) => Some(&fetched.repo),
             Self::Installation(_) | Self::InstallationRepositories(_) => None,
             _ => self.pull_request().map(|event| &event.repo),
         }
@@ -125,6 +146,28 @@ pub struct PullRequestEvent {
 }
 
 impl PullRequestEvent {
+    pub fn key(&self) -> PrKey {
+        PrKey { repo: self.repo.id, number: self.number }
+    }
+}
+
+/// A pull request as GitHub's API shows it, at the moment of its `updated_at`: all of it at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FetchedPullRequest {
+    pub repo: Repo,
+    pub number: PrNumber,
+    pub pull_request: Snapshot,
+    /// GitHub's own timeline, as far as [`FactKind::is_fetched`], and the comments that are still there.
+    pub timeline: Vec<Fact>,
+    /// A review that was dismissed comes twice: as it was, and as dismissed.
+    pub reviews: Vec<Review>,
+    /// What is known of the commits' dates; null unless they were asked for.
+    pub commits: Option<CommitDates>,
+    /// Its lists are longer than anybody pages through: what is here is true, and not all of it.
+    pub truncated: bool,
+}
+
+impl FetchedPullRequest {
     pub fn key(&self) -> PrKey {
         PrKey { repo: self.repo.id, number: self.number }
     }
@@ -244,6 +287,24 @@ pub enum FactKind {
 }
 
 impl FactKind {
+    /// Whether GitHub's timeline, as it is fetched, has all facts of this kind. Comments are not among them: one that was
+    /// deleted is in no answer, and was made all the same.
+    pub const fn is_fetched(self) -> bool {
+        matches!(
+            self,
+            Self::Opened
+                | Self::ConvertedToDraft
+                | Self::ReadyForReview
+                | Self::ReviewRequested
+                | Self::ReviewRequestRemoved
+                | Self::Enqueued
+                | Self::Dequeued
+                | Self::Closed
+                | Self::Reopened
+                | Self::Merged
+        )
+    }
+
     /// As it is stored and written.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -315,6 +376,9 @@ impl ReviewState {
         }
     }
 }
+
+/// The day git was first committed to, 2005-04-07: no commit is older.
+pub const FIRST_COMMIT_EVER: Timestamp = Timestamp::clamped(1_112_832_000);
 
 /// The author and committer dates of a pull request's commits, as far as the numbers need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -5,8 +5,8 @@ use std::io;
 use sha2::{Digest, Sha256};
 
 use super::{Lane, Moment, NewDelivery, NewState, StoredBody};
-use crate::domain::pull_request::Source;
-use crate::event::{self, Event, Undecodable};
+use crate::domain::pull_request::{PullRequest, Source};
+use crate::event::{self, Event, FetchedPullRequest, Undecodable};
 
 /// A webhook's body, known to be GitHub's.
 #[derive(Clone, Debug)]
@@ -45,12 +45,17 @@ impl Arriving<'_> {
             Err(Undecodable::Shape(reason)) => NewState::Dead { reason: format!("cannot be decoded: {reason}") },
             Ok(_) => NewState::Pending { due: self.received_at },
         };
-        let known = decoded.as_ref().ok();
-        let delivery = NewDelivery {
+        let decoded = decoded.ok();
+        let delivery = self.delivery(decoded.as_ref(), state)?;
+        Ok(Arrival::Delivery(Box::new(delivery), decoded.map(Box::new)))
+    }
+
+    fn delivery(self, known: Option<&Event>, state: NewState) -> io::Result<NewDelivery> {
+        Ok(NewDelivery {
             body_sha256: Sha256::digest(self.json).into(),
             action: known.and_then(Event::action).map(str::to_owned),
             repo: known.and_then(Event::repo).map(|repo| (repo.id, repo.name.clone())),
-            pr_number: known.and_then(Event::pull_request).map(|event| event.number),
+            pr_number: known.and_then(Event::pr_key).map(|key| key.number),
             source: self.source,
             lane: self.lane,
             received_at: self.received_at,
@@ -58,7 +63,27 @@ impl Arriving<'_> {
             state,
             event: self.event,
             guid: self.guid,
-        };
-        Ok(Arrival::Delivery(Box::new(delivery), decoded.ok().map(Box::new)))
+        })
+    }
+}
+
+impl NewDelivery {
+    /// What was fetched of a pull request. As long as nothing changes on GitHub it is one and the same delivery, however
+    /// often it is fetched.
+    ///
+    /// # Errors
+    /// Only if there is no memory to write or compress it.
+    pub fn fetched(
+        pull_request: FetchedPullRequest,
+        source: Source,
+        lane: Lane,
+        received_at: Moment,
+    ) -> io::Result<Self> {
+        let guid = PullRequest::id(pull_request.key()).to_string();
+        let event = Event::Snapshot(pull_request);
+        let json = serde_json::to_vec(&event)?;
+        let json = event::without_nul(&json);
+        let arriving = Arriving { guid, event: event.name().to_owned(), json: &json, source, lane, received_at };
+        arriving.delivery(Some(&event), NewState::Pending { due: received_at })
     }
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::{Moment, Result, StoredBody};
 use crate::domain::pull_request::Source;
+use crate::event::{self, Event, Undecodable};
 use crate::github::types::{PrNumber, RepoId};
 use crate::queue::{DeliveryId, Lane};
 
@@ -133,6 +134,22 @@ pub struct Unfinished {
     pub attempts: u32,
     /// `None` if it is missing, which is a defect worth a dead letter.
     pub body: Option<StoredBody>,
+}
+
+impl Unfinished {
+    /// What it tells: of a webhook in GitHub's words, of anything else in ours.
+    ///
+    /// # Errors
+    /// [`Undecodable`], also where its body is missing or damaged.
+    pub fn event(&self) -> Result<Event, Undecodable> {
+        let missing = || Undecodable::Shape("its body is missing".to_owned());
+        let body = self.body.as_ref().ok_or_else(missing)?.decompress();
+        let body = body.map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;
+        match self.source {
+            Source::Webhook => event::decode(&self.event, &body),
+            Source::Poller | Source::Monitor | Source::Backfill => event::decode_fetched(&body),
+        }
+    }
 }
 
 /// One thing that went wrong with a delivery.

@@ -116,7 +116,10 @@ async fn every_moment_and_number_comes_back_as_it_was(database: Database) {
     }
     known.pull_request.created_at = Some(first);
     known.pull_request.merged_at = Some(first);
-    known.pull_request.commits = Some(CommitDates { first: Some(first), last: Some(last), prehistoric: true });
+    known.pull_request.commits =
+        Some(Dated { at: first, value: CommitDates { first: Some(first), last: Some(last), prehistoric: true } });
+    known.pull_request.whole_until = Some(last);
+    known.pull_request.truncated_at = Some(first);
     known.pull_request.conversation.as_mut().unwrap().at = last;
     known.pull_request.github_id = Some(i64::MIN);
     known.pull_request.diff.as_mut().unwrap().value.additions = Some(i64::MAX);

@@ -4,7 +4,8 @@
 
 use proptest::prelude::*;
 use tallyhook::event::{
-    Branches, CommitDates, Conversation, Diff, Fact, FactKind, PullRequestEvent, Repo, Review, ReviewState, Snapshot,
+    Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest, PullRequestEvent, Repo, Review,
+    ReviewState, Snapshot,
 };
 use tallyhook::github::types::{Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
@@ -91,6 +92,33 @@ pub(crate) fn events(draft: bool, commit_age: Option<i64>, steps: &[(i64, Step)]
         life.step(step);
     }
     life.events
+}
+
+/// What GitHub's API shows after these events, the first of a history.
+pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool) -> FetchedPullRequest {
+    let last = events.last().unwrap();
+    let mut snapshot = last.pull_request.clone().unwrap();
+    for seen in events.iter().filter_map(|event| event.pull_request.as_ref()) {
+        snapshot.github_id = seen.github_id.or(snapshot.github_id);
+        snapshot.branches = seen.branches.clone().or(snapshot.branches);
+        snapshot.diff = seen.diff.clone().or(snapshot.diff);
+    }
+    let facts = events.iter().flat_map(|event| &event.facts);
+    let told = facts.filter(|fact| fact.kind.is_fetched() || fact.kind == FactKind::Commented);
+    FetchedPullRequest {
+        repo: last.repo.clone(),
+        number: last.number,
+        timeline: told.cloned().collect(),
+        // As it was when it was submitted, and as dismissed.
+        reviews: events.iter().filter_map(|event| event.review.clone()).collect(),
+        commits: Some(CommitDates {
+            first: Some(Timestamp::clamped(START)),
+            last: Some(Timestamp::clamped(START)),
+            prehistoric: false,
+        }),
+        pull_request: snapshot,
+        truncated,
+    }
 }
 
 /// The author is 0, the last is a bot.

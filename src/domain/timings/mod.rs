@@ -16,14 +16,11 @@ use self::intervals::{Interval, Switch, overlap, subtract};
 use super::join::Dated;
 use super::people::Bots;
 use super::pull_request::PullRequest;
-use crate::event::{Branches, FactKind};
+use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
 /// Version of the definitions; stored with the numbers, so that it can be told which ones they follow.
 pub const DEFINITION: i64 = 1;
-
-/// The day git was first committed to, 2005-04-07: no commit is older.
-const FIRST_COMMIT_EVER: Timestamp = Timestamp::clamped(1_112_832_000);
 
 /// Whether a pull request is open, closed without a merge, or merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -69,6 +66,8 @@ pub enum Flag {
     ReviewedInDraft,
     /// Only ever seen in part.
     Stub,
+    /// GitHub has more of its reviews, timeline or commits than were fetched.
+    Truncated,
 }
 
 /// How long each stage took, in whole seconds. `None` is unknown or not there, which is not 0.
@@ -324,6 +323,7 @@ impl<'a> History<'a> {
             (Flag::PushedAfterApproval, approval.is_some_and(|approval| self.pushed_after(moments, approval))),
             (Flag::Reopened, !self.closed.is_empty()),
             (Flag::Stub, pull_request.diff.is_none()),
+            (Flag::Truncated, pull_request.is_truncated()),
         ];
         let flags = facts.into_iter().filter_map(|(flag, holds)| holds.then_some(flag));
         flags.chain(unapproved.map(|approval| self.why_unapproved(moments, approval))).collect()
@@ -352,7 +352,7 @@ impl<'a> History<'a> {
     }
 
     fn clock_skew(&self) -> bool {
-        self.pull_request.commits.is_some_and(|dates| {
+        self.pull_request.commits.as_ref().is_some_and(|Dated { value: dates, .. }| {
             let too_late = self.ended_at.zip(dates.last).is_some_and(|(ended, last)| last > ended);
             dates.prehistoric || too_late
         })
@@ -366,7 +366,7 @@ impl Step {
 }
 
 fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<Timestamp> {
-    let first = pull_request.commits?.first?;
+    let first = pull_request.commits.as_ref()?.value.first?;
     (FIRST_COMMIT_EVER..=created_at).contains(&first).then_some(first)
 }
 

@@ -1,0 +1,5 @@
+-- As of when the dates of the commits are known, up to when GitHub's own timeline is, and as of when it was longer than
+-- what was fetched.
+ALTER TABLE pull_requests ADD COLUMN commits_at timestamptz;
+ALTER TABLE pull_requests ADD COLUMN whole_until timestamptz;
+ALTER TABLE pull_requests ADD COLUMN truncated_at timestamptz;
