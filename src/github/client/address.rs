@@ -35,6 +35,14 @@ impl ApiUrl {
         Url::parse(&format!("{base}{path}")).ok().filter(|url| self.holds(url))
     }
 
+    /// Where GraphQL is: beside REST, which has a version in its path on an Enterprise Server.
+    pub(super) fn graphql(&self) -> Url {
+        let mut url = self.0.clone();
+        let path = url.path().trim_end_matches('/');
+        url.set_path(&format!("{}/graphql", path.strip_suffix("/v3").unwrap_or(path)));
+        url
+    }
+
     /// What `told` means, seen from `from`, if it is still the same scheme, host and port: the token goes nowhere else.
     pub(super) fn follow(&self, from: &Url, told: &str) -> Option<Url> {
         from.join(told).ok().filter(|url| self.holds(url))
@@ -111,6 +119,17 @@ mod tests {
             ["api.github.com", "ftp://github.com", "https://me:secret@host", "https://host/?a=b", "https://h/#a", ""]
         {
             assert_eq!(url.parse::<ApiUrl>(), Err(NoApiUrl), "{url}");
+        }
+    }
+
+    #[test]
+    fn graphql_is_beside_rest() {
+        for (rest, graphql) in [
+            ("https://api.github.com", "https://api.github.com/graphql"),
+            ("https://ghe.example.com/api/v3/", "https://ghe.example.com/api/graphql"),
+            ("http://127.0.0.1:4001/fake", "http://127.0.0.1:4001/fake/graphql"),
+        ] {
+            assert_eq!(rest.parse::<ApiUrl>().unwrap().graphql().as_str(), graphql);
         }
     }
 

@@ -35,6 +35,9 @@ pub enum GithubError {
     /// The answer is larger than any that is expected; leave it out.
     #[error("GitHub's answer to {path} is larger than {limit_mib} MiB")]
     TooLarge { path: String, limit_mib: usize },
+    /// Ask for less at once.
+    #[error("GitHub cannot answer so much about {path} at once ({reason})")]
+    TooMuch { path: String, reason: String },
     /// This is not GitHub's API, or it has changed.
     #[error("{path} was not answered as GitHub's API does ({reason}): check GITHUB_API_URL")]
     Unexpected { path: String, reason: String },
@@ -48,6 +51,7 @@ impl GithubError {
             | Self::Gone { .. }
             | Self::Refused { .. }
             | Self::TooLarge { .. }
+            | Self::TooMuch { .. }
             | Self::Unexpected { .. } => true,
             Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Limited { .. } | Self::Unreachable { .. } => {
                 false

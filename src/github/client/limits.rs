@@ -38,21 +38,27 @@ pub(super) fn limit(
     if status != StatusCode::FORBIDDEN && status != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
-    if let Some(wait) = retry_after(headers, now) {
-        return Some(Limit { wait, untold: false });
-    }
-    if remaining(headers) == Some(0)
-        && let Some(wait) = until_reset(headers, now)
-    {
-        return Some(Limit { wait, untold: false });
-    }
-    let message = message.to_ascii_lowercase();
-    let is_secondary = status == StatusCode::TOO_MANY_REQUESTS
+    let is_limit = retry_after(headers, now).is_some()
         || remaining(headers) == Some(0)
+        || status == StatusCode::TOO_MANY_REQUESTS
         || headers.contains_key("gh-limited-by")
-        || message.contains("secondary rate limit")
-        || message.contains("abuse detection");
-    is_secondary.then(|| Limit { wait: UNTOLD * 2_u32.saturating_pow(untold), untold: true })
+        || is_secondary(message);
+    is_limit.then(|| met(headers, untold, now))
+}
+
+/// A limit of which is known that it was met.
+pub(super) fn met(headers: &HeaderMap, untold: u32, now: DateTime<Utc>) -> Limit {
+    let used_up = || if remaining(headers) == Some(0) { until_reset(headers, now) } else { None };
+    match retry_after(headers, now).or_else(used_up) {
+        Some(wait) => Limit { wait, untold: false },
+        None => Limit { wait: UNTOLD * 2_u32.saturating_pow(untold), untold: true },
+    }
+}
+
+/// Whether an error's message tells of a secondary limit.
+pub(super) fn is_secondary(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("secondary rate limit") || message.contains("abuse detection")
 }
 
 /// What is left of the allowance; `None` where there is no limit.

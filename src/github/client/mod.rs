@@ -1,4 +1,4 @@
-//! GitHub's REST API: one client with one address and one token.
+//! GitHub's API, REST and GraphQL: one client with one address and one token.
 //!
 //! A call returns when GitHub has answered it for good. What passes is waited out here: rate limits as GitHub tells
 //! them, and what fails on the way, if asking twice does no harm. The token goes to its own origin only; redirects and
@@ -8,12 +8,14 @@ mod address;
 mod cache;
 mod clock;
 mod error;
+mod graphql;
 pub mod hooks;
 mod limits;
+mod meaning;
 mod sending;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -26,9 +28,10 @@ pub use self::address::{ApiUrl, NoApiUrl, Token};
 use self::cache::{Cache, Cached};
 pub use self::clock::{Clock, VirtualTime};
 pub use self::error::GithubError;
+pub use self::graphql::{Graphql, GraphqlError};
 use self::sending::{Answer, Call};
 
-/// Requests by kind (`rest`) and by how they ended: GitHub's status, or `timeout`, `connection`, `broken`.
+/// Requests by kind (`rest`, `graphql`) and by how they ended: GitHub's status, or `timeout`, `connection`, `broken`.
 pub const REQUESTS: &str = "tallyhook_github_requests_total";
 /// What is left of the allowance, by resource.
 pub const RATE_REMAINING: &str = "tallyhook_github_rate_remaining";
@@ -41,8 +44,13 @@ const USUAL_BYTES: usize = 16 * 1024 * 1024;
 
 pub type Result<T, E = GithubError> = std::result::Result<T, E>;
 
-/// Asks GitHub.
+/// Asks GitHub. A handle: its clones share everything.
+#[derive(Clone)]
 pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     http: reqwest::Client,
     api: ApiUrl,
     clock: Clock,
@@ -90,12 +98,12 @@ impl Client {
             .connect_timeout(CONNECTING.min(patience))
             .build()?;
         let (closed_until, cache, requests) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        Ok(Self { http, api, clock, closed_until, cache, requests })
+        Ok(Self { shared: Arc::new(Shared { http, api, clock, closed_until, cache, requests }) })
     }
 
     /// How many requests were made, those that failed or were repeated too.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// Gets what is at `path`, such as `/repos/OWNER/NAME`.
@@ -140,12 +148,29 @@ impl Client {
     /// # Errors
     /// [`GithubError`], which tells what to do. After [`GithubError::Unreachable`] it may have been done or not.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        let unwritable = |error: serde_json::Error| GithubError::Unexpected {
-            path: path.to_owned(),
-            reason: format!("what was to be sent is no JSON: {error}"),
-        };
-        let body = serde_json::to_vec(body).map_err(unwritable)?;
-        let call = Call { method: Method::POST, body: Some(body), ..Call::get() };
+        self.send(Method::POST, path, body).await
+    }
+
+    /// Changes what is at `path` to what `body` tells of it.
+    ///
+    /// # Errors
+    /// As of [`Client::post`].
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.send(Method::PATCH, path, body).await
+    }
+
+    /// Deletes what is at `path`.
+    ///
+    /// # Errors
+    /// As of [`Client::post`].
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        let call = Call { method: Method::DELETE, repeatable: false, ..Call::get() };
+        self.execute(call, self.url(path)?).await.map(drop)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T> {
+        let body = serde_json::to_vec(body).map_err(|error| unwritable(path, &error))?;
+        let call = Call { method, body: Some(body), repeatable: false, ..Call::get() };
         let answer = self.execute(call, self.url(path)?).await?;
         // Some are answered with nothing.
         parse(path, if answer.body.is_empty() { b"null" } else { &answer.body })
@@ -161,11 +186,11 @@ impl Client {
 
     fn url(&self, path: &str) -> Result<Url> {
         let no_path = || GithubError::Unexpected { path: path.to_owned(), reason: "it is no path".to_owned() };
-        self.api.at(path).ok_or_else(no_path)
+        self.shared.api.at(path).ok_or_else(no_path)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,14 +221,22 @@ impl Pages<'_> {
     fn follow(&self, from: &Url, told: &str) -> Result<Url> {
         let unexpected =
             |reason: &str| GithubError::Unexpected { path: from.path().to_owned(), reason: reason.to_owned() };
-        let next =
-            self.client.api.follow(from, told).ok_or_else(|| unexpected("its next page is at another origin"))?;
+        let next = self
+            .client
+            .shared
+            .api
+            .follow(from, told)
+            .ok_or_else(|| unexpected("its next page is at another origin"))?;
         if next == *from { Err(unexpected("its next page is itself")) } else { Ok(next) }
     }
 }
 
 fn etag_of(headers: &HeaderMap) -> Option<String> {
     Some(headers.get(reqwest::header::ETAG)?.to_str().ok()?.to_owned())
+}
+
+fn unwritable(path: &str, error: &serde_json::Error) -> GithubError {
+    GithubError::Unexpected { path: path.to_owned(), reason: format!("what was to be sent is no JSON: {error}") }
 }
 
 /// Tells where it is not what was expected, and nothing of what it is.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use rand::RngExt;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, IF_NONE_MATCH, LOCATION};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, IF_NONE_MATCH};
 use reqwest::{Method, Response, StatusCode, Url};
-use serde::Deserialize;
 
-use super::{Client, GithubError, RATE_REMAINING, REQUESTS, Result, USUAL_BYTES, limits};
+use super::meaning::{Ended, shortened, unexpected};
+use super::{Client, GithubError, RATE_REMAINING, REQUESTS, Result, USUAL_BYTES, graphql, limits};
 
 /// How often one call is answered with a limit, or fails on the way, before it is given up.
 const TRIES: u32 = 4;
@@ -19,8 +19,8 @@ const REDIRECTS: u32 = 5;
 const BACKOFF: Duration = Duration::from_secs(1);
 /// The longest that a server which is down for a while is obeyed.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
-/// Of GitHub's own words in ours.
-const WORDS: usize = 200;
+/// The status of a request that was not answered in time.
+const TIMEOUT: &str = "timeout";
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -30,11 +30,25 @@ pub(super) struct Call {
     pub(super) etag: Option<String>,
     /// The most bytes that its answer may have.
     pub(super) largest: usize,
+    pub(super) kind: Kind,
+    /// It does no harm to ask twice.
+    pub(super) repeatable: bool,
+}
+
+/// By which rules it is answered.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Rest,
+    Graphql {
+        /// What it is about, in errors.
+        of: String,
+    },
 }
 
 impl Call {
     pub(super) const fn get() -> Self {
-        Self { method: Method::GET, body: None, etag: None, largest: USUAL_BYTES }
+        let (etag, body) = (None, None);
+        Self { method: Method::GET, body, etag, largest: USUAL_BYTES, kind: Kind::Rest, repeatable: true }
     }
 }
 
@@ -49,29 +63,18 @@ pub(super) struct Answer {
     pub(super) unchanged: bool,
 }
 
-/// How one try ended.
-enum Ended {
-    For(Result<Answer>),
-    Moved(Url),
-    Limited(limits::Limit),
-    Failed {
-        reason: String,
-        /// Nothing has been done by it, whatever it was.
-        harmless: bool,
-        wait: Option<Duration>,
-    },
+/// What came over the wire.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
-/// What came over the wire, or why nothing did.
+/// The same, or why nothing did.
 enum Received {
-    Answered { status: StatusCode, headers: HeaderMap, body: Vec<u8> },
+    Answered(Answered),
     TooLarge,
     Broken { label: &'static str, reason: String, harmless: bool },
-}
-
-#[derive(Deserialize)]
-struct Words {
-    message: String,
 }
 
 impl Client {
@@ -99,12 +102,12 @@ impl Client {
                 Ended::Failed { reason, harmless, wait } => {
                     failed += 1;
                     // Whoever does not know whether a POST was done must not do it again.
-                    if failed >= TRIES || !(harmless || call.method == Method::GET) {
-                        return Err(GithubError::Unreachable { origin: self.api.to_string(), reason });
+                    if failed >= TRIES || !(harmless || call.repeatable) {
+                        return Err(GithubError::Unreachable { origin: self.shared.api.to_string(), reason });
                     }
                     let backoff = BACKOFF * 2_u32.pow(failed - 1);
                     let jittered = backoff.mul_f64(rand::rng().random_range(0.5..1.0));
-                    self.clock.wait(wait.map_or(jittered, |wait| wait.max(jittered).min(LONGEST_BACKOFF))).await;
+                    self.shared.clock.wait(wait.map_or(jittered, |wait| wait.max(jittered).min(LONGEST_BACKOFF))).await;
                 }
             }
         }
@@ -112,8 +115,8 @@ impl Client {
 
     /// Waits out a limit that was met, unless that would take too long.
     async fn wait_until_open(&self) -> Result<()> {
-        let until = *self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
+        let until = *self.shared.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.shared.clock.now();
         let Some(until) = until.filter(|until| *until > now) else {
             return Ok(());
         };
@@ -122,14 +125,14 @@ impl Client {
             return Err(GithubError::Limited { until });
         }
         tracing::warn!(seconds = wait.as_secs(), "GitHub's rate limit is used up, waiting");
-        self.clock.wait(wait).await;
+        self.shared.clock.wait(wait).await;
         Ok(())
     }
 
     /// Lets nobody ask for so long; tells until when.
     fn close_for(&self, wait: Duration) -> chrono::DateTime<chrono::Utc> {
-        let until = self.clock.now() + wait;
-        let mut closed = self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = self.shared.clock.now() + wait;
+        let mut closed = self.shared.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
         let until = closed.map_or(until, |known| known.max(until));
         *closed = Some(until);
         until
@@ -139,18 +142,20 @@ impl Client {
         let started = Instant::now();
         let received = self.receive(call, url).await;
         self.tell(call, url, &received, started);
-        match received {
-            Received::Answered { status, headers, body } => self.judge(call, url, status, headers, body, untold),
-            Received::TooLarge => Ended::For(Err(GithubError::TooLarge {
+        match (received, &call.kind) {
+            (Received::Answered(answered), _) => self.meaning(call, url, answered, untold),
+            (Received::TooLarge, Kind::Rest) => Ended::For(Err(GithubError::TooLarge {
                 path: url.path().to_owned(),
                 limit_mib: call.largest / (1024 * 1024),
             })),
-            Received::Broken { reason, harmless, .. } => Ended::Failed { reason, harmless, wait: None },
+            (Received::TooLarge, Kind::Graphql { of }) => graphql::too_much(of, "the answer is too large"),
+            (Received::Broken { label: TIMEOUT, reason, .. }, Kind::Graphql { of }) => graphql::too_much(of, &reason),
+            (Received::Broken { reason, harmless, .. }, _) => Ended::Failed { reason, harmless, wait: None },
         }
     }
 
     async fn receive(&self, call: &Call, url: &Url) -> Received {
-        let mut request = self.http.request(call.method.clone(), url.clone());
+        let mut request = self.shared.http.request(call.method.clone(), url.clone());
         if let Some(etag) = &call.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
@@ -163,7 +168,7 @@ impl Client {
         };
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         match read(response, call.largest).await {
-            Ok(Some(body)) => Received::Answered { status, headers, body },
+            Ok(Some(body)) => Received::Answered(Answered { status, headers, body }),
             Ok(None) => Received::TooLarge,
             Err(error) => broken(&error),
         }
@@ -171,9 +176,9 @@ impl Client {
 
     /// Counts a request and logs it, without its query and without anything that it carries.
     fn tell(&self, call: &Call, url: &Url, received: &Received, started: Instant) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let (status, remaining) = match received {
-            Received::Answered { status, headers, .. } => {
+            Received::Answered(Answered { status, headers, .. }) => {
                 let remaining = limits::remaining(headers);
                 if let Some(remaining) = remaining {
                     let resource = limits::resource(headers);
@@ -193,63 +198,11 @@ impl Client {
             remaining,
             "asked GitHub"
         );
-        counter!(REQUESTS, "kind" => "rest", "status" => status).increment(1);
-    }
-
-    /// What an answer means.
-    fn judge(
-        &self,
-        call: &Call,
-        url: &Url,
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Vec<u8>,
-        untold: u32,
-    ) -> Ended {
-        let path = || url.path().to_owned();
-        let message = || words(&body);
-        let now = self.clock.now();
-        if let Some(limit) = limits::limit(status, &headers, &message(), untold, now) {
-            return Ended::Limited(limit);
-        }
-        match status {
-            StatusCode::NOT_MODIFIED if call.etag.is_some() => {
-                Ended::For(Ok(Answer { url: url.clone(), headers, body, unchanged: true }))
-            }
-            status if status.is_success() => {
-                Ended::For(Ok(Answer { url: url.clone(), headers, body, unchanged: false }))
-            }
-            status if status.is_redirection() => self.redirect(call, url, status, &headers),
-            StatusCode::UNAUTHORIZED => Ended::For(Err(GithubError::Unauthorized { message: message() })),
-            StatusCode::FORBIDDEN => {
-                let needed = needed(&headers);
-                Ended::For(Err(GithubError::Forbidden { path: path(), message: message(), needed }))
-            }
-            StatusCode::NOT_FOUND => Ended::For(Err(GithubError::NotFound { path: path() })),
-            StatusCode::GONE => Ended::For(Err(GithubError::Gone { path: path() })),
-            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
-                let wait = limits::retry_after(&headers, now);
-                Ended::Failed { reason: format!("it answers {status}"), harmless: false, wait }
-            }
-            status => {
-                let refused = GithubError::Refused { path: path(), status: status.as_u16(), message: message() };
-                Ended::For(Err(refused))
-            }
-        }
-    }
-
-    fn redirect(&self, call: &Call, url: &Url, status: StatusCode, headers: &HeaderMap) -> Ended {
-        let keeps_method = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&status);
-        let may_follow = keeps_method
-            || call.method == Method::GET && [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND].contains(&status);
-        if !may_follow {
-            return Ended::For(Err(unexpected(url, &format!("it answers {status}"))));
-        }
-        let told = headers.get(LOCATION).and_then(|location| location.to_str().ok());
-        match told.and_then(|told| self.api.follow(url, told)) {
-            Some(to) => Ended::Moved(to),
-            None => Ended::For(Err(unexpected(url, "it leads to another origin"))),
-        }
+        let kind = match call.kind {
+            Kind::Rest => "rest",
+            Kind::Graphql { .. } => "graphql",
+        };
+        counter!(REQUESTS, "kind" => kind, "status" => status).increment(1);
     }
 }
 
@@ -269,7 +222,7 @@ fn broken(error: &reqwest::Error) -> Received {
     let (label, reason, harmless) = if error.is_connect() {
         ("connection", "no connection", true)
     } else if error.is_timeout() {
-        ("timeout", "no answer in time", false)
+        (TIMEOUT, "no answer in time", false)
     } else {
         ("broken", "the answer broke off", false)
     };
@@ -279,27 +232,4 @@ fn broken(error: &reqwest::Error) -> Received {
         cause = below;
     }
     Received::Broken { label, reason: format!("{reason}: {}", shortened(&cause.to_string())), harmless }
-}
-
-/// What an error's body says, on one line and not too long.
-fn words(body: &[u8]) -> String {
-    match serde_json::from_slice::<Words>(body) {
-        Ok(Words { message }) => shortened(&message),
-        Err(_) => "without a reason".to_owned(),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(WORDS).collect()
-}
-
-/// What GitHub says the token lacks.
-fn needed(headers: &HeaderMap) -> Option<String> {
-    let told = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|told| !told.is_empty());
-    let permissions = told("x-accepted-github-permissions").map(|told| format!("the permission {}", shortened(told)));
-    permissions.or_else(|| told("x-accepted-oauth-scopes").map(|told| format!("one of the scopes {}", shortened(told))))
-}
-
-fn unexpected(url: &Url, reason: &str) -> GithubError {
-    GithubError::Unexpected { path: url.path().to_owned(), reason: reason.to_owned() }
 }

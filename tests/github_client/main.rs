@@ -1,7 +1,9 @@
 //! The client of GitHub's API, against a GitHub of the test's own. What it waits for passes at once.
 
-#[path = "support/github/mod.rs"]
+#[path = "../support/github/mod.rs"]
 mod github;
+mod graphql;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::path::Path;
@@ -15,20 +17,20 @@ use tallyhook::github::client::{Client, Clock, GithubError, Token, VirtualTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const REPO: &str = "/repos/acme-corp/api-server";
+pub(crate) const REPO: &str = "/repos/acme-corp/api-server";
 
-async fn fake() -> (FakeGithub, Client, VirtualTime) {
+pub(crate) async fn fake() -> (FakeGithub, Client, VirtualTime) {
     let github = FakeGithub::start().await;
     github.add_repository(7, "acme-corp/api-server");
     let (client, time) = github.client();
     (github, client, time)
 }
 
-fn seconds(time: &VirtualTime) -> Vec<u64> {
+pub(crate) fn seconds(time: &VirtualTime) -> Vec<u64> {
     time.waits().iter().map(Duration::as_secs).collect()
 }
 
-fn again(fault: &Fault, times: usize) -> Vec<Fault> {
+pub(crate) fn again(fault: &Fault, times: usize) -> Vec<Fault> {
     vec![fault.clone(); times]
 }
 

@@ -1,0 +1,104 @@
+//! What an answer means.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+
+use super::sending::{Answer, Answered, Call, Kind};
+use super::{Client, GithubError, Result, graphql, limits};
+
+/// Of GitHub's own words in ours.
+const WORDS: usize = 200;
+
+/// How one try ended.
+pub(super) enum Ended {
+    For(Result<Answer>),
+    Moved(Url),
+    Limited(limits::Limit),
+    Failed {
+        reason: String,
+        /// Nothing has been done by it, whatever it was.
+        harmless: bool,
+        wait: Option<Duration>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Words {
+    message: String,
+}
+
+impl Client {
+    /// What `answered` means. `untold` counts the limits before it that did not tell how long they last.
+    pub(super) fn meaning(&self, call: &Call, url: &Url, answered: Answered, untold: u32) -> Ended {
+        let now = self.shared.clock.now();
+        if let Kind::Graphql { of } = &call.kind
+            && let Some(ended) = graphql::meaning(of, &answered, untold, now)
+        {
+            return ended;
+        }
+        let Answered { status, headers, body } = answered;
+        let path = || url.path().to_owned();
+        let message = || words(&body);
+        if let Some(limit) = limits::limit(status, &headers, &message(), untold, now) {
+            return Ended::Limited(limit);
+        }
+        Ended::For(match status {
+            StatusCode::NOT_MODIFIED if call.etag.is_some() => {
+                Ok(Answer { url: url.clone(), headers, body, unchanged: true })
+            }
+            status if status.is_success() => Ok(Answer { url: url.clone(), headers, body, unchanged: false }),
+            status if status.is_redirection() => return self.redirect(call, url, status, &headers),
+            StatusCode::UNAUTHORIZED => Err(GithubError::Unauthorized { message: message() }),
+            StatusCode::FORBIDDEN => {
+                Err(GithubError::Forbidden { path: path(), message: message(), needed: needed(&headers) })
+            }
+            StatusCode::NOT_FOUND => Err(GithubError::NotFound { path: path() }),
+            StatusCode::GONE => Err(GithubError::Gone { path: path() }),
+            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                let wait = limits::retry_after(&headers, now);
+                return Ended::Failed { reason: format!("it answers {status}"), harmless: false, wait };
+            }
+            status => Err(GithubError::Refused { path: path(), status: status.as_u16(), message: message() }),
+        })
+    }
+
+    fn redirect(&self, call: &Call, url: &Url, status: StatusCode, headers: &HeaderMap) -> Ended {
+        let keeps_method = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&status);
+        let may_follow = keeps_method
+            || call.method == Method::GET && [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND].contains(&status);
+        if !may_follow {
+            return Ended::For(Err(unexpected(url, &format!("it answers {status}"))));
+        }
+        let told = headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        match told.and_then(|told| self.shared.api.follow(url, told)) {
+            Some(to) => Ended::Moved(to),
+            None => Ended::For(Err(unexpected(url, "it leads to another origin"))),
+        }
+    }
+}
+
+/// What an error's body says, on one line and not too long.
+fn words(body: &[u8]) -> String {
+    match serde_json::from_slice::<Words>(body) {
+        Ok(Words { message }) => shortened(&message),
+        Err(_) => "without a reason".to_owned(),
+    }
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(WORDS).collect()
+}
+
+/// What GitHub says the token lacks.
+pub(super) fn needed(headers: &HeaderMap) -> Option<String> {
+    let told = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|told| !told.is_empty());
+    let permissions = told("x-accepted-github-permissions").map(|told| format!("the permission {}", shortened(told)));
+    permissions.or_else(|| told("x-accepted-oauth-scopes").map(|told| format!("one of the scopes {}", shortened(told))))
+}
+
+pub(super) fn unexpected(url: &Url, reason: &str) -> GithubError {
+    GithubError::Unexpected { path: url.path().to_owned(), reason: reason.to_owned() }
+}
