@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::domain::people::Bots;
-use crate::github::client::{ApiUrl, Token};
+use crate::github::client::{ApiUrl, App, Credentials, NoApp, Token};
 use crate::github::signature::Secrets;
 
 /// One setting, as the README's table and `--help` tell it.
@@ -28,6 +28,8 @@ const fn setting(name: &'static str, default: Option<&'static str>, help: &'stat
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
+pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
+pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
 pub const DATABASE_URL: &str = "DATABASE_URL";
 pub const AMQP_URL: &str = "AMQP_URL";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
@@ -43,6 +45,12 @@ pub const SETTINGS: &[Setting] = &[
         GITHUB_TOKEN,
         None,
         "a token of GitHub's, with which it is asked for what webhooks missed; without it GitHub is asked for nothing",
+    ),
+    setting(GITHUB_APP_ID, None, "number or client id of the GitHub App to ask as instead of with a token"),
+    setting(
+        GITHUB_APP_PRIVATE_KEY,
+        None,
+        "the App's private key: the PEM itself, in which \\n may stand for line ends, or the path of its file",
     ),
     setting(
         "GITHUB_API_URL",
@@ -101,7 +109,8 @@ impl std::error::Error for ConfigError {}
 #[derive(Clone)]
 pub struct Config {
     pub webhook_secrets: Option<Secrets>,
-    pub github_token: Option<Token>,
+    /// `None`: GitHub is asked for nothing.
+    pub github_credentials: Option<Credentials>,
     pub github_api_url: ApiUrl,
     /// `owner/name`.
     pub default_repository: Option<String>,
@@ -195,7 +204,7 @@ impl Config {
         let bots = sources.value("BOT_LOGINS").unwrap_or_default();
         Ok(Self {
             webhook_secrets: sources.value(GITHUB_WEBHOOK_SECRET).and_then(Secrets::parse),
-            github_token: sources.value(GITHUB_TOKEN).map(github_token).transpose()?,
+            github_credentials: github_credentials(sources)?,
             github_api_url: github_api_url(sources)?,
             default_repository,
             database_url: sources.value(DATABASE_URL).unwrap_or_default().to_owned(),
@@ -218,6 +227,45 @@ impl Config {
         let database = database.split('?').next().unwrap_or_default();
         Path::new(database).with_file_name("tallyhook-admin-token")
     }
+}
+
+fn github_credentials(sources: &Sources) -> Result<Option<Credentials>, ConfigError> {
+    let app = (sources.value(GITHUB_APP_ID), sources.value(GITHUB_APP_PRIVATE_KEY));
+    match (sources.value(GITHUB_TOKEN), app) {
+        (None, (None, None)) => Ok(None),
+        (Some(token), (None, None)) => Ok(Some(Credentials::Token(github_token(token)?))),
+        (None, (Some(id), Some(key))) => Ok(Some(Credentials::App(github_app(id, key)?))),
+        (None, _) => {
+            Err(ConfigError(format!("a GitHub App takes {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}: set both")))
+        }
+        (Some(_), _) => {
+            let message = format!(
+                "GitHub is asked with a token or as an App: unset {GITHUB_TOKEN}, or {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+            );
+            Err(ConfigError(message))
+        }
+    }
+}
+
+/// The key is not shown, nor is what should be its path, since it may be a key that was pasted badly.
+fn github_app(id: &str, key: &str) -> Result<App, ConfigError> {
+    let pem = if key.contains("-----BEGIN") {
+        key.replace("\\n", "\n")
+    } else {
+        std::fs::read_to_string(key).map_err(|error| {
+            let kind = error.kind();
+            ConfigError(format!(
+                "{GITHUB_APP_PRIVATE_KEY} is neither PEM nor the path of a file that can be read: {kind}"
+            ))
+        })?
+    };
+    App::new(id, &pem).map_err(|wrong| match wrong {
+        NoApp::Id => ConfigError(format!("{GITHUB_APP_ID} is no App: expected its number or client id")),
+        NoApp::Key => {
+            let expected = "expected an RSA key as PEM, such as GitHub lets one download once";
+            ConfigError(format!("{GITHUB_APP_PRIVATE_KEY} is no key of an App: {expected}"))
+        }
+    })
 }
 
 /// What is wrong with it is told without showing it.
@@ -347,6 +395,19 @@ mod tests {
         for wrong in ["two words", "caf\u{e9}"] {
             let error = error(&[(GITHUB_TOKEN, wrong)]);
             assert!(error.contains(GITHUB_TOKEN) && !error.contains(wrong), "{error}");
+        }
+        let pem = "-----BEGIN RSA PRIVATE KEY-----\\nY2FycmV0\\n-----END RSA PRIVATE KEY-----";
+        for (settings, words) in [
+            (&[(GITHUB_TOKEN, "ghp_carrot"), (GITHUB_APP_ID, "7")][..], "a token or as an App"),
+            (&[(GITHUB_APP_ID, "7")][..], "set both"),
+            (&[(GITHUB_APP_PRIVATE_KEY, pem)][..], "set both"),
+            (&[(GITHUB_APP_ID, "seven!"), (GITHUB_APP_PRIVATE_KEY, pem)][..], "its number or client id"),
+            (&[(GITHUB_APP_ID, "7"), (GITHUB_APP_PRIVATE_KEY, pem)][..], "is no key of an App"),
+            (&[(GITHUB_APP_ID, "7"), (GITHUB_APP_PRIVATE_KEY, "carrot")][..], "neither PEM nor the path"),
+        ] {
+            let error = error(settings);
+            assert!(error.contains(words), "{error}");
+            assert!(!["carrot", "Y2Fy", "\n"].iter().any(|hidden| error.contains(hidden)), "{error}");
         }
         let with_password = error(&[("GITHUB_API_URL", "https://me:carrot@ghe.example.com/api/v3")]);
         assert!(with_password.contains("GITHUB_API_URL") && !with_password.contains("carrot"), "{with_password}");

@@ -4,7 +4,7 @@ use chrono::{SecondsFormat, SubsecRound, TimeDelta, Utc};
 use clap::Args;
 
 use super::{Failure, Outcome, Sources, output};
-use crate::config::{Config, GITHUB_TOKEN};
+use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN};
 use crate::github::client::Client;
 use crate::github::client::hooks::HookOwner;
 use crate::recover::{self, Asked, Report};
@@ -33,13 +33,14 @@ impl Recover {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let config = Config::new(&sources)?;
         let owner = self.owner(&config)?;
-        let Some(token) = &config.github_token else {
+        let Some(credentials) = config.github_credentials.clone() else {
             return Err(Failure::Usage(format!(
                 "{GITHUB_TOKEN} is not set: set it to a token that may read the webhooks of {owner} \
-                 (scope admin:repo_hook, of an organisation admin:org_hook)"
+                 (scope admin:repo_hook, of an organisation admin:org_hook), or set {GITHUB_APP_ID} and \
+                 {GITHUB_APP_PRIVATE_KEY}"
             )));
         };
-        let client = Client::new(config.github_api_url.clone(), token)?;
+        let client = Client::new(config.github_api_url.clone(), credentials)?;
         let store = store::open(&config.database_url, Opening::Beside).await?;
         let since = Utc::now().trunc_subsecs(0) - TimeDelta::days(i64::from(self.days));
         let asked = Asked { owner, hook: self.hook, since };

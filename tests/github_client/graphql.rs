@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
-use tallyhook::github::client::{Client, Clock, GithubError, Graphql, Token, VirtualTime};
+use tallyhook::github::client::{Client, Clock, Credentials, GithubError, Graphql, Token, VirtualTime};
 
 use crate::github::{FakeGithub, Fault, GITHUB_TOKEN};
 use crate::{again, fake, seconds};
@@ -86,8 +86,8 @@ async fn what_is_too_much_is_told_at_once() {
 async fn no_answer_in_time_is_too_much_as_well() {
     let github = FakeGithub::start().await;
     let clock = Clock::Virtual(VirtualTime::starting_at(Utc::now()));
-    let token = Token::parse(GITHUB_TOKEN).unwrap();
-    let client = Client::with(github.api(), &token, clock, Duration::from_millis(200)).unwrap();
+    let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
+    let client = Client::with(github.api(), token, clock, Duration::from_millis(200)).unwrap();
     github.next([Fault::Slow(Duration::from_secs(20))]);
     let error = ask(&client).await.unwrap_err();
     assert!(matches!(&error, GithubError::TooMuch { reason, .. } if reason.contains("in time")), "{error}");

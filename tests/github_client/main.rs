@@ -1,5 +1,6 @@
 //! The client of GitHub's API, against a GitHub of the test's own. What it waits for passes at once.
 
+mod app;
 #[path = "../support/github/mod.rs"]
 mod github;
 mod graphql;
@@ -13,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
 use serde_json::{Value, json};
 use tallyhook::github::client::hooks::{Attempt, HookOwner};
-use tallyhook::github::client::{Client, Clock, GithubError, Token, VirtualTime};
+use tallyhook::github::client::{Client, Clock, Credentials, GithubError, Token, VirtualTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -180,9 +181,9 @@ async fn what_fails_on_the_way_is_tried_again_a_little_later_each_time() {
 async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_told() {
     let (github, ..) = fake().await;
     let time = VirtualTime::starting_at(Utc::now());
-    let token = Token::parse(GITHUB_TOKEN).unwrap();
+    let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
     let patience = Duration::from_millis(200);
-    let client = Client::with(github.api(), &token, Clock::Virtual(time.clone()), patience).unwrap();
+    let client = Client::with(github.api(), token.clone(), Clock::Virtual(time.clone()), patience).unwrap();
     let slow = Fault::Slow(Duration::from_secs(20));
     github.next(again(&slow, 1));
     client.get::<Value>(REPO).await.unwrap();
@@ -195,7 +196,7 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_told() {
 
     let nobody = "http://127.0.0.1:1".parse().unwrap();
     let time = VirtualTime::starting_at(Utc::now());
-    let client = Client::with(nobody, &token, Clock::Virtual(time.clone()), patience).unwrap();
+    let client = Client::with(nobody, token, Clock::Virtual(time.clone()), patience).unwrap();
     // Where nobody was reached nothing was done: that may be tried again.
     let error = client.post::<Value>("/echo", &json!(1)).await.unwrap_err();
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
@@ -335,8 +336,8 @@ async fn recorded_limits_are_waited_out_or_given_up_as_they_mean() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let answering = tokio::spawn(answer(listener, recorded(&scenarios.join(scenario)), time.clone()));
-        let token = Token::parse(GITHUB_TOKEN).unwrap();
-        let client = Client::with(api, &token, Clock::Virtual(time.clone()), Duration::from_secs(30)).unwrap();
+        let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
+        let client = Client::with(api, token, Clock::Virtual(time.clone()), Duration::from_secs(30)).unwrap();
         let got = client.get::<Value>("/repos/hub4j-test-org/temp").await;
         match &got {
             Ok(repository) => assert!(is_got && repository["full_name"].is_string(), "{scenario}: {repository}"),

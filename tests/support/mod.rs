@@ -36,7 +36,7 @@ pub(crate) struct TestServer {
 pub(crate) fn config(place: &Place) -> Config {
     Config {
         webhook_secrets: Secrets::single(SECRET),
-        github_token: None,
+        github_credentials: None,
         github_api_url: "http://127.0.0.1:1".parse().unwrap(),
         default_repository: Some("acme-corp/api-server".to_owned()),
         database_url: place.database_url.clone(),

@@ -19,6 +19,8 @@ pub(super) struct Cache {
 pub(super) struct Cached {
     pub(super) url: String,
     pub(super) etag: String,
+    /// The token that it was got with, on which the `ETag` depends.
+    pub(super) grant: u64,
     pub(super) body: Vec<u8>,
 }
 
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     fn answer(url: &str, bytes: usize) -> Cached {
-        Cached { url: url.to_owned(), etag: "e".to_owned(), body: vec![0; bytes] }
+        Cached { url: url.to_owned(), etag: "e".to_owned(), grant: 0, body: vec![0; bytes] }
     }
 
     #[test]

@@ -9,7 +9,13 @@ pub enum GithubError {
     /// Set another token.
     #[error("GitHub does not accept the token ({message}): set GITHUB_TOKEN to one that is valid")]
     Unauthorized { message: String },
-    /// Give the token more rights. Asking again is of no use.
+    /// Mend what the App signs with, or this machine's clock.
+    #[error("GitHub does not accept the App ({message}): {advice}")]
+    AppRefused { message: String, advice: String },
+    /// Install the App there.
+    #[error("the GitHub App is not installed on {on}: install it there, or set GITHUB_APP_ID to the App that is")]
+    AppNotInstalled { on: String },
+    /// Give the token or the App more rights. Asking again is of no use.
     #[error("GitHub forbids {path} ({message}){}", needs(needed.as_deref()))]
     Forbidden {
         path: String,
@@ -47,22 +53,25 @@ impl GithubError {
     /// Whether it concerns the one thing that was asked for, so that others may still be got.
     pub fn is_about_one(&self) -> bool {
         match self {
-            Self::NotFound { .. }
+            Self::AppNotInstalled { .. }
+            | Self::NotFound { .. }
             | Self::Gone { .. }
             | Self::Refused { .. }
             | Self::TooLarge { .. }
             | Self::TooMuch { .. }
             | Self::Unexpected { .. } => true,
-            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Limited { .. } | Self::Unreachable { .. } => {
-                false
-            }
+            Self::Unauthorized { .. }
+            | Self::AppRefused { .. }
+            | Self::Forbidden { .. }
+            | Self::Limited { .. }
+            | Self::Unreachable { .. } => false,
         }
     }
 }
 
 fn needs(needed: Option<&str>) -> String {
     match needed {
-        Some(needed) => format!(": the token of GITHUB_TOKEN needs {needed}"),
-        None => ": give the token of GITHUB_TOKEN the right to it".to_owned(),
+        Some(needed) => format!(": the token or App needs {needed}"),
+        None => ": give the token or App the right to it".to_owned(),
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::installations::Access;
 use super::meaning::{Ended, needed, shortened};
 use super::sending::{Answered, Call, Kind};
 use super::{Client, GithubError, Result, limits, parse, unwritable};
@@ -50,7 +51,8 @@ struct Envelope {
 }
 
 impl Client {
-    /// Asks a query about `of`, an `owner/name` or the name of an account, by which errors tell what they are about.
+    /// Asks a query about `of`, an `owner/name` or the name of an organisation: an App asks as its installation there,
+    /// and errors name it.
     ///
     /// What could be answered in part is `Ok`, and tells in its `errors` what is missing.
     ///
@@ -66,7 +68,8 @@ impl Client {
         let variables = serde_json::to_value(variables).map_err(|error| unwritable(of, &error))?;
         let body = json!({"query": query, "variables": variables}).to_string().into_bytes();
         let kind = Kind::Graphql { of: of.to_owned() };
-        let call = Call { method: Method::POST, body: Some(body), kind, repeatable: true, ..Call::get() };
+        let access = Access::to(&format!("{}{of}", if of.contains('/') { "/repos/" } else { "/orgs/" }));
+        let call = Call { method: Method::POST, body: Some(body), kind, ..Call::get(access) };
         let answer = self.execute(call, url).await?;
         let Envelope { data, errors, .. } = parse(of, &answer.body)?;
         let data = data.map(|data| parse(of, data.get().as_bytes())).transpose()?;

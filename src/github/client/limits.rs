@@ -98,8 +98,12 @@ fn until_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
 
 /// The time by the clock that made the dates in the answer; ours may be wrong by minutes.
 fn server_now(headers: &HeaderMap, now: DateTime<Utc>) -> DateTime<Utc> {
-    let date = text_of(headers.get(DATE)).and_then(|date| httpdate::parse_http_date(date).ok());
-    date.map_or(now, DateTime::from)
+    date(headers).unwrap_or(now)
+}
+
+/// When GitHub answered, by its own clock.
+pub(super) fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    text_of(headers.get(DATE)).and_then(|date| httpdate::parse_http_date(date).ok()).map(DateTime::from)
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -6,8 +6,9 @@ use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
+use super::installations::{Bearer, Whose};
 use super::sending::{Answer, Answered, Call, Kind};
-use super::{Client, GithubError, Result, graphql, limits};
+use super::{Client, GithubError, Result, app, graphql, limits};
 
 /// Of GitHub's own words in ours.
 const WORDS: usize = 200;
@@ -16,6 +17,8 @@ const WORDS: usize = 200;
 pub(super) enum Ended {
     For(Result<Answer>),
     Moved(Url),
+    /// The token of an installation is accepted no more: with another it may be.
+    TokenRefused(GithubError),
     Limited(limits::Limit),
     Failed {
         reason: String,
@@ -32,7 +35,7 @@ struct Words {
 
 impl Client {
     /// What `answered` means. `untold` counts the limits before it that did not tell how long they last.
-    pub(super) fn meaning(&self, call: &Call, url: &Url, answered: Answered, untold: u32) -> Ended {
+    pub(super) fn meaning(&self, call: &Call, url: &Url, answered: Answered, bearer: &Bearer, untold: u32) -> Ended {
         let now = self.shared.clock.now();
         if let Kind::Graphql { of } = &call.kind
             && let Some(ended) = graphql::meaning(of, &answered, untold, now)
@@ -45,13 +48,21 @@ impl Client {
         if let Some(limit) = limits::limit(status, &headers, &message(), untold, now) {
             return Ended::Limited(limit);
         }
+        let unchanged = status == StatusCode::NOT_MODIFIED && call.etag(bearer).is_some();
         Ended::For(match status {
-            StatusCode::NOT_MODIFIED if call.etag.is_some() => {
-                Ok(Answer { url: url.clone(), headers, body, unchanged: true })
+            status if status.is_success() || unchanged => {
+                Ok(Answer { url: url.clone(), headers, body, grant: bearer.grant, unchanged })
             }
-            status if status.is_success() => Ok(Answer { url: url.clone(), headers, body, unchanged: false }),
             status if status.is_redirection() => return self.redirect(call, url, status, &headers),
-            StatusCode::UNAUTHORIZED => Err(GithubError::Unauthorized { message: message() }),
+            StatusCode::UNAUTHORIZED => match bearer.whose {
+                Whose::Token => Err(GithubError::Unauthorized { message: message() }),
+                Whose::App => Err(app::refused(message(), &headers, now)),
+                Whose::Installation(_) => {
+                    let advice = "even a new token of its installation is refused, check that it is still there";
+                    let refused = GithubError::AppRefused { message: message(), advice: advice.to_owned() };
+                    return Ended::TokenRefused(refused);
+                }
+            },
             StatusCode::FORBIDDEN => {
                 Err(GithubError::Forbidden { path: path(), message: message(), needed: needed(&headers) })
             }

@@ -1,15 +1,17 @@
-//! GitHub's API, REST and GraphQL: one client with one address and one token.
+//! GitHub's API, REST and GraphQL: one client with one address, and one token or one App.
 //!
 //! A call returns when GitHub has answered it for good. What passes is waited out here: rate limits as GitHub tells
 //! them, and what fails on the way, if asking twice does no harm. The token goes to its own origin only; redirects and
 //! further pages are followed there and nowhere else.
 
 mod address;
+mod app;
 mod cache;
 mod clock;
 mod error;
 mod graphql;
 pub mod hooks;
+mod installations;
 mod limits;
 mod meaning;
 mod sending;
@@ -19,17 +21,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::address::{ApiUrl, NoApiUrl, Token};
+pub use self::app::{App, Credentials, NoApp};
 use self::cache::{Cache, Cached};
 pub use self::clock::{Clock, VirtualTime};
 pub use self::error::GithubError;
 pub use self::graphql::{Graphql, GraphqlError};
-use self::sending::{Answer, Call};
+use self::installations::{Access, Installations};
+use self::sending::{Answer, Call, Known};
 
 /// Requests by kind (`rest`, `graphql`) and by how they ended: GitHub's status, or `timeout`, `connection`, `broken`.
 pub const REQUESTS: &str = "tallyhook_github_requests_total";
@@ -54,6 +58,8 @@ struct Shared {
     http: reqwest::Client,
     api: ApiUrl,
     clock: Clock,
+    credentials: Credentials,
+    installations: Installations,
     /// A limit was met: nothing is asked until then, by whoever uses this client.
     closed_until: Mutex<Option<DateTime<Utc>>>,
     cache: Mutex<Cache>,
@@ -73,18 +79,17 @@ impl Client {
     ///
     /// # Errors
     /// If TLS cannot be set up on this machine.
-    pub fn new(api: ApiUrl, token: &Token) -> anyhow::Result<Self> {
-        Self::with(api, token, Clock::System, PATIENCE)
+    pub fn new(api: ApiUrl, credentials: Credentials) -> anyhow::Result<Self> {
+        Self::with(api, credentials, Clock::System, PATIENCE)
     }
 
     /// A client with a clock and a patience of its own.
     ///
     /// # Errors
     /// If TLS cannot be set up on this machine.
-    pub fn with(api: ApiUrl, token: &Token, clock: Clock, patience: Duration) -> anyhow::Result<Self> {
+    pub fn with(api: ApiUrl, credentials: Credentials, clock: Clock, patience: Duration) -> anyhow::Result<Self> {
         let headers = [
             (ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
-            (AUTHORIZATION, token.header()),
             // GitHub refuses requests without one.
             (USER_AGENT, HeaderValue::from_static(concat!("tallyhook/", env!("CARGO_PKG_VERSION")))),
             ("X-GitHub-Api-Version".parse()?, HeaderValue::from_static("2022-11-28")),
@@ -97,8 +102,17 @@ impl Client {
             .timeout(patience)
             .connect_timeout(CONNECTING.min(patience))
             .build()?;
-        let (closed_until, cache, requests) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        Ok(Self { shared: Arc::new(Shared { http, api, clock, closed_until, cache, requests }) })
+        let shared = Shared {
+            http,
+            api,
+            clock,
+            credentials,
+            installations: Installations::default(),
+            closed_until: Mutex::default(),
+            cache: Mutex::default(),
+            requests: AtomicU64::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// How many requests were made, those that failed or were repeated too.
@@ -120,7 +134,7 @@ impl Client {
     /// [`GithubError`], which tells what to do.
     pub async fn get_up_to<T: DeserializeOwned>(&self, path: &str, bytes: usize) -> Result<T> {
         let url = self.url(path)?;
-        let answer = self.execute(Call { largest: bytes, ..Call::get() }, url).await?;
+        let answer = self.execute(Call { largest: bytes, ..Call::get(Access::to(path)) }, url).await?;
         parse(path, &answer.body)
     }
 
@@ -131,14 +145,14 @@ impl Client {
     pub async fn get_conditional<T: DeserializeOwned>(&self, path: &str) -> Result<Conditional<T>> {
         let url = self.url(path)?;
         let known = self.cache().get(url.as_str());
-        let etag = known.as_ref().map(|known| known.etag.clone());
-        let answer = self.execute(Call { etag, ..Call::get() }, url.clone()).await?;
+        let etag = known.as_ref().map(|known| Known { etag: known.etag.clone(), grant: known.grant });
+        let answer = self.execute(Call { known: etag, ..Call::get(Access::to(path)) }, url.clone()).await?;
         if let (true, Some(known)) = (answer.unchanged, known) {
             return Ok(Conditional { value: parse(path, &known.body)?, unchanged: true });
         }
         let value = parse(path, &answer.body)?;
         if let Some(etag) = etag_of(&answer.headers) {
-            self.cache().put(Cached { url: url.into(), etag, body: answer.body });
+            self.cache().put(Cached { url: url.into(), etag, grant: answer.grant, body: answer.body });
         }
         Ok(Conditional { value, unchanged: false })
     }
@@ -164,13 +178,13 @@ impl Client {
     /// # Errors
     /// As of [`Client::post`].
     pub async fn delete(&self, path: &str) -> Result<()> {
-        let call = Call { method: Method::DELETE, repeatable: false, ..Call::get() };
+        let call = Call { method: Method::DELETE, repeatable: false, ..Call::get(Access::to(path)) };
         self.execute(call, self.url(path)?).await.map(drop)
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T> {
         let body = serde_json::to_vec(body).map_err(|error| unwritable(path, &error))?;
-        let call = Call { method, body: Some(body), repeatable: false, ..Call::get() };
+        let call = Call { method, body: Some(body), repeatable: false, ..Call::get(Access::to(path)) };
         let answer = self.execute(call, self.url(path)?).await?;
         // Some are answered with nothing.
         parse(path, if answer.body.is_empty() { b"null" } else { &answer.body })
@@ -181,7 +195,7 @@ impl Client {
     /// # Errors
     /// If `path` is none.
     pub fn pages(&self, path: &str) -> Result<Pages<'_>> {
-        Ok(Pages { client: self, next: Some(self.url(path)?) })
+        Ok(Pages { client: self, access: Access::to(path), next: Some(self.url(path)?) })
     }
 
     fn url(&self, path: &str) -> Result<Url> {
@@ -197,6 +211,7 @@ impl Client {
 /// A list that comes in pages, as `Link` leads from one to the next.
 pub struct Pages<'a> {
     client: &'a Client,
+    access: Access,
     next: Option<Url>,
 }
 
@@ -209,7 +224,7 @@ impl Pages<'_> {
         let Some(url) = self.next.clone() else {
             return Ok(None);
         };
-        let Answer { headers, body, url, .. } = self.client.execute(Call::get(), url).await?;
+        let Answer { headers, body, url, .. } = self.client.execute(Call::get(self.access.clone()), url).await?;
         let items = parse(url.path(), &body)?;
         self.next = match address::next_page(&headers) {
             Some(told) => Some(self.follow(&url, told)?),

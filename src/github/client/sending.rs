@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use rand::RngExt;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, IF_NONE_MATCH};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, IF_NONE_MATCH};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::installations::{Access, Bearer};
 use super::meaning::{Ended, shortened, unexpected};
 use super::{Client, GithubError, RATE_REMAINING, REQUESTS, Result, USUAL_BYTES, graphql, limits};
 
@@ -27,12 +28,23 @@ const TIMEOUT: &str = "timeout";
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) body: Option<Vec<u8>>,
-    pub(super) etag: Option<String>,
+    /// What is known already of what is asked for.
+    pub(super) known: Option<Known>,
+    /// As whom an App asks.
+    pub(super) access: Access,
     /// The most bytes that its answer may have.
     pub(super) largest: usize,
     pub(super) kind: Kind,
     /// It does no harm to ask twice.
     pub(super) repeatable: bool,
+}
+
+/// An answer of before.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) etag: String,
+    /// The token that it was got with.
+    pub(super) grant: u64,
 }
 
 /// By which rules it is answered.
@@ -46,9 +58,21 @@ pub(super) enum Kind {
 }
 
 impl Call {
-    pub(super) const fn get() -> Self {
-        let (etag, body) = (None, None);
-        Self { method: Method::GET, body, etag, largest: USUAL_BYTES, kind: Kind::Rest, repeatable: true }
+    pub(super) const fn get(access: Access) -> Self {
+        Self {
+            method: Method::GET,
+            body: None,
+            known: None,
+            access,
+            largest: USUAL_BYTES,
+            kind: Kind::Rest,
+            repeatable: true,
+        }
+    }
+
+    /// The `ETag` of what is known, if it means something to who asks.
+    pub(super) fn etag(&self, bearer: &Bearer) -> Option<&str> {
+        self.known.as_ref().filter(|known| known.grant == bearer.grant).map(|known| known.etag.as_str())
     }
 }
 
@@ -59,6 +83,8 @@ pub(super) struct Answer {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// The token that it was got with.
+    pub(super) grant: u64,
     /// A 304: what the `ETag` names is still so.
     pub(super) unchanged: bool,
 }
@@ -79,11 +105,19 @@ enum Received {
 
 impl Client {
     pub(super) async fn execute(&self, call: Call, mut url: Url) -> Result<Answer> {
-        let (mut redirects, mut limited, mut untold, mut failed) = (0, 0, 0, 0);
+        let (mut redirects, mut limited, mut untold, mut failed, mut refused) = (0, 0, 0, 0, 0);
         loop {
             self.wait_until_open().await?;
-            match self.try_once(&call, &url, untold).await {
+            let bearer = self.bearer(&call.access).await?;
+            match self.try_once(&call, &url, &bearer, untold).await {
                 Ended::For(result) => return result,
+                Ended::TokenRefused(error) => {
+                    refused += 1;
+                    self.forget(&bearer).await;
+                    if refused > 1 {
+                        return Err(error);
+                    }
+                }
                 Ended::Moved(to) => {
                     redirects += 1;
                     if redirects > REDIRECTS {
@@ -138,12 +172,12 @@ impl Client {
         until
     }
 
-    async fn try_once(&self, call: &Call, url: &Url, untold: u32) -> Ended {
+    async fn try_once(&self, call: &Call, url: &Url, bearer: &Bearer, untold: u32) -> Ended {
         let started = Instant::now();
-        let received = self.receive(call, url).await;
+        let received = self.receive(call, url, bearer).await;
         self.tell(call, url, &received, started);
         match (received, &call.kind) {
-            (Received::Answered(answered), _) => self.meaning(call, url, answered, untold),
+            (Received::Answered(answered), _) => self.meaning(call, url, answered, bearer, untold),
             (Received::TooLarge, Kind::Rest) => Ended::For(Err(GithubError::TooLarge {
                 path: url.path().to_owned(),
                 limit_mib: call.largest / (1024 * 1024),
@@ -154,9 +188,10 @@ impl Client {
         }
     }
 
-    async fn receive(&self, call: &Call, url: &Url) -> Received {
-        let mut request = self.shared.http.request(call.method.clone(), url.clone());
-        if let Some(etag) = &call.etag {
+    async fn receive(&self, call: &Call, url: &Url, bearer: &Bearer) -> Received {
+        let mut request =
+            self.shared.http.request(call.method.clone(), url.clone()).header(AUTHORIZATION, bearer.header());
+        if let Some(etag) = call.etag(bearer) {
             request = request.header(IF_NONE_MATCH, etag);
         }
         if let Some(body) = &call.body {

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Attempt, GITHUB_TOKEN, Hook, Request, World};
+use super::{Attempt, GITHUB_TOKEN, Hook, Request, World, app};
 
 /// Answers any request.
 pub(super) async fn answer(request: HttpRequest, body: web::Bytes, world: web::Data<Mutex<World>>) -> HttpResponse {
@@ -24,7 +24,10 @@ pub(super) async fn answer(request: HttpRequest, body: web::Bytes, world: web::D
     }
     let mut world = world.lock().unwrap();
     let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap());
-    if authorization != Some(&format!("Bearer {GITHUB_TOKEN}")) {
+    if let Some(response) = app::answer(&mut world, request.path(), authorization) {
+        return response;
+    }
+    if authorization != Some(&format!("Bearer {GITHUB_TOKEN}")) && !app::lets_in(&world, authorization) {
         return error(StatusCode::UNAUTHORIZED, "Bad credentials");
     }
     if request.headers().get("user-agent").is_none() {
@@ -56,7 +59,7 @@ fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
     }
 }
 
-fn error(status: StatusCode, message: &str) -> HttpResponse {
+pub(super) fn error(status: StatusCode, message: &str) -> HttpResponse {
     HttpResponse::build(status).json(problem(status, message))
 }
 
@@ -103,6 +106,7 @@ impl World {
         let (owner, rest) = match &parts[..] {
             ["repos", owner, name, rest @ ..] => (format!("repos/{owner}/{name}"), rest),
             ["orgs", name, rest @ ..] => (format!("orgs/{name}"), rest),
+            ["app", rest @ ..] => ("app".to_owned(), rest),
             ["echo"] => return serde_json::from_slice::<Value>(body).unwrap_or_default().into(),
             _ => return Answer::missing(),
         };
@@ -138,8 +142,11 @@ impl World {
         Some(Answer { status: StatusCode::MOVED_PERMANENTLY, headers: vec![(LOCATION, url)], value })
     }
 
-    /// `repositories/ID/...` under its name.
+    /// `repositories/ID/...` under its name, and the only hook of an App under its number here.
     fn by_name(&self, path: &str) -> String {
+        if let Some(rest) = path.strip_prefix("app/hook/") {
+            return format!("app/hooks/0/{rest}");
+        }
         let named = path.strip_prefix("repositories/").and_then(|rest| {
             let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
             let repository = self.repositories.iter().find(|repository| repository.id.to_string() == id)?;

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 mod answers;
+pub(crate) mod app;
 mod faults;
 
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tallyhook::github::client::{ApiUrl, Client, Clock, Token, VirtualTime};
+use tallyhook::github::client::{ApiUrl, Client, Clock, Credentials, Token, VirtualTime};
 use tallyhook::github::signature::Secrets;
 use tokio::task::JoinHandle;
 
@@ -41,6 +42,7 @@ struct World {
     requests: Vec<Request>,
     /// What is left of the hour's allowance.
     remaining: u64,
+    app: Option<app::FakeApp>,
 }
 
 struct Repository {
@@ -109,6 +111,7 @@ impl FakeGithub {
             faults: VecDeque::new(),
             requests: Vec::new(),
             remaining: 5000,
+            app: None,
         };
         let world = Arc::new(Mutex::new(world));
         let data = web::Data::from(world.clone());
@@ -127,9 +130,9 @@ impl FakeGithub {
     /// A client of it whose waits pass at once, and the time that it goes by.
     pub(crate) fn client(&self) -> (Client, VirtualTime) {
         let time = VirtualTime::starting_at(Utc::now());
-        let token = Token::parse(GITHUB_TOKEN).unwrap();
+        let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
         let patience = std::time::Duration::from_secs(30);
-        (Client::with(self.api(), &token, Clock::Virtual(time.clone()), patience).unwrap(), time)
+        (Client::with(self.api(), token, Clock::Virtual(time.clone()), patience).unwrap(), time)
     }
 
     pub(crate) fn add_repository(&self, id: i64, full_name: &str) {
