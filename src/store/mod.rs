@@ -79,7 +79,8 @@ pub trait Store: Inbox + Facts + Reading + Tokens {
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 
-    /// Takes or keeps a part that one process at a time plays. Whether this one has it; asked again before each use.
+    /// Takes or keeps a part that one process at a time plays. Whether this one has it; asked again before each use, and
+    /// at least every ten seconds, since one who is silent for longer loses it.
     async fn lead(&self, part: Part) -> Result<bool>;
 
     /// Leaves a part to others.
@@ -94,6 +95,8 @@ pub trait Store: Inbox + Facts + Reading + Tokens {
 pub enum Part {
     /// Hands due rows over and clears away what is old.
     Sweeper,
+    /// Asks GitHub for what webhooks missed.
+    Poller,
 }
 
 /// How a database is to be opened.

@@ -154,6 +154,25 @@ async fn a_leader_whose_connection_broke_asks_again() {
 }
 
 #[tokio::test]
+async fn parts_are_led_and_left_one_by_one() {
+    let Some(database) = postgres() else { return };
+    let (one, two) = (open(&database).await, open(&database).await);
+    for part in [Part::Sweeper, Part::Poller] {
+        assert!(one.lead(part).await.unwrap());
+        assert!(!two.lead(part).await.unwrap());
+    }
+    // What one does not have it does not lose either.
+    two.resign(Part::Poller).await;
+    one.resign(Part::Poller).await;
+    one.resign(Part::Poller).await;
+    assert!(two.lead(Part::Poller).await.unwrap());
+    assert!(!two.lead(Part::Sweeper).await.unwrap());
+    assert!(!one.lead(Part::Poller).await.unwrap());
+    one.resign(Part::Sweeper).await;
+    assert!(eventually(async || two.lead(Part::Sweeper).await.unwrap()).await);
+}
+
+#[tokio::test]
 async fn work_goes_on_after_every_connection_broke() {
     let Some(database) = postgres() else { return };
     let store = open(&database).await;

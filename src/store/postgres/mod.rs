@@ -103,9 +103,7 @@ impl Store for PostgresStore {
     }
 
     async fn lead(&self, part: Part) -> Result<bool> {
-        let part = match part {
-            Part::Sweeper => 1,
-        };
+        let part = number(part);
         let mut place = self.leading.lock().await;
         // Taken out while the server is asked: if the caller is cut off, or the connection broke, the parts are lost
         // and are asked for again on another connection.
@@ -122,11 +120,18 @@ impl Store for PostgresStore {
         Ok(leads)
     }
 
-    async fn resign(&self, _part: Part) {
-        // There is one part, and the lock ends with its connection.
-        if let Some(leading) = self.leading.lock().await.take() {
-            drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
+    async fn resign(&self, part: Part) {
+        let mut place = self.leading.lock().await;
+        let Some(mut leading) = place.take_if(|leading| leading.parts.remove(&number(part))) else { return };
+        if !leading.parts.is_empty() {
+            let query = sqlx::query("SELECT pg_advisory_unlock($1, $2)").bind(PARTS).bind(number(part));
+            if within(query.execute(&mut leading.connection)).await.is_ok() {
+                *place = Some(leading);
+                return;
+            }
         }
+        // Locks end with their connection.
+        drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
     }
 
     async fn close(&self) {
@@ -136,6 +141,14 @@ impl Store for PostgresStore {
             drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
         }
         self.connections.close().await;
+    }
+}
+
+/// The second half of a part's advisory lock.
+const fn number(part: Part) -> i32 {
+    match part {
+        Part::Sweeper => 1,
+        Part::Poller => 2,
     }
 }
 
