@@ -19,7 +19,8 @@ use crate::event::{Event, Repo, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{
-    DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Store, StoreError, Unfinished, Waiting, portions,
+    DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Sighting, Store, StoreError, Unfinished, Waiting,
+    portions,
 };
 use crate::telemetry::{APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
@@ -190,6 +191,7 @@ impl Worker {
             let recording = Recording {
                 pull_requests: changes.pull_requests,
                 repositories: changes.repositories,
+                missed: changes.missed.iter().map(|(repo, (_, missed))| (*repo, *missed)).collect(),
                 installations: changes.installations,
                 finished: finished.iter().cloned().chain(changes.finished).collect(),
             };
@@ -270,7 +272,7 @@ fn jittered(wait: Duration) -> Duration {
 /// What a batch amounts to.
 struct Changes {
     pull_requests: Vec<PullRequestRecord>,
-    repositories: Vec<Repository>,
+    repositories: Vec<Sighting>,
     installations: Vec<(InstallationId, Dated<Access>)>,
     finished: Vec<Finished>,
     stale: u64,
@@ -286,7 +288,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
             (known.pull_request.key, (PullRequestRecord { known, timings: None, reviews: BTreeSet::new() }, false))
         })
         .collect();
-    let mut repositories: BTreeMap<RepoId, Repository> = BTreeMap::new();
+    let mut repositories: BTreeMap<RepoId, Sighting> = BTreeMap::new();
     let mut finished = Vec::with_capacity(decoded.len());
     let mut installations = Vec::new();
     let mut stale = 0;
@@ -294,11 +296,12 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
     for Decoded { delivery, event } in decoded {
         let received_at = Timestamp::from(delivery.received_at);
         for repository in repository::observed(event, received_at) {
-            match repositories.entry(repository.id) {
+            let sighting = sighting(repository, delivery);
+            match repositories.entry(sighting.repository.id) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(repository);
+                    entry.insert(sighting);
                 }
-                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(repository),
+                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(sighting),
             }
         }
         installations.extend(repository::installation_access(event, received_at));
@@ -355,6 +358,15 @@ fn apply(event: &Event, source: Source, record: &mut PullRequestRecord) -> Outco
             record.reviews.extend(event.review.as_ref().map(|review| review.id));
             pull_request.apply(event, source)
         }),
+    }
+}
+
+fn sighting(repository: Repository, delivery: &Unfinished) -> Sighting {
+    Sighting {
+        repository,
+        last_delivery: (delivery.source == Source::Webhook).then_some(delivery.received_at),
+        // Who watches one pull request does not ask for the others.
+        tracks: delivery.source != Source::Monitor,
     }
 }
 

@@ -308,7 +308,7 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
         },
         flags: row.flags,
         source: row.source,
-        as_of: row.updated_at,
+        as_of: row.as_of,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{DeliveryId, Moment, Result};
-use crate::domain::join::Dated;
+use crate::domain::join::{Dated, Join};
 use crate::domain::pull_request::PullRequest;
 use crate::domain::repository::{Access, Repository};
 use crate::domain::timings::Timings;
-use crate::github::types::{InstallationId, PrKey, ReviewId};
+use crate::github::types::{InstallationId, PrKey, RepoId, ReviewId};
 
 /// A pull request as it was read, with the version that a write must find.
 #[derive(Clone, Debug)]
@@ -50,11 +50,31 @@ impl Finished {
     }
 }
 
+/// What a batch showed of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    pub repository: Repository,
+    /// The newest webhook of it.
+    pub last_delivery: Option<Moment>,
+    /// Whether it is tracked if this is its first sight. Of one that is there nothing changes by it.
+    pub tracks: bool,
+}
+
+impl Join for Sighting {
+    fn join(&mut self, other: Self) {
+        self.repository.join(other.repository);
+        self.last_delivery = self.last_delivery.max(other.last_delivery);
+        self.tracks |= other.tracks;
+    }
+}
+
 /// One batch of changes, all or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
     pub pull_requests: Vec<PullRequestRecord>,
-    pub repositories: Vec<Repository>,
+    pub repositories: Vec<Sighting>,
+    /// How many changes were found by asking that no webhook had told.
+    pub missed: Vec<(RepoId, u64)>,
     /// Access to all repositories of an installation.
     pub installations: Vec<(InstallationId, Dated<Access>)>,
     pub finished: Vec<Finished>,

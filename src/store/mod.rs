@@ -1,4 +1,4 @@
-//! Everything that is kept: the inbox, the facts, the tokens. All SQL is below this module.
+//! Everything that is kept: the inbox, the facts, what is asked of GitHub, the tokens. All SQL is below this module.
 //!
 //! The traits are sets of use cases, each one atomic step: there is no transaction to begin from outside, so none
 //! can be left open. [`Store`] is all of them together; commands and handlers name the part they use.
@@ -14,7 +14,11 @@ mod migrations;
 mod postgres;
 mod reading;
 mod rows;
+mod runs_sql;
+mod sessions;
 pub mod sqlite;
+mod syncing;
+mod syncing_sql;
 mod tokens;
 
 use std::sync::Arc;
@@ -25,12 +29,16 @@ use thiserror::Error;
 
 pub use self::arriving::{Arrival, Arriving};
 pub use self::body::StoredBody;
-pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording};
+pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording, Sighting};
 pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
 pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};
+pub use self::syncing::{
+    MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState, SyncStatus, Syncing,
+    TrackedRepository, Watched,
+};
 pub use self::tokens::{Token, TokenHash, Tokens};
 
 use crate::config::ConfigError;
@@ -75,7 +83,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The whole store.
 #[async_trait::async_trait]
-pub trait Store: Inbox + Facts + Reading + Tokens {
+pub trait Store: Inbox + Facts + Reading + Syncing + Runs + Tokens {
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 

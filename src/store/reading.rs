@@ -64,6 +64,8 @@ pub struct PullRequestRow {
     pub durations: Durations,
     pub flags: Vec<String>,
     pub source: Source,
+    /// GitHub's state is known as of this moment: it told by an update, or was asked.
+    pub as_of: Timestamp,
 }
 
 /// The durations of one pull request, in seconds, with what decides whether they count.

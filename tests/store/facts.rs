@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use tallyhook::domain::join::Dated;
 use tallyhook::domain::pull_request::Source;
-use tallyhook::domain::repository::{Access, Repository};
+use tallyhook::domain::repository::Access;
 use tallyhook::event::{self, CommitDates, Event};
 use tallyhook::github::types::{InstallationId, RepoId, Timestamp};
-use tallyhook::store::{Conflict, DeliveryState, Finished, PullRequestFilter, Recording};
+use tallyhook::store::{Conflict, DeliveryState, Finished, PullRequestFilter, Recording, Sighting};
 
 use super::database::Database;
 use super::{WHOLE_LIFE, accept, histories, now, open, recording, repository, state, write};
@@ -70,7 +70,7 @@ async fn a_delivery_is_finished_once(database: Database) {
 
 async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
     let store = open(&database).await;
-    let record = async |repository: Repository| {
+    let record = async |repository: Sighting| {
         let recording = Recording { repositories: vec![repository], ..Recording::default() };
         store.record(&recording, now()).await.unwrap().unwrap();
     };

@@ -8,6 +8,8 @@ mod histories;
 mod inbox;
 mod postgres;
 mod reading;
+mod runs;
+mod syncing;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -23,8 +25,8 @@ use tallyhook::event::ReviewState;
 use tallyhook::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
 use tallyhook::queue::{DeliveryId, Lane};
 use tallyhook::store::{
-    self, Accepted, DeliveryState, Known, NewDelivery, NewState, Opening, PullRequestRecord, Recording, Store,
-    StoredBody,
+    self, Accepted, DeliveryState, Known, NewDelivery, NewState, Opening, PullRequestRecord, Recording, Sighting,
+    Store, StoredBody,
 };
 
 use database::Database;
@@ -102,13 +104,15 @@ pub(crate) fn recording(known: Known, reviews: BTreeSet<ReviewId>) -> Recording 
     }
 }
 
-pub(crate) fn repository(at: i64, name: &str, access: Access) -> Repository {
-    Repository {
+/// As a webhook shows it.
+pub(crate) fn repository(at: i64, name: &str, access: Access) -> Sighting {
+    let repository = Repository {
         id: histories::KEY.repo,
         seen: Dated { at: Timestamp::clamped(at), value: Seen { name: name.to_owned(), private: None } },
         installation: Some(InstallationId(5)),
         access: Dated { at: Timestamp::clamped(at), value: access },
-    }
+    };
+    Sighting { repository, last_delivery: Some(now()), tracks: true }
 }
 
 pub(crate) const WHOLE_LIFE: [(i64, Step); 9] = [

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tallyhook::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook::store::{
-    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, Finished, Opening, Part, Recording, Store,
+    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, Finished, Opening, Part, Recording, RunOptions, Store,
 };
 
 use super::database::{Backend, Database, database};
@@ -23,6 +23,8 @@ const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'tallyhook' AND state <> 'idle'";
 const OURS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tallyhook'";
+
+const OPTIONS: RunOptions = RunOptions { days_back: 90, max_prs: 1000, commits: false };
 
 fn postgres() -> Option<Database> {
     database(Backend::Postgres)
@@ -58,12 +60,16 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
     let mut finished = 0;
     for round in 0..600 {
         let call = async {
-            match round % 8 {
+            match round % 9 {
                 0..3 => drop(recorded(&*store).await),
                 3 => drop(store.accept(delivery(&format!("{round}"), pending())).await.unwrap()),
                 4 => drop(claim(&*store, &ids, later(60 * round)).await),
                 5 => drop(store.load(&[histories::KEY]).await.unwrap()),
                 6 => drop(store.lead(Part::Sweeper).await.unwrap()),
+                7 => {
+                    store.ask_for_run(histories::KEY.repo, &OPTIONS, later(round)).await.unwrap();
+                    store.take_run(None, later(round), later(round)).await.unwrap();
+                }
                 _ => store.check().await.unwrap(),
             }
         };

@@ -152,7 +152,7 @@ async fn made_up(store: &dyn Store, random: &mut SmallRng, number: i64) -> Vec<M
     let made_up: Vec<_> = (0..number).map(|number| make_up(random, number)).collect();
     let repositories = (1..4).map(|id| {
         let mut repository = repository(100, &format!("acme-corp/{id}"), super::Access::Granted);
-        repository.id = RepoId(id);
+        repository.repository.id = RepoId(id);
         repository
     });
     let recording = Recording {

@@ -223,6 +223,11 @@ impl Session {
 
     /// Gives the connection back to the pool.
     pub(super) fn keep(mut self) {
+        self.is_done();
+    }
+
+    /// Lets the connection be given back to the pool in the end.
+    pub(super) fn is_done(&mut self) {
         self.keep = true;
     }
 }

@@ -11,14 +11,16 @@ use super::PostgresStore;
 use super::connections::Session;
 use crate::domain::join::{Dated, Join};
 use crate::domain::pull_request::PullRequest;
-use crate::domain::repository::{Access, Repository};
+use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::event::without_nul;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 use crate::store::rows::{
     DerivedColumns, KnownColumns, Name, RepositoryColumns, ReviewColumns, Seconds, columns_of, pull_request_update,
 };
-use crate::store::{Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, StoreError};
+use crate::store::{
+    Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting, StoreError,
+};
 
 // Rows to be written come as one JSON text, which the server takes apart into rows of the table's own types.
 
@@ -80,6 +82,7 @@ impl PostgresStore {
         write_reviews(&mut session, &recording.pull_requests).await?;
         // Last, since every delivery of a repository writes its row and waits for whoever does.
         write_repositories(&mut session, &recording.repositories, now).await?;
+        count_missed(&mut session, &recording.missed).await?;
         write_installations(&mut session, &recording.installations).await?;
         crate::crash_point!("record.before_commit");
         session.execute(sqlx::query("COMMIT")).await?;
@@ -203,29 +206,39 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              seen_at = greatest(known.seen_at, excluded.seen_at), \
              installation_id = greatest(known.installation_id, excluded.installation_id), \
              access = CASE WHEN {lost} THEN excluded.access ELSE known.access END, \
-             access_at = greatest(known.access_at, excluded.access_at) \
+             access_at = greatest(known.access_at, excluded.access_at), \
+             last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at) \
              RETURNING id) \
          INSERT INTO team_repositories (team_id, repo_id) SELECT 1, id FROM written ON CONFLICT DO NOTHING",
         insert("repositories", &RepositoryColumns::COLUMNS.join(", "))
     )
 });
 
-/// Joins with the rows, as the domain does. The first sight makes a repository a tracked one of the default team.
-async fn write_repositories(session: &mut Session, repositories: &[Repository], now: Moment) -> Result<()> {
+/// Joins with the rows, as the domain does. The first sight makes a repository one of the default team.
+async fn write_repositories(session: &mut Session, sightings: &[Sighting], now: Moment) -> Result<()> {
     // A statement writes a row once.
-    let mut joined: BTreeMap<RepoId, Repository> = BTreeMap::new();
-    for repository in repositories {
-        match joined.get_mut(&repository.id) {
-            Some(known) => known.join(repository.clone()),
-            None => drop(joined.insert(repository.id, repository.clone())),
+    let mut joined: BTreeMap<RepoId, Sighting> = BTreeMap::new();
+    for sighting in sightings {
+        match joined.get_mut(&sighting.repository.id) {
+            Some(known) => known.join(sighting.clone()),
+            None => drop(joined.insert(sighting.repository.id, sighting.clone())),
         }
     }
     if joined.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = joined.values().map(|repository| RepositoryColumns::of(repository, now)).collect();
+    let rows: Vec<_> = joined.values().map(|sighting| RepositoryColumns::of(sighting, now)).collect();
     let query = sqlx::query(AssertSqlSafe(UPSERT_REPOSITORIES.as_str()));
     session.execute(query.bind(json(&rows)?)).await.map(|_| ())
+}
+
+/// Counts what webhooks had not told; the rows are mostly those that were just written.
+async fn count_missed(session: &mut Session, missed: &[(RepoId, u64)]) -> Result<()> {
+    for (repo, changes) in missed {
+        let query = sqlx::query("UPDATE repositories SET missed_by_webhook = missed_by_webhook + $1 WHERE id = $2");
+        session.execute(query.bind(i64::try_from(*changes).unwrap_or(i64::MAX)).bind(repo.0)).await?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]

@@ -1,13 +1,14 @@
 //! The store in PostgreSQL, which many processes share.
 //!
 //! Rows that several processes write are locked in one order by all of them (by key within a table; pull requests,
-//! deliveries, reviews, repositories, installations among the tables), so that none waits for another in a circle.
+//! deliveries, reviews, repositories, installations among the tables; of backfills, the repository before the run), so that none waits for another in a circle.
 
 mod accepting;
 mod connections;
 mod facts;
 mod inbox;
 mod reading;
+mod sessions;
 mod tokens;
 
 use std::borrow::Cow;

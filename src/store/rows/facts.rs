@@ -11,12 +11,12 @@ use sqlx::{FromRow, Sqlite};
 use super::{Millis, Name, Seconds, Words};
 use crate::domain::join::Dated;
 use crate::domain::pull_request::{Author, Observed, PullRequest, Source};
-use crate::domain::repository::{Access, Repository};
+use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::domain::timings::{DEFINITION, State, Timings};
 use crate::event::{Branches, CommitDates, Conversation, Diff, Fact, ReviewState};
 use crate::github::types::{Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
-use crate::store::{Known, Moment, PullRequestRecord};
+use crate::store::{Known, Moment, PullRequestRecord, Sighting};
 
 /// The columns of a table that are written and read together.
 macro_rules! columns {
@@ -134,6 +134,8 @@ columns! {
         access: Name<Access>,
         access_at: Seconds,
         tracked_since: Millis,
+        tracked: bool,
+        last_delivery_at: Option<Millis>,
     }
 }
 
@@ -313,7 +315,8 @@ fn dated<T>(guard: Option<Seconds>, group: Option<T>) -> Option<Dated<T>> {
 
 impl RepositoryColumns {
     /// The columns of a repository that is seen at `now`.
-    pub(in crate::store) fn of(repository: &Repository, now: Moment) -> Self {
+    pub(in crate::store) fn of(sighting: &Sighting, now: Moment) -> Self {
+        let repository = &sighting.repository;
         Self {
             id: repository.id.0,
             name: repository.seen.value.name.clone(),
@@ -323,6 +326,8 @@ impl RepositoryColumns {
             access: Name(repository.access.value),
             access_at: Seconds(repository.access.at),
             tracked_since: Millis(now),
+            tracked: sighting.tracks,
+            last_delivery_at: sighting.last_delivery.map(Millis),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod facts;
 mod inbox;
 mod reading;
+mod syncing;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub(super) use self::facts::{
 };
 pub(super) use self::inbox::DeliveryRow;
 pub(super) use self::reading::{ListedRow, MERGED, MergedRow, merged};
+pub(super) use self::syncing::{PollerRow, RunRow, TrackedRow, WatchedRow};
 use super::Moment;
 use crate::github::types::Timestamp;
 

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Name, Seconds, Words};
+use super::{Millis, Name, Seconds, Words};
 use crate::domain::metrics::Merged;
 use crate::domain::pull_request::Source;
 use crate::domain::repository::Access;
@@ -45,6 +45,8 @@ pub(in crate::store) struct ListedRow {
     durations: DurationColumns,
     flags: Words,
     source: Name<Source>,
+    last_sync_at: Option<Millis>,
+    checked_at: Option<Millis>,
 }
 
 #[derive(FromRow)]
@@ -77,6 +79,7 @@ impl From<DurationColumns> for Durations {
 impl From<ListedRow> for PullRequestRow {
     fn from(row: ListedRow) -> Self {
         let timestamp = |at: Option<Seconds>| -> Option<Timestamp> { at.map(|Seconds(at)| at) };
+        let asked = row.last_sync_at.into_iter().chain(row.checked_at).map(|Millis(at)| Timestamp::from(at));
         Self {
             key: PrKey { repo: RepoId(row.repo_id), number: PrNumber(row.number) },
             repo: row.repo,
@@ -108,6 +111,7 @@ impl From<ListedRow> for PullRequestRow {
             durations: row.durations.into(),
             flags: row.flags.0,
             source: row.source.0,
+            as_of: asked.fold(row.updated_at.0, Timestamp::max),
         }
     }
 }

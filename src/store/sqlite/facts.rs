@@ -9,13 +9,13 @@ use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 use super::{CHUNKS, SqliteStore, chunk_sizes, chunks, ids_json, millis, to_json};
 use crate::domain::join::Dated;
 use crate::domain::pull_request::PullRequest;
-use crate::domain::repository::{Access, Repository};
+use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 use crate::store::rows::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
-use crate::store::{Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result};
+use crate::store::{Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting};
 
 #[async_trait::async_trait]
 impl Facts for SqliteStore {
@@ -53,9 +53,10 @@ impl Facts for SqliteStore {
     async fn record(&self, recording: &Recording, now: Moment) -> Result<Result<(), Conflict>> {
         let mut writer = self.writer().await;
         let mut transaction = writer.begin().await?;
-        for repository in &recording.repositories {
-            write_repository(&mut transaction, repository, now).await?;
+        for sighting in &recording.repositories {
+            write_repository(&mut transaction, sighting, now).await?;
         }
+        count_missed(&mut transaction, &recording.missed).await?;
         for (installation, access) in &recording.installations {
             write_installation(&mut transaction, *installation, access).await?;
         }
@@ -115,15 +116,11 @@ async fn finish(transaction: &mut Transaction<'_, Sqlite>, finished: &[Finished]
     Ok(true)
 }
 
-/// Joins with the row, as the domain does. The first sight makes the repository a tracked one of the default team.
-async fn write_repository(
-    transaction: &mut Transaction<'_, Sqlite>,
-    repository: &Repository,
-    now: Moment,
-) -> Result<()> {
+/// Joins with the row, as the domain does. The first sight makes the repository one of the default team.
+async fn write_repository(transaction: &mut Transaction<'_, Sqlite>, sighting: &Sighting, now: Moment) -> Result<()> {
     let query = sqlx::query(
-        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, access_at, tracked_since_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET \
+        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, access_at, tracked_since, \
+         tracked, last_delivery_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
          name = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
              > (seen_at, name, coalesce(private, -1)) THEN excluded.name ELSE name END, \
          private = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
@@ -133,13 +130,27 @@ async fn write_repository(
              coalesce(excluded.installation_id, installation_id)), \
          access = CASE WHEN (excluded.access_at, instr('granted revoked deleted', excluded.access)) \
              > (access_at, instr('granted revoked deleted', access)) THEN excluded.access ELSE access END, \
-         access_at = max(access_at, excluded.access_at)",
+         access_at = max(access_at, excluded.access_at), \
+         last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
+             coalesce(excluded.last_delivery_at, last_delivery_at))",
     );
-    RepositoryColumns::of(repository, now).bind(query).execute(&mut **transaction).await?;
+    RepositoryColumns::of(sighting, now).bind(query).execute(&mut **transaction).await?;
     sqlx::query("INSERT INTO team_repositories (team_id, repo_id) VALUES (1, $1) ON CONFLICT DO NOTHING")
-        .bind(repository.id.0)
+        .bind(sighting.repository.id.0)
         .execute(&mut **transaction)
         .await?;
+    Ok(())
+}
+
+/// Counts what webhooks had not told.
+async fn count_missed(transaction: &mut Transaction<'_, Sqlite>, missed: &[(RepoId, u64)]) -> Result<()> {
+    for (repo, changes) in missed {
+        sqlx::query("UPDATE repositories SET missed_by_webhook = missed_by_webhook + $1 WHERE id = $2")
+            .bind(i64::try_from(*changes).unwrap_or(i64::MAX))
+            .bind(repo.0)
+            .execute(&mut **transaction)
+            .await?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod accepting;
 mod facts;
 mod inbox;
 mod reading;
+mod sessions;
 mod tokens;
 
 use std::fs::{File, OpenOptions, TryLockError};

@@ -1,0 +1,56 @@
+//! SQL of both kinds of database, run on PostgreSQL.
+
+use sqlx::Postgres;
+use sqlx::postgres::PgRow;
+
+use super::PostgresStore;
+use super::connections::{self, within};
+use crate::store::Result;
+use crate::store::sessions::{Session, Sessions, Statement, Writer};
+
+#[async_trait::async_trait]
+impl Sessions for PostgresStore {
+    type Kind = Postgres;
+
+    async fn read(&self, statement: Statement<'_, Postgres>) -> Result<Vec<PgRow>> {
+        let mut session = self.connections.session().await?;
+        let rows = within(statement.fetch_all(session.connection())).await?;
+        session.keep();
+        Ok(rows)
+    }
+
+    async fn write(&self, statement: Statement<'_, Postgres>) -> Result<u64> {
+        self.connections.execute(statement).await
+    }
+
+    async fn writer(&self) -> Result<Box<dyn Writer<Postgres> + '_>> {
+        Ok(Box::new(self.connections.session().await?))
+    }
+}
+
+#[async_trait::async_trait]
+impl Writer<Postgres> for connections::Session {
+    async fn begin(&mut self) -> Result<Box<dyn Session<Postgres> + '_>> {
+        connections::Session::execute(self, sqlx::query("BEGIN")).await?;
+        Ok(Box::new(Transaction(self)))
+    }
+}
+
+struct Transaction<'a>(&'a mut connections::Session);
+
+#[async_trait::async_trait]
+impl Session<Postgres> for Transaction<'_> {
+    async fn rows(&mut self, statement: Statement<'_, Postgres>) -> Result<Vec<PgRow>> {
+        within(statement.fetch_all(self.0.connection())).await
+    }
+
+    async fn execute(&mut self, statement: Statement<'_, Postgres>) -> Result<u64> {
+        self.0.execute(statement).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.0.execute(sqlx::query("COMMIT")).await?;
+        self.0.is_done();
+        Ok(())
+    }
+}

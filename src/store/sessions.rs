@@ -1,0 +1,40 @@
+//! What one SQL text for both kinds of database is run on.
+
+use sqlx::Database;
+use sqlx::query::Query;
+
+use super::Result;
+
+/// A statement with its arguments.
+pub(super) type Statement<'q, DB> = Query<'q, DB, <DB as Database>::Arguments>;
+
+/// A store of one kind of database.
+#[async_trait::async_trait]
+pub(super) trait Sessions: Send + Sync {
+    type Kind: Database;
+
+    /// The rows of a statement that only reads.
+    async fn read(&self, statement: Statement<'_, Self::Kind>) -> Result<Vec<<Self::Kind as Database>::Row>>;
+
+    /// How many rows a statement touched, which is a transaction by itself.
+    async fn write(&self, statement: Statement<'_, Self::Kind>) -> Result<u64>;
+
+    /// A connection that may write.
+    async fn writer(&self) -> Result<Box<dyn Writer<Self::Kind> + '_>>;
+}
+
+#[async_trait::async_trait]
+pub(super) trait Writer<DB: Database>: Send {
+    async fn begin(&mut self) -> Result<Box<dyn Session<DB> + '_>>;
+}
+
+/// A transaction, undone unless it is committed.
+#[async_trait::async_trait]
+pub(super) trait Session<DB: Database>: Send {
+    async fn rows(&mut self, statement: Statement<'_, DB>) -> Result<Vec<DB::Row>>;
+
+    /// How many rows were touched.
+    async fn execute(&mut self, statement: Statement<'_, DB>) -> Result<u64>;
+
+    async fn commit(self: Box<Self>) -> Result<()>;
+}
