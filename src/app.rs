@@ -18,7 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{self, Api, auth};
 use crate::config::{Config, ConfigError};
+use crate::github::client::{Client, Clock};
 use crate::ingest::{self, Ingest, Limits};
+use crate::poller::Poller;
 use crate::process::Worker;
 use crate::queue::{Queue, Use};
 use crate::relay::Relay;
@@ -47,8 +49,10 @@ pub struct Running {
     serving: JoinHandle<std::io::Result<()>>,
     queue: Option<Arc<Queue>>,
     stopping: watch::Sender<bool>,
+    stopping_poller: watch::Sender<bool>,
     workers: JoinSet<()>,
     relay: JoinSet<()>,
+    poller: JoinSet<()>,
 }
 
 /// What a process does.
@@ -58,13 +62,15 @@ pub struct Roles {
     pub ingest: bool,
     /// Works on deliveries, hands over what is due.
     pub worker: bool,
+    /// Asks GitHub for what webhooks missed.
+    pub poller: bool,
     /// Answers readers.
     pub api: bool,
 }
 
 impl Roles {
-    pub const ALL: Self = Self { ingest: true, worker: true, api: true };
-    pub const NONE: Self = Self { ingest: false, worker: false, api: false };
+    pub const ALL: Self = Self { ingest: true, worker: true, poller: true, api: true };
+    pub const NONE: Self = Self { ingest: false, worker: false, poller: false, api: false };
 }
 
 /// What differs between the ways of running it.
@@ -95,6 +101,7 @@ impl Running {
         telemetry::prometheus();
         let store = store::open(&config.database_url, options.opening).await?;
         let queue = if roles.ingest || roles.worker { Some(Arc::new(open_queue(config, roles)?)) } else { None };
+        let client = github_client(config)?;
         let admin_token = config.admin_token.as_deref().map(auth::hash);
         let api = Api {
             store: store.clone(),
@@ -116,16 +123,32 @@ impl Running {
         let handle = server.handle();
         let serving = tokio::spawn(server);
         let (stopping, _) = watch::channel(false);
+        let (stopping_poller, _) = watch::channel(false);
         let (sender, progress) = watch::channel(0);
-        let (mut workers, mut relay) = (JoinSet::new(), JoinSet::new());
+        let (mut workers, mut relay, mut poller) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         if let Some(queue) = &queue {
             relay.spawn(relay_of(config, &store, queue, roles, &stopping).run());
             if roles.worker {
                 start_workers(&mut workers, config, &store, queue, &sender);
             }
         }
+        if let Some(client) = client.filter(|_| roles.poller) {
+            poller.spawn(poller_of(config, client, &store).run(stopping_poller.subscribe()));
+        }
         tracing::info!(%address, "listening");
-        Ok(Self { address, store, progress, server: handle, serving, queue, stopping, workers, relay })
+        Ok(Self {
+            address,
+            store,
+            progress,
+            server: handle,
+            serving,
+            queue,
+            stopping,
+            stopping_poller,
+            workers,
+            relay,
+            poller,
+        })
     }
 
     /// Waits until every stored delivery is finished.
@@ -152,6 +175,7 @@ impl Running {
             },
             Some(ended) = self.workers.join_next() => ended,
             Some(ended) = self.relay.join_next() => ended,
+            Some(ended) = self.poller.join_next() => ended,
             () = broken(self.queue.as_deref()) => return anyhow::anyhow!("a connection's supervisor broke"),
         };
         match ended {
@@ -163,6 +187,8 @@ impl Running {
     /// Takes nothing in any more, finishes what is under way, closes the store.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + FAREWELL;
+        // What the poller had in hand is asked for again by whoever comes next.
+        self.stopping_poller.send_replace(true);
         self.server.stop(true).await;
         if let Some(queue) = &self.queue {
             queue.close();
@@ -171,6 +197,7 @@ impl Running {
             drop(timeout_at(deadline, queue.finish()).await);
         }
         self.stopping.send_replace(true);
+        end(&mut self.poller, deadline.min(Instant::now() + RELAY_GRACE)).await;
         end(&mut self.relay, deadline.min(Instant::now() + RELAY_GRACE)).await;
         if timeout_at(deadline, self.store.close()).await.is_err() {
             tracing::warn!("the database did not close in time; nothing that was committed is lost");
@@ -209,6 +236,25 @@ fn open_queue(config: &Config, roles: Roles) -> anyhow::Result<Queue> {
     match &config.amqp_url {
         Some(url) => Queue::amqp(url, part).map_err(|error| ConfigError::new(error).into()),
         None => Ok(Queue::in_process()),
+    }
+}
+
+/// # Errors
+/// If TLS cannot be set up on this machine.
+fn github_client(config: &Config) -> anyhow::Result<Option<Client>> {
+    let Some(credentials) = config.github_credentials.clone() else {
+        tracing::info!("GITHUB_TOKEN is not set: GitHub is asked for nothing that webhooks miss");
+        return Ok(None);
+    };
+    Client::with(config.github_api_url.clone(), credentials, Clock::System, config.sync.timeout).map(Some)
+}
+
+fn poller_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Poller {
+    Poller {
+        client,
+        store: store.clone(),
+        settings: config.sync.clone(),
+        default_repository: config.default_repository.clone(),
     }
 }
 

@@ -9,13 +9,16 @@
 
 pub mod api;
 pub mod app;
+pub mod backfill;
 pub mod cli;
 pub mod config;
 pub mod crash_point;
 pub mod domain;
 pub mod event;
+pub mod fetch;
 pub mod github;
 pub mod ingest;
+pub mod poller;
 pub mod process;
 pub mod queue;
 pub mod recover;

@@ -334,16 +334,13 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
     }
 }
 
-/// How old must be what the poller found before it is said that no webhook told of it: until then one may be on its way.
-const WEBHOOKS_TAKE: i64 = 60;
-
 /// The repository of what the poller found and no webhook told.
 fn missed_by_webhook<'a>(event: &'a Event, delivery: &Unfinished, known: &PullRequest) -> Option<&'a Repo> {
     let Event::Snapshot(fetched) = event else {
         return None;
     };
-    let waited = Timestamp::from(delivery.received_at).epoch() - fetched.pull_request.updated_at.epoch();
-    let is_missed = delivery.source == Source::Poller && waited >= WEBHOOKS_TAKE && known.is_behind(fetched);
+    let is_old = fetched.is_beyond_webhooks(delivery.received_at.into());
+    let is_missed = delivery.source == Source::Poller && is_old && known.is_behind(fetched);
     is_missed.then_some(&fetched.repo)
 }
 

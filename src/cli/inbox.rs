@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::recorded::{ApiDelivery, ApiRequest};
 use super::{Failure, Outcome, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
+use crate::domain::pull_request::Source;
 use crate::queue::DeliveryId;
 use crate::store::{DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
 
@@ -263,14 +264,15 @@ async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<serde_json::Va
     Ok(serde_json::to_value(DeliveryDetail { delivery: delivery.into(), history, payload })?)
 }
 
-/// Writes what still has its body, oldest first, without holding more than one page of bodies.
+/// Writes the webhooks that still have their bodies, oldest first, without holding more than one page of bodies.
 async fn export(store: &dyn Store, mut filter: DeliveryFilter, mut out: impl Write) -> Outcome {
     let mut ids = Vec::new();
     loop {
         let page = store.deliveries(&filter, PAGE).await?;
         let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
-        ids.extend(page.iter().map(|delivery| delivery.id));
+        // What was fetched from GitHub is no webhook that could be sent again.
+        ids.extend(page.iter().filter(|delivery| delivery.source == Source::Webhook).map(|delivery| delivery.id));
     }
     for id in ids.into_iter().rev() {
         let (Some(delivery), Some(payload)) = (store.delivery(id).await?, payload(store, id).await?) else {

@@ -1,8 +1,11 @@
 //! The command line.
 
+mod backfill;
 mod demo;
+mod github;
 mod inbox;
 mod output;
+mod poll;
 mod recompute;
 mod recorded;
 mod recover;
@@ -53,6 +56,10 @@ enum Command {
     Dead(inbox::Dead),
     /// Fetch deliveries that failed from GitHub, and put them into the inbox
     Recover(recover::Recover),
+    /// Fetch a repository's history from GitHub
+    Backfill(backfill::Backfill),
+    /// Ask GitHub once for what webhooks missed
+    Poll(poll::Poll),
     /// Work out all numbers again from the stored facts
     Recompute,
     /// Bring the database to this version
@@ -142,6 +149,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Deliveries(command) => command.run(&*beside(&sources()?).await?).await,
         Command::Dead(command) => command.run(&*beside(&sources()?).await?).await,
         Command::Recover(recover) => recover.run(sources()?).await,
+        Command::Backfill(backfill) => backfill.run(sources()?).await,
+        Command::Poll(poll) => poll.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             recompute::run(&*store::open(&config.database_url, Opening::Beside).await?, &config.bots).await

@@ -29,6 +29,8 @@ enum Role {
     Ingest,
     /// Works on deliveries and hands over what is due
     Worker,
+    /// Asks GitHub for what webhooks missed
+    Poller,
     /// Answers readers
     Api,
 }
@@ -38,6 +40,7 @@ fn roles(told: &[Role]) -> Roles {
         Role::All => Roles::ALL,
         Role::Ingest => Roles { ingest: true, ..roles },
         Role::Worker => Roles { worker: true, ..roles },
+        Role::Poller => Roles { poller: true, ..roles },
         Role::Api => Roles { api: true, ..roles },
     })
 }

@@ -1,10 +1,10 @@
-//! From what GitHub's API answers to an [`Event`].
+//! From what GitHub's API answers to our own words.
 
 use thiserror::Error;
 
 use super::{
-    Branches, CommitDates, Conversation, Diff, Event, FIRST_COMMIT_EVER, Fact, FactKind, FetchedPullRequest, Repo,
-    Review, ReviewState, Snapshot,
+    Branches, CommitDates, Conversation, Diff, FIRST_COMMIT_EVER, Fact, FactKind, FetchedPullRequest, Repo, Review,
+    ReviewState, Snapshot,
 };
 use crate::github::graphql::{self, PullRequest, Repository, State, TimelineItem};
 use crate::github::types::{Account, AccountId, AccountKind, ReviewId};
@@ -30,7 +30,7 @@ pub fn fetched(
     pull_request: PullRequest,
     commits_asked: bool,
     truncated: bool,
-) -> Result<Event, Unusable> {
+) -> Result<FetchedPullRequest, Unusable> {
     let snapshot = snapshot(&pull_request);
     let commits = commits_asked.then(|| commit_dates(&pull_request)).transpose()?;
     let items = whole(pull_request.timeline_items.nodes)?;
@@ -48,7 +48,7 @@ pub fn fetched(
     timeline.extend(opening(&snapshot, &timeline, truncated));
     timeline.sort_unstable();
     told.sort_unstable_by_key(|review| (review.id, review.state));
-    Ok(Event::Snapshot(FetchedPullRequest {
+    Ok(FetchedPullRequest {
         repo: Repo {
             id: repository.id.ok_or(Unusable::NoRepositoryId)?,
             name: repository.name_with_owner.clone(),
@@ -62,7 +62,7 @@ pub fn fetched(
         reviews: told,
         commits,
         truncated,
-    }))
+    })
 }
 
 fn whole<T>(nodes: Vec<Option<T>>) -> Result<Vec<T>, Unusable> {

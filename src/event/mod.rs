@@ -168,6 +168,14 @@ pub struct FetchedPullRequest {
 }
 
 impl FetchedPullRequest {
+    /// Until when a webhook may be on its way that tells the same.
+    const WEBHOOKS_TAKE: i64 = 60;
+
+    /// Whether what it shows is so old at `now` that a webhook has told of it, or none will.
+    pub fn is_beyond_webhooks(&self, now: Timestamp) -> bool {
+        now.epoch() - self.pull_request.updated_at.epoch() >= Self::WEBHOOKS_TAKE
+    }
+
     pub fn key(&self) -> PrKey {
         PrKey { repo: self.repo.id, number: self.number }
     }

@@ -75,6 +75,11 @@ pub fn page() -> String {
     )
 }
 
+/// Which pull requests are on a [`page`]: cheap, for one that came with gaps. Variables: `owner`, `name`, `first`, `after`.
+pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, $after: String) { \
+    repository(owner: $owner, name: $name) { \
+    pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { nodes { number } } } }";
+
 /// Certain pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`, `commits`.
 pub fn numbered(numbers: &[PrNumber]) -> String {
     let wanted: Vec<_> = numbers

@@ -120,6 +120,13 @@ pub struct RunOptions {
     pub commits: bool,
 }
 
+impl From<crate::config::Backfill> for RunOptions {
+    fn from(settings: crate::config::Backfill) -> Self {
+        let crate::config::Backfill { days_back, max_prs, commits } = settings;
+        Self { days_back, max_prs, commits }
+    }
+}
+
 /// A pull request that could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PrError {

@@ -14,6 +14,7 @@ pub mod hooks;
 mod installations;
 mod limits;
 mod meaning;
+pub mod pulls;
 mod sending;
 
 use std::sync::atomic::{AtomicU64, Ordering};

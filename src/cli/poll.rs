@@ -1,0 +1,68 @@
+//! `tallyhook poll`
+
+use clap::Args;
+
+use super::{Failure, Outcome, Sources, github, output};
+use crate::config::Config;
+use crate::poller::{Poller, Round};
+use crate::store::{self, Opening};
+
+#[derive(Debug, Args)]
+pub(super) struct Poll {
+    /// One round, now; a server polls by itself, every `SYNC_INTERVAL`
+    #[arg(long, required = true)]
+    once: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Poll {
+    pub(super) async fn run(self, sources: Sources) -> Outcome {
+        let config = Config::new(&sources)?;
+        let client = github::client(&config, "to read pull requests")?;
+        let store = store::open(&config.database_url, Opening::Beside).await?;
+        let poller = Poller {
+            client,
+            store,
+            settings: config.sync.clone(),
+            default_repository: config.default_repository.clone(),
+        };
+        let round = poller.round().await;
+        poller.store.close().await;
+        let round = round?;
+        if self.json {
+            output::json(&round)?;
+        } else {
+            print(&round)?;
+        }
+        let failed = round.repositories.iter().filter_map(|polled| Some((&polled.repo, polled.failure()?)));
+        match failed.collect::<Vec<_>>().as_slice() {
+            [] => Ok(()),
+            [(repo, why), rest @ ..] => {
+                let others = if rest.is_empty() { String::new() } else { format!(", and {} more failed", rest.len()) };
+                Err(Failure::Failed(anyhow::anyhow!("{repo}: {why}{others}")))
+            }
+        }
+    }
+}
+
+fn print(round: &Round) -> Outcome {
+    if round.repositories.is_empty() {
+        return output::line(
+            "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST /api/repos",
+        );
+    }
+    let mut table = output::table(&["repository", "fetched", "missed by webhooks", ""]);
+    for polled in &round.repositories {
+        let missed: Vec<_> = polled.missed.iter().map(|number| format!("#{number}")).collect();
+        table.add_row([
+            polled.repo.clone(),
+            polled.fetched.to_string(),
+            missed.join(" "),
+            polled.failure().unwrap_or_default(),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    output::line(&format!("{} requests to GitHub", round.github_requests))
+}

@@ -1,0 +1,399 @@
+//! What webhooks missed, found by asking: the poller's rounds, its turn at backfills, and watched pull requests.
+//!
+//! A round lists what changed in each tracked repository, which costs nothing where nothing did, and fetches every pull
+//! request that changed whole: a review or a label that no webhook told of shows in nothing else. One process at a time
+//! does it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::backfill::{self, Backfill, Ended};
+use crate::config::Sync;
+use crate::domain::join::Dated;
+use crate::domain::pull_request::{PullRequest, Source};
+use crate::domain::repository::{Access, Repository, Seen};
+use crate::fetch::{FetchError, Fetcher};
+use crate::github::client::Client;
+use crate::github::client::pulls::{LISTED, Listed, NotGot};
+use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use crate::queue::Lane;
+use crate::store::{self, Part, Recording, RunState, Sighting, Store, SyncState, TrackedRepository, Watched};
+
+/// How often it is looked whether there is something to do.
+const TICK: Duration = Duration::from_secs(1);
+/// Listings are read so far behind what they showed last: GitHub's replicas may be late.
+const OVERLAP: i64 = 5 * 60;
+/// Everything is compared this often.
+const RECONCILE: TimeDelta = TimeDelta::hours(24);
+/// Pages of one listing: ten thousand pull requests.
+const PAGES: usize = 100;
+
+/// Asks GitHub for what webhooks missed.
+#[derive(Clone)]
+pub struct Poller {
+    pub client: Client,
+    pub store: Arc<dyn Store>,
+    pub settings: Sync,
+    /// `owner/name`: tracked from the start.
+    pub default_repository: Option<String>,
+}
+
+/// What a round came to.
+#[derive(Debug, Default, Serialize)]
+pub struct Round {
+    pub repositories: Vec<Polled>,
+    /// What it cost.
+    pub github_requests: u64,
+}
+
+/// What came of one repository.
+#[derive(Debug, Serialize)]
+pub struct Polled {
+    /// `owner/name`
+    pub repo: String,
+    /// Pull requests that were fetched, since they may have changed.
+    pub fetched: u64,
+    /// Those of them of which no webhook had told.
+    pub missed: Vec<PrNumber>,
+    /// Those that could not be fetched.
+    pub not_fetched: Vec<NotFetched>,
+    /// Why the repository could not be asked for.
+    pub error: Option<String>,
+}
+
+/// A pull request that could not be fetched.
+#[derive(Debug, Serialize)]
+pub struct NotFetched {
+    pub number: PrNumber,
+    pub why: String,
+}
+
+impl Polled {
+    /// What is to be told of it as a whole.
+    pub fn failure(&self) -> Option<String> {
+        self.error.clone().or_else(|| {
+            let first = self.not_fetched.first()?;
+            let (number, why) = (first.number, &first.why);
+            Some(match self.not_fetched.len() {
+                1 => format!("#{number} could not be fetched: {why}"),
+                more => format!("{more} pull requests could not be fetched, the first #{number}: {why}"),
+            })
+        })
+    }
+}
+
+/// How far a listing is to be read.
+struct Reach {
+    back_to: Timestamp,
+    /// All that differs is fetched, not only what changed lately.
+    reconciles: bool,
+}
+
+impl Poller {
+    /// Works until `stopping` is raised, while this process has the part.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let stopped = async move {
+            // An error is a sender that is gone, which nobody waits for either.
+            drop(stopping.wait_for(|stopping| *stopping).await);
+        };
+        tokio::select! {
+            () = stopped => self.store.resign(Part::Poller).await,
+            () = self.poll() => {}
+            () = self.backfill() => {}
+            () = self.monitor() => {}
+        }
+    }
+
+    async fn poll(&self) {
+        let mut next = Instant::now();
+        loop {
+            if self.is_ours().await && (next <= Instant::now() || self.is_asked_for().await) {
+                next = Instant::now() + self.settings.interval;
+                if let Err(error) = self.round().await {
+                    tracing::error!(%error, "a round of the poller failed");
+                }
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    async fn backfill(&self) {
+        let backfill = Backfill { client: self.client.clone(), store: self.store.clone() };
+        loop {
+            sleep(TICK).await;
+            if !self.is_ours().await {
+                continue;
+            }
+            match self.store.take_run(None, Utc::now(), backfill::lease()).await {
+                Ok(Some(run)) => tell(backfill.run(run, |_| {}).await),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "backfills cannot be looked for"),
+            }
+        }
+    }
+
+    async fn monitor(&self) {
+        loop {
+            sleep(TICK).await;
+            if !self.is_ours().await {
+                continue;
+            }
+            let interval = TimeDelta::from_std(self.settings.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
+            let due = Utc::now().checked_sub_signed(interval).unwrap_or_default();
+            let at_once = self.settings.monitor.concurrent;
+            match self.store.watched(due, at_once).await {
+                Ok(watched) => {
+                    stream::iter(watched).for_each_concurrent(at_once as usize, |watched| self.look_at(watched)).await;
+                }
+                Err(error) => tracing::error!(%error, "watched pull requests cannot be read"),
+            }
+        }
+    }
+
+    async fn is_ours(&self) -> bool {
+        self.store.lead(Part::Poller).await.unwrap_or(false)
+    }
+
+    async fn is_asked_for(&self) -> bool {
+        self.store.poller_stats().await.is_ok_and(|stats| stats.asked_at.is_some())
+    }
+
+    /// One round over all tracked repositories.
+    ///
+    /// # Errors
+    /// If the database fails. What GitHub fails is told of the repository it is about.
+    pub async fn round(&self) -> store::Result<Round> {
+        let asked_before = self.client.requests();
+        self.store.poll_began(Utc::now()).await?;
+        if let Some(name) = &self.default_repository {
+            self.track_default(name).await?;
+        }
+        let tracked = self.store.tracked().await?.into_iter();
+        let visible = tracked.filter(|repository| repository.access == Access::Granted);
+        let repositories: Vec<_> = stream::iter(visible)
+            .map(|repository| self.repository(repository))
+            .buffer_unordered(self.settings.max_concurrent as usize)
+            .collect()
+            .await;
+        let mut repositories = repositories.into_iter().collect::<store::Result<Vec<_>>>()?;
+        repositories.sort_by(|one, two| one.repo.cmp(&two.repo));
+        let failed = repositories.iter().filter(|polled| polled.failure().is_some()).count() as u64;
+        let statistics = serde_json::to_value(self.client.statistics()).unwrap_or_default();
+        self.store.poll_ended(Utc::now(), failed, &statistics).await?;
+        Ok(Round { repositories, github_requests: self.client.requests() - asked_before })
+    }
+
+    /// The default repository is tracked as soon as GitHub tells its id.
+    async fn track_default(&self, name: &str) -> store::Result<()> {
+        if self.store.repository_id(name).await?.is_some() {
+            return Ok(());
+        }
+        match self.client.repository(name).await {
+            Ok(info) => {
+                let now = Utc::now();
+                self.store.track(&seen(info.id, info.full_name, Some(info.private)), now).await?;
+                self.store.ask_for_run(info.id, &self.settings.backfill.into(), now).await?;
+            }
+            Err(error) => tracing::warn!(repo = name, %error, "the default repository cannot be tracked"),
+        }
+        Ok(())
+    }
+
+    async fn repository(&self, repository: TrackedRepository) -> store::Result<Polled> {
+        let mut polled = Polled {
+            repo: repository.name.clone(),
+            fetched: 0,
+            missed: Vec::new(),
+            not_fetched: Vec::new(),
+            error: None,
+        };
+        let outcome = self.ask_about(&repository, &mut polled).await;
+        let now = Utc::now();
+        let state = match (outcome, polled.failure()) {
+            (Err(FetchError::Store(error)), _) => return Err(error),
+            (Err(error), _) => {
+                polled.error = Some(error.to_string());
+                SyncState::Failed(error.to_string())
+            }
+            (Ok(_), Some(failure)) => SyncState::Failed(failure),
+            (Ok((watermark, reconciled)), None) => SyncState::Polled { watermark, reconciled },
+        };
+        if let SyncState::Failed(error) = &state {
+            tracing::warn!(repo = repository.name, error, "a repository could not be polled");
+        }
+        self.store.sync_state(repository.id, &state, now).await?;
+        Ok(polled)
+    }
+
+    /// Fetches what changed. The newest update that was listed, and whether all of it was compared.
+    async fn ask_about(
+        &self,
+        repository: &TrackedRepository,
+        polled: &mut Polled,
+    ) -> Result<(Option<Timestamp>, bool), FetchError> {
+        let reach = self.reach(repository);
+        let mut newest = None;
+        let mut wanted: BTreeSet<PrNumber> =
+            self.store.unfetched(repository.id, self.settings.batch_size).await?.into_iter().collect();
+        for page in 1..=PAGES {
+            let listed = self.client.changed(&repository.name, page).await?.value;
+            newest = newest.max(listed.iter().map(|listed| listed.updated_at).max());
+            let recent: Vec<_> = listed.iter().filter(|listed| listed.updated_at >= reach.back_to).copied().collect();
+            wanted.extend(self.changed(repository.id, &recent).await?);
+            if recent.len() < LISTED {
+                break;
+            }
+        }
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        for batch in wanted.chunks(self.settings.batch_size as usize) {
+            self.fetch(repository, batch, polled).await?;
+        }
+        Ok((newest, reach.reconciles))
+    }
+
+    fn reach(&self, repository: &TrackedRepository) -> Reach {
+        let now = Utc::now();
+        let reconciles = repository.reconciled_at.is_none_or(|at| now - at > RECONCILE);
+        // Before that it is for the backfill to tell.
+        let since = repository.tracked_since.into();
+        let back_to = match (reconciles, repository.watermark) {
+            (true, Some(_)) => {
+                let days_back = TimeDelta::days(self.settings.backfill.days_back.into());
+                repository.complete_since.unwrap_or(since).max((now - days_back).into())
+            }
+            (_, Some(watermark)) => Timestamp::clamped(watermark.epoch() - OVERLAP),
+            (_, None) => Timestamp::clamped(since.epoch() - OVERLAP),
+        };
+        Reach { back_to, reconciles }
+    }
+
+    /// Those that GitHub shows otherwise than they were fetched last, if ever.
+    async fn changed(&self, repo: RepoId, listed: &[Listed]) -> store::Result<Vec<PrNumber>> {
+        let keys: Vec<_> = listed.iter().map(|listed| PrKey { repo, number: listed.number }).collect();
+        let known = self.store.load(&keys).await?;
+        let changed = listed.iter().zip(known).filter(|(listed, known)| {
+            known.pull_request.whole_until.max(known.pull_request.truncated_at) < Some(listed.updated_at)
+        });
+        Ok(changed.map(|(listed, _)| listed.number).collect())
+    }
+
+    async fn fetch(
+        &self,
+        repository: &TrackedRepository,
+        numbers: &[PrNumber],
+        polled: &mut Polled,
+    ) -> Result<(), FetchError> {
+        let keys: Vec<_> = numbers.iter().map(|number| PrKey { repo: repository.id, number: *number }).collect();
+        let known: BTreeMap<PrNumber, PullRequest> = self
+            .store
+            .load(&keys)
+            .await?
+            .into_iter()
+            .map(|known| (known.pull_request.key.number, known.pull_request))
+            .collect();
+        let brought = self.fetcher(Source::Poller).numbers(&repository.name, Some(repository.id), numbers).await?;
+        let missed = brought.fetched.iter().filter(|fetched| {
+            let is_old = fetched.is_beyond_webhooks(Utc::now().into());
+            is_old && known.get(&fetched.number).is_some_and(|known| known.is_behind(fetched))
+        });
+        polled.missed.extend(missed.map(|fetched| fetched.number));
+        polled.fetched += brought.fetched.len() as u64;
+        let not_got = brought.not_got.into_iter().map(|NotGot { number, why }| NotFetched { number, why });
+        polled.not_fetched.extend(not_got);
+        if let Some(name) = brought.name.filter(|name| *name != repository.name) {
+            self.rename(repository, name).await?;
+        }
+        Ok(())
+    }
+
+    /// GitHub led us to the repository under another name: the webhook that told so was missed.
+    async fn rename(&self, repository: &TrackedRepository, name: String) -> store::Result<()> {
+        tracing::info!(before = repository.name, now = name, "a repository was renamed");
+        let repository = seen(repository.id, name, repository.private);
+        let repositories = vec![Sighting { repository, last_delivery: None, tracks: false }];
+        // Nothing in it can conflict.
+        drop(self.store.record(&Recording { repositories, ..Recording::default() }, Utc::now()).await?);
+        Ok(())
+    }
+
+    fn fetcher(&self, source: Source) -> Fetcher {
+        Fetcher {
+            client: self.client.clone(),
+            store: self.store.clone(),
+            source,
+            lane: Lane::Live,
+            commits: self.settings.backfill.commits,
+        }
+    }
+
+    /// Asks for one pull request, as often as is set.
+    async fn look_at(&self, watched: Watched) {
+        let Watched { repo_name, number, .. } = &watched;
+        let mut tries = 0;
+        let outcome = loop {
+            let outcome = self.look_once(repo_name, *number).await;
+            tries += 1;
+            if outcome.is_ok() || tries > self.settings.monitor.max_retries {
+                break outcome;
+            }
+            sleep(self.settings.monitor.retry_delay).await;
+        };
+        let noted = match &outcome {
+            // It ended: what comes after is in no need of being watched.
+            Ok(true) => self.store.unwatch(repo_name, *number).await.map(drop),
+            Ok(false) => self.store.watch_checked(repo_name, *number, Utc::now(), Ok(())).await,
+            Err(why) => {
+                tracing::warn!(repo = repo_name, number = number.0, error = why, "a watched pull request was not got");
+                self.store.watch_checked(repo_name, *number, Utc::now(), Err(why)).await
+            }
+        };
+        if let Err(error) = noted {
+            tracing::error!(%error, "a watched pull request could not be noted");
+        }
+    }
+
+    /// Whether the pull request has ended.
+    async fn look_once(&self, repo_name: &str, number: PrNumber) -> Result<bool, String> {
+        let brought = self.fetcher(Source::Monitor).numbers(repo_name, None, &[number]).await;
+        let brought = brought.map_err(|error| error.to_string())?;
+        if let Some(NotGot { why, .. }) = brought.not_got.into_iter().next() {
+            return Err(why);
+        }
+        Ok(brought.fetched.iter().all(|fetched| !fetched.pull_request.conversation.open))
+    }
+}
+
+/// A repository as GitHub shows it now.
+pub fn seen(id: RepoId, name: String, private: Option<bool>) -> Repository {
+    let at = Utc::now().into();
+    Repository {
+        id,
+        seen: Dated { at, value: Seen { name, private } },
+        installation: None,
+        access: Dated { at, value: Access::Granted },
+    }
+}
+
+fn tell(ended: store::Result<Ended>) {
+    match ended {
+        Ok(Ended::Finished(run)) => {
+            let (repo, prs, failed) = (&run.repo_name, run.prs_done, run.errors.len());
+            match (&run.error, run.state) {
+                (Some(error), RunState::Failed) => tracing::warn!(repo, error, "a backfill failed"),
+                _ => tracing::info!(repo, prs, failed, "a backfill is done"),
+            }
+        }
+        Ok(Ended::PutOff(run, until)) => {
+            tracing::warn!(repo = run.repo_name, %until, error = run.error, "a backfill waits for GitHub");
+        }
+        Ok(Ended::LetGo) => tracing::info!("a backfill was cancelled, or another process goes on with it"),
+        Err(error) => tracing::error!(%error, "a backfill broke off; it goes on when the database is back"),
+    }
+}
