@@ -1,6 +1,7 @@
 //! The client of GitHub's API, against a GitHub of the test's own. What it waits for passes at once.
 
 mod app;
+mod budget;
 #[path = "../support/github/mod.rs"]
 mod github;
 mod graphql;
@@ -169,6 +170,7 @@ async fn what_fails_on_the_way_is_tried_again_a_little_later_each_time() {
     assert!(matches!(&error, GithubError::Unreachable { reason, .. } if reason.contains("503")), "{error}");
     assert_eq!(github.asked().len(), 4);
 
+    client.get::<Value>(REPO).await.unwrap();
     let before = time.waits().len();
     github
         .next([Fault::message(503, &[("Retry-After", "20")], ""), Fault::message(503, &[("Retry-After", "9999")], "")]);

@@ -14,6 +14,8 @@ use super::meaning::{Ended, needed, shortened};
 use super::sending::{Answered, Call, Kind};
 use super::{Client, GithubError, Result, limits, parse, unwritable};
 
+/// With which queries are cut off that take longer than GitHub allows.
+pub(super) const TOO_LONG: [StatusCode; 2] = [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT];
 /// What GitHub says when a query took it longer than ten seconds.
 const OUT_OF_TIME: &str = "Something went wrong while executing your query";
 
@@ -80,7 +82,7 @@ impl Client {
 /// What `answered` means, if GraphQL has a meaning of its own for it.
 pub(super) fn meaning(of: &str, answered: &Answered, untold: u32, now: DateTime<Utc>) -> Option<Ended> {
     let Answered { status, headers, body } = answered;
-    if [StatusCode::BAD_GATEWAY, StatusCode::GATEWAY_TIMEOUT].contains(status) {
+    if TOO_LONG.contains(status) {
         return Some(too_much(of, &format!("it answers {status}")));
     }
     if !status.is_success() && *status != StatusCode::FORBIDDEN {

@@ -104,7 +104,8 @@ impl Client {
                         advice: "set GITHUB_APP_PRIVATE_KEY to another".to_owned(),
                     }),
                 },
-                (Credentials::App(_), Access::Installation(on)) => self.token_of(on).await,
+                // Others may come to wait for the same token, who must not wait for backfill's turn.
+                (Credentials::App(_), Access::Installation(on)) => self.for_live_work().token_of(on).await,
             }
         })
     }

@@ -66,6 +66,11 @@ pub(super) fn remaining(headers: &HeaderMap) -> Option<u64> {
     number(headers, "x-ratelimit-remaining")
 }
 
+/// The whole allowance.
+pub(super) fn allowed(headers: &HeaderMap) -> Option<u64> {
+    number(headers, "x-ratelimit-limit")
+}
+
 /// The allowance that an answer counted against, as far as it is one that is known: a label's values must not be the
 /// server's choice.
 pub(super) fn resource(headers: &HeaderMap) -> &'static str {
@@ -87,7 +92,8 @@ pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
     Some(wait.clamp(SHORTEST, YEAR))
 }
 
-fn until_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+/// How long until the allowance comes back, at least a second and at most an hour.
+pub(super) fn until_reset(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let reset = number(headers, "x-ratelimit-reset")?;
     // Beyond what a date can be: milliseconds, or nonsense.
     let reset = DateTime::from_timestamp(i64::try_from(reset).ok()?, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);

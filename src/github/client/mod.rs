@@ -6,6 +6,8 @@
 
 mod address;
 mod app;
+mod breaker;
+mod budget;
 mod cache;
 mod clock;
 mod error;
@@ -16,8 +18,8 @@ mod limits;
 mod meaning;
 pub mod pulls;
 mod sending;
+mod statistics;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,12 +31,18 @@ use serde::de::DeserializeOwned;
 
 pub use self::address::{ApiUrl, NoApiUrl, Token};
 pub use self::app::{App, Credentials, NoApp};
+use self::breaker::Breaker;
+pub use self::breaker::{BreakerState, BreakerStatus};
+pub use self::budget::Allowance;
+use self::budget::{Budget, Priority};
 use self::cache::{Cache, Cached};
 pub use self::clock::{Clock, VirtualTime};
 pub use self::error::GithubError;
 pub use self::graphql::{Graphql, GraphqlError};
 use self::installations::{Access, Installations};
 use self::sending::{Answer, Call, Known};
+pub use self::statistics::Statistics;
+use self::statistics::Tally;
 
 /// Requests by kind (`rest`, `graphql`) and by how they ended: GitHub's status, or `timeout`, `connection`, `broken`.
 pub const REQUESTS: &str = "tallyhook_github_requests_total";
@@ -53,6 +61,7 @@ pub type Result<T, E = GithubError> = std::result::Result<T, E>;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    priority: Priority,
 }
 
 struct Shared {
@@ -63,8 +72,10 @@ struct Shared {
     installations: Installations,
     /// A limit was met: nothing is asked until then, by whoever uses this client.
     closed_until: Mutex<Option<DateTime<Utc>>>,
+    breaker: Mutex<Breaker>,
+    budget: Budget,
     cache: Mutex<Cache>,
-    requests: AtomicU64,
+    tally: Tally,
 }
 
 /// An answer that may be known already.
@@ -110,15 +121,24 @@ impl Client {
             credentials,
             installations: Installations::default(),
             closed_until: Mutex::default(),
+            breaker: Mutex::default(),
+            budget: Budget::default(),
             cache: Mutex::default(),
-            requests: AtomicU64::new(0),
+            tally: Tally::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), priority: Priority::Live })
     }
 
-    /// How many requests were made, those that failed or were repeated too.
-    pub fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+    /// The same client for work that nobody waits for. Its requests wait while less than a fifth of the hour's
+    /// allowance is left, and only two of them are under way at once.
+    #[must_use]
+    pub fn for_backfill(&self) -> Self {
+        Self { priority: Priority::Backfill, ..self.clone() }
+    }
+
+    /// The same client for work that somebody waits for, as it is at first.
+    fn for_live_work(&self) -> Self {
+        Self { priority: Priority::Live, ..self.clone() }
     }
 
     /// Gets what is at `path`, such as `/repos/OWNER/NAME`.
@@ -206,6 +226,12 @@ impl Client {
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,14 +1,16 @@
 //! Sending one request until it is answered for good.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use metrics::{counter, gauge};
 use rand::RngExt;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, IF_NONE_MATCH};
 use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::SemaphorePermit;
 
+use super::budget::Priority;
 use super::installations::{Access, Bearer};
 use super::meaning::{Ended, shortened, unexpected};
 use super::{Client, GithubError, RATE_REMAINING, REQUESTS, Result, USUAL_BYTES, graphql, limits};
@@ -55,6 +57,24 @@ pub(super) enum Kind {
         /// What it is about, in errors.
         of: String,
     },
+}
+
+impl Kind {
+    /// As it is counted.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Graphql { .. } => "graphql",
+        }
+    }
+
+    /// The allowance that it counts against.
+    const fn resource(&self) -> &'static str {
+        match self {
+            Self::Rest => "core",
+            Self::Graphql { .. } => "graphql",
+        }
+    }
 }
 
 impl Call {
@@ -104,12 +124,23 @@ enum Received {
 }
 
 impl Client {
-    pub(super) async fn execute(&self, call: Call, mut url: Url) -> Result<Answer> {
+    /// Sends `call` until it is answered for good.
+    pub(super) async fn execute(&self, call: Call, url: Url) -> Result<Answer> {
+        let result = self.execute_to_the_end(&call, url).await;
+        if let Err(error) = &result {
+            self.shared.tally.came_to(error);
+        }
+        result
+    }
+
+    async fn execute_to_the_end(&self, call: &Call, mut url: Url) -> Result<Answer> {
         let (mut redirects, mut limited, mut untold, mut failed, mut refused) = (0, 0, 0, 0, 0);
         loop {
-            self.wait_until_open().await?;
             let bearer = self.bearer(&call.access).await?;
-            match self.try_once(&call, &url, &bearer, untold).await {
+            let Some(place) = self.place(call, &bearer).await? else { continue };
+            let ended = self.try_once(call, &url, &bearer, untold).await;
+            drop(place);
+            match ended {
                 Ended::For(result) => return result,
                 Ended::TokenRefused(error) => {
                     refused += 1;
@@ -147,24 +178,48 @@ impl Client {
         }
     }
 
-    /// Waits out a limit that was met, unless that would take too long.
-    async fn wait_until_open(&self) -> Result<()> {
-        let until = *self.shared.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A place among the requests in flight; `None` after waiting for what stood in the way, be it all of it or not.
+    async fn place(&self, call: &Call, bearer: &Bearer) -> Result<Option<SemaphorePermit<'_>>> {
+        let place = self.shared.budget.place(self.priority).await;
         let now = self.shared.clock.now();
+        let reserved = match self.priority {
+            Priority::Live => None,
+            Priority::Backfill => self.shared.budget.reserved_for(bearer.whose, call.kind.resource(), now),
+        };
+        let closed = self.closed_for(now)?;
+        if let Some(wait) = closed.max(reserved) {
+            drop(place);
+            let seconds = wait.as_secs();
+            match closed {
+                Some(_) => tracing::warn!(seconds, "GitHub's rate limit is used up, waiting"),
+                None => tracing::info!(seconds, "what is left of GitHub's rate limit is for live work, waiting"),
+            }
+            self.shared.clock.wait(wait).await;
+            return Ok(None);
+        }
+        let mut breaker = self.shared.breaker();
+        match breaker.admit(now) {
+            Ok(()) => Ok(place),
+            Err(until) => {
+                let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+                let reason = format!("{}, nothing is asked before {until}", breaker.reason());
+                Err(GithubError::Unreachable { origin: self.shared.api.to_string(), reason })
+            }
+        }
+    }
+
+    /// How long a limit that was met lasts, unless that is too long to be waited for.
+    fn closed_for(&self, now: DateTime<Utc>) -> Result<Option<Duration>> {
+        let until = *self.shared.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(until) = until.filter(|until| *until > now) else {
-            return Ok(());
+            return Ok(None);
         };
         let wait = (until - now).to_std().unwrap_or_default();
-        if wait > limits::LONGEST {
-            return Err(GithubError::Limited { until });
-        }
-        tracing::warn!(seconds = wait.as_secs(), "GitHub's rate limit is used up, waiting");
-        self.shared.clock.wait(wait).await;
-        Ok(())
+        if wait > limits::LONGEST { Err(GithubError::Limited { until }) } else { Ok(Some(wait)) }
     }
 
     /// Lets nobody ask for so long; tells until when.
-    fn close_for(&self, wait: Duration) -> chrono::DateTime<chrono::Utc> {
+    fn close_for(&self, wait: Duration) -> DateTime<Utc> {
         let until = self.shared.clock.now() + wait;
         let mut closed = self.shared.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
         let until = closed.map_or(until, |known| known.max(until));
@@ -176,6 +231,7 @@ impl Client {
         let started = Instant::now();
         let received = self.receive(call, url, bearer).await;
         self.tell(call, url, &received, started);
+        self.learn(call, bearer, &received);
         match (received, &call.kind) {
             (Received::Answered(answered), _) => self.meaning(call, url, answered, bearer, untold),
             (Received::TooLarge, Kind::Rest) => Ended::For(Err(GithubError::TooLarge {
@@ -211,19 +267,20 @@ impl Client {
 
     /// Counts a request and logs it, without its query and without anything that it carries.
     fn tell(&self, call: &Call, url: &Url, received: &Received, started: Instant) {
-        self.shared.requests.fetch_add(1, Ordering::Relaxed);
-        let (status, remaining) = match received {
-            Received::Answered(Answered { status, headers, .. }) => {
-                let remaining = limits::remaining(headers);
-                if let Some(remaining) = remaining {
-                    let resource = limits::resource(headers);
-                    gauge!(RATE_REMAINING, "resource" => resource)
-                        .set(f64::from(u32::try_from(remaining).unwrap_or(u32::MAX)));
-                }
-                (status.as_str().to_owned(), remaining)
-            }
-            Received::TooLarge => ("too_large".to_owned(), None),
-            Received::Broken { label, .. } => ((*label).to_owned(), None),
+        let (status, headers) = match received {
+            Received::Answered(Answered { status, headers, .. }) => (Some(*status), Some(headers)),
+            Received::TooLarge | Received::Broken { .. } => (None, None),
+        };
+        self.shared.tally.count(status);
+        let remaining = headers.and_then(limits::remaining);
+        if let Some((remaining, headers)) = remaining.zip(headers) {
+            gauge!(RATE_REMAINING, "resource" => limits::resource(headers))
+                .set(f64::from(u32::try_from(remaining).unwrap_or(u32::MAX)));
+        }
+        let status = match received {
+            Received::Answered(Answered { status, .. }) => status.as_str().to_owned(),
+            Received::TooLarge => "too_large".to_owned(),
+            Received::Broken { label, .. } => (*label).to_owned(),
         };
         tracing::debug!(
             method = %call.method,
@@ -233,11 +290,26 @@ impl Client {
             remaining,
             "asked GitHub"
         );
-        let kind = match call.kind {
-            Kind::Rest => "rest",
-            Kind::Graphql { .. } => "graphql",
-        };
-        counter!(REQUESTS, "kind" => kind, "status" => status).increment(1);
+        counter!(REQUESTS, "kind" => call.kind.label(), "status" => status).increment(1);
+    }
+
+    /// Notes what an answer tells of those to come.
+    fn learn(&self, call: &Call, bearer: &Bearer, received: &Received) {
+        let now = self.shared.clock.now();
+        if let Received::Answered(Answered { headers, .. }) = received {
+            self.shared.budget.learn(bearer.whose, headers, now);
+        }
+        let mut breaker = self.shared.breaker();
+        match received {
+            // That is about the query, and says nothing of others.
+            Received::Answered(Answered { status, .. })
+                if matches!(call.kind, Kind::Graphql { .. }) && graphql::TOO_LONG.contains(status) => {}
+            Received::Answered(Answered { status, .. }) if status.is_server_error() => {
+                breaker.failed(&format!("it answers {status}"), now);
+            }
+            Received::Answered(_) | Received::TooLarge => breaker.answered(),
+            Received::Broken { reason, .. } => breaker.failed(reason, now),
+        }
     }
 }
 
