@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
-use tallyhook::config::Config;
+use tallyhook::config::{Config, Sources};
 use tallyhook::domain::people::Bots;
 use tallyhook::github::signature::Secrets;
 
@@ -44,6 +44,7 @@ pub(crate) fn config(place: &Place) -> Config {
         admin_token: Some(TOKEN.to_owned()),
         bots: Bots::default(),
         retention_days: 7,
+        sync: Config::new(&Sources::default()).ok().unwrap().sync,
         amqp_url: place.amqp_url.clone(),
     }
 }

@@ -3,12 +3,16 @@
 //! A flag beats the environment, which beats the file. The file is TOML, its keys are the names in lower case, and a
 //! key that is not known is refused, since a misspelt setting is a setting that silently does nothing.
 
+mod sync;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use self::sync::{Backfill, MOST_DAYS_BACK, MOST_PRS, Monitor, Sync};
 use crate::domain::people::Bots;
 use crate::github::client::{ApiUrl, App, Credentials, NoApp, Token};
 use crate::github::signature::Secrets;
@@ -59,6 +63,24 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("GITHUB_REPO_OWNER", None, "owner of the default repository, which `/api/prs/{number}` means"),
     setting("GITHUB_REPO_NAME", None, "name of the default repository"),
+    setting("GITHUB_SYNC_DAYS_BACK", Some("90"), "how many days a backfill goes back, by the last update"),
+    setting("GITHUB_SYNC_MAX_PRS", Some("1000"), "how many pull requests a backfill fetches at the most"),
+    setting(
+        "GITHUB_SYNC_COMMITS",
+        Some("false"),
+        "whether a backfill asks for the dates of commits, at the price of more requests",
+    ),
+    setting("SYNC_INTERVAL", Some("60s"), "how often the poller asks GitHub what changed in tracked repositories"),
+    setting("SYNC_BATCH_SIZE", Some("10"), "how many pull requests the poller fetches with one request"),
+    setting("SYNC_MAX_CONCURRENT", Some("5"), "how many repositories the poller asks for at the same time"),
+    setting("SYNC_TIMEOUT", Some("30s"), "how long one request to GitHub may take"),
+    setting("SYNC_RETRY_ATTEMPTS", Some("3"), "how often what failed on the way is asked for again"),
+    setting("SYNC_RETRY_DELAY", Some("10s"), "how long to wait before that"),
+    setting("MONITOR_POLL_INTERVAL", Some("5m"), "how often a watched pull request is asked for"),
+    setting("MONITOR_MAX_RETRIES", Some("3"), "how often one that failed is asked for again, before the next interval"),
+    setting("MONITOR_RETRY_DELAY", Some("30s"), "how long to wait before that"),
+    setting("MONITOR_CONCURRENT", Some("5"), "how many watched pull requests are asked for at the same time"),
+    setting("PR_CACHE_TTL", Some("300s"), "how old an answer may be before GitHub is asked in the background"),
     setting(
         DATABASE_URL,
         Some("sqlite://tallyhook.db"),
@@ -121,6 +143,7 @@ pub struct Config {
     pub admin_token: Option<String>,
     pub bots: Bots,
     pub retention_days: u32,
+    pub sync: Sync,
 }
 
 /// A number of days that can be reckoned with.
@@ -176,14 +199,36 @@ impl Sources {
     }
 
     fn value(&self, name: &str) -> Option<&str> {
-        let default = SETTINGS.iter().find(|setting| setting.name == name).and_then(|setting| setting.default);
-        self.lookup(name).or(default)
+        self.lookup(name).or(default_of(name))
     }
 
     fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<T, ConfigError> {
-        let text = self.value(name).unwrap_or_default();
-        text.parse().map_err(|_| ConfigError(format!("{name} is `{text}`, expected {expected}")))
+        self.parsed_if(name, expected, |_| true)
     }
+
+    fn within<T>(&self, name: &str, range: RangeInclusive<T>) -> Result<T, ConfigError>
+    where
+        T: FromStr + PartialOrd + fmt::Display,
+    {
+        let default = default_of(name).unwrap_or_default();
+        let expected = format!("one from {} to {} such as {default}", range.start(), range.end());
+        self.parsed_if(name, &expected, |value| range.contains(value))
+    }
+
+    fn parsed_if<T: FromStr>(
+        &self,
+        name: &str,
+        expected: &str,
+        is_good: impl FnOnce(&T) -> bool,
+    ) -> Result<T, ConfigError> {
+        let text = self.value(name).unwrap_or_default();
+        let value = text.parse().ok().filter(is_good);
+        value.ok_or_else(|| ConfigError(format!("{name} is `{text}`, expected {expected}")))
+    }
+}
+
+fn default_of(name: &str) -> Option<&'static str> {
+    SETTINGS.iter().find(|setting| setting.name == name)?.default
 }
 
 impl Config {
@@ -215,6 +260,7 @@ impl Config {
             retention_days: sources
                 .parsed::<Days>("DELIVERY_RETENTION_DAYS", "a number of days such as 7, at most 36500")?
                 .0,
+            sync: Sync::new(sources)?,
         })
     }
 
@@ -346,12 +392,12 @@ pub fn poison() -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn sources(environment: &[(&str, &str)], file: &str) -> Sources {
+    pub(super) fn sources(environment: &[(&str, &str)], file: &str) -> Sources {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Sources { flags: BTreeMap::new(), environment: environment.collect(), file: parse_file(file).unwrap() }
     }
 
-    fn error(environment: &[(&str, &str)]) -> String {
+    pub(super) fn error(environment: &[(&str, &str)]) -> String {
         Config::new(&sources(environment, "")).err().unwrap().to_string()
     }
 

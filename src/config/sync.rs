@@ -1,0 +1,135 @@
+//! Settings of what is asked of GitHub without anybody's asking.
+
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{ConfigError, Sources};
+
+/// How GitHub is asked: by the poller, by backfills, about watched pull requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// From the beginning of one round of the poller to that of the next.
+    pub interval: Duration,
+    /// Pull requests that are fetched at once.
+    pub batch_size: u32,
+    /// Repositories that are asked for at the same time.
+    pub max_concurrent: u32,
+    /// For one request.
+    pub timeout: Duration,
+    pub retry_attempts: u32,
+    pub retry_delay: Duration,
+    pub monitor: Monitor,
+    pub backfill: Backfill,
+    /// An answer that is as of longer ago is worth a question to GitHub.
+    pub cache_ttl: Duration,
+}
+
+/// How watched pull requests are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    pub poll_interval: Duration,
+    pub max_retries: u32,
+    pub retry_delay: Duration,
+    /// Asked for at the same time.
+    pub concurrent: u32,
+}
+
+/// How far a backfill goes back unless it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    pub days_back: u32,
+    pub max_prs: u32,
+    /// Whether the dates of commits are asked for.
+    pub commits: bool,
+}
+
+/// The most of each that can be asked for.
+pub const MOST_DAYS_BACK: u32 = 36_500;
+pub const MOST_PRS: u32 = 1_000_000;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_hours(24);
+
+impl Sync {
+    /// # Errors
+    /// Which setting is wrong, and what was expected.
+    pub(super) fn new(sources: &Sources) -> Result<Self, ConfigError> {
+        let duration = |name, range| sources.within::<Time>(name, range);
+        let number = |name, range| sources.within::<u32>(name, range);
+        Ok(Self {
+            interval: duration("SYNC_INTERVAL", Time(SECOND)..=Time(DAY))?.0,
+            batch_size: number("SYNC_BATCH_SIZE", 1..=100)?,
+            max_concurrent: number("SYNC_MAX_CONCURRENT", 1..=50)?,
+            timeout: duration("SYNC_TIMEOUT", Time(SECOND)..=Time(SECOND * 600))?.0,
+            retry_attempts: number("SYNC_RETRY_ATTEMPTS", 0..=20)?,
+            retry_delay: duration("SYNC_RETRY_DELAY", Time(Duration::ZERO)..=Time(DAY))?.0,
+            monitor: Monitor {
+                poll_interval: duration("MONITOR_POLL_INTERVAL", Time(SECOND)..=Time(DAY))?.0,
+                max_retries: number("MONITOR_MAX_RETRIES", 0..=20)?,
+                retry_delay: duration("MONITOR_RETRY_DELAY", Time(Duration::ZERO)..=Time(DAY))?.0,
+                concurrent: number("MONITOR_CONCURRENT", 1..=50)?,
+            },
+            backfill: Backfill {
+                days_back: number("GITHUB_SYNC_DAYS_BACK", 1..=MOST_DAYS_BACK)?,
+                max_prs: number("GITHUB_SYNC_MAX_PRS", 1..=MOST_PRS)?,
+                commits: sources.parsed("GITHUB_SYNC_COMMITS", "true or false")?,
+            },
+            cache_ttl: duration("PR_CACHE_TTL", Time(Duration::ZERO)..=Time(DAY))?.0,
+        })
+    }
+}
+
+/// A duration as people write it: `90s`, `5m`, `1h 30m`.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+struct Time(Duration);
+
+impl FromStr for Time {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{error, sources};
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        let Sync { interval, timeout, retry_delay, monitor, backfill, cache_ttl, .. } =
+            Config::new(&Sources::default()).ok().unwrap().sync;
+        assert_eq!([interval, timeout, retry_delay, cache_ttl].map(|time| time.as_secs()), [60, 30, 10, 300]);
+        assert_eq!((monitor.poll_interval.as_secs(), monitor.retry_delay.as_secs()), (300, 30));
+        assert_eq!(backfill, Backfill { days_back: 90, max_prs: 1000, commits: false });
+        let file = "sync_interval = '1m 30s'\ngithub_sync_commits = true\nsync_batch_size = 25";
+        let sync = Config::new(&sources(&[("PR_CACHE_TTL", "0s")], file)).ok().unwrap().sync;
+        assert_eq!((sync.interval.as_secs(), sync.backfill.commits, sync.batch_size), (90, true, 25));
+        assert_eq!(sync.cache_ttl, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_said_with_its_bounds() {
+        for (name, wrong, expected) in [
+            ("SYNC_INTERVAL", "60", "expected one from 1s to 1day such as 60s"),
+            ("SYNC_INTERVAL", "0s", "expected one from 1s to 1day such as 60s"),
+            ("SYNC_TIMEOUT", "11m", "expected one from 1s to 10m such as 30s"),
+            ("MONITOR_POLL_INTERVAL", "soon", "expected one from 1s to 1day such as 5m"),
+            ("SYNC_MAX_CONCURRENT", "0", "expected one from 1 to 50 such as 5"),
+            ("SYNC_BATCH_SIZE", "ten", "expected one from 1 to 100 such as 10"),
+            ("GITHUB_SYNC_MAX_PRS", "-1", "expected one from 1 to 1000000 such as 1000"),
+            ("GITHUB_SYNC_COMMITS", "yes", "expected true or false"),
+        ] {
+            assert_eq!(error(&[(name, wrong)]), format!("{name} is `{wrong}`, {expected}"));
+        }
+    }
+}
