@@ -126,7 +126,7 @@ fn repository_of(world: &World, owner: &Account, id: i64, fork: bool) -> Value {
         "node_id": node_id("R", id),
         "name": world.repo,
         "full_name": full_name,
-        "private": false,
+        "private": world.private,
         "owner": account(Some(owner)),
         "html_url": format!("{WEB}/{full_name}"),
         "description": null,
@@ -142,6 +142,7 @@ fn repository_of(world: &World, owner: &Account, id: i64, fork: bool) -> Value {
         "homepage": null,
         "size": 4210,
         "default_branch": world.default_branch,
+        "visibility": if world.private { "private" } else { "public" },
     });
     extend(&mut repo, repository_features());
     with_links(repo, &url, REPO_LINKS)
@@ -169,7 +170,6 @@ fn repository_features() -> Value {
         "is_template": false,
         "web_commit_signoff_required": false,
         "topics": [],
-        "visibility": "public",
         "forks": 3,
         "open_issues": 7,
         "watchers": 12,

@@ -77,6 +77,7 @@ pub(crate) struct World {
     pub(crate) owner: Account,
     pub(crate) repo: String,
     pub(crate) repo_id: i64,
+    pub(crate) private: bool,
     pub(crate) default_branch: String,
     pub(crate) created_at: String,
     /// `updated_at` and `pushed_at` of the repository; nothing here moves them.
@@ -91,6 +92,7 @@ impl World {
             owner: Account::organization(900_000_001, "acme-corp"),
             repo: "api-server".to_owned(),
             repo_id: 1_900_000_001,
+            private: false,
             default_branch: "main".to_owned(),
             created_at: "2024-05-06T08:00:00Z".to_owned(),
             updated_at: "2026-02-27T16:20:00Z".to_owned(),
