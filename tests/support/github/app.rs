@@ -14,10 +14,15 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallyhook::github::client::{App, Client, Clock, Credentials, VirtualTime};
 
-use super::answers::error;
-use super::{FakeGithub, World};
+use super::access::Rights;
+use super::answers::plain;
+use super::rest::Answer;
+use super::{FakeGithub, State};
 
 pub(crate) const APP_ID: &str = "4711";
+
+/// All that the App and its installations ask for is counted together, as of this token, which nobody has.
+pub(super) const ALLOWANCE: &str = "of the App";
 
 /// The App, as GitHub knows it.
 pub(super) struct FakeApp {
@@ -52,7 +57,9 @@ pub(crate) fn pem(key: &RsaKeyPair) -> String {
 impl FakeGithub {
     /// There is an App from now on, which goes by `time`.
     pub(crate) fn add_app(&self, time: &VirtualTime) {
-        self.world().app = Some(FakeApp { time: time.clone(), installations: Vec::new(), tokens: Vec::new() });
+        let mut state = self.state();
+        state.app = Some(FakeApp { time: time.clone(), installations: Vec::new(), tokens: Vec::new() });
+        state.access.give(ALLOWANCE, Rights::Admin);
     }
 
     /// `account` installs it, as `installation`, instead of what it had installed before.
@@ -78,20 +85,20 @@ impl FakeGithub {
     }
 
     fn with_app(&self, with: impl FnOnce(&mut FakeApp)) {
-        with(self.world().app.as_mut().unwrap());
+        with(self.state().app.as_mut().unwrap());
     }
 }
 
 /// What is answered to the App itself, and to nobody else.
-pub(super) fn answer(world: &mut World, path: &str, authorization: Option<&str>) -> Option<HttpResponse> {
-    let app = world.app.as_mut()?;
+pub(super) fn answer(state: &mut State, path: &str, authorization: Option<&str>) -> Option<HttpResponse> {
+    let app = state.app.as_mut()?;
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     let is_for_app = parts[0] == "app" || parts.last() == Some(&"installation");
     if !is_for_app {
         return None;
     }
     if let Err(problem) = app.check(authorization) {
-        return Some(app.dated(error(StatusCode::UNAUTHORIZED, problem)));
+        return Some(app.dated(plain(Answer::problem(StatusCode::UNAUTHORIZED, problem))));
     }
     let number = |id: &str| app.installations.iter().any(|(_, known)| known.to_string() == id);
     let answer = match parts[..] {
@@ -103,12 +110,12 @@ pub(super) fn answer(world: &mut World, path: &str, authorization: Option<&str>)
         ["app", "hook", ..] => return None,
         _ => None,
     };
-    Some(app.dated(answer.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "Not Found"))))
+    Some(app.dated(answer.unwrap_or_else(|| plain(Answer::missing()))))
 }
 
 /// Whether it is a token that was given to an installation and is valid still, or, of the App's hook, the App itself.
-pub(super) fn lets_in(world: &World, authorization: Option<&str>) -> bool {
-    let Some((app, token)) = world.app.as_ref().zip(authorization.and_then(|text| text.strip_prefix("Bearer "))) else {
+pub(super) fn lets_in(state: &State, authorization: Option<&str>) -> bool {
+    let Some((app, token)) = state.app.as_ref().zip(authorization.and_then(|text| text.strip_prefix("Bearer "))) else {
         return false;
     };
     let now = app.time.now();

@@ -5,6 +5,9 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 
 /// How one request is answered instead of rightly.
 #[derive(Clone, Debug)]
@@ -17,6 +20,26 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// The connection breaks in the midst of the body.
     Truncated,
+    /// Each so many-th pull request of a GraphQL answer is null, with an error beside the data.
+    Partial(usize),
+}
+
+/// Faults that come by chance, the same ones for the same seed and order of requests.
+pub(super) struct Disturbance {
+    random: StdRng,
+    rate: f64,
+    faults: Vec<Fault>,
+}
+
+impl Disturbance {
+    pub(super) fn new(seed: u64, rate: f64, faults: Vec<Fault>) -> Self {
+        Self { random: StdRng::seed_from_u64(seed), rate, faults }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Fault> {
+        let strikes = self.random.random_bool(self.rate);
+        self.faults.choose(&mut self.random).filter(|_| strikes).cloned()
+    }
 }
 
 impl Fault {
@@ -46,7 +69,7 @@ impl Fault {
                 }
                 Some(response.body(body))
             }
-            Self::None => None,
+            Self::None | Self::Partial(_) => None,
             Self::Slow(pause) => {
                 tokio::time::sleep(pause).await;
                 None

@@ -3,87 +3,89 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+mod access;
+pub(crate) mod acts;
 mod answers;
 pub(crate) mod app;
 mod faults;
+mod graphql;
+pub(crate) mod growth;
+mod hooks;
+mod rest;
+pub(crate) mod world;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
 use actix_web::{App, HttpServer, web};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tallyhook::github::client::{ApiUrl, Client, Clock, Credentials, Token, VirtualTime};
-use tallyhook::github::signature::Secrets;
 use tokio::task::JoinHandle;
 
-pub(crate) use faults::Fault;
+use access::Access;
+use faults::Disturbance;
+use hooks::{Attempt, Hook};
 
-/// The one token that it accepts.
+pub(crate) use access::{Resource, Rights};
+pub(crate) use faults::Fault;
+pub(crate) use hooks::Sending;
+use world::{Webhook, World};
+
+/// The token that is good from the start, and may do everything.
 pub(crate) const GITHUB_TOKEN: &str = "ghp_token_of_the_tests_0123456789";
 
 /// A running one, gone at the end of the test.
 pub(crate) struct FakeGithub {
     pub(crate) url: String,
-    world: Arc<Mutex<World>>,
+    state: Arc<Mutex<State>>,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// What it knows.
-struct World {
-    /// Where it is reached, for links.
-    url: String,
-    repositories: Vec<Repository>,
-    hooks: Vec<Hook>,
+/// The world, and how it is told of.
+#[derive(Default)]
+struct State {
+    world: World,
+    access: Access,
+    app: Option<app::FakeApp>,
     /// The next requests are answered with these, in order.
     faults: VecDeque<Fault>,
+    disturbance: Option<Disturbance>,
+    /// What happens in the world just before a certain request.
+    drift: Vec<(u64, Drift)>,
+    /// Each answer takes that long.
+    latency: Duration,
+    /// More pull requests than these in one GraphQL query exceed GitHub's resources.
+    most_pulls: Option<u64>,
+    /// Pull requests, by repository id and number, that GraphQL cannot get.
+    broken: BTreeSet<(i64, i64)>,
+    /// How many requests there were.
+    arrived: u64,
     requests: Vec<Request>,
-    /// What is left of the hour's allowance.
-    remaining: u64,
-    app: Option<app::FakeApp>,
 }
 
-struct Repository {
-    id: i64,
-    full_name: String,
-    /// Names of before, which lead to it.
-    former: Vec<String>,
-}
-
-struct Hook {
-    id: i64,
-    /// `repos/OWNER/NAME` or `orgs/NAME`.
-    owner: String,
-    url: String,
-    secret: String,
-    /// Newest first.
-    attempts: Vec<Attempt>,
-}
-
-/// One attempt to deliver something.
-#[derive(Clone)]
-struct Attempt {
-    id: i64,
-    guid: String,
-    event: String,
-    payload: Value,
-    delivered_at: DateTime<Utc>,
-    redelivery: bool,
-    status_code: u16,
-    /// GitHub lists it and has its payload no more.
-    forgotten: bool,
-}
+type Drift = Box<dyn FnOnce(&mut World) + Send>;
 
 /// What it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
+    /// Counted from 1.
+    number: u64,
     pub(crate) method: String,
     /// With its query.
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    pub(crate) resource: Resource,
+    /// What was answered; 0 while nothing was.
+    pub(crate) status: u16,
+    /// What was taken from the token's allowance: requests, or points of GraphQL.
+    pub(crate) cost: u64,
 }
 
 impl Request {
@@ -93,34 +95,40 @@ impl Request {
     }
 }
 
-/// Whether a delivery goes out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
-    /// It is posted, and what is answered is remembered.
-    Posted,
-    /// Nothing is posted, as if the receiver were down; this status is remembered.
-    Fails(u16),
+impl State {
+    /// Notes a request, lets happen what happens before it, and gives its number and what is wrong with its answer.
+    fn arrived(&mut self, request: Request) -> (u64, Duration, Option<Fault>) {
+        self.arrived += 1;
+        self.requests.push(Request { number: self.arrived, ..request });
+        for (_, drift) in self.drift.extract_if(.., |(number, _)| *number == self.arrived) {
+            drift(&mut self.world);
+        }
+        let fault = self.faults.pop_front().or_else(|| self.disturbance.as_mut()?.next());
+        (self.arrived, self.latency, fault)
+    }
+
+    fn answered(&mut self, number: u64, status: StatusCode, cost: u64) {
+        if let Some(request) = self.requests.iter_mut().find(|request| request.number == number) {
+            (request.status, request.cost) = (status.as_u16(), cost);
+        }
+    }
 }
 
 impl FakeGithub {
     pub(crate) async fn start() -> Self {
-        let world = World {
-            url: String::new(),
-            repositories: Vec::new(),
-            hooks: Vec::new(),
-            faults: VecDeque::new(),
-            requests: Vec::new(),
-            remaining: 5000,
-            app: None,
-        };
-        let world = Arc::new(Mutex::new(world));
-        let data = web::Data::from(world.clone());
+        Self::start_at("127.0.0.1:0".parse().unwrap())
+    }
+
+    /// Listens there.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let data = web::Data::from(state.clone());
         let app = move || App::new().app_data(data.clone()).default_service(web::to(answers::answer));
-        let server = HttpServer::new(app).workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(address).unwrap();
         let url = format!("http://{}", server.addrs()[0]);
-        world.lock().unwrap().url.clone_from(&url);
+        state.lock().unwrap().world.url.clone_from(&url);
         let server = server.run();
-        Self { url, world, server: server.handle(), serving: tokio::spawn(server) }
+        Self { url, state, server: server.handle(), serving: tokio::spawn(server) }
     }
 
     pub(crate) fn api(&self) -> ApiUrl {
@@ -136,85 +144,136 @@ impl FakeGithub {
     }
 
     pub(crate) fn add_repository(&self, id: i64, full_name: &str) {
-        self.world().repositories.push(Repository { id, full_name: full_name.to_owned(), former: Vec::new() });
+        self.world(|world| {
+            world.add_repository(id, full_name);
+        });
     }
 
     /// The old name leads to the new one from now on.
     pub(crate) fn rename(&self, from: &str, to: &str) {
-        let mut world = self.world();
-        let world = &mut *world;
-        let repository = world.repositories.iter_mut().find(|repository| repository.full_name == from).unwrap();
-        repository.former.push(std::mem::replace(&mut repository.full_name, to.to_owned()));
-        for hook in world.hooks.iter_mut().filter(|hook| hook.owner == format!("repos/{from}")) {
-            hook.owner = format!("repos/{to}");
-        }
+        self.world(|world| world.rename(from, to));
+    }
+
+    /// Looks at the world, or lets something happen in it.
+    pub(crate) fn world<T>(&self, with: impl FnOnce(&mut World) -> T) -> T {
+        with(&mut self.state().world)
     }
 
     /// A webhook of `owner`, which is `repos/OWNER/NAME` or `orgs/NAME`, to `url`.
     pub(crate) fn add_hook(&self, id: i64, owner: &str, url: &str, secret: &str) {
-        let hook =
-            Hook { id, owner: owner.to_owned(), url: url.to_owned(), secret: secret.to_owned(), attempts: Vec::new() };
-        self.world().hooks.push(hook);
+        self.world(|world| world.hooks.push(Hook::new(id, owner, url, secret)));
     }
 
-    /// Something happened: a webhook tells of it. Gives the receiver's status.
+    /// Something happened: a webhook tells of it. Gives the receiver's status, 0 if none was there.
     pub(crate) async fn deliver(
         &self,
         hook: i64,
-        (event, guid, payload): (&str, &str, &Value),
+        delivery: (&str, &str, &Value),
         at: DateTime<Utc>,
         sending: Sending,
     ) -> u16 {
-        let attempt = Attempt {
-            id: 0,
-            guid: guid.to_owned(),
-            event: event.to_owned(),
-            payload: payload.clone(),
-            delivered_at: at,
-            redelivery: false,
-            status_code: 0,
-            forgotten: false,
-        };
-        self.attempt(hook, attempt, sending).await
+        self.attempt(hook, Attempt::new(delivery, at), sending).await
+    }
+
+    /// The same for what [`World`] told.
+    pub(crate) async fn send(&self, hook: i64, webhook: &Webhook, sending: Sending) -> u16 {
+        let Webhook { event, guid, at, payload } = webhook;
+        self.deliver(hook, (event, guid, payload), at.to_utc(), sending).await
     }
 
     /// Somebody presses Redeliver.
     pub(crate) async fn redeliver(&self, hook: i64, guid: &str, at: DateTime<Utc>, sending: Sending) -> u16 {
-        let known = self.hook(hook, |hook| hook.attempts.iter().find(|attempt| attempt.guid == guid).unwrap().clone());
+        let find = |hook: &Hook| hook.attempts.iter().find(|attempt| attempt.guid == guid).unwrap().clone();
+        let known = self.world(|world| find(world.hook(hook)));
         self.attempt(hook, Attempt { delivered_at: at, redelivery: true, ..known }, sending).await
     }
 
     async fn attempt(&self, hook: i64, attempt: Attempt, sending: Sending) -> u16 {
-        let (url, secret) = self.hook(hook, |hook| (hook.url.clone(), hook.secret.clone()));
         let status_code = match sending {
+            Sending::Dropped | Sending::TooLarge => return 0,
             Sending::Fails(status) => status,
-            Sending::Posted => post(&url, &secret, &attempt).await,
+            Sending::Posted => {
+                let (url, secret) = self.world(|world| {
+                    let hook = world.hook(hook);
+                    (hook.url.clone(), hook.secret.clone())
+                });
+                hooks::post(&url, &secret, &attempt).await
+            }
         };
-        self.hook(hook, |hook| {
-            // Ids grow over all hooks at GitHub; here they need be unique within one.
-            let id = 1_000_000 + i64::try_from(hook.attempts.len()).unwrap();
-            hook.attempts.insert(0, Attempt { id, status_code, ..attempt });
-            hook.attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.delivered_at, attempt.id)));
-        });
+        self.world(|world| world.attempted(hook, attempt, status_code));
         status_code
     }
 
     /// The payload of a delivery cannot be had any more, though it is still listed.
     pub(crate) fn forget(&self, hook: i64, guid: &str) {
-        self.hook(hook, |hook| {
-            let attempts = hook.attempts.iter_mut().filter(|attempt| attempt.guid == guid);
+        self.world(|world| {
+            let attempts = world.hook(hook).attempts.iter_mut().filter(|attempt| attempt.guid == guid);
             attempts.for_each(|attempt| attempt.forgotten = true);
         });
     }
 
+    /// Deliveries of before are no longer listed.
+    pub(crate) fn forget_before(&self, hook: i64, at: DateTime<Utc>) {
+        self.world(|world| world.hook(hook).attempts.retain(|attempt| attempt.delivered_at >= at));
+    }
+
+    /// A further token that is good.
+    pub(crate) fn give(&self, token: &str, rights: Rights) {
+        self.state().access.give(token, rights);
+    }
+
+    /// A token is good no more.
+    pub(crate) fn revoke(&self, token: &str) {
+        self.state().access.revoke(token);
+    }
+
+    /// What a token has left of its hour.
+    pub(crate) fn allow(&self, token: &str, of: Resource, limit: u64, remaining: u64) {
+        self.state().access.allow(token, of, limit, remaining);
+    }
+
     /// The next requests are answered so, one each.
     pub(crate) fn next(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.world().faults.extend(faults);
+        self.state().faults.extend(faults);
+    }
+
+    /// From now on this part of the requests is answered with one of the faults.
+    pub(crate) fn disturb(&self, seed: u64, rate: f64, faults: Vec<Fault>) {
+        self.state().disturbance = Some(Disturbance::new(seed, rate, faults));
+    }
+
+    /// All is answered rightly again.
+    pub(crate) fn calm(&self) {
+        let mut state = self.state();
+        (state.disturbance, state.most_pulls) = (None, None);
+        (state.latency, state.broken) = (Duration::ZERO, BTreeSet::new());
+    }
+
+    /// Each answer takes that long from now on.
+    pub(crate) fn slow_down(&self, latency: Duration) {
+        self.state().latency = latency;
+    }
+
+    /// GraphQL gives up on more pull requests than these in one query.
+    pub(crate) fn at_most(&self, pulls: u64) {
+        self.state().most_pulls = Some(pulls);
+    }
+
+    /// GraphQL cannot get this pull request.
+    pub(crate) fn break_pull(&self, repository: i64, number: i64) {
+        self.state().broken.insert((repository, number));
+    }
+
+    /// Something happens just before the `nth` request from now, the next being the first.
+    pub(crate) fn between(&self, nth: u64, happens: impl FnOnce(&mut World) + Send + 'static) {
+        let mut state = self.state();
+        let number = state.arrived + nth;
+        state.drift.push((number, Box::new(happens)));
     }
 
     /// What it was asked since the last time that this was called.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.world().requests)
+        std::mem::take(&mut self.state().requests)
     }
 
     /// What it was asked since then, as `GET /repos/acme/api`.
@@ -223,27 +282,12 @@ impl FakeGithub {
     }
 
     pub(crate) async fn stop(self) {
-        assert_eq!(self.world().faults.len(), 0, "a fault was waited for that nobody met");
+        assert_eq!(self.state().faults.len(), 0, "a fault was waited for that nobody met");
         self.server.stop(false).await;
         self.serving.await.unwrap().unwrap();
     }
 
-    fn hook<T>(&self, id: i64, with: impl FnOnce(&mut Hook) -> T) -> T {
-        with(self.world().hooks.iter_mut().find(|hook| hook.id == id).unwrap())
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
-
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
-    }
-}
-
-async fn post(url: &str, secret: &str, attempt: &Attempt) -> u16 {
-    let body = attempt.payload.to_string().into_bytes();
-    let request = reqwest::Client::new()
-        .post(url)
-        .header("Content-Type", "application/json")
-        .header("X-GitHub-Event", &attempt.event)
-        .header("X-GitHub-Delivery", &attempt.guid)
-        .header("X-Hub-Signature-256", Secrets::single(secret).unwrap().sign(&body).to_header());
-    request.body(body).send().await.map_or(0, |answer| answer.status().as_u16())
 }

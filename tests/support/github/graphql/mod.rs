@@ -1,0 +1,91 @@
+//! GitHub's GraphQL API over the world, as far as pull requests go.
+
+mod document;
+mod objects;
+mod run;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use self::document::Query;
+use self::run::{Refused, Run};
+use super::access::Allowance;
+use super::world::World;
+
+/// More nodes than these are refused before anything is looked up.
+const MOST_NODES: u64 = 500_000;
+
+/// What holds for one query.
+pub(super) struct Conditions<'a> {
+    pub(super) is_admin: bool,
+    pub(super) sees_private: bool,
+    pub(super) allowance: &'a Allowance,
+    /// More pull requests than these in one query exceed GitHub's resources.
+    pub(super) most_pulls: Option<u64>,
+    /// Pull requests, by repository id and number, that GitHub cannot get.
+    pub(super) broken: &'a BTreeSet<(i64, i64)>,
+    /// Each so many-th pull request of this answer cannot be got.
+    pub(super) broken_every: Option<usize>,
+}
+
+/// The body of an answer, and what it costs.
+pub(super) struct Answer {
+    pub(super) value: Value,
+    pub(super) cost: u64,
+}
+
+/// Answers a query. Everything but limits is answered with status 200, errors too.
+pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) -> Answer {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(text) = asked["query"].as_str() else {
+        return failed(&json!({"message": "A query attribute must be specified and must be a string."}));
+    };
+    let variables = asked["variables"].as_object().cloned().unwrap_or_default();
+    let query = match Query::parse(text, variables) {
+        Ok(query) => query,
+        Err(error) => return failed(&json!({"message": error, "locations": [{"line": 1, "column": 1}]})),
+    };
+    let weight = query.weight();
+    if weight.nodes > MOST_NODES {
+        let message = format!(
+            "This query requests up to {} possible nodes which exceeds the maximum limit of {MOST_NODES}.",
+            weight.nodes
+        );
+        return failed(&json!({"type": "MAX_NODE_LIMIT_EXCEEDED", "message": message}));
+    }
+    let (cost, allowance) = (weight.cost(), conditions.allowance);
+    if conditions.most_pulls.is_some_and(|most| weight.pull_requests > most) {
+        return Answer { value: too_much(&query), cost };
+    }
+    let rate_limit = json!({
+        "__typename": "RateLimit",
+        "limit": allowance.limit,
+        "cost": cost,
+        "remaining": allowance.remaining.saturating_sub(cost),
+        "used": allowance.limit - allowance.remaining.saturating_sub(cost),
+        "nodeCount": weight.nodes,
+        "resetAt": allowance.reset.to_string(),
+    });
+    let mut run = Run { world, query: &query, conditions, rate_limit, errors: Vec::new(), pulls: 0 };
+    match run.data() {
+        Ok(data) if run.errors.is_empty() => Answer { value: json!({"data": data}), cost },
+        Ok(data) => Answer { value: json!({"data": data, "errors": run.errors}), cost },
+        Err(Refused(error)) => failed(&error),
+    }
+}
+
+fn failed(error: &Value) -> Answer {
+    Answer { value: json!({"errors": [error]}), cost: 1 }
+}
+
+/// GitHub gives up: nothing of what was asked for is there.
+fn too_much(query: &Query) -> Value {
+    let wanted = query.wanted(&[query.selections()], None);
+    let data: Map<String, Value> = wanted.iter().map(|wanted| (wanted.key.to_owned(), Value::Null)).collect();
+    let errors = wanted.iter().map(|wanted| {
+        let message = "Resource limits for this query exceeded.";
+        json!({"type": "RESOURCE_LIMITS_EXCEEDED", "path": [wanted.key], "message": message})
+    });
+    json!({"data": data, "errors": errors.collect::<Value>()})
+}
