@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::{interval, sleep};
 
@@ -94,7 +93,7 @@ impl<E: Into<FetchError>> From<E> for Stop {
 }
 
 async fn pause() {
-    sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
 }
 
 /// Until when a run that is taken now, or saved now, is its taker's.

@@ -319,7 +319,8 @@ impl Poller {
         let repository = seen(repository.id, name, repository.private);
         let repositories = vec![Sighting { repository, last_delivery: None, tracks: false }];
         // Nothing in it can conflict.
-        drop(self.store.record(&Recording { repositories, ..Recording::default() }, Utc::now()).await?);
+        let _conflict_of_none =
+            self.store.record(&Recording { repositories, ..Recording::default() }, Utc::now()).await?;
         Ok(())
     }
 

@@ -20,6 +20,7 @@ pub mod pulls;
 mod sending;
 mod statistics;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub type Result<T, E = GithubError> = std::result::Result<T, E>;
 pub struct Client {
     shared: Arc<Shared>,
     priority: Priority,
+    /// Requests of this handle and its clones.
+    asked: Arc<AtomicU64>,
 }
 
 struct Shared {
@@ -126,14 +129,14 @@ impl Client {
             cache: Mutex::default(),
             tally: Tally::default(),
         };
-        Ok(Self { shared: Arc::new(shared), priority: Priority::Live })
+        Ok(Self { shared: Arc::new(shared), priority: Priority::Live, asked: Arc::default() })
     }
 
-    /// The same client for work that nobody waits for. Its requests wait while less than a fifth of the hour's
+    /// The same client for work that nobody waits for, with a count of its own. Its requests wait while less than a fifth of the hour's
     /// allowance is left, and only two of them are under way at once.
     #[must_use]
     pub fn for_backfill(&self) -> Self {
-        Self { priority: Priority::Backfill, ..self.clone() }
+        Self { priority: Priority::Backfill, asked: Arc::default(), ..self.clone() }
     }
 
     /// The same client for work that somebody waits for, as it is at first.
@@ -163,7 +166,7 @@ impl Client {
     ///
     /// # Errors
     /// [`GithubError`], which tells what to do.
-    pub async fn get_conditional<T: DeserializeOwned>(&self, path: &str) -> Result<Conditional<T>> {
+    pub async fn get_conditional<T: DeserializeOwned + Serialize>(&self, path: &str) -> Result<Conditional<T>> {
         let url = self.url(path)?;
         let known = self.cache().get(url.as_str());
         let etag = known.as_ref().map(|known| Known { etag: known.etag.clone(), grant: known.grant });
@@ -172,8 +175,9 @@ impl Client {
             return Ok(Conditional { value: parse(path, &known.body)?, unchanged: true });
         }
         let value = parse(path, &answer.body)?;
-        if let Some(etag) = etag_of(&answer.headers) {
-            self.cache().put(Cached { url: url.into(), etag, grant: answer.grant, body: answer.body });
+        // What is read of an answer is a hundredth of it.
+        if let (Some(etag), Ok(body)) = (etag_of(&answer.headers), serde_json::to_vec(&value)) {
+            self.cache().put(Cached { url: url.into(), etag, grant: answer.grant, body });
         }
         Ok(Conditional { value, unchanged: false })
     }

@@ -1,6 +1,7 @@
 //! Sending one request until it is answered for good.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -272,6 +273,7 @@ impl Client {
             Received::TooLarge | Received::Broken { .. } => (None, None),
         };
         self.shared.tally.count(status);
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let remaining = headers.and_then(limits::remaining);
         if let Some((remaining, headers)) = remaining.zip(headers) {
             gauge!(RATE_REMAINING, "resource" => limits::resource(headers))

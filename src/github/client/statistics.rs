@@ -1,6 +1,7 @@
 //! What a client did so far, and how it stands with GitHub.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reqwest::StatusCode;
@@ -62,6 +63,11 @@ impl Client {
     /// How many requests were made, those that failed or were repeated too.
     pub fn requests(&self) -> u64 {
         self.shared.tally.counts().requests
+    }
+
+    /// How many of them were made by this handle and its clones.
+    pub fn requests_of_handle(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// What all handles of this client did together.
