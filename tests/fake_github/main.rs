@@ -1,8 +1,10 @@
 //! The fake GitHub is held to what GitHub publishes: its REST answers to the official description, and its webhooks to
 //! what is read here; and what it does wrong on purpose it does as it was told.
 
-#[path = "support/github/mod.rs"]
+#[path = "../support/github/mod.rs"]
 mod github;
+mod official;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::HashSet;
@@ -20,8 +22,8 @@ const REPO: &str = "acme-corp/api-server";
 const REPO_ID: i64 = 1_900_000_001;
 const READER: &str = "ghp_reader_of_the_tests_0123456789";
 
-/// A query with all that the official schema gives for a pull request and that is looked at somewhere.
-const PAGE: &str = include_str!("support/github/page.graphql");
+/// A query for a page of whole pull requests.
+const PAGE: &str = include_str!("page.graphql");
 
 fn moment(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
