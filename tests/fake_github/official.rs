@@ -107,11 +107,12 @@ fn schema(data: &Path) -> Valid<Schema> {
 fn queries_are_valid_by_github_s_schema() {
     let Some(data) = support::recorded_data() else { return };
     let schema = schema(&data);
-    let check = |query: &str| ExecutableDocument::parse_and_validate(&schema, query, "query.graphql").map(|_| ());
+    let wrong = |query: &str| {
+        let checked = ExecutableDocument::parse_and_validate(&schema, query, "query.graphql");
+        checked.err().map(|error| error.errors.to_string())
+    };
     for query in [PAGE, &graphql::page(), &graphql::numbered(&[PrNumber(1), PrNumber(2)]), &graphql::more()] {
-        if let Err(error) = check(query) {
-            panic!("{}", error.errors);
-        }
+        assert_eq!(wrong(query), None);
     }
-    assert!(check("{ repository(owner: \"a\", name: \"b\") { titel } }").is_err());
+    assert!(wrong("{ repository(owner: \"a\", name: \"b\") { titel } }").is_some());
 }

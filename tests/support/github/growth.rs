@@ -36,9 +36,40 @@ impl World {
         told
     }
 
+    /// One thing more happens, at random: a pull request is opened, or something is done to one of the newest.
+    pub(crate) fn go_on(&mut self, repository: &str, at: Timestamp, random: &mut StdRng) -> Vec<Webhook> {
+        const NEWEST: usize = 20;
+        let people = people();
+        let numbers: Vec<_> = self.repository(repository).pulls.keys().rev().take(NEWEST).copied().collect();
+        let Some(&number) = numbers.choose(random).filter(|_| random.random_bool(0.9)) else {
+            let author = people.choose(random).unwrap();
+            return self.begin(repository, author, at, random).1;
+        };
+        let by = people.choose(random).unwrap();
+        let act = self.next_act(repository, number, &people, random);
+        self.act(repository, number, by, at, &act)
+    }
+
     fn live(&mut self, repository: &str, born: i64, end: i64, random: &mut StdRng) -> Vec<Webhook> {
         let people = people();
-        let author = people.choose(random).unwrap().clone();
+        let author = people.choose(random).unwrap();
+        let (number, mut told) = self.begin(repository, author, Timestamp::clamped(born), random);
+        let mut now = born;
+        for _ in 0..random.random_range(0..14) {
+            now += pause(random);
+            if now >= end {
+                break;
+            }
+            let by = people.choose(random).unwrap();
+            let act = self.next_act(repository, number, &people, random);
+            let by = if is_for_the_author(&act) { author } else { by };
+            told.extend(self.act(repository, number, by, Timestamp::clamped(now), &act));
+        }
+        told
+    }
+
+    fn begin(&mut self, repository: &str, author: &Account, at: Timestamp, random: &mut StdRng) -> (i64, Vec<Webhook>) {
+        let born = at.epoch();
         let title = format!("Change number {}", random.random_range(0..1000));
         let commits: Vec<_> = (0..random.random_range(1..4))
             .map(|_| {
@@ -48,7 +79,7 @@ impl World {
             })
             .collect();
         let opening = Opening {
-            author: &author,
+            author,
             title: &title,
             branch: "topic",
             head_repo: match random.random_range(0..10) {
@@ -57,22 +88,10 @@ impl World {
                 _ => HeadRepo::Same,
             },
             draft: random.random_bool(0.3),
-            at: Timestamp::clamped(born),
+            at,
             commits: &commits,
         };
-        let (number, mut told) = self.open(repository, &opening);
-        let mut now = born;
-        for _ in 0..random.random_range(0..14) {
-            now += pause(random);
-            if now >= end {
-                break;
-            }
-            let by = people.choose(random).unwrap();
-            let act = self.next_act(repository, number, &people, random);
-            let by = if is_for_the_author(&act) { &author } else { by };
-            told.extend(self.act(repository, number, by, Timestamp::clamped(now), &act));
-        }
-        told
+        self.open(repository, &opening)
     }
 
     fn next_act(&mut self, repository: &str, number: i64, people: &[Account], random: &mut StdRng) -> Act {

@@ -216,9 +216,9 @@ fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
 }
 
 /// Posts a delivery, signed: the receiver's status, 0 if there is none.
-pub(super) async fn post(url: &str, secret: &str, attempt: &Attempt) -> u16 {
+pub(super) async fn post(http: &reqwest::Client, url: &str, secret: &str, attempt: &Attempt) -> u16 {
     let body = attempt.payload.to_string().into_bytes();
-    let request = reqwest::Client::new()
+    let request = http
         .post(url)
         .header("Content-Type", "application/json")
         .header("X-GitHub-Event", &attempt.event)

@@ -43,6 +43,8 @@ pub(crate) const GITHUB_TOKEN: &str = "ghp_token_of_the_tests_0123456789";
 pub(crate) struct FakeGithub {
     pub(crate) url: String,
     state: Arc<Mutex<State>>,
+    /// Posts deliveries.
+    http: reqwest::Client,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
 }
@@ -116,19 +118,23 @@ impl State {
 
 impl FakeGithub {
     pub(crate) async fn start() -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap())
+        Self::start_at("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
     /// Listens there.
-    pub(crate) fn start_at(address: SocketAddr) -> Self {
+    ///
+    /// # Errors
+    /// If the address cannot be had.
+    pub(crate) fn start_at(address: SocketAddr) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(State::default()));
         let data = web::Data::from(state.clone());
         let app = move || App::new().app_data(data.clone()).default_service(web::to(answers::answer));
-        let server = HttpServer::new(app).workers(1).disable_signals().bind(address).unwrap();
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(address)?;
         let url = format!("http://{}", server.addrs()[0]);
         state.lock().unwrap().world.url.clone_from(&url);
         let server = server.run();
-        Self { url, state, server: server.handle(), serving: tokio::spawn(server) }
+        let http = reqwest::Client::new();
+        Ok(Self { url, state, http, server: server.handle(), serving: tokio::spawn(server) })
     }
 
     pub(crate) fn api(&self) -> ApiUrl {
@@ -164,6 +170,11 @@ impl FakeGithub {
         self.world(|world| world.hooks.push(Hook::new(id, owner, url, secret)));
     }
 
+    /// The webhooks of `owner`, be they added here or through the API.
+    pub(crate) fn hooks_of(&self, owner: &str) -> Vec<i64> {
+        self.world(|world| world.hooks.iter().filter(|hook| hook.owner == owner).map(|hook| hook.id).collect())
+    }
+
     /// Something happened: a webhook tells of it. Gives the receiver's status, 0 if none was there.
     pub(crate) async fn deliver(
         &self,
@@ -197,7 +208,7 @@ impl FakeGithub {
                     let hook = world.hook(hook);
                     (hook.url.clone(), hook.secret.clone())
                 });
-                hooks::post(&url, &secret, &attempt).await
+                hooks::post(&self.http, &url, &secret, &attempt).await
             }
         };
         self.world(|world| world.attempted(hook, attempt, status_code));
