@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use crate::domain::pull_request::Source;
 use crate::fetch::{Brought, FetchError, Fetcher};
@@ -90,10 +90,6 @@ impl<E: Into<FetchError>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
-}
-
-async fn pause() {
-    sleep(PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
 }
 
 /// Until when a run that is taken now, or saved now, is its taker's.
@@ -265,7 +261,7 @@ impl<P: Fn(&SyncRun)> Walking<P> {
                 if brought.not_got.is_empty() || tries == TRIES {
                     break brought.not_got;
                 }
-                pause().await;
+                self.pause().await;
             };
             self.note(&not_got);
         }
@@ -286,11 +282,15 @@ impl<P: Fn(&SyncRun)> Walking<P> {
                 }
                 Err(GithubError::TooMuch { .. }) if tries < TRIES => {
                     tries += 1;
-                    pause().await;
+                    self.pause().await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    async fn pause(&self) {
+        self.fetcher.client.wait(PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
     }
 
     fn count(&mut self, brought: Brought) {

@@ -95,16 +95,16 @@ impl Fetcher {
             return Err(FetchError::Another { name: repository.name_with_owner, before, now });
         }
         let mut brought = Brought { not_got, ..Brought::default() };
+        let now = Utc::now();
         for whole in whole {
             let number = whole.pull_request.number;
-            match event::fetched(&repository, whole.pull_request, self.commits, whole.truncated) {
+            match event::fetched(&repository, whole.pull_request, self.commits, whole.truncated, now.into()) {
                 Ok(fetched) => brought.fetched.push(fetched),
                 Err(unusable) => {
                     brought.not_got.push(NotGot { number, why: unusable.to_string() });
                 }
             }
         }
-        let now = Utc::now();
         let accepted = brought.fetched.iter().map(|fetched| async {
             let delivery = NewDelivery::fetched(fetched.clone(), self.source, self.lane, now)?;
             Ok::<_, FetchError>(self.store.accept(delivery).await?)

@@ -112,13 +112,13 @@ proptest! {
     fn what_was_fetched_may_come_at_any_time(
         draft in any::<bool>(),
         steps in histories::steps(),
-        fetches in prop::collection::vec((any::<Index>(), any::<bool>()), 1..4),
+        fetches in prop::collection::vec((any::<Index>(), any::<bool>(), any::<bool>()), 1..4),
         keys in prop::collection::vec(any::<u32>(), 32),
         repeated in prop::collection::vec(any::<Index>(), 0..6),
     ) {
         let events = histories::events(draft, Some(500), &steps);
-        let fetched = fetches.iter().map(|(after, truncated)| {
-            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated))
+        let fetched = fetches.iter().map(|(after, truncated, settled)| {
+            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, *settled))
         });
         let in_order: Vec<_> = events.iter().cloned().map(Told::Event).chain(fetched).collect();
         let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
@@ -140,7 +140,7 @@ proptest! {
         steps.push((0, histories::Step::Label(1)));
         steps.iter_mut().for_each(|(pause, _)| *pause += 2);
         let events = histories::events(draft, Some(0), &steps);
-        let fetched = Told::Fetched(histories::fetched(&events, false));
+        let fetched = Told::Fetched(histories::fetched(&events, false, true));
         let seen = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| Told::Event(event.clone()));
         let lossy: Vec<_> = seen.chain([fetched.clone()]).collect();
         let (found, expected) = (after_all(&lossy), after_all([&fetched]));

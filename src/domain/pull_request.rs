@@ -232,21 +232,21 @@ impl PullRequest {
     pub fn apply_fetched(&mut self, fetched: &FetchedPullRequest, source: Source) -> Outcome {
         self.learn(source, Some(&fetched.pull_request), |known| {
             let at = fetched.pull_request.updated_at;
-            if fetched.truncated {
-                take_greater(&mut known.truncated_at, Some(at));
+            match (fetched.settled, fetched.truncated) {
+                (true, false) => known.trust_until(at),
+                (true, true) => take_greater(&mut known.truncated_at, Some(at)),
+                (false, _) => {}
+            }
+            let is_the_truth = fetched.settled && !fetched.truncated && known.whole_until == Some(at);
+            if is_the_truth {
+                known.see_always(&fetched.pull_request);
+                known.see_state(&fetched.pull_request);
+                fetched.timeline.iter().for_each(|fact| known.timeline.add(fact.clone()));
             } else {
-                known.trust_until(at);
+                known.see(&fetched.pull_request);
+                fetched.timeline.iter().for_each(|fact| known.add(fact.clone()));
             }
-            known.see(&fetched.pull_request);
             known.commits.join(fetched.commits.map(|value| Dated { at, value }));
-            let is_the_truth = !fetched.truncated && known.whole_until == Some(at);
-            for fact in &fetched.timeline {
-                if is_the_truth {
-                    known.timeline.add(fact.clone());
-                } else {
-                    known.add(fact.clone());
-                }
-            }
             for review in &fetched.reviews {
                 known.see_review(review);
             }
@@ -287,8 +287,8 @@ impl PullRequest {
         }
     }
 
-    /// Everything of before `at` that GitHub's timeline tells is told by nothing else from now on. What happened in that
-    /// very second may have happened after GitHub was asked.
+    /// Everything of before `at` that GitHub's timeline tells is told by nothing else from now on, and what that very second
+    /// came to by nothing else, too.
     fn trust_until(&mut self, at: Timestamp) {
         if self.whole_until >= Some(at) {
             return;
@@ -296,6 +296,10 @@ impl PullRequest {
         self.whole_until = Some(at);
         self.timeline.0.retain(|fact, _| fact.at >= at || !fact.kind.is_fetched());
         self.observed = self.observed.split_off(&at);
+        self.observed.remove(&at);
+        self.conversation.take_if(|known| known.at == at);
+        self.branches.take_if(|known| known.at == at);
+        self.diff.take_if(|known| known.at == at);
     }
 
     fn is_told_by_github(&self, at: Timestamp) -> bool {
@@ -313,6 +317,15 @@ impl PullRequest {
     }
 
     fn see(&mut self, snapshot: &Snapshot) {
+        self.see_always(snapshot);
+        // What the whole of a second came to is known better than by what was sent in its midst.
+        if self.whole_until != Some(snapshot.updated_at) {
+            self.see_state(snapshot);
+        }
+    }
+
+    /// What does not depend on what else happened in that second.
+    fn see_always(&mut self, snapshot: &Snapshot) {
         let at = snapshot.updated_at;
         take_greater(&mut self.github_id, snapshot.github_id);
         take_earlier(&mut self.created_at, Some(snapshot.created_at));
@@ -321,11 +334,15 @@ impl PullRequest {
             at: if snapshot.author.is_ghost() { Timestamp::clamped(0) } else { at },
             value: Author(snapshot.author.clone()),
         }));
+        self.date_ending(snapshot);
+    }
+
+    fn see_state(&mut self, snapshot: &Snapshot) {
+        let at = snapshot.updated_at;
         self.conversation.join(Some(Dated { at, value: snapshot.conversation.clone() }));
         self.branches.join(snapshot.branches.clone().map(|value| Dated { at, value }));
         self.diff.join(snapshot.diff.clone().map(|value| Dated { at, value }));
         self.observe(snapshot);
-        self.date_ending(snapshot);
     }
 
     fn observe(&mut self, snapshot: &Snapshot) {

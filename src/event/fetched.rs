@@ -7,7 +7,7 @@ use super::{
     ReviewState, Snapshot,
 };
 use crate::github::graphql::{self, PullRequest, Repository, State, TimelineItem};
-use crate::github::types::{Account, AccountId, AccountKind, ReviewId};
+use crate::github::types::{Account, AccountId, AccountKind, ReviewId, Timestamp};
 
 /// Why an answer is no event.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -20,8 +20,11 @@ pub enum Unusable {
     ReviewState,
 }
 
-/// The event of a pull request all of whose lists were paged to the end, unless `truncated`. Of its commits the dates are
-/// taken if all of them were `commits_asked` for.
+/// How long after a second it is certainly over at GitHub, whose clock is not ours.
+const SETTLING: i64 = 10;
+
+/// The event of a pull request that was asked for at `asked_at`, all of whose lists were paged to the end unless
+/// `truncated`. Of its commits the dates are taken if all of them were `commits_asked` for.
 ///
 /// # Errors
 /// [`Unusable`] if something is missing in the answer: what is there is not enough to go by.
@@ -30,6 +33,7 @@ pub fn fetched(
     pull_request: PullRequest,
     commits_asked: bool,
     truncated: bool,
+    asked_at: Timestamp,
 ) -> Result<FetchedPullRequest, Unusable> {
     let snapshot = snapshot(&pull_request);
     let commits = commits_asked.then(|| commit_dates(&pull_request)).transpose()?;
@@ -57,6 +61,7 @@ pub fn fetched(
             installation: None,
         },
         number: pull_request.number,
+        settled: asked_at.epoch() - snapshot.updated_at.epoch() >= SETTLING,
         pull_request: snapshot,
         timeline,
         reviews: told,

@@ -165,6 +165,8 @@ pub struct FetchedPullRequest {
     pub commits: Option<CommitDates>,
     /// Its lists are longer than anybody pages through: what is here is true, and not all of it.
     pub truncated: bool,
+    /// Whether GitHub was asked so long after `updated_at` that nothing more can have happened within that second.
+    pub settled: bool,
 }
 
 impl FetchedPullRequest {

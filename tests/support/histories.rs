@@ -95,7 +95,7 @@ pub(crate) fn events(draft: bool, commit_age: Option<i64>, steps: &[(i64, Step)]
 }
 
 /// What GitHub's API shows after these events, the first of a history.
-pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool) -> FetchedPullRequest {
+pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> FetchedPullRequest {
     let last = events.last().unwrap();
     let mut snapshot = last.pull_request.clone().unwrap();
     for seen in events.iter().filter_map(|event| event.pull_request.as_ref()) {
@@ -118,6 +118,7 @@ pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool) -> FetchedPu
         }),
         pull_request: snapshot,
         truncated,
+        settled,
     }
 }
 

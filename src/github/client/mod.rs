@@ -144,6 +144,11 @@ impl Client {
         Self { priority: Priority::Live, ..self.clone() }
     }
 
+    /// Waits, by the time that this client goes by.
+    pub async fn wait(&self, duration: Duration) {
+        self.shared.clock.wait(duration).await;
+    }
+
     /// Gets what is at `path`, such as `/repos/OWNER/NAME`.
     ///
     /// # Errors
