@@ -38,8 +38,8 @@ pub struct Asked {
 /// What came of it.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The webhooks whose deliveries were looked at.
-    pub hooks: Vec<i64>,
+    /// The webhooks whose deliveries were looked at; an App's has no id, and is `null`.
+    pub hooks: Vec<Option<i64>>,
     /// RFC 3339.
     pub since: DateTime<Utc>,
     /// Attempts that GitHub lists.
@@ -72,7 +72,7 @@ pub struct NotFetched {
 
 /// Deliveries that failed, of one webhook.
 struct Failed {
-    hook: i64,
+    hook: Option<i64>,
     /// Oldest first.
     attempts: Vec<Attempt>,
 }
@@ -95,9 +95,10 @@ pub async fn run(
     asked: &Asked,
     progress: impl Fn(u64, u64),
 ) -> anyhow::Result<Report> {
-    let hooks = match asked.hook {
-        Some(hook) => vec![hook],
-        None => our_hooks(&client.hooks(&asked.owner).await.map_err(|error| told(error, &asked.owner))?),
+    let hooks = match (asked.hook, &asked.owner) {
+        (None, HookOwner::App) => vec![None],
+        (None, owner) => our_hooks(&client.hooks(owner).await.map_err(|error| told(error, owner))?),
+        (hook, _) => vec![hook],
     };
     if hooks.is_empty() {
         bail!("{} has no webhook: there is nothing to recover from", asked.owner);
@@ -125,10 +126,10 @@ pub async fn run(
 
 /// Those that post to an address like ours. A proxy may have given it another: then all, since what one of them missed
 /// is of interest whoever it was for.
-fn our_hooks(hooks: &[Hook]) -> Vec<i64> {
+fn our_hooks(hooks: &[Hook]) -> Vec<Option<i64>> {
     let is_ours = |hook: &&Hook| hook.config.url.as_deref().is_some_and(|url| url.ends_with(ENDPOINT));
-    let ours: Vec<_> = hooks.iter().filter(is_ours).map(|hook| hook.id).collect();
-    if ours.is_empty() { hooks.iter().map(|hook| hook.id).collect() } else { ours }
+    let ours: Vec<_> = hooks.iter().filter(is_ours).map(|hook| Some(hook.id)).collect();
+    if ours.is_empty() { hooks.iter().map(|hook| Some(hook.id)).collect() } else { ours }
 }
 
 /// Why there is no list.
@@ -149,7 +150,7 @@ impl NoList {
 }
 
 /// The deliveries of a webhook that never succeeded.
-async fn failed(client: &Client, asked: &Asked, hook: i64, listed: &mut u64) -> Result<Failed, NoList> {
+async fn failed(client: &Client, asked: &Asked, hook: Option<i64>, listed: &mut u64) -> Result<Failed, NoList> {
     let mut pages = client.attempts(&asked.owner, hook).map_err(NoList::Github)?;
     // `None` is a delivery that succeeded.
     let mut known: HashMap<String, Option<Attempt>> = HashMap::new();
@@ -239,7 +240,7 @@ async fn recover(
     client: &Client,
     store: &dyn Store,
     asked: &Asked,
-    hook: i64,
+    hook: Option<i64>,
     attempt: &Attempt,
 ) -> anyhow::Result<Result<Recovered, NotGot>> {
     if !event::NAMES.contains(&attempt.event.as_str()) {
@@ -293,6 +294,9 @@ fn told(error: GithubError, owner: &HookOwner) -> anyhow::Error {
     let scope = match owner {
         HookOwner::Repository(..) => "an administrator of the repository, with the scope `admin:repo_hook`",
         HookOwner::Organization(_) => "an owner of the organisation, with the scope `admin:org_hook`",
+        HookOwner::App => {
+            return error.context("cannot read the deliveries of the App: it needs an active webhook of its own");
+        }
     };
     error.context(format!(
         "cannot read the webhook deliveries of {owner}: GITHUB_TOKEN has to be of {scope}, or a fine-grained token that \

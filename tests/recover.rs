@@ -15,6 +15,7 @@ use process::{Ended, pull_requests, tallyhook};
 use serde_json::{Value, json};
 use support::{Fixture, Place, SECRET, TestServer};
 use tallyhook::app::Options;
+use tallyhook::github::client::VirtualTime;
 use tallyhook::github::client::hooks::HookOwner;
 use tallyhook::recover::{self, Asked, Report};
 
@@ -211,6 +212,40 @@ async fn what_is_missing_to_do_it_is_said_in_one_line() {
     let needed = [("X-Accepted-OAuth-Scopes", "admin:org_hook"), ("X-RateLimit-Remaining", "9")];
     github.next([Fault::message(403, &needed, "Must be an owner")]);
     run(recover(&place, &github, &["--org", "acme"])).await.failed(1, &["admin:org_hook", "Must be an owner"]);
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_recovers_from_its_own_webhook() {
+    let mut server = TestServer::start().await;
+    let github = fake("http://127.0.0.1:1").await;
+    github.add_app(&VirtualTime::starting_at(Utc::now()));
+    github.add_hook(github::app::HOOK, "app", &server.url, SECRET);
+    for (number, (Fixture { event, guid, .. }, payload)) in hundred().iter().take(12).enumerate() {
+        let at = ago(1000 - i64::try_from(number).unwrap());
+        github.deliver(github::app::HOOK, (event, guid, payload), at, Sending::Fails(502)).await;
+    }
+    let as_app = |arguments: &[&str]| {
+        let mut command = recover(&server.place, &github, arguments);
+        command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", github::app::APP_ID);
+        command.env("GITHUB_APP_PRIVATE_KEY", github::app::private_key().replace('\n', "\\n"));
+        command
+    };
+    let report: Value = serde_json::from_str(&run(as_app(&["--app", "--json"])).await.ok()).unwrap();
+    assert_eq!((counts(&report), &report["hooks"]), ([12, 12, 0, 0, 12, 0], &json!([null])));
+    assert_eq!(github.asked()[0], "GET /app/hook/deliveries?per_page=100");
+    let table = run(as_app(&["--app"])).await.ok();
+    assert!(table.contains("of webhook of the App") && table.contains("already here"), "{table}");
+
+    github.asked();
+    run(recover(&server.place, &github, &["--app"])).await.failed(2, &["GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY"]);
+    let mut both = as_app(&["--app"]);
+    both.env("GITHUB_TOKEN", GITHUB_TOKEN);
+    run(both).await.failed(2, &["a token or as an App"]);
+    assert_eq!(github.requests(), []);
+    run(as_app(&["--repo", "acme-corp/api-server"])).await.failed(1, &["not installed on acme-corp/api-server"]);
+    server.drained().await;
+    server.stop().await;
     github.stop().await;
 }
 

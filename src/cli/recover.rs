@@ -5,8 +5,8 @@ use clap::Args;
 
 use super::{Failure, Outcome, Sources, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN};
-use crate::github::client::Client;
 use crate::github::client::hooks::HookOwner;
+use crate::github::client::{Client, Credentials};
 use crate::recover::{self, Asked, Report};
 use crate::store::{self, Opening};
 
@@ -18,6 +18,9 @@ pub(super) struct Recover {
     /// Of this organisation's webhooks
     #[arg(long, value_name = "NAME")]
     org: Option<String>,
+    /// Of the webhook of the App that `GITHUB_APP_ID` names
+    #[arg(long, conflicts_with_all = ["repo", "org", "hook"])]
+    app: bool,
     /// Of this webhook alone; unless told, of those that post to /webhooks/github, or of all where none does
     #[arg(long, value_name = "ID")]
     hook: Option<i64>,
@@ -33,6 +36,11 @@ impl Recover {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let config = Config::new(&sources)?;
         let owner = self.owner(&config)?;
+        if self.app && !matches!(config.github_credentials, Some(Credentials::App(_))) {
+            return Err(Failure::Usage(format!(
+                "the deliveries of an App are told to itself alone: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+            )));
+        }
         let Some(credentials) = config.github_credentials.clone() else {
             return Err(Failure::Usage(format!(
                 "{GITHUB_TOKEN} is not set: set it to a token that may read the webhooks of {owner} \
@@ -70,13 +78,16 @@ impl Recover {
     }
 
     fn owner(&self, config: &Config) -> Outcome<HookOwner> {
+        if self.app {
+            return Ok(HookOwner::App);
+        }
         if let Some(org) = &self.org {
             let name = org.parse().map_err(|_| Failure::Usage(format!("`{org}` is no name of an organisation")))?;
             return Ok(HookOwner::Organization(name));
         }
         let Some(repo) = self.repo.as_ref().or(config.default_repository.as_ref()) else {
             return Err(Failure::Usage(
-                "whose deliveries? Tell with --repo OWNER/NAME or --org NAME, or set GITHUB_REPO_OWNER and \
+                "whose deliveries? Tell with --repo OWNER/NAME, --org NAME or --app, or set GITHUB_REPO_OWNER and \
                  GITHUB_REPO_NAME"
                     .to_owned(),
             ));
@@ -89,7 +100,8 @@ impl Recover {
 fn print(report: &Report) -> Outcome {
     let mut table = output::table(&["deliveries", ""]);
     let since = report.since.to_rfc3339_opts(SecondsFormat::Secs, true);
-    let hooks: Vec<_> = report.hooks.iter().map(i64::to_string).collect();
+    let name = |hook: &Option<i64>| hook.map_or_else(|| "of the App".to_owned(), |id| id.to_string());
+    let hooks: Vec<_> = report.hooks.iter().map(name).collect();
     for (number, what) in [
         (report.listed, format!("attempts listed by GitHub since {since}, of webhook {}", hooks.join(", "))),
         (report.failed, "failed at every attempt".to_owned()),

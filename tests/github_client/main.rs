@@ -78,7 +78,7 @@ async fn pages_are_followed_to_the_last() {
         github.deliver(1, ("push", &format!("guid-{number}"), &json!({})), at, Sending::Fails(502)).await;
     }
     let owner = HookOwner::repository("acme-corp/api-server").unwrap();
-    let mut pages = client.attempts(&owner, 1).unwrap();
+    let mut pages = client.attempts(&owner, Some(1)).unwrap();
     let mut guids = Vec::new();
     while let Some(page) = pages.next::<Attempt>().await.unwrap() {
         guids.extend(page.into_iter().map(|attempt| attempt.guid));

@@ -17,6 +17,8 @@ const DETAIL_BYTES: usize = 64 * 1024 * 1024;
 pub enum HookOwner {
     Repository(Name, Name),
     Organization(Name),
+    /// The App that asks, which has one webhook alone, and that without an id.
+    App,
 }
 
 /// A name of an account or a repository, which has no sign that means something in an address.
@@ -49,9 +51,21 @@ impl HookOwner {
 
     fn path(&self) -> String {
         match self {
-            Self::Repository(owner, name) => format!("/repos/{}/{}/hooks", owner.0, name.0),
-            Self::Organization(name) => format!("/orgs/{}/hooks", name.0),
+            Self::Repository(owner, name) => format!("/repos/{}/{}", owner.0, name.0),
+            Self::Organization(name) => format!("/orgs/{}", name.0),
+            Self::App => "/app".to_owned(),
         }
+    }
+
+    fn hooks(&self) -> String {
+        let hooks = if *self == Self::App { "hook" } else { "hooks" };
+        format!("{}/{hooks}", self.path())
+    }
+
+    /// Where the deliveries of `hook` are, which is `None` for an App's.
+    fn deliveries(&self, hook: Option<i64>) -> String {
+        let hook = hook.map(|id| format!("/{id}")).unwrap_or_default();
+        format!("{}{hook}/deliveries", self.hooks())
     }
 }
 
@@ -60,6 +74,7 @@ impl fmt::Display for HookOwner {
         match self {
             Self::Repository(owner, name) => write!(f, "{}/{}", owner.0, name.0),
             Self::Organization(name) => f.write_str(&name.0),
+            Self::App => f.write_str("the App"),
         }
     }
 }
@@ -117,13 +132,13 @@ impl Carried {
 }
 
 impl Client {
-    /// Every webhook of `owner`.
+    /// Every webhook of `owner`, which is no App.
     ///
     /// # Errors
     /// As of [`Client::get`]; without the rights it is [`NotFound`](super::GithubError::NotFound) or
     /// [`Forbidden`](super::GithubError::Forbidden).
     pub async fn hooks(&self, owner: &HookOwner) -> Result<Vec<Hook>> {
-        let mut pages = self.pages(&format!("{}?per_page=100", owner.path()))?;
+        let mut pages = self.pages(&format!("{}?per_page=100", owner.hooks()))?;
         let mut hooks = Vec::new();
         while let Some(page) = pages.next::<Hook>().await? {
             hooks.extend(page);
@@ -131,23 +146,22 @@ impl Client {
         Ok(hooks)
     }
 
-    /// The attempts of a webhook in pages of [`Attempt`], the latest first.
+    /// The attempts of a webhook in pages of [`Attempt`], the latest first. An App's webhook has no id.
     ///
     /// # Errors
     /// None but a wrong address.
-    pub fn attempts(&self, owner: &HookOwner, hook: i64) -> Result<Pages<'_>> {
-        self.pages(&format!("{}/{hook}/deliveries?per_page=100", owner.path()))
+    pub fn attempts(&self, owner: &HookOwner, hook: Option<i64>) -> Result<Pages<'_>> {
+        self.pages(&format!("{}?per_page=100", owner.deliveries(hook)))
     }
 
     /// What an attempt carried.
     ///
     /// # Errors
     /// As of [`Client::get`].
-    pub async fn carried(&self, owner: &HookOwner, hook: i64, attempt: i64) -> Result<Carried> {
-        self.get_up_to(&format!("{}/{hook}/deliveries/{attempt}", owner.path()), DETAIL_BYTES).await
+    pub async fn carried(&self, owner: &HookOwner, hook: Option<i64>, attempt: i64) -> Result<Carried> {
+        self.get_up_to(&format!("{}/{attempt}", owner.deliveries(hook)), DETAIL_BYTES).await
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +169,7 @@ mod tests {
     #[test]
     fn names_cannot_lead_elsewhere() {
         assert_eq!(
-            HookOwner::repository("acme-corp/api.server_2").unwrap().path(),
+            HookOwner::repository("acme-corp/api.server_2").unwrap().hooks(),
             "/repos/acme-corp/api.server_2/hooks"
         );
         for wrong in ["", "acme", "acme/", "/x", "acme/..", "a/b/c", "a/b?c", "a/b%2f", "a b/c", "é/x"] {

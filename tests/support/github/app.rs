@@ -20,6 +20,8 @@ use super::rest::Answer;
 use super::{FakeGithub, State};
 
 pub(crate) const APP_ID: &str = "4711";
+/// Its webhook, by which it is known here: at GitHub it has no number.
+pub(crate) const HOOK: i64 = 0;
 
 /// All that the App and its installations ask for is counted together, as of this token, which nobody has.
 pub(super) const ALLOWANCE: &str = "of the App";
