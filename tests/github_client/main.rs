@@ -5,6 +5,7 @@ mod budget;
 #[path = "../support/github/mod.rs"]
 mod github;
 mod graphql;
+mod hooks;
 #[path = "../support/mod.rs"]
 mod support;
 

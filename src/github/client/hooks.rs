@@ -1,13 +1,15 @@
-//! Webhooks and what became of their deliveries, which GitHub remembers for some days.
+//! Repositories' webhooks: made, mended, and what became of their deliveries, which GitHub remembers for some days.
 
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Client, Pages, Result};
+use super::{Client, GithubError, Pages, Result};
+use crate::github::types::RepoId;
 
 /// A payload has up to 25 MB, and its receiver's answer comes with it.
 const DETAIL_BYTES: usize = 64 * 1024 * 1024;
@@ -93,6 +95,34 @@ pub struct HookConfig {
     pub url: Option<String>,
 }
 
+/// What became of a webhook that should be there.
+#[derive(Clone, Debug)]
+pub enum Registered {
+    /// There was none that posts to this address.
+    Made(Hook),
+    /// There was one, which has these events and this secret now.
+    Mended(Hook),
+}
+
+/// A repository, as far as it is used here.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RepositoryInfo {
+    pub id: RepoId,
+    /// As it is called now, whatever name it was asked for by.
+    pub full_name: String,
+    pub private: bool,
+    /// What the token may do; `None` where GitHub does not tell.
+    #[serde(default)]
+    pub permissions: Option<Permissions>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Permissions {
+    /// Webhooks can be seen and made.
+    #[serde(default)]
+    pub admin: bool,
+}
+
 /// One attempt to deliver something, without what it carried.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Attempt {
@@ -146,6 +176,34 @@ impl Client {
         Ok(hooks)
     }
 
+    /// Sees to it that the repository `full_name` has an active webhook that posts `events` to `url` as JSON, signed
+    /// with `secret`.
+    ///
+    /// # Errors
+    /// As of [`Client::hooks`] and [`Client::post`].
+    pub async fn create_hook(&self, full_name: &str, url: &str, secret: &str, events: &[&str]) -> Result<Registered> {
+        let owner = repository(full_name)?;
+        let hooks = self.hooks(&owner).await?;
+        // GitHub tells no secret, so that one that may be right already is set again.
+        let config = json!({"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"});
+        let mut hook = json!({"active": true, "events": events, "config": config});
+        let is_same = |hook: &&Hook| hook.config.url.as_deref() == Some(url);
+        if let Some(known) = hooks.iter().find(is_same) {
+            let mended = self.patch(&format!("{}/{}", owner.hooks(), known.id), &hook).await?;
+            return Ok(Registered::Mended(mended));
+        }
+        hook["name"] = "web".into();
+        Ok(Registered::Made(self.post(&owner.hooks(), &hook).await?))
+    }
+
+    /// What GitHub tells of the repository `full_name`.
+    ///
+    /// # Errors
+    /// As of [`Client::get`].
+    pub async fn repository(&self, full_name: &str) -> Result<RepositoryInfo> {
+        self.get(&repository(full_name)?.path()).await
+    }
+
     /// The attempts of a webhook in pages of [`Attempt`], the latest first. An App's webhook has no id.
     ///
     /// # Errors
@@ -162,6 +220,12 @@ impl Client {
         self.get_up_to(&format!("{}/{attempt}", owner.deliveries(hook)), DETAIL_BYTES).await
     }
 }
+
+fn repository(full_name: &str) -> Result<HookOwner> {
+    let no_name = |_| GithubError::NotFound { path: full_name.to_owned() };
+    HookOwner::repository(full_name).map_err(no_name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
