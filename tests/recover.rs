@@ -244,6 +244,19 @@ async fn an_app_recovers_from_its_own_webhook() {
     run(both).await.failed(2, &["a token or as an App"]);
     assert_eq!(github.requests(), []);
     run(as_app(&["--repo", "acme-corp/api-server"])).await.failed(1, &["not installed on acme-corp/api-server"]);
+
+    github.install("acme-corp", 9);
+    let file = server.place.path().join("app.pem");
+    std::fs::write(&file, github::app::private_key()).unwrap();
+    let mut command = as_app(&["--repo", "acme-corp/api-server"]);
+    command.env("GITHUB_APP_PRIVATE_KEY", &file).env("RUST_LOG", "trace");
+    let logged = run(command).await;
+    assert_eq!(logged.code, Some(0), "{}", logged.stderr);
+    assert!(logged.stderr.contains("/app/installations/9/access_tokens"), "nothing was logged");
+    // What an App signs begins so, as any JSON does in base64.
+    for secret in ["ghs_token", "eyJ", "PRIVATE KEY"] {
+        assert!(!logged.stderr.contains(secret), "{secret} is in the log");
+    }
     server.drained().await;
     server.stop().await;
     github.stop().await;
