@@ -75,3 +75,38 @@ fn needs(needed: Option<&str>) -> String {
         None => ": give the token or App the right to it".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_one_line_that_names_what_it_is_about() {
+        let text = |text: &str| text.to_owned();
+        let (path, message, reason, origin) = (text("/a/b"), text("M"), text("R"), text("https://o"));
+        let until = DateTime::from_timestamp(1_772_445_600, 0).unwrap();
+        let forbidden = |needed: Option<&str>| GithubError::Forbidden {
+            path: path.clone(),
+            message: message.clone(),
+            needed: needed.map(text),
+        };
+        for (error, words) in [
+            (GithubError::Unauthorized { message: message.clone() }, &["(M)", "set GITHUB_TOKEN"][..]),
+            (GithubError::AppRefused { message: message.clone(), advice: text("do this") }, &["(M): do this"][..]),
+            (GithubError::AppNotInstalled { on: text("a/b") }, &["not installed on a/b", "install it there"][..]),
+            (forbidden(None), &["/a/b (M)", "the right to it"][..]),
+            (forbidden(Some("the permission x=read")), &["/a/b (M)", "needs the permission x=read"][..]),
+            (GithubError::NotFound { path: path.clone() }, &["no /a/b", "may not see it"][..]),
+            (GithubError::Gone { path: path.clone() }, &["/a/b is gone"][..]),
+            (GithubError::Limited { until }, &["until 2026-03-02T10:00:00Z"][..]),
+            (GithubError::Refused { path: path.clone(), status: 422, message }, &["/a/b with 422 (M)"][..]),
+            (GithubError::Unreachable { origin, reason: reason.clone() }, &["https://o (R)", "try again later"][..]),
+            (GithubError::TooLarge { path: path.clone(), limit_mib: 16 }, &["/a/b", "16 MiB"][..]),
+            (GithubError::TooMuch { path: path.clone(), reason: reason.clone() }, &["/a/b", "at once (R)"][..]),
+            (GithubError::Unexpected { path: path.clone(), reason }, &["/a/b", "(R)", "check GITHUB_API_URL"][..]),
+        ] {
+            let told = error.to_string();
+            assert!(words.iter().all(|word| told.contains(word)) && !told.contains('\n'), "{told}");
+        }
+    }
+}

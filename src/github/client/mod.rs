@@ -2,7 +2,8 @@
 //!
 //! A call returns when GitHub has answered it for good. What passes is waited out here: rate limits as GitHub tells
 //! them, and what fails on the way, if asking twice does no harm. The token goes to its own origin only; redirects and
-//! further pages are followed there and nowhere else.
+//! further pages are followed there and nowhere else. Work that nobody waits for gives way to the rest, and a GitHub that
+//! is down is left alone for a while.
 
 mod address;
 mod app;
