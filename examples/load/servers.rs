@@ -9,8 +9,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
 use tallyhook::app::{Options, Roles, Running};
-use tallyhook::config::Config;
-use tallyhook::domain::people::Bots;
+use tallyhook::config::{Config, Sources};
 use tallyhook::domain::pull_request::Source;
 use tallyhook::github::signature::{Secrets, Signature};
 use tallyhook::queue::Lane;
@@ -163,15 +162,11 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     telemetry::log(LogFormat::Text, true);
     let config = Config {
         webhook_secrets: Secrets::single(SECRET),
-        github_token: None,
-        github_api_url: "https://api.github.com".parse().map_err(|_| anyhow::anyhow!("no address of GitHub's"))?,
-        default_repository: None,
         database_url: place.database_url.context("no database")?,
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some("tallyhook_token_of_the_load_test".to_owned()),
-        bots: Bots::default(),
-        retention_days: 7,
         amqp_url: place.amqp_url,
+        ..Config::new(&Sources::default())?
     };
     if role == Role::Baseline {
         return baseline(&config).await;
