@@ -1,5 +1,6 @@
 //! The rules: what an event changes, and what the numbers are. Synchronous, pure and total; time is an argument.
 
+pub mod completeness;
 pub mod join;
 pub mod metrics;
 pub mod people;
