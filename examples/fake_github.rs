@@ -80,7 +80,7 @@ async fn main() -> anyhow::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
     let github = FakeGithub::start_at(address).with_context(|| format!("cannot listen on {address}"))?;
     github.add_repository(1_900_000_001, &arguments.repository);
-    let growth = Growth { seed: arguments.seed, pulls: arguments.pulls, until: Utc::now().into() };
+    let growth = Growth { seed: arguments.seed, pulls: arguments.pulls, ties: true, until: Utc::now().into() };
     let told = github.world(|world| world.grow(&arguments.repository, growth));
     github.slow_down(Duration::from_millis(arguments.latency));
     if let Some(pulls) = arguments.at_most {

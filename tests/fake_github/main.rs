@@ -30,7 +30,7 @@ fn moment(text: &str) -> Timestamp {
 }
 
 fn growth(seed: u64, pulls: usize) -> Growth {
-    Growth { seed, pulls, until: moment("2026-06-01T12:00:00Z") }
+    Growth { seed, pulls, ties: true, until: moment("2026-06-01T12:00:00Z") }
 }
 
 /// A repository with so many pull requests, and what was told of them.

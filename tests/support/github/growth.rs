@@ -19,6 +19,8 @@ const SPAN: i64 = 60 * 24 * HOUR;
 pub(crate) struct Growth {
     pub(crate) seed: u64,
     pub(crate) pulls: usize,
+    /// Whether several things happen to a pull request within a second.
+    pub(crate) ties: bool,
     /// Nothing happens after this.
     pub(crate) until: Timestamp,
 }
@@ -31,7 +33,7 @@ impl World {
         let mut births: Vec<i64> = (0..growth.pulls).map(|_| random.random_range(end - SPAN..end - HOUR)).collect();
         births.sort_unstable();
         let mut told: Vec<Webhook> =
-            births.into_iter().flat_map(|at| self.live(repository, at, end, &mut random)).collect();
+            births.into_iter().flat_map(|at| self.live(repository, at, growth, &mut random)).collect();
         told.sort_by_key(|webhook| webhook.at);
         told
     }
@@ -50,14 +52,14 @@ impl World {
         self.act(repository, number, by, at, &act)
     }
 
-    fn live(&mut self, repository: &str, born: i64, end: i64, random: &mut StdRng) -> Vec<Webhook> {
+    fn live(&mut self, repository: &str, born: i64, growth: Growth, random: &mut StdRng) -> Vec<Webhook> {
         let people = people();
         let author = people.choose(random).unwrap();
         let (number, mut told) = self.begin(repository, author, Timestamp::clamped(born), random);
         let mut now = born;
         for _ in 0..random.random_range(0..14) {
-            now += pause(random);
-            if now >= end {
+            now += pause(growth.ties, random);
+            if now >= growth.until.epoch() {
                 break;
             }
             let by = people.choose(random).unwrap();
@@ -127,12 +129,12 @@ impl World {
     }
 }
 
-/// Often nothing, so that ties happen.
-fn pause(random: &mut StdRng) -> i64 {
+/// Where there are ties it is often nothing, else long enough for a late `updated_at`.
+fn pause(ties: bool, random: &mut StdRng) -> i64 {
     match random.random_range(0..6) {
-        0 => 0,
-        1 => 1,
-        2 | 3 => random.random_range(2..HOUR),
+        0 if ties => 0,
+        1 if ties => 1,
+        0..4 => random.random_range(5..HOUR),
         _ => random.random_range(HOUR..48 * HOUR),
     }
 }

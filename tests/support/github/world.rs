@@ -41,6 +41,7 @@ pub(crate) struct PullRequest {
     /// In the order in which it happened.
     pub(crate) timeline: Vec<Happening>,
     pub(crate) queued: bool,
+    pub(crate) opened_as_draft: bool,
     /// How many heads its branch has had.
     pub(super) heads: u32,
 }
@@ -245,6 +246,7 @@ impl PullRequest {
             commits: Vec::new(),
             timeline: Vec::new(),
             queued: false,
+            opened_as_draft: opening.draft,
             heads: 0,
         };
         for &(authored_at, committed_at) in opening.commits {
