@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Client, Conditional, GithubError, Graphql, GraphqlError, Result};
 use crate::github::graphql::{self, Connection, More, PageInfo, PullRequest, Repository, RepositoryPage};
-use crate::github::types::{PrNumber, RepoId, Timestamp};
+use crate::github::types::{PrNumber, Timestamp};
 
 /// A page of the list of what changed; the most that GitHub gives at once.
 pub const LISTED: usize = 100;
@@ -17,14 +17,6 @@ const MORE: usize = 20;
 /// Where an error's path has the place in a page, `repository.pullRequests.nodes.PLACE`, and the alias, `repository.ALIAS`.
 const PLACE: usize = 3;
 const ALIAS: usize = 1;
-
-/// A repository, as the token sees it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct RepositoryInfo {
-    pub id: RepoId,
-    pub full_name: String,
-    pub private: bool,
-}
 
 /// A pull request of the list: enough to tell whether it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -87,14 +79,6 @@ struct MorePage {
 }
 
 impl Client {
-    /// The repository that is called `owner/name` now.
-    ///
-    /// # Errors
-    /// [`GithubError`], which tells what to do.
-    pub async fn repository(&self, of: &str) -> Result<RepositoryInfo> {
-        self.get(&format!("/repos/{of}")).await
-    }
-
     /// The `page`th hundred (from 1 on) of a repository's pull requests, latest update first; for nothing if it is as it
     /// was.
     ///
