@@ -69,7 +69,8 @@ async fn repair(server: &mut TestServer, client: &Client, now: DateTime<Utc>) {
     let store = server.running.store.clone();
     let owner = HookOwner::repository(REPO).unwrap();
     let asked = recover::Asked { owner, hook: Some(HOOK), since: now - REMEMBERED };
-    recover::run(client, &*store, &asked, |_, _| {}).await.unwrap();
+    let report = recover::run(client, &*store, &asked, |_, _| {}).await.unwrap();
+    assert_eq!((report.recovered + report.already_here + report.unused, report.not_fetched.len()), (report.failed, 0));
     let settings = Config::new(&Default::default()).ok().unwrap().sync;
     let poller = Poller { client: client.clone(), store, settings, default_repository: Some(REPO.to_owned()) };
     for _ in 0..ROUNDS {
