@@ -29,7 +29,7 @@ async fn grown(pulls: usize) -> (FakeGithub, Vec<Webhook>, TestServer) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     let until = Timestamp::from(Utc::now() - TimeDelta::hours(1));
-    let told = github.world(|world| world.grow(NAME, Growth { seed: 7, pulls, until }));
+    let told = github.world(|world| world.grow(NAME, Growth { seed: 7, pulls, ties: true, until }));
     let server = TestServer::start().await;
     server.running.store.track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now()).await.unwrap();
     (github, told, server)

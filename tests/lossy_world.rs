@@ -245,7 +245,7 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
     assert!(server.running.store.track(&repository, now - TimeDelta::days(61)).await.unwrap());
 
     // What came last within a second no webhook tells.
-    let growth = Growth { seed, pulls, ties: false, until: now.into() };
+    let growth = Growth { seed, pulls, ties: true, until: now.into() };
     let told = github.world(|world| world.grow(REPO, growth));
     let fates = fates(told, now, &mut StdRng::seed_from_u64(seed));
     stream::iter(fates)
