@@ -105,6 +105,18 @@ async fn a_token_that_is_refused_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn backfill_does_not_keep_others_waiting_for_a_token() {
+    let (github, client, time) = installed().await;
+    // The App itself is close to its limit, of which backfill would wait for the end.
+    let reset = (time.now().timestamp() + 600).to_string();
+    let left = [("X-RateLimit-Limit", "5000"), ("X-RateLimit-Remaining", "9"), ("X-RateLimit-Reset", reset.as_str())];
+    github.next([Fault::answer(200, &left, r#"{"id": 9}"#)]);
+    client.for_backfill().get::<Value>(REPO).await.unwrap();
+    assert_eq!((github.asked().len(), time.waits().len()), (3, 0));
+    github.stop().await;
+}
+
+#[tokio::test]
 async fn an_app_that_moved_house_is_found_again() {
     let (github, client, _) = installed().await;
     client.get::<Value>(REPO).await.unwrap();

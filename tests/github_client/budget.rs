@@ -102,6 +102,26 @@ async fn live_work_overtakes_backfill_that_is_under_way() {
     }
 }
 
+#[tokio::test]
+async fn who_waits_before_trying_again_is_in_nobody_s_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
+    let backfill = Client::new(api, token).unwrap().for_backfill();
+    let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(get(backfill.clone(), "/waiting"))).collect();
+    for _ in &waiting {
+        let mut stream = accept(&listener, "/waiting").await;
+        let busy = b"HTTP/1.1 503 Busy\r\nConnection: close\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(busy).await.unwrap();
+    }
+    let asking = tokio::spawn(get(backfill, "/third"));
+    // Long before the two try again.
+    let third = tokio::time::timeout(Duration::from_secs(20), accept(&listener, "/third"));
+    answer(third.await.unwrap()).await;
+    asking.await.unwrap().unwrap();
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 async fn get(client: Client, path: &'static str) -> Result<Value, GithubError> {
     client.get(path).await
 }
