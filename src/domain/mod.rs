@@ -3,6 +3,7 @@
 pub mod completeness;
 pub mod join;
 pub mod metrics;
+pub mod notification;
 pub mod people;
 pub mod pull_request;
 pub mod repository;

@@ -412,6 +412,17 @@ fn closed_switch(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> Sw
     }
 }
 
+/// When it was last opened again, be it told or inferred; `None` while it never was, or is closed since.
+pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> {
+    let closed = closed_switch(pull_request, pull_request.merged_at).intervals(pull_request.created_at?);
+    let seen = match closed.last() {
+        Some(last) => Some(last.to?),
+        None => None,
+    };
+    // The closing before a reopening may have been missed.
+    seen.max(pull_request.timeline.moments(FactKind::Reopened).last())
+}
+
 /// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when they took time.
 fn sum_up(steps: &[Step]) -> Stages {
     let mut stages = Stages::default();
