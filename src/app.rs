@@ -111,6 +111,8 @@ impl Running {
             queue: queue.clone(),
             takes_in: roles.ingest,
             counted: api::Counted::default(),
+            github: client.clone(),
+            sync: config.sync.clone(),
         };
         let ingest = secrets
             .filter(|_| roles.ingest)

@@ -60,6 +60,10 @@ async fn nobody_reads_without_a_token() {
         "/api/deliveries",
         "/api/deliveries/x",
         "/api/dead-letters",
+        "/api/repos",
+        "/api/sync-runs",
+        "/api/sync-runs/1",
+        "/api/sync/stats",
         "/api/nothing-here",
     ] {
         for authorization in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic eDp5"), Some("Bearer wrong")]

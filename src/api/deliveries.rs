@@ -1,19 +1,17 @@
 //! The inbox and its dead letters over HTTP.
 
 use actix_web::{HttpResponse, web};
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
 use super::error::ApiError;
 use super::page::{self, Page};
+use super::{Api, rfc3339};
 use crate::domain::pull_request::Source;
 use crate::queue::DeliveryId;
-use crate::store::{
-    DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Moment, Store,
-};
+use crate::store::{DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Store};
 
 /// A stored delivery.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -219,10 +217,6 @@ pub(super) async fn requeue(api: web::Data<Api>, id: web::Path<i64>) -> Result<H
         0 => Err(ApiError::NotFound("dead letter")),
         _ => Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "id": *id}))),
     }
-}
-
-fn rfc3339(moment: Moment) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn item(delivery: &Delivery) -> DeliveryItem {

@@ -7,6 +7,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::github::client::GithubError;
 use crate::store::StoreError;
 
 /// What a caller is told. What went wrong inside is logged, not told.
@@ -17,6 +18,11 @@ pub enum ApiError {
     NotFound(&'static str),
     Conflict(String),
     Unavailable,
+    /// There is nothing to ask GitHub with.
+    GithubAccessMissing,
+    GithubUnavailable(String),
+    /// What GitHub answered.
+    Github(GithubError),
 }
 
 /// The body of every answer that is an error.
@@ -42,6 +48,9 @@ impl ApiError {
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::Unavailable => "unavailable",
+            Self::GithubAccessMissing => "github_access_missing",
+            Self::GithubUnavailable(_) => "github_unavailable",
+            Self::Github(error) => of_github(error).1,
         }
     }
 }
@@ -53,6 +62,11 @@ impl fmt::Display for ApiError {
             Self::Unauthorized => f.write_str("send a valid token as `Authorization: Bearer TOKEN`"),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable => f.write_str("the database does not answer; try again"),
+            Self::GithubAccessMissing => f.write_str(
+                "there is nothing to ask GitHub with: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY",
+            ),
+            Self::GithubUnavailable(message) => f.write_str(message),
+            Self::Github(error) => error.fmt(f),
         }
     }
 }
@@ -63,8 +77,9 @@ impl ResponseError for ApiError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
+            Self::Unavailable | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Github(error) => of_github(error).0,
         }
     }
 
@@ -78,9 +93,50 @@ impl ResponseError for ApiError {
     }
 }
 
+/// What an error of GitHub's is here: nothing of ours that is not there, something to be set right, or a moment to wait.
+fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
+    match error {
+        GithubError::NotFound { .. } | GithubError::Gone { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        GithubError::Unauthorized { .. }
+        | GithubError::AppRefused { .. }
+        | GithubError::AppNotInstalled { .. }
+        | GithubError::Forbidden { .. } => (StatusCode::CONFLICT, "github_access_refused"),
+        GithubError::Limited { .. } | GithubError::Unreachable { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "github_unavailable")
+        }
+        GithubError::Refused { .. }
+        | GithubError::TooLarge { .. }
+        | GithubError::TooMuch { .. }
+        | GithubError::Unexpected { .. } => (StatusCode::BAD_GATEWAY, "github_failed"),
+    }
+}
+
+impl From<GithubError> for ApiError {
+    fn from(error: GithubError) -> Self {
+        tracing::warn!(%error, "GitHub did not answer as the API needs it");
+        Self::Github(error)
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the API could not be answered");
         Self::Unavailable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_apart_from_what_has_to_be_set_right() {
+        let text = String::new;
+        let code = |error: GithubError| ApiError::Github(error).code();
+        assert_eq!(code(GithubError::Limited { until: chrono::DateTime::UNIX_EPOCH }), "github_unavailable");
+        assert_eq!(code(GithubError::Unreachable { origin: text(), reason: text() }), "github_unavailable");
+        assert_eq!(code(GithubError::AppNotInstalled { on: text() }), "github_access_refused");
+        assert_eq!(code(GithubError::Gone { path: text() }), "not_found");
+        assert_eq!(code(GithubError::Refused { path: text(), status: 422, message: text() }), "github_failed");
     }
 }

@@ -52,13 +52,7 @@ pub(super) async fn cycle_time(
     api: web::Data<Api>,
     query: web::Query<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
-    let repo = match &query.repo {
-        Some(name) => match api.store.repository_id(name).await? {
-            Some(id) => Some(id),
-            None => return Err(ApiError::NotFound("repository")),
-        },
-        None => None,
-    };
+    let repo = api.repository(query.repo.as_deref()).await?;
     let filter = AggregateFilter {
         repo,
         from: query.from,

@@ -1,4 +1,4 @@
-//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health.
+//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health; and what GitHub is asked for.
 
 pub mod auth;
 mod deliveries;
@@ -7,12 +7,15 @@ mod health;
 mod metrics;
 mod page;
 mod pull_requests;
+mod repositories;
+mod sync;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
+use chrono::SecondsFormat;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -23,10 +26,15 @@ pub use self::error::{ApiError, ErrorBody, ErrorDetail};
 pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use self::repositories::RepositoryItem;
+pub use self::sync::{PollerConfig, SyncRunItem, SyncStats};
+use crate::config::Sync;
 pub use crate::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use crate::domain::people::Bots;
+use crate::github::client::Client;
+use crate::github::types::RepoId;
 use crate::queue::Queue;
-use crate::store::{self, Counts, Store, TokenHash};
+use crate::store::{self, Counts, Moment, Store, TokenHash, TrackedRepository};
 
 /// The API's share of the process.
 pub struct Api {
@@ -41,6 +49,9 @@ pub struct Api {
     /// Whether webhooks are taken in here, which a missing broker does not end.
     pub takes_in: bool,
     pub counted: Counted,
+    /// `None`: GitHub is asked for nothing.
+    pub github: Option<Client>,
+    pub sync: Sync,
 }
 
 /// What the inbox held when it was last counted.
@@ -62,6 +73,25 @@ impl Api {
         let counts = self.store.counts().await?;
         *counted = Some((Instant::now(), counts));
         Ok(counts)
+    }
+
+    fn github(&self) -> Result<&Client, error::ApiError> {
+        self.github.as_ref().ok_or(error::ApiError::GithubAccessMissing)
+    }
+
+    /// The repository that a query names, if it names one.
+    async fn repository(&self, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
+        let Some(name) = name else { return Ok(None) };
+        let id = self.store.repository_id(name).await?;
+        id.map(Some).ok_or(error::ApiError::NotFound("repository"))
+    }
+
+    async fn tracked(&self, owner: &str, repo: &str) -> Result<TrackedRepository, error::ApiError> {
+        let tracked = match self.store.repository_id(&format!("{owner}/{repo}")).await? {
+            Some(id) => self.store.tracked_repository(id).await?,
+            None => None,
+        };
+        tracked.ok_or(error::ApiError::NotFound("tracked repository"))
     }
 }
 
@@ -87,6 +117,17 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/prs", web::get().to(pull_requests::list))
                 .route("/prs/{number}", web::get().to(pull_requests::of_default_repository))
                 .route("/repos/{owner}/{repo}/prs/{number}", web::get().to(pull_requests::of_repository))
+                .route("/repos/{owner}/{repo}/prs/{number}/monitor", web::post().to(repositories::watch))
+                .route("/repos/{owner}/{repo}/prs/{number}/monitor", web::delete().to(repositories::unwatch))
+                .route("/repos", web::get().to(repositories::list))
+                .route("/repos", web::post().to(repositories::add))
+                .route("/repos/{owner}/{repo}", web::delete().to(repositories::remove))
+                .route("/repos/{owner}/{repo}/sync", web::post().to(sync::start))
+                .route("/sync-runs", web::get().to(sync::list))
+                .route("/sync-runs/{id}", web::get().to(sync::show))
+                .route("/sync-runs/{id}", web::delete().to(sync::cancel))
+                .route("/sync", web::post().to(sync::poll))
+                .route("/sync/stats", web::get().to(sync::stats))
                 .route("/metrics/cycle-time", web::get().to(metrics::cycle_time))
                 .route("/deliveries", web::get().to(deliveries::list))
                 .route("/deliveries/{guid}", web::get().to(deliveries::show))
@@ -99,6 +140,11 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .default_service(web::to(not_found)),
         );
     }
+}
+
+/// A moment by our own clock, as it is told.
+fn rfc3339(moment: Moment) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 async fn not_found() -> Result<HttpResponse, error::ApiError> {
@@ -114,6 +160,17 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         pull_requests::of_default_repository,
         pull_requests::of_repository,
         metrics::cycle_time,
+        repositories::list,
+        repositories::add,
+        repositories::remove,
+        repositories::watch,
+        repositories::unwatch,
+        sync::start,
+        sync::list,
+        sync::show,
+        sync::cancel,
+        sync::poll,
+        sync::stats,
         deliveries::list,
         deliveries::show,
         deliveries::dead,
@@ -131,6 +188,7 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
     tags(
         (name = "pull requests", description = "What is known, and how it is explained"),
         (name = "metrics", description = "Cycle times, review times and stages"),
+        (name = "repositories", description = "What GitHub is asked for, and how far that has come"),
         (name = "deliveries", description = "The inbox and its dead letters"),
         (name = "webhooks", description = "What GitHub calls"),
         (name = "health", description = "For load balancers and Prometheus; open without a token"),

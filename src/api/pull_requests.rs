@@ -173,13 +173,7 @@ pub(super) async fn list(
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let size = page::size(query.per_page)?;
     let cursor: Option<Cursor> = page::decode(query.cursor.as_deref())?;
-    let repo = match &query.repo {
-        Some(name) => match api.store.repository_id(name).await? {
-            Some(id) => Some(id),
-            None => return Err(ApiError::NotFound("repository")),
-        },
-        None => None,
-    };
+    let repo = api.repository(query.repo.as_deref()).await?;
     let filter = PullRequestFilter {
         states: states(query.state.as_deref())?,
         repo,

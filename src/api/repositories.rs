@@ -1,0 +1,202 @@
+//! Tracked repositories and watched pull requests.
+
+use std::collections::HashMap;
+
+use actix_web::{HttpResponse, web};
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::error::{ApiError, ErrorBody};
+use super::page::Page;
+use super::sync::run_of;
+use super::{Api, rfc3339};
+use crate::domain::completeness::{Backfill, Completeness, Coverage, End, completeness};
+use crate::domain::repository::{Access, Repository};
+use crate::github::client::Client;
+use crate::github::client::hooks::HookOwner;
+use crate::github::types::{PrNumber, RepoId};
+use crate::poller;
+use crate::store::{RunState, SyncRun, SyncStatus, TrackedRepository};
+
+/// A tracked repository.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RepositoryItem {
+    #[schema(example = "acme-corp/api-server")]
+    pub repo: String,
+    pub private: Option<bool>,
+    pub repo_access: Access,
+    #[schema(value_type = String, format = "date-time")]
+    pub tracked_since: String,
+    pub sync_status: SyncStatus,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub last_sync_at: Option<String>,
+    pub last_error: Option<String>,
+    /// When the newest webhook of it came in.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub last_delivery_at: Option<String>,
+    /// Changes that were found by asking.
+    pub missed_by_webhook: u64,
+    /// Its last backfill.
+    pub sync_run: Option<i64>,
+    pub completeness: Completeness,
+}
+
+/// The tracked repositories, by name.
+#[utoipa::path(
+    get, path = "/api/repos", tag = "repositories", operation_id = "list_repositories", security(("token" = [])),
+    responses((status = 200, body = Page<RepositoryItem>))
+)]
+pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
+    let tracked = api.store.tracked().await?;
+    let runs = api.store.latest_runs().await?.into_iter().map(|run| (run.repo, run));
+    let runs: HashMap<RepoId, SyncRun> = runs.collect();
+    let may_ask = api.github.is_some();
+    let items = tracked.into_iter().map(|repository| {
+        let run = runs.get(&repository.id);
+        item(repository, run, may_ask)
+    });
+    Ok(web::Json(Page { items: items.collect(), next: None }))
+}
+
+/// Which repository is to be tracked.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Added {
+    /// `owner/name`
+    #[schema(example = "acme-corp/api-server")]
+    repo: String,
+}
+
+/// Tracks a repository from now on, and begins its backfill.
+#[utoipa::path(
+    post, path = "/api/repos", tag = "repositories", operation_id = "track_repository", security(("token" = [])),
+    request_body = Added,
+    responses(
+        (status = 201, body = RepositoryItem),
+        (status = 200, body = RepositoryItem, description = "it is tracked already"),
+        (status = 404, body = ErrorBody, description = "GitHub has none of that name, or does not show it"),
+        (status = 409, body = ErrorBody, description = "`github_access_missing`, `github_access_refused`"),
+        (status = 503, body = ErrorBody, description = "`github_unavailable`"),
+    )
+)]
+pub(super) async fn add(api: web::Data<Api>, added: web::Json<Added>) -> Result<HttpResponse, ApiError> {
+    let github = api.github()?;
+    let now = Utc::now();
+    let found = look_up(&api, github, &added.repo).await?;
+    let is_new = api.store.track(&found, now).await?;
+    if is_new {
+        api.store.ask_for_run(found.id, &api.sync.backfill.into(), now).await?;
+    }
+    let tracked = api.store.tracked_repository(found.id).await?.ok_or(ApiError::NotFound("repository"))?;
+    let runs = api.store.sync_runs(Some(found.id), None, 1).await?;
+    let mut answer = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(answer.json(item(tracked, runs.first(), true)))
+}
+
+/// What GitHub knows of a repository. Whoever asks waits, so that GitHub is not waited for as long as elsewhere.
+async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, ApiError> {
+    if HookOwner::repository(name).is_err() {
+        return Err(ApiError::NotFound("repository"));
+    }
+    let found = timeout(api.sync.timeout, github.repository(name)).await;
+    let found = found.map_err(|_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned()))??;
+    Ok(poller::seen(found.id, found.full_name, Some(found.private)))
+}
+
+/// Tracks a repository no more, and cancels its backfill. What is known of it stays.
+#[utoipa::path(
+    delete, path = "/api/repos/{owner}/{repo}", tag = "repositories", operation_id = "untrack_repository",
+    security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
+    responses((status = 204, description = "not tracked any more"), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn remove(api: web::Data<Api>, path: web::Path<(String, String)>) -> Result<HttpResponse, ApiError> {
+    let tracked = api.tracked(&path.0, &path.1).await?;
+    match api.store.untrack(tracked.id, Utc::now()).await? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(ApiError::NotFound("tracked repository")),
+    }
+}
+
+/// Watches one pull request by asking for it, also in a repository that is not tracked.
+#[utoipa::path(
+    post, path = "/api/repos/{owner}/{repo}/prs/{number}/monitor", tag = "repositories",
+    operation_id = "watch_pull_request", security(("token" = [])),
+    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
+    responses(
+        (status = 202, description = "it is asked for at once, and from then on"),
+        (status = 404, body = ErrorBody, description = "there can be no such pull request"),
+        (status = 409, body = ErrorBody, description = "`github_access_missing`"),
+    )
+)]
+pub(super) async fn watch(
+    api: web::Data<Api>,
+    path: web::Path<(String, String, i64)>,
+) -> Result<HttpResponse, ApiError> {
+    api.github()?;
+    let (owner, repo, number) = path.into_inner();
+    let name = format!("{owner}/{repo}");
+    if number < 1 || HookOwner::repository(&name).is_err() {
+        return Err(ApiError::NotFound("pull request"));
+    }
+    api.store.watch(&name, PrNumber(number), Utc::now()).await?;
+    Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "watched", "repo": name, "number": number})))
+}
+
+/// Watches a pull request no more.
+#[utoipa::path(
+    delete, path = "/api/repos/{owner}/{repo}/prs/{number}/monitor", tag = "repositories",
+    operation_id = "unwatch_pull_request", security(("token" = [])),
+    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
+    responses((status = 204, description = "not watched any more"), (status = 404, body = ErrorBody))
+)]
+pub(super) async fn unwatch(
+    api: web::Data<Api>,
+    path: web::Path<(String, String, i64)>,
+) -> Result<HttpResponse, ApiError> {
+    let (owner, repo, number) = path.into_inner();
+    match api.store.unwatch(&format!("{owner}/{repo}"), PrNumber(number)).await? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(ApiError::NotFound("watched pull request")),
+    }
+}
+
+fn item(repository: TrackedRepository, run: Option<&SyncRun>, may_ask: bool) -> RepositoryItem {
+    let completeness = completeness(&Coverage {
+        tracked_since: repository.tracked_since.into(),
+        complete_since: repository.complete_since,
+        access: repository.access,
+        may_ask,
+        error: repository.last_error.as_deref(),
+        backfill: run.map(backfill),
+    });
+    RepositoryItem {
+        repo: repository.name,
+        private: repository.private,
+        repo_access: repository.access,
+        tracked_since: rfc3339(repository.tracked_since),
+        sync_status: repository.sync_status,
+        last_sync_at: repository.last_sync_at.map(rfc3339),
+        last_error: repository.last_error,
+        last_delivery_at: repository.last_delivery_at.map(rfc3339),
+        missed_by_webhook: repository.missed_by_webhook,
+        sync_run: run.map(run_of),
+        completeness,
+    }
+}
+
+fn backfill(run: &SyncRun) -> Backfill<'_> {
+    let end = match run.state {
+        RunState::Queued | RunState::Running => End::NotYet,
+        RunState::Done => End::Done,
+        RunState::Failed => End::Failed(run.error.as_deref().unwrap_or("it is not known why")),
+        RunState::Cancelled => End::Cancelled,
+    };
+    let is_cut = end == End::Done && run.prs_done >= u64::from(run.options.max_prs);
+    Backfill {
+        end,
+        cut_at: is_cut.then_some(run.options.max_prs),
+        failed: run.errors.iter().map(|failed| (PrNumber(failed.pr), failed.error.as_str())).collect(),
+    }
+}
