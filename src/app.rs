@@ -113,6 +113,7 @@ impl Running {
             counted: api::Counted::default(),
             github: client.clone(),
             sync: config.sync.clone(),
+            behind: api::Behind::default(),
         };
         let ingest = secrets
             .filter(|_| roles.ingest)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use chrono::Utc;
 use futures_util::future::try_join_all;
 use thiserror::Error;
@@ -56,6 +55,23 @@ pub enum FetchError {
     Another { name: String, before: RepoId, now: RepoId },
     #[error("there is no memory for an answer: {0}")]
     Memory(#[from] std::io::Error),
+}
+
+/// Why what is known of a pull request is not known to be what GitHub shows.
+#[derive(Debug, Error)]
+pub enum RefreshError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("{0}")]
+    NotGot(String),
+    #[error("what GitHub shows is not applied yet")]
+    TooLate,
+}
+
+impl From<StoreError> for RefreshError {
+    fn from(error: StoreError) -> Self {
+        Self::Fetch(error.into())
+    }
 }
 
 impl Fetcher {
@@ -119,25 +135,28 @@ impl Fetcher {
     ///
     /// # Errors
     /// If GitHub does not tell, or what it told is not applied in time.
-    pub async fn refresh(&self, of: &str, key: PrKey) -> anyhow::Result<()> {
+    pub async fn refresh(&self, of: &str, key: PrKey) -> Result<(), RefreshError> {
         let known = self.store.load(&[key]).await?;
         let is_whole = known.first().is_some_and(|known| known.pull_request.whole_until.is_some());
         let asked_at = Utc::now();
-        if !(self.client.is_unchanged(of, key.number).await? && is_whole) {
+        let is_unchanged = self.client.is_unchanged(of, key.number).await.map_err(FetchError::from)?;
+        if !(is_unchanged && is_whole) {
             let brought = self.numbers(of, Some(key.repo), &[key.number]).await?;
             if let Some(NotGot { why, .. }) = brought.not_got.into_iter().next() {
-                anyhow::bail!(why);
+                return Err(RefreshError::NotGot(why));
             }
             self.applied(&brought.new).await?;
         }
         Ok(self.store.checked(&[key], asked_at).await?)
     }
 
-    async fn applied(&self, ids: &[DeliveryId]) -> anyhow::Result<()> {
+    async fn applied(&self, ids: &[DeliveryId]) -> Result<(), RefreshError> {
         let deadline = Instant::now() + APPLYING;
         for id in ids {
-            while self.store.delivery(*id).await?.context("it is gone")?.state == DeliveryState::Accepted {
-                anyhow::ensure!(Instant::now() < deadline, "it is fetched, and waits to be applied");
+            while self.store.delivery(*id).await?.is_some_and(|delivery| delivery.state == DeliveryState::Accepted) {
+                if Instant::now() > deadline {
+                    return Err(RefreshError::TooLate);
+                }
                 sleep(LOOKING).await;
             }
         }

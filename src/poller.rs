@@ -20,8 +20,8 @@ use crate::domain::join::Dated;
 use crate::domain::pull_request::{PullRequest, Source};
 use crate::domain::repository::{Access, Repository, Seen};
 use crate::fetch::{FetchError, Fetcher};
-use crate::github::client::Client;
 use crate::github::client::pulls::{LISTED, Listed, NotGot};
+use crate::github::client::{Client, GithubError};
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use crate::queue::Lane;
 use crate::store::{self, Part, Recording, RunState, Sighting, Store, SyncState, TrackedRepository, Watched};
@@ -176,7 +176,8 @@ impl Poller {
             self.track_default(name).await?;
         }
         let tracked = self.store.tracked().await?.into_iter();
-        let visible = tracked.filter(|repository| repository.access == Access::Granted);
+        let visible: Vec<_> = tracked.filter(|repository| repository.access == Access::Granted).collect();
+        self.begin_backfills(&visible).await?;
         let repositories: Vec<_> = stream::iter(visible)
             .map(|repository| self.repository(repository))
             .buffer_unordered(self.settings.max_concurrent as usize)
@@ -199,9 +200,17 @@ impl Poller {
             Ok(info) => {
                 let now = Utc::now();
                 self.store.track(&seen(info.id, info.full_name, Some(info.private)), now).await?;
-                self.store.ask_for_run(info.id, &self.settings.backfill.into(), now).await?;
             }
             Err(error) => tracing::warn!(repo = name, %error, "the default repository cannot be tracked"),
+        }
+        Ok(())
+    }
+
+    /// A repository that webhooks made known has a history, too.
+    async fn begin_backfills(&self, repositories: &[TrackedRepository]) -> store::Result<()> {
+        let begun: BTreeSet<_> = self.store.latest_runs().await?.into_iter().map(|run| run.repo).collect();
+        for repository in repositories.iter().filter(|repository| !begun.contains(&repository.id)) {
+            self.store.ask_for_run(repository.id, &self.settings.backfill.into(), Utc::now()).await?;
         }
         Ok(())
     }
@@ -214,7 +223,7 @@ impl Poller {
             not_fetched: Vec::new(),
             error: None,
         };
-        let outcome = self.ask_about(&repository, &mut polled).await;
+        let outcome = self.ask_patiently(&repository, &mut polled).await;
         let now = Utc::now();
         let state = match (outcome, polled.failure()) {
             (Err(FetchError::Store(error)), _) => return Err(error),
@@ -230,6 +239,24 @@ impl Poller {
         }
         self.store.sync_state(repository.id, &state, now).await?;
         Ok(polled)
+    }
+
+    /// The same as [`Self::ask_about`], again and again while GitHub cannot be reached.
+    async fn ask_patiently(
+        &self,
+        repository: &TrackedRepository,
+        polled: &mut Polled,
+    ) -> Result<(Option<Timestamp>, bool), FetchError> {
+        let mut tries = 0;
+        loop {
+            match self.ask_about(repository, polled).await {
+                Err(FetchError::Github(GithubError::Unreachable { .. })) if tries < self.settings.retry_attempts => {
+                    tries += 1;
+                    self.client.wait(self.settings.retry_delay).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Fetches what changed. The newest update that was listed, and whether all of it was compared.
@@ -262,14 +289,13 @@ impl Poller {
         let now = Utc::now();
         let reconciles = repository.reconciled_at.is_none_or(|at| now - at > RECONCILE);
         // Before that it is for the backfill to tell.
-        let since = repository.tracked_since.into();
+        let since = Timestamp::from(repository.tracked_since);
         let back_to = match (reconciles, repository.watermark) {
             (true, Some(_)) => {
                 let days_back = TimeDelta::days(self.settings.backfill.days_back.into());
                 repository.complete_since.unwrap_or(since).max((now - days_back).into())
             }
-            (_, Some(watermark)) => Timestamp::clamped(watermark.epoch() - OVERLAP),
-            (_, None) => Timestamp::clamped(since.epoch() - OVERLAP),
+            (_, watermark) => Timestamp::clamped(watermark.max(Some(since)).unwrap_or(since).epoch() - OVERLAP),
         };
         Reach { back_to, reconciles }
     }

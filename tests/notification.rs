@@ -96,7 +96,7 @@ proptest! {
         tellable(&mut steps);
         let events = histories::events(draft, None, &steps);
         let fetched = fetches.iter().map(|(after, truncated)| {
-            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated))
+            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, true))
         });
         let heard = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| Told::Event(event.clone()));
         let in_order: Vec<_> = heard.chain(fetched).collect();

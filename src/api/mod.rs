@@ -3,6 +3,7 @@
 pub mod auth;
 mod deliveries;
 mod error;
+mod freshness;
 mod health;
 mod metrics;
 mod page;
@@ -23,6 +24,7 @@ use utoipa::{Modify, OpenApi};
 
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::error::{ApiError, ErrorBody, ErrorDetail};
+pub use self::freshness::Behind;
 pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
@@ -52,6 +54,7 @@ pub struct Api {
     /// `None`: GitHub is asked for nothing.
     pub github: Option<Client>,
     pub sync: Sync,
+    pub behind: Behind,
 }
 
 /// What the inbox held when it was last counted.

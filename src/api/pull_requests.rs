@@ -208,45 +208,72 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
 /// One pull request of the default repository.
 #[utoipa::path(
     get, path = "/api/prs/{number}", tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
-    params(("number" = i64, Path)),
-    responses((status = 200, body = PullRequestDetail), (status = 404, body = super::error::ErrorBody), (status = 409, body = super::error::ErrorBody, description = "no default repository is configured"))
+    params(("number" = i64, Path), Fresh),
+    responses(
+        (status = 200, body = PullRequestDetail),
+        (status = 404, body = super::error::ErrorBody),
+        (status = 409, body = super::error::ErrorBody, description = "no default repository is configured, or there is nothing to ask GitHub with"),
+        (status = 503, body = super::error::ErrorBody, description = "GitHub does not answer now"),
+    )
 )]
 pub(super) async fn of_default_repository(
     api: web::Data<Api>,
     number: web::Path<i64>,
+    fresh: web::Query<Fresh>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let name = api.default_repository.clone().ok_or_else(|| {
         let message = "no default repository: set GITHUB_REPO_OWNER and GITHUB_REPO_NAME, or ask for \
                        /api/repos/OWNER/REPO/prs/NUMBER";
         ApiError::Conflict(message.to_owned())
     })?;
-    show(&api, &name, PrNumber(*number)).await
+    show(&api, &name, PrNumber(*number), fresh.fresh).await
 }
 
 /// One pull request.
 #[utoipa::path(
     get, path = "/api/repos/{owner}/{repo}/prs/{number}", tag = "pull requests", operation_id = "get_repository_pull_request",
     security(("token" = [])),
-    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
-    responses((status = 200, body = PullRequestDetail), (status = 404, body = super::error::ErrorBody))
+    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path), Fresh),
+    responses(
+        (status = 200, body = PullRequestDetail),
+        (status = 404, body = super::error::ErrorBody),
+        (status = 409, body = super::error::ErrorBody, description = "there is nothing to ask GitHub with"),
+        (status = 503, body = super::error::ErrorBody, description = "GitHub does not answer now"),
+    )
 )]
 pub(super) async fn of_repository(
     api: web::Data<Api>,
     path: web::Path<(String, String, i64)>,
+    fresh: web::Query<Fresh>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let (owner, repo, number) = path.into_inner();
-    show(&api, &format!("{owner}/{repo}"), PrNumber(number)).await
+    show(&api, &format!("{owner}/{repo}"), PrNumber(number), fresh.fresh).await
 }
 
-async fn show(api: &Api, name: &str, number: PrNumber) -> Result<web::Json<PullRequestDetail>, ApiError> {
+/// Whether what is known is enough.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Fresh {
+    /// Ask GitHub first, which costs nothing where nothing has changed.
+    #[serde(default)]
+    fresh: bool,
+}
+
+async fn show(api: &Api, name: &str, number: PrNumber, fresh: bool) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let unknown = ApiError::NotFound("pull request");
     let Some(repo) = api.store.repository_id(name).await? else {
         return Err(unknown);
     };
     let key = PrKey { repo, number };
+    if fresh {
+        api.refresh(name, key).await?;
+    }
     let Some(row) = api.store.pull_request(key).await? else {
         return Err(unknown);
     };
+    if !fresh && row.repo_access == Access::Granted {
+        api.refresh_behind(name, key, row.as_of);
+    }
     let known = api.store.load(&[key]).await?.into_iter().next();
     let pull_request = known.map(|known| known.pull_request).ok_or(ApiError::NotFound("pull request"))?;
     detail(row, &pull_request, &api.bots).map(web::Json).ok_or(unknown)

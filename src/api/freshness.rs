@@ -1,0 +1,71 @@
+//! Pull requests as GitHub shows them now: asked for by somebody who waits, or behind an answer that is old.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::Utc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::Api;
+use super::error::ApiError;
+use crate::domain::pull_request::Source;
+use crate::fetch::{FetchError, Fetcher, RefreshError};
+use crate::github::client::Client;
+use crate::github::types::{PrKey, Timestamp};
+use crate::queue::Lane;
+
+/// Questions to GitHub that nobody waits for; more at once are not asked.
+const BEHIND: usize = 4;
+
+/// What is being asked behind answers. Ends with the server.
+#[derive(Debug, Default)]
+pub struct Behind(Mutex<JoinSet<()>>);
+
+impl Api {
+    /// Sees to it that what is known of a pull request is what GitHub shows now.
+    pub(super) async fn refresh(&self, name: &str, key: PrKey) -> Result<(), ApiError> {
+        let fetcher = self.fetcher(self.github()?);
+        let refreshed = timeout(self.sync.timeout, fetcher.refresh(name, key)).await;
+        refreshed.unwrap_or(Err(RefreshError::TooLate)).map_err(ApiError::from)
+    }
+
+    /// The same behind an answer that is as of longer ago than is set.
+    pub(super) fn refresh_behind(&self, name: &str, key: PrKey, as_of: Timestamp) {
+        let age = Utc::now().timestamp() - as_of.epoch();
+        let is_old = u64::try_from(age).is_ok_and(|age| age > self.sync.cache_ttl.as_secs());
+        let Some(github) = self.github.as_ref().filter(|_| is_old) else {
+            return;
+        };
+        let mut asking = self.behind.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while asking.try_join_next().is_some() {}
+        if asking.len() < BEHIND {
+            let (fetcher, name, patience) = (self.fetcher(github), name.to_owned(), self.sync.timeout);
+            asking.spawn(async move {
+                if let Ok(Err(error)) = timeout(patience, fetcher.refresh(&name, key)).await {
+                    tracing::warn!(repo = name, number = key.number.0, %error, "a pull request could not be refreshed");
+                }
+            });
+        }
+    }
+
+    fn fetcher(&self, github: &Client) -> Fetcher {
+        Fetcher {
+            client: github.clone(),
+            store: Arc::clone(&self.store),
+            source: Source::Poller,
+            lane: Lane::Live,
+            commits: self.sync.backfill.commits,
+        }
+    }
+}
+
+impl From<RefreshError> for ApiError {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Fetch(FetchError::Github(error)) => error.into(),
+            RefreshError::Fetch(FetchError::Store(error)) => error.into(),
+            RefreshError::NotGot(_) => Self::NotFound("pull request"),
+            error @ (RefreshError::Fetch(_) | RefreshError::TooLate) => Self::GithubUnavailable(error.to_string()),
+        }
+    }
+}
