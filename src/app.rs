@@ -114,6 +114,7 @@ impl Running {
             github: client.clone(),
             sync: config.sync.clone(),
             behind: api::Behind::default(),
+            hook_secret: config.hook_secret.clone(),
         };
         let ingest = secrets
             .filter(|_| roles.ingest)

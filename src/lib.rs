@@ -17,6 +17,7 @@ pub mod domain;
 pub mod event;
 pub mod fetch;
 pub mod github;
+pub mod hook;
 pub mod ingest;
 pub mod poller;
 pub mod process;

@@ -164,7 +164,7 @@ async fn nobody_waits_for_github_longer_than_is_set() {
     let github = FakeGithub::start().await;
     github.add_repository(7, REPO);
     github.next([Fault::Slow(Duration::from_hours(1))]);
-    let server = configured(Some(&github), |config| config.sync.timeout = Duration::from_millis(1)).await;
+    let server = configured(Some(&github), |config| config.sync.timeout = Duration::from_millis(300)).await;
     assert_refused(&post(&server, "/api/repos", json!({"repo": REPO})).await, 503, "github_unavailable");
     server.stop().await;
     github.stop().await;
@@ -305,6 +305,35 @@ async fn a_pull_request_of_any_repository_is_watched() {
     assert_refused(&delete(&server, &path("other/repo", "5")).await, 404, "not_found");
     assert_eq!(repositories(&server).await, Vec::<Value>::new());
     assert_eq!(github.asked(), Vec::<String>::new());
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_made_with_the_repository_and_what_the_token_may_not_is_told_to_be_done_by_hand() {
+    let (server, github) = with_github().await;
+    let url = "https://hooks.example.com/webhooks/github";
+    let asked = json!({"repo": REPO, "webhook_url": url});
+    let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
+    assert_eq!((status, &answer["webhook"]["state"]), (201, &json!("made")), "{answer}");
+    let created = github.requests().into_iter().find(|request| request.method == "POST").unwrap();
+    let created: Value = serde_json::from_str(&created.body).unwrap();
+    assert_eq!((&created["config"]["url"], &created["config"]["content_type"]), (&json!(url), &json!("json")));
+    assert_eq!(created["config"]["secret"], "a-secret-of-the-tests");
+    let events = created["events"].as_array().unwrap();
+    assert!(events.contains(&json!("pull_request_review")) && !events.contains(&json!("installation")), "{events:?}");
+    let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
+    assert_eq!((status, &answer["webhook"]["state"]), (200, &json!("mended")));
+    assert!(!answer.to_string().contains("a-secret"), "{answer}");
+
+    let refused = Fault::message(404, &[], "Not Found");
+    github.next([Fault::None, refused]);
+    let (status, answer) = post(&server, "/api/repos", asked).await;
+    assert_eq!((status, &answer["webhook"]["state"]), (200, &json!("by_hand")));
+    let message = answer["webhook"]["message"].as_str().unwrap();
+    assert!(message.contains("admin:repo_hook") && message.contains("GITHUB_WEBHOOK_SECRET"), "{message}");
+    let wrong = post(&server, "/api/repos", json!({"repo": REPO, "webhook_url": "https://elsewhere"})).await;
+    assert_refused(&wrong, 400, "bad_request");
     server.stop().await;
     github.stop().await;
 }

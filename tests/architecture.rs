@@ -17,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["domain"],
     &["queue"],
     &["store"],
-    &["fetch", "ingest", "process", "recover", "relay"],
+    &["fetch", "hook", "ingest", "process", "recover", "relay"],
     &["backfill"],
     &["poller"],
     &["api"],

@@ -34,6 +34,7 @@ use crate::config::Sync;
 pub use crate::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use crate::domain::people::Bots;
 use crate::github::client::Client;
+use crate::github::client::hooks::HookSecret;
 use crate::github::types::RepoId;
 use crate::queue::Queue;
 use crate::store::{self, Counts, Moment, Store, TokenHash, TrackedRepository};
@@ -55,6 +56,8 @@ pub struct Api {
     pub github: Option<Client>,
     pub sync: Sync,
     pub behind: Behind,
+    /// What GitHub is to sign with, for webhooks that are made here.
+    pub hook_secret: Option<HookSecret>,
 }
 
 /// What the inbox held when it was last counted.

@@ -17,6 +17,7 @@ use crate::domain::repository::{Access, Repository};
 use crate::github::client::Client;
 use crate::github::client::hooks::HookOwner;
 use crate::github::types::{PrNumber, RepoId};
+use crate::hook::{self, Webhook};
 use crate::poller;
 use crate::store::{RunState, SyncRun, SyncStatus, TrackedRepository};
 
@@ -67,6 +68,19 @@ pub(super) struct Added {
     /// `owner/name`
     #[schema(example = "acme-corp/api-server")]
     repo: String,
+    /// Where GitHub reaches this server; then its webhook is made or mended, too.
+    #[serde(default)]
+    #[schema(example = "https://hooks.example.com/webhooks/github")]
+    webhook_url: Option<String>,
+}
+
+/// A repository that is tracked now, and its webhook if one was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AddedRepository {
+    #[serde(flatten)]
+    repository: RepositoryItem,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<Webhook>,
 }
 
 /// Tracks a repository from now on, and begins its backfill.
@@ -74,8 +88,8 @@ pub(super) struct Added {
     post, path = "/api/repos", tag = "repositories", operation_id = "track_repository", security(("token" = [])),
     request_body = Added,
     responses(
-        (status = 201, body = RepositoryItem),
-        (status = 200, body = RepositoryItem, description = "it is tracked already"),
+        (status = 201, body = AddedRepository),
+        (status = 200, body = AddedRepository, description = "it is tracked already"),
         (status = 404, body = ErrorBody, description = "GitHub has none of that name, or does not show it"),
         (status = 409, body = ErrorBody, description = "`github_access_missing`, `github_access_refused`"),
         (status = 503, body = ErrorBody, description = "`github_unavailable`"),
@@ -84,6 +98,9 @@ pub(super) struct Added {
 pub(super) async fn add(api: web::Data<Api>, added: web::Json<Added>) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
     let now = Utc::now();
+    if let Some(url) = added.webhook_url.as_deref().filter(|url| !hook::is_endpoint(url)) {
+        return Err(ApiError::BadRequest(format!("webhook_url is {url}, expected https://HOST{}", hook::ENDPOINT)));
+    }
     let found = look_up(&api, github, &added.repo).await?;
     let is_new = api.store.track(&found, now).await?;
     if is_new {
@@ -91,8 +108,20 @@ pub(super) async fn add(api: web::Data<Api>, added: web::Json<Added>) -> Result<
     }
     let tracked = api.store.tracked_repository(found.id).await?.ok_or(ApiError::NotFound("repository"))?;
     let runs = api.store.sync_runs(Some(found.id), None, 1).await?;
+    let webhook = match &added.webhook_url {
+        Some(url) => Some(make_hook(&api, github, &tracked.name, url).await?),
+        None => None,
+    };
     let mut answer = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(answer.json(item(tracked, runs.first(), true)))
+    Ok(answer.json(AddedRepository { repository: item(tracked, runs.first(), true), webhook }))
+}
+
+async fn make_hook(api: &Api, github: &Client, name: &str, url: &str) -> Result<Webhook, ApiError> {
+    let secret = api.hook_secret.as_ref().ok_or_else(|| {
+        ApiError::Conflict("GITHUB_WEBHOOK_SECRET is not set here: GitHub is to sign with it".to_owned())
+    })?;
+    let made = timeout(api.sync.timeout, hook::register(github, name, url, secret)).await;
+    Ok(made.map_err(|_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned()))??)
 }
 
 /// What GitHub knows of a repository. Whoever asks waits, so that GitHub is not waited for as long as elsewhere.

@@ -3,6 +3,7 @@
 mod backfill;
 mod demo;
 mod github;
+mod hook;
 mod inbox;
 mod output;
 mod poll;
@@ -60,6 +61,9 @@ enum Command {
     Backfill(backfill::Backfill),
     /// Ask GitHub once for what webhooks missed
     Poll(poll::Poll),
+    /// Make a repository's webhook at GitHub
+    #[command(subcommand)]
+    Hook(hook::HookCommand),
     /// Work out all numbers again from the stored facts
     Recompute,
     /// Bring the database to this version
@@ -151,6 +155,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Recover(recover) => recover.run(sources()?).await,
         Command::Backfill(backfill) => backfill.run(sources()?).await,
         Command::Poll(poll) => poll.run(sources()?).await,
+        Command::Hook(command) => command.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             recompute::run(&*store::open(&config.database_url, Opening::Beside).await?, &config.bots).await

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 pub use self::sync::{Backfill, MOST_DAYS_BACK, MOST_PRS, Monitor, Sync};
 use crate::domain::people::Bots;
+use crate::github::client::hooks::HookSecret;
 use crate::github::client::{ApiUrl, App, Credentials, NoApp, Token};
 use crate::github::signature::Secrets;
 
@@ -131,6 +132,8 @@ impl std::error::Error for ConfigError {}
 #[derive(Clone)]
 pub struct Config {
     pub webhook_secrets: Option<Secrets>,
+    /// The first of them, for GitHub to sign with.
+    pub hook_secret: Option<HookSecret>,
     /// `None`: GitHub is asked for nothing.
     pub github_credentials: Option<Credentials>,
     pub github_api_url: ApiUrl,
@@ -249,6 +252,7 @@ impl Config {
         let bots = sources.value("BOT_LOGINS").unwrap_or_default();
         Ok(Self {
             webhook_secrets: sources.value(GITHUB_WEBHOOK_SECRET).and_then(Secrets::parse),
+            hook_secret: sources.value(GITHUB_WEBHOOK_SECRET).and_then(HookSecret::first_of),
             github_credentials: github_credentials(sources)?,
             github_api_url: github_api_url(sources)?,
             default_repository,

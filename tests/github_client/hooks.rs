@@ -1,7 +1,7 @@
 //! Webhooks that are made where there is none, and mended where there is one.
 
 use serde_json::{Value, json};
-use tallyhook::github::client::hooks::{Permissions, Registered, RepositoryInfo};
+use tallyhook::github::client::hooks::{HookSecret, Permissions, Registered, RepositoryInfo};
 use tallyhook::github::client::{Client, GithubError};
 use tallyhook::github::types::RepoId;
 
@@ -13,7 +13,9 @@ const URL: &str = "https://tallyhook.example.com/webhooks/github";
 const SECRET: &str = "carrot";
 
 async fn create(client: &Client) -> Result<Registered, GithubError> {
-    client.create_hook(REPOSITORY, URL, SECRET, &["pull_request", "pull_request_review"]).await
+    client
+        .create_hook(REPOSITORY, URL, &HookSecret::first_of(SECRET).unwrap(), &["pull_request", "pull_request_review"])
+        .await
 }
 
 fn made(id: i64) -> Fault {
@@ -70,7 +72,8 @@ async fn a_webhook_that_may_have_been_made_is_not_made_twice() {
     let error = create(&client).await.unwrap_err().to_string();
     assert!(error.contains("the token or App needs one of the scopes admin:repo_hook"), "{error}");
 
-    let error = client.create_hook("acme-corp/../x", URL, SECRET, &[]).await.unwrap_err();
+    let error =
+        client.create_hook("acme-corp/../x", URL, &HookSecret::first_of(SECRET).unwrap(), &[]).await.unwrap_err();
     assert!(matches!(error, GithubError::NotFound { .. }), "{error}");
     assert_eq!(github.asked().len(), 1);
     github.stop().await;

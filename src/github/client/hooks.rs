@@ -95,6 +95,17 @@ pub struct HookConfig {
     pub url: Option<String>,
 }
 
+/// What GitHub is to sign with. Is shown by nothing.
+#[derive(Clone)]
+pub struct HookSecret(String);
+
+impl HookSecret {
+    /// The first of several secrets that are separated by white space.
+    pub fn first_of(secrets: &str) -> Option<Self> {
+        secrets.split_whitespace().next().map(|secret| Self(secret.to_owned()))
+    }
+}
+
 /// What became of a webhook that should be there.
 #[derive(Clone, Debug)]
 pub enum Registered {
@@ -181,11 +192,17 @@ impl Client {
     ///
     /// # Errors
     /// As of [`Client::hooks`] and [`Client::post`].
-    pub async fn create_hook(&self, full_name: &str, url: &str, secret: &str, events: &[&str]) -> Result<Registered> {
+    pub async fn create_hook(
+        &self,
+        full_name: &str,
+        url: &str,
+        secret: &HookSecret,
+        events: &[&str],
+    ) -> Result<Registered> {
         let owner = repository(full_name)?;
         let hooks = self.hooks(&owner).await?;
         // GitHub tells no secret, so that one that may be right already is set again.
-        let config = json!({"url": url, "content_type": "json", "secret": secret, "insecure_ssl": "0"});
+        let config = json!({"url": url, "content_type": "json", "secret": secret.0, "insecure_ssl": "0"});
         let mut hook = json!({"active": true, "events": events, "config": config});
         let is_same = |hook: &&Hook| hook.config.url.as_deref() == Some(url);
         if let Some(known) = hooks.iter().find(is_same) {
