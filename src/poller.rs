@@ -75,6 +75,16 @@ pub struct NotFetched {
     pub why: String,
 }
 
+impl Round {
+    fn tell(&self) {
+        for polled in &self.repositories {
+            if let Some(error) = polled.failure() {
+                tracing::warn!(repo = polled.repo, error, "a repository could not be polled");
+            }
+        }
+    }
+}
+
 impl Polled {
     /// What is to be told of it as a whole.
     pub fn failure(&self) -> Option<String> {
@@ -116,8 +126,9 @@ impl Poller {
         loop {
             if self.is_ours().await && (next <= Instant::now() || self.is_asked_for().await) {
                 next = Instant::now() + self.settings.interval;
-                if let Err(error) = self.round().await {
-                    tracing::error!(%error, "a round of the poller failed");
+                match self.round().await {
+                    Ok(round) => round.tell(),
+                    Err(error) => tracing::error!(%error, "a round of the poller failed"),
                 }
             }
             sleep(TICK).await;
@@ -234,9 +245,6 @@ impl Poller {
             (Ok(_), Some(failure)) => SyncState::Failed(failure),
             (Ok((watermark, reconciled)), None) => SyncState::Polled { watermark, reconciled },
         };
-        if let SyncState::Failed(error) = &state {
-            tracing::warn!(repo = repository.name, error, "a repository could not be polled");
-        }
         self.store.sync_state(repository.id, &state, now).await?;
         Ok(polled)
     }
