@@ -11,9 +11,10 @@ use super::{Failure, Outcome, Sources, github, output};
 use crate::backfill::{self, Backfill as Walker, Ended};
 use crate::config::Config;
 use crate::github::client::Client;
+use crate::github::client::hooks::HookOwner;
 use crate::github::types::{RepoId, Timestamp};
 use crate::poller;
-use crate::store::{self, Opening, PrError, RunOptions, RunState, Store, SyncRun};
+use crate::store::{self, Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
 
 /// A run of a process that is no more is free again after so long.
 const LOOKING: Duration = Duration::from_secs(1);
@@ -53,6 +54,9 @@ struct Report {
 impl Backfill {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let config = Config::new(&sources)?;
+        let repo = &self.repo;
+        HookOwner::repository(repo)
+            .map_err(|_| Failure::Usage(format!("`{repo}` is no repository: expected OWNER/REPO")))?;
         let client = github::client(&config, "to read pull requests")?;
         let defaults = RunOptions::from(config.sync.backfill);
         let options = RunOptions {
@@ -129,7 +133,16 @@ impl Backfill {
 
 /// The repository's id; it is tracked from now on.
 async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Result<RepoId> {
-    let info = client.repository(name).await?;
+    let info = match client.repository(name).await {
+        Ok(info) => info,
+        Err(error) => {
+            // Of one that is tracked already this is its state, for whoever asks the server.
+            if let Some(id) = store.repository_id(name).await? {
+                store.sync_state(id, &SyncState::Failed(error.to_string()), Utc::now()).await?;
+            }
+            return Err(error.into());
+        }
+    };
     let id = info.id;
     store.track(&poller::seen(id, info.full_name, Some(info.private)), Utc::now()).await?;
     Ok(id)
