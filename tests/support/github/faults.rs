@@ -29,16 +29,23 @@ pub(super) struct Disturbance {
     random: StdRng,
     rate: f64,
     faults: Vec<Fault>,
+    struck: u64,
 }
 
 impl Disturbance {
     pub(super) fn new(seed: u64, rate: f64, faults: Vec<Fault>) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), rate, faults }
+        Self { random: StdRng::seed_from_u64(seed), rate, faults, struck: 0 }
     }
 
     pub(super) fn next(&mut self) -> Option<Fault> {
         let strikes = self.random.random_bool(self.rate);
+        self.struck += u64::from(strikes);
         self.faults.choose(&mut self.random).filter(|_| strikes).cloned()
+    }
+
+    /// How often they came.
+    pub(super) fn struck(&self) -> u64 {
+        self.struck
     }
 }
 

@@ -143,9 +143,13 @@ impl FakeGithub {
 
     /// A client of it whose waits pass at once, and the time that it goes by.
     pub(crate) fn client(&self) -> (Client, VirtualTime) {
+        self.client_of_patience(Duration::from_secs(30))
+    }
+
+    /// The same, which waits so long for an answer.
+    pub(crate) fn client_of_patience(&self, patience: Duration) -> (Client, VirtualTime) {
         let time = VirtualTime::starting_at(Utc::now());
         let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
-        let patience = std::time::Duration::from_secs(30);
         (Client::with(self.api(), token, Clock::Virtual(time.clone()), patience).unwrap(), time)
     }
 
@@ -253,11 +257,12 @@ impl FakeGithub {
         self.state().disturbance = Some(Disturbance::new(seed, rate, faults));
     }
 
-    /// All is answered rightly again.
-    pub(crate) fn calm(&self) {
+    /// All is answered rightly again. How many answers went wrong by chance.
+    pub(crate) fn calm(&self) -> u64 {
         let mut state = self.state();
-        (state.disturbance, state.most_pulls) = (None, None);
+        state.most_pulls = None;
         (state.latency, state.broken) = (Duration::ZERO, BTreeSet::new());
+        state.disturbance.take().map_or(0, |disturbance| disturbance.struck())
     }
 
     /// Each answer takes that long from now on.
