@@ -115,16 +115,39 @@ impl Poller {
         };
         tokio::select! {
             () = stopped => self.store.resign(Part::Poller).await,
-            () = self.poll() => {}
-            () = self.backfill() => {}
-            () = self.monitor() => {}
+            () = self.take_turns() => {}
         }
+    }
+
+    /// Works whenever it is this process's part. What is under way when it is another's is left to that one.
+    async fn take_turns(&self) {
+        loop {
+            if self.is_ours().await {
+                tokio::select! {
+                    () = self.lost() => tracing::warn!("another process polls GitHub now"),
+                    () = self.poll() => {}
+                    () = self.backfill() => {}
+                    () = self.monitor() => {}
+                }
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    async fn lost(&self) {
+        while self.is_ours().await {
+            sleep(TICK).await;
+        }
+    }
+
+    async fn is_ours(&self) -> bool {
+        self.store.lead(Part::Poller).await.unwrap_or(false)
     }
 
     async fn poll(&self) {
         let mut next = Instant::now();
         loop {
-            if self.is_ours().await && (next <= Instant::now() || self.is_asked_for().await) {
+            if next <= Instant::now() || self.is_asked_for().await {
                 next = Instant::now() + self.settings.interval;
                 match self.round().await {
                     Ok(round) => round.tell(),
@@ -138,38 +161,28 @@ impl Poller {
     async fn backfill(&self) {
         let backfill = Backfill { client: self.client.clone(), store: self.store.clone() };
         loop {
-            sleep(TICK).await;
-            if !self.is_ours().await {
-                continue;
-            }
             match self.store.take_run(None, Utc::now(), backfill::lease()).await {
                 Ok(Some(run)) => tell(backfill.run(run, |_| {}).await),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "backfills cannot be looked for"),
             }
+            sleep(TICK).await;
         }
     }
 
     async fn monitor(&self) {
+        let interval = TimeDelta::from_std(self.settings.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
+        let at_once = self.settings.monitor.concurrent;
         loop {
-            sleep(TICK).await;
-            if !self.is_ours().await {
-                continue;
-            }
-            let interval = TimeDelta::from_std(self.settings.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
             let due = Utc::now().checked_sub_signed(interval).unwrap_or_default();
-            let at_once = self.settings.monitor.concurrent;
             match self.store.watched(due, at_once).await {
                 Ok(watched) => {
                     stream::iter(watched).for_each_concurrent(at_once as usize, |watched| self.look_at(watched)).await;
                 }
                 Err(error) => tracing::error!(%error, "watched pull requests cannot be read"),
             }
+            sleep(TICK).await;
         }
-    }
-
-    async fn is_ours(&self) -> bool {
-        self.store.lead(Part::Poller).await.unwrap_or(false)
     }
 
     async fn is_asked_for(&self) -> bool {

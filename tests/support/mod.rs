@@ -17,6 +17,7 @@ use serde_json::Value;
 use tallyhook::app::{Options, Running};
 use tallyhook::config::{Config, Sources};
 use tallyhook::domain::people::Bots;
+use tallyhook::github::client::hooks::HookSecret;
 use tallyhook::github::signature::Secrets;
 
 pub(crate) use place::Place;
@@ -36,6 +37,7 @@ pub(crate) struct TestServer {
 pub(crate) fn config(place: &Place) -> Config {
     Config {
         webhook_secrets: Secrets::single(SECRET),
+        hook_secret: HookSecret::first_of("a-secret-of-the-tests"),
         github_credentials: None,
         github_api_url: "http://127.0.0.1:1".parse().unwrap(),
         default_repository: Some("acme-corp/api-server".to_owned()),
