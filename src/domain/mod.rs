@@ -8,4 +8,5 @@ pub mod people;
 pub mod pull_request;
 pub mod repository;
 pub mod review;
+pub mod task;
 pub mod timings;
