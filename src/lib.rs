@@ -19,6 +19,7 @@ pub mod fetch;
 pub mod github;
 pub mod hook;
 pub mod ingest;
+pub mod notify;
 pub mod poller;
 pub mod process;
 pub mod queue;

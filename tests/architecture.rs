@@ -17,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["domain"],
     &["queue"],
     &["store"],
-    &["fetch", "hook", "ingest", "process", "recover", "relay"],
+    &["fetch", "hook", "ingest", "notify", "process", "recover", "relay"],
     &["backfill"],
     &["poller"],
     &["api"],

@@ -1,0 +1,3 @@
+//! Telling others what changed.
+
+pub mod target;
