@@ -27,3 +27,4 @@ pub mod recover;
 pub mod relay;
 pub mod store;
 pub mod telemetry;
+pub mod worktree;

@@ -17,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["domain"],
     &["queue"],
     &["store"],
-    &["fetch", "hook", "ingest", "notify", "process", "recover", "relay"],
+    &["fetch", "hook", "ingest", "notify", "process", "recover", "relay", "worktree"],
     &["backfill"],
     &["poller"],
     &["api"],
