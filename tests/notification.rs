@@ -177,6 +177,15 @@ fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
 }
 
 #[test]
+fn a_reopening_counts_even_if_its_closing_was_missed() {
+    let events = history(&[(10, Step::Close), (10, Step::Reopen), (10, Step::Close), (10, Step::Reopen)]);
+    for (heard, since) in [(&[0, 2][..], at(20)), (&[0, 1, 2, 4], at(40)), (&[4], at(40))] {
+        let (known, _) = live_through(heard.iter().map(|place| &events[*place]));
+        assert_eq!(status(&known), Some((Status::Open, since)), "{heard:?}");
+    }
+}
+
+#[test]
 fn closed_and_reopened_within_one_second_is_open() {
     let events = history(&[(10, Step::Close), (0, Step::Reopen)]);
     let (known, changes) = live_through(&events);
