@@ -87,6 +87,7 @@ proptest! {
     #[test]
     fn in_any_order_no_change_is_told_twice_and_the_last_is_how_it_is(
         draft in any::<bool>(),
+        apart in any::<bool>(),
         mut steps in histories::steps(),
         fetches in prop::collection::vec((any::<Index>(), any::<bool>()), 0..3),
         lost in prop::collection::vec(prop::bool::weighted(0.2), 32),
@@ -94,6 +95,9 @@ proptest! {
         repeated in prop::collection::vec(any::<Index>(), 0..6),
     ) {
         tellable(&mut steps);
+        if apart {
+            steps.iter_mut().filter(|(_, step)| matches!(step, Step::Reopen)).for_each(|(pause, _)| *pause += 1);
+        }
         let events = histories::events(draft, None, &steps);
         let fetched = fetches.iter().map(|(after, truncated)| {
             Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, true))
@@ -118,7 +122,8 @@ proptest! {
         }
         prop_assert_eq!(before, status(&known).map(|(status, _)| status));
         let outbox: BTreeSet<_> = told_of(&changes).into_iter().collect();
-        prop_assert_eq!(outbox.len(), changes.len(), "{:?}", changes);
+        // Seen closed and seen open within one second, and nothing heard yet of the reopening: it may be taken back.
+        prop_assert!(outbox.len() == changes.len() || !apart, "{:?}", changes);
     }
 
     /// Whoever hears everything agrees in the end on what it is and since when.
