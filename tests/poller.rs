@@ -290,6 +290,26 @@ async fn a_server_tracks_its_default_repository_and_brings_its_history() {
 }
 
 #[tokio::test]
+async fn a_repository_that_a_webhook_made_known_gets_its_history_too() {
+    let github = FakeGithub::start().await;
+    github.add_repository(9, "other/place");
+    let told =
+        github.world(|world| world.grow("other/place", Growth { seed: 3, pulls: 8, ties: true, until: ago(600) }));
+    let sync = Sync { interval: Duration::from_secs(1), ..settings() };
+    let server = polling(&github, sync).await;
+    github.add_hook(1, "repos/other/place", &format!("{}/webhooks/github", server.url), SECRET);
+    assert_eq!(github.send(1, told.last().unwrap(), Sending::Posted).await, 202);
+    let is_whole = |repos: &Value| {
+        let items = repos["items"].as_array().unwrap();
+        items.iter().any(|item| item["repo"] == "other/place" && item["completeness"]["missing"] == json!([]))
+    };
+    until(&server, "/api/repos", is_whole).await;
+    until(&server, "/api/prs?repo=other/place", |prs| prs["items"].as_array().unwrap().len() == 8).await;
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
 async fn a_round_that_is_asked_for_comes_at_once_and_a_watched_pull_request_is_watched() {
     let github = FakeGithub::start().await;
     for (id, name) in [(REPO.0, NAME), (9, "other/place")] {
