@@ -212,16 +212,16 @@ impl<P: Fn(&SyncRun)> Walking<P> {
     /// One page of the walk.
     async fn step(&mut self) -> Result<(), Stop> {
         let left = u64::from(self.run.options.max_prs).saturating_sub(self.run.prs_done);
-        let GotPage { got, total, next } = self.page(u32::try_from(left).unwrap_or(u32::MAX)).await?;
+        let GotPage { mut got, total, next } = self.page(u32::try_from(left).unwrap_or(u32::MAX)).await?;
         let all = got.whole.len() + got.not_got.len();
         let page = got.whole.iter().map(|whole| whole.pull_request.updated_at);
         let (newest, oldest) = (page.clone().max(), page.min());
         self.walk.newest = self.walk.newest.or(newest);
-        let mut got = got;
         got.whole.retain(|whole| whole.pull_request.updated_at >= self.walk.back_to);
         let is_past = oldest.is_some_and(|oldest| oldest < self.walk.back_to);
         self.walk.oldest = oldest.or(self.walk.oldest);
-        self.count(self.fetcher.take_in(got, Some(self.run.repo)).await?);
+        let brought = self.fetcher.take_in(got, Some(self.run.repo)).await?;
+        self.count(&brought);
         self.run.prs_done = self.run.prs_done.min(self.run.options.max_prs.into());
         let most = total.map(|total| total.min(self.run.options.max_prs.into()));
         self.walk.to_the_end = next.is_none() && !is_past;
@@ -293,7 +293,7 @@ impl<P: Fn(&SyncRun)> Walking<P> {
         self.fetcher.client.wait(PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
     }
 
-    fn count(&mut self, brought: Brought) {
+    fn count(&mut self, brought: &Brought) {
         self.run.prs_done += brought.fetched.len() as u64 + brought.not_got.len() as u64;
         self.run.reviews_synced += brought.fetched.iter().map(|fetched| fetched.reviews.len() as u64).sum::<u64>();
         self.note(&brought.not_got);

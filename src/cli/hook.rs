@@ -17,7 +17,7 @@ pub(super) struct Create {
     /// Whose webhook
     #[arg(value_name = "OWNER/REPO")]
     repo: String,
-    /// Where GitHub reaches this server, as in https://hooks.example.com/webhooks/github
+    /// Where GitHub reaches this server: its address with /webhooks/github behind it
     #[arg(long, value_name = "URL")]
     url: String,
     /// Print the result as JSON
