@@ -17,11 +17,11 @@ use crate::github::client::pulls::{GotPage, NotGot};
 use crate::github::client::{Client, GithubError};
 use crate::github::types::{PrNumber, Timestamp};
 use crate::queue::Lane;
-use crate::store::{MOST_ERRORS, PrError, RunState, Store, SyncRun, SyncState};
+use crate::store::{MOST_ERRORS, PrError, RunState, Store, SyncRun};
 
 /// Pull requests of a page: GitHub takes at most ten seconds for an answer.
 const PAGE: u32 = 25;
-/// Fewer are not asked for at once.
+/// Fewer are not asked for at once, unless these cannot be had.
 const SMALLEST: u32 = 5;
 /// Of the closing pass, which mostly finds nothing.
 const CLOSING: u32 = 5;
@@ -116,12 +116,12 @@ impl Backfill {
             run,
             progress,
         };
-        self.store.sync_state(walking.run.repo, &SyncState::Syncing, Utc::now()).await?;
         let kept = walking.run.clone();
         let stopped = tokio::select! {
             stopped = walking.walk() => stopped,
             () = self.lost(&kept) => Err(Stop::LetGo),
         };
+        walking.reckon();
         let Walking { mut run, .. } = walking;
         let put_off = match stopped {
             Ok(()) => None,
@@ -221,6 +221,7 @@ impl<P: Fn(&SyncRun)> Walking<P> {
         let is_past = oldest.is_some_and(|oldest| oldest < self.walk.back_to);
         self.walk.oldest = oldest.or(self.walk.oldest);
         let brought = self.fetcher.take_in(got, Some(self.run.repo)).await?;
+        self.fetcher.follow_rename(self.run.repo, &self.run.repo_name, &brought).await?;
         self.count(&brought);
         self.run.prs_done = self.run.prs_done.min(self.run.options.max_prs.into());
         let most = total.map(|total| total.min(self.run.options.max_prs.into()));
@@ -252,29 +253,31 @@ impl<P: Fn(&SyncRun)> Walking<P> {
 
     /// Once more, and by themselves, those that failed.
     async fn repair(&mut self) -> Result<(), Stop> {
-        for number in std::mem::take(&mut self.walk.again) {
-            self.run.errors.retain(|error| error.pr != number.0);
+        while let Some(number) = self.walk.again.last().copied() {
             let mut tries = 0;
             let not_got = loop {
                 let brought = self.fetcher.numbers(&self.run.repo_name, Some(self.run.repo), &[number]).await?;
                 tries += 1;
-                if brought.not_got.is_empty() || tries == TRIES {
-                    break brought.not_got;
+                match brought.not_got.into_iter().next() {
+                    Some(not_got) if !not_got.missing && tries < TRIES => self.pause().await,
+                    last => break last,
                 }
-                self.pause().await;
             };
-            self.note(&not_got);
+            self.walk.again.pop();
+            self.run.errors.retain(|error| error.pr != number.0);
+            self.note(not_got.as_slice());
+            self.save().await?;
         }
         Ok(())
     }
 
-    /// The page at the cursor, of fewer if GitHub cannot give as many.
+    /// The page at the cursor, of fewer if GitHub cannot give as many. One that it cannot give at all is passed over.
     async fn page(&mut self, most: u32) -> Result<GotPage, Stop> {
-        let mut size = self.walk.size.min(most).max(1);
-        let mut tries = 0;
+        let (mut size, mut tries) = (self.walk.size.min(most).max(1), 0);
+        let (client, of) = (self.fetcher.client.clone(), self.run.repo_name.clone());
         loop {
             let after = self.walk.cursor.as_deref();
-            match self.fetcher.client.page(&self.run.repo_name, size, after, self.fetcher.commits).await {
+            match client.page(&of, size, after, self.fetcher.commits).await {
                 Ok(page) => return Ok(page),
                 Err(GithubError::TooMuch { .. }) if size > SMALLEST => {
                     size = (size / 2).max(SMALLEST);
@@ -284,6 +287,8 @@ impl<P: Fn(&SyncRun)> Walking<P> {
                     tries += 1;
                     self.pause().await;
                 }
+                Err(GithubError::TooMuch { .. }) if size > 1 => size = 1,
+                Err(GithubError::TooMuch { .. }) => return Ok(client.passed_over(&of, 1, after).await?),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -300,7 +305,7 @@ impl<P: Fn(&SyncRun)> Walking<P> {
     }
 
     fn note(&mut self, not_got: &[NotGot]) {
-        for NotGot { number, why } in not_got {
+        for NotGot { number, why, .. } in not_got {
             if self.run.errors.len() < MOST_ERRORS {
                 self.run.errors.push(PrError { pr: number.0, error: why.clone() });
             }
@@ -310,9 +315,14 @@ impl<P: Fn(&SyncRun)> Walking<P> {
         }
     }
 
+    /// What it cost so far.
+    fn reckon(&mut self) {
+        self.run.github_requests = self.asked_before + self.fetcher.client.requests_of_handle();
+    }
+
     async fn save(&mut self) -> Result<(), Stop> {
         self.run.walk = serde_json::to_string(&self.walk).ok();
-        self.run.github_requests = self.asked_before + self.fetcher.client.requests_of_handle();
+        self.reckon();
         crate::crash_point!("backfill.page_stored");
         let kept = self.fetcher.store.save_run(&self.run, Utc::now(), lease()).await?;
         (self.progress)(&self.run);

@@ -8,13 +8,15 @@ use futures_util::future::try_join_all;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use crate::domain::pull_request::Source;
+use crate::domain::join::Dated;
+use crate::domain::pull_request::{PullRequest, Source};
+use crate::domain::repository::{Access, Repository, Seen};
 use crate::event::{self, FetchedPullRequest};
 use crate::github::client::pulls::{Got, NotGot};
 use crate::github::client::{Client, GithubError};
 use crate::github::types::{PrKey, PrNumber, RepoId};
-use crate::queue::{DeliveryId, Lane};
-use crate::store::{Accepted, DeliveryState, NewDelivery, Store, StoreError};
+use crate::queue::Lane;
+use crate::store::{Accepted, DeliveryState, NewDelivery, Recording, Sighting, Store, StoreError};
 
 /// How long somebody who wants the latest waits until it is applied.
 const APPLYING: Duration = Duration::from_secs(5);
@@ -34,12 +36,10 @@ pub struct Fetcher {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Brought {
-    /// As GitHub calls the repository now.
-    pub name: Option<String>,
+    /// As GitHub shows the repository now.
+    pub seen: Option<Seen>,
     /// In the inbox, be it since now or from before.
     pub fetched: Vec<FetchedPullRequest>,
-    /// Those of them that were not there before.
-    pub new: Vec<DeliveryId>,
     pub not_got: Vec<NotGot>,
 }
 
@@ -62,10 +62,15 @@ pub enum FetchError {
 pub enum RefreshError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// GitHub says that there is none.
+    #[error("{0}")]
+    Missing(String),
     #[error("{0}")]
     NotGot(String),
     #[error("what GitHub shows is not applied yet")]
     TooLate,
+    #[error("GitHub did not answer in time")]
+    Unanswered,
 }
 
 impl From<StoreError> for RefreshError {
@@ -91,7 +96,8 @@ impl Fetcher {
                 }
                 Err(error @ GithubError::TooMuch { .. }) => {
                     let why = error.to_string();
-                    brought.not_got.extend(part.iter().map(|number| NotGot { number: *number, why: why.clone() }));
+                    let not_got = |number: &PrNumber| NotGot { number: *number, why: why.clone(), missing: false };
+                    brought.not_got.extend(part.iter().map(not_got));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -104,29 +110,29 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`]; what concerns one pull request alone is told in what is brought.
     pub async fn take_in(&self, got: Got, repo: Option<RepoId>) -> Result<Brought, FetchError> {
-        let Got { repository, whole, not_got } = got;
+        let Got { repository, whole, not_got, asked_at } = got;
         if let (Some(before), Some(now)) = (repo, repository.id)
             && before != now
         {
             return Err(FetchError::Another { name: repository.name_with_owner, before, now });
         }
         let mut brought = Brought { not_got, ..Brought::default() };
-        let now = Utc::now();
         for whole in whole {
             let number = whole.pull_request.number;
-            match event::fetched(&repository, whole.pull_request, self.commits, whole.truncated, now.into()) {
+            match event::fetched(&repository, whole.pull_request, self.commits, whole.truncated, asked_at.into()) {
                 Ok(fetched) => brought.fetched.push(fetched),
                 Err(unusable) => {
-                    brought.not_got.push(NotGot { number, why: unusable.to_string() });
+                    brought.not_got.push(NotGot { number, why: unusable.to_string(), missing: false });
                 }
             }
         }
+        let now = Utc::now();
         let accepted = brought.fetched.iter().map(|fetched| async {
             let delivery = NewDelivery::fetched(fetched.clone(), self.source, self.lane, now)?;
-            Ok::<_, FetchError>(self.store.accept(delivery).await?)
+            Ok::<Accepted, FetchError>(self.store.accept(delivery).await?)
         });
-        brought.new = try_join_all(accepted).await?.into_iter().filter_map(newly).collect();
-        brought.name = Some(repository.name_with_owner);
+        try_join_all(accepted).await?;
+        brought.seen = Some(Seen { name: repository.name_with_owner, private: Some(repository.is_private) });
         Ok(brought)
     }
 
@@ -136,46 +142,70 @@ impl Fetcher {
     /// # Errors
     /// If GitHub does not tell, or what it told is not applied in time.
     pub async fn refresh(&self, of: &str, key: PrKey) -> Result<(), RefreshError> {
-        let known = self.store.load(&[key]).await?;
-        let is_whole = known.first().is_some_and(|known| known.pull_request.whole_until.is_some());
         let asked_at = Utc::now();
-        let is_unchanged = self.client.is_unchanged(of, key.number).await.map_err(FetchError::from)?;
-        if !(is_unchanged && is_whole) {
+        let listed = self.client.listed(of, key.number).await.map_err(FetchError::from)?;
+        let known = self.store.load(&[key]).await?;
+        let is_current = known.first().is_some_and(|known| known.pull_request.fetched_at() >= Some(listed.updated_at));
+        if !is_current {
             let brought = self.numbers(of, Some(key.repo), &[key.number]).await?;
-            if let Some(NotGot { why, .. }) = brought.not_got.into_iter().next() {
-                return Err(RefreshError::NotGot(why));
+            match brought.not_got.into_iter().next() {
+                Some(NotGot { why, missing: true, .. }) => return Err(RefreshError::Missing(why)),
+                Some(NotGot { why, .. }) => return Err(RefreshError::NotGot(why)),
+                None => self.applied(key).await?,
             }
-            self.applied(&brought.new).await?;
         }
         Ok(self.store.checked(&[key], asked_at).await?)
     }
 
-    async fn applied(&self, ids: &[DeliveryId]) -> Result<(), RefreshError> {
+    /// Waits until everything that was fetched of a pull request is applied, be it since now or from before.
+    async fn applied(&self, key: PrKey) -> Result<(), RefreshError> {
+        let guid = PullRequest::id(key).to_string();
         let deadline = Instant::now() + APPLYING;
-        for id in ids {
-            while self.store.delivery(*id).await?.is_some_and(|delivery| delivery.state == DeliveryState::Accepted) {
-                if Instant::now() > deadline {
-                    return Err(RefreshError::TooLate);
-                }
-                sleep(LOOKING).await;
+        loop {
+            let fetched = self.store.deliveries_of(&guid).await?;
+            if !fetched.iter().any(|delivery| delivery.state == DeliveryState::Accepted) {
+                let newest = fetched.into_iter().max_by_key(|delivery| delivery.id);
+                let dead = newest.filter(|delivery| delivery.state == DeliveryState::Dead);
+                return dead.map_or(Ok(()), |dead| Err(RefreshError::NotGot(dead.reason.unwrap_or_default())));
             }
+            if Instant::now() > deadline {
+                return Err(RefreshError::TooLate);
+            }
+            sleep(LOOKING).await;
         }
+    }
+
+    /// Notes that GitHub led us to a repository under another name: the webhook that told so was missed.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn follow_rename(&self, repo: RepoId, before: &str, brought: &Brought) -> Result<(), StoreError> {
+        let Some(Seen { name, private }) = brought.seen.clone().filter(|seen| seen.name != before) else {
+            return Ok(());
+        };
+        tracing::info!(before, now = name, "a repository was renamed");
+        let sighting = Sighting { repository: seen(repo, name, private), last_delivery: None, tracks: false };
+        let recording = Recording { repositories: vec![sighting], ..Recording::default() };
+        let _conflict_of_none = self.store.record(&recording, Utc::now()).await?;
         Ok(())
+    }
+}
+
+/// A repository as GitHub shows it now.
+pub fn seen(id: RepoId, name: String, private: Option<bool>) -> Repository {
+    let at = Utc::now().into();
+    Repository {
+        id,
+        seen: Dated { at, value: Seen { name, private } },
+        installation: None,
+        access: Dated { at, value: Access::Granted },
     }
 }
 
 impl Brought {
     fn add(&mut self, more: Self) {
-        self.name = more.name.or(self.name.take());
+        self.seen = more.seen.or(self.seen.take());
         self.fetched.extend(more.fetched);
-        self.new.extend(more.new);
         self.not_got.extend(more.not_got);
-    }
-}
-
-fn newly(accepted: Accepted) -> Option<DeliveryId> {
-    match accepted {
-        Accepted::Stored(id) | Accepted::Requeued(id) => Some(id),
-        Accepted::Duplicate => None,
     }
 }

@@ -16,18 +16,21 @@ use tokio::time::{Instant, sleep};
 
 use crate::backfill::{self, Backfill, Ended};
 use crate::config::Sync;
-use crate::domain::join::Dated;
 use crate::domain::pull_request::{PullRequest, Source};
-use crate::domain::repository::{Access, Repository, Seen};
-use crate::fetch::{FetchError, Fetcher};
-use crate::github::client::pulls::{LISTED, Listed, NotGot};
-use crate::github::client::{Client, GithubError};
+use crate::domain::repository::{Access, Seen};
+use crate::event::FetchedPullRequest;
+pub use crate::fetch::seen;
+use crate::fetch::{Brought, FetchError, Fetcher};
+use crate::github::client::pulls::{Listed, NotGot};
+use crate::github::client::{Client, Conditional, GithubError};
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use crate::queue::Lane;
-use crate::store::{self, Part, Recording, RunState, Sighting, Store, SyncState, TrackedRepository, Watched};
+use crate::store::{self, Moment, Part, RunState, Store, SyncState, TrackedRepository, Watched};
 
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_secs(1);
+/// So often in a row the database may leave open whether the part is ours.
+const UNANSWERED: u32 = 3;
 /// Listings are read so far behind what they showed last: GitHub's replicas may be late.
 const OVERLAP: i64 = 5 * 60;
 /// Everything is compared this often.
@@ -124,7 +127,7 @@ impl Poller {
         loop {
             if self.is_ours().await {
                 tokio::select! {
-                    () = self.lost() => tracing::warn!("another process polls GitHub now"),
+                    () = self.lost() => tracing::warn!("another process polls GitHub now, or the database does not answer"),
                     () = self.poll() => {}
                     () = self.backfill() => {}
                     () = self.monitor() => {}
@@ -134,9 +137,16 @@ impl Poller {
         }
     }
 
+    /// Ends once another process has the part, or the database did not answer for so long that another may have.
     async fn lost(&self) {
-        while self.is_ours().await {
+        let mut unanswered = 0;
+        while unanswered < UNANSWERED {
             sleep(TICK).await;
+            match self.store.lead(Part::Poller).await {
+                Ok(true) => unanswered = 0,
+                Ok(false) => break,
+                Err(_) => unanswered += 1,
+            }
         }
     }
 
@@ -146,10 +156,13 @@ impl Poller {
 
     async fn poll(&self) {
         let mut next = Instant::now();
+        let mut has_default = false;
         loop {
-            if next <= Instant::now() || self.is_asked_for().await {
+            let asked = self.is_asked_for().await;
+            if next <= Instant::now() || asked {
                 next = Instant::now() + self.settings.interval;
-                match self.round().await {
+                has_default = has_default || self.track_default().await;
+                match self.round(asked).await {
                     Ok(round) => round.tell(),
                     Err(error) => tracing::error!(%error, "a round of the poller failed"),
                 }
@@ -189,21 +202,19 @@ impl Poller {
         self.store.poller_stats().await.is_ok_and(|stats| stats.asked_at.is_some())
     }
 
-    /// One round over all tracked repositories.
+    /// One round over all tracked repositories. What is so young that a webhook may be on its way is left to the next one,
+    /// unless somebody `asked` for this one.
     ///
     /// # Errors
     /// If the database fails. What GitHub fails is told of the repository it is about.
-    pub async fn round(&self) -> store::Result<Round> {
+    pub async fn round(&self, asked: bool) -> store::Result<Round> {
         let asked_before = self.client.requests();
         self.store.poll_began(Utc::now()).await?;
-        if let Some(name) = &self.default_repository {
-            self.track_default(name).await?;
-        }
         let tracked = self.store.tracked().await?.into_iter();
         let visible: Vec<_> = tracked.filter(|repository| repository.access == Access::Granted).collect();
         self.begin_backfills(&visible).await?;
         let repositories: Vec<_> = stream::iter(visible)
-            .map(|repository| self.repository(repository))
+            .map(|repository| self.repository(repository, asked))
             .buffer_unordered(self.settings.max_concurrent as usize)
             .collect()
             .await;
@@ -215,19 +226,24 @@ impl Poller {
         Ok(Round { repositories, github_requests: self.client.requests() - asked_before })
     }
 
-    /// The default repository is tracked as soon as GitHub tells its id.
-    async fn track_default(&self, name: &str) -> store::Result<()> {
-        if self.store.repository_id(name).await?.is_some() {
-            return Ok(());
-        }
-        match self.client.repository(name).await {
-            Ok(info) => {
-                let now = Utc::now();
-                self.store.track(&seen(info.id, info.full_name, Some(info.private)), now).await?;
+    /// Tracks the default repository, if that is known to nobody here. Whether that is settled.
+    pub async fn track_default(&self) -> bool {
+        let Some(name) = &self.default_repository else {
+            return true;
+        };
+        let tracked = async {
+            if self.store.repository_id(name).await?.is_none() {
+                let info = self.client.repository(name).await?;
+                let known = seen(info.id, info.full_name, Some(info.private));
+                self.store.track(&known, Utc::now()).await?;
             }
-            Err(error) => tracing::warn!(repo = name, %error, "the default repository cannot be tracked"),
+            Ok::<_, FetchError>(())
+        };
+        let tracked = tracked.await;
+        if let Err(error) = &tracked {
+            tracing::warn!(repo = name, %error, "the default repository cannot be tracked");
         }
-        Ok(())
+        tracked.is_ok()
     }
 
     /// A repository that webhooks made known has a history, too.
@@ -239,7 +255,7 @@ impl Poller {
         Ok(())
     }
 
-    async fn repository(&self, repository: TrackedRepository) -> store::Result<Polled> {
+    async fn repository(&self, repository: TrackedRepository, asked: bool) -> store::Result<Polled> {
         let mut polled = Polled {
             repo: repository.name.clone(),
             fetched: 0,
@@ -247,30 +263,52 @@ impl Poller {
             not_fetched: Vec::new(),
             error: None,
         };
-        let outcome = self.ask_patiently(&repository, &mut polled).await;
+        // As of before it was asked, which may take its time.
         let now = Utc::now();
+        let outcome = self.ask_patiently(&repository, asked, &mut polled).await;
         let state = match (outcome, polled.failure()) {
             (Err(FetchError::Store(error)), _) => return Err(error),
             (Err(error), _) => {
                 polled.error = Some(error.to_string());
                 SyncState::Failed(error.to_string())
             }
-            (Ok(_), Some(failure)) => SyncState::Failed(failure),
+            (Ok((watermark, reconciled)), Some(failure)) => {
+                self.give_up_old(&repository, watermark, reconciled, now).await?;
+                SyncState::Failed(failure)
+            }
             (Ok((watermark, reconciled)), None) => SyncState::Polled { watermark, reconciled },
         };
         self.store.sync_state(repository.id, &state, now).await?;
         Ok(polled)
     }
 
+    /// A pull request that cannot be fetched is tried for a day in every round, and then with everything else once a day:
+    /// else what there is to be listed since it failed would grow without end.
+    async fn give_up_old(
+        &self,
+        repository: &TrackedRepository,
+        newest: Option<Timestamp>,
+        reconciled: bool,
+        now: Moment,
+    ) -> store::Result<()> {
+        let day_ago = Timestamp::from(now - RECONCILE);
+        let watermark = newest.map(|newest| newest.min(day_ago));
+        if watermark > repository.watermark && repository.watermark.is_some() {
+            self.store.sync_state(repository.id, &SyncState::Polled { watermark, reconciled }, now).await?;
+        }
+        Ok(())
+    }
+
     /// The same as [`Self::ask_about`], again and again while GitHub cannot be reached.
     async fn ask_patiently(
         &self,
         repository: &TrackedRepository,
+        asked: bool,
         polled: &mut Polled,
     ) -> Result<(Option<Timestamp>, bool), FetchError> {
         let mut tries = 0;
         loop {
-            match self.ask_about(repository, polled).await {
+            match self.ask_about(repository, asked, polled).await {
                 Err(FetchError::Github(GithubError::Unreachable { .. })) if tries < self.settings.retry_attempts => {
                     tries += 1;
                     self.client.wait(self.settings.retry_delay).await;
@@ -284,18 +322,29 @@ impl Poller {
     async fn ask_about(
         &self,
         repository: &TrackedRepository,
+        asked: bool,
         polled: &mut Polled,
     ) -> Result<(Option<Timestamp>, bool), FetchError> {
         let reach = self.reach(repository);
+        // What is younger is listed again by the next round, which begins behind the watermark.
+        let young = Timestamp::clamped(Utc::now().timestamp() - FetchedPullRequest::WEBHOOKS_TAKE);
         let mut newest = None;
-        let mut wanted: BTreeSet<PrNumber> =
+        let mut stubs: BTreeSet<PrNumber> =
             self.store.unfetched(repository.id, self.settings.batch_size).await?.into_iter().collect();
+        let mut wanted = stubs.clone();
+        let mut is_whole = false;
         for page in 1..=PAGES {
-            let listed = self.client.changed(&repository.name, page).await?.value;
+            let Conditional { value: listed, more, .. } = self.client.changed(&repository.name, page).await?;
+            if let Some(other) = listed.iter().map(Listed::repo).find(|repo| *repo != repository.id) {
+                return Err(self.moved(repository, other).await?);
+            }
             newest = newest.max(listed.iter().map(|listed| listed.updated_at).max());
-            let recent: Vec<_> = listed.iter().filter(|listed| listed.updated_at >= reach.back_to).copied().collect();
-            wanted.extend(self.changed(repository.id, &recent).await?);
-            if recent.len() < LISTED {
+            let recent = |listed: &&Listed| listed.updated_at >= reach.back_to;
+            let due = |listed: &&Listed| asked || listed.updated_at <= young;
+            let recently: Vec<_> = listed.iter().filter(recent).filter(due).copied().collect();
+            wanted.extend(self.changed(repository.id, &recently).await?);
+            is_whole = !more || !listed.iter().all(|listed| recent(&listed));
+            if is_whole {
                 break;
             }
         }
@@ -303,7 +352,22 @@ impl Poller {
         for batch in wanted.chunks(self.settings.batch_size as usize) {
             self.fetch(repository, batch, polled).await?;
         }
-        Ok((newest, reach.reconciles))
+        // A stub that cannot be had lets others go first for a while.
+        stubs.retain(|stub| polled.not_fetched.iter().any(|failed| failed.number == *stub));
+        let keys: Vec<_> = stubs.into_iter().map(|number| PrKey { repo: repository.id, number }).collect();
+        self.store.checked(&keys, Utc::now()).await?;
+        Ok((newest.filter(|_| is_whole), reach.reconciles && is_whole))
+    }
+
+    /// The name belongs to another repository now: ours is looked for by its id, and asked for by its new name from the
+    /// next round on.
+    async fn moved(&self, repository: &TrackedRepository, other: RepoId) -> Result<FetchError, FetchError> {
+        if let Ok(info) = self.client.repository_by_id(repository.id).await {
+            let seen = Some(Seen { name: info.full_name, private: Some(info.private) });
+            let brought = Brought { seen, ..Brought::default() };
+            self.fetcher(Source::Poller).follow_rename(repository.id, &repository.name, &brought).await?;
+        }
+        Ok(FetchError::Another { name: repository.name.clone(), before: repository.id, now: other })
     }
 
     fn reach(&self, repository: &TrackedRepository) -> Reach {
@@ -312,9 +376,11 @@ impl Poller {
         // Before that it is for the backfill to tell.
         let since = Timestamp::from(repository.tracked_since);
         let back_to = match (reconciles, repository.watermark) {
-            (true, Some(_)) => {
+            (true, Some(watermark)) => {
                 let days_back = TimeDelta::days(self.settings.backfill.days_back.into());
-                repository.complete_since.unwrap_or(since).max((now - days_back).into())
+                let all = repository.complete_since.unwrap_or(since).max((now - days_back).into());
+                // After a long pause what was not listed since is more than that.
+                all.min(Timestamp::clamped(watermark.epoch() - OVERLAP))
             }
             (_, watermark) => Timestamp::clamped(watermark.max(Some(since)).unwrap_or(since).epoch() - OVERLAP),
         };
@@ -325,9 +391,10 @@ impl Poller {
     async fn changed(&self, repo: RepoId, listed: &[Listed]) -> store::Result<Vec<PrNumber>> {
         let keys: Vec<_> = listed.iter().map(|listed| PrKey { repo, number: listed.number }).collect();
         let known = self.store.load(&keys).await?;
-        let changed = listed.iter().zip(known).filter(|(listed, known)| {
-            known.pull_request.whole_until.max(known.pull_request.truncated_at) < Some(listed.updated_at)
-        });
+        let changed = listed
+            .iter()
+            .zip(known)
+            .filter(|(listed, known)| known.pull_request.fetched_at() < Some(listed.updated_at));
         Ok(changed.map(|(listed, _)| listed.number).collect())
     }
 
@@ -345,29 +412,17 @@ impl Poller {
             .into_iter()
             .map(|known| (known.pull_request.key.number, known.pull_request))
             .collect();
-        let brought = self.fetcher(Source::Poller).numbers(&repository.name, Some(repository.id), numbers).await?;
+        let fetcher = self.fetcher(Source::Poller);
+        let brought = fetcher.numbers(&repository.name, Some(repository.id), numbers).await?;
+        fetcher.follow_rename(repository.id, &repository.name, &brought).await?;
         let missed = brought.fetched.iter().filter(|fetched| {
             let is_old = fetched.is_beyond_webhooks(Utc::now().into());
             is_old && known.get(&fetched.number).is_some_and(|known| known.is_behind(fetched))
         });
         polled.missed.extend(missed.map(|fetched| fetched.number));
         polled.fetched += brought.fetched.len() as u64;
-        let not_got = brought.not_got.into_iter().map(|NotGot { number, why }| NotFetched { number, why });
+        let not_got = brought.not_got.into_iter().map(|NotGot { number, why, .. }| NotFetched { number, why });
         polled.not_fetched.extend(not_got);
-        if let Some(name) = brought.name.filter(|name| *name != repository.name) {
-            self.rename(repository, name).await?;
-        }
-        Ok(())
-    }
-
-    /// GitHub led us to the repository under another name: the webhook that told so was missed.
-    async fn rename(&self, repository: &TrackedRepository, name: String) -> store::Result<()> {
-        tracing::info!(before = repository.name, now = name, "a repository was renamed");
-        let repository = seen(repository.id, name, repository.private);
-        let repositories = vec![Sighting { repository, last_delivery: None, tracks: false }];
-        // Nothing in it can conflict.
-        let _conflict_of_none =
-            self.store.record(&Recording { repositories, ..Recording::default() }, Utc::now()).await?;
         Ok(())
     }
 
@@ -386,12 +441,16 @@ impl Poller {
         let Watched { repo_name, number, .. } = &watched;
         let mut tries = 0;
         let outcome = loop {
-            let outcome = self.look_once(repo_name, *number).await;
             tries += 1;
-            if outcome.is_ok() || tries > self.settings.monitor.max_retries {
-                break outcome;
+            match self.look_once(repo_name, *number).await {
+                // What GitHub refuses it refuses again.
+                Err(FetchError::Github(GithubError::Unreachable { .. } | GithubError::TooMuch { .. }))
+                    if tries <= self.settings.monitor.max_retries =>
+                {
+                    self.client.wait(self.settings.monitor.retry_delay).await;
+                }
+                outcome => break outcome.map_err(|error| error.to_string()).and_then(|ended| ended),
             }
-            sleep(self.settings.monitor.retry_delay).await;
         };
         let noted = match &outcome {
             // It ended: what comes after is in no need of being watched.
@@ -408,24 +467,12 @@ impl Poller {
     }
 
     /// Whether the pull request has ended.
-    async fn look_once(&self, repo_name: &str, number: PrNumber) -> Result<bool, String> {
-        let brought = self.fetcher(Source::Monitor).numbers(repo_name, None, &[number]).await;
-        let brought = brought.map_err(|error| error.to_string())?;
-        if let Some(NotGot { why, .. }) = brought.not_got.into_iter().next() {
-            return Err(why);
-        }
-        Ok(brought.fetched.iter().all(|fetched| !fetched.pull_request.conversation.open))
-    }
-}
-
-/// A repository as GitHub shows it now.
-pub fn seen(id: RepoId, name: String, private: Option<bool>) -> Repository {
-    let at = Utc::now().into();
-    Repository {
-        id,
-        seen: Dated { at, value: Seen { name, private } },
-        installation: None,
-        access: Dated { at, value: Access::Granted },
+    async fn look_once(&self, repo_name: &str, number: PrNumber) -> Result<Result<bool, String>, FetchError> {
+        let brought = self.fetcher(Source::Monitor).numbers(repo_name, None, &[number]).await?;
+        Ok(match brought.not_got.into_iter().next() {
+            Some(NotGot { why, .. }) => Err(why),
+            None => Ok(brought.fetched.iter().all(|fetched| !fetched.pull_request.conversation.open)),
+        })
     }
 }
 

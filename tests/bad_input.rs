@@ -168,11 +168,11 @@ async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after
     // A list and three batches of each of two repositories.
     let refused = Fault::message(401, &[], "Bad credentials");
     github.next(std::iter::repeat_n(Fault::None, 8).chain([refused]));
-    let round = poller.round().await.unwrap();
+    let round = poller.round(false).await.unwrap();
     let fetched: Vec<_> = round.repositories.iter().map(|polled| polled.fetched).collect();
     assert_eq!(fetched, [PULLS as u64, PULLS as u64, 0]);
     assert_only(&errors(&server).await, 2, &["Bad credentials", "GITHUB_TOKEN"]);
-    assert_eq!(poller.round().await.unwrap().repositories[2].fetched, PULLS as u64);
+    assert_eq!(poller.round(false).await.unwrap().repositories[2].fetched, PULLS as u64);
     assert_eq!(errors(&server).await, [const { None }; 3]);
     server.stop().await;
     github.stop().await;

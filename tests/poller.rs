@@ -69,7 +69,7 @@ fn act(github: &FakeGithub, number: i64, minutes_ago: i64, act: &Act) {
 }
 
 async fn round(server: &mut TestServer, poller: &Poller) -> Round {
-    let round = poller.round().await.unwrap();
+    let round = poller.round(false).await.unwrap();
     server.drained().await;
     round
 }
@@ -139,10 +139,10 @@ async fn a_hundred_idle_repositories_cost_nothing() {
     let (client, _) = github.client();
     let store = server.running.store.clone();
     let poller = Poller { client, store, settings: settings(), default_repository: None };
-    poller.round().await.unwrap();
+    poller.round(false).await.unwrap();
     github.requests();
     for _ in 0..10 {
-        let round = poller.round().await.unwrap();
+        let round = poller.round(false).await.unwrap();
         assert!(round.repositories.iter().all(|polled| polled.failure().is_none()));
     }
     let requests = github.requests();

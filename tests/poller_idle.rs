@@ -38,7 +38,7 @@ fn poller(client: Client, server: &TestServer) -> Poller {
 
 /// One round, whose findings are applied: what it asked.
 async fn round(poller: &Poller, github: &FakeGithub, server: &mut TestServer) -> Vec<Request> {
-    let round = poller.round().await.unwrap();
+    let round = poller.round(false).await.unwrap();
     assert_eq!(round.repositories.len(), usize::try_from(REPOSITORIES).unwrap());
     assert!(round.repositories.iter().all(|polled| polled.failure().is_none()), "{round:?}");
     server.drained().await;

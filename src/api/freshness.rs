@@ -26,7 +26,7 @@ impl Api {
     pub(super) async fn refresh(&self, name: &str, key: PrKey) -> Result<(), ApiError> {
         let fetcher = self.fetcher(self.github()?);
         let refreshed = timeout(self.sync.timeout, fetcher.refresh(name, key)).await;
-        refreshed.unwrap_or(Err(RefreshError::TooLate)).map_err(ApiError::from)
+        refreshed.unwrap_or(Err(RefreshError::Unanswered)).map_err(ApiError::from)
     }
 
     /// The same behind an answer that is as of longer ago than is set.
@@ -64,8 +64,8 @@ impl From<RefreshError> for ApiError {
         match error {
             RefreshError::Fetch(FetchError::Github(error)) => error.into(),
             RefreshError::Fetch(FetchError::Store(error)) => error.into(),
-            RefreshError::NotGot(_) => Self::NotFound("pull request"),
-            error @ (RefreshError::Fetch(_) | RefreshError::TooLate) => Self::GithubUnavailable(error.to_string()),
+            RefreshError::Missing(_) => Self::NotFound("pull request"),
+            error => Self::GithubUnavailable(error.to_string()),
         }
     }
 }

@@ -28,7 +28,8 @@ impl Poll {
             settings: config.sync.clone(),
             default_repository: config.default_repository.clone(),
         };
-        let round = poller.round().await;
+        poller.track_default().await;
+        let round = poller.round(true).await;
         poller.store.close().await;
         let round = round?;
         if self.json {

@@ -253,11 +253,16 @@ impl PullRequest {
         })
     }
 
-    /// Whether `fetched` shows what is not known here: something newer, or a review.
+    /// Whether `fetched` shows what is not known here: something newer, or, where all of before was known, a review.
     pub fn is_behind(&self, fetched: &FetchedPullRequest) -> bool {
         let seen_at = self.conversation.as_ref().map(|known| known.at);
-        seen_at < Some(fetched.pull_request.updated_at)
-            || fetched.reviews.iter().any(|review| !self.reviews.contains_key(&review.id))
+        let lacks_review = fetched.reviews.iter().any(|review| !self.reviews.contains_key(&review.id));
+        seen_at < Some(fetched.pull_request.updated_at) || (self.whole_until.is_some() && lacks_review)
+    }
+
+    /// As of which update of it GitHub was asked, be it in part.
+    pub fn fetched_at(&self) -> Option<Timestamp> {
+        self.whole_until.max(self.truncated_at)
     }
 
     /// Whether GitHub has more of it than is known here.

@@ -35,10 +35,10 @@ pub fn fetched(
     truncated: bool,
     asked_at: Timestamp,
 ) -> Result<FetchedPullRequest, Unusable> {
-    let snapshot = snapshot(&pull_request);
+    let snapshot = snapshot(&pull_request)?;
     let commits = commits_asked.then(|| commit_dates(&pull_request)).transpose()?;
     let items = whole(pull_request.timeline_items.nodes)?;
-    let reviews = whole(pull_request.reviews.map(|reviews| reviews.nodes).unwrap_or_default())?;
+    let reviews = whole(pull_request.reviews.and_then(|reviews| reviews.nodes))?;
     let dismissals = items.iter().filter(|item| item.kind == "ReviewDismissedEvent");
     let mut told: Vec<Review> = Vec::with_capacity(reviews.len());
     for review in reviews {
@@ -70,15 +70,15 @@ pub fn fetched(
     })
 }
 
-fn whole<T>(nodes: Vec<Option<T>>) -> Result<Vec<T>, Unusable> {
-    nodes.into_iter().collect::<Option<_>>().ok_or(Unusable::Gap)
+fn whole<T>(nodes: Option<Vec<Option<T>>>) -> Result<Vec<T>, Unusable> {
+    nodes.and_then(|nodes| nodes.into_iter().collect()).ok_or(Unusable::Gap)
 }
 
-fn snapshot(pull_request: &PullRequest) -> Snapshot {
-    let labels = pull_request.labels.as_ref().and_then(|labels| labels.nodes.as_ref());
-    let mut labels: Vec<_> = labels.into_iter().flatten().flatten().map(|label| label.name.clone()).collect();
+fn snapshot(pull_request: &PullRequest) -> Result<Snapshot, Unusable> {
+    let labels = whole(pull_request.labels.clone().and_then(|labels| labels.nodes))?;
+    let mut labels: Vec<_> = labels.into_iter().map(|label| label.name).collect();
     labels.sort_unstable();
-    Snapshot {
+    Ok(Snapshot {
         updated_at: pull_request.updated_at,
         created_at: pull_request.created_at,
         github_id: pull_request.full_database_id.map(|graphql::BigInt(id)| id),
@@ -106,7 +106,7 @@ fn snapshot(pull_request: &PullRequest) -> Snapshot {
             changed_files: Some(pull_request.changed_files),
             commits: pull_request.commits.total_count.and_then(|count| count.try_into().ok()),
         }),
-    }
+    })
 }
 
 /// The account as webhooks name it.
@@ -129,15 +129,13 @@ fn bot_login(login: &str) -> String {
 
 fn commit_dates(pull_request: &PullRequest) -> Result<CommitDates, Unusable> {
     let mut dates = CommitDates { first: None, last: None, prehistoric: false };
-    for commit in &pull_request.commits.nodes {
-        let commit = &commit.as_ref().ok_or(Unusable::Gap)?.commit;
-        for at in [commit.authored_date, commit.committed_date] {
-            if at < FIRST_COMMIT_EVER {
-                dates.prehistoric = true;
-            } else {
-                dates.first = Some(dates.first.map_or(at, |first| first.min(at)));
+    for commit in whole(pull_request.commits.nodes.clone())? {
+        for at in [commit.commit.authored_date, commit.commit.committed_date] {
+            match at.filter(|at| *at >= FIRST_COMMIT_EVER) {
+                Some(at) => dates.first = Some(dates.first.map_or(at, |first| first.min(at))),
+                None => dates.prehistoric = true,
             }
-            dates.last = dates.last.max(Some(at));
+            dates.last = dates.last.max(at);
         }
     }
     Ok(dates)

@@ -170,8 +170,8 @@ pub struct FetchedPullRequest {
 }
 
 impl FetchedPullRequest {
-    /// Until when a webhook may be on its way that tells the same.
-    const WEBHOOKS_TAKE: i64 = 60;
+    /// Until so many seconds after an update a webhook may be on its way that tells the same.
+    pub const WEBHOOKS_TAKE: i64 = 60;
 
     /// Whether what it shows is so old at `now` that a webhook has told of it, or none will.
     pub fn is_beyond_webhooks(&self, now: Timestamp) -> bool {

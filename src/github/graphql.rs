@@ -3,7 +3,7 @@
 //! One query brings what five REST calls would: the pull request, its reviews, its commits' dates, the requests for
 //! review and the timeline. Source: GitHub's public GraphQL schema, against which a test checks every text here.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::types::{PrNumber, RepoId, Timestamp};
 
@@ -75,10 +75,12 @@ pub fn page() -> String {
     )
 }
 
-/// Which pull requests are on a [`page`]: cheap, for one that came with gaps. Variables: `owner`, `name`, `first`, `after`.
+/// Which pull requests are on a [`page`]: cheap, for one that came with gaps or not at all. Variables: `owner`, `name`,
+/// `first`, `after`.
 pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, $after: String) { \
-    repository(owner: $owner, name: $name) { \
-    pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { nodes { number } } } }";
+    repository(owner: $owner, name: $name) { databaseId nameWithOwner isPrivate \
+    pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { \
+    totalCount pageInfo { hasNextPage endCursor } nodes { number } } } }";
 
 /// Certain pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`, `commits`.
 pub fn numbered(numbers: &[PrNumber]) -> String {
@@ -132,9 +134,8 @@ pub struct Repository {
 pub struct Connection<T> {
     pub total_count: Option<u64>,
     pub page_info: PageInfo,
-    /// GitHub leaves null what it could not get.
-    #[serde(default = "Vec::new")]
-    pub nodes: Vec<Option<T>>,
+    /// GitHub leaves null what it could not get: one of them, or all.
+    pub nodes: Option<Vec<Option<T>>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -151,13 +152,19 @@ impl PageInfo {
     }
 }
 
-/// The pull requests of [`page`].
+/// The pull requests of [`page`], or what [`NUMBERS`] tells of them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RepositoryPage {
+pub struct RepositoryPage<T> {
     #[serde(flatten)]
     pub repository: Repository,
-    pub pull_requests: Connection<PullRequest>,
+    pub pull_requests: Connection<T>,
+}
+
+/// What [`NUMBERS`] tells of a pull request.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Number {
+    pub number: PrNumber,
 }
 
 /// A whole pull request, but for what of its lists is on further pages.
@@ -273,8 +280,15 @@ pub struct PullRequestCommit {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Commit {
-    pub authored_date: Timestamp,
-    pub committed_date: Timestamp,
+    /// `None` for a year that no date has: git takes whatever it is told.
+    #[serde(deserialize_with = "any_date")]
+    pub authored_date: Option<Timestamp>,
+    #[serde(deserialize_with = "any_date")]
+    pub committed_date: Option<Timestamp>,
+}
+
+fn any_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    Ok(Timestamp::parse(&String::deserialize(deserializer)?))
 }
 
 /// An entry of the timeline; which fields are there depends on its kind.

@@ -48,7 +48,7 @@ async fn what_is_answered_in_part_comes_with_what_is_missing() {
     let missing =
         json!({"type": "NOT_FOUND", "path": ["repository", "pullRequests", 0], "message": "Could not resolve"});
     github.next([answer(&json!({"data": {"repository": {"pullRequest": null}}, "errors": [missing]}))]);
-    let Graphql { data, errors } = ask(&client).await.unwrap();
+    let Graphql { data, errors, .. } = ask(&client).await.unwrap();
     assert_eq!(data, Some(json!({"repository": {"pullRequest": null}})));
     assert_eq!((errors.len(), errors[0].kind.as_deref()), (1, Some("NOT_FOUND")));
     assert_eq!(

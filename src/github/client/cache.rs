@@ -22,6 +22,8 @@ pub(super) struct Cached {
     /// The token that it was got with, on which the `ETag` depends.
     pub(super) grant: u64,
     pub(super) body: Vec<u8>,
+    /// Whether further pages follow it.
+    pub(super) more: bool,
 }
 
 impl Cached {
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     fn answer(url: &str, bytes: usize) -> Cached {
-        Cached { url: url.to_owned(), etag: "e".to_owned(), grant: 0, body: vec![0; bytes] }
+        Cached { url: url.to_owned(), etag: "e".to_owned(), grant: 0, body: vec![0; bytes], more: false }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! GraphQL: what its answers mean, which is mostly not told by their status.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Method, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -25,6 +26,8 @@ pub struct Graphql<T> {
     pub data: Option<T>,
     /// What could not be had: `data` has nulls there.
     pub errors: Vec<GraphqlError>,
+    /// A moment by GitHub's clock before which it did not look: what it shows is not older.
+    pub asked_at: DateTime<Utc>,
 }
 
 /// Why a part of a query has no answer.
@@ -72,10 +75,13 @@ impl Client {
         let kind = Kind::Graphql { of: of.to_owned() };
         let access = Access::to(&format!("{}{of}", if of.contains('/') { "/repos/" } else { "/orgs/" }));
         let call = Call { method: Method::POST, body: Some(body), kind, ..Call::get(access) };
+        let started = Instant::now();
         let answer = self.execute(call, url).await?;
+        let took = TimeDelta::from_std(started.elapsed()).unwrap_or_default();
+        let asked_at = limits::date(&answer.headers).unwrap_or_else(|| self.shared.clock.now()) - took;
         let Envelope { data, errors, .. } = parse(of, &answer.body)?;
         let data = data.map(|data| parse(of, data.get().as_bytes())).transpose()?;
-        Ok(Graphql { data, errors })
+        Ok(Graphql { data, errors, asked_at })
     }
 }
 

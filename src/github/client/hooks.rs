@@ -221,6 +221,14 @@ impl Client {
         self.get(&repository(full_name)?.path()).await
     }
 
+    /// The same by its id, whatever it is called now.
+    ///
+    /// # Errors
+    /// As of [`Client::get`].
+    pub async fn repository_by_id(&self, id: RepoId) -> Result<RepositoryInfo> {
+        self.get(&format!("/repositories/{id}")).await
+    }
+
     /// The attempts of a webhook in pages of [`Attempt`], the latest first. An App's webhook has no id.
     ///
     /// # Errors

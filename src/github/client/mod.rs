@@ -88,6 +88,8 @@ pub struct Conditional<T> {
     pub value: T,
     /// GitHub says that it is what it was when this client asked last.
     pub unchanged: bool,
+    /// Further pages follow it.
+    pub more: bool,
 }
 
 impl Client {
@@ -178,14 +180,15 @@ impl Client {
         let etag = known.as_ref().map(|known| Known { etag: known.etag.clone(), grant: known.grant });
         let answer = self.execute(Call { known: etag, ..Call::get(Access::to(path)) }, url.clone()).await?;
         if let (true, Some(known)) = (answer.unchanged, known) {
-            return Ok(Conditional { value: parse(path, &known.body)?, unchanged: true });
+            return Ok(Conditional { value: parse(path, &known.body)?, unchanged: true, more: known.more });
         }
         let value = parse(path, &answer.body)?;
+        let more = address::next_page(&answer.headers).is_some();
         // What is read of an answer is a hundredth of it.
         if let (Some(etag), Ok(body)) = (etag_of(&answer.headers), serde_json::to_vec(&value)) {
-            self.cache().put(Cached { url: url.into(), etag, grant: answer.grant, body });
+            self.cache().put(Cached { url: url.into(), etag, grant: answer.grant, body, more });
         }
-        Ok(Conditional { value, unchanged: false })
+        Ok(Conditional { value, unchanged: false, more })
     }
 
     /// Posts `body` to `path`. It is sent a second time only where the first certainly did nothing.

@@ -309,6 +309,7 @@ impl Client {
             Received::Answered(Answered { status, .. }) if status.is_server_error() => {
                 breaker.failed(&format!("it answers {status}"), now);
             }
+            Received::Broken { label: TIMEOUT, .. } if matches!(call.kind, Kind::Graphql { .. }) => {}
             Received::Answered(_) | Received::TooLarge => breaker.answered(),
             Received::Broken { reason, .. } => breaker.failed(reason, now),
         }
