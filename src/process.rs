@@ -11,6 +11,7 @@ use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
 use crate::domain::join::{Dated, Join};
+use crate::domain::notification;
 use crate::domain::people::Bots;
 use crate::domain::pull_request::{Outcome, PullRequest, Source};
 use crate::domain::repository::{self, Access, Repository};
@@ -19,8 +20,8 @@ use crate::event::{Event, Repo, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{
-    DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Sighting, Store, StoreError, Unfinished, Waiting,
-    portions,
+    Change, DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Sighting, Store, StoreError, Unfinished,
+    Waiting, portions,
 };
 use crate::telemetry::{APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
@@ -193,6 +194,7 @@ impl Worker {
                 repositories: changes.repositories,
                 missed: changes.missed.iter().map(|(repo, (_, missed))| (*repo, *missed)).collect(),
                 installations: changes.installations,
+                changes: changes.status,
                 finished: finished.iter().cloned().chain(changes.finished).collect(),
             };
             let now = Utc::now();
@@ -275,12 +277,15 @@ struct Changes {
     repositories: Vec<Sighting>,
     installations: Vec<(InstallationId, Dated<Access>)>,
     finished: Vec<Finished>,
+    /// What pull requests became, delivery by delivery.
+    status: Vec<Change>,
     stale: u64,
     /// By repository: its name, and how many changes of its pull requests the poller was the first to tell.
     missed: BTreeMap<RepoId, (String, u64)>,
 }
 
-/// Applies events to what is known. Pure, and in any order of `decoded` the same.
+/// Applies events to what is known. Pure, and in any order of `decoded` the same, but for what pull requests were in
+/// between.
 fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) -> Changes {
     let mut records: BTreeMap<PrKey, (PullRequestRecord, bool)> = known
         .into_iter()
@@ -291,6 +296,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
     let mut repositories: BTreeMap<RepoId, Sighting> = BTreeMap::new();
     let mut finished = Vec::with_capacity(decoded.len());
     let mut installations = Vec::new();
+    let mut status = Vec::new();
     let mut stale = 0;
     let mut missed = BTreeMap::new();
     for Decoded { delivery, event } in decoded {
@@ -315,8 +321,14 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
         if let Some(repo) = missed_by_webhook(event, delivery, &record.known.pull_request) {
             missed.entry(repo.id).or_insert_with(|| (repo.name.clone(), 0)).1 += 1;
         }
+        let old = notification::status(&record.known.pull_request).map(|(old, _)| old);
         let outcome = apply(event, delivery.source, record);
         *changed |= outcome != Outcome::Unchanged;
+        status.extend(notification::change(old, &record.known.pull_request).map(|change| Change {
+            key: record.known.pull_request.key,
+            change,
+            source: delivery.source.into(),
+        }));
         stale += u64::from(outcome == Outcome::Stale);
     }
     let changed = records.into_values().filter_map(|(record, changed)| changed.then_some(record));
@@ -329,6 +341,7 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
         repositories: repositories.into_values().collect(),
         installations,
         finished,
+        status,
         stale,
         missed,
     }

@@ -28,6 +28,8 @@ const CLEANING: Duration = Duration::from_hours(1);
 /// Keys outlive bodies, so that a late repetition is still known as one.
 const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
+/// For how long somebody may be away and still be told what happened meanwhile.
+const EVENT_DAYS: i64 = 7;
 
 /// The relay of one process.
 pub struct Relay {
@@ -231,10 +233,12 @@ impl Relay {
     /// Clears away one portion. Whether there may be more.
     async fn clean(&self) -> bool {
         let now = Utc::now();
+        let events = self.store.purge_events(now - TimeDelta::days(EVENT_DAYS), PURGE).await;
+        let events = self.told("events to be cleared away", events).unwrap_or(0);
         let bodies_before = now - TimeDelta::days(self.retention_days.into());
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
         match self.store.purge(bodies_before, rows_before, PURGE).await {
-            Ok(Purged { bodies: 0, rows: 0 }) => false,
+            Ok(Purged { bodies: 0, rows: 0 }) => events > 0,
             Ok(Purged { bodies, rows }) => {
                 tracing::info!(bodies, rows, "old deliveries were cleared away");
                 true

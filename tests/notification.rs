@@ -26,12 +26,12 @@ fn live_through<'a>(told: impl IntoIterator<Item = &'a Told>) -> (PullRequest, V
     let mut known = PullRequest::unknown(histories::KEY);
     let mut changes = Vec::new();
     for told in told {
-        let before = known.clone();
+        let before = status(&known).map(|(before, _)| before);
         let outcome = match told {
             Told::Event(event) => known.apply(event, Source::Webhook),
             Told::Fetched(fetched) => known.apply_fetched(fetched, Source::Poller),
         };
-        changes.extend(change(&before, &known).map(|change| (change, outcome)));
+        changes.extend(change(before, &known).map(|change| (change, outcome)));
     }
     (known, changes)
 }

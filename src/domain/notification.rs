@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::pull_request::PullRequest;
+use super::pull_request::{PullRequest, Source};
 use super::timings::last_reopened_at;
 use crate::github::types::Timestamp;
 
@@ -36,6 +36,37 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Who was the first to tell, in the words of notifications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncSource {
+    Webhook,
+    /// Whoever asks GitHub for what webhooks missed.
+    Worker,
+    Monitor,
+}
+
+impl SyncSource {
+    /// As it is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Worker => "worker",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+impl From<Source> for SyncSource {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Webhook => Self::Webhook,
+            Source::Poller | Source::Backfill => Self::Worker,
+            Source::Monitor => Self::Monitor,
+        }
     }
 }
 
@@ -69,10 +100,9 @@ pub fn status(pull_request: &PullRequest) -> Option<(Status, Timestamp)> {
     Some(undone.map_or((Status::Closed, closed_at), |at| (Status::Open, at)))
 }
 
-/// What an event changed that turned `before` into `after`. What was over before anybody learnt of it is no change, nor is
-/// what a stale or repeated event tells.
-pub fn change(before: &PullRequest, after: &PullRequest) -> Option<StatusChange> {
-    let old = status(before).map(|(old, _)| old);
+/// What an event changed that left `after` of a pull request that was `old`. What was over before anybody learnt of it is
+/// no change, nor is what a stale or repeated event tells.
+pub fn change(old: Option<Status>, after: &PullRequest) -> Option<StatusChange> {
     let (new, at) = status(after)?;
     (old != Some(new)).then_some(StatusChange { old, new, at })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{DeliveryId, Moment, Result};
+use super::{Change, DeliveryId, Moment, Result};
 use crate::domain::join::{Dated, Join};
 use crate::domain::pull_request::PullRequest;
 use crate::domain::repository::{Access, Repository};
@@ -77,6 +77,8 @@ pub struct Recording {
     pub missed: Vec<(RepoId, u64)>,
     /// Access to all repositories of an installation.
     pub installations: Vec<(InstallationId, Dated<Access>)>,
+    /// What pull requests became, in the order in which it was learnt. Those that are worth telling enter the outbox.
+    pub changes: Vec<Change>,
     pub finished: Vec<Finished>,
 }
 

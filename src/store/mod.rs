@@ -1,4 +1,4 @@
-//! Everything that is kept: the inbox, the facts, what is asked of GitHub, the tokens. All SQL is below this module.
+//! Everything that is kept: the inbox, the facts, the outbox, what is asked of GitHub, the tokens. All SQL is below this module.
 //!
 //! The traits are sets of use cases, each one atomic step: there is no transaction to begin from outside, so none
 //! can be left open. [`Store`] is all of them together; commands and handlers name the part they use.
@@ -11,6 +11,8 @@ mod facts;
 mod inbox;
 mod listing;
 mod migrations;
+mod outbox;
+mod outbox_sql;
 mod postgres;
 mod reading;
 mod rows;
@@ -19,6 +21,7 @@ mod sessions;
 pub mod sqlite;
 mod syncing;
 mod syncing_sql;
+mod tickets;
 mod tokens;
 
 use std::sync::Arc;
@@ -34,11 +37,13 @@ pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
+pub use self::outbox::{Change, EventId, Listening, Outbox, OutboxEvent};
 pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::syncing::{
     MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState, SyncStatus, Syncing,
     TrackedRepository, Watched,
 };
+pub use self::tickets::Tickets;
 pub use self::tokens::{Token, TokenHash, Tokens};
 
 use crate::config::ConfigError;
@@ -83,7 +88,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The whole store.
 #[async_trait::async_trait]
-pub trait Store: Inbox + Facts + Reading + Syncing + Runs + Tokens {
+pub trait Store: Inbox + Facts + Outbox + Reading + Syncing + Runs + Tokens + Tickets {
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 
@@ -93,6 +98,9 @@ pub trait Store: Inbox + Facts + Reading + Syncing + Runs + Tokens {
 
     /// Leaves a part to others.
     async fn resign(&self, part: Part);
+
+    /// Begins to listen for events of the outbox, those too that other processes write.
+    async fn listen(&self) -> Result<Box<dyn Listening>>;
 
     /// Finishes what is under way and closes every connection.
     async fn close(&self);

@@ -6,10 +6,12 @@ mod facts;
 #[path = "../support/histories.rs"]
 mod histories;
 mod inbox;
+mod outbox;
 mod postgres;
 mod reading;
 mod runs;
 mod syncing;
+mod tickets;
 mod tokens;
 
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{ConnectOptions, FromRow, Postgres};
 use tokio::time::timeout;
@@ -27,6 +27,11 @@ const CLOSING: Duration = Duration::from_secs(3);
 /// the number of a part. sqlx's lock for migrations has one whole number instead of two halves, so that they never meet.
 pub(super) const INSTANCES: i32 = 0x5441_4c01;
 pub(super) const PARTS: i32 = 0x5441_4c02;
+/// Held by whoever writes to the outbox, until the commit.
+pub(super) const OUTBOX: i32 = 0x5441_4c03;
+
+/// Where it is said that something entered the outbox.
+pub(super) const OUTBOX_CHANNEL: &str = "tallyhook_outbox";
 
 /// The connections of one instance of the store.
 pub(super) struct Connections {
@@ -136,6 +141,13 @@ impl Connections {
         let mut connection = connect(&self.options).await?;
         within(introduce(&mut connection, self.instance)).await?;
         Ok(connection)
+    }
+
+    /// A connection of the pool that listens on `channel`, until it is dropped.
+    pub(super) async fn listener(&self, channel: &str) -> Result<PgListener> {
+        let mut listener = within(PgListener::connect_with(&self.pool)).await?;
+        within(listener.listen(channel)).await?;
+        Ok(listener)
     }
 
     /// Takes a connection out of the pool.

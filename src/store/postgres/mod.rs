@@ -1,7 +1,7 @@
 //! The store in PostgreSQL, which many processes share.
 //!
 //! Rows that several processes write are locked in one order by all of them (by key within a table; pull requests,
-//! deliveries, reviews, repositories, installations among the tables; of backfills, the repository before the run), so that none waits for another in a circle.
+//! deliveries, reviews, repositories, installations, the outbox among the tables; of backfills, the repository before the run), so that none waits for another in a circle.
 
 mod accepting;
 mod connections;
@@ -18,16 +18,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
 use sqlx::{Connection, Executor};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use self::accepting::Pooled;
-use self::connections::{Connections, PARTS, within};
+use self::connections::{Connections, OUTBOX_CHANNEL, PARTS, within};
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
-use super::{DeliveryId, Opening, Part, Result, Store, StoreError, migrations};
+use super::{DeliveryId, Listening, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -135,6 +135,10 @@ impl Store for PostgresStore {
         drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
     }
 
+    async fn listen(&self) -> Result<Box<dyn Listening>> {
+        Ok(Box::new(self.connections.listener(OUTBOX_CHANNEL).await?))
+    }
+
     async fn close(&self) {
         self.accepting.finish().await;
         if let Some(leading) = self.leading.lock().await.take() {
@@ -142,6 +146,18 @@ impl Store for PostgresStore {
             drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
         }
         self.connections.close().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Listening for PgListener {
+    async fn heard(&mut self) -> Result<()> {
+        // `None` is a connection that was lost, and with it perhaps what was said.
+        match self.try_recv().await {
+            Ok(_) => Ok(()),
+            Err(sqlx::Error::PoolClosed) => Err(StoreError::Closed),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

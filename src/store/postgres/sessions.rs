@@ -36,7 +36,7 @@ impl Writer<Postgres> for connections::Session {
     }
 }
 
-struct Transaction<'a>(&'a mut connections::Session);
+pub(super) struct Transaction<'a>(pub(super) &'a mut connections::Session);
 
 #[async_trait::async_trait]
 impl Session<Postgres> for Transaction<'_> {

@@ -12,6 +12,7 @@ use crate::domain::pull_request::PullRequest;
 use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
+use crate::store::outbox_sql;
 use crate::store::rows::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
@@ -67,9 +68,14 @@ impl Facts for SqliteStore {
             return Ok(Err(Conflict));
         }
         write_reviews(&mut transaction, &recording.pull_requests).await?;
+        let told = outbox_sql::worth_telling(&mut transaction, &recording.changes).await?;
+        let told = outbox_sql::enter(&mut transaction, &told, now).await?;
         crate::crash_point!("record.before_commit");
         transaction.commit().await?;
         crate::crash_point!("record.committed");
+        if told > 0 {
+            self.told.send_replace(());
+        }
         Ok(Ok(()))
     }
 

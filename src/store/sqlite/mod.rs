@@ -20,12 +20,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use self::accepting::Writing;
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
-use super::{Moment, Opening, Part, Result, Store, StoreError, migrations};
+use super::{Listening, Moment, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -47,6 +47,8 @@ pub struct SqliteStore {
     /// Tells what this process claimed from what an earlier one did.
     process: i64,
     orphans_released: AtomicBool,
+    /// Raised when something entered the outbox.
+    told: watch::Sender<()>,
     /// Held for as long as the store is open by `serve`; the system gives it back whatever becomes of the process.
     _lock: Option<File>,
 }
@@ -107,6 +109,7 @@ impl SqliteStore {
             readers,
             process,
             orphans_released,
+            told: watch::Sender::default(),
             _lock: lock,
         })
     }
@@ -149,6 +152,10 @@ impl Store for SqliteStore {
 
     async fn resign(&self, _part: Part) {}
 
+    async fn listen(&self) -> Result<Box<dyn Listening>> {
+        Ok(Box::new(self.told.subscribe()))
+    }
+
     async fn close(&self) {
         self.accepting.finish().await;
         self.readers.close().await;
@@ -157,6 +164,13 @@ impl Store for SqliteStore {
         {
             tracing::warn!(%error, "the database did not close cleanly; nothing that was committed is lost");
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl Listening for watch::Receiver<()> {
+    async fn heard(&mut self) -> Result<()> {
+        self.changed().await.map_err(|_| StoreError::Closed)
     }
 }
 
