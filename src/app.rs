@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::api::{self, Api, auth};
+use crate::api::{self, Api, Sockets, auth};
 use crate::config::{Config, ConfigError};
 use crate::github::client::{Client, Clock};
 use crate::ingest::{self, Ingest, Limits};
+use crate::notify;
 use crate::poller::Poller;
 use crate::process::Worker;
 use crate::queue::{Queue, Use};
@@ -53,6 +54,7 @@ pub struct Running {
     workers: JoinSet<()>,
     relay: JoinSet<()>,
     poller: JoinSet<()>,
+    feed: JoinSet<()>,
 }
 
 /// What a process does.
@@ -120,7 +122,9 @@ impl Running {
             .filter(|_| roles.ingest)
             .zip(queue.clone())
             .map(|(secrets, queue)| Ingest::new(secrets, store.clone(), queue, options.limits));
-        let (server, address) = listen(config.listen, api, ingest, roles)?;
+        let (feed, reader) = notify::feed(store.clone()).await.context("cannot read the outbox")?;
+        let sockets = Sockets::new(feed, config.websocket_clients);
+        let (server, address) = listen(config.listen, (api, sockets), ingest, roles)?;
         if roles.api && admin_token.is_none() {
             make_admin_token(config, &*store).await?;
         }
@@ -129,7 +133,8 @@ impl Running {
         let (stopping, _) = watch::channel(false);
         let (stopping_poller, _) = watch::channel(false);
         let (sender, progress) = watch::channel(0);
-        let (mut workers, mut relay, mut poller) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (mut workers, mut relay, mut poller, mut feed) =
+            (JoinSet::new(), JoinSet::new(), JoinSet::new(), JoinSet::new());
         if let Some(queue) = &queue {
             relay.spawn(relay_of(config, &store, queue, roles, &stopping).run());
             if roles.worker {
@@ -138,6 +143,9 @@ impl Running {
         }
         if let Some(client) = client.filter(|_| roles.poller) {
             poller.spawn(poller_of(config, client, &store).run(stopping_poller.subscribe()));
+        }
+        if roles.api {
+            feed.spawn(reader.run(stopping_poller.subscribe()));
         }
         tracing::info!(%address, "listening");
         Ok(Self {
@@ -152,6 +160,7 @@ impl Running {
             workers,
             relay,
             poller,
+            feed,
         })
     }
 
@@ -180,6 +189,7 @@ impl Running {
             Some(ended) = self.workers.join_next() => ended,
             Some(ended) = self.relay.join_next() => ended,
             Some(ended) = self.poller.join_next() => ended,
+            Some(ended) = self.feed.join_next() => ended,
             () = broken(self.queue.as_deref()) => return anyhow::anyhow!("a connection's supervisor broke"),
         };
         match ended {
@@ -191,7 +201,8 @@ impl Running {
     /// Takes nothing in any more, finishes what is under way, closes the store.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + FAREWELL;
-        // What the poller had in hand is asked for again by whoever comes next.
+        // What the poller had in hand is asked for again by whoever comes next, and clients of the feed, which would
+        // hold the server up, come back for what they miss.
         self.stopping_poller.send_replace(true);
         self.server.stop(true).await;
         if let Some(queue) = &self.queue {
@@ -203,6 +214,7 @@ impl Running {
         self.stopping.send_replace(true);
         end(&mut self.poller, deadline.min(Instant::now() + RELAY_GRACE)).await;
         end(&mut self.relay, deadline.min(Instant::now() + RELAY_GRACE)).await;
+        end(&mut self.feed, deadline.min(Instant::now() + RELAY_GRACE)).await;
         if timeout_at(deadline, self.store.close()).await.is_err() {
             tracing::warn!("the database did not close in time; nothing that was committed is lost");
         }
@@ -300,14 +312,15 @@ fn start_workers(
 
 fn listen(
     address: SocketAddr,
-    api: Api,
+    (api, sockets): (Api, Sockets),
     ingest: Option<Ingest>,
     roles: Roles,
 ) -> anyhow::Result<(actix_web::dev::Server, SocketAddr)> {
-    let (api, ingest) = (web::Data::new(api), ingest.map(web::Data::new));
+    let (api, sockets, ingest) = (web::Data::new(api), web::Data::new(sockets), ingest.map(web::Data::new));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(api.clone())
+            .app_data(sockets.clone())
             .configure(|service| {
                 if let Some(ingest) = &ingest {
                     service.app_data(ingest.clone());

@@ -47,6 +47,8 @@ pub const POLL_MISSED: &str = "tallyhook_poll_missed_total";
 pub const RETRIES: &str = "tallyhook_retries_total";
 pub const APPLY_LAG: &str = "tallyhook_apply_lag_seconds";
 pub const AMQP_CONNECTED: &str = "tallyhook_amqp_connected";
+pub const WEBSOCKET_CLIENTS: &str = "tallyhook_websocket_clients";
+pub const WEBSOCKET_SLOW: &str = "tallyhook_websocket_slow_total";
 pub const PROCESS: &str = "tallyhook_process_seconds";
 
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
@@ -73,6 +75,8 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe_counter!(client::REQUESTS, "Requests to GitHub, by kind and by status or what went wrong.");
         describe_gauge!(client::RATE_REMAINING, "What GitHub last told to be left of the allowance, by resource.");
         describe_gauge!(AMQP_CONNECTED, "1 while this process has every connection to the broker that it needs.");
+        describe_gauge!(WEBSOCKET_CLIENTS, "Clients of /ws at this process.");
+        describe_counter!(WEBSOCKET_SLOW, "Clients of /ws that were dropped since they were too slow.");
         describe_histogram!(APPLY_LAG, Unit::Seconds, "From receipt to commit of the facts.");
         describe_histogram!(PROCESS, Unit::Seconds, "From claim to commit of one batch.");
         handle

@@ -2,7 +2,7 @@
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use rand::RngExt;
@@ -34,7 +34,7 @@ pub async fn require_token(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
     let api = request.app_data::<web::Data<Api>>().cloned();
-    let hash = bearer(&request).map(hash);
+    let hash = bearer(request.headers()).map(hash);
     let refused = match (api, hash) {
         (Some(api), Some(hash)) => match is_valid(&api, &hash).await {
             Ok(true) => return next.call(request).await.map(ServiceResponse::map_into_left_body),
@@ -47,7 +47,7 @@ pub async fn require_token(
     Ok(request.into_response(refused.error_response()).map_into_right_body())
 }
 
-async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {
+pub(super) async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {
     // Digests of secrets tell nothing by how long they take to compare.
     if api.admin_token == Some(*hash) {
         return Ok(true);
@@ -55,8 +55,8 @@ async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {
     api.store.token_is_valid(hash).await
 }
 
-fn bearer(request: &ServiceRequest) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
 }

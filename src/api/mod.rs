@@ -1,4 +1,5 @@
-//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health; and what GitHub is asked for.
+//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health, notifications; and what
+//! GitHub is asked for.
 
 pub mod auth;
 mod deliveries;
@@ -10,6 +11,7 @@ mod page;
 mod pull_requests;
 mod repositories;
 mod sync;
+mod ws;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{PollerConfig, SyncRunItem, SyncStats};
+pub use self::ws::{Sockets, Ticket};
 use crate::config::Sync;
 pub use crate::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use crate::domain::people::Bots;
@@ -110,12 +113,14 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
         .route("/metrics", web::get().to(health::metrics))
         .default_service(web::to(not_found));
     if readers {
+        let query = web::QueryConfig::default().error_handler(|error, _| {
+            error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
+        });
+        config.service(web::resource("/ws").app_data(query.clone()).route(web::get().to(ws::connect)));
         config.service(
             web::scope("/api")
                 .wrap(from_fn(auth::require_token))
-                .app_data(web::QueryConfig::default().error_handler(|error, _| {
-                    error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
-                }))
+                .app_data(query)
                 .app_data(web::JsonConfig::default().error_handler(|error, _| {
                     error::ApiError::BadRequest(format!("the body is wrong: {error}")).into()
                 }))
@@ -134,6 +139,7 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/sync-runs/{id}", web::delete().to(sync::cancel))
                 .route("/sync", web::post().to(sync::poll))
                 .route("/sync/stats", web::get().to(sync::stats))
+                .route("/ws-ticket", web::post().to(ws::ticket))
                 .route("/metrics/cycle-time", web::get().to(metrics::cycle_time))
                 .route("/deliveries", web::get().to(deliveries::list))
                 .route("/deliveries/{guid}", web::get().to(deliveries::show))
@@ -177,6 +183,8 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         sync::cancel,
         sync::poll,
         sync::stats,
+        ws::connect,
+        ws::ticket,
         deliveries::list,
         deliveries::show,
         deliveries::dead,
@@ -195,6 +203,7 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         (name = "pull requests", description = "What is known, and how it is explained"),
         (name = "metrics", description = "Cycle times, review times and stages"),
         (name = "repositories", description = "What GitHub is asked for, and how far that has come"),
+        (name = "notifications", description = "What happens, as it happens"),
         (name = "deliveries", description = "The inbox and its dead letters"),
         (name = "webhooks", description = "What GitHub calls"),
         (name = "health", description = "For load balancers and Prometheus; open without a token"),

@@ -108,6 +108,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("7"),
         "how long bodies of finished deliveries are kept; their keys stay 30 days, dead letters until decided",
     ),
+    setting("WEBSOCKET_MAX_CLIENTS", Some("2000"), "how many clients `/ws` of one process has at the most"),
 ];
 
 /// What is wrong with the settings, and what to do about it.
@@ -146,6 +147,8 @@ pub struct Config {
     pub admin_token: Option<String>,
     pub bots: Bots,
     pub retention_days: u32,
+    /// How many clients one process has at its WebSocket.
+    pub websocket_clients: u32,
     pub sync: Sync,
 }
 
@@ -264,6 +267,7 @@ impl Config {
             retention_days: sources
                 .parsed::<Days>("DELIVERY_RETENTION_DAYS", "a number of days such as 7, at most 36500")?
                 .0,
+            websocket_clients: sources.within("WEBSOCKET_MAX_CLIENTS", 0..=100_000)?,
             sync: Sync::new(sources)?,
         })
     }

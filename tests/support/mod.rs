@@ -46,6 +46,7 @@ pub(crate) fn config(place: &Place) -> Config {
         admin_token: Some(TOKEN.to_owned()),
         bots: Bots::default(),
         retention_days: 7,
+        websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
         amqp_url: place.amqp_url.clone(),
     }
