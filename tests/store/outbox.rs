@@ -22,7 +22,7 @@ on_every_database! {
     old_events_go_but_never_the_last,
 }
 
-fn change(number: i64, old: Option<Status>, new: Status, at: i64) -> Change {
+pub(super) fn change(number: i64, old: Option<Status>, new: Status, at: i64) -> Change {
     let at = Timestamp::clamped(now().timestamp() + at);
     let key = PrKey { repo: histories::KEY.repo, number: PrNumber(number) };
     Change { key, change: StatusChange { old, new, at }, source: SyncSource::Webhook }
@@ -33,7 +33,7 @@ fn recording(changes: Vec<Change>) -> Recording {
     Recording { repositories, changes, ..Recording::default() }
 }
 
-async fn record(store: &dyn Store, changes: Vec<Change>) {
+pub(super) async fn record(store: &dyn Store, changes: Vec<Change>) {
     while store.record(&recording(changes.clone()), now()).await.unwrap().is_err() {}
 }
 

@@ -8,14 +8,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use tallyhook::domain::notification::Status;
 use tallyhook::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook::store::{
-    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, Finished, Opening, Part, Recording, RunOptions, Store,
+    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, EventId, Finished, Opening, Part, Recording, RunOptions,
+    Store,
 };
 
 use super::database::{Backend, Database, database};
 use super::{
-    WHOLE_LIFE, accept, claim, delivery, eventually, histories, later, now, open, pending, recording, repository, write,
+    WHOLE_LIFE, accept, claim, delivery, eventually, histories, later, now, open, outbox, pending, recording,
+    repository, write,
 };
 
 /// The connections of stores to this database that are in the midst of something.
@@ -47,6 +50,22 @@ async fn looked_at(times: u32, call: impl Future<Output = ()>) -> bool {
         }
     })
     .await
+}
+
+#[tokio::test]
+async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection_broke() {
+    let Some(database) = postgres() else { return };
+    let (here, there) = (open(&database).await, open(&database).await);
+    let mut ear = here.listen().await.unwrap();
+    outbox::record(&*there, vec![outbox::change(1, None, Status::Open, 0)]).await;
+    ear.heard().await.unwrap();
+    database.end_connections().await;
+    // What was said meanwhile may be lost, so that is worth a look by itself.
+    ear.heard().await.unwrap();
+    while there.check().await.is_err() {}
+    outbox::record(&*there, vec![outbox::change(2, None, Status::Open, 0)]).await;
+    ear.heard().await.unwrap();
+    assert_eq!(here.events_after(EventId::BEGINNING, 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
