@@ -150,10 +150,6 @@ async fn single_rows(database: &Database) {
     touches(database, "what is known of many", 600, async |store| store.load(&keys).await.unwrap()).await;
     touches(database, "keys", 600, async |store| store.keys_after(Some(key), 500).await.unwrap()).await;
     touches(database, "stubs", 10, async |store| store.unfetched(RepoId(3), PAGE).await.unwrap()).await;
-    let count = "SELECT count(*) FROM pull_requests WHERE repo_id = 7 AND state = 'open'";
-    let most = database.number(count).await + 10;
-    touches(database, "open ones", most, async |store| store.active_numbers(RepoId(7), None, PAGE).await.unwrap())
-        .await;
     touches(database, "a repository", 0, async |store| store.repository_id("Acme-Corp/service-7").await.unwrap()).await;
 }
 

@@ -164,7 +164,8 @@ pub struct PollerStats {
 /// Use cases of what is asked of GitHub. Names compare without regard to case.
 #[async_trait::async_trait]
 pub trait Syncing: Send + Sync {
-    /// Tracks a repository from now on, and notes what was seen of it; `false` if it was tracked.
+    /// Tracks a repository from now on, as one of which nothing was asked for yet, and notes what was seen of it; `false`
+    /// if it was tracked.
     async fn track(&self, repository: &Repository, now: Moment) -> Result<bool>;
 
     /// Facts stay, deliveries that come later do not track it again, and its run is cancelled; `false` if it was not
@@ -181,9 +182,6 @@ pub trait Syncing: Send + Sync {
 
     /// Pull requests of a tracked repository of which only parts were ever seen, the newest first.
     async fn unfetched(&self, repo: RepoId, limit: u32) -> Result<Vec<PrNumber>>;
-
-    /// Open pull requests after `after`, in ascending order.
-    async fn active_numbers(&self, repo: RepoId, after: Option<PrNumber>, limit: u32) -> Result<Vec<PrNumber>>;
 
     /// Notes that GitHub was asked about just these, and that what it said is in the inbox.
     async fn checked(&self, keys: &[PrKey], at: Moment) -> Result<()>;

@@ -35,7 +35,9 @@ where
         let sighting = Sighting { repository: repository.clone(), last_delivery: None, tracks: false };
         let seen = Recording { repositories: vec![sighting], ..Recording::default() };
         while self.record(&seen, now).await?.is_err() {}
-        let update = "UPDATE repositories SET tracked = true, tracked_since = $1 WHERE id = $2 AND NOT tracked";
+        // What was compared before it was left alone vouches for nothing of the time between.
+        let update = "UPDATE repositories SET tracked = true, tracked_since = $1, complete_since = NULL, \
+                      watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 AND NOT tracked";
         Ok(self.write(sqlx::query(update).bind(Millis(now)).bind(repository.id.0)).await? == 1)
     }
 
@@ -96,13 +98,6 @@ where
              AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND tracked) ORDER BY number DESC LIMIT $2"
         );
         numbers::<S>(&self.read(sqlx::query(AssertSqlSafe(query)).bind(repo.0).bind(i64::from(limit))).await?)
-    }
-
-    async fn active_numbers(&self, repo: RepoId, after: Option<PrNumber>, limit: u32) -> Result<Vec<PrNumber>> {
-        let query = "SELECT number FROM pull_requests WHERE repo_id = $1 AND state = 'open' AND number > $2 \
-                     ORDER BY number LIMIT $3";
-        let after = after.map_or(i64::MIN, |number| number.0);
-        numbers::<S>(&self.read(sqlx::query(query).bind(repo.0).bind(after).bind(i64::from(limit))).await?)
     }
 
     async fn checked(&self, keys: &[PrKey], at: Moment) -> Result<()> {

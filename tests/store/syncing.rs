@@ -7,7 +7,8 @@ use tallyhook::domain::join::Dated;
 use tallyhook::domain::repository::Access;
 use tallyhook::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::store::{
-    PollerStats, PullRequestFilter, Recording, Sighting, Store, SyncState, SyncStatus, TrackedRepository,
+    PollerStats, PullRequestFilter, Recording, RunOptions, RunState, Sighting, Store, SyncState, SyncStatus,
+    TrackedRepository,
 };
 
 use super::database::Database;
@@ -18,12 +19,12 @@ use crate::on_every_database;
 on_every_database! {
     the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not,
     what_was_untracked_stays_so_until_it_is_tracked,
+    what_is_tracked_again_vouches_for_nothing_of_before,
     deliveries_and_missed_changes_are_noted_with_the_facts,
     a_watermark_never_goes_back,
     an_error_stays_until_the_next_success,
     lost_access_is_told,
     stubs_are_to_be_fetched,
-    open_pull_requests_are_walked_over_in_portions,
     an_answer_is_as_of_the_last_time_that_github_was_asked,
     a_pull_request_is_watched_once_whatever_the_case_of_its_name,
     the_longest_unchecked_is_due_first,
@@ -74,6 +75,30 @@ async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
     assert!(store.track(&repository, later(3)).await.unwrap());
     let again = tracked(&*store).await;
     assert_eq!((&*again.name, again.tracked_since), ("acme-corp/backend", later(3)));
+}
+
+async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database) {
+    let store = open(&database).await;
+    let Sighting { repository, .. } = repository(100, "acme-corp/api-server", Access::Granted);
+    assert!(store.track(&repository, now()).await.unwrap());
+    let options = RunOptions { days_back: 90, max_prs: 1000, commits: false };
+    store.ask_for_run(REPO, &options, now()).await.unwrap().unwrap();
+    let mut run = store.take_run(None, now(), later(10)).await.unwrap().unwrap();
+    (run.state, run.complete_since) = (RunState::Done, Some(Timestamp::clamped(0)));
+    assert!(store.save_run(&run, now(), later(10)).await.unwrap());
+    let polled = SyncState::Polled { watermark: Some(Timestamp::clamped(50)), reconciled: true };
+    store.sync_state(REPO, &polled, later(1)).await.unwrap();
+    store.sync_state(REPO, &SyncState::Failed("GitHub is down".to_owned()), later(2)).await.unwrap();
+    let known = |found: &TrackedRepository| {
+        [found.complete_since, found.watermark, found.reconciled_at.map(Timestamp::from)].map(|known| known.is_some())
+    };
+    let before = tracked(&*store).await;
+    assert!(!store.track(&repository, later(3)).await.unwrap());
+    assert_eq!((tracked(&*store).await, known(&before)), (before, [true; 3]));
+    assert!(store.untrack(REPO, later(4)).await.unwrap());
+    assert!(store.track(&repository, later(5)).await.unwrap());
+    let again = tracked(&*store).await;
+    assert_eq!((known(&again), &again.last_error, again.sync_status), ([false; 3], &None, SyncStatus::Pending));
 }
 
 async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Database) {
@@ -169,20 +194,6 @@ async fn stubs_are_to_be_fetched(database: Database) {
     assert_eq!(store.unfetched(RepoId(8), 9).await.unwrap(), []);
     assert!(store.untrack(REPO, now()).await.unwrap());
     assert_eq!(unfetched(9).await, []);
-}
-
-async fn open_pull_requests_are_walked_over_in_portions(database: Database) {
-    let store = open(&database).await;
-    copies(&*store, &[20, 9, 14], |_| {}).await;
-    write(&*store, &WHOLE_LIFE).await;
-    let active = async |after: Option<i64>, limit| {
-        let numbers = store.active_numbers(REPO, after.map(PrNumber), limit).await.unwrap();
-        numbers.into_iter().map(|number| number.0).collect::<Vec<_>>()
-    };
-    assert_eq!(active(None, 2).await, [9, 14]);
-    assert_eq!(active(Some(14), 2).await, [20]);
-    assert_eq!(active(Some(20), 2).await, [0_i64; 0]);
-    assert_eq!(store.active_numbers(RepoId(8), None, 2).await.unwrap(), []);
 }
 
 async fn an_answer_is_as_of_the_last_time_that_github_was_asked(database: Database) {
