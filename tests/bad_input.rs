@@ -7,7 +7,8 @@ mod github;
 mod process;
 mod support;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use chrono::{TimeDelta, Utc};
 use github::app::{APP_ID, private_key};
@@ -19,7 +20,7 @@ use support::{Place, TestServer, config};
 use tallyhook::github::client::VirtualTime;
 use tallyhook::github::types::RepoId;
 use tallyhook::poller::{Poller, seen};
-use tallyhook::store::SyncStatus;
+use tallyhook::store::{RunOptions, RunState, SyncStatus};
 
 /// In the order in which they are told of; the last belongs to somebody else.
 const NAMES: [&str; 3] = ["acme-corp/api-server", "acme-corp/site", "umbrella/backend"];
@@ -201,6 +202,34 @@ async fn what_is_wrong_with_an_app_is_told_of_what_it_concerns() {
     as_app(&["backfill", NAMES[2]]).await.failed(1, &["not installed on umbrella/backend"]);
     as_app(&["poll", "--once"]).await.failed_after_output(1, &["not installed on umbrella/backend"]);
     assert_only(&errors(&server).await, 2, &["not installed on umbrella/backend", "install it there"]);
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_that_another_process_has_is_waited_for() {
+    let (github, server) = tracked().await;
+    let (store, now) = (&server.running.store, Utc::now());
+    let others = RunOptions { days_back: 7, max_prs: 9, commits: false };
+    store.ask_for_run(RepoId(1), &others, now).await.unwrap().unwrap();
+    let mut run = store.take_run(None, now, now + TimeDelta::hours(1)).await.unwrap().unwrap();
+    let mut command = command(&server.place, &github, &["backfill", NAMES[0], "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let told = BufReader::new(child.stderr.take().unwrap());
+    let waiting = tokio::task::spawn_blocking(move || {
+        let mut told = told.lines().map(Result::unwrap);
+        let before = told.by_ref().take_while(|line| !line.contains("waiting for it")).collect::<Vec<_>>();
+        (before, told)
+    });
+    let (before, rest) = waiting.await.unwrap();
+    assert!(before.len() == 1 && before[0].contains("unfinished already") && before[0].contains('7'), "{before:?}");
+    (run.state, run.prs_done, run.complete_since) = (RunState::Done, 9, Some(now.into()));
+    assert!(store.save_run(&run, now, now).await.unwrap());
+    let ended = tokio::task::spawn_blocking(move || (rest.collect::<Vec<_>>(), child.wait_with_output().unwrap()));
+    let (rest, output) = ended.await.unwrap();
+    assert!(output.status.success() && rest.is_empty(), "{rest:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["state"], &report["prs_done"]), (&Value::from("done"), &Value::from(9)));
     server.stop().await;
     github.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::{SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -73,35 +73,20 @@ impl Backfill {
 
     async fn walk(&self, walker: &Walker, options: RunOptions) -> anyhow::Result<SyncRun> {
         let repo = tracked(&walker.client, &*walker.store, &self.repo).await?;
-        walker
-            .store
-            .ask_for_run(repo, &options, Utc::now())
-            .await?
-            .context("the repository is not tracked any more")?;
-        let run = take(&*walker.store, repo).await?;
+        let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
+        let asked = asked.context("the repository is not tracked any more")?;
+        if asked.options != options {
+            let RunOptions { days_back, max_prs, commits } = asked.options;
+            tracing::warn!(days_back, max_prs, commits, "one is unfinished already, and goes on as it was asked for");
+        }
         let bar = output::progress(0, "fetching");
-        if run.prs_done > 0 {
-            tracing::warn!(prs = run.prs_done, "goes on where it stopped");
-        }
-        let ended = walker
-            .run(run, |run| {
-                bar.set_length(run.prs_total.unwrap_or(run.prs_done));
-                bar.set_position(run.prs_done);
-            })
-            .await;
+        let finished = finish(walker, &asked, |run| {
+            bar.set_length(run.prs_total.unwrap_or(run.prs_done));
+            bar.set_position(run.prs_done);
+        })
+        .await;
         bar.finish_and_clear();
-        match ended? {
-            Ended::Finished(run) => Ok(run),
-            Ended::PutOff(run, until) => bail!(
-                "{} of {} pull requests are fetched, and GitHub has to be left alone until {}: {}; run it again then, it \
-                 goes on where it stopped",
-                run.prs_done,
-                run.prs_total.map_or("the".to_owned(), |total| total.to_string()),
-                until.to_rfc3339_opts(SecondsFormat::Secs, true),
-                run.error.unwrap_or_default(),
-            ),
-            Ended::LetGo => bail!("the backfill was cancelled, or another process has taken it over"),
-        }
+        finished
     }
 
     fn tell(&self, run: SyncRun) -> Outcome {
@@ -148,16 +133,27 @@ async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Resu
     Ok(id)
 }
 
-/// Takes the run, once no other process works on it.
-async fn take(store: &dyn Store, repo: RepoId) -> anyhow::Result<SyncRun> {
+/// Works on the run, or waits for the process that does: a server takes what is asked for, too.
+async fn finish(walker: &Walker, asked: &SyncRun, progress: impl Fn(&SyncRun)) -> anyhow::Result<SyncRun> {
+    let store = &*walker.store;
     let mut told = false;
     loop {
-        if let Some(run) = store.take_run(Some(repo), Utc::now(), backfill::lease()).await? {
-            return Ok(run);
+        if let Some(run) = store.take_run(Some(asked.repo), Utc::now(), backfill::lease()).await? {
+            if run.prs_done > 0 {
+                tracing::warn!(prs = run.prs_done, "goes on where it stopped");
+            }
+            match walker.run(run, &progress).await? {
+                Ended::Finished(run) => return Ok(run),
+                Ended::PutOff(run, until) => bail!(put_off(run, until)),
+                Ended::LetGo => {}
+            }
         }
-        let runs = store.sync_runs(Some(repo), None, 1).await?;
-        if runs.first().is_none_or(|run| run.state.is_finished()) {
-            bail!("another process finished it meanwhile");
+        let run = store.sync_run(asked.id).await?.context("the backfill is not known any more")?;
+        progress(&run);
+        match run.state {
+            RunState::Done | RunState::Failed => return Ok(run),
+            RunState::Cancelled => bail!("the backfill was cancelled"),
+            RunState::Queued | RunState::Running => {}
         }
         if !told {
             tracing::warn!("another process works on it, or did until just now: waiting for it");
@@ -165,6 +161,17 @@ async fn take(store: &dyn Store, repo: RepoId) -> anyhow::Result<SyncRun> {
         }
         tokio::time::sleep(LOOKING).await;
     }
+}
+
+fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
+    format!(
+        "{} of {} pull requests are fetched, and GitHub has to be left alone until {}: {}; run it again then, it goes on \
+         where it stopped",
+        run.prs_done,
+        run.prs_total.map_or("the".to_owned(), |total| total.to_string()),
+        until.to_rfc3339_opts(SecondsFormat::Secs, true),
+        run.error.unwrap_or_default(),
+    )
 }
 
 fn print(report: &Report) -> Outcome {
