@@ -6,7 +6,7 @@ use clap::Args;
 use super::{Failure, Outcome, Sources, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN};
 use crate::github::client::hooks::HookOwner;
-use crate::github::client::{Client, Credentials};
+use crate::github::client::{Client, Clock, Credentials};
 use crate::recover::{self, Asked, Report};
 use crate::store::{self, Opening};
 
@@ -48,7 +48,7 @@ impl Recover {
                  {GITHUB_APP_PRIVATE_KEY}"
             )));
         };
-        let client = Client::new(config.github_api_url.clone(), credentials)?;
+        let client = Client::with(config.github_api_url.clone(), credentials, Clock::System, config.sync.timeout)?;
         let store = store::open(&config.database_url, Opening::Beside).await?;
         let since = Utc::now().trunc_subsecs(0) - TimeDelta::days(i64::from(self.days));
         let asked = Asked { owner, hook: self.hook, since };
