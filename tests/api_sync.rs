@@ -4,6 +4,7 @@
 mod github;
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -14,10 +15,13 @@ use support::{Place, TestServer, assert_refused};
 use tallyhook::app::{Options, Roles};
 use tallyhook::config::Config;
 use tallyhook::domain::join::Dated;
+use tallyhook::domain::people::Bots;
+use tallyhook::domain::pull_request::PullRequest;
 use tallyhook::domain::repository::{Access, Repository, Seen};
+use tallyhook::domain::timings::timings;
 use tallyhook::github::client::{Credentials, Token};
-use tallyhook::github::types::{RepoId, Timestamp};
-use tallyhook::store::{PrError, Recording, RunState, SyncRun, SyncState};
+use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook::store::{Known, PrError, PullRequestRecord, Recording, RunState, SyncRun, SyncState};
 
 const REPO: &str = "acme-corp/api-server";
 
@@ -264,6 +268,60 @@ async fn a_repository_tells_since_when_it_is_whole_and_what_is_missing() {
 }
 
 #[tokio::test]
+async fn without_a_secret_for_its_webhook_a_repository_is_not_tracked() {
+    let github = FakeGithub::start().await;
+    github.add_repository(7, REPO);
+    let server = configured(Some(&github), |config| config.hook_secret = None).await;
+    let asked = json!({"repo": REPO, "webhook_url": "https://hooks.example.com/webhooks/github"});
+    assert_refused(&post(&server, "/api/repos", asked).await, 409, "conflict");
+    assert_eq!((repositories(&server).await, github.asked()), (Vec::new(), Vec::new()));
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfills_are() {
+    let (server, github) = with_github().await;
+    tracked_by_webhook(&server).await;
+    let run_of = async |since: &str, max_prs: u32, failed: &[i64]| {
+        post(&server, "/api/repos/acme-corp/api-server/sync", json!({"max_prs": max_prs})).await;
+        let mut run = take(&server).await;
+        (run.state, run.prs_done, run.complete_since) = (RunState::Done, 50, Timestamp::parse(since));
+        run.errors = failed.iter().map(|pr| PrError { pr: *pr, error: "GitHub cannot answer".to_owned() }).collect();
+        save(&server, &run).await;
+        let missing = repositories(&server).await[0]["completeness"]["missing"].take();
+        missing.as_array().unwrap().iter().map(|missing| missing["what"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(run_of("2026-01-05T10:00:00Z", 50, &[41, 42]).await.len(), 3);
+    // Of fewer days, it reaches its end; what the first left out stays left out.
+    let told = run_of("2026-02-05T10:00:00Z", 90, &[]).await;
+    assert!(told[0].contains("before 2026-01-05T10:00:00Z") && told[1..] == [r##""#41""##, r##""#42""##], "{told:?}");
+    let mut fetched = PullRequest::unknown(PrKey { repo: RepoId(7), number: PrNumber(41) });
+    fetched.whole_until = Timestamp::parse("2026-02-05T10:00:00Z");
+    let (timings, reviews) = (timings(&fetched, &Bots::default()), BTreeSet::new());
+    let record = PullRequestRecord { known: Known { pull_request: fetched, version: 0 }, timings, reviews };
+    let recording = Recording { pull_requests: vec![record], ..Recording::default() };
+    server.running.store.record(&recording, Utc::now()).await.unwrap().unwrap();
+    // All of them were fetched, and there were just as many as are asked for.
+    assert_eq!(run_of("1970-01-01T00:00:00Z", 50, &[]).await, [r##""#42""##]);
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn a_poller_alone_tells_how_it_is() {
+    let place = Place::new().await;
+    let config: Config = support::config(&place);
+    let roles = Roles { poller: true, ..Roles::NONE };
+    let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+    let ready = json!({"status": "ready", "database": "ok", "migrations": "ok", "queue": "not_used"});
+    assert_eq!(server.get("/readyz").await, (200, ready));
+    let metrics = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("tallyhook_oldest_pending_seconds 0\n"), "{metrics}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
@@ -328,10 +386,19 @@ async fn a_webhook_is_made_with_the_repository_and_what_the_token_may_not_is_tol
 
     let refused = Fault::message(404, &[], "Not Found");
     github.next([Fault::None, refused]);
-    let (status, answer) = post(&server, "/api/repos", asked).await;
+    let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
     assert_eq!((status, &answer["webhook"]["state"]), (200, &json!("by_hand")));
     let message = answer["webhook"]["message"].as_str().unwrap();
     assert!(message.contains("admin:repo_hook") && message.contains("GITHUB_WEBHOOK_SECRET"), "{message}");
+    for (fault, words) in [
+        (Fault::message(401, &[], "Bad credentials"), "does not accept the token"),
+        (Fault::answer(200, &[], "a page of somebody's proxy"), "not answered as GitHub's API does"),
+    ] {
+        github.next([Fault::None, fault]);
+        let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
+        assert_eq!((status, &answer["repo"], &answer["webhook"]["state"]), (200, &json!(REPO), &json!("by_hand")));
+        assert!(answer["webhook"]["message"].as_str().unwrap().contains(words), "{answer}");
+    }
     let wrong = post(&server, "/api/repos", json!({"repo": REPO, "webhook_url": "https://elsewhere"})).await;
     assert_refused(&wrong, 400, "bad_request");
     server.stop().await;

@@ -1,6 +1,6 @@
 //! Tracked repositories and watched pull requests.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
@@ -15,11 +15,15 @@ use super::{Api, rfc3339};
 use crate::domain::completeness::{Backfill, Completeness, Coverage, End, completeness};
 use crate::domain::repository::{Access, Repository};
 use crate::github::client::Client;
-use crate::github::client::hooks::HookOwner;
-use crate::github::types::{PrNumber, RepoId};
-use crate::hook::{self, Webhook};
+use crate::github::client::hooks::{HookOwner, HookSecret};
+use crate::github::types::{PrKey, PrNumber};
+use crate::hook::{self, Webhook, WebhookState};
 use crate::poller;
-use crate::store::{RunState, SyncRun, SyncStatus, TrackedRepository};
+use crate::store::{Known, RunState, SyncRun, SyncStatus, TrackedRepository};
+
+/// So many runs of a repository are looked at for what they left out: as many as are kept.
+const RUNS: u32 = 20;
+const UNANSWERED: &str = "GitHub did not answer in time";
 
 /// A tracked repository.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,15 +54,11 @@ pub struct RepositoryItem {
     responses((status = 200, body = Page<RepositoryItem>))
 )]
 pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
-    let tracked = api.store.tracked().await?;
-    let runs = api.store.latest_runs().await?.into_iter().map(|run| (run.repo, run));
-    let runs: HashMap<RepoId, SyncRun> = runs.collect();
-    let may_ask = api.github.is_some();
-    let items = tracked.into_iter().map(|repository| {
-        let run = runs.get(&repository.id);
-        item(repository, run, may_ask)
-    });
-    Ok(web::Json(Page { items: items.collect(), next: None }))
+    let mut items = Vec::new();
+    for repository in api.store.tracked().await? {
+        items.push(item(&api, repository).await?);
+    }
+    Ok(web::Json(Page { items, next: None }))
 }
 
 /// Which repository is to be tracked.
@@ -101,27 +101,39 @@ pub(super) async fn add(api: web::Data<Api>, added: web::Json<Added>) -> Result<
     if let Some(url) = added.webhook_url.as_deref().filter(|url| !hook::is_endpoint(url)) {
         return Err(ApiError::BadRequest(format!("webhook_url is {url}, expected https://HOST{}", hook::ENDPOINT)));
     }
+    let hook = added.webhook_url.as_deref().map(|url| secret_of(&api).map(|secret| (url, secret))).transpose()?;
     let found = look_up(&api, github, &added.repo).await?;
     let is_new = api.store.track(&found, now).await?;
     if is_new {
         api.store.ask_for_run(found.id, &api.sync.backfill.into(), now).await?;
     }
     let tracked = api.store.tracked_repository(found.id).await?.ok_or(ApiError::NotFound("repository"))?;
-    let runs = api.store.sync_runs(Some(found.id), None, 1).await?;
-    let webhook = match &added.webhook_url {
-        Some(url) => Some(make_hook(&api, github, &tracked.name, url).await?),
+    let webhook = match hook {
+        Some((url, secret)) => Some(make_hook(&api, github, &tracked.name, url, secret).await),
         None => None,
     };
+    let repository = item(&api, tracked).await?;
     let mut answer = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(answer.json(AddedRepository { repository: item(tracked, runs.first(), true), webhook }))
+    Ok(answer.json(AddedRepository { repository, webhook }))
 }
 
-async fn make_hook(api: &Api, github: &Client, name: &str, url: &str) -> Result<Webhook, ApiError> {
-    let secret = api.hook_secret.as_ref().ok_or_else(|| {
-        ApiError::Conflict("GITHUB_WEBHOOK_SECRET is not set here: GitHub is to sign with it".to_owned())
-    })?;
-    let made = timeout(api.sync.timeout, hook::register(github, name, url, secret)).await;
-    Ok(made.map_err(|_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned()))??)
+fn secret_of(api: &Api) -> Result<&HookSecret, ApiError> {
+    let why = "GITHUB_WEBHOOK_SECRET is not set here: GitHub is to sign with it";
+    api.hook_secret.as_ref().ok_or_else(|| ApiError::Conflict(why.to_owned()))
+}
+
+/// Whatever GitHub says to it, the repository is tracked by then, which an error would hide.
+async fn make_hook(api: &Api, github: &Client, name: &str, url: &str, secret: &HookSecret) -> Webhook {
+    match timeout(api.sync.timeout, hook::register(github, name, url, secret)).await {
+        Ok(Ok(webhook)) => webhook,
+        Ok(Err(error)) => not_made(url, error.to_string()),
+        Err(_) => not_made(url, UNANSWERED.to_owned()),
+    }
+}
+
+fn not_made(url: &str, why: String) -> Webhook {
+    let (url, events, message) = (url.to_owned(), hook::events(), Some(why));
+    Webhook { state: WebhookState::ByHand, id: None, url, content_type: "application/json", events, message }
 }
 
 /// What GitHub knows of a repository. Whoever asks waits, so that GitHub is not waited for as long as elsewhere.
@@ -130,7 +142,7 @@ async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, A
         return Err(ApiError::NotFound("repository"));
     }
     let found = timeout(api.sync.timeout, github.repository(name)).await;
-    let found = found.map_err(|_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned()))??;
+    let found = found.map_err(|_| ApiError::GithubUnavailable(UNANSWERED.to_owned()))??;
     Ok(poller::seen(found.id, found.full_name, Some(found.private)))
 }
 
@@ -191,16 +203,17 @@ pub(super) async fn unwatch(
     }
 }
 
-fn item(repository: TrackedRepository, run: Option<&SyncRun>, may_ask: bool) -> RepositoryItem {
+async fn item(api: &Api, repository: TrackedRepository) -> Result<RepositoryItem, ApiError> {
+    let runs = api.store.sync_runs(Some(repository.id), None, RUNS).await?;
     let completeness = completeness(&Coverage {
         tracked_since: repository.tracked_since.into(),
         complete_since: repository.complete_since,
         access: repository.access,
-        may_ask,
+        may_ask: api.github.is_some(),
         error: repository.last_error.as_deref(),
-        backfill: run.map(backfill),
+        backfill: backfill(api, &repository, &runs).await?,
     });
-    RepositoryItem {
+    Ok(RepositoryItem {
         repo: repository.name,
         private: repository.private,
         repo_access: repository.access,
@@ -210,22 +223,40 @@ fn item(repository: TrackedRepository, run: Option<&SyncRun>, may_ask: bool) -> 
         last_error: repository.last_error,
         last_delivery_at: repository.last_delivery_at.map(rfc3339),
         missed_by_webhook: repository.missed_by_webhook,
-        sync_run: run.map(run_of),
+        sync_run: runs.first().map(run_of),
         completeness,
-    }
+    })
 }
 
-fn backfill(run: &SyncRun) -> Backfill<'_> {
-    let end = match run.state {
+/// What the runs of a repository, the newest first, came to.
+async fn backfill<'a>(
+    api: &Api,
+    repository: &TrackedRepository,
+    runs: &'a [SyncRun],
+) -> Result<Option<Backfill<'a>>, ApiError> {
+    let Some((last, earlier)) = runs.split_first() else { return Ok(None) };
+    let end = match last.state {
         RunState::Queued | RunState::Running => End::NotYet,
         RunState::Done => End::Done,
-        RunState::Failed => End::Failed(run.error.as_deref().unwrap_or("it is not known why")),
+        RunState::Failed => End::Failed(last.error.as_deref().unwrap_or("it is not known why")),
         RunState::Cancelled => End::Cancelled,
     };
-    let is_cut = end == End::Done && run.prs_done >= u64::from(run.options.max_prs);
-    Backfill {
-        end,
-        cut_at: is_cut.then_some(run.options.max_prs),
-        failed: run.errors.iter().map(|failed| (PrNumber(failed.pr), failed.error.as_str())).collect(),
+    let reach = repository.complete_since.filter(|since| since.epoch() != 0);
+    let furthest = runs.iter().find(|run| reach.is_some() && run.complete_since == reach);
+    let cut = furthest.filter(|run| run.prs_done >= u64::from(run.options.max_prs));
+    // A later run may not have gone back to what failed in an earlier one.
+    let mut failed: BTreeMap<_, _> = earlier.iter().rev().flat_map(errors).collect();
+    let keys: Vec<_> = failed.keys().map(|number| PrKey { repo: repository.id, number: *number }).collect();
+    for Known { pull_request, .. } in api.store.load(&keys).await? {
+        if pull_request.whole_until.or(pull_request.truncated_at).is_some() {
+            failed.remove(&pull_request.key.number);
+        }
     }
+    failed.extend(errors(last));
+    let cut_at = cut.map(|run| run.options.max_prs);
+    Ok(Some(Backfill { end, cut_at, failed: failed.into_iter().collect() }))
+}
+
+fn errors(run: &SyncRun) -> impl Iterator<Item = (PrNumber, &str)> {
+    run.errors.iter().map(|failed| (PrNumber(failed.pr), failed.error.as_str()))
 }

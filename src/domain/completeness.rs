@@ -20,15 +20,16 @@ pub struct Coverage<'a> {
     pub may_ask: bool,
     /// Why asking failed last, unless it went well since.
     pub error: Option<&'a str>,
-    /// The last one.
+    /// Unless none was asked for.
     pub backfill: Option<Backfill<'a>>,
 }
 
-/// What a backfill came to.
+/// What its backfills came to.
 #[derive(Clone, Debug)]
 pub struct Backfill<'a> {
+    /// Of the last one.
     pub end: End<'a>,
-    /// At how many pull requests it stopped, though there may be more.
+    /// At how many pull requests the one stopped that went back furthest, though there are more.
     pub cut_at: Option<u32>,
     /// Those that could not be fetched, and why.
     pub failed: Vec<(PrNumber, &'a str)>,
