@@ -149,7 +149,7 @@ async fn single_rows(database: &Database) {
     let keys: Vec<_> = (0..256).map(|place| PrKey { number: PrNumber(place * 3000), ..key }).collect();
     touches(database, "what is known of many", 600, async |store| store.load(&keys).await.unwrap()).await;
     touches(database, "keys", 600, async |store| store.keys_after(Some(key), 500).await.unwrap()).await;
-    touches(database, "stubs", 10, async |store| store.unfetched(RepoId(3), PAGE).await.unwrap()).await;
+    touches(database, "stubs", 10, async |store| store.unfetched(RepoId(3), Utc::now(), PAGE).await.unwrap()).await;
     touches(database, "a repository", 0, async |store| store.repository_id("Acme-Corp/service-7").await.unwrap()).await;
 }
 

@@ -180,8 +180,9 @@ pub trait Syncing: Send + Sync {
     /// Notes what asking for a repository came to.
     async fn sync_state(&self, repo: RepoId, state: &SyncState, now: Moment) -> Result<()>;
 
-    /// Pull requests of a tracked repository of which only parts were ever seen, the newest first.
-    async fn unfetched(&self, repo: RepoId, limit: u32) -> Result<Vec<PrNumber>>;
+    /// Pull requests of a tracked repository of which only parts were ever seen, and about which GitHub was not asked
+    /// since `checked_before`: the oldest check first, before them those without one, of these the newest first.
+    async fn unfetched(&self, repo: RepoId, checked_before: Moment, limit: u32) -> Result<Vec<PrNumber>>;
 
     /// Notes that GitHub was asked about just these, and that what it said is in the inbox.
     async fn checked(&self, keys: &[PrKey], at: Moment) -> Result<()>;

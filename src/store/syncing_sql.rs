@@ -90,14 +90,18 @@ where
         self.write(update).await.map(|_| ())
     }
 
-    async fn unfetched(&self, repo: RepoId, limit: u32) -> Result<Vec<PrNumber>> {
+    async fn unfetched(&self, repo: RepoId, checked_before: Moment, limit: u32) -> Result<Vec<PrNumber>> {
         // SQLite knows nothing of how few they are.
         let index = if S::Kind::NAME == Sqlite::NAME { "INDEXED BY pull_requests_unfetched" } else { "" };
         let query = format!(
-            "SELECT number FROM pull_requests {index} WHERE repo_id = $1 AND full_updated_at IS NULL \
-             AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND tracked) ORDER BY number DESC LIMIT $2"
+            "SELECT p.number FROM pull_requests AS p {index} \
+             LEFT JOIN checks c ON c.repo_id = p.repo_id AND c.number = p.number \
+             WHERE p.repo_id = $1 AND p.full_updated_at IS NULL AND (c.checked_at IS NULL OR c.checked_at < $2) \
+             AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND tracked) \
+             ORDER BY c.checked_at NULLS FIRST, p.number DESC LIMIT $3"
         );
-        numbers::<S>(&self.read(sqlx::query(AssertSqlSafe(query)).bind(repo.0).bind(i64::from(limit))).await?)
+        let query = sqlx::query(AssertSqlSafe(query)).bind(repo.0).bind(Millis(checked_before)).bind(i64::from(limit));
+        numbers::<S>(&self.read(query).await?)
     }
 
     async fn checked(&self, keys: &[PrKey], at: Moment) -> Result<()> {

@@ -188,10 +188,19 @@ async fn stubs_are_to_be_fetched(database: Database) {
     let store = open(&database).await;
     copies(&*store, &[11, 15, 12], |pull_request| pull_request.diff = None).await;
     copies(&*store, &[13], |_| {}).await;
-    let unfetched = async |limit| store.unfetched(REPO, limit).await.unwrap();
+    let unfetched = async |limit| store.unfetched(REPO, later(60), limit).await.unwrap();
     assert_eq!(unfetched(2).await, [PrNumber(15), PrNumber(12)]);
     assert_eq!(unfetched(9).await, [15, 12, 11].map(PrNumber));
-    assert_eq!(store.unfetched(RepoId(8), 9).await.unwrap(), []);
+    assert_eq!(store.unfetched(RepoId(8), later(60), 9).await.unwrap(), []);
+    // Those that cannot be had let the others have their turn.
+    for (number, moment) in [(15, 60), (12, 59), (10, 58), (13, 0)] {
+        store.checked(&[PrKey { number: PrNumber(number), ..KEY }], later(moment)).await.unwrap();
+    }
+    assert_eq!(unfetched(9).await, [11, 12].map(PrNumber));
+    store.checked(&[PrKey { number: PrNumber(11), ..KEY }], later(58)).await.unwrap();
+    assert_eq!(unfetched(9).await, [11, 12].map(PrNumber));
+    store.checked(&[PrKey { number: PrNumber(11), ..KEY }], later(59)).await.unwrap();
+    assert_eq!(unfetched(9).await, [12, 11].map(PrNumber));
     assert!(store.untrack(REPO, now()).await.unwrap());
     assert_eq!(unfetched(9).await, []);
 }
