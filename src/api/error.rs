@@ -15,15 +15,14 @@ use crate::store::StoreError;
 pub enum ApiError {
     BadRequest(String),
     Unauthorized,
-    Forbidden(&'static str),
     NotFound(&'static str),
     Conflict(String),
     Unavailable,
-    /// There is no room for one more.
-    Busy(&'static str),
     /// There is nothing to ask GitHub with.
     GithubAccessMissing,
     GithubUnavailable(String),
+    /// GitHub answered, but not with what was asked for.
+    GithubFailed(String),
     /// What GitHub answered.
     Github(GithubError),
 }
@@ -48,12 +47,12 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
-            Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
-            Self::Unavailable | Self::Busy(_) => "unavailable",
+            Self::Unavailable => "unavailable",
             Self::GithubAccessMissing => "github_access_missing",
             Self::GithubUnavailable(_) => "github_unavailable",
+            Self::GithubFailed(_) => "github_failed",
             Self::Github(error) => of_github(error).1,
         }
     }
@@ -64,13 +63,12 @@ impl fmt::Display for ApiError {
         match self {
             Self::BadRequest(message) | Self::Conflict(message) => f.write_str(message),
             Self::Unauthorized => f.write_str("send a valid token as `Authorization: Bearer TOKEN`"),
-            Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable => f.write_str("the database does not answer; try again"),
             Self::GithubAccessMissing => f.write_str(
                 "there is nothing to ask GitHub with: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY",
             ),
-            Self::GithubUnavailable(message) => f.write_str(message),
+            Self::GithubUnavailable(message) | Self::GithubFailed(message) => f.write_str(message),
             Self::Github(error) => error.fmt(f),
         }
     }
@@ -81,10 +79,10 @@ impl ResponseError for ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
-            Self::Unavailable | Self::Busy(_) | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GithubFailed(_) => StatusCode::BAD_GATEWAY,
             Self::Github(error) => of_github(error).0,
         }
     }

@@ -64,8 +64,38 @@ impl From<RefreshError> for ApiError {
         match error {
             RefreshError::Fetch(FetchError::Github(error)) => error.into(),
             RefreshError::Fetch(FetchError::Store(error)) => error.into(),
+            RefreshError::Fetch(error @ FetchError::Another { .. }) => Self::Conflict(error.to_string()),
             RefreshError::Missing(_) => Self::NotFound("pull request"),
-            error => Self::GithubUnavailable(error.to_string()),
+            RefreshError::NotGot(why) => Self::GithubFailed(why),
+            error @ (RefreshError::Fetch(FetchError::Memory(_)) | RefreshError::TooLate | RefreshError::Unanswered) => {
+                Self::GithubUnavailable(error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+
+    use super::*;
+    use crate::github::types::RepoId;
+
+    #[test]
+    fn only_what_github_does_not_have_is_not_found() {
+        let why = || "resource limits".to_owned();
+        let another = FetchError::Another { name: "a/b".to_owned(), before: RepoId(1), now: RepoId(2) };
+        for (error, status) in [
+            (RefreshError::Missing(why()), 404),
+            (another.into(), 409),
+            (RefreshError::NotGot(why()), 502),
+            (RefreshError::TooLate, 503),
+            (RefreshError::Unanswered, 503),
+        ] {
+            let told = error.to_string();
+            let answer = ApiError::from(error);
+            assert_eq!(answer.status_code(), status, "{answer}");
+            assert!(status == 404 || answer.to_string() == told, "{answer}");
         }
     }
 }
