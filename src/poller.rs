@@ -35,6 +35,8 @@ const UNANSWERED: u32 = 3;
 const OVERLAP: i64 = 5 * 60;
 /// Everything is compared this often.
 const RECONCILE: TimeDelta = TimeDelta::hours(24);
+/// A stub that could not be fetched is tried again after so long.
+const HOPELESS: TimeDelta = TimeDelta::hours(6);
 /// Pages of one listing: ten thousand pull requests.
 const PAGES: usize = 100;
 
@@ -329,8 +331,12 @@ impl Poller {
         // What is younger is listed again by the next round, which begins behind the watermark.
         let young = Timestamp::clamped(Utc::now().timestamp() - FetchedPullRequest::WEBHOOKS_TAKE);
         let mut newest = None;
-        let mut stubs: BTreeSet<PrNumber> =
-            self.store.unfetched(repository.id, self.settings.batch_size).await?.into_iter().collect();
+        let mut stubs: BTreeSet<PrNumber> = self
+            .store
+            .unfetched(repository.id, Utc::now() - HOPELESS, self.settings.batch_size)
+            .await?
+            .into_iter()
+            .collect();
         let mut wanted = stubs.clone();
         let mut is_whole = false;
         for page in 1..=PAGES {

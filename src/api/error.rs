@@ -15,9 +15,12 @@ use crate::store::StoreError;
 pub enum ApiError {
     BadRequest(String),
     Unauthorized,
+    Forbidden(&'static str),
     NotFound(&'static str),
     Conflict(String),
     Unavailable,
+    /// There is no room for one more.
+    Busy(&'static str),
     /// There is nothing to ask GitHub with.
     GithubAccessMissing,
     GithubUnavailable(String),
@@ -47,9 +50,10 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
+            Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Busy(_) => "unavailable",
             Self::GithubAccessMissing => "github_access_missing",
             Self::GithubUnavailable(_) => "github_unavailable",
             Self::GithubFailed(_) => "github_failed",
@@ -63,6 +67,7 @@ impl fmt::Display for ApiError {
         match self {
             Self::BadRequest(message) | Self::Conflict(message) => f.write_str(message),
             Self::Unauthorized => f.write_str("send a valid token as `Authorization: Bearer TOKEN`"),
+            Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable => f.write_str("the database does not answer; try again"),
             Self::GithubAccessMissing => f.write_str(
@@ -79,9 +84,10 @@ impl ResponseError for ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
-            Self::Unavailable | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Busy(_) | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::GithubFailed(_) => StatusCode::BAD_GATEWAY,
             Self::Github(error) => of_github(error).0,
         }
