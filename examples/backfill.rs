@@ -176,13 +176,17 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
 /// A backfill takes more than GitHub allows: what it leaves is there for whoever waits.
 async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
     let (github, server) = start(&arguments.dir, arguments.pulls, Duration::ZERO).await?;
-    let allowed = 40;
+    // A point for each page, were none of them left to others.
+    let allowed = arguments.pulls.div_ceil(25) as u64;
     github.allow(GITHUB_TOKEN, Resource::Graphql, allowed, allowed);
     server.post("/api/repos", &json!({"repo": HISTORY})).await?;
     let taken = loop {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let requests = github.requests();
-        ensure!(server.get("/api/sync-runs").await?["items"][0]["finished_at"].is_null(), "it had enough");
+        ensure!(
+            server.get("/api/sync-runs").await?["items"][0]["finished_at"].is_null(),
+            "{allowed} points were enough: let there be more pull requests"
+        );
         // Nothing was asked for some seconds: it waits.
         if requests.is_empty() {
             break server.get("/api/sync-runs").await?["items"][0]["prs_done"].clone();
