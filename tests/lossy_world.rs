@@ -168,7 +168,8 @@ fn timeline(pull: &PullRequest) -> Vec<String> {
         entries.push(entry(&at.to_string(), kind, login(actor.as_ref()), detail.as_deref()));
     }
     entries.sort_unstable();
-    entries.dedup();
+    // Comments have ids: two of one second are two.
+    entries.dedup_by(|one, other| one == other && !one.contains(" commented by "));
     entries
 }
 
