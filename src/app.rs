@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::DefaultHeaders;
+use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
@@ -36,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(3);
 const FAREWELL: Duration = Duration::from_secs(9);
 /// And the relay after them, with what the broker did not take.
 const RELAY_GRACE: Duration = Duration::from_secs(1);
+/// How long somebody may take nothing of an answer.
+#[cfg(target_os = "linux")]
+const NOT_TAKEN: Duration = Duration::from_secs(20);
 /// The name under which the token of the first start is stored.
 const ADMIN: &str = "admin";
 
@@ -330,6 +334,11 @@ fn listen(
             .wrap(DefaultHeaders::new().add(("X-Content-Type-Options", "nosniff")).add(("Cache-Control", "no-store")))
             .configure(|service| api::routes(service, roles.api))
     });
+    let server = server.on_connect(|connection, _| {
+        if let Some(stream) = connection.downcast_ref() {
+            end_when_nothing_is_taken(stream);
+        }
+    });
     let server = server.disable_signals().shutdown_timeout(GRACE.as_secs()).bind(address).map_err(|error| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
@@ -342,6 +351,17 @@ fn listen(
     })?;
     let address = server.addrs().first().copied().context("the server listens nowhere")?;
     Ok((server.run(), address))
+}
+
+/// Lets the system end a connection whose other end has taken nothing of what waits for it for a while. Nobody else would:
+/// the last that was written to a client of `/ws` before it was dropped stays to be sent.
+fn end_when_nothing_is_taken(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(NOT_TAKEN)) {
+        tracing::warn!(%error, "a connection will not be ended if its other end takes nothing");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 /// Makes the first token at the first start and writes it where only this user can read it.
