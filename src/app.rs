@@ -152,6 +152,9 @@ impl Running {
             feed.spawn(reader.run(stopping_poller.subscribe()));
         }
         tracing::info!(%address, "listening");
+        if config.github_credentials.is_none() {
+            tracing::info!("GITHUB_TOKEN is not set: GitHub is asked for nothing that webhooks miss");
+        }
         Ok(Self {
             address,
             store,
@@ -263,7 +266,6 @@ fn open_queue(config: &Config, roles: Roles) -> anyhow::Result<Queue> {
 /// If TLS cannot be set up on this machine.
 fn github_client(config: &Config) -> anyhow::Result<Option<Client>> {
     let Some(credentials) = config.github_credentials.clone() else {
-        tracing::info!("GITHUB_TOKEN is not set: GitHub is asked for nothing that webhooks miss");
         return Ok(None);
     };
     Client::with(config.github_api_url.clone(), credentials, Clock::System, config.sync.timeout).map(Some)

@@ -25,7 +25,7 @@ use crate::github::client::pulls::{Listed, NotGot};
 use crate::github::client::{Client, Conditional, GithubError};
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use crate::queue::Lane;
-use crate::store::{self, Moment, Part, RunState, Store, SyncState, TrackedRepository, Watched};
+use crate::store::{self, Moment, Part, RunState, Store, SyncRun, SyncState, TrackedRepository, Watched};
 
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ const UNANSWERED: u32 = 3;
 const OVERLAP: i64 = 5 * 60;
 /// Everything is compared this often.
 const RECONCILE: TimeDelta = TimeDelta::hours(24);
+/// A backfill that failed goes on after so long.
+const FAILED_AGAIN: TimeDelta = TimeDelta::hours(1);
 /// A stub that could not be fetched is tried again after so long.
 const HOPELESS: TimeDelta = TimeDelta::hours(6);
 /// Pages of one listing: ten thousand pull requests.
@@ -248,11 +250,19 @@ impl Poller {
         tracked.is_ok()
     }
 
-    /// A repository that webhooks made known has a history, too.
+    /// A repository that webhooks made known has a history, too; and what made a backfill fail may be mended.
     async fn begin_backfills(&self, repositories: &[TrackedRepository]) -> store::Result<()> {
-        let begun: BTreeSet<_> = self.store.latest_runs().await?.into_iter().map(|run| run.repo).collect();
-        for repository in repositories.iter().filter(|repository| !begun.contains(&repository.id)) {
-            self.store.ask_for_run(repository.id, &self.settings.backfill.into(), Utc::now()).await?;
+        let now = Utc::now();
+        let is_settled = |run: &SyncRun| match run.state {
+            RunState::Failed => run.finished_at.is_none_or(|at| now - at < FAILED_AGAIN),
+            _ => true,
+        };
+        let latest = self.store.latest_runs().await?;
+        let settled: BTreeSet<_> = latest.iter().filter(|run| is_settled(run)).map(|run| run.repo).collect();
+        for repository in repositories.iter().filter(|repository| !settled.contains(&repository.id)) {
+            let failed = latest.iter().find(|run| run.repo == repository.id);
+            let options = failed.map_or_else(|| self.settings.backfill.into(), |run| run.options);
+            self.store.ask_for_run(repository.id, &options, now).await?;
         }
         Ok(())
     }
@@ -313,6 +323,7 @@ impl Poller {
             match self.ask_about(repository, asked, polled).await {
                 Err(FetchError::Github(GithubError::Unreachable { .. })) if tries < self.settings.retry_attempts => {
                     tries += 1;
+                    (polled.fetched, polled.missed, polled.not_fetched) = (0, Vec::new(), Vec::new());
                     self.client.wait(self.settings.retry_delay).await;
                 }
                 outcome => return outcome,

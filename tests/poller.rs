@@ -19,7 +19,7 @@ use tallyhook::config::Sync;
 use tallyhook::github::client::{Client, Clock, Credentials, Token, VirtualTime};
 use tallyhook::github::types::{RepoId, Timestamp};
 use tallyhook::poller::{Poller, Round, seen};
-use tallyhook::store::SyncStatus;
+use tallyhook::store::{RunState, SyncStatus};
 
 const NAME: &str = "acme-corp/api-server";
 const REPO: RepoId = RepoId(7);
@@ -409,6 +409,32 @@ async fn a_token_that_is_revoked_is_told_of_every_repository() {
     github.revoke("ghp_another");
     let failure = round(&mut server, &poller).await.repositories[0].failure().unwrap();
     assert!(failure.contains("GITHUB_TOKEN") && !failure.contains("ghp_another"), "{failure}");
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_that_failed_is_asked_for_again_an_hour_later() {
+    let (github, mut server, poller) = tracked().await;
+    let store = server.running.store.clone();
+    round(&mut server, &poller).await;
+    let fail = |at| {
+        let store = store.clone();
+        async move {
+            let mut run = store.take_run(Some(REPO), at, at).await.unwrap().unwrap();
+            (run.state, run.walk, run.error) = (RunState::Failed, Some("{}".to_owned()), Some("a reason".to_owned()));
+            assert!(store.save_run(&run, at, at).await.unwrap());
+        }
+    };
+    fail(Utc::now()).await;
+    round(&mut server, &poller).await;
+    let state = || async { store.sync_runs(Some(REPO), None, 1).await.unwrap().remove(0).state };
+    assert_eq!(state().await, RunState::Failed, "it failed just now");
+    // As if that had been two hours ago.
+    store.ask_for_run(REPO, &settings().backfill.into(), Utc::now()).await.unwrap().unwrap();
+    fail(Utc::now() - TimeDelta::hours(2)).await;
+    round(&mut server, &poller).await;
+    assert_eq!(state().await, RunState::Queued);
     server.stop().await;
     github.stop().await;
 }
