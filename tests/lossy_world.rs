@@ -141,13 +141,11 @@ fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
 
 /// What of the timeline is known by both ways; other things only webhooks tell. Each once, in an order of its own.
 fn timeline(pull: &PullRequest) -> Vec<String> {
-    let mut entries = vec![entry(
-        &pull.pr.created_at,
-        "opened",
-        login(pull.pr.author.as_ref()),
-        pull.opened_as_draft.then_some("draft"),
-    )];
-    for Happening { at, actor, what, .. } in &pull.timeline {
+    // What is the same but for who did it is one fact: within a second nobody could tell two from one. Comments have ids.
+    let mut acts: BTreeMap<(String, &str, Option<String>, usize), Option<&Account>> = BTreeMap::new();
+    let opened_as = pull.opened_as_draft.then(|| "draft".to_owned());
+    acts.insert((pull.pr.created_at.clone(), "opened", opened_as, 0), pull.pr.author.as_ref());
+    for (place, Happening { at, actor, what, .. }) in pull.timeline.iter().enumerate() {
         let reviewer = |reviewer: &Reviewer| match reviewer {
             Reviewer::Account(account) => account.login.clone(),
             Reviewer::Team(team) => team.slug.clone(),
@@ -165,11 +163,14 @@ fn timeline(pull: &PullRequest) -> Vec<String> {
             What::Reopened => ("reopened", None),
             _ => continue,
         };
-        entries.push(entry(&at.to_string(), kind, login(actor.as_ref()), detail.as_deref()));
+        let own = if kind == "commented" { place + 1 } else { 0 };
+        let known = acts.entry((at.to_string(), kind, detail, own)).or_default();
+        // A known account outranks a deleted one, and of two the one with the greater id.
+        *known = (*known).into_iter().chain(actor).max_by_key(|account| account.id);
     }
+    let told = acts.iter().map(|((at, kind, detail, _), actor)| entry(at, kind, login(*actor), detail.as_deref()));
+    let mut entries: Vec<_> = told.collect();
     entries.sort_unstable();
-    // Comments have ids: two of one second are two.
-    entries.dedup_by(|one, other| one == other && !one.contains(" commented by "));
     entries
 }
 
