@@ -137,7 +137,7 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// What it tells: of a webhook in GitHub's words, of anything else in ours.
+    /// What it tells: what was fetched in our words, a webhook, whoever brought it, in GitHub's.
     ///
     /// # Errors
     /// [`Undecodable`], also where its body is missing or damaged.
@@ -145,10 +145,9 @@ impl Unfinished {
         let missing = || Undecodable::Shape("its body is missing".to_owned());
         let body = self.body.as_ref().ok_or_else(missing)?.decompress();
         let body = body.map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;
-        match self.source {
-            Source::Webhook => event::decode(&self.event, &body),
-            Source::Poller | Source::Monitor | Source::Backfill => event::decode_fetched(&body),
-        }
+        // A webhook cannot pretend to be what was fetched, whatever its name.
+        let is_ours = self.source != Source::Webhook && self.event == event::SNAPSHOT;
+        if is_ours { event::decode_fetched(&body) } else { event::decode(&self.event, &body) }
     }
 }
 
