@@ -15,9 +15,9 @@ use serde_json::Value;
 use support::payloads::Account;
 use support::{SECRET, TestServer};
 use tallyhook::backfill::{Backfill, Ended, lease};
+use tallyhook::fetch::seen;
 use tallyhook::github::client::Client;
 use tallyhook::github::types::{RepoId, Timestamp};
-use tallyhook::poller::seen;
 use tallyhook::store::{DeliveryFilter, RunOptions, RunState, SyncRun, SyncStatus};
 
 const NAME: &str = "acme-corp/api-server";

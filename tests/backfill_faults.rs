@@ -18,8 +18,8 @@ use github::growth::{Growth, people};
 use github::{FakeGithub, Fault};
 use support::Place;
 use tallyhook::backfill::{Backfill, Ended, lease};
+use tallyhook::fetch::seen;
 use tallyhook::github::types::RepoId;
-use tallyhook::poller::seen;
 use tallyhook::store::{self, DeliveryFilter, Opening, RunOptions, RunState, Store};
 
 const NAME: &str = "acme-corp/api-server";

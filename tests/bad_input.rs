@@ -17,9 +17,10 @@ use github::{FakeGithub, Fault, GITHUB_TOKEN, Rights};
 use process::{Ended, tallyhook};
 use serde_json::Value;
 use support::{Place, TestServer, config};
+use tallyhook::fetch::seen;
 use tallyhook::github::client::VirtualTime;
 use tallyhook::github::types::RepoId;
-use tallyhook::poller::{Poller, seen};
+use tallyhook::poller::Poller;
 use tallyhook::store::{RunOptions, RunState, SyncStatus};
 
 /// In the order in which they are told of; the last belongs to somebody else.

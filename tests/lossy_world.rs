@@ -21,10 +21,11 @@ use serde_json::{Value, json};
 use support::payloads::Account;
 use support::{SECRET, TestServer};
 use tallyhook::config::Config;
+use tallyhook::fetch;
 use tallyhook::github::client::Client;
 use tallyhook::github::client::hooks::HookOwner;
 use tallyhook::github::types::RepoId;
-use tallyhook::poller::{self, Poller};
+use tallyhook::poller::Poller;
 use tallyhook::recover;
 
 const REPO: &str = "acme-corp/api-server";
@@ -243,7 +244,7 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
     github.add_repository(REPO_ID, REPO);
     github.add_hook(HOOK, &format!("repos/{REPO}"), &format!("{}/webhooks/github", server.url), SECRET);
     // As if it had been there before the first of them was opened: what was before is for a backfill.
-    let repository = poller::seen(RepoId(REPO_ID), REPO.to_owned(), Some(false));
+    let repository = fetch::seen(RepoId(REPO_ID), REPO.to_owned(), Some(false));
     assert!(server.running.store.track(&repository, now - TimeDelta::days(61)).await.unwrap());
 
     // What is younger than that is left to webhooks by a round that nobody asked for.

@@ -16,9 +16,10 @@ use support::payloads::{HeadRepo, pull_request_event};
 use support::{Place, SECRET, TestServer, config};
 use tallyhook::app::Options;
 use tallyhook::config::Sync;
+use tallyhook::fetch::seen;
 use tallyhook::github::client::{Client, Clock, Credentials, Token, VirtualTime};
 use tallyhook::github::types::{RepoId, Timestamp};
-use tallyhook::poller::{Poller, Round, seen};
+use tallyhook::poller::{Poller, Round};
 use tallyhook::store::{RunState, SyncStatus};
 
 const NAME: &str = "acme-corp/api-server";
@@ -122,32 +123,6 @@ async fn what_a_webhook_told_is_not_missed() {
     assert_eq!((round.repositories[0].fetched, round.repositories[0].missed.len()), (1, 0));
     // It was opened before the webhook that was told, which says nothing of its draft.
     assert!(!shown(&server, number).await["flags"].as_array().unwrap().contains(&json!("history_incomplete")));
-    server.stop().await;
-    github.stop().await;
-}
-
-#[tokio::test]
-async fn a_hundred_idle_repositories_cost_nothing() {
-    let github = FakeGithub::start().await;
-    let server = TestServer::start().await;
-    for number in 0..100 {
-        let name = format!("acme-corp/repo-{number}");
-        github.add_repository(1000 + number, &name);
-        github.world(|world| world.grow(&name, Growth { seed: 1, pulls: 3, ties: true, until: ago(600) }));
-        server.running.store.track(&seen(RepoId(1000 + number), name, None), Utc::now()).await.unwrap();
-    }
-    let (client, _) = github.client();
-    let store = server.running.store.clone();
-    let poller = Poller { client, store, settings: settings(), default_repository: None };
-    poller.round(false).await.unwrap();
-    github.requests();
-    for _ in 0..10 {
-        let round = poller.round(false).await.unwrap();
-        assert!(round.repositories.iter().all(|polled| polled.failure().is_none()));
-    }
-    let requests = github.requests();
-    assert_eq!(requests.len(), 1000);
-    assert!(requests.iter().all(|request| request.status == 304 && request.cost == 0));
     server.stop().await;
     github.stop().await;
 }

@@ -11,9 +11,10 @@ use github::app::private_key;
 use github::growth::Growth;
 use github::{FakeGithub, Request};
 use support::{TestServer, config};
+use tallyhook::fetch::seen;
 use tallyhook::github::client::Client;
 use tallyhook::github::types::RepoId;
-use tallyhook::poller::{Poller, seen};
+use tallyhook::poller::Poller;
 
 const REPOSITORIES: i64 = 100;
 const ROUNDS: usize = 10;

@@ -14,11 +14,11 @@ use super::sync::run_of;
 use super::{Api, rfc3339};
 use crate::domain::completeness::{Backfill, Completeness, Coverage, End, completeness};
 use crate::domain::repository::{Access, Repository};
+use crate::fetch;
 use crate::github::client::Client;
 use crate::github::client::hooks::{HookOwner, HookSecret};
 use crate::github::types::{PrKey, PrNumber};
 use crate::hook::{self, Webhook, WebhookState};
-use crate::poller;
 use crate::store::{Known, RunState, SyncRun, SyncStatus, TrackedRepository};
 
 /// So many runs of a repository are looked at for what they left out: as many as are kept.
@@ -143,7 +143,7 @@ async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, A
     }
     let found = timeout(api.sync.timeout, github.repository(name)).await;
     let found = found.map_err(|_| ApiError::GithubUnavailable(UNANSWERED.to_owned()))??;
-    Ok(poller::seen(found.id, found.full_name, Some(found.private)))
+    Ok(fetch::seen(found.id, found.full_name, Some(found.private)))
 }
 
 /// Tracks a repository no more, and cancels its backfill. What is known of it stays.

@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::{Failure, Outcome, Sources, github, output};
 use crate::backfill::{self, Backfill as Walker, Ended};
 use crate::config::Config;
+use crate::fetch;
 use crate::github::client::Client;
 use crate::github::client::hooks::HookOwner;
 use crate::github::types::{RepoId, Timestamp};
-use crate::poller;
 use crate::store::{self, Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
 
 /// A run of a process that is no more is free again after so long.
@@ -129,7 +129,7 @@ async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Resu
         }
     };
     let id = info.id;
-    store.track(&poller::seen(id, info.full_name, Some(info.private)), Utc::now()).await?;
+    store.track(&fetch::seen(id, info.full_name, Some(info.private)), Utc::now()).await?;
     Ok(id)
 }
 

@@ -3,10 +3,10 @@
 use chrono::{SecondsFormat, SubsecRound, TimeDelta, Utc};
 use clap::Args;
 
-use super::{Failure, Outcome, Sources, output};
-use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN};
+use super::{Failure, Outcome, Sources, github, output};
+use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY};
+use crate::github::client::Credentials;
 use crate::github::client::hooks::HookOwner;
-use crate::github::client::{Client, Clock, Credentials};
 use crate::recover::{self, Asked, Report};
 use crate::store::{self, Opening};
 
@@ -41,14 +41,9 @@ impl Recover {
                 "the deliveries of an App are told to itself alone: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
             )));
         }
-        let Some(credentials) = config.github_credentials.clone() else {
-            return Err(Failure::Usage(format!(
-                "{GITHUB_TOKEN} is not set: set it to a token that may read the webhooks of {owner} \
-                 (scope admin:repo_hook, of an organisation admin:org_hook), or set {GITHUB_APP_ID} and \
-                 {GITHUB_APP_PRIVATE_KEY}"
-            )));
-        };
-        let client = Client::with(config.github_api_url.clone(), credentials, Clock::System, config.sync.timeout)?;
+        let rights =
+            format!("that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation admin:org_hook)");
+        let client = github::client(&config, &rights)?;
         let store = store::open(&config.database_url, Opening::Beside).await?;
         let since = Utc::now().trunc_subsecs(0) - TimeDelta::days(i64::from(self.days));
         let asked = Asked { owner, hook: self.hook, since };
