@@ -231,7 +231,8 @@ impl Client {
     }
 
     fn wants(&self, frame: &Frame) -> bool {
-        self.repo.as_ref().is_none_or(|repo| repo.eq_ignore_ascii_case(&frame.repo))
+        let is_of = |repo: &String| frame.repo.as_ref().is_some_and(|of| repo.eq_ignore_ascii_case(of));
+        self.repo.as_ref().is_none_or(is_of)
     }
 }
 

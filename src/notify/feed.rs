@@ -25,8 +25,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub id: EventId,
-    /// `owner/name`
-    pub repo: String,
+    /// `owner/name` of the pull request that it is about or came from; `None` if a person moved a task.
+    pub repo: Option<String>,
     /// JSON of a [`Notification`].
     pub text: String,
 }

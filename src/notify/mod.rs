@@ -10,8 +10,9 @@ use uuid::Uuid;
 pub use self::feed::{Closed, Feed, Frame, Reader, Subscription, feed};
 use crate::domain::notification::{Status, SyncSource};
 use crate::domain::pull_request::PullRequest;
+use crate::domain::task::{TaskId, TaskStatus};
 use crate::github::types::Timestamp;
-use crate::store::{Change, OutboxEvent};
+use crate::store::{Change, News, OutboxEvent, TaskChange, WorktreeKept};
 
 /// What somebody is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,8 +25,9 @@ pub enum Notification {
         /// `owner/name`
         repo: String,
         pr_number: i64,
+        /// The task that it belongs to, the oldest if it is of several.
         #[schema(value_type = Option<String>, format = "uuid")]
-        task_id: Option<Uuid>,
+        task_id: Option<TaskId>,
         /// Null if nothing was known of it before.
         old_status: Option<Status>,
         new_status: Status,
@@ -37,21 +39,69 @@ pub enum Notification {
         /// Of later events it is greater, as a text.
         event_id: String,
     },
+    TaskStatusChange {
+        #[schema(value_type = String, format = "uuid")]
+        task_id: TaskId,
+        old_status: TaskStatus,
+        new_status: TaskStatus,
+        /// Whether a pull request is the cause, and not a person.
+        pr_trigger: bool,
+        /// When the cause happened.
+        #[schema(value_type = String, format = "date-time")]
+        timestamp: Timestamp,
+        event_id: String,
+    },
+    /// A pull request was merged, and the working tree of its task could not be removed without losing something.
+    WorktreeKept {
+        #[schema(value_type = String, format = "uuid")]
+        task_id: TaskId,
+        #[schema(value_type = String, format = "uuid")]
+        pr_id: Uuid,
+        /// `owner/name`
+        repo: String,
+        pr_number: i64,
+        /// What would be lost, in words.
+        reason: String,
+        /// When it was looked at.
+        #[schema(value_type = String, format = "date-time")]
+        timestamp: Timestamp,
+        event_id: String,
+    },
 }
 
 impl From<OutboxEvent> for Notification {
     fn from(event: OutboxEvent) -> Self {
-        let Change { key, change, source } = event.change;
-        Self::PrStatusChange {
-            pr_id: PullRequest::id(key),
-            repo: event.repo,
-            pr_number: key.number.0,
-            task_id: None,
-            old_status: change.old,
-            new_status: change.new,
-            sync_source: source,
-            timestamp: change.at,
-            event_id: event.id.to_string(),
+        let OutboxEvent { id, repo, news } = event;
+        let (event_id, repo) = (id.to_string(), repo.unwrap_or_default());
+        match news {
+            News::PullRequest(Change { key, change, source }, task_id) => Self::PrStatusChange {
+                pr_id: PullRequest::id(key),
+                repo,
+                pr_number: key.number.0,
+                task_id,
+                old_status: change.old,
+                new_status: change.new,
+                sync_source: source,
+                timestamp: change.at,
+                event_id,
+            },
+            News::Task(TaskChange { task, old, new, at, because }) => Self::TaskStatusChange {
+                task_id: task,
+                old_status: old,
+                new_status: new,
+                pr_trigger: because.is_some(),
+                timestamp: at,
+                event_id,
+            },
+            News::WorktreeKept(WorktreeKept { task, key, reason, at }) => Self::WorktreeKept {
+                task_id: task,
+                pr_id: PullRequest::id(key),
+                repo,
+                pr_number: key.number.0,
+                reason,
+                timestamp: at,
+                event_id,
+            },
         }
     }
 }

@@ -37,7 +37,7 @@ pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
-pub use self::outbox::{Change, EventId, Listening, Outbox, OutboxEvent};
+pub use self::outbox::{Change, EventId, Listening, News, Outbox, OutboxEvent, TaskChange, WorktreeKept};
 pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::syncing::{
     MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState, SyncStatus, Syncing,

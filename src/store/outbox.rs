@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use super::{Moment, Result};
 use crate::domain::notification::{StatusChange, SyncSource};
-use crate::github::types::PrKey;
+use crate::domain::task::{TaskId, TaskStatus};
+use crate::github::types::{PrKey, Timestamp};
 
 /// The place of an event in the outbox. What is committed later has a greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,13 +41,44 @@ pub struct Change {
     pub source: SyncSource,
 }
 
-/// A change that somebody is told of.
+/// A task became something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskChange {
+    pub task: TaskId,
+    pub old: TaskStatus,
+    pub new: TaskStatus,
+    /// When the cause of it happened.
+    pub at: Timestamp,
+    /// The pull request that is the cause; `None` if a person is.
+    pub because: Option<PrKey>,
+}
+
+/// The working tree of a task is kept although its pull request was merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorktreeKept {
+    pub task: TaskId,
+    pub key: PrKey,
+    pub reason: String,
+    /// When it was looked at.
+    pub at: Timestamp,
+}
+
+/// What somebody is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// With the task that the pull request belongs to, the oldest if it is of several.
+    PullRequest(Change, Option<TaskId>),
+    Task(TaskChange),
+    WorktreeKept(WorktreeKept),
+}
+
+/// What somebody is told of, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEvent {
     pub id: EventId,
-    /// `owner/name`, as it was when this was learnt.
-    pub repo: String,
-    pub change: Change,
+    /// `owner/name` of the pull request, as it was when this was learnt; `None` if a person moved a task.
+    pub repo: Option<String>,
+    pub news: News,
 }
 
 /// Use cases of the outbox. It is written by `record`, with the facts that its events are about.

@@ -1,20 +1,20 @@
 //! The outbox, in SQL that both kinds of database understand.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::btree_map::Entry as MapEntry;
 
 use sqlx::database::HasStatementCache;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
 
 use super::rows::{Millis, OutboxRow, Seconds, TellingRow};
 use super::sessions::{Session, Sessions};
-use super::{Change, EventId, Moment, Outbox, OutboxEvent, Result};
-use crate::domain::notification::notifies;
-use crate::github::types::RepoId;
+use super::{Change, EventId, Moment, News, Outbox, OutboxEvent, Result, TaskChange, WorktreeKept};
+use crate::domain::notification::{Status, notifies};
+use crate::domain::task::TaskId;
+use crate::github::types::{PrKey, RepoId, Timestamp};
 
 /// Rows of one statement.
 const ROWS: usize = 64;
-const COLUMNS: usize = 8;
 
 #[async_trait::async_trait]
 impl<S> Outbox for S
@@ -26,12 +26,9 @@ where
     for<'r> OutboxRow: FromRow<'r, <S::Kind as Database>::Row>,
 {
     async fn events_after(&self, id: EventId, limit: u32) -> Result<Vec<OutboxEvent>> {
-        let query = sqlx::query(
-            "SELECT id, repo_id, repo_name, number, old_status, new_status, happened_at, sync_source FROM outbox \
-             WHERE id > $1 ORDER BY id LIMIT $2",
-        );
-        let rows = self.read(query.bind(id.0).bind(i64::from(limit))).await?;
-        rows.iter().map(|row| Ok(OutboxRow::from_row(row)?.into())).collect()
+        let query = format!("SELECT {} FROM outbox WHERE id > $1 ORDER BY id LIMIT $2", OutboxRow::COLUMNS);
+        let rows = self.read(sqlx::query(AssertSqlSafe(query)).bind(id.0).bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Ok(OutboxRow::from_row(row)?.try_into()?)).collect()
     }
 
     async fn newest_event(&self) -> Result<EventId> {
@@ -54,11 +51,15 @@ where
     }
 }
 
-/// A change with its repository's name.
-pub(super) type Told = (String, Change);
+/// What is to be entered.
+pub(super) struct Entry {
+    /// `owner/name`; `None` if a person moved a task.
+    pub(super) repo: Option<String>,
+    pub(super) news: News,
+}
 
 /// Those of `changes` that are worth telling: not what happened before its repository was tracked.
-pub(super) async fn worth_telling<DB>(session: &mut dyn Session<DB>, changes: &[Change]) -> Result<Vec<Told>>
+pub(super) async fn worth_telling<DB>(session: &mut dyn Session<DB>, changes: &[Change]) -> Result<Vec<Entry>>
 where
     DB: Database,
     for<'q> i64: Encode<'q, DB> + Type<DB>,
@@ -68,58 +69,144 @@ where
     let mut told = Vec::new();
     for change in changes {
         let repository = match repositories.entry(change.key.repo) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let query = sqlx::query("SELECT name, tracked_since FROM repositories WHERE id = $1");
-                let rows = session.rows(query.bind(change.key.repo.0)).await?;
-                place.insert(rows.first().map(TellingRow::from_row).transpose()?)
-            }
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(place) => place.insert(telling(session, change.key.repo).await?),
         };
         if let Some(TellingRow { name, tracked_since }) = repository
             && notifies(&change.change, tracked_since.0.into())
         {
-            told.push((name.clone(), *change));
+            told.push(Entry { repo: Some(name.clone()), news: News::PullRequest(*change, None) });
         }
     }
     Ok(told)
 }
 
-/// Enters changes in their order, but none that is there. How many were new.
-pub(super) async fn enter<DB>(session: &mut dyn Session<DB>, changes: &[Told], now: Moment) -> Result<u64>
+/// What changes of a repository are told with, if it is known.
+pub(super) async fn telling<DB>(session: &mut dyn Session<DB>, repo: RepoId) -> Result<Option<TellingRow>>
+where
+    DB: Database,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'r> TellingRow: FromRow<'r, DB::Row>,
+{
+    let query = sqlx::query("SELECT name, tracked_since FROM repositories WHERE id = $1").bind(repo.0);
+    Ok(session.rows(query).await?.first().map(TellingRow::from_row).transpose()?)
+}
+
+/// The columns of an entry, with that for `recorded_at`.
+const COLUMNS: usize = 11;
+
+/// Where an entry is of a pull request, its task is looked up: the oldest of those that it is linked to or names.
+fn places(row: usize) -> String {
+    let place = |column: usize| format!("${}", row * COLUMNS + column);
+    let (repo, number, task) = (place(2), place(4), place(5));
+    let task = format!(
+        "coalesce({task}, (SELECT t.id FROM tasks t WHERE {} = '{}' AND t.id IN ({}) \
+         ORDER BY t.created_at, t.id LIMIT 1))",
+        place(1),
+        OutboxRow::PULL_REQUEST,
+        tasks_of(&repo, &number)
+    );
+    let places = (1..=COLUMNS).map(|column| if column == 5 { task.clone() } else { place(column) });
+    format!("({})", places.collect::<Vec<_>>().join(", "))
+}
+
+/// The ids of the tasks that a pull request is linked to, or whose keys it names.
+pub(super) fn tasks_of(repo: &str, number: &str) -> String {
+    format!(
+        "SELECT task_id FROM task_links WHERE repo_id = {repo} AND number = {number} UNION ALL \
+         SELECT named.id FROM mentions m JOIN tasks named ON named.task_key = m.task_key \
+         WHERE m.repo_id = {repo} AND m.number = {number}"
+    )
+}
+
+/// Enters news in their order, but no change of a pull request that is there. How many were new.
+pub(super) async fn enter<DB>(session: &mut dyn Session<DB>, entries: &[Entry], now: Moment) -> Result<u64>
 where
     DB: Database + HasStatementCache,
-    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB>,
     for<'q> &'q str: Encode<'q, DB> + Type<DB>,
     for<'q> Option<&'q str>: Encode<'q, DB>,
+    for<'q> String: Type<DB>,
+    for<'q> Option<String>: Encode<'q, DB>,
     for<'q> Seconds: Encode<'q, DB> + Type<DB>,
     for<'q> Millis: Encode<'q, DB> + Type<DB>,
 {
     let mut entered = 0;
-    for portion in changes.chunks(ROWS) {
-        let row = |row: usize| {
-            let places: Vec<_> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
-            format!("({})", places.join(", "))
-        };
-        let rows: Vec<_> = (0..portion.len()).map(row).collect();
+    for portion in entries.chunks(ROWS) {
         let insert = format!(
-            "INSERT INTO outbox (repo_id, repo_name, number, old_status, new_status, happened_at, sync_source, recorded_at) \
-             VALUES {} ON CONFLICT (repo_id, number, new_status, happened_at) DO NOTHING",
-            rows.join(", ")
+            "INSERT INTO outbox (kind, repo_id, repo_name, number, task_id, old_status, new_status, happened_at, \
+             sync_source, reason, recorded_at) VALUES {} \
+             ON CONFLICT (repo_id, number, new_status, happened_at) WHERE kind = 'pr_status_change' DO NOTHING",
+            (0..portion.len()).map(places).collect::<Vec<_>>().join(", ")
         );
         // One change at a time is the rule; of other numbers there are too many to keep each prepared.
         let mut query = sqlx::query(AssertSqlSafe(insert)).persistent(portion.len() == 1);
-        for (name, Change { key, change, source }) in portion {
+        for Entry { repo, news } in portion {
+            let row = Row::of(news);
             query = query
-                .bind(key.repo.0)
-                .bind(name.as_str())
-                .bind(key.number.0)
-                .bind(change.old.map(|old| old.as_str()))
-                .bind(change.new.as_str())
-                .bind(Seconds(change.at))
-                .bind(source.as_str())
+                .bind(row.kind)
+                .bind(row.key.map(|key| key.repo.0))
+                .bind(repo.as_deref())
+                .bind(row.key.map(|key| key.number.0))
+                .bind(row.task.map(|task| task.to_string()))
+                .bind(row.old)
+                .bind(row.new)
+                .bind(Seconds(row.at))
+                .bind(row.source)
+                .bind(row.reason)
                 .bind(Millis(now));
         }
         entered += session.execute(query).await?;
     }
     Ok(entered)
+}
+
+/// News as a row.
+struct Row<'a> {
+    kind: &'static str,
+    key: Option<PrKey>,
+    task: Option<TaskId>,
+    old: Option<&'static str>,
+    new: Option<&'static str>,
+    at: Timestamp,
+    source: Option<&'static str>,
+    reason: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn of(news: &'a News) -> Self {
+        match news {
+            News::PullRequest(Change { key, change, source }, task) => Self {
+                kind: OutboxRow::PULL_REQUEST,
+                key: Some(*key),
+                task: *task,
+                old: change.old.map(Status::as_str),
+                new: Some(change.new.as_str()),
+                at: change.at,
+                source: Some(source.as_str()),
+                reason: None,
+            },
+            News::Task(TaskChange { task, old, new, at, because }) => Self {
+                kind: OutboxRow::TASK,
+                key: *because,
+                task: Some(*task),
+                old: Some(old.as_str()),
+                new: Some(new.as_str()),
+                at: *at,
+                source: None,
+                reason: None,
+            },
+            News::WorktreeKept(WorktreeKept { task, key, reason, at }) => Self {
+                kind: OutboxRow::WORKTREE_KEPT,
+                key: Some(*key),
+                task: Some(*task),
+                old: None,
+                new: None,
+                at: *at,
+                source: None,
+                reason: Some(reason),
+            },
+        }
+    }
 }

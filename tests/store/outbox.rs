@@ -7,7 +7,7 @@ use futures_util::future::{join_all, maybe_done};
 use tallyhook::domain::notification::{Status, StatusChange, SyncSource};
 use tallyhook::domain::repository::Access;
 use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{Change, Conflict, DeliveryId, EventId, Finished, OutboxEvent, Recording, Store};
+use tallyhook::store::{Change, Conflict, DeliveryId, EventId, Finished, News, OutboxEvent, Recording, Store};
 
 use super::database::Database;
 use super::{histories, later, now, open, repository};
@@ -38,7 +38,11 @@ pub(super) async fn record(store: &dyn Store, changes: Vec<Change>) {
 }
 
 fn changes(events: &[OutboxEvent]) -> Vec<Change> {
-    events.iter().map(|event| event.change).collect()
+    let change = |event: &OutboxEvent| match event.news {
+        News::PullRequest(change, None) => change,
+        _ => panic!("{event:?} is no change of a pull request without a task"),
+    };
+    events.iter().map(change).collect()
 }
 
 async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
@@ -54,7 +58,7 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
 
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     assert_eq!(changes(&events), [opened, merged]);
-    assert_eq!(events[0].repo, "acme-corp/api-server");
+    assert_eq!(events[0].repo.as_deref(), Some("acme-corp/api-server"));
     assert!(events.is_sorted_by_key(|event| event.id) && events[0].id > EventId::BEGINNING);
     assert_eq!(store.newest_event().await.unwrap(), events[1].id);
     assert_eq!(store.events_after(EventId::BEGINNING, 1).await.unwrap(), events[..1]);
@@ -111,7 +115,7 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
         let is_written = futures_util::poll!(&mut writing).is_ready();
         let events = store.events_after(place, 9).await.unwrap();
         place = events.last().map_or(place, |event| event.id);
-        seen.extend(events.iter().map(|event| event.change.key.number.0));
+        seen.extend(changes(&events).iter().map(|change| change.key.number.0));
         if is_written && events.is_empty() {
             break;
         }

@@ -9,10 +9,22 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 pub use self::keys::{BadPatterns, MOST_KEYS, Patterns, TaskKey};
 use super::notification::Status;
 use crate::github::types::{PrKey, Timestamp};
+
+/// Which task is meant, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(pub Uuid);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -26,6 +38,8 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
+    pub const ALL: [Self; 5] = [Self::Todo, Self::Implementing, Self::CodeReviewing, Self::Done, Self::Cancelled];
+
     /// As it is stored and written.
     pub const fn as_str(self) -> &'static str {
         match self {

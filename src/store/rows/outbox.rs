@@ -4,29 +4,75 @@ use sqlx::FromRow;
 
 use super::{Millis, Name, Seconds};
 use crate::domain::notification::{Status, StatusChange, SyncSource};
+use crate::domain::task::{TaskId, TaskStatus};
 use crate::github::types::{PrKey, PrNumber, RepoId};
-use crate::store::{Change, EventId, OutboxEvent};
+use crate::store::{Change, EventId, News, OutboxEvent, TaskChange, WorktreeKept};
 
+/// Of each kind some columns are null, which the kind tells.
 #[derive(FromRow)]
 pub(in crate::store) struct OutboxRow {
     id: i64,
-    repo_id: i64,
-    repo_name: String,
-    number: i64,
-    old_status: Option<Name<Status>>,
-    new_status: Name<Status>,
+    kind: String,
+    repo_id: Option<i64>,
+    repo_name: Option<String>,
+    number: Option<i64>,
+    task_id: Option<Name<TaskId>>,
+    old_status: Option<String>,
+    new_status: Option<String>,
     happened_at: Seconds,
-    sync_source: Name<SyncSource>,
+    sync_source: Option<Name<SyncSource>>,
+    reason: Option<String>,
 }
 
-impl From<OutboxRow> for OutboxEvent {
-    fn from(row: OutboxRow) -> Self {
-        let change =
-            StatusChange { old: row.old_status.map(|Name(old)| old), new: row.new_status.0, at: row.happened_at.0 };
-        let key = PrKey { repo: RepoId(row.repo_id), number: PrNumber(row.number) };
-        let change = Change { key, change, source: row.sync_source.0 };
-        Self { id: EventId(row.id), repo: row.repo_name, change }
+impl OutboxRow {
+    pub(in crate::store) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, task_id, old_status, \
+         new_status, happened_at, sync_source, reason";
+    pub(in crate::store) const PULL_REQUEST: &'static str = "pr_status_change";
+    pub(in crate::store) const TASK: &'static str = "task_status_change";
+    pub(in crate::store) const WORKTREE_KEPT: &'static str = "worktree_kept";
+
+    fn news(self) -> Option<News> {
+        let key = self.repo_id.zip(self.number);
+        let key = key.map(|(repo, number)| PrKey { repo: RepoId(repo), number: PrNumber(number) });
+        let at = self.happened_at.0;
+        let task = self.task_id.map(|Name(task)| task);
+        match self.kind.as_str() {
+            Self::PULL_REQUEST => {
+                let (old, new) = (self.old_status.as_deref().map(status), status(self.new_status.as_deref()?)?);
+                let change = StatusChange { old: old.flatten(), new, at };
+                Some(News::PullRequest(Change { key: key?, change, source: self.sync_source?.0 }, task))
+            }
+            Self::TASK => {
+                let (old, new) = (task_status(self.old_status.as_deref()?)?, task_status(self.new_status.as_deref()?)?);
+                Some(News::Task(TaskChange { task: task?, old, new, at, because: key }))
+            }
+            Self::WORKTREE_KEPT => {
+                let reason = self.reason.unwrap_or_default();
+                Some(News::WorktreeKept(WorktreeKept { task: task?, key: key?, reason, at }))
+            }
+            _ => None,
+        }
     }
+}
+
+impl TryFrom<OutboxRow> for OutboxEvent {
+    type Error = sqlx::Error;
+
+    /// # Errors
+    /// If the row is of no kind that this version knows, or lacks what its kind has.
+    fn try_from(mut row: OutboxRow) -> Result<Self, sqlx::Error> {
+        let (id, repo) = (EventId(row.id), row.repo_name.take());
+        let odd = || sqlx::Error::Decode(format!("event {id} of the outbox is of no kind that is known").into());
+        Ok(Self { id, repo, news: row.news().ok_or_else(odd)? })
+    }
+}
+
+fn status(text: &str) -> Option<Status> {
+    [Status::Open, Status::Closed, Status::Merged].into_iter().find(|status| status.as_str() == text)
+}
+
+fn task_status(text: &str) -> Option<TaskStatus> {
+    TaskStatus::ALL.into_iter().find(|status| status.as_str() == text)
 }
 
 /// Of a repository: what its changes are told with.
