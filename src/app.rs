@@ -27,6 +27,7 @@ use crate::process::Worker;
 use crate::queue::{Queue, Use};
 use crate::relay::Relay;
 use crate::store::{self, Opening, Store};
+use crate::tasks::Follower;
 use crate::telemetry;
 
 /// Workers of one process. While one waits for the disk the other decodes.
@@ -54,11 +55,11 @@ pub struct Running {
     serving: JoinHandle<std::io::Result<()>>,
     queue: Option<Arc<Queue>>,
     stopping: watch::Sender<bool>,
-    stopping_poller: watch::Sender<bool>,
+    stopping_others: watch::Sender<bool>,
     workers: JoinSet<()>,
     relay: JoinSet<()>,
-    poller: JoinSet<()>,
-    feed: JoinSet<()>,
+    /// What may be cut off at any point: the poller, the feed, the follower.
+    others: JoinSet<()>,
 }
 
 /// What a process does.
@@ -135,21 +136,21 @@ impl Running {
         let handle = server.handle();
         let serving = tokio::spawn(server);
         let (stopping, _) = watch::channel(false);
-        let (stopping_poller, _) = watch::channel(false);
+        let (stopping_others, _) = watch::channel(false);
         let (sender, progress) = watch::channel(0);
-        let (mut workers, mut relay, mut poller, mut feed) =
-            (JoinSet::new(), JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (mut workers, mut relay, mut others) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         if let Some(queue) = &queue {
             relay.spawn(relay_of(config, &store, queue, roles, &stopping).run());
             if roles.worker {
                 start_workers(&mut workers, config, &store, queue, &sender);
+                others.spawn(Follower { store: store.clone() }.run(stopping_others.subscribe()));
             }
         }
         if let Some(client) = client.filter(|_| roles.poller) {
-            poller.spawn(poller_of(config, client, &store).run(stopping_poller.subscribe()));
+            others.spawn(poller_of(config, client, &store).run(stopping_others.subscribe()));
         }
         if roles.api {
-            feed.spawn(reader.run(stopping_poller.subscribe()));
+            others.spawn(reader.run(stopping_others.subscribe()));
         }
         tracing::info!(%address, "listening");
         if config.github_credentials.is_none() {
@@ -163,11 +164,10 @@ impl Running {
             serving,
             queue,
             stopping,
-            stopping_poller,
+            stopping_others,
             workers,
             relay,
-            poller,
-            feed,
+            others,
         })
     }
 
@@ -195,8 +195,7 @@ impl Running {
             },
             Some(ended) = self.workers.join_next() => ended,
             Some(ended) = self.relay.join_next() => ended,
-            Some(ended) = self.poller.join_next() => ended,
-            Some(ended) = self.feed.join_next() => ended,
+            Some(ended) = self.others.join_next() => ended,
             () = broken(self.queue.as_deref()) => return anyhow::anyhow!("a connection's supervisor broke"),
         };
         match ended {
@@ -210,7 +209,7 @@ impl Running {
         let deadline = Instant::now() + FAREWELL;
         // What the poller had in hand is asked for again by whoever comes next, and clients of the feed, which would
         // hold the server up, come back for what they miss.
-        self.stopping_poller.send_replace(true);
+        self.stopping_others.send_replace(true);
         self.server.stop(true).await;
         if let Some(queue) = &self.queue {
             queue.close();
@@ -219,9 +218,8 @@ impl Running {
             drop(timeout_at(deadline, queue.finish()).await);
         }
         self.stopping.send_replace(true);
-        end(&mut self.poller, deadline.min(Instant::now() + RELAY_GRACE)).await;
+        end(&mut self.others, deadline.min(Instant::now() + RELAY_GRACE)).await;
         end(&mut self.relay, deadline.min(Instant::now() + RELAY_GRACE)).await;
-        end(&mut self.feed, deadline.min(Instant::now() + RELAY_GRACE)).await;
         if timeout_at(deadline, self.store.close()).await.is_err() {
             tracing::warn!("the database did not close in time; nothing that was committed is lost");
         }
@@ -309,6 +307,8 @@ fn start_workers(
             store: store.clone(),
             queue: queue.clone(),
             bots: config.bots.clone(),
+            patterns: config.tasks.patterns.clone(),
+            minds_pushes: config.tasks.auto_pr,
             turns: Arc::clone(&turns),
             progress: progress.clone(),
         };

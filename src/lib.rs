@@ -26,5 +26,6 @@ pub mod queue;
 pub mod recover;
 pub mod relay;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod worktree;

@@ -11,17 +11,18 @@ use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
 use crate::domain::join::{Dated, Join};
-use crate::domain::notification;
+use crate::domain::notification::{self, Status};
 use crate::domain::people::Bots;
 use crate::domain::pull_request::{Outcome, PullRequest, Source};
 use crate::domain::repository::{self, Access, Repository};
+use crate::domain::task::{self, Patterns, TaskKey};
 use crate::domain::timings::timings;
 use crate::event::{Event, Repo, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{
-    Change, DeadSelection, Exhausted, Finished, PullRequestRecord, Recording, Sighting, Store, StoreError, Unfinished,
-    Waiting, portions,
+    Change, DeadSelection, Exhausted, Finished, Known, PullRequestRecord, Recording, Sighting, Store, StoreError,
+    Unfinished, Waiting, portions,
 };
 use crate::telemetry::{APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, tell_dead};
 
@@ -41,6 +42,10 @@ pub struct Worker {
     pub store: Arc<dyn Store>,
     pub queue: Arc<Queue>,
     pub bots: Bots,
+    /// What links pull requests to tasks.
+    pub patterns: Patterns,
+    /// Whether tasks are looked at when their branch is pushed to.
+    pub minds_pushes: bool,
     /// Shared by the workers of a process: batches read it together, a delivery that was tried before writes it alone.
     pub turns: Arc<RwLock<()>>,
     /// Raised after every batch, for whoever waits until the work is done.
@@ -187,7 +192,7 @@ impl Worker {
         let keys: Vec<_> = keys.into_iter().collect();
         for _ in 0..CONFLICTS {
             let known = self.store.load(&keys).await?;
-            let records = catch_unwind(AssertUnwindSafe(|| changes(decoded, known, &self.bots)));
+            let records = catch_unwind(AssertUnwindSafe(|| changes(decoded, known, &self.bots, &self.patterns)));
             let changes = records.map_err(|panic| Failed::Panicked(panic_text(&*panic)))?;
             let recording = Recording {
                 pull_requests: changes.pull_requests,
@@ -195,6 +200,9 @@ impl Worker {
                 missed: changes.missed.iter().map(|(repo, (_, missed))| (*repo, *missed)).collect(),
                 installations: changes.installations,
                 changes: changes.status,
+                moved: changes.moved,
+                mentions: changes.mentions,
+                pushes: if self.minds_pushes { pushes(decoded) } else { BTreeSet::new() },
                 finished: finished.iter().cloned().chain(changes.finished).collect(),
             };
             let now = Utc::now();
@@ -279,6 +287,10 @@ struct Changes {
     finished: Vec<Finished>,
     /// What pull requests became, delivery by delivery.
     status: Vec<Change>,
+    /// And those that became something in the end.
+    moved: BTreeSet<PrKey>,
+    /// The keys of tasks that are named now, where these are others than before.
+    mentions: Vec<(PrKey, BTreeSet<TaskKey>)>,
     stale: u64,
     /// By repository: its name, and how many changes of its pull requests the poller was the first to tell.
     missed: BTreeMap<RepoId, (String, u64)>,
@@ -286,7 +298,8 @@ struct Changes {
 
 /// Applies events to what is known. Pure, and in any order of `decoded` the same, but for what pull requests were in
 /// between.
-fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) -> Changes {
+fn changes(decoded: &[Decoded], known: Vec<Known>, bots: &Bots, patterns: &Patterns) -> Changes {
+    let before: Vec<_> = known.iter().map(|known| Before::of(&known.pull_request)).collect();
     let mut records: BTreeMap<PrKey, (PullRequestRecord, bool)> = known
         .into_iter()
         .map(|known| {
@@ -331,6 +344,14 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
         }));
         stale += u64::from(outcome == Outcome::Stale);
     }
+    let (mut moved, mut mentions) = (BTreeSet::new(), Vec::new());
+    for before in before {
+        let Some((PullRequestRecord { known, .. }, true)) = records.get(&before.key) else { continue };
+        if before.status != notification::status(&known.pull_request) {
+            moved.insert(before.key);
+        }
+        mentions.extend(before.mentions(&known.pull_request, patterns).map(|keys| (before.key, keys)));
+    }
     let changed = records.into_values().filter_map(|(record, changed)| changed.then_some(record));
     let pull_requests = changed.map(|mut record| {
         record.timings = timings(&record.known.pull_request, bots);
@@ -342,9 +363,48 @@ fn changes(decoded: &[Decoded], known: Vec<crate::store::Known>, bots: &Bots) ->
         installations,
         finished,
         status,
+        moved,
+        mentions,
         stale,
         missed,
     }
+}
+
+/// What a pull request was before a batch.
+struct Before {
+    key: PrKey,
+    status: Option<(Status, Timestamp)>,
+    /// Where it names tasks.
+    texts: [Option<String>; 3],
+}
+
+impl Before {
+    fn of(pull_request: &PullRequest) -> Self {
+        let texts = task::texts(pull_request).map(|text| text.map(str::to_owned));
+        Self { key: pull_request.key, status: notification::status(pull_request), texts }
+    }
+
+    /// All keys that it names now, if these are others than before.
+    fn mentions(&self, now: &PullRequest, patterns: &Patterns) -> Option<BTreeSet<TaskKey>> {
+        let before = self.texts.each_ref().map(Option::as_deref);
+        if before == task::texts(now) {
+            return None;
+        }
+        let [branch, title, body] = before.map(Option::unwrap_or_default);
+        let keys = patterns.named_by(now);
+        (keys != patterns.keys(branch, title, body)).then_some(keys)
+    }
+}
+
+/// The branches that were pushed to, and are still there.
+fn pushes(decoded: &[Decoded]) -> BTreeSet<(RepoId, String)> {
+    let pushed = |event: &Event| match event {
+        Event::Push(push) if push.after.as_deref().is_some_and(|sha| sha.bytes().any(|digit| digit != b'0')) => {
+            Some((push.repo.id, push.git_ref.strip_prefix("refs/heads/")?.to_owned()))
+        }
+        _ => None,
+    };
+    decoded.iter().filter_map(|one| pushed(&one.event)).collect()
 }
 
 /// The repository of what the poller found and no webhook told.

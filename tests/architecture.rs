@@ -18,7 +18,7 @@ const ORDER: &[&[&str]] = &[
     &["queue"],
     &["store"],
     &["fetch", "hook", "ingest", "notify", "process", "recover", "relay", "worktree"],
-    &["backfill"],
+    &["backfill", "tasks"],
     &["poller"],
     &["api"],
     &["app"],

@@ -1,5 +1,5 @@
-//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health, notifications; and what
-//! GitHub is asked for.
+//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health, notifications, tasks; and
+//! what GitHub is asked for.
 
 pub mod auth;
 mod deliveries;
@@ -11,6 +11,7 @@ mod page;
 mod pull_requests;
 mod repositories;
 mod sync;
+mod tasks;
 mod ws;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{PollerConfig, SyncRunItem, SyncStats};
+pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::ws::{Sockets, Ticket};
 use crate::config::Sync;
 pub use crate::domain::metrics::{DurationSummary, StageSummaries, Summary};
@@ -139,6 +141,13 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/sync-runs/{id}", web::delete().to(sync::cancel))
                 .route("/sync", web::post().to(sync::poll))
                 .route("/sync/stats", web::get().to(sync::stats))
+                .route("/tasks", web::get().to(tasks::list))
+                .route("/tasks", web::post().to(tasks::create))
+                .route("/tasks/{id}", web::get().to(tasks::show))
+                .route("/tasks/{id}", web::patch().to(tasks::change))
+                .route("/tasks/{id}/prs", web::post().to(tasks::link))
+                .route("/tasks/{id}/prs/{owner}/{repo}/{number}", web::delete().to(tasks::unlink))
+                .route("/stories/{id}/prs", web::get().to(tasks::of_story))
                 .route("/ws-ticket", web::post().to(ws::ticket))
                 .route("/metrics/cycle-time", web::get().to(metrics::cycle_time))
                 .route("/deliveries", web::get().to(deliveries::list))
@@ -183,6 +192,13 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         sync::cancel,
         sync::poll,
         sync::stats,
+        tasks::list,
+        tasks::create,
+        tasks::show,
+        tasks::change,
+        tasks::link,
+        tasks::unlink,
+        tasks::of_story,
         ws::connect,
         ws::ticket,
         deliveries::list,
@@ -203,6 +219,7 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         (name = "pull requests", description = "What is known, and how it is explained"),
         (name = "metrics", description = "Cycle times, review times and stages"),
         (name = "repositories", description = "What GitHub is asked for, and how far that has come"),
+        (name = "tasks", description = "What follows pull requests"),
         (name = "notifications", description = "What happens, as it happens"),
         (name = "deliveries", description = "The inbox and its dead letters"),
         (name = "webhooks", description = "What GitHub calls"),

@@ -158,7 +158,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Hook(command) => command.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
-            recompute::run(&*store::open(&config.database_url, Opening::Beside).await?, &config.bots).await
+            let store = store::open(&config.database_url, Opening::Beside).await?;
+            recompute::run(&*store, &config.bots, &config.tasks.patterns).await
         }
         Command::Migrate => {
             let config = Config::new(&sources()?)?;

@@ -6,14 +6,15 @@ use chrono::Utc;
 
 use super::{Outcome, output};
 use crate::domain::people::Bots;
+use crate::domain::task::Patterns;
 use crate::domain::timings::timings;
 use crate::store::{PullRequestRecord, Recording, Store};
 
 /// Pull requests of one transaction.
 const PAGE: u32 = 200;
 
-/// Works out every number again, beside a server that may be running.
-pub(super) async fn run(store: &dyn Store, bots: &Bots) -> Outcome {
+/// Works out every number again, and which tasks are named, beside a server that may be running.
+pub(super) async fn run(store: &dyn Store, bots: &Bots, patterns: &Patterns) -> Outcome {
     let bar = output::progress(0, "recomputing");
     let (mut after, mut done) = (None, 0_u64);
     loop {
@@ -26,7 +27,13 @@ pub(super) async fn run(store: &dyn Store, bots: &Bots) -> Outcome {
                 reviews: BTreeSet::new(),
                 known,
             });
-            let recording = Recording { pull_requests: pull_requests.collect(), ..Recording::default() };
+            let pull_requests: Vec<_> = pull_requests.collect();
+            let named = |record: &PullRequestRecord| {
+                let pull_request = &record.known.pull_request;
+                (pull_request.key, patterns.named_by(pull_request))
+            };
+            let mentions = pull_requests.iter().map(named).collect();
+            let recording = Recording { pull_requests, mentions, ..Recording::default() };
             if store.record(&recording, Utc::now()).await?.is_ok() {
                 break;
             }

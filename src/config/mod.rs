@@ -4,6 +4,7 @@
 //! key that is not known is refused, since a misspelt setting is a setting that silently does nothing.
 
 mod sync;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 pub use self::sync::{Backfill, MOST_DAYS_BACK, MOST_PRS, Monitor, Sync};
+pub use self::tasks::Tasks;
 use crate::domain::people::Bots;
 use crate::github::client::hooks::HookSecret;
 use crate::github::client::{ApiUrl, App, Credentials, NoApp, Token};
@@ -104,6 +106,21 @@ pub const SETTINGS: &[Setting] = &[
         "accounts to treat as bots besides those GitHub calls so, separated by white space or commas",
     ),
     setting(
+        tasks::TASK_KEY_PATTERNS,
+        Some(r"[A-Z][A-Z0-9]+-\d+ story-(\d+)"),
+        "what in a branch, title or body names a task: regular expressions, separated by white space, of which the first group, or else all, is the key",
+    ),
+    setting(
+        "TASK_AUTO_PR",
+        Some("false"),
+        "whether a push to the branch of a task in IMPLEMENTING makes its pull request",
+    ),
+    setting(
+        "WORKTREE_ROOT",
+        None,
+        "the folder below which working trees of tasks are; they are removed there after the merge, if nothing is lost; without it none is removed",
+    ),
+    setting(
         "DELIVERY_RETENTION_DAYS",
         Some("7"),
         "how long bodies of finished deliveries are kept; their keys stay 30 days, dead letters until decided",
@@ -150,6 +167,7 @@ pub struct Config {
     /// How many clients one process has at its WebSocket.
     pub websocket_clients: u32,
     pub sync: Sync,
+    pub tasks: Tasks,
 }
 
 /// A number of days that can be reckoned with.
@@ -269,6 +287,7 @@ impl Config {
                 .0,
             websocket_clients: sources.within("WEBSOCKET_MAX_CLIENTS", 0..=100_000)?,
             sync: Sync::new(sources)?,
+            tasks: Tasks::new(sources)?,
         })
     }
 

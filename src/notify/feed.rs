@@ -1,25 +1,17 @@
 //! The feed: the outbox, read once by each process for everybody who listens there.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::Notification;
-use crate::store::{EventId, OutboxEvent, Result, Store, StoreError};
+use crate::store::{Attendant, EventId, OutboxEvent, Result, Store, StoreError, attend};
 
 /// Frames that are there for whoever is not done with the one before. They are shared by all.
 const RING: usize = 256;
 /// Events that are read at once.
 const PAGE: u32 = 128;
-/// How often it is looked for events that nothing was heard of.
-const TICK: Duration = Duration::from_secs(5);
-/// How long a database that failed is left alone.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// An event as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,41 +119,17 @@ impl Subscription {
 
 impl Reader {
     /// Reads until `stopping` becomes true; then all subscriptions end.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
-        tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            never = self.read_on() => match never {},
-        }
+    pub async fn run(mut self, stopping: watch::Receiver<bool>) {
+        attend(&self.store.clone(), stopping, &mut self).await;
     }
+}
 
-    async fn read_on(&mut self) -> Infallible {
-        loop {
-            let Err(error) = self.listen().await;
-            tracing::error!(%error, "the outbox cannot be read; trying again");
-            sleep(AGAIN).await;
-        }
-    }
-
-    async fn listen(&mut self) -> Result<Infallible> {
-        let mut ears = self.store.clone().listen().await?;
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            // Not cut off by a tick, since it may be about to connect again.
-            let mut heard = pin!(ears.heard());
-            let mut waits = true;
-            while waits {
-                waits = tokio::select! {
-                    heard = &mut heard => heard.map(|()| false)?,
-                    _ = ticks.tick() => true,
-                };
-                self.read().await?;
-            }
-        }
-    }
+#[async_trait::async_trait]
+impl Attendant for Reader {
+    const TROUBLE: &str = "the outbox cannot be read";
 
     /// Tells all that is new.
-    async fn read(&mut self) -> Result<()> {
+    async fn act(&mut self) -> Result<()> {
         loop {
             let events = self.store.events_after(self.place, PAGE).await?;
             let is_full = is_full(&events);

@@ -6,6 +6,7 @@ use super::{Change, DeliveryId, Moment, Result};
 use crate::domain::join::{Dated, Join};
 use crate::domain::pull_request::PullRequest;
 use crate::domain::repository::{Access, Repository};
+use crate::domain::task::TaskKey;
 use crate::domain::timings::Timings;
 use crate::github::types::{InstallationId, PrKey, RepoId, ReviewId};
 
@@ -79,6 +80,12 @@ pub struct Recording {
     pub installations: Vec<(InstallationId, Dated<Access>)>,
     /// What pull requests became, in the order in which it was learnt. Those that are worth telling enter the outbox.
     pub changes: Vec<Change>,
+    /// Pull requests whose status, or since when it is so, is another now: their tasks are to follow.
+    pub moved: BTreeSet<PrKey>,
+    /// All keys of tasks that a pull request names now, where these are others than before.
+    pub mentions: Vec<(PrKey, BTreeSet<TaskKey>)>,
+    /// Branches that were pushed to, where that is of interest: tasks that are worked on there are to be looked at.
+    pub pushes: BTreeSet<(RepoId, String)>,
     pub finished: Vec<Finished>,
 }
 

@@ -23,6 +23,9 @@ const JOINED: &str = "JOIN repositories r ON r.id = p.repo_id LEFT JOIN installa
 
 const NEWEST_FIRST: &str = "updated_at DESC, repo_id DESC, number DESC";
 
+/// Pull requests that are looked up at once.
+pub(super) const KEYS: usize = 100;
+
 /// Pull requests of `filter`, newest update first, at most `limit`.
 ///
 /// Each state is looked up apart, by an index that has the wanted ones next to each other in this order, and the first
@@ -48,14 +51,18 @@ where
     query
 }
 
-/// One pull request, as it is listed.
-pub(super) fn one<DB: Database>(key: PrKey) -> QueryBuilder<DB>
+/// Pull requests, one at least, as they are listed.
+pub(super) fn of<DB: Database>(keys: &[PrKey]) -> QueryBuilder<DB>
 where
     for<'q> i64: Encode<'q, DB> + Type<DB>,
 {
     let mut query = QueryBuilder::new(LISTED);
-    query.push(" FROM pull_requests p ").push(JOINED).push(" WHERE p.state IS NOT NULL AND p.repo_id = ");
-    query.push_bind(key.repo.0).push(" AND p.number = ").push_bind(key.number.0);
+    query.push(" FROM pull_requests p ").push(JOINED);
+    query.push(" WHERE p.state IS NOT NULL AND (p.repo_id, p.number) IN (");
+    query.push_values(keys, |mut place, key| {
+        place.push_bind(key.repo.0).push_bind(key.number.0);
+    });
+    query.push(")");
     query
 }
 

@@ -6,6 +6,7 @@
 mod accepting;
 mod aggregating;
 mod arriving;
+mod attending;
 mod body;
 mod facts;
 mod inbox;
@@ -21,6 +22,8 @@ mod sessions;
 pub mod sqlite;
 mod syncing;
 mod syncing_sql;
+mod tasks;
+mod tasks_sql;
 mod tickets;
 mod tokens;
 
@@ -31,6 +34,7 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 
 pub use self::arriving::{Arrival, Arriving};
+pub use self::attending::{Attendant, attend};
 pub use self::body::StoredBody;
 pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recording, Sighting};
 pub use self::inbox::{
@@ -43,6 +47,7 @@ pub use self::syncing::{
     MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState, SyncStatus, Syncing,
     TrackedRepository, Watched,
 };
+pub use self::tasks::{Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, Tasks};
 pub use self::tickets::Tickets;
 pub use self::tokens::{Token, TokenHash, Tokens};
 
@@ -88,7 +93,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The whole store.
 #[async_trait::async_trait]
-pub trait Store: Inbox + Facts + Outbox + Reading + Syncing + Runs + Tokens + Tickets {
+pub trait Store: Inbox + Facts + Outbox + Reading + Syncing + Runs + Tasks + Tokens + Tickets {
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 
@@ -113,6 +118,8 @@ pub enum Part {
     Sweeper,
     /// Asks GitHub for what webhooks missed.
     Poller,
+    /// Lets tasks follow their pull requests.
+    Follower,
 }
 
 /// How a database is to be opened.

@@ -7,7 +7,7 @@ use sqlx::database::HasStatementCache;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
 
 use super::rows::{Millis, OutboxRow, Seconds, TellingRow};
-use super::sessions::{Session, Sessions};
+use super::sessions::{Lock, Session, Sessions};
 use super::{Change, EventId, Moment, News, Outbox, OutboxEvent, Result, TaskChange, WorktreeKept};
 use crate::domain::notification::{Status, notifies};
 use crate::domain::task::TaskId;
@@ -104,18 +104,18 @@ fn places(row: usize) -> String {
          ORDER BY t.created_at, t.id LIMIT 1))",
         place(1),
         OutboxRow::PULL_REQUEST,
-        tasks_of(&repo, &number)
+        tasks_of(&format!("({repo}, {number})"))
     );
     let places = (1..=COLUMNS).map(|column| if column == 5 { task.clone() } else { place(column) });
     format!("({})", places.collect::<Vec<_>>().join(", "))
 }
 
-/// The ids of the tasks that a pull request is linked to, or whose keys it names.
-pub(super) fn tasks_of(repo: &str, number: &str) -> String {
+/// The ids of the tasks that pull requests, places as in `($1, $2), ($3, $4)`, are linked to, or whose keys they name.
+pub(super) fn tasks_of(pull_requests: &str) -> String {
     format!(
-        "SELECT task_id FROM task_links WHERE repo_id = {repo} AND number = {number} UNION ALL \
+        "SELECT task_id FROM task_links WHERE (repo_id, number) IN (VALUES {pull_requests}) UNION ALL \
          SELECT named.id FROM mentions m JOIN tasks named ON named.task_key = m.task_key \
-         WHERE m.repo_id = {repo} AND m.number = {number}"
+         WHERE (m.repo_id, m.number) IN (VALUES {pull_requests})"
     )
 }
 
@@ -132,6 +132,10 @@ where
     for<'q> Seconds: Encode<'q, DB> + Type<DB>,
     for<'q> Millis: Encode<'q, DB> + Type<DB>,
 {
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    session.lock(Lock::Outbox).await?;
     let mut entered = 0;
     for portion in entries.chunks(ROWS) {
         let insert = format!(

@@ -98,7 +98,12 @@ pub struct AggregateFilter {
 pub trait Reading: Send + Sync {
     async fn pull_requests(&self, filter: &PullRequestFilter, limit: u32) -> Result<Vec<PullRequestRow>>;
 
-    async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>>;
+    async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
+        Ok(self.pull_requests_of(&[key]).await?.pop())
+    }
+
+    /// Those of these that are known, in any order.
+    async fn pull_requests_of(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>>;
 
     /// The repository of that name now; the one seen last, where an old one of that name was deleted.
     async fn repository_id(&self, name: &str) -> Result<Option<RepoId>>;

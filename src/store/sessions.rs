@@ -19,6 +19,9 @@ pub(super) trait Sessions: Send + Sync {
     /// How many rows a statement touched, which is a transaction by itself.
     async fn write(&self, statement: Statement<'_, Self::Kind>) -> Result<u64>;
 
+    /// Lets whoever listens look whether there is something new or due.
+    async fn wake(&self) -> Result<()>;
+
     /// A connection that may write.
     async fn writer(&self) -> Result<Box<dyn Writer<Self::Kind> + '_>>;
 }
@@ -36,5 +39,20 @@ pub(super) trait Session<DB: Database>: Send {
     /// How many rows were touched.
     async fn execute(&mut self, statement: Statement<'_, DB>) -> Result<u64>;
 
+    /// Holds a lock until the end of the transaction. Waits for whoever has it.
+    async fn lock(&mut self, lock: Lock) -> Result<()>;
+
     async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// What writers of several processes do one after the other. One database with one writer needs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Entering the outbox: events get their ids and are committed one transaction after the other, so that none appears
+    /// before one that was read already. The last that a transaction takes.
+    Outbox,
+    /// Making it so that a pull request belongs to a task, where it did not.
+    Tasks,
+    /// Looking for the tasks of a pull request. Many may have it at once, but not together with the one above.
+    TasksOfPullRequests,
 }

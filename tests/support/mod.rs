@@ -48,6 +48,7 @@ pub(crate) fn config(place: &Place) -> Config {
         retention_days: 7,
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
+        tasks: Config::new(&Sources::default()).ok().unwrap().tasks,
         amqp_url: place.amqp_url.clone(),
     }
 }

@@ -7,6 +7,8 @@ use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::domain::pull_request::PullRequest;
+
 /// The most keys that are taken from one pull request; the branch's first, then the title's, then the body's.
 pub const MOST_KEYS: usize = 20;
 /// The most patterns, the longest of them in bytes, and the largest in memory when compiled, in bytes.
@@ -80,6 +82,12 @@ impl Patterns {
         patterns.iter().map(|pattern| delimited(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The keys that a pull request names, as far as it is known.
+    pub fn named_by(&self, pull_request: &PullRequest) -> BTreeSet<TaskKey> {
+        let [branch, title, body] = texts(pull_request).map(Option::unwrap_or_default);
+        self.keys(branch, title, body)
+    }
+
     /// The keys that a pull request names in its branch, title or body, at most [`MOST_KEYS`]. Takes time in proportion to
     /// the text, of which only the first 64 KiB of each are read.
     pub fn keys(&self, branch: &str, title: &str, body: &str) -> BTreeSet<TaskKey> {
@@ -95,6 +103,13 @@ impl Patterns {
         }
         keys
     }
+}
+
+/// Where a pull request names tasks: its branch, its title, its body.
+pub fn texts(pull_request: &PullRequest) -> [Option<&str>; 3] {
+    let talk = pull_request.conversation.as_ref().map(|dated| &dated.value);
+    let branch = pull_request.branches.as_ref().map(|dated| dated.value.head_ref.as_str());
+    [branch, talk.and_then(|talk| talk.title.as_deref()), talk.and_then(|talk| talk.body.as_deref())]
 }
 
 /// The pattern with what may stand around it; group 1 is all of it, the pattern's own groups follow.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-pub use self::keys::{BadPatterns, MOST_KEYS, Patterns, TaskKey};
+pub use self::keys::{BadPatterns, MOST_KEYS, Patterns, TaskKey, texts};
 use super::notification::Status;
 use crate::github::types::{PrKey, Timestamp};
 

@@ -29,6 +29,8 @@ pub(super) const INSTANCES: i32 = 0x5441_4c01;
 pub(super) const PARTS: i32 = 0x5441_4c02;
 /// Held by whoever writes to the outbox, until the commit.
 pub(super) const OUTBOX: i32 = 0x5441_4c03;
+/// Held by whoever links a task, and shared by those who look for the tasks of what they write.
+pub(super) const TASKS: i32 = 0x5441_4c04;
 
 /// Where it is said that something entered the outbox.
 pub(super) const OUTBOX_CHANNEL: &str = "tallyhook_outbox";

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::PostgresStore;
-use super::connections::{OUTBOX, OUTBOX_CHANNEL, Session};
+use super::connections::{OUTBOX_CHANNEL, Session};
 use super::sessions::Transaction;
 use crate::domain::join::{Dated, Join};
 use crate::domain::pull_request::PullRequest;
@@ -16,12 +16,12 @@ use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::event::without_nul;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
-use crate::store::outbox_sql;
 use crate::store::rows::{
     DerivedColumns, KnownColumns, Name, RepositoryColumns, ReviewColumns, Seconds, columns_of, pull_request_update,
 };
 use crate::store::{
-    Change, Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting, StoreError,
+    Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting, StoreError, outbox_sql,
+    tasks_sql,
 };
 
 // Rows to be written come as one JSON text, which the server takes apart into rows of the table's own types.
@@ -86,7 +86,7 @@ impl PostgresStore {
         write_repositories(&mut session, &recording.repositories, now).await?;
         count_missed(&mut session, &recording.missed).await?;
         write_installations(&mut session, &recording.installations).await?;
-        write_outbox(&mut session, &recording.changes, now).await?;
+        write_outbox(&mut session, recording, now).await?;
         crate::crash_point!("record.before_commit");
         session.execute(sqlx::query("COMMIT")).await?;
         crate::crash_point!("record.committed");
@@ -95,17 +95,14 @@ impl PostgresStore {
     }
 }
 
-/// Enters what is worth telling. Events get their ids and are committed one transaction after the other, so that none
-/// appears before one that was read already; so this is the last that a transaction does.
-async fn write_outbox(session: &mut Session, changes: &[Change], now: Moment) -> Result<()> {
-    let told = outbox_sql::worth_telling(&mut Transaction(session), changes).await?;
-    if told.is_empty() {
-        return Ok(());
-    }
-    session.execute(sqlx::query("SELECT pg_advisory_xact_lock($1, 0)").bind(OUTBOX)).await?;
-    if outbox_sql::enter(&mut Transaction(session), &told, now).await? > 0 {
+/// Marks tasks and enters what is worth telling, which is the last that a transaction does.
+async fn write_outbox(session: &mut Session, recording: &Recording, now: Moment) -> Result<()> {
+    let mut session = Transaction(session);
+    let marked = tasks_sql::Writing(&mut session).mark(recording).await?;
+    let told = outbox_sql::worth_telling(&mut session, &recording.changes).await?;
+    if outbox_sql::enter(&mut session, &told, now).await? + marked > 0 {
         // Sent by the commit.
-        session.execute(sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL)).await?;
+        session.0.execute(sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL)).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The store in PostgreSQL, which many processes share.
 //!
 //! Rows that several processes write are locked in one order by all of them (by key within a table; pull requests,
-//! deliveries, reviews, repositories, installations, the outbox among the tables; of backfills, the repository before the run), so that none waits for another in a circle.
+//! deliveries, reviews, repositories, installations, tasks, the outbox among the tables; of backfills, the repository before the run), so that none waits for another in a circle.
 
 mod accepting;
 mod connections;
@@ -166,6 +166,7 @@ const fn number(part: Part) -> i32 {
     match part {
         Part::Sweeper => 1,
         Part::Poller => 2,
+        Part::Follower => 3,
     }
 }
 

@@ -18,10 +18,13 @@ impl Reading for PostgresStore {
         Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
 
-    async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
-        let mut query = listing::one::<Postgres>(key);
-        let row: Option<ListedRow> = self.connections.fetch_optional(query.build_query_as()).await?;
-        Ok(row.map(PullRequestRow::from))
+    async fn pull_requests_of(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(listing::KEYS) {
+            let mut query = listing::of::<Postgres>(keys);
+            rows.extend(self.connections.fetch_all::<ListedRow>(query.build_query_as()).await?);
+        }
+        Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
 
     async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {

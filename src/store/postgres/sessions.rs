@@ -4,9 +4,9 @@ use sqlx::Postgres;
 use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
-use super::connections::{self, within};
+use super::connections::{self, OUTBOX, OUTBOX_CHANNEL, TASKS, within};
 use crate::store::Result;
-use crate::store::sessions::{Session, Sessions, Statement, Writer};
+use crate::store::sessions::{Lock, Session, Sessions, Statement, Writer};
 
 #[async_trait::async_trait]
 impl Sessions for PostgresStore {
@@ -21,6 +21,10 @@ impl Sessions for PostgresStore {
 
     async fn write(&self, statement: Statement<'_, Postgres>) -> Result<u64> {
         self.connections.execute(statement).await
+    }
+
+    async fn wake(&self) -> Result<()> {
+        self.connections.execute(sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL)).await.map(|_| ())
     }
 
     async fn writer(&self) -> Result<Box<dyn Writer<Postgres> + '_>> {
@@ -46,6 +50,15 @@ impl Session<Postgres> for Transaction<'_> {
 
     async fn execute(&mut self, statement: Statement<'_, Postgres>) -> Result<u64> {
         self.0.execute(statement).await
+    }
+
+    async fn lock(&mut self, lock: Lock) -> Result<()> {
+        let (query, of) = match lock {
+            Lock::Outbox => ("SELECT pg_advisory_xact_lock($1, 0)", OUTBOX),
+            Lock::Tasks => ("SELECT pg_advisory_xact_lock($1, 0)", TASKS),
+            Lock::TasksOfPullRequests => ("SELECT pg_advisory_xact_lock_shared($1, 0)", TASKS),
+        };
+        self.0.execute(sqlx::query(query).bind(of)).await.map(|_| ())
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

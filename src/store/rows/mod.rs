@@ -6,6 +6,7 @@ mod inbox;
 mod outbox;
 mod reading;
 mod syncing;
+mod tasks;
 
 use std::fmt;
 
@@ -25,6 +26,7 @@ pub(super) use self::inbox::DeliveryRow;
 pub(super) use self::outbox::{OutboxRow, TellingRow};
 pub(super) use self::reading::{ListedRow, MERGED, MergedRow, merged};
 pub(super) use self::syncing::{PollerRow, RunRow, TrackedRow, WatchedRow};
+pub(super) use self::tasks::{LinkRow, TaskEventRow, TaskRow};
 use super::Moment;
 use crate::github::types::Timestamp;
 

@@ -12,11 +12,12 @@ use crate::domain::pull_request::PullRequest;
 use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
-use crate::store::outbox_sql;
 use crate::store::rows::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
-use crate::store::{Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting};
+use crate::store::{
+    Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting, outbox_sql, tasks_sql,
+};
 
 #[async_trait::async_trait]
 impl Facts for SqliteStore {
@@ -68,12 +69,13 @@ impl Facts for SqliteStore {
             return Ok(Err(Conflict));
         }
         write_reviews(&mut transaction, &recording.pull_requests).await?;
+        let marked = tasks_sql::Writing(&mut transaction).mark(recording).await?;
         let told = outbox_sql::worth_telling(&mut transaction, &recording.changes).await?;
         let told = outbox_sql::enter(&mut transaction, &told, now).await?;
         crate::crash_point!("record.before_commit");
         transaction.commit().await?;
         crate::crash_point!("record.committed");
-        if told > 0 {
+        if told + marked > 0 {
             self.told.send_replace(());
         }
         Ok(Ok(()))

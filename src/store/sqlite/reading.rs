@@ -16,10 +16,13 @@ impl Reading for SqliteStore {
         Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
 
-    async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
-        let mut query = listing::one::<Sqlite>(key);
-        let row: Option<ListedRow> = query.build_query_as().fetch_optional(&self.readers).await?;
-        Ok(row.map(PullRequestRow::from))
+    async fn pull_requests_of(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(listing::KEYS) {
+            let mut query = listing::of::<Sqlite>(keys);
+            rows.extend(query.build_query_as::<ListedRow>().fetch_all(&self.readers).await?);
+        }
+        Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
 
     async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{SqliteStore, Writer};
 use crate::store::Result;
-use crate::store::sessions::{self, Session, Sessions, Statement};
+use crate::store::sessions::{self, Lock, Session, Sessions, Statement};
 
 #[async_trait::async_trait]
 impl Sessions for SqliteStore {
@@ -18,6 +18,11 @@ impl Sessions for SqliteStore {
     async fn write(&self, statement: Statement<'_, Sqlite>) -> Result<u64> {
         let mut writer = SqliteStore::writer(self).await;
         Ok(statement.execute(writer.connection()?).await?.rows_affected())
+    }
+
+    async fn wake(&self) -> Result<()> {
+        self.told.send_replace(());
+        Ok(())
     }
 
     async fn writer(&self) -> Result<Box<dyn sessions::Writer<Sqlite> + '_>> {
@@ -40,6 +45,10 @@ impl Session<Sqlite> for sqlx::Transaction<'_, Sqlite> {
 
     async fn execute(&mut self, statement: Statement<'_, Sqlite>) -> Result<u64> {
         Ok(statement.execute(&mut **self).await?.rows_affected())
+    }
+
+    async fn lock(&mut self, _lock: Lock) -> Result<()> {
+        Ok(())
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
