@@ -9,8 +9,9 @@ use tallyhook::config::SETTINGS;
 
 const README: &str = include_str!("../README.md");
 
-/// Upper-case words with an underscore that are no settings: what `telemetry` reads, and what a reader has to fill in.
-const NO_SETTINGS: [&str; 3] = ["RUST_LOG", "HOOK_ID", "DELIVERY_ID"];
+/// Upper-case words with an underscore that are no settings: what `telemetry` reads, what a reader has to fill in, and a
+/// state of tasks.
+const NO_SETTINGS: [&str; 4] = ["RUST_LOG", "HOOK_ID", "DELIVERY_ID", "CODE_REVIEWING"];
 
 /// Absolute paths below these are files of the reader's machine, not of the server.
 const FILE_ROOTS: [&str; 3] = ["/usr", "/var", "/etc"];

@@ -11,22 +11,18 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use support::payloads::{self, Account, Pr, World};
-use support::{Place, TOKEN, TestServer, assert_refused, fixtures};
+use support::socket::{Socket, connect, frame, request, with_header, with_token};
+use support::{Place, TOKEN, TestServer, assert_refused, fixtures, repo_id};
 use tallyhook::app::Options;
-use tallyhook::domain::join::Dated;
 use tallyhook::domain::notification::{Status, StatusChange, SyncSource};
 use tallyhook::domain::pull_request::PullRequest;
-use tallyhook::domain::repository::{Access, Repository, Seen};
 use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::store::{Change, Recording};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 const REPO: &str = "acme-corp/api-server";
 const LONG_AGO: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -40,26 +36,9 @@ fn pull_request(number: i64) -> Pr {
     Pr::new(&World::acme(), number, Some(&mira()), title, "rate-limit", "2026-03-02T09:00:00Z")
 }
 
-fn repo_id() -> RepoId {
-    let payload = payloads::pull_request_event(&pull_request(1), "opened", &mira(), json!({}));
-    RepoId(payload["repository"]["id"].as_i64().unwrap())
-}
-
-/// Tracks the repository of the payloads, or one beside it, since `since`.
-async fn track(server: &TestServer, id: RepoId, name: &str, since: DateTime<Utc>) {
-    let at = Timestamp::clamped(0);
-    let repository = Repository {
-        id,
-        seen: Dated { at, value: Seen { name: name.to_owned(), private: None } },
-        installation: None,
-        access: Dated { at, value: Access::Granted },
-    };
-    server.running.store.track(&repository, since).await.unwrap();
-}
-
 async fn start() -> TestServer {
     let server = TestServer::start().await;
-    track(&server, repo_id(), REPO, LONG_AGO).await;
+    server.track(repo_id(), REPO, LONG_AGO).await;
     server
 }
 
@@ -70,23 +49,6 @@ async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
     server.drained().await;
 }
 
-fn request(server: &TestServer, query: &str) -> Request {
-    format!("{}/ws{query}", server.url.replace("http:", "ws:")).into_client_request().unwrap()
-}
-
-fn with_header(mut request: Request, name: &'static str, value: &str) -> Request {
-    request.headers_mut().insert(name, value.parse().unwrap());
-    request
-}
-
-fn with_token(request: Request) -> Request {
-    with_header(request, "authorization", &format!("Bearer {TOKEN}"))
-}
-
-async fn connect(server: &TestServer, query: &str) -> Socket {
-    tokio_tungstenite::connect_async(with_token(request(server, query))).await.unwrap().0
-}
-
 /// The status and the answer of a request that is to be refused.
 async fn refusal(request: Request) -> (u16, Value) {
     match tokio_tungstenite::connect_async(request).await {
@@ -95,17 +57,6 @@ async fn refusal(request: Request) -> (u16, Value) {
             (answer.status().as_u16(), serde_json::from_slice(body).unwrap())
         }
         other => panic!("{other:?}"),
-    }
-}
-
-/// The next notification.
-async fn frame(socket: &mut Socket) -> Value {
-    loop {
-        match socket.next().await.unwrap().unwrap() {
-            Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-            Message::Ping(_) => {}
-            other => panic!("{other:?}"),
-        }
     }
 }
 
@@ -149,7 +100,7 @@ async fn a_webhook_is_told_as_the_contract_says() {
 #[tokio::test]
 async fn one_repository_can_be_listened_to() {
     let mut server = start().await;
-    track(&server, RepoId(8), "acme-corp/web", LONG_AGO).await;
+    server.track(RepoId(8), "acme-corp/web", LONG_AGO).await;
     let mut here = connect(&server, "?repo=ACME-Corp/api-server").await;
     let mut there = connect(&server, "?repo=acme-corp/web").await;
     post(&mut server, &pull_request(1), "opened").await;
@@ -273,7 +224,7 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
     let mut config = support::config(&place);
     config.websocket_clients = 2;
     let server = TestServer::start_as(&config, place, Options::default()).await;
-    track(&server, repo_id(), REPO, LONG_AGO).await;
+    server.track(repo_id(), REPO, LONG_AGO).await;
     let narrow = TcpSocket::new_v4().unwrap();
     narrow.set_recv_buffer_size(4096).unwrap();
     let stream = narrow.connect(server.running.address).await.unwrap();
@@ -350,10 +301,10 @@ async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServe
         if let (Some(id), Some(name)) = (repository["id"].as_i64(), repository["full_name"].as_str())
             && repositories.insert(id)
         {
-            track(&server, RepoId(id), name, tracked_since).await;
+            server.track(RepoId(id), name, tracked_since).await;
         }
     }
-    track(&server, repo_id(), REPO, LONG_AGO).await;
+    server.track(repo_id(), REPO, LONG_AGO).await;
     let mut socket = connect(&server, "").await;
     record(&server, repo_id(), FIRST..FIRST + 1).await;
     let first = frame(&mut socket).await["event_id"].as_str().unwrap().to_owned();
@@ -410,7 +361,7 @@ async fn every_process_shows_every_change() {
     use tallyhook::app::{Roles, Running};
 
     let mut server = TestServer::start_in(Place::on_services().await, Options::default()).await;
-    track(&server, repo_id(), REPO, LONG_AGO).await;
+    server.track(repo_id(), REPO, LONG_AGO).await;
     let readers = Options { roles: Roles { api: true, ..Roles::NONE }, ..Options::default() };
     let other = Running::start(&support::config(&server.place), readers).await.unwrap();
     let mut here = connect(&server, "").await;

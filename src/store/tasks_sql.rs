@@ -10,8 +10,8 @@ use super::rows::{LinkRow, Millis, Name, Seconds, TaskEventRow, TaskRow, Telling
 use super::sessions::{Lock, Session, Sessions, Statement};
 use super::syncing_sql::text;
 use super::{
-    Due, Moment, NewTask, News, Recording, Result, Settled, Task, TaskCause, TaskChange, TaskEdit, TaskEvent,
-    TaskRef, Tasks,
+    Due, Moment, NewTask, News, Recording, Result, Settled, Task, TaskCause, TaskChange, TaskEdit, TaskEvent, TaskRef,
+    Tasks,
 };
 use crate::domain::task::{Cause, TaskId, TaskKey, TaskStatus, Transition};
 use crate::github::types::{PrKey, Timestamp};

@@ -4,6 +4,7 @@
 
 pub(crate) mod payloads;
 mod place;
+pub(crate) mod socket;
 
 #[cfg(feature = "services")]
 pub(crate) mod broker;
@@ -13,12 +14,17 @@ pub(crate) mod database;
 use std::io::Write;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
+use reqwest::Method;
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
 use tallyhook::config::{Config, Sources};
+use tallyhook::domain::join::Dated;
 use tallyhook::domain::people::Bots;
+use tallyhook::domain::repository::{Access, Repository, Seen};
 use tallyhook::github::client::hooks::HookSecret;
 use tallyhook::github::signature::Secrets;
+use tallyhook::github::types::{RepoId, Timestamp};
 
 pub(crate) use place::Place;
 
@@ -98,6 +104,26 @@ impl TestServer {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
+    /// Asks the API to do something: the status and the answer, null if it is empty.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN).json(body);
+        let response = request.send().await.unwrap();
+        let (status, answer) = (response.status().as_u16(), response.bytes().await.unwrap());
+        (status, if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer).unwrap() })
+    }
+
+    /// Tracks a repository since `since`.
+    pub(crate) async fn track(&self, id: RepoId, name: &str, since: DateTime<Utc>) {
+        let at = Timestamp::clamped(0);
+        let repository = Repository {
+            id,
+            seen: Dated { at, value: Seen { name: name.to_owned(), private: None } },
+            installation: None,
+            access: Dated { at, value: Access::Granted },
+        };
+        self.running.store.track(&repository, since).await.unwrap();
+    }
+
     /// Waits until every stored delivery is finished.
     pub(crate) async fn drained(&mut self) {
         self.running.drained().await.unwrap();
@@ -108,6 +134,11 @@ impl TestServer {
         self.running.stop().await;
         self.place
     }
+}
+
+/// GitHub's id of the repository of the payloads.
+pub(crate) fn repo_id() -> RepoId {
+    RepoId(payloads::World::acme().repo_id)
 }
 
 /// The `X-Hub-Signature-256` of a body under the tests' secret.
