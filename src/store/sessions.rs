@@ -19,7 +19,7 @@ pub(super) trait Sessions: Send + Sync {
     /// How many rows a statement touched, which is a transaction by itself.
     async fn write(&self, statement: Statement<'_, Self::Kind>) -> Result<u64>;
 
-    /// Lets whoever listens look whether there is something new or due.
+    /// Lets whoever listens look whether there is something new or due. Not while one has a writer: it may take another.
     async fn wake(&self) -> Result<()>;
 
     /// A connection that may write.

@@ -67,6 +67,7 @@ where
         let event = Event { at, old: None, new: *status, cause: TaskCause::Created, pull_request: None, note: None };
         Writing(&mut *session).remember(*id, event, now).await?;
         session.commit().await?;
+        drop(writer);
         self.wake().await?;
         Ok(true)
     }
@@ -117,6 +118,7 @@ where
             session.execute(sqlx::query(AssertSqlSafe(mark)).bind(id.to_string())).await?;
         }
         session.commit().await?;
+        drop(writer);
         self.wake().await?;
         Ok(true)
     }
@@ -192,6 +194,7 @@ where
         }
         let tells = outbox_sql::enter(&mut *session, &news, now).await? > 0;
         session.commit().await?;
+        drop(writer);
         if tells {
             self.wake().await?;
         }
@@ -374,6 +377,7 @@ where
     let mark = format!("UPDATE tasks SET {FOLLOW}, updated_at = $2 WHERE id = $1");
     session.execute(sqlx::query(AssertSqlSafe(mark)).bind(id.to_string()).bind(Millis(now))).await?;
     session.commit().await?;
+    drop(writer);
     store.wake().await?;
     Ok(true)
 }

@@ -11,6 +11,7 @@ mod postgres;
 mod reading;
 mod runs;
 mod syncing;
+mod tasks;
 mod tickets;
 mod tokens;
 
