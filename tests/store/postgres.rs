@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{join, maybe_done};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use sqlx::{Connection, PgConnection};
 use tallyhook::domain::notification::Status;
+use tallyhook::domain::task::TaskKey;
 use tallyhook::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook::store::{
     self, Accepted, DeadLike, DeadSelection, DeliveryFilter, EventId, Finished, Opening, Part, Recording, RunOptions,
@@ -324,4 +327,39 @@ async fn lists_do_not_depend_on_the_locale_of_the_database() {
     // As in SQLite, letters of ASCII are the same in both cases, and others are not.
     assert_eq!((found("Acme/A_B").await, found("acme/a-b").await), (1, 1));
     assert_eq!((found("Acme/\u{c9}T\u{e9}").await, found("acme/\u{e9}t\u{e9}").await), (1, 0));
+}
+
+/// Whoever makes a task sees the pull requests that name it, and a pull request its task, also if one of both is not
+/// committed while the other is written.
+#[tokio::test]
+async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_request() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    assert!(recorded(&*store).await);
+    // Holds up whoever is about to enter the outbox, which is the last before the commit.
+    let mut gate = PgConnection::connect(&database.url).await.unwrap();
+    let opened = outbox::change(7, None, Status::Open, 0);
+    let before = store.newest_event().await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(x'54414c03'::int, 0)").execute(&mut gate).await.unwrap();
+    let mentions = vec![(opened.key, BTreeSet::from([TaskKey::parse("A-1").unwrap()]))];
+    let named = Recording { mentions, changes: vec![opened], ..Recording::default() };
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let waits = async |how_many: i64| while database.number(waiting).await < how_many {};
+    let writer = async { store.record(&named, now()).await.unwrap().unwrap() };
+    let maker = async {
+        waits(1).await;
+        let make = super::tasks::make(&*store, "A-1");
+        let mut make = pin!(maybe_done(make));
+        tokio::select! {
+            () = &mut make => super::tasks::settle(&*store).await,
+            () = waits(2) => {}
+        }
+        sqlx::query("SELECT pg_advisory_unlock(x'54414c03'::int, 0)").execute(&mut gate).await.unwrap();
+        make.await;
+    };
+    join(writer, maker).await;
+    assert!(store.newest_event().await.unwrap() > before);
+    assert_eq!(super::tasks::due(&*store).await, ["A-1"]);
+    assert_eq!(super::tasks::get(&*store, "A-1").await.prs, [opened.key]);
 }

@@ -49,13 +49,13 @@ fn new(text: &str) -> NewTask {
     }
 }
 
-async fn make(store: &dyn Store, text: &str) -> Task {
+pub(super) async fn make(store: &dyn Store, text: &str) -> Task {
     let task = new(text);
     assert!(store.create_task(&task, now()).await.unwrap());
     get(store, text).await
 }
 
-async fn get(store: &dyn Store, text: &str) -> Task {
+pub(super) async fn get(store: &dyn Store, text: &str) -> Task {
     store.task(&TaskRef::Key(key(text))).await.unwrap().unwrap()
 }
 
@@ -64,7 +64,7 @@ async fn mention(store: &dyn Store, number: i64, keys: &[&str]) {
     store.record(&Recording { mentions, ..Recording::default() }, now()).await.unwrap().unwrap();
 }
 
-async fn due(store: &dyn Store) -> Vec<String> {
+pub(super) async fn due(store: &dyn Store) -> Vec<String> {
     let due = store.due_tasks(now(), 99).await.unwrap();
     let mut keys: Vec<_> = due.iter().map(|task| task.key.as_ref().unwrap().to_string()).collect();
     keys.sort();
@@ -80,7 +80,7 @@ const FOLLOWED: Settled = Settled {
     again: None,
 };
 
-async fn settle(store: &dyn Store) {
+pub(super) async fn settle(store: &dyn Store) {
     for task in store.due_tasks(now(), 99).await.unwrap() {
         assert!(store.settle_task(&task, &Settled { done: task.due, ..Settled::default() }, now()).await.unwrap());
     }
