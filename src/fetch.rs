@@ -184,7 +184,7 @@ impl Fetcher {
             return Ok(());
         };
         tracing::info!(before, now = name, "a repository was renamed");
-        let sighting = Sighting { repository: seen(repo, name, private), last_delivery: None, tracks: false };
+        let sighting = Sighting { repository: seen(repo, name, private), last_delivery: None, tracks: None };
         let recording = Recording { repositories: vec![sighting], ..Recording::default() };
         let _conflict_of_none = self.store.record(&recording, Utc::now()).await?;
         Ok(())

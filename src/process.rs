@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use metrics::{counter, histogram};
 use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::domain::pull_request::{Outcome, PullRequest, Source};
 use crate::domain::repository::{self, Access, Repository};
 use crate::domain::task::{self, Patterns, TaskKey};
 use crate::domain::timings::timings;
-use crate::event::{Event, Repo, Undecodable};
+use crate::event::{Event, FetchedPullRequest, Repo, Undecodable};
 use crate::github::types::{InstallationId, PrKey, RepoId, Timestamp};
 use crate::queue::{DeliveryId, Queue};
 use crate::store::{
@@ -432,11 +432,17 @@ fn apply(event: &Event, source: Source, record: &mut PullRequestRecord) -> Outco
 }
 
 fn sighting(repository: Repository, delivery: &Unfinished) -> Sighting {
+    let received_at = delivery.received_at;
     Sighting {
         repository,
-        last_delivery: (delivery.source == Source::Webhook).then_some(delivery.received_at),
-        // Who watches one pull request does not ask for the others.
-        tracks: delivery.source != Source::Monitor,
+        last_delivery: (delivery.source == Source::Webhook).then_some(received_at),
+        tracks: match delivery.source {
+            // Who watches one pull request does not ask for the others.
+            Source::Monitor => None,
+            // What the webhook tells happened before it came, and is to be told.
+            Source::Webhook => Some(received_at - TimeDelta::seconds(FetchedPullRequest::WEBHOOKS_TAKE)),
+            Source::Poller | Source::Backfill => Some(received_at),
+        },
     }
 }
 

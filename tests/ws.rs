@@ -355,6 +355,26 @@ async fn nobody_is_told_of_the_time_before_tracking() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn the_webhook_that_makes_a_repository_known_is_told() {
+    let mut server = TestServer::start().await;
+    let mut socket = connect(&server, "").await;
+    let mut pr = pull_request(8);
+    pr.close("2026-03-02T10:00:00Z");
+    post(&mut server, &pr, "closed").await;
+    let now = payloads::rfc3339(Utc::now().timestamp());
+    pr = Pr::new(&World::acme(), 7, Some(&mira()), "New", "new", &now);
+    post(&mut server, &pr, "opened").await;
+    assert_eq!(number_of(&frame(&mut socket).await), 7, "what is older is not news");
+    server.stop().await;
+
+    let mut server = TestServer::start().await;
+    let mut socket = connect(&server, "").await;
+    post(&mut server, &pr, "opened").await;
+    assert_eq!(number_of(&frame(&mut socket).await), 7);
+    server.stop().await;
+}
+
 #[cfg(feature = "services")]
 #[tokio::test]
 async fn every_process_shows_every_change() {

@@ -57,15 +57,15 @@ pub struct Sighting {
     pub repository: Repository,
     /// The newest webhook of it.
     pub last_delivery: Option<Moment>,
-    /// Whether it is tracked if this is its first sight. Of one that is there nothing changes by it.
-    pub tracks: bool,
+    /// Since when it is tracked if this is its first sight; `None`: it is not. Of one that is there nothing changes by it.
+    pub tracks: Option<Moment>,
 }
 
 impl Join for Sighting {
     fn join(&mut self, other: Self) {
         self.repository.join(other.repository);
         self.last_delivery = self.last_delivery.max(other.last_delivery);
-        self.tracks |= other.tracks;
+        self.tracks = [self.tracks, other.tracks].into_iter().flatten().min();
     }
 }
 

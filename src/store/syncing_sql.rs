@@ -32,7 +32,7 @@ where
     for<'r> PollerRow: FromRow<'r, <S::Kind as Database>::Row>,
 {
     async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
-        let sighting = Sighting { repository: repository.clone(), last_delivery: None, tracks: false };
+        let sighting = Sighting { repository: repository.clone(), last_delivery: None, tracks: None };
         let seen = Recording { repositories: vec![sighting], ..Recording::default() };
         while self.record(&seen, now).await?.is_err() {}
         // What was compared before it was left alone vouches for nothing of the time between.

@@ -115,7 +115,7 @@ pub(crate) fn repository(at: i64, name: &str, access: Access) -> Sighting {
         installation: Some(InstallationId(5)),
         access: Dated { at: Timestamp::clamped(at), value: access },
     };
-    Sighting { repository, last_delivery: Some(now()), tracks: true }
+    Sighting { repository, last_delivery: Some(now()), tracks: Some(now()) }
 }
 
 pub(crate) const WHOLE_LIFE: [(i64, Step); 9] = [

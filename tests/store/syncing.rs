@@ -49,11 +49,11 @@ async fn tracked(store: &dyn Store) -> TrackedRepository {
 async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(database: Database) {
     let store = open(&database).await;
     let mut watched = repository(100, "acme-corp/web", Access::Granted);
-    (watched.repository.id, watched.tracks) = (RepoId(8), false);
+    (watched.repository.id, watched.tracks) = (RepoId(8), None);
     record(&*store, watched.clone()).await;
     seen(&*store).await;
     // A webhook of one that is only watched does not track it either.
-    record(&*store, Sighting { tracks: true, ..watched }).await;
+    record(&*store, Sighting { tracks: Some(now()), ..watched }).await;
     let all = store.tracked().await.unwrap();
     assert_eq!(all, [tracked(&*store).await]);
     assert_eq!((all[0].id, &*all[0].name, all[0].tracked_since), (REPO, "acme-corp/api-server", now()));

@@ -325,8 +325,8 @@ impl RepositoryColumns {
             installation_id: repository.installation.map(|id| id.0),
             access: Name(repository.access.value),
             access_at: Seconds(repository.access.at),
-            tracked_since: Millis(now),
-            tracked: sighting.tracks,
+            tracked_since: Millis(sighting.tracks.unwrap_or(now)),
+            tracked: sighting.tracks.is_some(),
             last_delivery_at: sighting.last_delivery.map(Millis),
         }
     }
