@@ -284,6 +284,11 @@ fn the_demo_prints_what_is_shown_of_it() {
     let posted = printed.split(' ').next().unwrap();
     assert!(shown.starts_with(posted) && README.contains(&format!("posts the {posted} deliveries")));
 
+    let told =
+        |text: &str| text.split_once("\nWhat happens now").unwrap().1.lines().skip(1).map(str::to_owned).collect();
+    let (told_in_fact, told): (Vec<String>, Vec<String>) = (told(&printed), told(shown));
+    assert_eq!(told_in_fact, told);
+
     let (printed, shown) = (drawn(&printed), drawn(shown));
     let columns: Vec<_> = shown[0]
         .iter()

@@ -1,5 +1,7 @@
 //! `tallyhook demo`
 
+mod live;
+
 use anyhow::Context;
 use clap::Args;
 
@@ -24,31 +26,31 @@ pub(super) struct Demo {
 
 /// The story that ships with the program.
 const STORY: [&str; 25] = [
-    include_str!("../../fixtures/01-quick-review.jsonl"),
-    include_str!("../../fixtures/02-draft-then-ready.jsonl"),
-    include_str!("../../fixtures/03-merged-without-review.jsonl"),
-    include_str!("../../fixtures/04-closed-unmerged.jsonl"),
-    include_str!("../../fixtures/05-open-with-review.jsonl"),
-    include_str!("../../fixtures/06-draft-never-ready.jsonl"),
-    include_str!("../../fixtures/07-changes-then-approval.jsonl"),
-    include_str!("../../fixtures/08-bot-first.jsonl"),
-    include_str!("../../fixtures/09-back-to-draft.jsonl"),
-    include_str!("../../fixtures/10-closed-and-reopened.jsonl"),
-    include_str!("../../fixtures/11-bot-author.jsonl"),
-    include_str!("../../fixtures/12-push-after-approval.jsonl"),
-    include_str!("../../fixtures/13-dismissed-approval.jsonl"),
-    include_str!("../../fixtures/14-fork-deleted.jsonl"),
-    include_str!("../../fixtures/15-ghost-reviewer.jsonl"),
-    include_str!("../../fixtures/16-reviewed-in-draft.jsonl"),
-    include_str!("../../fixtures/17-changes-still-requested.jsonl"),
-    include_str!("../../fixtures/18-merged-as-draft.jsonl"),
-    include_str!("../../fixtures/19-merge-queue.jsonl"),
-    include_str!("../../fixtures/20-objection-dismissed.jsonl"),
-    include_str!("../../fixtures/21-never-approved.jsonl"),
-    include_str!("../../fixtures/22-closed-while-draft.jsonl"),
-    include_str!("../../fixtures/23-ghost-author.jsonl"),
-    include_str!("../../fixtures/24-review-at-the-merge.jsonl"),
-    include_str!("../../fixtures/25-waiting-for-a-human.jsonl"),
+    include_str!("../../../fixtures/01-quick-review.jsonl"),
+    include_str!("../../../fixtures/02-draft-then-ready.jsonl"),
+    include_str!("../../../fixtures/03-merged-without-review.jsonl"),
+    include_str!("../../../fixtures/04-closed-unmerged.jsonl"),
+    include_str!("../../../fixtures/05-open-with-review.jsonl"),
+    include_str!("../../../fixtures/06-draft-never-ready.jsonl"),
+    include_str!("../../../fixtures/07-changes-then-approval.jsonl"),
+    include_str!("../../../fixtures/08-bot-first.jsonl"),
+    include_str!("../../../fixtures/09-back-to-draft.jsonl"),
+    include_str!("../../../fixtures/10-closed-and-reopened.jsonl"),
+    include_str!("../../../fixtures/11-bot-author.jsonl"),
+    include_str!("../../../fixtures/12-push-after-approval.jsonl"),
+    include_str!("../../../fixtures/13-dismissed-approval.jsonl"),
+    include_str!("../../../fixtures/14-fork-deleted.jsonl"),
+    include_str!("../../../fixtures/15-ghost-reviewer.jsonl"),
+    include_str!("../../../fixtures/16-reviewed-in-draft.jsonl"),
+    include_str!("../../../fixtures/17-changes-still-requested.jsonl"),
+    include_str!("../../../fixtures/18-merged-as-draft.jsonl"),
+    include_str!("../../../fixtures/19-merge-queue.jsonl"),
+    include_str!("../../../fixtures/20-objection-dismissed.jsonl"),
+    include_str!("../../../fixtures/21-never-approved.jsonl"),
+    include_str!("../../../fixtures/22-closed-while-draft.jsonl"),
+    include_str!("../../../fixtures/23-ghost-author.jsonl"),
+    include_str!("../../../fixtures/24-review-at-the-merge.jsonl"),
+    include_str!("../../../fixtures/25-waiting-for-a-human.jsonl"),
 ];
 
 impl Demo {
@@ -87,7 +89,8 @@ async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -
     let url = format!("http://{}", running.address);
     let secrets = config.webhook_secrets.clone().context("the demo has a secret")?;
     let story = story()?;
-    let posted = Client::new(format!("{url}/webhooks/github"), secrets)?.post_all(&story, None).await?;
+    let client = Client::new(format!("{url}/webhooks/github"), secrets)?;
+    let posted = client.post_all(&story, None).await?;
     if let Some(refusal) = posted.refused {
         return Err(anyhow::anyhow!("the server refused its own fixtures: {refusal}").into());
     }
@@ -99,15 +102,15 @@ async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -
         answers.join(", ")
     ))?;
     print_table(&*running.store).await?;
-    if once {
-        return Ok(());
+    if !once {
+        output::line(&format!(
+            "\nThe API answers until Ctrl-C, for example:\n  \
+             curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
+             curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
+        ))?;
     }
-    output::line(&format!(
-        "\nThe API answers until Ctrl-C, for example:\n  \
-         curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
-         curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
-    ))?;
-    std::future::pending().await
+    output::line(&format!("\nWhat happens now, as {}/ws tells it:", url.replace("http:", "ws:")))?;
+    live::show(running, &client, STORY[0], once).await
 }
 
 /// The deliveries of all files, in the order of time.
