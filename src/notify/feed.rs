@@ -3,13 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::Notification;
 use crate::store::{Attendant, EventId, OutboxEvent, Result, Store, StoreError, attend};
 
-/// Frames that are there for whoever is not done with the one before. They are shared by all.
-const RING: usize = 256;
+/// Frames that are there for whoever is not done with the one before, at about half a KiB. They are shared by all: who
+/// needs more of them reads alone.
+const RING: usize = 4096;
+/// So many may read what went by at once. However many there are, they keep the database from nobody else, least of all from
+/// the reader that all others hear.
+const READING_BACK: usize = 2;
 /// Events that are read at once.
 const PAGE: u32 = 128;
 
@@ -39,6 +43,7 @@ pub enum Closed {
 pub struct Feed {
     store: Arc<dyn Store>,
     frames: broadcast::WeakSender<Arc<Frame>>,
+    reading_back: Arc<Semaphore>,
 }
 
 /// What reads the outbox for a feed, which ends with it.
@@ -51,6 +56,7 @@ pub struct Reader {
 /// Events from some moment on, in order, each once.
 pub struct Subscription {
     store: Arc<dyn Store>,
+    reading_back: Arc<Semaphore>,
     frames: broadcast::Receiver<Arc<Frame>>,
     /// The last one that was told.
     place: EventId,
@@ -66,7 +72,8 @@ pub struct Subscription {
 pub async fn feed(store: Arc<dyn Store>) -> Result<(Feed, Reader)> {
     let place = store.newest_event().await?;
     let (frames, _) = broadcast::channel(RING);
-    let feed = Feed { store: store.clone(), frames: frames.downgrade() };
+    let reading_back = Arc::new(Semaphore::new(READING_BACK));
+    let feed = Feed { store: store.clone(), frames: frames.downgrade(), reading_back };
     Ok((feed, Reader { store, frames, place }))
 }
 
@@ -83,8 +90,8 @@ impl Feed {
             Some(id) => id,
             None => self.store.newest_event().await?,
         };
-        let behind = after.is_some();
-        Ok(Subscription { store: self.store.clone(), frames, place, behind, page: VecDeque::new() })
+        let (store, reading_back, behind) = (self.store.clone(), self.reading_back.clone(), after.is_some());
+        Ok(Subscription { store, reading_back, frames, place, behind, page: VecDeque::new() })
     }
 }
 
@@ -101,7 +108,9 @@ impl Subscription {
                 return Ok(frame);
             }
             if self.behind {
+                let permit = self.reading_back.acquire().await;
                 let events = self.store.events_after(self.place, PAGE).await?;
+                drop(permit);
                 self.behind = is_full(&events);
                 self.page.extend(events.into_iter().filter_map(frame));
                 continue;
@@ -159,5 +168,72 @@ fn frame(event: OutboxEvent) -> Option<Arc<Frame>> {
             tracing::error!(event.id = %id, %error, "an event cannot be told");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::domain::join::Dated;
+    use crate::domain::notification::{Status, StatusChange, SyncSource};
+    use crate::domain::repository::{Access, Repository, Seen};
+    use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+    use crate::store::{self, Change, Opening, Recording};
+
+    const REPO: RepoId = RepoId(7);
+
+    /// Records that a pull request was opened.
+    async fn opened(store: &dyn Store, number: i64) {
+        let at = Timestamp::clamped(number);
+        let change = Change {
+            key: PrKey { repo: REPO, number: PrNumber(number) },
+            change: StatusChange { old: None, new: Status::Open, at },
+            source: SyncSource::Webhook,
+        };
+        let recording = Recording { changes: vec![change], ..Recording::default() };
+        store.record(&recording, Utc::now()).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn those_who_hear_wait_for_none_of_those_who_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        let store = store::open(&url, Opening::Alone).await.unwrap();
+        let at = Timestamp::clamped(0);
+        let seen = Seen { name: "acme-corp/api-server".to_owned(), private: None };
+        let access = Dated { at, value: Access::Granted };
+        let repository = Repository { id: REPO, seen: Dated { at, value: seen }, installation: None, access };
+        store.track(&repository, DateTime::UNIX_EPOCH).await.unwrap();
+        opened(&*store, 1).await;
+        let first = store.newest_event().await.unwrap();
+        let (feed, reader) = feed(store.clone()).await.unwrap();
+        let stop = watch::Sender::new(false);
+        let reading = tokio::spawn(reader.run(stop.subscribe()));
+
+        // As many as may are reading back, and do not come to an end.
+        let others = feed.reading_back.acquire_many(u32::try_from(READING_BACK).unwrap()).await.unwrap();
+        let mut late = feed.subscribe(Some(first)).await.unwrap();
+        let mut hearing = feed.subscribe(None).await.unwrap();
+        let hears = async {
+            for number in 2..50 {
+                opened(&*store, number).await;
+                let frame = hearing.next().await.unwrap();
+                assert!(frame.text.contains(&format!("\"pr_number\":{number},")), "{}", frame.text);
+            }
+        };
+        tokio::select! {
+            frame = late.next() => panic!("{frame:?}"),
+            () = hears => {}
+        }
+        drop(others);
+        for number in 2..50 {
+            let frame = late.next().await.unwrap();
+            assert!(frame.text.contains(&format!("\"pr_number\":{number},")), "{}", frame.text);
+        }
+        stop.send_replace(true);
+        reading.await.unwrap();
+        store.close().await;
     }
 }
