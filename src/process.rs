@@ -426,7 +426,8 @@ fn apply(event: &Event, source: Source, record: &mut PullRequestRecord) -> Outco
         }
         _ => event.pull_request().map_or(Outcome::Unchanged, |event| {
             record.reviews.extend(event.review.as_ref().map(|review| review.id));
-            pull_request.apply(event, source)
+            // Whoever brought it, and if it had to be asked for: it is what a webhook told.
+            pull_request.apply(event, Source::Webhook)
         }),
     }
 }

@@ -261,8 +261,8 @@ async fn recover(
         guid: attempt.guid.clone(),
         event: attempt.event.clone(),
         json: payload.get().as_bytes(),
-        // It is the webhook that was sent, told in GitHub's words of that moment, and not what somebody saw later.
-        source: Source::Webhook,
+        // It came by our asking, like all that the poller finds; what it tells is the webhook that was sent.
+        source: Source::Poller,
         lane: Lane::Live,
         received_at: Utc::now(),
     };

@@ -13,11 +13,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
 use process::{Ended, pull_requests, tallyhook};
 use serde_json::{Value, json};
+use support::payloads::World;
 use support::{Fixture, Place, SECRET, TestServer};
 use tallyhook::app::Options;
+use tallyhook::domain::notification::SyncSource;
+use tallyhook::fetch::seen;
 use tallyhook::github::client::VirtualTime;
 use tallyhook::github::client::hooks::HookOwner;
+use tallyhook::github::types::RepoId;
 use tallyhook::recover::{self, Asked, Report};
+use tallyhook::store::{Change, EventId, News, OutboxEvent};
 
 const OWNER: &str = "repos/acme-corp/api-server";
 const HOOK: i64 = 41;
@@ -157,12 +162,38 @@ async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
     let stored = stored["items"].as_array().unwrap();
     assert!(
         stored.iter().all(
-            |item| item["source"] == "webhook" && ["applied", "ignored"].contains(&item["state"].as_str().unwrap())
+            |item| item["source"] == "poller" && ["applied", "ignored"].contains(&item["state"].as_str().unwrap())
         )
     );
     let guids: HashSet<_> = stored.iter().map(|item| item["guid"].as_str().unwrap()).collect();
     assert_eq!(guids, hundred.iter().take(12).map(|(fixture, _)| fixture.guid.as_str()).collect());
     assert!(!facts_of(&server).await.is_empty());
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_recovered_is_told_as_found_by_asking() {
+    let mut server = TestServer::start().await;
+    let store = server.running.store.clone();
+    let repo = seen(RepoId(World::acme().repo_id), "acme-corp/api-server".to_owned(), None);
+    store.track(&repo, DateTime::UNIX_EPOCH).await.unwrap();
+    let github = fake("http://127.0.0.1:1").await;
+    let (Fixture { event, guid, payload: bytes, .. }, payload) =
+        &hundred().into_iter().find(|(_, payload)| payload["action"] == "opened").unwrap();
+    github.deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502)).await;
+    assert_eq!(numbers(&recovered(&server, &github).await.unwrap()), [1, 1, 0, 0, 1, 0]);
+    server.drained().await;
+    // Webhooks do not come, whatever was recovered.
+    assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
+    let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
+    let source = |event: &OutboxEvent| match event.news {
+        News::PullRequest(Change { source, .. }, _) => Some(source),
+        News::Task(_) | News::WorktreeKept(_) => None,
+    };
+    assert_eq!(told.iter().map(source).collect::<Vec<_>>(), [Some(SyncSource::Worker)]);
+    // Redelivered, it is the same delivery.
+    assert_eq!(server.post(event, guid, bytes).await.1["status"], "duplicate");
     server.stop().await;
     github.stop().await;
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::recorded::{ApiDelivery, ApiRequest};
 use super::{Failure, Outcome, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
-use crate::domain::pull_request::Source;
+use crate::event;
 use crate::queue::DeliveryId;
 use crate::store::{DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
 
@@ -271,8 +271,8 @@ async fn export(store: &dyn Store, mut filter: DeliveryFilter, mut out: impl Wri
         let page = store.deliveries(&filter, PAGE).await?;
         let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
-        // What was fetched from GitHub is no webhook that could be sent again.
-        ids.extend(page.iter().filter(|delivery| delivery.source == Source::Webhook).map(|delivery| delivery.id));
+        // What was made of GitHub's API is no webhook that could be sent again; one that `recover` fetched is.
+        ids.extend(page.iter().filter(|delivery| delivery.event != event::SNAPSHOT).map(|delivery| delivery.id));
     }
     for id in ids.into_iter().rev() {
         let (Some(delivery), Some(payload)) = (store.delivery(id).await?, payload(store, id).await?) else {
