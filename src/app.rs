@@ -117,6 +117,8 @@ impl Running {
             admin_token,
             queue: queue.clone(),
             takes_in: roles.ingest,
+            polls: roles.poller,
+            started: Utc::now(),
             counted: api::Counted::default(),
             github: client.clone(),
             sync: config.sync.clone(),

@@ -4,7 +4,7 @@
 mod github;
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -308,14 +308,38 @@ async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfill
     github.stop().await;
 }
 
+/// What a process tells that only polls.
+fn readiness(status: &str, poller: &str) -> Value {
+    json!({"status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller})
+}
+
+#[tokio::test]
+async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
+    let github = FakeGithub::start().await;
+    for (interval, told) in
+        [(Duration::from_secs(60), readiness("ready", "ok")), (Duration::ZERO, readiness("degraded", "degraded"))]
+    {
+        let place = Place::new().await;
+        let mut config = support::config(&place);
+        config.github_api_url = github.api();
+        config.github_credentials = Token::parse(GITHUB_TOKEN).map(Credentials::Token);
+        config.sync.interval = interval;
+        let roles = Roles { poller: true, ..Roles::NONE };
+        let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+        assert_eq!(server.get("/readyz").await, (200, told));
+        server.stop().await;
+    }
+    github.stop().await;
+}
+
 #[tokio::test]
 async fn a_poller_alone_tells_how_it_is() {
     let place = Place::new().await;
     let config: Config = support::config(&place);
     let roles = Roles { poller: true, ..Roles::NONE };
     let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
-    let ready = json!({"status": "ready", "database": "ok", "migrations": "ok", "queue": "not_used"});
-    assert_eq!(server.get("/readyz").await, (200, ready));
+    // It has nothing to ask GitHub with.
+    assert_eq!(server.get("/readyz").await, (200, readiness("ready", "not_used")));
     let metrics = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("tallyhook_oldest_pending_seconds 0\n"), "{metrics}");
     server.stop().await;
@@ -327,8 +351,10 @@ async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
     tracked_by_webhook(&server).await;
     let config = json!({"enabled": true, "interval_seconds": 60.0, "batch_size": 10, "max_concurrent": 5,
         "timeout_seconds": 30.0, "retry_attempts": 3, "retry_delay_seconds": 10.0});
+    let monitor = json!({"watched": 0, "due": 0, "failing": 0, "last_errors": [], "config": {
+        "poll_interval_seconds": 300.0, "max_retries": 3, "retry_delay_seconds": 30.0, "concurrent": 5}});
     let before = json!({"running": false, "last_sync_at": null, "sync_count": 0, "error_count": 0,
-        "missed_by_webhook": 0, "config": config, "github": null});
+        "missed_by_webhook": 0, "config": config, "monitor": monitor, "github": null});
     assert_eq!(server.get("/api/sync/stats").await, (200, before));
     assert_eq!(post(&server, "/api/sync", Value::Null).await.0, 202);
     let store = &server.running.store;
@@ -343,8 +369,55 @@ async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
     assert_eq!(told, [json!(false), json!(1), json!(1), json!(3)]);
     assert_eq!(stats["github"], json!({"remaining": 4999}));
     assert!(stats["last_sync_at"].as_str().unwrap().ends_with('Z'));
+    let age = gauges(&server).await["tallyhook_poller_last_round_seconds"];
+    assert!((0.0..60.0).contains(&age), "{age}");
     server.stop().await;
     github.stop().await;
+}
+
+/// Numbers of `/metrics` without labels, or with one.
+async fn gauges(server: &TestServer) -> BTreeMap<String, f64> {
+    let text = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let numbers = lines.filter_map(|line| line.rsplit_once(' '));
+    numbers.map(|(name, number)| (name.to_owned(), number.parse().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn it_is_told_how_what_is_watched_is_doing() {
+    let server = start(None).await;
+    let store = &server.running.store;
+    let [new, well, broken, worse] = [1, 2, 3, 4].map(PrNumber);
+    let (now, long_ago) = (Utc::now(), Utc::now() - TimeDelta::hours(1));
+    for number in [new, well, broken, worse] {
+        assert!(store.watch("Other/Repo", number, long_ago).await.unwrap());
+    }
+    for (number, at, outcome) in [
+        (well, now, Ok(())),
+        (worse, long_ago, Err("GitHub cannot be reached")),
+        (worse, long_ago, Err("GitHub has no such pull request")),
+        (broken, now, Err("GitHub does not accept the token")),
+    ] {
+        store.watch_checked("other/repo", number, at, outcome).await.unwrap();
+    }
+    let monitor = server.get("/api/sync/stats").await.1["monitor"].take();
+    let told = ["watched", "due", "failing"].map(|name| monitor[name].clone());
+    assert_eq!(told, [json!(4), json!(2), json!(2)]);
+    let errors: Vec<_> = monitor["last_errors"].as_array().unwrap().iter().collect();
+    let told = errors.iter().map(|one| [&one["repo"], &one["number"], &one["failures"], &one["error"]]);
+    assert_eq!(
+        json!(told.collect::<Vec<_>>()),
+        json!([
+            ["Other/Repo", 3, 1, "GitHub does not accept the token"],
+            ["Other/Repo", 4, 2, "GitHub has no such pull request"]
+        ])
+    );
+    assert!(errors[1]["checked_at"].as_str() < errors[0]["checked_at"].as_str());
+    let gauges = gauges(&server).await;
+    let states = ["watched", "due", "failing"].map(|state| gauges[&format!("tallyhook_monitors{{state=\"{state}\"}}")]);
+    assert_eq!(states, [4.0, 2.0, 2.0]);
+    assert_eq!(gauges.get("tallyhook_poller_last_round_seconds"), None, "there was no round");
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde_json::json;
 
-use super::Api;
+use super::{Api, Stored};
 use crate::queue::Health;
-use crate::store::{Counts, StoreError};
+use crate::store::{Moment, StoreError};
 use crate::telemetry;
 
 /// The process answers.
@@ -19,7 +19,11 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// The process can do its work; otherwise the part that fails is named.
+/// The poller is told of as degraded when its last round ended so many intervals ago.
+const ROUNDS: u32 = 5;
+
+/// The process can do its work; otherwise the part that fails is named. What only GitHub can mend is named, too, but takes no
+/// process out of service.
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
 pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
     let failing = match api.store.check().await {
@@ -37,17 +41,32 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
         Some(Health::Disconnected) if api.takes_in => "degraded",
         Some(Health::Disconnected) => "failing",
     };
-    let (status, code) = match (failing, queue) {
-        (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
-        (None, "degraded") => ("degraded", StatusCode::OK),
-        (None, _) => ("ready", StatusCode::OK),
+    let poller = poller(&api).await;
+    let (status, code) = match (failing, queue, poller) {
+        (Some(_), ..) | (None, "failing", _) => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
+        (None, "degraded", _) | (None, _, "degraded") => ("degraded", StatusCode::OK),
+        (None, ..) => ("ready", StatusCode::OK),
     };
     HttpResponse::build(code).json(json!({
         "status": status,
         "database": state("database"),
         "migrations": state("migrations"),
         "queue": queue,
+        "poller": poller,
     }))
+}
+
+/// How the poller is. Whichever process has its turn, its rounds are everybody's; each allows it time from its own start on.
+async fn poller(api: &Api) -> &'static str {
+    if !api.polls || api.github.is_none() {
+        return "not_used";
+    }
+    let Ok(stats) = api.store.poller_stats().await else {
+        return "degraded";
+    };
+    let quiet = Utc::now() - stats.last_sync_at.max(Some(api.started)).unwrap_or(api.started);
+    let too_long = quiet.to_std().is_ok_and(|quiet| quiet > api.sync.interval * ROUNDS);
+    if too_long { "degraded" } else { "ok" }
 }
 
 /// Numbers for Prometheus.
@@ -57,8 +76,8 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
 )]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
     let mut text = telemetry::prometheus().render();
-    match api.counts().await {
-        Ok(counts) => text += &stored_state(&counts),
+    match api.stored().await {
+        Ok(stored) => text += &stored_state(&stored),
         // The process's own numbers are worth the most when something fails.
         Err(error) => tracing::warn!(%error, "/metrics lacks what the database would tell"),
     }
@@ -66,21 +85,34 @@ pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
 }
 
 /// Gauges of what is stored, read from the database so that every process tells the same.
-fn stored_state(counts: &Counts) -> String {
-    let oldest = counts.oldest_pending.map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0));
-    let mut text = String::from("# HELP tallyhook_inbox Stored deliveries by state.\n# TYPE tallyhook_inbox gauge\n");
-    for (state, number) in
-        [("accepted", counts.accepted), ("applied", counts.applied), ("ignored", counts.ignored), ("dead", counts.dead)]
-    {
+fn stored_state(stored: &Stored) -> String {
+    let Stored { inbox, watches, last_round } = stored;
+    let since = |at: Option<Moment>| at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0).to_string());
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, values: &[(&str, String)]| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "tallyhook_inbox{{state=\"{state}\"}} {number}");
-    }
-    for (name, help, value) in [
-        ("dead_letters", "Deliveries that wait for a person's decision.", counts.dead.to_string()),
-        ("oldest_pending_seconds", "Age of the oldest unfinished delivery.", oldest.to_string()),
-    ] {
-        let _ =
-            writeln!(text, "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge\ntallyhook_{name} {value}");
-    }
+        let _ = writeln!(text, "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge");
+        for (labels, value) in values {
+            let _ = writeln!(text, "tallyhook_{name}{labels} {value}");
+        }
+    };
+    let by_state = [
+        ("{state=\"accepted\"}", inbox.accepted.to_string()),
+        ("{state=\"applied\"}", inbox.applied.to_string()),
+        ("{state=\"ignored\"}", inbox.ignored.to_string()),
+        ("{state=\"dead\"}", inbox.dead.to_string()),
+    ];
+    gauge("inbox", "Stored deliveries by state.", &by_state);
+    gauge("dead_letters", "Deliveries that wait for a person's decision.", &[("", inbox.dead.to_string())]);
+    let oldest = since(inbox.oldest_pending).unwrap_or_else(|| "0".to_owned());
+    gauge("oldest_pending_seconds", "Age of the oldest unfinished delivery.", &[("", oldest)]);
+    let watched = [
+        ("{state=\"watched\"}", watches.watched.to_string()),
+        ("{state=\"due\"}", watches.due.to_string()),
+        ("{state=\"failing\"}", watches.failing.to_string()),
+    ];
+    gauge("monitors", "Watched pull requests: all, those whose turn it is, those that could not be got.", &watched);
+    let round: Vec<_> = since(*last_round).map(|age| ("", age)).into_iter().collect();
+    gauge("poller_last_round_seconds", "Since the poller's last round ended; none while there was none.", &round);
     text
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -32,7 +32,7 @@ pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::repositories::RepositoryItem;
-pub use self::sync::{PollerConfig, SyncRunItem, SyncStats};
+pub use self::sync::{FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats};
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::ws::{Sockets, Ticket};
 use crate::config::Sync;
@@ -42,7 +42,7 @@ use crate::github::client::Client;
 use crate::github::client::hooks::HookSecret;
 use crate::github::types::RepoId;
 use crate::queue::Queue;
-use crate::store::{self, Counts, Moment, Store, TokenHash, TrackedRepository};
+use crate::store::{self, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
 
 /// The API's share of the process.
 pub struct Api {
@@ -56,6 +56,10 @@ pub struct Api {
     pub queue: Option<Arc<Queue>>,
     /// Whether webhooks are taken in here, which a missing broker does not end.
     pub takes_in: bool,
+    /// Whether GitHub is polled here.
+    pub polls: bool,
+    /// When this process began.
+    pub started: Moment,
     pub counted: Counted,
     /// `None`: GitHub is asked for nothing.
     pub github: Option<Client>,
@@ -65,25 +69,42 @@ pub struct Api {
     pub hook_secret: Option<HookSecret>,
 }
 
-/// What the inbox held when it was last counted.
+/// What was stored when it was last counted.
 #[derive(Debug, Default)]
-pub struct Counted(Mutex<Option<(Instant, Counts)>>);
+pub struct Counted(Mutex<Option<(Instant, Stored)>>);
 
-/// How long counts of the inbox are told again. They are open to everybody and take longer the more there is.
+/// What is stored, in numbers.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    inbox: Counts,
+    watches: WatchCounts,
+    last_round: Option<Moment>,
+}
+
+/// How long counts are told again. They are open to everybody and take longer the more there is.
 const COUNTS: Duration = Duration::from_secs(1);
 
 impl Api {
-    /// What the inbox holds, at most a second old.
-    async fn counts(&self) -> store::Result<Counts> {
+    /// What is stored, as of at most a second ago.
+    async fn stored(&self) -> store::Result<Stored> {
         let mut counted = self.counted.0.lock().await;
-        if let Some((at, counts)) = *counted
+        if let Some((at, stored)) = *counted
             && at.elapsed() < COUNTS
         {
-            return Ok(counts);
+            return Ok(stored);
         }
-        let counts = self.store.counts().await?;
-        *counted = Some((Instant::now(), counts));
-        Ok(counts)
+        let stored = Stored {
+            inbox: self.store.counts().await?,
+            watches: self.watches().await?,
+            last_round: self.store.poller_stats().await?.last_sync_at,
+        };
+        *counted = Some((Instant::now(), stored));
+        Ok(stored)
+    }
+
+    async fn watches(&self) -> store::Result<WatchCounts> {
+        let interval = TimeDelta::from_std(self.sync.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
+        self.store.watch_counts(Utc::now().checked_sub_signed(interval).unwrap_or_default()).await
     }
 
     fn github(&self) -> Result<&Client, error::ApiError> {

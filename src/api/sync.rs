@@ -10,7 +10,7 @@ use super::page::{self, Page};
 use super::{Api, rfc3339};
 use crate::config::{MOST_DAYS_BACK, MOST_PRS};
 use crate::github::types::Timestamp;
-use crate::store::{Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId};
+use crate::store::{Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts};
 
 /// A backfill.
 #[derive(Debug, Serialize, ToSchema)]
@@ -187,6 +187,7 @@ pub struct SyncStats {
     /// Changes that were found by asking, of the repositories that are tracked.
     pub missed_by_webhook: u64,
     pub config: PollerConfig,
+    pub monitor: MonitorStats,
     /// The client's numbers at the end of the last round; null before.
     #[schema(value_type = Option<Object>)]
     pub github: Option<serde_json::Value>,
@@ -203,6 +204,43 @@ pub struct PollerConfig {
     pub retry_attempts: u32,
     pub retry_delay_seconds: f64,
 }
+
+/// Pull requests that are watched by asking.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MonitorStats {
+    pub watched: u64,
+    /// Of all: those whose turn it is.
+    pub due: u64,
+    /// Of all: those that could not be got when they were asked for last.
+    pub failing: u64,
+    /// Of those that fail, the twenty that were asked for last.
+    pub last_errors: Vec<FailingMonitor>,
+    pub config: MonitorConfig,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FailingMonitor {
+    /// `owner/name`, as it was told.
+    pub repo: String,
+    pub number: i64,
+    /// In a row.
+    pub failures: u64,
+    pub error: String,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub checked_at: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MonitorConfig {
+    pub poll_interval_seconds: f64,
+    pub max_retries: u32,
+    pub retry_delay_seconds: f64,
+    /// Asked for at the same time.
+    pub concurrent: u32,
+}
+
+/// Errors of watched pull requests that are told.
+const LAST_ERRORS: u32 = 20;
 
 /// What the poller did so far, and how it is set.
 #[utoipa::path(
@@ -227,8 +265,28 @@ pub(super) async fn stats(api: web::Data<Api>) -> Result<web::Json<SyncStats>, A
             retry_attempts: api.sync.retry_attempts,
             retry_delay_seconds: api.sync.retry_delay.as_secs_f64(),
         },
+        monitor: monitor(&api).await?,
         github: stats.statistics,
     }))
+}
+
+async fn monitor(api: &Api) -> Result<MonitorStats, ApiError> {
+    let WatchCounts { watched, due, failing } = api.watches().await?;
+    let last_errors = api.store.failing_watches(LAST_ERRORS).await?.into_iter().map(|watched| FailingMonitor {
+        repo: watched.repo_name,
+        number: watched.number.0,
+        failures: watched.failures,
+        error: watched.error.unwrap_or_default(),
+        checked_at: watched.checked_at.map(rfc3339),
+    });
+    let settings = &api.sync.monitor;
+    let config = MonitorConfig {
+        poll_interval_seconds: settings.poll_interval.as_secs_f64(),
+        max_retries: settings.max_retries,
+        retry_delay_seconds: settings.retry_delay.as_secs_f64(),
+        concurrent: settings.concurrent,
+    };
+    Ok(MonitorStats { watched, due, failing, last_errors: last_errors.collect(), config })
 }
 
 pub(super) fn run_of(run: &SyncRun) -> i64 {

@@ -45,7 +45,7 @@ pub use self::outbox::{Change, EventId, Listening, News, Outbox, OutboxEvent, Ta
 pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::syncing::{
     MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState, SyncStatus, Syncing,
-    TrackedRepository, Watched,
+    TrackedRepository, WatchCounts, Watched,
 };
 pub use self::tasks::{Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, Tasks};
 pub use self::tickets::Tickets;

@@ -147,6 +147,16 @@ pub struct Watched {
     pub error: Option<String>,
 }
 
+/// How many pull requests are watched by asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    pub watched: u64,
+    /// Of all: those whose turn it is.
+    pub due: u64,
+    /// Of all: those that could not be got when they were asked for last.
+    pub failing: u64,
+}
+
 /// What the poller did so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PollerStats {
@@ -195,6 +205,12 @@ pub trait Syncing: Send + Sync {
 
     /// Those that were not checked since `due_before`, the oldest check first.
     async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<Watched>>;
+
+    /// Those that could not be got when they were asked for last, the latest first.
+    async fn failing_watches(&self, limit: u32) -> Result<Vec<Watched>>;
+
+    /// Those that were not checked since `due_before` are due.
+    async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts>;
 
     /// Notes that a watched pull request was asked for, and what went wrong if anything did.
     async fn watch_checked(

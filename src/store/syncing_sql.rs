@@ -3,10 +3,12 @@
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Sqlite, Type};
 
 use super::facts::Facts;
-use super::rows::{Millis, PollerRow, Seconds, TrackedRow, WatchedRow};
+use super::rows::{Millis, PollerRow, Seconds, TrackedRow, WatchCountsRow, WatchedRow};
 use super::runs_sql::UNFINISHED;
 use super::sessions::Sessions;
-use super::{Moment, PollerStats, Recording, Result, Sighting, SyncState, Syncing, TrackedRepository, Watched};
+use super::{
+    Moment, PollerStats, Recording, Result, Sighting, SyncState, Syncing, TrackedRepository, WatchCounts, Watched,
+};
 use crate::domain::repository::Repository;
 use crate::github::types::{PrKey, PrNumber, RepoId};
 
@@ -29,6 +31,7 @@ where
     for<'r> (i64,): FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> TrackedRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> WatchedRow: FromRow<'r, <S::Kind as Database>::Row>,
+    for<'r> WatchCountsRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> PollerRow: FromRow<'r, <S::Kind as Database>::Row>,
 {
     async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
@@ -138,6 +141,22 @@ where
         );
         let rows = self.read(query.bind(Millis(due_before)).bind(i64::from(limit))).await?;
         rows.iter().map(|row| Ok(WatchedRow::from_row(row)?.into())).collect()
+    }
+
+    async fn failing_watches(&self, limit: u32) -> Result<Vec<Watched>> {
+        let query = sqlx::query(
+            "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
+             WHERE error IS NOT NULL ORDER BY checked_at DESC, repo_key, number LIMIT $1",
+        );
+        let rows = self.read(query.bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Ok(WatchedRow::from_row(row)?.into())).collect()
+    }
+
+    async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts> {
+        let query = "SELECT count(*) AS watched, count(error) AS failing, \
+                     count(CASE WHEN checked_at IS NULL OR checked_at < $1 THEN 1 END) AS due FROM monitors";
+        let rows = self.read(sqlx::query(query).bind(Millis(due_before))).await?;
+        rows.first().map_or(Ok(WatchCounts::default()), |row| Ok(WatchCountsRow::from_row(row)?.into()))
     }
 
     async fn watch_checked(

@@ -25,7 +25,7 @@ pub(super) use self::facts::{
 pub(super) use self::inbox::DeliveryRow;
 pub(super) use self::outbox::{OutboxRow, TellingRow};
 pub(super) use self::reading::{ListedRow, MERGED, MergedRow, merged};
-pub(super) use self::syncing::{PollerRow, RunRow, TrackedRow, WatchedRow};
+pub(super) use self::syncing::{PollerRow, RunRow, TrackedRow, WatchCountsRow, WatchedRow};
 pub(super) use self::tasks::{LinkRow, TaskEventRow, TaskRow};
 use super::Moment;
 use crate::github::types::Timestamp;

@@ -5,7 +5,9 @@ use sqlx::FromRow;
 use super::{Millis, Name, Seconds};
 use crate::domain::repository::Access;
 use crate::github::types::{PrNumber, RepoId};
-use crate::store::{PollerStats, RunState, StoreError, SyncRun, SyncRunId, SyncStatus, TrackedRepository, Watched};
+use crate::store::{
+    PollerStats, RunState, StoreError, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts, Watched,
+};
 
 #[derive(FromRow)]
 pub(in crate::store) struct TrackedRow {
@@ -111,6 +113,21 @@ impl From<WatchedRow> for Watched {
             failures: row.failures.unsigned_abs(),
             error: row.error,
         }
+    }
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct WatchCountsRow {
+    watched: i64,
+    due: i64,
+    failing: i64,
+}
+
+impl From<WatchCountsRow> for WatchCounts {
+    fn from(row: WatchCountsRow) -> Self {
+        let WatchCountsRow { watched, due, failing } = row;
+        let [watched, due, failing] = [watched, due, failing].map(i64::unsigned_abs);
+        Self { watched, due, failing }
     }
 }
 
