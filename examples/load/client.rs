@@ -1,5 +1,7 @@
 //! The load itself: raw keep-alive connections on one thread, since client and server share the machine.
 
+#![allow(dead_code, reason = "every program that measures uses a part of it")]
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,8 +21,10 @@ pub(crate) struct Measured {
     /// Any other answer.
     pub(crate) refused: usize,
     pub(crate) seconds: f64,
+    /// When the first one was due.
+    pub(crate) started: Option<Instant>,
     /// Sorted.
-    latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Duration>,
 }
 
 impl Measured {
@@ -52,7 +56,8 @@ impl Pace {
     fn connections(self) -> usize {
         match self {
             Self::Closed { connections, .. } | Self::Fill { connections, .. } => connections,
-            Self::Open { .. } => 256,
+            // Each is used about once a second: the server closes those that nobody uses.
+            Self::Open { per_second, .. } => (per_second as usize).clamp(16, 256),
         }
     }
 
@@ -105,6 +110,7 @@ pub(crate) fn post(address: &str, traffic: &Rc<Traffic>, pace: Pace) -> anyhow::
         }
         let mut measured = run.measured.take();
         measured.seconds = run.started.elapsed().as_secs_f64();
+        measured.started = Some(run.started);
         measured.latencies.sort_unstable();
         Ok(measured)
     })

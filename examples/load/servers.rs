@@ -1,5 +1,7 @@
 //! The servers under load, each a process of its own, so that what it takes is told apart from what the client takes.
 
+#![allow(dead_code, reason = "every program that measures uses a part of it")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -19,6 +21,9 @@ use tallyhook::telemetry::{self, LogFormat};
 use crate::place::Place;
 use crate::traffic::SECRET;
 
+/// What opens the API.
+pub(crate) const TOKEN: &str = "tallyhook_token_of_the_load_test";
+
 /// Which server a child process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
@@ -26,6 +31,12 @@ pub(crate) enum Role {
     Whole,
     /// Tallyhook with its workers paused.
     Paused,
+    /// Tallyhook that takes webhooks in, and nothing else.
+    TakingIn,
+    /// Tallyhook that works on deliveries, and nothing else.
+    Working,
+    /// Tallyhook that answers readers, and nothing else.
+    Answering,
     /// actix, the signature, and the same grouped insert of the same compressed body; nothing is decoded.
     Baseline,
 }
@@ -35,7 +46,21 @@ impl Role {
         match self {
             Self::Whole => "whole",
             Self::Paused => "paused",
+            Self::TakingIn => "taking-in",
+            Self::Working => "working",
+            Self::Answering => "answering",
             Self::Baseline => "baseline",
+        }
+    }
+
+    const fn roles(self) -> Roles {
+        match self {
+            Self::Whole => Roles::ALL,
+            Self::Paused => Roles { worker: false, ..Roles::ALL },
+            Self::TakingIn => Roles { ingest: true, ..Roles::NONE },
+            Self::Working => Roles { worker: true, ..Roles::NONE },
+            Self::Answering => Roles { api: true, ..Roles::NONE },
+            Self::Baseline => Roles::NONE,
         }
     }
 }
@@ -78,9 +103,18 @@ impl Server {
 
     /// The most memory it had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
+        self.mib("VmHWM:")
+    }
+
+    /// The memory it has resident, in MiB.
+    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
+        self.mib("VmRSS:")
+    }
+
+    fn mib(&self, what: &'static str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("no VmHWM")?.parse()?;
+        let line = status.lines().find(|line| line.starts_with(what)).context(what)?;
+        let kib: f64 = line.split_whitespace().nth(1).context(what)?.parse()?;
         Ok(kib / 1024.0)
     }
 
@@ -164,18 +198,14 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
         webhook_secrets: Secrets::single(SECRET),
         database_url: place.database_url.context("no database")?,
         listen: "127.0.0.1:0".parse()?,
-        admin_token: Some("tallyhook_token_of_the_load_test".to_owned()),
+        admin_token: Some(TOKEN.to_owned()),
         amqp_url: place.amqp_url,
         ..Config::new(&Sources::default())?
     };
     if role == Role::Baseline {
         return baseline(&config).await;
     }
-    let running = Running::start(
-        &config,
-        Options { roles: Roles { worker: role == Role::Whole, ..Roles::ALL }, ..Options::default() },
-    )
-    .await?;
+    let running = Running::start(&config, Options { roles: role.roles(), ..Options::default() }).await?;
     announce(&running.address.to_string());
     parent_is_done().await?;
     running.stop().await;

@@ -1,0 +1,225 @@
+//! The clients of `/ws`, all on one thread beside the one that posts: what each hears, and when.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use futures_util::stream::{self, TryStreamExt};
+use serde::Deserialize;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::servers::TOKEN;
+use crate::traffic::Changes;
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// Handshakes at the same time.
+const AT_ONCE: usize = 32;
+/// After what should have been heard, how long it is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten by the system.
+const STALL: Duration = Duration::from_secs(15);
+/// The least that the system keeps for a stalled client on this side.
+const NARROW: u32 = 4096;
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub(crate) enum Manner {
+    /// Reads all the time.
+    Steady,
+    /// Goes away after so many changes, and comes back after so long for what it missed.
+    ComesBack { after: usize, away: Duration },
+    /// Asks for everything since this event, reads nothing of it, and does it again, for so long.
+    Stalls { since: String, time: Duration },
+}
+
+/// What clients heard.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// Of steady clients, by client: each change by its delivery, and when it was heard.
+    pub(crate) steady: Vec<Vec<(usize, Instant)>>,
+    /// Those that went away, and came back and had missed nothing.
+    pub(crate) came_back: usize,
+    /// How often one was stalled, each of which the server has ended.
+    pub(crate) stalls: usize,
+}
+
+/// Clients that are connected.
+pub(crate) struct Clients(JoinHandle<anyhow::Result<Heard>>);
+
+/// What is read of a notification.
+#[derive(Deserialize)]
+struct Told {
+    pr_number: i64,
+    timestamp: DateTime<Utc>,
+    event_id: String,
+}
+
+impl Clients {
+    /// Connects clients, each to its address (host and port); they listen for `changes`, which are sent within `time`.
+    pub(crate) fn connect(
+        clients: Vec<(String, Manner)>,
+        changes: &Arc<Changes>,
+        time: Duration,
+    ) -> anyhow::Result<Self> {
+        let (ready, is_ready) = mpsc::sync_channel(1);
+        let changes = changes.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            LocalSet::new().block_on(&runtime, run(clients, changes, time, ready))
+        });
+        if is_ready.recv().is_err() {
+            Self(thread).finish()?;
+            bail!("the clients ended before they were connected");
+        }
+        Ok(Self(thread))
+    }
+
+    /// Waits until every client has heard every change, and has heard it once.
+    pub(crate) fn finish(self) -> anyhow::Result<Heard> {
+        self.0.join().map_err(|_| anyhow::anyhow!("a client broke"))?
+    }
+}
+
+/// What the clients of a run share.
+struct Run {
+    changes: Arc<Changes>,
+    /// By all of them.
+    heard: Cell<usize>,
+}
+
+async fn run(
+    clients: Vec<(String, Manner)>,
+    changes: Arc<Changes>,
+    time: Duration,
+    ready: mpsc::SyncSender<()>,
+) -> anyhow::Result<Heard> {
+    let run = Rc::new(Run { changes, heard: Cell::new(0) });
+    let connected = stream::iter(clients).map(async |(address, manner)| {
+        let socket = match &manner {
+            Manner::Stalls { .. } => None,
+            Manner::Steady | Manner::ComesBack { .. } => Some(connect(&address, None).await?),
+        };
+        anyhow::Ok((address, manner, socket))
+    });
+    let connected: Vec<_> = connected.buffered(AT_ONCE).try_collect().await?;
+    let (mut listening, mut stalling) = (JoinSet::new(), JoinSet::new());
+    let listeners = connected.iter().filter(|(.., socket)| socket.is_some()).count();
+    for (address, manner, socket) in connected {
+        match (manner, socket) {
+            (Manner::Stalls { since, time }, _) => drop(stalling.spawn_local(stall(address, since, time))),
+            (manner, Some(socket)) => drop(listening.spawn_local(listen(run.clone(), address, manner, socket))),
+            (_, None) => {}
+        }
+    }
+    ready.send(())?;
+    let mut heard = Heard::default();
+    let all = async {
+        while let Some(one) = listening.join_next().await {
+            match one?? {
+                (Manner::Steady, changes) => heard.steady.push(changes),
+                _ => heard.came_back += 1,
+            }
+        }
+        anyhow::Ok(())
+    };
+    let in_time = timeout(time + PATIENCE, all).await;
+    let (told, all) = (run.heard.get(), listeners * run.changes.len());
+    in_time.with_context(|| format!("{told} of {all} frames were heard"))??;
+    while let Some(stalls) = stalling.join_next().await {
+        heard.stalls += stalls??;
+    }
+    Ok(heard)
+}
+
+fn request(address: &str, after: Option<&str>) -> anyhow::Result<Request> {
+    let query = after.map_or_else(String::new, |after| format!("?after={after}"));
+    let mut request = format!("ws://{address}/ws{query}").into_client_request()?;
+    request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse()?);
+    Ok(request)
+}
+
+async fn connect(address: &str, after: Option<&str>) -> anyhow::Result<Socket> {
+    let stream = TcpStream::connect(address).await?;
+    Ok(tokio_tungstenite::client_async(request(address, after)?, stream).await?.0)
+}
+
+/// Listens until every change was heard. Events have to come in their order, which leaves no room for a second time.
+async fn listen(
+    run: Rc<Run>,
+    address: String,
+    manner: Manner,
+    mut socket: Socket,
+) -> anyhow::Result<(Manner, Vec<(usize, Instant)>)> {
+    let mut heard = Vec::with_capacity(run.changes.len());
+    let mut last = String::new();
+    while heard.len() < run.changes.len() {
+        let message = socket.next().await.context("the server closed a connection")??;
+        let at = Instant::now();
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Close(reason) => bail!("the server closed a connection: {reason:?}"),
+            _ => continue,
+        };
+        let told: Told = serde_json::from_str(&text)?;
+        ensure!(told.event_id > last, "{} came after {last}", told.event_id);
+        last = told.event_id;
+        let Some(delivery) = run.changes.delivery(told.pr_number, told.timestamp.timestamp()) else {
+            continue;
+        };
+        heard.push((delivery, at));
+        run.heard.set(run.heard.get() + 1);
+        if let Manner::ComesBack { after, away } = manner
+            && heard.len() == after
+        {
+            drop(socket);
+            sleep(away).await;
+            socket = connect(&address, Some(&last)).await?;
+        }
+    }
+    Ok((manner, heard))
+}
+
+/// Stalls again and again: how often. The server has to have ended every one of them.
+async fn stall(address: String, since: String, time: Duration) -> anyhow::Result<usize> {
+    let started = Instant::now();
+    let mut stalls = 0;
+    while started.elapsed() + STALL <= time {
+        let narrow = TcpSocket::new_v4()?;
+        narrow.set_recv_buffer_size(NARROW)?;
+        let stream = narrow.connect(address.parse()?).await?;
+        let (mut socket, _) = tokio_tungstenite::client_async(request(&address, Some(&since))?, stream).await?;
+        sleep(STALL).await;
+        // What the system has kept, and then no more.
+        timeout(PATIENCE, ended(&mut socket)).await.context("a stalled client was not dropped")??;
+        stalls += 1;
+    }
+    Ok(stalls)
+}
+
+/// Waits until a connection is ended for its slowness.
+async fn ended(socket: &mut Socket) -> anyhow::Result<()> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Close(Some(reason)))) if reason.code == CloseCode::Again => return Ok(()),
+            Some(Ok(Message::Close(reason))) => bail!("a stalled client was dropped with {reason:?}"),
+            Some(Ok(_)) => {}
+            // There was no room even for that.
+            None | Some(Err(Error::Protocol(_) | Error::Io(_))) => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+}
