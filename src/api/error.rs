@@ -147,6 +147,9 @@ mod tests {
         assert_eq!(code(GithubError::Unreachable { origin: text(), reason: text() }), "github_unavailable");
         assert_eq!(code(GithubError::AppNotInstalled { on: text() }), "github_access_refused");
         assert_eq!(code(GithubError::Gone { path: text() }), "not_found");
-        assert_eq!(code(GithubError::Refused { path: text(), status: 422, message: text() }), "github_failed");
+        assert_eq!(
+            code(GithubError::Refused { path: text(), status: 422, message: text(), complaints: vec![] }),
+            "github_failed"
+        );
     }
 }

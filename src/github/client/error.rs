@@ -1,6 +1,9 @@
 //! What can go wrong with a request to GitHub, named by what to do about it.
 
+use std::fmt;
+
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
 use thiserror::Error;
 
 /// A request that came to nothing. The text is for people and holds neither token nor body.
@@ -32,9 +35,9 @@ pub enum GithubError {
     /// Ask again then, and not before. It was waited for already as long as is sensible.
     #[error("GitHub's rate limit is used up until {}", until.to_rfc3339_opts(SecondsFormat::Secs, true))]
     Limited { until: DateTime<Utc> },
-    /// The request itself is wrong; the same again gets the same answer.
+    /// The request itself is wrong; the same again gets the same answer. The message has the complaints in it.
     #[error("GitHub refused {path} with {status} ({message})")]
-    Refused { path: String, status: u16, message: String },
+    Refused { path: String, status: u16, message: String, complaints: Vec<Complaint> },
     /// Try again later: it was tried several times, unless that might have done something twice.
     #[error("GitHub cannot be reached at {origin} ({reason}); try again later")]
     Unreachable { origin: String, reason: String },
@@ -47,6 +50,26 @@ pub enum GithubError {
     /// This is not GitHub's API, or it has changed.
     #[error("{path} was not answered as GitHub's API does ({reason}): check GITHUB_API_URL")]
     Unexpected { path: String, reason: String },
+}
+
+/// What GitHub finds wrong with a part of what it was sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Complaint {
+    pub field: Option<String>,
+    /// One word, such as `invalid` or `missing_field`; `custom` where the message says it.
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { message: Some(message), .. } => f.write_str(message),
+            Self { field, code, .. } => {
+                write!(f, "{}: {}", field.as_deref().unwrap_or("it"), code.as_deref().unwrap_or("invalid"))
+            }
+        }
+    }
 }
 
 impl GithubError {
@@ -99,7 +122,10 @@ mod tests {
             (GithubError::NotFound { path: path.clone() }, &["no /a/b", "may not see it"][..]),
             (GithubError::Gone { path: path.clone() }, &["/a/b is gone"][..]),
             (GithubError::Limited { until }, &["until 2026-03-02T10:00:00Z"][..]),
-            (GithubError::Refused { path: path.clone(), status: 422, message }, &["/a/b with 422 (M)"][..]),
+            (
+                GithubError::Refused { path: path.clone(), status: 422, message, complaints: vec![] },
+                &["/a/b with 422 (M)"][..],
+            ),
             (GithubError::Unreachable { origin, reason: reason.clone() }, &["https://o (R)", "try again later"][..]),
             (GithubError::TooLarge { path: path.clone(), limit_mib: 16 }, &["/a/b", "16 MiB"][..]),
             (GithubError::TooMuch { path: path.clone(), reason: reason.clone() }, &["/a/b", "at once (R)"][..]),

@@ -1,11 +1,14 @@
 //! What an answer means.
 
+use std::iter;
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::error::Complaint;
 use super::installations::{Bearer, Whose};
 use super::sending::{Answer, Answered, Call, Kind};
 use super::{Client, GithubError, Result, app, graphql, limits};
@@ -28,9 +31,12 @@ pub(super) enum Ended {
     },
 }
 
+/// What an error's body says.
 #[derive(Deserialize)]
 struct Words {
     message: String,
+    #[serde(default)]
+    errors: Value,
 }
 
 impl Client {
@@ -44,7 +50,7 @@ impl Client {
         }
         let Answered { status, headers, body } = answered;
         let path = || url.path().to_owned();
-        let message = || words(&body);
+        let message = || words(&body).0;
         if let Some(limit) = limits::limit(status, &headers, &message(), untold, now) {
             return Ended::Limited(limit);
         }
@@ -72,7 +78,10 @@ impl Client {
                 let wait = limits::retry_after(&headers, now);
                 return Ended::Failed { reason: format!("it answers {status}"), harmless: false, wait };
             }
-            status => Err(GithubError::Refused { path: path(), status: status.as_u16(), message: message() }),
+            status => {
+                let (message, complaints) = words(&body);
+                Err(GithubError::Refused { path: path(), status: status.as_u16(), message, complaints })
+            }
         })
     }
 
@@ -91,11 +100,24 @@ impl Client {
     }
 }
 
-/// What an error's body says, on one line and not too long.
-fn words(body: &[u8]) -> String {
-    match serde_json::from_slice::<Words>(body) {
-        Ok(Words { message }) => shortened(&message),
-        Err(_) => "without a reason".to_owned(),
+/// What an error's body says, on one line and not too long, and the complaints that are in it.
+fn words(body: &[u8]) -> (String, Vec<Complaint>) {
+    let Ok(Words { message, errors }) = serde_json::from_slice(body) else {
+        return ("without a reason".to_owned(), Vec::new());
+    };
+    let complaints = complaints(errors);
+    let told: Vec<_> = iter::once(message).chain(complaints.iter().map(Complaint::to_string)).collect();
+    (shortened(&told.join(": ")), complaints)
+}
+
+/// GitHub has a list of them, each an object or a text, or one text alone.
+fn complaints(errors: Value) -> Vec<Complaint> {
+    let text = |message| Complaint { message: Some(message), ..Complaint::default() };
+    match errors {
+        Value::Array(errors) => errors.into_iter().flat_map(complaints).collect(),
+        Value::String(message) => vec![text(message)],
+        Value::Object(_) => Complaint::deserialize(errors).into_iter().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
 }
 
@@ -112,4 +134,23 @@ pub(super) fn needed(headers: &HeaderMap) -> Option<String> {
 
 pub(super) fn unexpected(url: &Url, reason: &str) -> GithubError {
     GithubError::Unexpected { path: url.path().to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_told_in_whatever_form_they_come() {
+        let told = |errors: &str| words(format!(r#"{{"message":"Validation Failed","errors":{errors}}}"#).as_bytes());
+        let (message, complaints) = told(r#"[{"resource":"PullRequest","field":"base","code":"invalid"},"No\nway"]"#);
+        assert_eq!(message, "Validation Failed: base: invalid: No way");
+        assert_eq!(complaints[0].field.as_deref(), Some("base"));
+        assert_eq!(complaints[1].message.as_deref(), Some("No\nway"));
+        assert_eq!(told(r#""Not so""#).0, "Validation Failed: Not so");
+        for nothing in ["null", "[]", "[7]", r#"[{"message":7}]"#] {
+            assert_eq!(told(nothing), ("Validation Failed".to_owned(), vec![]), "{nothing}");
+        }
+        assert_eq!(words(b"<html>").0, "without a reason");
+    }
 }

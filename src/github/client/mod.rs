@@ -39,7 +39,7 @@ pub use self::budget::Allowance;
 use self::budget::{Budget, Priority};
 use self::cache::{Cache, Cached};
 pub use self::clock::{Clock, VirtualTime};
-pub use self::error::GithubError;
+pub use self::error::{Complaint, GithubError};
 pub use self::graphql::{Graphql, GraphqlError};
 use self::installations::{Access, Installations};
 use self::sending::{Answer, Call, Known};
