@@ -131,7 +131,8 @@ async fn a_renamed_repository_is_found_by_its_id() {
     github.next(again(&moved(302, REPO), 6));
     let error = client.get::<Value>(REPO).await.unwrap_err();
     assert!(error.to_string().contains("without end"), "{error}");
-    assert_eq!(time.waits().len(), 0);
+    // Between one POST and the next.
+    assert_eq!(seconds(&time), [1]);
     github.stop().await;
 }
 
@@ -215,11 +216,12 @@ async fn what_may_have_been_done_is_not_done_again() {
         assert!(matches!(error, GithubError::Unreachable { .. }), "{error}");
         assert_eq!(github.asked().len(), 1);
     }
-    assert_eq!(time.waits().len(), 0);
+    // Between one POST and the next.
+    assert_eq!(seconds(&time), [1]);
     // What a limit refused was certainly not done.
     github.next([Fault::message(429, &[("Retry-After", "7")], "")]);
     assert_eq!(client.post::<Value>("/echo", &json!(1)).await.unwrap(), json!(1));
-    assert_eq!((seconds(&time), github.asked().len()), (vec![7], 2));
+    assert_eq!((seconds(&time), github.asked().len()), (vec![1, 1, 7], 2));
     github.stop().await;
 }
 
@@ -403,4 +405,18 @@ fn rendered(value: &str, now: DateTime<Utc>) -> String {
         Some("unix") => at.timestamp().to_string(),
         _ => at.format("%a, %d %b %Y %H:%M:%S GMT").to_string(),
     }
+}
+
+#[tokio::test]
+async fn what_changes_something_is_sent_a_second_apart() {
+    let (github, client, time) = fake().await;
+    for _ in 0..3 {
+        client.post::<Value>("/echo", &json!(1)).await.unwrap();
+    }
+    time.pass(Duration::from_millis(400));
+    client.get::<Value>("/echo").await.unwrap();
+    client.patch::<Value>("/echo", &json!(1)).await.unwrap();
+    let waits: Vec<_> = time.waits().iter().map(|wait| wait.as_millis()).collect();
+    assert_eq!(waits, [1000, 1000, 600]);
+    github.stop().await;
 }

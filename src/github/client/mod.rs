@@ -54,6 +54,8 @@ pub const RATE_REMAINING: &str = "tallyhook_github_rate_remaining";
 /// For one request, with its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECTING: Duration = Duration::from_secs(10);
+/// Between two requests that change something, as GitHub asks of whoever sends them.
+const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 /// The most of an answer, unless the call says otherwise. A page of a hundred full items is below 4 MiB.
 const USUAL_BYTES: usize = 16 * 1024 * 1024;
 
@@ -76,6 +78,8 @@ struct Shared {
     installations: Installations,
     /// A limit was met: nothing is asked until then, by whoever uses this client.
     closed_until: Mutex<Option<DateTime<Utc>>>,
+    /// Nothing is changed before.
+    next_write: Mutex<Option<DateTime<Utc>>>,
     breaker: Mutex<Breaker>,
     budget: Budget,
     cache: Mutex<Cache>,
@@ -127,6 +131,7 @@ impl Client {
             credentials,
             installations: Installations::default(),
             closed_until: Mutex::default(),
+            next_write: Mutex::default(),
             breaker: Mutex::default(),
             budget: Budget::default(),
             cache: Mutex::default(),
@@ -213,15 +218,33 @@ impl Client {
     /// As of [`Client::post`].
     pub async fn delete(&self, path: &str) -> Result<()> {
         let call = Call { method: Method::DELETE, repeatable: false, ..Call::get(Access::to(path)) };
+        self.turn_to_write().await;
         self.execute(call, self.url(path)?).await.map(drop)
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T> {
         let body = serde_json::to_vec(body).map_err(|error| unwritable(path, &error))?;
         let call = Call { method, body: Some(body), repeatable: false, ..Call::get(Access::to(path)) };
+        self.turn_to_write().await;
         let answer = self.execute(call, self.url(path)?).await?;
         // Some are answered with nothing.
         parse(path, if answer.body.is_empty() { b"null" } else { &answer.body })
+    }
+
+    /// Waits until enough time has passed since whatever was changed last.
+    async fn turn_to_write(&self) {
+        let now = self.shared.clock.now();
+        let turn = {
+            let mut next = self.shared.next_write.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = next.map_or(now, |next| next.max(now));
+            *next = Some(turn + BETWEEN_WRITES);
+            turn
+        };
+        if let Ok(wait) = (turn - now).to_std()
+            && !wait.is_zero()
+        {
+            self.shared.clock.wait(wait).await;
+        }
     }
 
     /// The list at `path`, page by page.
