@@ -11,7 +11,7 @@ use tallyhook::github::types::PrNumber;
 
 use crate::github::Rights;
 use crate::support;
-use crate::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http};
+use crate::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, moment};
 
 /// GitHub's description of its answers, by `response GET /path 200`.
 struct Description(Value);
@@ -92,6 +92,42 @@ async fn rest_answers_are_as_github_describes_them() {
         assert_eq!(seen.status, status);
         let validator = description.of(&format!("response POST {repo}/hooks {status}"));
         assert_eq!(faults(&validator, &seen.body), [""; 0], "{status}");
+    }
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them() {
+    let Some(data) = support::recorded_data() else { return };
+    let description = Description::read(&data);
+    let (github, _) = grown(22, 3).await;
+    github.give(READER, Rights::FineGrained);
+    github.world(|world| {
+        let repository = world.repository(REPO);
+        repository.push("door", &[moment("2026-06-02T12:00:00Z")]);
+        repository.push("empty", &[]);
+        repository.without_drafts = true;
+    });
+    let path = "/repos/{owner}/{repo}/pulls";
+    let pulls = format!("{}/repos/{REPO}/pulls", github.url);
+    for (token, head, draft, status, words) in [
+        (READER, "door", false, 403, "not accessible"),
+        (GITHUB_TOKEN, "door", true, 422, "Draft"),
+        (GITHUB_TOKEN, "gone", false, 422, r#""field":"head""#),
+        (GITHUB_TOKEN, "empty", false, 422, "No commits between main and empty"),
+        (GITHUB_TOKEN, "door", false, 201, r#""label":"acme-corp:door""#),
+        (GITHUB_TOKEN, "door", false, 422, "A pull request already exists for acme-corp:door."),
+    ] {
+        let wanted = json!({"title": "Add a door", "head": head, "base": "main", "draft": draft});
+        assert_eq!(faults(&description.of(&format!("request POST {path}")), &wanted), [""; 0]);
+        let seen = ask(http().post(&pulls).json(&wanted), token).await;
+        let validator = description.of(&format!("response POST {path} {status}"));
+        assert_eq!((seen.status, faults(&validator, &seen.body)), (status, vec![]), "{words}");
+        assert!(seen.body.to_string().contains(words), "{words}: {}", seen.body);
+    }
+    for (query, expected) in [("head=acme-corp:door&base=main", 1), ("head=acme-corp:door&base=other", 0)] {
+        let listed = get(&github, &format!("/repos/{REPO}/pulls?{query}")).await.body;
+        assert_eq!(listed.as_array().unwrap().len(), expected, "{query}");
     }
     github.stop().await;
 }

@@ -91,11 +91,17 @@ async fn a_webhook_is_deleted() {
 #[tokio::test]
 async fn a_repository_tells_its_name_of_today_and_what_one_may_do() {
     let (github, client, _) = fake().await;
-    let told =
-        json!({"id": 7, "full_name": "acme/server", "private": true, "permissions": {"admin": true, "pull": true}});
+    let told = json!({"id": 7, "full_name": "acme/server", "private": true, "default_branch": "trunk", "archived": true, "permissions": {"admin": true, "pull": true}});
     github.next([Fault::answer(200, &[], &told.to_string())]);
     let permissions = Some(Permissions { admin: true });
-    let expected = RepositoryInfo { id: RepoId(7), full_name: "acme/server".to_owned(), private: true, permissions };
+    let expected = RepositoryInfo {
+        id: RepoId(7),
+        full_name: "acme/server".to_owned(),
+        private: true,
+        default_branch: "trunk".to_owned(),
+        archived: true,
+        permissions,
+    };
     assert_eq!(client.repository(REPOSITORY).await.unwrap(), expected);
     assert_eq!(github.asked(), ["GET /repos/acme-corp/api-server"]);
     assert!(matches!(client.repository("acme").await, Err(GithubError::NotFound { .. })));

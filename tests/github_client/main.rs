@@ -2,6 +2,7 @@
 
 mod app;
 mod budget;
+mod creation;
 #[path = "../support/github/mod.rs"]
 mod github;
 mod graphql;

@@ -51,7 +51,7 @@ impl HookOwner {
         Ok(Self::Repository(owner.parse()?, name.parse()?))
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         match self {
             Self::Repository(owner, name) => format!("/repos/{}/{}", owner.0, name.0),
             Self::Organization(name) => format!("/orgs/{}", name.0),
@@ -122,6 +122,10 @@ pub struct RepositoryInfo {
     /// As it is called now, whatever name it was asked for by.
     pub full_name: String,
     pub private: bool,
+    pub default_branch: String,
+    /// Nothing of it can be changed.
+    #[serde(default)]
+    pub archived: bool,
     /// What the token may do; `None` where GitHub does not tell.
     #[serde(default)]
     pub permissions: Option<Permissions>,
@@ -246,7 +250,7 @@ impl Client {
     }
 }
 
-fn repository(full_name: &str) -> Result<HookOwner> {
+pub(super) fn repository(full_name: &str) -> Result<HookOwner> {
     let no_name = |_| GithubError::NotFound { path: full_name.to_owned() };
     HookOwner::repository(full_name).map_err(no_name)
 }

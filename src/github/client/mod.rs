@@ -11,6 +11,7 @@ mod breaker;
 mod budget;
 mod cache;
 mod clock;
+pub mod creation;
 mod error;
 mod graphql;
 pub mod hooks;

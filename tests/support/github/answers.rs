@@ -19,19 +19,21 @@ pub(super) async fn answer(request: HttpRequest, body: web::Bytes, state: web::D
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let broken_every = match fault {
-        Some(Fault::Partial(every)) => Some(every),
+    let (mut broken_every, mut lost) = (None, None);
+    match fault {
+        Some(Fault::Partial(every)) => broken_every = Some(every),
+        Some(Fault::Lost(status)) => lost = StatusCode::from_u16(status).ok(),
         Some(fault) => {
             if let Some(response) = fault.response().await {
                 state.lock().unwrap().answered(number, response.status(), 0);
                 return response;
             }
-            None
         }
-        None => None,
-    };
+        None => {}
+    }
     let mut state = state.lock().unwrap();
     let (response, cost) = state.answer(&request, &body, broken_every);
+    let response = lost.map_or(response, HttpResponse::new);
     state.answered(number, response.status(), cost);
     response
 }

@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
     /// Rightly: what is wrong comes later.
     None,
+    /// It is done as asked, and then the answer is this status.
+    Lost(u16),
     /// Rightly, but so much later.
     Slow(Duration),
     /// The connection breaks in the midst of the body.
@@ -76,7 +78,7 @@ impl Fault {
                 }
                 Some(response.body(body))
             }
-            Self::None | Self::Partial(_) => None,
+            Self::None | Self::Partial(_) | Self::Lost(_) => None,
             Self::Slow(pause) => {
                 tokio::time::sleep(pause).await;
                 None

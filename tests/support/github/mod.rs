@@ -7,6 +7,7 @@ mod access;
 pub(crate) mod acts;
 mod answers;
 pub(crate) mod app;
+mod creating;
 mod faults;
 mod graphql;
 pub(crate) mod growth;

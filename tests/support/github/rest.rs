@@ -79,13 +79,16 @@ impl World {
                 match rest {
                     ["hooks", rest @ ..] => match rights {
                         Rights::Admin => self.answer_hooks(&owner, rest, request, body),
-                        Rights::FineGrained => not_among_permissions(),
+                        Rights::FineGrained => not_among_permissions("repository_hooks=write"),
                         Rights::Read | Rights::Public => Answer::missing(),
                     },
                     _ => match self.find(&names.join("/")) {
-                        Some(found) if rights != Rights::Public || !found.place.private => {
-                            self.answer_repository(found, rights, rest, request)
-                        }
+                        Some(found) if rights != Rights::Public || !found.place.private => match rest {
+                            ["pulls"] if request.method() == "POST" => {
+                                self.create_pull(&found.place.full_name(), rights, body)
+                            }
+                            _ => self.answer_repository(found, rights, rest, request),
+                        },
                         _ => Answer::missing(),
                     },
                 }
@@ -165,7 +168,10 @@ impl World {
             Some(direction) => direction == "desc",
             None => !by_update,
         };
-        let mut pulls: Vec<_> = of.pulls.values().filter(|pull| state == "all" || pull.pr.state() == state).collect();
+        let (head, base) = (parameters.get("head"), parameters.get("base"));
+        let is_asked_for =
+            |pull: &&PullRequest| (state == "all" || pull.pr.state() == state) && pull.is_between(head, base);
+        let mut pulls: Vec<_> = of.pulls.values().filter(is_asked_for).collect();
         pulls.sort_by_key(|pull| {
             let at = if by_update { &pull.pr.updated_at } else { &pull.pr.created_at };
             (at, pull.pr.number)
@@ -213,10 +219,9 @@ impl World {
     }
 }
 
-fn not_among_permissions() -> Answer {
+pub(super) fn not_among_permissions(needed: &str) -> Answer {
     let mut answer = Answer::problem(StatusCode::FORBIDDEN, "Resource not accessible by personal access token");
-    let needed = HeaderName::from_static("x-accepted-github-permissions");
-    answer.headers.push((needed, "repository_hooks=write".to_owned()));
+    answer.headers.push((HeaderName::from_static("x-accepted-github-permissions"), needed.to_owned()));
     answer
 }
 
@@ -225,6 +230,7 @@ fn repository(of: &Repository, rights: Rights) -> Value {
     let is_admin = rights == Rights::Admin;
     let more = json!({
         "permissions": {"admin": is_admin, "maintain": is_admin, "push": is_admin, "triage": is_admin, "pull": true},
+        "archived": of.archived,
         "network_count": 3,
         "subscribers_count": 12,
     });

@@ -27,6 +27,11 @@ pub(crate) struct Repository {
     pub(super) former: Vec<String>,
     /// By number.
     pub(crate) pulls: BTreeMap<i64, PullRequest>,
+    /// By name, with the moments of their commits. That of every pull request need not be among them.
+    pub(super) branches: BTreeMap<String, Vec<Timestamp>>,
+    pub(crate) archived: bool,
+    /// Its owner's plan has no drafts.
+    pub(crate) without_drafts: bool,
 }
 
 /// A pull request with its history.
@@ -155,7 +160,14 @@ impl World {
             repo_id: id,
             ..payloads::World::acme()
         };
-        self.repositories.push(Repository { place, former: Vec::new(), pulls: BTreeMap::new() });
+        self.repositories.push(Repository {
+            place,
+            former: Vec::new(),
+            pulls: BTreeMap::new(),
+            branches: BTreeMap::new(),
+            archived: false,
+            without_drafts: false,
+        });
         self.repositories.last_mut().unwrap()
     }
 
