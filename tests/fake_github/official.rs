@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tallyhook::github::graphql;
 use tallyhook::github::types::PrNumber;
 
-use crate::github::Rights;
+use crate::github::{FakeGithub, Rights, app};
 use crate::support;
 use crate::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, moment};
 
@@ -128,6 +128,25 @@ async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them()
     for (query, expected) in [("head=acme-corp:door&base=main", 1), ("head=acme-corp:door&base=other", 0)] {
         let listed = get(&github, &format!("/repos/{REPO}/pulls?{query}")).await.body;
         assert_eq!(listed.as_array().unwrap().len(), expected, "{query}");
+    }
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn an_app_is_as_github_describes_it() {
+    let Some(data) = support::recorded_data() else { return };
+    let description = Description::read(&data);
+    let github = FakeGithub::start().await;
+    let (client, time) = github.app_client(&app::private_key());
+    github.add_app(&time);
+    github.install("acme-corp", 9);
+    github.add_hook(app::HOOK, "app", "https://tallyhook.example.com/webhooks/github", "s");
+    for path in ["/app", "/app/installations", "/app/hook/config"] {
+        let told: Value = client.get(path).await.unwrap();
+        let mut faults = faults(&description.of(&format!("response GET {path} 200")), &told);
+        // Of which is said that it is a user and an enterprise at once.
+        faults.retain(|fault| !fault.starts_with("/0/account: "));
+        assert_eq!(faults, [""; 0], "{path}: {told}");
     }
     github.stop().await;
 }

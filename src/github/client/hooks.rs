@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{Client, GithubError, Pages, Result};
 use crate::github::types::RepoId;
@@ -87,12 +87,40 @@ pub struct Hook {
     pub id: i64,
     #[serde(default)]
     pub config: HookConfig,
+    #[serde(default)]
+    pub active: bool,
+    /// What it tells of; `*` is everything.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// What the last delivery was answered with; an App's is not told.
+    #[serde(default)]
+    pub last_response: LastResponse,
+}
+
+/// `None` before the first delivery.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct LastResponse {
+    pub code: Option<i64>,
+    pub message: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct HookConfig {
     /// Where it posts to.
     pub url: Option<String>,
+    /// `json` or `form`.
+    #[serde(default)]
+    pub content_type: Option<String>,
+    /// `"1"`, or the number, where certificates are not checked.
+    #[serde(default)]
+    insecure_ssl: Value,
+}
+
+impl HookConfig {
+    /// Whether GitHub makes sure that it talks to the right server.
+    pub fn checks_certificates(&self) -> bool {
+        self.insecure_ssl != "1" && self.insecure_ssl != 1
+    }
 }
 
 /// What GitHub is to sign with. Is shown by nothing.
@@ -189,6 +217,14 @@ impl Client {
             hooks.extend(page);
         }
         Ok(hooks)
+    }
+
+    /// How the webhook of the App that asks is set.
+    ///
+    /// # Errors
+    /// As of [`Client::get`].
+    pub async fn app_hook(&self) -> Result<HookConfig> {
+        self.get("/app/hook/config").await
     }
 
     /// Sees to it that the repository `full_name` has an active webhook that posts `events` to `url` as JSON, signed

@@ -20,6 +20,7 @@ mod limits;
 mod meaning;
 pub mod pulls;
 mod sending;
+pub mod standing;
 mod statistics;
 
 use std::sync::atomic::AtomicU64;
@@ -57,6 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECTING: Duration = Duration::from_secs(10);
 /// Between two requests that change something, as GitHub asks of whoever sends them.
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+/// How often a call is tried, unless it is to be tried once.
+const TRIES: u32 = 4;
 /// The most of an answer, unless the call says otherwise. A page of a hundred full items is below 4 MiB.
 const USUAL_BYTES: usize = 16 * 1024 * 1024;
 
@@ -67,6 +70,8 @@ pub type Result<T, E = GithubError> = std::result::Result<T, E>;
 pub struct Client {
     shared: Arc<Shared>,
     priority: Priority,
+    /// How often one call is answered with a limit, or fails on the way, before it is given up.
+    tries: u32,
     /// Requests of this handle and its clones.
     asked: Arc<AtomicU64>,
 }
@@ -138,7 +143,7 @@ impl Client {
             cache: Mutex::default(),
             tally: Tally::default(),
         };
-        Ok(Self { shared: Arc::new(shared), priority: Priority::Live, asked: Arc::default() })
+        Ok(Self { shared: Arc::new(shared), priority: Priority::Live, tries: TRIES, asked: Arc::default() })
     }
 
     /// The same client for work that nobody waits for, with a count of its own. Its requests wait while less than a fifth of the hour's
@@ -146,6 +151,12 @@ impl Client {
     #[must_use]
     pub fn for_backfill(&self) -> Self {
         Self { priority: Priority::Backfill, asked: Arc::default(), ..self.clone() }
+    }
+
+    /// The same client for whoever wants to know how it is now: what fails is not tried again.
+    #[must_use]
+    pub fn once(&self) -> Self {
+        Self { tries: 1, ..self.clone() }
     }
 
     /// The same client for work that somebody waits for, as it is at first.

@@ -16,8 +16,6 @@ use super::installations::{Access, Bearer};
 use super::meaning::{Ended, shortened, unexpected};
 use super::{Client, GithubError, RATE_REMAINING, REQUESTS, Result, USUAL_BYTES, graphql, limits};
 
-/// How often one call is answered with a limit, or fails on the way, before it is given up.
-const TRIES: u32 = 4;
 const REDIRECTS: u32 = 5;
 /// Before the second try; doubled for each after it.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -161,14 +159,14 @@ impl Client {
                     limited += 1;
                     untold += u32::from(limit.untold);
                     let until = self.close_for(limit.wait);
-                    if limited >= TRIES {
+                    if limited >= self.tries {
                         return Err(GithubError::Limited { until });
                     }
                 }
                 Ended::Failed { reason, harmless, wait } => {
                     failed += 1;
                     // Whoever does not know whether a POST was done must not do it again.
-                    if failed >= TRIES || !(harmless || call.repeatable) {
+                    if failed >= self.tries || !(harmless || call.repeatable) {
                         return Err(GithubError::Unreachable { origin: self.shared.api.to_string(), reason });
                     }
                     let backoff = BACKOFF * 2_u32.pow(failed - 1);

@@ -1,6 +1,6 @@
 //! Who may ask for what, and how much is left of what they may ask.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tallyhook::github::types::Timestamp;
 
@@ -17,6 +17,18 @@ pub(crate) enum Rights {
     FineGrained,
     /// To read public repositories.
     Public,
+}
+
+impl Rights {
+    /// Of a classic token.
+    pub(super) fn scopes(self) -> Option<&'static str> {
+        match self {
+            Self::Admin => Some("admin:repo_hook, repo"),
+            Self::Read => Some("public_repo"),
+            Self::FineGrained => None,
+            Self::Public => Some(""),
+        }
+    }
 }
 
 /// What GitHub counts requests against.
@@ -62,6 +74,8 @@ impl Allowance {
 pub(super) struct Given {
     pub(super) token: String,
     pub(super) rights: Rights,
+    /// When it ends, as GitHub writes it.
+    pub(super) expires_at: Option<String>,
     core: Allowance,
     graphql: Allowance,
 }
@@ -90,11 +104,17 @@ impl Access {
     pub(super) fn give(&mut self, token: &str, rights: Rights) {
         self.revoke(token);
         let (core, graphql) = (Allowance::new(), Allowance::new());
-        self.0.push(Given { token: token.to_owned(), rights, core, graphql });
+        self.0.push(Given { token: token.to_owned(), rights, expires_at: None, core, graphql });
     }
 
     pub(super) fn revoke(&mut self, token: &str) {
         self.0.retain(|given| given.token != token);
+    }
+
+    /// # Panics
+    /// If the token was never given.
+    pub(super) fn expires(&mut self, token: &str, at: DateTime<Utc>) {
+        self.of(token).unwrap().expires_at = Some(at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
     }
 
     pub(super) fn of(&mut self, token: &str) -> Option<&mut Given> {

@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
+use actix_web::http::header::{DATE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::Utc;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::access::{Allowance, Given, Resource, Rights};
+use super::access::{Given, Resource, Rights};
 use super::faults::Fault;
 use super::rest::Answer;
 use super::{Request, State, app, graphql};
@@ -32,7 +33,11 @@ pub(super) async fn answer(request: HttpRequest, body: web::Bytes, state: web::D
         None => {}
     }
     let mut state = state.lock().unwrap();
-    let (response, cost) = state.answer(&request, &body, broken_every);
+    let (mut response, cost) = state.answer(&request, &body, broken_every);
+    if let Some(ahead) = state.ahead {
+        let date = (Utc::now() + ahead).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        response.headers_mut().insert(DATE, date.try_into().unwrap());
+    }
     let response = lost.map_or(response, HttpResponse::new);
     state.answered(number, response.status(), cost);
     response
@@ -73,7 +78,9 @@ impl State {
             return (plain(Answer::problem(StatusCode::FORBIDDEN, message)), 0);
         }
         if request.path() == "/rate_limit" {
-            return (plain(limits(given).into()), 0);
+            let mut response = plain(limits(given).into());
+            mark(&mut response, Resource::Core, given);
+            return (response, 0);
         }
         let resource = resource(request.path());
         let allowance = *given.allowance(resource);
@@ -104,7 +111,7 @@ impl State {
             true => HttpResponse::NotModified().finish(),
             false => plain(answer),
         };
-        mark(&mut response, resource, allowance);
+        mark(&mut response, resource, given);
         if request.method() == "GET" {
             response.headers_mut().insert(ETAG, etag.parse().unwrap());
         }
@@ -120,17 +127,22 @@ pub(super) fn plain(answer: Answer) -> HttpResponse {
     response.json(answer.value)
 }
 
-/// Adds what is left.
-fn mark(response: &mut HttpResponse, resource: Resource, allowance: &Allowance) {
-    for (name, value) in [
+/// Adds what is left, and whose it is.
+fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
+    let whose = [
+        ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),
+        ("github-authentication-token-expiration", given.expires_at.clone()),
+    ];
+    let allowance = given.allowance(resource);
+    let whose = whose.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    for (name, value) in whose.chain([
         ("x-ratelimit-limit", allowance.limit.to_string()),
         ("x-ratelimit-remaining", allowance.remaining.to_string()),
         ("x-ratelimit-used", (allowance.limit - allowance.remaining).to_string()),
         ("x-ratelimit-reset", allowance.reset.epoch().to_string()),
         ("x-ratelimit-resource", resource.as_str().to_owned()),
-    ] {
-        let name = actix_web::http::header::HeaderName::from_static(name);
-        response.headers_mut().insert(name, value.parse().unwrap());
+    ]) {
+        response.headers_mut().insert(HeaderName::from_static(name), value.parse().unwrap());
     }
 }
 

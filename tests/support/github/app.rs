@@ -18,8 +18,21 @@ use super::access::Rights;
 use super::answers::plain;
 use super::rest::Answer;
 use super::{FakeGithub, State};
+use crate::support::payloads::{Account, objects};
 
 pub(crate) const APP_ID: &str = "4711";
+const CREATED_AT: &str = "2026-01-05T09:00:00Z";
+/// What it is told of.
+const EVENTS: [&str; 8] = [
+    "issue_comment",
+    "merge_group",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_review_comment",
+    "pull_request_review_thread",
+    "push",
+    "repository",
+];
 /// Its webhook, by which it is known here: at GitHub it has no number.
 pub(crate) const HOOK: i64 = 0;
 
@@ -33,6 +46,7 @@ pub(super) struct FakeApp {
     /// By the accounts that installed it.
     installations: Vec<(String, i64)>,
     tokens: Vec<Given>,
+    permissions: Value,
 }
 
 struct Given {
@@ -60,7 +74,12 @@ impl FakeGithub {
     /// There is an App from now on, which goes by `time`.
     pub(crate) fn add_app(&self, time: &VirtualTime) {
         let mut state = self.state();
-        state.app = Some(FakeApp { time: time.clone(), installations: Vec::new(), tokens: Vec::new() });
+        state.app = Some(FakeApp {
+            time: time.clone(),
+            installations: Vec::new(),
+            tokens: Vec::new(),
+            permissions: json!({"metadata": "read", "pull_requests": "read"}),
+        });
         state.access.give(ALLOWANCE, Rights::Admin);
     }
 
@@ -70,6 +89,11 @@ impl FakeGithub {
             app.installations.retain(|(known, _)| known != account);
             app.installations.push((account.to_owned(), installation));
         });
+    }
+
+    /// What its installations let it do from now on.
+    pub(crate) fn let_app(&self, permissions: Value) {
+        self.with_app(|app| app.permissions = permissions);
     }
 
     /// The tokens that were given so far are worth nothing any more.
@@ -110,6 +134,11 @@ pub(super) fn answer(state: &mut State, path: &str, authorization: Option<&str>)
         }
         ["app", "installations", id, "access_tokens"] if number(id) => Some(app.give()),
         ["app", "hook", ..] => return None,
+        ["app"] => Some(HttpResponse::Ok().json(app.told())),
+        ["app", "installations"] => {
+            let installations = app.installations.iter().map(|(account, id)| app.installation(account, *id));
+            Some(HttpResponse::Ok().json(installations.collect::<Value>()))
+        }
         _ => None,
     };
     Some(app.dated(answer.unwrap_or_else(|| plain(Answer::missing()))))
@@ -131,6 +160,47 @@ impl FakeApp {
         self.tokens.push(Given { token: token.clone(), expires_at });
         let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Secs, true);
         HttpResponse::Created().json(json!({"token": token, "expires_at": expires_at}))
+    }
+
+    fn told(&self) -> Value {
+        json!({
+            "id": 4711,
+            "slug": "tally",
+            "node_id": "A_4711",
+            "owner": objects::account(Some(&Account::organization(900, "acme-corp"))),
+            "name": "Tally",
+            "description": null,
+            "external_url": "https://tallyhook.example.com",
+            "html_url": "https://github.com/apps/tally",
+            "created_at": CREATED_AT,
+            "updated_at": CREATED_AT,
+            "permissions": self.permissions,
+            "events": EVENTS,
+            "installations_count": self.installations.len(),
+        })
+    }
+
+    fn installation(&self, account: &str, id: i64) -> Value {
+        let api = format!("https://api.github.com/app/installations/{id}");
+        json!({
+            "id": id,
+            "account": objects::account(Some(&Account::organization(900, account))),
+            "repository_selection": "all",
+            "access_tokens_url": format!("{api}/access_tokens"),
+            "repositories_url": "https://api.github.com/installation/repositories",
+            "html_url": format!("https://github.com/organizations/{account}/settings/installations/{id}"),
+            "app_id": 4711,
+            "app_slug": "tally",
+            "target_id": 900,
+            "target_type": "Organization",
+            "permissions": self.permissions,
+            "events": EVENTS,
+            "created_at": CREATED_AT,
+            "updated_at": CREATED_AT,
+            "single_file_name": null,
+            "suspended_by": null,
+            "suspended_at": null,
+        })
     }
 
     /// What is wrong with what the App signed, if anything is.

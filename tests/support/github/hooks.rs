@@ -18,6 +18,8 @@ pub(super) struct Hook {
     pub(super) secret: String,
     pub(super) events: Value,
     pub(super) active: Value,
+    content_type: String,
+    insecure_ssl: String,
     /// Newest first.
     pub(super) attempts: Vec<Attempt>,
 }
@@ -61,6 +63,8 @@ impl Hook {
             secret: secret.to_owned(),
             events: json!(["*"]),
             active: json!(true),
+            content_type: "json".to_owned(),
+            insecure_ssl: "0".to_owned(),
             attempts: Vec::new(),
         }
     }
@@ -74,19 +78,32 @@ impl Hook {
             "name": "web",
             "active": self.active,
             "events": self.events,
-            "config": {"url": self.url, "content_type": "json", "insecure_ssl": "0", "secret": "********"},
+            "config": self.config(),
             "updated_at": created_at,
             "created_at": created_at,
             "url": api,
             "test_url": format!("{api}/test"),
             "ping_url": format!("{api}/pings"),
             "deliveries_url": format!("{api}/deliveries"),
-            "last_response": {"code": null, "status": "unused", "message": null},
+            "last_response": self.last_response(),
         })
     }
 
-    /// Takes over what `body` says of events, activity, address and secret.
-    fn change(&mut self, body: &Value) {
+    fn config(&self) -> Value {
+        let Self { url, content_type, insecure_ssl, .. } = self;
+        json!({"url": url, "content_type": content_type, "insecure_ssl": insecure_ssl, "secret": "********"})
+    }
+
+    fn last_response(&self) -> Value {
+        match self.attempts.first().map(|attempt| attempt.status_code) {
+            None => json!({"code": null, "status": "unused", "message": null}),
+            Some(code @ 200..300) => json!({"code": code, "status": "active", "message": "OK"}),
+            Some(code) => json!({"code": code, "status": "invalid_http_response", "message": "Invalid HTTP Response"}),
+        }
+    }
+
+    /// Takes over what `body` says of events, activity, and the rest.
+    pub(super) fn change(&mut self, body: &Value) {
         if !body["events"].is_null() {
             self.events = body["events"].clone();
         }
@@ -96,6 +113,8 @@ impl Hook {
         let config = |name: &str| body["config"][name].as_str().map(str::to_owned);
         self.url = config("url").unwrap_or_else(|| std::mem::take(&mut self.url));
         self.secret = config("secret").unwrap_or_else(|| std::mem::take(&mut self.secret));
+        self.content_type = config("content_type").unwrap_or_else(|| std::mem::take(&mut self.content_type));
+        self.insecure_ssl = config("insecure_ssl").unwrap_or_else(|| std::mem::take(&mut self.insecure_ssl));
     }
 }
 
@@ -157,6 +176,7 @@ impl World {
                 hook.told().into()
             }
             [] => hook.told().into(),
+            ["config"] => hook.config().into(),
             ["deliveries"] => page(&self.url, hook, request),
             ["deliveries", id] => {
                 let known = hook.attempts.iter().find(|attempt| attempt.id.to_string() == *id && !attempt.forgotten);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpServer, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tallyhook::github::client::{ApiUrl, Client, Clock, Credentials, Token, VirtualTime};
 use tokio::task::JoinHandle;
@@ -63,6 +63,8 @@ struct State {
     drift: Vec<(u64, Drift)>,
     /// Each answer takes that long.
     latency: Duration,
+    /// Its clock is so far ahead of ours, if it is another.
+    ahead: Option<TimeDelta>,
     /// More pull requests than these in one GraphQL query exceed GitHub's resources.
     most_pulls: Option<u64>,
     /// Pull requests, by repository id and number, that GraphQL cannot get.
@@ -175,6 +177,11 @@ impl FakeGithub {
         self.world(|world| world.hooks.push(Hook::new(id, owner, url, secret)));
     }
 
+    /// A webhook is set otherwise, by what `change` has of one, as in `{"events": ["push"]}`.
+    pub(crate) fn change_hook(&self, id: i64, change: &Value) {
+        self.world(|world| world.hook(id).change(change));
+    }
+
     /// The webhooks of `owner`, be they added here or through the API.
     pub(crate) fn hooks_of(&self, owner: &str) -> Vec<i64> {
         self.world(|world| world.hooks.iter().filter(|hook| hook.owner == owner).map(|hook| hook.id).collect())
@@ -236,6 +243,16 @@ impl FakeGithub {
     /// A further token that is good.
     pub(crate) fn give(&self, token: &str, rights: Rights) {
         self.state().access.give(token, rights);
+    }
+
+    /// A token is good until then, and tells so.
+    pub(crate) fn expires(&self, token: &str, at: DateTime<Utc>) {
+        self.state().access.expires(token, at);
+    }
+
+    /// Its clock is so far ahead of ours from now on.
+    pub(crate) fn set_clock_ahead(&self, ahead: TimeDelta) {
+        self.state().ahead = Some(ahead);
     }
 
     /// A token is good no more.
