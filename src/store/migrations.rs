@@ -1,7 +1,9 @@
 //! What both kinds of database say of migrations.
 
-use anyhow::{Context, bail};
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
+
+use super::NotReady;
 
 /// How many migrations a database has, once it has any.
 pub(super) const APPLIED: &str = "SELECT count(*) FROM _sqlx_migrations WHERE success";
@@ -26,13 +28,15 @@ pub(super) fn failed(error: MigrateError) -> anyhow::Error {
 
 /// Refuses a database that is not of exactly this version.
 pub(super) fn check(applied: sqlx::Result<i64>, migrations: &Migrator) -> anyhow::Result<()> {
-    let applied = applied.context("the database has no tables yet: run `tallyhook migrate` first")?;
-    let known = known(migrations);
-    if applied != known {
-        bail!(
-            "the database has {applied} migrations, this version of tallyhook knows {known}: run `tallyhook migrate` \
-             with the newer of the two"
-        );
+    match (applied, known(migrations)) {
+        (Ok(applied), known) if applied == known => Ok(()),
+        (Ok(applied), known) => Err(NotReady::OtherVersion { applied, known }.into()),
+        (Err(sqlx::Error::Database(error)), _) if is_no_table(&*error) => Err(NotReady::Empty.into()),
+        (Err(error), _) => Err(anyhow::Error::new(error).context("cannot read which version the database has")),
     }
-    Ok(())
+}
+
+/// PostgreSQL has a code for it, SQLite one for whatever is wrong with a statement.
+fn is_no_table(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }

@@ -27,6 +27,7 @@ mod tasks_sql;
 mod tickets;
 mod tokens;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -97,6 +98,9 @@ pub trait Store: Inbox + Facts + Outbox + Reading + Syncing + Runs + Tasks + Tok
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 
+    /// What the database is like, for whoever looks after it.
+    async fn condition(&self) -> Result<Condition>;
+
     /// Takes or keeps a part that one process at a time plays. Whether this one has it; asked again before each use, and
     /// at least every ten seconds, since one who is silent for longer loses it.
     async fn lead(&self, part: Part) -> Result<bool>;
@@ -109,6 +113,31 @@ pub trait Store: Inbox + Facts + Outbox + Reading + Syncing + Runs + Tasks + Tok
 
     /// Finishes what is under way and closes every connection.
     async fn close(&self);
+}
+
+/// Why a database that can be reached cannot be used yet; `serve` makes it ready, unless it is of a newer version.
+#[derive(Debug, Error)]
+pub enum NotReady {
+    #[error("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes one", .0.display())]
+    Missing(PathBuf),
+    #[error("the database has no tables yet: run `tallyhook migrate` first")]
+    Empty,
+    #[error(
+        "the database has {applied} migrations, this version of tallyhook knows {known}: run `tallyhook migrate` with \
+         the newer of the two"
+    )]
+    OtherVersion { applied: i64, known: i64 },
+}
+
+/// What a database tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// What it is, as in `SQLite 3.50.1`.
+    pub server: String,
+    /// By the database server's clock; `None` where it is ours.
+    pub now: Option<Moment>,
+    /// Why nothing can be written to it.
+    pub read_only: Option<String>,
 }
 
 /// A part that one process at a time plays among those of one database.

@@ -1,5 +1,6 @@
 //! What every store promises: one suite, run on each kind of database there is.
 
+mod condition;
 #[path = "../support/database.rs"]
 mod database;
 mod facts;

@@ -27,7 +27,7 @@ use self::accepting::Pooled;
 use self::connections::{Connections, OUTBOX_CHANNEL, PARTS, within};
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
-use super::{DeliveryId, Listening, Opening, Part, Result, Store, StoreError, migrations};
+use super::{Condition, DeliveryId, Listening, Moment, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -101,6 +101,15 @@ impl Store for PostgresStore {
             Some((applied,)) if applied == migrations::known(&MIGRATIONS) => Ok(()),
             applied => Err(StoreError::Version { applied: applied.map_or(0, |(applied,)| applied) }),
         }
+    }
+
+    async fn condition(&self) -> Result<Condition> {
+        let query = "SELECT current_setting('server_version'), clock_timestamp(), \
+                     current_setting('transaction_read_only') = 'on'";
+        let (version, now, read_only): (String, Moment, bool) =
+            self.connections.fetch_optional(sqlx::query_as(query)).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let read_only = read_only.then(|| "the server is a standby, or is set to read only".to_owned());
+        Ok(Condition { server: format!("PostgreSQL {version}"), now: Some(now), read_only })
     }
 
     async fn lead(&self, part: Part) -> Result<bool> {

@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use self::accepting::Writing;
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
-use super::{Listening, Moment, Opening, Part, Result, Store, StoreError, migrations};
+use super::{Condition, Listening, Moment, NotReady, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -65,7 +65,7 @@ impl SqliteStore {
             bail!("a database in memory would lose what was accepted: name a file, as in sqlite://tallyhook.db");
         }
         if opening != Opening::Alone && !path.exists() {
-            bail!("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes one", path.display());
+            bail!(NotReady::Missing(path));
         }
         let lock = match opening {
             Opening::Alone | Opening::AloneAsIs => Some(lock(&path)?),
@@ -143,6 +143,15 @@ impl Store for SqliteStore {
             applied if applied == migrations::known(&MIGRATIONS) => Ok(()),
             applied => Err(StoreError::Version { applied }),
         }
+    }
+
+    async fn condition(&self) -> Result<Condition> {
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&self.readers).await?;
+        // It takes the lock of a writer, which is refused to whoever may not write, and writes nothing.
+        let query = sqlx::query("UPDATE _sqlx_migrations SET success = success WHERE false");
+        let written = query.execute(self.writer().await.connection()?).await;
+        let read_only = written.err().map(|error| error.to_string());
+        Ok(Condition { server: format!("SQLite {version}"), now: None, read_only })
     }
 
     async fn lead(&self, _part: Part) -> Result<bool> {
