@@ -9,6 +9,7 @@ use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
 use tallyhook::config::Config;
 use tallyhook::event::message;
+use tallyhook::queue;
 use tallyhook::store::{DeliveryFilter, DeliveryState};
 
 async fn start(url: &str, folder: Place) -> TestServer {
@@ -46,6 +47,21 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
         assert!(started.elapsed().as_secs() < 60, "{} of {count} messages came", messages.len());
     }
     messages
+}
+
+#[tokio::test]
+async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
+    let broker = Broker::new().await;
+    for _ in 0..2 {
+        assert_eq!(queue::look(&broker.url).await, Ok(Some("tallyhook.v1.unrouted")));
+    }
+    let server = start(&broker.url, Place::embedded()).await;
+    until_connected(&server, true).await;
+    assert_eq!(queue::look(&broker.url).await, Ok(None));
+    server.stop().await;
+    let (server, _) = broker.url.rsplit_once('/').unwrap();
+    let refused = queue::look(&format!("{server}/nowhere")).await.unwrap_err();
+    assert!(!refused.contains(server.split(':').nth(2).unwrap().split('@').next().unwrap()), "{refused}");
 }
 
 #[tokio::test]

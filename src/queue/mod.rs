@@ -57,6 +57,14 @@ pub enum Use {
     PublishAndConsume,
 }
 
+/// Connects to the broker that `url` names, and finds the first of our exchanges and queues that is not there. Makes none.
+///
+/// # Errors
+/// Why it cannot be used, in words that hold no password.
+pub async fn look(url: &str) -> Result<Option<&'static str>, String> {
+    amqp::look(url).await
+}
+
 /// The queue of this process.
 #[derive(Debug)]
 pub struct Queue {

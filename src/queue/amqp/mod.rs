@@ -100,10 +100,7 @@ impl Amqp {
     /// # Errors
     /// If `url` is none of AMQP.
     pub(super) fn start(url: &str, part: Use, news: Arc<NewsDesk>) -> Result<Self, String> {
-        // What the parser says would repeat the password.
-        let mut uri = AMQPUri::from_str(url)
-            .map_err(|_| "AMQP_URL is no URL of a broker: expected amqp://USER:PASSWORD@HOST:PORT/VHOST".to_owned())?;
-        uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
+        let uri = uri(url)?;
         let state = Arc::new(State {
             publishing: AtomicBool::new(false),
             consuming: AtomicBool::new(part == Use::Publish),
@@ -223,6 +220,29 @@ impl Amqp {
             supervisors.shutdown().await;
         }
     }
+}
+
+/// Connects once, and finds the first of the exchanges and queues that is not there.
+///
+/// # Errors
+/// What failed, in words that tell nothing of `url` beyond its host.
+pub(super) async fn look(url: &str) -> Result<Option<&'static str>, String> {
+    let connection = connect(&uri(url)?, "looking", true).await?;
+    let channel = within("opening a channel", connection.create_channel()).await?;
+    let missing = topology::missing(&channel).await;
+    // Whatever becomes of it, what was to be known is known.
+    drop(within("closing", connection.close(0, "seen".into())).await);
+    missing
+}
+
+/// # Errors
+/// If `url` is none of AMQP.
+fn uri(url: &str) -> Result<AMQPUri, String> {
+    // What the parser says would repeat the password.
+    let mut uri = AMQPUri::from_str(url)
+        .map_err(|_| "AMQP_URL is no URL of a broker: expected amqp://USER:PASSWORD@HOST:PORT/VHOST".to_owned())?;
+    uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
+    Ok(uri)
 }
 
 /// Opens a connection that the broker's dashboard shows under `name`.

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::protocol::AMQPSoftError;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, ErrorKind, ExchangeKind};
 
 use super::{Lane, within, within_time};
 
@@ -117,6 +118,39 @@ async fn bind(channel: &Channel, queue: &'static str, exchange: &'static str, ke
         FieldTable::default(),
     );
     within(queue, bound).await
+}
+
+/// The first of it that is not there, which closes the channel.
+///
+/// # Errors
+/// What failed.
+pub(super) async fn missing(channel: &Channel) -> Result<Option<&'static str>, String> {
+    for (name, kind) in [(UNROUTED, ExchangeKind::Fanout), (EVENTS, ExchangeKind::Topic)] {
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let declared = channel.exchange_declare(name.into(), kind, options, FieldTable::default());
+        if !is_there(name, declared).await? {
+            return Ok(Some(name));
+        }
+    }
+    for name in [DEAD, UNROUTED].into_iter().chain(Lane::ALL.map(queue)) {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        if !is_there(name, channel.queue_declare(name.into(), options, FieldTable::default())).await? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+async fn is_there<T>(name: &str, declared: impl Future<Output = lapin::Result<T>>) -> Result<bool, String> {
+    let is_missing = |error: &lapin::Error| matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == AMQPSoftError::NOTFOUND.get_id());
+    let there = async {
+        match declared.await {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    within(name, there).await
 }
 
 /// How many messages wait in a lane, without those that a worker has in hand.
