@@ -2,6 +2,7 @@
 
 mod backfill;
 mod demo;
+mod doctor;
 mod github;
 mod hook;
 mod inbox;
@@ -64,6 +65,8 @@ enum Command {
     /// Make a repository's webhook at GitHub
     #[command(subcommand)]
     Hook(hook::HookCommand),
+    /// Look whether everything is set up well, and say what to do where it is not
+    Doctor(doctor::Doctor),
     /// Work out all numbers again from the stored facts
     Recompute,
     /// Bring the database to this version
@@ -156,6 +159,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Backfill(backfill) => backfill.run(sources()?).await,
         Command::Poll(poll) => poll.run(sources()?).await,
         Command::Hook(command) => command.run(sources()?).await,
+        Command::Doctor(doctor) => doctor.run(sources()).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             let store = store::open(&config.database_url, Opening::Beside).await?;

@@ -293,12 +293,13 @@ impl Config {
 
     /// Where the admin token is written: beside the database if that is a file, else in the current folder.
     pub fn admin_token_path(&self) -> PathBuf {
-        if !self.database_url.starts_with("sqlite:") {
-            return PathBuf::from("tallyhook-admin-token");
-        }
-        let database = self.database_url.trim_start_matches("sqlite://").trim_start_matches("sqlite:");
-        let database = database.split('?').next().unwrap_or_default();
-        Path::new(database).with_file_name("tallyhook-admin-token")
+        self.database_file().unwrap_or(Path::new("")).with_file_name("tallyhook-admin-token")
+    }
+
+    /// The database, if it is a file.
+    pub fn database_file(&self) -> Option<&Path> {
+        let database = self.database_url.strip_prefix("sqlite:")?;
+        database.strip_prefix("//").unwrap_or(database).split('?').next().map(Path::new)
     }
 }
 

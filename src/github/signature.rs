@@ -26,14 +26,18 @@ impl Signature {
 
 /// The webhook secrets in force. During a rotation there are several, and each of them is valid.
 #[derive(Clone)]
-pub struct Secrets(Vec<HmacSha256>);
+pub struct Secrets {
+    keyed: Vec<HmacSha256>,
+    shortest: usize,
+}
 
 impl Secrets {
     /// Secrets separated by white space; `None` when there is none, since an empty secret would let everybody in.
     pub fn parse(text: &str) -> Option<Self> {
         let keyed: Vec<_> =
             text.split_whitespace().filter_map(|secret| HmacSha256::new_from_slice(secret.as_bytes()).ok()).collect();
-        (!keyed.is_empty()).then_some(Self(keyed))
+        let shortest = text.split_whitespace().map(str::len).min()?;
+        (!keyed.is_empty()).then_some(Self { keyed, shortest })
     }
 
     /// One secret, whatever bytes it has: GitHub's own test vector has spaces in it.
@@ -41,23 +45,30 @@ impl Secrets {
         if secret.is_empty() {
             return None;
         }
-        HmacSha256::new_from_slice(secret.as_bytes()).ok().map(|keyed| Self(vec![keyed]))
+        HmacSha256::new_from_slice(secret.as_bytes())
+            .ok()
+            .map(|keyed| Self { keyed: vec![keyed], shortest: secret.len() })
     }
 
     /// Whether any secret made `signature` over `body`.
     ///
     /// Tags are compared in constant time and every secret is tried, so that the time taken tells nothing.
     pub fn verify(&self, body: &[u8], signature: &Signature) -> bool {
-        self.0.iter().fold(false, |valid, keyed| {
+        self.keyed.iter().fold(false, |valid, keyed| {
             let mut mac = keyed.clone();
             mac.update(body);
             valid | mac.verify_slice(&signature.0).is_ok()
         })
     }
 
+    /// Bytes of the shortest of them.
+    pub fn shortest(&self) -> usize {
+        self.shortest
+    }
+
     /// Signs with the first secret.
     pub fn sign(&self, body: &[u8]) -> Signature {
-        let mut mac = self.0[0].clone();
+        let mut mac = self.keyed[0].clone();
         mac.update(body);
         Signature(mac.finalize().into_bytes().into())
     }

@@ -1,0 +1,206 @@
+//! What is on this machine, and what it runs on: settings, database, broker, listener.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use chrono::{TimeDelta, Utc};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::{CHECKING, Finding, silent};
+use crate::config::{AMQP_URL, Config, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN};
+use crate::queue;
+use crate::store::{self, Condition, NotReady, Opening, Store, TrackedRepository};
+
+/// Shorter secrets can be guessed by whoever has a signed delivery and time.
+const SHORTEST_SECRET: usize = 16;
+/// Bytes of disk below which it gets tight, and below which it is a matter of hours.
+const TIGHT: u64 = 1 << 30;
+const FULL: u64 = 100 << 20;
+/// GitHub refuses what an App signed with a clock that is further off.
+const CLOCK_WRONG: TimeDelta = TimeDelta::seconds(60);
+const CLOCK_OFF: TimeDelta = TimeDelta::seconds(5);
+
+pub(super) fn settings(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok("settings", "every one of them can be read")];
+    let longer = "make one with `openssl rand -hex 32`";
+    let secret = match config.webhook_secrets.as_ref().map(|secrets| secrets.shortest()) {
+        None => Finding::wrong(
+            "webhook secret",
+            format!("{GITHUB_WEBHOOK_SECRET} is not set: `serve` takes no webhooks in without"),
+            format!("{longer}, and give it to GitHub, too"),
+        ),
+        Some(length) if length < SHORTEST_SECRET => Finding::warning(
+            "webhook secret",
+            format!("one of {GITHUB_WEBHOOK_SECRET} has less than {SHORTEST_SECRET} characters"),
+            format!("{longer}; while GitHub has the old one, set both"),
+        ),
+        Some(_) => Finding::ok("webhook secret", "is set"),
+    };
+    findings.push(secret);
+    if config.admin_token.as_ref().is_some_and(|token| token.len() < SHORTEST_SECRET) {
+        let found = format!("TALLYHOOK_ADMIN_TOKEN has less than {SHORTEST_SECRET} characters");
+        findings.push(Finding::warning("admin token", found, longer));
+    }
+    findings
+}
+
+/// How the database is, and which repositories are tracked in it.
+pub(super) async fn database(config: &Config) -> (Vec<Finding>, Vec<TrackedRepository>) {
+    let looking = async {
+        match store::open(&config.database_url, Opening::Beside).await {
+            Ok(store) => {
+                let seen = look(&*store).await;
+                store.close().await;
+                seen
+            }
+            Err(error) => (vec![not_opened(&error)], Vec::new()),
+        }
+    };
+    let (mut findings, tracked) =
+        timeout(CHECKING, looking).await.unwrap_or_else(|_| (vec![silent("database")], Vec::new()));
+    findings.extend(config.database_file().and_then(disk));
+    (findings, tracked)
+}
+
+async fn look(store: &dyn Store) -> (Vec<Finding>, Vec<TrackedRepository>) {
+    let seen = async { Ok::<_, store::StoreError>((store.condition().await?, store.tracked().await?)) };
+    let (Condition { server, now, read_only }, tracked) = match seen.await {
+        Ok(seen) => seen,
+        Err(error) => {
+            return (vec![Finding::wrong("database", error.to_string(), "see the log of the database")], Vec::new());
+        }
+    };
+    let mut findings = vec![match read_only {
+        None => Finding::ok("database", format!("{server}, of this version, {} repositories tracked", tracked.len())),
+        Some(why) => {
+            let advice = "let this user write to it, and to its folder";
+            Finding::wrong("database", format!("{server}, to which nothing can be written: {why}"), advice)
+        }
+    }];
+    findings.extend(now.map(|now| clock("the database server", Utc::now() - now)));
+    (findings, tracked)
+}
+
+fn not_opened(error: &anyhow::Error) -> Finding {
+    let makes = "nothing: `tallyhook serve` does it at its start, `tallyhook migrate` does it now";
+    match error.downcast_ref::<NotReady>() {
+        Some(NotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
+            Ok(_) => Finding::warning("database", format!("there is none at {} yet", path.display()), makes),
+            Err(error) => Finding::wrong(
+                "database",
+                format!("there is none at {}, and none can be made: {error}", path.display()),
+                format!("make its folder and let this user write to it, or set {DATABASE_URL}"),
+            ),
+        },
+        Some(NotReady::Empty) => Finding::warning("database", "it has no tables yet", makes),
+        Some(NotReady::OtherVersion { applied, known }) if applied < known => {
+            Finding::warning("database", format!("it has {applied} migrations of {known}"), makes)
+        }
+        Some(NotReady::OtherVersion { applied, known }) => Finding::wrong(
+            "database",
+            format!("it has {applied} migrations, and this version of tallyhook knows {known}"),
+            "use the newer tallyhook that it was used with",
+        ),
+        None => Finding::wrong("database", format!("{error:#}"), format!("set {DATABASE_URL} right, or start it")),
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// How much room there is for the database; `None` where the system does not tell.
+fn disk(database: &Path) -> Option<Finding> {
+    let space = rustix::fs::statvfs(folder_of(database)).ok()?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let found = format!("{} MiB are free for the database", free >> 20);
+    let advice = "make room, or lower DELIVERY_RETENTION_DAYS: what cannot be stored is answered with 503";
+    Some(match free {
+        ..FULL => Finding::wrong("disk", found, advice),
+        FULL..TIGHT => Finding::warning("disk", found, advice),
+        _ => Finding::ok("disk", found),
+    })
+}
+
+/// What it means that this machine's clock is so far `ahead` of that of `whom`.
+pub(super) fn clock(whom: &str, ahead: TimeDelta) -> Finding {
+    let side = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
+    let found = format!("{} s {side} that of {whom}", ahead.num_seconds().abs());
+    let advice = "let both machines set their clocks by NTP";
+    match ahead.abs() {
+        off if off > CLOCK_WRONG => Finding::wrong("clock", found, advice),
+        off if off > CLOCK_OFF => Finding::warning("clock", found, advice),
+        _ => Finding::ok("clock", format!("that of {whom} tells the same time")),
+    }
+}
+
+pub(super) async fn broker(config: &Config) -> Vec<Finding> {
+    let Some(url) = &config.amqp_url else {
+        return vec![Finding::ok("broker", format!("{AMQP_URL} is not set: the queue is inside the process"))];
+    };
+    vec![match queue::look(url).await {
+        Ok(None) => Finding::ok("broker", "it answers, and has every exchange and queue"),
+        Ok(Some(missing)) => Finding::warning(
+            "broker",
+            format!("it answers, and has no {missing} yet"),
+            "nothing: `tallyhook serve` makes its exchanges and queues at its start",
+        ),
+        Err(error) => Finding::wrong(
+            "broker",
+            error,
+            format!("start it, or set {AMQP_URL} right: until then deliveries wait in the inbox"),
+        ),
+    }]
+}
+
+/// Whether `serve` could listen, or does.
+pub(super) async fn listener(config: &Config) -> Vec<Finding> {
+    let address = config.listen;
+    let error = match TcpListener::bind(address).await {
+        Ok(_) if address.port() == 0 => return vec![Finding::ok("listener", "any free port will do")],
+        Ok(_) => return vec![Finding::ok("listener", format!("{address} is free: no server runs there"))],
+        Err(error) => error,
+    };
+    vec![match (error.kind(), readiness(address).await) {
+        (ErrorKind::AddrInUse, Some(ready)) => served(address, &ready),
+        (ErrorKind::AddrInUse, None) => Finding::wrong(
+            "listener",
+            format!("{address} is taken by something else"),
+            format!("stop what uses it, or set {TALLYHOOK_LISTEN} to another"),
+        ),
+        _ => {
+            let advice = format!("set {TALLYHOOK_LISTEN} to an address of this machine and a port above 1023");
+            Finding::wrong("listener", format!("{address} cannot be listened on: {error}"), advice)
+        }
+    }]
+}
+
+/// What our own server says of itself; `None` if it is not ours.
+async fn readiness(address: SocketAddr) -> Option<Value> {
+    // Where it listens on every address it is reached at this machine's own.
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let url = format!("http://{}/readyz", SocketAddr::new(host, address.port()));
+    // No proxy stands before this machine.
+    let http = reqwest::Client::builder().no_proxy().timeout(CHECKING / 2).build().ok()?;
+    let body = http.get(url).send().await.ok()?.bytes().await.ok()?;
+    let ready: Value = serde_json::from_slice(&body).ok()?;
+    ["status", "database", "migrations", "queue"].iter().all(|part| ready[part].is_string()).then_some(ready)
+}
+
+fn served(address: SocketAddr, ready: &Value) -> Finding {
+    let state = |part: &str| ready[part].as_str().unwrap_or_default();
+    let parts = ["database", "migrations", "queue"].map(|part| format!("{part} {}", state(part))).join(", ");
+    let found = format!("a server of ours answers at {address}: {}; {parts}", state("status"));
+    match state("status") {
+        "ready" => Finding::ok("listener", found),
+        "degraded" => Finding::warning("listener", found, "see what is said of the broker"),
+        _ => Finding::wrong("listener", found, "see what is said of the database and the broker, and the server's log"),
+    }
+}
