@@ -3,6 +3,7 @@
 //! A flag beats the environment, which beats the file. The file is TOML, its keys are the names in lower case, and a
 //! key that is not known is refused, since a misspelt setting is a setting that silently does nothing.
 
+mod channels;
 mod sync;
 mod tasks;
 
@@ -13,6 +14,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use self::channels::{CHANNEL_KEYS, Channel, Filter, NOTIFY_ALLOW_PRIVATE, Notify, Receiver};
 pub use self::sync::{Backfill, MOST_DAYS_BACK, MOST_PRS, Monitor, Sync};
 pub use self::tasks::Tasks;
 use crate::domain::people::Bots;
@@ -126,6 +128,15 @@ pub const SETTINGS: &[Setting] = &[
         "how long bodies of finished deliveries are kept; their keys stay 30 days, dead letters until decided",
     ),
     setting("WEBSOCKET_MAX_CLIENTS", Some("2000"), "how many clients `/ws` of one process has at the most"),
+    setting(channels::SLACK_WEBHOOK_URL, None, "an incoming webhook of Slack's, which is told of every change"),
+    setting(channels::NOTIFY_WEBHOOK_URL, None, "an address that every change is posted to, as JSON"),
+    setting(channels::NOTIFY_WEBHOOK_SECRET, None, "what is posted there is signed with this, as GitHub signs"),
+    setting(
+        NOTIFY_ALLOW_PRIVATE,
+        Some("false"),
+        "whether notifications may be sent to this machine and into private networks",
+    ),
+    setting("NOTIFICATION_TIMEOUT", Some("10s"), "how long sending one notification may take"),
 ];
 
 /// What is wrong with the settings, and what to do about it.
@@ -168,6 +179,7 @@ pub struct Config {
     pub websocket_clients: u32,
     pub sync: Sync,
     pub tasks: Tasks,
+    pub notify: Notify,
 }
 
 /// A number of days that can be reckoned with.
@@ -187,6 +199,8 @@ pub struct Sources {
     flags: BTreeMap<&'static str, String>,
     environment: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
+    /// Those of the file, which alone can tell of more than one.
+    channels: Vec<Channel>,
 }
 
 impl Sources {
@@ -198,8 +212,8 @@ impl Sources {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let file = file.map(read_file).transpose()?.unwrap_or_default();
-        Ok(Self { flags: BTreeMap::new(), environment, file })
+        let (file, channels) = file.map(read_file).transpose()?.unwrap_or_default();
+        Ok(Self { flags: BTreeMap::new(), environment, file, channels })
     }
 
     /// Lets a flag of the command line decide, if it was given.
@@ -288,6 +302,7 @@ impl Config {
             websocket_clients: sources.within("WEBSOCKET_MAX_CLIENTS", 0..=100_000)?,
             sync: Sync::new(sources)?,
             tasks: Tasks::new(sources)?,
+            notify: Notify::new(sources)?,
         })
     }
 
@@ -358,16 +373,21 @@ fn github_api_url(sources: &Sources) -> Result<ApiUrl, ConfigError> {
     sources.value("GITHUB_API_URL").unwrap_or_default().parse().map_err(wrong)
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+/// The settings of a file, and its channels.
+type File = (BTreeMap<String, String>, Vec<Channel>);
+
+fn read_file(path: &Path) -> Result<File, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError(format!("cannot read the configuration file {}: {error}", path.display())))?;
     parse_file(&text).map_err(|ConfigError(error)| ConfigError(format!("{}: {error}", path.display())))
 }
 
-fn parse_file(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
-    let table: toml::Table =
+fn parse_file(text: &str) -> Result<File, ConfigError> {
+    let mut table: toml::Table =
         text.parse().map_err(|error: toml::de::Error| ConfigError(format!("not TOML: {}", error.message())))?;
-    table.into_iter().map(|(key, value)| Ok((known_name(&key)?, as_text(&key, value)?))).collect()
+    let channels = table.remove("channel").map(channels::of_file).transpose()?.unwrap_or_default();
+    let values = table.into_iter().map(|(key, value)| Ok((known_name(&key)?, as_text(&key, value)?)));
+    Ok((values.collect::<Result<_, ConfigError>>()?, channels))
 }
 
 fn known_name(key: &str) -> Result<String, ConfigError> {
@@ -376,7 +396,7 @@ fn known_name(key: &str) -> Result<String, ConfigError> {
         return Ok(key.to_uppercase());
     }
     let keys: Vec<_> = SETTINGS.iter().map(|setting| setting.name.to_lowercase()).collect();
-    Err(ConfigError(format!("unknown key `{key}`; the keys are {}", keys.join(", "))))
+    Err(ConfigError(format!("unknown key `{key}`; the keys are {}, and tables [[channel]]", keys.join(", "))))
 }
 
 fn as_text(key: &str, value: toml::Value) -> Result<String, ConfigError> {
@@ -422,7 +442,8 @@ mod tests {
 
     pub(super) fn sources(environment: &[(&str, &str)], file: &str) -> Sources {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Sources { flags: BTreeMap::new(), environment: environment.collect(), file: parse_file(file).unwrap() }
+        let (file, channels) = parse_file(file).ok().unwrap();
+        Sources { flags: BTreeMap::new(), environment: environment.collect(), file, channels }
     }
 
     pub(super) fn error(environment: &[(&str, &str)]) -> String {
@@ -485,8 +506,8 @@ mod tests {
         }
         let with_password = error(&[("GITHUB_API_URL", "https://me:carrot@ghe.example.com/api/v3")]);
         assert!(with_password.contains("GITHUB_API_URL") && !with_password.contains("carrot"), "{with_password}");
-        let unknown = parse_file("github_webhook_secert = 'x'").unwrap_err().to_string();
+        let unknown = parse_file("github_webhook_secert = 'x'").err().unwrap().to_string();
         assert!(unknown.contains("unknown key `github_webhook_secert`") && !unknown.contains('\n'));
-        assert!(parse_file("a = = 1").unwrap_err().to_string().starts_with("not TOML"));
+        assert!(parse_file("a = = 1").err().unwrap().to_string().starts_with("not TOML"));
     }
 }

@@ -82,7 +82,7 @@ impl Sync {
 
 /// A duration as people write it: `90s`, `5m`, `1h 30m`.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-struct Time(Duration);
+pub(super) struct Time(pub(super) Duration);
 
 impl FromStr for Time {
     type Err = humantime::DurationError;

@@ -39,6 +39,29 @@ impl fmt::Display for Status {
     }
 }
 
+/// What news are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    PrStatusChange,
+    TaskStatusChange,
+    /// A working tree was not removed after its merge.
+    WorktreeKept,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::PrStatusChange, Self::TaskStatusChange, Self::WorktreeKept];
+
+    /// As it is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PrStatusChange => "pr_status_change",
+            Self::TaskStatusChange => "task_status_change",
+            Self::WorktreeKept => "worktree_kept",
+        }
+    }
+}
+
 /// Who was the first to tell, in the words of notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -13,12 +13,13 @@ pub(crate) mod database;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
-use tallyhook::config::{Config, Sources};
+use tallyhook::config::{Config, Notify, Sources};
 use tallyhook::domain::join::Dated;
 use tallyhook::domain::people::Bots;
 use tallyhook::domain::repository::{Access, Repository, Seen};
@@ -55,6 +56,7 @@ pub(crate) fn config(place: &Place) -> Config {
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
         tasks: Config::new(&Sources::default()).ok().unwrap().tasks,
+        notify: Notify { channels: Vec::new(), allow_private: true, timeout: Duration::from_secs(10) },
         amqp_url: place.amqp_url.clone(),
     }
 }

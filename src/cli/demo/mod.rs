@@ -71,6 +71,7 @@ impl Demo {
         )?;
         // Throw-away means here and now, whatever is configured for the real one.
         config.amqp_url = None;
+        config.notify.channels.clear();
         if any_port && std::net::TcpListener::bind(config.listen).is_err() {
             config.listen.set_port(0);
         }
