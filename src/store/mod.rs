@@ -12,6 +12,8 @@ mod facts;
 mod inbox;
 mod listing;
 mod migrations;
+mod notifications;
+mod notifications_sql;
 mod outbox;
 mod outbox_sql;
 mod postgres;
@@ -41,6 +43,10 @@ pub use self::facts::{Conflict, Facts, Finished, Known, PullRequestRecord, Recor
 pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
+};
+pub use self::notifications::{
+    Attempt, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState, Notifications,
+    Rest, Told,
 };
 pub use self::outbox::{Change, EventId, Listening, News, Outbox, OutboxEvent, TaskChange, WorktreeKept};
 pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};
@@ -94,7 +100,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// The whole store.
 #[async_trait::async_trait]
-pub trait Store: Inbox + Facts + Outbox + Reading + Syncing + Runs + Tasks + Tokens + Tickets {
+pub trait Store: Inbox + Facts + Outbox + Notifications + Reading + Syncing + Runs + Tasks + Tokens + Tickets {
     /// Whether the database answers and has every migration of this version.
     async fn check(&self) -> Result<()>;
 
@@ -149,6 +155,8 @@ pub enum Part {
     Poller,
     /// Lets tasks follow their pull requests.
     Follower,
+    /// Tells channels of what is in the outbox.
+    Notifier,
 }
 
 /// How a database is to be opened.

@@ -94,7 +94,8 @@ pub trait Outbox: Send + Sync {
     /// Whether there is such an event, and thereby all that came after it.
     async fn remembers_event(&self, id: EventId) -> Result<bool>;
 
-    /// Removes events recorded before `before`, at most `limit`, and never the last. How many there were.
+    /// Removes events recorded before `before` with what channels were told of them, at most `limit`, and never the last
+    /// nor one that a channel is still to be told of. How many there were.
     async fn purge_events(&self, before: Moment, limit: u32) -> Result<u64>;
 }
 

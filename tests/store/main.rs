@@ -7,6 +7,7 @@ mod facts;
 #[path = "../support/histories.rs"]
 mod histories;
 mod inbox;
+mod notifications;
 mod outbox;
 mod postgres;
 mod reading;

@@ -176,6 +176,7 @@ const fn number(part: Part) -> i32 {
         Part::Sweeper => 1,
         Part::Poller => 2,
         Part::Follower => 3,
+        Part::Notifier => 4,
     }
 }
 
