@@ -28,8 +28,6 @@ use crate::store::{self, Moment, Part, RunState, Store, SyncRun, SyncState, Trac
 
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_secs(1);
-/// So often in a row the database may leave open whether the part is ours.
-const UNANSWERED: u32 = 3;
 /// Listings are read so far behind what they showed last: GitHub's replicas may be late.
 const OVERLAP: i64 = 5 * 60;
 /// Everything is compared this often.
@@ -130,26 +128,13 @@ impl Poller {
         loop {
             if self.is_ours().await {
                 tokio::select! {
-                    () = self.lost() => tracing::warn!("another process polls GitHub now, or the database does not answer"),
+                    () = store::lost(&*self.store, Part::Poller) => tracing::warn!("another process polls GitHub now, or the database does not answer"),
                     () = self.poll() => {}
                     () = self.backfill() => {}
                     () = self.monitor() => {}
                 }
             }
             sleep(TICK).await;
-        }
-    }
-
-    /// Ends once another process has the part, or the database did not answer for so long that another may have.
-    async fn lost(&self) {
-        let mut unanswered = 0;
-        while unanswered < UNANSWERED {
-            sleep(TICK).await;
-            match self.store.lead(Part::Poller).await {
-                Ok(true) => unanswered = 0,
-                Ok(false) => break,
-                Err(_) => unanswered += 1,
-            }
         }
     }
 

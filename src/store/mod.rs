@@ -10,6 +10,7 @@ mod attending;
 mod body;
 mod facts;
 mod inbox;
+mod leading;
 mod listing;
 mod migrations;
 mod notifications;
@@ -44,6 +45,7 @@ pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
+pub use self::leading::lost;
 pub use self::notifications::{
     Attempt, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState, Notifications,
     Rest, Told,
