@@ -21,7 +21,7 @@ use crate::api::{self, Api, Sockets, auth};
 use crate::config::{Config, ConfigError};
 use crate::github::client::{Client, Clock};
 use crate::ingest::{self, Ingest, Limits};
-use crate::notify;
+use crate::notify::{self, Channels, Notifier, Pace};
 use crate::poller::Poller;
 use crate::process::Worker;
 use crate::queue::{Queue, Use};
@@ -60,6 +60,8 @@ pub struct Running {
     relay: JoinSet<()>,
     /// What may be cut off at any point: the poller, the feed, the follower.
     others: JoinSet<()>,
+    /// Finishes what it is sending.
+    notifier: JoinSet<()>,
 }
 
 /// What a process does.
@@ -86,11 +88,12 @@ pub struct Options {
     pub opening: Opening,
     pub limits: Limits,
     pub roles: Roles,
+    pub pace: Pace,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { opening: Opening::Alone, limits: Limits::default(), roles: Roles::ALL }
+        Self { opening: Opening::Alone, limits: Limits::default(), roles: Roles::ALL, pace: Pace::default() }
     }
 }
 
@@ -106,6 +109,7 @@ impl Running {
             bail!("GITHUB_WEBHOOK_SECRET is not set: set it to the secret of your GitHub webhook");
         }
         telemetry::prometheus();
+        let channels = Arc::new(Channels::new(&config.notify)?);
         let store = store::open(&config.database_url, options.opening).await?;
         let queue = if roles.ingest || roles.worker { Some(Arc::new(open_queue(config, roles)?)) } else { None };
         let client = github_client(config)?;
@@ -124,7 +128,12 @@ impl Running {
             sync: config.sync.clone(),
             behind: api::Behind::default(),
             hook_secret: config.hook_secret.clone(),
+            channels: channels.clone(),
         };
+        let notifier = Notifier { store: store.clone(), channels, pace: options.pace };
+        if roles.worker {
+            notifier.open_channels().await.context("cannot look up the channels")?;
+        }
         let ingest = secrets
             .filter(|_| roles.ingest)
             .zip(queue.clone())
@@ -140,7 +149,8 @@ impl Running {
         let (stopping, _) = watch::channel(false);
         let (stopping_others, _) = watch::channel(false);
         let (sender, progress) = watch::channel(0);
-        let (mut workers, mut relay, mut others) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (mut workers, mut relay, mut others, mut notifying) =
+            (JoinSet::new(), JoinSet::new(), JoinSet::new(), JoinSet::new());
         if let Some(queue) = &queue {
             relay.spawn(relay_of(config, &store, queue, roles, &stopping).run());
             if roles.worker {
@@ -153,6 +163,9 @@ impl Running {
         }
         if roles.api {
             others.spawn(reader.run(stopping_others.subscribe()));
+        }
+        if roles.worker && notifier.channels.iter().len() > 0 {
+            notifying.spawn(notifier.run(stopping_others.subscribe()));
         }
         tracing::info!(%address, "listening");
         if config.github_credentials.is_none() {
@@ -170,6 +183,7 @@ impl Running {
             workers,
             relay,
             others,
+            notifier: notifying,
         })
     }
 
@@ -198,6 +212,7 @@ impl Running {
             Some(ended) = self.workers.join_next() => ended,
             Some(ended) = self.relay.join_next() => ended,
             Some(ended) = self.others.join_next() => ended,
+            Some(ended) = self.notifier.join_next() => ended,
             () = broken(self.queue.as_deref()) => return anyhow::anyhow!("a connection's supervisor broke"),
         };
         match ended {
@@ -222,6 +237,8 @@ impl Running {
         self.stopping.send_replace(true);
         end(&mut self.others, deadline.min(Instant::now() + RELAY_GRACE)).await;
         end(&mut self.relay, deadline.min(Instant::now() + RELAY_GRACE)).await;
+        // What is being sent meanwhile would be sent twice.
+        end(&mut self.notifier, deadline.min(Instant::now() + GRACE)).await;
         if timeout_at(deadline, self.store.close()).await.is_err() {
             tracing::warn!("the database did not close in time; nothing that was committed is lost");
         }

@@ -49,6 +49,7 @@ pub const APPLY_LAG: &str = "tallyhook_apply_lag_seconds";
 pub const AMQP_CONNECTED: &str = "tallyhook_amqp_connected";
 pub const WEBSOCKET_CLIENTS: &str = "tallyhook_websocket_clients";
 pub const WEBSOCKET_SLOW: &str = "tallyhook_websocket_slow_total";
+pub const NOTIFICATIONS: &str = "tallyhook_notifications_total";
 pub const PROCESS: &str = "tallyhook_process_seconds";
 
 const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
@@ -77,6 +78,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe_gauge!(AMQP_CONNECTED, "1 while this process has every connection to the broker that it needs.");
         describe_gauge!(WEBSOCKET_CLIENTS, "Clients of /ws at this process.");
         describe_counter!(WEBSOCKET_SLOW, "Clients of /ws that were dropped since they were too slow.");
+        describe_counter!(NOTIFICATIONS, "Notifications by channel and by what became of them.");
         describe_histogram!(APPLY_LAG, Unit::Seconds, "From receipt to commit of the facts.");
         describe_histogram!(PROCESS, Unit::Seconds, "From claim to commit of one batch.");
         handle

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tallyhook::config::SETTINGS;
+use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
 
 const README: &str = include_str!("../README.md");
 
@@ -145,7 +145,8 @@ fn no_other_settings_are_named() {
     let keys: Vec<_> = files.iter().filter_map(|line| line.text.split_once(" = ")).collect();
     assert!(!keys.is_empty());
     for (key, _) in keys {
-        assert!(SETTINGS.iter().any(|setting| setting.name.to_lowercase() == key), "{key} is no key of the file");
+        let known = SETTINGS.iter().any(|setting| setting.name.to_lowercase() == key) || CHANNEL_KEYS.contains(&key);
+        assert!(known, "{key} is no key of the file");
     }
 }
 
@@ -210,7 +211,8 @@ fn fits(path: &str, pattern: &str) -> bool {
 fn every_path_that_is_named_is_served() {
     let paths = paths();
     let mut found = 0;
-    for Code { text, .. } in code() {
+    // The file names addresses elsewhere.
+    for Code { text, .. } in code().into_iter().filter(|code| code.language.as_deref() != Some("toml")) {
         for word in text.split([' ', '\'', '"', '`', ',']) {
             let word = match word.split_once("://") {
                 Some(("http" | "https", rest)) => rest.find('/').map_or("", |slash| &rest[slash..]),

@@ -7,6 +7,9 @@ mod support;
 use process::{SECRET, Serve, TOKEN, get, run, signed, tallyhook};
 use support::Place;
 
+/// The end of a channel's address, and the secret that it signs with.
+const HOOK: &str = "canary-of-a-hook";
+const HOOK_SECRET: &str = "canary-of-a-channel";
 /// Part of a payload, which belongs into the database and into no log.
 const IN_BODY: &str = "canary-of-a-payload";
 
@@ -19,6 +22,8 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     let created = made.trim();
 
     let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
+    command.env("NOTIFY_WEBHOOK_URL", format!("http://127.0.0.1:1/{HOOK}?token={HOOK}"));
+    command.env("NOTIFY_WEBHOOK_SECRET", HOOK_SECRET).env("NOTIFY_ALLOW_PRIVATE", "true");
     let serve = Serve::start_command(command.env("RUST_LOG", "debug"));
     let http = reqwest::Client::new();
     for fixture in support::fixtures() {
@@ -34,11 +39,19 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     assert_eq!(http.get(format!("{}/api/prs", serve.url)).bearer_auth(IN_BODY).send().await.unwrap().status(), 401);
 
     let mut answers = String::new();
-    for path in
-        ["/api/prs?per_page=100", "/api/metrics/cycle-time", "/api/deliveries?per_page=100", "/api/dead-letters"]
-    {
+    for path in [
+        "/api/prs?per_page=100",
+        "/api/metrics/cycle-time",
+        "/api/deliveries?per_page=100",
+        "/api/dead-letters",
+        "/api/channels",
+    ] {
         answers += &get(&http, &serve.url, path).await.to_string();
     }
+    let tried = http.post(format!("{}/api/channels/webhook/test", serve.url)).bearer_auth(TOKEN).send().await.unwrap();
+    let tried = tried.text().await.unwrap();
+    assert!(tried.contains("no connection"), "{tried}");
+    answers += &tried;
     for path in ["/metrics", "/readyz", "/healthz"] {
         answers += &http.get(format!("{}{path}", serve.url)).send().await.unwrap().text().await.unwrap();
     }
@@ -61,7 +74,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
         assert!(dump.status.success() && dump.stdout.len() > 10_000);
         std::fs::write(place.path().join("dump"), dump.stdout).unwrap();
     }
-    for canary in [SECRET, TOKEN, created] {
+    for canary in [SECRET, TOKEN, created, HOOK, HOOK_SECRET] {
         assert!(!log.contains(canary), "{canary} is in the log");
         assert!(!answers.contains(canary), "{canary} is in an answer");
         for entry in std::fs::read_dir(place.path()).unwrap() {

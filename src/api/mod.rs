@@ -2,6 +2,7 @@
 //! what GitHub is asked for.
 
 pub mod auth;
+mod channels;
 mod deliveries;
 mod error;
 mod freshness;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::error::{ApiError, ErrorBody, ErrorDetail};
 pub use self::freshness::Behind;
@@ -41,6 +43,7 @@ use crate::domain::people::Bots;
 use crate::github::client::Client;
 use crate::github::client::hooks::HookSecret;
 use crate::github::types::RepoId;
+use crate::notify::Channels;
 use crate::queue::Queue;
 use crate::store::{self, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
 
@@ -67,6 +70,8 @@ pub struct Api {
     pub behind: Behind,
     /// What GitHub is to sign with, for webhooks that are made here.
     pub hook_secret: Option<HookSecret>,
+    /// Where notifications are sent.
+    pub channels: Arc<Channels>,
 }
 
 /// What was stored when it was last counted.
@@ -170,6 +175,9 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/tasks/{id}/prs/{owner}/{repo}/{number}", web::delete().to(tasks::unlink))
                 .route("/stories/{id}/prs", web::get().to(tasks::of_story))
                 .route("/ws-ticket", web::post().to(ws::ticket))
+                .route("/channels", web::get().to(channels::list))
+                .route("/channels/{name}/test", web::post().to(channels::test))
+                .route("/notifications", web::get().to(channels::notifications))
                 .route("/metrics/cycle-time", web::get().to(metrics::cycle_time))
                 .route("/deliveries", web::get().to(deliveries::list))
                 .route("/deliveries/{guid}", web::get().to(deliveries::show))
@@ -222,6 +230,9 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         tasks::of_story,
         ws::connect,
         ws::ticket,
+        channels::list,
+        channels::test,
+        channels::notifications,
         deliveries::list,
         deliveries::show,
         deliveries::dead,

@@ -6,6 +6,7 @@ mod doctor;
 mod github;
 mod hook;
 mod inbox;
+mod notify;
 mod output;
 mod poll;
 mod recompute;
@@ -67,6 +68,9 @@ enum Command {
     Hook(hook::HookCommand),
     /// Look whether everything is set up well, and say what to do where it is not
     Doctor(doctor::Doctor),
+    /// Try channels out, and see what they were told
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
     /// Work out all numbers again from the stored facts
     Recompute,
     /// Bring the database to this version
@@ -160,6 +164,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Poll(poll) => poll.run(sources()?).await,
         Command::Hook(command) => command.run(sources()?).await,
         Command::Doctor(doctor) => doctor.run(sources()).await,
+        Command::Notify(command) => command.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             let store = store::open(&config.database_url, Opening::Beside).await?;

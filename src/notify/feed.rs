@@ -112,7 +112,7 @@ impl Subscription {
                 let events = self.store.events_after(self.place, PAGE).await?;
                 drop(permit);
                 self.behind = is_full(&events);
-                self.page.extend(events.into_iter().filter_map(frame));
+                self.page.extend(events.into_iter().map(frame));
                 continue;
             }
             match self.frames.recv().await {
@@ -144,10 +144,8 @@ impl Attendant for Reader {
             let is_full = is_full(&events);
             for event in events {
                 self.place = event.id;
-                if let Some(frame) = frame(event) {
-                    // Whoever subscribes later reads it from the outbox.
-                    drop(self.frames.send(frame));
-                }
+                // Whoever subscribes later reads it from the outbox.
+                drop(self.frames.send(frame(event)));
             }
             if !is_full {
                 return Ok(());
@@ -160,15 +158,9 @@ fn is_full(page: &[OutboxEvent]) -> bool {
     page.len() == PAGE as usize
 }
 
-fn frame(event: OutboxEvent) -> Option<Arc<Frame>> {
+fn frame(event: OutboxEvent) -> Arc<Frame> {
     let (id, repo) = (event.id, event.repo.clone());
-    match serde_json::to_string(&Notification::from(event)) {
-        Ok(text) => Some(Arc::new(Frame { id, repo, text })),
-        Err(error) => {
-            tracing::error!(event.id = %id, %error, "an event cannot be told");
-            None
-        }
-    }
+    Arc::new(Frame { id, repo, text: Notification::from(event).to_text() })
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! Telling: what a change is called outside, and who is told of it.
 
+mod channel;
 mod feed;
+mod notifier;
+mod sending;
+mod slack;
 pub mod target;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub use self::channel::{Channel, ChannelKind, Channels};
 pub use self::feed::{Closed, Feed, Frame, Reader, Subscription, feed};
-use crate::domain::notification::{Status, SyncSource};
+pub use self::notifier::{Notifier, Pace};
+pub use self::sending::Tried;
+use crate::domain::notification::{Kind, Status, SyncSource};
 use crate::domain::pull_request::PullRequest;
 use crate::domain::task::{TaskId, TaskStatus};
 use crate::github::types::Timestamp;
@@ -67,6 +74,46 @@ pub enum Notification {
         timestamp: Timestamp,
         event_id: String,
     },
+}
+
+impl Notification {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::PrStatusChange { .. } => Kind::PrStatusChange,
+            Self::TaskStatusChange { .. } => Kind::TaskStatusChange,
+            Self::WorktreeKept { .. } => Kind::WorktreeKept,
+        }
+    }
+
+    /// What it is about: of two notifications about the same the later one makes the earlier one old.
+    pub fn subject(&self) -> Uuid {
+        match self {
+            Self::PrStatusChange { pr_id, .. } => *pr_id,
+            Self::TaskStatusChange { task_id, .. } => task_id.0,
+            // Nothing that happens later to the task makes it less true.
+            Self::WorktreeKept { .. } => self.key(),
+        }
+    }
+
+    /// The same for a change however often and by whatever way it is told, and of no other.
+    pub fn key(&self) -> Uuid {
+        let (subject, change) = match self {
+            Self::PrStatusChange { pr_id, new_status, timestamp, .. } => (*pr_id, format!("{new_status} {timestamp}")),
+            Self::TaskStatusChange { task_id, new_status, timestamp, .. } => {
+                (task_id.0, format!("{new_status} {timestamp}"))
+            }
+            Self::WorktreeKept { task_id, pr_id, timestamp, .. } => {
+                (task_id.0, format!("kept for {pr_id} {timestamp}"))
+            }
+        };
+        Uuid::new_v5(&subject, change.as_bytes())
+    }
+
+    /// As it is told to programs.
+    pub fn to_text(&self) -> String {
+        // Names, numbers and texts always have a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
 impl From<OutboxEvent> for Notification {

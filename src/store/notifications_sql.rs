@@ -39,11 +39,15 @@ where
     for<'r> ToldRow: FromRow<'r, <S::Kind as Database>::Row>,
 {
     async fn open_channel(&self, channel: &str) -> Result<ChannelState> {
-        let insert = "INSERT INTO channels (name, place) SELECT $1, coalesce(max(id), 0) FROM outbox WHERE true \
-                      ON CONFLICT (name) DO NOTHING";
-        self.write(sqlx::query(insert).bind(channel)).await?;
         let query = format!("{CHANNEL} WHERE name = $1");
-        let rows = self.read(sqlx::query(AssertSqlSafe(query)).bind(channel)).await?;
+        let read = || self.read(sqlx::query(AssertSqlSafe(query.clone())).bind(channel));
+        let mut rows = read().await?;
+        if rows.is_empty() {
+            let insert = "INSERT INTO channels (name, place) SELECT $1, coalesce(max(id), 0) FROM outbox WHERE true \
+                          ON CONFLICT (name) DO NOTHING";
+            self.write(sqlx::query(insert).bind(channel)).await?;
+            rows = read().await?;
+        }
         let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
         Ok(ChannelRow::from_row(row)?.into())
     }
