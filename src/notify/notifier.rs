@@ -19,10 +19,9 @@ use super::Notification;
 use super::channel::{Channel, ChannelKind, Channels};
 use super::sending::{Message, Outcome};
 use super::slack;
-use crate::github::types::PrKey;
 use crate::store::{
     self, Attempt, ChannelState, EventId, Moment, News, Next, NotificationRow, OutboxEvent, Part, Rest, Result, Store,
-    StoreError,
+    StoreError, TaskRef,
 };
 use crate::telemetry::NOTIFICATIONS;
 
@@ -285,19 +284,34 @@ impl Notifier {
     }
 
     async fn message(&self, kind: ChannelKind, event: OutboxEvent) -> Result<Message> {
-        let about = pull_request(&event);
+        let known = match kind {
+            ChannelKind::Slack => self.known(&event).await?,
+            ChannelKind::Webhook => slack::Known::default(),
+        };
         let notification = Notification::from(event);
         let body = match kind {
+            ChannelKind::Slack => slack::message(&notification, &known).to_string(),
             ChannelKind::Webhook => notification.to_text(),
-            ChannelKind::Slack => {
-                let known = match about {
-                    Some(key) => self.store.pull_request(key).await?,
-                    None => None,
-                };
-                slack::message(&notification, known.as_ref()).to_string()
-            }
         };
         Ok(Message { key: notification.key(), kind: notification.kind().as_str(), body })
+    }
+
+    /// What people want to know besides.
+    async fn known(&self, event: &OutboxEvent) -> Result<slack::Known> {
+        let (key, task) = match &event.news {
+            News::PullRequest(change, _) => (Some(change.key), None),
+            News::Task(change) => (None, Some(change.task)),
+            News::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),
+        };
+        let pull_request = match key {
+            Some(key) => self.store.pull_request(key).await?,
+            None => None,
+        };
+        let task = match task {
+            Some(id) => self.store.task(&TaskRef::Id(id)).await?,
+            None => None,
+        };
+        Ok(slack::Known { pull_request, task })
     }
 }
 
@@ -314,15 +328,6 @@ fn wanted(channel: &Channel, event: OutboxEvent) -> Option<(EventId, String)> {
     let notification = Notification::from(event);
     let is_wanted = channel.filter.takes(notification.kind(), repo.as_deref());
     is_wanted.then(|| (id, notification.subject().to_string()))
-}
-
-/// The pull request that an event is about.
-fn pull_request(event: &OutboxEvent) -> Option<PrKey> {
-    match &event.news {
-        News::PullRequest(change, _) => Some(change.key),
-        News::Task(_) => None,
-        News::WorktreeKept(kept) => Some(kept.key),
-    }
 }
 
 /// What becomes of a notification after so many attempts before this one, and what that means for its channel, if anything.

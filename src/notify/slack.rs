@@ -5,14 +5,23 @@ use serde_json::{Value, json};
 
 use super::Notification;
 use crate::domain::notification::Status;
-use crate::store::PullRequestRow;
+use crate::domain::task::TaskId;
+use crate::store::{PullRequestRow, Task};
 
 /// The most characters of a foreign text. Five of them escaped make less than a section may have.
 const LONGEST: usize = 500;
 const LONGEST_LINK: usize = 1000;
 
-/// A message about a notification, with what is known of the pull request that it is about.
-pub(super) fn message(notification: &Notification, known: Option<&PullRequestRow>) -> Value {
+/// What is known of what a notification is about.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) pull_request: Option<PullRequestRow>,
+    pub(super) task: Option<Task>,
+}
+
+pub(super) fn message(notification: &Notification, known: &Known) -> Value {
+    let task = |id: &TaskId| task_name(*id, known.task.as_ref());
+    let known = known.pull_request.as_ref();
     match notification {
         Notification::PrStatusChange { repo, pr_number, old_status, new_status, .. } => {
             let name = escape(&format!("{repo}#{pr_number}"));
@@ -26,13 +35,14 @@ pub(super) fn message(notification: &Notification, known: Option<&PullRequestRow
         }
         Notification::TaskStatusChange { task_id, old_status, new_status, pr_trigger, .. } => {
             let by = if *pr_trigger { "a pull request" } else { "somebody" };
-            let text = format!("Task {task_id} was moved from {old_status} to {new_status} by {by}");
+            let text = format!("Task {} was moved from {old_status} to {new_status} by {by}", task(task_id));
             shown(&text, &[section(&text)])
         }
         Notification::WorktreeKept { task_id, repo, pr_number, reason, .. } => {
             let name = escape(&format!("{repo}#{pr_number}"));
             let linked = link(known.and_then(|known| known.html_url.as_deref()), &name);
-            let text = |name: &str| format!("{name} was merged, and the working tree of task {task_id} is kept");
+            let task = task(task_id);
+            let text = |name: &str| format!("{name} was merged, and the working tree of task {task} is kept");
             let reason = escape(reason);
             let blocks = [section(&text(&format!("*{linked}*"))), section(&reason)];
             shown(&format!("{}: {reason}", text(&name)), &blocks)
@@ -43,6 +53,15 @@ pub(super) fn message(notification: &Notification, known: Option<&PullRequestRow
 /// A message of nothing but our own words.
 pub(super) fn plain(text: &str) -> Value {
     shown(text, &[section(text)])
+}
+
+/// What people call a task, or else its id.
+fn task_name(id: TaskId, known: Option<&Task>) -> String {
+    match known {
+        Some(Task { key: Some(key), title, .. }) => escape(&format!("{key} ({title})")),
+        Some(Task { title, .. }) => escape(&format!("\u{201c}{title}\u{201d}")),
+        None => id.to_string(),
+    }
 }
 
 fn became(old: Option<Status>, new: Status, known: Option<&PullRequestRow>) -> String {
@@ -113,16 +132,17 @@ fn link(address: Option<&str>, label: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
     use uuid::Uuid;
 
     use super::*;
     use crate::domain::notification::SyncSource;
     use crate::domain::pull_request::Source;
     use crate::domain::repository::Access;
-    use crate::domain::task::{TaskId, TaskStatus};
+    use crate::domain::task::{TaskKey, TaskState, TaskStatus};
     use crate::domain::timings::State;
     use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use crate::store::Durations;
+    use crate::store::{Due, Durations, TaskPlace};
 
     /// The most characters of a section's text.
     const SECTION: usize = 3000;
@@ -141,9 +161,9 @@ mod tests {
         }
     }
 
-    fn known(title: &str, html_url: &str) -> PullRequestRow {
+    fn known(title: &str, html_url: &str) -> Known {
         let at = Timestamp::clamped(0);
-        PullRequestRow {
+        let pull_request = PullRequestRow {
             key: PrKey { repo: RepoId(1), number: PrNumber(7) },
             repo: "acme-corp/api-server".to_owned(),
             repo_access: Access::Granted,
@@ -175,7 +195,25 @@ mod tests {
             flags: Vec::new(),
             source: Source::Webhook,
             as_of: at,
-        }
+        };
+        Known { pull_request: Some(pull_request), task: None }
+    }
+
+    fn task(title: &str) -> Known {
+        let task = Task {
+            id: TaskId(Uuid::nil()),
+            key: TaskKey::parse("PROJ-123"),
+            title: title.to_owned(),
+            state: TaskState { status: TaskStatus::Done, by_hand: None },
+            place: TaskPlace::default(),
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            version: 1,
+            due: Due::default(),
+            tries: 0,
+            prs: Vec::new(),
+        };
+        Known { pull_request: None, task: Some(task) }
     }
 
     fn texts(message: &Value) -> Vec<&str> {
@@ -188,7 +226,7 @@ mod tests {
     #[test]
     fn a_merge_is_told_with_its_link_title_author_and_time() {
         let known = known("Answer 429", "https://github.example/acme-corp/api-server/pull/7");
-        let told = message(&changed(Some(Status::Open), Status::Merged), Some(&known));
+        let told = message(&changed(Some(Status::Open), Status::Merged), &known);
         let link = "<https://github.example/acme-corp/api-server/pull/7|acme-corp/api-server#7>";
         assert_eq!(texts(&told), [&format!("*{link}* was merged after 29.0 h: Answer 429"), "by mira"]);
         assert_eq!(told["text"], "acme-corp/api-server#7 was merged after 29.0 h: Answer 429");
@@ -208,7 +246,7 @@ mod tests {
             (Some(Status::Open), Status::Closed, "was closed without a merge"),
             (None, Status::Merged, "was merged"),
         ] {
-            let told = message(&changed(old, new), None);
+            let told = message(&changed(old, new), &Known::default());
             assert_eq!(texts(&told), [format!("*acme-corp/api-server#7* {words}")]);
         }
     }
@@ -216,7 +254,7 @@ mod tests {
     #[test]
     fn nobody_is_called_and_no_link_is_made_by_what_comes_from_github() {
         let hostile = "<!channel> & <https://evil.example|click>\n> `a`\u{2028}&lt;!here&gt;";
-        let told = message(&changed(None, Status::Open), Some(&known(hostile, "https://github.example/a|b>c<d&e")));
+        let told = message(&changed(None, Status::Open), &known(hostile, "https://github.example/a|b>c<d&e"));
         let escaped = "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; &gt; `a` &amp;lt;!here&amp;gt;";
         let link = "<https://github.example/a%7Cb%3Ec%3Cd&amp;e|acme-corp/api-server#7>";
         assert_eq!(texts(&told)[0], format!("*{link}* was opened: {escaped}"));
@@ -227,14 +265,14 @@ mod tests {
     fn only_a_page_of_the_web_is_linked() {
         let long = format!("https://{}", "a".repeat(LONGEST_LINK));
         for address in ["javascript:alert(1)", "https://a b", "https://a\n", "slack://open", "!channel", "", &long] {
-            let told = message(&changed(None, Status::Closed), Some(&known("t", address)));
+            let told = message(&changed(None, Status::Closed), &known("t", address));
             assert_eq!(texts(&told)[0], "*acme-corp/api-server#7* was closed without a merge: t", "{address}");
         }
     }
 
     #[test]
     fn a_text_of_any_length_fits() {
-        let told = message(&changed(None, Status::Open), Some(&known(&"&".repeat(100_000), "https://a")));
+        let told = message(&changed(None, Status::Open), &known(&"&".repeat(100_000), "https://a"));
         let text = texts(&told)[0];
         assert!(text.chars().count() <= SECTION && text.ends_with("&amp;\u{2026}"), "{text}");
         assert_eq!(escape(&"\u{1f980}".repeat(LONGEST)), "\u{1f980}".repeat(LONGEST));
@@ -253,8 +291,9 @@ mod tests {
         };
         let id = Uuid::nil();
         let words = format!("Task {id} was moved from CODE_REVIEWING to DONE by");
-        assert_eq!(texts(&message(&moved(true), None)), [format!("{words} a pull request")]);
-        assert_eq!(texts(&message(&moved(false), None)), [format!("{words} somebody")]);
+        assert_eq!(texts(&message(&moved(true), &Known::default())), [format!("{words} a pull request")]);
+        let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by somebody";
+        assert_eq!(texts(&message(&moved(false), &task("Sort the <!here> queue"))), [named]);
         let kept = Notification::WorktreeKept {
             task_id,
             pr_id: id,
@@ -264,7 +303,7 @@ mod tests {
             timestamp,
             event_id: String::new(),
         };
-        let told = message(&kept, Some(&known("t", "https://a")));
+        let told = message(&kept, &known("t", "https://a"));
         let words = format!("was merged, and the working tree of task {id} is kept");
         let reason = "2 files &lt;!here&gt; are not committed";
         assert_eq!(texts(&told), [&format!("*<https://a|acme-corp/api-server#7>* {words}"), reason]);
