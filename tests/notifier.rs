@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use receiver::{Receiver, Reply};
+use reqwest::Method;
 use serde_json::{Value, json};
 use support::payloads::{self, Account, Pr, World};
 use support::{Place, TOKEN, TestServer, assert_refused};
@@ -352,7 +353,14 @@ async fn each_channel_is_told_of_what_it_is_for() {
     let server = start(channels).await;
     record_opened(&server, [1]).await;
     record(&server, WEB.0, &[(2, Status::Open)]).await;
+    let (_, task) = server.ask(Method::POST, "/api/tasks", &json!({"title": "Sort the queue"})).await;
+    let path = format!("/api/tasks/{}", task["id"].as_str().unwrap());
+    assert_eq!(server.ask(Method::PATCH, &path, &json!({"status": "DONE"})).await.0, 200);
     assert_eq!(all.numbers(2).await, [1, 2]);
+    let moved = all.next().await;
+    assert_eq!(moved.header("x-tallyhook-event"), "task_status_change");
+    assert_eq!((&moved.json()["task_id"], &moved.json()["new_status"]), (&task["id"], &json!("DONE")));
+    // What a person does to a task is about no repository.
     assert_eq!(web.numbers(1).await, [2]);
     assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
     assert_eq!(settled(&server, "web").await, [1, 0, 0]);
