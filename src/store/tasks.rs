@@ -48,6 +48,12 @@ pub struct Due {
     pub cleanup: bool,
 }
 
+impl Due {
+    pub const FOLLOW: Self = Self { follow: true, push: false, cleanup: false };
+    pub const PUSH: Self = Self { follow: false, push: true, cleanup: false };
+    pub const ALL: Self = Self { follow: true, push: true, cleanup: true };
+}
+
 /// A task to be made.
 #[derive(Clone, Debug)]
 pub struct NewTask {
@@ -151,8 +157,8 @@ pub trait Tasks: Send + Sync {
     /// The history of a task, the newest first, at most `limit` entries.
     async fn task_history(&self, id: TaskId, limit: u32) -> Result<Vec<TaskEvent>>;
 
-    /// Tasks of which something is due, at most `limit`.
-    async fn due_tasks(&self, now: Moment, limit: u32) -> Result<Vec<Task>>;
+    /// Tasks of which any of `wanted` is due, at most `limit`.
+    async fn due_tasks(&self, wanted: Due, now: Moment, limit: u32) -> Result<Vec<Task>>;
 
     /// Writes what came of looking at a task; `false` if it was written or marked since it was read: look again.
     async fn settle_task(&self, task: &Task, settled: &Settled, now: Moment) -> Result<bool>;

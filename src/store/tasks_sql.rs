@@ -143,13 +143,18 @@ where
         rows.iter().map(|row| Ok(TaskEventRow::from_row(row)?.into())).collect()
     }
 
-    async fn due_tasks(&self, now: Moment, limit: u32) -> Result<Vec<Task>> {
+    async fn due_tasks(&self, wanted: Due, now: Moment, limit: u32) -> Result<Vec<Task>> {
         let query = format!(
             "SELECT {} FROM tasks WHERE (follow_due = 1 OR push_due = 1 OR cleanup_due = 1) \
-             AND (follow_due = 1 OR not_before IS NULL OR not_before <= $1) ORDER BY id LIMIT $2",
+             AND (follow_due = $3 OR (push_due = $4 OR cleanup_due = $5) AND (not_before IS NULL OR not_before <= $1)) \
+             ORDER BY id LIMIT $2",
             TaskRow::COLUMNS
         );
-        let rows = self.read(sqlx::query(AssertSqlSafe(query)).bind(Millis(now)).bind(i64::from(limit))).await?;
+        // What is not wanted is compared with what no mark is.
+        let mark = |wanted: bool| if wanted { 1_i64 } else { -1 };
+        let Due { follow, push, cleanup } = wanted;
+        let query = sqlx::query(AssertSqlSafe(query)).bind(Millis(now)).bind(i64::from(limit));
+        let rows = self.read(query.bind(mark(follow)).bind(mark(push)).bind(mark(cleanup))).await?;
         with_pull_requests(self, &rows).await
     }
 
@@ -161,7 +166,8 @@ where
         let left = |due: bool, done: bool| i64::from(due && !done);
         let update = sqlx::query(
             "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, cleanup_due = $6, \
-             tries = $7, not_before = $8, updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
+             tries = $7, not_before = CASE WHEN $12 = 1 THEN $8 ELSE not_before END, \
+             updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
              worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 AND version = $2",
         )
         .bind(task.id.to_string())
@@ -170,11 +176,16 @@ where
         .bind(left(task.due.follow, follow))
         .bind(left(task.due.push, push))
         .bind(left(task.due.cleanup, cleaned))
-        .bind(if settled.again.is_some() { i64::from(task.tries) + 1 } else { 0 })
+        .bind(match settled.again {
+            Some(_) => i64::from(task.tries) + 1,
+            None if push || cleaned => 0,
+            None => i64::from(task.tries),
+        })
         .bind(settled.again.map(Millis))
         .bind(i64::from(moved.is_some()))
         .bind(Millis(now))
-        .bind(i64::from(settled.worktree_removed));
+        .bind(i64::from(settled.worktree_removed))
+        .bind(i64::from(settled.again.is_some() || push || cleaned));
         if session.execute(update).await? == 0 {
             return Ok(false);
         }

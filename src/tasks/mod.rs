@@ -13,6 +13,9 @@ use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, Task, at
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 64;
 
+/// What is looked at here; what takes longer is for others.
+const MINE: Due = Due { push: false, ..Due::ALL };
+
 /// Lets tasks follow.
 pub struct Follower {
     pub store: Arc<dyn Store>,
@@ -31,7 +34,7 @@ impl Follower {
     /// If the database fails.
     pub async fn look(&self) -> Result<()> {
         loop {
-            let tasks = self.store.due_tasks(Utc::now(), PAGE).await?;
+            let tasks = self.store.due_tasks(MINE, Utc::now(), PAGE).await?;
             if tasks.is_empty() {
                 return Ok(());
             }
@@ -44,7 +47,7 @@ impl Follower {
     /// Looks at one task. One that is marked again meanwhile stays marked.
     async fn settle(&self, task: &Task) -> Result<()> {
         let settled =
-            if task.due.follow { self.follow(task).await? } else { Settled { done: task.due, ..Settled::default() } };
+            if task.due.follow { self.follow(task).await? } else { Settled { done: MINE, ..Settled::default() } };
         self.store.settle_task(task, &settled, Utc::now()).await?;
         Ok(())
     }
@@ -57,7 +60,7 @@ impl Follower {
         };
         let linked: Vec<_> = known.iter().filter_map(linked).collect();
         let moved = follow(&task.state, &linked);
-        Ok(Settled { done: Due { follow: true, ..Due::default() }, moved, ..Settled::default() })
+        Ok(Settled { done: Due::FOLLOW, moved, ..Settled::default() })
     }
 }
 

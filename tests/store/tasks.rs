@@ -65,7 +65,7 @@ async fn mention(store: &dyn Store, number: i64, keys: &[&str]) {
 }
 
 pub(super) async fn due(store: &dyn Store) -> Vec<String> {
-    let due = store.due_tasks(now(), 99).await.unwrap();
+    let due = store.due_tasks(Due::ALL, now(), 99).await.unwrap();
     let mut keys: Vec<_> = due.iter().map(|task| task.key.as_ref().unwrap().to_string()).collect();
     keys.sort();
     keys
@@ -81,7 +81,7 @@ const FOLLOWED: Settled = Settled {
 };
 
 pub(super) async fn settle(store: &dyn Store) {
-    for task in store.due_tasks(now(), 99).await.unwrap() {
+    for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
         assert!(store.settle_task(&task, &Settled { done: task.due, ..Settled::default() }, now()).await.unwrap());
     }
 }
@@ -242,8 +242,8 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
     let task = get(&*store, "A-1").await;
     assert_eq!(task.due, Due { follow: true, cleanup: true, push: false });
     assert!(store.settle_task(&task, &Settled { again: Some(later(60)), ..FOLLOWED }, now()).await.unwrap());
-    assert_eq!(store.due_tasks(later(59), 9).await.unwrap(), []);
-    let due = store.due_tasks(later(60), 9).await.unwrap();
+    assert_eq!(store.due_tasks(Due::ALL, later(59), 9).await.unwrap(), []);
+    let due = store.due_tasks(Due::ALL, later(60), 9).await.unwrap();
     assert_eq!((due.len(), due[0].tries, due[0].due), (1, 1, Due { cleanup: true, ..Due::default() }));
     let settled = Settled { done: due[0].due, worktree_removed: true, ..Settled::default() };
     assert!(store.settle_task(&due[0], &settled, now()).await.unwrap());
@@ -285,7 +285,7 @@ async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database
     let name = |number: i64| format!("A-{number}");
     let is_over = AtomicBool::new(false);
     let look = async || {
-        for task in store.due_tasks(now(), 99).await.unwrap() {
+        for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
             let moved = (!task.prs.is_empty() && task.state.status == TaskStatus::Todo)
                 .then(|| transition(TaskStatus::CodeReviewing, 1));
             store.settle_task(&task, &Settled { moved, ..FOLLOWED }, now()).await.unwrap();
