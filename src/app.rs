@@ -19,15 +19,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{self, Api, Sockets, auth};
 use crate::config::{Config, ConfigError};
+use crate::domain::pull_request::Source;
+use crate::fetch::Fetcher;
 use crate::github::client::{Client, Clock};
 use crate::ingest::{self, Ingest, Limits};
 use crate::notify::{self, Channels, Notifier, Pace};
 use crate::poller::Poller;
 use crate::process::Worker;
-use crate::queue::{Queue, Use};
+use crate::queue::{Lane, Queue, Use};
 use crate::relay::Relay;
 use crate::store::{self, Opening, Store};
-use crate::tasks::Follower;
+use crate::tasks::{Follower, Opener, Pushes};
 use crate::telemetry;
 
 /// Workers of one process. While one waits for the disk the other decodes.
@@ -156,6 +158,9 @@ impl Running {
             if roles.worker {
                 start_workers(&mut workers, config, &store, queue, &sender);
                 others.spawn(Follower { store: store.clone() }.run(stopping_others.subscribe()));
+                if let Some(client) = client.clone().filter(|_| config.tasks.auto_pr) {
+                    others.spawn(pushes_of(config, client, &store).run(stopping_others.subscribe()));
+                }
             }
         }
         if let Some(client) = client.filter(|_| roles.poller) {
@@ -297,6 +302,17 @@ fn poller_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Poller 
     }
 }
 
+fn pushes_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Pushes {
+    let fetcher = Fetcher {
+        client,
+        store: store.clone(),
+        source: Source::Poller,
+        lane: Lane::Live,
+        commits: config.sync.backfill.commits,
+    };
+    Pushes { opener: Opener { fetcher, default_repository: config.default_repository.clone() } }
+}
+
 fn relay_of(
     config: &Config,
     store: &Arc<dyn Store>,
@@ -327,7 +343,7 @@ fn start_workers(
             queue: queue.clone(),
             bots: config.bots.clone(),
             patterns: config.tasks.patterns.clone(),
-            minds_pushes: config.tasks.auto_pr,
+            minds_pushes: config.tasks.auto_pr && config.github_credentials.is_some(),
             turns: Arc::clone(&turns),
             progress: progress.clone(),
         };

@@ -8,7 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::github::client::GithubError;
+use crate::github::client::creation::NotOpened;
 use crate::store::StoreError;
+use crate::tasks::OpenError;
 
 /// What a caller is told. What went wrong inside is logged, not told.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub enum ApiError {
     GithubFailed(String),
     /// What GitHub answered.
     Github(GithubError),
+    /// Why there is no pull request.
+    NotOpened(NotOpened),
 }
 
 /// The body of every answer that is an error.
@@ -58,6 +62,7 @@ impl ApiError {
             Self::GithubUnavailable(_) => "github_unavailable",
             Self::GithubFailed(_) => "github_failed",
             Self::Github(error) => of_github(error).1,
+            Self::NotOpened(why) => of_not_opened(why).1,
         }
     }
 }
@@ -75,6 +80,7 @@ impl fmt::Display for ApiError {
             ),
             Self::GithubUnavailable(message) | Self::GithubFailed(message) => f.write_str(message),
             Self::Github(error) => error.fmt(f),
+            Self::NotOpened(why) => why.fmt(f),
         }
     }
 }
@@ -90,6 +96,7 @@ impl ResponseError for ApiError {
             Self::Unavailable | Self::Busy(_) | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::GithubFailed(_) => StatusCode::BAD_GATEWAY,
             Self::Github(error) => of_github(error).0,
+            Self::NotOpened(why) => of_not_opened(why).0,
         }
     }
 
@@ -118,6 +125,33 @@ fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
         | GithubError::TooLarge { .. }
         | GithubError::TooMuch { .. }
         | GithubError::Unexpected { .. } => (StatusCode::BAD_GATEWAY, "github_failed"),
+    }
+}
+
+/// What of a pull request GitHub refuses, each by a code of its own.
+fn of_not_opened(why: &NotOpened) -> (StatusCode, &'static str) {
+    match why {
+        NotOpened::NoBranchName { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
+        NotOpened::HeadMissing { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "head_missing"),
+        NotOpened::BaseMissing { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "base_missing"),
+        NotOpened::NothingNew { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_commits"),
+        NotOpened::DraftsNotSupported { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "drafts_not_supported"),
+        NotOpened::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "pull_request_refused"),
+        NotOpened::RepositoryMissing { .. } => (StatusCode::NOT_FOUND, "repository_missing"),
+        NotOpened::ReadOnly { .. } => (StatusCode::CONFLICT, "repository_read_only"),
+        NotOpened::Forbidden { .. } => (StatusCode::CONFLICT, "github_access_refused"),
+        NotOpened::Github(error) => of_github(error),
+    }
+}
+
+impl From<OpenError> for ApiError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NoRepository | OpenError::NoBranch => Self::BadRequest(error.to_string()),
+            OpenError::NotOpened(NotOpened::Github(error)) => error.into(),
+            OpenError::NotOpened(why) => Self::NotOpened(why),
+            OpenError::Store(error) => error.into(),
+        }
     }
 }
 

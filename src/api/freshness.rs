@@ -48,7 +48,7 @@ impl Api {
         }
     }
 
-    fn fetcher(&self, github: &Client) -> Fetcher {
+    pub(super) fn fetcher(&self, github: &Client) -> Fetcher {
         Fetcher {
             client: github.clone(),
             store: Arc::clone(&self.store),

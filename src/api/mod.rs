@@ -12,6 +12,7 @@ mod page;
 mod pull_requests;
 mod repositories;
 mod sync;
+mod task_pull_request;
 mod tasks;
 mod ws;
 
@@ -171,6 +172,7 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/tasks", web::post().to(tasks::create))
                 .route("/tasks/{id}", web::get().to(tasks::show))
                 .route("/tasks/{id}", web::patch().to(tasks::change))
+                .route("/tasks/{id}/pr", web::post().to(task_pull_request::create))
                 .route("/tasks/{id}/prs", web::post().to(tasks::link))
                 .route("/tasks/{id}/prs/{owner}/{repo}/{number}", web::delete().to(tasks::unlink))
                 .route("/stories/{id}/prs", web::get().to(tasks::of_story))
@@ -225,6 +227,7 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         tasks::create,
         tasks::show,
         tasks::change,
+        task_pull_request::create,
         tasks::link,
         tasks::unlink,
         tasks::of_story,

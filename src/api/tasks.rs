@@ -404,7 +404,7 @@ fn checked(
     }
 }
 
-fn checked_title(title: String) -> Result<String, ApiError> {
+pub(super) fn checked_title(title: String) -> Result<String, ApiError> {
     let is_title = !title.trim().is_empty() && title.chars().count() <= TITLE;
     is_title.then_some(title).ok_or_else(|| ApiError::BadRequest(format!("a title has 1 to {TITLE} letters")))
 }

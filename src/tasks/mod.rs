@@ -1,11 +1,14 @@
 //! Tasks follow their pull requests: whatever changes those marks the task, and whoever has the part looks at what is
-//! marked.
+//! marked. And tasks have pull requests opened.
+
+mod opening;
 
 use std::sync::Arc;
 
 use chrono::Utc;
 use tokio::sync::watch;
 
+pub use self::opening::{OpenError, Opener, PullRequestOf, Pushes, Wanted};
 use crate::domain::notification::status;
 use crate::domain::task::{LinkedPr, follow};
 use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, Task, attend};
