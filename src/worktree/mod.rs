@@ -63,6 +63,8 @@ pub enum Reason {
     OutsideRoot,
     #[error("the path goes through a symbolic link")]
     Symlink,
+    #[error("there is nothing there any more")]
+    Gone,
     #[error("the path cannot be read: {0}")]
     Unreadable(String),
     #[error("it is no linked working tree of a repository")]
@@ -166,6 +168,9 @@ fn locate(root: &Path, path: &Path) -> Result<PathBuf, Reason> {
         return Err(Reason::OutsideRoot);
     }
     let path = true_root.join(below);
+    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(Reason::Gone);
+    }
     if path.canonicalize().map_err(unreadable)? != path {
         return Err(Reason::Symlink);
     }
