@@ -29,7 +29,7 @@ use crate::process::Worker;
 use crate::queue::{Lane, Queue, Use};
 use crate::relay::Relay;
 use crate::store::{self, Opening, Store};
-use crate::tasks::{Follower, Opener, Pushes};
+use crate::tasks::{Cleaner, Follower, Opener, Pushes};
 use crate::telemetry;
 
 /// Workers of one process. While one waits for the disk the other decodes.
@@ -160,6 +160,9 @@ impl Running {
                 others.spawn(Follower { store: store.clone() }.run(stopping_others.subscribe()));
                 if let Some(client) = client.clone().filter(|_| config.tasks.auto_pr) {
                     others.spawn(pushes_of(config, client, &store).run(stopping_others.subscribe()));
+                }
+                if let Some(root) = config.tasks.worktree_root.clone() {
+                    others.spawn(Cleaner { store: store.clone(), root }.run(stopping_others.subscribe()));
                 }
             }
         }

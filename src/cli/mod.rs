@@ -15,6 +15,7 @@ mod recover;
 mod replay;
 mod serve;
 mod tokens;
+mod worktrees;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -71,6 +72,8 @@ enum Command {
     /// Try channels out, and see what they were told
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
+    /// Remove the working trees of tasks that are done, unless something would be lost
+    Worktrees(worktrees::Worktrees),
     /// Work out all numbers again from the stored facts
     Recompute,
     /// Bring the database to this version
@@ -165,6 +168,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Hook(command) => command.run(sources()?).await,
         Command::Doctor(doctor) => doctor.run(sources()).await,
         Command::Notify(command) => command.run(sources()?).await,
+        Command::Worktrees(worktrees) => worktrees.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             let store = store::open(&config.database_url, Opening::Beside).await?;

@@ -159,6 +159,8 @@ pub enum Part {
     Follower,
     /// Tells channels of what is in the outbox.
     Notifier,
+    /// Removes working trees of tasks that are done.
+    Cleaner,
 }
 
 /// How a database is to be opened.

@@ -51,6 +51,7 @@ pub struct Due {
 impl Due {
     pub const FOLLOW: Self = Self { follow: true, push: false, cleanup: false };
     pub const PUSH: Self = Self { follow: false, push: true, cleanup: false };
+    pub const CLEANUP: Self = Self { follow: false, push: false, cleanup: true };
     pub const ALL: Self = Self { follow: true, push: true, cleanup: true };
 }
 

@@ -1,6 +1,7 @@
 //! Tasks follow their pull requests: whatever changes those marks the task, and whoever has the part looks at what is
-//! marked. And tasks have pull requests opened.
+//! marked. And tasks have pull requests opened, and their working trees removed.
 
+mod cleanup;
 mod opening;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use tokio::sync::watch;
 
+pub use self::cleanup::{Cleaned, Cleaner};
 pub use self::opening::{OpenError, Opener, PullRequestOf, Pushes, Wanted};
 use crate::domain::notification::status;
 use crate::domain::task::{LinkedPr, follow};
@@ -15,9 +17,6 @@ use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, Task, at
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 64;
-
-/// What is looked at here; what takes longer is for others.
-const MINE: Due = Due { push: false, ..Due::ALL };
 
 /// Lets tasks follow.
 pub struct Follower {
@@ -37,34 +36,30 @@ impl Follower {
     /// If the database fails.
     pub async fn look(&self) -> Result<()> {
         loop {
-            let tasks = self.store.due_tasks(MINE, Utc::now(), PAGE).await?;
+            let tasks = self.store.due_tasks(Due::FOLLOW, Utc::now(), PAGE).await?;
             if tasks.is_empty() {
                 return Ok(());
             }
             for task in &tasks {
-                self.settle(task).await?;
+                settle(&*self.store, task).await?;
             }
         }
     }
+}
 
-    /// Looks at one task. One that is marked again meanwhile stays marked.
-    async fn settle(&self, task: &Task) -> Result<()> {
-        let settled =
-            if task.due.follow { self.follow(task).await? } else { Settled { done: MINE, ..Settled::default() } };
-        self.store.settle_task(task, &settled, Utc::now()).await?;
-        Ok(())
-    }
+/// Lets one task follow. One that is marked again meanwhile stays marked.
+async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
+    let known = store.load(&task.prs).await?;
+    let linked: Vec<_> = known.iter().filter_map(linked).collect();
+    let settled = Settled { done: Due::FOLLOW, moved: follow(&task.state, &linked), ..Settled::default() };
+    store.settle_task(task, &settled, Utc::now()).await?;
+    Ok(())
+}
 
-    async fn follow(&self, task: &Task) -> Result<Settled> {
-        let known = self.store.load(&task.prs).await?;
-        let linked = |Known { pull_request, .. }: &Known| {
-            let (status, since) = status(pull_request)?;
-            Some(LinkedPr { key: pull_request.key, status, since })
-        };
-        let linked: Vec<_> = known.iter().filter_map(linked).collect();
-        let moved = follow(&task.state, &linked);
-        Ok(Settled { done: Due::FOLLOW, moved, ..Settled::default() })
-    }
+/// A pull request of a task, once it is known what it is.
+fn linked(Known { pull_request, .. }: &Known) -> Option<LinkedPr> {
+    let (status, since) = status(pull_request)?;
+    Some(LinkedPr { key: pull_request.key, status, since })
 }
 
 #[async_trait::async_trait]

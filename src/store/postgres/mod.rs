@@ -177,6 +177,7 @@ const fn number(part: Part) -> i32 {
         Part::Poller => 2,
         Part::Follower => 3,
         Part::Notifier => 4,
+        Part::Cleaner => 6,
     }
 }
 

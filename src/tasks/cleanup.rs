@@ -1,0 +1,159 @@
+//! Working trees of tasks: removed once the task is done by a merge, unless something would be lost.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::Utc;
+use tokio::sync::watch;
+
+use super::{linked, settle};
+use crate::domain::notification::Status;
+use crate::domain::pull_request::PullRequest;
+use crate::domain::task::{TaskStatus, follow};
+use crate::github::types::PrKey;
+use crate::store::{Attendant, Due, News, Part, Result, Settled, Store, Task, TaskCause, WorktreeKept, attend};
+use crate::worktree::{Candidate, Reason, Removal, remove};
+
+/// Tasks that are looked at in one go.
+const PAGE: u32 = 16;
+/// Entries of a task's history among which the last word on its working tree is.
+const HISTORY: u32 = 100;
+
+/// Removes working trees.
+pub struct Cleaner {
+    pub store: Arc<dyn Store>,
+    /// The folder below which all of them are.
+    pub root: PathBuf,
+}
+
+/// What came of looking at a working tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cleaned {
+    /// Nobody is done with it: the task has a pull request that is open, or none that was merged, or a person says so.
+    InUse,
+    /// It is removed, or was gone; the pull request that was merged.
+    Removed(PrKey),
+    /// It would be removed, had it not been a dry run.
+    WouldRemove(PrKey),
+    Kept(PrKey, Reason),
+}
+
+impl Cleaner {
+    /// Removes what is due until `stopping` becomes true.
+    pub async fn run(mut self, stopping: watch::Receiver<bool>) {
+        attend(&self.store.clone(), stopping, &mut self).await;
+        self.store.resign(Part::Cleaner).await;
+    }
+
+    /// Looks at the working tree of every task that is marked.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn look(&self) -> Result<()> {
+        loop {
+            let tasks = self.store.due_tasks(Due::CLEANUP, Utc::now(), PAGE).await?;
+            if tasks.is_empty() {
+                return Ok(());
+            }
+            for task in &tasks {
+                // Whoever listens hears first where the task goes. It comes again with the next page.
+                match task.due.follow {
+                    true => settle(&*self.store, task).await?,
+                    false => self.clean(task, false).await.map(drop)?,
+                }
+            }
+        }
+    }
+
+    /// Removes the working tree of a task, if that may be done, and remembers what became of it; says only what would become
+    /// of it in a dry run.
+    ///
+    /// # Errors
+    /// If the database fails. Should that be after a removal, the next look finds nothing there, and remembers that.
+    pub async fn clean(&self, task: &Task, dry_run: bool) -> Result<Cleaned> {
+        let cleaned = self.removed(task, dry_run).await?;
+        if !dry_run {
+            let settled = self.settled(task, &cleaned).await?;
+            // One that was marked meanwhile is looked at again.
+            self.store.settle_task(task, &settled, Utc::now()).await?;
+        }
+        Ok(cleaned)
+    }
+
+    async fn removed(&self, task: &Task, dry_run: bool) -> Result<Cleaned> {
+        let (Some(path), Some(merged)) = (&task.place.worktree, self.merged(task).await?) else {
+            return Ok(Cleaned::InUse);
+        };
+        // What GitHub does not tell of it cannot be compared.
+        let branches = merged.branches.as_ref().map(|seen| &seen.value);
+        let candidate = Candidate {
+            root: &self.root,
+            path: Path::new(path),
+            branch: branches.map_or("", |branches| &branches.head_ref),
+            head_sha: branches.map_or("", |branches| &branches.head_sha),
+            merged: merged.merged_at.is_some(),
+        };
+        Ok(match remove(candidate, dry_run).await {
+            // Whoever removed it may have had no time to tell.
+            Removal::Removed | Removal::Kept(Reason::Gone) => Cleaned::Removed(merged.key),
+            Removal::WouldRemove => Cleaned::WouldRemove(merged.key),
+            Removal::Kept(reason) => Cleaned::Kept(merged.key, reason),
+        })
+    }
+
+    /// The merged pull request that the working tree was for: of several that of the task's branch, else the last one.
+    /// `None` unless the task is done by it.
+    async fn merged(&self, task: &Task) -> Result<Option<PullRequest>> {
+        let known = self.store.load(&task.prs).await?;
+        let prs: Vec<_> = known.iter().filter_map(linked).collect();
+        // Where the task is about to go counts as well.
+        let status = follow(&task.state, &prs).map_or(task.state.status, |moved| moved.to);
+        if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == Status::Open) {
+            return Ok(None);
+        }
+        let is_of_branch = |pr: &PullRequest| {
+            pr.branches.as_ref().is_some_and(|seen| task.place.branch.as_ref() == Some(&seen.value.head_ref))
+        };
+        let merged = known.into_iter().map(|known| known.pull_request).filter(|pr| pr.merged_at.is_some());
+        Ok(merged.max_by_key(|pr| (is_of_branch(pr), pr.merged_at, pr.key)))
+    }
+
+    async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {
+        let settled = Settled { done: Due::CLEANUP, ..Settled::default() };
+        Ok(match cleaned {
+            Cleaned::InUse | Cleaned::WouldRemove(_) => settled,
+            Cleaned::Removed(key) => {
+                let path = task.place.worktree.clone().unwrap_or_default();
+                let noted = Some((TaskCause::WorktreeRemoved, Some(*key), path));
+                Settled { noted, worktree_removed: true, ..settled }
+            }
+            Cleaned::Kept(key, reason) => {
+                let reason = reason.to_string();
+                if self.last_word(task).await?.is_some_and(|(kept, why)| (kept, &why) == (Some(*key), &reason)) {
+                    return Ok(settled);
+                }
+                let kept = WorktreeKept { task: task.id, key: *key, reason: reason.clone(), at: Utc::now().into() };
+                let noted = Some((TaskCause::WorktreeKept, Some(*key), reason));
+                Settled { noted, told: Some(News::WorktreeKept(kept)), ..settled }
+            }
+        })
+    }
+
+    /// The pull request and the reason for which the working tree was kept when it was last looked at.
+    async fn last_word(&self, task: &Task) -> Result<Option<(Option<PrKey>, String)>> {
+        let history = self.store.task_history(task.id, HISTORY).await?.into_iter();
+        let mut of_tree =
+            history.filter(|event| matches!(event.cause, TaskCause::WorktreeKept | TaskCause::WorktreeRemoved));
+        let last = of_tree.next().filter(|event| event.cause == TaskCause::WorktreeKept);
+        Ok(last.map(|event| (event.pull_request, event.note.unwrap_or_default())))
+    }
+}
+
+#[async_trait::async_trait]
+impl Attendant for Cleaner {
+    const TROUBLE: &str = "working trees cannot be looked after";
+
+    async fn act(&mut self) -> Result<()> {
+        if self.store.lead(Part::Cleaner).await? { self.look().await } else { Ok(()) }
+    }
+}
