@@ -335,6 +335,11 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
     with("AMQP_URL", "amqp://bunny:carrot@127.0.0.1:1").only("wrong", "broker", &["connecting", "set AMQP_URL right"]);
     with("AMQP_URL", "http://bunny:carrot@127.0.0.1").only("wrong", "broker", &["is no URL of a broker"]);
     with("GITHUB_API_URL", "http://127.0.0.1:1").only("wrong", "GitHub", &["cannot be reached at http://127.0.0.1:1"]);
+    with("WORKTREE_ROOT", "nowhere").only("wrong", "working trees", &["nowhere, which is no folder"]);
+    with("WORKTREE_ROOT", "/").told("working trees", &["ok", "git version"]);
+    with("NOTIFY_WEBHOOK_URL", "http://10.0.0.1/carrot").only("wrong", "channel", &["a private address"]);
+    with("SLACK_WEBHOOK_URL", "https://hooks.example.com/carrot")
+        .told("channel", &["ok", "https://hooks.example.com;"]);
     findings(scene.doctor().env_remove("GITHUB_TOKEN")).only(
         "warning",
         "GitHub",

@@ -114,6 +114,12 @@ impl Git {
     }
 }
 
+/// What git calls itself where it is run as here.
+pub async fn version() -> Result<String, Failed> {
+    let git = Git { folder: PathBuf::from("/"), config: Vec::new() };
+    Ok(shown(git.tell(["version"]).await?.trim_ascii()))
+}
+
 async fn run(mut command: Command, patience: Duration, most: usize) -> Result<Vec<u8>, Failed> {
     let not_run = |error: std::io::Error| Failed::NotRun(error.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

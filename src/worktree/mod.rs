@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use self::git::Failed;
+pub use self::git::{Failed, version};
 use self::git::{Git, shown};
 
 /// How long git may take to delete a tree: one that is deleted in part is of no use to anybody.

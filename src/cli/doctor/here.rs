@@ -11,8 +11,10 @@ use tokio::time::timeout;
 
 use super::{CHECKING, Finding, silent};
 use crate::config::{AMQP_URL, Config, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN};
+use crate::notify::Channels;
 use crate::queue;
-use crate::store::{self, Condition, NotReady, Opening, Store, TrackedRepository};
+use crate::store::{self, ChannelRecord, Condition, NotReady, Opening, Store, TrackedRepository};
+use crate::worktree;
 
 /// Shorter secrets can be guessed by whoever has a signed delivery and time.
 const SHORTEST_SECRET: usize = 16;
@@ -47,8 +49,15 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// How the database is, and which repositories are tracked in it.
-pub(super) async fn database(config: &Config) -> (Vec<Finding>, Vec<TrackedRepository>) {
+/// What is known from the database for other checks; nothing where it cannot be read.
+#[derive(Default)]
+pub(super) struct Stored {
+    pub(super) tracked: Vec<TrackedRepository>,
+    pub(super) channels: Vec<ChannelRecord>,
+}
+
+/// How the database is, and what is in it.
+pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
     let looking = async {
         match store::open(&config.database_url, Opening::Beside).await {
             Ok(store) => {
@@ -56,32 +65,40 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, Vec<TrackedRepos
                 store.close().await;
                 seen
             }
-            Err(error) => (vec![not_opened(&error)], Vec::new()),
+            Err(error) => (vec![not_opened(&error)], Stored::default()),
         }
     };
-    let (mut findings, tracked) =
-        timeout(CHECKING, looking).await.unwrap_or_else(|_| (vec![silent("database")], Vec::new()));
+    let (mut findings, stored) =
+        timeout(CHECKING, looking).await.unwrap_or_else(|_| (vec![silent("database")], Stored::default()));
     findings.extend(config.database_file().and_then(disk));
-    (findings, tracked)
+    (findings, stored)
 }
 
-async fn look(store: &dyn Store) -> (Vec<Finding>, Vec<TrackedRepository>) {
-    let seen = async { Ok::<_, store::StoreError>((store.condition().await?, store.tracked().await?)) };
-    let (Condition { server, now, read_only }, tracked) = match seen.await {
+async fn look(store: &dyn Store) -> (Vec<Finding>, Stored) {
+    let seen = async {
+        let stored = Stored { tracked: store.tracked().await?, channels: store.channels().await? };
+        Ok::<_, store::StoreError>((store.condition().await?, stored))
+    };
+    let (Condition { server, now, read_only }, stored) = match seen.await {
         Ok(seen) => seen,
         Err(error) => {
-            return (vec![Finding::wrong("database", error.to_string(), "see the log of the database")], Vec::new());
+            return (
+                vec![Finding::wrong("database", error.to_string(), "see the log of the database")],
+                Stored::default(),
+            );
         }
     };
     let mut findings = vec![match read_only {
-        None => Finding::ok("database", format!("{server}, of this version, {} repositories tracked", tracked.len())),
+        None => {
+            Finding::ok("database", format!("{server}, of this version, {} repositories tracked", stored.tracked.len()))
+        }
         Some(why) => {
             let advice = "let this user write to it, and to its folder";
             Finding::wrong("database", format!("{server}, to which nothing can be written: {why}"), advice)
         }
     }];
     findings.extend(now.map(|now| clock("the database server", Utc::now() - now)));
-    (findings, tracked)
+    (findings, stored)
 }
 
 fn not_opened(error: &anyhow::Error) -> Finding {
@@ -202,5 +219,89 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
         "ready" => Finding::ok("listener", found),
         "degraded" => Finding::warning("listener", found, "see what is said of the broker"),
         _ => Finding::wrong("listener", found, "see what is said of the database and the broker, and the server's log"),
+    }
+}
+
+/// Whether notifications arrive where they are sent to. Nothing is sent: `notify test` does that.
+pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Finding> {
+    let channels = match Channels::new(&config.notify) {
+        Ok(channels) => channels,
+        Err(error) => return vec![Finding::wrong("channel", format!("{error:#}"), "set its address right")],
+    };
+    let findings = channels.iter().map(|channel| {
+        let record = records.iter().find(|record| record.name == channel.name);
+        arrives(&channel.name, &channel.origin(), record).of(&channel.name)
+    });
+    let findings: Vec<_> = findings.collect();
+    if findings.is_empty() {
+        return vec![Finding::ok("channel", "there is none: notifications are heard at `/ws` alone")];
+    }
+    findings
+}
+
+fn arrives(name: &str, origin: &str, record: Option<&ChannelRecord>) -> Finding {
+    let advice = format!("`tallyhook notify test {name}` tells what its receiver answers");
+    match record {
+        None => Finding::ok("channel", format!("it sends to {origin}; nothing was sent yet")),
+        Some(ChannelRecord { state, .. }) if state.failures > 0 => {
+            let why = state.last_error.as_ref().map(|(why, _)| format!(": {why}")).unwrap_or_default();
+            Finding::wrong("channel", format!("the last {} attempts at {origin} failed{why}", state.failures), advice)
+        }
+        Some(ChannelRecord { told, .. }) if told.dead > 0 => {
+            let found = format!("it sends to {origin}; {} notifications were given up", told.dead);
+            Finding::warning("channel", found, "`tallyhook notify list` and GET /api/notifications tell which")
+        }
+        Some(ChannelRecord { told, .. }) => {
+            Finding::ok("channel", format!("it sends to {origin}; {} notifications arrived", told.sent))
+        }
+    }
+}
+
+/// Whether working trees can be looked after.
+pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
+    let Some(root) = &config.tasks.worktree_root else {
+        return vec![Finding::ok("working trees", "WORKTREE_ROOT is not set: none is removed")];
+    };
+    if !root.is_dir() {
+        let found = format!("WORKTREE_ROOT is {}, which is no folder", root.display());
+        return vec![Finding::wrong(
+            "working trees",
+            found,
+            "make it, or set WORKTREE_ROOT to the folder that they are in",
+        )];
+    }
+    vec![match worktree::version().await {
+        Ok(git) => Finding::ok("working trees", format!("those below {} are looked after by {git}", root.display())),
+        Err(error) => Finding::wrong("working trees", error.to_string(), "install git"),
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::State;
+    use crate::store::{ChannelState, EventId, Told};
+
+    #[test]
+    fn a_channel_is_as_well_as_its_last_attempts() {
+        let record = |failures, dead| {
+            let last_error = Some(("answered with 404".to_owned(), Utc::now()));
+            let state = ChannelState { place: EventId(7), rests_until: None, failures, last_error };
+            ChannelRecord { name: "slack".to_owned(), state, told: Told { sent: 5, dead, ..Told::default() } }
+        };
+        for (failures, dead, state, words) in [
+            (0, 0, State::Ok, "5 notifications arrived"),
+            (0, 2, State::Warning, "2 notifications were given up"),
+            (3, 2, State::Wrong, "the last 3 attempts at https://h failed: answered with 404"),
+        ] {
+            let finding = arrives("slack", "https://h", Some(&record(failures, dead)));
+            assert!(finding.state == state && finding.found.contains(words), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn room_on_the_disk_is_told() {
+        let found = disk(Path::new("any.db")).unwrap().found;
+        assert!(found.ends_with(" MiB are free for the database") && !found.starts_with('0'), "{found}");
     }
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use tokio::time::timeout;
 
 use self::finding::{Finding, State};
+use self::here::Stored;
 use super::{Failure, Outcome, Sources, output};
 use crate::config::Config;
 
@@ -50,13 +51,15 @@ fn unreadable(error: &str) -> Finding {
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
-    let (database, tracked) = here::database(config).await;
-    let (broker, listener, github) = tokio::join!(
+    let (database, Stored { tracked, channels }) = here::database(config).await;
+    let (broker, listener, worktrees, github) = tokio::join!(
         within("broker", here::broker(config)),
         within("listener", here::listener(config)),
+        within("working trees", here::worktrees(config)),
         github::examine(config, &tracked),
     );
-    [here::settings(config), database, broker, listener, github].concat()
+    let (settings, channels) = (here::settings(config), here::channels(config, &channels));
+    [settings, database, broker, listener, channels, worktrees, github].concat()
 }
 
 /// What a check finds, or that it takes too long.
