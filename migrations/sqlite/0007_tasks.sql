@@ -28,7 +28,9 @@ CREATE TABLE tasks (
 ) STRICT;
 
 CREATE INDEX tasks_by_age ON tasks (created_at, id);
-CREATE INDEX tasks_due ON tasks (id) WHERE follow_due = 1 OR push_due = 1 OR cleanup_due = 1;
+CREATE INDEX tasks_follow_due ON tasks (id) WHERE follow_due = 1;
+CREATE INDEX tasks_push_due ON tasks (id) WHERE push_due = 1;
+CREATE INDEX tasks_cleanup_due ON tasks (id) WHERE cleanup_due = 1;
 CREATE INDEX tasks_by_branch ON tasks (branch) WHERE branch IS NOT NULL;
 
 -- Pull requests that people linked to tasks.

@@ -64,6 +64,7 @@ where
         let mut session = writer.begin().await?;
         let update = sqlx::query("UPDATE channels SET place = $3 WHERE name = $1 AND place = $2");
         if session.execute(update.bind(channel).bind(from.0).bind(to.0)).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         for (event, subject) in wanted {

@@ -128,6 +128,7 @@ where
         .bind(run.state.is_finished().then_some(Millis(now)))
         .bind((run.state == RunState::Running).then_some(Millis(lease_until)));
         if session.execute(update).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         if run.state.is_finished() {
@@ -155,6 +156,7 @@ where
         let cancel =
             format!("UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE id = $1 AND {UNFINISHED}");
         if session.execute(sqlx::query(AssertSqlSafe(cancel)).bind(run.0).bind(Millis(now))).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         session.commit().await?;

@@ -19,8 +19,9 @@ pub(super) trait Sessions: Send + Sync {
     /// How many rows a statement touched, which is a transaction by itself.
     async fn write(&self, statement: Statement<'_, Self::Kind>) -> Result<u64>;
 
-    /// Lets whoever listens look whether there is something new or due. Not while one has a writer: it may take another.
-    async fn wake(&self) -> Result<()>;
+    /// Lets whoever listens look whether there is something new or due. Who does not hear of it looks some
+    /// seconds later.
+    async fn wake(&self);
 
     /// A connection that may write.
     async fn writer(&self) -> Result<Box<dyn Writer<Self::Kind> + '_>>;
@@ -43,6 +44,9 @@ pub(super) trait Session<DB: Database>: Send {
     async fn lock(&mut self, lock: Lock) -> Result<()>;
 
     async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Undoes it, as does who drops it; but then its connection may be used on.
+    async fn rollback(self: Box<Self>) -> Result<()>;
 }
 
 /// What writers of several processes do one after the other. One database with one writer needs none.

@@ -49,6 +49,7 @@ where
         let mut session = writer.begin().await?;
         let update = "UPDATE repositories SET tracked = false, sync_status = 'pending' WHERE id = $1 AND tracked";
         if session.execute(sqlx::query(update).bind(repo.0)).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         let cancel =

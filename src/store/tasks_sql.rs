@@ -61,6 +61,7 @@ where
         .bind(place.worktree.as_deref().map(text))
         .bind(Millis(now));
         if session.execute(insert).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         let at = now.into();
@@ -68,7 +69,7 @@ where
         Writing(&mut *session).remember(*id, event, now).await?;
         session.commit().await?;
         drop(writer);
-        self.wake().await?;
+        self.wake().await;
         Ok(true)
     }
 
@@ -110,6 +111,7 @@ where
         // First of all, so that nobody else gets between what is read and what is written.
         let touch = format!("UPDATE tasks SET {FOLLOW}, updated_at = $2 WHERE id = $1");
         if session.execute(sqlx::query(AssertSqlSafe(touch)).bind(id.to_string()).bind(Millis(now))).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         Writing(&mut *session).edit(id, edit, now).await?;
@@ -119,7 +121,7 @@ where
         }
         session.commit().await?;
         drop(writer);
-        self.wake().await?;
+        self.wake().await;
         Ok(true)
     }
 
@@ -144,17 +146,17 @@ where
     }
 
     async fn due_tasks(&self, wanted: Due, now: Moment, limit: u32) -> Result<Vec<Task>> {
-        let query = format!(
-            "SELECT {} FROM tasks WHERE (follow_due = 1 OR push_due = 1 OR cleanup_due = 1) \
-             AND (follow_due = $3 OR (push_due = $4 OR cleanup_due = $5) AND (not_before IS NULL OR not_before <= $1)) \
-             ORDER BY id LIMIT $2",
-            TaskRow::COLUMNS
-        );
-        // What is not wanted is compared with what no mark is.
-        let mark = |wanted: bool| if wanted { 1_i64 } else { -1 };
-        let Due { follow, push, cleanup } = wanted;
+        // Each mark in words of its own, so that each has an index that holds nothing else.
+        let patient = "(not_before IS NULL OR not_before <= $1)";
+        let marks = [
+            (wanted.follow, "follow_due = 1".to_owned()),
+            (wanted.push, format!("push_due = 1 AND {patient}")),
+            (wanted.cleanup, format!("cleanup_due = 1 AND {patient}")),
+        ];
+        let marks: Vec<_> = marks.into_iter().filter_map(|(is_wanted, mark)| is_wanted.then_some(mark)).collect();
+        let query = format!("SELECT {} FROM tasks WHERE {} ORDER BY id LIMIT $2", TaskRow::COLUMNS, marks.join(" OR "));
         let query = sqlx::query(AssertSqlSafe(query)).bind(Millis(now)).bind(i64::from(limit));
-        let rows = self.read(query.bind(mark(follow)).bind(mark(push)).bind(mark(cleanup))).await?;
+        let rows = self.read(query).await?;
         with_pull_requests(self, &rows).await
     }
 
@@ -187,6 +189,7 @@ where
         .bind(i64::from(settled.worktree_removed))
         .bind(i64::from(settled.again.is_some() || push || cleaned));
         if session.execute(update).await? == 0 {
+            session.rollback().await?;
             return Ok(false);
         }
         let mut writing = Writing(&mut *session);
@@ -207,7 +210,7 @@ where
         session.commit().await?;
         drop(writer);
         if tells {
-            self.wake().await?;
+            self.wake().await;
         }
         Ok(true)
     }
@@ -383,13 +386,14 @@ where
     let mut session = writer.begin().await?;
     session.lock(Lock::Tasks).await?;
     if session.execute(change).await? == 0 {
+        session.rollback().await?;
         return Ok(false);
     }
     let mark = format!("UPDATE tasks SET {FOLLOW}, updated_at = $2 WHERE id = $1");
     session.execute(sqlx::query(AssertSqlSafe(mark)).bind(id.to_string()).bind(Millis(now))).await?;
     session.commit().await?;
     drop(writer);
-    store.wake().await?;
+    store.wake().await;
     Ok(true)
 }
 

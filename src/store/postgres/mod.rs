@@ -7,6 +7,7 @@ mod accepting;
 mod connections;
 mod facts;
 mod inbox;
+mod listening;
 mod reading;
 mod sessions;
 mod tokens;
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use self::accepting::Pooled;
-use self::connections::{Connections, OUTBOX_CHANNEL, PARTS, within};
+use self::connections::{Connections, PARTS, within};
+use self::listening::{Ear, Ears};
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
 use super::{Condition, DeliveryId, Listening, Moment, Opening, Part, Result, Store, StoreError, migrations};
@@ -41,7 +43,8 @@ pub(super) struct PostgresStore {
     connections: Arc<Connections>,
     accepting: Accepting,
     aggregating: Aggregating,
-    leading: Mutex<Option<Leading>>,
+    leading: Arc<Mutex<Option<Leading>>>,
+    ears: Arc<Ears>,
 }
 
 /// A connection that holds the advisory locks of the parts this process plays. They are lost with it.
@@ -70,23 +73,49 @@ impl PostgresStore {
         drop(connection.close().await);
         let connections = Arc::new(Connections::new(options));
         let accepting = Accepting::start(Pooled(connections.clone()), GROUPS);
-        Ok(Self { connections, accepting, aggregating: Aggregating::default(), leading: Mutex::default() })
+        Ok(Self {
+            connections,
+            accepting,
+            aggregating: Aggregating::default(),
+            leading: Arc::default(),
+            ears: Arc::default(),
+        })
     }
+}
 
+impl Leading {
     /// Asks the server for a part, on the connection that holds the parts.
-    async fn try_part(&self, leading: &mut Leading, part: i32) -> Result<bool> {
-        if leading.parts.contains(&part) {
+    async fn try_part(&mut self, part: i32) -> Result<bool> {
+        if self.parts.contains(&part) {
             // The lock is there as long as the connection is.
-            within(leading.connection.ping()).await?;
+            within(self.connection.ping()).await?;
             return Ok(true);
         }
         let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)").bind(PARTS).bind(part);
-        let taken = within(query.fetch_one(&mut leading.connection)).await?;
+        let taken = within(query.fetch_one(&mut self.connection)).await?;
         if taken {
-            leading.parts.insert(part);
+            self.parts.insert(part);
         }
         Ok(taken)
     }
+}
+
+/// Takes or keeps a part.
+async fn lead(connections: Arc<Connections>, leading: Arc<Mutex<Option<Leading>>>, part: i32) -> Result<bool> {
+    let mut place = leading.lock().await;
+    // Taken out while the server is asked: if the connection broke, the parts are lost and are asked for again on
+    // another one.
+    let mut leading = match place.take() {
+        Some(leading) => leading,
+        None => {
+            let mut connection = connections.extra().await?;
+            within(end_when_silent(&mut connection)).await?;
+            Leading { connection, parts: BTreeSet::new() }
+        }
+    };
+    let leads = leading.try_part(part).await?;
+    *place = Some(leading);
+    Ok(leads)
 }
 
 #[async_trait::async_trait]
@@ -113,21 +142,9 @@ impl Store for PostgresStore {
     }
 
     async fn lead(&self, part: Part) -> Result<bool> {
-        let part = number(part);
-        let mut place = self.leading.lock().await;
-        // Taken out while the server is asked: if the caller is cut off, or the connection broke, the parts are lost
-        // and are asked for again on another connection.
-        let mut leading = match place.take() {
-            Some(leading) => leading,
-            None => {
-                let mut connection = self.connections.extra().await?;
-                within(end_when_silent(&mut connection)).await?;
-                Leading { connection, parts: BTreeSet::new() }
-            }
-        };
-        let leads = self.try_part(&mut leading, part).await?;
-        *place = Some(leading);
-        Ok(leads)
+        // To its end whatever becomes of the caller: on this connection are the parts of others, too.
+        let asked = tokio::spawn(lead(self.connections.clone(), self.leading.clone(), number(part)));
+        asked.await.map_err(|_| StoreError::Closed)?
     }
 
     async fn resign(&self, part: Part) {
@@ -145,7 +162,10 @@ impl Store for PostgresStore {
     }
 
     async fn listen(&self) -> Result<Box<dyn Listening>> {
-        Ok(Box::new(self.connections.listener(OUTBOX_CHANNEL).await?))
+        let (connections, ears) = (self.connections.clone(), self.ears.clone());
+        let told = ears.told.subscribe();
+        ears.open(&connections).await?;
+        Ok(Box::new(Ear { connections, ears, told }))
     }
 
     async fn close(&self) {
@@ -155,18 +175,6 @@ impl Store for PostgresStore {
             drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
         }
         self.connections.close().await;
-    }
-}
-
-#[async_trait::async_trait]
-impl Listening for PgListener {
-    async fn heard(&mut self) -> Result<()> {
-        // `None` is a connection that was lost, and with it perhaps what was said.
-        match self.try_recv().await {
-            Ok(_) => Ok(()),
-            Err(sqlx::Error::PoolClosed) => Err(StoreError::Closed),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

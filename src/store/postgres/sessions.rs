@@ -23,8 +23,12 @@ impl Sessions for PostgresStore {
         self.connections.execute(statement).await
     }
 
-    async fn wake(&self) -> Result<()> {
-        self.connections.execute(sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL)).await.map(|_| ())
+    async fn wake(&self) {
+        let notify = sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL);
+        if let Err(error) = self.connections.execute(notify).await {
+            // What was committed stands.
+            tracing::debug!(%error, "nobody was told at once that something is new or due");
+        }
     }
 
     async fn writer(&self) -> Result<Box<dyn Writer<Postgres> + '_>> {
@@ -63,6 +67,12 @@ impl Session<Postgres> for Transaction<'_> {
 
     async fn commit(self: Box<Self>) -> Result<()> {
         self.0.execute(sqlx::query("COMMIT")).await?;
+        self.0.is_done();
+        Ok(())
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        self.0.execute(sqlx::query("ROLLBACK")).await?;
         self.0.is_done();
         Ok(())
     }

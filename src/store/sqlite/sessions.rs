@@ -20,9 +20,8 @@ impl Sessions for SqliteStore {
         Ok(statement.execute(writer.connection()?).await?.rows_affected())
     }
 
-    async fn wake(&self) -> Result<()> {
+    async fn wake(&self) {
         self.told.send_replace(());
-        Ok(())
     }
 
     async fn writer(&self) -> Result<Box<dyn sessions::Writer<Sqlite> + '_>> {
@@ -53,5 +52,9 @@ impl Session<Sqlite> for sqlx::Transaction<'_, Sqlite> {
 
     async fn commit(self: Box<Self>) -> Result<()> {
         Ok(sqlx::Transaction::commit(*self).await?)
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        Ok(sqlx::Transaction::rollback(*self).await?)
     }
 }
