@@ -484,3 +484,27 @@ async fn the_command_line_tries_channels_out_and_lists_them() {
     assert_eq!((good.next().await.path, good.next().await.path), ("/hook".to_owned(), "/hook".to_owned()));
     assert!(good.try_next().is_none());
 }
+
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn of_two_workers_one_sends_and_the_other_goes_on() {
+    let mut receiver = Receiver::start().await;
+    let place = Place::on_services().await;
+    let mut config = support::config(&place);
+    config.notify.channels = vec![webhook("ops", &receiver)];
+    let options = Options { pace: QUICK, ..Options::default() };
+    let one = TestServer::start_as(&config, place, options).await;
+    let other = Running::start(&config, options).await.unwrap();
+    track(&one).await;
+    record_opened(&one, 1..100).await;
+    assert!(receiver.numbers(99).await.into_iter().eq(1..100));
+    assert_eq!(settled(&one, "ops").await, [99, 0, 0]);
+    // What is told while nobody sends is told by whoever takes the part over.
+    let place = one.stop().await;
+    config.notify.channels.clear();
+    let here = TestServer::start_as(&config, place, options).await;
+    record_opened(&here, 100..200).await;
+    assert!(receiver.numbers(100).await.into_iter().eq(100..200));
+    other.stop().await;
+    here.stop().await;
+}

@@ -142,8 +142,7 @@ where
         let update = format!(
             "UPDATE notifications SET state = 'dead', finished_at = $2, answer = coalesce(answer, '{TOO_OLD}') \
              WHERE state = 'pending' AND event_id IN (\
-                 SELECT event_id FROM notifications WHERE state = 'pending' AND taken_up_at < $1 \
-                 ORDER BY event_id LIMIT $3) AND taken_up_at < $1"
+                 SELECT event_id FROM notifications WHERE state = 'pending' AND taken_up_at < $1 LIMIT $3) AND taken_up_at < $1"
         );
         let update = sqlx::query(AssertSqlSafe(update)).bind(Millis(before)).bind(Millis(now)).bind(i64::from(limit));
         self.write(update).await
