@@ -310,7 +310,10 @@ async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfill
 
 /// What a process tells that only polls.
 fn readiness(status: &str, poller: &str) -> Value {
-    json!({"status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller})
+    json!({
+        "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,
+        "notifier": "not_used",
+    })
 }
 
 #[tokio::test]
@@ -354,7 +357,7 @@ async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
     let monitor = json!({"watched": 0, "due": 0, "failing": 0, "last_errors": [], "config": {
         "poll_interval_seconds": 300.0, "max_retries": 3, "retry_delay_seconds": 30.0, "concurrent": 5}});
     let before = json!({"running": false, "last_sync_at": null, "sync_count": 0, "error_count": 0,
-        "missed_by_webhook": 0, "config": config, "monitor": monitor, "github": null});
+        "missed_by_webhook": 0, "config": config, "monitor": monitor, "notifier": [], "github": null});
     assert_eq!(server.get("/api/sync/stats").await, (200, before));
     assert_eq!(post(&server, "/api/sync", Value::Null).await.0, 202);
     let store = &server.running.store;

@@ -196,6 +196,39 @@ async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
 }
 
 #[tokio::test]
+async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() {
+    let mut receiver = Receiver::start().await;
+    let place = Place::new().await;
+    let mut config = support::config(&place);
+    config.notify.channels = vec![webhook("ops", &receiver)];
+    let pace = Pace { first_wait: Duration::from_hours(1), longest_wait: Duration::from_hours(1), ..QUICK };
+    let server = TestServer::start_as(&config, place, Options { pace, ..Options::default() }).await;
+    track(&server).await;
+    let (status, ready) = server.get("/readyz").await;
+    assert_eq!((status, &ready["status"], &ready["notifier"]), (200, &json!("ready"), &json!("ok")));
+    receiver.replies([Reply::Status(500, "", "")]);
+    record_opened(&server, [1, 2]).await;
+    receiver.next().await;
+    let stats = loop {
+        let stats = server.get("/api/sync/stats").await.1["notifier"][0].take();
+        if stats["failures"] == 1 {
+            break stats;
+        }
+    };
+    assert_eq!((&stats["channel"], &stats["pending"]), (&json!("ops"), &json!(2)));
+    assert!(stats["pending_since"].is_string(), "{stats}");
+    let (status, ready) = server.get("/readyz").await;
+    assert_eq!((status, &ready["status"], &ready["notifier"]), (200, &json!("degraded"), &json!("degraded")));
+    let metrics = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    for line in
+        ["tallyhook_notifications_pending{channel=\"ops\"} 2\n", "tallyhook_channel_failures{channel=\"ops\"} 1\n"]
+    {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::json;
 
 use super::{Api, Stored};
 use crate::queue::Health;
-use crate::store::{Moment, StoreError};
+use crate::store::{Backlog, Moment, StoreError};
 use crate::telemetry;
 
 /// The process answers.
@@ -21,6 +21,8 @@ pub(super) async fn healthz() -> HttpResponse {
 
 /// The poller is told of as degraded when its last round ended so many intervals ago.
 const ROUNDS: u32 = 5;
+/// And the notifier when something has waited for so long.
+const LATE: TimeDelta = TimeDelta::minutes(10);
 
 /// The process can do its work; otherwise the part that fails is named. What only GitHub can mend is named, too, but takes no
 /// process out of service.
@@ -42,10 +44,11 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
         Some(Health::Disconnected) => "failing",
     };
     let poller = poller(&api).await;
-    let (status, code) = match (failing, queue, poller) {
-        (Some(_), ..) | (None, "failing", _) => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
-        (None, "degraded", _) | (None, _, "degraded") => ("degraded", StatusCode::OK),
-        (None, ..) => ("ready", StatusCode::OK),
+    let notifier = notifier(&api).await;
+    let (status, code) = match (failing, queue) {
+        (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
+        _ if [queue, poller, notifier].contains(&"degraded") => ("degraded", StatusCode::OK),
+        _ => ("ready", StatusCode::OK),
     };
     HttpResponse::build(code).json(json!({
         "status": status,
@@ -53,6 +56,7 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
         "migrations": state("migrations"),
         "queue": queue,
         "poller": poller,
+        "notifier": notifier,
     }))
 }
 
@@ -67,6 +71,19 @@ async fn poller(api: &Api) -> &'static str {
     let quiet = Utc::now() - stats.last_sync_at.max(Some(api.started)).unwrap_or(api.started);
     let too_long = quiet.to_std().is_ok_and(|quiet| quiet > api.sync.interval * ROUNDS);
     if too_long { "degraded" } else { "ok" }
+}
+
+/// How the notifier is, whichever process has its turn.
+async fn notifier(api: &Api) -> &'static str {
+    if api.channels.iter().len() == 0 {
+        return "not_used";
+    }
+    let Ok(backlogs) = api.backlogs().await else {
+        return "degraded";
+    };
+    let late = Utc::now() - LATE;
+    let fails = |backlog: &Backlog| backlog.failures > 0 || backlog.since.is_some_and(|since| since < late);
+    if backlogs.iter().any(fails) { "degraded" } else { "ok" }
 }
 
 /// Numbers for Prometheus.
@@ -86,7 +103,7 @@ pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
 
 /// Gauges of what is stored, read from the database so that every process tells the same.
 fn stored_state(stored: &Stored) -> String {
-    let Stored { inbox, watches, last_round } = stored;
+    let Stored { inbox, watches, last_round, backlogs } = stored;
     let since = |at: Option<Moment>| at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0).to_string());
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, values: &[(&str, String)]| {
@@ -114,5 +131,14 @@ fn stored_state(stored: &Stored) -> String {
     gauge("monitors", "Watched pull requests: all, those whose turn it is, those that could not be got.", &watched);
     let round: Vec<_> = since(*last_round).map(|age| ("", age)).into_iter().collect();
     gauge("poller_last_round_seconds", "Since the poller's last round ended; none while there was none.", &round);
+    // Names of channels have no letters that would have to be escaped.
+    let labels: Vec<_> = backlogs.iter().map(|backlog| format!("{{channel=\"{}\"}}", backlog.channel)).collect();
+    let of_channels = |number: fn(&Backlog) -> u64| -> Vec<_> {
+        labels.iter().zip(backlogs).map(|(labels, backlog)| (labels.as_str(), number(backlog).to_string())).collect()
+    };
+    let pending = of_channels(|backlog| backlog.pending);
+    gauge("notifications_pending", "Notifications that wait to be sent, by channel.", &pending);
+    let failures = of_channels(|backlog| backlog.failures.into());
+    gauge("channel_failures", "Attempts in a row that found a channel's receiver broken.", &failures);
     text
 }

@@ -35,7 +35,7 @@ pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::repositories::RepositoryItem;
-pub use self::sync::{FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats};
+pub use self::sync::{ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats};
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::ws::{Sockets, Ticket};
 use crate::config::Sync;
@@ -46,7 +46,7 @@ use crate::github::client::hooks::HookSecret;
 use crate::github::types::RepoId;
 use crate::notify::Channels;
 use crate::queue::Queue;
-use crate::store::{self, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
+use crate::store::{self, Backlog, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
 
 /// The API's share of the process.
 pub struct Api {
@@ -80,11 +80,12 @@ pub struct Api {
 pub struct Counted(Mutex<Option<(Instant, Stored)>>);
 
 /// What is stored, in numbers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Stored {
     inbox: Counts,
     watches: WatchCounts,
     last_round: Option<Moment>,
+    backlogs: Vec<Backlog>,
 }
 
 /// How long counts are told again. They are open to everybody and take longer the more there is.
@@ -94,23 +95,31 @@ impl Api {
     /// What is stored, as of at most a second ago.
     async fn stored(&self) -> store::Result<Stored> {
         let mut counted = self.counted.0.lock().await;
-        if let Some((at, stored)) = *counted
+        if let Some((at, stored)) = &*counted
             && at.elapsed() < COUNTS
         {
-            return Ok(stored);
+            return Ok(stored.clone());
         }
         let stored = Stored {
             inbox: self.store.counts().await?,
             watches: self.watches().await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
+            backlogs: self.backlogs().await?,
         };
-        *counted = Some((Instant::now(), stored));
+        *counted = Some((Instant::now(), stored.clone()));
         Ok(stored)
     }
 
     async fn watches(&self) -> store::Result<WatchCounts> {
         let interval = TimeDelta::from_std(self.sync.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
         self.store.watch_counts(Utc::now().checked_sub_signed(interval).unwrap_or_default()).await
+    }
+
+    /// How the channels of the settings are doing.
+    async fn backlogs(&self) -> store::Result<Vec<Backlog>> {
+        let mut backlogs = self.store.backlogs().await?;
+        backlogs.retain(|backlog| self.channels.named(&backlog.channel).is_some());
+        Ok(backlogs)
     }
 
     fn github(&self) -> Result<&Client, error::ApiError> {

@@ -10,7 +10,7 @@ use super::page::{self, Page};
 use super::{Api, rfc3339};
 use crate::config::{MOST_DAYS_BACK, MOST_PRS};
 use crate::github::types::Timestamp;
-use crate::store::{Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts};
+use crate::store::{Backlog, Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts};
 
 /// A backfill.
 #[derive(Debug, Serialize, ToSchema)]
@@ -188,6 +188,8 @@ pub struct SyncStats {
     pub missed_by_webhook: u64,
     pub config: PollerConfig,
     pub monitor: MonitorStats,
+    /// How each channel of the settings is doing that a worker has seen.
+    pub notifier: Vec<ChannelStats>,
     /// The client's numbers at the end of the last round; null before.
     #[schema(value_type = Option<Object>)]
     pub github: Option<serde_json::Value>,
@@ -203,6 +205,18 @@ pub struct PollerConfig {
     pub timeout_seconds: f64,
     pub retry_attempts: u32,
     pub retry_delay_seconds: f64,
+}
+
+/// What is still to be sent to a channel.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChannelStats {
+    pub channel: String,
+    pub pending: u64,
+    /// Of the oldest of these.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub pending_since: Option<String>,
+    /// Attempts in a row that found the receiver broken.
+    pub failures: u32,
 }
 
 /// Pull requests that are watched by asking.
@@ -266,8 +280,14 @@ pub(super) async fn stats(api: web::Data<Api>) -> Result<web::Json<SyncStats>, A
             retry_delay_seconds: api.sync.retry_delay.as_secs_f64(),
         },
         monitor: monitor(&api).await?,
+        notifier: api.backlogs().await?.into_iter().map(channel).collect(),
         github: stats.statistics,
     }))
+}
+
+fn channel(backlog: Backlog) -> ChannelStats {
+    let Backlog { channel, pending, since, failures } = backlog;
+    ChannelStats { channel, pending, pending_since: since.map(rfc3339), failures }
 }
 
 async fn monitor(api: &Api) -> Result<MonitorStats, ApiError> {

@@ -47,8 +47,8 @@ pub use self::inbox::{
 };
 pub use self::leading::lost;
 pub use self::notifications::{
-    Attempt, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState, Notifications,
-    Rest, Told,
+    Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState,
+    Notifications, Rest, Told,
 };
 pub use self::outbox::{Change, EventId, Listening, News, Outbox, OutboxEvent, TaskChange, WorktreeKept};
 pub use self::reading::{AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter};

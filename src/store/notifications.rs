@@ -26,6 +26,17 @@ pub struct ChannelRecord {
     pub told: Told,
 }
 
+/// How a channel is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    pub channel: String,
+    pub pending: u64,
+    /// When the oldest of these was taken up.
+    pub since: Option<Moment>,
+    /// Since something was taken there.
+    pub failures: u32,
+}
+
 /// How many notifications are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Told {
@@ -135,6 +146,9 @@ pub trait Notifications: Send + Sync {
 
     /// Every channel that was ever worked on, by name.
     async fn channels(&self) -> Result<Vec<ChannelRecord>>;
+
+    /// What is still to be sent, by name of the channel.
+    async fn backlogs(&self) -> Result<Vec<Backlog>>;
 
     async fn notifications(&self, filter: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRow>>;
 }

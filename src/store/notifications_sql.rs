@@ -3,10 +3,10 @@
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
 
 use super::notifications::{
-    Attempt, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState, Notifications,
-    Rest, Told,
+    Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState,
+    Notifications, Rest, Told,
 };
-use super::rows::{ChannelRow, CountRow, Millis, Name, OutboxRow, ToldRow};
+use super::rows::{BacklogRow, ChannelRow, CountRow, Millis, Name, OutboxRow, ToldRow};
 use super::sessions::Sessions;
 use super::syncing_sql::text;
 use super::{EventId, Moment, Result};
@@ -34,6 +34,7 @@ where
     for<'q> Millis: Encode<'q, S::Kind> + Type<S::Kind>,
     for<'q> Option<Millis>: Encode<'q, S::Kind>,
     for<'r> (Option<Millis>,): FromRow<'r, <S::Kind as Database>::Row>,
+    for<'r> BacklogRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> ChannelRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> CountRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> ToldRow: FromRow<'r, <S::Kind as Database>::Row>,
@@ -169,6 +170,16 @@ where
             Ok(ChannelRecord { name, state: channel.into(), told })
         };
         rows.iter().map(record).collect()
+    }
+
+    async fn backlogs(&self) -> Result<Vec<Backlog>> {
+        let pending = |what: &str| {
+            format!("(SELECT {what} FROM notifications WHERE channel = channels.name AND state = 'pending')")
+        };
+        let (count, since) = (pending("count(*)"), pending("min(taken_up_at)"));
+        let query = format!("SELECT name, failures, {count} AS pending, {since} AS since FROM channels ORDER BY name");
+        let rows = self.read(sqlx::query(AssertSqlSafe(query))).await?;
+        rows.iter().map(|row| Ok(BacklogRow::from_row(row)?.into())).collect()
     }
 
     async fn notifications(&self, filter: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRow>> {

@@ -2,7 +2,7 @@
 
 use tallyhook::domain::notification::Status;
 use tallyhook::store::{
-    Attempt, EventId, Next, NotificationFilter, NotificationRow, NotificationState, Rest, Store, Told,
+    Attempt, Backlog, EventId, Next, NotificationFilter, NotificationRow, NotificationState, Rest, Store, Told,
 };
 
 use super::database::Database;
@@ -85,6 +85,8 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     assert_eq!(store.due_notifications("other", now(), 99).await.unwrap(), []);
     let told = store.channels().await.unwrap().into_iter().map(|channel| channel.told.pending).collect::<Vec<_>>();
     assert_eq!(told, [3, 0]);
+    let backlog = |channel: &str, pending, since| Backlog { channel: channel.to_owned(), pending, since, failures: 0 };
+    assert_eq!(store.backlogs().await.unwrap(), [backlog(OPS, 3, Some(now())), backlog("other", 0, None)]);
     let first = store.due_notifications(OPS, now(), 1).await.unwrap().remove(0);
     assert_eq!(first.event, store.events_after(begin, 1).await.unwrap()[0]);
     assert_eq!((first.state, first.attempts, first.answer), (NotificationState::Pending, 0, None));
@@ -126,6 +128,8 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     let channel = store.channels().await.unwrap().remove(0);
     assert_eq!(channel.told, Told { pending: 1, sent: 2, dead: 1, superseded: 0 });
     assert_eq!(channel.state, state);
+    let backlog = store.backlogs().await.unwrap().remove(0);
+    assert_eq!((backlog.pending, backlog.failures), (1, 0));
 }
 
 async fn what_is_newer_about_the_same_makes_it_old(database: Database) {

@@ -24,7 +24,7 @@ pub(super) use self::facts::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
 pub(super) use self::inbox::DeliveryRow;
-pub(super) use self::notifications::{ChannelRow, CountRow, ToldRow};
+pub(super) use self::notifications::{BacklogRow, ChannelRow, CountRow, ToldRow};
 pub(super) use self::outbox::{OutboxRow, TellingRow};
 pub(super) use self::reading::{ListedRow, MERGED, MergedRow, merged};
 pub(super) use self::syncing::{PollerRow, RunRow, TrackedRow, WatchCountsRow, WatchedRow};

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::{Millis, Name, OutboxRow};
-use crate::store::{ChannelState, EventId, NotificationRow, NotificationState};
+use crate::store::{Backlog, ChannelState, EventId, NotificationRow, NotificationState};
 
 #[derive(FromRow)]
 pub(in crate::store) struct ChannelRow {
@@ -22,6 +22,25 @@ impl From<ChannelRow> for ChannelState {
             rests_until: row.rests_until.map(|Millis(at)| at),
             failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
             last_error: row.last_error.zip(row.last_error_at.map(|Millis(at)| at)),
+        }
+    }
+}
+
+#[derive(FromRow)]
+pub(in crate::store) struct BacklogRow {
+    name: String,
+    failures: i64,
+    pending: i64,
+    since: Option<Millis>,
+}
+
+impl From<BacklogRow> for Backlog {
+    fn from(row: BacklogRow) -> Self {
+        Self {
+            channel: row.name,
+            pending: row.pending.unsigned_abs(),
+            since: row.since.map(|Millis(at)| at),
+            failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
         }
     }
 }
