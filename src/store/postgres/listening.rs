@@ -66,13 +66,15 @@ pub(super) struct Ear {
 impl Listening for Ear {
     async fn heard(&mut self) -> Result<()> {
         tokio::select! {
+            // What others heard comes first: whoever listens itself waits for what comes next.
+            biased;
+            told = self.told.changed() => told.map_err(|_| StoreError::Closed),
             // Whoever comes first hears for all. When it is done, or cut off, another takes its place.
             listener = self.ears.listener.lock() => {
                 self.ears.hear(listener, &self.connections).await?;
                 self.told.mark_unchanged();
                 Ok(())
             }
-            told = self.told.changed() => told.map_err(|_| StoreError::Closed),
         }
     }
 }
