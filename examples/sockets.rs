@@ -186,8 +186,8 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
     let sent = post(takes_in, traffic, rate, time)?;
     let heard = clients.finish()?;
     let echoed = echo.join().map_err(|_| anyhow::anyhow!("the echo broke"))??;
-    let where_ = if arguments.services { "PostgreSQL and RabbitMQ, four processes" } else { "embedded" };
-    row(&format!("{where_}, {rate}/s of {} KiB: POST to 202", bytes / 1024), sent.latencies.clone());
+    let form = if arguments.services { "PostgreSQL and RabbitMQ, four processes" } else { "embedded" };
+    row(&format!("{form}, {rate}/s of {} KiB: POST to 202", bytes / 1024), sent.latencies.clone());
     for (place, of_client) in (1..).zip(latencies(&heard, &sent, rate)?) {
         row(&format!("POST to the frame, client {place}"), of_client);
     }
