@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
+use futures_util::future::join;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -231,12 +232,17 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
     let (mut stalled, _) = tokio_tungstenite::client_async(with_token(request(&server, "")), stream).await.unwrap();
     let mut quick = connect(&server, "").await;
 
-    for from in (0..EVENTS).step_by(1_000) {
-        record(&server, repo_id(), from..from + 1_000).await;
-    }
-    for number in 0..EVENTS {
-        assert_eq!(number_of(&frame(&mut quick).await), number);
-    }
+    let write = async {
+        for from in (0..EVENTS).step_by(1_000) {
+            record(&server, repo_id(), from..from + 1_000).await;
+        }
+    };
+    let read = async {
+        for number in 0..EVENTS {
+            assert_eq!(number_of(&frame(&mut quick).await), number);
+        }
+    };
+    join(write, read).await;
     while metric(&server, "tallyhook_websocket_slow_total").await < 1.0 {
         tokio::task::yield_now().await;
     }

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use sqlx::database::HasStatementCache;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
 
-use super::rows::{Millis, OutboxRow, Seconds, TellingRow};
+use super::rows::{LinkRow, Millis, OutboxRow, Seconds, TellingRow};
 use super::sessions::{Lock, Session, Sessions};
 use super::{Change, EventId, Moment, News, Outbox, OutboxEvent, Result, TaskChange, WorktreeKept};
 use crate::domain::notification::{Status, notifies};
@@ -62,9 +62,10 @@ pub(super) struct Entry {
 /// Those of `changes` that are worth telling: not what happened before its repository was tracked.
 pub(super) async fn worth_telling<DB>(session: &mut dyn Session<DB>, changes: &[Change]) -> Result<Vec<Entry>>
 where
-    DB: Database,
+    DB: Database + HasStatementCache,
     for<'q> i64: Encode<'q, DB> + Type<DB>,
     for<'r> TellingRow: FromRow<'r, DB::Row>,
+    for<'r> LinkRow: FromRow<'r, DB::Row>,
 {
     let mut repositories: BTreeMap<RepoId, Option<TellingRow>> = BTreeMap::new();
     let mut told = Vec::new();
@@ -76,10 +77,40 @@ where
         if let Some(TellingRow { name, tracked_since }) = repository
             && notifies(&change.change, tracked_since.0.into())
         {
-            told.push(Entry { repo: Some(name.clone()), news: News::PullRequest(*change, None) });
+            told.push((name.clone(), *change));
         }
     }
-    Ok(told)
+    let keys: Vec<_> = told.iter().map(|(_, change)| change.key).collect();
+    let tasks = oldest_tasks(session, &keys).await?;
+    let entry = |(name, change): (String, Change)| {
+        let task = tasks.get(&change.key).copied();
+        Entry { repo: Some(name), news: News::PullRequest(change, task) }
+    };
+    Ok(told.into_iter().map(entry).collect())
+}
+
+/// The oldest task of each of these pull requests that is of any.
+async fn oldest_tasks<DB>(session: &mut dyn Session<DB>, keys: &[PrKey]) -> Result<BTreeMap<PrKey, TaskId>>
+where
+    DB: Database + HasStatementCache,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'r> LinkRow: FromRow<'r, DB::Row>,
+{
+    let mut oldest = BTreeMap::new();
+    for portion in keys.chunks(ROWS) {
+        let query = format!(
+            "SELECT found.task_id, found.repo_id, found.number FROM ({}) AS found JOIN tasks t ON t.id = found.task_id \
+             ORDER BY t.created_at, t.id",
+            tasks_of(portion.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(query)).persistent(portion.len() == 1);
+        let query = portion.iter().fold(query, |query, key| query.bind(key.repo.0).bind(key.number.0));
+        for row in &session.rows(query).await? {
+            let (task, key) = LinkRow::from_row(row)?.link();
+            oldest.entry(key).or_insert(task);
+        }
+    }
+    Ok(oldest)
 }
 
 /// What changes of a repository are told with, if it is known.
@@ -96,27 +127,15 @@ where
 /// The columns of an entry, with that for `recorded_at`.
 const COLUMNS: usize = 11;
 
-/// Where an entry is of a pull request, its task is looked up: the oldest of those that it is linked to or names.
-fn places(row: usize) -> String {
-    let place = |column: usize| format!("${}", row * COLUMNS + column);
-    let (repo, number, task) = (place(2), place(4), place(5));
-    let task = format!(
-        "coalesce({task}, (SELECT t.id FROM tasks t WHERE {} = '{}' AND t.id IN ({}) \
-         ORDER BY t.created_at, t.id LIMIT 1))",
-        place(1),
-        OutboxRow::PULL_REQUEST,
-        tasks_of(&format!("({repo}, {number})"))
-    );
-    let places = (1..=COLUMNS).map(|column| if column == 5 { task.clone() } else { place(column) });
-    format!("({})", places.collect::<Vec<_>>().join(", "))
-}
-
-/// The ids of the tasks that pull requests, places as in `($1, $2), ($3, $4)`, are linked to, or whose keys they name.
-pub(super) fn tasks_of(pull_requests: &str) -> String {
+/// The tasks that so many pull requests, whose repositories and numbers are the arguments, are linked to, or whose keys they
+/// name: `task_id`, `repo_id`, `number`.
+pub(super) fn tasks_of(pull_requests: usize) -> String {
+    let places: Vec<_> = (0..pull_requests).map(|row| format!("(${}, ${})", 2 * row + 1, 2 * row + 2)).collect();
+    let places = places.join(", ");
     format!(
-        "SELECT task_id FROM task_links WHERE (repo_id, number) IN (VALUES {pull_requests}) UNION ALL \
-         SELECT named.id FROM mentions m JOIN tasks named ON named.task_key = m.task_key \
-         WHERE (m.repo_id, m.number) IN (VALUES {pull_requests})"
+        "SELECT task_id, repo_id, number FROM task_links WHERE (repo_id, number) IN (VALUES {places}) UNION ALL \
+         SELECT named.id, m.repo_id, m.number FROM mentions m JOIN tasks named ON named.task_key = m.task_key \
+         WHERE (m.repo_id, m.number) IN (VALUES {places})"
     )
 }
 
@@ -139,11 +158,15 @@ where
     session.lock(Lock::Outbox).await?;
     let mut entered = 0;
     for portion in entries.chunks(ROWS) {
+        let row = |row: usize| {
+            let places: Vec<_> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+            format!("({})", places.join(", "))
+        };
         let insert = format!(
             "INSERT INTO outbox (kind, repo_id, repo_name, number, task_id, old_status, new_status, happened_at, \
              sync_source, reason, recorded_at) VALUES {} \
              ON CONFLICT (repo_id, number, new_status, happened_at) WHERE kind = 'pr_status_change' DO NOTHING",
-            (0..portion.len()).map(places).collect::<Vec<_>>().join(", ")
+            (0..portion.len()).map(row).collect::<Vec<_>>().join(", ")
         );
         // One change at a time is the rule; of other numbers there are too many to keep each prepared.
         let mut query = sqlx::query(AssertSqlSafe(insert)).persistent(portion.len() == 1);

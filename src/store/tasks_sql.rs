@@ -278,10 +278,8 @@ where
     async fn follow(&mut self, keys: &[PrKey]) -> Result<u64> {
         let mut marked = 0;
         for portion in keys.chunks(ROWS) {
-            let places: Vec<_> =
-                (0..portion.len()).map(|row| format!("(${}, ${})", 2 * row + 1, 2 * row + 2)).collect();
-            let places = places.join(", ");
-            let update = format!("UPDATE tasks SET {FOLLOW} WHERE id IN ({})", outbox_sql::tasks_of(&places));
+            let tasks = outbox_sql::tasks_of(portion.len());
+            let update = format!("UPDATE tasks SET {FOLLOW} WHERE id IN (SELECT task_id FROM ({tasks}) AS found)");
             let query = sqlx::query(AssertSqlSafe(update)).persistent(portion.len() == 1);
             let query = portion.iter().fold(query, |query, key| query.bind(key.repo.0).bind(key.number.0));
             marked += self.0.execute(query).await?;
