@@ -99,12 +99,9 @@ impl Notification {
     pub fn key(&self) -> Uuid {
         let (subject, change) = match self {
             Self::PrStatusChange { pr_id, new_status, timestamp, .. } => (*pr_id, format!("{new_status} {timestamp}")),
-            Self::TaskStatusChange { task_id, new_status, timestamp, .. } => {
-                (task_id.0, format!("{new_status} {timestamp}"))
-            }
-            Self::WorktreeKept { task_id, pr_id, timestamp, .. } => {
-                (task_id.0, format!("kept for {pr_id} {timestamp}"))
-            }
+            // A task that falls back to what a person said becomes again what it was, as of the same moment.
+            Self::TaskStatusChange { task_id, event_id, .. } => (task_id.0, format!("status {event_id}")),
+            Self::WorktreeKept { task_id, event_id, .. } => (task_id.0, format!("kept {event_id}")),
         };
         Uuid::new_v5(&subject, change.as_bytes())
     }
@@ -149,6 +146,27 @@ impl From<OutboxEvent> for Notification {
                 timestamp: at,
                 event_id,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::github::types::{PrKey, PrNumber, RepoId};
+    use crate::store::EventId;
+
+    #[test]
+    fn a_key_is_of_one_change() {
+        let (task, at) = (TaskId(Uuid::nil()), Timestamp::clamped(1));
+        let key = PrKey { repo: RepoId(1), number: PrNumber(1) };
+        let (old, new) = (TaskStatus::Todo, TaskStatus::Implementing);
+        let moved = News::Task(TaskChange { task, old, new, at, because: None });
+        let kept = News::WorktreeKept(WorktreeKept { task, key, reason: String::new(), at });
+        for news in [moved, kept] {
+            let key = |id| Notification::from(OutboxEvent { id: EventId(id), repo: None, news: news.clone() }).key();
+            assert_eq!(key(1), key(1));
+            assert_ne!(key(1), key(2), "{news:?}");
         }
     }
 }
