@@ -140,8 +140,8 @@ pub trait Notifications: Send + Sync {
     /// Finishes a notification if something newer about the same was sent to its channel. Whether that is so.
     async fn supersede(&self, channel: &str, event: EventId, now: Moment) -> Result<bool>;
 
-    /// Gives up what was taken up before `before` and could not be sent since, at most `limit`, whether or not anybody
-    /// works on its channel. How many there were.
+    /// Gives up what is still to be sent of events recorded before `before`, at most `limit`, whenever it was taken up and
+    /// whether or not anybody works on its channel. How many there were.
     async fn give_up(&self, before: Moment, now: Moment, limit: u32) -> Result<u64>;
 
     /// Every channel that was ever worked on, by name.

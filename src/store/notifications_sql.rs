@@ -142,8 +142,9 @@ where
     async fn give_up(&self, before: Moment, now: Moment, limit: u32) -> Result<u64> {
         let update = format!(
             "UPDATE notifications SET state = 'dead', finished_at = $2, answer = coalesce(answer, '{TOO_OLD}') \
-             WHERE state = 'pending' AND event_id IN (\
-                 SELECT event_id FROM notifications WHERE state = 'pending' AND taken_up_at < $1 LIMIT $3) AND taken_up_at < $1"
+             WHERE state = 'pending' AND (event_id, channel) IN (\
+                 SELECT event_id, channel FROM notifications JOIN outbox ON id = event_id \
+                 WHERE state = 'pending' AND recorded_at < $1 LIMIT $3)"
         );
         let update = sqlx::query(AssertSqlSafe(update)).bind(Millis(before)).bind(Millis(now)).bind(i64::from(limit));
         self.write(update).await

@@ -158,9 +158,11 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
 
 async fn what_is_too_old_is_given_up(database: Database) {
     let store = open(&database).await;
-    store.open_channel(OPS).await.unwrap();
+    let begin = store.open_channel(OPS).await.unwrap().place;
     let events = events(&*store, 4).await;
-    take_up(&*store, OPS, &events, |at| at).await;
+    // Late, which makes them no younger.
+    let wanted: Vec<_> = events.iter().map(|id| (*id, id.to_string())).collect();
+    assert!(store.take_up(OPS, begin, events[3], &wanted, later(5)).await.unwrap());
     attempted(&*store, events[0], Next::Sent, None).await;
     attempted(&*store, events[1], Next::Again(later(5)), None).await;
     assert_eq!(store.give_up(now(), later(9), 9).await.unwrap(), 0);
