@@ -30,6 +30,8 @@ const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
 /// For how long somebody may be away and still be told what happened meanwhile.
 const EVENT_DAYS: i64 = 7;
+/// What could not be sent for so long is no news any more.
+const NEWS_DAYS: i64 = 3;
 
 /// The relay of one process.
 pub struct Relay {
@@ -233,12 +235,18 @@ impl Relay {
     /// Clears away one portion. Whether there may be more.
     async fn clean(&self) -> bool {
         let now = Utc::now();
+        // An event stays while a channel is still to be told of it, be there such a channel in the settings or not.
+        let given_up = self.store.give_up(now - TimeDelta::days(NEWS_DAYS), now, PURGE).await;
+        let given_up = self.told("notifications to be given up", given_up).unwrap_or(0);
+        if given_up > 0 {
+            tracing::warn!(notifications = given_up, "notifications were given up since they were too old");
+        }
         let events = self.store.purge_events(now - TimeDelta::days(EVENT_DAYS), PURGE).await;
         let events = self.told("events to be cleared away", events).unwrap_or(0);
         let bodies_before = now - TimeDelta::days(self.retention_days.into());
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
         match self.store.purge(bodies_before, rows_before, PURGE).await {
-            Ok(Purged { bodies: 0, rows: 0 }) => events > 0,
+            Ok(Purged { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
             Ok(Purged { bodies, rows }) => {
                 tracing::info!(bodies, rows, "old deliveries were cleared away");
                 true

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use futures_util::future::join_all;
 use metrics::counter;
 use rand::RngExt;
@@ -35,10 +35,6 @@ const NOTIFICATIONS_AT_ONCE: u32 = 32;
 /// After so many attempts a notification is given up, and after so many if its receiver wants no such thing.
 const MOST_ATTEMPTS: u32 = 10;
 const MOST_REFUSALS: u32 = 3;
-/// What could not be sent for so long is no news any more.
-const TOO_OLD: TimeDelta = TimeDelta::days(3);
-const CLEANING: Duration = Duration::from_hours(1);
-const GIVEN_UP: u32 = 1000;
 /// So much longer is each wait than the one before.
 const GROWTH: u32 = 4;
 
@@ -142,7 +138,6 @@ impl Notifier {
         let (news, heard) = watch::channel(());
         tokio::select! {
             never = self.listen(&news) => match never {},
-            never = self.give_up() => match never {},
             _ = join_all(self.channels.iter().map(|channel| self.serve(channel, heard.clone(), stopping.clone()))) => {}
         }
     }
@@ -160,21 +155,6 @@ impl Notifier {
         loop {
             ears.heard().await?;
             news.send_replace(());
-        }
-    }
-
-    /// Gives up what is too old, of channels too that are in no settings any more.
-    async fn give_up(&self) -> Infallible {
-        loop {
-            let now = Utc::now();
-            match self.store.give_up(now - TOO_OLD, now, GIVEN_UP).await {
-                Ok(0) => {}
-                Ok(notifications) => {
-                    tracing::warn!(notifications, "notifications were given up since they were too old")
-                }
-                Err(error) => tracing::error!(%error, "old notifications cannot be given up; trying again in an hour"),
-            }
-            sleep(CLEANING).await;
         }
     }
 

@@ -44,9 +44,11 @@ where
         // The last one stays: SQLite would give its id to another, and who has seen it has missed nothing.
         let delete = sqlx::query(
             "DELETE FROM outbox WHERE id IN (\
-                 SELECT id FROM (SELECT id, recorded_at FROM outbox ORDER BY id LIMIT $2) AS oldest \
-                 WHERE recorded_at < $1 AND id < (SELECT max(id) FROM outbox)) \
-             AND NOT EXISTS (SELECT 1 FROM notifications WHERE event_id = outbox.id AND state = 'pending')",
+                 SELECT id FROM (\
+                     SELECT id, recorded_at FROM outbox \
+                     WHERE NOT EXISTS (SELECT 1 FROM notifications WHERE event_id = outbox.id AND state = 'pending') \
+                     ORDER BY id LIMIT $2) AS oldest \
+                 WHERE recorded_at < $1 AND id < (SELECT max(id) FROM outbox))",
         );
         self.write(delete.bind(Millis(before)).bind(i64::from(limit))).await
     }

@@ -17,6 +17,7 @@ on_every_database! {
     what_is_newer_about_the_same_makes_it_old,
     what_is_too_old_is_given_up,
     what_is_pending_keeps_its_event,
+    what_is_pending_holds_up_no_other_event,
     lists_go_on_where_they_stopped,
 }
 
@@ -189,6 +190,17 @@ async fn what_is_pending_keeps_its_event(database: Database) {
     assert_eq!(all(&*store).await, []);
     // The last event stays, of which nobody was told.
     assert_eq!(store.newest_event().await.unwrap(), events[3]);
+}
+
+async fn what_is_pending_holds_up_no_other_event(database: Database) {
+    let store = open(&database).await;
+    store.open_channel(OPS).await.unwrap();
+    let events = events(&*store, 4).await;
+    take_up(&*store, OPS, &events, |at| at).await;
+    attempted(&*store, events[2], Next::Sent, None).await;
+    // The oldest two fill a page.
+    assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 1);
+    assert_eq!(ids(&all(&*store).await), [events[3], events[1], events[0]]);
 }
 
 async fn lists_go_on_where_they_stopped(database: Database) {
