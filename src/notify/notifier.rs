@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use metrics::counter;
 use rand::RngExt;
 use tokio::sync::watch;
@@ -113,17 +113,11 @@ impl Notifier {
         Ok(())
     }
 
-    /// Works until `stopping` is raised, while this process has the part. What is being sent then is finished.
+    /// Works until `stopping` is raised, while this process has the part.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         loop {
-            let is_ours = self.store.lead(Part::Notifier).await.unwrap_or(false);
-            if is_ours {
-                tokio::select! {
-                    () = store::lost(&*self.store, Part::Notifier) => {
-                        tracing::warn!("another process sends notifications now, or the database does not answer");
-                    }
-                    () = self.work(&stopping) => break,
-                }
+            if self.store.lead(Part::Notifier).await.unwrap_or(false) {
+                self.lead(&mut stopping).await;
             }
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -133,7 +127,23 @@ impl Notifier {
         self.store.resign(Part::Notifier).await;
     }
 
-    /// Ends when everything stops.
+    /// Works while the part is this process's. What is being sent at its end is finished and noted: cut off, it would be
+    /// sent again by whoever is next.
+    async fn lead(&self, stopping: &mut watch::Receiver<bool>) {
+        let (end, ended) = watch::channel(false);
+        let ending = async {
+            tokio::select! {
+                () = store::lost(&*self.store, Part::Notifier) => {
+                    tracing::warn!("another process sends notifications now, or the database does not answer");
+                }
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+            end.send_replace(true);
+        };
+        join(self.work(&ended), ending).await;
+    }
+
+    /// Ends when `stopping` is raised.
     async fn work(&self, stopping: &watch::Receiver<bool>) {
         let (news, heard) = watch::channel(());
         tokio::select! {
