@@ -28,3 +28,7 @@ CREATE TABLE notifications (
 );
 
 CREATE INDEX notifications_pending ON notifications (channel, event_id) WHERE state = 'pending';
+-- Whether something newer about the same was sent.
+CREATE INDEX notifications_sent ON notifications (channel, subject, event_id) WHERE state = 'sent';
+-- What was given up, as it is listed.
+CREATE INDEX notifications_dead ON notifications (event_id DESC, channel) WHERE state = 'dead';

@@ -185,20 +185,18 @@ where
 
     async fn notifications(&self, filter: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRow>> {
         let mut conditions = vec!["event_id < $2 OR event_id = $2 AND channel > $3".to_owned()];
-        let mut words = Vec::new();
-        if let Some(channel) = &filter.channel {
-            words.push(channel.clone());
-            conditions.push(format!("channel = ${}", words.len() + 3));
+        if filter.channel.is_some() {
+            conditions.push("channel = $4".to_owned());
         }
         if let Some(state) = filter.state {
-            words.push(Name(state).to_string());
-            conditions.push(format!("state = ${}", words.len() + 3));
+            // No argument, which PostgreSQL would not look up in an index of one state.
+            conditions.push(format!("state = '{}'", Name(state)));
         }
         let query =
             format!("{} WHERE ({}) ORDER BY event_id DESC, channel LIMIT $1", told(), conditions.join(") AND ("));
         let (event, channel) = filter.after.clone().unwrap_or((EventId(i64::MAX), String::new()));
         let query = sqlx::query(AssertSqlSafe(query)).bind(i64::from(limit)).bind(event.0).bind(channel);
-        let query = words.into_iter().fold(query, sqlx::query::Query::bind);
+        let query = filter.channel.iter().fold(query, |query, channel| query.bind(channel.as_str()));
         self.read(query).await?.iter().map(|row| Ok(ToldRow::from_row(row)?.try_into()?)).collect()
     }
 }
