@@ -207,9 +207,9 @@ async fn outbox(server: &TestServer) -> Vec<Notification> {
 }
 
 /// What is in the outbox is what the deliveries tell: of each pull request how it ended, and before that perhaps that it
-/// was opened; nothing twice, nothing late and nothing old.
+/// was opened, as it is of most; nothing twice, nothing late and nothing old.
 fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
-    let mut told: BTreeMap<i64, Vec<Told>> = BTreeMap::new();
+    let (mut told, mut whole): (BTreeMap<i64, Vec<Told>>, usize) = (BTreeMap::new(), 0);
     for notification in outbox {
         let Notification::PrStatusChange { pr_number, new_status, timestamp, .. } = notification else {
             panic!("{notification:?}");
@@ -223,9 +223,12 @@ fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
         } else {
             told == [opened.clone(), ended.clone()] || told == [ended.clone()]
         };
+        whole += usize::from(told.len() == 2);
         assert!(is_true, "{told:?} of {opened:?} and {ended:?}");
     }
     assert!(told.is_empty(), "{told:?}");
+    // Three of four, since a delivery of the end comes first as often as any other.
+    assert!(whole > story.len() / 2, "of {} only {whole} were told to be open", story.len());
 }
 
 /// What was received is what is in the outbox, and so many besides.
