@@ -35,6 +35,8 @@ const NOTIFICATIONS_AT_ONCE: u32 = 32;
 /// After so many attempts a notification is given up, and after so many if its receiver wants no such thing.
 const MOST_ATTEMPTS: u32 = 10;
 const MOST_REFUSALS: u32 = 3;
+/// From so many attempts on the next one that is due is tried first: the receiver may be well, and break at this one only.
+const OTHERS_FIRST: u32 = 3;
 /// So much longer is each wait than the one before.
 const GROWTH: u32 = 4;
 
@@ -240,7 +242,7 @@ impl Notifier {
             desk.next = Instant::now() + self.pace.slack;
         }
         let at = Utc::now();
-        // The same for both, so that whatever is next when the channel has rested is this one.
+        // The same for both, so that whatever is next when the channel has rested is this one, or surely another.
         let chance = rand::rng().random();
         let (next, rest) = decide(answer.outcome, row.attempts, state, at, |failures| self.pace.wait(failures, chance));
         let text = answer.text();
@@ -330,7 +332,7 @@ fn decide(
     wait: impl Fn(u32) -> Duration,
 ) -> (Next, Option<Rest>) {
     let (attempt, failures) = (attempts.saturating_add(1), channel.failures);
-    let again = |most: u32| if attempt < most { Next::Again(at + wait(attempt)) } else { Next::Dead };
+    let again = |most: u32, waits: u32| if attempt < most { Next::Again(at + wait(waits)) } else { Next::Dead };
     match outcome {
         Outcome::Taken => {
             let rested = failures > 0 || channel.rests_until.is_some();
@@ -340,9 +342,10 @@ fn decide(
         Outcome::Broken => {
             // Whatever was sent next would find the same.
             let failures = failures.saturating_add(1);
-            (again(MOST_ATTEMPTS), Some(Rest { until: Some(at + wait(failures)), failures }))
+            let waits = if attempt < OTHERS_FIRST { attempt } else { attempt.saturating_add(1) };
+            (again(MOST_ATTEMPTS, waits), Some(Rest { until: Some(at + wait(failures)), failures }))
         }
-        Outcome::Refused => (again(MOST_REFUSALS), Some(Rest { until: None, failures })),
+        Outcome::Refused => (again(MOST_REFUSALS, attempt), Some(Rest { until: None, failures })),
         Outcome::Gone => (Next::Dead, Some(Rest { until: None, failures })),
     }
 }
@@ -374,9 +377,18 @@ mod tests {
         let rest = |until, failures| Some(Rest { until: Some(at(until)), failures });
         assert_eq!(decided(Outcome::Broken, 0, 0), (Next::Again(at(1)), rest(1, 1)));
         // Others failed before it.
-        assert_eq!(decided(Outcome::Broken, 2, 6), (Next::Again(at(3)), rest(7, 7)));
-        assert_eq!(decided(Outcome::Broken, 8, 8), (Next::Again(at(9)), rest(9, 9)));
+        assert_eq!(decided(Outcome::Broken, 1, 6), (Next::Again(at(2)), rest(7, 7)));
+        assert_eq!(decided(Outcome::Broken, 8, 8), (Next::Again(at(10)), rest(9, 9)));
         assert_eq!(decided(Outcome::Broken, 9, 9), (Next::Dead, rest(10, 10)));
+    }
+
+    #[test]
+    fn what_breaks_thrice_waits_longer_than_its_channel() {
+        let until = |(next, rest): (Next, Option<Rest>)| (next, rest.and_then(|rest| rest.until).unwrap());
+        assert_eq!(until(decided(Outcome::Broken, 1, 1)), (Next::Again(at(2)), at(2)));
+        assert_eq!(until(decided(Outcome::Broken, 2, 2)), (Next::Again(at(4)), at(3)));
+        // Another was taken meanwhile.
+        assert_eq!(until(decided(Outcome::Broken, 3, 0)), (Next::Again(at(5)), at(1)));
     }
 
     #[test]
