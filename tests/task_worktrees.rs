@@ -258,18 +258,32 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
 }
 
 #[tokio::test]
-async fn a_tree_that_is_gone_is_removed() {
+async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
     story.told("task_status_change").await;
-    // As by a server that was ended before it could tell.
-    git(&story.repository(), &["worktree", "remove", story.root().join("sort").to_str().unwrap()]);
+    // As in a folder that is not mounted.
+    let (tree, elsewhere) = (story.root().join("sort"), story.folder.path().join("elsewhere"));
+    fs::rename(&tree, &elsewhere).unwrap();
     story.merge(&mut pr).await;
     story.told("task_status_change").await;
+    let missing = json!(["worktree_missing", pr_id(7), "nothing is there on the machine that looked"]);
     let task = story.settled("PROJ-7").await;
-    assert_eq!((of_tree(&task).len(), &of_tree(&task)[0][0]), (1, &json!("worktree_removed")));
+    assert_eq!((of_tree(&task), &task["worktree"]), (vec![missing.clone()], &json!("sort")));
+    for dry_run in [&["--dry-run"][..], &[]] {
+        assert_eq!(story.lines(dry_run).await[0]["verdict"], "missing");
+    }
+    assert_eq!(of_tree(&story.task("PROJ-7").await), std::slice::from_ref(&missing));
+    // Nobody was told that it is kept.
+    story.open(&story.pull_request(8, "other", "")).await;
+
+    fs::rename(&elsewhere, &tree).unwrap();
+    assert_eq!(story.lines(&[]).await[0]["verdict"], "removed");
+    let task = story.task("PROJ-7").await;
+    assert_eq!(of_tree(&task), [json!(["worktree_removed", pr_id(7), "sort"]), missing]);
+    assert!(task["worktree"].is_null() && !tree.exists());
     story.server.stop().await;
 }
 

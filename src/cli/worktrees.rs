@@ -45,6 +45,8 @@ enum Verdict {
     InUse,
     Removed,
     WouldRemove,
+    /// Nothing is there on this machine.
+    Missing,
     Kept,
 }
 
@@ -82,6 +84,7 @@ fn line(task: Task, worktree: String, cleaned: Cleaned) -> Line {
         Cleaned::InUse => (Verdict::InUse, None, None),
         Cleaned::Removed(key) => (Verdict::Removed, Some(key), None),
         Cleaned::WouldRemove(key) => (Verdict::WouldRemove, Some(key), None),
+        Cleaned::Missing(key) => (Verdict::Missing, Some(key), None),
         Cleaned::Kept(key, reason) => (Verdict::Kept, Some(key), Some(reason.to_string())),
     };
     Line {
@@ -105,6 +108,7 @@ fn print(lines: &[Line]) -> Outcome {
             Verdict::InUse => "in use",
             Verdict::Removed => "removed",
             Verdict::WouldRemove => "would be removed",
+            Verdict::Missing => "not on this machine",
             Verdict::Kept => "kept",
         };
         table.add_row([

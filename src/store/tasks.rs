@@ -97,6 +97,8 @@ pub enum TaskCause {
     PullRequestRefused,
     WorktreeRemoved,
     WorktreeKept,
+    /// Whoever looked has nothing there; the tree may be on another machine.
+    WorktreeMissing,
 }
 
 /// An entry of a task's history.

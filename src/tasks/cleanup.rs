@@ -31,10 +31,12 @@ pub struct Cleaner {
 pub enum Cleaned {
     /// Nobody is done with it: the task has a pull request that is open, or none that was merged, or a person says so.
     InUse,
-    /// It is removed, or was gone; the pull request that was merged.
+    /// It is removed; the pull request that was merged.
     Removed(PrKey),
     /// It would be removed, had it not been a dry run.
     WouldRemove(PrKey),
+    /// Nothing is there on this machine: it is on another one, or whoever removed it had no time to tell.
+    Missing(PrKey),
     Kept(PrKey, Reason),
 }
 
@@ -69,7 +71,7 @@ impl Cleaner {
     /// of it in a dry run.
     ///
     /// # Errors
-    /// If the database fails. Should that be after a removal, the next look finds nothing there, and remembers that.
+    /// If the database fails. Should that be after a removal, the next look finds nothing there, and remembers that alone.
     pub async fn clean(&self, task: &Task, dry_run: bool) -> Result<Cleaned> {
         let cleaned = self.removed(task, dry_run).await?;
         if !dry_run {
@@ -94,8 +96,8 @@ impl Cleaner {
             merged: merged.merged_at.is_some(),
         };
         Ok(match remove(candidate, dry_run).await {
-            // Whoever removed it may have had no time to tell.
-            Removal::Removed | Removal::Kept(Reason::Gone) => Cleaned::Removed(merged.key),
+            Removal::Removed => Cleaned::Removed(merged.key),
+            Removal::Kept(Reason::Gone) => Cleaned::Missing(merged.key),
             Removal::WouldRemove => Cleaned::WouldRemove(merged.key),
             Removal::Kept(reason) => Cleaned::Kept(merged.key, reason),
         })
@@ -120,32 +122,34 @@ impl Cleaner {
 
     async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {
         let settled = Settled { done: Due::CLEANUP, ..Settled::default() };
-        Ok(match cleaned {
-            Cleaned::InUse | Cleaned::WouldRemove(_) => settled,
+        let (cause, key, note, told) = match cleaned {
+            Cleaned::InUse | Cleaned::WouldRemove(_) => return Ok(settled),
             Cleaned::Removed(key) => {
                 let path = task.place.worktree.clone().unwrap_or_default();
                 let noted = Some((TaskCause::WorktreeRemoved, Some(*key), path));
-                Settled { noted, worktree_removed: true, ..settled }
+                return Ok(Settled { noted, worktree_removed: true, ..settled });
             }
+            Cleaned::Missing(key) => (TaskCause::WorktreeMissing, *key, Reason::Gone.to_string(), None),
             Cleaned::Kept(key, reason) => {
                 let reason = reason.to_string();
-                if self.last_word(task).await?.is_some_and(|(kept, why)| (kept, &why) == (Some(*key), &reason)) {
-                    return Ok(settled);
-                }
                 let kept = WorktreeKept { task: task.id, key: *key, reason: reason.clone(), at: Utc::now().into() };
-                let noted = Some((TaskCause::WorktreeKept, Some(*key), reason));
-                Settled { noted, told: Some(News::WorktreeKept(kept)), ..settled }
+                (TaskCause::WorktreeKept, *key, reason, Some(News::WorktreeKept(kept)))
             }
-        })
+        };
+        if self.is_said(task, cause, key, &note).await? {
+            return Ok(settled);
+        }
+        Ok(Settled { noted: Some((cause, Some(key), note)), told, ..settled })
     }
 
-    /// The pull request and the reason for which the working tree was kept when it was last looked at.
-    async fn last_word(&self, task: &Task) -> Result<Option<(Option<PrKey>, String)>> {
-        let history = self.store.task_history(task.id, HISTORY).await?.into_iter();
-        let mut of_tree =
-            history.filter(|event| matches!(event.cause, TaskCause::WorktreeKept | TaskCause::WorktreeRemoved));
-        let last = of_tree.next().filter(|event| event.cause == TaskCause::WorktreeKept);
-        Ok(last.map(|event| (event.pull_request, event.note.unwrap_or_default())))
+    /// Whether this was the last thing of its kind that was said of the working tree. What machines say in turn are things
+    /// of several kinds.
+    async fn is_said(&self, task: &Task, cause: TaskCause, key: PrKey, note: &str) -> Result<bool> {
+        let mut history = self.store.task_history(task.id, HISTORY).await?.into_iter();
+        let last = history.find(|event| [cause, TaskCause::WorktreeRemoved].contains(&event.cause));
+        Ok(last.is_some_and(|last| {
+            (last.cause, last.pull_request, last.note.as_deref()) == (cause, Some(key), Some(note))
+        }))
     }
 }
 

@@ -63,7 +63,7 @@ pub enum Reason {
     OutsideRoot,
     #[error("the path goes through a symbolic link")]
     Symlink,
-    #[error("there is nothing there any more")]
+    #[error("nothing is there on the machine that looked")]
     Gone,
     #[error("the path cannot be read: {0}")]
     Unreadable(String),
