@@ -159,6 +159,8 @@ pub enum Part {
     Follower,
     /// Tells channels of what is in the outbox.
     Notifier,
+    /// Opens pull requests of tasks whose branch was pushed to.
+    Opener,
     /// Removes working trees of tasks that are done.
     Cleaner,
 }

@@ -121,7 +121,7 @@ impl Pushes {
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         let store = Arc::clone(&self.opener.fetcher.store);
         attend(&store, stopping, &mut self).await;
-        store.resign(Part::Follower).await;
+        store.resign(Part::Opener).await;
     }
 
     fn store(&self) -> &dyn Store {
@@ -181,7 +181,7 @@ impl Attendant for Pushes {
     const TROUBLE: &str = "no pull requests can be opened for tasks";
 
     async fn act(&mut self) -> Result<()> {
-        if !self.store().lead(Part::Follower).await? {
+        if !self.store().lead(Part::Opener).await? {
             return Ok(());
         }
         loop {

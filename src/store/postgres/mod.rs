@@ -185,6 +185,7 @@ const fn number(part: Part) -> i32 {
         Part::Poller => 2,
         Part::Follower => 3,
         Part::Notifier => 4,
+        Part::Opener => 5,
         Part::Cleaner => 6,
     }
 }
