@@ -27,7 +27,7 @@ use tallyhook::queue::Lane;
 use tallyhook::store::{
     self, Attendant, Due, NewTask, Opening as Open, Recording, Store, TaskCause, TaskPlace, TaskRef,
 };
-use tallyhook::tasks::{Follower, Opener, Pushes};
+use tallyhook::tasks::{Follower, Opener, Pushes, Wanted};
 
 const NAME: &str = "acme-corp/api-server";
 const BRANCH: &str = "sort-the-queue";
@@ -260,6 +260,32 @@ async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
     let noted: Vec<_> = history.iter().map(|entry| (entry.cause, entry.note.as_deref())).collect();
     let why = "acme-corp:empty has no commit that main lacks: push one first";
     assert_eq!(noted, [(TaskCause::PullRequestRefused, Some(why)), (TaskCause::Created, None)]);
+    store.close().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
+    let (github, _place, store, mut pushes, task) = pushed().await;
+    let posts = || github.asked().iter().filter(|asked| asked.starts_with("POST /repos/")).count();
+    change(&github, |repository| {
+        repository.push("empty", &[at(1)]);
+        repository.push("release", &[]);
+    });
+    let seen = store.task(&task).await.unwrap().unwrap();
+    let elsewhere = Wanted { base: Some("release".to_owned()), ..Wanted::default() };
+    let of = pushes.opener.open(&seen, &elsewhere).await.unwrap();
+    pushes.opener.fetch(&of).await.unwrap();
+    push(&*store, &mut pushes).await;
+    let seen = store.task(&task).await.unwrap().unwrap();
+    assert_eq!((seen.state.status, seen.due.push, posts()), (TaskStatus::Implementing, false, 1));
+
+    // Once it is closed, the next push is for another.
+    let later = Timestamp::from(Utc::now() + TimeDelta::minutes(1)).to_string();
+    change(&github, |repository| repository.pulls.get_mut(&1).unwrap().pr.close(&later));
+    pushes.opener.fetch(&of).await.unwrap();
+    push(&*store, &mut pushes).await;
+    assert_eq!(posts(), 2);
     store.close().await;
     github.stop().await;
 }

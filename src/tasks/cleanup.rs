@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use tokio::sync::watch;
 
-use super::{linked, settle};
+use super::{is_of_branch, linked, settle};
 use crate::domain::notification::Status;
 use crate::domain::pull_request::PullRequest;
 use crate::domain::task::{TaskStatus, follow};
@@ -113,11 +113,8 @@ impl Cleaner {
         if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == Status::Open) {
             return Ok(None);
         }
-        let is_of_branch = |pr: &PullRequest| {
-            pr.branches.as_ref().is_some_and(|seen| task.place.branch.as_ref() == Some(&seen.value.head_ref))
-        };
         let merged = known.into_iter().map(|known| known.pull_request).filter(|pr| pr.merged_at.is_some());
-        Ok(merged.max_by_key(|pr| (is_of_branch(pr), pr.merged_at, pr.key)))
+        Ok(merged.max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key)))
     }
 
     async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 pub use self::cleanup::{Cleaned, Cleaner};
 pub use self::opening::{OpenError, Opener, PullRequestOf, Pushes, Wanted};
 use crate::domain::notification::status;
+use crate::domain::pull_request::PullRequest;
 use crate::domain::task::{LinkedPr, follow};
 use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, Task, attend};
 
@@ -60,6 +61,11 @@ async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
 fn linked(Known { pull_request, .. }: &Known) -> Option<LinkedPr> {
     let (status, since) = status(pull_request)?;
     Some(LinkedPr { key: pull_request.key, status, since })
+}
+
+/// Whether it is from the task's branch, as far as GitHub tells.
+fn is_of_branch(task: &Task, pull_request: &PullRequest) -> bool {
+    pull_request.branches.as_ref().is_some_and(|seen| task.place.branch.as_ref() == Some(&seen.value.head_ref))
 }
 
 #[async_trait::async_trait]

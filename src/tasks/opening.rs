@@ -6,6 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::{is_of_branch, linked};
+use crate::domain::notification::Status;
 use crate::domain::task::{TaskId, TaskStatus};
 use crate::fetch::{Fetcher, RefreshError};
 use crate::github::client::GithubError;
@@ -131,6 +133,7 @@ impl Pushes {
     async fn settle(&self, task: &Task) -> Result<()> {
         let done = Settled { done: Due::PUSH, ..Settled::default() };
         let settled = match task.state.status {
+            TaskStatus::Implementing if self.is_open(task).await? => done,
             TaskStatus::Implementing => match self.opener.open(task, &Wanted::default()).await {
                 Ok(of) => {
                     if let Err(error) = self.opener.fetch(&of).await {
@@ -147,6 +150,16 @@ impl Pushes {
         };
         // Whoever pushed, or said something else, in between has marked it again.
         self.store().settle_task(task, &settled, Utc::now()).await.map(|_| ())
+    }
+
+    /// Whether a pull request of the task is open from its branch, wherever that is to go: a person chose so.
+    async fn is_open(&self, task: &Task) -> Result<bool> {
+        let Some(name) = &task.place.repo else { return Ok(false) };
+        let repo = self.store().repository_id(name).await?;
+        let known = self.store().load(&task.prs).await?;
+        let mut of_branch = known.iter().filter(|known| is_of_branch(task, &known.pull_request));
+        Ok(of_branch
+            .any(|known| linked(known).is_some_and(|pr| pr.status == Status::Open && Some(pr.key.repo) == repo)))
     }
 
     /// What passes is tried again; what does not is told once, and the next push tries again.
