@@ -272,6 +272,16 @@ async fn tasks_are_listed_in_pages_and_what_is_wrong_is_refused() {
     assert_eq!((&task["repo"], &task["branch"], &task["worktree"]), (&json!(REPO), &json!("b"), &json!("b")));
     let task = story.change("LIST-1", json!({"worktree": null, "branch": "c"})).await;
     assert_eq!((&task["repo"], &task["branch"], &task["worktree"]), (&json!(REPO), &json!("c"), &Value::Null));
+    for (id, change, repo) in [
+        ("LIST-1", json!({"repo": null}), Value::Null),
+        ("LIST-1", json!({"branch": "d", "repo": null}), Value::Null),
+        ("LIST-1", json!({"branch": "d"}), json!(REPO)),
+        ("LIST-2", json!({"branch": null}), Value::Null),
+        ("LIST-2", json!({"branch": "d", "repo": "acme-corp/web"}), json!("acme-corp/web")),
+        ("LIST-2", json!({"branch": "e"}), json!("acme-corp/web")),
+    ] {
+        assert_eq!(story.change(id, change.clone()).await["repo"], repo, "{change}");
+    }
 
     for (method, path, body, status, code) in [
         (Method::POST, "/api/tasks", json!({"key": "list-1", "title": "Again"}), 409, "conflict"),

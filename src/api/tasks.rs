@@ -206,6 +206,7 @@ pub(super) struct TaskChanged {
     title: Option<String>,
     /// Stays until a pull request says otherwise later.
     status: Option<TaskStatus>,
+    /// `owner/name`; the default repository if a branch is told and the task has none.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     repo: Option<Option<String>>,
@@ -234,7 +235,7 @@ pub(super) async fn change(
     changed: web::Json<TaskChanged>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
     let TaskChanged { title, status, repo, branch, worktree } = changed.into_inner();
-    let edit = TaskEdit {
+    let mut edit = TaskEdit {
         title: title.map(checked_title).transpose()?,
         status,
         repo: checked(repo, checked_repo)?,
@@ -242,6 +243,10 @@ pub(super) async fn change(
         worktree: checked(worktree, checked_path)?,
     };
     let task = find(&api, &id).await?;
+    // As where it is made: without its repository a branch is nobody's.
+    if let (Some(Some(_)), None, None) = (&edit.branch, &edit.repo, &task.place.repo) {
+        edit.repo = api.default_repository.clone().map(Some);
+    }
     api.store.edit_task(task.id, &edit, Utc::now()).await?;
     let task = find(&api, &id).await?;
     Ok(web::Json(detail(&api, task).await?))
