@@ -89,16 +89,20 @@ impl Git {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Vec<u8>, Failed> {
-        run(self.command(arguments), PATIENCE, MOST_OUTPUT).await
+        let mut command = self.command(arguments);
+        run(command.kill_on_drop(true), PATIENCE, MOST_OUTPUT).await
     }
 
-    /// Has git do something that takes its time.
+    /// Has git do something that takes its time and is of no use when half done: git goes on where nobody waits for it any
+    /// more, as when this process ends.
     pub(super) async fn act<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
         patience: Duration,
     ) -> Result<(), Failed> {
-        run(self.command(arguments), patience, MOST_OUTPUT).await.map(drop)
+        let mut command = self.command(arguments);
+        // Else it would be ended with us by Ctrl-C.
+        run(command.process_group(0), patience, MOST_OUTPUT).await.map(drop)
     }
 
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
@@ -120,16 +124,21 @@ pub async fn version() -> Result<String, Failed> {
     Ok(shown(git.tell(["version"]).await?.trim_ascii()))
 }
 
-async fn run(mut command: Command, patience: Duration, most: usize) -> Result<Vec<u8>, Failed> {
+async fn run(command: &mut Command, patience: Duration, most: usize) -> Result<Vec<u8>, Failed> {
     let not_run = |error: std::io::Error| Failed::NotRun(error.to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(not_run)?;
     let (output, complaints) = (child.stdout.take(), child.stderr.take());
     let ended = async {
         let told = tokio::try_join!(read(output, most), read(complaints, MOST_COMPLAINTS))?;
         Ok((told, child.wait().await.map_err(not_run)?))
     };
-    let ((output, complaints), status) = timeout(patience, ended).await.map_err(|_| Failed::TooLong)??;
+    let Ok(ended) = timeout(patience, ended).await else {
+        // It may have ended just now.
+        child.start_kill().ok();
+        return Err(Failed::TooLong);
+    };
+    let ((output, complaints), status) = ended?;
     if status.success() { Ok(output) } else { Err(Failed::Refused(shown(complaints.trim_ascii()))) }
 }
 
@@ -164,15 +173,46 @@ mod tests {
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         std::fs::write(folder.path().join(".git/config"), format!("[include]\npath = {}\n", pipe.display())).unwrap();
-        let command = git(folder.path()).command(["config", "--list"]);
-        assert_eq!(run(command, Duration::from_millis(100), MOST_OUTPUT).await, Err(Failed::TooLong));
+        let mut command = git(folder.path()).command(["config", "--list"]);
+        assert_eq!(run(&mut command, Duration::from_millis(100), MOST_OUTPUT).await, Err(Failed::TooLong));
+    }
+
+    #[tokio::test]
+    async fn git_goes_on_with_what_must_not_be_half_done() {
+        let folder = tempfile::tempdir().unwrap();
+        git(folder.path()).tell(["init", "-q"]).await.unwrap();
+        let (pipe, plain) = (folder.path().join("pipe"), folder.path().join("plain"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::fs::write(&plain, "").unwrap();
+        std::fs::write(folder.path().join(".git/config"), format!("[include]\npath = {}\n", pipe.display())).unwrap();
+        let acting = git(folder.path());
+        let acting =
+            tokio::spawn(async move { acting.act(["symbolic-ref", "HEAD", "refs/heads/done"], PATIENCE).await });
+        // Nobody can write to the pipe before git reads from it, and git waits until that has ended.
+        let end = {
+            let pipe = pipe.clone();
+            tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe).unwrap())
+        };
+        let end = end.await.unwrap();
+        acting.abort();
+        assert!(acting.await.unwrap_err().is_cancelled());
+        // From now on it reads nothing there.
+        std::fs::rename(plain, pipe).unwrap();
+        drop(end);
+        let head = folder.path().join(".git/HEAD");
+        let done = async {
+            while std::fs::read_to_string(&head).unwrap() != "ref: refs/heads/done\n" {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, done).await.unwrap();
     }
 
     #[tokio::test]
     async fn git_is_not_listened_to_for_ever() {
         let command = || git(Path::new("/")).command(["version"]);
-        assert_eq!(run(command(), PATIENCE, 10).await, Err(Failed::TooMuch));
-        assert!(run(command(), PATIENCE, 1000).await.unwrap().starts_with(b"git version"));
+        assert_eq!(run(&mut command(), PATIENCE, 10).await, Err(Failed::TooMuch));
+        assert!(run(&mut command(), PATIENCE, 1000).await.unwrap().starts_with(b"git version"));
     }
 
     #[tokio::test]
