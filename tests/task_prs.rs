@@ -19,7 +19,7 @@ use support::{Place, TestServer, assert_refused, config, repo_id};
 use tallyhook::app::Options;
 use tallyhook::config::{Config, Tasks};
 use tallyhook::domain::pull_request::Source;
-use tallyhook::domain::task::{TaskId, TaskStatus};
+use tallyhook::domain::task::{TaskId, TaskKey, TaskStatus};
 use tallyhook::fetch::{Fetcher, seen};
 use tallyhook::github::client::{Credentials, Token};
 use tallyhook::github::types::{PrKey, PrNumber, Timestamp};
@@ -27,7 +27,7 @@ use tallyhook::queue::Lane;
 use tallyhook::store::{
     self, Attendant, Due, NewTask, Opening as Open, Recording, Store, TaskCause, TaskPlace, TaskRef,
 };
-use tallyhook::tasks::{Follower, Opener, Pushes, Wanted};
+use tallyhook::tasks::{Follower, Opener, Pushes};
 
 const NAME: &str = "acme-corp/api-server";
 const BRANCH: &str = "sort-the-queue";
@@ -266,28 +266,26 @@ async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
 
 #[tokio::test]
 async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
-    let (github, _place, store, mut pushes, task) = pushed().await;
-    let posts = || github.asked().iter().filter(|asked| asked.starts_with("POST /repos/")).count();
-    change(&github, |repository| {
-        repository.push("empty", &[at(1)]);
-        repository.push("release", &[]);
-    });
-    let seen = store.task(&task).await.unwrap().unwrap();
-    let elsewhere = Wanted { base: Some("release".to_owned()), ..Wanted::default() };
-    let of = pushes.opener.open(&seen, &elsewhere).await.unwrap();
-    pushes.opener.fetch(&of).await.unwrap();
-    push(&*store, &mut pushes).await;
-    let seen = store.task(&task).await.unwrap().unwrap();
-    assert_eq!((seen.state.status, seen.due.push, posts()), (TaskStatus::Implementing, false, 1));
+    let mut scene = Scene::new(true).await;
+    change(&scene.github, |repository| repository.push("release", &[]));
+    scene.make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH})).await;
+    assert_eq!(scene.open("PROJ-1", json!({"base": "release"})).await.0, 201);
+    assert_eq!(scene.told().await, told("pr", "OPEN"));
+    assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
+    scene.server.ask(Method::PATCH, "/api/tasks/PROJ-1", &json!({"status": "IMPLEMENTING"})).await;
+    assert_eq!(scene.told().await, told("task", "IMPLEMENTING"));
 
-    // Once it is closed, the next push is for another.
-    let later = Timestamp::from(Utc::now() + TimeDelta::minutes(1)).to_string();
-    change(&github, |repository| repository.pulls.get_mut(&1).unwrap().pr.close(&later));
-    pushes.opener.fetch(&of).await.unwrap();
-    push(&*store, &mut pushes).await;
-    assert_eq!(posts(), 2);
-    store.close().await;
-    github.stop().await;
+    let (before, after) = (payloads::sha("before"), payloads::sha("after"));
+    let mira = people().remove(0);
+    let push = payloads::push_event(&World::acme(), BRANCH, (&before, &after), &mira, "2026-03-02T09:00:00Z");
+    assert_eq!(scene.server.post("push", "p1", push.to_string().as_bytes()).await.0, 202);
+    scene.server.drained().await;
+    let key = TaskRef::Key(TaskKey::parse("PROJ-1").unwrap());
+    while scene.server.running.store.task(&key).await.unwrap().unwrap().due.push {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.posts(), 1);
+    scene.stop().await;
 }
 
 #[tokio::test]
