@@ -25,6 +25,13 @@ impl Ears {
         }
     }
 
+    /// Gives the connection back, unless somebody still listens.
+    pub(super) fn close(&self) {
+        if let Ok(mut listener) = self.listener.try_lock() {
+            *listener = None;
+        }
+    }
+
     /// Hears of something, and tells all.
     async fn hear(&self, listener: MutexGuard<'_, Option<PgListener>>, connections: &Connections) -> Result<()> {
         let mut listener = connected(listener, connections).await?;

@@ -174,6 +174,7 @@ impl Store for PostgresStore {
             // A server that does not answer notices the end of the connection by itself.
             drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
         }
+        self.ears.close();
         self.connections.close().await;
     }
 }
