@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{Result, Store};
+use super::{Part, Result, Store};
 
 /// How often it is looked for what nothing was heard of, and who plays a part, which is lost after ten seconds.
 const TICK: Duration = Duration::from_secs(5);
@@ -20,16 +20,22 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub trait Attendant: Send {
     /// What the log says if the database fails.
     const TROUBLE: &str;
+    /// What one process at a time plays; `None` if all may act.
+    const PART: Option<Part> = None;
 
     /// Takes care of everything that is new or due. May be cut off at any point.
     async fn act(&mut self) -> Result<()>;
 }
 
-/// Lets somebody act at once, whenever there may be something new, and every few seconds, until `stopping` becomes true.
-pub async fn attend(store: &Arc<dyn Store>, mut stopping: watch::Receiver<bool>, attendant: &mut impl Attendant) {
+/// Lets somebody act at once, whenever there may be something new, and every few seconds, until `stopping` becomes true. Who
+/// has a part acts while it is this process's.
+pub async fn attend<A: Attendant>(store: &Arc<dyn Store>, mut stopping: watch::Receiver<bool>, attendant: &mut A) {
     tokio::select! {
         _ = stopping.wait_for(|stopping| *stopping) => {}
         never = go_on(store, attendant) => match never {},
+    }
+    if let Some(part) = A::PART {
+        store.resign(part).await;
     }
 }
 
@@ -41,7 +47,7 @@ async fn go_on<A: Attendant>(store: &Arc<dyn Store>, attendant: &mut A) -> Infal
     }
 }
 
-async fn listen(store: &Arc<dyn Store>, attendant: &mut impl Attendant) -> Result<Infallible> {
+async fn listen<A: Attendant>(store: &Arc<dyn Store>, attendant: &mut A) -> Result<Infallible> {
     let mut ears = store.clone().listen().await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +60,13 @@ async fn listen(store: &Arc<dyn Store>, attendant: &mut impl Attendant) -> Resul
                 heard = &mut heard => heard.map(|()| false)?,
                 _ = ticks.tick() => true,
             };
-            attendant.act().await?;
+            let acts = match A::PART {
+                Some(part) => store.lead(part).await?,
+                None => true,
+            };
+            if acts {
+                attendant.act().await?;
+            }
         }
     }
 }

@@ -44,7 +44,6 @@ impl Cleaner {
     /// Removes what is due until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         attend(&self.store.clone(), stopping, &mut self).await;
-        self.store.resign(Part::Cleaner).await;
     }
 
     /// Looks at the working tree of every task that is marked.
@@ -153,8 +152,9 @@ impl Cleaner {
 #[async_trait::async_trait]
 impl Attendant for Cleaner {
     const TROUBLE: &str = "working trees cannot be looked after";
+    const PART: Option<Part> = Some(Part::Cleaner);
 
     async fn act(&mut self) -> Result<()> {
-        if self.store.lead(Part::Cleaner).await? { self.look().await } else { Ok(()) }
+        self.look().await
     }
 }

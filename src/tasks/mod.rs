@@ -28,7 +28,6 @@ impl Follower {
     /// Looks at what is marked until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         attend(&self.store.clone(), stopping, &mut self).await;
-        self.store.resign(Part::Follower).await;
     }
 
     /// Looks at every task that is marked.
@@ -71,8 +70,9 @@ fn is_of_branch(task: &Task, pull_request: &PullRequest) -> bool {
 #[async_trait::async_trait]
 impl Attendant for Follower {
     const TROUBLE: &str = "tasks cannot follow their pull requests";
+    const PART: Option<Part> = Some(Part::Follower);
 
     async fn act(&mut self) -> Result<()> {
-        if self.store.lead(Part::Follower).await? { self.look().await } else { Ok(()) }
+        self.look().await
     }
 }

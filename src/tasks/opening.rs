@@ -123,7 +123,6 @@ impl Pushes {
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         let store = Arc::clone(&self.opener.fetcher.store);
         attend(&store, stopping, &mut self).await;
-        store.resign(Part::Opener).await;
     }
 
     fn store(&self) -> &dyn Store {
@@ -192,11 +191,9 @@ fn again(why: &NotOpened, tries: u32, now: DateTime<Utc>) -> Option<DateTime<Utc
 #[async_trait::async_trait]
 impl Attendant for Pushes {
     const TROUBLE: &str = "no pull requests can be opened for tasks";
+    const PART: Option<Part> = Some(Part::Opener);
 
     async fn act(&mut self) -> Result<()> {
-        if !self.store().lead(Part::Opener).await? {
-            return Ok(());
-        }
         loop {
             let tasks = self.store().due_tasks(Due::PUSH, Utc::now(), PAGE).await?;
             if tasks.is_empty() {
