@@ -63,6 +63,20 @@ fn the_demo_shows_its_table_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_demo_goes_by_no_setting_of_the_real_one() {
+    let here = folder();
+    let github = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut demo = bare(here.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
+    demo.env("GITHUB_TOKEN", "real").env("GITHUB_API_URL", format!("http://{}", github.local_addr().unwrap()));
+    demo.env("AMQP_URL", "amqp://nobody@127.0.0.1:1").env("NOTIFY_WEBHOOK_URL", "not even an address");
+    demo.env("TASK_KEY_PATTERNS", r"#(\d+)").env("BOT_LOGINS", "mira");
+    let shown = run(&mut demo).ok();
+    assert!(shown.contains("task DEMO-1 goes from CODE_REVIEWING to DONE"), "{shown}");
+    github.set_nonblocking(true).unwrap();
+    assert_eq!(github.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "GitHub was asked");
+}
+
+#[test]
 fn serve_does_not_start_without_a_secret() {
     let here = folder();
     run(&mut bare(here.path(), &["serve"])).failed(2, &["GITHUB_WEBHOOK_SECRET", "tallyhook demo"]);
@@ -415,7 +429,10 @@ fn the_description_of_the_api_names_every_path() {
         ("/api/dead-letters/{id}/requeue", "post"),
     ] {
         for method in methods.split(' ') {
-            assert!(openapi["paths"][path][method]["responses"].is_object(), "{method} {path}");
+            let responses = &openapi["paths"][path][method]["responses"];
+            assert!(responses.is_object(), "{method} {path}");
+            // Who wants a token says what becomes of those without.
+            assert_eq!(responses["401"].is_object(), path.starts_with("/api/") || path == "/webhooks/github");
         }
     }
 }

@@ -73,7 +73,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "GITHUB_SYNC_COMMITS",
         Some("false"),
-        "whether a backfill asks for the dates of commits, at the price of more requests",
+        "whether the dates of commits are asked for, at the price of more requests",
     ),
     setting("SYNC_INTERVAL", Some("60s"), "how often the poller asks GitHub what changed in tracked repositories"),
     setting("SYNC_BATCH_SIZE", Some("10"), "how many pull requests the poller fetches with one request"),
@@ -223,6 +223,12 @@ impl Sources {
             self.flags.insert(name, value.into());
         }
         self
+    }
+
+    /// Forgets what everything but `name` is.
+    #[must_use]
+    pub fn only(self, name: &'static str) -> Self {
+        Self::default().with_flag(name, self.lookup(name))
     }
 
     /// Whether anything but the default says what `name` is.
@@ -412,9 +418,9 @@ fn as_text(key: &str, value: toml::Value) -> Result<String, ConfigError> {
     }
 }
 
-/// What is to be logged: `RUST_LOG`.
+/// What is to be logged: `RUST_LOG`. An empty one is none, as with every setting.
 pub fn log_filter() -> Option<String> {
-    std::env::var("RUST_LOG").ok()
+    std::env::var("RUST_LOG").ok().filter(|filter| !filter.trim().is_empty())
 }
 
 /// Where the kill tests want the process to end: `TALLYHOOK_CRASH_AT=place:times`.

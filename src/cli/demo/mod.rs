@@ -60,8 +60,10 @@ impl Demo {
         let token = auth::new_token();
         let any_port = self.listen.is_none() && !sources.names(TALLYHOOK_LISTEN);
         let database = format!("sqlite://{}", folder.path().join("demo.db").display());
+        // Throw-away means here and now, whatever is configured for the real one: no broker, no channel, no token for GitHub.
         let mut config = Config::new(
             &sources
+                .only(TALLYHOOK_LISTEN)
                 .with_flag(DATABASE_URL, Some(database))
                 .with_flag(GITHUB_WEBHOOK_SECRET, Some(auth::new_token()))
                 .with_flag("TALLYHOOK_ADMIN_TOKEN", Some(&token))
@@ -69,9 +71,6 @@ impl Demo {
                 .with_flag("GITHUB_REPO_NAME", Some("api-server"))
                 .with_flag(TALLYHOOK_LISTEN, self.listen.as_deref()),
         )?;
-        // Throw-away means here and now, whatever is configured for the real one.
-        config.amqp_url = None;
-        config.notify.channels.clear();
         if any_port && std::net::TcpListener::bind(config.listen).is_err() {
             config.listen.set_port(0);
         }
