@@ -149,7 +149,13 @@ impl Poller {
             let asked = self.is_asked_for().await;
             if next <= Instant::now() || asked {
                 next = Instant::now() + self.settings.interval;
-                has_default = has_default || self.track_default().await;
+                if !has_default {
+                    let tracked = self.track_default().await;
+                    has_default = tracked.is_ok();
+                    if let Err(error) = tracked {
+                        tracing::warn!(repo = self.default_repository, %error, "the default repository cannot be tracked");
+                    }
+                }
                 match self.round(asked).await {
                     Ok(round) => round.tell(),
                     Err(error) => tracing::error!(%error, "a round of the poller failed"),
@@ -214,24 +220,19 @@ impl Poller {
         Ok(Round { repositories, github_requests: self.client.requests() - asked_before })
     }
 
-    /// Tracks the default repository, if that is known to nobody here. Whether that is settled.
-    pub async fn track_default(&self) -> bool {
+    /// Tracks the default repository, if that is known to nobody here.
+    ///
+    /// # Errors
+    /// If GitHub does not show it, or the store fails.
+    pub async fn track_default(&self) -> Result<(), FetchError> {
         let Some(name) = &self.default_repository else {
-            return true;
+            return Ok(());
         };
-        let tracked = async {
-            if self.store.repository_id(name).await?.is_none() {
-                let info = self.client.repository(name).await?;
-                let known = seen(info.id, info.full_name, Some(info.private));
-                self.store.track(&known, Utc::now()).await?;
-            }
-            Ok::<_, FetchError>(())
-        };
-        let tracked = tracked.await;
-        if let Err(error) = &tracked {
-            tracing::warn!(repo = name, %error, "the default repository cannot be tracked");
+        if self.store.repository_id(name).await?.is_none() {
+            let info = self.client.repository(name).await?;
+            self.store.track(&seen(info.id, info.full_name, Some(info.private)), Utc::now()).await?;
         }
-        tracked.is_ok()
+        Ok(())
     }
 
     /// A repository that webhooks made known has a history, too; and what made a backfill fail may be mended.

@@ -161,6 +161,18 @@ async fn a_round_tells_which_repository_failed_and_fetches_the_others() {
 }
 
 #[tokio::test]
+async fn a_default_repository_that_is_not_there_fails_a_round_of_the_others() {
+    let (github, server) = tracked().await;
+    let mut poll = command(&server.place, &github, &["poll", "--once"]);
+    poll.env("GITHUB_REPO_OWNER", "acme-corp").env("GITHUB_REPO_NAME", "none");
+    let ended = run(poll).await;
+    ended.failed_after_output(1, &["acme-corp/none", "may not see it"]);
+    assert!(NAMES.iter().all(|name| ended.stdout.contains(name)), "{}", ended.stdout);
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after() {
     let (github, server) = tracked().await;
     let mut settings = config(&server.place).sync;

@@ -28,7 +28,7 @@ impl Poll {
             settings: config.sync.clone(),
             default_repository: config.default_repository.clone(),
         };
-        poller.track_default().await;
+        let default = poller.track_default().await;
         let round = poller.round(true).await;
         poller.store.close().await;
         let round = round?;
@@ -37,8 +37,9 @@ impl Poll {
         } else {
             print(&round)?;
         }
-        let failed = round.repositories.iter().filter_map(|polled| Some((&polled.repo, polled.failure()?)));
-        match failed.collect::<Vec<_>>().as_slice() {
+        let default = default.err().map(|error| (config.default_repository.unwrap_or_default(), error.to_string()));
+        let failed = round.repositories.iter().filter_map(|polled| Some((polled.repo.clone(), polled.failure()?)));
+        match default.into_iter().chain(failed).collect::<Vec<_>>().as_slice() {
             [] => Ok(()),
             [(repo, why), rest @ ..] => {
                 let others = if rest.is_empty() { String::new() } else { format!(", and {} more failed", rest.len()) };
