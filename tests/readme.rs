@@ -8,6 +8,7 @@ use serde_json::Value;
 use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
 
 const README: &str = include_str!("../README.md");
+const COMPOSE: &str = include_str!("../docker-compose.yml");
 
 /// Upper-case words with an underscore that are no settings: what `telemetry` reads, what a reader has to fill in, and a
 /// state of tasks.
@@ -129,6 +130,15 @@ fn the_table_of_settings_is_the_one_of_the_program() {
         .collect();
     let settings: Vec<_> = SETTINGS.iter().map(|setting| (setting.name, setting.default)).collect();
     assert_eq!(documented, settings);
+}
+
+#[test]
+fn docker_compose_hands_every_setting_on() {
+    for name in SETTINGS.iter().map(|setting| setting.name) {
+        // It is the image's.
+        let is_said = COMPOSE.lines().any(|line| line.trim_start().starts_with(&format!("{name}: ")));
+        assert_eq!(is_said, name != "TALLYHOOK_LISTEN", "{name}");
+    }
 }
 
 #[test]
