@@ -27,8 +27,11 @@ pub struct DeliveryItem {
     /// Why it is ignored or dead.
     pub reason: Option<String>,
     pub attempts: u32,
+    #[schema(format = "date-time")]
     pub received_at: String,
+    #[schema(format = "date-time")]
     pub next_attempt_at: Option<String>,
+    #[schema(format = "date-time")]
     pub finished_at: Option<String>,
     pub body_bytes: u64,
 }
@@ -57,7 +60,20 @@ pub(super) struct DeliveriesQuery {
     cursor: Option<String>,
 }
 
-/// Deliveries, newest first.
+/// The same without a state, which is `dead`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeadLettersQuery {
+    /// GitHub's name of the event.
+    event: Option<String>,
+    /// `owner/name`
+    repo: Option<String>,
+    /// 1 to 100, 30 unless told.
+    per_page: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// Deliveries, newest first. An empty list where nothing came of the repository.
 #[utoipa::path(
     get, path = "/api/deliveries", tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
     params(DeliveriesQuery),
@@ -67,34 +83,27 @@ pub(super) async fn list(
     api: web::Data<Api>,
     query: web::Query<DeliveriesQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    listed(&api, query.state, &query).await
+    listed(&api, query.into_inner()).await
 }
 
 /// Dead letters, newest first.
 #[utoipa::path(
     get, path = "/api/dead-letters", tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
-    params(DeliveriesQuery),
+    params(DeadLettersQuery),
     responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ErrorBody))
 )]
 pub(super) async fn dead(
     api: web::Data<Api>,
-    query: web::Query<DeliveriesQuery>,
+    query: web::Query<DeadLettersQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    listed(&api, Some(DeliveryState::Dead), &query).await
+    let DeadLettersQuery { event, repo, per_page, cursor } = query.into_inner();
+    listed(&api, DeliveriesQuery { state: Some(DeliveryState::Dead), event, repo, per_page, cursor }).await
 }
 
-async fn listed(
-    api: &Api,
-    state: Option<DeliveryState>,
-    query: &DeliveriesQuery,
-) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    let size = page::size(query.per_page)?;
-    let filter = DeliveryFilter {
-        state,
-        event: query.event.clone(),
-        repo: query.repo.clone(),
-        before: page::decode(query.cursor.as_deref())?,
-    };
+async fn listed(api: &Api, query: DeliveriesQuery) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+    let DeliveriesQuery { state, event, repo, per_page, cursor } = query;
+    let size = page::size(per_page)?;
+    let filter = DeliveryFilter { state, event, repo, before: page::decode(cursor.as_deref())? };
     let deliveries = api.store.deliveries(&filter, size + 1).await?;
     Ok(web::Json(page::page(deliveries, size, |delivery| delivery.id, |delivery| item(&delivery))))
 }

@@ -25,6 +25,7 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
@@ -258,7 +259,7 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         health::metrics,
     ),
     components(schemas(error::ErrorBody)),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Errors),
     tags(
         (name = "pull requests", description = "What is known, and how it is explained"),
         (name = "metrics", description = "Cycle times, review times and stages"),
@@ -278,6 +279,31 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// What may come of every call that wants a token, besides what is said of it.
+struct Errors;
+
+impl Modify for Errors {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let error = |description: &str| {
+            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+            ResponseBuilder::new().description(description).content("application/json", body).build()
+        };
+        for item in document.paths.paths.values_mut() {
+            let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+            for operation in operations.into_iter().flatten().filter(|operation| operation.security.is_some()) {
+                let responses = &mut operation.responses.responses;
+                for (status, description) in [
+                    ("401", "there is no valid token with it"),
+                    ("503", "the database or GitHub does not answer now"),
+                    ("default", "another error, such as of GitHub's"),
+                ] {
+                    responses.entry(status.to_owned()).or_insert_with(|| error(description).into());
+                }
+            }
+        }
     }
 }
 

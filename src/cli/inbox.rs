@@ -91,11 +91,15 @@ pub(super) enum Dead {
         json: bool,
     },
     /// Show one dead letter with its history and payload
-    Show { id: i64 },
+    Show {
+        /// As `dead list` tells it
+        id: i64,
+    },
     /// Try dead letters again, with all attempts to go: these, a group, or all
     Requeue(Requeue),
     /// Let a dead letter go: it becomes ignored
     Discard {
+        /// As `dead list` tells it
         id: i64,
         /// Why; kept with the delivery
         #[arg(long)]
@@ -106,6 +110,7 @@ pub(super) enum Dead {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Requeue {
+    /// As `dead list` tells them
     #[arg(conflicts_with_all = ["all", "reason", "event", "repo"])]
     ids: Vec<i64>,
     /// Those that died of this, as `dead list` tells it

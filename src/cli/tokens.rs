@@ -22,7 +22,10 @@ pub(super) enum TokenCommand {
         json: bool,
     },
     /// Make a token invalid
-    Revoke { name: String },
+    Revoke {
+        /// As `token list` tells it
+        name: String,
+    },
 }
 
 impl TokenCommand {
