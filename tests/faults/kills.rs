@@ -13,7 +13,8 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-/// Every place of `crash_point!` but the poison's, and whose it is.
+/// Every place of `crash_point!` that a delivery comes by, and whose it is. Those of backfills and notifications have tests of
+/// their own.
 const PLACES: [(&str, Role); 14] = [
     ("ingest.body_read", Role::Receiver),
     ("accept.before_commit", Role::Receiver),
