@@ -37,7 +37,7 @@ fn event_of(path: &Path) -> String {
 
 #[tokio::test]
 async fn every_recorded_payload_is_accepted_and_none_is_dead() {
-    let Some(data) = support::recorded_data() else { return };
+    let data = support::recorded_data();
     let mut server = TestServer::start().await;
     let mut payloads = files(&data.join("octokit-webhooks"));
     payloads.extend(files(&data.join("hub4j-github-api/webhook-payloads")));
@@ -86,7 +86,7 @@ fn webhook(event: &Value) -> (&'static str, Value) {
 
 #[tokio::test]
 async fn the_archive_s_pull_requests_get_their_real_cycle_times() {
-    let Some(data) = support::recorded_data() else { return };
+    let data = support::recorded_data();
     let text = std::fs::read_to_string(data.join("gharchive/2021-07-21_06-07h.pr-events.ndjson")).unwrap();
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut server = TestServer::start().await;

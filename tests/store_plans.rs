@@ -1,5 +1,5 @@
 //! How much each use case of the store touches where there is a lot: a million pull requests, half a million deliveries.
-//! Rows are counted, not seconds. Fills a database for a minute, so only where `TALLYHOOK_TEST_ALL` is set.
+//! Rows are counted, not seconds. Fills a database for a minute, so only with the feature `services`.
 
 #[path = "support/database.rs"]
 mod database;
@@ -78,19 +78,18 @@ async fn quiet(database: &Database) {
     }
 }
 
-/// The database of a million, if it is to be.
-async fn million() -> Option<Database> {
-    std::env::var_os("TALLYHOOK_TEST_ALL")?;
-    let database = database(Backend::Postgres)?;
+/// The database of a million.
+async fn million() -> Database {
+    let database = database(Backend::Postgres);
     store::open(&database.url, Opening::Alone).await.unwrap().close().await;
     database.run(MILLION).await;
     database.run("VACUUM (ANALYZE)").await;
-    Some(database)
+    database
 }
 
 #[tokio::test]
 async fn nothing_is_looked_at_that_is_not_asked_for() {
-    let Some(database) = million().await else { return };
+    let database = million().await;
     lists_of_pull_requests(&database).await;
     single_rows(&database).await;
     aggregates(&database).await;

@@ -3,6 +3,7 @@
 
 #[path = "../support/github/mod.rs"]
 mod github;
+#[cfg(feature = "recorded")]
 mod official;
 #[path = "../support/mod.rs"]
 mod support;

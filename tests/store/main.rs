@@ -9,6 +9,7 @@ mod histories;
 mod inbox;
 mod notifications;
 mod outbox;
+#[cfg(feature = "services")]
 mod postgres;
 mod reading;
 mod runs;

@@ -32,7 +32,7 @@ const OURS: &str =
 
 const OPTIONS: RunOptions = RunOptions { days_back: 90, max_prs: 1000, commits: false };
 
-fn postgres() -> Option<Database> {
+fn postgres() -> Database {
     database(Backend::Postgres)
 }
 
@@ -57,7 +57,7 @@ async fn looked_at(times: u32, call: impl Future<Output = ()>) -> bool {
 
 #[tokio::test]
 async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection_broke() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let (here, there) = (open(&database).await, open(&database).await);
     let mut ear = here.listen().await.unwrap();
     outbox::record(&*there, vec![outbox::change(1, None, Status::Open, 0)]).await;
@@ -73,7 +73,7 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
 
 #[tokio::test]
 async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     write(&*store, &WHOLE_LIFE).await;
     let ids = [accept(&*store, "a").await, accept(&*store, "b").await];
@@ -114,7 +114,7 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
 
 #[tokio::test]
 async fn processes_that_start_at_once_on_an_empty_database_all_start() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let opens = (0..8).map(|_| store::open(&database.url, Opening::Alone));
     let opened = futures_util::future::join_all(opens).await;
     let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
@@ -128,7 +128,7 @@ async fn processes_that_start_at_once_on_an_empty_database_all_start() {
 
 #[tokio::test]
 async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_it() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     for opening in [Opening::AloneAsIs, Opening::Beside] {
         let refused = format!("{:#}", store::open(&database.url, opening).await.err().unwrap());
         assert!(refused.contains("no tables yet: run `tallyhook migrate`"), "{refused}");
@@ -148,7 +148,7 @@ async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_i
 
 #[tokio::test]
 async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
     let id = accept(&*one, "a").await;
     assert!(one.lead(Part::Sweeper).await.unwrap());
@@ -170,7 +170,7 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
 
 #[tokio::test]
 async fn a_leader_whose_connection_broke_asks_again() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     assert!(store.lead(Part::Sweeper).await.unwrap());
     assert!(database.end_connections().await >= 1);
@@ -183,7 +183,7 @@ async fn a_leader_whose_connection_broke_asks_again() {
 
 #[tokio::test]
 async fn parts_are_led_and_left_one_by_one() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
     for part in [Part::Sweeper, Part::Poller] {
         assert!(one.lead(part).await.unwrap());
@@ -202,7 +202,7 @@ async fn parts_are_led_and_left_one_by_one() {
 
 #[tokio::test]
 async fn work_goes_on_after_every_connection_broke() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     write(&*store, &WHOLE_LIFE).await;
     for round in 0..3 {
@@ -220,7 +220,7 @@ async fn work_goes_on_after_every_connection_broke() {
 
 #[tokio::test]
 async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     let (_, name) = database.url.rsplit_once('/').unwrap();
     let name = name.split('?').next().unwrap();
@@ -239,7 +239,7 @@ async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
 /// Batches that overlap in every table, written by many at once: none waits for another in a circle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let before = database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
     let stores = [open(&database).await, open(&database).await];
     let writers = (0..8_usize).map(|writer| {
@@ -313,7 +313,7 @@ async fn the_password_is_told_to_nobody() {
 
 #[tokio::test]
 async fn lists_do_not_depend_on_the_locale_of_the_database() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     let named =
         |name: &str| super::NewDelivery { repo: Some((RepoId(7), name.to_owned())), ..delivery(name, pending()) };
@@ -333,7 +333,7 @@ async fn lists_do_not_depend_on_the_locale_of_the_database() {
 /// committed while the other is written.
 #[tokio::test]
 async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_request() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     assert!(recorded(&*store).await);
     // Holds up whoever is about to enter the outbox, which is the last before the commit.

@@ -37,7 +37,7 @@ async fn a_closed_store_says_so(database: Database) {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
-    let database = database(Backend::Sqlite).unwrap();
+    let database = database(Backend::Sqlite);
     let store = open(&database).await;
     let refused = store::open(&database.url, Opening::Alone).await.err().unwrap();
     assert!(format!("{refused:#}").contains("another tallyhook is serving"), "{refused:#}");

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
-use std::io::Write;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -25,22 +23,21 @@ pub(crate) struct Database {
     on_server: Option<(String, String)>,
 }
 
-/// Makes one. `None` where the tests were not told of a PostgreSQL server, by `TEST_DATABASE_URL`: one line says so,
-/// and with `TALLYHOOK_TEST_ALL=1` it is a failure.
-pub(crate) fn database(backend: Backend) -> Option<Database> {
+/// Makes one. PostgreSQL's are on the server that `TEST_DATABASE_URL` names.
+pub(crate) fn database(backend: Backend) -> Database {
     match backend {
         Backend::Sqlite => {
             let folder = tempfile::tempdir().unwrap();
             let url = format!("sqlite://{}", folder.path().join("test.db").display());
-            Some(Database { backend, url, folder: Some(folder), on_server: None })
+            Database { backend, url, folder: Some(folder), on_server: None }
         }
         Backend::Postgres => {
             static MADE: AtomicU32 = AtomicU32::new(0);
-            let server = server()?;
+            let server = server();
             let name = format!("tallyhook_test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
             on_server(&server, &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
             let url = on_same_server(&server, &name);
-            Some(Database { backend, url, folder: None, on_server: Some((name, server)) })
+            Database { backend, url, folder: None, on_server: Some((name, server)) }
         }
     }
 }
@@ -90,21 +87,10 @@ impl Drop for Database {
 }
 
 /// The server on which tests may create databases.
-fn server() -> Option<String> {
-    static TOLD: Once = Once::new();
-    let server = std::env::var("TEST_DATABASE_URL").ok().filter(|url| !url.is_empty());
-    if server.is_none() {
-        assert!(
-            std::env::var("TALLYHOOK_TEST_ALL").is_err(),
-            "TALLYHOOK_TEST_ALL is set, and TEST_DATABASE_URL names no PostgreSQL server"
-        );
-        TOLD.call_once(|| {
-            // Past the capturing of tests that pass, so that it is seen.
-            let told = "did not run on PostgreSQL: TEST_DATABASE_URL names no server\n";
-            std::io::stderr().write_all(told.as_bytes()).unwrap();
-        });
-    }
-    server
+fn server() -> String {
+    let advice =
+        "TEST_DATABASE_URL names no PostgreSQL server: scripts/services up && eval \"$(scripts/services env)\"";
+    std::env::var("TEST_DATABASE_URL").expect(advice)
 }
 
 /// The URL of another database of the server.
@@ -133,16 +119,15 @@ macro_rules! on_every_database {
         mod sqlite {
             $(#[tokio::test]
             async fn $test() {
-                super::$test($crate::database::database($crate::database::Backend::Sqlite).unwrap()).await;
+                super::$test($crate::database::database($crate::database::Backend::Sqlite)).await;
             })*
         }
 
+        #[cfg(feature = "services")]
         mod postgres {
             $(#[tokio::test]
             async fn $test() {
-                if let Some(database) = $crate::database::database($crate::database::Backend::Postgres) {
-                    super::$test(database).await;
-                }
+                super::$test($crate::database::database($crate::database::Backend::Postgres)).await;
             })*
         }
     };

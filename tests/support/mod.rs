@@ -11,7 +11,6 @@ pub(crate) mod broker;
 #[cfg(feature = "services")]
 pub(crate) mod database;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -184,17 +183,13 @@ pub(crate) fn fixture_files(ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The folder of recorded GitHub data. Where it is absent, one line says that the tests of it did not run.
-pub(crate) fn recorded_data() -> Option<PathBuf> {
+/// The folder of recorded GitHub data.
+#[cfg(feature = "recorded")]
+pub(crate) fn recorded_data() -> PathBuf {
     let told = std::env::var_os("TALLYHOOK_GITHUB_DATA").map(PathBuf::from);
     let folder = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/github-data"));
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    // Past the capturing of tests that pass, so that it is seen.
-    let told = format!("did not run: no recorded GitHub data at {}\n", folder.display());
-    std::io::stderr().write_all(told.as_bytes()).unwrap();
-    None
+    assert!(folder.is_dir(), "there is no recorded GitHub data at {}: do without `recorded`", folder.display());
+    folder
 }
 
 /// Asserts that a request is refused with this status and code, in the one shape that errors have.
