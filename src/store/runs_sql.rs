@@ -40,11 +40,15 @@ where
         // Whoever asks for the same repository waits here.
         let lock = sqlx::query("UPDATE repositories SET sync_status = sync_status WHERE id = $1");
         if session.execute(lock.bind(repo.0)).await? == 0 {
+            session.rollback().await?;
             return Ok(None);
         }
         let last = one::<S>(&mut *session, " WHERE s.repo_id = $1 ORDER BY s.id DESC LIMIT 1", repo.0).await?;
         match last {
-            Some(run) if !run.state.is_finished() => return Ok(Some(run)),
+            Some(run) if !run.state.is_finished() => {
+                session.rollback().await?;
+                return Ok(Some(run));
+            }
             Some(run) if run.state == RunState::Failed && run.walk.is_some() && run.options == *options => {
                 let again = "UPDATE sync_runs SET state = 'queued', asked_at = $2, error = NULL, finished_at = NULL, \
                              lease = 0, leased_until = NULL WHERE id = $1";
@@ -86,6 +90,7 @@ where
                 session.commit().await?;
                 return Ok(taken);
             }
+            session.rollback().await?;
         }
     }
 
