@@ -31,7 +31,7 @@ const BATCH: usize = 256;
 /// And of their bodies, before they are compressed, unless one alone is larger.
 const BATCH_BYTES: u64 = 32 * 1024 * 1024;
 /// A delivery that failed this often is a dead letter.
-pub const MAX_ATTEMPTS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 /// How long a claimed delivery is this worker's. Batches take milliseconds; a worker that died is waited for so long.
 const LEASE: Duration = Duration::from_mins(1);
 /// How often a batch is begun again because somebody else wrote first.

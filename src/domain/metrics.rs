@@ -29,7 +29,7 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
 }
 
 /// Below this many values the 90th percentile says nothing, and the values themselves are told instead.
-pub const FEW: usize = 5;
+const FEW: usize = 5;
 
 /// Whose pull requests count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]

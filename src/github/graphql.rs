@@ -9,7 +9,7 @@ use super::types::{PrNumber, RepoId, Timestamp};
 
 /// How many of a pull request's reviews, timeline entries and commits come at once; the rest is asked for by [`more`].
 pub const REVIEWS: u32 = 50;
-pub const TIMELINE: u32 = 100;
+const TIMELINE: u32 = 100;
 pub const COMMITS: u32 = 100;
 
 const ACCOUNT: &str = "fragment Account on Actor { \

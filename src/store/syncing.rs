@@ -47,7 +47,6 @@ pub enum SyncStatus {
 /// What asking for a repository came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyncState {
-    Syncing,
     /// What changed is in the inbox.
     Polled {
         /// The newest `updated_at` of the listing; one that is older than the last is not taken.

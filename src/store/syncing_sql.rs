@@ -71,9 +71,6 @@ where
 
     async fn sync_state(&self, repo: RepoId, state: &SyncState, now: Moment) -> Result<()> {
         let update = match state {
-            SyncState::Syncing => {
-                sqlx::query("UPDATE repositories SET sync_status = 'syncing' WHERE id = $1").bind(repo.0)
-            }
             SyncState::Polled { watermark, reconciled } => sqlx::query(AssertSqlSafe(format!(
                 "UPDATE repositories SET last_sync_at = $2, last_error = NULL, \
                  sync_status = CASE WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 AND {UNFINISHED}) \

@@ -224,7 +224,11 @@ impl Inbox for PostgresStore {
     }
 
     async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>> {
-        self.list(" WHERE state = 'dead' AND NOT dead_copied ORDER BY id", limit).await
+        let sql =
+            format!("SELECT {DELIVERY} FROM deliveries WHERE state = 'dead' AND NOT dead_copied ORDER BY id LIMIT $1");
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(i64::from(limit));
+        let rows: Vec<DeliveryRow> = self.connections.fetch_all(query).await?;
+        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 
     async fn dead_copied(&self, of: &[DeliveryId]) -> Result<()> {
@@ -350,13 +354,6 @@ impl PostgresStore {
         let query = query.bind(ids(of)).bind(next_attempt).bind(uncounted).bind(now.to_rfc3339()).bind(text(error));
         let query = query.bind(i32::try_from(HISTORY).unwrap_or(i32::MAX));
         self.connections.execute(query).await.map(|_| ())
-    }
-
-    async fn list(&self, which: &str, limit: u32) -> Result<Vec<Delivery>> {
-        let sql = format!("SELECT {DELIVERY} FROM deliveries{which} LIMIT $1");
-        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(i64::from(limit));
-        let rows: Vec<DeliveryRow> = self.connections.fetch_all(query).await?;
-        Ok(rows.into_iter().map(Delivery::from).collect())
     }
 }
 
