@@ -14,7 +14,7 @@ use crate::domain::people::Bots;
 use crate::domain::pull_request::{PullRequest, Source};
 use crate::domain::repository::Access;
 use crate::domain::review::Review;
-use crate::domain::timings::{Flag, Stage, State, Step, Timings, timings};
+use crate::domain::timings::{Flag, Stage, Stages, State, Step, Timings, timings};
 use crate::event::ReviewState;
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use crate::store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
@@ -85,6 +85,19 @@ pub struct StagesHours {
     pub merge_wait_hours: Option<f64>,
     pub redraft_hours: Option<f64>,
     pub closed_hours: Option<f64>,
+}
+
+impl From<Stages> for StagesHours {
+    fn from(stages: Stages) -> Self {
+        Self {
+            coding_hours: stages.coding.map(hours),
+            pickup_hours: stages.pickup.map(hours),
+            review_hours: stages.review.map(hours),
+            merge_wait_hours: stages.merge_wait.map(hours),
+            redraft_hours: stages.redraft.map(hours),
+            closed_hours: stages.closed.map(hours),
+        }
+    }
 }
 
 /// A pull request with its reviews, its timeline and where its numbers come from.
@@ -287,7 +300,7 @@ fn hours(seconds: i64) -> f64 {
 
 /// A row as the API shows it.
 pub fn list_item(row: PullRequestRow) -> PullRequestItem {
-    let Durations { cycle_time, review_time, coding, pickup, review, merge_wait, redraft, closed } = row.durations;
+    let Durations { cycle_time, review_time, stages } = row.durations;
     PullRequestItem {
         pr_id: PullRequest::id(row.key),
         repo: row.repo,
@@ -319,14 +332,7 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
         final_approval_at: row.final_approval_at,
         cycle_time_hours: cycle_time.map(hours),
         review_time_hours: review_time.map(hours),
-        stages: StagesHours {
-            coding_hours: coding.map(hours),
-            pickup_hours: pickup.map(hours),
-            review_hours: review.map(hours),
-            merge_wait_hours: merge_wait.map(hours),
-            redraft_hours: redraft.map(hours),
-            closed_hours: closed.map(hours),
-        },
+        stages: stages.into(),
         flags: row.flags,
         source: row.source,
         as_of: row.as_of,

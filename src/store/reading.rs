@@ -4,7 +4,7 @@ use super::Result;
 use crate::domain::metrics::{Aggregates, Authors, Bucket};
 use crate::domain::pull_request::Source;
 use crate::domain::repository::Access;
-use crate::domain::timings::State;
+use crate::domain::timings::{Stages, State};
 use crate::github::types::{PrKey, RepoId, Timestamp};
 
 /// Which states are asked for, in GitHub's words: `closed` includes merged.
@@ -68,17 +68,12 @@ pub struct PullRequestRow {
     pub as_of: Timestamp,
 }
 
-/// The durations of one pull request, in seconds, with what decides whether they count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The durations of one pull request, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
     pub cycle_time: Option<i64>,
     pub review_time: Option<i64>,
-    pub coding: Option<i64>,
-    pub pickup: Option<i64>,
-    pub review: Option<i64>,
-    pub merge_wait: Option<i64>,
-    pub redraft: Option<i64>,
-    pub closed: Option<i64>,
+    pub stages: Stages,
 }
 
 /// What is to be aggregated, and how.

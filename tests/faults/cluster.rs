@@ -265,17 +265,8 @@ impl<'a> Cluster<'a> {
             return assert!(row.is_none(), "{row:?}");
         };
         let row = row.unwrap_or_else(|| panic!("no row of {}", fact.key));
-        let stages = &timings.stages;
-        let durations = Durations {
-            cycle_time: timings.cycle_time,
-            review_time: timings.review_time,
-            coding: stages.coding,
-            pickup: stages.pickup,
-            review: stages.review,
-            merge_wait: stages.merge_wait,
-            redraft: stages.redraft,
-            closed: stages.closed,
-        };
+        let durations =
+            Durations { cycle_time: timings.cycle_time, review_time: timings.review_time, stages: timings.stages };
         assert_eq!(
             (row.state, row.merged_at, row.durations),
             (timings.state, fact.merged_at, durations),

@@ -6,7 +6,7 @@ use super::{Millis, Name, Seconds, Words};
 use crate::domain::metrics::Merged;
 use crate::domain::pull_request::Source;
 use crate::domain::repository::Access;
-use crate::domain::timings::State;
+use crate::domain::timings::{Stages, State};
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use crate::store::{Durations, PullRequestRow};
 
@@ -66,12 +66,14 @@ impl From<DurationColumns> for Durations {
         Self {
             cycle_time: row.cycle_time_s,
             review_time: row.review_time_s,
-            coding: row.coding_s,
-            pickup: row.pickup_s,
-            review: row.review_s,
-            merge_wait: row.merge_wait_s,
-            redraft: row.redraft_s,
-            closed: row.closed_s,
+            stages: Stages {
+                coding: row.coding_s,
+                pickup: row.pickup_s,
+                review: row.review_s,
+                merge_wait: row.merge_wait_s,
+                redraft: row.redraft_s,
+                closed: row.closed_s,
+            },
         }
     }
 }
