@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use tokio::sync::watch;
 
-use super::{is_of_branch, linked, settle};
+use super::{AT_ONCE, is_of_branch, linked, settle};
 use crate::domain::notification::Status;
 use crate::domain::pull_request::PullRequest;
 use crate::domain::task::{TaskStatus, follow};
@@ -105,15 +105,19 @@ impl Cleaner {
     /// The merged pull request that the working tree was for: of several that of the task's branch, else the last one.
     /// `None` unless the task is done by it.
     async fn merged(&self, task: &Task) -> Result<Option<PullRequest>> {
-        let known = self.store.load(&task.prs).await?;
-        let prs: Vec<_> = known.iter().filter_map(linked).collect();
+        let (mut prs, mut latest) = (Vec::with_capacity(task.prs.len()), None);
+        for keys in task.prs.chunks(AT_ONCE) {
+            let known = self.store.load(keys).await?;
+            prs.extend(known.iter().filter_map(linked));
+            let merged = known.into_iter().map(|known| known.pull_request).filter(|pr| pr.merged_at.is_some());
+            latest = merged.chain(latest).max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key));
+        }
         // Where the task is about to go counts as well.
         let status = follow(&task.state, &prs).map_or(task.state.status, |moved| moved.to);
         if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == Status::Open) {
             return Ok(None);
         }
-        let merged = known.into_iter().map(|known| known.pull_request).filter(|pr| pr.merged_at.is_some());
-        Ok(merged.max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key)))
+        Ok(latest)
     }
 
     async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {

@@ -18,6 +18,8 @@ use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, Task, at
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 64;
+/// Pull requests of one task that are in memory at the same time.
+const AT_ONCE: usize = 100;
 
 /// Lets tasks follow.
 pub struct Follower {
@@ -49,9 +51,12 @@ impl Follower {
 
 /// Lets one task follow. One that is marked again meanwhile stays marked.
 async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
-    let known = store.load(&task.prs).await?;
-    let linked: Vec<_> = known.iter().filter_map(linked).collect();
-    let settled = Settled { done: Due::FOLLOW, moved: follow(&task.state, &linked), ..Settled::default() };
+    let mut prs = Vec::with_capacity(task.prs.len());
+    // An epic has thousands of them, and each comes with its reviews and its timeline.
+    for keys in task.prs.chunks(AT_ONCE) {
+        prs.extend(store.load(keys).await?.iter().filter_map(linked));
+    }
+    let settled = Settled { done: Due::FOLLOW, moved: follow(&task.state, &prs), ..Settled::default() };
     store.settle_task(task, &settled, Utc::now()).await?;
     Ok(())
 }
