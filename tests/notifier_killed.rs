@@ -181,16 +181,18 @@ async fn last_life(place: Place, receiver: &mut Receiver, deliveries: Vec<Delive
     assert_eq!(post(&server.url, &server.http, deliveries).await.len(), 0);
     server.drained().await;
     let newest = server.running.store.newest_event().await.unwrap();
-    let mut received = Vec::new();
+    let (mut received, mut latest) = (Vec::new(), Instant::now());
     loop {
         let channel = server.running.store.channels().await.unwrap().remove(0);
         while let Some(more) = receiver.try_next() {
             received.push(more);
+            latest = Instant::now();
         }
         if channel.state.place == newest && channel.told.pending == 0 {
             assert_eq!((channel.told.dead, channel.told.superseded), (0, 0));
             return (server, received);
         }
+        assert!(latest.elapsed() < support::PATIENCE, "nothing is told any more: {channel:?}");
         tokio::task::yield_now().await;
     }
 }

@@ -235,7 +235,7 @@ async fn polling(github: &FakeGithub, sync: Sync) -> TestServer {
     TestServer::start_as(&config, place, Options::default()).await
 }
 
-/// Asks until it is as expected; the test's own time limit ends it if it never is.
+/// Asks until it is as expected; after half a minute it fails instead.
 async fn until(server: &TestServer, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {

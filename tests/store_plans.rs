@@ -73,7 +73,9 @@ async fn looks_at<T>(
 async fn quiet(database: &Database) {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                   AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while database.number(others).await > 0 {
+        assert!(std::time::Instant::now() < until, "somebody else stays connected");
         tokio::task::yield_now().await;
     }
 }

@@ -281,9 +281,8 @@ async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
     assert_eq!(scene.server.post("push", "p1", push.to_string().as_bytes()).await.0, 202);
     scene.server.drained().await;
     let key = TaskRef::Key(TaskKey::parse("PROJ-1").unwrap());
-    while scene.server.running.store.task(&key).await.unwrap().unwrap().due.push {
-        tokio::task::yield_now().await;
-    }
+    let store = &scene.server.running.store;
+    support::eventually("no push is left", async || !store.task(&key).await.unwrap().unwrap().due.push).await;
     assert_eq!(scene.posts(), 1);
     scene.stop().await;
 }

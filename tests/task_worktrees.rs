@@ -137,9 +137,9 @@ impl Story {
     /// Waits until nothing is due of a task: how it is then.
     async fn settled(&self, key: &str) -> Value {
         let which = TaskRef::Key(TaskKey::parse(key).unwrap());
-        while self.server.running.store.task(&which).await.unwrap().unwrap().due != Due::default() {
-            tokio::task::yield_now().await;
-        }
+        let store = &self.server.running.store;
+        let is_settled = async || store.task(&which).await.unwrap().unwrap().due == Due::default();
+        support::eventually("nothing is due", is_settled).await;
         self.task(key).await
     }
 

@@ -30,6 +30,8 @@ pub(crate) use place::Place;
 
 pub(crate) const SECRET: &str = "a secret of the tests";
 pub(crate) const TOKEN: &str = "tallyhook_token_of_the_tests";
+/// Nothing that is waited for takes so long.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server with its place, both gone at the end of the test.
 pub(crate) struct TestServer {
@@ -134,6 +136,15 @@ impl TestServer {
     pub(crate) async fn stop(self) -> Place {
         self.running.stop().await;
         self.place
+    }
+}
+
+/// Waits until it holds; a test that would hang fails instead.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(std::time::Instant::now() < until, "{what}: that never was so");
+        tokio::task::yield_now().await;
     }
 }
 
