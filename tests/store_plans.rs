@@ -4,19 +4,23 @@
 #[path = "support/database.rs"]
 mod database;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use database::{Backend, Database, database};
 use tallyhook::domain::metrics::{Authors, Bucket, Summary};
+use tallyhook::domain::task::{TaskKey, TaskStatus};
 use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::queue::{DeliveryId, Lane};
 use tallyhook::store::{
-    self, AggregateFilter, DeliveryFilter, DeliveryState, Opening, PullRequestFilter, StateFilter, Store,
+    self, AggregateFilter, Attempt, DeliveryFilter, DeliveryState, Due, EventId, Next, NotificationFilter,
+    NotificationState, Opening, PullRequestFilter, Recording, StateFilter, Store, TaskRef,
 };
 
 const MILLION: &str = include_str!("support/million.sql");
-const LARGE: &str = "relname IN ('pull_requests', 'reviews', 'deliveries', 'delivery_bodies')";
+const LARGE: &str = "relname IN ('pull_requests', 'reviews', 'deliveries', 'delivery_bodies', 'tasks', 'mentions', \
+    'task_links', 'task_history', 'outbox', 'notifications')";
 /// What the API asks for at the most, and one more to see whether there is another page.
 const PAGE: u32 = 101;
 
@@ -96,6 +100,8 @@ async fn nothing_is_looked_at_that_is_not_asked_for() {
     single_rows(&database).await;
     aggregates(&database).await;
     lists_of_deliveries(&database).await;
+    tasks(&database).await;
+    channels(&database).await;
     work(&database).await;
 }
 
@@ -218,6 +224,65 @@ async fn lists_of_deliveries(database: &Database) {
     assert_eq!(of_guid.len(), 1);
     touches(database, "groups of dead letters", 200, async |store| store.dead_groups().await.unwrap()).await;
     touches(database, "uncopied dead letters", 200, async |store| store.uncopied_dead(50).await.unwrap()).await;
+}
+
+async fn tasks(database: &Database) {
+    let key = TaskRef::Key(TaskKey::parse("PROJ-7770").unwrap());
+    let task = touches(database, "a task", 20, async |store| store.task(&key).await.unwrap().unwrap()).await;
+    // Five name it, one of which is linked, too.
+    assert_eq!(task.prs.len(), 5);
+    touches(database, "history of a task", 10, async |store| store.task_history(task.id, PAGE).await.unwrap()).await;
+    for (status, before) in [(None, None), (Some(TaskStatus::Todo), None), (None, Some((task.created_at, task.id)))] {
+        // Every tenth is to be done, and each comes with its pull requests.
+        let most = i64::from(PAGE) * if status.is_some() { 30 } else { 20 };
+        let found = touches(database, "tasks", most, async |store| store.tasks(status, before, PAGE).await.unwrap());
+        assert_eq!(found.await.len(), PAGE as usize);
+    }
+    let now = Utc::now();
+    let due =
+        touches(database, "due tasks", 64 * 20, async |store| store.due_tasks(Due::FOLLOW, now, 64).await.unwrap());
+    assert_eq!(due.await.len(), 64);
+    touches(database, "pushes", 5, async |store| store.due_tasks(Due::PUSH, now, 64).await.unwrap()).await;
+    let pr = task.prs[0];
+    changes(database, "linking", 60, async |store| store.unlink_task(task.id, pr, now).await.unwrap()).await;
+    // A batch of pull requests that became something else, and what they are marks their tasks.
+    let moved: BTreeSet<_> =
+        task.prs.iter().copied().chain((0..250).map(|n| PrKey { number: PrNumber(n * 20), ..pr })).collect();
+    let change = Recording { moved, ..Recording::default() };
+    let recorded = changes(database, "marking tasks", 1500, async |store| store.record(&change, now).await.unwrap());
+    assert_eq!(recorded.await, Ok(()));
+}
+
+async fn channels(database: &Database) {
+    let (now, middle) = (Utc::now(), EventId(100_000));
+    let page = async |store: Arc<dyn Store>| store.events_after(middle, PAGE).await.unwrap();
+    assert_eq!(touches(database, "events", 3 * i64::from(PAGE), page).await.len(), PAGE as usize);
+    touches(database, "the newest event", 2, async |store| store.newest_event().await.unwrap()).await;
+    let due = touches(database, "due notifications", 32 * 4 + 10, async |store| {
+        store.due_notifications("webhook", now, 32).await.unwrap()
+    });
+    let due = due.await;
+    assert_eq!(due.len(), 32);
+    // What is pending is looked through.
+    touches(database, "the next notification", 1100, async |store| store.next_notification("webhook").await.unwrap())
+        .await;
+    touches(database, "what is still to be told", 1300, async |store| store.backlogs().await.unwrap()).await;
+    let event = due[0].event.id;
+    changes(database, "superseding", 20, async |store| store.supersede("webhook", event, now).await.unwrap()).await;
+    let attempt = Attempt { channel: "webhook", event, answer: "200", at: now };
+    changes(database, "an attempt", 20, async |store| store.attempted(&attempt, Next::Sent, None).await.unwrap()).await;
+    for (state, after) in [(None, None), (Some(NotificationState::Dead), None), (None, Some((middle, String::new())))] {
+        let filter = NotificationFilter { state, after, ..NotificationFilter::default() };
+        let what = format!("{filter:?}");
+        let told = touches(database, &what, 4 * i64::from(PAGE), async |store| {
+            store.notifications(&filter, PAGE).await.unwrap()
+        });
+        assert!(told.await.len() >= 40);
+    }
+    let old = DateTime::from_timestamp(1_771_545_600, 0).unwrap() + TimeDelta::days(1);
+    let purged =
+        changes(database, "clearing events away", 6000, async |store| store.purge_events(old, 500).await.unwrap());
+    assert_eq!(purged.await, 500);
 }
 
 /// What workers and the sweeper do all day.

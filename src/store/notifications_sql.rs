@@ -184,7 +184,8 @@ where
     }
 
     async fn notifications(&self, filter: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRow>> {
-        let mut conditions = vec!["event_id < $2 OR event_id = $2 AND channel > $3".to_owned()];
+        // Said of both tables, so that neither is read from its newest row on.
+        let mut conditions = vec!["id <= $2 AND event_id <= $2 AND (event_id < $2 OR channel > $3)".to_owned()];
         if filter.channel.is_some() {
             conditions.push("channel = $4".to_owned());
         }

@@ -41,12 +41,14 @@ where
     }
 
     async fn purge_events(&self, before: Moment, limit: u32) -> Result<u64> {
-        // The last one stays: SQLite would give its id to another, and who has seen it has missed nothing.
+        // The last one stays: SQLite would give its id to another, and who has seen it has missed nothing. With an OFFSET
+        // PostgreSQL looks at the notifications of the oldest events alone; else it joins them with all that there are.
         let delete = sqlx::query(
             "DELETE FROM outbox WHERE id IN (\
                  SELECT id FROM (\
                      SELECT id, recorded_at FROM outbox \
-                     WHERE NOT EXISTS (SELECT 1 FROM notifications WHERE event_id = outbox.id AND state = 'pending') \
+                     WHERE NOT EXISTS (\
+                         SELECT 1 FROM notifications WHERE event_id = outbox.id AND state = 'pending' LIMIT 1 OFFSET 0) \
                      ORDER BY id LIMIT $2) AS oldest \
                  WHERE recorded_at < $1 AND id < (SELECT max(id) FROM outbox))",
         );

@@ -1,4 +1,4 @@
--- A million pull requests of three years in 200 repositories, half a million reviews and as many deliveries, with the
+-- A million pull requests of three years in 200 repositories, half a million reviews and as many deliveries, and tasks, with the
 -- skew of real ones: a few repositories and authors have most of them, and the second repository has been at rest for
 -- years. Everything follows from the number of the row,
 -- so that two runs are the same.
@@ -78,3 +78,32 @@ INSERT INTO delivery_bodies (delivery_id, body) SELECT id, body_sha256 FROM deli
 DO $$ DECLARE definition text; BEGIN
     FOR definition IN SELECT indexdef FROM dropped LOOP EXECUTE definition; END LOOP;
 END $$;
+
+-- Twenty thousand tasks, the pull requests that name them or are linked to them, and a channel that was told of two hundred
+-- thousand events.
+INSERT INTO tasks (id, task_key, title, status, repo_name, branch, created_at, updated_at, follow_due)
+SELECT md5(n::text)::uuid::text, 'PROJ-' || n, 'Make it faster', CASE n % 10 WHEN 0 THEN 'TODO' WHEN 1 THEN 'CODE_REVIEWING'
+       ELSE 'DONE' END, 'acme-corp/service-' || n % 198 + 3, 'topic-' || n, created, created, (n > 19000)::int
+FROM (SELECT n, timestamptz '2026-01-01Z' + interval '1 minute' * n AS created FROM generate_series(1, 20000) n) told;
+
+INSERT INTO mentions (task_key, repo_id, number)
+SELECT 'PROJ-' || number % 200000, repo_id, number FROM pull_requests WHERE number % 5 = 0;
+
+INSERT INTO task_links (task_id, repo_id, number, linked_at)
+SELECT md5(number::text)::uuid::text, repo_id, number, '2026-01-01Z' FROM pull_requests WHERE number <= 20000;
+
+INSERT INTO task_history (task_id, happened_at, recorded_at, new_status, cause)
+SELECT md5((n % 20000 + 1)::text)::uuid::text, '2026-01-01Z', '2026-01-01Z', 'DONE', 'pull_request'
+FROM generate_series(1, 100000) n;
+
+INSERT INTO outbox (kind, repo_id, repo_name, number, new_status, happened_at, sync_source, recorded_at)
+SELECT 'pr_status_change', repo_id, 'acme-corp/service-' || repo_id, number, 'OPEN', pr_created_at, 'webhook',
+       timestamptz '2026-02-20Z' + interval '4 seconds' * number
+FROM pull_requests WHERE number <= 200000 ORDER BY number;
+
+INSERT INTO channels (name, place) VALUES ('slack', 200000), ('webhook', 200000);
+
+INSERT INTO notifications (event_id, channel, subject, state, taken_up_at, next_attempt_at)
+SELECT id, 'webhook', 'pr ' || number, CASE WHEN id > 199500 THEN 'pending' WHEN id % 5000 = 1 THEN 'dead' ELSE 'sent' END,
+       recorded_at, recorded_at
+FROM outbox;
