@@ -1,7 +1,6 @@
 //! Attending to what enters the outbox or becomes due, for as long as a process runs.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,21 +51,16 @@ async fn listen<A: Attendant>(store: &Arc<dyn Store>, attendant: &mut A) -> Resu
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // Not cut off by a tick, since it may be about to connect again.
-        let mut heard = pin!(ears.heard());
-        let mut waits = true;
-        while waits {
-            waits = tokio::select! {
-                heard = &mut heard => heard.map(|()| false)?,
-                _ = ticks.tick() => true,
-            };
-            let acts = match A::PART {
-                Some(part) => store.lead(part).await?,
-                None => true,
-            };
-            if acts {
-                attendant.act().await?;
-            }
+        tokio::select! {
+            heard = ears.heard() => heard?,
+            _ = ticks.tick() => {}
+        }
+        let acts = match A::PART {
+            Some(part) => store.lead(part).await?,
+            None => true,
+        };
+        if acts {
+            attendant.act().await?;
         }
     }
 }

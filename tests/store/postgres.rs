@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use tallyhook::store::{
     self, Accepted, DeadLike, DeadSelection, DeliveryFilter, EventId, Finished, Opening, Part, Recording, RunOptions,
     Store,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use super::database::{Backend, Database, database};
 use super::{
@@ -29,6 +33,9 @@ const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'tallyhook' AND state <> 'idle'";
 const OURS: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tallyhook'";
+
+/// What takes longer does not come.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 const OPTIONS: RunOptions = RunOptions { days_back: 90, max_prs: 1000, commits: false };
 
@@ -55,6 +62,49 @@ async fn looked_at(times: u32, call: impl Future<Output = ()>) -> bool {
     .await
 }
 
+/// Another address of a server. Of the first connection over which something comes that `is_it` holds of, the server's
+/// answer to that is the last that arrives: as if it had lost its power. `vanished` tells that it was.
+async fn through(url: &str, is_it: fn(&[u8]) -> bool, vanished: &Arc<AtomicBool>) -> String {
+    let mut url = reqwest::Url::parse(url).unwrap();
+    let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let vanished = vanished.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (mut server, vanished) = (TcpStream::connect(server.clone()).await.unwrap(), vanished.clone());
+            tokio::spawn(async move {
+                let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+                let mut vanishes = false;
+                loop {
+                    let is_going = tokio::select! {
+                        read = client.read(&mut asked) => {
+                            let asked = &asked[..read.unwrap_or(0)];
+                            vanishes = is_it(asked) && !vanished.swap(true, Ordering::Relaxed);
+                            !asked.is_empty() && server.write_all(asked).await.is_ok()
+                        }
+                        read = server.read(&mut answered) => {
+                            let answer = &answered[..read.unwrap_or(0)];
+                            let is_told = !answer.is_empty() && client.write_all(answer).await.is_ok();
+                            if vanishes {
+                                std::future::pending::<()>().await;
+                            }
+                            is_told
+                        }
+                    };
+                    if !is_going {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    url.set_ip_host(address.ip()).unwrap();
+    url.set_port(Some(address.port())).unwrap();
+    url.into()
+}
+
 #[tokio::test]
 async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection_broke() {
     let database = postgres();
@@ -69,6 +119,49 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
     outbox::record(&*there, vec![outbox::change(2, None, Status::Open, 0)]).await;
     ear.heard().await.unwrap();
     assert_eq!(here.events_after(EventId::BEGINNING, 9).await.unwrap().len(), 2);
+}
+
+/// As one who is busy does.
+#[tokio::test]
+async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    let (mut busy, mut other) = (store.listen().await.unwrap(), store.listen().await.unwrap());
+    let mut is_busy = pin!(busy.heard());
+    assert!(futures_util::poll!(&mut is_busy).is_pending());
+    for number in 1..3 {
+        outbox::record(&*store, vec![outbox::change(number, None, Status::Open, 0)]).await;
+        timeout(PATIENCE, other.heard()).await.unwrap().unwrap();
+    }
+    is_busy.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
+    let Some(database) = postgres() else { return };
+    let swallowed = Arc::new(AtomicBool::new(false));
+    let url = through(&database.url, |bytes| bytes.windows(6).any(|word| word == b"LISTEN"), &swallowed).await;
+    let (here, there) = (store::open(&url, Opening::Alone).await.unwrap(), open(&database).await);
+    let mut ear = here.listen().await.unwrap();
+    assert!(swallowed.load(Ordering::Relaxed));
+    outbox::record(&*there, vec![outbox::change(1, None, Status::Open, 0)]).await;
+    timeout(PATIENCE, ear.heard()).await.unwrap().unwrap();
+    outbox::record(&*there, vec![outbox::change(2, None, Status::Open, 0)]).await;
+    timeout(PATIENCE, ear.heard()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_listens_holds_up_nobody_who_closes() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    let mut ear = store.listen().await.unwrap();
+    let mut hears = pin!(ear.heard());
+    assert!(futures_util::poll!(&mut hears).is_pending());
+    let asked = tokio::time::Instant::now();
+    store.close().await;
+    assert!(asked.elapsed() < Duration::from_secs(3), "as long as is waited for connections that are not given back");
+    assert!(hears.await.is_err() && store.listen().await.is_err());
+    assert!(eventually(async || database.number(OURS).await == 0).await);
 }
 
 #[tokio::test]

@@ -147,6 +147,9 @@ impl Connections {
 
     /// A connection of the pool that listens on `channel`, until it is dropped.
     pub(super) async fn listener(&self, channel: &str) -> Result<PgListener> {
+        if self.pool.is_closed() {
+            return Err(StoreError::Closed);
+        }
         let mut listener = within(PgListener::connect_with(&self.pool)).await?;
         within(listener.listen(channel)).await?;
         Ok(listener)

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use self::accepting::Pooled;
 use self::connections::{Connections, PARTS, within};
-use self::listening::{Ear, Ears};
+use self::listening::Ears;
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
 use super::{Condition, DeliveryId, Listening, Moment, Opening, Part, Result, Store, StoreError, migrations};
@@ -44,7 +44,7 @@ pub(super) struct PostgresStore {
     accepting: Accepting,
     aggregating: Aggregating,
     leading: Arc<Mutex<Option<Leading>>>,
-    ears: Arc<Ears>,
+    ears: Ears,
 }
 
 /// A connection that holds the advisory locks of the parts this process plays. They are lost with it.
@@ -78,7 +78,7 @@ impl PostgresStore {
             accepting,
             aggregating: Aggregating::default(),
             leading: Arc::default(),
-            ears: Arc::default(),
+            ears: Ears::default(),
         })
     }
 }
@@ -162,10 +162,7 @@ impl Store for PostgresStore {
     }
 
     async fn listen(&self) -> Result<Box<dyn Listening>> {
-        let (connections, ears) = (self.connections.clone(), self.ears.clone());
-        let told = ears.told.subscribe();
-        ears.open(&connections).await?;
-        Ok(Box::new(Ear { connections, ears, told }))
+        Ok(Box::new(self.ears.open(&self.connections).await?))
     }
 
     async fn close(&self) {
@@ -174,7 +171,7 @@ impl Store for PostgresStore {
             // A server that does not answer notices the end of the connection by itself.
             drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
         }
-        self.ears.close();
+        self.ears.close().await;
         self.connections.close().await;
     }
 }
