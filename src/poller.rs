@@ -24,7 +24,7 @@ use crate::github::client::pulls::{Listed, NotGot};
 use crate::github::client::{Client, Conditional, GithubError};
 use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use crate::queue::Lane;
-use crate::store::{self, Moment, Part, RunState, Store, SyncRun, SyncState, TrackedRepository, Watched};
+use crate::store::{self, Moment, Part, RunState, Store, SyncRun, SyncState, Tenure, TrackedRepository, Watched};
 
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -126,9 +126,12 @@ impl Poller {
     /// Works whenever it is this process's part. What is under way when it is another's is left to that one.
     async fn take_turns(&self) {
         loop {
-            if self.is_ours().await {
+            let tenure = Tenure::new(Part::Poller);
+            if tenure.ask(&*self.store).await.unwrap_or(false) {
                 tokio::select! {
-                    () = store::lost(&*self.store, Part::Poller) => tracing::warn!("another process polls GitHub now, or the database does not answer"),
+                    () = tenure.lost(&*self.store) => {
+                        tracing::warn!("another process polls GitHub now, or the database does not answer");
+                    }
                     () = self.poll() => {}
                     () = self.backfill() => {}
                     () = self.monitor() => {}
@@ -136,10 +139,6 @@ impl Poller {
             }
             sleep(TICK).await;
         }
-    }
-
-    async fn is_ours(&self) -> bool {
-        self.store.lead(Part::Poller).await.unwrap_or(false)
     }
 
     async fn poll(&self) {

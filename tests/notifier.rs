@@ -21,7 +21,7 @@ use tallyhook::domain::notification::{self, Status, StatusChange, SyncSource};
 use tallyhook::github::signature::{Secrets, Signature};
 use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::notify::Pace;
-use tallyhook::store::{Change, Recording};
+use tallyhook::store::{Attempt, Change, Next, Recording};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
@@ -374,6 +374,28 @@ async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwh
     assert_eq!(late.numbers(1).await, [3]);
     assert_eq!(settled(&server, "ops").await, [3, 0, 0]);
     assert_eq!(settled(&server, "late").await, [1, 0, 0]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_another_process_sent_meanwhile_is_not_sent_again() {
+    let mut receiver = Receiver::start().await;
+    let server = start(vec![webhook("ops", &receiver)]).await;
+    let (finish, until) = oneshot::channel();
+    receiver.replies([Reply::Held(until)]);
+    record_opened(&server, 1..6).await;
+    assert_eq!(receiver.numbers(1).await, [1]);
+    // These were read with the first. Another process that has the part meanwhile sends them all.
+    let store = &server.running.store;
+    for row in store.due_notifications("ops", Utc::now(), 99).await.unwrap() {
+        let attempt = Attempt { channel: "ops", event: row.event.id, answer: "200 OK", at: Utc::now() };
+        assert!(store.attempted(&attempt, Next::Sent, None).await.unwrap());
+    }
+    finish.send(()).unwrap();
+    record_opened(&server, [6]).await;
+    assert_eq!(receiver.numbers(1).await, [6]);
+    assert_eq!(settled(&server, "ops").await, [6, 0, 0]);
+    assert!(receiver.try_next().is_none());
     server.stop().await;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What a channel is to be told is written down before it is sent, and what came of it before the next is sent: a process
 //! that ends between sending and writing down sends that one a second time, with the same key. One process at a time does
-//! it.
+//! it. One that was stopped, and goes on when another has its part, finds that out before it sends more than one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use super::channel::{Channel, ChannelKind, Channels};
 use super::sending::{Message, Outcome};
 use super::slack;
 use crate::store::{
-    self, Attempt, ChannelState, EventId, Moment, News, Next, NotificationRow, OutboxEvent, Part, Rest, Result, Store,
-    StoreError, TaskRef,
+    Attempt, ChannelState, EventId, Moment, News, Next, NotificationRow, OutboxEvent, Part, Rest, Result, Store,
+    StoreError, TaskRef, Tenure,
 };
 use crate::telemetry::NOTIFICATIONS;
 
@@ -76,6 +76,7 @@ pub struct Notifier {
 /// One channel at work.
 struct Desk<'a> {
     channel: &'a Channel,
+    tenure: &'a Tenure,
     /// Before then Slack takes no more.
     next: Instant,
     stopping: watch::Receiver<bool>,
@@ -117,9 +118,10 @@ impl Notifier {
 
     /// Works until `stopping` is raised, while this process has the part.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let tenure = Tenure::new(Part::Notifier);
         loop {
-            if self.store.lead(Part::Notifier).await.unwrap_or(false) {
-                self.lead(&mut stopping).await;
+            if tenure.ask(&*self.store).await.unwrap_or(false) {
+                self.lead(&tenure, &mut stopping).await;
             }
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -131,26 +133,27 @@ impl Notifier {
 
     /// Works while the part is this process's. What is being sent at its end is finished and noted: cut off, it would be
     /// sent again by whoever is next.
-    async fn lead(&self, stopping: &mut watch::Receiver<bool>) {
+    async fn lead(&self, tenure: &Tenure, stopping: &mut watch::Receiver<bool>) {
         let (end, ended) = watch::channel(false);
         let ending = async {
             tokio::select! {
-                () = store::lost(&*self.store, Part::Notifier) => {
+                () = tenure.lost(&*self.store) => {
                     tracing::warn!("another process sends notifications now, or the database does not answer");
                 }
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
             end.send_replace(true);
         };
-        join(self.work(&ended), ending).await;
+        join(self.work(tenure, &ended), ending).await;
     }
 
     /// Ends when `stopping` is raised.
-    async fn work(&self, stopping: &watch::Receiver<bool>) {
+    async fn work(&self, tenure: &Tenure, stopping: &watch::Receiver<bool>) {
         let (news, heard) = watch::channel(());
+        let desk = |channel| Desk { channel, tenure, next: Instant::now(), stopping: stopping.clone() };
         tokio::select! {
             never = self.listen(&news) => match never {},
-            _ = join_all(self.channels.iter().map(|channel| self.serve(channel, heard.clone(), stopping.clone()))) => {}
+            _ = join_all(self.channels.iter().map(|channel| self.serve(desk(channel), heard.clone()))) => {}
         }
     }
 
@@ -170,14 +173,13 @@ impl Notifier {
         }
     }
 
-    async fn serve(&self, channel: &Channel, mut heard: watch::Receiver<()>, stopping: watch::Receiver<bool>) {
-        let mut desk = Desk { channel, next: Instant::now(), stopping };
+    async fn serve(&self, mut desk: Desk<'_>, mut heard: watch::Receiver<()>) {
         while !desk.is_stopping() {
             heard.mark_unchanged();
             let wait = match self.turn(&mut desk).await {
                 Ok(wait) => wait.min(TICK),
                 Err(error) => {
-                    tracing::error!(channel = channel.name, %error, "notifications are held up; trying again");
+                    tracing::error!(channel = desk.name(), %error, "notifications are held up; trying again");
                     AGAIN
                 }
             };
@@ -193,6 +195,9 @@ impl Notifier {
     async fn turn(&self, desk: &mut Desk<'_>) -> Result<Duration> {
         let mut state = self.store.open_channel(desk.name()).await?;
         while !desk.is_stopping() {
+            if !desk.tenure.is_sure() && !desk.tenure.ask(&*self.store).await? {
+                return Ok(AGAIN);
+            }
             if !self.take_up(desk.channel, &mut state.place).await? {
                 return Ok(AGAIN);
             }
@@ -207,8 +212,13 @@ impl Notifier {
             }
             for row in due {
                 desk.pause(desk.next).await;
-                if desk.is_stopping() || self.tell(desk, &row, &mut state).await? == Paused::Yes {
+                if desk.is_stopping() {
                     break;
+                }
+                match self.tell(desk, &row, &mut state).await? {
+                    Then::Next => {}
+                    Then::Rest => break,
+                    Then::Anew => return Ok(Duration::ZERO),
                 }
             }
         }
@@ -229,13 +239,17 @@ impl Notifier {
     }
 
     /// Sends one, and notes what came of it.
-    async fn tell(&self, desk: &mut Desk<'_>, row: &NotificationRow, state: &mut ChannelState) -> Result<Paused> {
+    async fn tell(&self, desk: &mut Desk<'_>, row: &NotificationRow, state: &mut ChannelState) -> Result<Then> {
         let event = row.event.id;
         if row.answer.is_some() && self.store.supersede(desk.name(), event, Utc::now()).await? {
             desk.count("superseded");
-            return Ok(Paused::No);
+            return Ok(Then::Next);
         }
         let message = self.message(desk.channel.kind, row.event.clone()).await?;
+        if !desk.tenure.is_sure() {
+            // Another may have the part, and have sent this one.
+            return Ok(Then::Anew);
+        }
         let answer = self.channels.send(desk.channel, &message).await;
         crate::crash_point!("notify.sent");
         if desk.channel.kind == ChannelKind::Slack {
@@ -248,14 +262,23 @@ impl Notifier {
         let text = answer.text();
         let attempt = Attempt { channel: desk.name(), event, answer: &text, at };
         // It was sent, and must not be sent again since the database is away for a moment.
-        while let Err(error) = self.store.attempted(&attempt, next, rest).await {
-            if matches!(error, StoreError::Closed) {
-                return Err(error);
+        let is_noted = loop {
+            match self.store.attempted(&attempt, next, rest).await {
+                Ok(is_noted) => break is_noted,
+                Err(error @ StoreError::Closed) => return Err(error),
+                Err(error) => {
+                    let channel = desk.name();
+                    tracing::error!(channel, %error, "what came of a notification cannot be noted; trying again");
+                }
             }
-            tracing::error!(channel = desk.name(), %error, "what came of a notification cannot be noted; trying again");
             sleep(AGAIN).await;
-        }
+        };
         crate::crash_point!("notify.recorded");
+        if !is_noted {
+            // It may be so with those that were read with it.
+            tracing::warn!(channel = desk.name(), event.id = %event, "a notification that was sent was finished already");
+            return Ok(Then::Anew);
+        }
         desk.count(match next {
             Next::Sent => "sent",
             Next::Dead => "dead",
@@ -265,14 +288,14 @@ impl Notifier {
         if next == Next::Dead {
             tracing::warn!(channel = desk.name(), event.id = %event, answer = what, "a notification was given up");
         }
-        let Some(Rest { until, failures }) = rest else { return Ok(Paused::No) };
+        let Some(Rest { until, failures }) = rest else { return Ok(Then::Next) };
         match (state.failures, failures) {
             (0, 1) => tracing::warn!(channel = desk.name(), answer = what, "a channel does not take notifications"),
             (1.., 0) => tracing::info!(channel = desk.name(), "a channel takes notifications again"),
             _ => {}
         }
         (state.rests_until, state.failures) = (until, failures);
-        Ok(if until.is_some() { Paused::Yes } else { Paused::No })
+        Ok(if until.is_some() { Then::Rest } else { Then::Next })
     }
 
     async fn message(&self, kind: ChannelKind, event: OutboxEvent) -> Result<Message> {
@@ -307,11 +330,15 @@ impl Notifier {
     }
 }
 
-/// Whether the channel rests now.
+/// What comes after a notification.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Paused {
-    Yes,
-    No,
+enum Then {
+    /// The next one of those that were read.
+    Next,
+    /// The channel rests.
+    Rest,
+    /// What was read may be old by now.
+    Anew,
 }
 
 /// An event with its subject, if the channel is to be told of it.

@@ -45,7 +45,7 @@ pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted,
     Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting, portions,
 };
-pub use self::leading::lost;
+pub use self::leading::Tenure;
 pub use self::notifications::{
     Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState,
     Notifications, Rest, Told,

@@ -134,8 +134,9 @@ pub trait Notifications: Send + Sync {
     /// When the next one is due, if any is pending.
     async fn next_notification(&self, channel: &str) -> Result<Option<Moment>>;
 
-    /// Notes an attempt, unless the notification is finished, and with `rest` what it means for the channel.
-    async fn attempted(&self, attempt: &Attempt<'_>, next: Next, rest: Option<Rest>) -> Result<()>;
+    /// Notes an attempt, and with `rest` what it means for the channel. Whether the notification was not finished; else
+    /// nothing was done.
+    async fn attempted(&self, attempt: &Attempt<'_>, next: Next, rest: Option<Rest>) -> Result<bool>;
 
     /// Finishes a notification if something newer about the same was sent to its channel. Whether that is so.
     async fn supersede(&self, channel: &str, event: EventId, now: Moment) -> Result<bool>;

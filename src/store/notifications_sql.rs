@@ -94,7 +94,7 @@ where
         Ok(next.and_then(|(at,)| at).map(|Millis(at)| at))
     }
 
-    async fn attempted(&self, attempt: &Attempt<'_>, next: Next, rest: Option<Rest>) -> Result<()> {
+    async fn attempted(&self, attempt: &Attempt<'_>, next: Next, rest: Option<Rest>) -> Result<bool> {
         let Attempt { channel, event, at, .. } = *attempt;
         let answer = text(attempt.answer);
         let (state, counts, next_attempt_at) = match next {
@@ -111,11 +111,14 @@ where
         let update = update.bind(event.0).bind(channel).bind(state).bind(i64::from(counts));
         let update = update.bind(Millis(next_attempt_at)).bind(answer.as_str()).bind(finished_at);
         let Some(rest) = rest else {
-            return self.write(update).await.map(|_| ());
+            return Ok(self.write(update).await? == 1);
         };
         let mut writer = self.writer().await?;
         let mut session = writer.begin().await?;
-        session.execute(update).await?;
+        if session.execute(update).await? == 0 {
+            session.rollback().await?;
+            return Ok(false);
+        }
         let rested = match next {
             Next::Sent => sqlx::query("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1"),
             _ => sqlx::query(
@@ -126,7 +129,8 @@ where
         let rested = rested.bind(channel).bind(rest.until.map(Millis)).bind(i64::from(rest.failures));
         let rested = if next == Next::Sent { rested } else { rested.bind(answer.as_str()).bind(Millis(at)) };
         session.execute(rested).await?;
-        session.commit().await
+        session.commit().await?;
+        Ok(true)
     }
 
     async fn supersede(&self, channel: &str, event: EventId, now: Moment) -> Result<bool> {

@@ -40,8 +40,12 @@ async fn take_up(store: &dyn Store, channel: &str, ids: &[EventId], subject: imp
 }
 
 async fn attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<Rest>) {
+    assert!(is_attempted(store, event, next, rest).await);
+}
+
+async fn is_attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<Rest>) -> bool {
     let attempt = Attempt { channel: OPS, event, answer: "an\0swer", at: later(1) };
-    store.attempted(&attempt, next, rest).await.unwrap();
+    store.attempted(&attempt, next, rest).await.unwrap()
 }
 
 async fn due(store: &dyn Store, at: i64) -> Vec<EventId> {
@@ -102,8 +106,9 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     attempted(&*store, events[1], Next::Dead, Some(Rest { until: None, failures: 1 })).await;
     attempted(&*store, events[2], Next::Again(later(9)), Some(Rest { until: Some(later(5)), failures: 2 })).await;
     attempted(&*store, events[3], Next::NotNow(later(7)), None).await;
-    // What is finished stays so.
-    attempted(&*store, events[1], Next::Sent, None).await;
+    // What is finished stays so, and says nothing of the channel.
+    assert!(!is_attempted(&*store, events[1], Next::Sent, None).await);
+    assert!(!is_attempted(&*store, events[1], Next::Sent, Some(Rest { until: None, failures: 9 })).await);
 
     assert_eq!(due(&*store, 6).await, []);
     assert_eq!(store.next_notification(OPS).await.unwrap(), Some(later(7)));

@@ -29,6 +29,7 @@ use self::connections::{Connections, PARTS, within};
 use self::listening::Ears;
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
+use super::leading::SURE;
 use super::{Condition, DeliveryId, Listening, Moment, Opening, Part, Result, Store, StoreError, migrations};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -191,8 +192,10 @@ const fn number(part: Part) -> i32 {
 /// Lets the server end a session that is silent for longer than a leader is: one on a machine that lost its power, or
 /// was paused, is a leader no more. Servers before version 14 know no such time.
 async fn end_when_silent(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let query = "SELECT set_config(name, '15s', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
-    sqlx::query(query).execute(connection).await.map(|_| ())
+    // What begins while a part is sure has time to end.
+    let silence = format!("{}ms", (SURE + SURE / 2).as_millis());
+    let query = "SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+    sqlx::query(query).bind(silence).execute(connection).await.map(|_| ())
 }
 
 /// What may be told of a server that cannot be reached.
