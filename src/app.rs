@@ -38,6 +38,8 @@ const WORKERS: usize = 2;
 const GRACE: Duration = Duration::from_secs(3);
 /// And everything together: whoever asked waits for ten seconds.
 const FAREWELL: Duration = Duration::from_secs(9);
+/// Of that, what the store may need to close.
+const CLOSING: Duration = Duration::from_secs(1);
 /// And the relay after them, with what the broker did not take.
 const RELAY_GRACE: Duration = Duration::from_secs(1);
 /// How long somebody may take nothing of an answer.
@@ -245,8 +247,8 @@ impl Running {
         self.stopping.send_replace(true);
         end(&mut self.others, deadline.min(Instant::now() + RELAY_GRACE)).await;
         end(&mut self.relay, deadline.min(Instant::now() + RELAY_GRACE)).await;
-        // What is being sent meanwhile would be sent twice.
-        end(&mut self.notifier, deadline.min(Instant::now() + GRACE)).await;
+        // What is being sent would be sent again if it was cut off. Receivers may take as long to answer as there is.
+        end(&mut self.notifier, deadline - CLOSING).await;
         if timeout_at(deadline, self.store.close()).await.is_err() {
             tracing::warn!("the database did not close in time; nothing that was committed is lost");
         }
