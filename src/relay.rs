@@ -32,6 +32,8 @@ const PURGE: u32 = 500;
 const EVENT_DAYS: i64 = 7;
 /// What could not be sent for so long is no news any more.
 const NEWS_DAYS: i64 = 3;
+/// What nobody took up for a channel is cleared away only when it would not be sent any more.
+const _: () = assert!(NEWS_DAYS < EVENT_DAYS);
 
 /// The relay of one process.
 pub struct Relay {
@@ -235,7 +237,8 @@ impl Relay {
     /// Clears away one portion. Whether there may be more.
     async fn clean(&self) -> bool {
         let now = Utc::now();
-        // An event stays while a channel is still to be told of it, be there such a channel in the settings or not.
+        // An event that was taken up stays while a channel is still to be told of it, be there such a channel in the
+        // settings or not.
         let given_up = self.store.give_up(now - TimeDelta::days(NEWS_DAYS), now, PURGE).await;
         let given_up = self.told("notifications to be given up", given_up).unwrap_or(0);
         if given_up > 0 {

@@ -8,14 +8,14 @@ mod support;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
 use receiver::{Receiver, Reply};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::payloads::{self, Account, Pr, World};
 use support::{Place, TOKEN, TestServer, assert_refused};
-use tallyhook::app::{Options, Running};
+use tallyhook::app::{Options, Roles, Running};
 use tallyhook::config::{Channel, Filter, Receiver as Kind};
 use tallyhook::domain::notification::{self, Status, StatusChange, SyncSource};
 use tallyhook::github::signature::{Secrets, Signature};
@@ -226,6 +226,32 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
     {
         assert!(metrics.contains(line), "{metrics}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_worker_takes_up_is_told_of() {
+    let receiver = Receiver::start().await;
+    let server = start(vec![webhook("ops", &receiver)]).await;
+    let place = server.stop().await;
+    let mut config = support::config(&place);
+    config.notify.channels = vec![webhook("ops", &receiver)];
+    let roles = Roles { worker: false, ..Roles::ALL };
+    let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+    let stats = async || server.get("/api/sync/stats").await.1["notifier"][0].take();
+    assert_eq!(stats().await, json!({"channel": "ops", "pending": 0, "pending_since": null, "failures": 0}));
+    let at = Utc::now() - TimeDelta::minutes(11);
+    for (number, at) in [(1, at), (2, Utc::now())] {
+        let change = StatusChange { old: None, new: Status::Open, at: Timestamp::clamped(number) };
+        let key = PrKey { repo: repo_id(), number: PrNumber(number) };
+        let changes = vec![Change { key, change, source: SyncSource::Worker }];
+        let recording = Recording { changes, ..Recording::default() };
+        server.running.store.record(&recording, at).await.unwrap().unwrap();
+    }
+    let stats = stats().await;
+    let since = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    assert_eq!((&stats["pending"], &stats["pending_since"]), (&json!(2), &json!(since)), "{stats}");
+    assert_eq!(server.get("/readyz").await.1["notifier"], "degraded");
     server.stop().await;
 }
 

@@ -137,7 +137,11 @@ fn stored_state(stored: &Stored) -> String {
         labels.iter().zip(backlogs).map(|(labels, backlog)| (labels.as_str(), number(backlog).to_string())).collect()
     };
     let pending = of_channels(|backlog| backlog.pending);
-    gauge("notifications_pending", "Notifications that wait to be sent, by channel.", &pending);
+    gauge(
+        "notifications_pending",
+        "Notifications that wait to be sent, and changes not looked at yet, by channel.",
+        &pending,
+    );
     let failures = of_channels(|backlog| backlog.failures.into());
     gauge("channel_failures", "Attempts in a row that found a channel's receiver broken.", &failures);
     text

@@ -211,6 +211,7 @@ pub struct PollerConfig {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelStats {
     pub channel: String,
+    /// With changes that no worker looked at yet for this channel, whether or not it is to be told of them.
     pub pending: u64,
     /// Of the oldest of these.
     #[schema(value_type = Option<String>, format = "date-time")]

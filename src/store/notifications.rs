@@ -30,8 +30,9 @@ pub struct ChannelRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     pub channel: String,
+    /// What is still to be sent, and every event that was not looked at yet, whether or not the channel wants it.
     pub pending: u64,
-    /// When the oldest of these was taken up.
+    /// Since when the oldest of these waits.
     pub since: Option<Moment>,
     /// Since something was taken there.
     pub failures: u32,
@@ -148,7 +149,7 @@ pub trait Notifications: Send + Sync {
     /// Every channel that was ever worked on, by name.
     async fn channels(&self) -> Result<Vec<ChannelRecord>>;
 
-    /// What is still to be sent, by name of the channel.
+    /// What is still to be done for each channel, by its name.
     async fn backlogs(&self) -> Result<Vec<Backlog>>;
 
     async fn notifications(&self, filter: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRow>>;

@@ -182,7 +182,12 @@ where
             format!("(SELECT {what} FROM notifications WHERE channel = channels.name AND state = 'pending')")
         };
         let (count, since) = (pending("count(*)"), pending("min(taken_up_at)"));
-        let query = format!("SELECT name, failures, {count} AS pending, {since} AS since FROM channels ORDER BY name");
+        // Nobody takes these up if no worker runs that has the channel among its settings.
+        let unseen = "FROM outbox WHERE id > place";
+        let query = format!(
+            "SELECT name, failures, {count} AS pending, {since} AS since, (SELECT count(*) {unseen}) AS unseen, \
+             (SELECT recorded_at {unseen} ORDER BY id LIMIT 1) AS unseen_since FROM channels ORDER BY name"
+        );
         let rows = self.read(sqlx::query(AssertSqlSafe(query))).await?;
         rows.iter().map(|row| Ok(BacklogRow::from_row(row)?.into())).collect()
     }

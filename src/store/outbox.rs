@@ -95,7 +95,7 @@ pub trait Outbox: Send + Sync {
     async fn remembers_event(&self, id: EventId) -> Result<bool>;
 
     /// Removes events recorded before `before` with what channels were told of them, at most `limit`, and never the last
-    /// nor one that a channel is still to be told of. How many there were.
+    /// nor one that somebody took up for a channel that is still to be told of it. How many there were.
     async fn purge_events(&self, before: Moment, limit: u32) -> Result<u64>;
 }
 

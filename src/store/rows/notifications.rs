@@ -32,14 +32,16 @@ pub(in crate::store) struct BacklogRow {
     failures: i64,
     pending: i64,
     since: Option<Millis>,
+    unseen: i64,
+    unseen_since: Option<Millis>,
 }
 
 impl From<BacklogRow> for Backlog {
     fn from(row: BacklogRow) -> Self {
         Self {
             channel: row.name,
-            pending: row.pending.unsigned_abs(),
-            since: row.since.map(|Millis(at)| at),
+            pending: row.pending.unsigned_abs() + row.unseen.unsigned_abs(),
+            since: row.since.into_iter().chain(row.unseen_since).map(|Millis(at)| at).min(),
             failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
         }
     }
