@@ -221,10 +221,12 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
     let (status, ready) = server.get("/readyz").await;
     assert_eq!((status, &ready["status"], &ready["notifier"]), (200, &json!("degraded"), &json!("degraded")));
     let metrics = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
-    for line in
-        ["tallyhook_notifications_pending{channel=\"ops\"} 2\n", "tallyhook_channel_failures{channel=\"ops\"} 1\n"]
-    {
-        assert!(metrics.contains(line), "{metrics}");
+    for line in [
+        "notifications_pending{channel=\"ops\"} 2\n",
+        "notifications_dead{channel=\"ops\"} 0\n",
+        "channel_failures{channel=\"ops\"} 1\n",
+    ] {
+        assert!(metrics.contains(&format!("\ntallyhook_{line}")), "{metrics}");
     }
     server.stop().await;
 }

@@ -142,6 +142,8 @@ fn stored_state(stored: &Stored) -> String {
         "Notifications that wait to be sent, and changes not looked at yet, by channel.",
         &pending,
     );
+    let dead = of_channels(|backlog| backlog.dead);
+    gauge("notifications_dead", "Notifications that were given up, of those still kept, by channel.", &dead);
     let failures = of_channels(|backlog| backlog.failures.into());
     gauge("channel_failures", "Attempts in a row that found a channel's receiver broken.", &failures);
     text

@@ -287,7 +287,7 @@ pub(super) async fn stats(api: web::Data<Api>) -> Result<web::Json<SyncStats>, A
 }
 
 fn channel(backlog: Backlog) -> ChannelStats {
-    let Backlog { channel, pending, since, failures } = backlog;
+    let Backlog { channel, pending, since, failures, dead: _ } = backlog;
     ChannelStats { channel, pending, pending_since: since.map(rfc3339), failures }
 }
 

@@ -34,6 +34,8 @@ pub struct Backlog {
     pub pending: u64,
     /// Since when the oldest of these waits.
     pub since: Option<Moment>,
+    /// Given up, of those that are kept.
+    pub dead: u64,
     /// Since something was taken there.
     pub failures: u32,
 }

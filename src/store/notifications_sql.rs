@@ -178,15 +178,17 @@ where
     }
 
     async fn backlogs(&self) -> Result<Vec<Backlog>> {
-        let pending = |what: &str| {
-            format!("(SELECT {what} FROM notifications WHERE channel = channels.name AND state = 'pending')")
+        let of = |state: &str, what: &str| {
+            format!("(SELECT {what} FROM notifications WHERE channel = channels.name AND state = '{state}')")
         };
-        let (count, since) = (pending("count(*)"), pending("min(taken_up_at)"));
+        let (count, since) = (of("pending", "count(*)"), of("pending", "min(taken_up_at)"));
+        let dead = of("dead", "count(*)");
         // Nobody takes these up if no worker runs that has the channel among its settings.
         let unseen = "FROM outbox WHERE id > place";
         let query = format!(
-            "SELECT name, failures, {count} AS pending, {since} AS since, (SELECT count(*) {unseen}) AS unseen, \
-             (SELECT recorded_at {unseen} ORDER BY id LIMIT 1) AS unseen_since FROM channels ORDER BY name"
+            "SELECT name, failures, {count} AS pending, {since} AS since, {dead} AS dead, \
+             (SELECT count(*) {unseen}) AS unseen, (SELECT recorded_at {unseen} ORDER BY id LIMIT 1) AS unseen_since \
+             FROM channels ORDER BY name"
         );
         let rows = self.read(sqlx::query(AssertSqlSafe(query))).await?;
         rows.iter().map(|row| Ok(BacklogRow::from_row(row)?.into())).collect()

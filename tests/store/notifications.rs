@@ -90,17 +90,20 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     assert_eq!(store.due_notifications("other", now(), 99).await.unwrap(), []);
     let told = store.channels().await.unwrap().into_iter().map(|channel| channel.told.pending).collect::<Vec<_>>();
     assert_eq!(told, [3, 0]);
-    let backlog = |channel: &str, pending, since| Backlog { channel: channel.to_owned(), pending, since, failures: 0 };
+    let backlog = |name: &str, pending, since, dead| {
+        let channel = name.to_owned();
+        Backlog { channel, pending, since, dead, failures: 0 }
+    };
     // Nobody looked at any event for the other.
-    let backlogs = [backlog(OPS, 3, Some(now())), backlog("other", 4, Some(now()))];
+    let backlogs = [backlog(OPS, 3, Some(now()), 0), backlog("other", 4, Some(now()), 0)];
     assert_eq!(store.backlogs().await.unwrap(), backlogs);
     take_up(&*store, "other", &events[3..], |at| at).await;
-    assert_eq!(store.backlogs().await.unwrap()[1], backlog("other", 1, Some(now())));
+    assert_eq!(store.backlogs().await.unwrap()[1], backlog("other", 1, Some(now()), 0));
     let first = store.due_notifications(OPS, now(), 1).await.unwrap().remove(0);
     assert_eq!(first.event, store.events_after(begin, 1).await.unwrap()[0]);
     assert_eq!((first.state, first.attempts, first.answer), (NotificationState::Pending, 0, None));
     store.give_up(later(1), later(1), 99).await.unwrap();
-    assert_eq!(store.backlogs().await.unwrap(), [backlog(OPS, 0, None), backlog("other", 0, None)]);
+    assert_eq!(store.backlogs().await.unwrap(), [backlog(OPS, 0, None, 3), backlog("other", 0, None, 1)]);
 }
 
 async fn an_attempt_says_what_comes_next(database: Database) {

@@ -32,6 +32,7 @@ pub(in crate::store) struct BacklogRow {
     failures: i64,
     pending: i64,
     since: Option<Millis>,
+    dead: i64,
     unseen: i64,
     unseen_since: Option<Millis>,
 }
@@ -42,6 +43,7 @@ impl From<BacklogRow> for Backlog {
             channel: row.name,
             pending: row.pending.unsigned_abs() + row.unseen.unsigned_abs(),
             since: row.since.into_iter().chain(row.unseen_since).map(|Millis(at)| at).min(),
+            dead: row.dead.unsigned_abs(),
             failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
         }
     }
