@@ -36,7 +36,7 @@ where
     for<'q> Seconds: Encode<'q, S::Kind> + Type<S::Kind>,
     for<'q> Millis: Encode<'q, S::Kind> + Type<S::Kind>,
     for<'q> Option<Millis>: Encode<'q, S::Kind>,
-    for<'r> (String,): FromRow<'r, <S::Kind as Database>::Row>,
+    for<'r> (Name<TaskId>,): FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> TaskRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> LinkRow: FromRow<'r, <S::Kind as Database>::Row>,
     for<'r> TaskEventRow: FromRow<'r, <S::Kind as Database>::Row>,
@@ -246,45 +246,63 @@ where
     for<'q> Option<String>: Encode<'q, DB>,
     for<'q> Seconds: Encode<'q, DB> + Type<DB>,
     for<'q> Millis: Encode<'q, DB> + Type<DB>,
+    for<'r> (Name<TaskId>,): FromRow<'r, DB::Row>,
+    for<'r> LinkRow: FromRow<'r, DB::Row>,
     for<'r> TaskRow: FromRow<'r, DB::Row>,
     for<'r> TellingRow: FromRow<'r, DB::Row>,
 {
     /// Notes what pull requests name, and marks the tasks that have to follow what a batch changed. How many were marked.
     pub(super) async fn mark(&mut self, recording: &Recording) -> Result<u64> {
         let Recording { moved, mentions, pushes, .. } = recording;
-        let mut marked = 0;
+        let (mut following, mut pushed) = (BTreeSet::new(), BTreeSet::new());
         if !moved.is_empty() || !mentions.is_empty() {
             self.0.lock(Lock::TasksOfPullRequests).await?;
             let mentioning: Vec<_> = mentions.iter().map(|(key, _)| *key).collect();
             // Those whose key is named no more have lost a pull request.
-            marked += self.follow(&mentioning).await?;
+            self.find(&mentioning, &mut following).await?;
             for (key, keys) in mentions {
                 self.mention(*key, keys).await?;
             }
             let moved: BTreeSet<_> = moved.iter().chain(&mentioning).copied().collect();
-            marked += self.follow(&moved.into_iter().collect::<Vec<_>>()).await?;
+            self.find(&moved.into_iter().collect::<Vec<_>>(), &mut following).await?;
         }
         for (repo, branch) in pushes {
-            let update = sqlx::query(
-                "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, version = version + 1 \
-                 WHERE branch = $2 AND status = 'IMPLEMENTING' \
+            let query = sqlx::query(
+                "SELECT id FROM tasks WHERE branch = $2 AND status = 'IMPLEMENTING' \
                  AND lower(repo_name) = (SELECT lower(name) FROM repositories WHERE id = $1)",
             );
-            marked += self.0.execute(update.bind(repo.0).bind(text(branch))).await?;
+            for row in &self.0.rows(query.bind(repo.0).bind(text(branch))).await? {
+                pushed.insert(<(Name<TaskId>,)>::from_row(row)?.0.0);
+            }
+        }
+        let mut marked = 0;
+        // One by one, and by everybody in this order, so that no two wait for each other.
+        for id in following.union(&pushed) {
+            if following.contains(id) {
+                let update = format!("UPDATE tasks SET {FOLLOW} WHERE id = $1");
+                marked += self.0.execute(sqlx::query(AssertSqlSafe(update)).bind(id.to_string())).await?;
+            }
+            if pushed.contains(id) {
+                let update = sqlx::query(
+                    "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, version = version + 1 \
+                     WHERE id = $1 AND status = 'IMPLEMENTING'",
+                );
+                marked += self.0.execute(update.bind(id.to_string())).await?;
+            }
         }
         Ok(marked)
     }
 
-    async fn follow(&mut self, keys: &[PrKey]) -> Result<u64> {
-        let mut marked = 0;
+    /// Adds the tasks of pull requests.
+    async fn find(&mut self, keys: &[PrKey], found: &mut BTreeSet<TaskId>) -> Result<()> {
         for portion in keys.chunks(ROWS) {
-            let tasks = outbox_sql::tasks_of(portion.len());
-            let update = format!("UPDATE tasks SET {FOLLOW} WHERE id IN (SELECT task_id FROM ({tasks}) AS found)");
-            let query = sqlx::query(AssertSqlSafe(update)).persistent(portion.len() == 1);
+            let query = sqlx::query(AssertSqlSafe(outbox_sql::tasks_of(portion.len()))).persistent(portion.len() == 1);
             let query = portion.iter().fold(query, |query, key| query.bind(key.repo.0).bind(key.number.0));
-            marked += self.0.execute(query).await?;
+            for row in &self.0.rows(query).await? {
+                found.insert(LinkRow::from_row(row)?.link().0);
+            }
         }
-        Ok(marked)
+        Ok(())
     }
 
     async fn mention(&mut self, key: PrKey, keys: &BTreeSet<TaskKey>) -> Result<()> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{join, maybe_done};
+use futures_util::future::{join, join3, maybe_done};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use sqlx::{Connection, PgConnection};
 use tallyhook::domain::notification::Status;
@@ -381,6 +381,40 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
     }
     let after = database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
     assert_eq!(after, before);
+}
+
+/// Two batches that mark the same tasks, one for what the other has marked already: each first for what a pull request names,
+/// then for what became of another.
+#[tokio::test]
+async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles() {
+    let Some(database) = postgres() else { return };
+    let store = open(&database).await;
+    let named = |number: i64, text: &str| {
+        let mentions = vec![(key(number), BTreeSet::from([TaskKey::parse(text).unwrap()]))];
+        Recording { mentions, ..Recording::default() }
+    };
+    for text in ["A-1", "A-2"] {
+        super::tasks::make(&*store, text).await;
+    }
+    for (number, text) in [(1, "A-1"), (2, "A-2"), (3, "A-1"), (4, "A-2")] {
+        store.record(&named(number, text), now()).await.unwrap().unwrap();
+    }
+    super::tasks::settle(&*store).await;
+    // Holds both up where they write what is named.
+    let mut gate = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT 1 FROM mentions FOR UPDATE").execute(&mut gate).await.unwrap();
+    let one = Recording { moved: BTreeSet::from([key(4)]), ..named(1, "A-1") };
+    let other = Recording { moved: BTreeSet::from([key(3)]), ..named(2, "A-2") };
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let open_gate = async {
+        while database.number(waiting).await < 2 {}
+        sqlx::raw_sql("COMMIT").execute(&mut gate).await.unwrap();
+    };
+    let (one, other, ()) = join3(store.record(&one, now()), store.record(&other, now()), open_gate).await;
+    one.unwrap().unwrap();
+    other.unwrap().unwrap();
+    assert_eq!(super::tasks::due(&*store).await, ["A-1", "A-2"]);
 }
 
 fn key(number: i64) -> PrKey {
