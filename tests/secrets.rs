@@ -2,10 +2,16 @@
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/receiver.rs"]
+mod receiver;
 mod support;
 
-use process::{SECRET, Serve, TOKEN, get, run, signed, tallyhook};
+use chrono::Utc;
+use process::{PATIENCE, SECRET, Serve, TOKEN, get, run, signed, tallyhook};
+use receiver::{Receiver, Reply};
+use serde_json::json;
 use support::Place;
+use support::payloads::{Account, Pr, World, pull_request_event, rfc3339};
 
 /// The end of a channel's address, and the secret that it signs with.
 const HOOK: &str = "canary-of-a-hook";
@@ -13,7 +19,7 @@ const HOOK_SECRET: &str = "canary-of-a-channel";
 /// Part of a payload, which belongs into the database and into no log.
 const IN_BODY: &str = "canary-of-a-payload";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     let place = Place::new().await;
     let made = run(&mut tallyhook(place.path(), &["migrate"]));
@@ -21,8 +27,11 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     let made = run(&mut tallyhook(place.path(), &["token", "create", "ci"])).ok();
     let created = made.trim();
 
+    let receiver = Receiver::start().await;
+    // Each notification, and the message that tries the channel out, as often as they may be sent.
+    receiver.replies((0..10).map(|_| Reply::Echo));
     let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
-    command.env("NOTIFY_WEBHOOK_URL", format!("http://127.0.0.1:1/{HOOK}?token={HOOK}"));
+    command.env("NOTIFY_WEBHOOK_URL", format!("{}/{HOOK}?token={HOOK}", receiver.url));
     command.env("NOTIFY_WEBHOOK_SECRET", HOOK_SECRET).env("NOTIFY_ALLOW_PRIVATE", "true");
     let serve = Serve::start_command(command.env("RUST_LOG", "debug"));
     let http = reqwest::Client::new();
@@ -38,6 +47,18 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     assert_eq!(unsigned.body(IN_BODY).send().await.unwrap().status(), 401);
     assert_eq!(http.get(format!("{}/api/prs", serve.url)).bearer_auth(IN_BODY).send().await.unwrap().status(), 401);
 
+    // One that is told, to who repeats where it was sent to.
+    let mira = Account::user(900_000_101, "mira");
+    let pr = Pr::new(&World::acme(), 700, Some(&mira), "New", "new", &rfc3339(Utc::now().timestamp()));
+    let opened = pull_request_event(&pr, "opened", &mira, json!({})).to_string();
+    let answer = signed(&http, &serve.url, "pull_request", "new", opened.as_bytes()).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let refused = async {
+        let refusal = "404 Not Found: Cannot POST";
+        while !get(&http, &serve.url, "/api/notifications").await.to_string().contains(refusal) {}
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+
     let mut answers = String::new();
     for path in [
         "/api/prs?per_page=100",
@@ -45,12 +66,13 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
         "/api/deliveries?per_page=100",
         "/api/dead-letters",
         "/api/channels",
+        "/api/notifications",
     ] {
         answers += &get(&http, &serve.url, path).await.to_string();
     }
     let tried = http.post(format!("{}/api/channels/webhook/test", serve.url)).bearer_auth(TOKEN).send().await.unwrap();
     let tried = tried.text().await.unwrap();
-    assert!(tried.contains("no connection"), "{tried}");
+    assert!(tried.contains("Cannot POST"), "{tried}");
     answers += &tried;
     for path in ["/metrics", "/readyz", "/healthz"] {
         answers += &http.get(format!("{}{path}", serve.url)).send().await.unwrap().text().await.unwrap();

@@ -110,12 +110,12 @@ impl Channels {
             None => request,
         };
         match request.send().await {
-            Ok(response) => read(response, channel.kind).await,
-            Err(error) => self.unanswered(&error),
+            Ok(response) => read(response, channel).await,
+            Err(error) => self.unanswered(&error, channel),
         }
     }
 
-    fn unanswered(&self, error: &reqwest::Error) -> Answer {
+    fn unanswered(&self, error: &reqwest::Error, channel: &Channel) -> Answer {
         if let Some(refused) = target::refusal(error) {
             let advice = channel::advice(refused);
             return Answer::without_words(Outcome::Refused, format!("nothing is sent there: {refused}{advice}"));
@@ -129,13 +129,15 @@ impl Channels {
         while let Some(below) = cause.source() {
             cause = below;
         }
-        let cause =
-            if error.source().is_some() { format!(": {}", one_line(&cause.to_string())) } else { String::new() };
+        let cause = match error.source() {
+            Some(_) => format!(": {}", one_line(&channel.target.hide(&cause.to_string()))),
+            None => String::new(),
+        };
         Answer::without_words(Outcome::Broken, format!("{what}{cause}"))
     }
 }
 
-async fn read(mut response: Response, kind: ChannelKind) -> Answer {
+async fn read(mut response: Response, channel: &Channel) -> Answer {
     let status = response.status();
     let rest = response.headers().get(RETRY_AFTER).and_then(|value| rest(value.to_str().ok()?, Utc::now()));
     let mut body = Vec::new();
@@ -146,8 +148,9 @@ async fn read(mut response: Response, kind: ChannelKind) -> Answer {
             break;
         }
     }
-    let said = one_line(&String::from_utf8_lossy(&body[..body.len().min(READ)]));
-    Answer { outcome: outcome(status, rest, kind), what: status.to_string(), said }
+    let said = String::from_utf8_lossy(&body[..body.len().min(READ)]);
+    let said = one_line(&channel.target.hide(&said));
+    Answer { outcome: outcome(status, rest, channel.kind), what: status.to_string(), said }
 }
 
 fn outcome(status: StatusCode, rest: Option<Duration>, kind: ChannelKind) -> Outcome {

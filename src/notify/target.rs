@@ -14,6 +14,9 @@ use reqwest::{Client, Url};
 use thiserror::Error;
 
 const CONNECTING: Duration = Duration::from_secs(5);
+/// A part of an address may be a secret if it is so long, and what has so many letters of one tells of it.
+const SECRET: usize = 8;
+const BEGUN: usize = 4;
 
 /// Why nothing is sent there.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -70,6 +73,46 @@ impl Target {
     pub fn url(&self) -> &Url {
         &self.0
     }
+
+    /// What a receiver said, without what it was told by the address: many repeat the path when they know nothing there.
+    pub(super) fn hide(&self, said: &str) -> String {
+        let words = self.words();
+        // As long as what was said, letter by letter.
+        let plain = said.to_ascii_lowercase();
+        let mut hidden = String::with_capacity(said.len());
+        let mut rest = said;
+        while let Some(letter) = rest.chars().next() {
+            let plain = &plain[said.len() - rest.len()..];
+            // At the end of what was cut is the beginning of a word.
+            let is_begun = |word: &str| plain.len() >= BEGUN && word.starts_with(plain);
+            let word = words.iter().find(|word| plain.starts_with(*word) || is_begun(word));
+            hidden.push(if word.is_some() { '…' } else { letter });
+            let told = word.map_or(letter.len_utf8(), |word| word.len());
+            rest = rest.get(told..).unwrap_or_default();
+        }
+        hidden
+    }
+
+    /// All of the address that may be a secret, as it is sent and as it is read, in lower case and the longest first.
+    fn words(&self) -> Vec<String> {
+        let (path, query) = (self.0.path().trim_end_matches('/'), self.0.query().unwrap_or_default());
+        let parts = path.split('/').chain(query.split(['&', '='])).filter(|part| part.len() >= SECRET);
+        let mut words: Vec<_> = parts
+            .chain([path, query])
+            .flat_map(|part| [part.to_ascii_lowercase(), decoded(part).to_ascii_lowercase()])
+            .filter(|word| !word.is_empty())
+            .collect();
+        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        words.dedup();
+        words
+    }
+}
+
+/// A part of an address without `%` and what stands behind it.
+fn decoded(part: &str) -> String {
+    // They mean something in a form, and nothing here.
+    let plain = part.replace('&', "%26").replace('=', "%3D").replace('+', "%2B");
+    form_urlencoded::parse(plain.as_bytes()).map(|(name, _)| name).collect()
 }
 
 impl fmt::Display for Target {
@@ -320,6 +363,33 @@ mod tests {
     fn what_may_be_a_secret_is_not_shown() {
         let target = Target::parse("https://hooks.example.com/services/T0/secret?key=secret", Reach::Public).unwrap();
         assert_eq!(format!("{target} {target:?}"), "https://hooks.example.com Target(https://hooks.example.com)");
+    }
+
+    #[test]
+    fn what_repeats_the_address_tells_nothing_of_it() {
+        let target = Target::parse(
+            "https://h.example.com/hook/AbCdEfGh%2Fij/x7/?token=p%40ssw+ord&k=v&Long-Name",
+            Reach::Public,
+        );
+        let target = target.unwrap();
+        for (said, shown) in [
+            ("", ""),
+            ("no such hook, token or name", "no such hook, token or name"),
+            ("Cannot POST /hook/AbCdEfGh%2Fij/x7/?token=p%40ssw+ord&k=v&Long-Name", "Cannot POST …/?…"),
+            ("Cannot POST /hook/abcdefgh%2fij/x7 é", "Cannot POST … é"),
+            ("'/hook/AbCdEfGh/ij/x7' is not known", "'…' is not known"),
+            (r#"{"path":"\/hook\/AbCdEfGh%2Fij\/x7"}"#, r#"{"path":"\/hook\/…\/x7"}"#),
+            ("AbCdEfGh/ijABCDEFGH%2FIJ", "……"),
+            ("p%40ssw+ord, p@ssw+ord, LONG-NAME", "…, …, …"),
+            // Cut off.
+            ("Cannot POST /hook/AbC", "Cannot POST …"),
+            ("there is no AbCdEf", "there is no …"),
+            ("there is no AbC", "there is no AbC"),
+        ] {
+            assert_eq!(target.hide(said), shown, "{said}");
+        }
+        let target = Target::parse("https://h.example.com", Reach::Public).unwrap();
+        assert_eq!(target.hide("Cannot POST /"), "Cannot POST /");
     }
 
     /// Answers each question with the next of these, and counts them.

@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Reply {
     /// Status, headers, each with its line end, and body.
     Status(u16, &'static str, &'static str),
+    /// Says which path it does not know, as many do.
+    Echo,
     /// Ends the connection.
     Close,
     /// Answers never.
@@ -121,10 +123,12 @@ async fn converse(stream: TcpStream, received: UnboundedSender<Received>, script
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await {
         let reply = script.lock().unwrap().pop_front();
+        let unknown = format!("Cannot POST {}", request.path);
         // Whoever does not look at it any more has seen enough.
         drop(received.send(request));
         let (status, headers, body) = match reply.unwrap_or(Reply::Status(200, "", "ok")) {
             Reply::Status(status, headers, body) => (status, headers, body),
+            Reply::Echo => (404, "", unknown.as_str()),
             Reply::Close => return,
             Reply::Silence => std::future::pending().await,
             Reply::Held(until) => {
