@@ -1,6 +1,7 @@
 //! The feed: the outbox, read once by each process for everybody who listens there.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, broadcast, watch};
@@ -62,8 +63,12 @@ pub struct Subscription {
     place: EventId,
     /// What comes next is in the outbox, and not sure to be among the frames.
     behind: bool,
+    /// The page that is being read, or waited for.
+    reading: Option<Reading>,
     page: VecDeque<Arc<Frame>>,
 }
+
+type Reading = Pin<Box<dyn Future<Output = Result<Vec<OutboxEvent>>> + Send>>;
 
 /// A feed that tells what enters the outbox from now on, once its reader runs.
 ///
@@ -91,13 +96,13 @@ impl Feed {
             None => self.store.newest_event().await?,
         };
         let (store, reading_back, behind) = (self.store.clone(), self.reading_back.clone(), after.is_some());
-        Ok(Subscription { store, reading_back, frames, place, behind, page: VecDeque::new() })
+        Ok(Subscription { store, reading_back, frames, place, behind, reading: None, page: VecDeque::new() })
     }
 }
 
 impl Subscription {
-    /// Waits for the next event. May be cut off at any point. Who is slow makes nobody wait: what went by is read from the
-    /// outbox.
+    /// Waits for the next event. May be cut off at any point: what is being read goes on with the next call. Who is slow
+    /// makes nobody wait: what went by is read from the outbox.
     ///
     /// # Errors
     /// [`Closed`], after which there is no more.
@@ -108,9 +113,11 @@ impl Subscription {
                 return Ok(frame);
             }
             if self.behind {
-                let permit = self.reading_back.acquire().await;
-                let events = self.store.events_after(self.place, PAGE).await?;
-                drop(permit);
+                let reading =
+                    self.reading.get_or_insert_with(|| read_back(&self.store, &self.reading_back, self.place));
+                let events = reading.await;
+                self.reading = None;
+                let events = events?;
                 self.behind = is_full(&events);
                 self.page.extend(events.into_iter().map(frame));
                 continue;
@@ -124,6 +131,15 @@ impl Subscription {
             }
         }
     }
+}
+
+/// Reads a page of what comes after `place`, once one may.
+fn read_back(store: &Arc<dyn Store>, reading_back: &Arc<Semaphore>, place: EventId) -> Reading {
+    let (store, reading_back) = (store.clone(), reading_back.clone());
+    Box::pin(async move {
+        let _permit = reading_back.acquire().await;
+        store.events_after(place, PAGE).await
+    })
 }
 
 impl Reader {
@@ -165,7 +181,11 @@ fn frame(event: OutboxEvent) -> Arc<Frame> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use chrono::{DateTime, Utc};
+    use futures_util::FutureExt;
+    use tempfile::TempDir;
 
     use super::*;
     use crate::domain::join::Dated;
@@ -188,8 +208,8 @@ mod tests {
         store.record(&recording, Utc::now()).await.unwrap().unwrap();
     }
 
-    #[tokio::test]
-    async fn those_who_hear_wait_for_none_of_those_who_read_back() {
+    /// A store in a folder, with a repository.
+    async fn tracking() -> (TempDir, Arc<dyn Store>) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = store::open(&url, Opening::Alone).await.unwrap();
@@ -198,6 +218,43 @@ mod tests {
         let access = Dated { at, value: Access::Granted };
         let repository = Repository { id: REPO, seen: Dated { at, value: seen }, installation: None, access };
         store.track(&repository, DateTime::UNIX_EPOCH).await.unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn who_is_interrupted_all_the_time_reads_on_and_keeps_its_turn() {
+        let (_folder, store) = tracking().await;
+        opened(&*store, 1).await;
+        let first = store.newest_event().await.unwrap();
+        opened(&*store, 2).await;
+        let (feed, _reader) = feed(store.clone()).await.unwrap();
+        let mut others = feed.reading_back.acquire_many(u32::try_from(READING_BACK).unwrap()).await.unwrap();
+        let mut late = feed.subscribe(Some(first)).await.unwrap();
+        assert!(late.next().now_or_never().is_none());
+        let mut later = Box::pin(feed.reading_back.acquire());
+        assert!((&mut later).now_or_never().is_none());
+        drop(others.split(1));
+        assert!((&mut later).now_or_never().is_none(), "who came later is before it");
+
+        let reads = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    frame = late.next() => break frame.unwrap(),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        let frame = tokio::time::timeout(Duration::from_secs(10), reads).await.expect("it begins anew each time");
+        assert!(frame.text.contains("\"pr_number\":2,"), "{}", frame.text);
+        assert!(later.now_or_never().is_some());
+        drop(others);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn those_who_hear_wait_for_none_of_those_who_read_back() {
+        let (_folder, store) = tracking().await;
         opened(&*store, 1).await;
         let first = store.newest_event().await.unwrap();
         let (feed, reader) = feed(store.clone()).await.unwrap();
