@@ -93,11 +93,19 @@ pub struct Options {
     pub limits: Limits,
     pub roles: Roles,
     pub pace: Pace,
+    /// How often it is looked whether a client of `/ws` is there and may listen.
+    pub heartbeat: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { opening: Opening::Alone, limits: Limits::default(), roles: Roles::ALL, pace: Pace::default() }
+        Self {
+            opening: Opening::Alone,
+            limits: Limits::default(),
+            roles: Roles::ALL,
+            pace: Pace::default(),
+            heartbeat: Duration::from_secs(30),
+        }
     }
 }
 
@@ -143,7 +151,7 @@ impl Running {
             .zip(queue.clone())
             .map(|(secrets, queue)| Ingest::new(secrets, store.clone(), queue, options.limits));
         let (feed, reader) = notify::feed(store.clone()).await.context("cannot read the outbox")?;
-        let sockets = Sockets::new(feed, config.websocket_clients);
+        let sockets = Sockets::new(feed, config.websocket_clients, options.heartbeat);
         let (server, address) = listen(config.listen, (api, sockets), ingest, roles)?;
         if roles.api && admin_token.is_none() {
             make_admin_token(config, &*store).await?;

@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
@@ -14,12 +15,14 @@ use serde_json::{Value, json};
 use support::payloads::{self, Account, Pr, World};
 use support::socket::{Socket, connect, frame, request, with_header, with_token};
 use support::{Place, TOKEN, TestServer, assert_refused, fixtures, repo_id};
+use tallyhook::api::auth;
 use tallyhook::app::Options;
 use tallyhook::domain::notification::{Status, StatusChange, SyncSource};
 use tallyhook::domain::pull_request::PullRequest;
 use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::store::{Change, Recording};
 use tokio::net::TcpSocket;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -194,6 +197,49 @@ async fn a_ticket_opens_one_socket() {
     assert_refused(&refusal(request(&server, &query)).await, 401, "unauthorized");
     record(&server, repo_id(), 1..2).await;
     assert_eq!(number_of(&frame(&mut socket).await), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_no_right_any_more_hears_no_more() {
+    // Long enough for those who stay to answer.
+    let heartbeat = Duration::from_secs(1);
+    let server = TestServer::start_with(Options { heartbeat, ..Options::default() }).await;
+    server.track(repo_id(), REPO, LONG_AGO).await;
+    let created = |name: &'static str| {
+        let store = server.running.store.clone();
+        async move { assert!(store.create_token(name, &auth::hash(name), Utc::now()).await.unwrap()) }
+    };
+    created("leaver").await;
+    created("colleague").await;
+    let as_who =
+        |query: &str, who: &str| with_header(request(&server, query), "authorization", &format!("Bearer {who}"));
+    let ticket = async || {
+        let asked = server.http.post(format!("{}/api/ws-ticket", server.url)).bearer_auth("leaver");
+        let answer: Value = asked.send().await.unwrap().json().await.unwrap();
+        format!("?ticket={}", answer["ticket"].as_str().unwrap())
+    };
+    let (used, unused) = (request(&server, &ticket().await), request(&server, &ticket().await));
+    let (mut leaver, _) = tokio_tungstenite::connect_async(as_who("", "leaver")).await.unwrap();
+    let (mut by_ticket, _) = tokio_tungstenite::connect_async(used).await.unwrap();
+    let (mut colleague, _) = tokio_tungstenite::connect_async(as_who("", "colleague")).await.unwrap();
+    let mut admin = connect(&server, "").await;
+
+    assert!(server.running.store.revoke_token("leaver", Utc::now()).await.unwrap());
+    assert_refused(&refusal(unused).await, 401, "unauthorized");
+    let ended = async {
+        tokio::select! {
+            ended = join(closed(&mut leaver), closed(&mut by_ticket)) => ended,
+            told = frame(&mut colleague) => panic!("{told}"),
+            told = frame(&mut admin) => panic!("{told}"),
+        }
+    };
+    let ended = timeout(Duration::from_secs(20), ended).await.expect("they listen on");
+    let ended = [ended.0, ended.1].map(|(code, reason)| (CloseCode::from(code), reason));
+    assert_eq!(ended, [(); 2].map(|()| (CloseCode::Policy, "the token is not in force any more".to_owned())));
+    record(&server, repo_id(), 1..2).await;
+    assert_eq!(number_of(&frame(&mut colleague).await), 1);
+    assert_eq!(number_of(&frame(&mut admin).await), 1);
     server.stop().await;
 }
 

@@ -17,14 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::ApiError;
 use super::{Api, auth, rfc3339};
 use crate::notify::{Closed, Feed, Frame, Subscription};
-use crate::store::EventId;
+use crate::store::{EventId, TokenHash};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
 /// How long a ticket counts.
 const TICKET: Duration = Duration::from_secs(30);
-/// How often a client is asked whether it is there.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-/// So many of these questions it may leave without an answer.
+/// So many times a client may be asked whether it is there, and give no answer.
 const MISSES: u32 = 2;
 /// A client that does not take a frame for so long is too slow.
 const SLOW: Duration = Duration::from_secs(5);
@@ -37,12 +35,13 @@ const FORGOTTEN: u16 = 4410;
 pub struct Sockets {
     feed: Feed,
     places: Arc<Semaphore>,
+    heartbeat: Duration,
 }
 
 impl Sockets {
-    /// Of at most `clients` at once.
-    pub fn new(feed: Feed, clients: u32) -> Self {
-        Self { feed, places: Arc::new(Semaphore::new(clients as usize)) }
+    /// Of at most `clients` at once. With each `heartbeat` they are asked whether they are there, and we whether they may be.
+    pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
+        Self { feed, places: Arc::new(Semaphore::new(clients as usize)), heartbeat }
     }
 }
 
@@ -72,19 +71,20 @@ pub struct Ticket {
     post, path = "/api/ws-ticket", tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
     responses((status = 201, body = Ticket))
 )]
-pub(super) async fn ticket(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn ticket(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let token = auth::bearer(request.headers()).map(auth::hash).ok_or(ApiError::Unauthorized)?;
     let bits: [u8; 32] = rand::rng().random();
     let ticket = hex::encode(bits);
     let now = Utc::now();
     let expires = now + TICKET;
-    api.store.issue_ticket(&auth::hash(&ticket), now, expires).await?;
+    api.store.issue_ticket(&auth::hash(&ticket), &token, now, expires).await?;
     Ok(HttpResponse::Created().json(Ticket { ticket, expires_at: rfc3339(expires) }))
 }
 
-/// A WebSocket of notifications, each the JSON of one change. Wants a token or a ticket.
+/// A WebSocket of notifications, each the JSON of one change. Wants a token, or a ticket of one that is still in force.
 ///
-/// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, and with 4410 if what came after
-/// `after` is not known any more.
+/// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008 if the token was revoked,
+/// within half a minute, and with 4410 if what came after `after` is not known any more.
 #[utoipa::path(
     get, path = "/ws", tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(Wanted),
     responses(
@@ -104,7 +104,7 @@ pub(super) async fn connect(
 ) -> Result<HttpResponse, ApiError> {
     let Wanted { repo, after, ticket } = query.into_inner();
     refuse_foreign(&request)?;
-    authorize(&api, &request, ticket.as_deref()).await?;
+    let token = authorize(&api, &request, ticket.as_deref()).await?;
     let after: Option<EventId> = after.map(|after| after.parse()).transpose().map_err(|()| no_event())?;
     let Ok(permit) = sockets.places.clone().try_acquire_owned() else {
         return Err(ApiError::Busy("there are too many clients of /ws; try again later"));
@@ -124,7 +124,10 @@ pub(super) async fn connect(
     // Ends with its connection or with the feed, and the server waits for it when it stops.
     actix_web::rt::spawn(async move {
         let reason = match frames {
-            Ok(frames) => Client { session: session.clone(), messages, frames, repo }.serve().await,
+            Ok(frames) => {
+                let session = session.clone();
+                Client { session, messages, frames, repo, api, token }.serve(sockets.heartbeat).await
+            }
             Err(reason) => Some(reason),
         };
         // A client that is gone needs no goodbye, and one that takes nothing cannot be told.
@@ -149,13 +152,17 @@ fn refuse_foreign(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-async fn authorize(api: &Api, request: &HttpRequest, ticket: Option<&str>) -> Result<(), ApiError> {
-    let is_valid = match (auth::bearer(request.headers()), ticket) {
-        (Some(token), _) => auth::is_valid(api, &auth::hash(token)).await?,
-        (None, Some(ticket)) => api.store.take_ticket(&auth::hash(ticket), Utc::now()).await?,
-        (None, None) => false,
+/// The token that is in force, or whose the ticket is.
+async fn authorize(api: &Api, request: &HttpRequest, ticket: Option<&str>) -> Result<TokenHash, ApiError> {
+    let token = match (auth::bearer(request.headers()), ticket) {
+        (Some(token), _) => auth::hash(token),
+        (None, Some(ticket)) => {
+            let token = api.store.take_ticket(&auth::hash(ticket), Utc::now()).await?;
+            token.ok_or(ApiError::Unauthorized)?
+        }
+        (None, None) => return Err(ApiError::Unauthorized),
     };
-    if is_valid { Ok(()) } else { Err(ApiError::Unauthorized) }
+    if auth::is_valid(api, &token).await? { Ok(token) } else { Err(ApiError::Unauthorized) }
 }
 
 /// One of the places for clients, while it is taken.
@@ -181,6 +188,9 @@ struct Client {
     messages: MessageStream,
     frames: Subscription,
     repo: Option<String>,
+    api: web::Data<Api>,
+    /// What it came in with, itself or by a ticket.
+    token: TokenHash,
 }
 
 /// Why one stops talking to a client: what it is told, unless it is gone.
@@ -188,8 +198,10 @@ type End = Option<CloseReason>;
 
 impl Client {
     /// Tells what the client wants to hear, until one of both has enough.
-    async fn serve(mut self) -> End {
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    async fn serve(mut self, every: Duration) -> End {
+        // Those who came at once, as after a restart, are not asked at once.
+        let first = every.mul_f64(rand::rng().random_range(0.5..1.0));
+        let mut heartbeat = interval_at(Instant::now() + first, every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pulse = Pulse::default();
         loop {
@@ -207,15 +219,21 @@ impl Client {
                     }
                     Some(Err(_)) | None => Err(None),
                 },
-                _ = heartbeat.tick() => match pulse.beat() {
-                    true => in_time(self.session.ping(b"")).await,
-                    false => Err(reason(CloseCode::Away, "nothing was heard of you").into()),
+                _ = heartbeat.tick() => match (pulse.beat(), self.is_welcome().await) {
+                    (true, true) => in_time(self.session.ping(b"")).await,
+                    (false, _) => Err(reason(CloseCode::Away, "nothing was heard of you").into()),
+                    (_, false) => Err(reason(CloseCode::Policy, "the token is not in force any more").into()),
                 },
             };
             if let Err(end) = done {
                 return end;
             }
         }
+    }
+
+    /// Whether its token is still in force. While the database does not answer there is nothing to be told either.
+    async fn is_welcome(&self) -> bool {
+        auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
     }
 
     async fn tell(&mut self, frame: Result<Arc<Frame>, Closed>) -> Result<(), End> {
