@@ -186,17 +186,32 @@ async fn metric(server: &TestServer, name: &str) -> f64 {
 
 #[tokio::test]
 async fn a_ticket_opens_one_socket() {
-    let server = start().await;
+    let place = Place::new().await;
+    let mut config = support::config(&place);
+    config.websocket_clients = 1;
+    let server = TestServer::start_as(&config, place, Options::default()).await;
+    server.track(repo_id(), REPO, LONG_AGO).await;
     let asked = server.http.post(format!("{}/api/ws-ticket", server.url));
     assert_eq!(asked.try_clone().unwrap().send().await.unwrap().status(), 401);
     let answer = asked.bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await.unwrap();
     let query = format!("?ticket={}", answer["ticket"].as_str().unwrap());
+    // What is refused for another reason does not cost it.
+    let plain = server.http.get(format!("{}/ws{query}", server.url)).send().await.unwrap();
+    assert_refused(&(plain.status().as_u16(), plain.json().await.unwrap()), 400, "bad_request");
+    assert_refused(&refusal(request(&server, &format!("{query}&after=123"))).await, 400, "bad_request");
+    let mut other = connect(&server, "").await;
+    assert_refused(&refusal(request(&server, &query)).await, 503, "unavailable");
+    other.close(None).await.unwrap();
+    while other.next().await.is_some() {}
+
     let (mut socket, _) = tokio_tungstenite::connect_async(request(&server, &query)).await.unwrap();
-    assert_refused(&refusal(request(&server, &query)).await, 401, "unauthorized");
     record(&server, repo_id(), 1..2).await;
     assert_eq!(number_of(&frame(&mut socket).await), 1);
+    socket.close(None).await.unwrap();
+    while socket.next().await.is_some() {}
+    assert_refused(&refusal(request(&server, &query)).await, 401, "unauthorized");
     server.stop().await;
 }
 

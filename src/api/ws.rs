@@ -103,12 +103,17 @@ pub(super) async fn connect(
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let Wanted { repo, after, ticket } = query.into_inner();
+    // A ticket counts once: what refuses the request whatever it has is looked at before.
     refuse_foreign(&request)?;
-    let token = authorize(&api, &request, ticket.as_deref()).await?;
     let after: Option<EventId> = after.map(|after| after.parse()).transpose().map_err(|()| no_event())?;
-    let Ok(permit) = sockets.places.clone().try_acquire_owned() else {
-        return Err(ApiError::Busy("there are too many clients of /ws; try again later"));
-    };
+    let (response, session, messages) = actix_ws::handle(&request, body)
+        .map_err(|error| ApiError::BadRequest(format!("this path is a WebSocket: {error}")))?;
+    // A place is not taken yet, so that they are not full of those who may not come in.
+    if sockets.places.available_permits() == 0 {
+        return Err(too_many());
+    }
+    let token = authorize(&api, &request, ticket.as_deref()).await?;
+    let permit = sockets.places.clone().try_acquire_owned().map_err(|_| too_many())?;
     let place = Place::take(permit);
     let frames = match sockets.feed.subscribe(after).await {
         Ok(frames) => Ok(frames),
@@ -119,8 +124,6 @@ pub(super) async fn connect(
             Err(reason(CloseCode::Other(FORGOTTEN), "the event of `after` is not known any more"))
         }
     };
-    let (response, session, messages) = actix_ws::handle(&request, body)
-        .map_err(|error| ApiError::BadRequest(format!("this path is a WebSocket: {error}")))?;
     // Ends with its connection or with the feed, and the server waits for it when it stops.
     actix_web::rt::spawn(async move {
         let reason = match frames {
@@ -135,6 +138,10 @@ pub(super) async fn connect(
         drop(place);
     });
     Ok(response)
+}
+
+fn too_many() -> ApiError {
+    ApiError::Busy("there are too many clients of /ws; try again later")
 }
 
 fn no_event() -> ApiError {
