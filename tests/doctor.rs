@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use chrono::{TimeDelta, Utc};
-use github::{FakeGithub, GITHUB_TOKEN, Resource, Rights, Sending, app};
+use github::{FakeGithub, Fault, GITHUB_TOKEN, Resource, Rights, Sending, app};
 use process::{SECRET, Serve, TOKEN, run, tallyhook};
 use serde_json::{Value, json};
 use sqlx::Connection;
@@ -205,6 +205,9 @@ async fn deliveries_that_fail_are_told_of() {
     scene.findings().only("wrong", "webhook", &["answered with 502", "tallyhook recover"]);
     scene.last_delivery(401).await;
     scene.findings().only("wrong", "webhook", &["answered with 401", "the secret of GITHUB_WEBHOOK_SECRET"]);
+    // Of how the token stands, the repository and its webhooks.
+    scene.github.next([Fault::None, Fault::None, Fault::status(422)]);
+    scene.findings().only("wrong", "webhook", &["refused", "hooks", "look again later"]);
     scene.github.stop().await;
 }
 
@@ -299,7 +302,7 @@ async fn it_looks_beside_a_running_server() {
     let address = serve.url.trim_start_matches("http://");
     let found = findings(scene.doctor().env("TALLYHOOK_LISTEN", address));
     assert_eq!(found.not_ok(), [], "{:#?}", found.all);
-    found.told("listener", &["a server of ours answers", "ready", "migrations ok"]);
+    found.told("listener", &["a server of ours answers", "ready", "migrations ok", "notifier not_used"]);
     assert!(serve.terminate().0.success());
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -335,6 +338,13 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
     with("AMQP_URL", "amqp://bunny:carrot@127.0.0.1:1").only("wrong", "broker", &["connecting", "set AMQP_URL right"]);
     with("AMQP_URL", "http://bunny:carrot@127.0.0.1").only("wrong", "broker", &["is no URL of a broker"]);
     with("GITHUB_API_URL", "http://127.0.0.1:1").only("wrong", "GitHub", &["cannot be reached at http://127.0.0.1:1"]);
+    // Elsewhere the system has them, and no variable says where.
+    if cfg!(target_os = "linux") {
+        let uncertified = findings(scene.doctor().envs([("SSL_CERT_FILE", "/none"), ("SSL_CERT_DIR", "/none")]));
+        assert_eq!(uncertified.not_ok(), [("wrong", "channel"), ("wrong", "GitHub")]);
+        uncertified.told("channel", &["install the certificates"]);
+        uncertified.told("GitHub", &["install the certificates"]);
+    }
     with("WORKTREE_ROOT", "nowhere").only("wrong", "working trees", &["nowhere, which is no folder"]);
     with("WORKTREE_ROOT", "/").told("working trees", &["ok", "git version"]);
     with("NOTIFY_WEBHOOK_URL", "http://10.0.0.1/carrot").only("wrong", "channel", &["a private address"]);

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
 use super::here::clock;
-use super::{CHECKING, Finding, silent, webhook, within};
+use super::{CERTIFICATES, CHECKING, Finding, silent, webhook, within};
 use crate::config::Config;
 use crate::github::client::hooks::HookOwner;
 use crate::github::client::standing::{InstalledOn, Standing};
@@ -35,7 +35,7 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
     let is_app = matches!(credentials, Credentials::App(_));
     let client = match Client::with(config.github_api_url.clone(), credentials, Clock::System, CHECKING) {
         Ok(client) => client.once(),
-        Err(error) => return vec![Finding::wrong("GitHub", format!("{error:#}"), "")],
+        Err(error) => return vec![Finding::wrong("GitHub", format!("{error:#}"), CERTIFICATES)],
     };
     let access = async { if is_app { app(&client).await } else { token(&client).await } };
     let mut findings = match timeout(CHECKING, access).await {

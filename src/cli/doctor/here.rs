@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::{CHECKING, Finding, silent};
-use crate::config::{AMQP_URL, Config, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN};
+use super::{CERTIFICATES, CHECKING, Finding, silent};
+use crate::config::{AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN};
 use crate::notify::Channels;
 use crate::queue;
 use crate::store::{self, ChannelRecord, Condition, NotReady, Opening, Store, TrackedRepository};
@@ -211,14 +211,26 @@ async fn readiness(address: SocketAddr) -> Option<Value> {
     ["status", "database", "migrations", "queue"].iter().all(|part| ready[part].is_string()).then_some(ready)
 }
 
+/// Whatever parts it names, and what else here tells of those that are not well.
 fn served(address: SocketAddr, ready: &Value) -> Finding {
-    let state = |part: &str| ready[part].as_str().unwrap_or_default();
-    let parts = ["database", "migrations", "queue"].map(|part| format!("{part} {}", state(part))).join(", ");
-    let found = format!("a server of ours answers at {address}: {}; {parts}", state("status"));
-    match state("status") {
+    let states =
+        ready.as_object().into_iter().flatten().filter_map(|(part, state)| Some((part.as_str(), state.as_str()?)));
+    let (whole, parts): (Vec<_>, Vec<_>) = states.partition(|(part, _)| *part == "status");
+    let status = whole.first().map_or("", |(_, status)| status);
+    let told: Vec<_> = parts.iter().map(|(part, state)| format!("{part} {state}")).collect();
+    let found = format!("a server of ours answers at {address}: {status}; {}", told.join(", "));
+    let unwell = parts.iter().filter(|(_, state)| !matches!(*state, "ok" | "not_used"));
+    let told_of = unwell.map(|(part, _)| match *part {
+        "queue" => "what is said here of the broker",
+        "poller" => "what is said here of GitHub",
+        "notifier" => "what is said here of channels",
+        _ => "what is said here of the database",
+    });
+    let advice = format!("see {}", told_of.chain(["the server's log"]).collect::<Vec<_>>().join(", "));
+    match status {
         "ready" => Finding::ok("listener", found),
-        "degraded" => Finding::warning("listener", found, "see what is said of the broker"),
-        _ => Finding::wrong("listener", found, "see what is said of the database and the broker, and the server's log"),
+        "degraded" => Finding::warning("listener", found, advice),
+        _ => Finding::wrong("listener", found, advice),
     }
 }
 
@@ -226,7 +238,10 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
 pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Finding> {
     let channels = match Channels::new(&config.notify) {
         Ok(channels) => channels,
-        Err(error) => return vec![Finding::wrong("channel", format!("{error:#}"), "set its address right")],
+        Err(error) => {
+            let advice = if error.is::<ConfigError>() { "set its address right" } else { CERTIFICATES };
+            return vec![Finding::wrong("channel", format!("{error:#}"), advice)];
+        }
     };
     let findings = channels.iter().map(|channel| {
         let record = records.iter().find(|record| record.name == channel.name);
@@ -297,6 +312,32 @@ mod tests {
             let finding = arrives("slack", "https://h", Some(&record(failures, dead)));
             assert!(finding.state == state && finding.found.contains(words), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn the_part_of_a_server_that_is_not_well_is_told() {
+        let address = "127.0.0.1:8080".parse().unwrap();
+        let told = |status: &str, queue: &str, poller: &str, notifier: &str| {
+            let ready = serde_json::json!({
+                "status": status, "database": "ok", "migrations": "ok", "queue": queue, "poller": poller,
+                "notifier": notifier,
+            });
+            served(address, &ready)
+        };
+        let ready = told("ready", "not_used", "ok", "ok");
+        assert_eq!((ready.state, ready.advice.as_str()), (State::Ok, ""));
+        assert!(ready.found.ends_with("ready; database ok, migrations ok, notifier ok, poller ok, queue not_used"));
+        for (queue, poller, notifier, of) in [
+            ("degraded", "ok", "ok", "of the broker"),
+            ("ok", "degraded", "not_used", "of GitHub"),
+            ("ok", "ok", "degraded", "of channels"),
+            ("ok", "degraded", "degraded", "of channels, what is said here of GitHub"),
+        ] {
+            let finding = told("degraded", queue, poller, notifier);
+            assert_eq!(finding.state, State::Warning);
+            assert_eq!(finding.advice, format!("see what is said here {of}, the server's log"));
+        }
+        assert_eq!(told("not_ready", "failing", "ok", "ok").state, State::Wrong);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::config::Config;
 
 /// How long one check may take.
 const CHECKING: Duration = Duration::from_secs(5);
+/// What to do where nothing can be asked over HTTPS.
+const CERTIFICATES: &str = "install the certificates of authorities on this machine: most systems have them in the \
+                            package ca-certificates";
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {

@@ -32,7 +32,10 @@ pub(super) async fn of_repository(client: &Client, owner: &HookOwner, last_deliv
                           administrator of the repository";
             return Finding::warning("webhook", found, advice);
         }
-        Err(error) => return Finding::wrong("webhook", error.to_string(), ""),
+        Err(error) => {
+            let advice = "look again later, or see in its settings, under Webhooks, whether it has ours";
+            return Finding::wrong("webhook", error.to_string(), advice);
+        }
     };
     if let Some(hook) = hooks.iter().find(|hook| is_ours(&hook.config)) {
         return of_hook(hook);
