@@ -232,11 +232,12 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
     let time = VirtualTime::starting_at(Utc::now());
     scene.github.add_app(&time);
     scene.github.add_hook(app::HOOK, "app", URL, SECRET);
-    let doctor = || {
+    let with = |auto_pr: &str| {
         let mut command = scene.doctor();
-        command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", app::APP_ID);
+        command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", app::APP_ID).env("TASK_AUTO_PR", auto_pr);
         findings(command.env("GITHUB_APP_PRIVATE_KEY", app::private_key()))
     };
+    let (doctor, opening) = (|| with("false"), || with("true"));
     let nowhere = doctor();
     nowhere.told("installations", &["wrong", "installed nowhere"]);
     nowhere.told("repository", &["wrong", "not installed on acme-corp/api-server"]);
@@ -247,9 +248,12 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
     found.told("installations", &["acme-corp"]);
     found.told("webhook", &[URL, "nothing was delivered yet"]);
 
+    opening().only("warning", "App", &["and not make them", "TASK_AUTO_PR", "write access to pull requests"]);
     scene.github.let_app(json!({"metadata": "read"}));
+    opening().only("wrong", "App", &["may not read pull requests", "write access to pull requests"]);
     doctor().only("wrong", "App", &["may not read pull requests"]);
     scene.github.let_app(json!({"pull_requests": "write"}));
+    assert_eq!(opening().not_ok(), []);
     scene.github.change_hook(app::HOOK, &json!({"config": {"url": "https://elsewhere.example.com"}}));
     doctor().only("wrong", "webhook", &["posts to no address"]);
     scene.github.add_app(&VirtualTime::starting_at(Utc::now() - TimeDelta::hours(1)));
@@ -355,5 +359,7 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
         "GitHub",
         &["set GITHUB_TOKEN, or GITHUB_APP_ID"],
     );
+    let opening = findings(scene.doctor().env_remove("GITHUB_TOKEN").env("TASK_AUTO_PR", "true"));
+    opening.only("warning", "GitHub", &["TASK_AUTO_PR makes no pull requests", "set GITHUB_TOKEN"]);
     scene.github.stop().await;
 }

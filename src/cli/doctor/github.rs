@@ -8,7 +8,7 @@ use super::here::clock;
 use super::{CERTIFICATES, CHECKING, Finding, silent, webhook, within};
 use crate::config::Config;
 use crate::github::client::hooks::HookOwner;
-use crate::github::client::standing::{InstalledOn, Standing};
+use crate::github::client::standing::{AppInfo, InstalledOn, Standing};
 use crate::github::client::{Client, Clock, Credentials, GithubError};
 use crate::store::{Moment, TrackedRepository};
 
@@ -27,8 +27,10 @@ struct Repository {
 
 pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> Vec<Finding> {
     let Some(credentials) = config.github_credentials.clone() else {
-        let found =
-            "there is neither a token nor an App: GitHub is asked for nothing, and nothing of it is checked here";
+        let opens = if config.tasks.auto_pr { ", TASK_AUTO_PR makes no pull requests" } else { "" };
+        let found = format!(
+            "there is neither a token nor an App: GitHub is asked for nothing{opens}, and nothing of it is checked here"
+        );
         let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to have what webhooks miss";
         return vec![Finding::warning("GitHub", found, advice)];
     };
@@ -37,7 +39,7 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
         Ok(client) => client.once(),
         Err(error) => return vec![Finding::wrong("GitHub", format!("{error:#}"), CERTIFICATES)],
     };
-    let access = async { if is_app { app(&client).await } else { token(&client).await } };
+    let access = async { if is_app { app(&client, config.tasks.auto_pr).await } else { token(&client).await } };
     let mut findings = match timeout(CHECKING, access).await {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
@@ -101,19 +103,9 @@ fn scopes(scopes: Option<&[String]>) -> Finding {
     }
 }
 
-async fn app(client: &Client) -> Result<Vec<Finding>, GithubError> {
+async fn app(client: &Client, opens: bool) -> Result<Vec<Finding>, GithubError> {
     let (app, standing) = client.app().await?;
-    let name = &app.name;
-    let mut findings = vec![match app.permissions.get("pull_requests") {
-        Some(right) => {
-            Finding::ok("App", format!("GitHub knows it as {name}; to pull requests it has the right to {right}"))
-        }
-        None => Finding::wrong(
-            "App",
-            format!("GitHub knows it as {name}; it may not read pull requests"),
-            "give it read access to pull requests, issues, contents and merge queues",
-        ),
-    }];
+    let mut findings = vec![pull_requests(&app, opens)];
     findings.extend(whoever(&standing));
     let installations = client.installations().await?;
     let login = |installation: &InstalledOn| {
@@ -134,6 +126,28 @@ async fn app(client: &Client) -> Result<Vec<Finding>, GithubError> {
     });
     findings.push(webhook::of_app(client, &app).await);
     Ok(findings)
+}
+
+/// Whether an App may do with pull requests what it is to do; `opens` if it is to make those of tasks.
+fn pull_requests(app: &AppInfo, opens: bool) -> Finding {
+    let known = format!("GitHub knows it as {}", app.name);
+    match app.permissions.get("pull_requests").map(String::as_str) {
+        None => Finding::wrong(
+            "App",
+            format!("{known}; it may not read pull requests"),
+            match opens {
+                true => "give it read access to issues, contents and merge queues, and write access to pull requests",
+                false => "give it read access to pull requests, issues, contents and merge queues",
+            },
+        ),
+        Some("read") if opens => Finding::warning(
+            "App",
+            format!("{known}; it may read pull requests and not make them, as TASK_AUTO_PR says"),
+            "give it write access to pull requests, and accept that where it is installed",
+        ),
+        Some("read") => Finding::ok("App", format!("{known}; it may read pull requests, and not make those of tasks")),
+        Some(right) => Finding::ok("App", format!("{known}; to pull requests it has the right to {right}")),
+    }
 }
 
 /// What is told of a token and of an App alike.
