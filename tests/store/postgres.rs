@@ -124,7 +124,7 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
 /// As one who is busy does.
 #[tokio::test]
 async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     let (mut busy, mut other) = (store.listen().await.unwrap(), store.listen().await.unwrap());
     let mut is_busy = pin!(busy.heard());
@@ -138,7 +138,7 @@ async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
 
 #[tokio::test]
 async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let swallowed = Arc::new(AtomicBool::new(false));
     let url = through(&database.url, |bytes| bytes.windows(6).any(|word| word == b"LISTEN"), &swallowed).await;
     let (here, there) = (store::open(&url, Opening::Alone).await.unwrap(), open(&database).await);
@@ -152,7 +152,7 @@ async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
 
 #[tokio::test]
 async fn whoever_listens_holds_up_nobody_who_closes() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     let mut ear = store.listen().await.unwrap();
     let mut hears = pin!(ear.heard());
@@ -387,7 +387,7 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
 /// then for what became of another.
 #[tokio::test]
 async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles() {
-    let Some(database) = postgres() else { return };
+    let database = postgres();
     let store = open(&database).await;
     let named = |number: i64, text: &str| {
         let mentions = vec![(key(number), BTreeSet::from([TaskKey::parse(text).unwrap()]))];
