@@ -271,13 +271,14 @@ pub trait Inbox: Send + Sync {
     /// Those of `ids` that are still to be done, with their bodies, by id.
     async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<Unfinished>>;
 
-    /// Gives claimed deliveries back, to be tried again at `next_attempt`; `error` enters their history.
+    /// Gives claimed deliveries back, to be tried again at `next_attempt`; `error` enters their history. What another process
+    /// took up meanwhile, since the lease had ended, is left to that one.
     async fn retry(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
 
     /// The same for what is not the deliveries' fault: the attempt does not count.
     async fn release(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
 
-    /// Declares claimed deliveries dead.
+    /// Declares claimed deliveries dead, but for those that another process took up meanwhile.
     async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()>;
 
     /// Makes dead letters due again, with all attempts to go. How many there were.

@@ -262,6 +262,24 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
 }
 
 #[tokio::test]
+async fn what_another_process_took_up_is_not_given_back() {
+    let database = postgres();
+    let (one, two, three) = (open(&database).await, open(&database).await, open(&database).await);
+    let id = accept(&*one, "a").await;
+    assert_eq!(claim(&*one, &[id], now()).await, [id]);
+    // One was stopped for longer than it had the delivery for.
+    assert_eq!(claim(&*two, &[id], later(61)).await, [id]);
+    one.release(&[id], "late", later(62), later(62)).await.unwrap();
+    one.retry(&[id], "late", later(62), later(62)).await.unwrap();
+    one.bury(&[id], "late", later(62)).await.unwrap();
+    assert_eq!(claim(&*three, &[id], later(63)).await, []);
+    let delivery = one.delivery(id).await.unwrap().unwrap();
+    assert_eq!((delivery.state, delivery.attempts, delivery.history.len()), (DeliveryState::Accepted, 2, 0));
+    two.release(&[id], "in time", later(64), later(64)).await.unwrap();
+    assert_eq!(claim(&*three, &[id], later(64)).await, [id]);
+}
+
+#[tokio::test]
 async fn a_leader_whose_connection_broke_asks_again() {
     let database = postgres();
     let store = open(&database).await;

@@ -166,13 +166,14 @@ impl Inbox for PostgresStore {
     async fn bury(&self, of: &[DeliveryId], reason: &str, now: Moment) -> Result<()> {
         let query = sqlx::query(
             "WITH buried AS (\
-                 SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' ORDER BY id FOR UPDATE) \
+                 SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
+                 AND (leased_until IS NULL OR leased_by = $5) ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET state = 'dead', reason = $2, finished_at = $3, leased_until = NULL, \
              history = history || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $2::text) \
              FROM buried WHERE d.id = buried.id",
         );
         let query = query.bind(ids(of)).bind(text(reason)).bind(now).bind(now.to_rfc3339());
-        self.connections.execute(query).await.map(|_| ())
+        self.connections.execute(query.bind(self.connections.instance)).await.map(|_| ())
     }
 
     async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
@@ -334,7 +335,7 @@ impl Inbox for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Takes `uncounted` attempts back and notes what went wrong.
+    /// Takes `uncounted` attempts back and notes what went wrong, but for those that another process has by now.
     async fn give_back(
         &self,
         of: &[DeliveryId],
@@ -345,14 +346,15 @@ impl PostgresStore {
     ) -> Result<()> {
         let query = sqlx::query(
             "WITH given_back AS (\
-                 SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' ORDER BY id FOR UPDATE) \
+                 SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
+                 AND (leased_until IS NULL OR leased_by = $7) ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET leased_until = NULL, next_attempt_at = $2, attempts = greatest(attempts - $3, 0), \
              history = CASE WHEN jsonb_array_length(history) < $6 THEN history \
                  || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $5::text) ELSE history END \
              FROM given_back WHERE d.id = given_back.id",
         );
         let query = query.bind(ids(of)).bind(next_attempt).bind(uncounted).bind(now.to_rfc3339()).bind(text(error));
-        let query = query.bind(i32::try_from(HISTORY).unwrap_or(i32::MAX));
+        let query = query.bind(i32::try_from(HISTORY).unwrap_or(i32::MAX)).bind(self.connections.instance);
         self.connections.execute(query).await.map(|_| ())
     }
 }
