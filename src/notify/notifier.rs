@@ -276,7 +276,7 @@ impl Notifier {
         crate::crash_point!("notify.recorded");
         if !is_noted {
             // It may be so with those that were read with it.
-            tracing::warn!(channel = desk.name(), event.id = %event, "a notification that was sent was finished already");
+            tracing::warn!(channel = desk.name(), event.id = %event, "what was sent was finished by somebody else");
             return Ok(Then::Anew);
         }
         desk.count(match next {

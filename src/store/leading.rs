@@ -45,8 +45,8 @@ impl Tenure {
         asked.is_some_and(|at| at.elapsed() < SURE)
     }
 
-    /// Ends once another process has a part that this one had, or the database did not answer for so long that another may
-    /// have it.
+    /// Ends once another process has a part that this one had, or the database did not answer for so long that another
+    /// may have it.
     pub async fn lost(&self, store: &dyn Store) {
         let mut unanswered = 0;
         while unanswered < UNANSWERED {

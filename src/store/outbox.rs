@@ -102,8 +102,8 @@ pub trait Outbox: Send + Sync {
 /// An ear for the outbox. It may miss something while it has no connection.
 #[async_trait::async_trait]
 pub trait Listening: Send {
-    /// Waits until there may be new events since this was waited for last. May be cut off. Who does not wait keeps nobody
-    /// else from hearing.
+    /// Waits until there may be new events since this was waited for last. May be cut off. Who does not wait keeps
+    /// nobody else from hearing.
     async fn heard(&mut self) -> Result<()>;
 }
 

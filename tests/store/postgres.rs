@@ -401,8 +401,7 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
     assert_eq!(after, before);
 }
 
-/// Two batches that mark the same tasks, one for what the other has marked already: each first for what a pull request names,
-/// then for what became of another.
+/// Each marks a task for what a pull request names, and then that of the other for what another pull request became.
 #[tokio::test]
 async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles() {
     let database = postgres();

@@ -1,5 +1,5 @@
-//! Listening for what enters the outbox: one task of the process hears it for all who listen there, whatever they are busy
-//! with meanwhile.
+//! Listening for what enters the outbox: one task of the process hears it for all who listen there, whatever they are
+//! busy with meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn hear_for_all(mut listener: PgListener, connections: Arc<Connections>, t
 async fn hear(mut listener: PgListener, tells: &watch::Sender<()>) -> Result<()> {
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(_))) => drop(tells.send_replace(())),
+            Ok(Ok(Some(_))) => tells.send_replace(()),
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => {
