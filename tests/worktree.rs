@@ -4,7 +4,7 @@
 mod git;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::UNIX_EPOCH;
@@ -282,6 +282,25 @@ async fn a_locked_tree_is_kept() {
         place.assert_kept(Reason::Locked(why.to_owned())).await;
         git(&place.repository(), &["worktree", "unlock", "../root/topic"]);
     }
+}
+
+#[tokio::test]
+async fn a_tree_of_another_user_is_kept() {
+    const OTHER: u32 = 12_345;
+    let place = Place::squash_merged();
+    let us = place.tree().metadata().unwrap().uid();
+    let of_worktree = place.repository().join(".git/worktrees/topic");
+    for foreign in [place.tree(), place.tree().join(".git"), of_worktree] {
+        // Only root may give something away.
+        if chown(&foreign, Some(OTHER), None).is_err() {
+            return;
+        }
+        let asked = try_git(&place.tree(), &["rev-parse", "HEAD"]);
+        assert!(!asked.status.success(), "git works for others: {asked:?}");
+        place.assert_kept(Reason::Foreign).await;
+        chown(&foreign, Some(us), None).unwrap();
+    }
+    assert_eq!(place.inspect().await, Verdict::Removable);
 }
 
 #[tokio::test]

@@ -7,11 +7,14 @@
 mod git;
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use thiserror::Error;
 
 pub use self::git::{Failed, version};
@@ -19,6 +22,8 @@ use self::git::{Git, shown};
 
 /// How long git may take to delete a tree: one that is deleted in part is of no use to anybody.
 const DELETING: Duration = Duration::from_mins(10);
+/// No path is so long, in bytes.
+const LINK: u64 = 8192;
 
 /// A working tree that may have had its day.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +74,8 @@ pub enum Reason {
     Unreadable(String),
     #[error("it is no linked working tree of a repository")]
     NotAWorktree,
+    #[error("it belongs to another user than the one that looked: run `tallyhook worktrees` as its owner")]
+    Foreign,
     #[error("it is locked: {0}")]
     Locked(String),
     #[error("it has something else than its branch checked out: {0}")]
@@ -136,6 +143,7 @@ async fn examine(candidate: Candidate<'_>) -> Result<Examined, Reason> {
         return Err(Reason::HeadSha(shown(candidate.head_sha.as_bytes())));
     }
     let path = locate(candidate.root, candidate.path)?;
+    belongs_to(&path, geteuid().as_raw())?;
     let git = Git::new(&path).await?;
     let folders = folders(&git, &path).await?;
     let tip = checked_out(&git, &path, candidate.branch).await?;
@@ -179,6 +187,24 @@ fn locate(root: &Path, path: &Path) -> Result<PathBuf, Reason> {
         Ok(found) if found.is_file() => Ok(path),
         _ => Err(Reason::NotAWorktree),
     }
+}
+
+/// Git works for the owner of a tree alone, and we have no settings in which it could be told to do so for another. Asked
+/// for would be the file in the tree that names its git directory, and that, too.
+fn belongs_to(path: &Path, user: u32) -> Result<(), Reason> {
+    let unreadable = |error: io::Error| Reason::Unreadable(error.to_string());
+    let link = path.join(".git");
+    let mut told = Vec::new();
+    File::open(&link).and_then(|file| file.take(LINK).read_to_end(&mut told)).map_err(unreadable)?;
+    let told = told.strip_prefix(b"gitdir: ").unwrap_or_default().trim_ascii_end();
+    let of_worktree = path.join(as_path(told));
+    for place in [path, &link, &of_worktree] {
+        // What is not there is for git to tell.
+        if place.metadata().is_ok_and(|found| found.uid() != user) {
+            return Err(Reason::Foreign);
+        }
+    }
+    Ok(())
 }
 
 struct Folders {
@@ -291,4 +317,21 @@ async fn stashed(git: &Git, branch: &str, tip: &str) -> Result<(), Reason> {
             || stash.get(1).is_some_and(|told| messages.iter().any(|ours| told.starts_with(ours.as_bytes())))
     };
     if fields.chunks(2).any(is_ours) { Err(Reason::Stashed) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_belongs_to_whoever_has_all_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let us = folder.path().metadata().unwrap().uid();
+        let link = |told: &str| std::fs::write(folder.path().join(".git"), told).unwrap();
+        for told in ["gitdir: ../nowhere\n", "gitdir: .\n", "nothing of the kind"] {
+            link(told);
+            assert_eq!(belongs_to(folder.path(), us), Ok(()), "{told}");
+            assert_eq!(belongs_to(folder.path(), us + 1), Err(Reason::Foreign), "{told}");
+        }
+    }
 }
