@@ -120,8 +120,17 @@ pub async fn remove(candidate: Candidate<'_>, dry_run: bool) -> Removal {
     let arguments = ["worktree", "remove", "--"].map(OsStr::new).into_iter().chain([examined.path.as_os_str()]);
     match git.act(arguments, DELETING).await {
         Ok(()) => Removal::Removed,
-        Err(failed) => Removal::Kept(failed.into()),
+        Err(failed) => Removal::Kept(unless_gone(&examined.path, failed)),
     }
+}
+
+/// Why git did not remove a tree, if that is still there: somebody else may have been faster.
+fn unless_gone(path: &Path, failed: Failed) -> Reason {
+    if is_missing(path) { Reason::Gone } else { failed.into() }
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// One that may be removed.
@@ -176,7 +185,7 @@ fn locate(root: &Path, path: &Path) -> Result<PathBuf, Reason> {
         return Err(Reason::OutsideRoot);
     }
     let path = true_root.join(below);
-    if path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    if is_missing(&path) {
         return Err(Reason::Gone);
     }
     if path.canonicalize().map_err(unreadable)? != path {
@@ -322,6 +331,14 @@ async fn stashed(git: &Git, branch: &str, tip: &str) -> Result<(), Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_gone_was_not_kept_whatever_git_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = || Failed::Refused("it is no working tree".to_owned());
+        assert_eq!(unless_gone(folder.path(), refused()), Reason::Git(refused()));
+        assert_eq!(unless_gone(&folder.path().join("tree"), refused()), Reason::Gone);
+    }
 
     #[test]
     fn a_tree_belongs_to_whoever_has_all_of_it() {
