@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::UNIX_EPOCH;
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use git::{commit, git, try_git};
+use rustix::fs::{FlockOperation, flock};
 use tallyhook::worktree::{Candidate, Reason, Removal, Verdict, inspect, remove};
 use tempfile::TempDir;
 
@@ -114,6 +117,27 @@ async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
     assert_eq!(place.head_of("topic"), place.head);
     assert_eq!(git(&place.repository(), &["worktree", "list"]).lines().count(), 1);
     assert_eq!(place.remove(false).await, Removal::Kept(Reason::Gone));
+}
+
+#[tokio::test]
+async fn while_another_process_removes_trees_this_one_waits() {
+    let place = Place::squash_merged();
+    let turn = fs::File::open(place.root()).unwrap();
+    flock(&turn, FlockOperation::LockExclusive).unwrap();
+    let mut removing = Box::pin(place.remove(false));
+    assert!((&mut removing).now_or_never().is_none());
+    // It looks at nothing before, since half of it may be there.
+    git(&place.repository(), &["worktree", "remove", place.tree().to_str().unwrap()]);
+    drop(turn);
+    assert_eq!(removing.await, Removal::Kept(Reason::Gone));
+}
+
+#[tokio::test]
+async fn of_many_who_remove_a_tree_one_does() {
+    let place = Place::squash_merged();
+    let removals = join_all((0..4).map(|_| place.remove(false))).await;
+    let (removed, others): (Vec<_>, Vec<_>) = removals.into_iter().partition(|became| *became == Removal::Removed);
+    assert_eq!((removed.len(), others), (1, vec![Removal::Kept(Reason::Gone); 3]));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! environment.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -94,20 +95,23 @@ impl Git {
     }
 
     /// Has git do something that takes its time and is of no use when half done: git goes on where nobody waits for it any
-    /// more, as when this process ends.
+    /// more, as when this process ends. It holds `held` as long.
     pub(super) async fn act<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
+        held: Option<File>,
         patience: Duration,
     ) -> Result<(), Failed> {
         let mut command = self.command(arguments);
+        // It reads nothing there.
+        command.stdin(held.map_or_else(Stdio::null, Stdio::from));
         // Else it would be ended with us by Ctrl-C.
         run(command.process_group(0), patience, MOST_OUTPUT).await.map(drop)
     }
 
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("git");
-        command.args(arguments).current_dir(&self.folder).env_clear().envs(ENVIRONMENT);
+        command.args(arguments).current_dir(&self.folder).env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
         command.env("GIT_CEILING_DIRECTORIES", self.folder.parent().unwrap_or(&self.folder));
         // As variables, since `-c` would cut a name at its first `=`.
         command.env("GIT_CONFIG_COUNT", self.config.len().to_string());
@@ -126,7 +130,7 @@ pub async fn version() -> Result<String, Failed> {
 
 async fn run(command: &mut Command, patience: Duration, most: usize) -> Result<Vec<u8>, Failed> {
     let not_run = |error: std::io::Error| Failed::NotRun(error.to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(not_run)?;
     let (output, complaints) = (child.stdout.take(), child.stderr.take());
     let ended = async {
@@ -159,6 +163,9 @@ pub(super) fn shown(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{FlockOperation, flock};
+    use rustix::io::Errno;
+
     use super::*;
 
     fn git(folder: &Path) -> Git {
@@ -186,8 +193,13 @@ mod tests {
         std::fs::write(&plain, "").unwrap();
         std::fs::write(folder.path().join(".git/config"), format!("[include]\npath = {}\n", pipe.display())).unwrap();
         let acting = git(folder.path());
+        let lock = || flock(File::open(folder.path()).unwrap(), FlockOperation::NonBlockingLockExclusive);
+        let held = File::open(folder.path()).unwrap();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
         let acting =
-            tokio::spawn(async move { acting.act(["symbolic-ref", "HEAD", "refs/heads/done"], PATIENCE).await });
+            tokio::spawn(
+                async move { acting.act(["symbolic-ref", "HEAD", "refs/heads/done"], Some(held), PATIENCE).await },
+            );
         // Nobody can write to the pipe before git reads from it, and git waits until that has ended.
         let end = {
             let pipe = pipe.clone();
@@ -196,12 +208,13 @@ mod tests {
         let end = end.await.unwrap();
         acting.abort();
         assert!(acting.await.unwrap_err().is_cancelled());
+        assert_eq!(lock(), Err(Errno::WOULDBLOCK), "git has let go");
         // From now on it reads nothing there.
         std::fs::rename(plain, pipe).unwrap();
         drop(end);
         let head = folder.path().join(".git/HEAD");
         let done = async {
-            while std::fs::read_to_string(&head).unwrap() != "ref: refs/heads/done\n" {
+            while std::fs::read_to_string(&head).unwrap() != "ref: refs/heads/done\n" || lock().is_err() {
                 tokio::task::yield_now().await;
             }
         };

@@ -14,14 +14,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use thiserror::Error;
+use tokio::time::{sleep, timeout};
 
 pub use self::git::{Failed, version};
 use self::git::{Git, shown};
 
 /// How long git may take to delete a tree: one that is deleted in part is of no use to anybody.
 const DELETING: Duration = Duration::from_mins(10);
+/// How often it is looked whether another process is done.
+const NEXT_TRY: Duration = Duration::from_millis(100);
 /// No path is so long, in bytes.
 const LINK: u64 = 8192;
 
@@ -110,6 +115,7 @@ pub async fn inspect(candidate: Candidate<'_>) -> Verdict {
 
 /// Removes a working tree if that may be done; says only whether it would in a dry run.
 pub async fn remove(candidate: Candidate<'_>, dry_run: bool) -> Removal {
+    let turn = if dry_run { None } else { turn(candidate.root).await };
     let examined = match examine(candidate).await {
         Ok(_) if dry_run => return Removal::WouldRemove,
         Ok(examined) => examined,
@@ -118,10 +124,27 @@ pub async fn remove(candidate: Candidate<'_>, dry_run: bool) -> Removal {
     // From outside, since git does not delete the folder that it is in; without force, so that git looks once more.
     let git = examined.git.within(examined.repository);
     let arguments = ["worktree", "remove", "--"].map(OsStr::new).into_iter().chain([examined.path.as_os_str()]);
-    match git.act(arguments, DELETING).await {
+    match git.act(arguments, turn, DELETING).await {
         Ok(()) => Removal::Removed,
         Err(failed) => Removal::Kept(unless_gone(&examined.path, failed)),
     }
+}
+
+/// Waits until nobody else of ours removes a tree below the root: one that is half deleted looks as if somebody had changed
+/// it. The turn ends with the file, which git has as long as it deletes, even after our end. There is none where files cannot
+/// be locked, nor if somebody has it for longer than git may take.
+async fn turn(root: &Path) -> Option<File> {
+    let root = File::open(root).ok()?;
+    let locking = async {
+        loop {
+            match flock(&root, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => sleep(NEXT_TRY).await,
+                other => return other.ok(),
+            }
+        }
+    };
+    timeout(DELETING, locking).await.ok().flatten()?;
+    Some(root)
 }
 
 /// Why git did not remove a tree, if that is still there: somebody else may have been faster.
