@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use git::{commit, git, try_git};
 use rustix::fs::{FlockOperation, flock};
-use tallyhook::worktree::{Candidate, Reason, Removal, Verdict, inspect, remove};
+use tallyhook::worktree::{Candidate, Reason, Removal, remove};
 use tempfile::TempDir;
 
 /// A repository, and a root with the working tree `topic` in it, which has one commit.
@@ -81,12 +81,13 @@ impl Place {
         self.folder.path().join("it-ran").exists()
     }
 
-    async fn inspect_at(&self, path: &Path, branch: &str) -> Verdict {
+    async fn inspect_at(&self, path: &Path, branch: &str) -> Removal {
         let root = self.root();
-        inspect(Candidate { root: &root, path, branch, head_sha: &self.head, merged: true }).await
+        remove(Candidate { root: &root, path, branch, head_sha: &self.head, merged: true }, true).await
     }
 
-    async fn inspect(&self) -> Verdict {
+    /// What would become of it.
+    async fn inspect(&self) -> Removal {
         self.inspect_at(Path::new("topic"), "topic").await
     }
 
@@ -98,7 +99,7 @@ impl Place {
 
     /// Asserts that it is kept for this reason, by an inspection and by a removal.
     async fn assert_kept(&self, reason: Reason) {
-        assert_eq!(self.inspect().await, Verdict::Kept(reason.clone()));
+        assert_eq!(self.inspect().await, Removal::Kept(reason.clone()));
         assert_eq!(self.remove(false).await, Removal::Kept(reason));
         assert!(self.tree().join("code").exists());
     }
@@ -109,7 +110,7 @@ async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
     let place = Place::squash_merged();
     assert!(!try_git(&place.repository(), &["merge-base", "--is-ancestor", "topic", "main"]).status.success());
     place.write("topic/target/made", "again by the next build");
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
     assert_eq!(place.remove(true).await, Removal::WouldRemove);
     assert!(place.tree().join("target/made").exists());
     assert_eq!(place.remove(false).await, Removal::Removed);
@@ -143,12 +144,12 @@ async fn of_many_who_remove_a_tree_one_does() {
 #[tokio::test]
 async fn the_path_may_be_absolute_and_the_root_behind_a_link() {
     let place = Place::squash_merged();
-    assert_eq!(place.inspect_at(&place.tree(), "topic").await, Verdict::Removable);
+    assert_eq!(place.inspect_at(&place.tree(), "topic").await, Removal::WouldRemove);
     let link = place.folder.path().join("link");
     symlink(place.root(), &link).unwrap();
     for path in [link.join("topic"), place.tree(), "topic/".into()] {
         let candidate = Candidate { root: &link, path: &path, branch: "topic", head_sha: &place.head, merged: true };
-        assert_eq!(inspect(candidate).await, Verdict::Removable, "{path:?}");
+        assert_eq!(remove(candidate, true).await, Removal::WouldRemove, "{path:?}");
     }
 }
 
@@ -181,7 +182,7 @@ async fn commits_that_are_not_in_the_pull_request_are_kept() {
     place.assert_kept(Reason::Unpushed { commits: 2 }).await;
 
     git(&place.tree(), &["reset", "-q", "--hard", "HEAD~2"]);
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
     git(&place.tree(), &["commit", "-q", "--amend", "-m", "said better"]);
     place.assert_kept(Reason::OtherTip { tip: place.head_of("topic") }).await;
 }
@@ -215,7 +216,7 @@ async fn what_is_not_committed_is_kept() {
     git(&place.tree(), &["config", "status.showUntrackedFiles", "no"]);
     place.assert_kept(dirty("a\\nb")).await;
     fs::remove_file(place.tree().join("a\nb")).unwrap();
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
 
     fs::remove_file(place.tree().join(".gitignore")).unwrap();
     place.assert_kept(dirty(".gitignore")).await;
@@ -245,14 +246,14 @@ async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_busi
     let place = Place::squash_merged();
     place.write("../repository/code", "three\n");
     git(&place.repository(), &["stash", "push", "-q"]);
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
 
     for message in [&["push", "-q"][..], &["push", "-q", "-m", "later"]] {
         place.write("topic/code", "three\n");
         git(&place.tree(), &[&["stash"], message].concat());
         place.assert_kept(Reason::Stashed).await;
         git(&place.tree(), &["stash", "drop", "-q"]);
-        assert_eq!(place.inspect().await, Verdict::Removable);
+        assert_eq!(place.inspect().await, Removal::WouldRemove);
     }
     // One that does not say whose it is, and one from before the latest commit.
     place.write("topic/code", "three\n");
@@ -269,7 +270,7 @@ async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_busi
         place.head = place.head_of("topic");
         place.assert_kept(Reason::Stashed).await;
         git(&place.tree(), &["stash", "drop", "-q"]);
-        assert_eq!(place.inspect().await, Verdict::Removable);
+        assert_eq!(place.inspect().await, Removal::WouldRemove);
     }
 }
 
@@ -289,7 +290,7 @@ async fn a_tree_with_something_else_checked_out_is_kept() {
     git(&place.tree(), &["checkout", "-q", "--detach", "topic"]);
     place.assert_kept(Reason::OtherBranch("a commit without a branch".to_owned())).await;
     git(&place.tree(), &["checkout", "-q", "topic"]);
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
 
     let second = place.root().join("second");
     git(&place.repository(), &["worktree", "add", "-q", "--force", second.to_str().unwrap(), "topic"]);
@@ -324,7 +325,7 @@ async fn a_tree_of_another_user_is_kept() {
         place.assert_kept(Reason::Foreign).await;
         chown(&foreign, Some(us), None).unwrap();
     }
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
 }
 
 #[tokio::test]
@@ -368,13 +369,13 @@ async fn paths_that_lead_elsewhere_are_refused() {
         ("separate", Reason::NotAWorktree),
     ] {
         for branch in ["topic", "out"] {
-            assert_eq!(place.inspect_at(Path::new(path), branch).await, Verdict::Kept(reason.clone()), "{path}");
+            assert_eq!(place.inspect_at(Path::new(path), branch).await, Removal::Kept(reason.clone()), "{path}");
         }
     }
     for path in ["missing", "-rf", "--force", "--upload-pack=touch it-ran", "a\nb"] {
-        assert_eq!(place.inspect_at(Path::new(path), "topic").await, Verdict::Kept(Reason::Gone), "{path}");
+        assert_eq!(place.inspect_at(Path::new(path), "topic").await, Removal::Kept(Reason::Gone), "{path}");
     }
-    assert_eq!(place.inspect().await, Verdict::Removable, "all of this leaves a good one alone");
+    assert_eq!(place.inspect().await, Removal::WouldRemove, "all of this leaves a good one alone");
 }
 
 #[tokio::test]
@@ -413,17 +414,17 @@ async fn names_that_no_branch_has_are_refused() {
         "a\\b",
     ] {
         let verdict = place.inspect_at(Path::new("topic"), name).await;
-        assert!(matches!(verdict, Verdict::Kept(Reason::BranchName(_))), "{name:?}: {verdict:?}");
+        assert!(matches!(verdict, Removal::Kept(Reason::BranchName(_))), "{name:?}: {verdict:?}");
     }
     for name in ["main", "refs/heads/topic", "heads/topic", "TOPIC", "$(touch it-ran)", "topic;true"] {
         let verdict = place.inspect_at(Path::new("topic"), name).await;
-        let verdict_is_right = matches!(verdict, Verdict::Kept(Reason::OtherBranch(_) | Reason::BranchName(_)));
+        let verdict_is_right = matches!(verdict, Removal::Kept(Reason::OtherBranch(_) | Reason::BranchName(_)));
         assert!(verdict_is_right, "{name:?}: {verdict:?}");
     }
     let (root, path) = (place.root(), place.tree());
     for head_sha in ["", "topic", "HEAD", "--all", &place.head[..39], &place.head.to_uppercase()] {
         let candidate = Candidate { root: &root, path: &path, branch: "topic", head_sha, merged: true };
-        assert_eq!(inspect(candidate).await, Verdict::Kept(Reason::HeadSha(head_sha.to_owned())));
+        assert_eq!(inspect(candidate).await, Removal::Kept(Reason::HeadSha(head_sha.to_owned())));
     }
 }
 
@@ -434,18 +435,18 @@ async fn a_tree_that_its_repository_does_not_know_is_kept() {
     place.write("fake/code", "two\n");
     place.write("fake/.gitignore", "target\n");
     fs::copy(place.tree().join(".git"), place.root().join("fake/.git")).unwrap();
-    assert_eq!(place.inspect_at(Path::new("fake"), "topic").await, Verdict::Kept(Reason::NotAWorktree));
+    assert_eq!(place.inspect_at(Path::new("fake"), "topic").await, Removal::Kept(Reason::NotAWorktree));
     // One that says it is the main tree.
     place.write("fake/.git", &format!("gitdir: {}\n", place.repository().join(".git").display()));
-    assert_eq!(place.inspect_at(Path::new("fake"), "main").await, Verdict::Kept(Reason::NotAWorktree));
+    assert_eq!(place.inspect_at(Path::new("fake"), "main").await, Removal::Kept(Reason::NotAWorktree));
     place.write("fake/.git", "gitdir: /dev/zero\n");
     let verdict = place.inspect_at(Path::new("fake"), "topic").await;
-    assert!(matches!(verdict, Verdict::Kept(Reason::Git(_))), "{verdict:?}");
+    assert!(matches!(verdict, Removal::Kept(Reason::Git(_))), "{verdict:?}");
     // Settings of one tree alone that have git look at another.
     git(&place.repository(), &["config", "extensions.worktreeConfig", "true"]);
     let elsewhere = place.repository();
     git(&place.tree(), &["config", "--worktree", "core.worktree", elsewhere.to_str().unwrap()]);
-    assert_eq!(place.inspect().await, Verdict::Kept(Reason::NotAWorktree));
+    assert_eq!(place.inspect().await, Removal::Kept(Reason::NotAWorktree));
 }
 
 #[tokio::test]
@@ -455,7 +456,7 @@ async fn an_inspection_changes_nothing() {
     // Git would like to note that the content is what it was.
     fs::File::options().write(true).open(place.tree().join("code")).unwrap().set_modified(UNIX_EPOCH).unwrap();
     let before = index();
-    assert_eq!(place.inspect().await, Verdict::Removable);
+    assert_eq!(place.inspect().await, Removal::WouldRemove);
     assert!(index() == before, "an inspection writes");
     git(&place.tree(), &["status"]);
     assert!(index() != before, "there is nothing to write");

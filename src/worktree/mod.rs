@@ -44,13 +44,6 @@ pub struct Candidate<'a> {
     pub merged: bool,
 }
 
-/// Whether it may be removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Removable,
-    Kept(Reason),
-}
-
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
@@ -103,14 +96,6 @@ pub enum Reason {
     Stashed,
     #[error(transparent)]
     Git(#[from] Failed),
-}
-
-/// Whether a working tree may be removed. Changes nothing.
-pub async fn inspect(candidate: Candidate<'_>) -> Verdict {
-    match examine(candidate).await {
-        Ok(_) => Verdict::Removable,
-        Err(reason) => Verdict::Kept(reason),
-    }
 }
 
 /// Removes a working tree if that may be done; says only whether it would in a dry run.
