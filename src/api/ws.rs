@@ -39,7 +39,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Of at most `clients` at once. With each `heartbeat` they are asked whether they are there, and we whether they may be.
+    /// Of at most `clients` at once. With each `heartbeat` it is asked whether they are there, and whether they may be.
     pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
         Self { feed, places: Arc::new(Semaphore::new(clients as usize)), heartbeat }
     }
@@ -83,8 +83,8 @@ pub(super) async fn ticket(api: web::Data<Api>, request: HttpRequest) -> Result<
 
 /// A WebSocket of notifications, each the JSON of one change. Wants a token, or a ticket of one that is still in force.
 ///
-/// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008 if the token was revoked,
-/// within half a minute, and with 4410 if what came after `after` is not known any more.
+/// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008 within half a minute
+/// after the token was revoked, and with 4410 if what came after `after` is not known any more.
 #[utoipa::path(
     get, path = "/ws", tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(Wanted),
     responses(

@@ -101,8 +101,8 @@ impl Feed {
 }
 
 impl Subscription {
-    /// Waits for the next event. May be cut off at any point: what is being read goes on with the next call. Who is slow
-    /// makes nobody wait: what went by is read from the outbox.
+    /// Waits for the next event. May be cut off at any point: what is being read goes on with the next call. Who is
+    /// slow makes nobody wait: what went by is read from the outbox.
     ///
     /// # Errors
     /// [`Closed`], after which there is no more.

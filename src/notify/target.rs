@@ -74,7 +74,7 @@ impl Target {
         &self.0
     }
 
-    /// What a receiver said, without what it was told by the address: many repeat the path when they know nothing there.
+    /// What a receiver said, without what it was told by the address: many repeat the path where they know nothing.
     pub(super) fn hide(&self, said: &str) -> String {
         let words = self.words();
         // As long as what was said, letter by letter.

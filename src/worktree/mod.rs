@@ -115,9 +115,9 @@ pub async fn remove(candidate: Candidate<'_>, dry_run: bool) -> Removal {
     }
 }
 
-/// Waits until nobody else of ours removes a tree below the root: one that is half deleted looks as if somebody had changed
-/// it. The turn ends with the file, which git has as long as it deletes, even after our end. There is none where files cannot
-/// be locked, nor if somebody has it for longer than git may take.
+/// Waits until nobody else of ours removes a tree below the root: one that is half deleted looks as if somebody had
+/// changed it. The turn ends with the file, which git has as long as it deletes, even after our end. There is none where
+/// files cannot be locked, nor if somebody has it for longer than git may take.
 async fn turn(root: &Path) -> Option<File> {
     let root = File::open(root).ok()?;
     let locking = async {
@@ -206,8 +206,8 @@ fn locate(root: &Path, path: &Path) -> Result<PathBuf, Reason> {
     }
 }
 
-/// Git works for the owner of a tree alone, and we have no settings in which it could be told to do so for another. Asked
-/// for would be the file in the tree that names its git directory, and that, too.
+/// Git works for the owner of a tree alone, and we have no settings in which it could be told to do so for another. Who
+/// owns the tree has to own the file in it that names its git directory, and that, too.
 fn belongs_to(path: &Path, user: u32) -> Result<(), Reason> {
     let unreadable = |error: io::Error| Reason::Unreadable(error.to_string());
     let link = path.join(".git");
