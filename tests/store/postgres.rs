@@ -15,8 +15,8 @@ use tallyhook::domain::notification::Status;
 use tallyhook::domain::task::TaskKey;
 use tallyhook::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook::store::{
-    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, EventId, Finished, Opening, Part, Recording, RunOptions,
-    Store, Tenure,
+    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, EventId, Finished, Opening, Part,
+    Recording, RunOptions, Store, Tenure,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
