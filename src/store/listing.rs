@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{Database, Encode, QueryBuilder, Sqlite, Type};
 
-use super::rows::Seconds;
+use super::rows::{Seconds, text};
 use super::{PullRequestFilter, StateFilter};
 use crate::domain::timings::State;
 use crate::github::types::PrKey;
@@ -85,7 +85,7 @@ pub(super) fn push_name<DB: Database>(query: &mut QueryBuilder<DB>, column: &str
 where
     for<'q> String: Encode<'q, DB> + Type<DB>,
 {
-    let name = name.replace('\0', "\u{fffd}").to_ascii_lowercase();
+    let name = text(name).to_ascii_lowercase();
     let beginning: String = name.chars().take(length).collect();
     // Of a short name the beginning is all; to ask twice would let a planner believe that hardly any row is left.
     let longer = beginning.chars().count() == length;

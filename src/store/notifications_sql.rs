@@ -6,9 +6,8 @@ use super::notifications::{
     Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow, NotificationState,
     Notifications, Rest, Told,
 };
-use super::rows::{BacklogRow, ChannelRow, CountRow, Millis, Name, OutboxRow, ToldRow};
+use super::rows::{BacklogRow, ChannelRow, CountRow, Millis, Name, OutboxRow, ToldRow, text};
 use super::sessions::Sessions;
-use super::syncing_sql::text;
 use super::{EventId, Moment, Result};
 
 const CHANNEL: &str = "SELECT name, place, rests_until, failures, last_error, last_error_at FROM channels";

@@ -3,11 +3,10 @@
 
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
 
-use super::rows::{Millis, Name, RunRow, Seconds};
+use super::rows::{Millis, Name, RunRow, Seconds, text, to_json, whole};
 use super::sessions::{Session, Sessions};
 use super::syncing::KEPT_RUNS;
-use super::syncing_sql::{text, whole};
-use super::{MOST_ERRORS, Moment, Result, RunOptions, RunState, Runs, StoreError, SyncRun, SyncRunId};
+use super::{MOST_ERRORS, Moment, Result, RunOptions, RunState, Runs, SyncRun, SyncRunId};
 use crate::github::types::RepoId;
 
 const RUN: &str = "SELECT s.id, s.repo_id, r.name AS repo_name, s.state, s.options, s.walk, s.prs_done, s.prs_total, \
@@ -56,7 +55,7 @@ where
             }
             _ => {
                 let new = "INSERT INTO sync_runs (repo_id, state, options, asked_at) VALUES ($1, 'queued', $2, $3)";
-                let new = sqlx::query(new).bind(repo.0).bind(json(options)?).bind(Millis(now));
+                let new = sqlx::query(new).bind(repo.0).bind(to_json(options)?).bind(Millis(now));
                 session.execute(new).await?;
             }
         }
@@ -126,7 +125,7 @@ where
         .bind(whole(run.prs_done))
         .bind(run.prs_total.map(whole))
         .bind(whole(run.reviews_synced))
-        .bind(json(&run.errors[..run.errors.len().min(MOST_ERRORS)])?)
+        .bind(to_json(&run.errors[..run.errors.len().min(MOST_ERRORS)])?)
         .bind(run.error.as_deref().map(text))
         .bind(whole(run.github_requests))
         .bind(run.complete_since.map(Seconds))
@@ -212,8 +211,4 @@ where
 {
     let update = format!("UPDATE repositories SET sync_status = {status} WHERE id = $1");
     session.execute(sqlx::query(AssertSqlSafe(update)).bind(repo.0)).await.map(|_| ())
-}
-
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| StoreError::from(sqlx::Error::Encode(error.into())))
 }

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Sqlite, Type};
 
 use super::facts::Facts;
-use super::rows::{Millis, PollerRow, Seconds, TrackedRow, WatchCountsRow, WatchedRow};
+use super::rows::{Millis, PollerRow, Seconds, TrackedRow, WatchCountsRow, WatchedRow, text, whole};
 use super::runs_sql::UNFINISHED;
 use super::sessions::Sessions;
 use super::{
@@ -207,13 +207,4 @@ where
 /// A name to compare by. Names on GitHub are ASCII.
 fn name_key(name: &str) -> String {
     text(name).to_ascii_lowercase()
-}
-
-/// A text as both kinds of database take it.
-pub(super) fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-pub(super) fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

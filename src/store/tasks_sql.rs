@@ -6,9 +6,8 @@ use sqlx::database::HasStatementCache;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
 
 use super::outbox_sql::{self, Entry};
-use super::rows::{LinkRow, Millis, Name, Seconds, TaskEventRow, TaskRow, TellingRow};
+use super::rows::{LinkRow, Millis, Name, Seconds, TaskEventRow, TaskRow, TellingRow, text};
 use super::sessions::{Lock, Session, Sessions, Statement};
-use super::syncing_sql::text;
 use super::{
     Due, Moment, NewTask, News, Recording, Result, Settled, Task, TaskCause, TaskChange, TaskEdit, TaskEvent, TaskRef,
     Tasks,

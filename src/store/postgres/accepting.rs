@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::connections::{Connections, Session};
-use super::text;
 use crate::store::accepting::Groups;
+use crate::store::rows::{text, whole};
 use crate::store::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, Result};
 
 /// Stored bodies of one statement, unless one alone is larger: the statement holds copies of all of them.
@@ -50,7 +50,7 @@ fn key(new: &NewDelivery) -> Key<'_> {
 }
 
 fn owned((guid, sha256): Key<'_>) -> (String, Vec<u8>) {
-    (text(guid).into_owned(), sha256.to_vec())
+    (text(guid), sha256.to_vec())
 }
 
 /// Id and key of a row.
@@ -81,11 +81,10 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> Statement<'q> {
     fn column<T>(part: &[&NewDelivery], of: impl Fn(&NewDelivery) -> T) -> Vec<T> {
         part.iter().map(|new| of(new)).collect()
     }
-    let owned = |text: &str| super::text(text).into_owned();
     let state = |new: &NewDelivery| match &new.state {
         NewState::Pending { .. } => (DeliveryState::Accepted, None),
-        NewState::Ignored { reason } => (DeliveryState::Ignored, Some(owned(reason))),
-        NewState::Dead { reason } => (DeliveryState::Dead, Some(owned(reason))),
+        NewState::Ignored { reason } => (DeliveryState::Ignored, Some(text(reason))),
+        NewState::Dead { reason } => (DeliveryState::Dead, Some(text(reason))),
     };
     let next_attempt = |new: &NewDelivery| match new.state {
         NewState::Pending { due } => due,
@@ -108,12 +107,12 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> Statement<'q> {
              USING (guid, body_sha256)) \
          SELECT id, guid, body_sha256 FROM inserted",
     )
-    .bind(column(part, |new| owned(&new.guid)))
+    .bind(column(part, |new| text(&new.guid)))
     .bind(column(part, |new| new.body_sha256.to_vec()))
-    .bind(column(part, |new| owned(&new.event)))
-    .bind(column(part, |new| new.action.as_deref().map(owned)))
+    .bind(column(part, |new| text(&new.event)))
+    .bind(column(part, |new| new.action.as_deref().map(text)))
     .bind(column(part, |new| new.repo.as_ref().map(|(id, _)| id.0)))
-    .bind(column(part, |new| new.repo.as_ref().map(|(_, name)| owned(name))))
+    .bind(column(part, |new| new.repo.as_ref().map(|(_, name)| text(name))))
     .bind(column(part, |new| new.pr_number.map(|number| number.0)))
     .bind(column(part, |new| new.source.as_str()))
     .bind(column(part, |new| new.lane.as_str()))
@@ -121,7 +120,7 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> Statement<'q> {
     .bind(column(part, |new| state(new).1))
     .bind(column(part, |new| new.received_at))
     .bind(column(part, next_attempt))
-    .bind(column(part, |new| i64::try_from(new.body.bytes).unwrap_or(i64::MAX)))
+    .bind(column(part, |new| whole(new.body.bytes)))
     .bind(part.iter().map(|new| new.body.compressed.as_slice()).collect::<Vec<_>>())
 }
 
@@ -137,7 +136,7 @@ fn revive(known: &[&NewDelivery]) -> Statement<'static> {
          next_attempt_at = dead.received_at, leased_until = NULL, finished_at = NULL \
          FROM dead WHERE d.id = dead.id RETURNING d.id, d.guid, d.body_sha256",
     )
-    .bind(known.iter().map(|new| text(&new.guid).into_owned()).collect::<Vec<_>>())
+    .bind(known.iter().map(|new| text(&new.guid)).collect::<Vec<_>>())
     .bind(known.iter().map(|new| new.body_sha256.to_vec()).collect::<Vec<_>>())
     .bind(known.iter().map(|new| new.received_at).collect::<Vec<_>>())
 }

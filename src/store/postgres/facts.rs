@@ -18,6 +18,7 @@ use crate::event::without_nul;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 use crate::store::rows::{
     DerivedColumns, KnownColumns, Name, RepositoryColumns, ReviewColumns, Seconds, columns_of, pull_request_update,
+    text, whole,
 };
 use crate::store::{
     Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting, StoreError, outbox_sql,
@@ -167,7 +168,7 @@ async fn finish(session: &mut Session, finished: &[Finished], now: Moment) -> Re
     }
     let reason = |finished: &Finished| match finished {
         Finished::Applied(_) => None,
-        Finished::Ignored(_, reason) => Some(super::text(reason).into_owned()),
+        Finished::Ignored(_, reason) => Some(text(reason)),
     };
     let query = sqlx::query(
         "WITH finished AS (\
@@ -251,7 +252,7 @@ async fn write_repositories(session: &mut Session, sightings: &[Sighting], now: 
 async fn count_missed(session: &mut Session, missed: &[(RepoId, u64)]) -> Result<()> {
     for (repo, changes) in missed {
         let query = sqlx::query("UPDATE repositories SET missed_by_webhook = missed_by_webhook + $1 WHERE id = $2");
-        session.execute(query.bind(i64::try_from(*changes).unwrap_or(i64::MAX)).bind(repo.0)).await?;
+        session.execute(query.bind(whole(*changes)).bind(repo.0)).await?;
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 use sqlx::{AssertSqlSafe, FromRow, Postgres, QueryBuilder};
 
 use super::connections::INSTANCES;
-use super::{PostgresStore, ids, text};
+use super::{PostgresStore, ids};
 use crate::domain::pull_request::Source;
 use crate::store::inbox::{HISTORY, IMPLAUSIBLE};
 use crate::store::listing::push_name;
-use crate::store::rows::{DeliveryRow, Millis, Name};
+use crate::store::rows::{DeliveryRow, Millis, Name, text};
 use crate::store::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryId, DeliveryState,
     Exhausted, Inbox, Lane, Moment, NewDelivery, Purged, Result, StoredBody, Unfinished, Waiting,

@@ -12,7 +12,6 @@ mod reading;
 mod sessions;
 mod tokens;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,11 +220,6 @@ async fn check_encoding(connection: &mut PgConnection) -> anyhow::Result<()> {
 async fn migrate(connection: &mut PgConnection) -> anyhow::Result<()> {
     connection.execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
     MIGRATIONS.run(connection).await.map_err(migrations::failed)
-}
-
-/// A text that PostgreSQL takes. Facts come without U+0000 already; what people and errors say may have it.
-fn text(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 fn ids(ids: &[DeliveryId]) -> Vec<i64> {

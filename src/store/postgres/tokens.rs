@@ -1,6 +1,7 @@
 //! Tokens in PostgreSQL.
 
-use super::{PostgresStore, text};
+use super::PostgresStore;
+use crate::store::rows::text;
 use crate::store::{Moment, Result, Token, TokenHash, Tokens};
 
 #[async_trait::async_trait]

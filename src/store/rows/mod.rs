@@ -29,8 +29,27 @@ pub(super) use self::outbox::{OutboxRow, TellingRow};
 pub(super) use self::reading::{ListedRow, MERGED, MergedRow, merged};
 pub(super) use self::syncing::{PollerRow, RunRow, TrackedRow, WatchCountsRow, WatchedRow};
 pub(super) use self::tasks::{LinkRow, TaskEventRow, TaskRow};
-use super::Moment;
+use super::{Moment, Result};
 use crate::github::types::Timestamp;
+
+/// A text as both kinds of database take it. Facts come without U+0000 already; what people and errors say may have it.
+pub(super) fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// A count as a column has it.
+pub(super) fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A column of JSON; what is stored always has such a form.
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()).into())
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()).into())
+}
 
 /// A moment of GitHub's: whole seconds since 1970 in SQLite, `timestamptz` in PostgreSQL, RFC 3339 in JSON.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

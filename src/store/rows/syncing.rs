@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Millis, Name, Seconds};
+use super::{Millis, Name, Seconds, from_json};
 use crate::domain::repository::Access;
 use crate::github::types::{PrNumber, RepoId};
 use crate::store::{
@@ -154,8 +154,4 @@ impl TryFrom<PollerRow> for PollerStats {
             statistics: row.statistics.as_deref().map(from_json).transpose()?,
         })
     }
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()).into())
 }

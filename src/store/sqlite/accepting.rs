@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{CHUNKS, chunks, millis};
 use crate::store::accepting::Groups;
+use crate::store::rows::whole;
 use crate::store::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
 
 /// Compressed bodies over this are large.
@@ -103,7 +104,7 @@ async fn insert(
                 .bind(received)
                 .bind(next_attempt)
                 .bind(finished)
-                .bind(i64::try_from(delivery.body.bytes).unwrap_or(i64::MAX));
+                .bind(whole(delivery.body.bytes));
         }
         for row in query.fetch_all(&mut **transaction).await? {
             let (key, id) = inserted_row(&row)?;

@@ -6,14 +6,14 @@ use std::sync::LazyLock;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 
-use super::{CHUNKS, SqliteStore, chunk_sizes, chunks, ids_json, millis, to_json};
+use super::{CHUNKS, SqliteStore, chunk_sizes, chunks, ids_json, millis};
 use crate::domain::join::Dated;
 use crate::domain::pull_request::PullRequest;
 use crate::domain::repository::Access;
 use crate::domain::review::Review;
 use crate::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 use crate::store::rows::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update, to_json, whole,
 };
 use crate::store::{
     Conflict, Facts, Finished, Known, Moment, PullRequestRecord, Recording, Result, Sighting, outbox_sql, tasks_sql,
@@ -154,7 +154,7 @@ async fn write_repository(transaction: &mut Transaction<'_, Sqlite>, sighting: &
 async fn count_missed(transaction: &mut Transaction<'_, Sqlite>, missed: &[(RepoId, u64)]) -> Result<()> {
     for (repo, changes) in missed {
         sqlx::query("UPDATE repositories SET missed_by_webhook = missed_by_webhook + $1 WHERE id = $2")
-            .bind(i64::try_from(*changes).unwrap_or(i64::MAX))
+            .bind(whole(*changes))
             .bind(repo.0)
             .execute(&mut **transaction)
             .await?;

@@ -254,8 +254,3 @@ fn chunk_sizes(mut rows: usize) -> impl Iterator<Item = (usize, usize)> {
         Some((place, *size))
     })
 }
-
-/// Writes a JSON column; what is stored here always has a JSON form.
-fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| StoreError::from(sqlx::Error::Encode(error.into())))
-}
