@@ -266,7 +266,10 @@ async fn channels(database: &Database) {
     // What is pending is looked through.
     touches(database, "the next notification", 1100, async |store| store.next_notification("webhook").await.unwrap())
         .await;
-    touches(database, "what is still to be told", 1300, async |store| store.backlogs().await.unwrap()).await;
+    touches(database, "what is still to be told", 1300, async |store| {
+        store.backlogs(&["slack", "webhook"]).await.unwrap()
+    })
+    .await;
     let event = due[0].event.id;
     changes(database, "superseding", 20, async |store| store.supersede("webhook", event, now).await.unwrap()).await;
     let attempt = Attempt { channel: "webhook", event, answer: "200", at: now };

@@ -118,9 +118,8 @@ impl Api {
 
     /// How the channels of the settings are doing.
     async fn backlogs(&self) -> store::Result<Vec<Backlog>> {
-        let mut backlogs = self.store.backlogs().await?;
-        backlogs.retain(|backlog| self.channels.named(&backlog.channel).is_some());
-        Ok(backlogs)
+        let names: Vec<_> = self.channels.iter().map(|channel| channel.name.as_str()).collect();
+        self.store.backlogs(&names).await
     }
 
     fn github(&self) -> Result<&Client, error::ApiError> {

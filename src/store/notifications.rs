@@ -151,8 +151,9 @@ pub trait Notifications: Send + Sync {
     /// Every channel that was ever worked on, by name.
     async fn channels(&self) -> Result<Vec<ChannelRecord>>;
 
-    /// What is still to be done for each channel, by its name.
-    async fn backlogs(&self) -> Result<Vec<Backlog>>;
+    /// What is still to be sent to those of `channels` that were ever worked on, by name; what nobody looked at yet for one is
+    /// among it.
+    async fn backlogs(&self, channels: &[&str]) -> Result<Vec<Backlog>>;
 
     async fn notifications(&self, filter: &NotificationFilter, limit: u32) -> Result<Vec<NotificationRow>>;
 }

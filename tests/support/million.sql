@@ -101,7 +101,7 @@ SELECT 'pr_status_change', repo_id, 'acme-corp/service-' || repo_id, number, 'OP
        timestamptz '2026-02-20Z' + interval '4 seconds' * number
 FROM pull_requests WHERE number <= 200000 ORDER BY number;
 
-INSERT INTO channels (name, place) VALUES ('slack', 200000), ('webhook', 200000);
+INSERT INTO channels (name, place) VALUES ('slack', 199900), ('webhook', 200000), ('no-more', 0);
 
 INSERT INTO notifications (event_id, channel, subject, state, taken_up_at, next_attempt_at)
 SELECT id, 'webhook', 'pr ' || number, CASE WHEN id > 199500 THEN 'pending' WHEN id % 5000 = 1 THEN 'dead' ELSE 'sent' END,
