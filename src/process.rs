@@ -219,9 +219,12 @@ impl Worker {
     }
 
     async fn bury(&self, delivery: &Unfinished, reason: &str) {
-        tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason);
-        if let Err(error) = self.store.bury(&[delivery.id], reason, Utc::now()).await {
-            tracing::error!(delivery.id = delivery.id.0, %error, "a dead letter could not be stored; it will be tried again");
+        match self.store.bury(&[delivery.id], reason, Utc::now()).await {
+            Ok(0) => tracing::debug!(delivery.id = delivery.id.0, "another process has it by now"),
+            Ok(_) => tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason),
+            Err(error) => {
+                tracing::error!(delivery.id = delivery.id.0, reason, %error, "a dead letter could not be stored; it will be tried again");
+            }
         }
     }
 

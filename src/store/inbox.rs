@@ -278,8 +278,8 @@ pub trait Inbox: Send + Sync {
     /// The same for what is not the deliveries' fault: the attempt does not count.
     async fn release(&self, ids: &[DeliveryId], error: &str, now: Moment, next_attempt: Moment) -> Result<()>;
 
-    /// Declares claimed deliveries dead, but for those that another process took up meanwhile.
-    async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()>;
+    /// Declares claimed deliveries dead, but for those that another process took up meanwhile. How many there were.
+    async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<u64>;
 
     /// Makes dead letters due again, with all attempts to go. How many there were.
     async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64>;

@@ -163,7 +163,7 @@ impl Inbox for PostgresStore {
         self.give_back(of, 1, error, now, next_attempt).await
     }
 
-    async fn bury(&self, of: &[DeliveryId], reason: &str, now: Moment) -> Result<()> {
+    async fn bury(&self, of: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
         let query = sqlx::query(
             "WITH buried AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
@@ -173,7 +173,7 @@ impl Inbox for PostgresStore {
              FROM buried WHERE d.id = buried.id",
         );
         let query = query.bind(ids(of)).bind(text(reason)).bind(now).bind(now.to_rfc3339());
-        self.connections.execute(query.bind(self.connections.instance)).await.map(|_| ())
+        self.connections.execute(query.bind(self.connections.instance)).await
     }
 
     async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {

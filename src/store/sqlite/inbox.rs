@@ -165,9 +165,9 @@ impl Inbox for SqliteStore {
         self.give_back(ids, 1, error, now, next_attempt).await
     }
 
-    async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<()> {
+    async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
         let mut writer = self.writer().await;
-        sqlx::query(
+        let buried = sqlx::query(
             "UPDATE deliveries SET state = 'dead', reason = $1, finished_ms = $2, leased_until_ms = 0, \
              history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $1)) \
              WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
@@ -178,7 +178,7 @@ impl Inbox for SqliteStore {
         .bind(ids_json(ids.iter().map(|id| id.0)))
         .execute(writer.connection()?)
         .await?;
-        Ok(())
+        Ok(buried.rows_affected())
     }
 
     async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
