@@ -262,11 +262,14 @@ impl Notifier {
         let text = answer.text();
         let attempt = Attempt { channel: desk.name(), event, answer: &text, at };
         // It was sent, and must not be sent again since the database is away for a moment.
+        let mut is_unsure = false;
         let is_noted = loop {
             match self.store.attempted(&attempt, next, rest).await {
                 Ok(is_noted) => break is_noted,
                 Err(error @ StoreError::Closed) => return Err(error),
                 Err(error) => {
+                    // It may have been noted, and the answer lost.
+                    is_unsure = true;
                     let channel = desk.name();
                     tracing::error!(channel, %error, "what came of a notification cannot be noted; trying again");
                 }
@@ -274,7 +277,7 @@ impl Notifier {
             sleep(AGAIN).await;
         };
         crate::crash_point!("notify.recorded");
-        if !is_noted {
+        if !is_noted && !is_unsure {
             // It may be so with those that were read with it.
             tracing::warn!(channel = desk.name(), event.id = %event, "what was sent was finished by somebody else");
             return Ok(Then::Anew);
@@ -287,6 +290,9 @@ impl Notifier {
         let what = answer.what.as_str();
         if next == Next::Dead {
             tracing::warn!(channel = desk.name(), event.id = %event, answer = what, "a notification was given up");
+        }
+        if !is_noted {
+            return Ok(Then::Anew);
         }
         let Some(Rest { until, failures }) = rest else { return Ok(Then::Next) };
         match (state.failures, failures) {
