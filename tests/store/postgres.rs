@@ -428,7 +428,8 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
         while database.number(waiting).await < 2 {}
         sqlx::raw_sql("COMMIT").execute(&mut gate).await.unwrap();
     };
-    let (one, other, ()) = join3(store.record(&one, now()), store.record(&other, now()), open_gate).await;
+    let records = join3(store.record(&one, now()), store.record(&other, now()), open_gate);
+    let (one, other, ()) = timeout(PATIENCE, records).await.expect("one of both never waits");
     one.unwrap().unwrap();
     other.unwrap().unwrap();
     assert_eq!(super::tasks::due(&*store).await, ["A-1", "A-2"]);
