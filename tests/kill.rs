@@ -23,7 +23,7 @@ use serde_json::Value;
 use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
 
-/// Every place of `crash_point!` that a delivery comes by without a broker, and the visits after which the process ends there. As many requests as are made in
+/// Every place of `crash_point!` that a delivery comes by without a broker, but the poison's, and the visits after which the process ends there. As many requests as are made in
 /// one life, four at a time, are sure to visit the first seven so often, and the others once.
 const PLACES: [(&str, [u64; 3]); 9] = [
     ("ingest.body_read", [1, 5, 12]),

@@ -13,7 +13,7 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-/// Every place of `crash_point!` that a delivery comes by, and whose it is. Those of backfills and notifications have tests of
+/// Every place of `crash_point!` that a delivery comes by, but the poison's, and whose it is. Those of backfills and notifications have tests of
 /// their own.
 const PLACES: [(&str, Role); 14] = [
     ("ingest.body_read", Role::Receiver),
