@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use support::broker::Broker;
 use support::{Fixture, Place, TestServer};
@@ -38,15 +40,18 @@ async fn until_connected(server: &TestServer, connected: bool) {
     }
 }
 
-/// Takes messages out of a queue until there are `count`.
+/// Takes messages out of a queue until there are those of `count` deliveries: one each, since what is handed over again comes
+/// again.
 async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
     let started = std::time::Instant::now();
-    let mut messages = Vec::new();
+    let mut messages = BTreeMap::new();
     while messages.len() < count {
-        messages.extend(broker.get(queue, 500).await);
-        assert!(started.elapsed().as_secs() < 60, "{} of {count} messages came", messages.len());
+        for message in broker.get(queue, 500).await {
+            messages.insert(message["properties"]["message_id"].as_str().unwrap().to_owned(), message);
+        }
+        assert!(started.elapsed().as_secs() < 60, "messages of {} of {count} deliveries came", messages.len());
     }
-    messages
+    messages.into_values().collect()
 }
 
 #[tokio::test]
