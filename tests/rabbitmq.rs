@@ -40,8 +40,8 @@ async fn until_connected(server: &TestServer, connected: bool) {
     }
 }
 
-/// Takes messages out of a queue until there are those of `count` deliveries: one each, since what is handed over again comes
-/// again.
+/// Takes messages out of a queue until there are those of `count` deliveries: one each, since what is handed over again
+/// comes again.
 async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
     let started = std::time::Instant::now();
     let mut messages = BTreeMap::new();
