@@ -12,13 +12,13 @@ use super::error::{ApiError, ErrorBody};
 use super::page::{self, Page};
 use super::pull_requests::{PullRequestItem, list_item};
 use super::{Api, rfc3339};
-use crate::domain::notification::status;
 use crate::domain::pull_request::PullRequest;
-use crate::domain::task::{Held, LinkedPr, TaskId, TaskKey, TaskStatus, held};
+use crate::domain::task::{Held, TaskId, TaskKey, TaskStatus, held};
 use crate::domain::timings::State;
 use crate::github::client::hooks::HookOwner;
 use crate::github::types::{PrKey, PrNumber, Timestamp};
-use crate::store::{Known, NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef};
+use crate::store::{NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef};
+use crate::tasks::linked_prs;
 
 /// The most letters of each.
 const TITLE: usize = 500;
@@ -364,8 +364,8 @@ pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError
     let history = api.store.task_history(task.id, HISTORY).await?;
     let rows = api.store.pull_requests_of(&task.prs).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
-    let linked: Vec<_> = match task.state.by_hand {
-        Some(_) => api.store.load(&task.prs).await?.iter().filter_map(linked).collect(),
+    let linked = match task.state.by_hand {
+        Some(_) => linked_prs(&*api.store, &task).await?,
         None => Vec::new(),
     };
     let differs = held(&task.state, &linked).map(|Held { would_be, because, at }| Difference {
@@ -375,10 +375,6 @@ pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError
         at,
     });
     Ok(TaskDetail { task: item(task, &rows), differs, history: history.into_iter().map(entry).collect() })
-}
-
-fn linked(Known { pull_request, .. }: &Known) -> Option<LinkedPr> {
-    status(pull_request).map(|(status, since)| LinkedPr { key: pull_request.key, status, since })
 }
 
 fn entry(event: TaskEvent) -> HistoryItem {

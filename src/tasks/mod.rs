@@ -51,14 +51,23 @@ impl Follower {
 
 /// Lets one task follow. One that is marked again meanwhile stays marked.
 async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
+    let prs = linked_prs(store, task).await?;
+    let settled = Settled { done: Due::FOLLOW, moved: follow(&task.state, &prs), ..Settled::default() };
+    store.settle_task(task, &settled, Utc::now()).await?;
+    Ok(())
+}
+
+/// The pull requests of a task of which it is known what they are.
+///
+/// # Errors
+/// If the database fails.
+pub async fn linked_prs(store: &dyn Store, task: &Task) -> Result<Vec<LinkedPr>> {
     let mut prs = Vec::with_capacity(task.prs.len());
     // An epic has thousands of them, and each comes with its reviews and its timeline.
     for keys in task.prs.chunks(AT_ONCE) {
         prs.extend(store.load(keys).await?.iter().filter_map(linked));
     }
-    let settled = Settled { done: Due::FOLLOW, moved: follow(&task.state, &prs), ..Settled::default() };
-    store.settle_task(task, &settled, Utc::now()).await?;
-    Ok(())
+    Ok(prs)
 }
 
 /// A pull request of a task, once it is known what it is.

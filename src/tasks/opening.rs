@@ -6,14 +6,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{is_of_branch, linked};
+use super::{AT_ONCE, is_of_branch, linked};
 use crate::domain::notification::Status;
 use crate::domain::task::{TaskId, TaskStatus};
 use crate::fetch::{Fetcher, RefreshError};
 use crate::github::client::GithubError;
 use crate::github::client::creation::{NewPull, NotOpened, Opened};
 use crate::github::types::PrKey;
-use crate::store::{Attendant, Due, Part, Result, Settled, Store, StoreError, Task, TaskCause, TaskRef, attend};
+use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, StoreError, Task, TaskCause, TaskRef, attend};
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 16;
@@ -155,10 +155,16 @@ impl Pushes {
     async fn is_open(&self, task: &Task) -> Result<bool> {
         let Some(name) = &task.place.repo else { return Ok(false) };
         let repo = self.store().repository_id(name).await?;
-        let known = self.store().load(&task.prs).await?;
-        let mut of_branch = known.iter().filter(|known| is_of_branch(task, &known.pull_request));
-        Ok(of_branch
-            .any(|known| linked(known).is_some_and(|pr| pr.status == Status::Open && Some(pr.key.repo) == repo)))
+        let is_open = |known: &Known| {
+            is_of_branch(task, &known.pull_request)
+                && linked(known).is_some_and(|pr| pr.status == Status::Open && Some(pr.key.repo) == repo)
+        };
+        for keys in task.prs.chunks(AT_ONCE) {
+            if self.store().load(keys).await?.iter().any(is_open) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What passes is tried again; what does not is told once, and the next push tries again.
