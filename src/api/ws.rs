@@ -226,10 +226,10 @@ impl Client {
                     }
                     Some(Err(_)) | None => Err(None),
                 },
-                _ = heartbeat.tick() => match (pulse.beat(), self.is_welcome().await) {
-                    (true, true) => in_time(self.session.ping(b"")).await,
-                    (false, _) => Err(reason(CloseCode::Away, "nothing was heard of you").into()),
-                    (_, false) => Err(reason(CloseCode::Policy, "the token is not in force any more").into()),
+                _ = heartbeat.tick() => match pulse.beat() {
+                    false => Err(reason(CloseCode::Away, "nothing was heard of you").into()),
+                    true if self.is_welcome().await => in_time(self.session.ping(b"")).await,
+                    true => Err(reason(CloseCode::Policy, "the token is not in force any more").into()),
                 },
             };
             if let Err(end) = done {

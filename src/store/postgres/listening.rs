@@ -33,15 +33,17 @@ impl Ears {
     /// Listens from now on, if nobody does, and tells whoever listens.
     pub(super) async fn open(&self, connections: &Arc<Connections>) -> Result<Ear> {
         let mut hearing = self.0.lock().await;
-        if hearing.as_ref().is_none_or(|hearing| hearing.told.has_changed().is_err()) {
-            let listener = listener(connections).await?;
-            let (tells, told) = watch::channel(());
-            let mut task = JoinSet::new();
-            task.spawn(hear_for_all(listener, connections.clone(), tells));
-            *hearing = Some(Hearing { told, task });
-        }
-        let told = hearing.as_ref().map(|hearing| hearing.told.clone());
-        let mut told = told.ok_or(StoreError::Closed)?;
+        let goes_on = |hearing: &&Hearing| hearing.told.has_changed().is_ok();
+        let mut told = match hearing.as_ref().filter(goes_on) {
+            Some(hearing) => hearing.told.clone(),
+            None => {
+                let listener = listener(connections).await?;
+                let (tells, told) = watch::channel(());
+                let mut task = JoinSet::new();
+                task.spawn(hear_for_all(listener, connections.clone(), tells));
+                hearing.insert(Hearing { told, task }).told.clone()
+            }
+        };
         told.mark_unchanged();
         Ok(Ear(told))
     }
