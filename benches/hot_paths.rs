@@ -12,10 +12,7 @@ use tallyhook_core::event::{self, PullRequestEvent};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_store::StoredBody;
 
-#[path = "../tests/support/payloads.rs"]
-mod payloads;
-
-use payloads::{Account, Comment, Pr, Review, World};
+use testkit::payloads::{self, Account, Comment, Pr, Review, World};
 
 const KIB: usize = 1024;
 

@@ -11,21 +11,15 @@ use chrono::{TimeDelta, Utc};
 use clap::Parser;
 use serde_json::json;
 
-#[path = "../tests/support/github/mod.rs"]
-mod github;
 #[path = "backfill/live.rs"]
 mod live;
 #[path = "backfill/server.rs"]
 mod server;
-#[path = "../tests/support"]
-mod support {
-    pub(crate) mod payloads;
-}
 
-use github::growth::{Growth, people};
-use github::world::Webhook;
-use github::{FakeGithub, GITHUB_TOKEN, Resource};
 use server::Server;
+use testkit::github::growth::{Growth, people};
+use testkit::github::world::Webhook;
+use testkit::github::{FakeGithub, GITHUB_TOKEN, Resource};
 
 /// Whose history is fetched, and where things happen meanwhile.
 const HISTORY: &str = "acme-corp/api-server";
@@ -246,7 +240,7 @@ async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
                 number,
                 &people()[0],
                 now,
-                &github::acts::Act::Comment,
+                &testkit::github::acts::Act::Comment,
             )
         });
         match server

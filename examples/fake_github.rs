@@ -13,15 +13,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tallyhook_core::github::types::Timestamp;
 
-#[path = "../tests/support/github/mod.rs"]
-mod github;
-#[path = "../tests/support"]
-mod support {
-    pub(crate) mod payloads;
-}
-
-use github::growth::Growth;
-use github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
+use testkit::github::growth::Growth;
+use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
 
 const HOOK: i64 = 530_000_001;
 

@@ -17,8 +17,6 @@ use serde_json::{Value, json};
 mod client;
 #[path = "load/limits.rs"]
 mod limits;
-#[path = "../tests/support/payloads.rs"]
-mod payloads;
 #[path = "load/place.rs"]
 mod place;
 #[path = "load/servers.rs"]

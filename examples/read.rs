@@ -14,7 +14,6 @@ use tallyhook_core::domain::metrics::Bucket;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{AggregateFilter, Opening, PullRequestFilter, StateFilter, Store};
 
-const MILLION: &str = include_str!("../tests/support/million.sql");
 const NAME: &str = "tallyhook_read_example";
 /// The API's usual page, and one more.
 const PAGE: u32 = 31;
@@ -79,7 +78,7 @@ async fn fill(url: &str) -> anyhow::Result<()> {
         .close()
         .await;
     let mut connection = PgConnection::connect(url).await?;
-    run(&mut connection, MILLION).await?;
+    run(&mut connection, testkit::MILLION).await?;
     run(&mut connection, "VACUUM (ANALYZE)").await?;
     connection.close().await?;
     eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());

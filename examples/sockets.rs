@@ -21,8 +21,6 @@ use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
 mod client;
 #[path = "sockets/clients.rs"]
 mod clients;
-#[path = "../tests/support/payloads.rs"]
-mod payloads;
 #[path = "load/place.rs"]
 mod place;
 #[path = "load/servers.rs"]
@@ -337,7 +335,7 @@ async fn backlog(database_url: &str) -> anyhow::Result<String> {
     let store = tallyhook_store::open(database_url, Opening::Beside).await?;
     let last = store.newest_event().await?;
     let now = Utc::now();
-    let repo = RepoId(payloads::World::acme().repo_id);
+    let repo = RepoId(testkit::payloads::World::acme().repo_id);
     for from in (0..BACKLOG).step_by(1000) {
         let opened = |number| PullRequestChange {
             key: PrKey {

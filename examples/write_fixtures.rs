@@ -13,8 +13,6 @@ use std::{fs, io};
 mod chapter;
 #[path = "write_fixtures/expected.rs"]
 mod expected;
-#[path = "../tests/support/payloads.rs"]
-mod payloads;
 #[path = "write_fixtures/team.rs"]
 mod team;
 #[path = "write_fixtures/week_one.rs"]

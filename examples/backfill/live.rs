@@ -9,8 +9,8 @@ use tallyhook_store::DeliveryState;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::github::world::Webhook;
 use crate::server::{SECRET, Server};
+use testkit::github::world::Webhook;
 
 /// How often it is looked whether a delivery is applied: the least that a latency is told to.
 const LOOKING: Duration = Duration::from_millis(1);

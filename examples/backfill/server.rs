@@ -15,7 +15,7 @@ use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{Opening, Store};
 
-use crate::github::GITHUB_TOKEN;
+use testkit::github::GITHUB_TOKEN;
 
 pub(crate) const SECRET: &str = "a secret of the load test";
 const TOKEN: &str = "tallyhook_token_of_the_load_test";

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tallyhook_core::github::signature::Secrets;
 
-use crate::payloads::{self, Account, Pr, World};
+use testkit::payloads::{self, Account, Pr, World};
 
 pub(crate) const SECRET: &str = "a secret of the load test";
 const KIB: usize = 1024;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tallyhook_core::github::signature::Secrets;
 
-use crate::payloads::{self, Account, Pr, World};
+use testkit::payloads::{self, Account, Pr, World};
 
 pub(crate) const SECRET: &str = "a secret of the load test";
 /// What happens to each pull request.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::payloads::{
+use testkit::payloads::{
     Account, Comment, Label, Milestone, Pr, Review, ReviewComment, Team, World, epoch_seconds,
     issue_comment_event, objects, on_plain_issue, ping_event, pull_request_event, push_event,
     review_comment_event, review_event, review_thread_event, rfc3339, sha,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::chapter::full_time;
-use crate::payloads::{Pr, epoch_seconds};
+use testkit::payloads::{Pr, epoch_seconds};
 
 /// The answer for one pull request; times in the story's short form, everything unsaid is `null` or empty.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! The people, bots and labels of the story. All of them are made up.
 
 use crate::chapter::full_time;
-use crate::payloads::{Account, Milestone, Pr, World};
+use testkit::payloads::{Account, Milestone, Pr, World};
 
 pub(crate) struct Team {
     pub(crate) world: World,

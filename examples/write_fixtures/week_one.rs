@@ -2,8 +2,8 @@
 
 use crate::chapter::Chapter;
 use crate::expected::{Expected, Stages};
-use crate::payloads::HeadRepo;
 use crate::team::Team;
+use testkit::payloads::HeadRepo;
 
 type Told = (Chapter, Expected);
 

@@ -5,8 +5,7 @@ use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
 use serde_json::Value;
 use tallyhook_core::event::NAMES;
 
-#[path = "../../tests/support/laws.rs"]
-mod laws;
+use testkit::laws;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Some((first, body)) = data.split_first() else {

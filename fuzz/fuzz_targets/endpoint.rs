@@ -8,8 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook::ingest::{self, DeliveryHeaders};
 
-#[path = "../../tests/support/laws.rs"]
-mod laws;
+use testkit::laws;
 
 static SECRETS: LazyLock<Secrets> = LazyLock::new(|| Secrets::parse("one two").expect("there are two"));
 

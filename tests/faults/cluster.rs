@@ -13,10 +13,10 @@ use tallyhook_store::{Counts, DeliveryFilter, DeliveryState, Durations, Opening,
 use tempfile::TempDir;
 
 use crate::load::{Load, Posted, Targets};
-use crate::process::{Serve, tallyhook};
 use crate::services::{Place, Services};
 use crate::traffic::{Expected, Traffic};
 use crate::{PATIENCE, block_on, until};
+use testkit::process::{Serve, tallyhook};
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::process::signed;
 use crate::traffic::Traffic;
 use crate::{PATIENCE, block_on, runtime, until};
+use testkit::process::signed;
 
 /// Requests under way at the same time.
 const AT_ONCE: usize = 16;

@@ -18,11 +18,7 @@ mod cluster;
 mod database;
 mod kills;
 mod load;
-#[path = "../support/process.rs"]
-mod process;
 mod services;
-#[path = "../support/mod.rs"]
-mod support;
 mod table;
 mod traffic;
 mod workers;

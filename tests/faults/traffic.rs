@@ -11,7 +11,7 @@ use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::event;
 use tallyhook_core::github::types::PrKey;
 
-use crate::support::payloads::{self, Account, Pr, World};
+use testkit::payloads::{self, Account, Pr, World};
 
 /// The number in the templates; seven digits that end every id made from them.
 const NUMBER: i64 = 7_000_001;

@@ -1,0 +1,226 @@
+//! Late, repeated and reordered events are normal: whatever the order, the same facts.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::domain::timings::{Stage, State, Timings, timings};
+use tallyhook_core::event::{FetchedPullRequest, PullRequestEvent};
+use tallyhook_core::github::types::Timestamp;
+
+use testkit::histories;
+
+fn after<'a>(events: impl IntoIterator<Item = &'a PullRequestEvent>) -> PullRequest {
+    let mut pull_request = PullRequest::unknown(histories::KEY);
+    for event in events {
+        pull_request.apply(event, Source::Webhook);
+    }
+    pull_request
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Ten thousand histories, each shuffled and with a few of its events repeated.
+    #[test]
+    fn any_order_with_repetition_ends_in_the_same_facts(
+        draft in any::<bool>(),
+        commit_age in prop::option::of(0_i64..1_000_000),
+        steps in histories::steps(),
+        keys in prop::collection::vec(any::<u32>(), 32),
+        repeated in prop::collection::vec(any::<Index>(), 0..6),
+    ) {
+        let in_order = histories::events(draft, commit_age, &steps);
+        let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
+        let mut keys = keys.into_iter().cycle();
+        shuffled.sort_by_cached_key(|_| keys.next());
+        let expected = after(&in_order);
+        let found = after(shuffled);
+        prop_assert_eq!(timings(&found, &Bots::default()), timings(&expected, &Bots::default()));
+        prop_assert_eq!(found, expected);
+    }
+
+    /// The stages that are known add up to the whole, to the second, even where deliveries were lost.
+    #[test]
+    fn stages_add_up(
+        draft in any::<bool>(),
+        commit_age in prop::option::of(0_i64..1_000_000),
+        mut steps in histories::steps(),
+        lost in prop::collection::vec(any::<bool>(), 32),
+    ) {
+        // A history that is closed in the end is opened again, so that most of them are merged.
+        steps.extend([(5, histories::Step::Reopen), (5, histories::Step::Merge)]);
+        let events = histories::events(draft, commit_age, &steps);
+        let last = events.len() - 1;
+        let seen = events.iter().enumerate().filter(|(place, _)| *place == last || !lost[*place]).map(|(_, event)| event);
+        let pull_request = after(seen);
+        let timings = timings(&pull_request, &Bots::default()).unwrap();
+        let stages = timings.stages;
+        if timings.state == State::Merged {
+            let merged_at = pull_request.merged_at.unwrap();
+            let created_at = pull_request.created_at.unwrap();
+            let start = match stages.coding {
+                Some(_) => timings.first_commit_at.unwrap_or(created_at),
+                None => timings.ready_at.unwrap(),
+            };
+            prop_assert_eq!(stages.total(), merged_at.epoch() - start.epoch());
+        } else {
+            prop_assert_eq!(stages, tallyhook_core::domain::timings::Stages::default());
+            prop_assert!(timings.final_approval_at.is_none() && timings.cycle_time.is_none());
+        }
+        for stage in [stages.coding, stages.pickup, stages.review, stages.merge_wait, stages.redraft, stages.closed] {
+            prop_assert!(stage.is_none_or(|seconds| seconds >= 0), "{:?}", stages);
+        }
+        prop_assert!(stages.redraft != Some(0) && stages.closed != Some(0));
+        let steps: i64 = timings.steps.iter().map(|step| step.seconds).sum();
+        prop_assert_eq!(steps, stages.total());
+    }
+}
+
+/// A webhook, or what was fetched after so many of them.
+#[derive(Clone, Debug)]
+enum Told {
+    Event(PullRequestEvent),
+    Fetched(FetchedPullRequest),
+}
+
+fn after_all<'a>(told: impl IntoIterator<Item = &'a Told>) -> PullRequest {
+    let mut pull_request = PullRequest::unknown(histories::KEY);
+    for told in told {
+        match told {
+            Told::Event(event) => pull_request.apply(event, Source::Webhook),
+            Told::Fetched(fetched) => pull_request.apply_fetched(fetched, Source::Poller),
+        };
+    }
+    pull_request
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same where GitHub was asked in between, whole or in part, and the answers come in any order too.
+    #[test]
+    fn what_was_fetched_may_come_at_any_time(
+        draft in any::<bool>(),
+        steps in histories::steps(),
+        fetches in prop::collection::vec((any::<Index>(), any::<bool>(), any::<bool>()), 1..4),
+        keys in prop::collection::vec(any::<u32>(), 32),
+        repeated in prop::collection::vec(any::<Index>(), 0..6),
+    ) {
+        let events = histories::events(draft, Some(500), &steps);
+        let fetched = fetches.iter().map(|(after, truncated, settled)| {
+            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, *settled))
+        });
+        let in_order: Vec<_> = events.iter().cloned().map(Told::Event).chain(fetched).collect();
+        let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
+        let mut keys = keys.into_iter().cycle();
+        shuffled.sort_by_cached_key(|_| keys.next());
+        prop_assert_eq!(after_all(shuffled), after_all(&in_order));
+    }
+
+    /// Whatever webhooks were lost, what is fetched at last makes up for them in every number.
+    #[test]
+    fn a_fetch_makes_up_for_lost_webhooks(
+        draft in any::<bool>(),
+        mut steps in histories::steps(),
+        lost in prop::collection::vec(any::<bool>(), 32),
+    ) {
+        // These stand without a review of their own, which no comment on a line does on GitHub.
+        steps.retain(|(_, step)| !matches!(step, histories::Step::InlineComment(_)));
+        // Of what happens within one second a timeline does not tell which was first; snapshots in between may.
+        steps.push((0, histories::Step::Label(1)));
+        steps.iter_mut().for_each(|(pause, _)| *pause += 2);
+        let events = histories::events(draft, Some(0), &steps);
+        let fetched = Told::Fetched(histories::fetched(&events, false, true));
+        let seen = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| Told::Event(event.clone()));
+        let lossy: Vec<_> = seen.chain([fetched.clone()]).collect();
+        let (found, expected) = (after_all(&lossy), after_all([&fetched]));
+        let numbers = |of: &PullRequest| timings(of, &Bots::default());
+        prop_assert_eq!(numbers(&found), numbers(&expected));
+        prop_assert_eq!(numbers(&found), numbers(&after(&events)));
+        prop_assert_eq!(found.conversation, expected.conversation);
+    }
+}
+
+/// What one second counts for, told by the state that the events up to it left behind.
+fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stage {
+    let so_far = events
+        .iter()
+        .take_while(|event| event.pull_request.as_ref().unwrap().updated_at.epoch() <= second);
+    let (mut open, mut draft) = (true, true);
+    for event in so_far {
+        let snapshot = event.pull_request.as_ref().unwrap();
+        open = snapshot.conversation.open;
+        draft = snapshot
+            .branches
+            .as_ref()
+            .map_or(draft, |branches| branches.draft.unwrap());
+    }
+    // A snapshot of a closing may be dated a second late.
+    let closed_by = |event: &PullRequestEvent| {
+        let snapshot = event.pull_request.as_ref().unwrap();
+        let closed_at = snapshot.conversation.closed_at.map(Timestamp::epoch);
+        closed_at.is_some_and(|at| at <= second && second < snapshot.updated_at.epoch())
+            && event.action == "closed"
+    };
+    let before = |at: Option<Timestamp>| at.is_none_or(|at| second < at.epoch());
+    if !open || events.iter().any(closed_by) {
+        Stage::Closed
+    } else if before(timings.ready_at) {
+        Stage::Coding
+    } else if draft {
+        Stage::Redraft
+    } else if timings.first_review_at.is_none() {
+        Stage::MergeWait
+    } else if before(timings.first_review_at) {
+        Stage::Pickup
+    } else if before(timings.final_approval_at) {
+        Stage::Review
+    } else {
+        Stage::MergeWait
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The stages are what somebody with a clock would have counted.
+    #[test]
+    fn stages_are_counted_right_second_by_second(draft in any::<bool>(), mut steps in histories::steps()) {
+        for (pause, _) in &mut steps {
+            // What happens within one second has no order that anybody could count by.
+            *pause = 1 + *pause % 40;
+        }
+        steps.extend([(3, histories::Step::Reopen), (2, histories::Step::Merge)]);
+        let events = histories::events(draft, None, &steps);
+        let pull_request = after(&events);
+        let timings = timings(&pull_request, &Bots::default()).unwrap();
+        let (created_at, merged_at) = (pull_request.created_at.unwrap(), pull_request.merged_at.unwrap());
+        let mut counted: BTreeMap<&'static str, i64> = BTreeMap::new();
+        for second in created_at.epoch()..merged_at.epoch() {
+            let name = match stage_of(second, &events, &timings) {
+                Stage::Coding => "coding",
+                Stage::Pickup => "pickup",
+                Stage::Review => "review",
+                Stage::MergeWait => "merge_wait",
+                Stage::Redraft => "redraft",
+                Stage::Closed => "closed",
+            };
+            *counted.entry(name).or_default() += 1;
+        }
+        let stages = timings.stages;
+        for (name, seconds) in [
+            ("coding", stages.coding),
+            ("pickup", stages.pickup),
+            ("review", stages.review),
+            ("merge_wait", stages.merge_wait),
+            ("redraft", stages.redraft),
+            ("closed", stages.closed),
+        ] {
+            let expected = counted.get(name).copied().unwrap_or(0);
+            prop_assert_eq!(seconds.unwrap_or(0), expected, "{} of {:?}", name, stages);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Histories of one pull request, written or random, as the events GitHub would send.
+
+use proptest::prelude::*;
+use tallyhook_core::event::{
+    Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
+    PullRequestEvent, Repo, Review, ReviewState, Snapshot,
+};
+use tallyhook_core::github::types::{
+    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
+};
+
+pub const KEY: PrKey = PrKey {
+    repo: RepoId(7),
+    number: PrNumber(3),
+};
+const START: i64 = 1_772_445_600;
+
+/// What happens next, to whoever it can happen; what cannot happen now is left out.
+#[derive(Clone, Debug)]
+pub enum Step {
+    ConvertToDraft,
+    Ready,
+    Push,
+    Label(u8),
+    Retitle(u8),
+    Request,
+    Comment(u8),
+    InlineComment(u8),
+    Review(u8, ReviewState),
+    Dismiss(u8),
+    Close,
+    Reopen,
+    Merge,
+}
+
+/// Steps with the seconds that pass before each: often none, so that ties happen.
+pub fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
+    let who = 0_u8..5;
+    let opinion = prop_oneof![
+        Just(ReviewState::Approved),
+        Just(ReviewState::ChangesRequested),
+        Just(ReviewState::Commented)
+    ];
+    let step = prop_oneof![
+        1 => Just(Step::ConvertToDraft),
+        2 => Just(Step::Ready),
+        2 => Just(Step::Push),
+        1 => any::<u8>().prop_map(Step::Label),
+        1 => any::<u8>().prop_map(Step::Retitle),
+        1 => Just(Step::Request),
+        1 => who.clone().prop_map(Step::Comment),
+        1 => who.clone().prop_map(Step::InlineComment),
+        4 => (who.clone(), opinion).prop_map(|(who, state)| Step::Review(who, state)),
+        1 => any::<u8>().prop_map(Step::Dismiss),
+        1 => Just(Step::Close),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Merge),
+    ];
+    let pause = prop_oneof![2 => Just(0_i64), 1 => Just(1), 3 => 2_i64..200_000];
+    prop::collection::vec((pause, step), 1..14)
+}
+
+/// A pull request that is being lived through.
+struct Life {
+    now: i64,
+    draft: bool,
+    open: bool,
+    merged_at: Option<i64>,
+    closed_at: Option<i64>,
+    title: String,
+    labels: Vec<String>,
+    head: u32,
+    reviews: Vec<Review>,
+    events: Vec<PullRequestEvent>,
+}
+
+/// The events of a history, in the order in which they happened.
+pub fn events(
+    draft: bool,
+    commit_age: Option<i64>,
+    steps: &[(i64, Step)],
+) -> Vec<PullRequestEvent> {
+    let mut life = Life {
+        now: START,
+        draft,
+        open: true,
+        merged_at: None,
+        closed_at: None,
+        title: "first title".to_owned(),
+        labels: Vec::new(),
+        head: 0,
+        reviews: Vec::new(),
+        events: Vec::new(),
+    };
+    life.happens(
+        "opened",
+        account(0),
+        Some((FactKind::Opened, draft.then(|| "draft".to_owned()))),
+    );
+    if let (Some(age), Some(opened)) = (commit_age, life.events.first_mut()) {
+        let at = |seconds| Some(Timestamp::clamped(seconds));
+        opened.commits = Some(CommitDates {
+            first: at(START - age),
+            last: at(START),
+            prehistoric: false,
+        });
+    }
+    for (pause, step) in steps {
+        life.now += pause;
+        life.step(step);
+    }
+    life.events
+}
+
+/// What GitHub's API shows after these events, the first of a history.
+pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> FetchedPullRequest {
+    let last = events.last().unwrap();
+    let mut snapshot = last.pull_request.clone().unwrap();
+    for seen in events
+        .iter()
+        .filter_map(|event| event.pull_request.as_ref())
+    {
+        snapshot.github_id = seen.github_id.or(snapshot.github_id);
+        snapshot.branches = seen.branches.clone().or(snapshot.branches);
+        snapshot.diff = seen.diff.clone().or(snapshot.diff);
+    }
+    let facts = events.iter().flat_map(|event| &event.facts);
+    let told = facts.filter(|fact| fact.kind.is_fetched() || fact.kind == FactKind::Commented);
+    FetchedPullRequest {
+        repo: last.repo.clone(),
+        number: last.number,
+        timeline: told.cloned().collect(),
+        // As it was when it was submitted, and as dismissed.
+        reviews: events
+            .iter()
+            .filter_map(|event| event.review.clone())
+            .collect(),
+        commits: Some(CommitDates {
+            first: Some(Timestamp::clamped(START)),
+            last: Some(Timestamp::clamped(START)),
+            prehistoric: false,
+        }),
+        pull_request: snapshot,
+        truncated,
+        settled,
+    }
+}
+
+/// The author is 0, the last is a bot.
+fn account(who: u8) -> Account {
+    let kind = if who == 4 {
+        AccountKind::Bot
+    } else {
+        AccountKind::User
+    };
+    Account {
+        id: AccountId(100 + i64::from(who)),
+        login: format!("account-{who}"),
+        kind,
+    }
+}
+
+impl Life {
+    fn step(&mut self, step: &Step) {
+        let author = || account(0);
+        match step {
+            Step::ConvertToDraft if self.open && !self.draft => {
+                self.draft = true;
+                self.happens(
+                    "converted_to_draft",
+                    author(),
+                    Some((FactKind::ConvertedToDraft, None)),
+                );
+            }
+            Step::Ready if self.open && self.draft => {
+                self.draft = false;
+                self.happens(
+                    "ready_for_review",
+                    author(),
+                    Some((FactKind::ReadyForReview, None)),
+                );
+            }
+            Step::Push if self.open => {
+                self.head += 1;
+                let head = self.head_sha();
+                self.happens(
+                    "synchronize",
+                    author(),
+                    Some((FactKind::Pushed, Some(head))),
+                );
+            }
+            Step::Label(label) => {
+                self.labels = vec![format!("label-{label}")];
+                self.happens(
+                    "labeled",
+                    author(),
+                    Some((FactKind::Labeled, Some(format!("label-{label}")))),
+                );
+            }
+            Step::Retitle(title) => {
+                let before = std::mem::replace(&mut self.title, format!("title {title}"));
+                self.happens(
+                    "edited",
+                    author(),
+                    Some((FactKind::TitleEdited, Some(before))),
+                );
+            }
+            Step::Request if self.open => {
+                self.happens(
+                    "review_requested",
+                    author(),
+                    Some((FactKind::ReviewRequested, Some("account-1".to_owned()))),
+                );
+            }
+            Step::Comment(who) => self.comments(*who),
+            Step::InlineComment(who) => self.comments_inline(*who),
+            Step::Review(who, state) => self.reviews(*who, *state),
+            Step::Dismiss(which) => self.dismisses(*which),
+            Step::Close if self.open => {
+                (self.open, self.closed_at) = (false, Some(self.now));
+                self.lag();
+                self.ends(author(), FactKind::Closed);
+            }
+            Step::Reopen if !self.open && self.merged_at.is_none() => {
+                (self.open, self.closed_at) = (true, None);
+                self.happens("reopened", author(), Some((FactKind::Reopened, None)));
+            }
+            Step::Merge if self.open => {
+                (self.open, self.closed_at, self.merged_at) =
+                    (false, Some(self.now), Some(self.now));
+                self.lag();
+                self.ends(account(1), FactKind::Merged);
+            }
+            _ => {}
+        }
+    }
+
+    /// The snapshot of an end is often dated a second after it.
+    fn lag(&mut self) {
+        self.now += self.now % 2;
+    }
+
+    fn head_sha(&self) -> String {
+        format!("{:040x}", self.head)
+    }
+
+    fn comments(&mut self, who: u8) {
+        self.happens("created", account(who), None);
+        let number = self.events.len() as i64;
+        let event = self.events.last_mut().unwrap();
+        let snapshot = event.pull_request.as_mut().unwrap();
+        (snapshot.branches, snapshot.diff, snapshot.github_id) = (None, None, None);
+        event.facts = vec![fact(
+            self.now,
+            FactKind::Commented,
+            Some(number),
+            None,
+            account(who),
+        )];
+    }
+
+    fn comments_inline(&mut self, who: u8) {
+        self.happens("created", account(who), None);
+        let review = self.reviews.last().map(|review| review.id.0);
+        let event = self.events.last_mut().unwrap();
+        event.pull_request.as_mut().unwrap().diff = None;
+        event.facts = vec![fact(
+            self.now,
+            FactKind::ReviewCommented,
+            review.or(Some(9)),
+            None,
+            account(who),
+        )];
+    }
+
+    fn reviews(&mut self, who: u8, state: ReviewState) {
+        let review = Review {
+            id: ReviewId(1000 + self.reviews.len() as i64),
+            author: account(who),
+            state,
+            submitted_at: Timestamp::clamped(self.now),
+            commit_id: Some(self.head_sha()),
+            dismissed_at: None,
+        };
+        self.reviews.push(review.clone());
+        self.reviewed("submitted", review);
+    }
+
+    fn dismisses(&mut self, which: u8) {
+        if self.reviews.is_empty() {
+            return;
+        }
+        let which = usize::from(which) % self.reviews.len();
+        let review = &mut self.reviews[which];
+        if matches!(
+            review.state,
+            ReviewState::Commented | ReviewState::Dismissed
+        ) {
+            return;
+        }
+        review.state = ReviewState::Dismissed;
+        review.dismissed_at = Some(Timestamp::clamped(self.now));
+        let review = review.clone();
+        self.reviewed("dismissed", review);
+    }
+
+    fn reviewed(&mut self, action: &str, review: Review) {
+        self.happens(action, review.author.clone(), None);
+        let event = self.events.last_mut().unwrap();
+        event.pull_request.as_mut().unwrap().diff = None;
+        event.review = Some(review);
+    }
+
+    fn ends(&mut self, actor: Account, kind: FactKind) {
+        let at = self.closed_at.unwrap();
+        self.happens("closed", actor.clone(), None);
+        self.events.last_mut().unwrap().facts = vec![fact(at, kind, None, None, actor)];
+    }
+
+    /// Adds an event with the full pull request as it is now.
+    fn happens(&mut self, action: &str, actor: Account, what: Option<(FactKind, Option<String>)>) {
+        let facts = what.map(|(kind, detail)| fact(self.now, kind, None, detail, actor.clone()));
+        let now = Timestamp::clamped(self.now);
+        let snapshot = Snapshot {
+            updated_at: now,
+            created_at: Timestamp::clamped(START),
+            github_id: Some(33),
+            author: account(0),
+            merged_at: self.merged_at.map(Timestamp::clamped),
+            conversation: Conversation {
+                title: Some(self.title.clone()),
+                body: None,
+                html_url: Some("https://github.com/acme-corp/api-server/pull/3".to_owned()),
+                labels: self.labels.clone(),
+                open: self.open,
+                closed_at: self.closed_at.map(Timestamp::clamped),
+            },
+            branches: Some(Branches {
+                draft: Some(self.draft),
+                base_ref: "main".to_owned(),
+                head_ref: "topic".to_owned(),
+                head_sha: self.head_sha(),
+                head_repo: Some(RepoId(7)),
+            }),
+            diff: Some(Diff {
+                additions: Some(i64::from(self.head)),
+                deletions: Some(0),
+                changed_files: Some(1),
+                commits: Some(i64::from(self.head) + 1),
+            }),
+        };
+        self.events.push(PullRequestEvent {
+            action: action.to_owned(),
+            repo: Repo {
+                id: KEY.repo,
+                name: "acme-corp/api-server".to_owned(),
+                private: Some(false),
+                seen_at: now,
+                installation: None,
+            },
+            number: KEY.number,
+            actor: Some(actor),
+            pull_request: Some(snapshot),
+            facts: facts.into_iter().collect(),
+            review: None,
+            commits: None,
+        });
+    }
+}
+
+fn fact(
+    at: i64,
+    kind: FactKind,
+    subject: Option<i64>,
+    detail: Option<String>,
+    actor: Account,
+) -> Fact {
+    Fact {
+        at: Timestamp::clamped(at),
+        kind,
+        subject,
+        detail,
+        actor: Some(actor),
+    }
+}

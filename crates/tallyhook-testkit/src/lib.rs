@@ -1,0 +1,55 @@
+//! Shared equipment of the tests, examples and benches: payloads, histories and fixtures; with the feature `server` also
+//! a fake GitHub, servers and processes of Tallyhook, and databases and brokers of a test's own.
+
+mod fixtures;
+pub mod histories;
+pub mod laws;
+pub mod payloads;
+
+#[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
+pub mod database;
+#[cfg(feature = "server")]
+pub mod git;
+#[cfg(feature = "server")]
+pub mod github;
+#[cfg(feature = "server")]
+mod place;
+#[cfg(feature = "server")]
+pub mod process;
+#[cfg(feature = "server")]
+pub mod receiver;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(feature = "server")]
+pub mod socket;
+
+use std::time::Duration;
+
+use tallyhook_core::github::signature::Secrets;
+use tallyhook_core::github::types::RepoId;
+
+pub use fixtures::{Fixture, fixture_files, fixtures, recorded_data, root};
+#[cfg(feature = "server")]
+pub use place::Place;
+#[cfg(feature = "server")]
+pub use server::{TestServer, assert_refused, config, eventually};
+
+/// A million pull requests, as SQL for PostgreSQL.
+pub const MILLION: &str = include_str!("million.sql");
+
+pub const SECRET: &str = "a secret of the tests";
+pub const TOKEN: &str = "tallyhook_token_of_the_tests";
+/// Nothing that is waited for takes so long.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// GitHub's id of the repository of the payloads.
+pub fn repo_id() -> RepoId {
+    RepoId(payloads::World::acme().repo_id)
+}
+
+/// The `X-Hub-Signature-256` of a body under the tests' secret.
+pub fn sign(body: &[u8]) -> String {
+    Secrets::single(SECRET).unwrap().sign(body).to_header()
+}

@@ -1,0 +1,188 @@
+//! A whole Tallyhook inside the test, on a free port and a store of its own.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use serde_json::Value;
+use tallyhook::app::{Options, Running};
+use tallyhook::config::{Config, Notify, Sources};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::github::signature::Secrets;
+use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_github_client::hooks::HookSecret;
+
+use crate::{PATIENCE, Place, SECRET, TOKEN, sign};
+
+/// A running server with its place, both gone at the end of the test.
+pub struct TestServer {
+    pub running: Running,
+    pub url: String,
+    pub http: reqwest::Client,
+    pub place: Place,
+}
+
+/// The settings of a test's server at `place`.
+pub fn config(place: &Place) -> Config {
+    Config {
+        webhook_secrets: Secrets::single(SECRET),
+        hook_secret: HookSecret::first_of("a-secret-of-the-tests"),
+        github_credentials: None,
+        github_api_url: "http://127.0.0.1:1".parse().unwrap(),
+        default_repository: Some("acme-corp/api-server".to_owned()),
+        database_url: place.database_url.clone(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        admin_token: Some(TOKEN.to_owned()),
+        bots: Bots::default(),
+        retention_days: 7,
+        websocket_clients: 2000,
+        sync: Config::new(&Sources::default()).ok().unwrap().sync,
+        tasks: Config::new(&Sources::default()).ok().unwrap().tasks,
+        notify: Notify {
+            channels: Vec::new(),
+            allow_private: true,
+            timeout: Duration::from_secs(10),
+        },
+        amqp_url: place.amqp_url.clone(),
+    }
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
+        Self::start_in(Place::new().await, options).await
+    }
+
+    /// Starts on the database that `place` may have from an earlier server.
+    pub async fn start_in(place: Place, options: Options) -> Self {
+        let config = config(&place);
+        Self::start_as(&config, place, options).await
+    }
+
+    /// Starts with settings of the test's own.
+    pub async fn start_as(config: &Config, place: Place, options: Options) -> Self {
+        let running = Running::start(config, options).await.unwrap();
+        let url = format!("http://{}", running.address);
+        Self {
+            running,
+            url,
+            http: reqwest::Client::new(),
+            place,
+        }
+    }
+
+    /// Posts a signed JSON webhook: the status and the answer.
+    pub async fn post(&self, event: &str, guid: &str, body: &[u8]) -> (u16, Value) {
+        let response = self
+            .signed(event, guid, body)
+            .body(body.to_vec())
+            .send()
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap())
+    }
+
+    /// A signed request without its body, for tests that change something about it.
+    pub fn signed(&self, event: &str, guid: &str, body: &[u8]) -> reqwest::RequestBuilder {
+        self.http
+            .post(format!("{}/webhooks/github", self.url))
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", event)
+            .header("X-GitHub-Delivery", guid)
+            .header("X-Hub-Signature-256", sign(body))
+    }
+
+    /// Asks the API with the tests' token: the status and the answer.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let response = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(TOKEN)
+            .send()
+            .await
+            .unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// Asks the API to do something: the status and the answer, null if it is empty.
+    pub async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(TOKEN)
+            .json(body);
+        let response = request.send().await.unwrap();
+        let (status, answer) = (response.status().as_u16(), response.bytes().await.unwrap());
+        (
+            status,
+            if answer.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_slice(&answer).unwrap()
+            },
+        )
+    }
+
+    /// Tracks a repository since `since`.
+    pub async fn track(&self, id: RepoId, name: &str, since: DateTime<Utc>) {
+        let at = Timestamp::clamped(0);
+        let repository = Repository {
+            id,
+            seen: Dated {
+                at,
+                value: Seen {
+                    name: name.to_owned(),
+                    private: None,
+                },
+            },
+            installation: None,
+            access: Dated {
+                at,
+                value: Access::Granted,
+            },
+        };
+        self.running.store.track(&repository, since).await.unwrap();
+    }
+
+    /// Waits until every stored delivery is finished.
+    pub async fn drained(&mut self) {
+        self.running.drained().await.unwrap();
+    }
+
+    /// Stops the server and gives its place back.
+    pub async fn stop(self) -> Place {
+        self.running.stop().await;
+        self.place
+    }
+}
+
+/// Waits until it holds; a test that would hang fails instead.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(
+            std::time::Instant::now() < until,
+            "{what}: that never was so"
+        );
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Asserts that a request is refused with this status and code, in the one shape that errors have.
+#[track_caller]
+pub fn assert_refused((status, answer): &(u16, Value), expected: u16, code: &str) {
+    assert_eq!(
+        (*status, answer["error"]["code"].as_str()),
+        (expected, Some(code)),
+        "{answer}"
+    );
+    assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
+    assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
+    assert_eq!(answer["error"].as_object().unwrap().len(), 2, "{answer}");
+}

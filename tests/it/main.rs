@@ -1,0 +1,29 @@
+//! Tests from outside on servers within this process: on the embedded store and queue, or on PostgreSQL and RabbitMQ with
+//! `TALLYHOOK_TEST_ON=services`. The suites of store and queue choose each kind by themselves.
+
+mod api;
+mod api_sync;
+mod architecture;
+mod backfill;
+mod backfill_faults;
+mod bad_input;
+mod fake_github;
+mod fixtures;
+mod github_client;
+mod hostile;
+mod ingest;
+mod lossy_world;
+mod notifier;
+mod order;
+mod poller;
+mod poller_idle;
+mod queue;
+#[cfg(feature = "recorded")]
+mod recorded;
+mod repositories;
+mod store;
+mod task_prs;
+mod task_worktrees;
+mod tasks;
+mod worktree;
+mod ws;

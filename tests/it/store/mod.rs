@@ -1,0 +1,172 @@
+//! What every store promises: one suite, run on each kind of database there is.
+
+mod condition;
+mod facts;
+mod inbox;
+mod notifications;
+mod outbox;
+#[cfg(feature = "services")]
+mod postgres;
+mod reading;
+mod runs;
+mod syncing;
+mod tasks;
+mod tickets;
+mod tokens;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tallyhook_core::delivery::{DeliveryId, Lane};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::timings::timings;
+use tallyhook_core::event::ReviewState;
+use tallyhook_core::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
+use tallyhook_store::{
+    Accepted, BatchWrite, DeliveryState, NewDelivery, NewState, Opening, PullRequestRecord,
+    RepositoryObservation, Store, StoredBody, StoredPullRequest,
+};
+
+use testkit::database::Database;
+use testkit::histories::{self, Step};
+
+/// The store in an empty database.
+pub(crate) async fn open(database: &Database) -> Arc<dyn Store> {
+    tallyhook_store::open(&database.url, Opening::Alone)
+        .await
+        .unwrap()
+}
+
+pub(crate) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_772_500_000, 0).unwrap()
+}
+
+pub(crate) fn later(seconds: i64) -> DateTime<Utc> {
+    now() + TimeDelta::seconds(seconds)
+}
+
+pub(crate) fn delivery(guid: &str, state: NewState) -> NewDelivery {
+    NewDelivery {
+        guid: guid.to_owned(),
+        body_sha256: [7; 32],
+        event: "pull_request".to_owned(),
+        action: Some("opened".to_owned()),
+        repo: Some((RepoId(7), "acme-corp/api-server".to_owned())),
+        pr_number: Some(PrNumber(3)),
+        source: Source::Webhook,
+        lane: Lane::Live,
+        received_at: now(),
+        body: StoredBody::compress(b"{\"zen\":1}").unwrap(),
+        state,
+    }
+}
+
+pub(crate) fn pending() -> NewState {
+    NewState::Pending { due: now() }
+}
+
+pub(crate) async fn accept(store: &dyn Store, guid: &str) -> DeliveryId {
+    match store.accept(delivery(guid, pending())).await.unwrap() {
+        Accepted::Stored(id) => id,
+        other => panic!("{guid}: {other:?}"),
+    }
+}
+
+pub(crate) async fn state(store: &dyn Store, id: DeliveryId) -> (DeliveryState, u32) {
+    let delivery = store.delivery(id).await.unwrap().unwrap();
+    (delivery.state, delivery.attempts)
+}
+
+/// Claims for a minute, with five attempts at the most.
+pub(crate) async fn claim(
+    store: &dyn Store,
+    ids: &[DeliveryId],
+    at: DateTime<Utc>,
+) -> Vec<DeliveryId> {
+    let claim = store
+        .claim(ids, at, at + TimeDelta::seconds(60), 5)
+        .await
+        .unwrap();
+    claim
+        .claimed
+        .into_iter()
+        .map(|claimed| claimed.id)
+        .collect()
+}
+/// Applies a history and writes it, as a worker does.
+pub(crate) async fn write(store: &dyn Store, steps: &[(i64, Step)]) -> StoredPullRequest {
+    let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    let mut reviews = BTreeSet::new();
+    for event in histories::events(false, Some(500), steps) {
+        known.pull_request.apply(&event, Source::Webhook);
+        reviews.extend(event.review.map(|review| review.id));
+    }
+    let recording = recording(known.clone(), reviews);
+    store.record(&recording, now()).await.unwrap().unwrap();
+    known
+}
+
+pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -> BatchWrite {
+    let timings = timings(&known.pull_request, &Bots::default());
+    BatchWrite {
+        pull_requests: vec![PullRequestRecord {
+            timings,
+            known,
+            reviews,
+        }],
+        repositories: vec![repository(100, "acme-corp/api-server", Access::Granted)],
+        ..BatchWrite::default()
+    }
+}
+
+/// As a webhook shows it.
+pub(crate) fn repository(at: i64, name: &str, access: Access) -> RepositoryObservation {
+    let repository = Repository {
+        id: histories::KEY.repo,
+        seen: Dated {
+            at: Timestamp::clamped(at),
+            value: Seen {
+                name: name.to_owned(),
+                private: None,
+            },
+        },
+        installation: Some(InstallationId(5)),
+        access: Dated {
+            at: Timestamp::clamped(at),
+            value: access,
+        },
+    };
+    RepositoryObservation {
+        repository,
+        last_delivery: Some(now()),
+        tracks: Some(now()),
+    }
+}
+
+pub(crate) const WHOLE_LIFE: [(i64, Step); 9] = [
+    (10, Step::Label(1)),
+    (10, Step::ConvertToDraft),
+    (10, Step::Ready),
+    (10, Step::Comment(2)),
+    (10, Step::Review(1, ReviewState::ChangesRequested)),
+    (10, Step::Dismiss(0)),
+    (10, Step::Push),
+    (10, Step::Review(1, ReviewState::Approved)),
+    (10, Step::Merge),
+];
+
+/// Whether something comes to hold within ten seconds: a server needs a moment to see that a connection ended.
+pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while tokio::time::Instant::now() < until {
+        if holds().await {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}

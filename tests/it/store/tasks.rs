@@ -1,0 +1,577 @@
+//! Tasks: what marks them, and that nothing gets lost between those who mark and those who look.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::{join, join_all};
+use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::task::{Cause, TaskId, TaskKey, TaskStatus, Transition};
+use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
+use tallyhook_store::{
+    BatchWrite, Due, EventId, NewTask, News, Settled, Store, Task, TaskCause, TaskChange, TaskEdit,
+    TaskPlace, TaskRef, WorktreeKept,
+};
+use uuid::Uuid;
+
+use super::outbox::{change, record as record_changes};
+use super::{later, now, open};
+use testkit::database::Database;
+use testkit::histories::KEY;
+use testkit::on_every_database;
+
+on_every_database! {
+    of_one_key_there_is_one_task,
+    what_pull_requests_name_and_become_marks_their_tasks,
+    a_look_at_what_was_marked_again_counts_for_nothing,
+    where_a_task_goes_is_remembered_and_told_in_one_step,
+    the_event_of_a_pull_request_names_its_oldest_task,
+    a_push_marks_what_is_implemented_on_that_branch,
+    what_was_tried_in_vain_is_left_alone_for_a_while,
+    what_a_person_says_is_the_last_word_so_far,
+    nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once,
+}
+
+fn pr(number: i64) -> PrKey {
+    PrKey {
+        repo: KEY.repo,
+        number: PrNumber(number),
+    }
+}
+
+fn key(text: &str) -> TaskKey {
+    TaskKey::parse(text).unwrap()
+}
+
+fn new(text: &str) -> NewTask {
+    NewTask {
+        id: TaskId(Uuid::new_v4()),
+        key: Some(key(text)),
+        title: "A task".to_owned(),
+        status: TaskStatus::Todo,
+        place: TaskPlace::default(),
+    }
+}
+
+pub(super) async fn make(store: &dyn Store, text: &str) -> Task {
+    let task = new(text);
+    assert!(store.create_task(&task, now()).await.unwrap());
+    get(store, text).await
+}
+
+pub(super) async fn get(store: &dyn Store, text: &str) -> Task {
+    store.task(&TaskRef::Key(key(text))).await.unwrap().unwrap()
+}
+
+async fn mention(store: &dyn Store, number: i64, keys: &[&str]) {
+    let mentions = vec![(pr(number), keys.iter().map(|text| key(text)).collect())];
+    store
+        .record(
+            &BatchWrite {
+                mentions,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+pub(super) async fn due(store: &dyn Store) -> Vec<String> {
+    let due = store.due_tasks(Due::ALL, now(), 99).await.unwrap();
+    let mut keys: Vec<_> = due
+        .iter()
+        .map(|task| task.key.as_ref().unwrap().to_string())
+        .collect();
+    keys.sort();
+    keys
+}
+
+const FOLLOWED: Settled = Settled {
+    done: Due {
+        follow: true,
+        push: false,
+        cleanup: false,
+    },
+    moved: None,
+    noted: None,
+    told: None,
+    worktree_removed: false,
+    again: None,
+};
+
+pub(super) async fn settle(store: &dyn Store) {
+    for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
+        assert!(
+            store
+                .settle_task(
+                    &task,
+                    &Settled {
+                        done: task.due,
+                        ..Settled::default()
+                    },
+                    now()
+                )
+                .await
+                .unwrap()
+        );
+    }
+}
+
+async fn of_one_key_there_is_one_task(database: Database) {
+    let store = open(&database).await;
+    let task = make(&*store, "PROJ-1").await;
+    assert!(!store.create_task(&new("proj-1"), now()).await.unwrap());
+    assert_eq!(
+        store.task(&TaskRef::Id(task.id)).await.unwrap(),
+        Some(task.clone())
+    );
+    assert_eq!(
+        store.task(&TaskRef::Key(key("PROJ-2"))).await.unwrap(),
+        None
+    );
+    let nameless = NewTask {
+        key: None,
+        ..new("X-1")
+    };
+    let another = NewTask {
+        key: None,
+        ..new("X-1")
+    };
+    assert!(
+        store.create_task(&nameless, later(1)).await.unwrap()
+            && store.create_task(&another, later(1)).await.unwrap()
+    );
+    let all = store.tasks(None, None, 9).await.unwrap();
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[2], task, "the newest first");
+    assert_eq!(
+        store
+            .tasks(None, Some((all[0].created_at, all[0].id)), 1)
+            .await
+            .unwrap(),
+        all[1..2]
+    );
+    assert_eq!(
+        store.tasks(Some(TaskStatus::Done), None, 9).await.unwrap(),
+        []
+    );
+}
+
+async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database) {
+    let store = open(&database).await;
+    for text in ["A-1", "A-2", "A-3"] {
+        make(&*store, text).await;
+    }
+    assert_eq!(
+        due(&*store).await,
+        ["A-1", "A-2", "A-3"],
+        "what is new is to be looked at"
+    );
+    settle(&*store).await;
+    mention(&*store, 7, &["A-1", "A-2", "B-9"]).await;
+    assert_eq!(due(&*store).await, ["A-1", "A-2"]);
+    assert_eq!(get(&*store, "A-1").await.prs, [pr(7)]);
+    settle(&*store).await;
+    mention(&*store, 7, &["A-2", "A-3"]).await;
+    assert_eq!(
+        due(&*store).await,
+        ["A-1", "A-2", "A-3"],
+        "one lost it, one gained it"
+    );
+    assert_eq!(get(&*store, "A-1").await.prs, []);
+    settle(&*store).await;
+    let moved = BTreeSet::from([pr(7), pr(8)]);
+    store
+        .record(
+            &BatchWrite {
+                moved,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(due(&*store).await, ["A-2", "A-3"]);
+    settle(&*store).await;
+
+    let task = get(&*store, "A-1").await;
+    assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
+    assert!(!store.link_task(task.id, pr(7), now()).await.unwrap());
+    assert_eq!(due(&*store).await, ["A-1"]);
+    settle(&*store).await;
+    let moved = BTreeSet::from([pr(7)]);
+    store
+        .record(
+            &BatchWrite {
+                moved,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(due(&*store).await, ["A-1", "A-2", "A-3"]);
+    assert!(store.unlink_task(task.id, pr(7), now()).await.unwrap());
+    assert!(!store.unlink_task(task.id, pr(7), now()).await.unwrap());
+    assert_eq!(get(&*store, "A-1").await.prs, []);
+}
+
+async fn a_look_at_what_was_marked_again_counts_for_nothing(database: Database) {
+    let store = open(&database).await;
+    let seen = make(&*store, "A-1").await;
+    mention(&*store, 7, &["A-1"]).await;
+    assert!(!store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
+    assert_eq!(due(&*store).await, ["A-1"]);
+    let seen = get(&*store, "A-1").await;
+    assert!(store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
+    assert!(!store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
+}
+
+fn transition(to: TaskStatus, at: i64) -> Transition {
+    let at = Timestamp::clamped(now().timestamp() + at);
+    Transition {
+        from: TaskStatus::Todo,
+        to,
+        at,
+        cause: Cause::PullRequest(pr(7)),
+    }
+}
+
+async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database) {
+    let store = open(&database).await;
+    // Tracks the repository from now on.
+    record_changes(&*store, Vec::new()).await;
+    let (old, task) = (make(&*store, "A-1").await, make(&*store, "A-2").await);
+    let before = transition(TaskStatus::Done, -1);
+    assert!(
+        store
+            .settle_task(
+                &old,
+                &Settled {
+                    moved: Some(before),
+                    ..FOLLOWED
+                },
+                later(5)
+            )
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store.newest_event().await.unwrap(),
+        EventId::BEGINNING,
+        "it happened before"
+    );
+    let moved = transition(TaskStatus::CodeReviewing, 1);
+    let kept = WorktreeKept {
+        task: task.id,
+        key: pr(7),
+        reason: "it is dirty".to_owned(),
+        at: moved.at,
+    };
+    let settled = Settled {
+        moved: Some(moved),
+        noted: Some((
+            TaskCause::WorktreeKept,
+            Some(pr(7)),
+            "it is dirty".to_owned(),
+        )),
+        told: Some(News::WorktreeKept(kept.clone())),
+        ..FOLLOWED
+    };
+    assert!(store.settle_task(&task, &settled, later(5)).await.unwrap());
+    let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
+    let news: Vec<_> = events.iter().map(|event| event.news.clone()).collect();
+    let (old, new) = (TaskStatus::Todo, TaskStatus::CodeReviewing);
+    let told = TaskChange {
+        task: task.id,
+        old,
+        new,
+        at: moved.at,
+        because: Some(pr(7)),
+    };
+    assert_eq!(news, [News::Task(told), News::WorktreeKept(kept)]);
+    assert!(
+        events
+            .iter()
+            .all(|event| event.repo.as_deref() == Some("acme-corp/api-server"))
+    );
+    let after = get(&*store, "A-2").await;
+    assert_eq!(
+        (after.state.status, after.state.by_hand, after.due),
+        (new, None, Due::default())
+    );
+    assert_eq!((after.updated_at, after.created_at), (later(5), now()));
+    let history = store.task_history(task.id, 9).await.unwrap();
+    let causes: Vec<_> = history
+        .iter()
+        .map(|event| (event.cause, event.old, event.new, event.pull_request))
+        .collect();
+    assert_eq!(
+        causes,
+        [
+            (TaskCause::WorktreeKept, Some(new), new, Some(pr(7))),
+            (TaskCause::PullRequest, Some(old), new, Some(pr(7))),
+            (TaskCause::Created, None, old, None),
+        ]
+    );
+    assert_eq!(
+        (history[0].note.as_deref(), history[1].at),
+        (Some("it is dirty"), moved.at)
+    );
+}
+
+async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
+    let store = open(&database).await;
+    let linked = make(&*store, "A-2").await;
+    assert!(store.create_task(&new("A-1"), later(1)).await.unwrap());
+    mention(&*store, 3, &["A-1"]).await;
+    mention(&*store, 4, &["A-1", "B-1"]).await;
+    store.link_task(linked.id, pr(4), now()).await.unwrap();
+    let open = |number| change(number, None, Status::Open, 0);
+    record_changes(&*store, vec![open(3), open(4), open(5)]).await;
+    let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
+    let tasks = events.iter().map(|event| match event.news {
+        News::PullRequest(change, task) => (change.key.number.0, task),
+        ref other => panic!("{other:?}"),
+    });
+    let named = get(&*store, "A-1").await.id;
+    assert_eq!(
+        tasks.collect::<Vec<_>>(),
+        [(3, Some(named)), (4, Some(linked.id)), (5, None)]
+    );
+}
+
+async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
+    let store = open(&database).await;
+    record_changes(&*store, Vec::new()).await;
+    let place = |repo: &str, branch: &str| TaskPlace {
+        repo: Some(repo.to_owned()),
+        branch: Some(branch.to_owned()),
+        worktree: None,
+    };
+    for (text, status, place) in [
+        (
+            "A-1",
+            TaskStatus::Implementing,
+            place("Acme-Corp/api-server", "here"),
+        ),
+        (
+            "A-2",
+            TaskStatus::Todo,
+            place("acme-corp/api-server", "here"),
+        ),
+        (
+            "A-3",
+            TaskStatus::Implementing,
+            place("acme-corp/api-server", "there"),
+        ),
+        (
+            "A-4",
+            TaskStatus::Implementing,
+            place("acme-corp/web", "here"),
+        ),
+    ] {
+        assert!(
+            store
+                .create_task(
+                    &NewTask {
+                        status,
+                        place,
+                        ..new(text)
+                    },
+                    now()
+                )
+                .await
+                .unwrap()
+        );
+    }
+    settle(&*store).await;
+    let pushes = BTreeSet::from([
+        (KEY.repo, "here".to_owned()),
+        (KEY.repo, "nowhere".to_owned()),
+    ]);
+    store
+        .record(
+            &BatchWrite {
+                pushes,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(due(&*store).await, ["A-1"]);
+    assert_eq!(
+        get(&*store, "A-1").await.due,
+        Due {
+            push: true,
+            ..Due::default()
+        }
+    );
+}
+
+async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
+    let store = open(&database).await;
+    let place = TaskPlace {
+        worktree: Some("tree".to_owned()),
+        ..TaskPlace::default()
+    };
+    assert!(
+        store
+            .create_task(
+                &NewTask {
+                    place,
+                    ..new("A-1")
+                },
+                now()
+            )
+            .await
+            .unwrap()
+    );
+    let task = get(&*store, "A-1").await;
+    assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
+    let task = get(&*store, "A-1").await;
+    assert_eq!(
+        task.due,
+        Due {
+            follow: true,
+            cleanup: true,
+            push: false
+        }
+    );
+    assert!(
+        store
+            .settle_task(
+                &task,
+                &Settled {
+                    again: Some(later(60)),
+                    ..FOLLOWED
+                },
+                now()
+            )
+            .await
+            .unwrap()
+    );
+    assert_eq!(store.due_tasks(Due::ALL, later(59), 9).await.unwrap(), []);
+    let due = store.due_tasks(Due::ALL, later(60), 9).await.unwrap();
+    assert_eq!(
+        (due.len(), due[0].tries, due[0].due),
+        (
+            1,
+            1,
+            Due {
+                cleanup: true,
+                ..Due::default()
+            }
+        )
+    );
+    let settled = Settled {
+        done: due[0].due,
+        worktree_removed: true,
+        ..Settled::default()
+    };
+    assert!(store.settle_task(&due[0], &settled, now()).await.unwrap());
+    let task = get(&*store, "A-1").await;
+    assert_eq!(
+        (task.tries, task.due, task.place.worktree),
+        (0, Due::default(), None)
+    );
+}
+
+async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
+    let store = open(&database).await;
+    let task = make(&*store, "A-1").await;
+    let edit = TaskEdit {
+        title: Some("Another\0title".to_owned()),
+        status: Some(TaskStatus::Implementing),
+        branch: Some(Some("b".to_owned())),
+        ..TaskEdit::default()
+    };
+    assert!(store.edit_task(task.id, &edit, later(3)).await.unwrap());
+    let after = get(&*store, "A-1").await;
+    let by_hand = after.state.by_hand.unwrap();
+    assert_eq!(
+        (by_hand.status, by_hand.at),
+        (TaskStatus::Implementing, later(3).into())
+    );
+    assert_eq!(
+        (&*after.title, after.place.branch.as_deref()),
+        ("Another\u{fffd}title", Some("b"))
+    );
+    let same = TaskEdit {
+        status: Some(TaskStatus::Implementing),
+        ..TaskEdit::default()
+    };
+    assert!(store.edit_task(task.id, &same, later(4)).await.unwrap());
+    let again = get(&*store, "A-1").await;
+    assert_eq!(again.state.by_hand.unwrap().at, later(4).into());
+    assert_eq!((again.title, again.place), (after.title, after.place));
+    let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
+    let (old, new) = (TaskStatus::Todo, TaskStatus::Implementing);
+    let told = TaskChange {
+        task: task.id,
+        old,
+        new,
+        at: later(3).into(),
+        because: None,
+    };
+    assert_eq!(
+        events.iter().map(|event| &event.news).collect::<Vec<_>>(),
+        [&News::Task(told)],
+        "once"
+    );
+    assert_eq!(store.task_history(task.id, 9).await.unwrap().len(), 2);
+    assert!(
+        !store
+            .edit_task(TaskId(Uuid::new_v4()), &edit, now())
+            .await
+            .unwrap()
+    );
+}
+
+/// Whoever looks moves a task that has a pull request. In the end none may stand where it was.
+async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database: Database) {
+    const TASKS: i64 = 60;
+    let store = open(&database).await;
+    let name = |number: i64| format!("A-{number}");
+    let is_over = AtomicBool::new(false);
+    let look = async || {
+        for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
+            let moved = (!task.prs.is_empty() && task.state.status == TaskStatus::Todo)
+                .then(|| transition(TaskStatus::CodeReviewing, 1));
+            store
+                .settle_task(&task, &Settled { moved, ..FOLLOWED }, now())
+                .await
+                .unwrap();
+        }
+    };
+    let writers = (1..=TASKS).map(|number| {
+        let (store, name) = (&*store, &name);
+        join(
+            async move { assert!(store.create_task(&new(&name(number)), now()).await.unwrap()) },
+            async move { mention(store, number, &[&name(number)]).await },
+        )
+    });
+    let write = async {
+        join_all(writers).await;
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let follow = async {
+        while !is_over.load(Ordering::Relaxed) {
+            look().await;
+        }
+    };
+    join(write, follow).await;
+    while !due(&*store).await.is_empty() {
+        look().await;
+    }
+    let tasks = store
+        .tasks(Some(TaskStatus::CodeReviewing), None, 99)
+        .await
+        .unwrap();
+    assert_eq!(tasks.len() as i64, TASKS);
+}

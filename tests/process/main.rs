@@ -1,0 +1,10 @@
+//! Tests of the program as a process: its commands, its end by signals and at crash points, what it writes.
+
+mod backfill_killed;
+mod cli;
+mod doctor;
+mod kill;
+mod notifier_killed;
+mod readme;
+mod recover;
+mod secrets;

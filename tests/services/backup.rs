@@ -1,0 +1,122 @@
+//! Backup and restore work as the README tells them: its own commands are run.
+
+use std::path::Path;
+use std::process::Command;
+
+use chrono::Utc;
+use serde_json::Value;
+use tallyhook::app::Options;
+
+use testkit::{Place, TestServer};
+
+/// The blocks of commands of the README's section, in order: back up and restore SQLite, back up and restore PostgreSQL.
+fn commands() -> [String; 4] {
+    let readme = include_str!("../../README.md");
+    let section = readme
+        .split("\n## Backup and restore\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let blocks = section
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned());
+    let blocks: Vec<_> = blocks.collect();
+    blocks
+        .try_into()
+        .expect("the README has four blocks of commands there")
+}
+
+fn run(commands: &str, folder: &Path, database_url: &str) {
+    let output = Command::new("bash")
+        .args(["-euc", commands])
+        .current_dir(folder)
+        .env("DATABASE_URL", database_url)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{commands}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Everything that readers see of the fixtures.
+async fn seen(server: &TestServer) -> Vec<Value> {
+    let mut seen = Vec::new();
+    for path in [
+        "/api/prs?per_page=100",
+        "/api/metrics/cycle-time?bucket=week",
+        "/api/deliveries?per_page=100",
+    ] {
+        seen.push(server.get(path).await.1);
+    }
+    assert!(seen[0]["items"].as_array().unwrap().len() > 20);
+    seen
+}
+
+/// Fills a database, backs it up while the server runs, lets it go on, and restores it.
+async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
+    let fixtures = testkit::fixtures();
+    let (before, after) = fixtures.split_at(fixtures.len() - 8);
+    let mut server = TestServer::start_in(place, Options::default()).await;
+    for one in before {
+        server.post(&one.event, &one.guid, &one.payload).await;
+    }
+    server.drained().await;
+    // One that waits for a decision when the backup is made, and still does after the restore.
+    server
+        .post("pull_request", "dead", br#"{"action":"opened"}"#)
+        .await;
+    let expected = seen(&server).await;
+    let url = server.place.database_url.clone();
+    run(backup, server.place.path(), &url);
+
+    for one in after {
+        server.post(&one.event, &one.guid, &one.payload).await;
+    }
+    server.drained().await;
+    assert_ne!(seen(&server).await, expected);
+    let place = server.stop().await;
+    run(restore, place.path(), &url);
+
+    let mut server = TestServer::start_in(place, Options::default()).await;
+    assert_eq!(seen(&server).await, expected);
+    // It goes on from there: what was dead can be tried again, and what came after can come again.
+    let dead = server.running.store.dead_groups().await.unwrap();
+    assert_eq!(dead.iter().map(|group| group.deliveries).sum::<u64>(), 1);
+    for one in after {
+        assert!(server.post(&one.event, &one.guid, &one.payload).await.0 < 300);
+    }
+    server.drained().await;
+    assert!(
+        server
+            .running
+            .store
+            .purge(Utc::now(), Utc::now(), 10)
+            .await
+            .unwrap()
+            .bodies
+            > 0
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn sqlite_is_backed_up_beside_a_running_server_and_restored() {
+    let [backup, restore, ..] = commands();
+    backed_up_and_restored(
+        Place::embedded(),
+        &backup.replace("tallyhook.db", "test.db"),
+        &restore.replace("tallyhook.db", "test.db"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn postgresql_is_backed_up_beside_running_processes_and_restored() {
+    let [_, _, backup, restore] = commands();
+    backed_up_and_restored(Place::on_services().await, &backup, &restore).await;
+}
