@@ -5,7 +5,6 @@
 mod database;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
@@ -52,7 +51,7 @@ async fn touches<T>(
     database: &Database,
     what: &str,
     most: i64,
-    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+    call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     looks_at(database, what, most, 3 * most + 100, call).await
 }
@@ -62,7 +61,7 @@ async fn changes<T>(
     database: &Database,
     what: &str,
     most: i64,
-    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+    call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     looks_at(database, what, most, 15 * most + 100, call).await
 }
@@ -72,7 +71,7 @@ async fn looks_at<T>(
     what: &str,
     most_rows: i64,
     most_blocks: i64,
-    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+    call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     let before = counted(database).await;
     let store = tallyhook_store::open(&database.url, Opening::Beside)
@@ -437,7 +436,7 @@ async fn tasks(database: &Database) {
 
 async fn channels(database: &Database) {
     let (now, middle) = (Utc::now(), EventId(100_000));
-    let page = async |store: Arc<dyn Store>| store.events_after(middle, PAGE).await.unwrap();
+    let page = async |store: Store| store.events_after(middle, PAGE).await.unwrap();
     assert_eq!(
         touches(database, "events", 3 * i64::from(PAGE), page)
             .await
