@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let store = tallyhook_store::open(&url, Opening::Beside).await?;
     let mut baseline = PgConnection::connect(&url).await?;
-    measure(&*store, &mut baseline, arguments.times).await?;
+    measure(&store, &mut baseline, arguments.times).await?;
     store.close().await;
     baseline.close().await?;
     if !arguments.keep {
@@ -86,11 +86,7 @@ async fn fill(url: &str) -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "the table is what it is for")]
-async fn measure(
-    store: &dyn Store,
-    baseline: &mut PgConnection,
-    times: usize,
-) -> anyhow::Result<()> {
+async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> anyhow::Result<()> {
     let mut counting = Vec::new();
     for _ in 0..times {
         let started = Instant::now();

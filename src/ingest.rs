@@ -65,7 +65,7 @@ const LARGE: usize = 256 * 1024;
 /// The endpoint's share of the process.
 pub struct Ingest {
     pub secrets: Secrets,
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub queue: Arc<Queue>,
     pub limits: Limits,
     in_flight: Arc<AtomicUsize>,
@@ -74,7 +74,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    pub fn new(secrets: Secrets, store: Arc<dyn Store>, queue: Arc<Queue>, limits: Limits) -> Self {
+    pub fn new(secrets: Secrets, store: Store, queue: Arc<Queue>, limits: Limits) -> Self {
         Self {
             secrets,
             store,

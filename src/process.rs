@@ -33,7 +33,7 @@ const CONFLICTS: usize = 3;
 
 /// A worker. Several may run, in one process or in many.
 pub struct Worker {
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub queue: Arc<Queue>,
     pub rules: ApplyRules,
     /// Shared by the workers of a process: batches read it together, a delivery that was tried before writes it alone.

@@ -38,7 +38,7 @@ const _: () = assert!(NEWS_DAYS < EVENT_DAYS);
 
 /// The relay of one process.
 pub struct Relay {
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub queue: Arc<Queue>,
     pub retention_days: u32,
     /// Whether this process may sweep.

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
-use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -41,7 +40,7 @@ pub(crate) struct Server {
     child: std::process::Child,
     pub(crate) url: String,
     /// Its database, beside it.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Store,
     pub(crate) http: reqwest::Client,
     // A child that writes to a closed pipe would end.
     _stdout: BufReader<ChildStdout>,

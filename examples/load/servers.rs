@@ -4,7 +4,6 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -281,7 +280,7 @@ async fn parent_is_done() -> anyhow::Result<()> {
 async fn baseline(config: &Config) -> anyhow::Result<()> {
     let store = tallyhook_store::open(&config.database_url, Opening::Alone).await?;
     let secrets = config.webhook_secrets.clone().context("no secret")?;
-    let data = (web::Data::from(store.clone()), web::Data::new(secrets));
+    let data = (web::Data::new(store.clone()), web::Data::new(secrets));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.0.clone())
@@ -311,7 +310,7 @@ async fn baseline(config: &Config) -> anyhow::Result<()> {
 async fn accept(
     request: HttpRequest,
     body: web::Bytes,
-    store: web::Data<dyn Store>,
+    store: web::Data<Store>,
     secrets: web::Data<Secrets>,
 ) -> HttpResponse {
     let header = |name| {
@@ -348,7 +347,6 @@ async fn accept(
         body: compressed,
         state: NewState::Pending { due: now },
     };
-    let store: Arc<dyn Store> = store.into_inner();
     match store.accept(delivery).await {
         Ok(_) => HttpResponse::Accepted()
             .json(serde_json::json!({"status": "accepted", "delivery": guid})),

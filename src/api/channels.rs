@@ -65,7 +65,7 @@ pub struct NotificationItem {
 ///
 /// # Errors
 /// If the database fails.
-pub async fn items(channels: &Channels, store: &dyn Store) -> StoreResult<Vec<ChannelItem>> {
+pub async fn items(channels: &Channels, store: &Store) -> StoreResult<Vec<ChannelItem>> {
     let mut records = store.channels().await?;
     let of = |channel: &Channel| {
         let at = records
@@ -105,7 +105,7 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
 )]
 pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
     Ok(web::Json(Page {
-        items: items(&api.channels, &*api.store).await?,
+        items: items(&api.channels, &api.store).await?,
         next: None,
     }))
 }

@@ -160,7 +160,7 @@ pub(super) async fn show(
     }
     let mut items = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
-        items.push(with_payload(&*api.store, delivery).await?);
+        items.push(with_payload(&api.store, delivery).await?);
     }
     Ok(web::Json(Page { items, next: None }))
 }
@@ -178,7 +178,7 @@ pub(super) async fn show_dead(
     let delivery = api.store.delivery(DeliveryId(*id)).await?;
     let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
     let dead = dead.ok_or(ApiError::NotFound("dead letter"))?;
-    Ok(web::Json(with_payload(&*api.store, dead).await?))
+    Ok(web::Json(with_payload(&api.store, dead).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -315,7 +315,7 @@ fn item(delivery: &Delivery) -> DeliveryItem {
     }
 }
 
-async fn with_payload(store: &dyn Store, delivery: Delivery) -> Result<DeliveryDetail, ApiError> {
+async fn with_payload(store: &Store, delivery: Delivery) -> Result<DeliveryDetail, ApiError> {
     let body = store
         .body(delivery.id)
         .await?

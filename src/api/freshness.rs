@@ -1,6 +1,6 @@
 //! Pull requests as GitHub shows them now: asked for by somebody who waits, or behind an answer that is old.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
 use tallyhook_core::delivery::Lane;
@@ -54,7 +54,7 @@ impl Api {
     pub(super) fn fetcher(&self, github: &Client) -> Fetcher {
         Fetcher {
             client: github.clone(),
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             source: Source::Poller,
             lane: Lane::Live,
             commits: self.sync.backfill.commits,

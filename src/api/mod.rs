@@ -53,7 +53,7 @@ use crate::notify::Channels;
 
 /// The API's share of the process.
 pub struct Api {
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub bots: Bots,
     /// `owner/name`, which `/api/prs/{number}` means.
     pub default_repository: Option<String>,

@@ -444,7 +444,7 @@ pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError
     let rows = api.store.pull_requests_of(&task.prs).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
     let linked = match task.state.by_hand {
-        Some(_) => linked_prs(&*api.store, &task).await?,
+        Some(_) => linked_prs(&api.store, &task).await?,
         None => Vec::new(),
     };
     let differs = held(&task.state, &linked).map(

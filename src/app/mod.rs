@@ -54,7 +54,7 @@ const ADMIN: &str = "admin";
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     /// Counts the workers' batches.
     pub progress: watch::Receiver<u64>,
     server: ServerHandle,
@@ -179,7 +179,7 @@ impl Running {
         let sockets = Sockets::new(feed, config.websocket_clients, options.heartbeat);
         let (server, address) = listen(config.listen, (api, sockets), ingest, roles)?;
         if roles.api && admin_token.is_none() {
-            make_admin_token(config, &*store).await?;
+            make_admin_token(config, &store).await?;
         }
         let handle = server.handle();
         let serving = tokio::spawn(server);
@@ -364,7 +364,7 @@ fn github_client(config: &Config) -> anyhow::Result<Option<Client>> {
     .map(Some)
 }
 
-fn poller_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Poller {
+fn poller_of(config: &Config, client: Client, store: &Store) -> Poller {
     Poller {
         client,
         store: store.clone(),
@@ -373,7 +373,7 @@ fn poller_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Poller 
     }
 }
 
-fn pushes_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Pushes {
+fn pushes_of(config: &Config, client: Client, store: &Store) -> Pushes {
     let fetcher = Fetcher {
         client,
         store: store.clone(),
@@ -391,7 +391,7 @@ fn pushes_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Pushes 
 
 fn relay_of(
     config: &Config,
-    store: &Arc<dyn Store>,
+    store: &Store,
     queue: &Arc<Queue>,
     roles: Roles,
     stopping: &watch::Sender<bool>,
@@ -408,7 +408,7 @@ fn relay_of(
 fn start_workers(
     workers: &mut JoinSet<()>,
     config: &Config,
-    store: &Arc<dyn Store>,
+    store: &Store,
     queue: &Arc<Queue>,
     progress: &watch::Sender<u64>,
 ) {
@@ -492,7 +492,7 @@ fn end_when_nothing_is_taken(stream: &TcpStream) {
 }
 
 /// Makes the first token at the first start and writes it where only this user can read it.
-async fn make_admin_token(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
+async fn make_admin_token(config: &Config, store: &Store) -> anyhow::Result<()> {
     let tokens = store.tokens().await.context("cannot read the tokens")?;
     if tokens.iter().any(|token| token.name == ADMIN) {
         return Ok(());

@@ -73,7 +73,7 @@ impl Backfill {
     }
 
     async fn walk(&self, walker: &Walker, options: RunOptions) -> anyhow::Result<SyncRun> {
-        let repo = tracked(&walker.client, &*walker.store, &self.repo).await?;
+        let repo = tracked(&walker.client, &walker.store, &self.repo).await?;
         let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
         let asked = asked.context("the repository is not tracked any more")?;
         if asked.options != options {
@@ -127,7 +127,7 @@ impl Backfill {
 }
 
 /// The repository's id; it is tracked from now on.
-async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Result<RepoId> {
+async fn tracked(client: &Client, store: &Store, name: &str) -> anyhow::Result<RepoId> {
     let info = match client.repository(name).await {
         Ok(info) => info,
         Err(error) => {
@@ -156,7 +156,7 @@ async fn finish(
     asked: &SyncRun,
     progress: impl Fn(&SyncRun),
 ) -> anyhow::Result<SyncRun> {
-    let store = &*walker.store;
+    let store = &walker.store;
     let mut told = false;
     loop {
         if let Some(run) = store

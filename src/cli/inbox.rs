@@ -130,7 +130,7 @@ pub(super) struct Requeue {
 }
 
 impl Deliveries {
-    pub(super) async fn run(self, store: &dyn Store) -> Outcome {
+    pub(super) async fn run(self, store: &Store) -> Outcome {
         match self {
             Self::List {
                 filter,
@@ -164,7 +164,7 @@ impl Deliveries {
 }
 
 impl Dead {
-    pub(super) async fn run(self, store: &dyn Store) -> Outcome {
+    pub(super) async fn run(self, store: &Store) -> Outcome {
         match self {
             Self::List { limit, json } => {
                 let groups = store.dead_groups().await?;
@@ -244,7 +244,7 @@ impl From<Filter> for DeliveryFilter {
     }
 }
 
-async fn list(store: &dyn Store, filter: DeliveryFilter, limit: u32, json: bool) -> Outcome {
+async fn list(store: &Store, filter: DeliveryFilter, limit: u32, json: bool) -> Outcome {
     let deliveries = store.deliveries(&filter, limit).await?;
     if json {
         return output::json(
@@ -316,7 +316,7 @@ fn seconds(moment: Moment) -> String {
     moment.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-async fn payload(store: &dyn Store, id: DeliveryId) -> Outcome<Option<Box<RawValue>>> {
+async fn payload(store: &Store, id: DeliveryId) -> Outcome<Option<Box<RawValue>>> {
     let Some(body) = store.body(id).await? else {
         return Ok(None);
     };
@@ -328,7 +328,7 @@ async fn payload(store: &dyn Store, id: DeliveryId) -> Outcome<Option<Box<RawVal
 }
 
 /// A delivery with its payload, laid out for reading.
-async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<serde_json::Value> {
+async fn detail(store: &Store, delivery: Delivery) -> Outcome<serde_json::Value> {
     let payload = payload(store, delivery.id).await?;
     let history = delivery.history.clone();
     Ok(serde_json::to_value(DeliveryDetail {
@@ -339,7 +339,7 @@ async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<serde_json::Va
 }
 
 /// Writes the webhooks that still have their bodies, oldest first, without holding more than one page of bodies.
-async fn export(store: &dyn Store, mut filter: DeliveryFilter, mut out: impl Write) -> Outcome {
+async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) -> Outcome {
     let mut ids = Vec::new();
     loop {
         let page = store.deliveries(&filter, PAGE).await?;

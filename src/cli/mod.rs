@@ -190,8 +190,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Demo(demo) => demo.run(sources()?).await,
         Command::Serve(serve) => serve.run(sources()?).await,
         Command::Replay(replay) => replay.run(sources()?).await,
-        Command::Deliveries(command) => command.run(&*beside(&sources()?).await?).await,
-        Command::Dead(command) => command.run(&*beside(&sources()?).await?).await,
+        Command::Deliveries(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Dead(command) => command.run(&beside(&sources()?).await?).await,
         Command::Recover(recover) => recover.run(sources()?).await,
         Command::Backfill(backfill) => backfill.run(sources()?).await,
         Command::Poll(poll) => poll.run(sources()?).await,
@@ -202,7 +202,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
-            recompute::run(&*store, &config.bots, &config.tasks.patterns).await
+            recompute::run(&store, &config.bots, &config.tasks.patterns).await
         }
         Command::Migrate => {
             let config = Config::new(&sources()?)?;
@@ -212,7 +212,7 @@ async fn run(cli: Cli) -> Outcome {
                 .await;
             output::line("the database is at this version")
         }
-        Command::Token(command) => command.run(&*beside(&sources()?).await?).await,
+        Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
         Command::Completions { shell } => {
@@ -224,7 +224,7 @@ async fn run(cli: Cli) -> Outcome {
 }
 
 /// Opens the store beside a server that may be running.
-async fn beside(sources: &Sources) -> Outcome<std::sync::Arc<dyn tallyhook_store::Store>> {
+async fn beside(sources: &Sources) -> Outcome<tallyhook_store::Store> {
     let config = Config::new(sources)?;
     Ok(tallyhook_store::open(&config.database_url, Opening::Beside).await?)
 }

@@ -35,7 +35,7 @@ impl NotifyCommand {
             Self::Test { channel, json } => test(&channels, channel.as_deref(), json).await,
             Self::List { json } => {
                 let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
-                let items = channel_items(&channels, &*store).await;
+                let items = channel_items(&channels, &store).await;
                 store.close().await;
                 if json {
                     output::json(&items?)

@@ -14,7 +14,7 @@ use super::{Outcome, output};
 const PAGE: u32 = 200;
 
 /// Works out every number again, and which tasks are named, beside a server that may be running.
-pub(super) async fn run(store: &dyn Store, bots: &Bots, patterns: &Patterns) -> Outcome {
+pub(super) async fn run(store: &Store, bots: &Bots, patterns: &Patterns) -> Outcome {
     let bar = output::progress(0, "recomputing");
     let (mut after, mut done) = (None, 0_u64);
     loop {

@@ -53,7 +53,7 @@ impl Recover {
             since,
         };
         let bar = output::progress(0, "fetching");
-        let report = recover::run(&client, &*store, &asked, |done, all| {
+        let report = recover::run(&client, &store, &asked, |done, all| {
             bar.set_length(all);
             bar.set_position(done);
         })

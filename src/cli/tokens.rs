@@ -29,7 +29,7 @@ pub(super) enum TokenCommand {
 }
 
 impl TokenCommand {
-    pub(super) async fn run(self, store: &dyn Store) -> Outcome {
+    pub(super) async fn run(self, store: &Store) -> Outcome {
         let now = Utc::now();
         match self {
             Self::Create { name } => {
@@ -52,7 +52,7 @@ impl TokenCommand {
     }
 }
 
-async fn list(store: &dyn Store, json: bool) -> Outcome {
+async fn list(store: &Store, json: bool) -> Outcome {
     let tokens = store.tokens().await?;
     let rows: Vec<[Option<String>; 3]> = tokens
         .into_iter()

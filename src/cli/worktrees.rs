@@ -64,7 +64,7 @@ impl Worktrees {
             root,
         };
         let mut lines = Vec::new();
-        for (task, worktree) in with_worktrees(&*store).await? {
+        for (task, worktree) in with_worktrees(&store).await? {
             let cleaned = cleaner.clean(&task, self.dry_run).await?;
             lines.push(line(task, worktree, cleaned));
         }
@@ -78,7 +78,7 @@ impl Worktrees {
 }
 
 /// Every task that has one, the newest first.
-async fn with_worktrees(store: &dyn Store) -> tallyhook_store::Result<Vec<(Task, String)>> {
+async fn with_worktrees(store: &Store) -> tallyhook_store::Result<Vec<(Task, String)>> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
         let page = store.tasks(None, before, PAGE).await?;

@@ -29,7 +29,7 @@ impl LeaderLease {
     ///
     /// # Errors
     /// If the database fails; then another process may hold the role.
-    pub async fn renew(&self, store: &dyn Store) -> Result<bool> {
+    pub async fn renew(&self, store: &Store) -> Result<bool> {
         // The answer says nothing about the time after the request.
         let at = Instant::now();
         let answer = store.acquire_role(self.role).await;
@@ -51,7 +51,7 @@ impl LeaderLease {
     }
 
     /// Renews the lease until another process holds the role, or until the database failed so often that one may.
-    pub async fn wait_lost(&self, store: &dyn Store) {
+    pub async fn wait_lost(&self, store: &Store) {
         let mut failures = 0;
         while failures < MAX_FAILED_RENEWALS {
             sleep(RENEW_INTERVAL).await;
@@ -77,11 +77,11 @@ mod tests {
         let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
         let lease = LeaderLease::new(LeaderRole::Notifier);
         assert!(!lease.is_held());
-        assert!(lease.renew(&*store).await.unwrap() && lease.is_held());
+        assert!(lease.renew(&store).await.unwrap() && lease.is_held());
         // The view of a process that was stopped since.
         *lease.renewed_at.lock().unwrap() = Instant::now().checked_sub(LEASE_DURATION);
         assert!(!lease.is_held());
-        assert!(lease.renew(&*store).await.unwrap() && lease.is_held());
+        assert!(lease.renew(&store).await.unwrap() && lease.is_held());
         store.close().await;
     }
 }

@@ -3,7 +3,6 @@
 mod lease;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tallyhook_store::{LeaderRole, Result, Store};
@@ -32,7 +31,7 @@ pub trait OutboxWorker: Send {
 /// Runs a worker on every notification of the outbox and every few seconds, until `stopping` becomes true. A worker with a
 /// role runs only while this process holds it.
 pub async fn run_worker<W: OutboxWorker>(
-    store: &Arc<dyn Store>,
+    store: &Store,
     mut stopping: watch::Receiver<bool>,
     worker: &mut W,
 ) {
@@ -45,7 +44,7 @@ pub async fn run_worker<W: OutboxWorker>(
     }
 }
 
-async fn retry_forever<W: OutboxWorker>(store: &Arc<dyn Store>, worker: &mut W) -> Infallible {
+async fn retry_forever<W: OutboxWorker>(store: &Store, worker: &mut W) -> Infallible {
     loop {
         let Err(error) = run_until_error(store, worker).await;
         tracing::error!(%error, "{}; trying again", W::ERROR_MESSAGE);
@@ -53,16 +52,13 @@ async fn retry_forever<W: OutboxWorker>(store: &Arc<dyn Store>, worker: &mut W) 
     }
 }
 
-async fn run_until_error<W: OutboxWorker>(
-    store: &Arc<dyn Store>,
-    worker: &mut W,
-) -> Result<Infallible> {
+async fn run_until_error<W: OutboxWorker>(store: &Store, worker: &mut W) -> Result<Infallible> {
     let mut listener = store.clone().listen().await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            changed = listener.heard() => changed?,
+            changed = listener.changed() => changed?,
             _ = ticks.tick() => {}
         }
         let is_leader = match W::ROLE {

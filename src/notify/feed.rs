@@ -44,21 +44,21 @@ pub enum Closed {
 
 /// Where one subscribes to events.
 pub struct Feed {
-    store: Arc<dyn Store>,
+    store: Store,
     frames: broadcast::WeakSender<Arc<Frame>>,
     reading_back: Arc<Semaphore>,
 }
 
 /// What reads the outbox for a feed, which ends with it.
 pub struct Reader {
-    store: Arc<dyn Store>,
+    store: Store,
     frames: broadcast::Sender<Arc<Frame>>,
     place: EventId,
 }
 
 /// Events from some moment on, in order, each once.
 pub struct Subscription {
-    store: Arc<dyn Store>,
+    store: Store,
     reading_back: Arc<Semaphore>,
     frames: broadcast::Receiver<Arc<Frame>>,
     /// The last one that was told.
@@ -74,7 +74,7 @@ pub struct Subscription {
 ///
 /// # Errors
 /// If the outbox cannot be read.
-pub async fn feed(store: Arc<dyn Store>) -> Result<(Feed, Reader)> {
+pub async fn feed(store: Store) -> Result<(Feed, Reader)> {
     let place = store.newest_event().await?;
     let (frames, _) = broadcast::channel(RING);
     let reading_back = Arc::new(Semaphore::new(READING_BACK));
@@ -165,7 +165,7 @@ impl Subscription {
 
 /// Reads a page of what comes after `place`, once one may.
 async fn read_back(
-    store: Arc<dyn Store>,
+    store: Store,
     reading_back: Arc<Semaphore>,
     place: EventId,
 ) -> Result<Vec<OutboxEvent>> {
@@ -232,7 +232,7 @@ mod tests {
     const REPO: RepoId = RepoId(7);
 
     /// Records that a pull request was opened.
-    async fn opened(store: &dyn Store, number: i64) {
+    async fn opened(store: &Store, number: i64) {
         let at = Timestamp::clamped(number);
         let change = PullRequestChange {
             key: PrKey {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     /// A store in a folder, with a repository.
-    async fn tracking() -> (TempDir, Arc<dyn Store>) {
+    async fn tracking() -> (TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
@@ -283,9 +283,9 @@ mod tests {
     #[tokio::test]
     async fn who_is_interrupted_all_the_time_reads_on_and_keeps_its_turn() {
         let (_folder, store) = tracking().await;
-        opened(&*store, 1).await;
+        opened(&store, 1).await;
         let first = store.newest_event().await.unwrap();
-        opened(&*store, 2).await;
+        opened(&store, 2).await;
         let (feed, _reader) = feed(store.clone()).await.unwrap();
         let mut others = feed
             .reading_back
@@ -329,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn those_who_hear_wait_for_none_of_those_who_read_back() {
         let (_folder, store) = tracking().await;
-        opened(&*store, 1).await;
+        opened(&store, 1).await;
         let first = store.newest_event().await.unwrap();
         let (feed, reader) = feed(store.clone()).await.unwrap();
         let stop = watch::Sender::new(false);
@@ -345,7 +345,7 @@ mod tests {
         let mut hearing = feed.subscribe(None).await.unwrap();
         let hears = async {
             for number in 2..50 {
-                opened(&*store, number).await;
+                opened(&store, number).await;
                 let frame = hearing.next().await.unwrap();
                 assert!(
                     frame.text.contains(&format!("\"pr_number\":{number},")),

@@ -76,7 +76,7 @@ impl Pace {
 
 /// Tells channels what is in the outbox.
 pub struct Notifier {
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub channels: Arc<Channels>,
     pub pace: Pace,
 }
@@ -129,7 +129,7 @@ impl Notifier {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         let lease = LeaderLease::new(LeaderRole::Notifier);
         loop {
-            if lease.renew(&*self.store).await.unwrap_or(false) {
+            if lease.renew(&self.store).await.unwrap_or(false) {
                 self.lead(&lease, &mut stopping).await;
             }
             tokio::select! {
@@ -146,7 +146,7 @@ impl Notifier {
         let (end, ended) = watch::channel(false);
         let ending = async {
             tokio::select! {
-                () = lease.wait_lost(&*self.store) => {
+                () = lease.wait_lost(&self.store) => {
                     tracing::warn!("another process sends notifications now, or the database does not answer");
                 }
                 _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -182,7 +182,7 @@ impl Notifier {
     async fn hear(&self, news: &watch::Sender<()>) -> Result<Infallible> {
         let mut ears = self.store.clone().listen().await?;
         loop {
-            ears.heard().await?;
+            ears.changed().await?;
             news.send_replace(());
         }
     }
@@ -209,7 +209,7 @@ impl Notifier {
     async fn turn(&self, desk: &mut Desk<'_>) -> Result<Duration> {
         let mut state = self.store.open_channel(desk.name()).await?;
         while !desk.is_stopping() {
-            if !desk.lease.is_held() && !desk.lease.renew(&*self.store).await? {
+            if !desk.lease.is_held() && !desk.lease.renew(&self.store).await? {
                 return Ok(AGAIN);
             }
             if !self.take_up(desk.channel, &mut state.place).await? {

@@ -4,7 +4,6 @@
 //! outage. What changes while it is under way moves to the front, where the walk has been: a closing pass goes once more
 //! from the front to where it began. What is there already is the same delivery once more, and changes nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -77,7 +76,7 @@ enum Phase {
 #[derive(Clone)]
 pub struct Backfill {
     pub client: Client,
-    pub store: Arc<dyn Store>,
+    pub store: Store,
 }
 
 /// Why a run does not go on.

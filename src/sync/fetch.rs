@@ -1,6 +1,5 @@
 //! Pull requests from GitHub into the inbox, whole: from there they go the way of any webhook.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -27,7 +26,7 @@ const LOOKING: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub struct Fetcher {
     pub client: Client,
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub source: Source,
     pub lane: Lane,
     /// Whether the dates of the commits are asked for.

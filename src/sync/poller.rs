@@ -5,7 +5,6 @@
 //! does it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -46,7 +45,7 @@ const PAGES: usize = 100;
 #[derive(Clone)]
 pub struct Poller {
     pub client: Client,
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     pub settings: Sync,
     /// `owner/name`: tracked from the start.
     pub default_repository: Option<String>,
@@ -136,9 +135,9 @@ impl Poller {
     async fn take_turns(&self) {
         loop {
             let lease = LeaderLease::new(LeaderRole::Poller);
-            if lease.renew(&*self.store).await.unwrap_or(false) {
+            if lease.renew(&self.store).await.unwrap_or(false) {
                 tokio::select! {
-                    () = lease.wait_lost(&*self.store) => {
+                    () = lease.wait_lost(&self.store) => {
                         tracing::warn!("another process polls GitHub now, or the database does not answer");
                     }
                     () = self.poll() => {}

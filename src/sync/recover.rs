@@ -92,7 +92,7 @@ enum Recovered {
 /// is no error, but told in the report.
 pub async fn run(
     client: &Client,
-    store: &dyn Store,
+    store: &Store,
     asked: &Asked,
     progress: impl Fn(u64, u64),
 ) -> anyhow::Result<Report> {
@@ -223,7 +223,7 @@ async fn failed(
 /// Fetches one after the other, as GitHub wants it, so that one body at a time is in memory.
 async fn fetch(
     client: &Client,
-    store: &dyn Store,
+    store: &Store,
     asked: &Asked,
     failed: Failed,
     report: &mut Report,
@@ -287,7 +287,7 @@ enum NotGot {
 
 async fn recover(
     client: &Client,
-    store: &dyn Store,
+    store: &Store,
     asked: &Asked,
     hook: Option<i64>,
     attempt: &Attempt,

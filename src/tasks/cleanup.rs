@@ -1,7 +1,6 @@
 //! Working trees of tasks: removed once the task is done by a merge, unless something would be lost.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use chrono::Utc;
 use tallyhook_core::domain::notification::Status;
@@ -24,7 +23,7 @@ const HISTORY: u32 = 100;
 
 /// Removes working trees.
 pub struct Cleaner {
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     /// The folder below which all of them are.
     pub root: PathBuf,
 }
@@ -62,7 +61,7 @@ impl Cleaner {
             for task in &tasks {
                 // Whoever listens hears first where the task goes. It comes again with the next page.
                 match task.due.follow {
-                    true => settle(&*self.store, task).await?,
+                    true => settle(&self.store, task).await?,
                     false => self.clean(task, false).await.map(drop)?,
                 }
             }

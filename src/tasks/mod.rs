@@ -5,8 +5,6 @@ mod cleanup;
 mod opening;
 pub mod worktree;
 
-use std::sync::Arc;
-
 use chrono::Utc;
 use tallyhook_core::domain::notification::status;
 use tallyhook_core::domain::pull_request::PullRequest;
@@ -25,7 +23,7 @@ const AT_ONCE: usize = 100;
 
 /// Lets tasks follow.
 pub struct Follower {
-    pub store: Arc<dyn Store>,
+    pub store: Store,
 }
 
 impl Follower {
@@ -45,14 +43,14 @@ impl Follower {
                 return Ok(());
             }
             for task in &tasks {
-                settle(&*self.store, task).await?;
+                settle(&self.store, task).await?;
             }
         }
     }
 }
 
 /// Lets one task follow. One that is marked again meanwhile stays marked.
-async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
+async fn settle(store: &Store, task: &Task) -> Result<()> {
     let prs = linked_prs(store, task).await?;
     let settled = Settled {
         done: Due::FOLLOW,
@@ -67,7 +65,7 @@ async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
 ///
 /// # Errors
 /// If the database fails.
-pub async fn linked_prs(store: &dyn Store, task: &Task) -> Result<Vec<LinkedPr>> {
+pub async fn linked_prs(store: &Store, task: &Task) -> Result<Vec<LinkedPr>> {
     let mut prs = Vec::with_capacity(task.prs.len());
     // An epic has thousands of them, and each comes with its reviews and its timeline.
     for keys in task.prs.chunks(AT_ONCE) {

@@ -1,7 +1,5 @@
 //! Pull requests that are opened for tasks: since a person wants it, or since the task's branch was pushed to.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::domain::notification::Status;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
@@ -160,12 +158,12 @@ pub struct Pushes {
 impl Pushes {
     /// Looks at what was pushed to until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = Arc::clone(&self.opener.fetcher.store);
+        let store = self.opener.fetcher.store.clone();
         run_worker(&store, stopping, &mut self).await;
     }
 
-    fn store(&self) -> &dyn Store {
-        &*self.opener.fetcher.store
+    fn store(&self) -> &Store {
+        &self.opener.fetcher.store
     }
 
     async fn settle(&self, task: &Task) -> Result<()> {

@@ -52,7 +52,7 @@ pub(crate) struct Cluster<'a> {
     folder: TempDir,
     pub(crate) processes: Vec<Process>,
     pub(crate) targets: Targets,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Store,
 }
 
 /// What became of the deliveries.

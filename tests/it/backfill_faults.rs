@@ -4,7 +4,6 @@
 //! A run of `TALLYHOOK_FAULTY_SYNCS=N` has so many repositories in place of a few.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -83,11 +82,7 @@ enum Outcome {
 }
 
 /// A run to its end, or to where it was put off, and when it may be taken again.
-async fn sync(
-    store: &Arc<dyn Store>,
-    github: &FakeGithub,
-    now: DateTime<Utc>,
-) -> (Outcome, DateTime<Utc>) {
+async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcome, DateTime<Utc>) {
     let options = RunOptions {
         days_back: 90,
         max_prs: 1000,
@@ -134,7 +129,7 @@ async fn sync(
 }
 
 /// The numbers of what is in the inbox, each as often as it is there.
-async fn fetched(store: &Arc<dyn Store>) -> Vec<i64> {
+async fn fetched(store: &Store) -> Vec<i64> {
     let stored = store
         .deliveries(&DeliveryFilter::default(), 1000)
         .await

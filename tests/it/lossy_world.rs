@@ -75,7 +75,7 @@ async fn repair(server: &mut TestServer, client: &Client, now: DateTime<Utc>) {
         hook: Some(HOOK),
         since: now - REMEMBERED,
     };
-    let report = recover::run(client, &*store, &asked, |_, _| {})
+    let report = recover::run(client, &store, &asked, |_, _| {})
         .await
         .unwrap();
     assert_eq!(

@@ -1,7 +1,6 @@
 //! Pull requests that are opened for tasks, by a person's wish or by a push, and why they are not.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
@@ -344,7 +343,7 @@ async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wan
 }
 
 /// A store with a task in IMPLEMENTING, and whoever opens pull requests on pushes.
-async fn pushed() -> (FakeGithub, Place, Arc<dyn Store>, Pushes, TaskRef) {
+async fn pushed() -> (FakeGithub, Place, Store, Pushes, TaskRef) {
     let (github, place) = (github().await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Open::Alone)
         .await
@@ -389,7 +388,7 @@ async fn pushed() -> (FakeGithub, Place, Arc<dyn Store>, Pushes, TaskRef) {
     (github, place, store, pushes, TaskRef::Id(task.id))
 }
 
-async fn push(store: &dyn Store, pushes: &mut Pushes) {
+async fn push(store: &Store, pushes: &mut Pushes) {
     let pushed = BTreeSet::from([(repo_id(), "empty".to_owned())]);
     store
         .record(
@@ -411,7 +410,7 @@ async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
     let task = async || store.task(&task).await.unwrap().unwrap();
     let id = task().await.id;
     for _ in 0..3 {
-        push(&*store, &mut pushes).await;
+        push(&store, &mut pushes).await;
         assert!(!task().await.due.push);
         pushes.run_once().await.unwrap();
     }
@@ -496,7 +495,7 @@ async fn while_github_is_away_a_push_is_tried_again_later() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     github.next(vec![Fault::status(502); 4]);
     let before = Utc::now();
-    push(&*store, &mut pushes).await;
+    push(&store, &mut pushes).await;
     let seen = store.task(&task).await.unwrap().unwrap();
     assert_eq!((seen.due, seen.tries), (Due::PUSH, 1));
     let due = async |after: i64| {

@@ -486,7 +486,7 @@ async fn recovered(server: &TestServer, github: &FakeGithub) -> anyhow::Result<R
         since: ago(3 * 24 * 60),
     };
     let (client, _) = github.client();
-    recover::run(&client, &*server.running.store, &asked, |_, _| {}).await
+    recover::run(&client, &server.running.store, &asked, |_, _| {}).await
 }
 
 /// As [`counts`], of a report that was not printed.

@@ -2,7 +2,6 @@
 //! Rows are counted, not seconds. Fills a database for a minute, so only with the feature `services`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
@@ -48,7 +47,7 @@ async fn touches<T>(
     database: &Database,
     what: &str,
     most: i64,
-    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+    call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     looks_at(database, what, most, 3 * most + 100, call).await
 }
@@ -58,7 +57,7 @@ async fn changes<T>(
     database: &Database,
     what: &str,
     most: i64,
-    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+    call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     looks_at(database, what, most, 15 * most + 100, call).await
 }
@@ -68,7 +67,7 @@ async fn looks_at<T>(
     what: &str,
     most_rows: i64,
     most_blocks: i64,
-    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+    call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     let before = counted(database).await;
     let store = tallyhook_store::open(&database.url, Opening::Beside)
@@ -433,7 +432,7 @@ async fn tasks(database: &Database) {
 
 async fn channels(database: &Database) {
     let (now, middle) = (Utc::now(), EventId(100_000));
-    let page = async |store: Arc<dyn Store>| store.events_after(middle, PAGE).await.unwrap();
+    let page = async |store: Store| store.events_after(middle, PAGE).await.unwrap();
     assert_eq!(
         touches(database, "events", 3 * i64::from(PAGE), page)
             .await

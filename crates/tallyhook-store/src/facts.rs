@@ -7,7 +7,7 @@ use super::{Moment, Result};
 
 /// Use cases of the facts. `record` is the one way in which a fact is written.
 #[async_trait::async_trait]
-pub trait Facts: Send + Sync {
+pub(crate) trait Facts: Send + Sync {
     /// Returns the stored state of each key, [`PullRequest::unknown`](tallyhook_core::domain::pull_request::PullRequest::unknown)
     /// for one without a row.
     async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>>;

@@ -250,7 +250,7 @@ pub struct Purged {
 
 /// Use cases of the inbox.
 #[async_trait::async_trait]
-pub trait Inbox: Send + Sync {
+pub(crate) trait Inbox: Send + Sync {
     /// Stores a delivery. When this returns, it is on disk.
     async fn accept(&self, delivery: NewDelivery) -> Result<Accepted>;
 

@@ -21,7 +21,8 @@ mod reading;
 mod rows;
 mod runs_sql;
 mod sessions;
-pub mod sqlite;
+mod sqlite;
+mod store;
 mod syncing;
 mod syncing_sql;
 mod tasks;
@@ -42,29 +43,28 @@ pub use tallyhook_core::domain::recording::{
 use thiserror::Error;
 
 pub use self::body::StoredBody;
-pub use self::facts::Facts;
 pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter,
-    DeliveryState, Exhausted, Failure, Inbox, NewDelivery, NewState, Purged, Unfinished, Waiting,
+    DeliveryState, Exhausted, Failure, NewDelivery, NewState, Purged, Unfinished, Waiting,
     portions,
 };
 pub use self::notifications::{
     Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow,
-    NotificationState, Notifications, Rest, Told,
+    NotificationState, Rest, Told,
 };
-pub use self::outbox::{EventId, Listening, News, Outbox, OutboxEvent, TaskChange, WorktreeKept};
+pub use self::outbox::{EventId, News, OutboxEvent, OutboxListener, TaskChange, WorktreeKept};
 pub use self::reading::{
-    AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter,
+    AggregateFilter, Durations, PullRequestFilter, PullRequestRow, StateFilter,
 };
+pub use self::store::Store;
 pub use self::syncing::{
-    MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState,
-    SyncStatus, Syncing, TrackedRepository, WatchCounts, Watched,
+    MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, SyncRun, SyncRunId, SyncState,
+    SyncStatus, TrackedRepository, WatchCounts, Watched,
 };
 pub use self::tasks::{
-    Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, Tasks,
+    Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef,
 };
-pub use self::tickets::Tickets;
-pub use self::tokens::{Token, TokenHash, Tokens};
+pub use self::tokens::{Token, TokenHash};
 
 /// A `DATABASE_URL` that names no database this version knows; the text says what was expected.
 #[derive(Debug, Error)]
@@ -109,9 +109,19 @@ impl StoreError {
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// The whole store.
+/// One kind of database.
+use self::facts::Facts;
+use self::inbox::Inbox;
+use self::notifications::Notifications;
+use self::outbox::Outbox;
+use self::reading::Reading;
+use self::syncing::{Runs, Syncing};
+use self::tasks::Tasks;
+use self::tickets::Tickets;
+use self::tokens::Tokens;
+
 #[async_trait::async_trait]
-pub trait Store:
+pub(crate) trait Backend:
     Inbox + Facts + Outbox + Notifications + Reading + Syncing + Runs + Tasks + Tokens + Tickets
 {
     /// Whether the database answers and has every migration of this version.
@@ -128,7 +138,7 @@ pub trait Store:
     async fn release_role(&self, role: LeaderRole);
 
     /// Begins to listen for events of the outbox, those too that other processes write.
-    async fn listen(&self) -> Result<Box<dyn Listening>>;
+    async fn listen(&self) -> Result<OutboxListener>;
 
     /// Finishes what is under way and closes every connection.
     async fn close(&self);
@@ -195,7 +205,7 @@ pub enum Opening {
 /// # Errors
 /// In words that say what to do: a file that cannot be opened, another `serve` on the same file; [`DatabaseUrlError`]
 /// if it is no URL or its scheme is not known.
-pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>> {
+pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Store> {
     let Some((scheme, _)) = url.split_once(':') else {
         bail!(DatabaseUrlError(
             "DATABASE_URL is not a URL: expected sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE".to_owned()
@@ -206,13 +216,13 @@ pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Arc<dyn Store>>
             let store = sqlite::SqliteStore::open(url, opening)
                 .await
                 .context("cannot use the database of DATABASE_URL")?;
-            Ok(Arc::new(store))
+            Ok(store.into())
         }
         "postgres" | "postgresql" => {
             let store = postgres::PostgresStore::open(url, opening)
                 .await
                 .context("cannot use the database of DATABASE_URL")?;
-            Ok(Arc::new(store))
+            Ok(store.into())
         }
         other => bail!(DatabaseUrlError(format!(
             "DATABASE_URL names the database kind `{other}`: expected sqlite://FILE or \

@@ -116,7 +116,7 @@ pub struct NotificationFilter {
 
 /// Use cases of channels. One process at a time works on a channel.
 #[async_trait::async_trait]
-pub trait Notifications: Send + Sync {
+pub(crate) trait Notifications: Send + Sync {
     /// A channel as it stands. One that was never seen before begins behind the newest event.
     async fn open_channel(&self, channel: &str) -> Result<ChannelState>;
 

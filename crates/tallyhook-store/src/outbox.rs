@@ -6,8 +6,9 @@ use std::str::FromStr;
 use tallyhook_core::domain::recording::PullRequestChange;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::{PrKey, Timestamp};
+use tokio::sync::watch;
 
-use super::{Moment, Result};
+use super::{Moment, Result, StoreError};
 
 /// The place of an event in the outbox. What is committed later has a greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +77,7 @@ pub struct OutboxEvent {
 
 /// Use cases of the outbox. It is written by `record`, with the facts that its events are about.
 #[async_trait::async_trait]
-pub trait Outbox: Send + Sync {
+pub(crate) trait Outbox: Send + Sync {
     /// Events after `id`, at most `limit`. Whoever has read up to an event has missed none before it: none appears there
     /// later.
     async fn events_after(&self, id: EventId, limit: u32) -> Result<Vec<OutboxEvent>>;
@@ -92,12 +93,18 @@ pub trait Outbox: Send + Sync {
     async fn purge_events(&self, before: Moment, limit: u32) -> Result<u64>;
 }
 
-/// An ear for the outbox. It may miss something while it has no connection.
-#[async_trait::async_trait]
-pub trait Listening: Send {
-    /// Waits until there may be new events since this was waited for last. May be cut off. Who does not wait keeps
-    /// nobody else from hearing.
-    async fn heard(&mut self) -> Result<()>;
+/// A subscription to changes of the outbox. It may miss a change while it has no connection.
+pub struct OutboxListener(pub(crate) watch::Receiver<()>);
+
+impl OutboxListener {
+    /// Waits for a change notification since the last call. Cancel-safe; may wake spuriously. A listener that does not
+    /// wait holds up no other.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] once the store is closed.
+    pub async fn changed(&mut self) -> Result<()> {
+        self.0.changed().await.map_err(|_| StoreError::Closed)
+    }
 }
 
 #[cfg(test)]

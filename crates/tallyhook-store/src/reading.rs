@@ -91,7 +91,7 @@ pub struct AggregateFilter {
 
 /// Use cases of the read side.
 #[async_trait::async_trait]
-pub trait Reading: Send + Sync {
+pub(crate) trait Reading: Send + Sync {
     async fn pull_requests(
         &self,
         filter: &PullRequestFilter,

@@ -165,7 +165,7 @@ pub struct PollerStats {
 
 /// Use cases of what is asked of GitHub. Names compare without regard to case.
 #[async_trait::async_trait]
-pub trait Syncing: Send + Sync {
+pub(crate) trait Syncing: Send + Sync {
     /// Tracks a repository from now on, as one of which nothing was asked for yet, and notes what was seen of it; `false`
     /// if it was tracked.
     async fn track(&self, repository: &Repository, now: Moment) -> Result<bool>;
@@ -236,7 +236,7 @@ pub trait Syncing: Send + Sync {
 
 /// Use cases of backfills.
 #[async_trait::async_trait]
-pub trait Runs: Send + Sync {
+pub(crate) trait Runs: Send + Sync {
     /// Asks for a run: the unfinished one of the repository if there is one; the last one, to go on where it stopped, if
     /// it failed with the same options; else a new one. `None` if the repository is not known.
     async fn ask_for_run(

@@ -150,7 +150,7 @@ pub struct Settled {
 
 /// Use cases of tasks.
 #[async_trait::async_trait]
-pub trait Tasks: Send + Sync {
+pub(crate) trait Tasks: Send + Sync {
     /// Makes a task; `false` if there is one of its key.
     async fn create_task(&self, task: &NewTask, now: Moment) -> Result<bool>;
 

@@ -9,7 +9,7 @@ use super::{Moment, Result, TokenHash};
 
 /// Use cases of tickets.
 #[async_trait::async_trait]
-pub trait Tickets: Send + Sync {
+pub(crate) trait Tickets: Send + Sync {
     /// Issues a ticket to whoever has this token; it counts until `expires`. Those whose time is over are cleared away.
     async fn issue_ticket(
         &self,

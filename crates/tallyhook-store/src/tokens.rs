@@ -15,7 +15,7 @@ pub struct Token {
 
 /// Use cases of tokens.
 #[async_trait::async_trait]
-pub trait Tokens: Send + Sync {
+pub(crate) trait Tokens: Send + Sync {
     /// Stores a token's digest under `name`, in place of a revoked one of that name. `false` if the name is taken.
     async fn create_token(&self, name: &str, hash: &TokenHash, now: Moment) -> Result<bool>;
 

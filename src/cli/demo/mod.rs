@@ -112,7 +112,7 @@ async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -
         story.len(),
         answers.join(", ")
     ))?;
-    print_table(&*running.store).await?;
+    print_table(&running.store).await?;
     if !once {
         output::line(&format!(
             "\nThe API answers until Ctrl-C, for example:\n  \
@@ -137,7 +137,7 @@ fn story() -> anyhow::Result<Vec<Recorded>> {
     Ok(story)
 }
 
-async fn print_table(store: &dyn Store) -> Outcome {
+async fn print_table(store: &Store) -> Outcome {
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?

@@ -70,7 +70,7 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
     let looking = async {
         match tallyhook_store::open(&config.database_url, Opening::Beside).await {
             Ok(store) => {
-                let seen = look(&*store).await;
+                let seen = look(&store).await;
                 store.close().await;
                 seen
             }
@@ -84,7 +84,7 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
     (findings, stored)
 }
 
-async fn look(store: &dyn Store) -> (Vec<Finding>, Stored) {
+async fn look(store: &Store) -> (Vec<Finding>, Stored) {
     let seen = async {
         let stored = Stored {
             tracked: store.tracked().await?,

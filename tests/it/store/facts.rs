@@ -35,7 +35,7 @@ async fn what_is_known_comes_back_as_it_was(database: Database) {
         (unknown.version, unknown.pull_request.timeline.is_empty()),
         (0, true)
     );
-    let written = write(&*store, &WHOLE_LIFE).await;
+    let written = write(&store, &WHOLE_LIFE).await;
     let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
     assert_eq!(
         (read.version, &read.pull_request),
@@ -46,24 +46,24 @@ async fn what_is_known_comes_back_as_it_was(database: Database) {
 
 async fn whoever_read_an_older_version_writes_nothing(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE[..2]).await;
+    write(&store, &WHOLE_LIFE[..2]).await;
     let stale = store.load(&[histories::KEY]).await.unwrap().remove(0);
-    write(&*store, &WHOLE_LIFE).await;
-    let id = accept(&*store, "a").await;
+    write(&store, &WHOLE_LIFE).await;
+    let id = accept(&store, "a").await;
     let mut late = recording(stale, BTreeSet::new());
     late.finished = vec![FinishedDelivery::Applied(id)];
     assert_eq!(
         store.record(&late, now()).await.unwrap(),
         Err(VersionConflict)
     );
-    assert_eq!(state(&*store, id).await.0, DeliveryState::Accepted);
+    assert_eq!(state(&store, id).await.0, DeliveryState::Accepted);
     let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
     assert!(read.pull_request.merged_at.is_some());
 }
 
 async fn an_older_snapshot_is_refused_by_the_database_itself(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     let mut broken = store.load(&[histories::KEY]).await.unwrap().remove(0);
     broken.pull_request.conversation.as_mut().unwrap().at = Timestamp::clamped(0);
     assert_eq!(
@@ -86,7 +86,7 @@ async fn an_older_snapshot_is_refused_by_the_database_itself(database: Database)
 
 async fn a_delivery_is_finished_once(database: Database) {
     let store = open(&database).await;
-    let id = accept(&*store, "a").await;
+    let id = accept(&store, "a").await;
     let finish = BatchWrite {
         finished: vec![FinishedDelivery::Ignored(id, "seen".to_owned())],
         ..BatchWrite::default()
@@ -126,7 +126,7 @@ async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
 
 async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     let access = async || {
         store
             .pull_request(histories::KEY)
@@ -249,7 +249,7 @@ async fn a_title_with_a_nul_is_stored_and_the_same_everywhere(database: Database
 
 async fn reviews_are_joined_with_what_is_there(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let before = known.pull_request.reviews.values().next().unwrap().clone();
     assert!(before.dismissed && before.original_state.is_some());

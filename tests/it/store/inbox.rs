@@ -36,7 +36,7 @@ on_every_database! {
 
 async fn a_delivery_is_stored_once_per_guid_and_body(database: Database) {
     let store = open(&database).await;
-    let first = accept(&*store, "a").await;
+    let first = accept(&store, "a").await;
     assert_eq!(
         store.accept(delivery("a", pending())).await.unwrap(),
         Accepted::Duplicate
@@ -105,7 +105,7 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
     database: Database,
 ) {
     let store = open(&database).await;
-    let id = accept(&*store, "a").await;
+    let id = accept(&store, "a").await;
     assert_eq!(
         store.waiting(&[id]).await.unwrap(),
         [Waiting {
@@ -114,8 +114,8 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
             body_bytes: 9
         }]
     );
-    assert_eq!(claim(&*store, &[id], now()).await, [id]);
-    assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 1));
+    assert_eq!(claim(&store, &[id], now()).await, [id]);
+    assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 1));
     assert_eq!(
         store.waiting(&[id]).await.unwrap(),
         [Waiting {
@@ -124,20 +124,20 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
             body_bytes: 9
         }]
     );
-    assert_eq!(claim(&*store, &[id], later(59)).await, []);
-    assert_eq!(claim(&*store, &[id], later(60)).await, [id]);
-    assert_eq!(state(&*store, id).await.1, 2);
+    assert_eq!(claim(&store, &[id], later(59)).await, []);
+    assert_eq!(claim(&store, &[id], later(60)).await, [id]);
+    assert_eq!(state(&store, id).await.1, 2);
 }
 
 async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(database: Database) {
     let store = open(&database).await;
     let (poison, innocent) = (
-        accept(&*store, "poison").await,
-        accept(&*store, "innocent").await,
+        accept(&store, "poison").await,
+        accept(&store, "innocent").await,
     );
     for attempt in 0..5 {
         assert_eq!(
-            claim(&*store, &[poison], later(100 * attempt)).await,
+            claim(&store, &[poison], later(100 * attempt)).await,
             [poison]
         );
     }
@@ -162,7 +162,7 @@ async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(databas
         ["poison"]
     );
     assert_eq!(store.waiting(&[poison]).await.unwrap(), []);
-    assert_eq!(state(&*store, poison).await, (DeliveryState::Dead, 5));
+    assert_eq!(state(&store, poison).await, (DeliveryState::Dead, 5));
     let reason = store
         .delivery(poison)
         .await
@@ -176,9 +176,9 @@ async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(databas
 async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database) {
     let store = open(&database).await;
     let ids = [
-        accept(&*store, "a").await,
-        accept(&*store, "b").await,
-        accept(&*store, "c").await,
+        accept(&store, "a").await,
+        accept(&store, "b").await,
+        accept(&store, "c").await,
     ];
     let not_yet = delivery("later", NewState::Pending { due: later(10) });
     store.accept(not_yet).await.unwrap();
@@ -247,8 +247,8 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database
 
 async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Database) {
     let store = open(&database).await;
-    let id = accept(&*store, "a").await;
-    claim(&*store, &[id], now()).await;
+    let id = accept(&store, "a").await;
+    claim(&store, &[id], now()).await;
     store
         .retry(&[id], "the disk is \"full\"", now(), later(4))
         .await
@@ -279,14 +279,14 @@ async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Data
             .unwrap(),
         [id]
     );
-    assert_eq!(claim(&*store, &[id], later(4)).await, [id]);
-    assert_eq!(state(&*store, id).await.1, 2);
+    assert_eq!(claim(&store, &[id], later(4)).await, [id]);
+    assert_eq!(state(&store, id).await.1, 2);
     // What is not the delivery's fault is no attempt of it.
     store
         .release(&[id], "the database failed", later(4), later(8))
         .await
         .unwrap();
-    assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 1));
+    assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 1));
     assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 2);
 }
 
@@ -294,13 +294,13 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
     database: Database,
 ) {
     let store = open(&database).await;
-    let id = accept(&*store, "a").await;
-    claim(&*store, &[id], now()).await;
+    let id = accept(&store, "a").await;
+    claim(&store, &[id], now()).await;
     store.bury(&[id], "cannot be decoded", now()).await.unwrap();
-    assert_eq!(state(&*store, id).await, (DeliveryState::Dead, 1));
+    assert_eq!(state(&store, id).await, (DeliveryState::Dead, 1));
     assert!(store.body(id).await.unwrap().is_some());
     assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 1);
-    assert_eq!(claim(&*store, &[id], later(1000)).await, []);
+    assert_eq!(claim(&store, &[id], later(1000)).await, []);
 
     assert_eq!(
         store
@@ -316,15 +316,15 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
             .unwrap(),
         0
     );
-    assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 0));
-    assert_eq!(claim(&*store, &[id], now()).await, [id]);
+    assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 0));
+    assert_eq!(claim(&store, &[id], now()).await, [id]);
     store.bury(&[id], "again", now()).await.unwrap();
 
     assert_eq!(
         store.accept(delivery("a", pending())).await.unwrap(),
         Accepted::Requeued(id)
     );
-    claim(&*store, &[id], now()).await;
+    claim(&store, &[id], now()).await;
     store.bury(&[id], "and again", now()).await.unwrap();
 
     assert!(store.discard(id, "discarded: seen", now()).await.unwrap());
@@ -341,9 +341,9 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
 ) {
     let store = open(&database).await;
     let (applied, dead, open) = (
-        accept(&*store, "applied").await,
-        accept(&*store, "dead").await,
-        accept(&*store, "open").await,
+        accept(&store, "applied").await,
+        accept(&store, "dead").await,
+        accept(&store, "open").await,
     );
     let finished = BatchWrite {
         finished: vec![FinishedDelivery::Applied(applied)],
@@ -373,7 +373,7 @@ async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
         store.counts().await.unwrap(),
         tallyhook_store::Counts::default()
     );
-    accept(&*store, "a").await;
+    accept(&store, "a").await;
     let ignored = NewState::Ignored {
         reason: "a comment on an issue".to_owned(),
     };
@@ -398,7 +398,7 @@ async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
 async fn lists_are_filtered_and_go_on_where_they_stopped(database: Database) {
     let store = open(&database).await;
     for place in 0..5 {
-        accept(&*store, &format!("a-{place}")).await;
+        accept(&store, &format!("a-{place}")).await;
     }
     let other = NewDelivery {
         event: "push".to_owned(),
@@ -430,8 +430,8 @@ async fn lists_are_filtered_and_go_on_where_they_stopped(database: Database) {
 
 async fn what_is_unfinished_is_read_with_its_body(database: Database) {
     let store = open(&database).await;
-    let ids = [accept(&*store, "a").await, accept(&*store, "b").await];
-    claim(&*store, &ids, now()).await;
+    let ids = [accept(&store, "a").await, accept(&store, "b").await];
+    claim(&store, &ids, now()).await;
     store.bury(&ids[..1], "for good", now()).await.unwrap();
     let unfinished = store
         .unfinished(&[ids[1], ids[0], DeliveryId(99)])
@@ -455,13 +455,13 @@ async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_work
 ) {
     let store = open(&database).await;
     let ids = [
-        accept(&*store, "claimed").await,
-        accept(&*store, "lost").await,
-        accept(&*store, "not taken").await,
+        accept(&store, "claimed").await,
+        accept(&store, "lost").await,
+        accept(&store, "not taken").await,
     ];
     let due = async |at| store.take_due(Lane::Live, 9, at, later(300)).await.unwrap();
     assert_eq!(due(now()).await, ids);
-    assert_eq!(claim(&*store, &ids[..1], now()).await, ids[..1]);
+    assert_eq!(claim(&store, &ids[..1], now()).await, ids[..1]);
     store.hand_back(&[ids[0], ids[2]], later(1)).await.unwrap();
     assert_eq!(due(later(1)).await, ids[2..]);
     assert_eq!(store.hand_over_again(later(2)).await.unwrap(), 2);
@@ -475,17 +475,17 @@ async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_work
 async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database: Database) {
     let first = open(&database).await;
     let (orphan, waiting) = (
-        accept(&*first, "orphan").await,
-        accept(&*first, "waiting").await,
+        accept(&first, "orphan").await,
+        accept(&first, "waiting").await,
     );
-    assert_eq!(claim(&*first, &[orphan], now()).await, [orphan]);
+    assert_eq!(claim(&first, &[orphan], now()).await, [orphan]);
     assert_eq!(first.release_orphans(now()).await.unwrap(), 0);
     first.close().await;
     drop(first);
 
     let second = open(&database).await;
-    assert_eq!(claim(&*second, &[waiting], now()).await, [waiting]);
-    assert_eq!(claim(&*second, &[orphan], later(1)).await, []);
+    assert_eq!(claim(&second, &[waiting], now()).await, [waiting]);
+    assert_eq!(claim(&second, &[orphan], later(1)).await, []);
     assert!(eventually(async || second.release_orphans(later(1)).await.unwrap() == 1).await);
     assert_eq!(second.release_orphans(later(1)).await.unwrap(), 0);
     assert_eq!(
@@ -495,11 +495,8 @@ async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database
             .unwrap(),
         [orphan]
     );
-    assert_eq!(
-        claim(&*second, &[orphan, waiting], later(1)).await,
-        [orphan]
-    );
-    assert_eq!(state(&*second, orphan).await, (DeliveryState::Accepted, 2));
+    assert_eq!(claim(&second, &[orphan, waiting], later(1)).await, [orphan]);
+    assert_eq!(state(&second, orphan).await, (DeliveryState::Accepted, 2));
 }
 
 async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group(
@@ -587,9 +584,9 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
 async fn each_dead_letter_is_copied_once_per_death(database: Database) {
     let store = open(&database).await;
     let ids = [
-        accept(&*store, "a").await,
-        accept(&*store, "b").await,
-        accept(&*store, "c").await,
+        accept(&store, "a").await,
+        accept(&store, "b").await,
+        accept(&store, "c").await,
     ];
     let uncopied = async |limit| {
         let dead = store.uncopied_dead(limit).await.unwrap();
@@ -632,7 +629,7 @@ async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
         panic!("it is new")
     };
     assert_eq!(store.accept(odd).await.unwrap(), Accepted::Requeued(id));
-    assert_eq!(claim(&*store, &[id], now()).await, [id]);
+    assert_eq!(claim(&store, &[id], now()).await, [id]);
     store
         .retry(&[id], "an error \0", now(), now())
         .await
@@ -650,7 +647,7 @@ async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
     };
     assert_eq!(store.deliveries(&odd, 9).await.unwrap(), []);
     assert!(store.discard(id, "no \0 use", now()).await.unwrap());
-    let other = accept(&*store, "b").await;
+    let other = accept(&store, "b").await;
     let finished = vec![FinishedDelivery::Ignored(other, "\0".to_owned())];
     store
         .record(
@@ -690,7 +687,7 @@ async fn of_many_workers_one_gets_a_delivery(database: Database) {
                 wanted.reverse();
             }
             let store = store.clone();
-            tokio::spawn(async move { claim(&*store, &wanted, later(round * 60)).await })
+            tokio::spawn(async move { claim(&store, &wanted, later(round * 60)).await })
         });
         let mut claimed = Vec::new();
         for worker in futures_util::future::join_all(workers).await {
@@ -700,6 +697,6 @@ async fn of_many_workers_one_gets_a_delivery(database: Database) {
         assert_eq!(claimed, ids);
     }
     for id in ids {
-        assert_eq!(state(&*store, id).await.1, 5);
+        assert_eq!(state(&store, id).await.1, 5);
     }
 }

@@ -15,7 +15,6 @@ mod tickets;
 mod tokens;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
@@ -35,7 +34,7 @@ use testkit::database::Database;
 use testkit::histories::{self, Step};
 
 /// The store in an empty database.
-pub(crate) async fn open(database: &Database) -> Arc<dyn Store> {
+pub(crate) async fn open(database: &Database) -> Store {
     tallyhook_store::open(&database.url, Opening::Alone)
         .await
         .unwrap()
@@ -69,24 +68,20 @@ pub(crate) fn pending() -> NewState {
     NewState::Pending { due: now() }
 }
 
-pub(crate) async fn accept(store: &dyn Store, guid: &str) -> DeliveryId {
+pub(crate) async fn accept(store: &Store, guid: &str) -> DeliveryId {
     match store.accept(delivery(guid, pending())).await.unwrap() {
         Accepted::Stored(id) => id,
         other => panic!("{guid}: {other:?}"),
     }
 }
 
-pub(crate) async fn state(store: &dyn Store, id: DeliveryId) -> (DeliveryState, u32) {
+pub(crate) async fn state(store: &Store, id: DeliveryId) -> (DeliveryState, u32) {
     let delivery = store.delivery(id).await.unwrap().unwrap();
     (delivery.state, delivery.attempts)
 }
 
 /// Claims for a minute, with five attempts at the most.
-pub(crate) async fn claim(
-    store: &dyn Store,
-    ids: &[DeliveryId],
-    at: DateTime<Utc>,
-) -> Vec<DeliveryId> {
+pub(crate) async fn claim(store: &Store, ids: &[DeliveryId], at: DateTime<Utc>) -> Vec<DeliveryId> {
     let claim = store
         .claim(ids, at, at + TimeDelta::seconds(60), 5)
         .await
@@ -98,7 +93,7 @@ pub(crate) async fn claim(
         .collect()
 }
 /// Applies a history and writes it, as a worker does.
-pub(crate) async fn write(store: &dyn Store, steps: &[(i64, Step)]) -> StoredPullRequest {
+pub(crate) async fn write(store: &Store, steps: &[(i64, Step)]) -> StoredPullRequest {
     let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let mut reviews = BTreeSet::new();
     for event in histories::events(false, Some(500), steps) {

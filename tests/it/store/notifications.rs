@@ -25,7 +25,7 @@ on_every_database! {
 const OPS: &str = "ops";
 
 /// Opens so many pull requests: the ids of the events.
-async fn events(store: &dyn Store, count: i64) -> Vec<EventId> {
+async fn events(store: &Store, count: i64) -> Vec<EventId> {
     let before = store.newest_event().await.unwrap();
     record(
         store,
@@ -40,12 +40,7 @@ async fn events(store: &dyn Store, count: i64) -> Vec<EventId> {
 }
 
 /// Lets a channel take up all that there is, each event with the subject that `subject` gives its place.
-async fn take_up(
-    store: &dyn Store,
-    channel: &str,
-    ids: &[EventId],
-    subject: impl Fn(usize) -> usize,
-) {
+async fn take_up(store: &Store, channel: &str, ids: &[EventId], subject: impl Fn(usize) -> usize) {
     let place = store.open_channel(channel).await.unwrap().place;
     let wanted: Vec<_> = ids
         .iter()
@@ -60,11 +55,11 @@ async fn take_up(
     );
 }
 
-async fn attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<Rest>) {
+async fn attempted(store: &Store, event: EventId, next: Next, rest: Option<Rest>) {
     assert!(is_attempted(store, event, next, rest).await);
 }
 
-async fn is_attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<Rest>) -> bool {
+async fn is_attempted(store: &Store, event: EventId, next: Next, rest: Option<Rest>) -> bool {
     let attempt = Attempt {
         channel: OPS,
         event,
@@ -74,7 +69,7 @@ async fn is_attempted(store: &dyn Store, event: EventId, next: Next, rest: Optio
     store.attempted(&attempt, next, rest).await.unwrap()
 }
 
-async fn due(store: &dyn Store, at: i64) -> Vec<EventId> {
+async fn due(store: &Store, at: i64) -> Vec<EventId> {
     ids(&store.due_notifications(OPS, later(at), 99).await.unwrap())
 }
 
@@ -82,7 +77,7 @@ fn ids(rows: &[NotificationRow]) -> Vec<EventId> {
     rows.iter().map(|row| row.event.id).collect()
 }
 
-async fn all(store: &dyn Store) -> Vec<NotificationRow> {
+async fn all(store: &Store) -> Vec<NotificationRow> {
     store
         .notifications(&NotificationFilter::default(), 99)
         .await
@@ -95,7 +90,7 @@ async fn a_channel_begins_behind_what_is_there(database: Database) {
         store.open_channel("early").await.unwrap().place,
         EventId::BEGINNING
     );
-    let ids = events(&*store, 2).await;
+    let ids = events(&store, 2).await;
     let state = store.open_channel(OPS).await.unwrap();
     assert_eq!(
         (
@@ -124,7 +119,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     let store = open(&database).await;
     let begin = store.open_channel(OPS).await.unwrap().place;
     store.open_channel("other").await.unwrap();
-    let events = events(&*store, 4).await;
+    let events = events(&store, 4).await;
     assert_eq!(store.next_notification(OPS).await.unwrap(), None);
     // One of them is nothing for this channel.
     let wanted: Vec<_> = [0, 1, 3].map(|at| (events[at], at.to_string())).to_vec();
@@ -142,8 +137,8 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
             .unwrap()
     );
     assert_eq!(store.open_channel(OPS).await.unwrap().place, events[3]);
-    assert_eq!(due(&*store, 0).await, [events[0], events[1], events[3]]);
-    assert_eq!(due(&*store, -1).await, []);
+    assert_eq!(due(&store, 0).await, [events[0], events[1], events[3]]);
+    assert_eq!(due(&store, -1).await, []);
     assert_eq!(store.next_notification(OPS).await.unwrap(), Some(now()));
     assert_eq!(
         ids(&store.due_notifications(OPS, now(), 2).await.unwrap()),
@@ -182,7 +177,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
         backlogs[1..]
     );
     assert_eq!(store.backlogs(&[]).await.unwrap(), []);
-    take_up(&*store, "other", &events[3..], |at| at).await;
+    take_up(&store, "other", &events[3..], |at| at).await;
     assert_eq!(
         store.backlogs(&[OPS, "other"]).await.unwrap()[1],
         backlog("other", 1, Some(now()), 0)
@@ -207,11 +202,11 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
 async fn an_attempt_says_what_comes_next(database: Database) {
     let store = open(&database).await;
     store.open_channel(OPS).await.unwrap();
-    let events = events(&*store, 4).await;
-    take_up(&*store, OPS, &events, |at| at).await;
-    attempted(&*store, events[0], Next::Sent, None).await;
+    let events = events(&store, 4).await;
+    take_up(&store, OPS, &events, |at| at).await;
+    attempted(&store, events[0], Next::Sent, None).await;
     attempted(
-        &*store,
+        &store,
         events[1],
         Next::Dead,
         Some(Rest {
@@ -221,7 +216,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     )
     .await;
     attempted(
-        &*store,
+        &store,
         events[2],
         Next::Again(later(9)),
         Some(Rest {
@@ -230,12 +225,12 @@ async fn an_attempt_says_what_comes_next(database: Database) {
         }),
     )
     .await;
-    attempted(&*store, events[3], Next::NotNow(later(7)), None).await;
+    attempted(&store, events[3], Next::NotNow(later(7)), None).await;
     // What is finished stays so, and says nothing of the channel.
-    assert!(!is_attempted(&*store, events[1], Next::Sent, None).await);
+    assert!(!is_attempted(&store, events[1], Next::Sent, None).await);
     assert!(
         !is_attempted(
-            &*store,
+            &store,
             events[1],
             Next::Sent,
             Some(Rest {
@@ -246,10 +241,10 @@ async fn an_attempt_says_what_comes_next(database: Database) {
         .await
     );
 
-    assert_eq!(due(&*store, 6).await, []);
+    assert_eq!(due(&store, 6).await, []);
     assert_eq!(store.next_notification(OPS).await.unwrap(), Some(later(7)));
-    assert_eq!(due(&*store, 9).await, [events[2], events[3]]);
-    let rows = all(&*store).await;
+    assert_eq!(due(&store, 9).await, [events[2], events[3]]);
+    let rows = all(&store).await;
     let told: Vec<_> = rows
         .iter()
         .map(|row| (row.event.id, row.state, row.attempts, row.finished_at))
@@ -274,7 +269,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
         Some(("an\u{fffd}swer".to_owned(), later(1)))
     );
     attempted(
-        &*store,
+        &store,
         events[3],
         Next::Sent,
         Some(Rest {
@@ -312,14 +307,14 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
     for channel in [OPS, "other"] {
         store.open_channel(channel).await.unwrap();
     }
-    let events = events(&*store, 5).await;
+    let events = events(&store, 5).await;
     // The first, the third and the fifth are about the same.
     for channel in [OPS, "other"] {
-        take_up(&*store, channel, &events, |at| at % 2).await;
+        take_up(&store, channel, &events, |at| at % 2).await;
     }
-    attempted(&*store, events[1], Next::Sent, None).await;
+    attempted(&store, events[1], Next::Sent, None).await;
     assert!(!store.supersede(OPS, events[0], later(2)).await.unwrap());
-    attempted(&*store, events[2], Next::Sent, None).await;
+    attempted(&store, events[2], Next::Sent, None).await;
     assert!(store.supersede(OPS, events[0], later(2)).await.unwrap());
     for (channel, event) in [
         (OPS, events[0]),
@@ -353,7 +348,7 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
 async fn what_is_too_old_is_given_up(database: Database) {
     let store = open(&database).await;
     let begin = store.open_channel(OPS).await.unwrap().place;
-    let events = events(&*store, 4).await;
+    let events = events(&store, 4).await;
     // Late, which makes them no younger.
     let wanted: Vec<_> = events.iter().map(|id| (*id, id.to_string())).collect();
     assert!(
@@ -362,13 +357,13 @@ async fn what_is_too_old_is_given_up(database: Database) {
             .await
             .unwrap()
     );
-    attempted(&*store, events[0], Next::Sent, None).await;
-    attempted(&*store, events[1], Next::Again(later(5)), None).await;
+    attempted(&store, events[0], Next::Sent, None).await;
+    attempted(&store, events[1], Next::Again(later(5)), None).await;
     assert_eq!(store.give_up(now(), later(9), 9).await.unwrap(), 0);
     assert_eq!(store.give_up(later(1), later(9), 2).await.unwrap(), 2);
-    assert_eq!(due(&*store, 99).await.len(), 1);
+    assert_eq!(due(&store, 99).await.len(), 1);
     assert_eq!(store.give_up(later(1), later(9), 9).await.unwrap(), 1);
-    let told: Vec<_> = all(&*store)
+    let told: Vec<_> = all(&store)
         .await
         .into_iter()
         .map(|row| (row.state, row.answer))
@@ -387,15 +382,15 @@ async fn what_is_too_old_is_given_up(database: Database) {
 async fn what_is_pending_keeps_its_event(database: Database) {
     let store = open(&database).await;
     store.open_channel(OPS).await.unwrap();
-    let events = events(&*store, 4).await;
-    take_up(&*store, OPS, &events[..3], |at| at).await;
-    attempted(&*store, events[0], Next::Sent, None).await;
-    attempted(&*store, events[2], Next::Dead, None).await;
+    let events = events(&store, 4).await;
+    take_up(&store, OPS, &events[..3], |at| at).await;
+    attempted(&store, events[0], Next::Sent, None).await;
+    attempted(&store, events[2], Next::Dead, None).await;
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
-    assert_eq!(ids(&all(&*store).await), [events[1]]);
-    attempted(&*store, events[1], Next::Sent, None).await;
+    assert_eq!(ids(&all(&store).await), [events[1]]);
+    attempted(&store, events[1], Next::Sent, None).await;
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 1);
-    assert_eq!(all(&*store).await, []);
+    assert_eq!(all(&store).await, []);
     // The last event stays, of which nobody was told.
     assert_eq!(store.newest_event().await.unwrap(), events[3]);
 }
@@ -403,12 +398,12 @@ async fn what_is_pending_keeps_its_event(database: Database) {
 async fn what_is_pending_holds_up_no_other_event(database: Database) {
     let store = open(&database).await;
     store.open_channel(OPS).await.unwrap();
-    let events = events(&*store, 4).await;
-    take_up(&*store, OPS, &events, |at| at).await;
-    attempted(&*store, events[2], Next::Sent, None).await;
+    let events = events(&store, 4).await;
+    take_up(&store, OPS, &events, |at| at).await;
+    attempted(&store, events[2], Next::Sent, None).await;
     // The oldest two fill a page.
     assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 1);
-    assert_eq!(ids(&all(&*store).await), [events[3], events[1], events[0]]);
+    assert_eq!(ids(&all(&store).await), [events[3], events[1], events[0]]);
 }
 
 async fn lists_go_on_where_they_stopped(database: Database) {
@@ -416,9 +411,9 @@ async fn lists_go_on_where_they_stopped(database: Database) {
     for channel in ["a", "b"] {
         store.open_channel(channel).await.unwrap();
     }
-    let events = events(&*store, 3).await;
+    let events = events(&store, 3).await;
     for channel in ["a", "b"] {
-        take_up(&*store, channel, &events, |at| at).await;
+        take_up(&store, channel, &events, |at| at).await;
     }
     let mut listed = Vec::new();
     let mut filter = NotificationFilter::default();

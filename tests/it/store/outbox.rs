@@ -47,7 +47,7 @@ fn recording(changes: Vec<PullRequestChange>) -> BatchWrite {
     }
 }
 
-pub(super) async fn record(store: &dyn Store, changes: Vec<PullRequestChange>) {
+pub(super) async fn record(store: &Store, changes: Vec<PullRequestChange>) {
     while store
         .record(&recording(changes.clone()), now())
         .await
@@ -74,12 +74,12 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
     };
     // Tracked from now on: a second ago is before that.
     record(
-        &*store,
+        &store,
         vec![change(2, None, Status::Closed, -1), opened, merged],
     )
     .await;
     record(
-        &*store,
+        &store,
         vec![
             opened,
             PullRequestChange {
@@ -94,7 +94,7 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
         number: PrNumber(1),
     };
     record(
-        &*store,
+        &store,
         vec![PullRequestChange {
             key: elsewhere,
             ..opened
@@ -142,7 +142,7 @@ async fn many_changes_at_once_enter_in_order(database: Database) {
     let many: Vec<_> = (0..200)
         .map(|number| change(number, Some(Status::Merged), Status::Closed, number))
         .collect();
-    record(&*store, many.clone()).await;
+    record(&store, many.clone()).await;
     assert_eq!(
         changes(&store.events_after(EventId::BEGINNING, 999).await.unwrap()),
         many
@@ -152,12 +152,12 @@ async fn many_changes_at_once_enter_in_order(database: Database) {
 async fn whoever_listens_hears_of_it(database: Database) {
     let store = open(&database).await;
     let mut ears = vec![store.listen().await.unwrap(), store.listen().await.unwrap()];
-    record(&*store, vec![change(3, None, Status::Open, 0)]).await;
+    record(&store, vec![change(3, None, Status::Open, 0)]).await;
     for ear in &mut ears {
-        ear.heard().await.unwrap();
+        ear.changed().await.unwrap();
     }
-    record(&*store, vec![change(4, None, Status::Open, 0)]).await;
-    ears[0].heard().await.unwrap();
+    record(&store, vec![change(4, None, Status::Open, 0)]).await;
+    ears[0].changed().await.unwrap();
     assert_eq!(
         store
             .events_after(EventId::BEGINNING, 9)
@@ -172,7 +172,7 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
     const WRITERS: i64 = 6;
     const EACH: i64 = 15;
     let store = open(&database).await;
-    record(&*store, Vec::new()).await;
+    record(&store, Vec::new()).await;
     // Without the repository, whose row would let them in one after the other.
     let write = async |writer: i64| {
         for number in 0..EACH {
@@ -201,7 +201,7 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
 async fn old_events_go_but_never_the_last(database: Database) {
     let store = open(&database).await;
     record(
-        &*store,
+        &store,
         (0..5)
             .map(|number| change(number, None, Status::Open, 0))
             .collect(),
@@ -223,6 +223,6 @@ async fn old_events_go_but_never_the_last(database: Database) {
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 0);
     assert_eq!(store.newest_event().await.unwrap(), ids[4]);
-    record(&*store, vec![change(9, None, Status::Open, 0)]).await;
+    record(&store, vec![change(9, None, Status::Open, 0)]).await;
     assert!(store.newest_event().await.unwrap() > ids[4]);
 }

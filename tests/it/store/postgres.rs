@@ -47,7 +47,7 @@ fn postgres() -> Database {
     database(Backend::Postgres)
 }
 
-async fn recorded(store: &dyn Store) -> bool {
+async fn recorded(store: &Store) -> bool {
     let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     store
         .record(&recording(known, BTreeSet::new()), now())
@@ -121,14 +121,14 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
     let database = postgres();
     let (here, there) = (open(&database).await, open(&database).await);
     let mut ear = here.listen().await.unwrap();
-    outbox::record(&*there, vec![outbox::change(1, None, Status::Open, 0)]).await;
-    ear.heard().await.unwrap();
+    outbox::record(&there, vec![outbox::change(1, None, Status::Open, 0)]).await;
+    ear.changed().await.unwrap();
     database.end_connections().await;
     // What was said meanwhile may be lost, so that is worth a look by itself.
-    ear.heard().await.unwrap();
+    ear.changed().await.unwrap();
     while there.check().await.is_err() {}
-    outbox::record(&*there, vec![outbox::change(2, None, Status::Open, 0)]).await;
-    ear.heard().await.unwrap();
+    outbox::record(&there, vec![outbox::change(2, None, Status::Open, 0)]).await;
+    ear.changed().await.unwrap();
     assert_eq!(
         here.events_after(EventId::BEGINNING, 9)
             .await
@@ -144,11 +144,11 @@ async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
     let database = postgres();
     let store = open(&database).await;
     let (mut busy, mut other) = (store.listen().await.unwrap(), store.listen().await.unwrap());
-    let mut is_busy = pin!(busy.heard());
+    let mut is_busy = pin!(busy.changed());
     assert!(futures_util::poll!(&mut is_busy).is_pending());
     for number in 1..3 {
-        outbox::record(&*store, vec![outbox::change(number, None, Status::Open, 0)]).await;
-        timeout(PATIENCE, other.heard()).await.unwrap().unwrap();
+        outbox::record(&store, vec![outbox::change(number, None, Status::Open, 0)]).await;
+        timeout(PATIENCE, other.changed()).await.unwrap().unwrap();
     }
     is_busy.await.unwrap();
 }
@@ -169,10 +169,10 @@ async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
     );
     let mut ear = here.listen().await.unwrap();
     assert!(swallowed.load(Ordering::Relaxed));
-    outbox::record(&*there, vec![outbox::change(1, None, Status::Open, 0)]).await;
-    timeout(PATIENCE, ear.heard()).await.unwrap().unwrap();
-    outbox::record(&*there, vec![outbox::change(2, None, Status::Open, 0)]).await;
-    timeout(PATIENCE, ear.heard()).await.unwrap().unwrap();
+    outbox::record(&there, vec![outbox::change(1, None, Status::Open, 0)]).await;
+    timeout(PATIENCE, ear.changed()).await.unwrap().unwrap();
+    outbox::record(&there, vec![outbox::change(2, None, Status::Open, 0)]).await;
+    timeout(PATIENCE, ear.changed()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn whoever_listens_holds_up_nobody_who_closes() {
     let database = postgres();
     let store = open(&database).await;
     let mut ear = store.listen().await.unwrap();
-    let mut hears = pin!(ear.heard());
+    let mut hears = pin!(ear.changed());
     assert!(futures_util::poll!(&mut hears).is_pending());
     let asked = tokio::time::Instant::now();
     store.close().await;
@@ -196,22 +196,22 @@ async fn whoever_listens_holds_up_nobody_who_closes() {
 async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
     let database = postgres();
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
-    let ids = [accept(&*store, "a").await, accept(&*store, "b").await];
+    write(&store, &WHOLE_LIFE).await;
+    let ids = [accept(&store, "a").await, accept(&store, "b").await];
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
     let mut finished = 0;
     for round in 0..600 {
         let call = async {
             match round % 9 {
-                0..3 => drop(recorded(&*store).await),
+                0..3 => drop(recorded(&store).await),
                 3 => drop(
                     store
                         .accept(delivery(&format!("{round}"), pending()))
                         .await
                         .unwrap(),
                 ),
-                4 => drop(claim(&*store, &ids, later(60 * round)).await),
+                4 => drop(claim(&store, &ids, later(60 * round)).await),
                 5 => drop(store.load(&[histories::KEY]).await.unwrap()),
                 6 => drop(store.acquire_role(LeaderRole::Sweeper).await.unwrap()),
                 7 => {
@@ -241,7 +241,7 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
     );
     assert!(database.number(OURS).await <= 11);
     for _ in 0..20 {
-        assert!(recorded(&*store).await, "seed {seed}");
+        assert!(recorded(&store).await, "seed {seed}");
         store.check().await.unwrap();
     }
     assert!(store.acquire_role(LeaderRole::Sweeper).await.unwrap());
@@ -315,10 +315,10 @@ async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_i
 async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
     let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
-    let id = accept(&*one, "a").await;
+    let id = accept(&one, "a").await;
     assert!(one.acquire_role(LeaderRole::Sweeper).await.unwrap());
     assert!(!two.acquire_role(LeaderRole::Sweeper).await.unwrap());
-    assert_eq!(claim(&*one, &[id], now()).await, [id]);
+    assert_eq!(claim(&one, &[id], now()).await, [id]);
     assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
     // All its connections but one may break.
     let but_one = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_locks WHERE locktype = 'advisory' AND pid IN ( \
@@ -330,7 +330,7 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
     one.close().await;
     assert!(eventually(async || two.acquire_role(LeaderRole::Sweeper).await.unwrap()).await);
     assert!(eventually(async || two.release_orphans(now()).await.unwrap() == 1).await);
-    assert_eq!(claim(&*two, &[id], now()).await, [id]);
+    assert_eq!(claim(&two, &[id], now()).await, [id]);
 }
 
 #[tokio::test]
@@ -341,10 +341,10 @@ async fn what_another_process_took_up_is_not_given_back() {
         open(&database).await,
         open(&database).await,
     );
-    let id = accept(&*one, "a").await;
-    assert_eq!(claim(&*one, &[id], now()).await, [id]);
+    let id = accept(&one, "a").await;
+    assert_eq!(claim(&one, &[id], now()).await, [id]);
     // One was stopped for longer than it had the delivery for.
-    assert_eq!(claim(&*two, &[id], later(61)).await, [id]);
+    assert_eq!(claim(&two, &[id], later(61)).await, [id]);
     one.release(&[id], "late", later(62), later(62))
         .await
         .unwrap();
@@ -352,7 +352,7 @@ async fn what_another_process_took_up_is_not_given_back() {
         .await
         .unwrap();
     one.bury(&[id], "late", later(62)).await.unwrap();
-    assert_eq!(claim(&*three, &[id], later(63)).await, []);
+    assert_eq!(claim(&three, &[id], later(63)).await, []);
     let delivery = one.delivery(id).await.unwrap().unwrap();
     assert_eq!(
         (delivery.state, delivery.attempts, delivery.history.len()),
@@ -361,7 +361,7 @@ async fn what_another_process_took_up_is_not_given_back() {
     two.release(&[id], "in time", later(64), later(64))
         .await
         .unwrap();
-    assert_eq!(claim(&*three, &[id], later(64)).await, [id]);
+    assert_eq!(claim(&three, &[id], later(64)).await, [id]);
 }
 
 #[tokio::test]
@@ -369,13 +369,13 @@ async fn a_leader_whose_connection_broke_asks_again() {
     let database = postgres();
     let store = open(&database).await;
     let lease = LeaderLease::new(LeaderRole::Sweeper);
-    assert!(lease.renew(&*store).await.unwrap() && lease.is_held());
+    assert!(lease.renew(&store).await.unwrap() && lease.is_held());
     assert!(database.end_connections().await >= 1);
     let other = open(&database).await;
     assert!(other.acquire_role(LeaderRole::Sweeper).await.unwrap());
     // The first ask finds the connection broken; the next is made on a new one, and somebody else leads.
-    assert!(lease.renew(&*store).await.is_err() && !lease.is_held());
-    assert!(!lease.renew(&*store).await.unwrap() && !lease.is_held());
+    assert!(lease.renew(&store).await.is_err() && !lease.is_held());
+    assert!(!lease.renew(&store).await.unwrap() && !lease.is_held());
 }
 
 #[tokio::test]
@@ -401,7 +401,7 @@ async fn parts_are_led_and_left_one_by_one() {
 async fn work_goes_on_after_every_connection_broke() {
     let database = postgres();
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     for round in 0..3 {
         let calls = (0..20).map(|_| store.counts());
         for counted in futures_util::future::join_all(calls).await {
@@ -409,8 +409,8 @@ async fn work_goes_on_after_every_connection_broke() {
         }
         assert!(database.end_connections().await > 1);
         store.check().await.unwrap();
-        accept(&*store, &format!("{round}")).await;
-        assert!(recorded(&*store).await);
+        accept(&store, &format!("{round}")).await;
+        assert!(recorded(&store).await);
     }
     assert!(database.number(OURS).await <= 11);
 }
@@ -431,7 +431,7 @@ async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
     assert!(asked.elapsed() < Duration::from_secs(10));
     database.on_server(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
     store.check().await.unwrap();
-    accept(&*store, "a").await;
+    accept(&store, "a").await;
 }
 
 /// Batches that overlap in every table, written by many at once: none waits for another in a circle.
@@ -443,7 +443,7 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
         .await;
     let stores = [open(&database).await, open(&database).await];
     let writers = (0..8_usize).map(|writer| {
-        let store: Arc<dyn Store> = stores[writer % 2].clone();
+        let store: Store = stores[writer % 2].clone();
         tokio::spawn(async move {
             let mut random = SmallRng::seed_from_u64(writer as u64);
             let mut written = 0;
@@ -469,7 +469,7 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
                     .requeue(&DeadSelection::Like(DeadLike::default()), now())
                     .await
                     .unwrap();
-                let mine = claim(&*store, &mine, later(1000 * round)).await;
+                let mine = claim(&store, &mine, later(1000 * round)).await;
                 let keys: Vec<_> = numbers[..8].iter().map(|number| key(*number)).collect();
                 let mut recording = BatchWrite::default();
                 for known in store.load(&keys).await.unwrap() {
@@ -515,7 +515,7 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
         }
     };
     for text in ["A-1", "A-2"] {
-        super::tasks::make(&*store, text).await;
+        super::tasks::make(&store, text).await;
     }
     for (number, text) in [(1, "A-1"), (2, "A-2"), (3, "A-1"), (4, "A-2")] {
         store
@@ -524,7 +524,7 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
             .unwrap()
             .unwrap();
     }
-    super::tasks::settle(&*store).await;
+    super::tasks::settle(&store).await;
     // Holds both up where they write what is named.
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql("BEGIN; SELECT 1 FROM mentions FOR UPDATE")
@@ -554,7 +554,7 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
         .expect("one of both never waits");
     one.unwrap().unwrap();
     other.unwrap().unwrap();
-    assert_eq!(super::tasks::due(&*store).await, ["A-1", "A-2"]);
+    assert_eq!(super::tasks::due(&store).await, ["A-1", "A-2"]);
 }
 
 fn key(number: i64) -> PrKey {
@@ -623,7 +623,7 @@ async fn lists_do_not_depend_on_the_locale_of_the_database() {
 async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_request() {
     let database = postgres();
     let store = open(&database).await;
-    assert!(recorded(&*store).await);
+    assert!(recorded(&store).await);
     // Holds up whoever is about to enter the outbox, which is the last before the commit.
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
     let opened = outbox::change(7, None, Status::Open, 0);
@@ -644,10 +644,10 @@ async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_r
     let writer = async { store.record(&named, now()).await.unwrap().unwrap() };
     let maker = async {
         waits(1).await;
-        let make = super::tasks::make(&*store, "A-1");
+        let make = super::tasks::make(&store, "A-1");
         let mut make = pin!(maybe_done(make));
         tokio::select! {
-            () = &mut make => super::tasks::settle(&*store).await,
+            () = &mut make => super::tasks::settle(&store).await,
             () = waits(2) => {}
         }
         sqlx::query("SELECT pg_advisory_unlock(x'54414c03'::int, 0)")
@@ -658,6 +658,6 @@ async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_r
     };
     join(writer, maker).await;
     assert!(store.newest_event().await.unwrap() > before);
-    assert_eq!(super::tasks::due(&*store).await, ["A-1"]);
-    assert_eq!(super::tasks::get(&*store, "A-1").await.prs, [opened.key]);
+    assert_eq!(super::tasks::due(&store).await, ["A-1"]);
+    assert_eq!(super::tasks::get(&store, "A-1").await.prs, [opened.key]);
 }

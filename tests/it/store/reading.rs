@@ -26,7 +26,7 @@ on_every_database! {
 
 async fn pull_requests_are_read_by_state_author_and_range(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     let count =
         async |filter: PullRequestFilter| store.pull_requests(&filter, 10).await.unwrap().len();
     let state = |state| PullRequestFilter {
@@ -93,7 +93,7 @@ async fn pull_requests_are_read_by_state_author_and_range(database: Database) {
 
 async fn all_keys_are_walked_over_in_portions(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     assert_eq!(store.keys_after(None, 10).await.unwrap(), [histories::KEY]);
     let before = PrKey {
         repo: RepoId(7),
@@ -255,7 +255,7 @@ impl MadeUp {
 }
 
 /// Makes up pull requests and writes them.
-async fn made_up(store: &dyn Store, random: &mut SmallRng, number: i64) -> Vec<MadeUp> {
+async fn made_up(store: &Store, random: &mut SmallRng, number: i64) -> Vec<MadeUp> {
     let made_up: Vec<_> = (0..number).map(|number| make_up(random, number)).collect();
     let repositories = (1..4).map(|id| {
         let mut repository = repository(100, &format!("acme-corp/{id}"), super::Access::Granted);
@@ -276,7 +276,7 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
     let store = open(&database).await;
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut all = made_up(&*store, &mut random, 400).await;
+    let mut all = made_up(&store, &mut random, 400).await;
     all.sort_by_key(|one| one.merged_at);
     for _ in 0..60 {
         let mut moment = || {
@@ -337,7 +337,7 @@ async fn pages_are_whole_and_in_order_under_every_filter(database: Database) {
     let store = open(&database).await;
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut all = made_up(&*store, &mut random, 300).await;
+    let mut all = made_up(&store, &mut random, 300).await;
     all.sort_by_key(|one| std::cmp::Reverse((one.updated_at, one.key)));
     for _ in 0..60 {
         let mut moment = || {

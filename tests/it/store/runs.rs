@@ -34,7 +34,7 @@ const OPTIONS: RunOptions = RunOptions {
 };
 
 /// A store that knows two repositories.
-async fn of_two(database: &Database) -> std::sync::Arc<dyn Store> {
+async fn of_two(database: &Database) -> Store {
     let store = open(database).await;
     let mut other = repository(100, "acme-corp/web", Access::Granted);
     other.repository.id = OTHER;
@@ -56,7 +56,7 @@ async fn of_two(database: &Database) -> std::sync::Arc<dyn Store> {
     store
 }
 
-async fn ask(store: &dyn Store, repo: RepoId, moment: i64) -> SyncRun {
+async fn ask(store: &Store, repo: RepoId, moment: i64) -> SyncRun {
     store
         .ask_for_run(repo, &OPTIONS, later(moment))
         .await
@@ -65,25 +65,25 @@ async fn ask(store: &dyn Store, repo: RepoId, moment: i64) -> SyncRun {
 }
 
 /// Takes a run for ten seconds.
-async fn take(store: &dyn Store, moment: i64) -> Option<SyncRun> {
+async fn take(store: &Store, moment: i64) -> Option<SyncRun> {
     store
         .take_run(None, later(moment), later(moment + 10))
         .await
         .unwrap()
 }
 
-async fn save(store: &dyn Store, run: &SyncRun, moment: i64) -> bool {
+async fn save(store: &Store, run: &SyncRun, moment: i64) -> bool {
     store
         .save_run(run, later(moment), later(moment + 10))
         .await
         .unwrap()
 }
 
-async fn read(store: &dyn Store, run: SyncRunId) -> SyncRun {
+async fn read(store: &Store, run: SyncRunId) -> SyncRun {
     store.sync_run(run).await.unwrap().unwrap()
 }
 
-async fn tracked(store: &dyn Store) -> TrackedRepository {
+async fn tracked(store: &Store) -> TrackedRepository {
     store.tracked_repository(REPO).await.unwrap().unwrap()
 }
 
@@ -94,7 +94,7 @@ async fn a_repository_has_one_unfinished_run(database: Database) {
         None
     );
     let asked =
-        futures_util::future::join_all((0..8).map(|moment| ask(&*store, REPO, moment))).await;
+        futures_util::future::join_all((0..8).map(|moment| ask(&store, REPO, moment))).await;
     assert!(asked.iter().all(|run| run == &asked[0]), "{asked:?}");
     assert_eq!(
         (asked[0].state, asked[0].options, &*asked[0].repo_name),
@@ -104,8 +104,8 @@ async fn a_repository_has_one_unfinished_run(database: Database) {
         (asked[0].started_at, asked[0].finished_at, &asked[0].walk),
         (None, None, &None)
     );
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Pending);
-    let taken = take(&*store, 20).await.unwrap();
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Pending);
+    let taken = take(&store, 20).await.unwrap();
     let more = RunOptions {
         days_back: 365,
         ..OPTIONS
@@ -114,7 +114,7 @@ async fn a_repository_has_one_unfinished_run(database: Database) {
         store.ask_for_run(REPO, &more, later(21)).await.unwrap(),
         Some(taken.clone())
     );
-    let other = ask(&*store, OTHER, 22).await;
+    let other = ask(&store, OTHER, 22).await;
     assert_ne!(other.id, taken.id);
     assert_eq!(
         store.sync_runs(None, None, 9).await.unwrap(),
@@ -134,8 +134,8 @@ async fn a_repository_has_one_unfinished_run(database: Database) {
 
 async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Database) {
     let store = of_two(&database).await;
-    assert_eq!(take(&*store, 0).await, None);
-    let (second, first) = (ask(&*store, OTHER, 1).await, ask(&*store, REPO, 0).await);
+    assert_eq!(take(&store, 0).await, None);
+    let (second, first) = (ask(&store, OTHER, 1).await, ask(&store, REPO, 0).await);
     assert_eq!(
         store
             .take_run(Some(RepoId(9)), later(2), later(12))
@@ -143,7 +143,7 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
             .unwrap(),
         None
     );
-    let taken = futures_util::future::join_all((0..4).map(|_| take(&*store, 2))).await;
+    let taken = futures_util::future::join_all((0..4).map(|_| take(&store, 2))).await;
     let taken: Vec<_> = taken
         .into_iter()
         .flatten()
@@ -154,9 +154,9 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
         taken.contains(&(RunState::Running, first.id))
             && taken.contains(&(RunState::Running, second.id))
     );
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
-    assert_eq!(take(&*store, 11).await, None);
-    let again = take(&*store, 12).await.unwrap();
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
+    assert_eq!(take(&store, 11).await, None);
+    let again = take(&store, 12).await.unwrap();
     assert_eq!((again.id, again.started_at), (first.id, Some(later(2))));
     let of_other = store
         .take_run(Some(OTHER), later(12), later(22))
@@ -182,8 +182,8 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
 
 async fn what_was_saved_comes_back_as_it_was(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, REPO, 0).await;
-    let mut run = take(&*store, 1).await.unwrap();
+    ask(&store, REPO, 0).await;
+    let mut run = take(&store, 1).await.unwrap();
     run.walk = Some(r#"{"cursor":"a\u0000b"}"#.to_owned());
     (
         run.prs_done,
@@ -195,40 +195,37 @@ async fn what_was_saved_comes_back_as_it_was(database: Database) {
         pr: 7,
         error: "it is \"too large\"".to_owned(),
     }];
-    assert!(save(&*store, &run, 2).await);
-    assert_eq!(read(&*store, run.id).await, run);
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
+    assert!(save(&store, &run, 2).await);
+    assert_eq!(read(&store, run.id).await, run);
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
 }
 
 async fn only_the_errors_that_can_be_told_are_kept(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, REPO, 0).await;
-    let mut run = take(&*store, 1).await.unwrap();
+    ask(&store, REPO, 0).await;
+    let mut run = take(&store, 1).await.unwrap();
     run.errors = (0..1500)
         .map(|pr| PrError {
             pr,
             error: "it is gone".to_owned(),
         })
         .collect();
-    assert!(save(&*store, &run, 2).await);
-    assert_eq!(
-        read(&*store, run.id).await.errors,
-        run.errors[..MOST_ERRORS]
-    );
+    assert!(save(&store, &run, 2).await);
+    assert_eq!(read(&store, run.id).await.errors, run.errors[..MOST_ERRORS]);
 }
 
 async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, REPO, 0).await;
-    let mut run = take(&*store, 1).await.unwrap();
+    ask(&store, REPO, 0).await;
+    let mut run = take(&store, 1).await.unwrap();
     run.walk = Some("{}".to_owned());
     (run.state, run.error, run.prs_done) = (
         RunState::Failed,
         Some("the token is \0 revoked".to_owned()),
         50,
     );
-    assert!(save(&*store, &run, 5).await);
-    let failed = tracked(&*store).await;
+    assert!(save(&store, &run, 5).await);
+    let failed = tracked(&store).await;
     assert_eq!(
         (failed.sync_status, failed.last_sync_at),
         (SyncStatus::Error, None)
@@ -237,9 +234,9 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
         failed.last_error.as_deref(),
         Some("the token is \u{fffd} revoked")
     );
-    assert_eq!(read(&*store, run.id).await.finished_at, Some(later(5)));
+    assert_eq!(read(&store, run.id).await.finished_at, Some(later(5)));
 
-    let again = ask(&*store, REPO, 6).await;
+    let again = ask(&store, REPO, 6).await;
     assert_eq!(
         (again.id, again.state, again.error, again.finished_at),
         (run.id, RunState::Queued, None, None)
@@ -248,10 +245,10 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
         (again.walk.as_deref(), again.prs_done, again.asked_at),
         (Some("{}"), 50, later(6))
     );
-    let mut taken = take(&*store, 7).await.unwrap();
+    let mut taken = take(&store, 7).await.unwrap();
     assert_eq!(taken.started_at, Some(later(1)));
     (taken.state, taken.error) = (RunState::Failed, Some("the network".to_owned()));
-    assert!(save(&*store, &taken, 8).await);
+    assert!(save(&store, &taken, 8).await);
     // With other options it begins anew, and so does what never began to walk.
     let more = RunOptions {
         days_back: 365,
@@ -263,9 +260,9 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
         .unwrap()
         .unwrap();
     assert_eq!((anew.id > run.id, anew.walk), (true, None));
-    let mut anew = take(&*store, 10).await.unwrap();
+    let mut anew = take(&store, 10).await.unwrap();
     anew.state = RunState::Failed;
-    assert!(save(&*store, &anew, 11).await);
+    assert!(save(&store, &anew, 11).await);
     let third = store
         .ask_for_run(REPO, &more, later(12))
         .await
@@ -287,11 +284,11 @@ async fn a_run_that_is_done_says_since_when_all_is_there(database: Database) {
         (30, at(450), at(400)),
         (40, None, at(400)),
     ] {
-        ask(&*store, REPO, moment).await;
-        let mut run = take(&*store, moment + 1).await.unwrap();
+        ask(&store, REPO, moment).await;
+        let mut run = take(&store, moment + 1).await.unwrap();
         (run.state, run.complete_since) = (RunState::Done, complete_since);
-        assert!(save(&*store, &run, moment + 2).await);
-        let repository = tracked(&*store).await;
+        assert!(save(&store, &run, moment + 2).await);
+        let repository = tracked(&store).await;
         assert_eq!(
             (repository.complete_since, repository.last_sync_at),
             (expected, Some(later(moment + 2)))
@@ -300,34 +297,34 @@ async fn a_run_that_is_done_says_since_when_all_is_there(database: Database) {
             (repository.sync_status, repository.last_error),
             (SyncStatus::Synced, None)
         );
-        assert_eq!(read(&*store, run.id).await.complete_since, complete_since);
+        assert_eq!(read(&store, run.id).await.complete_since, complete_since);
     }
 }
 
 async fn whoever_lost_a_run_writes_nothing(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, REPO, 0).await;
-    let mut lost = take(&*store, 0).await.unwrap();
-    let taken = take(&*store, 10).await.unwrap();
+    ask(&store, REPO, 0).await;
+    let mut lost = take(&store, 0).await.unwrap();
+    let taken = take(&store, 10).await.unwrap();
     assert_eq!((lost.id, lost == taken), (taken.id, false));
     (lost.state, lost.prs_done) = (RunState::Done, 99);
-    assert!(!save(&*store, &lost, 11).await);
+    assert!(!save(&store, &lost, 11).await);
     assert!(!store.renew_run(&lost, later(60)).await.unwrap());
-    assert_eq!(read(&*store, lost.id).await, taken);
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
-    assert!(save(&*store, &taken, 11).await);
+    assert_eq!(read(&store, lost.id).await, taken);
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
+    assert!(save(&store, &taken, 11).await);
 }
 
 async fn a_cancelled_run_is_over(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, REPO, 0).await;
+    ask(&store, REPO, 0).await;
     let polled = SyncState::Polled {
         watermark: None,
         reconciled: false,
     };
     store.sync_state(REPO, &polled, later(1)).await.unwrap();
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
-    let run = take(&*store, 1).await.unwrap();
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
+    let run = take(&store, 1).await.unwrap();
     assert!(store.cancel_run(run.id, later(2)).await.unwrap());
     assert!(!store.cancel_run(run.id, later(3)).await.unwrap());
     assert!(
@@ -336,37 +333,37 @@ async fn a_cancelled_run_is_over(database: Database) {
             .await
             .unwrap()
     );
-    assert!(!save(&*store, &run, 3).await);
+    assert!(!save(&store, &run, 3).await);
     assert!(!store.renew_run(&run, later(60)).await.unwrap());
-    let cancelled = read(&*store, run.id).await;
+    let cancelled = read(&store, run.id).await;
     assert_eq!(
         (cancelled.state, cancelled.finished_at),
         (RunState::Cancelled, Some(later(2)))
     );
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Synced);
-    let next = ask(&*store, REPO, 4).await;
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Synced);
+    let next = ask(&store, REPO, 4).await;
     assert!(next.id > run.id);
     assert!(store.cancel_run(next.id, later(5)).await.unwrap());
-    assert_eq!(take(&*store, 60).await, None);
+    assert_eq!(take(&store, 60).await, None);
 }
 
 async fn untracking_cancels(database: Database) {
     let store = of_two(&database).await;
-    let (run, other) = (ask(&*store, REPO, 0).await, ask(&*store, OTHER, 0).await);
+    let (run, other) = (ask(&store, REPO, 0).await, ask(&store, OTHER, 0).await);
     assert!(store.untrack(REPO, later(1)).await.unwrap());
-    assert_eq!(read(&*store, run.id).await.state, RunState::Cancelled);
-    assert_eq!(read(&*store, other.id).await.state, RunState::Queued);
+    assert_eq!(read(&store, run.id).await.state, RunState::Cancelled);
+    assert_eq!(read(&store, other.id).await.state, RunState::Queued);
 }
 
 async fn a_run_that_is_handed_back_is_taken_by_the_next(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, REPO, 0).await;
-    let mut run = take(&*store, 1).await.unwrap();
+    ask(&store, REPO, 0).await;
+    let mut run = take(&store, 1).await.unwrap();
     (run.state, run.prs_done) = (RunState::Queued, 25);
-    assert!(save(&*store, &run, 2).await);
-    assert!(!save(&*store, &run, 2).await);
-    assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Pending);
-    let next = take(&*store, 2).await.unwrap();
+    assert!(save(&store, &run, 2).await);
+    assert!(!save(&store, &run, 2).await);
+    assert_eq!(tracked(&store).await.sync_status, SyncStatus::Pending);
+    let next = take(&store, 2).await.unwrap();
     assert_eq!(
         (next.id, next.prs_done, next.started_at),
         (run.id, 25, Some(later(1)))
@@ -375,16 +372,16 @@ async fn a_run_that_is_handed_back_is_taken_by_the_next(database: Database) {
 
 async fn the_last_twenty_runs_are_kept(database: Database) {
     let store = of_two(&database).await;
-    ask(&*store, OTHER, 0).await;
+    ask(&store, OTHER, 0).await;
     for moment in 1..=23 {
-        ask(&*store, REPO, moment).await;
+        ask(&store, REPO, moment).await;
         let mut run = store
             .take_run(Some(REPO), later(moment), later(moment))
             .await
             .unwrap()
             .unwrap();
         run.state = RunState::Done;
-        assert!(save(&*store, &run, moment).await);
+        assert!(save(&store, &run, moment).await);
     }
     let kept = store.sync_runs(Some(REPO), None, 100).await.unwrap();
     let asked: Vec<_> = kept

@@ -33,7 +33,7 @@ on_every_database! {
 
 const REPO: RepoId = KEY.repo;
 
-async fn record(store: &dyn Store, sighting: RepositoryObservation) {
+async fn record(store: &Store, sighting: RepositoryObservation) {
     let recording = BatchWrite {
         repositories: vec![sighting],
         ..BatchWrite::default()
@@ -41,7 +41,7 @@ async fn record(store: &dyn Store, sighting: RepositoryObservation) {
     store.record(&recording, now()).await.unwrap().unwrap();
 }
 
-async fn seen(store: &dyn Store) {
+async fn seen(store: &Store) {
     record(
         store,
         repository(100, "acme-corp/api-server", Access::Granted),
@@ -49,7 +49,7 @@ async fn seen(store: &dyn Store) {
     .await;
 }
 
-async fn tracked(store: &dyn Store) -> TrackedRepository {
+async fn tracked(store: &Store) -> TrackedRepository {
     store.tracked_repository(REPO).await.unwrap().unwrap()
 }
 
@@ -57,11 +57,11 @@ async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(data
     let store = open(&database).await;
     let mut watched = repository(100, "acme-corp/web", Access::Granted);
     (watched.repository.id, watched.tracks) = (RepoId(8), None);
-    record(&*store, watched.clone()).await;
-    seen(&*store).await;
+    record(&store, watched.clone()).await;
+    seen(&store).await;
     // A webhook of one that is only watched does not track it either.
     record(
-        &*store,
+        &store,
         RepositoryObservation {
             tracks: Some(now()),
             ..watched
@@ -69,7 +69,7 @@ async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(data
     )
     .await;
     let all = store.tracked().await.unwrap();
-    assert_eq!(all, [tracked(&*store).await]);
+    assert_eq!(all, [tracked(&store).await]);
     assert_eq!(
         (all[0].id, &*all[0].name, all[0].tracked_since),
         (REPO, "acme-corp/api-server", now())
@@ -87,15 +87,15 @@ async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
         repository(100, "acme-corp/api-server", Access::Granted);
     assert!(store.track(&repository, now()).await.unwrap());
     assert!(!store.track(&repository, later(1)).await.unwrap());
-    assert_eq!(tracked(&*store).await.tracked_since, now());
+    assert_eq!(tracked(&store).await.tracked_since, now());
     assert!(store.untrack(REPO, later(2)).await.unwrap());
     assert!(!store.untrack(REPO, later(2)).await.unwrap());
-    seen(&*store).await;
+    seen(&store).await;
     assert_eq!(store.tracked().await.unwrap(), []);
     (repository.seen.at, repository.seen.value.name) =
         (Timestamp::clamped(200), "acme-corp/backend".to_owned());
     assert!(store.track(&repository, later(3)).await.unwrap());
-    let again = tracked(&*store).await;
+    let again = tracked(&store).await;
     assert_eq!(
         (&*again.name, again.tracked_since),
         ("acme-corp/backend", later(3))
@@ -145,15 +145,12 @@ async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database)
         ]
         .map(|known| known.is_some())
     };
-    let before = tracked(&*store).await;
+    let before = tracked(&store).await;
     assert!(!store.track(&repository, later(3)).await.unwrap());
-    assert_eq!(
-        (tracked(&*store).await, known(&before)),
-        (before, [true; 3])
-    );
+    assert_eq!((tracked(&store).await, known(&before)), (before, [true; 3]));
     assert!(store.untrack(REPO, later(4)).await.unwrap());
     assert!(store.track(&repository, later(5)).await.unwrap());
-    let again = tracked(&*store).await;
+    let again = tracked(&store).await;
     assert_eq!(
         (known(&again), &again.last_error, again.sync_status),
         ([false; 3], &None, SyncStatus::Pending)
@@ -169,10 +166,10 @@ async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Databa
             ..of_its_time
         }
     };
-    record(&*store, sighting(None)).await;
-    assert_eq!(tracked(&*store).await.last_delivery_at, None);
+    record(&store, sighting(None)).await;
+    assert_eq!(tracked(&store).await.last_delivery_at, None);
     for last_delivery in [Some(later(5)), Some(later(1)), None] {
-        record(&*store, sighting(last_delivery)).await;
+        record(&store, sighting(last_delivery)).await;
     }
     let two = BatchWrite {
         repositories: vec![sighting(Some(later(9))), sighting(Some(later(8)))],
@@ -191,7 +188,7 @@ async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Databa
         .await
         .unwrap()
         .unwrap();
-    let noted = tracked(&*store).await;
+    let noted = tracked(&store).await;
     assert_eq!(
         (noted.last_delivery_at, noted.missed_by_webhook),
         (Some(later(9)), 7)
@@ -200,7 +197,7 @@ async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Databa
 
 async fn a_watermark_never_goes_back(database: Database) {
     let store = open(&database).await;
-    seen(&*store).await;
+    seen(&store).await;
     let at = |seconds| Some(Timestamp::clamped(seconds));
     for (moment, watermark, reconciled, expected) in [
         (1, None, false, (None, None)),
@@ -217,7 +214,7 @@ async fn a_watermark_never_goes_back(database: Database) {
             .sync_state(REPO, &polled, later(moment))
             .await
             .unwrap();
-        let found = tracked(&*store).await;
+        let found = tracked(&store).await;
         assert_eq!((found.watermark, found.reconciled_at), expected);
         assert_eq!(
             (found.sync_status, found.last_sync_at),
@@ -228,10 +225,10 @@ async fn a_watermark_never_goes_back(database: Database) {
 
 async fn an_error_stays_until_the_next_success(database: Database) {
     let store = open(&database).await;
-    seen(&*store).await;
+    seen(&store).await;
     let state = async |state| {
         store.sync_state(REPO, &state, later(1)).await.unwrap();
-        let found = tracked(&*store).await;
+        let found = tracked(&store).await;
         (found.sync_status, found.last_error, found.last_sync_at)
     };
     let error = Some("a \u{fffd} error".to_owned());
@@ -251,8 +248,8 @@ async fn an_error_stays_until_the_next_success(database: Database) {
 
 async fn lost_access_is_told(database: Database) {
     let store = open(&database).await;
-    seen(&*store).await;
-    assert_eq!(tracked(&*store).await.access, Access::Granted);
+    seen(&store).await;
+    assert_eq!(tracked(&store).await.access, Access::Granted);
     let revoked = Dated {
         at: Timestamp::clamped(150),
         value: Access::Revoked,
@@ -262,12 +259,12 @@ async fn lost_access_is_told(database: Database) {
         ..BatchWrite::default()
     };
     store.record(&recording, now()).await.unwrap().unwrap();
-    assert_eq!(tracked(&*store).await.access, Access::Revoked);
+    assert_eq!(tracked(&store).await.access, Access::Revoked);
 }
 
 /// Writes the same pull request under other numbers, each changed a little.
 async fn copies(
-    store: &dyn Store,
+    store: &Store,
     numbers: &[i64],
     change: impl Fn(&mut tallyhook_core::domain::pull_request::PullRequest),
 ) {
@@ -288,11 +285,11 @@ async fn copies(
 
 async fn stubs_are_to_be_fetched(database: Database) {
     let store = open(&database).await;
-    copies(&*store, &[11, 15, 12], |pull_request| {
+    copies(&store, &[11, 15, 12], |pull_request| {
         pull_request.diff = None
     })
     .await;
-    copies(&*store, &[13], |_| {}).await;
+    copies(&store, &[13], |_| {}).await;
     let unfetched = async |limit| store.unfetched(REPO, later(60), limit).await.unwrap();
     assert_eq!(unfetched(2).await, [PrNumber(15), PrNumber(12)]);
     assert_eq!(unfetched(9).await, [15, 12, 11].map(PrNumber));
@@ -339,7 +336,7 @@ async fn stubs_are_to_be_fetched(database: Database) {
 
 async fn an_answer_is_as_of_the_last_time_that_github_was_asked(database: Database) {
     let store = open(&database).await;
-    write(&*store, &WHOLE_LIFE).await;
+    write(&store, &WHOLE_LIFE).await;
     let as_of = async || {
         let row = store.pull_request(KEY).await.unwrap().unwrap();
         assert_eq!(

@@ -52,17 +52,17 @@ fn new(text: &str) -> NewTask {
     }
 }
 
-pub(super) async fn make(store: &dyn Store, text: &str) -> Task {
+pub(super) async fn make(store: &Store, text: &str) -> Task {
     let task = new(text);
     assert!(store.create_task(&task, now()).await.unwrap());
     get(store, text).await
 }
 
-pub(super) async fn get(store: &dyn Store, text: &str) -> Task {
+pub(super) async fn get(store: &Store, text: &str) -> Task {
     store.task(&TaskRef::Key(key(text))).await.unwrap().unwrap()
 }
 
-async fn mention(store: &dyn Store, number: i64, keys: &[&str]) {
+async fn mention(store: &Store, number: i64, keys: &[&str]) {
     let mentions = vec![(pr(number), keys.iter().map(|text| key(text)).collect())];
     store
         .record(
@@ -77,7 +77,7 @@ async fn mention(store: &dyn Store, number: i64, keys: &[&str]) {
         .unwrap();
 }
 
-pub(super) async fn due(store: &dyn Store) -> Vec<String> {
+pub(super) async fn due(store: &Store) -> Vec<String> {
     let due = store.due_tasks(Due::ALL, now(), 99).await.unwrap();
     let mut keys: Vec<_> = due
         .iter()
@@ -100,7 +100,7 @@ const FOLLOWED: Settled = Settled {
     again: None,
 };
 
-pub(super) async fn settle(store: &dyn Store) {
+pub(super) async fn settle(store: &Store) {
     for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
         assert!(
             store
@@ -120,7 +120,7 @@ pub(super) async fn settle(store: &dyn Store) {
 
 async fn of_one_key_there_is_one_task(database: Database) {
     let store = open(&database).await;
-    let task = make(&*store, "PROJ-1").await;
+    let task = make(&store, "PROJ-1").await;
     assert!(!store.create_task(&new("proj-1"), now()).await.unwrap());
     assert_eq!(
         store.task(&TaskRef::Id(task.id)).await.unwrap(),
@@ -161,26 +161,26 @@ async fn of_one_key_there_is_one_task(database: Database) {
 async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database) {
     let store = open(&database).await;
     for text in ["A-1", "A-2", "A-3"] {
-        make(&*store, text).await;
+        make(&store, text).await;
     }
     assert_eq!(
-        due(&*store).await,
+        due(&store).await,
         ["A-1", "A-2", "A-3"],
         "what is new is to be looked at"
     );
-    settle(&*store).await;
-    mention(&*store, 7, &["A-1", "A-2", "B-9"]).await;
-    assert_eq!(due(&*store).await, ["A-1", "A-2"]);
-    assert_eq!(get(&*store, "A-1").await.prs, [pr(7)]);
-    settle(&*store).await;
-    mention(&*store, 7, &["A-2", "A-3"]).await;
+    settle(&store).await;
+    mention(&store, 7, &["A-1", "A-2", "B-9"]).await;
+    assert_eq!(due(&store).await, ["A-1", "A-2"]);
+    assert_eq!(get(&store, "A-1").await.prs, [pr(7)]);
+    settle(&store).await;
+    mention(&store, 7, &["A-2", "A-3"]).await;
     assert_eq!(
-        due(&*store).await,
+        due(&store).await,
         ["A-1", "A-2", "A-3"],
         "one lost it, one gained it"
     );
-    assert_eq!(get(&*store, "A-1").await.prs, []);
-    settle(&*store).await;
+    assert_eq!(get(&store, "A-1").await.prs, []);
+    settle(&store).await;
     let moved = BTreeSet::from([pr(7), pr(8)]);
     store
         .record(
@@ -193,14 +193,14 @@ async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(due(&*store).await, ["A-2", "A-3"]);
-    settle(&*store).await;
+    assert_eq!(due(&store).await, ["A-2", "A-3"]);
+    settle(&store).await;
 
-    let task = get(&*store, "A-1").await;
+    let task = get(&store, "A-1").await;
     assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
     assert!(!store.link_task(task.id, pr(7), now()).await.unwrap());
-    assert_eq!(due(&*store).await, ["A-1"]);
-    settle(&*store).await;
+    assert_eq!(due(&store).await, ["A-1"]);
+    settle(&store).await;
     let moved = BTreeSet::from([pr(7)]);
     store
         .record(
@@ -213,19 +213,19 @@ async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(due(&*store).await, ["A-1", "A-2", "A-3"]);
+    assert_eq!(due(&store).await, ["A-1", "A-2", "A-3"]);
     assert!(store.unlink_task(task.id, pr(7), now()).await.unwrap());
     assert!(!store.unlink_task(task.id, pr(7), now()).await.unwrap());
-    assert_eq!(get(&*store, "A-1").await.prs, []);
+    assert_eq!(get(&store, "A-1").await.prs, []);
 }
 
 async fn a_look_at_what_was_marked_again_counts_for_nothing(database: Database) {
     let store = open(&database).await;
-    let seen = make(&*store, "A-1").await;
-    mention(&*store, 7, &["A-1"]).await;
+    let seen = make(&store, "A-1").await;
+    mention(&store, 7, &["A-1"]).await;
     assert!(!store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
-    assert_eq!(due(&*store).await, ["A-1"]);
-    let seen = get(&*store, "A-1").await;
+    assert_eq!(due(&store).await, ["A-1"]);
+    let seen = get(&store, "A-1").await;
     assert!(store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
     assert!(!store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
 }
@@ -243,8 +243,8 @@ fn transition(to: TaskStatus, at: i64) -> Transition {
 async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database) {
     let store = open(&database).await;
     // Tracks the repository from now on.
-    record_changes(&*store, Vec::new()).await;
-    let (old, task) = (make(&*store, "A-1").await, make(&*store, "A-2").await);
+    record_changes(&store, Vec::new()).await;
+    let (old, task) = (make(&store, "A-1").await, make(&store, "A-2").await);
     let before = transition(TaskStatus::Done, -1);
     assert!(
         store
@@ -298,7 +298,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
             .iter()
             .all(|event| event.repo.as_deref() == Some("acme-corp/api-server"))
     );
-    let after = get(&*store, "A-2").await;
+    let after = get(&store, "A-2").await;
     assert_eq!(
         (after.state.status, after.state.by_hand, after.due),
         (new, None, Due::default())
@@ -325,19 +325,19 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
 
 async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
     let store = open(&database).await;
-    let linked = make(&*store, "A-2").await;
+    let linked = make(&store, "A-2").await;
     assert!(store.create_task(&new("A-1"), later(1)).await.unwrap());
-    mention(&*store, 3, &["A-1"]).await;
-    mention(&*store, 4, &["A-1", "B-1"]).await;
+    mention(&store, 3, &["A-1"]).await;
+    mention(&store, 4, &["A-1", "B-1"]).await;
     store.link_task(linked.id, pr(4), now()).await.unwrap();
     let open = |number| change(number, None, Status::Open, 0);
-    record_changes(&*store, vec![open(3), open(4), open(5)]).await;
+    record_changes(&store, vec![open(3), open(4), open(5)]).await;
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let tasks = events.iter().map(|event| match event.news {
         News::PullRequest(change, task) => (change.key.number.0, task),
         ref other => panic!("{other:?}"),
     });
-    let named = get(&*store, "A-1").await.id;
+    let named = get(&store, "A-1").await.id;
     assert_eq!(
         tasks.collect::<Vec<_>>(),
         [(3, Some(named)), (4, Some(linked.id)), (5, None)]
@@ -346,7 +346,7 @@ async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
 
 async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
     let store = open(&database).await;
-    record_changes(&*store, Vec::new()).await;
+    record_changes(&store, Vec::new()).await;
     let place = |repo: &str, branch: &str| TaskPlace {
         repo: Some(repo.to_owned()),
         branch: Some(branch.to_owned()),
@@ -388,7 +388,7 @@ async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
                 .unwrap()
         );
     }
-    settle(&*store).await;
+    settle(&store).await;
     let pushes = BTreeSet::from([
         (KEY.repo, "here".to_owned()),
         (KEY.repo, "nowhere".to_owned()),
@@ -404,9 +404,9 @@ async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(due(&*store).await, ["A-1"]);
+    assert_eq!(due(&store).await, ["A-1"]);
     assert_eq!(
-        get(&*store, "A-1").await.due,
+        get(&store, "A-1").await.due,
         Due {
             push: true,
             ..Due::default()
@@ -432,9 +432,9 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
             .await
             .unwrap()
     );
-    let task = get(&*store, "A-1").await;
+    let task = get(&store, "A-1").await;
     assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
-    let task = get(&*store, "A-1").await;
+    let task = get(&store, "A-1").await;
     assert_eq!(
         task.due,
         Due {
@@ -475,7 +475,7 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
         ..Settled::default()
     };
     assert!(store.settle_task(&due[0], &settled, now()).await.unwrap());
-    let task = get(&*store, "A-1").await;
+    let task = get(&store, "A-1").await;
     assert_eq!(
         (task.tries, task.due, task.place.worktree),
         (0, Due::default(), None)
@@ -484,7 +484,7 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
 
 async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
     let store = open(&database).await;
-    let task = make(&*store, "A-1").await;
+    let task = make(&store, "A-1").await;
     let edit = TaskEdit {
         title: Some("Another\0title".to_owned()),
         status: Some(TaskStatus::Implementing),
@@ -492,7 +492,7 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
         ..TaskEdit::default()
     };
     assert!(store.edit_task(task.id, &edit, later(3)).await.unwrap());
-    let after = get(&*store, "A-1").await;
+    let after = get(&store, "A-1").await;
     let by_hand = after.state.by_hand.unwrap();
     assert_eq!(
         (by_hand.status, by_hand.at),
@@ -507,7 +507,7 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
         ..TaskEdit::default()
     };
     assert!(store.edit_task(task.id, &same, later(4)).await.unwrap());
-    let again = get(&*store, "A-1").await;
+    let again = get(&store, "A-1").await;
     assert_eq!(again.state.by_hand.unwrap().at, later(4).into());
     assert_eq!((again.title, again.place), (after.title, after.place));
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
@@ -550,7 +550,7 @@ async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database
         }
     };
     let writers = (1..=TASKS).map(|number| {
-        let (store, name) = (&*store, &name);
+        let (store, name) = (&store, &name);
         join(
             async move { assert!(store.create_task(&new(&name(number)), now()).await.unwrap()) },
             async move { mention(store, number, &[&name(number)]).await },
@@ -566,7 +566,7 @@ async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database
         }
     };
     join(write, follow).await;
-    while !due(&*store).await.is_empty() {
+    while !due(&store).await.is_empty() {
         look().await;
     }
     let tasks = store

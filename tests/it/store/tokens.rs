@@ -32,7 +32,7 @@ async fn tokens_are_valid_until_they_are_revoked(database: Database) {
 
 async fn a_closed_store_says_so(database: Database) {
     let store = open(&database).await;
-    accept(&*store, "a").await;
+    accept(&store, "a").await;
     store.close().await;
     assert!(store.accept(delivery("b", pending())).await.is_err());
     assert!(store.check().await.is_err());
@@ -53,7 +53,7 @@ async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
     let beside = tallyhook_store::open(&database.url, Opening::Beside)
         .await
         .unwrap();
-    accept(&*beside, "a").await;
+    accept(&beside, "a").await;
     assert_eq!(store.counts().await.unwrap().accepted, 1);
     beside.close().await;
     let missing = format!("{}.other", database.url);

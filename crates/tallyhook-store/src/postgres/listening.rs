@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::connections::{Connections, OUTBOX_CHANNEL};
-use crate::{Listening, Result, StoreError};
+use crate::{OutboxListener, Result, StoreError};
 
 /// After so long a silence the server is asked whether it is still there: one that vanished says nothing either.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ struct Hearing {
 
 impl Ears {
     /// Listens from now on, if nobody does, and tells whoever listens.
-    pub(super) async fn open(&self, connections: &Arc<Connections>) -> Result<Ear> {
+    pub(super) async fn open(&self, connections: &Arc<Connections>) -> Result<OutboxListener> {
         let mut hearing = self.0.lock().await;
         let goes_on = |hearing: &&Hearing| hearing.told.has_changed().is_ok();
         let mut told = match hearing.as_ref().filter(goes_on) {
@@ -45,7 +45,7 @@ impl Ears {
             }
         };
         told.mark_unchanged();
-        Ok(Ear(told))
+        Ok(OutboxListener(told))
     }
 
     /// Gives the connection back. Nobody hears of anything any more.
@@ -53,16 +53,6 @@ impl Ears {
         if let Some(mut hearing) = self.0.lock().await.take() {
             hearing.task.shutdown().await;
         }
-    }
-}
-
-/// One who listens.
-pub(super) struct Ear(watch::Receiver<()>);
-
-#[async_trait::async_trait]
-impl Listening for Ear {
-    async fn heard(&mut self) -> Result<()> {
-        self.0.changed().await.map_err(|_| StoreError::Closed)
     }
 }
 

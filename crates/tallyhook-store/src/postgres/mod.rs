@@ -29,8 +29,8 @@ use self::listening::Ears;
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
 use super::{
-    Condition, DeliveryId, LEASE_DURATION, LeaderRole, Listening, Moment, Opening, Result, Store,
-    StoreError, migrations,
+    Backend, Condition, DeliveryId, LEASE_DURATION, LeaderRole, Moment, Opening, OutboxListener,
+    Result, StoreError, migrations,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -134,7 +134,7 @@ async fn lead(
 }
 
 #[async_trait::async_trait]
-impl Store for PostgresStore {
+impl Backend for PostgresStore {
     async fn check(&self) -> Result<()> {
         if !self.accepting.is_running() {
             return Err(StoreError::Closed);
@@ -194,8 +194,8 @@ impl Store for PostgresStore {
         drop(timeout(Duration::from_secs(1), leading.connection.close()).await);
     }
 
-    async fn listen(&self) -> Result<Box<dyn Listening>> {
-        Ok(Box::new(self.ears.open(&self.connections).await?))
+    async fn listen(&self) -> Result<OutboxListener> {
+        self.ears.open(&self.connections).await
     }
 
     async fn close(&self) {

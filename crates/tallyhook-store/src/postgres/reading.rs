@@ -7,8 +7,9 @@ use tallyhook_core::github::types::{PrKey, RepoId};
 use super::PostgresStore;
 use super::connections::within;
 use crate::listing::{self, push_name};
+use crate::reading::Reading;
 use crate::rows::ListedRow;
-use crate::{AggregateFilter, PullRequestFilter, PullRequestRow, Reading, Result, aggregating};
+use crate::{AggregateFilter, PullRequestFilter, PullRequestRow, Result, aggregating};
 
 #[async_trait::async_trait]
 impl Reading for PostgresStore {

@@ -2,7 +2,8 @@
 
 use super::PostgresStore;
 use crate::rows::text;
-use crate::{Moment, Result, Token, TokenHash, Tokens};
+use crate::tokens::Tokens;
+use crate::{Moment, Result, Token, TokenHash};
 
 #[async_trait::async_trait]
 impl Tokens for PostgresStore {

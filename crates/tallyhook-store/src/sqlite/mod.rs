@@ -27,7 +27,7 @@ use self::accepting::Writing;
 use super::accepting::Accepting;
 use super::aggregating::Aggregating;
 use super::{
-    Condition, LeaderRole, Listening, Moment, NotReady, Opening, Result, Store, StoreError,
+    Backend, Condition, LeaderRole, Moment, NotReady, Opening, OutboxListener, Result, StoreError,
     migrations,
 };
 
@@ -150,7 +150,7 @@ impl Writer<'_> {
 }
 
 #[async_trait::async_trait]
-impl Store for SqliteStore {
+impl Backend for SqliteStore {
     async fn check(&self) -> Result<()> {
         if !self.accepting.is_running() {
             return Err(StoreError::Closed);
@@ -186,8 +186,8 @@ impl Store for SqliteStore {
 
     async fn release_role(&self, _role: LeaderRole) {}
 
-    async fn listen(&self) -> Result<Box<dyn Listening>> {
-        Ok(Box::new(self.told.subscribe()))
+    async fn listen(&self) -> Result<OutboxListener> {
+        Ok(OutboxListener(self.told.subscribe()))
     }
 
     async fn close(&self) {
@@ -198,13 +198,6 @@ impl Store for SqliteStore {
         {
             tracing::warn!(%error, "the database did not close cleanly; nothing that was committed is lost");
         }
-    }
-}
-
-#[async_trait::async_trait]
-impl Listening for watch::Receiver<()> {
-    async fn heard(&mut self) -> Result<()> {
-        self.changed().await.map_err(|_| StoreError::Closed)
     }
 }
 

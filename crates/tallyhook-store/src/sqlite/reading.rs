@@ -5,10 +5,9 @@ use tallyhook_core::domain::metrics::Aggregates;
 use tallyhook_core::github::types::{PrKey, RepoId};
 
 use super::SqliteStore;
+use crate::reading::Reading;
 use crate::rows::ListedRow;
-use crate::{
-    AggregateFilter, PullRequestFilter, PullRequestRow, Reading, Result, aggregating, listing,
-};
+use crate::{AggregateFilter, PullRequestFilter, PullRequestRow, Result, aggregating, listing};
 
 #[async_trait::async_trait]
 impl Reading for SqliteStore {

@@ -3,7 +3,8 @@
 use sqlx::Row;
 
 use super::{SqliteStore, millis, moment};
-use crate::{Moment, Result, Token, TokenHash, Tokens};
+use crate::tokens::Tokens;
+use crate::{Moment, Result, Token, TokenHash};
 
 #[async_trait::async_trait]
 impl Tokens for SqliteStore {
