@@ -20,7 +20,7 @@ use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event::{self, Event};
 use tallyhook_core::github::signature::{Secrets, Signature};
-use tallyhook_queue::{HANDED_OVER_AGAIN, Permit, Publication, Queue};
+use tallyhook_queue::{Permit, Publication, Queue, REPUBLISH_AFTER};
 use tallyhook_store::{Accepted, NewDelivery, NewState, Store};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -534,11 +534,11 @@ async fn store(
         }
         (Accepted::Requeued(id), _) => {
             let again = || ingest.queue.try_reserve(Lane::Live).filter(|_| !by_relay);
-            hand_over(&ingest.queue, permit.or_else(again), id, publication);
+            publish(&ingest.queue, permit.or_else(again), id, publication);
             "requeued"
         }
         (Accepted::Stored(id), NewState::Pending { .. }) => {
-            hand_over(&ingest.queue, permit, id, publication);
+            publish(&ingest.queue, permit, id, publication);
             "accepted"
         }
         (Accepted::Stored(_), NewState::Ignored { .. }) => {
@@ -564,11 +564,11 @@ fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
         return None;
     };
     let permit = ingest.queue.try_reserve(delivery.lane)?;
-    *due = delivery.received_at + HANDED_OVER_AGAIN;
+    *due = delivery.received_at + REPUBLISH_AFTER;
     Some(permit)
 }
 
-fn hand_over(
+fn publish(
     queue: &Queue,
     permit: Option<Permit>,
     id: DeliveryId,
@@ -576,6 +576,6 @@ fn hand_over(
 ) {
     match permit {
         Some(permit) => permit.send(id, || publication(id)),
-        None => queue.leave_behind(),
+        None => queue.defer_to_relay(),
     }
 }

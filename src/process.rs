@@ -92,11 +92,11 @@ impl Worker {
     /// Works until the queue is closed, and finishes what it has begun.
     pub async fn run(self) {
         while let Some(batch) = self.queue.receive(BATCH).await {
-            if !batch.revived.is_empty() {
-                self.revive(batch.revived.clone()).await;
+            if !batch.requeued.is_empty() {
+                self.revive(batch.requeued.clone()).await;
             }
             self.work(&batch.ids).await;
-            self.queue.done(batch);
+            self.queue.acknowledge(batch);
             self.progress.send_modify(|batches| *batches += 1);
         }
     }

@@ -1,251 +1,259 @@
-//! The sweeper: hands rows that are due to the queue, and clears away what is old. One process at a time sweeps; the
-//! others only take back what the queue did not take from them.
+//! The relay: publishes rows that are due to the queue, and deletes what is old. One process at a time sweeps the inbox; the
+//! others only return to the inbox what their queue did not take.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use futures_util::future::join;
+use parking_lot::Mutex;
 use tallyhook_core::delivery::{DeliveryId, Lane};
-use tallyhook_queue::{DeadCopy, HANDED_OVER_AGAIN, Health, Permit, Publication, Queue};
+use tallyhook_queue::{
+    DeadCopy, Health, Permit, Publication, Queue, QueueSignals, REPUBLISH_AFTER,
+};
 use tallyhook_store::{Delivery, LeaderRole, Purged, Store, StoreError, Unfinished, portions};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::leader::{LeaderWork, Leadership, while_leading};
 use crate::telemetry;
 
-/// How often rows that became due are looked for, when nothing else says that there are some.
+/// How often the inbox is read for due rows without a signal.
 const TICK: Duration = Duration::from_secs(1);
-/// How often it is asked whether a broker's lane has room again while there is more in the inbox.
-const ASK: Duration = Duration::from_millis(50);
+/// How often the room in a broker's lane is read while the inbox has a backlog.
+const ROOM_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most rows of one sweep.
 const SWEEP: usize = 512;
-/// And of their bodies at once, before they are compressed, unless one alone is larger.
+/// The most bytes of their bodies at once, before compression, unless one body alone is larger.
 const SWEEP_BYTES: u64 = 16 * 1024 * 1024;
 /// The most copies of dead letters at once.
 const COPIES: u32 = 100;
-/// For how long a process that has no broker goes on sweeping.
-const WITHOUT_BROKER: Duration = Duration::from_secs(10);
-const CLEANING: Duration = Duration::from_hours(1);
-/// Keys outlive bodies, so that a late repetition is still known as one.
+/// How long a process without a broker goes on leading.
+const MAX_DISCONNECTED: Duration = Duration::from_secs(10);
+const PURGE_INTERVAL: Duration = Duration::from_hours(1);
+/// Keys outlive bodies, so that a late repetition is still known as a duplicate.
 const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
-/// For how long somebody may be away and still be told what happened meanwhile.
+/// How long a client of `/ws` may be away and still resume without a gap.
 const EVENT_DAYS: i64 = 7;
-/// What could not be sent for so long is no news any more.
-const NEWS_DAYS: i64 = 3;
-/// What nobody took up for a channel is cleared away only when it would not be sent any more.
-const _: () = assert!(NEWS_DAYS < EVENT_DAYS);
+/// A notification that could not be sent for so long is given up.
+const NOTIFICATION_DAYS: i64 = 3;
+/// An event is deleted only after every channel would have given up its notification.
+const _: () = assert!(NOTIFICATION_DAYS < EVENT_DAYS);
 
 /// The relay of one process.
 pub struct Relay {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub retention_days: u32,
-    /// Whether this process may sweep.
+    /// This process may sweep.
     pub sweeps: bool,
-    /// Becomes true when it is to end.
+    /// Becomes true when the relay must end.
     pub stopping: watch::Receiver<bool>,
 }
 
-/// What a relay has to remember.
-struct Desk {
-    /// This process sweeps.
-    leads: bool,
-    /// The inbox may hold more than the queue had room for.
-    more: bool,
-    /// The queue may have lost what it was handed.
-    lost: bool,
-    /// This process does not sweep, and whoever was in its place before may have stored what it did not send.
-    inherits: bool,
-    /// Since when this process has no broker to hand anything to.
-    without_broker: Option<Instant>,
-    /// The queue did not take these, and the inbox does not know yet.
-    refused: Vec<DeliveryId>,
-    next_cleaning: Instant,
+/// The state that the loop which reads the queue's signals shares with the sweeper.
+#[derive(Default)]
+struct SweepState {
+    signals: Mutex<QueueSignals>,
+    /// The start of the time without a broker.
+    disconnected_since: Mutex<Option<Instant>>,
+    changed: Notify,
+}
+
+impl SweepState {
+    /// Adds what the queue signalled since the last call.
+    fn add(&self, signals: QueueSignals) {
+        self.signals.lock().merge(signals);
+        self.changed.notify_one();
+    }
+
+    fn add_nacked(&self, ids: impl IntoIterator<Item = DeliveryId>) {
+        self.signals.lock().nacked.extend(ids);
+    }
+
+    fn set_health(&self, health: Health) {
+        let mut since = self.disconnected_since.lock();
+        *since = match health {
+            Health::Ok => None,
+            Health::Disconnected => since.or_else(|| Some(Instant::now())),
+        };
+    }
+
+    /// Returns false once this process has had no broker for so long that another process may have one.
+    fn has_broker(&self) -> bool {
+        let since = *self.disconnected_since.lock();
+        since.is_none_or(|since| since.elapsed() <= MAX_DISCONNECTED)
+    }
 }
 
 impl Relay {
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let state = SweepState::default();
+        let mut sweeper = Sweeper {
+            relay: &self,
+            state: &state,
+            next_purge: Instant::now() + TICK,
+        };
+        let sweeping = async {
+            if self.sweeps {
+                let stopping = self.stopping.clone();
+                while_leading(&self.store, LeaderRole::Sweeper, stopping, &mut sweeper).await;
+            }
+        };
+        join(self.watch_queue(&state), sweeping).await;
+        state.add(self.queue.signals());
+        self.return_nacked(&state).await;
+    }
+
+    /// Reads the queue's signals in every process, whether or not it sweeps.
+    async fn watch_queue(&self, state: &SweepState) {
+        // A process that does not sweep cannot know what the process before it published without a confirm.
+        let mut inherits = !self.sweeps;
+        let mut stopping = self.stopping.clone();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let next_cleaning = Instant::now() + TICK;
-        let mut desk = Desk {
-            leads: false,
-            more: false,
-            lost: false,
-            inherits: !self.sweeps,
-            without_broker: None,
-            refused: Vec::new(),
-            next_cleaning,
-        };
         loop {
-            let ticked = tokio::select! {
-                _ = self.stopping.wait_for(|stopping| *stopping) => break,
-                _ = ticks.tick() => true,
-                () = self.queue.changed() => false,
-                () = sleep(ASK), if desk.leads && desk.more && self.queue.carries_events() => false,
-            };
-            self.turn(&mut desk, ticked).await;
-        }
-        desk.refused.extend(self.queue.news().refused);
-        self.hand_back(&mut desk.refused).await;
-    }
-
-    async fn turn(&self, desk: &mut Desk, ticked: bool) {
-        if ticked {
-            // Histograms hold every sample until this is called, whether or not anybody reads /metrics.
-            telemetry::prometheus().run_upkeep();
-        }
-        let news = self.queue.news();
-        desk.refused.extend(news.refused);
-        desk.more |= news.more;
-        desk.lost |= news.lost;
-        self.hand_back(&mut desk.refused).await;
-        if desk.inherits
-            && self
-                .told(
-                    "what was not sent",
-                    self.store.hand_over_again(Utc::now()).await,
-                )
-                .is_some()
-        {
-            desk.inherits = false;
-        }
-        if !self.sweeps {
-            return;
-        }
-        if ticked {
-            self.lead(desk).await;
-        }
-        if !desk.leads {
-            // Whoever takes the part over begins with all of it.
-            (desk.more, desk.lost) = (false, false);
-            return;
-        }
-        if desk.lost
-            && self
-                .told(
-                    "what was lost",
-                    self.store.hand_over_again(Utc::now()).await,
-                )
-                .is_some()
-        {
-            (desk.more, desk.lost) = (true, false);
-        }
-        if ticked || desk.more {
-            desk.more = self.sweep(&mut desk.refused).await;
-        }
-        if ticked && self.queue.carries_events() {
-            self.copy_dead().await;
-        }
-        if Instant::now() >= desk.next_cleaning {
-            desk.next_cleaning = Instant::now() + if self.clean().await { TICK } else { CLEANING };
-        }
-    }
-
-    /// Takes the part or keeps it, and takes up what processes left that are no more.
-    async fn lead(&self, desk: &mut Desk) {
-        let led = desk.leads;
-        desk.without_broker = match self.queue.health() {
-            Health::Ok => None,
-            Health::Disconnected => desk.without_broker.or_else(|| Some(Instant::now())),
-        };
-        if desk
-            .without_broker
-            .is_some_and(|since| since.elapsed() > WITHOUT_BROKER)
-        {
-            // Another may have one.
-            if led {
-                self.store.release_role(LeaderRole::Sweeper).await;
+            tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+                _ = ticks.tick() => {
+                    // Histograms hold every sample until this is called, whether or not /metrics is read.
+                    telemetry::prometheus().run_upkeep();
+                    state.set_health(self.queue.health());
+                }
+                () = self.queue.changed() => {}
             }
-            desk.leads = false;
-            return;
+            state.add(self.queue.signals());
+            self.return_nacked(state).await;
+            inherits = inherits && !self.republish_all().await;
         }
-        desk.leads = self
-            .told(
-                "who sweeps",
-                self.store.acquire_role(LeaderRole::Sweeper).await,
-            )
-            .unwrap_or(false);
-        if !desk.leads {
-            return;
-        }
-        let orphans = self
-            .told(
-                "what others left",
-                self.store.release_orphans(Utc::now()).await,
-            )
-            .unwrap_or(0);
-        if orphans > 0 {
-            tracing::info!(
-                deliveries = orphans,
-                "deliveries of a worker that is no more are taken up again"
-            );
-            desk.more = true;
-        }
-        // The one before may have ended together with the queue. That a first try fails is seen by the next.
-        desk.lost |= !led;
     }
 
-    /// A failure's line in the log.
-    fn told<T>(&self, what: &'static str, answer: tallyhook_store::Result<T>) -> Option<T> {
-        match answer {
-            Ok(answer) => Some(answer),
-            Err(StoreError::Closed) => None,
-            Err(error) => {
-                tracing::error!(what, %error, "the inbox does not answer; trying again");
-                None
-            }
-        }
+    /// Makes every published row due again. Returns false if the database failed.
+    async fn republish_all(&self) -> bool {
+        let republished = self.store.hand_over_again(Utc::now()).await;
+        logged("publish deliveries again", republished).is_some()
     }
 
     /// Makes due again what the queue did not take.
-    async fn hand_back(&self, refused: &mut Vec<DeliveryId>) {
-        if !refused.is_empty()
-            && self
-                .told(
-                    "what was refused",
-                    self.store.hand_back(refused, Utc::now()).await,
-                )
-                .is_some()
-        {
-            refused.clear();
+    async fn return_nacked(&self, state: &SweepState) {
+        let nacked = std::mem::take(&mut state.signals.lock().nacked);
+        if nacked.is_empty() {
+            return;
+        }
+        let returned = self.store.hand_back(&nacked, Utc::now()).await;
+        if logged("return deliveries that the queue did not take", returned).is_none() {
+            state.add_nacked(nacked);
+        }
+    }
+}
+
+/// The work of the one relay that sweeps.
+struct Sweeper<'a> {
+    relay: &'a Relay,
+    state: &'a SweepState,
+    next_purge: Instant,
+}
+
+impl LeaderWork for Sweeper<'_> {
+    fn can_lead(&self) -> bool {
+        self.state.has_broker()
+    }
+
+    async fn lead(&mut self, leadership: &Leadership<'_>) {
+        // The leader before may have ended together with the queue.
+        self.state.signals.lock().connection_lost = true;
+        let carries_events = self.relay.queue.carries_events();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.can_lead() {
+            let has_backlog = self.state.signals.lock().backlog;
+            let is_tick = tokio::select! {
+                () = leadership.wait_ended() => return,
+                _ = ticks.tick() => true,
+                () = self.state.changed.notified() => false,
+                () = sleep(ROOM_POLL_INTERVAL), if has_backlog && carries_events => false,
+            };
+            self.run_once(is_tick).await;
+        }
+    }
+}
+
+impl Sweeper<'_> {
+    async fn run_once(&mut self, is_tick: bool) {
+        if is_tick {
+            self.release_orphans().await;
+        }
+        let signals = |state: &SweepState| {
+            let signals = state.signals.lock();
+            (signals.backlog, signals.connection_lost)
+        };
+        if signals(self.state).1 && self.relay.republish_all().await {
+            let mut signals = self.state.signals.lock();
+            (signals.backlog, signals.connection_lost) = (true, false);
+        }
+        if is_tick || signals(self.state).0 {
+            // A signal that arrives during the sweep stays set.
+            self.state.signals.lock().backlog = false;
+            let has_more = self.sweep().await;
+            self.state.signals.lock().backlog |= has_more;
+        }
+        if is_tick && self.relay.queue.carries_events() {
+            self.copy_dead().await;
+        }
+        if Instant::now() >= self.next_purge {
+            let has_more = self.purge().await;
+            self.next_purge = Instant::now() + if has_more { TICK } else { PURGE_INTERVAL };
         }
     }
 
-    /// Fills the queue from the inbox. Whether there may be more.
-    async fn sweep(&self, refused: &mut Vec<DeliveryId>) -> bool {
-        let mut more = false;
+    fn store(&self) -> &dyn Store {
+        &*self.relay.store
+    }
+
+    /// Makes due what workers had claimed whose lease has expired.
+    async fn release_orphans(&self) {
+        let released = self.store().release_orphans(Utc::now()).await;
+        let orphans = logged("release leases of dead workers", released).unwrap_or(0);
+        if orphans > 0 {
+            tracing::info!(
+                deliveries = orphans,
+                "{orphans} deliveries of a dead worker are due again"
+            );
+            self.state.signals.lock().backlog = true;
+        }
+    }
+
+    /// Fills the queue from the inbox. Returns whether the inbox may hold more.
+    async fn sweep(&self) -> bool {
+        let mut has_more = false;
         for lane in Lane::ALL {
-            let swept = self.sweep_lane(lane, refused).await;
-            more |= self.told("what is due", swept).unwrap_or(false);
+            let swept = self.sweep_lane(lane).await;
+            has_more |= logged("publish due deliveries", swept).unwrap_or(false);
         }
-        more
+        has_more
     }
 
-    async fn sweep_lane(
-        &self,
-        lane: Lane,
-        refused: &mut Vec<DeliveryId>,
-    ) -> tallyhook_store::Result<bool> {
+    async fn sweep_lane(&self, lane: Lane) -> tallyhook_store::Result<bool> {
+        let queue = &self.relay.queue;
         // A queue that is half full is left alone: one larger sweep is cheaper than many small ones.
-        if self.queue.room(lane).await < SWEEP {
+        if queue.room(lane).await < SWEEP {
             return Ok(true);
         }
-        let room: Vec<Permit> = std::iter::from_fn(|| self.queue.try_reserve(lane))
+        let room: Vec<Permit> = std::iter::from_fn(|| queue.try_reserve(lane))
             .take(SWEEP)
             .collect();
         let now = Utc::now();
         let limit = u32::try_from(room.len()).unwrap_or(u32::MAX);
         let due = self
-            .store
-            .take_due(lane, limit, now, now + HANDED_OVER_AGAIN)
+            .store()
+            .take_due(lane, limit, now, now + REPUBLISH_AFTER)
             .await?;
         tallyhook_core::crash_point::reached("relay.swept");
-        let full = due.len() == room.len();
-        if self.queue.carries_events() {
+        let is_full = due.len() == room.len();
+        if queue.carries_events() {
             if let Err(error) = self.publish(room, &due).await {
-                refused.extend(due);
+                self.state.add_nacked(due);
                 return Err(error);
             }
         } else {
@@ -253,81 +261,90 @@ impl Relay {
                 permit.send(id, || Publication::bare(id));
             }
         }
-        Ok(full)
+        Ok(is_full)
     }
 
-    /// Sends rows with their events. What a portion's failure leaves unsent stays due by the caller.
+    /// Publishes rows with their events. The caller makes the rows due again that a failure leaves unpublished.
     async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> tallyhook_store::Result<()> {
         let mut room = room.into_iter();
-        for portion in portions(&self.store.waiting(due).await?, SWEEP_BYTES) {
-            for (delivery, permit) in self
-                .store
-                .unfinished(&portion)
-                .await?
-                .into_iter()
-                .zip(&mut room)
-            {
+        for portion in portions(&self.store().waiting(due).await?, SWEEP_BYTES) {
+            let rows = self.store().unfinished(&portion).await?;
+            for (delivery, permit) in rows.into_iter().zip(&mut room) {
                 permit.send(delivery.id, || publication(&delivery));
             }
         }
         Ok(())
     }
 
-    /// Shows dead letters among the broker's queues.
+    /// Publishes copies of dead letters, so that the broker's dashboard shows them.
     async fn copy_dead(&self) {
-        let Some(dead) = self.told("dead letters", self.store.uncopied_dead(COPIES).await) else {
+        let dead = self.store().uncopied_dead(COPIES).await;
+        let Some(dead) = logged("copy dead letters", dead).filter(|dead| !dead.is_empty()) else {
             return;
         };
-        if dead.is_empty() {
-            return;
-        }
-        let copied = self
-            .queue
-            .copy_dead(dead.into_iter().map(copy).collect())
-            .await;
-        self.told("dead letters", self.store.dead_copied(&copied).await);
+        let copies = dead.into_iter().map(copy).collect();
+        let copied = self.relay.queue.copy_dead(copies).await;
+        logged(
+            "record copies of dead letters",
+            self.store().dead_copied(&copied).await,
+        );
     }
 
-    /// Clears away one portion. Whether there may be more.
-    async fn clean(&self) -> bool {
+    /// Deletes one portion of what is old. Returns whether there may be more.
+    async fn purge(&self) -> bool {
         let now = Utc::now();
-        // An event that was taken up stays while a channel is still to be told of it, be there such a channel in the
-        // settings or not.
+        // An event stays for as long as a channel has a notification of it to send, whether or not the settings still
+        // have that channel.
         let given_up = self
-            .store
-            .give_up(now - TimeDelta::days(NEWS_DAYS), now, PURGE)
+            .store()
+            .give_up(now - TimeDelta::days(NOTIFICATION_DAYS), now, PURGE)
             .await;
-        let given_up = self
-            .told("notifications to be given up", given_up)
-            .unwrap_or(0);
+        let given_up = logged("give up old notifications", given_up).unwrap_or(0);
         if given_up > 0 {
             tracing::warn!(
                 notifications = given_up,
-                "notifications were given up since they were too old"
+                "{given_up} notifications were given up: they could not be sent for {NOTIFICATION_DAYS} days"
             );
         }
         let events = self
-            .store
+            .store()
             .purge_events(now - TimeDelta::days(EVENT_DAYS), PURGE)
             .await;
-        let events = self.told("events to be cleared away", events).unwrap_or(0);
-        let bodies_before = now - TimeDelta::days(self.retention_days.into());
+        let events = logged("delete old events", events).unwrap_or(0);
+        let bodies_before = now - TimeDelta::days(self.relay.retention_days.into());
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
-        match self.store.purge(bodies_before, rows_before, PURGE).await {
+        let purged = self.store().purge(bodies_before, rows_before, PURGE).await;
+        match purged {
             Ok(Purged { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
             Ok(Purged { bodies, rows }) => {
-                tracing::info!(bodies, rows, "old deliveries were cleared away");
+                tracing::info!(
+                    bodies,
+                    rows,
+                    "deleted {bodies} bodies and {rows} rows of old deliveries"
+                );
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "old deliveries could not be cleared away; trying again in an hour");
+                tracing::error!(%error, "old deliveries cannot be deleted; retrying in an hour");
                 false
             }
         }
     }
 }
 
-/// The message of a row, with its event if it can be read.
+/// Logs a failure of the inbox. Every step is made again at the next tick.
+fn logged<T>(step: &'static str, answer: tallyhook_store::Result<T>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
+        Err(StoreError::Closed) => None,
+        Err(error) => {
+            tracing::error!(step, %error, "the relay cannot {step}; retrying");
+            None
+        }
+    }
+}
+
+/// Returns the message of a row, with its event if the body can be decoded.
 fn publication(delivery: &Unfinished) -> Publication {
     let Unfinished {
         id,

@@ -17,7 +17,7 @@ use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::apply::ApplyRules;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_github_client::{Client, Clock};
-use tallyhook_queue::{Queue, Use};
+use tallyhook_queue::{Queue, QueueUse};
 use tallyhook_store::{Opening, Store};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -339,9 +339,9 @@ async fn end(tasks: &mut JoinSet<()>, deadline: Instant) {
 /// [`ConfigError`] if `AMQP_URL` is no URL of a broker.
 fn open_queue(config: &Config, roles: Roles) -> anyhow::Result<Queue> {
     let part = if roles.worker {
-        Use::PublishAndConsume
+        QueueUse::PublishAndConsume
     } else {
-        Use::Publish
+        QueueUse::Publish
     };
     match &config.amqp_url {
         Some(url) => Queue::amqp(url, part).map_err(|error| ConfigError::new(error).into()),

@@ -1,8 +1,8 @@
 //! A process's view of a leader lease.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tallyhook_store::{LEASE_DURATION, LeaderRole, Result, Store};
 use tokio::time::{Instant, sleep};
 
@@ -29,29 +29,24 @@ impl LeaderLease {
     ///
     /// # Errors
     /// If the database fails; then another process may hold the role.
-    pub async fn renew(&self, store: &Store) -> Result<bool> {
-        // The answer says nothing about the time after the request.
+    pub async fn renew(&self, store: &dyn Store) -> Result<bool> {
+        // The lease counts from before the request: the answer says nothing about the time after it.
         let at = Instant::now();
         let answer = store.acquire_role(self.role).await;
         let is_held = matches!(answer, Ok(true));
-        *self
-            .renewed_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = is_held.then_some(at);
+        *self.renewed_at.lock() = is_held.then_some(at);
         answer
     }
 
     /// Returns whether no other process can hold the role yet.
     pub fn is_held(&self) -> bool {
-        let renewed_at = *self
-            .renewed_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let renewed_at = *self.renewed_at.lock();
         renewed_at.is_some_and(|at| at.elapsed() < LEASE_DURATION)
     }
 
-    /// Renews the lease until another process holds the role, or until the database failed so often that one may.
-    pub async fn wait_lost(&self, store: &Store) {
+    /// Renews the lease every second, and returns when another process holds the role, or when the database failed so
+    /// often that one may.
+    pub async fn wait_lost(&self, store: &dyn Store) {
         let mut failures = 0;
         while failures < MAX_FAILED_RENEWALS {
             sleep(RENEW_INTERVAL).await;
@@ -79,7 +74,7 @@ mod tests {
         assert!(!lease.is_held());
         assert!(lease.renew(&store).await.unwrap() && lease.is_held());
         // The view of a process that was stopped since.
-        *lease.renewed_at.lock().unwrap() = Instant::now().checked_sub(LEASE_DURATION);
+        *lease.renewed_at.lock() = Instant::now().checked_sub(LEASE_DURATION);
         assert!(!lease.is_held());
         assert!(lease.renew(&store).await.unwrap() && lease.is_held());
         store.close().await;

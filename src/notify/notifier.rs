@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use metrics::counter;
 use rand::RngExt;
 use tallyhook_store::{
@@ -23,7 +23,7 @@ use super::Notification;
 use super::channel::{Channel, ChannelKind, Channels};
 use super::sending::{Message, Outcome};
 use super::slack;
-use crate::leader::LeaderLease;
+use crate::leader::{LeaderLease, LeaderWork, Leadership, while_leading};
 use crate::telemetry::NOTIFICATIONS;
 
 /// How often it is looked for events that nothing was heard of.
@@ -113,6 +113,14 @@ impl Desk<'_> {
     }
 }
 
+impl LeaderWork for Notifier {
+    /// Sends until the leadership ends. A request that is in flight then is finished and recorded: cut off, it would be
+    /// sent again by the next leader.
+    async fn lead(&mut self, leadership: &Leadership<'_>) {
+        self.work(leadership.lease(), &leadership.ended()).await;
+    }
+}
+
 impl Notifier {
     /// Gives channels that were never seen before their place, so that what happens from now on is told there.
     ///
@@ -125,35 +133,10 @@ impl Notifier {
         Ok(())
     }
 
-    /// Works until `stopping` is raised, while this process has the part.
-    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let lease = LeaderLease::new(LeaderRole::Notifier);
-        loop {
-            if lease.renew(&self.store).await.unwrap_or(false) {
-                self.lead(&lease, &mut stopping).await;
-            }
-            tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => break,
-                () = sleep(AGAIN) => {}
-            }
-        }
-        self.store.release_role(LeaderRole::Notifier).await;
-    }
-
-    /// Works while the part is this process's. What is being sent at its end is finished and noted: cut off, it would be
-    /// sent again by whoever is next.
-    async fn lead(&self, lease: &LeaderLease, stopping: &mut watch::Receiver<bool>) {
-        let (end, ended) = watch::channel(false);
-        let ending = async {
-            tokio::select! {
-                () = lease.wait_lost(&self.store) => {
-                    tracing::warn!("another process sends notifications now, or the database does not answer");
-                }
-                _ = stopping.wait_for(|stopping| *stopping) => {}
-            }
-            end.send_replace(true);
-        };
-        join(self.work(lease, &ended), ending).await;
+    /// Sends notifications until `stopping` becomes true, while this process holds the role.
+    pub async fn run(mut self, stopping: watch::Receiver<bool>) {
+        let store = Arc::clone(&self.store);
+        while_leading(&store, LeaderRole::Notifier, stopping, &mut self).await;
     }
 
     /// Ends when `stopping` is raised.

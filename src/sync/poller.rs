@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Sync;
-use crate::leader::LeaderLease;
+use crate::leader::{LeaderWork, Leadership, while_leading};
 use crate::sync::backfill::{self, Backfill, Ended};
 use crate::sync::fetch::{Brought, FetchError, Fetcher, seen};
 
@@ -118,35 +118,25 @@ struct Reach {
     reconciles: bool,
 }
 
-impl Poller {
-    /// Works until `stopping` is raised, while this process has the part.
-    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let stopped = async move {
-            // An error is a sender that is gone, which nobody waits for either.
-            drop(stopping.wait_for(|stopping| *stopping).await);
-        };
-        tokio::select! {
-            () = stopped => self.store.release_role(LeaderRole::Poller).await,
-            () = self.take_turns() => {}
-        }
-    }
-
-    /// Works whenever it is this process's part. What is under way when it is another's is left to that one.
-    async fn take_turns(&self) {
-        loop {
-            let lease = LeaderLease::new(LeaderRole::Poller);
-            if lease.renew(&self.store).await.unwrap_or(false) {
-                tokio::select! {
-                    () = lease.wait_lost(&self.store) => {
-                        tracing::warn!("another process polls GitHub now, or the database does not answer");
-                    }
-                    () = self.poll() => {}
-                    () = self.backfill() => {}
-                    () = self.monitor() => {}
-                }
+impl LeaderWork for Poller {
+    /// Polls, backfills and watches until another process does. What is under way then is left to that one.
+    async fn lead(&mut self, leadership: &Leadership<'_>) {
+        let work = async {
+            tokio::select! {
+                () = self.poll() => {}
+                () = self.backfill() => {}
+                () = self.monitor() => {}
             }
-            sleep(TICK).await;
-        }
+        };
+        leadership.run_until_ended(work).await;
+    }
+}
+
+impl Poller {
+    /// Polls until `stopping` becomes true, while this process holds the role.
+    pub async fn run(mut self, stopping: watch::Receiver<bool>) {
+        let store = Arc::clone(&self.store);
+        while_leading(&store, LeaderRole::Poller, stopping, &mut self).await;
     }
 
     async fn poll(&self) {

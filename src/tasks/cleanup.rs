@@ -13,7 +13,7 @@ use tallyhook_store::{
 use tokio::sync::watch;
 
 use super::{AT_ONCE, is_of_branch, linked, settle};
-use crate::leader::{OutboxWorker, run_worker};
+use crate::leader::{OutboxWorker, lead_worker};
 use crate::tasks::worktree::{Candidate, Reason, Removal, remove};
 
 /// Tasks that are looked at in one go.
@@ -45,7 +45,8 @@ pub enum Cleaned {
 impl Cleaner {
     /// Removes what is due until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        run_worker(&self.store.clone(), stopping, &mut self).await;
+        let store = Arc::clone(&self.store);
+        lead_worker(&store, LeaderRole::Cleaner, stopping, &mut self).await;
     }
 
     /// Looks at the working tree of every task that is marked.
@@ -189,7 +190,6 @@ impl Cleaner {
 #[async_trait::async_trait]
 impl OutboxWorker for Cleaner {
     const ERROR_MESSAGE: &str = "working trees cannot be looked after";
-    const ROLE: Option<LeaderRole> = Some(LeaderRole::Cleaner);
 
     async fn run_once(&mut self) -> Result<()> {
         self.look().await

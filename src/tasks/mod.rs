@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 pub use self::cleanup::{Cleaned, Cleaner};
 pub use self::opening::{OpenError, Opener, PullRequestOf, Pushes, Wanted};
-use crate::leader::{OutboxWorker, run_worker};
+use crate::leader::{OutboxWorker, lead_worker};
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 64;
@@ -29,7 +29,8 @@ pub struct Follower {
 impl Follower {
     /// Looks at what is marked until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        run_worker(&self.store.clone(), stopping, &mut self).await;
+        let store = Arc::clone(&self.store);
+        lead_worker(&store, LeaderRole::Follower, stopping, &mut self).await;
     }
 
     /// Looks at every task that is marked.
@@ -95,7 +96,6 @@ fn is_of_branch(task: &Task, pull_request: &PullRequest) -> bool {
 #[async_trait::async_trait]
 impl OutboxWorker for Follower {
     const ERROR_MESSAGE: &str = "tasks cannot follow their pull requests";
-    const ROLE: Option<LeaderRole> = Some(LeaderRole::Follower);
 
     async fn run_once(&mut self) -> Result<()> {
         self.look().await

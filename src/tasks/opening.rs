@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{AT_ONCE, is_of_branch, linked};
-use crate::leader::{OutboxWorker, run_worker};
+use crate::leader::{OutboxWorker, lead_worker};
 use crate::sync::fetch::{Fetcher, RefreshError};
 
 /// Tasks that are looked at in one go.
@@ -158,8 +158,8 @@ pub struct Pushes {
 impl Pushes {
     /// Looks at what was pushed to until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = self.opener.fetcher.store.clone();
-        run_worker(&store, stopping, &mut self).await;
+        let store = Arc::clone(&self.opener.fetcher.store);
+        lead_worker(&store, LeaderRole::Opener, stopping, &mut self).await;
     }
 
     fn store(&self) -> &Store {
@@ -251,7 +251,6 @@ fn again(why: &NotOpened, tries: u32, now: DateTime<Utc>) -> Option<DateTime<Utc
 #[async_trait::async_trait]
 impl OutboxWorker for Pushes {
     const ERROR_MESSAGE: &str = "no pull requests can be opened for tasks";
-    const ROLE: Option<LeaderRole> = Some(LeaderRole::Opener);
 
     async fn run_once(&mut self) -> Result<()> {
         loop {

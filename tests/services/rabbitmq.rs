@@ -77,16 +77,19 @@ async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
     let broker = Broker::new().await;
     for _ in 0..2 {
         assert_eq!(
-            tallyhook_queue::look(&broker.url).await,
+            tallyhook_queue::find_missing_topology(&broker.url).await,
             Ok(Some("tallyhook.v1.unrouted"))
         );
     }
     let server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
-    assert_eq!(tallyhook_queue::look(&broker.url).await, Ok(None));
+    assert_eq!(
+        tallyhook_queue::find_missing_topology(&broker.url).await,
+        Ok(None)
+    );
     server.stop().await;
     let (server, _) = broker.url.rsplit_once('/').unwrap();
-    let refused = tallyhook_queue::look(&format!("{server}/nowhere"))
+    let refused = tallyhook_queue::find_missing_topology(&format!("{server}/nowhere"))
         .await
         .unwrap_err();
     assert!(

@@ -1,11 +1,11 @@
-//! The queue inside one process: ids on their way to a worker. Losing one costs time, never data: the inbox has it.
+//! The queue inside one process, of ids. The loss of one costs time, never data: the inbox has it.
 
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::lanes::Lanes;
 use super::{DeliveryId, Lane};
 
-/// How many ids wait in each lane at the most. A backlog beyond that waits in the inbox.
+/// The capacity of each lane, in ids. A backlog beyond that waits in the inbox.
 const CAPACITY: usize = 1024;
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Two bounded channels of which one goes first, and that several workers read.
+//! Two bounded channels, the live one first, that several workers read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::Lane;
 
-/// The part of a batch that backfill gets even while live deliveries would fill it: one in eight.
+/// One in eight of a batch is of backfill even while live deliveries would fill it.
 const BACKFILL_SHARE: usize = 8;
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Lanes<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Room for so many in each lane.
+    /// Returns two empty lanes of `capacity` each.
     pub(super) fn new(capacity: usize) -> Self {
         let (live, live_receiver) = mpsc::channel(capacity);
         let (backfill, backfill_receiver) = mpsc::channel(capacity);
@@ -39,7 +39,7 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Waits for something and takes at most `most`, live ones first. `None` once it is closed.
+    /// Waits for items and returns at most `most`, live ones first. `None` once the lanes are closed.
     pub(super) async fn receive(&self, most: usize) -> Option<Vec<T>> {
         let mut receivers = self.receivers.lock().await;
         let (live, backfill) = &mut *receivers;
@@ -68,7 +68,7 @@ impl<T> Lanes<T> {
         Some(taken)
     }
 
-    /// Lets whoever receives end, now and from now on.
+    /// Ends all calls of `receive`, those that wait and later ones.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.closing.notify_waiters();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn live_comes_first_and_backfill_gets_its_share() {
+    async fn live_is_received_first_and_backfill_keeps_its_share() {
         let lanes = Lanes::new(1024);
         send(&lanes, Lane::Backfill, 100..200);
         send(&lanes, Lane::Live, 0..100);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_lane_takes_no_more_and_leaves_the_other_alone() {
+    async fn full_lane_refuses_items_without_blocking_the_other() {
         let lanes = Lanes::new(8);
         send(&lanes, Lane::Live, 0..8);
         assert!(lanes.sender(Lane::Live).try_send(8).is_err());
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closing_wakes_everyone_who_waits() {
+    async fn closing_wakes_every_waiting_receiver() {
         let lanes = std::sync::Arc::new(Lanes::<i64>::new(8));
         let waiting: Vec<_> = (0..3)
             .map(|_| {

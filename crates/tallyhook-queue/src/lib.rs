@@ -1,12 +1,12 @@
-//! The queue: transport between the inbox and the workers. What a worker takes from it is an id; the row in the inbox
-//! is the truth, so that a message that is lost, repeated or forged costs time and nothing else.
+//! The queue: transport between the inbox and the workers. A worker receives ids; the row in the inbox is the truth, so that
+//! a message that is lost, repeated or forged costs time and nothing else.
 
 #![warn(clippy::unwrap_used)]
 
 mod amqp;
 mod in_process;
 mod lanes;
-mod news;
+mod signals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,37 +18,37 @@ use tokio::sync::mpsc::OwnedPermit;
 
 use self::amqp::{Amqp, Receipt};
 use self::in_process::InProcess;
-pub use self::news::News;
-use self::news::NewsDesk;
+pub use self::signals::QueueSignals;
+use self::signals::SignalCollector;
 
 /// 1 while this process has every connection to the broker that it needs.
 pub const AMQP_CONNECTED: &str = "tallyhook_amqp_connected";
 
-/// What was handed over and is not finished by then is handed over again.
-pub const HANDED_OVER_AGAIN: Duration = Duration::from_mins(5);
+/// The time after which a published delivery that is not finished is due for publishing again.
+pub const REPUBLISH_AFTER: Duration = Duration::from_mins(5);
 
-/// What a process does with the queue.
+/// The use that a process makes of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// Hands deliveries over.
+pub enum QueueUse {
+    /// Publishes deliveries.
     Publish,
-    /// Works on them too.
+    /// Publishes deliveries and applies them.
     PublishAndConsume,
 }
 
-/// Connects to the broker that `url` names, and finds the first of our exchanges and queues that is not there. Makes none.
+/// Connects to the broker that `url` names, and returns the first of our exchanges and queues that is missing. Declares none.
 ///
 /// # Errors
-/// Why it cannot be used, in words that hold no password.
-pub async fn look(url: &str) -> Result<Option<&'static str>, String> {
-    amqp::look(url).await
+/// The reason why the broker cannot be used, in a text without the password.
+pub async fn find_missing_topology(url: &str) -> Result<Option<&'static str>, String> {
+    amqp::find_missing_topology(url).await
 }
 
 /// The queue of this process.
 #[derive(Debug)]
 pub struct Queue {
     transport: Transport,
-    news: Arc<NewsDesk>,
+    signals: Arc<SignalCollector>,
 }
 
 #[derive(Debug)]
@@ -65,7 +65,8 @@ pub enum Permit {
 }
 
 impl Permit {
-    /// Hands over a delivery that is committed. Never waits and never fails; `message` is made where one is sent.
+    /// Publishes a delivery that is committed. Never waits and never fails; `message` is called only for a transport that
+    /// carries events.
     pub fn send(self, id: DeliveryId, message: impl FnOnce() -> Publication) {
         match self {
             Self::InProcess(permit) => {
@@ -76,22 +77,22 @@ impl Permit {
     }
 }
 
-/// A message as subscribers get it.
+/// A message as subscribers receive it.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// GitHub's name of the event.
+    /// The event's name, as in `X-GitHub-Event`.
     event: String,
     action: Option<String>,
     json: Vec<u8>,
 }
 
 impl Publication {
-    /// One that names its delivery and says nothing of it, which is all that workers need.
+    /// Returns a message that only names its delivery, which is all that workers need.
     pub fn bare(id: DeliveryId) -> Self {
         Self::new(id, "", "", "", chrono::DateTime::UNIX_EPOCH, None)
     }
 
-    /// Of the delivery `guid` of the event `name`; `event` is `None` where it cannot be decoded.
+    /// Returns the message of the delivery `guid` of the event `name`; `event` is `None` if the body cannot be decoded.
     pub fn new(
         id: DeliveryId,
         guid: &str,
@@ -110,7 +111,10 @@ impl Publication {
         };
         let json = message.to_json().unwrap_or_else(|error| {
             // Workers need no more than the message's id.
-            tracing::error!(delivery.id = id.0, %error, "a message goes without its body");
+            tracing::error!(
+                delivery.id = id.0, delivery.guid = guid, %error,
+                "the message of delivery {guid} is published without its body"
+            );
             Vec::new()
         });
         Self {
@@ -121,7 +125,7 @@ impl Publication {
     }
 }
 
-/// A dead letter of which a copy is shown among the broker's queues.
+/// The copy of a dead letter that the broker's dashboard shows.
 #[derive(Clone, Debug)]
 pub struct DeadCopy {
     pub id: DeliveryId,
@@ -130,50 +134,52 @@ pub struct DeadCopy {
     pub repo: Option<String>,
 }
 
-/// Deliveries that a worker took.
+/// Deliveries that a worker received.
 #[derive(Debug)]
 pub struct Batch {
     pub ids: Vec<DeliveryId>,
-    /// Of these a person moved the copy from the queue of dead ones back: they are to be tried again.
-    pub revived: Vec<DeliveryId>,
+    /// Those of them whose copy a person moved from the queue of dead letters back to a lane: they are to be requeued.
+    pub requeued: Vec<DeliveryId>,
     receipts: Vec<Receipt>,
 }
 
-/// Whether the queue can be used.
+/// The state of the connection to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Ok,
-    /// Deliveries wait in the inbox meanwhile.
+    /// Deliveries wait in the inbox.
     Disconnected,
 }
 
 impl Queue {
-    /// The queue inside this process.
+    /// Returns the queue inside this process.
     pub fn in_process() -> Self {
         Self {
             transport: Transport::InProcess(InProcess::new()),
-            news: Arc::default(),
+            signals: Arc::default(),
         }
     }
 
-    /// A broker's. Returns at once, whether or not the broker answers, and keeps trying for as long as it lives.
+    /// Returns a broker's queue, at once, whether or not the broker answers. Its supervisors reconnect for as long as it
+    /// lives.
     ///
     /// # Errors
-    /// If `url` is none, in words that say what was expected and nothing of what was given.
-    pub fn amqp(url: &str, part: Use) -> Result<Self, String> {
-        let news = Arc::<NewsDesk>::default();
+    /// If `url` is invalid, in a text that shows the expected form and nothing of the given one.
+    pub fn amqp(url: &str, queue_use: QueueUse) -> Result<Self, String> {
+        let signals = Arc::<SignalCollector>::default();
         Ok(Self {
-            transport: Transport::Amqp(Amqp::start(url, part, news.clone())?),
-            news,
+            transport: Transport::Amqp(Amqp::start(url, queue_use, signals.clone())?),
+            signals,
         })
     }
 
-    /// Whether messages carry events, or ids only.
+    /// Returns whether messages carry events, and not only ids.
     pub fn carries_events(&self) -> bool {
         matches!(self.transport, Transport::Amqp(_))
     }
 
-    /// Room for one delivery that is about to be stored; `None` leaves it to the relay, see [`Queue::leave_behind`].
+    /// Reserves room for one delivery that is about to be stored. `None` defers it to the relay, see
+    /// [`Queue::defer_to_relay`].
     pub fn try_reserve(&self, lane: Lane) -> Option<Permit> {
         match &self.transport {
             Transport::InProcess(queue) => queue.try_reserve(lane).map(Permit::InProcess),
@@ -181,12 +187,12 @@ impl Queue {
         }
     }
 
-    /// Tells the relay that a delivery for which there was no room is committed, and is to be found in the inbox.
-    pub fn leave_behind(&self) {
-        self.news.more();
+    /// Notifies the relay that a delivery for which there was no room is committed and waits in the inbox.
+    pub fn defer_to_relay(&self) {
+        self.signals.report_backlog();
     }
 
-    /// How many more ids a lane should be handed, so that a backlog is not handed over again and again.
+    /// Returns the number of ids that a lane has room for, so that a backlog is not published again and again.
     pub async fn room(&self, lane: Lane) -> usize {
         match &self.transport {
             Transport::InProcess(queue) => queue.room(lane),
@@ -194,17 +200,18 @@ impl Queue {
         }
     }
 
-    /// What happened since the last call.
-    pub fn news(&self) -> News {
-        self.news.take()
+    /// Takes the signals since the last call.
+    pub fn signals(&self) -> QueueSignals {
+        self.signals.take()
     }
 
-    /// Waits until there is news, or room again.
+    /// Waits until there are signals, or room again.
     pub async fn changed(&self) {
-        self.news.changed().await;
+        self.signals.changed().await;
     }
 
-    /// Puts copies of dead letters where the broker's dashboard shows them. Those that the broker has.
+    /// Publishes copies of dead letters to the queue that the broker's dashboard shows. Returns the ids of those that the
+    /// broker confirmed.
     pub async fn copy_dead(&self, copies: Vec<DeadCopy>) -> Vec<DeliveryId> {
         match &self.transport {
             Transport::InProcess(_) => Vec::new(),
@@ -212,27 +219,28 @@ impl Queue {
         }
     }
 
-    /// Waits for deliveries and takes at most `most`, live ones first. `None` once the queue is closed.
+    /// Waits for deliveries and returns at most `most`, live ones first. `None` once the queue is closed.
     pub async fn receive(&self, most: usize) -> Option<Batch> {
         let batch = match &self.transport {
             Transport::InProcess(queue) => Batch {
                 ids: queue.lanes.receive(most).await?,
-                revived: Vec::new(),
+                requeued: Vec::new(),
                 receipts: Vec::new(),
             },
             Transport::Amqp(queue) => queue.receive(most).await?,
         };
-        self.news.wake();
+        self.signals.wake();
         Some(batch)
     }
 
-    /// Tells the broker that a batch needs no further care: each of its deliveries is finished or due again.
-    pub fn done(&self, batch: Batch) {
+    /// Acknowledges a batch. Each of its deliveries is finished or due again in the inbox.
+    pub fn acknowledge(&self, batch: Batch) {
         if let Transport::Amqp(queue) = &self.transport {
-            queue.done(batch.receipts);
+            queue.acknowledge(batch.receipts);
         }
     }
 
+    /// Returns whether the queue is connected.
     pub fn health(&self) -> Health {
         match &self.transport {
             Transport::InProcess(_) => Health::Ok,
@@ -240,7 +248,7 @@ impl Queue {
         }
     }
 
-    /// Waits until a part of it ends by itself, which it does only by breaking.
+    /// Waits until a supervisor ends by itself, which happens only if it panics.
     pub async fn broken(&self) {
         match &self.transport {
             Transport::InProcess(_) => std::future::pending().await,
@@ -248,16 +256,16 @@ impl Queue {
         }
     }
 
-    /// Lets workers end: what they have not taken is taken by others, or handed over again.
+    /// Ends [`Queue::receive`] for all workers. Other workers receive what they have not, or the relay publishes it again.
     pub fn close(&self) {
         match &self.transport {
             Transport::InProcess(queue) => queue.lanes.close(),
             Transport::Amqp(queue) => queue.close(),
         }
-        self.news.wake();
+        self.signals.wake();
     }
 
-    /// Once the workers have ended: sends what is still to be sent, and leaves the broker.
+    /// Publishes and acknowledges what is pending, and disconnects from the broker. Called once the workers have ended.
     pub async fn finish(&self) {
         if let Transport::Amqp(queue) = &self.transport {
             queue.finish().await;

@@ -213,7 +213,7 @@ pub(super) async fn broker(config: &Config) -> Vec<Finding> {
             format!("{AMQP_URL} is not set: the queue is inside the process"),
         )];
     };
-    vec![match tallyhook_queue::look(url).await {
+    vec![match tallyhook_queue::find_missing_topology(url).await {
         Ok(None) => Finding::ok("broker", "it answers, and has every exchange and queue"),
         Ok(Some(missing)) => Finding::warning(
             "broker",

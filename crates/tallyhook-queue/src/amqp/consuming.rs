@@ -15,116 +15,121 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::publishing::{DEAD_HEADER, is_canary};
 use super::{
-    DeliveryId, Lane, Lanes, NewsDesk, Pause, Receipt, State, connect, stopped, topology, within,
+    ConnectionState, DeliveryId, Lane, Lanes, Receipt, ReconnectState, SignalCollector, connect,
+    stopped, topology, within,
 };
 
-/// Messages in this process that are not acknowledged: two batches of live ones, so that workers need not wait.
-const LIVE: u16 = 512;
-/// Less of backfill, which has its share and no more.
-const BACKFILL: u16 = 64;
-/// Of each lane: what the last connection left goes beside what this one brings.
-pub(super) const CAPACITY: usize = 2 * LIVE as usize;
-/// How often it is asked whether the queue is alive; twice in a row something waiting and nothing coming is not.
-const WATCH: Duration = Duration::from_secs(8);
+/// The prefetch of the live lane: two batches, so that workers need not wait.
+const LIVE_PREFETCH: u16 = 512;
+/// The prefetch of the backfill lane, which has a smaller share of each batch.
+const BACKFILL_PREFETCH: u16 = 64;
+/// The capacity of each lane in this process: the messages of the last connection beside those of this one.
+pub(super) const CAPACITY: usize = 2 * LIVE_PREFETCH as usize;
+/// How often the depth of the lanes is checked. A lane in which messages wait while none is delivered, at two checks in a
+/// row, is dead.
+const CHECK_INTERVAL: Duration = Duration::from_secs(8);
 
-/// A message that a worker is to look at.
+/// A message for the workers.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct ReceivedMessage {
     pub(super) id: DeliveryId,
-    /// It was a dead letter's copy, which somebody moved here.
-    pub(super) revived: bool,
+    /// It is a dead letter's copy that a person moved here.
+    pub(super) requeued: bool,
     pub(super) receipt: Receipt,
 }
 
+/// The supervisor of the connection that consumes.
 pub(super) struct Consumer {
     pub(super) uri: AMQPUri,
-    pub(super) state: Arc<State>,
-    pub(super) news: Arc<NewsDesk>,
-    pub(super) received: Arc<Lanes<Received>>,
+    pub(super) state: Arc<ConnectionState>,
+    pub(super) signals: Arc<SignalCollector>,
+    pub(super) received: Arc<Lanes<ReceivedMessage>>,
     pub(super) done: mpsc::UnboundedReceiver<Receipt>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// Why a connection is not used any more.
-enum Ended {
+/// The reason why a consuming connection ended.
+enum ConsumingEnded {
     Finished,
     Failed(String),
 }
 
 impl Consumer {
     pub(super) async fn run(mut self) {
-        let mut pause = Pause::default();
+        let mut reconnect = ReconnectState::default();
         let mut connections = 0;
         loop {
-            // Also if the process ends meanwhile: a connection that is dropped half-open may stay, with messages in it.
-            let reason = match Session::open(&self.uri, connections, pause.failures > 0).await {
-                Ok(mut session) => {
-                    if connections > 0 {
-                        self.news.lost();
+            // Completed even if the process stops: a connection that is dropped half-open may stay at the broker, and hold
+            // messages.
+            let reason =
+                match ConsumerSession::open(&self.uri, connections, reconnect.failures > 0).await {
+                    Ok(mut session) => {
+                        if connections > 0 {
+                            self.signals.report_connection_lost();
+                        }
+                        connections += 1;
+                        reconnect.reset();
+                        self.state.set_consuming(true);
+                        let ended = self.serve(&mut session).await;
+                        self.state.set_consuming(false);
+                        // A failed connection cannot be closed, and is dropped.
+                        drop(
+                            timeout(
+                                Duration::from_secs(1),
+                                session.connection.close(200, "done".into()),
+                            )
+                            .await,
+                        );
+                        match ended {
+                            ConsumingEnded::Finished => return,
+                            ConsumingEnded::Failed(reason) => reason,
+                        }
                     }
-                    connections += 1;
-                    pause.reset();
-                    self.state.consuming(true);
-                    let ended = self.serve(&mut session).await;
-                    self.state.consuming(false);
-                    // One that broke cannot be closed, and is dropped.
-                    drop(
-                        timeout(
-                            Duration::from_secs(1),
-                            session.connection.close(200, "done".into()),
-                        )
-                        .await,
-                    );
-                    match ended {
-                        Ended::Finished => return,
-                        Ended::Failed(reason) => reason,
-                    }
-                }
-                Err(reason) => reason,
-            };
-            pause.tell("consuming", &reason);
+                    Err(reason) => reason,
+                };
+            reconnect.log("consuming", &reason);
             tokio::select! {
-                () = sleep(pause.next()) => {}
-                () = self.state.lanes_are_back.notified() => {}
+                () = sleep(reconnect.next_delay()) => {}
+                () = self.state.lanes_restored.notified() => {}
                 () = stopped(&mut self.stopping) => return,
             }
         }
     }
 
-    /// Passes messages on and acknowledges them until the connection fails or the process ends.
-    async fn serve(&mut self, session: &mut Session) -> Ended {
-        let mut watch = interval(WATCH);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        watch.reset();
-        let mut quiet = 0;
+    /// Passes messages on and acknowledges them until the connection fails or the process stops.
+    async fn serve(&mut self, session: &mut ConsumerSession) -> ConsumingEnded {
+        let mut checks = interval(CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        checks.reset();
+        let mut dead_checks = 0;
         let mut done = Vec::new();
         loop {
             let has_room = |lane| self.received.sender(lane).capacity() > 0;
             let worked = tokio::select! {
                 message = session.live.consumer.next(), if has_room(Lane::Live) => {
-                    quiet = 0;
-                    self.take(&mut session.live, message, &mut done)
+                    dead_checks = 0;
+                    self.receive(&mut session.live, message, &mut done)
                 }
                 message = session.backfill.consumer.next(), if has_room(Lane::Backfill) => {
-                    quiet = 0;
-                    self.take(&mut session.backfill, message, &mut done)
+                    dead_checks = 0;
+                    self.receive(&mut session.backfill, message, &mut done)
                 }
-                _ = self.done.recv_many(&mut done, usize::from(LIVE)) => Ok(()),
-                _ = watch.tick() => match session.is_passed_over().await {
-                    Ok(passed_over) => {
-                        quiet = if passed_over { quiet + 1 } else { 0 };
-                        if quiet < 2 { Ok(()) } else { Err("messages wait and none comes".to_owned()) }
+                _ = self.done.recv_many(&mut done, usize::from(LIVE_PREFETCH)) => Ok(()),
+                _ = checks.tick() => match session.has_dead_lane().await {
+                    Ok(is_dead) => {
+                        dead_checks = if is_dead { dead_checks + 1 } else { 0 };
+                        if dead_checks < 2 { Ok(()) } else { Err("messages wait in a lane and none is delivered".to_owned()) }
                     }
                     Err(reason) => Err(reason),
                 },
-                () = self.state.lanes_are_back.notified() => Err("the lanes were dead".to_owned()),
+                () = self.state.lanes_restored.notified() => Err("the lanes were dead".to_owned()),
                 () = stopped(&mut self.stopping) => {
-                    // The workers have ended: what is done by now is all that will be.
+                    // The workers have ended, so that every acknowledgement is in this channel.
                     self.done.close();
-                    while self.done.recv_many(&mut done, usize::from(LIVE)).await > 0 {}
+                    while self.done.recv_many(&mut done, usize::from(LIVE_PREFETCH)).await > 0 {}
                     return match session.acknowledge(&mut done).await {
-                        Ok(()) => Ended::Finished,
-                        Err(reason) => Ended::Failed(reason),
+                        Ok(()) => ConsumingEnded::Finished,
+                        Err(reason) => ConsumingEnded::Failed(reason),
                     };
                 }
             };
@@ -133,22 +138,22 @@ impl Consumer {
                 Err(reason) => Err(reason),
             };
             if let Err(reason) = worked {
-                return Ended::Failed(reason);
+                return ConsumingEnded::Failed(reason);
             }
         }
     }
 
-    /// Passes a message on to the workers; what is none of theirs is done.
-    fn take(
+    /// Passes a message on to the workers. A canary and a message without an id are acknowledged at once.
+    fn receive(
         &self,
-        subscription: &mut Subscription,
+        subscription: &mut LaneConsumer,
         message: Option<lapin::Result<Delivery>>,
         done: &mut Vec<Receipt>,
     ) -> Result<(), String> {
         let delivery = match message {
             Some(Ok(delivery)) => delivery,
             Some(Err(error)) => return Err(error.to_string()),
-            None => return Err("the consumer was cancelled: its queue is gone".to_owned()),
+            None => return Err("the consumer was cancelled: its queue was deleted".to_owned()),
         };
         let receipt = subscription.receipt(delivery.delivery_tag);
         if is_canary(&delivery.properties) {
@@ -161,17 +166,17 @@ impl Consumer {
             .as_ref()
             .and_then(|id| id.as_str().parse().ok())
         else {
-            tracing::warn!("a message names no delivery and is dropped");
+            tracing::warn!("a message without a delivery id is discarded");
             done.push(receipt);
             return Ok(());
         };
         tallyhook_core::crash_point::reached("queue.delivered");
-        let received = Received {
+        let received = ReceivedMessage {
             id: DeliveryId(id),
-            revived: was_dead(&delivery.properties),
+            requeued: was_dead(&delivery.properties),
             receipt,
         };
-        // There is room, and nobody else fills it.
+        // There is room, and nothing else fills it.
         self.received
             .sender(subscription.lane)
             .try_send(received)
@@ -179,26 +184,26 @@ impl Consumer {
     }
 }
 
-/// Whether a message is a dead letter's copy: ours, or one that the broker put aside.
+/// Returns whether a message is a dead letter's copy: ours, or one that the broker dead-lettered.
 fn was_dead(properties: &BasicProperties) -> bool {
     let headers = properties.headers().as_ref().map(FieldTable::inner);
     headers
         .is_some_and(|headers| headers.contains_key(DEAD_HEADER) || headers.contains_key("x-death"))
 }
 
-/// A connection with a consumer of each lane.
-struct Session {
+/// A consuming connection with a consumer of each lane.
+struct ConsumerSession {
     connection: Connection,
-    /// For questions: one that fails closes its channel.
+    /// The channel for declarations and queries: one that fails closes its channel.
     control: Channel,
     number: u64,
-    live: Subscription,
-    backfill: Subscription,
+    live: LaneConsumer,
+    backfill: LaneConsumer,
 }
 
-impl Session {
-    async fn open(uri: &AMQPUri, number: u64, suspicious: bool) -> Result<Self, String> {
-        let connection = connect(uri, "worker", suspicious).await?;
+impl ConsumerSession {
+    async fn open(uri: &AMQPUri, number: u64, probe: bool) -> Result<Self, String> {
+        let connection = connect(uri, "worker", probe).await?;
         match Self::consume(&connection, number).await {
             Ok((control, live, backfill)) => Ok(Self {
                 connection,
@@ -208,11 +213,11 @@ impl Session {
                 backfill,
             }),
             Err(reason) => {
-                // A consumer that nobody listens to would keep the messages that it got.
+                // A consumer without a reader would keep the messages that were delivered to it.
                 drop(
                     timeout(
                         Duration::from_secs(1),
-                        connection.close(200, "not of use".into()),
+                        connection.close(200, "unused".into()),
                     )
                     .await,
                 );
@@ -224,11 +229,12 @@ impl Session {
     async fn consume(
         connection: &Connection,
         number: u64,
-    ) -> Result<(Channel, Subscription, Subscription), String> {
+    ) -> Result<(Channel, LaneConsumer, LaneConsumer), String> {
         let control = within("opening a channel", connection.create_channel()).await?;
         topology::declare(&control).await?;
-        let live = Subscription::open(connection, Lane::Live, LIVE, number).await?;
-        let backfill = Subscription::open(connection, Lane::Backfill, BACKFILL, number).await?;
+        let live = LaneConsumer::open(connection, Lane::Live, LIVE_PREFETCH, number).await?;
+        let backfill =
+            LaneConsumer::open(connection, Lane::Backfill, BACKFILL_PREFETCH, number).await?;
         Ok((control, live, backfill))
     }
 
@@ -248,27 +254,27 @@ impl Session {
         self.backfill.acknowledge().await
     }
 
-    /// Whether messages wait in a lane of which this process has none in hand.
-    async fn is_passed_over(&self) -> Result<bool, String> {
-        let mut passed_over = false;
+    /// Returns whether messages wait in a lane of which this process holds none.
+    async fn has_dead_lane(&self) -> Result<bool, String> {
+        let mut has_dead_lane = false;
         for subscription in [&self.live, &self.backfill] {
             let waiting = topology::depth(&self.control, subscription.lane).await?;
-            passed_over |= waiting > 0 && subscription.unacknowledged.tags.is_empty();
+            has_dead_lane |= waiting > 0 && subscription.unacknowledged.tags.is_empty();
         }
-        Ok(passed_over)
+        Ok(has_dead_lane)
     }
 }
 
 /// A consumer of one lane, on a channel of its own so that each has its own prefetch.
-struct Subscription {
+struct LaneConsumer {
     lane: Lane,
     connection: u64,
     channel: Channel,
     consumer: lapin::Consumer,
-    unacknowledged: Unacknowledged,
+    unacknowledged: UnacknowledgedTags,
 }
 
-impl Subscription {
+impl LaneConsumer {
     async fn open(
         connection: &Connection,
         lane: Lane,
@@ -277,7 +283,7 @@ impl Subscription {
     ) -> Result<Self, String> {
         let channel = within("opening a channel", connection.create_channel()).await?;
         within(
-            "bounding the prefetch",
+            "setting the prefetch",
             channel.basic_qos(prefetch, BasicQosOptions::default()),
         )
         .await?;
@@ -295,7 +301,7 @@ impl Subscription {
             connection: number,
             channel,
             consumer,
-            unacknowledged: Unacknowledged::default(),
+            unacknowledged: UnacknowledgedTags::default(),
         })
     }
 
@@ -322,15 +328,15 @@ impl Subscription {
 }
 
 /// The tags of one channel that are not acknowledged. Several workers finish in any order, and one acknowledgement
-/// speaks for all tags up to its own.
+/// covers all tags up to its own.
 #[derive(Debug, Default)]
-struct Unacknowledged {
+struct UnacknowledgedTags {
     tags: BTreeSet<u64>,
     last_received: u64,
     acknowledged: u64,
 }
 
-impl Unacknowledged {
+impl UnacknowledgedTags {
     fn received(&mut self, tag: u64) {
         self.tags.insert(tag);
         self.last_received = tag;
@@ -340,7 +346,7 @@ impl Unacknowledged {
         self.tags.remove(&tag);
     }
 
-    /// The last tag before the first that is not done, if there is more to acknowledge than before.
+    /// Returns the last tag before the first that is not done, if it was not acknowledged before.
     fn acknowledge(&mut self) -> Option<u64> {
         let last = self
             .tags
@@ -358,8 +364,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_acknowledgement_speaks_for_all_before_it_and_for_none_that_is_not_done() {
-        let mut tags = Unacknowledged::default();
+    fn acknowledgement_covers_all_tags_before_the_first_unfinished_one() {
+        let mut tags = UnacknowledgedTags::default();
         assert_eq!(tags.acknowledge(), None);
         (1..=6).for_each(|tag| tags.received(tag));
         tags.done(3);

@@ -1,96 +1,98 @@
 //! RabbitMQ. One supervised connection publishes, another consumes: a broker that blocks publishers goes on delivering.
 //!
-//! lapin's own recovery is off. Whatever fails, be it an error, a cancelled consumer or silence, ends the connection;
-//! its supervisor waits a little, connects anew and declares the topology again.
+//! lapin's own recovery is off. Any failure, be it an error, a cancelled consumer or silence, ends the connection; its
+//! supervisor backs off, reconnects and declares the topology again.
 
 mod consuming;
 mod publishing;
 mod topology;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lapin::types::LongString;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 use metrics::gauge;
+use tallyhook_core::backoff::Backoff;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use self::consuming::{Consumer, Received};
+use self::consuming::{Consumer, ReceivedMessage};
 pub(super) use self::publishing::Permit;
-use self::publishing::{Ask, Outgoing, Publisher};
+use self::publishing::{DepthQuery, Outgoing, Publisher};
 use super::lanes::Lanes;
-use super::news::NewsDesk;
-use super::{Batch, DeadCopy, DeliveryId, Health, Lane, Use};
+use super::signals::SignalCollector;
+use super::{Batch, DeadCopy, DeliveryId, Health, Lane, QueueUse};
 use crate::AMQP_CONNECTED;
 
-/// Messages that wait to be sent. What does not fit is left to the relay.
+/// Messages that wait to be published. What does not fit is deferred to the relay.
 const OUTGOING: usize = 1024;
-/// The most messages that the relay should add to in a lane: what waits there was handed over already.
+/// The depth of a lane at which the relay stops publishing to it: what waits there was published already.
 const OUTSTANDING: usize = 1000;
-/// A broker that takes longer for anything is as good as gone.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often each side speaks at least; RabbitMQ and lapin give up after two of these in silence.
+/// The time limit of every request. A broker that takes longer counts as disconnected.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The AMQP heartbeat. RabbitMQ and lapin close a connection after two intervals of silence.
 const HEARTBEAT_SECONDS: u16 = 10;
-/// How long the last messages and acknowledgements may take when the process ends.
-const FAREWELL: Duration = Duration::from_millis(2500);
+/// The time limit of the last messages and acknowledgements at shutdown.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// A queue at a broker.
 #[derive(Debug)]
 pub(super) struct Amqp {
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
     outgoing: mpsc::Sender<Outgoing>,
-    asks: mpsc::Sender<Ask>,
-    received: Arc<Lanes<Received>>,
-    /// Never more than was received and not acknowledged, which the prefetch bounds.
+    depth_queries: mpsc::Sender<DepthQuery>,
+    received: Arc<Lanes<ReceivedMessage>>,
+    /// Bounded by the prefetch: never more than was received and not acknowledged.
     done: mpsc::UnboundedSender<Receipt>,
     stopping: watch::Sender<bool>,
     supervisors: Mutex<JoinSet<()>>,
 }
 
-/// What is to be acknowledged.
+/// The position of one message that is to be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Receipt {
-    /// Tags count anew with every connection.
+    /// The number of the connection: tags restart with each.
     connection: u64,
     lane: Lane,
     tag: u64,
 }
 
-/// Which of the connections work. A process that does not consume misses nothing there.
+/// The state of both connections. The consuming one counts as connected in a process that does not consume.
 #[derive(Debug)]
-struct State {
+struct ConnectionState {
     publishing: AtomicBool,
     consuming: AtomicBool,
-    telling: std::sync::Mutex<()>,
-    /// Consumers of lanes that were dead hear nothing, not even that they are gone.
-    lanes_are_back: Notify,
+    /// Held while the gauge is set.
+    gauge_lock: parking_lot::Mutex<()>,
+    /// Notified when dead lanes were replaced: their consumers receive nothing, not even a cancellation.
+    lanes_restored: Notify,
 }
 
-impl State {
+impl ConnectionState {
     fn is_connected(&self) -> bool {
         self.publishing.load(Ordering::Acquire) && self.consuming.load(Ordering::Acquire)
     }
 
-    fn set(&self, part: &AtomicBool, works: bool) {
-        // One after the other, so that the last one tells how it is.
-        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        part.store(works, Ordering::Release);
+    fn set(&self, side: &AtomicBool, is_connected: bool) {
+        // One after the other, so that the last value of the gauge is the current one.
+        let _guard = self.gauge_lock.lock();
+        side.store(is_connected, Ordering::Release);
         gauge!(AMQP_CONNECTED).set(f64::from(u8::from(self.is_connected())));
     }
 
-    fn publishing(&self, works: bool) {
-        self.set(&self.publishing, works);
+    fn set_publishing(&self, is_connected: bool) {
+        self.set(&self.publishing, is_connected);
     }
 
-    fn consuming(&self, works: bool) {
-        self.set(&self.consuming, works);
+    fn set_consuming(&self, is_connected: bool) {
+        self.set(&self.consuming, is_connected);
     }
 }
 
@@ -98,18 +100,22 @@ impl Amqp {
     /// Starts the supervisors.
     ///
     /// # Errors
-    /// If `url` is none of AMQP.
-    pub(super) fn start(url: &str, part: Use, news: Arc<NewsDesk>) -> Result<Self, String> {
-        let uri = uri(url)?;
-        let state = Arc::new(State {
+    /// If `url` is not an AMQP URL.
+    pub(super) fn start(
+        url: &str,
+        queue_use: QueueUse,
+        signals: Arc<SignalCollector>,
+    ) -> Result<Self, String> {
+        let uri = parse_url(url)?;
+        let state = Arc::new(ConnectionState {
             publishing: AtomicBool::new(false),
-            consuming: AtomicBool::new(part == Use::Publish),
-            telling: std::sync::Mutex::default(),
-            lanes_are_back: Notify::new(),
+            consuming: AtomicBool::new(queue_use == QueueUse::Publish),
+            gauge_lock: parking_lot::Mutex::default(),
+            lanes_restored: Notify::new(),
         });
-        state.publishing(false);
+        state.set_publishing(false);
         let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING);
-        let (asks, asked) = mpsc::channel(1);
+        let (depth_queries, depth_queries_receiver) = mpsc::channel(1);
         let (done, done_receiver) = mpsc::unbounded_channel();
         let (stopping, _) = watch::channel(false);
         let received = Arc::new(Lanes::new(consuming::CAPACITY));
@@ -117,17 +123,17 @@ impl Amqp {
         let publisher = Publisher {
             uri: uri.clone(),
             state: state.clone(),
-            news: news.clone(),
+            signals: signals.clone(),
             outgoing: outgoing_receiver,
-            asked,
+            depth_queries: depth_queries_receiver,
             stopping: stopping.subscribe(),
         };
         supervisors.spawn(publisher.run());
-        if part == Use::PublishAndConsume {
+        if queue_use == QueueUse::PublishAndConsume {
             let consumer = Consumer {
                 uri,
                 state: state.clone(),
-                news,
+                signals,
                 received: received.clone(),
                 done: done_receiver,
                 stopping: stopping.subscribe(),
@@ -137,7 +143,7 @@ impl Amqp {
         Ok(Self {
             state,
             outgoing,
-            asks,
+            depth_queries,
             received,
             done,
             stopping,
@@ -153,16 +159,16 @@ impl Amqp {
         Some(Permit::new(lane, permit))
     }
 
-    /// By the broker's own count of what waits in the lane.
+    /// Returns the room in a lane, by the broker's own count of its messages.
     pub(super) async fn room(&self, lane: Lane) -> usize {
-        // Nobody answers before the connection is there again.
-        if !self.state.publishing.load(Ordering::Acquire) {
-            return 0;
-        }
         let (answer, answered) = oneshot::channel();
-        // Nobody answers while there is no connection.
+        // Without a connection nothing answers the query.
         if !self.state.publishing.load(Ordering::Acquire)
-            || self.asks.send(Ask { lane, answer }).await.is_err()
+            || self
+                .depth_queries
+                .send(DepthQuery { lane, answer })
+                .await
+                .is_err()
         {
             return 0;
         }
@@ -199,18 +205,18 @@ impl Amqp {
 
     pub(super) async fn receive(&self, most: usize) -> Option<Batch> {
         let received = self.received.receive(most).await?;
-        let revived = received.iter().filter(|one| one.revived).map(|one| one.id);
+        let requeued = received.iter().filter(|one| one.requeued);
         Some(Batch {
-            revived: revived.collect(),
+            requeued: requeued.map(|one| one.id).collect(),
             ids: received.iter().map(|one| one.id).collect(),
             receipts: received.iter().map(|one| one.receipt).collect(),
         })
     }
 
-    pub(super) fn done(&self, receipts: Vec<Receipt>) {
+    pub(super) fn acknowledge(&self, receipts: Vec<Receipt>) {
         for receipt in receipts {
             if self.done.send(receipt).is_err() {
-                // The process ends: the broker delivers again what is finished by its row.
+                // The process ends: the broker delivers the message again, and its row shows that it is finished.
                 return;
             }
         }
@@ -228,7 +234,7 @@ impl Amqp {
         self.received.close();
     }
 
-    /// Waits until a supervisor ends by itself, which it does only by breaking.
+    /// Waits until a supervisor ends by itself, which happens only if it panics.
     pub(super) async fn broken(&self) {
         self.supervisors.lock().await.join_next().await;
     }
@@ -236,7 +242,7 @@ impl Amqp {
     pub(super) async fn finish(&self) {
         self.stopping.send_replace(true);
         let mut supervisors = self.supervisors.lock().await;
-        let ended = timeout(FAREWELL, async {
+        let ended = timeout(FINISH_TIMEOUT, async {
             while supervisors.join_next().await.is_some() {}
         })
         .await;
@@ -246,25 +252,28 @@ impl Amqp {
     }
 }
 
-/// Connects once, and finds the first of the exchanges and queues that is not there.
+/// Connects once, and returns the first of the exchanges and queues that is missing.
 ///
 /// # Errors
-/// What failed, in words that tell nothing of `url` beyond its host.
-pub(super) async fn look(url: &str) -> Result<Option<&'static str>, String> {
-    let connection = connect(&uri(url)?, "looking", true).await?;
+/// The step that failed, in a text that shows nothing of `url` beyond its host.
+pub(super) async fn find_missing_topology(url: &str) -> Result<Option<&'static str>, String> {
+    let connection = connect(&parse_url(url)?, "check", true).await?;
     let channel = within("opening a channel", connection.create_channel()).await?;
-    let missing = topology::missing(&channel).await;
-    // Whatever becomes of it, what was to be known is known.
-    drop(within("closing", connection.close(0, "seen".into())).await);
+    let missing = topology::find_missing(&channel).await;
+    // A failure to close changes nothing about the answer.
+    drop(within("closing", connection.close(0, "checked".into())).await);
     missing
 }
 
+/// Parses `AMQP_URL` and sets the heartbeat.
+///
 /// # Errors
-/// If `url` is none of AMQP.
-fn uri(url: &str) -> Result<AMQPUri, String> {
-    // What the parser says would repeat the password.
+/// If `url` is not an AMQP URL.
+fn parse_url(url: &str) -> Result<AMQPUri, String> {
+    // The parser's own error would repeat the password.
     let mut uri = AMQPUri::from_str(url).map_err(|_| {
-        "AMQP_URL is no URL of a broker: expected amqp://USER:PASSWORD@HOST:PORT/VHOST".to_owned()
+        "AMQP_URL is not the URL of a broker: expected amqp://USER:PASSWORD@HOST:PORT/VHOST"
+            .to_owned()
     })?;
     uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
     Ok(uri)
@@ -272,10 +281,10 @@ fn uri(url: &str) -> Result<AMQPUri, String> {
 
 /// Opens a connection that the broker's dashboard shows under `name`.
 ///
-/// A suspicious peer has to show first that it speaks at all: lapin never gives up a connection on which nobody answers.
-async fn connect(uri: &AMQPUri, name: &str, suspicious: bool) -> Result<Connection, String> {
-    if suspicious {
-        speaks(uri).await?;
+/// With `probe` the peer must first answer on a plain connection: lapin never gives up a connection without an answer.
+async fn connect(uri: &AMQPUri, name: &str, probe: bool) -> Result<Connection, String> {
+    if probe {
+        probe_peer(uri).await?;
     }
     let name = LongString::from(format!("tallyhook {name} {}", std::process::id()));
     let properties = ConnectionProperties::default().with_connection_name(name);
@@ -286,87 +295,90 @@ async fn connect(uri: &AMQPUri, name: &str, suspicious: bool) -> Result<Connecti
     .await
 }
 
-/// Whether somebody answers at the broker's address.
-async fn speaks(uri: &AMQPUri) -> Result<(), String> {
-    let spoken = async {
+/// Checks that a peer answers at the broker's address.
+async fn probe_peer(uri: &AMQPUri) -> Result<(), String> {
+    let answered = async {
         let mut stream =
             TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;
-        // Over TLS it waits for us to say more, which needs more than this.
+        // Over TLS a peer answers only to a complete handshake, so that the connection alone must do.
         if uri.scheme == AMQPScheme::AMQP {
             stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
             stream.read_u8().await?;
         }
         Ok::<_, std::io::Error>(())
     };
-    match timeout(PATIENCE, spoken).await {
-        Ok(spoken) => spoken.map_err(|error| format!("connecting: {error}")),
+    match timeout(REQUEST_TIMEOUT, answered).await {
+        Ok(answer) => answer.map_err(|error| format!("connecting: {error}")),
         Err(_) => Err(format!(
             "connecting: no answer within {} s",
-            PATIENCE.as_secs()
+            REQUEST_TIMEOUT.as_secs()
         )),
     }
 }
 
-/// Something that the broker is asked for, with an end to the waiting.
-async fn within<T>(what: &str, asked: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
-    within_time(PATIENCE, what, asked).await
+/// Waits for the broker's answer to a request, at most [`REQUEST_TIMEOUT`].
+async fn within<T>(
+    step: &str,
+    request: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, String> {
+    within_time(REQUEST_TIMEOUT, step, request).await
 }
 
-/// The same with another end.
+/// Waits for the broker's answer to a request, at most `limit`.
 async fn within_time<T>(
-    patience: Duration,
-    what: &str,
-    asked: impl Future<Output = lapin::Result<T>>,
+    limit: Duration,
+    step: &str,
+    request: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, String> {
-    match timeout(patience, asked).await {
+    match timeout(limit, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(format!("{what}: {error}")),
-        Err(_) => Err(format!("{what}: no answer within {} s", patience.as_secs())),
+        Ok(Err(error)) => Err(format!("{step}: {error}")),
+        Err(_) => Err(format!("{step}: no answer within {} s", limit.as_secs())),
     }
 }
 
-/// Waits until the process is to end.
+/// Waits until the process stops.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // The sender going away means the same.
+    // A dropped sender means the same.
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
-/// How long to wait before the next try, and which failures are worth a line in the log.
+/// The delays between attempts to connect; the jitter keeps processes from reconnecting all at once.
+const RECONNECT: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    max: Duration::from_secs(5),
+};
+
+/// The failures of one supervisor since its last connection: sets the delays, and limits the lines in the log.
 #[derive(Debug, Default)]
-struct Pause {
+struct ReconnectState {
     failures: u32,
-    told: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
-impl Pause {
-    const LONGEST: Duration = Duration::from_secs(5);
-    const TOLD_AGAIN: Duration = Duration::from_mins(1);
+impl ReconnectState {
+    const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-    /// After a connection that worked the first waits are short again.
+    /// Starts again with short delays, after a connection that worked.
     fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// 0.2 s, doubled with every failure up to five seconds, a little more or less so that processes do not all come
-    /// back at the same moment.
-    fn next(&mut self) -> Duration {
-        let wait = Duration::from_millis(200 << self.failures.min(5)).min(Self::LONGEST);
+    /// Counts a failure and returns the delay before the next attempt.
+    fn next_delay(&mut self) -> Duration {
         self.failures += 1;
-        wait.mul_f64(rand::random_range(0.5..1.0))
+        RECONNECT.jittered(self.failures, rand::random_range(0.0..1.0))
     }
 
-    /// Tells the first failure of a row at once, and the others once a minute.
-    fn tell(&mut self, side: &'static str, reason: &str) {
-        if self.failures == 0
-            || self
-                .told
-                .is_none_or(|told| told.elapsed() > Self::TOLD_AGAIN)
-        {
-            self.told = Some(Instant::now());
+    /// Logs the first of consecutive failures at once, and the others once a minute.
+    fn log(&mut self, side: &'static str, reason: &str) {
+        let is_due = |at: Instant| at.elapsed() > Self::LOG_INTERVAL;
+        if self.failures == 0 || self.logged_at.is_none_or(is_due) {
+            self.logged_at = Some(Instant::now());
             tracing::warn!(
                 side,
                 reason,
-                "the broker cannot be used; deliveries wait in the inbox, trying again"
+                "{side}: the broker cannot be used; deliveries wait in the inbox, reconnecting"
             );
         }
     }
@@ -377,12 +389,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_their_longest_and_start_again() {
-        let mut pause = Pause::default();
-        let waits: Vec<_> = (0..9).map(|_| pause.next()).collect();
-        assert!(waits[0] <= Duration::from_millis(200) && waits[1] <= Duration::from_millis(400));
-        assert!(waits.iter().all(|wait| *wait <= Pause::LONGEST) && waits[8] >= Pause::LONGEST / 2);
-        pause.reset();
-        assert!(pause.next() <= Duration::from_millis(200));
+    fn reconnect_delays_grow_to_the_maximum_and_restart_after_a_connection() {
+        let mut state = ReconnectState::default();
+        let delays: Vec<_> = (0..9).map(|_| state.next_delay()).collect();
+        assert!(delays[0] <= Duration::from_millis(200) && delays[1] <= Duration::from_millis(400));
+        assert!(delays.iter().all(|delay| *delay <= RECONNECT.max));
+        assert!(delays[8] >= RECONNECT.max / 2);
+        state.reset();
+        assert!(state.next_delay() <= Duration::from_millis(200));
     }
 }

@@ -17,37 +17,37 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::super::Publication;
 use super::{
-    DeadCopy, DeliveryId, Lane, NewsDesk, PATIENCE, Pause, State, connect, stopped, topology,
-    within,
+    ConnectionState, DeadCopy, DeliveryId, Lane, REQUEST_TIMEOUT, ReconnectState, SignalCollector,
+    connect, stopped, topology, within,
 };
 
 /// Messages without a confirm.
 const IN_FLIGHT: usize = 512;
-/// How often a message goes through each lane only to show that it does.
-const CANARY: Duration = Duration::from_secs(5);
+/// How often a canary message is published to each quiet lane, to prove that the lane works.
+const CANARY_INTERVAL: Duration = Duration::from_secs(5);
 const CANARY_NAME: &str = "canary";
-/// A lane in which more waits gets no canary: where no worker runs nobody takes them out.
+/// The depth of a lane from which on it gets no canary: without a worker canaries would pile up.
 const CANARY_DEPTH: usize = 100;
-/// After how many canaries the topology is declared again: somebody may have taken a binding away.
-const DECLARED_AGAIN: u32 = 12;
-/// How long what is to be sent at the end of the process may take.
-const LAST_MESSAGES: Duration = Duration::from_millis(1500);
-/// How long the first canary of a connection may take.
-const FIRST_CANARY: Duration = Duration::from_secs(3);
-/// How often a broker may answer everything but the canaries before its lanes are made anew.
-const DEAF: u32 = 2;
-/// What marks copies of dead letters, and tells why they are dead.
+/// The number of canaries after which the topology is declared again: a person may have deleted a binding.
+const DECLARE_EVERY: u32 = 12;
+/// The time limit for publishing what is pending at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The time limit of the first canary of a connection.
+const FIRST_CANARY_TIMEOUT: Duration = Duration::from_secs(3);
+/// The number of connections with dead lanes after which the lanes are deleted and declared again.
+const MAX_DEAD_LANES: u32 = 2;
+/// The header that marks a dead letter's copy, and holds the reason.
 pub(super) const DEAD_HEADER: &str = "tallyhook-reason";
 
-/// Something to be sent.
+/// A message that waits to be published.
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Delivery(Lane, DeliveryId, Publication),
-    /// With whom to tell that the broker has it.
+    /// The copy of a dead letter, with the sender that reports the broker's confirm.
     Dead(Box<DeadCopy>, oneshot::Sender<()>),
 }
 
-/// Room for one delivery.
+/// Reserved room for one delivery.
 #[derive(Debug)]
 pub struct Permit {
     lane: Lane,
@@ -65,58 +65,59 @@ impl Permit {
     }
 }
 
-/// Asks how many messages wait in a lane.
+/// A query for the number of messages that wait in a lane.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct DepthQuery {
     pub(super) lane: Lane,
     pub(super) answer: oneshot::Sender<usize>,
 }
 
+/// The supervisor of the connection that publishes.
 pub(super) struct Publisher {
     pub(super) uri: AMQPUri,
-    pub(super) state: Arc<State>,
-    pub(super) news: Arc<NewsDesk>,
+    pub(super) state: Arc<ConnectionState>,
+    pub(super) signals: Arc<SignalCollector>,
     pub(super) outgoing: mpsc::Receiver<Outgoing>,
-    pub(super) asked: mpsc::Receiver<Ask>,
+    pub(super) depth_queries: mpsc::Receiver<DepthQuery>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// What a confirm is for.
-enum Sent {
+/// A message that waits for its confirm.
+enum PublishedMessage {
     Delivery(Lane, DeliveryId),
     Dead(oneshot::Sender<()>),
     Canary(Lane),
 }
 
-/// What a connection has under way.
+/// The unfinished work of one connection.
 #[derive(Default)]
-struct Work {
+struct InFlight {
     unconfirmed: HashSet<DeliveryId>,
-    /// The broker takes nothing for now: it is short of memory or disk.
+    /// The broker blocks publishers: it is short of memory or disk.
     blocked: bool,
-    /// Lanes that confirmed something since the last canaries, which is as good as one.
-    heard: HashSet<Lane>,
+    /// Lanes that confirmed a message since the last canaries, which proves as much as a canary.
+    active: HashSet<Lane>,
     canaries: u32,
 }
 
-/// What a connection tells of itself.
-type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
+/// The events of a connection.
+type ConnectionEvents = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
-/// Why a connection is not used any more.
-enum Ended {
-    /// The process ends and everything was sent.
+/// The reason why a publishing connection ended.
+enum PublishingEnded {
+    /// The process stops, and everything is confirmed.
     Finished,
     Failed(String),
 }
 
-/// Why a connection could not be used from the start.
-enum Unusable {
+/// The reason why a connection could not be opened.
+enum OpenFailure {
     Failed(String),
-    /// Everything works but the way through the lanes.
-    Deaf,
+    /// The broker answers, but its lanes confirm no message.
+    DeadLanes,
 }
 
-impl From<String> for Unusable {
+impl From<String> for OpenFailure {
     fn from(reason: String) -> Self {
         Self::Failed(reason)
     }
@@ -124,19 +125,23 @@ impl From<String> for Unusable {
 
 impl Publisher {
     pub(super) async fn run(mut self) {
-        let mut pause = Pause::default();
+        let mut reconnect = ReconnectState::default();
         let mut was_connected = false;
-        let mut deaf = 0;
+        let mut dead_lanes = 0;
         loop {
             let uri = self.uri.clone();
-            let mut opening = std::pin::pin!(Session::open(&uri, deaf >= DEAF, pause.failures > 0));
+            let mut opening = std::pin::pin!(PublisherSession::open(
+                &uri,
+                dead_lanes >= MAX_DEAD_LANES,
+                reconnect.failures > 0
+            ));
             let opened = tokio::select! {
                 opened = &mut opening => Some(opened),
                 () = stopped(&mut self.stopping) => None,
             };
             let Some(opened) = opened else {
-                self.give_back().await;
-                // A connection that is dropped half-open may stay: it is closed when it is open.
+                self.return_pending().await;
+                // A connection that is dropped half-open may stay at the broker, so it is opened and closed.
                 if let Ok((session, _)) = opening.await {
                     session.close().await;
                 }
@@ -144,169 +149,180 @@ impl Publisher {
             };
             let reason = match opened {
                 Ok((session, mut events)) => {
-                    if was_connected || session.made_anew {
-                        self.news.lost();
+                    if was_connected || session.lanes_replaced {
+                        self.signals.report_connection_lost();
                     }
-                    if deaf > 0 {
-                        self.state.lanes_are_back.notify_one();
+                    if dead_lanes > 0 {
+                        self.state.lanes_restored.notify_one();
                     }
-                    (was_connected, deaf) = (true, 0);
-                    pause.reset();
+                    (was_connected, dead_lanes) = (true, 0);
+                    reconnect.reset();
                     tracing::info!("connected to the broker");
-                    self.state.publishing(!session.is_blocked());
+                    self.state.set_publishing(!session.is_blocked());
                     let ended = self.serve(&session, &mut events).await;
-                    self.state.publishing(false);
+                    self.state.set_publishing(false);
                     if *self.stopping.borrow() {
-                        self.give_back().await;
+                        self.return_pending().await;
                         return session.close().await;
                     }
                     session.close().await;
                     match ended {
-                        Ended::Finished => return,
-                        Ended::Failed(reason) => reason,
+                        PublishingEnded::Finished => return,
+                        PublishingEnded::Failed(reason) => reason,
                     }
                 }
-                Err(Unusable::Deaf) => {
-                    deaf += 1;
-                    // It answers, so that the wait is not for it.
-                    if deaf <= DEAF {
-                        pause.reset();
+                Err(OpenFailure::DeadLanes) => {
+                    dead_lanes += 1;
+                    // The broker answers, so that there is no reason to back off.
+                    if dead_lanes <= MAX_DEAD_LANES {
+                        reconnect.reset();
                     }
-                    "its lanes take no messages".to_owned()
+                    "its lanes confirm no messages".to_owned()
                 }
-                Err(Unusable::Failed(reason)) => reason,
+                Err(OpenFailure::Failed(reason)) => reason,
             };
-            pause.tell("publishing", &reason);
-            self.wait(pause.next()).await;
+            reconnect.log("publishing", &reason);
+            self.wait(reconnect.next_delay()).await;
         }
     }
 
-    /// Lets some time pass, in which nothing can be sent; none if the process ends.
-    async fn wait(&mut self, pause: Duration) {
-        let until = Instant::now() + pause;
+    /// Waits for `delay`, or until the process stops. Returns to the inbox what is to be published in that time.
+    async fn wait(&mut self, delay: Duration) {
+        let until = Instant::now() + delay;
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
                 () = stopped(&mut self.stopping) => return,
-                Some(outgoing) = self.outgoing.recv() => self.refuse(outgoing),
-                // Without an answer there is no room.
-                Some(ask) = self.asked.recv() => drop(ask),
+                Some(outgoing) = self.outgoing.recv() => self.return_to_inbox(outgoing),
+                // A query without an answer means no room.
+                Some(query) = self.depth_queries.recv() => drop(query),
             }
         }
     }
 
-    /// The process ends: what was to be sent is another's.
-    async fn give_back(&mut self) {
+    /// Returns all pending messages to the inbox, for another process, since this one stops.
+    async fn return_pending(&mut self) {
         self.outgoing.close();
         while let Some(outgoing) = self.outgoing.recv().await {
-            self.refuse(outgoing);
+            self.return_to_inbox(outgoing);
         }
     }
 
-    /// A dead letter's copy is dropped, which tells whoever waits for its confirm.
-    fn refuse(&self, outgoing: Outgoing) {
+    /// Returns a message to the inbox. A dead letter's copy is dropped, which ends the wait for its confirm.
+    fn return_to_inbox(&self, outgoing: Outgoing) {
         match outgoing {
-            Outgoing::Delivery(_, id, _) => self.news.refused([id]),
+            Outgoing::Delivery(_, id, _) => self.signals.report_nacked([id]),
             Outgoing::Dead(_, confirmed) => drop(confirmed),
         }
     }
 
-    /// Sends until the connection fails or the process ends.
-    async fn serve(&mut self, session: &Session, events: &mut Events) -> Ended {
-        let mut work = Work::default();
-        let ended = self.send(session, events, &mut work).await;
-        self.news.refused(work.unconfirmed);
+    /// Publishes until the connection fails or the process stops.
+    async fn serve(
+        &mut self,
+        session: &PublisherSession,
+        events: &mut ConnectionEvents,
+    ) -> PublishingEnded {
+        let mut work = InFlight::default();
+        let ended = self.publish_until_end(session, events, &mut work).await;
+        self.signals.report_nacked(work.unconfirmed);
         ended
     }
 
-    async fn send(&mut self, session: &Session, events: &mut Events, work: &mut Work) -> Ended {
+    async fn publish_until_end(
+        &mut self,
+        session: &PublisherSession,
+        events: &mut ConnectionEvents,
+        work: &mut InFlight,
+    ) -> PublishingEnded {
         let mut confirms = FuturesUnordered::new();
-        let mut canaries = interval(CANARY);
+        let mut canaries = interval(CANARY_INTERVAL);
         canaries.set_missed_tick_behavior(MissedTickBehavior::Delay);
         canaries.reset();
-        let mut give_up = None;
+        let mut drain_deadline = None;
         loop {
-            self.notice_blocked(session, work);
-            if give_up.is_some() && confirms.is_empty() && self.outgoing.is_empty() {
-                return Ended::Finished;
+            self.return_if_blocked(session, work);
+            if drain_deadline.is_some() && confirms.is_empty() && self.outgoing.is_empty() {
+                return PublishingEnded::Finished;
             }
             let worked = tokio::select! {
                 Some((sent, confirmed)) = confirms.next(), if !confirms.is_empty() => {
-                    self.confirmed(sent, confirmed, work)
+                    self.handle_confirm(sent, confirmed, work)
                 }
                 Some(outgoing) = self.outgoing.recv(), if confirms.len() < IN_FLIGHT => {
                     if work.blocked {
-                        self.refuse(outgoing);
+                        self.return_to_inbox(outgoing);
                         continue;
                     }
                     if let Outgoing::Delivery(_, id, _) = &outgoing {
                         work.unconfirmed.insert(*id);
                     }
                     let sent = session.send(outgoing).await;
-                    sent.map(|(sent, confirm)| confirms.push(confirmation(sent, confirm)))
+                    sent.map(|(sent, confirm)| confirms.push(wait_for_confirm(sent, confirm)))
                 }
-                Some(Ask { lane, answer }) = self.asked.recv() => {
+                Some(DepthQuery { lane, answer }) = self.depth_queries.recv() => {
                     topology::depth(&session.control, lane).await.map(|depth| {
-                        // Whoever asked may have stopped waiting.
+                        // The receiver may have stopped waiting.
                         let _ = answer.send(depth);
                     })
                 }
                 event = events.next() => match event {
-                    Some(Event::ConnectionUnblocked) => Err("it was blocked and is not any more".to_owned()),
-                    Some(Event::Error(error)) => return Ended::Failed(error.to_string()),
+                    Some(Event::ConnectionUnblocked) => Err("the broker unblocked the connection".to_owned()),
+                    Some(Event::Error(error)) => return PublishingEnded::Failed(error.to_string()),
                     Some(_) => Ok(()),
-                    None => return Ended::Failed("the connection is gone".to_owned()),
+                    None => return PublishingEnded::Failed("the connection was closed".to_owned()),
                 },
                 _ = canaries.tick(), if !work.blocked => {
-                    let sent = session.watch(work).await;
-                    sent.map(|sent| confirms.extend(sent.into_iter().map(|(sent, confirm)| confirmation(sent, confirm))))
+                    let sent = session.send_canaries(work).await;
+                    sent.map(|sent| confirms.extend(sent.into_iter().map(|(sent, confirm)| wait_for_confirm(sent, confirm))))
                 }
-                () = stopped(&mut self.stopping), if give_up.is_none() => {
-                    give_up = Some(Instant::now() + LAST_MESSAGES);
+                () = stopped(&mut self.stopping), if drain_deadline.is_none() => {
+                    drain_deadline = Some(Instant::now() + DRAIN_TIMEOUT);
                     self.outgoing.close();
                     Ok(())
                 }
-                () = sleep_until(give_up.unwrap_or_else(Instant::now)), if give_up.is_some() => {
-                    return Ended::Failed("the process ends".to_owned());
+                () = sleep_until(drain_deadline.unwrap_or_else(Instant::now)), if drain_deadline.is_some() => {
+                    return PublishingEnded::Failed("the process stops".to_owned());
                 }
             };
-            // The silence of a blocked connection says nothing, and what it held back was given up.
+            // The silence of a blocked connection is no failure, and its messages were returned to the inbox.
             if let Err(reason) = worked
                 && !session.is_blocked()
             {
-                return Ended::Failed(reason);
+                return PublishingEnded::Failed(reason);
             }
         }
     }
 
-    /// A blocked connection is kept until it is free again: another would be blocked as well, and one that is closed
-    /// meanwhile never ends.
-    fn notice_blocked(&self, session: &Session, work: &mut Work) {
+    /// Returns everything unconfirmed to the inbox when the broker blocks the connection. The connection is kept until it
+    /// is unblocked: another would be blocked as well, and closing a blocked one never ends.
+    fn return_if_blocked(&self, session: &PublisherSession, work: &mut InFlight) {
         if session.is_blocked() && !work.blocked {
-            tracing::warn!("the broker takes no messages for now; deliveries wait in the inbox");
+            tracing::warn!("the broker blocks publishers; deliveries wait in the inbox");
             work.blocked = true;
-            self.state.publishing(false);
-            self.news.refused(work.unconfirmed.drain());
+            self.state.set_publishing(false);
+            self.signals.report_nacked(work.unconfirmed.drain());
         }
     }
 
-    /// Takes note of one confirm.
+    /// Handles one confirm.
     ///
     /// # Errors
-    /// If the connection is not worth keeping.
-    fn confirmed(
+    /// If the connection must be closed.
+    fn handle_confirm(
         &self,
-        sent: Sent,
+        sent: PublishedMessage,
         confirmed: Result<Confirmation, String>,
-        work: &mut Work,
+        work: &mut InFlight,
     ) -> Result<(), String> {
-        let (taken, returned) = match confirmed? {
+        let (is_ack, returned) = match confirmed? {
             Confirmation::Ack(returned) => (true, returned),
             Confirmation::Nack(returned) => (false, returned),
-            Confirmation::NotRequested => return Err("the broker does not confirm".to_owned()),
+            Confirmation::NotRequested => {
+                return Err("the broker does not send confirms".to_owned());
+            }
         };
-        // A message that no queue took comes back with whichever confirm is the next, so that it speaks for itself. What
-        // this confirm is for may be the very one, so that it counts as not taken.
+        // A message that no queue took is returned with the next confirm of any message, so that its own `message_id`
+        // counts. This confirm may be that message's, so that its message counts as not taken either.
         if let Some(returned) = returned {
             let name = returned
                 .delivery
@@ -315,63 +331,71 @@ impl Publisher {
                 .as_ref()
                 .map(ShortString::as_str)
                 .unwrap_or_default();
-            self.news.refused(name.parse().ok().map(DeliveryId));
-            return Err(format!("no queue takes the message {name}"));
+            self.signals
+                .report_nacked(name.parse().ok().map(DeliveryId));
+            return Err(format!(
+                "message {name} was returned: no queue is bound to its routing key"
+            ));
         }
         match sent {
-            Sent::Delivery(lane, id) => {
+            PublishedMessage::Delivery(lane, id) => {
                 work.unconfirmed.remove(&id);
-                work.heard.insert(lane);
-                if taken {
+                work.active.insert(lane);
+                if is_ack {
                     tallyhook_core::crash_point::reached("queue.confirmed");
                 } else {
-                    self.news.refused([id]);
+                    self.signals.report_nacked([id]);
                 }
             }
-            Sent::Dead(confirmed) if taken => drop(confirmed.send(())),
-            Sent::Dead(_) => {}
-            Sent::Canary(lane) => {
-                work.heard.insert(lane);
+            PublishedMessage::Dead(confirmed) if is_ack => drop(confirmed.send(())),
+            PublishedMessage::Dead(_) => {}
+            PublishedMessage::Canary(lane) => {
+                work.active.insert(lane);
             }
         }
         Ok(())
     }
 }
 
-/// Waits for one confirm, not for ever.
-async fn confirmation(
-    sent: Sent,
+/// Waits for one confirm, at most [`REQUEST_TIMEOUT`].
+async fn wait_for_confirm(
+    sent: PublishedMessage,
     confirm: PublisherConfirm,
-) -> (Sent, Result<Confirmation, String>) {
-    let confirmed = match timeout(PATIENCE, confirm).await {
+) -> (PublishedMessage, Result<Confirmation, String>) {
+    let confirmed = match timeout(REQUEST_TIMEOUT, confirm).await {
         Ok(confirmed) => confirmed.map_err(|error| error.to_string()),
         Err(_) => Err(format!(
             "a message was not confirmed within {} s",
-            PATIENCE.as_secs()
+            REQUEST_TIMEOUT.as_secs()
         )),
     };
     (sent, confirmed)
 }
 
-/// A connection that was seen to work, or to be blocked.
-struct Session {
+/// A publishing connection whose lanes confirmed a message, or that is blocked.
+struct PublisherSession {
     connection: Connection,
     channel: Channel,
-    /// For questions: one that fails closes its channel.
+    /// The channel for declarations and queries: one that fails closes its channel.
     control: Channel,
-    /// The lanes were dead and are new.
-    made_anew: bool,
+    /// The lanes were dead and have been replaced.
+    lanes_replaced: bool,
 }
 
-impl Session {
-    /// With `anew` lanes that take no message are deleted first; with `suspicious` the broker has to speak first.
-    async fn open(uri: &AMQPUri, anew: bool, suspicious: bool) -> Result<(Self, Events), Unusable> {
-        let connection = connect(uri, "publisher", suspicious).await?;
-        // From now on, so that none is missed.
-        let events: Events = Box::pin(connection.events_listener());
+impl PublisherSession {
+    /// Connects, declares the topology and sends a canary through each lane. With `replace_lanes` dead lanes are deleted
+    /// and declared again; `probe` is as in [`connect`].
+    async fn open(
+        uri: &AMQPUri,
+        replace_lanes: bool,
+        probe: bool,
+    ) -> Result<(Self, ConnectionEvents), OpenFailure> {
+        let connection = connect(uri, "publisher", probe).await?;
+        // Before the first request, so that no event is missed.
+        let events: ConnectionEvents = Box::pin(connection.events_listener());
         let control = within("opening a channel", connection.create_channel()).await?;
-        if anew {
-            // Of several processes one does it, and the others find by their canaries that it is done.
+        if replace_lanes {
+            // One of several processes does it; the canaries of the others then succeed.
             topology::lock(&control).await?;
         }
         topology::declare(&control).await?;
@@ -385,44 +409,47 @@ impl Session {
             connection,
             channel,
             control,
-            made_anew: false,
+            lanes_replaced: false,
         };
-        match session.try_lanes().await {
-            Err(Unusable::Deaf) if anew => {
+        match session.check_lanes().await {
+            Err(OpenFailure::DeadLanes) if replace_lanes => {
                 tracing::warn!(
-                    "the lanes answer no message: they are deleted and made anew from the inbox"
+                    "the lanes confirm no message: deleting and declaring them again; the relay refills them from the inbox"
                 );
                 topology::delete_lanes(&session.control).await?;
                 topology::declare(&session.control).await?;
-                session.try_lanes().await?;
-                session.made_anew = true;
+                session.check_lanes().await?;
+                session.lanes_replaced = true;
             }
             tried => tried?,
         }
-        if anew {
+        if replace_lanes {
             topology::unlock(&session.control).await?;
         }
         Ok((session, events))
     }
 
-    /// To declare a queue that is dead is answered as if it were alive.
-    async fn try_lanes(&self) -> Result<(), Unusable> {
+    /// Sends a canary through each lane: declaring a dead queue succeeds as if it were alive.
+    async fn check_lanes(&self) -> Result<(), OpenFailure> {
         for lane in Lane::ALL {
             let confirm = self.send_canary(lane).await?;
-            match timeout(FIRST_CANARY, confirm).await {
-                // A lane that is full says no, which is an answer.
+            match timeout(FIRST_CANARY_TIMEOUT, confirm).await {
+                // A full lane nacks, so that it works.
                 Ok(Ok(Confirmation::Ack(None) | Confirmation::Nack(None))) => {}
                 _ if self.is_blocked() => return Ok(()),
                 _ if !self.connection.status().connected() => {
-                    return Err(Unusable::Failed("the connection broke".to_owned()));
+                    return Err(OpenFailure::Failed("the connection failed".to_owned()));
                 }
-                _ => return Err(Unusable::Deaf),
+                _ => return Err(OpenFailure::DeadLanes),
             }
         }
         Ok(())
     }
 
-    async fn send(&self, outgoing: Outgoing) -> Result<(Sent, PublisherConfirm), String> {
+    async fn send(
+        &self,
+        outgoing: Outgoing,
+    ) -> Result<(PublishedMessage, PublisherConfirm), String> {
         match outgoing {
             Outgoing::Delivery(
                 lane,
@@ -445,7 +472,7 @@ impl Session {
                     )
                     .await?;
                 tallyhook_core::crash_point::reached("queue.published");
-                Ok((Sent::Delivery(lane, id), confirm))
+                Ok((PublishedMessage::Delivery(lane, id), confirm))
             }
             Outgoing::Dead(copy, confirmed) => {
                 let DeadCopy {
@@ -469,19 +496,19 @@ impl Session {
                 {
                     headers.insert(
                         name.into(),
-                        AMQPValue::LongString(LongString::from(short(&text))),
+                        AMQPValue::LongString(LongString::from(shortened(&text))),
                     );
                 }
                 let properties = properties(&id.0.to_string(), &kind).with_headers(headers);
                 Ok((
-                    Sent::Dead(confirmed),
+                    PublishedMessage::Dead(confirmed),
                     self.publish("", topology::DEAD, properties, &json).await?,
                 ))
             }
         }
     }
 
-    /// To the queue itself, by no exchange that would keep a message which no queue took.
+    /// Publishes to the queue itself: the exchange would route an unroutable message to the alternate exchange.
     async fn send_canary(&self, lane: Lane) -> Result<PublisherConfirm, String> {
         self.publish(
             "",
@@ -492,18 +519,24 @@ impl Session {
         .await
     }
 
-    /// Sends a canary through each lane that is quiet and short.
-    async fn watch(&self, work: &mut Work) -> Result<Vec<(Sent, PublisherConfirm)>, String> {
+    /// Sends a canary through each lane that is quiet and not deep.
+    async fn send_canaries(
+        &self,
+        work: &mut InFlight,
+    ) -> Result<Vec<(PublishedMessage, PublisherConfirm)>, String> {
         work.canaries += 1;
-        if work.canaries.is_multiple_of(DECLARED_AGAIN) {
+        if work.canaries.is_multiple_of(DECLARE_EVERY) {
             topology::declare(&self.control).await?;
         }
-        let heard = std::mem::take(&mut work.heard);
+        let active = std::mem::take(&mut work.active);
         let mut sent = Vec::new();
         for lane in Lane::ALL {
-            if !heard.contains(&lane) && topology::depth(&self.control, lane).await? < CANARY_DEPTH
+            if !active.contains(&lane) && topology::depth(&self.control, lane).await? < CANARY_DEPTH
             {
-                sent.push((Sent::Canary(lane), self.send_canary(lane).await?));
+                sent.push((
+                    PublishedMessage::Canary(lane),
+                    self.send_canary(lane).await?,
+                ));
             }
         }
         Ok(sent)
@@ -528,7 +561,7 @@ impl Session {
             "sending",
             self.channel.basic_publish(
                 exchange.into(),
-                short(key).into(),
+                shortened(key).into(),
                 options,
                 json,
                 properties,
@@ -538,7 +571,7 @@ impl Session {
     }
 
     async fn close(&self) {
-        // One that broke cannot be closed, and is dropped.
+        // A failed connection cannot be closed, and is dropped.
         drop(
             timeout(
                 Duration::from_secs(1),
@@ -549,10 +582,10 @@ impl Session {
     }
 }
 
-/// AMQP's short texts have at most 255 bytes; actions and names come from payloads.
-fn short(text: &str) -> &str {
-    const LONGEST: usize = 255;
-    let end = (0..=LONGEST.min(text.len()))
+/// Cuts a text at AMQP's limit of 255 bytes for short texts; actions and names come from payloads.
+fn shortened(text: &str) -> &str {
+    const MAX_BYTES: usize = 255;
+    let end = (0..=MAX_BYTES.min(text.len()))
         .rev()
         .find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]
@@ -565,10 +598,10 @@ fn properties(message_id: &str, kind: &str) -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
         .with_app_id("tallyhook".into())
         .with_message_id(message_id.into())
-        .with_type(short(kind).into())
+        .with_type(shortened(kind).into())
 }
 
-/// Whether a message was sent only to show that the queue takes it.
+/// Returns whether a message was sent only to prove that the queue works.
 pub(super) fn is_canary(properties: &BasicProperties) -> bool {
     properties
         .kind()
@@ -581,10 +614,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_texts_are_cut_at_a_character() {
-        assert_eq!(short("pull_request.opened"), "pull_request.opened");
-        assert_eq!(short(&"x".repeat(300)).len(), 255);
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(shortened("pull_request.opened"), "pull_request.opened");
+        assert_eq!(shortened(&"x".repeat(300)).len(), 255);
         let long = format!("{}\u{1f980}", "x".repeat(253));
-        assert_eq!(short(&long), "x".repeat(253));
+        assert_eq!(shortened(&long), "x".repeat(253));
     }
 }

@@ -1,6 +1,6 @@
-//! What there is at the broker. Declared by every connection, so that a broker that was wiped clean is made whole.
+//! The topology at the broker. Every connection declares it, so that it is restored after a broker was wiped.
 //!
-//! Names and arguments are one: a queue whose arguments are to change needs a new name, hence the `v1`.
+//! A queue whose arguments change needs a new name, hence the `v1`: the broker refuses to redeclare it otherwise.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ pub(super) const EVENTS: &str = "tallyhook.v1.events";
 const UNROUTED: &str = "tallyhook.v1.unrouted";
 pub(super) const DEAD: &str = "tallyhook.v1.dead";
 
-/// Is there for as long as somebody makes the lanes anew.
-const MENDING: &str = "tallyhook.v1.mending";
-/// The broker waits for the members of a dead queue before it deletes it without them.
-const DELETING: Duration = Duration::from_secs(20);
+/// The exclusive queue that serves as a lock while a process replaces dead lanes.
+const REPLACE_LOCK: &str = "tallyhook.v1.mending";
+/// The time limit of deleting a lane: the broker waits for the members of a dead queue before it deletes it without them.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// After so many deliveries without an acknowledgement the broker puts a message aside: the last fence, long after the
-/// row has used up its attempts.
+/// The number of deliveries without an acknowledgement after which the broker dead-letters a message: the last fence, long
+/// after the row has used up its attempts.
 const DELIVERY_LIMIT: i64 = 20;
-/// What a broker holds at the most; the inbox holds the rest.
-const LONGEST_LANE: i64 = 100_000;
-/// Copies for people to look at, of which the oldest go first.
-const LONGEST_ASIDE: i64 = 10_000;
+/// The most messages in a lane; the inbox holds the rest.
+const MAX_LANE_LENGTH: i64 = 100_000;
+/// The most copies of dead letters; the oldest are dropped first.
+const MAX_ASIDE_LENGTH: i64 = 10_000;
 const ASIDE_DAYS: i64 = 14;
 
-/// The queue of a lane.
+/// Returns the name of a lane's queue.
 pub(super) const fn queue(lane: Lane) -> &'static str {
     match lane {
         Lane::Live => "tallyhook.v1.live",
@@ -55,7 +55,7 @@ fn number(number: i64) -> AMQPValue {
     AMQPValue::LongLongInt(number)
 }
 
-/// Work waits here until it is done.
+/// The arguments of the queues of work.
 fn lane_arguments() -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
@@ -63,26 +63,26 @@ fn lane_arguments() -> FieldTable {
         ("x-dead-letter-exchange", text("")),
         ("x-dead-letter-routing-key", text(DEAD)),
         ("x-dead-letter-strategy", text("at-least-once")),
-        // A message that does not fit is refused, not dropped; its row is due again at once.
+        // A message that does not fit is nacked, not dropped; its row is due again at once.
         ("x-overflow", text("reject-publish")),
-        ("x-max-length", number(LONGEST_LANE)),
+        ("x-max-length", number(MAX_LANE_LENGTH)),
     ])
 }
 
-/// Copies wait here for somebody to look at them.
+/// The arguments of the queues of copies that people look at.
 fn aside_arguments() -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
         ("x-overflow", text("drop-head")),
-        ("x-max-length", number(LONGEST_ASIDE)),
+        ("x-max-length", number(MAX_ASIDE_LENGTH)),
         ("x-message-ttl", number(ASIDE_DAYS * 24 * 60 * 60 * 1000)),
     ])
 }
 
-/// Declares everything. Where it is there already nothing happens.
+/// Declares all exchanges, queues and bindings. Changes nothing that exists.
 ///
 /// # Errors
-/// What failed, among it a queue or exchange of that name with other arguments.
+/// The declaration that failed; a queue or exchange of that name with other arguments is one reason.
 pub(super) async fn declare(channel: &Channel) -> Result<(), String> {
     exchange(
         channel,
@@ -161,11 +161,11 @@ async fn bind(
     within(queue, bound).await
 }
 
-/// The first of it that is not there, which closes the channel.
+/// Returns the first exchange or queue that is missing; then the channel is closed.
 ///
 /// # Errors
-/// What failed.
-pub(super) async fn missing(channel: &Channel) -> Result<Option<&'static str>, String> {
+/// The request that failed.
+pub(super) async fn find_missing(channel: &Channel) -> Result<Option<&'static str>, String> {
     for (name, kind) in [
         (UNROUTED, ExchangeKind::Fanout),
         (EVENTS, ExchangeKind::Topic),
@@ -175,7 +175,7 @@ pub(super) async fn missing(channel: &Channel) -> Result<Option<&'static str>, S
             ..ExchangeDeclareOptions::default()
         };
         let declared = channel.exchange_declare(name.into(), kind, options, FieldTable::default());
-        if !is_there(name, declared).await? {
+        if !exists(name, declared).await? {
             return Ok(Some(name));
         }
     }
@@ -184,7 +184,7 @@ pub(super) async fn missing(channel: &Channel) -> Result<Option<&'static str>, S
             passive: true,
             ..QueueDeclareOptions::default()
         };
-        if !is_there(
+        if !exists(
             name,
             channel.queue_declare(name.into(), options, FieldTable::default()),
         )
@@ -196,25 +196,25 @@ pub(super) async fn missing(channel: &Channel) -> Result<Option<&'static str>, S
     Ok(None)
 }
 
-async fn is_there<T>(
+async fn exists<T>(
     name: &str,
     declared: impl Future<Output = lapin::Result<T>>,
 ) -> Result<bool, String> {
     let is_missing = |error: &lapin::Error| matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == AMQPSoftError::NOTFOUND.get_id());
-    let there = async {
+    let exists = async {
         match declared.await {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),
         }
     };
-    within(name, there).await
+    within(name, exists).await
 }
 
-/// How many messages wait in a lane, without those that a worker has in hand.
+/// Returns the number of messages that wait in a lane, without the unacknowledged ones.
 ///
 /// # Errors
-/// If the queue is not there, which closes the channel too.
+/// If the queue is missing, which closes the channel too.
 pub(super) async fn depth(channel: &Channel, lane: Lane) -> Result<usize, String> {
     let options = QueueDeclareOptions {
         passive: true,
@@ -228,44 +228,44 @@ pub(super) async fn depth(channel: &Channel, lane: Lane) -> Result<usize, String
     Ok(usize::try_from(declared.message_count()).unwrap_or(usize::MAX))
 }
 
-/// Takes what one connection at a time can have.
+/// Acquires the lock that one connection at a time can hold.
 ///
 /// # Errors
-/// If another has it, or what failed; both close the channel.
+/// If another connection holds it, or the request failed; both close the channel.
 pub(super) async fn lock(channel: &Channel) -> Result<(), String> {
     let options = QueueDeclareOptions {
         exclusive: true,
         ..QueueDeclareOptions::default()
     };
     within(
-        MENDING,
-        channel.queue_declare(MENDING.into(), options, FieldTable::default()),
+        REPLACE_LOCK,
+        channel.queue_declare(REPLACE_LOCK.into(), options, FieldTable::default()),
     )
     .await
     .map(drop)
 }
 
-/// Gives it back, as the end of the connection does.
+/// Releases the lock, as the end of the connection does.
 ///
 /// # Errors
-/// What failed.
+/// The request that failed.
 pub(super) async fn unlock(channel: &Channel) -> Result<(), String> {
     within(
-        MENDING,
-        channel.queue_delete(MENDING.into(), QueueDeleteOptions::default()),
+        REPLACE_LOCK,
+        channel.queue_delete(REPLACE_LOCK.into(), QueueDeleteOptions::default()),
     )
     .await
     .map(drop)
 }
 
-/// Removes the lanes with what is in them; each of those deliveries is in the inbox.
+/// Deletes the lanes with their messages; each of those deliveries is in the inbox.
 ///
 /// # Errors
-/// What failed.
+/// The request that failed.
 pub(super) async fn delete_lanes(channel: &Channel) -> Result<(), String> {
     for lane in Lane::ALL {
         let deleted = channel.queue_delete(queue(lane).into(), QueueDeleteOptions::default());
-        within_time(DELETING, queue(lane), deleted).await?;
+        within_time(DELETE_TIMEOUT, queue(lane), deleted).await?;
     }
     Ok(())
 }
