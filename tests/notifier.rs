@@ -13,7 +13,9 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tallyhook::app::{Options, Roles, Running};
-use tallyhook::config::{Channel, Filter, Receiver as Kind};
+use tallyhook::config::{
+    ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
+};
 use tallyhook::notify::Pace;
 use tallyhook_core::domain::notification::{self, Status, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};

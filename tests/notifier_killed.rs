@@ -23,7 +23,9 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tallyhook::app::Options;
-use tallyhook::config::{Channel, Filter, Receiver as Kind};
+use tallyhook::config::{
+    ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
+};
 use tallyhook::notify::Notification;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_store::EventId;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallyhook::app::Options;
-use tallyhook::config::Sync;
+use tallyhook::config::SyncConfig as Sync;
 use tallyhook::sync::fetch::seen;
 use tallyhook::sync::poller::{Poller, Round};
 use tallyhook_core::github::types::{RepoId, Timestamp};

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tallyhook::app::Options;
-use tallyhook::config::{Config, Tasks};
+use tallyhook::config::{Config, TaskConfig as Tasks};
 use tallyhook::leader::OutboxWorker;
 use tallyhook::sync::fetch::{Fetcher, seen};
 use tallyhook::tasks::{Follower, Opener, Pushes};

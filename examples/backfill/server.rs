@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
-use tallyhook::config::{Config, Sources};
+use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::{Credentials, Token};
@@ -142,7 +142,7 @@ pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
         database_url: database.to_owned(),
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some(TOKEN.to_owned()),
-        ..Config::new(&Sources::default())?
+        ..Config::new(&SettingSources::default())?
     };
     config.sync.backfill.commits = true;
     let running = Running::start(&config, Options::default()).await?;

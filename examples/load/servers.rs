@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
 use tallyhook::app::{Options, Roles, Running};
-use tallyhook::config::{Config, Sources};
+use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
@@ -248,7 +248,7 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some(TOKEN.to_owned()),
         amqp_url: place.amqp_url,
-        ..Config::new(&Sources::default())?
+        ..Config::new(&SettingSources::default())?
     };
     if role == Role::Baseline {
         return baseline(&config).await;

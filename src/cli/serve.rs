@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use tallyhook_store::Opening;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN};
+use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN};
 use crate::app::{Options, Roles, Running};
 use crate::config::Config;
 
@@ -55,7 +55,7 @@ fn roles(told: &[Role]) -> Roles {
 }
 
 impl Serve {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let roles = roles(&self.role);
         let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
         if roles != Roles::ALL

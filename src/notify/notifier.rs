@@ -405,7 +405,7 @@ enum Then {
 fn wanted(channel: &Channel, event: OutboxEvent) -> Option<(EventId, String)> {
     let (id, repo) = (event.id, event.repo.clone());
     let notification = Notification::from(event);
-    let is_wanted = channel.filter.takes(notification.kind(), repo.as_deref());
+    let is_wanted = channel.filter.accepts(notification.kind(), repo.as_deref());
     is_wanted.then(|| (id, notification.subject().to_string()))
 }
 

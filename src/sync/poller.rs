@@ -24,7 +24,7 @@ use tallyhook_store::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::config::Sync;
+use crate::config::SyncConfig;
 use crate::leader::LeaderLease;
 use crate::sync::backfill::{self, Backfill, Ended};
 use crate::sync::fetch::{Brought, FetchError, Fetcher, seen};
@@ -47,7 +47,7 @@ const PAGES: usize = 100;
 pub struct Poller {
     pub client: Client,
     pub store: Arc<dyn Store>,
-    pub settings: Sync,
+    pub settings: SyncConfig,
     /// `owner/name`: tracked from the start.
     pub default_repository: Option<String>,
 }

@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
-use tallyhook::config::{Config, Notify, Sources};
+use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::repository::{Access, Repository, Seen};

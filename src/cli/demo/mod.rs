@@ -10,7 +10,7 @@ use tallyhook_store::{PullRequestFilter, Store};
 use super::recorded::{self, Recorded};
 use super::replay::Client;
 use super::{
-    DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN, output, serve,
+    DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN, output, serve,
 };
 use crate::api::{PullRequestItem, auth, list_item};
 use crate::app::{Options, Running};
@@ -56,18 +56,18 @@ const STORY: [&str; 25] = [
 ];
 
 impl Demo {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let folder = tempfile::Builder::new()
             .prefix("tallyhook-demo-")
             .tempdir()
             .context("cannot make a folder to work in")?;
         let token = auth::new_token();
-        let any_port = self.listen.is_none() && !sources.names(TALLYHOOK_LISTEN);
+        let any_port = self.listen.is_none() && !sources.is_set(TALLYHOOK_LISTEN);
         let database = format!("sqlite://{}", folder.path().join("demo.db").display());
         // Throw-away means here and now, whatever is configured for the real one: no broker, no channel, no token for GitHub.
         let mut config = Config::new(
             &sources
-                .only(TALLYHOOK_LISTEN)
+                .keep_only(TALLYHOOK_LISTEN)
                 .with_flag(DATABASE_URL, Some(database))
                 .with_flag(GITHUB_WEBHOOK_SECRET, Some(auth::new_token()))
                 .with_flag("TALLYHOOK_ADMIN_TOKEN", Some(&token))
