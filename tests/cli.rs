@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 
 use process::{Ended, SECRET, Serve, bare, pull_requests, run, tallyhook};
 use support::{Place, TestServer};

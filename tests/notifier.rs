@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::{Options, Roles, Running};
+use tallyhook::app::{RoleSet as Roles, RunningServer as Running, ServerOptions as Options};
 use tallyhook::config::{
     ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
 };

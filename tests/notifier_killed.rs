@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook::config::{
     ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook::config::SyncConfig as Sync;
 use tallyhook::sync::fetch::seen;
 use tallyhook::sync::poller::{Poller, Round};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook::config::{Config, TaskConfig as Tasks};
 use tallyhook::leader::OutboxWorker;
 use tallyhook::sync::fetch::{Fetcher, seen};

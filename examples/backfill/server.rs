@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::Value;
-use tallyhook::app::{Options, Running};
+use tallyhook::app::{RunningServer, ServerOptions};
 use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::github::signature::Secrets;
@@ -145,7 +145,7 @@ pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
         ..Config::new(&SettingSources::default())?
     };
     config.sync.backfill.commits = true;
-    let running = Running::start(&config, Options::default()).await?;
+    let running = RunningServer::start(&config, ServerOptions::default()).await?;
     announce(&format!("http://{}", running.address));
     let parent_is_done = || std::io::stdin().read_to_end(&mut Vec::new());
     tokio::task::spawn_blocking(parent_is_done).await??;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
-use tallyhook::app::{Options, Roles, Running};
+use tallyhook::app::{RoleSet, RunningServer, ServerOptions};
 use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::delivery::Lane;
@@ -53,26 +53,26 @@ impl Role {
         }
     }
 
-    const fn roles(self) -> Roles {
+    const fn roles(self) -> RoleSet {
         match self {
-            Self::Whole => Roles::ALL,
-            Self::Paused => Roles {
+            Self::Whole => RoleSet::ALL,
+            Self::Paused => RoleSet {
                 worker: false,
-                ..Roles::ALL
+                ..RoleSet::ALL
             },
-            Self::TakingIn => Roles {
+            Self::TakingIn => RoleSet {
                 ingest: true,
-                ..Roles::NONE
+                ..RoleSet::NONE
             },
-            Self::Working => Roles {
+            Self::Working => RoleSet {
                 worker: true,
-                ..Roles::NONE
+                ..RoleSet::NONE
             },
-            Self::Answering => Roles {
+            Self::Answering => RoleSet {
                 api: true,
-                ..Roles::NONE
+                ..RoleSet::NONE
             },
-            Self::Baseline => Roles::NONE,
+            Self::Baseline => RoleSet::NONE,
         }
     }
 }
@@ -253,11 +253,11 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     if role == Role::Baseline {
         return baseline(&config).await;
     }
-    let running = Running::start(
+    let running = RunningServer::start(
         &config,
-        Options {
+        ServerOptions {
             roles: role.roles(),
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::Value;
-use tallyhook::app::{Options, Running};
+use tallyhook::app::{RunningServer as Running, ServerOptions as Options};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;

@@ -13,7 +13,7 @@ use super::{
     DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN, output, serve,
 };
 use crate::api::{PullRequestItem, auth, list_item};
-use crate::app::{Options, Running};
+use crate::app::{RunningServer, ServerOptions};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ impl Demo {
             config.listen.set_port(0);
         }
         let signalled = serve::signals()?;
-        let mut running = Running::start(&config, Options::default()).await?;
+        let mut running = RunningServer::start(&config, ServerOptions::default()).await?;
         let shown = tokio::select! {
             shown = show(&config, &mut running, &token, self.once) => shown,
             () = signalled => Ok(()),
@@ -89,7 +89,7 @@ impl Demo {
     }
 }
 
-async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -> Outcome {
+async fn show(config: &Config, running: &mut RunningServer, token: &str, once: bool) -> Outcome {
     let url = format!("http://{}", running.address);
     let secrets = config
         .webhook_secrets
