@@ -207,8 +207,8 @@ impl Sweeper<'_> {
         }
     }
 
-    fn store(&self) -> &dyn Store {
-        &*self.relay.store
+    fn store(&self) -> &Store {
+        &self.relay.store
     }
 
     /// Makes due what workers had claimed whose lease has expired.

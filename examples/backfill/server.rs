@@ -7,8 +7,8 @@ use std::process::{ChildStdout, Command, Stdio};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::Value;
-use tallyhook::app::{Options, Running};
-use tallyhook::config::{Config, Sources};
+use tallyhook::app::{RunningServer, ServerOptions};
+use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::{Credentials, Token};
@@ -141,10 +141,10 @@ pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
         database_url: database.to_owned(),
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some(TOKEN.to_owned()),
-        ..Config::new(&Sources::default())?
+        ..Config::new(&SettingSources::default())?
     };
     config.sync.backfill.commits = true;
-    let running = Running::start(&config, Options::default()).await?;
+    let running = RunningServer::start(&config, ServerOptions::default()).await?;
     announce(&format!("http://{}", running.address));
     let parent_is_done = || std::io::stdin().read_to_end(&mut Vec::new());
     tokio::task::spawn_blocking(parent_is_done).await??;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context, bail};
 use chrono::Utc;
-use tallyhook::app::{Options, Roles, Running};
-use tallyhook::config::{Config, Sources};
+use tallyhook::app::{RoleSet, RunningServer, ServerOptions};
+use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
@@ -52,26 +52,26 @@ impl Role {
         }
     }
 
-    const fn roles(self) -> Roles {
+    const fn roles(self) -> RoleSet {
         match self {
-            Self::Whole => Roles::ALL,
-            Self::Paused => Roles {
+            Self::Whole => RoleSet::ALL,
+            Self::Paused => RoleSet {
                 worker: false,
-                ..Roles::ALL
+                ..RoleSet::ALL
             },
-            Self::TakingIn => Roles {
+            Self::TakingIn => RoleSet {
                 ingest: true,
-                ..Roles::NONE
+                ..RoleSet::NONE
             },
-            Self::Working => Roles {
+            Self::Working => RoleSet {
                 worker: true,
-                ..Roles::NONE
+                ..RoleSet::NONE
             },
-            Self::Answering => Roles {
+            Self::Answering => RoleSet {
                 api: true,
-                ..Roles::NONE
+                ..RoleSet::NONE
             },
-            Self::Baseline => Roles::NONE,
+            Self::Baseline => RoleSet::NONE,
         }
     }
 }
@@ -247,16 +247,16 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some(TOKEN.to_owned()),
         amqp_url: place.amqp_url,
-        ..Config::new(&Sources::default())?
+        ..Config::new(&SettingSources::default())?
     };
     if role == Role::Baseline {
         return baseline(&config).await;
     }
-    let running = Running::start(
+    let running = RunningServer::start(
         &config,
-        Options {
+        ServerOptions {
             roles: role.roles(),
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await?;

@@ -48,7 +48,7 @@ pub use self::sync::{
 };
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::ws::{Sockets, Ticket};
-use crate::config::Sync;
+use crate::config::SyncConfig;
 use crate::notify::Channels;
 
 /// The API's share of the process.
@@ -70,7 +70,7 @@ pub struct Api {
     pub counted: Counted,
     /// `None`: GitHub is asked for nothing.
     pub github: Option<Client>,
-    pub sync: Sync,
+    pub sync: SyncConfig,
     pub behind: Behind,
     /// What GitHub is to sign with, for webhooks that are made here.
     pub hook_secret: Option<HookSecret>,

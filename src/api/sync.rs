@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, ErrorBody};
 use super::page::{self, Page};
 use super::{Api, rfc3339};
-use crate::config::{MOST_DAYS_BACK, MOST_PRS};
+use crate::config::{MAX_DAYS_BACK, MAX_PRS};
 
 /// A backfill.
 #[derive(Debug, Serialize, ToSchema)]
@@ -97,8 +97,8 @@ fn asked(body: &[u8]) -> Result<AskedRun, ApiError> {
     let wrong = |error: String| ApiError::BadRequest(format!("the body is wrong: {error}"));
     let asked: AskedRun = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
     for (name, value, most) in [
-        ("days_back", asked.days_back, MOST_DAYS_BACK),
-        ("max_prs", asked.max_prs, MOST_PRS),
+        ("days_back", asked.days_back, MAX_DAYS_BACK),
+        ("max_prs", asked.max_prs, MAX_PRS),
     ] {
         if value.is_some_and(|value| !(1..=most).contains(&value)) {
             return Err(wrong(format!("{name} must be between 1 and {most}")));

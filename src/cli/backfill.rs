@@ -11,7 +11,7 @@ use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
 
-use super::{Failure, Outcome, Sources, github, output};
+use super::{Failure, Outcome, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::backfill::{self, Backfill as Walker, Ended};
 use crate::sync::fetch;
@@ -52,7 +52,7 @@ struct Report {
 }
 
 impl Backfill {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let config = Config::new(&sources)?;
         let repo = &self.repo;
         HookOwner::repository(repo).map_err(|_| {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, github, output};
+use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::webhook::{self, Webhook, WebhookState};
 
@@ -26,14 +26,14 @@ pub(super) struct Create {
 }
 
 impl HookCommand {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let Self::Create(create) = self;
         create.run(sources).await
     }
 }
 
 impl Create {
-    async fn run(self, sources: Sources) -> Outcome {
+    async fn run(self, sources: SettingSources) -> Outcome {
         if !webhook::is_endpoint(&self.url) {
             return Err(Failure::Usage(format!(
                 "`{}` is no address of a webhook: expected one such as https://hooks.example.com{}",

@@ -25,7 +25,8 @@ use tallyhook_core::event::message;
 use tallyhook_store::{DatabaseUrlError, Opening};
 
 use crate::config::{
-    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, Sources, TALLYHOOK_LISTEN,
+    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, SettingSources,
+    TALLYHOOK_LISTEN,
 };
 use crate::telemetry::{self, LogFormat};
 
@@ -183,7 +184,8 @@ async fn run(cli: Cli) -> Outcome {
     } = cli;
     let sources = || {
         Ok::<_, Failure>(
-            Sources::of_process(config.as_deref())?.with_flag(DATABASE_URL, database_url.clone()),
+            SettingSources::from_process(config.as_deref())?
+                .with_flag(DATABASE_URL, database_url.clone()),
         )
     };
     match command {
@@ -224,7 +226,7 @@ async fn run(cli: Cli) -> Outcome {
 }
 
 /// Opens the store beside a server that may be running.
-async fn beside(sources: &Sources) -> Outcome<tallyhook_store::Store> {
+async fn beside(sources: &SettingSources) -> Outcome<tallyhook_store::Store> {
     let config = Config::new(sources)?;
     Ok(tallyhook_store::open(&config.database_url, Opening::Beside).await?)
 }

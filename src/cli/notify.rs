@@ -4,7 +4,7 @@ use chrono::Utc;
 use clap::Subcommand;
 use tallyhook_store::Opening;
 
-use super::{Failure, Outcome, Sources, output};
+use super::{Failure, Outcome, SettingSources, output};
 use crate::api::{ChannelItem, channel_items};
 use crate::config::Config;
 use crate::notify::{Channels, Tried};
@@ -28,7 +28,7 @@ pub(super) enum NotifyCommand {
 }
 
 impl NotifyCommand {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let config = Config::new(&sources)?;
         let channels = Channels::new(&config.notify)?;
         match self {

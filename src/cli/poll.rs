@@ -3,7 +3,7 @@
 use clap::Args;
 use tallyhook_store::Opening;
 
-use super::{Failure, Outcome, Sources, github, output};
+use super::{Failure, Outcome, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::poller::{Poller, Round};
 
@@ -18,7 +18,7 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let config = Config::new(&sources)?;
         let client = github::client(&config, "to read pull requests")?;
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;

@@ -6,7 +6,7 @@ use tallyhook_github_client::Credentials;
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::Opening;
 
-use super::{Failure, Outcome, Sources, github, output};
+use super::{Failure, Outcome, SettingSources, github, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY};
 use crate::sync::recover::{self, Asked, Report};
 
@@ -33,7 +33,7 @@ pub(super) struct Recover {
 }
 
 impl Recover {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let config = Config::new(&sources)?;
         let owner = self.owner(&config)?;
         if self.app && !matches!(config.github_credentials, Some(Credentials::App(_))) {

@@ -15,7 +15,7 @@ use tallyhook_core::github::signature::Secrets;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::recorded::{self, Recorded};
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, output};
+use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, output};
 use crate::config::Config;
 
 /// Posts under way at once: enough for the server to commit several together.
@@ -60,7 +60,7 @@ fn probability(text: &str) -> Result<f64, String> {
 }
 
 impl Replay {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let config = Config::new(&sources.with_flag(GITHUB_WEBHOOK_SECRET, self.secret.clone()))?;
         let secrets = config.webhook_secrets.ok_or_else(|| {
             Failure::Usage(format!(

@@ -4,8 +4,8 @@ use clap::{Args, ValueEnum};
 use tallyhook_store::Opening;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN};
-use crate::app::{Options, Roles, Running};
+use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN};
+use crate::app::{RoleSet, RunningServer, ServerOptions};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -35,30 +35,30 @@ enum Role {
     Api,
 }
 
-fn roles(told: &[Role]) -> Roles {
-    told.iter().fold(Roles::NONE, |roles, role| match role {
-        Role::All => Roles::ALL,
-        Role::Ingest => Roles {
+fn roles(told: &[Role]) -> RoleSet {
+    told.iter().fold(RoleSet::NONE, |roles, role| match role {
+        Role::All => RoleSet::ALL,
+        Role::Ingest => RoleSet {
             ingest: true,
             ..roles
         },
-        Role::Worker => Roles {
+        Role::Worker => RoleSet {
             worker: true,
             ..roles
         },
-        Role::Poller => Roles {
+        Role::Poller => RoleSet {
             poller: true,
             ..roles
         },
-        Role::Api => Roles { api: true, ..roles },
+        Role::Api => RoleSet { api: true, ..roles },
     })
 }
 
 impl Serve {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let roles = roles(&self.role);
         let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
-        if roles != Roles::ALL
+        if roles != RoleSet::ALL
             && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
         {
             let message = "--role splits the work among processes, which need AMQP_URL and a DATABASE_URL of \
@@ -77,12 +77,12 @@ impl Serve {
         } else {
             Opening::Alone
         };
-        let mut running = Running::start(
+        let mut running = RunningServer::start(
             &config,
-            Options {
+            ServerOptions {
                 opening,
                 roles,
-                ..Options::default()
+                ..ServerOptions::default()
             },
         )
         .await?;

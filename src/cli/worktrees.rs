@@ -8,7 +8,7 @@ use tallyhook_core::github::types::PrNumber;
 use tallyhook_store::{Opening, Store, Task};
 use uuid::Uuid;
 
-use super::{Outcome, Sources, output};
+use super::{Outcome, SettingSources, output};
 use crate::config::{Config, ConfigError};
 use crate::tasks::{Cleaned, Cleaner};
 
@@ -51,7 +51,7 @@ enum Verdict {
 }
 
 impl Worktrees {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let config = Config::new(&sources)?;
         let root = config.tasks.worktree_root.ok_or_else(|| {
             ConfigError::new(

@@ -1,4 +1,4 @@
-//! Settings of notifications: who is told, and of what.
+//! Settings of notifications: the channels and their filters.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use tallyhook_core::domain::notification::Kind;
 use tallyhook_core::github::signature::Secrets;
 
-use super::sync::Time;
-use super::{ConfigError, Sources};
+use super::sync::HumanDuration;
+use super::{ConfigError, SettingSources};
 
 pub(super) const SLACK_WEBHOOK_URL: &str = "SLACK_WEBHOOK_URL";
 pub(super) const NOTIFY_WEBHOOK_URL: &str = "NOTIFY_WEBHOOK_URL";
@@ -16,54 +16,55 @@ pub const NOTIFY_ALLOW_PRIVATE: &str = "NOTIFY_ALLOW_PRIVATE";
 
 /// The keys of a `[[channel]]` in the file.
 pub const CHANNEL_KEYS: [&str; 6] = ["name", "kind", "url", "secret", "repos", "kinds"];
-/// Each of them is worked on by itself.
-const MOST_CHANNELS: usize = 50;
-const LONGEST_NAME: usize = 50;
+/// The limit exists because each channel has a worker of its own.
+const MAX_CHANNELS: usize = 50;
+const MAX_NAME_LENGTH: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Who is told. Without `Debug`, since addresses are secrets of their own.
+/// The settings of notifications. Without `Debug`, since the URLs are secrets.
 #[derive(Clone)]
-pub struct Notify {
-    /// No two of one name.
-    pub channels: Vec<Channel>,
-    /// Whether anything may be sent into a private network.
+pub struct NotifyConfig {
+    /// No two have the same name.
+    pub channels: Vec<ChannelConfig>,
+    /// True allows requests to private networks.
     pub allow_private: bool,
-    /// For one request.
+    /// Of one request.
     pub timeout: Duration,
 }
 
-/// Where notifications are sent.
+/// One receiver of notifications, as configured.
 #[derive(Clone)]
-pub struct Channel {
-    /// Of lower-case letters, digits and dashes.
+pub struct ChannelConfig {
+    /// Lower-case letters, digits and dashes.
     pub name: String,
-    pub receiver: Receiver,
-    /// As it was written; nothing was checked yet.
+    pub receiver: ChannelReceiver,
+    /// The text of the setting, not validated yet.
     pub url: String,
-    pub filter: Filter,
+    pub filter: ChannelFilter,
 }
 
-/// Who reads what is sent.
+/// The kind of receiver, which decides the format of requests.
 #[derive(Clone)]
-pub enum Receiver {
-    /// An incoming webhook of Slack's.
+pub enum ChannelReceiver {
+    /// An incoming webhook of Slack.
     Slack,
-    /// A program, which is shown by a signature who sent it if there is a secret.
+    /// A program. With a secret its requests are signed.
     Webhook { secret: Option<Secrets> },
 }
 
-/// What a channel is told of.
+/// The notifications that a channel receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// `owner/name` or `owner/*` in lower case; `None` is all of them, and what is of no repository.
+pub struct ChannelFilter {
+    /// `owner/name` or `owner/*` in lower case; `None` accepts every repository, and notifications
+    /// that belong to none.
     pub repos: Option<Vec<String>>,
-    /// `None` is all of them.
+    /// `None` accepts every kind.
     pub kinds: Option<Vec<Kind>>,
 }
 
-impl Filter {
-    /// Whether it is to be told of news of that kind, about that repository if it is about one.
-    pub fn takes(&self, kind: Kind, repo: Option<&str>) -> bool {
+impl ChannelFilter {
+    /// Returns true if the channel receives notifications of that kind about that repository.
+    pub fn accepts(&self, kind: Kind, repo: Option<&str>) -> bool {
         let is_wanted = self
             .kinds
             .as_ref()
@@ -86,120 +87,123 @@ fn is_among(repo: &str, patterns: &[String]) -> bool {
         })
 }
 
-impl Notify {
+impl NotifyConfig {
     /// # Errors
-    /// Which setting is wrong, and what was expected. No address and no secret is told.
-    pub(super) fn new(sources: &Sources) -> Result<Self, ConfigError> {
-        let mut channels = of_environment(sources)?;
+    /// The first invalid setting and the expected form of its value, without URLs and secrets.
+    pub(super) fn new(sources: &SettingSources) -> Result<Self, ConfigError> {
+        let mut channels = from_environment(sources)?;
         channels.extend(sources.channels.iter().cloned());
         let mut names = BTreeSet::new();
         if let Some(twice) = channels.iter().find(|channel| !names.insert(&channel.name)) {
-            return Err(ConfigError(format!(
+            return Err(ConfigError::new(format!(
                 "two channels are called `{}`: rename one",
                 twice.name
             )));
         }
-        if channels.len() > MOST_CHANNELS {
-            return Err(ConfigError(format!(
-                "there are more than {MOST_CHANNELS} channels"
+        if channels.len() > MAX_CHANNELS {
+            return Err(ConfigError::new(format!(
+                "there are more than {MAX_CHANNELS} channels"
             )));
         }
         Ok(Self {
             channels,
             allow_private: sources.parsed(NOTIFY_ALLOW_PRIVATE, "true or false")?,
             timeout: sources
-                .within("NOTIFICATION_TIMEOUT", Time(SECOND)..=Time(SECOND * 60))?
+                .within(
+                    "NOTIFICATION_TIMEOUT",
+                    HumanDuration(SECOND)..=HumanDuration(SECOND * 60),
+                )?
                 .0,
         })
     }
 }
 
-/// Channels that are named like their kind and are told of everything.
-fn of_environment(sources: &Sources) -> Result<Vec<Channel>, ConfigError> {
-    let channel = |name: &str, url: &str, receiver| Channel {
+/// Returns the channels of the environment. They are named like their kind and have no filter.
+fn from_environment(sources: &SettingSources) -> Result<Vec<ChannelConfig>, ConfigError> {
+    let channel = |name: &str, url: &str, receiver| ChannelConfig {
         name: name.to_owned(),
         receiver,
         url: url.to_owned(),
-        filter: Filter::default(),
+        filter: ChannelFilter::default(),
     };
     let mut channels = Vec::new();
     channels.extend(
         sources
             .value(SLACK_WEBHOOK_URL)
-            .map(|url| channel("slack", url, Receiver::Slack)),
+            .map(|url| channel("slack", url, ChannelReceiver::Slack)),
     );
     let secret = sources
         .value(NOTIFY_WEBHOOK_SECRET)
         .and_then(Secrets::single);
     match sources.value(NOTIFY_WEBHOOK_URL) {
-        Some(url) => channels.push(channel("webhook", url, Receiver::Webhook { secret })),
+        Some(url) => channels.push(channel("webhook", url, ChannelReceiver::Webhook { secret })),
         None if secret.is_some() => {
             let message = format!(
                 "{NOTIFY_WEBHOOK_SECRET} signs what is sent to {NOTIFY_WEBHOOK_URL}: set both"
             );
-            return Err(ConfigError(message));
+            return Err(ConfigError::new(message));
         }
         None => {}
     }
     Ok(channels)
 }
 
-/// Reads the value of `channel` in the file.
+/// Reads the `channel` tables of the file.
 ///
 /// # Errors
-/// What is wrong, without any value but names.
-pub(super) fn of_file(value: toml::Value) -> Result<Vec<Channel>, ConfigError> {
+/// The first invalid key, without any value but names.
+pub(super) fn from_file(value: toml::Value) -> Result<Vec<ChannelConfig>, ConfigError> {
     let tables =
-        || ConfigError("`channel` must be tables, each below a line [[channel]]".to_owned());
+        || ConfigError::new("`channel` must be tables, each below a line [[channel]]".to_owned());
     let toml::Value::Array(items) = value else {
         return Err(tables());
     };
     let channels = items.into_iter().map(|item| match item {
-        toml::Value::Table(table) => of_table(&table),
+        toml::Value::Table(table) => parse_channel(&table),
         _ => Err(tables()),
     });
     channels.collect()
 }
 
-fn of_table(table: &toml::Table) -> Result<Channel, ConfigError> {
+fn parse_channel(table: &toml::Table) -> Result<ChannelConfig, ConfigError> {
     if let Some(unknown) = table
         .keys()
         .find(|key| !CHANNEL_KEYS.contains(&key.as_str()))
     {
         let keys = CHANNEL_KEYS.join(", ");
-        return Err(ConfigError(format!(
+        return Err(ConfigError::new(format!(
             "unknown key `{unknown}` of a [[channel]]; the keys are {keys}"
         )));
     }
     let name = text(table, "name")?
-        .ok_or_else(|| ConfigError("a [[channel]] has no `name`".to_owned()))?;
+        .ok_or_else(|| ConfigError::new("a [[channel]] has no `name`".to_owned()))?;
     let is_good =
         |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_good) {
+    if name.is_empty() || name.len() > MAX_NAME_LENGTH || !name.chars().all(is_good) {
         let expected =
-            format!("expected at most {LONGEST_NAME} lower-case letters, digits and dashes");
-        return Err(ConfigError(format!(
+            format!("expected at most {MAX_NAME_LENGTH} lower-case letters, digits and dashes");
+        return Err(ConfigError::new(format!(
             "the `name` of a [[channel]] is wrong: {expected}"
         )));
     }
-    let wrong = |ConfigError(what)| ConfigError(format!("channel `{name}`: {what}"));
-    let missing = |key: &str| wrong(ConfigError(format!("`{key}` is missing")));
+    let wrong = |error: ConfigError| error.at(format_args!("channel `{name}`"));
+    let missing = |key: &str| wrong(ConfigError::new(format!("`{key}` is missing")));
     let secret = text(table, "secret").map_err(wrong)?;
     let receiver = match (text(table, "kind").map_err(wrong)?, secret) {
-        (Some("slack"), None) => Receiver::Slack,
+        (Some("slack"), None) => ChannelReceiver::Slack,
         (Some("slack"), Some(_)) => {
-            return Err(wrong(ConfigError(
+            return Err(wrong(ConfigError::new(
                 "`secret` is for kind webhook: nothing is signed for Slack".to_owned(),
             )));
         }
         (Some("webhook"), Some("")) => {
-            return Err(wrong(ConfigError("`secret` is empty".to_owned())));
+            return Err(wrong(ConfigError::new("`secret` is empty".to_owned())));
         }
-        (Some("webhook"), secret) => Receiver::Webhook {
+        (Some("webhook"), secret) => ChannelReceiver::Webhook {
             secret: secret.and_then(Secrets::single),
         },
         (Some(_), _) => {
-            return Err(wrong(ConfigError(
+            return Err(wrong(ConfigError::new(
                 "`kind` must be slack or webhook".to_owned(),
             )));
         }
@@ -208,8 +212,8 @@ fn of_table(table: &toml::Table) -> Result<Channel, ConfigError> {
     let url = text(table, "url")
         .map_err(wrong)?
         .ok_or_else(|| missing("url"))?;
-    let filter = filter(table).map_err(wrong)?;
-    Ok(Channel {
+    let filter = parse_filter(table).map_err(wrong)?;
+    Ok(ChannelConfig {
         name: name.to_owned(),
         receiver,
         url: url.to_owned(),
@@ -217,17 +221,17 @@ fn of_table(table: &toml::Table) -> Result<Channel, ConfigError> {
     })
 }
 
-fn filter(table: &toml::Table) -> Result<Filter, ConfigError> {
+fn parse_filter(table: &toml::Table) -> Result<ChannelFilter, ConfigError> {
     let repos = texts(table, "repos")?
-        .map(|repos| repos.into_iter().map(pattern).collect())
+        .map(|repos| repos.into_iter().map(parse_repository_pattern).collect())
         .transpose()?;
     let kinds = texts(table, "kinds")?
-        .map(|kinds| kinds.into_iter().map(kind).collect())
+        .map(|kinds| kinds.into_iter().map(parse_kind).collect())
         .transpose()?;
-    Ok(Filter { repos, kinds })
+    Ok(ChannelFilter { repos, kinds })
 }
 
-fn pattern(text: &str) -> Result<String, ConfigError> {
+fn parse_repository_pattern(text: &str) -> Result<String, ConfigError> {
     let is_name = |part: &str| {
         !part.is_empty()
             && part
@@ -238,16 +242,16 @@ fn pattern(text: &str) -> Result<String, ConfigError> {
         Some((owner, name)) if is_name(owner) && (name == "*" || is_name(name)) => {
             Ok(text.to_ascii_lowercase())
         }
-        _ => Err(ConfigError(
+        _ => Err(ConfigError::new(
             "one of `repos` is wrong: expected owner/name or owner/*".to_owned(),
         )),
     }
 }
 
-fn kind(text: &str) -> Result<Kind, ConfigError> {
+fn parse_kind(text: &str) -> Result<Kind, ConfigError> {
     let wrong = || {
         let kinds = Kind::ALL.map(Kind::as_str).join(", ");
-        ConfigError(format!("one of `kinds` is wrong: expected {kinds}"))
+        ConfigError::new(format!("one of `kinds` is wrong: expected {kinds}"))
     };
     Kind::ALL
         .into_iter()
@@ -256,7 +260,7 @@ fn kind(text: &str) -> Result<Kind, ConfigError> {
 }
 
 fn text<'t>(table: &'t toml::Table, key: &str) -> Result<Option<&'t str>, ConfigError> {
-    let wrong = || ConfigError(format!("`{key}` must be a text"));
+    let wrong = || ConfigError::new(format!("`{key}` must be a text"));
     table
         .get(key)
         .map(|value| value.as_str().map(str::trim).ok_or_else(wrong))
@@ -265,7 +269,7 @@ fn text<'t>(table: &'t toml::Table, key: &str) -> Result<Option<&'t str>, Config
 
 fn texts<'t>(table: &'t toml::Table, key: &str) -> Result<Option<Vec<&'t str>>, ConfigError> {
     let wrong = || {
-        ConfigError(format!(
+        ConfigError::new(format!(
             "`{key}` must be a list of texts, and not an empty one"
         ))
     };
@@ -285,11 +289,12 @@ fn texts<'t>(table: &'t toml::Table, key: &str) -> Result<Option<Vec<&'t str>>, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{error, sources};
+    use super::super::file::parse_file;
+    use super::super::testing::{error, sources};
     use super::*;
-    use crate::config::{Config, parse_file};
+    use crate::config::Config;
 
-    fn notify(environment: &[(&str, &str)], file: &str) -> Notify {
+    fn notify(environment: &[(&str, &str)], file: &str) -> NotifyConfig {
         Config::new(&sources(environment, file))
             .ok()
             .unwrap()
@@ -307,7 +312,7 @@ mod tests {
         let file = "notification_timeout = '3s'\nnotify_allow_private = true\n\
             [[channel]]\nname = 'ops'\nkind = 'webhook'\nurl = 'http://10.0.0.7/'\nrepos = ['Acme-Corp/*', 'other/web']\n\
             kinds = ['worktree_kept']\n[[channel]]\nname = 'team-2'\nkind = 'slack'\nurl = 'https://hooks.example.com/2'";
-        let Notify {
+        let NotifyConfig {
             channels,
             allow_private,
             timeout,
@@ -321,12 +326,12 @@ mod tests {
         let signed: Vec<_> = channels
             .iter()
             .map(|channel| match &channel.receiver {
-                Receiver::Slack => None,
-                Receiver::Webhook { secret } => Some(secret.is_some()),
+                ChannelReceiver::Slack => None,
+                ChannelReceiver::Webhook { secret } => Some(secret.is_some()),
             })
             .collect();
         assert_eq!(signed, [None, Some(true), Some(false), None]);
-        assert_eq!(channels[0].filter, Filter::default());
+        assert_eq!(channels[0].filter, ChannelFilter::default());
         let ops = &channels[2].filter;
         assert_eq!(
             ops.repos.as_deref(),
@@ -336,9 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_takes_what_it_names() {
-        let repos = |repos: &[&str]| Filter {
-            repos: Some(repos.iter().map(|repo| pattern(repo).unwrap()).collect()),
+    fn filter_accepts_named_repositories_and_kinds_only() {
+        let repos = |repos: &[&str]| ChannelFilter {
+            repos: Some(
+                repos
+                    .iter()
+                    .map(|repo| parse_repository_pattern(repo).unwrap())
+                    .collect(),
+            ),
             kinds: Some(vec![Kind::TaskStatusChange]),
         };
         let some = repos(&["Acme/*", "other/web"]);
@@ -350,17 +360,21 @@ mod tests {
             (Some("other/web-2"), false),
             (None, false),
         ] {
-            assert_eq!(some.takes(Kind::TaskStatusChange, repo), taken, "{repo:?}");
-            assert!(!some.takes(Kind::PrStatusChange, repo), "{repo:?}");
+            assert_eq!(
+                some.accepts(Kind::TaskStatusChange, repo),
+                taken,
+                "{repo:?}"
+            );
+            assert!(!some.accepts(Kind::PrStatusChange, repo), "{repo:?}");
             assert!(
-                Filter::default().takes(Kind::WorktreeKept, repo),
+                ChannelFilter::default().accepts(Kind::WorktreeKept, repo),
                 "{repo:?}"
             );
         }
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_a_value_that_may_be_secret() {
+    fn errors_of_channels_contain_no_secret_value() {
         let good = "name = 'ops'\nkind = 'webhook'\nurl = 'https://carrot.example.com/carrot'\n";
         for (lines, words) in [
             (

@@ -1,4 +1,4 @@
-//! Settings of what is asked of GitHub without anybody's asking.
+//! Settings of the requests that fetch from GitHub what webhooks missed.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -6,53 +6,53 @@ use std::time::Duration;
 
 use tallyhook_store::RunOptions;
 
-use super::{ConfigError, Sources};
+use super::{ConfigError, SettingSources};
 
-/// How GitHub is asked: by the poller, by backfills, about watched pull requests.
+/// The settings of the poller, of backfills and of watched pull requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sync {
-    /// From the beginning of one round of the poller to that of the next.
+pub struct SyncConfig {
+    /// From the start of one round of the poller to the start of the next.
     pub interval: Duration,
-    /// Pull requests that are fetched at once.
+    /// Pull requests of one request.
     pub batch_size: u32,
-    /// Repositories that are asked for at the same time.
+    /// Repositories that are fetched concurrently.
     pub max_concurrent: u32,
-    /// For one request.
+    /// Of one request.
     pub timeout: Duration,
     pub retry_attempts: u32,
     pub retry_delay: Duration,
-    pub monitor: Monitor,
-    pub backfill: Backfill,
-    /// An answer that is as of longer ago is worth a question to GitHub.
+    pub monitor: WatchConfig,
+    pub backfill: BackfillConfig,
+    /// An answer older than this is refreshed from GitHub.
     pub cache_ttl: Duration,
 }
 
-/// How watched pull requests are asked for.
+/// The settings of polling watched pull requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Monitor {
+pub struct WatchConfig {
     pub poll_interval: Duration,
     pub max_retries: u32,
     pub retry_delay: Duration,
-    /// Asked for at the same time.
+    /// Pull requests that are fetched concurrently.
     pub concurrent: u32,
 }
 
-/// How far a backfill goes back unless it is told.
+/// The default reach of a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backfill {
+pub struct BackfillConfig {
     pub days_back: u32,
     pub max_prs: u32,
-    /// Whether the dates of commits are asked for.
+    /// True fetches the dates of commits.
     pub commits: bool,
 }
 
-impl From<Backfill> for RunOptions {
+impl From<BackfillConfig> for RunOptions {
     fn from(
-        Backfill {
+        BackfillConfig {
             days_back,
             max_prs,
             commits,
-        }: Backfill,
+        }: BackfillConfig,
     ) -> Self {
         Self {
             days_back,
@@ -62,47 +62,67 @@ impl From<Backfill> for RunOptions {
     }
 }
 
-/// The most of each that can be asked for.
-pub const MOST_DAYS_BACK: u32 = 36_500;
-pub const MOST_PRS: u32 = 1_000_000;
+/// The upper bounds of a backfill.
+pub const MAX_DAYS_BACK: u32 = 36_500;
+pub const MAX_PRS: u32 = 1_000_000;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
-impl Sync {
+impl SyncConfig {
     /// # Errors
-    /// Which setting is wrong, and what was expected.
-    pub(super) fn new(sources: &Sources) -> Result<Self, ConfigError> {
-        let duration = |name, range| sources.within::<Time>(name, range);
+    /// The first invalid setting and the expected form of its value.
+    pub(super) fn new(sources: &SettingSources) -> Result<Self, ConfigError> {
+        let duration = |name, range| sources.within::<HumanDuration>(name, range);
         let number = |name, range| sources.within::<u32>(name, range);
         Ok(Self {
-            interval: duration("SYNC_INTERVAL", Time(SECOND)..=Time(DAY))?.0,
+            interval: duration("SYNC_INTERVAL", HumanDuration(SECOND)..=HumanDuration(DAY))?.0,
             batch_size: number("SYNC_BATCH_SIZE", 1..=100)?,
             max_concurrent: number("SYNC_MAX_CONCURRENT", 1..=50)?,
-            timeout: duration("SYNC_TIMEOUT", Time(SECOND)..=Time(SECOND * 600))?.0,
+            timeout: duration(
+                "SYNC_TIMEOUT",
+                HumanDuration(SECOND)..=HumanDuration(SECOND * 600),
+            )?
+            .0,
             retry_attempts: number("SYNC_RETRY_ATTEMPTS", 0..=20)?,
-            retry_delay: duration("SYNC_RETRY_DELAY", Time(Duration::ZERO)..=Time(DAY))?.0,
-            monitor: Monitor {
-                poll_interval: duration("MONITOR_POLL_INTERVAL", Time(SECOND)..=Time(DAY))?.0,
+            retry_delay: duration(
+                "SYNC_RETRY_DELAY",
+                HumanDuration(Duration::ZERO)..=HumanDuration(DAY),
+            )?
+            .0,
+            monitor: WatchConfig {
+                poll_interval: duration(
+                    "MONITOR_POLL_INTERVAL",
+                    HumanDuration(SECOND)..=HumanDuration(DAY),
+                )?
+                .0,
                 max_retries: number("MONITOR_MAX_RETRIES", 0..=20)?,
-                retry_delay: duration("MONITOR_RETRY_DELAY", Time(Duration::ZERO)..=Time(DAY))?.0,
+                retry_delay: duration(
+                    "MONITOR_RETRY_DELAY",
+                    HumanDuration(Duration::ZERO)..=HumanDuration(DAY),
+                )?
+                .0,
                 concurrent: number("MONITOR_CONCURRENT", 1..=50)?,
             },
-            backfill: Backfill {
-                days_back: number("GITHUB_SYNC_DAYS_BACK", 1..=MOST_DAYS_BACK)?,
-                max_prs: number("GITHUB_SYNC_MAX_PRS", 1..=MOST_PRS)?,
+            backfill: BackfillConfig {
+                days_back: number("GITHUB_SYNC_DAYS_BACK", 1..=MAX_DAYS_BACK)?,
+                max_prs: number("GITHUB_SYNC_MAX_PRS", 1..=MAX_PRS)?,
                 commits: sources.parsed("GITHUB_SYNC_COMMITS", "true or false")?,
             },
-            cache_ttl: duration("PR_CACHE_TTL", Time(Duration::ZERO)..=Time(DAY))?.0,
+            cache_ttl: duration(
+                "PR_CACHE_TTL",
+                HumanDuration(Duration::ZERO)..=HumanDuration(DAY),
+            )?
+            .0,
         })
     }
 }
 
 /// A duration as people write it: `90s`, `5m`, `1h 30m`.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
-pub(super) struct Time(pub(super) Duration);
+pub(super) struct HumanDuration(pub(super) Duration);
 
-impl FromStr for Time {
+impl FromStr for HumanDuration {
     type Err = humantime::DurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -110,7 +130,7 @@ impl FromStr for Time {
     }
 }
 
-impl Display for Time {
+impl Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
@@ -118,13 +138,13 @@ impl Display for Time {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{error, sources};
+    use super::super::testing::{error, sources};
     use super::*;
     use crate::config::Config;
 
     #[test]
-    fn durations_are_written_as_people_do() {
-        let Sync {
+    fn durations_have_human_units_and_defaults() {
+        let SyncConfig {
             interval,
             timeout,
             retry_delay,
@@ -132,7 +152,7 @@ mod tests {
             backfill,
             cache_ttl,
             ..
-        } = Config::new(&Sources::default()).ok().unwrap().sync;
+        } = Config::new(&SettingSources::default()).ok().unwrap().sync;
         assert_eq!(
             [interval, timeout, retry_delay, cache_ttl].map(|time| time.as_secs()),
             [60, 30, 10, 300]
@@ -146,7 +166,7 @@ mod tests {
         );
         assert_eq!(
             backfill,
-            Backfill {
+            BackfillConfig {
                 days_back: 90,
                 max_prs: 1000,
                 commits: false
@@ -169,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_bounds_is_said_with_its_bounds() {
+    fn value_out_of_range_is_refused_with_its_bounds() {
         for (name, wrong, expected) in [
             (
                 "SYNC_INTERVAL",

@@ -4,34 +4,30 @@ use std::path::PathBuf;
 
 use tallyhook_core::domain::task::Patterns;
 
-use super::{ConfigError, Sources};
+use super::{ConfigError, SettingSources};
 
-/// How tasks follow their pull requests.
+/// The settings of tasks and their pull requests.
 #[derive(Clone, Debug)]
-pub struct Tasks {
-    /// What links a pull request to tasks.
+pub struct TaskConfig {
+    /// The patterns that link a pull request to tasks.
     pub patterns: Patterns,
-    /// Whether a push to the branch of a task that is implemented makes its pull request.
+    /// True opens the pull request of a task when its branch is pushed.
     pub auto_pr: bool,
-    /// Below which working trees are removed after the merge; `None` removes none.
+    /// The folder of working trees that are removed after the merge; `None` removes none.
     pub worktree_root: Option<PathBuf>,
 }
 
 pub(super) const TASK_KEY_PATTERNS: &str = "TASK_KEY_PATTERNS";
 
-impl Tasks {
+impl TaskConfig {
     /// # Errors
-    /// Which setting is wrong, and what was expected.
-    pub(super) fn new(sources: &Sources) -> Result<Self, ConfigError> {
-        let patterns: Vec<_> = sources
-            .value(TASK_KEY_PATTERNS)
-            .unwrap_or_default()
-            .split_ascii_whitespace()
-            .collect();
-        let patterns = Patterns::new(&patterns);
+    /// The first invalid setting and the expected form of its value.
+    pub(super) fn new(sources: &SettingSources) -> Result<Self, ConfigError> {
+        let text = sources.value(TASK_KEY_PATTERNS).unwrap_or_default();
         Ok(Self {
-            patterns: patterns
-                .map_err(|error| ConfigError(format!("{TASK_KEY_PATTERNS} is wrong: {error}")))?,
+            patterns: Patterns::parse(text).map_err(|error| {
+                ConfigError::new(format!("{TASK_KEY_PATTERNS} is wrong: {error}"))
+            })?,
             auto_pr: sources.parsed("TASK_AUTO_PR", "true or false")?,
             worktree_root: sources.value("WORKTREE_ROOT").map(PathBuf::from),
         })
@@ -42,15 +38,9 @@ impl Tasks {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::tests::{error, sources};
+    use super::super::testing::{error, sources};
     use super::*;
     use crate::config::Config;
-
-    #[test]
-    fn the_default_patterns_are_those_of_the_rules() {
-        let default = super::super::default_of(TASK_KEY_PATTERNS).unwrap();
-        assert!(default.split(' ').eq(Patterns::DEFAULT));
-    }
 
     #[test]
     fn patterns_are_a_list_in_the_file_and_words_in_the_environment() {

@@ -2,7 +2,6 @@
 //! role at the end.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tallyhook_store::{LeaderRole, Store, StoreError};
@@ -62,7 +61,7 @@ impl Leadership<'_> {
 /// Does `work` whenever this process holds `role`, until `stopping` becomes true. Releases the role at the end, so that
 /// another process can acquire it at once.
 pub async fn while_leading<W: LeaderWork>(
-    store: &Arc<dyn Store>,
+    store: &Store,
     role: LeaderRole,
     mut stopping: watch::Receiver<bool>,
     work: &mut W,
@@ -71,7 +70,7 @@ pub async fn while_leading<W: LeaderWork>(
     let mut is_failing = false;
     loop {
         if work.can_lead() {
-            let renewed = lease.renew(&**store).await;
+            let renewed = lease.renew(store).await;
             log_first_failure(role, &renewed, &mut is_failing);
             if renewed.unwrap_or(false) {
                 lead(store, role, &lease, &mut stopping, work).await;
@@ -88,7 +87,7 @@ pub async fn while_leading<W: LeaderWork>(
 /// Does `work` for as long as the lease holds. Waits for the end of the work also after the lease is lost: a step that was
 /// cut off could be done a second time by the next leader.
 async fn lead<W: LeaderWork>(
-    store: &Arc<dyn Store>,
+    store: &Store,
     role: LeaderRole,
     lease: &LeaderLease,
     stopping: &mut watch::Receiver<bool>,
@@ -99,7 +98,7 @@ async fn lead<W: LeaderWork>(
     let mut working = pin!(work.lead(&leadership));
     let is_finished = tokio::select! {
         () = &mut working => true,
-        () = lease.wait_lost(&**store) => {
+        () = lease.wait_lost(store) => {
             tracing::warn!(
                 ?role,
                 "leader role {role:?} is lost: another process holds it, or the database does not answer"

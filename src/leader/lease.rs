@@ -29,7 +29,7 @@ impl LeaderLease {
     ///
     /// # Errors
     /// If the database fails; then another process may hold the role.
-    pub async fn renew(&self, store: &dyn Store) -> Result<bool> {
+    pub async fn renew(&self, store: &Store) -> Result<bool> {
         // The lease counts from before the request: the answer says nothing about the time after it.
         let at = Instant::now();
         let answer = store.acquire_role(self.role).await;
@@ -46,7 +46,7 @@ impl LeaderLease {
 
     /// Renews the lease every second, and returns when another process holds the role, or when the database failed so
     /// often that one may.
-    pub async fn wait_lost(&self, store: &dyn Store) {
+    pub async fn wait_lost(&self, store: &Store) {
         let mut failures = 0;
         while failures < MAX_FAILED_RENEWALS {
             sleep(RENEW_INTERVAL).await;

@@ -1,7 +1,6 @@
 //! The loop of the workers that follow the outbox.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tallyhook_store::{LeaderRole, Result, Store};
@@ -28,7 +27,7 @@ pub trait OutboxWorker: Send {
 /// Runs a worker in every process, on every notification of the outbox and every few seconds, until `stopping` becomes
 /// true.
 pub async fn run_worker<W: OutboxWorker>(
-    store: &Arc<dyn Store>,
+    store: &Store,
     mut stopping: watch::Receiver<bool>,
     worker: &mut W,
 ) {
@@ -40,7 +39,7 @@ pub async fn run_worker<W: OutboxWorker>(
 
 /// Runs a worker like [`run_worker`], but only while this process holds `role`.
 pub async fn lead_worker<W: OutboxWorker>(
-    store: &Arc<dyn Store>,
+    store: &Store,
     role: LeaderRole,
     stopping: watch::Receiver<bool>,
     worker: &mut W,
@@ -50,7 +49,7 @@ pub async fn lead_worker<W: OutboxWorker>(
 
 /// An outbox worker as the work of a leader role.
 struct LeadingWorker<'a, W> {
-    store: &'a Arc<dyn Store>,
+    store: &'a Store,
     worker: &'a mut W,
 }
 
@@ -62,7 +61,7 @@ impl<W: OutboxWorker> LeaderWork for LeadingWorker<'_, W> {
     }
 }
 
-async fn retry_forever<W: OutboxWorker>(store: &Arc<dyn Store>, worker: &mut W) {
+async fn retry_forever<W: OutboxWorker>(store: &Store, worker: &mut W) {
     loop {
         let Err(error) = run_until_error(store, worker).await;
         tracing::error!(%error, "{}; retrying", W::ERROR_MESSAGE);
@@ -70,17 +69,14 @@ async fn retry_forever<W: OutboxWorker>(store: &Arc<dyn Store>, worker: &mut W) 
     }
 }
 
-async fn run_until_error<W: OutboxWorker>(
-    store: &Arc<dyn Store>,
-    worker: &mut W,
-) -> Result<Infallible> {
+async fn run_until_error<W: OutboxWorker>(store: &Store, worker: &mut W) -> Result<Infallible> {
     // Listening begins before the first run, so that nothing that is written between the two is missed.
     let mut listener = store.clone().listen().await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            changed = listener.heard() => changed?,
+            changed = listener.changed() => changed?,
             _ = ticks.tick() => {}
         }
         worker.run_once().await?;

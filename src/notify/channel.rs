@@ -9,13 +9,15 @@ use tallyhook_core::github::signature::Secrets;
 use utoipa::ToSchema;
 
 use super::target::{self, Reach, Refused, Target};
-use crate::config::{self, ConfigError, Filter, NOTIFY_ALLOW_PRIVATE, Receiver};
+use crate::config::{
+    ChannelConfig, ChannelFilter, ChannelReceiver, ConfigError, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+};
 
 /// Where notifications are sent.
 pub struct Channel {
     pub name: String,
     pub kind: ChannelKind,
-    pub filter: Filter,
+    pub filter: ChannelFilter,
     pub(super) target: Target,
     /// What is sent is signed with this.
     pub(super) secret: Option<Secrets>,
@@ -41,7 +43,7 @@ impl fmt::Display for ChannelKind {
 }
 
 impl Channel {
-    fn new(settings: &config::Channel, reach: Reach) -> Result<Self, ConfigError> {
+    fn new(settings: &ChannelConfig, reach: Reach) -> Result<Self, ConfigError> {
         let name = settings.name.clone();
         let target = Target::parse(&settings.url, reach).map_err(|refused| {
             let advice = advice(&refused);
@@ -50,8 +52,8 @@ impl Channel {
             ))
         })?;
         let (kind, secret) = match &settings.receiver {
-            Receiver::Slack => (ChannelKind::Slack, None),
-            Receiver::Webhook { secret } => (ChannelKind::Webhook, secret.clone()),
+            ChannelReceiver::Slack => (ChannelKind::Slack, None),
+            ChannelReceiver::Webhook { secret } => (ChannelKind::Webhook, secret.clone()),
         };
         Ok(Self {
             name,
@@ -88,7 +90,7 @@ pub struct Channels {
 impl Channels {
     /// # Errors
     /// [`ConfigError`] that names the channel to whose address nothing may be sent; another if TLS cannot be set up.
-    pub fn new(settings: &config::Notify) -> anyhow::Result<Self> {
+    pub fn new(settings: &NotifyConfig) -> anyhow::Result<Self> {
         let reach = if settings.allow_private {
             Reach::Anywhere
         } else {

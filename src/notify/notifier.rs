@@ -135,7 +135,7 @@ impl Notifier {
 
     /// Sends notifications until `stopping` becomes true, while this process holds the role.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         while_leading(&store, LeaderRole::Notifier, stopping, &mut self).await;
     }
 
@@ -388,7 +388,7 @@ enum Then {
 fn wanted(channel: &Channel, event: OutboxEvent) -> Option<(EventId, String)> {
     let (id, repo) = (event.id, event.repo.clone());
     let notification = Notification::from(event);
-    let is_wanted = channel.filter.takes(notification.kind(), repo.as_deref());
+    let is_wanted = channel.filter.accepts(notification.kind(), repo.as_deref());
     is_wanted.then(|| (id, notification.subject().to_string()))
 }
 

@@ -23,7 +23,7 @@ use tallyhook_store::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::config::Sync;
+use crate::config::SyncConfig;
 use crate::leader::{LeaderWork, Leadership, while_leading};
 use crate::sync::backfill::{self, Backfill, Ended};
 use crate::sync::fetch::{Brought, FetchError, Fetcher, seen};
@@ -46,7 +46,7 @@ const PAGES: usize = 100;
 pub struct Poller {
     pub client: Client,
     pub store: Store,
-    pub settings: Sync,
+    pub settings: SyncConfig,
     /// `owner/name`: tracked from the start.
     pub default_repository: Option<String>,
 }
@@ -135,7 +135,7 @@ impl LeaderWork for Poller {
 impl Poller {
     /// Polls until `stopping` becomes true, while this process holds the role.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         while_leading(&store, LeaderRole::Poller, stopping, &mut self).await;
     }
 

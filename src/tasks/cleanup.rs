@@ -45,7 +45,7 @@ pub enum Cleaned {
 impl Cleaner {
     /// Removes what is due until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         lead_worker(&store, LeaderRole::Cleaner, stopping, &mut self).await;
     }
 

@@ -29,7 +29,7 @@ pub struct Follower {
 impl Follower {
     /// Looks at what is marked until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = Arc::clone(&self.store);
+        let store = self.store.clone();
         lead_worker(&store, LeaderRole::Follower, stopping, &mut self).await;
     }
 

@@ -158,7 +158,7 @@ pub struct Pushes {
 impl Pushes {
     /// Looks at what was pushed to until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let store = Arc::clone(&self.opener.fetcher.store);
+        let store = self.opener.fetcher.store.clone();
         lead_worker(&store, LeaderRole::Opener, stopping, &mut self).await;
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 use tallyhook::api::auth;
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook::config::Config;
 
 use testkit::{Place, TestServer, assert_refused};

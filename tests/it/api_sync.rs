@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::{Options, Roles};
+use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
 use tallyhook::config::Config;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook::ingest::Limits;
 use tallyhook_core::github::signature::Secrets;
 

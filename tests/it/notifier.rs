@@ -6,8 +6,10 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::{Options, Roles, Running};
-use tallyhook::config::{Channel, Filter, Receiver as Kind};
+use tallyhook::app::{RoleSet as Roles, RunningServer as Running, ServerOptions as Options};
+use tallyhook::config::{
+    ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
+};
 use tallyhook::notify::Pace;
 use tallyhook_core::domain::notification::{self, Status, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::app::Options;
-use tallyhook::config::Sync;
+use tallyhook::app::ServerOptions as Options;
+use tallyhook::config::SyncConfig as Sync;
 use tallyhook::sync::fetch::seen;
 use tallyhook::sync::poller::{Poller, Round};
 use tallyhook_core::github::types::{RepoId, Timestamp};

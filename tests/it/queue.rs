@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
-use tallyhook::app::{Options, Roles};
+use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_store::{

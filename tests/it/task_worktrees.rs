@@ -8,7 +8,7 @@ use std::process::Command;
 use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::TaskKey;
 use tallyhook_core::github::types::{PrKey, PrNumber};

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tallyhook::api::auth;
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
@@ -629,7 +629,7 @@ async fn the_webhook_that_makes_a_repository_known_is_told() {
 #[cfg(feature = "services")]
 #[tokio::test]
 async fn every_process_shows_every_change() {
-    use tallyhook::app::{Roles, Running};
+    use tallyhook::app::{RoleSet as Roles, RunningServer as Running};
 
     let mut server = TestServer::start_in(Place::on_services().await, Options::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;

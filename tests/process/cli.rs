@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 
 use testkit::process::{self, Ended, SECRET, Serve, bare, pull_requests, run, tallyhook};
 use testkit::{Place, TestServer};

@@ -15,7 +15,7 @@ use std::process::ExitStatus;
 
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use tallyhook::app::{Options, Roles};
+use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
 
 use testkit::process::{Serve, pull_requests, signed, tallyhook};
 use testkit::{Fixture, Place, TestServer};

@@ -16,8 +16,10 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tallyhook::app::Options;
-use tallyhook::config::{Channel, Filter, Receiver as Kind};
+use tallyhook::app::ServerOptions as Options;
+use tallyhook::config::{
+    ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
+};
 use tallyhook::notify::Notification;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_store::EventId;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 use tallyhook::sync::fetch::seen;
 use tallyhook::sync::recover::{self, Asked, Report};
 use tallyhook_core::domain::notification::SyncSource;

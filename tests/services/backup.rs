@@ -5,7 +5,7 @@ use std::process::Command;
 
 use chrono::Utc;
 use serde_json::Value;
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions as Options;
 
 use testkit::{Place, TestServer};
 

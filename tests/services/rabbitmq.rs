@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tallyhook::app::{Options, Roles};
+use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
 use tallyhook::config::Config;
 use tallyhook_core::event::message;
 use tallyhook_store::{DeliveryFilter, DeliveryState};

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::super::recorded::{self, Recorded};
 use super::super::replay::Client;
 use super::super::{Outcome, output};
-use crate::app::Running;
+use crate::app::RunningServer;
 use crate::notify::{self, Feed, Notification, Subscription};
 
 /// The pull request, after those of the story, and its task.
@@ -24,7 +24,12 @@ const TASK: &str = "DEMO-1";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lets it happen and prints what is told of it; goes on with whatever else is told unless it is to be done `once`.
-pub(super) async fn show(running: &Running, client: &Client, story: &str, once: bool) -> Outcome {
+pub(super) async fn show(
+    running: &RunningServer,
+    client: &Client,
+    story: &str,
+    once: bool,
+) -> Outcome {
     let (feed, reader) = notify::feed(running.store.clone())
         .await
         .context("cannot read the outbox")?;
@@ -36,7 +41,7 @@ pub(super) async fn show(running: &Running, client: &Client, story: &str, once: 
 }
 
 async fn happen(
-    running: &Running,
+    running: &RunningServer,
     feed: &Feed,
     client: &Client,
     story: &str,

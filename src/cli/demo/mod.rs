@@ -10,10 +10,10 @@ use tallyhook_store::{PullRequestFilter, Store};
 use super::recorded::{self, Recorded};
 use super::replay::Client;
 use super::{
-    DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN, output, serve,
+    DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN, output, serve,
 };
 use crate::api::{PullRequestItem, auth, list_item};
-use crate::app::{Options, Running};
+use crate::app::{RunningServer, ServerOptions};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -56,18 +56,18 @@ const STORY: [&str; 25] = [
 ];
 
 impl Demo {
-    pub(super) async fn run(self, sources: Sources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
         let folder = tempfile::Builder::new()
             .prefix("tallyhook-demo-")
             .tempdir()
             .context("cannot make a folder to work in")?;
         let token = auth::new_token();
-        let any_port = self.listen.is_none() && !sources.names(TALLYHOOK_LISTEN);
+        let any_port = self.listen.is_none() && !sources.is_set(TALLYHOOK_LISTEN);
         let database = format!("sqlite://{}", folder.path().join("demo.db").display());
         // Throw-away means here and now, whatever is configured for the real one: no broker, no channel, no token for GitHub.
         let mut config = Config::new(
             &sources
-                .only(TALLYHOOK_LISTEN)
+                .keep_only(TALLYHOOK_LISTEN)
                 .with_flag(DATABASE_URL, Some(database))
                 .with_flag(GITHUB_WEBHOOK_SECRET, Some(auth::new_token()))
                 .with_flag("TALLYHOOK_ADMIN_TOKEN", Some(&token))
@@ -79,7 +79,7 @@ impl Demo {
             config.listen.set_port(0);
         }
         let signalled = serve::signals()?;
-        let mut running = Running::start(&config, Options::default()).await?;
+        let mut running = RunningServer::start(&config, ServerOptions::default()).await?;
         let shown = tokio::select! {
             shown = show(&config, &mut running, &token, self.once) => shown,
             () = signalled => Ok(()),
@@ -89,7 +89,7 @@ impl Demo {
     }
 }
 
-async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -> Outcome {
+async fn show(config: &Config, running: &mut RunningServer, token: &str, once: bool) -> Outcome {
     let url = format!("http://{}", running.address);
     let secrets = config
         .webhook_secrets

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use self::finding::{Finding, State};
 use self::here::Stored;
-use super::{Failure, Outcome, Sources, output};
+use super::{Failure, Outcome, SettingSources, output};
 use crate::config::Config;
 
 /// How long one check may take.
@@ -30,7 +30,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     /// Settings that cannot be read are a finding, too.
-    pub(super) async fn run(self, sources: Outcome<Sources>) -> Outcome {
+    pub(super) async fn run(self, sources: Outcome<SettingSources>) -> Outcome {
         let findings = match sources.and_then(|sources| Ok(Config::new(&sources)?)) {
             Ok(config) => examine(&config).await,
             Err(Failure::Usage(error)) => vec![unreadable(&error)],

@@ -373,7 +373,7 @@ async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
         store.counts().await.unwrap(),
         tallyhook_store::Counts::default()
     );
-    accept(&*store, "a").await;
+    accept(&store, "a").await;
     let ignored = NewState::Ignored {
         reason: "a comment on an issue".to_owned(),
     };

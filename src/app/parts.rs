@@ -1,0 +1,221 @@
+//! Construction of the parts that share the store, the queue and the GitHub client.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::Utc;
+use tallyhook_core::delivery::Lane;
+use tallyhook_core::domain::apply::ApplyRules;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_github_client::{Client, Clock};
+use tallyhook_queue::{Queue, QueueUse};
+use tallyhook_store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::shutdown::BackgroundTasks;
+use super::{RoleSet, ServerOptions};
+use crate::api::{self, Api, auth};
+use crate::config::{Config, ConfigError};
+use crate::notify::{Channels, Notifier};
+use crate::process::Worker;
+use crate::relay::Relay;
+use crate::sync::fetch::Fetcher;
+use crate::sync::poller::Poller;
+use crate::tasks::{Cleaner, Follower, Opener, Pushes};
+
+/// The number of workers of one process: while one waits for the disk the other decodes.
+const WORKERS: usize = 2;
+
+/// The parts that several others hold.
+pub(super) struct SharedParts {
+    pub(super) store: Store,
+    /// `None` in a process without the roles ingest and worker.
+    pub(super) queue: Option<Arc<Queue>>,
+    /// `None` without credentials.
+    github: Option<Client>,
+    channels: Arc<Channels>,
+}
+
+impl SharedParts {
+    /// # Errors
+    /// An invalid channel, an unusable database, an invalid `AMQP_URL`, or TLS that cannot be set up.
+    pub(super) async fn open(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
+        let roles = options.roles;
+        let channels = Arc::new(Channels::new(&config.notify)?);
+        let store = tallyhook_store::open(&config.database_url, options.opening).await?;
+        let queue = if roles.ingest || roles.worker {
+            Some(Arc::new(open_queue(config, roles)?))
+        } else {
+            None
+        };
+        let github = github_client(config)?;
+        if github.is_none() {
+            tracing::info!(
+                "GITHUB_TOKEN is not set: what webhooks miss is not fetched from GitHub"
+            );
+        }
+        Ok(Self {
+            store,
+            queue,
+            github,
+            channels,
+        })
+    }
+
+    /// Returns the notifier; with the role worker its channels are registered in the store.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(super) async fn notifier(&self, options: ServerOptions) -> anyhow::Result<Notifier> {
+        let notifier = Notifier {
+            store: self.store.clone(),
+            channels: self.channels.clone(),
+            pace: options.pace,
+        };
+        if options.roles.worker {
+            notifier
+                .open_channels()
+                .await
+                .context("cannot read the channels from the database")?;
+        }
+        Ok(notifier)
+    }
+
+    pub(super) fn api(&self, config: &Config, roles: RoleSet) -> Api {
+        Api {
+            store: self.store.clone(),
+            bots: config.bots.clone(),
+            default_repository: config.default_repository.clone(),
+            admin_token: config.admin_token.as_deref().map(auth::hash),
+            queue: self.queue.clone(),
+            takes_in: roles.ingest,
+            polls: roles.poller,
+            started: Utc::now(),
+            counted: api::Counted::default(),
+            github: self.github.clone(),
+            sync: config.sync.clone(),
+            behind: api::Behind::default(),
+            hook_secret: config.hook_secret.clone(),
+            channels: self.channels.clone(),
+        }
+    }
+
+    /// Starts the background tasks of the roles. `batches` counts the workers' batches.
+    pub(super) fn spawn(
+        &self,
+        config: &Config,
+        roles: RoleSet,
+        batches: &watch::Sender<u64>,
+        tasks: &mut BackgroundTasks,
+    ) {
+        if let Some(queue) = &self.queue {
+            let relay = Relay {
+                store: self.store.clone(),
+                queue: queue.clone(),
+                retention_days: config.retention_days,
+                sweeps: roles.worker,
+                stopping: tasks.relay_stop_signal(),
+            };
+            tasks.relay.spawn(relay.run());
+            if roles.worker {
+                self.spawn_workers(config, queue, batches, &mut tasks.workers);
+                self.spawn_task_followers(config, tasks);
+            }
+        }
+        if let Some(client) = self.github.clone().filter(|_| roles.poller) {
+            let poller = Poller {
+                client,
+                store: self.store.clone(),
+                settings: config.sync.clone(),
+                default_repository: config.default_repository.clone(),
+            };
+            tasks.cancellable.spawn(poller.run(tasks.stop_signal()));
+        }
+    }
+
+    fn spawn_workers(
+        &self,
+        config: &Config,
+        queue: &Arc<Queue>,
+        batches: &watch::Sender<u64>,
+        workers: &mut JoinSet<()>,
+    ) {
+        let turns = Arc::default();
+        for _ in 0..WORKERS {
+            let worker = Worker {
+                store: self.store.clone(),
+                queue: queue.clone(),
+                rules: ApplyRules {
+                    bots: config.bots.clone(),
+                    patterns: config.tasks.patterns.clone(),
+                    tracks_pushes: config.tasks.auto_pr && config.github_credentials.is_some(),
+                },
+                turns: Arc::clone(&turns),
+                progress: batches.clone(),
+            };
+            workers.spawn(worker.run());
+        }
+    }
+
+    /// Starts the tasks that move our tasks along: after their pull requests, and before them.
+    fn spawn_task_followers(&self, config: &Config, tasks: &mut BackgroundTasks) {
+        let store = &self.store;
+        let follower = Follower {
+            store: store.clone(),
+        };
+        tasks.cancellable.spawn(follower.run(tasks.stop_signal()));
+        if let Some(client) = self.github.clone().filter(|_| config.tasks.auto_pr) {
+            let fetcher = Fetcher {
+                client,
+                store: store.clone(),
+                source: Source::Poller,
+                lane: Lane::Live,
+                commits: config.sync.backfill.commits,
+            };
+            let pushes = Pushes {
+                opener: Opener {
+                    fetcher,
+                    default_repository: config.default_repository.clone(),
+                },
+            };
+            tasks.cancellable.spawn(pushes.run(tasks.stop_signal()));
+        }
+        if let Some(root) = config.tasks.worktree_root.clone() {
+            let cleaner = Cleaner {
+                store: store.clone(),
+                root,
+            };
+            tasks.cancellable.spawn(cleaner.run(tasks.stop_signal()));
+        }
+    }
+}
+
+/// # Errors
+/// [`ConfigError`] if `AMQP_URL` is not the URL of a broker.
+fn open_queue(config: &Config, roles: RoleSet) -> anyhow::Result<Queue> {
+    let usage = if roles.worker {
+        QueueUse::PublishAndConsume
+    } else {
+        QueueUse::Publish
+    };
+    match &config.amqp_url {
+        Some(url) => Queue::amqp(url, usage).map_err(|error| ConfigError::new(error).into()),
+        None => Ok(Queue::in_process()),
+    }
+}
+
+/// # Errors
+/// If TLS cannot be set up on this machine.
+fn github_client(config: &Config) -> anyhow::Result<Option<Client>> {
+    let Some(credentials) = config.github_credentials.clone() else {
+        return Ok(None);
+    };
+    Client::with(
+        config.github_api_url.clone(),
+        credentials,
+        Clock::System,
+        config.sync.timeout,
+    )
+    .map(Some)
+}
