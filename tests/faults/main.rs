@@ -119,6 +119,10 @@ pub(crate) fn until(what: &str, patience: Duration, mut condition: impl FnMut() 
 }
 
 fn main() -> ExitCode {
+    // A runner that asks for single tests finds none: the scenarios share their servers, and run as one.
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
     let form = Form::told();
     let chosen: Vec<String> = std::env::args()
         .skip(1)
