@@ -1,5 +1,5 @@
-//! The rules of the house that the compiler cannot hold. The arrows between crates stand in their `Cargo.toml`s; core's
-//! clock and surroundings in its `clippy.toml`.
+//! The rules of the house that the compiler cannot hold. The arrows between crates stand in their
+//! `Cargo.toml`s; core's clock and surroundings in its `clippy.toml`.
 
 use std::fs;
 use std::path::Path;

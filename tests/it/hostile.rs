@@ -1,5 +1,5 @@
-//! Whatever is in a request: its headers and its form let nothing odd through. Bodies are held by `hostile` among core's
-//! tests.
+//! Whatever is in a request: its headers and its form let nothing odd through. Bodies are held by
+//! `hostile` among core's tests.
 
 use std::sync::LazyLock;
 
