@@ -229,7 +229,7 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
     assert_eq!(numbers(&list("repo=acme-corp/api-server").await).len(), 25);
     assert_refused(&list("repo=acme-corp/nothing").await, 404, "not_found");
 
-    // From counts, to does not: the moment of one update is the border of both.
+    // `from` is inclusive, `to` exclusive: the time of one update is the border of both.
     let border = text(&items(&all)[10], "updated_at");
     let (since, before) = (
         list(&format!("from={border}")).await,
@@ -486,7 +486,7 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_hours(&review["p90_hours"], 35.0);
     assert_hours(&review["mean_hours"], 236.0 / 17.0);
 
-    // Below five values they are told, and no ninetieth percentile is.
+    // Below five values they are listed, and there is no ninetieth percentile.
     let coding = json!({"n": 2, "missing": 17, "p50_hours": 26.0, "p75_hours": 37.0, "p90_hours": null,
         "mean_hours": 26.0, "values": [4.0, 48.0]});
     assert_eq!(all["stages"]["coding"], coding);
@@ -856,7 +856,7 @@ async fn health_and_metrics_are_open_and_name_what_is_stored() {
     let readiness: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &readiness["database"]), (503, &json!("failing")));
     assert_eq!(get("/healthz").await.0, 200);
-    // What the process counts itself is told all the same.
+    // Counters of the process are shown all the same.
     let (status, text) = get("/metrics").await;
     assert!(
         status == 200 && text.contains("tallyhook_duplicates_total "),

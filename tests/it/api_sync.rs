@@ -1,4 +1,5 @@
-//! What GitHub is asked for, from outside: tracked repositories, backfills, the poller, watched pull requests.
+//! Requests to GitHub, from outside: tracked repositories, backfills, the poller, watched pull
+//! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -343,7 +344,7 @@ async fn a_backfill_is_asked_for_followed_and_cancelled() {
         (&Value::Null, &Value::Null)
     );
 
-    // A quarter of it took 100 seconds, and a moment of this test.
+    // A quarter of it took 100 seconds, and a little of this test.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
@@ -564,7 +565,7 @@ async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfill
     github.stop().await;
 }
 
-/// What a process tells that only polls.
+/// The readiness of a process that only polls.
 fn readiness(status: &str, poller: &str) -> Value {
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,

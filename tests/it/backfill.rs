@@ -1,4 +1,4 @@
-//! A repository's history comes whole, cheaply, and whatever happens on the way.
+//! A repository's history is fetched whole and cheaply, whatever happens on the way.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ const OPTIONS: RunOptions = RunOptions {
     commits: false,
 };
 
-/// A repository of so many pull requests, all that GitHub told of them, and a server that was told nothing.
+/// A repository of so many pull requests, all the webhooks GitHub made of them, and a server that
+/// received none.
 async fn grown(pulls: usize) -> (FakeGithub, Vec<Webhook>, TestServer) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -87,7 +88,8 @@ fn finished(ended: Ended) -> SyncRun {
     }
 }
 
-/// The facts that webhooks and API agree on, by number: all but who told of them, and what webhooks do not carry.
+/// Returns the facts that webhooks and API agree on, by number: all but their source, and what
+/// webhooks do not carry.
 async fn facts_of(server: &TestServer) -> Vec<Value> {
     let mut facts = Vec::new();
     let mut cursor = String::new();
@@ -139,7 +141,7 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
     webhooks.drained().await;
     let (fetched, told) = (facts_of(&server).await, facts_of(&webhooks).await);
     assert_eq!((fetched.len(), told.len()), (100, 100));
-    // Of the last second webhooks alone do not tell what it came to.
+    // Webhooks alone do not determine the outcome of the last second.
     let differ = fetched
         .iter()
         .zip(&told)

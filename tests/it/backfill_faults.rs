@@ -1,5 +1,5 @@
-//! GitHub's answers go wrong by chance while repositories are fetched: nearly all of them come whole at once, the others
-//! say what is missing, and come whole when they are asked for again.
+//! GitHub's answers fail at random while repositories are fetched: nearly all of them are fetched
+//! whole at once, the others report what is missing, and are whole after a second fetch.
 //!
 //! A run of `TALLYHOOK_FAULTY_SYNCS=N` has so many repositories in place of a few.
 
@@ -27,11 +27,11 @@ const REVIEWS: usize = 55;
 /// The part of the answers that goes wrong, on bad days and on worse ones.
 const RATE: f64 = 0.05;
 const WORSE: f64 = 0.6;
-/// An answer that takes longer comes too late.
+/// An answer that takes longer times out.
 const PATIENCE: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 6;
 
-/// How many repositories are fetched.
+/// The number of repositories that are fetched.
 fn size() -> u64 {
     std::env::var("TALLYHOOK_FAULTY_SYNCS")
         .map_or(40, |told| told.parse().expect("a number of repositories"))
@@ -47,7 +47,7 @@ fn faults() -> Vec<Fault> {
     statuses.into_iter().chain(others).collect()
 }
 
-/// A repository in which some pull requests have more than is told of at once.
+/// A repository in which some pull requests have more items than one answer has.
 async fn grown(seed: u64) -> FakeGithub {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -72,7 +72,7 @@ async fn grown(seed: u64) -> FakeGithub {
     github
 }
 
-/// How a sync ended.
+/// The outcome of a sync.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Whole,
@@ -147,8 +147,8 @@ async fn fetched(store: &Arc<dyn Store>) -> Vec<i64> {
     numbers
 }
 
-/// One repository: how the first sync ended, and how many answers went wrong in it. Whatever is missing then is named,
-/// and comes when all is calm.
+/// Fetches one repository: the outcome of the first sync, and how many answers failed in it.
+/// Whatever is missing then is named, and is fetched once no answer fails.
 async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     let (github, place) = (grown(seed).await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Opening::Alone)

@@ -1,5 +1,5 @@
-//! What GitHub does not give is said in one clear line, by the commands and of the repository, and other repositories go
-//! on.
+//! Each failure of GitHub is reported in one clear line, by the commands and for the repository,
+//! and other repositories go on.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Rights};
 use testkit::process::{self, Ended, tallyhook};
 use testkit::{Place, TestServer, config};
 
-/// In the order in which they are told of; the last belongs to somebody else.
+/// In the order in which they are reported; the last belongs to another owner.
 const NAMES: [&str; 3] = ["acme-corp/api-server", "acme-corp/site", "umbrella/backend"];
 const PULLS: usize = 30;
 
@@ -71,7 +71,7 @@ async fn backfill(server: &TestServer, github: &FakeGithub, repo: &str) -> Ended
     run(command(&server.place, github, &["backfill", repo])).await
 }
 
-/// What is told of each repository: nothing of one that is well.
+/// Returns the stored error of each repository, `None` if all is well.
 async fn errors(server: &TestServer) -> [Option<String>; 3] {
     let tracked = server.running.store.tracked().await.unwrap();
     assert_eq!(

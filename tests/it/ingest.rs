@@ -33,7 +33,7 @@ fn pull_request() -> Pr {
     )
 }
 
-/// Somebody opens a pull request.
+/// The delivery of an opened pull request.
 fn opened() -> Vec<u8> {
     payloads::pull_request_event(&pull_request(), "opened", &mira(), json!({}))
         .to_string()
@@ -52,7 +52,7 @@ async fn send(request: RequestBuilder) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// What is stored, newest first.
+/// Returns the stored deliveries, newest first.
 async fn stored(server: &TestServer) -> Vec<Value> {
     let (status, list) = server.get("/api/deliveries?per_page=100").await;
     assert_eq!(status, 200, "{list}");
@@ -199,7 +199,7 @@ async fn a_used_event_without_a_pull_request_is_stored_and_ignored() {
         (202, json!({"status": "ignored", "delivery": GUID}))
     );
 
-    // A push is worked on for what it tells of the repository.
+    // A push is processed for what it shows of the repository.
     let (before, after) = (payloads::sha("before"), payloads::sha("after"));
     let push = payloads::push_event(
         &World::acme(),
@@ -588,7 +588,7 @@ async fn what_cannot_be_stored_is_to_come_again() {
             .body(body.clone()),
     )
     .await;
-    // Who asked is still known, and who cannot sign is told the same as ever.
+    // The signature is checked all the same, and a wrong one is answered as ever.
     let wrong = server
         .signed("pull_request", GUID, b"another body")
         .body(body);

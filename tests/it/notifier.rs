@@ -1,4 +1,4 @@
-//! What is sent to channels: to whom, in which order, how often, and what comes of receivers that do not take it.
+//! Notifications to channels: their channel, order and number, and receivers that refuse them.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const REPO: &str = "acme-corp/api-server";
 const WEB: (RepoId, &str) = (RepoId(8), "acme-corp/web");
 const LONG_AGO: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const SIGNED_WITH: &str = "a secret of the receiver";
-/// As quick as a database can tell moments apart.
+/// As quick as timestamps of a database differ.
 const QUICK: Pace = Pace {
     first_wait: Duration::from_millis(2),
     longest_wait: Duration::from_millis(10),
@@ -112,7 +112,7 @@ async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
     server.drained().await;
 }
 
-/// Records what pull requests became, in one transaction.
+/// Records status changes of pull requests in one transaction.
 async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, Status)]) {
     let change = |(number, new): &(i64, Status)| PullRequestChange {
         key: PrKey {
@@ -159,7 +159,8 @@ async fn channel(server: &TestServer, name: &str) -> Value {
         .clone()
 }
 
-/// Waits until a channel was told of everything, and tells its counts: sent, dead, superseded.
+/// Waits until a channel has no pending notification, and returns its counts: sent, dead,
+/// superseded.
 async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
     let newest = server
         .running
@@ -177,7 +178,7 @@ async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
     }
 }
 
-/// What a channel was told of a pull request.
+/// The notification of a pull request that a channel received.
 async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
     let (_, list) = server
         .get(&format!("/api/notifications?channel={name}&per_page=100"))
@@ -627,7 +628,7 @@ async fn what_another_process_sent_meanwhile_is_not_sent_again() {
     receiver.replies([Reply::Held(until)]);
     record_opened(&server, 1..6).await;
     assert_eq!(receiver.numbers(1).await, [1]);
-    // These were read with the first. Another process that has the part meanwhile sends them all.
+    // These were read with the first. Another process that holds the lease by now sends them all.
     let store = &server.running.store;
     for row in store
         .due_notifications("ops", Utc::now(), 99)
@@ -699,7 +700,7 @@ async fn each_channel_is_told_of_what_it_is_for() {
         (&moved.json()["task_id"], &moved.json()["new_status"]),
         (&task["id"], &json!("DONE"))
     );
-    // What a person does to a task is about no repository.
+    // A person's change of a task concerns no repository.
     assert_eq!(web.numbers(1).await, [2]);
     assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
     assert_eq!(settled(&server, "web").await, [1, 0, 0]);
@@ -815,7 +816,7 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
         "last_error_at": null,
     });
     assert_eq!(list["items"][0], expected);
-    // What is behind the origin may be a secret.
+    // The URL's part behind the origin may be a secret.
     assert!(!list.to_string().contains("/hook"));
     assert_eq!(list["items"][1]["name"], "slack");
     server.stop().await;
@@ -949,7 +950,7 @@ async fn of_two_workers_one_sends_and_the_other_goes_on() {
     record_opened(&one, 1..100).await;
     assert!(receiver.numbers(99).await.into_iter().eq(1..100));
     assert_eq!(settled(&one, "ops").await, [99, 0, 0]);
-    // What is told while nobody sends is told by whoever takes the part over.
+    // Changes recorded while no process sends are sent by the next holder of the lease.
     let place = one.stop().await;
     config.notify.channels.clear();
     let here = TestServer::start_as(&config, place, options).await;

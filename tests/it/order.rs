@@ -99,7 +99,7 @@ async fn post_in(server: &TestServer, number: i64, order: &[usize]) {
     }
 }
 
-/// What must be the same for every pull request: all but its own number and ids.
+/// Removes what differs between pull requests: their own number and ids.
 fn without_identity(mut detail: Value) -> Value {
     for name in ["number", "pr_id", "github_pr_id", "html_url", "head_sha"] {
         detail[name].take();

@@ -1,4 +1,4 @@
-//! What webhooks missed is found by asking, and what did not change costs nothing.
+//! Changes that webhooks missed are found by polling, and what did not change costs nothing.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ fn settings() -> Sync {
     config(&Place::embedded()).sync
 }
 
-/// A GitHub with one repository, and a server that tracks it since two hours ago and is told nothing.
+/// A GitHub with one repository, and a server that tracks it since two hours ago and receives no
+/// webhooks.
 async fn tracked() -> (FakeGithub, TestServer, Poller) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -166,7 +167,7 @@ async fn what_a_webhook_told_is_not_missed() {
         ),
         (1, 0)
     );
-    // It was opened before the webhook that was told, which says nothing of its draft.
+    // It was opened before the delivered webhook, which says nothing of its draft.
     assert!(
         !shown(&server, number).await["flags"]
             .as_array()
@@ -274,7 +275,7 @@ async fn an_outage_is_waited_out_and_a_pull_request_that_fails_is_asked_for_agai
     github.stop().await;
 }
 
-/// What is known by a review alone, as an older delivery would tell it, has no counts.
+/// A pull request known by a review alone, as an older delivery would show it, has no counts.
 #[tokio::test]
 async fn a_pull_request_of_which_only_parts_were_seen_is_fetched() {
     let (github, mut server, poller) = tracked().await;

@@ -74,7 +74,7 @@ async fn round(poller: &Poller, github: &FakeGithub, server: &mut TestServer) ->
     requests
 }
 
-/// How many were answered with each of 200, 304 and anything else, and what all of them cost.
+/// Returns how many were answered with 200, with 304 and otherwise, and the cost of all of them.
 fn told(requests: &[Request]) -> ([usize; 3], u64) {
     let of = |status| {
         requests

@@ -82,7 +82,7 @@ impl Scene {
             .await
     }
 
-    /// What is told next: of what, and what it is now.
+    /// Returns the task and state of the next notification.
     async fn told(&mut self) -> (String, String) {
         let told = frame(&mut self.socket).await;
         let text = |name: &str| told[name].as_str().unwrap().to_owned();
@@ -343,7 +343,7 @@ async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wan
     scene.stop().await;
 }
 
-/// A store with a task in IMPLEMENTING, and whoever opens pull requests on pushes.
+/// A store with a task in IMPLEMENTING, and the worker that opens pull requests on pushes.
 async fn pushed() -> (FakeGithub, Place, Arc<dyn Store>, Pushes, TaskRef) {
     let (github, place) = (github().await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Open::Alone)
@@ -513,7 +513,7 @@ async fn while_github_is_away_a_push_is_tried_again_later() {
         "nothing is told of what passes"
     );
 
-    // What else happens to the task leaves that as it is.
+    // Other changes of the task leave that as it is.
     let key = PrKey {
         repo: repo_id(),
         number: PrNumber(5),

@@ -34,7 +34,8 @@ fn pr_id(number: i64) -> Value {
     }))
 }
 
-/// A server, somebody who listens, and a repository with a root of working trees beside it.
+/// A server, a client of its notifications, and a repository with a root of working trees beside
+/// it.
 struct Story {
     server: TestServer,
     socket: Socket,
@@ -109,7 +110,7 @@ impl Story {
         assert_eq!(self.told("pr_status_change").await["new_status"], "OPEN");
     }
 
-    /// As by a squash: none of its commits comes to be on the other branch.
+    /// As by a squash: none of its commits is on the other branch afterwards.
     async fn merge(&mut self, pr: &mut Pr) {
         pr.merge(&mira(), "2026-03-02T10:30:00Z");
         self.post(pr, "closed").await;
@@ -174,7 +175,7 @@ impl Story {
         command
     }
 
-    /// What it says of each, in JSON.
+    /// Returns the command's report on each working tree, in JSON.
     async fn lines(&self, arguments: &[&str]) -> Value {
         let ended = run(self.command(&[arguments, &["--json"]].concat())).await;
         serde_json::from_str(&ended.ok()).unwrap()
@@ -188,7 +189,7 @@ async fn run(mut command: Command) -> Ended {
         .unwrap()
 }
 
-/// What is remembered of a task's working tree, the newest first.
+/// Returns the stored records of a task's working tree, the newest first.
 fn of_tree(task: &Value) -> Vec<Value> {
     let history = task["history"].as_array().unwrap().iter();
     let of_tree = history.filter(|entry| entry["cause"].as_str().unwrap().starts_with("worktree"));
@@ -389,7 +390,7 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
         of_tree(&story.task("PROJ-7").await),
         std::slice::from_ref(&missing)
     );
-    // Nobody was told that it is kept.
+    // No notification said that it is kept.
     story.open(&story.pull_request(8, "other", "")).await;
 
     fs::rename(&elsewhere, &tree).unwrap();

@@ -29,7 +29,7 @@ fn pull_request(number: i64, branch: &str, title: &str) -> Pr {
     pr
 }
 
-/// A server with somebody who listens.
+/// A server with a client of its notifications.
 struct Story {
     server: TestServer,
     socket: Socket,
@@ -224,7 +224,7 @@ async fn a_task_is_done_when_all_are_closed_and_one_is_merged() {
     two.close("2026-03-02T11:00:00Z");
     story.post(&two, "closed").await;
     assert_eq!(story.pr_told().await.0, 2);
-    // The first merge alone was not told: the other one was open.
+    // The first merge alone was not notified: the other pull request was open.
     assert_eq!(
         story.task_told(&id).await,
         moved("CODE_REVIEWING", "DONE", true)
@@ -396,7 +396,7 @@ async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
     story.post(&new, "opened").await;
     assert_eq!(story.pr_told().await.0, 10);
     let id = story.change("OLD-1", json!({"status": "TODO"})).await["id"].clone();
-    // It had moved, and nothing of that was told before this.
+    // It had moved, and none of that was notified before this.
     assert_eq!(story.task_told(&id).await, moved("DONE", "TODO", false));
     story.server.stop().await;
 }

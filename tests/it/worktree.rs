@@ -1,4 +1,5 @@
-//! Working trees of merged pull requests go, and whatever anybody could miss stays: with the real git, in folders of its own.
+//! Working trees of merged pull requests are removed, and those with anything that could be missed
+//! stay: with the real git, in folders of the tests' own.
 
 use std::fs;
 use std::io::Write;
@@ -90,7 +91,7 @@ impl Place {
         fs::write(path, content).unwrap();
     }
 
-    /// A program that leaves `it-ran` in the folder, for whoever is made to run it.
+    /// A program that leaves `it-ran` in the folder, for a git that runs it.
     fn trap(&self) -> String {
         let program = self.folder.path().join("trap");
         let ran = self.folder.path().join("it-ran");
@@ -122,7 +123,7 @@ impl Place {
         .await
     }
 
-    /// What would become of it.
+    /// The result of a dry run.
     async fn inspect(&self) -> Removal {
         self.inspect_at(Path::new("topic"), "topic").await
     }
@@ -331,7 +332,7 @@ async fn what_is_not_committed_is_kept() {
     )
     .unwrap();
     place.assert_kept(dirty("a\\nb")).await;
-    // Whoever hides such files from the eye does not hide them from the check.
+    // Configuration that hides such files from `git status` does not hide them from the check.
     git(
         &place.tree(),
         &["config", "status.showUntrackedFiles", "no"],
@@ -800,7 +801,7 @@ async fn programs_that_a_repository_names_are_not_run() {
     assert!(!place.trap_ran(), "a removal runs nothing");
 }
 
-/// Runs another test of this file where the environment tells git all it should not be told.
+/// Runs another test of this file with an environment that would mislead git.
 #[test]
 fn the_environment_plays_no_part() {
     let place = Place::new();

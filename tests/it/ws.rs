@@ -75,7 +75,7 @@ async fn refusal(request: Request) -> (u16, Value) {
     }
 }
 
-/// Why the socket is closed, before anything else is told.
+/// Returns the reason for which the socket is closed, before any notification.
 async fn closed(socket: &mut Socket) -> (u16, String) {
     loop {
         match socket.next().await.unwrap().unwrap() {
@@ -163,7 +163,7 @@ async fn who_comes_back_has_missed_nothing() {
     for number in 1_000..1_600 {
         assert_eq!(number_of(&frame(&mut socket).await), number);
     }
-    // What is known to everybody is told to nobody who did not ask.
+    // Earlier events are sent only to clients that ask for them.
     let mut late = connect(&server, "").await;
     post(&mut server, &pull_request(2), "opened").await;
     assert_eq!(number_of(&frame(&mut late).await), 2);
@@ -228,7 +228,7 @@ async fn only_who_may_and_is_of_this_house_comes_in() {
         "unavailable",
     );
     socket.close(None).await.unwrap();
-    // Whoever says goodbye is answered when nothing is left of it.
+    // A client that closes is answered when its place is free again.
     while socket.next().await.is_some() {}
     drop(connect(&server, "").await);
     server.stop().await;
@@ -267,7 +267,7 @@ async fn a_ticket_opens_one_socket() {
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await.unwrap();
     let query = format!("?ticket={}", answer["ticket"].as_str().unwrap());
-    // What is refused for another reason does not cost it.
+    // A refusal for another reason does not use up the ticket.
     let plain = server
         .http
         .get(format!("{}/ws{query}", server.url))
@@ -306,7 +306,8 @@ async fn a_ticket_opens_one_socket() {
 
 #[tokio::test]
 async fn who_has_no_right_any_more_hears_no_more() {
-    // Long enough for those who stay to answer, although nobody reads from them for a while.
+    // Long enough for the remaining clients to answer, although nothing is read from them for a
+    // while.
     let heartbeat = Duration::from_secs(4);
     let server = TestServer::start_with(Options {
         heartbeat,
@@ -490,14 +491,15 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
     server.stop().await;
 }
 
-/// What was told of each pull request: from what to what, and when.
+/// The notifications of each pull request: from which status to which, and when.
 type Told = BTreeMap<(String, i64), Vec<(Value, String, String)>>;
 
-/// Pull requests that nobody has, opened before and after everything else, and dated later than anybody's tracking.
+/// Pull requests without notifications, opened before and after everything else, and dated later
+/// than any tracking.
 const FIRST: i64 = i64::MAX - 2;
 const LAST: i64 = i64::MAX - 1;
 
-/// Everything that was told between the event `first` and the last.
+/// Returns all notifications between the event `first` and the last.
 async fn told(server: &TestServer, first: &str) -> Told {
     let mut socket = connect(server, &format!("?after={first}")).await;
     let mut told = Told::new();
@@ -516,7 +518,8 @@ async fn told(server: &TestServer, first: &str) -> Told {
     }
 }
 
-/// Posts the shipped deliveries in some order, three of ten a second time, and tells what was told of them.
+/// Posts the shipped deliveries in some order, three of ten a second time, and returns their
+/// notifications.
 async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServer, Told) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = TestServer::start().await;

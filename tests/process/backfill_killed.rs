@@ -55,7 +55,7 @@ async fn run(mut command: Command) -> Ended {
         .unwrap()
 }
 
-/// The same of one that is not to come to its end by itself.
+/// The same for a process that does not exit by itself.
 async fn broken_off(mut command: Command) -> ExitStatus {
     let quiet = move || {
         command
@@ -67,7 +67,7 @@ async fn broken_off(mut command: Command) -> ExitStatus {
     tokio::task::spawn_blocking(quiet).await.unwrap()
 }
 
-/// How often each page of the walk was asked for, by its cursor.
+/// Returns how often each page of the walk was requested, by its cursor.
 fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
     let mut pages = BTreeMap::new();
     for request in github
@@ -84,7 +84,7 @@ fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
     pages
 }
 
-/// Everything is there and applied, as a server tells that fetched it by itself.
+/// Asserts that everything is stored and applied, as at a server that fetched it by itself.
 async fn assert_whole(server: &mut TestServer, github: &FakeGithub) {
     server.drained().await;
     let (_, list) = server.get("/api/prs?per_page=100").await;

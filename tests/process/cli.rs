@@ -1,4 +1,5 @@
-//! The command line as its users meet it: the program in a folder of its own, with nothing set but what is told.
+//! The command line as its users have it: the program in a folder of its own, with only the
+//! settings that a test names.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -34,7 +35,7 @@ async fn with_fixtures() -> (Place, Vec<Value>) {
     (server.stop().await, pull_requests)
 }
 
-/// What a stopped server's database amounts to, once everything in it is applied.
+/// Returns the contents of a stopped server's database once everything in it is applied.
 async fn pull_requests_in(folder: Place) -> Vec<Value> {
     let mut server = TestServer::start_in(folder, Options::default()).await;
     server.drained().await;
@@ -179,7 +180,7 @@ fn what_cannot_be_done_is_told_in_one_line_with_code_1() {
     ))
     .failed(1, &["no delivery"]);
 
-    // Nobody listens where somebody did a moment ago.
+    // Nothing listens on a port that was just closed.
     drop(taken);
     let url = format!("http://{address}/webhooks/github");
     run(&mut tallyhook(
@@ -348,7 +349,7 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let second = replay(here.path(), &server, &[&fixtures()]);
     assert_eq!(second, json!({"duplicate": 111, "pong": 1}));
 
-    // The listener of the configuration is where it goes unless told; a wrong secret is refused.
+    // The configured listener is the default destination; a wrong secret is refused.
     let address = server.url.trim_start_matches("http://");
     let one = format!("{}/01-quick-review.jsonl", fixtures());
     let told = run(tallyhook(here.path(), &["replay", &one]).env("TALLYHOOK_LISTEN", address)).ok();
@@ -674,7 +675,7 @@ fn the_description_of_the_api_names_every_path() {
         for method in methods.split(' ') {
             let responses = &openapi["paths"][path][method]["responses"];
             assert!(responses.is_object(), "{method} {path}");
-            // Who wants a token says what becomes of those without.
+            // An operation that requires a token documents the answer without one.
             assert_eq!(
                 responses["401"].is_object(),
                 path.starts_with("/api/") || path == "/webhooks/github"

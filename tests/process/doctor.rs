@@ -62,13 +62,14 @@ impl Scene {
     }
 }
 
-/// What was found, and the exit code.
+/// The findings, and the exit code.
 struct Findings {
     code: i32,
     all: Vec<Value>,
 }
 
-/// Runs it. Whatever it finds, it tells no secret, and its exit code says whether something is wrong.
+/// Runs the command. Whatever it finds, it shows no secret, and its exit code says whether
+/// something is wrong.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
     let all: Vec<Value> =
@@ -106,7 +107,7 @@ fn findings(command: &mut Command) -> Findings {
 }
 
 impl Findings {
-    /// What is not ok: how bad, and what.
+    /// Returns the findings that are not ok: the severity and the check.
     fn not_ok(&self) -> Vec<(&str, &str)> {
         let bad = self.all.iter().filter(|finding| finding["state"] != "ok");
         bad.map(|finding| {
@@ -118,14 +119,15 @@ impl Findings {
         .collect()
     }
 
-    /// Asserts that this is all that is not ok, and that it is told with each of `words`.
+    /// Asserts that these are all the findings that are not ok, and that their text has each of
+    /// `words`.
     #[track_caller]
     fn only(&self, state: &str, check: &str, words: &[&str]) {
         assert_eq!(self.not_ok(), [(state, check)], "{:#?}", self.all);
         self.told(check, words);
     }
 
-    /// Asserts that the worst of what is told of `check` has each of `words`.
+    /// Asserts that the worst finding of `check` has each of `words`.
     #[track_caller]
     fn told(&self, check: &str, words: &[&str]) {
         let of = || self.all.iter().filter(|finding| finding["check"] == check);
@@ -292,7 +294,7 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
         ],
     );
 
-    // The organisation's tells of its repositories, too.
+    // The organisation's webhook covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));

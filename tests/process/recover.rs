@@ -70,7 +70,7 @@ async fn run(mut command: Command) -> Ended {
         .unwrap()
 }
 
-/// How many of each, in the order of the report.
+/// The counts of the report, in its order.
 fn counts(report: &Value) -> [u64; 6] {
     let count = |name: &str| report[name].as_u64().unwrap();
     let missing = report["not_fetched"].as_array().unwrap().len() as u64;
@@ -283,7 +283,7 @@ async fn what_was_recovered_is_told_as_found_by_asking() {
         [1, 1, 0, 0, 1, 0]
     );
     server.drained().await;
-    // Webhooks do not come, whatever was recovered.
+    // No webhooks are received, whatever was recovered.
     assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
     let source = |event: &OutboxEvent| match event.news {
@@ -455,7 +455,7 @@ async fn an_app_recovers_from_its_own_webhook() {
         logged.stderr.contains("/app/installations/9/access_tokens"),
         "nothing was logged"
     );
-    // What an App signs begins so, as any JSON does in base64.
+    // A token signed by an App begins so, as any JSON does in base64.
     for secret in ["ghs_token", "eyJ", "PRIVATE KEY"] {
         assert!(!logged.stderr.contains(secret), "{secret} is in the log");
     }
@@ -606,7 +606,7 @@ async fn a_success_counts_wherever_it_stands_in_the_list() {
     let server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     let (Fixture { event, guid, .. }, payload) = &hundred()[0];
-    // It succeeded at first, and then somebody tried again while the receiver was down.
+    // It succeeded at first, and a second attempt by hand failed while the receiver was down.
     github
         .deliver(HOOK, (event, guid, payload), ago(20), Sending::Fails(200))
         .await;

@@ -1,5 +1,5 @@
-//! The fake GitHub is held to what GitHub publishes: its REST answers to the official description, and its webhooks to
-//! what is read here; and what it does wrong on purpose it does as it was told.
+//! The fake GitHub is held to what GitHub publishes: its REST answers to the official description,
+//! and its webhooks to what is read here; and its faults are the scripted ones.
 
 #[cfg(feature = "recorded")]
 mod official;
@@ -36,7 +36,7 @@ fn growth(seed: u64, pulls: usize) -> Growth {
     }
 }
 
-/// A repository with so many pull requests, and what was told of them.
+/// A repository with so many pull requests, and their webhooks.
 async fn grown(seed: u64, pulls: usize) -> (FakeGithub, Vec<Webhook>) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO_ID, REPO);
@@ -460,7 +460,7 @@ async fn what_is_dropped_or_too_large_is_nowhere_listed() {
     github.stop().await;
 }
 
-/// The API tells of a pull request what the last webhook told of it.
+/// The API shows a pull request as the last webhook showed it.
 #[tokio::test]
 async fn webhooks_and_answers_tell_the_same() {
     let (github, told) = grown(9, 60).await;
@@ -563,7 +563,7 @@ async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
         .iter()
         .map(|webhook| webhook.payload["action"].as_str().unwrap())
         .collect();
-    // Nobody is ready twice, and nobody approves of their own.
+    // No pull request becomes ready twice, and no author approves their own.
     assert_eq!(
         actions,
         [

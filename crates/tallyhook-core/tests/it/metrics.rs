@@ -16,7 +16,7 @@ use testkit::histories::Step::{self, *};
 const HOUR: i64 = 3600;
 const NONE: [Flag; 0] = [];
 
-/// The events of a history told in hours since the step before.
+/// The events of a history whose steps are dated in hours since the step before.
 fn story(draft: bool, steps: &[(i64, Step)]) -> Vec<PullRequestEvent> {
     let steps: Vec<_> = steps
         .iter()

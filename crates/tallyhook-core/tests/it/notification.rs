@@ -1,4 +1,5 @@
-//! Whatever the order of the deliveries, each change is told at most once, and the last one told is how it is.
+//! Whatever the order of the deliveries, each change is notified at most once, and the last one
+//! notified is the current status.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +36,8 @@ fn live_through<'a>(
     (known, changes)
 }
 
-/// One who flips a pull request three times within a second makes changes that nothing tells apart: neither do we.
+/// A pull request that is flipped three times within a second makes changes that nothing
+/// distinguishes; neither do these tests.
 fn tellable(steps: &mut [(i64, Step)]) {
     for (pause, step) in steps {
         if matches!(step, Step::Close | Step::Merge) {
@@ -44,7 +46,7 @@ fn tellable(steps: &mut [(i64, Step)]) {
     }
 }
 
-/// What became of it and when, as the facts of the deliveries tell it in order.
+/// The statuses of a pull request and their times, in the order of its deliveries.
 fn lived(events: &[PullRequestEvent]) -> Vec<(Status, Timestamp)> {
     let facts = events.iter().flat_map(|event| &event.facts);
     let flips = facts.filter_map(|fact| match fact.kind {
@@ -115,7 +117,8 @@ proptest! {
         for (change, outcome) in &changes {
             prop_assert_eq!(*outcome, Outcome::Changed, "{:?}", change);
         }
-        // Each starts from what was told before, so that none is of nothing and none is left out.
+        // Each change starts from the status notified before, so that none is empty and none is
+        // left out.
         let mut before = None;
         for (change, _) in &changes {
             prop_assert_eq!(change.old, before);
@@ -124,11 +127,12 @@ proptest! {
         }
         prop_assert_eq!(before, status(&known).map(|(status, _)| status));
         let outbox: BTreeSet<_> = told_of(&changes).into_iter().collect();
-        // Seen closed and seen open within one second, and nothing heard yet of the reopening: it may be taken back.
+        // It was seen closed and open within one second, and the reopening has not arrived yet: the
+        // change may be taken back.
         prop_assert!(outbox.len() == changes.len() || !apart, "{:?}", changes);
     }
 
-    /// Whoever hears everything agrees in the end on what it is and since when.
+    /// A receiver of all notifications agrees in the end on the status and its time.
     #[test]
     fn in_any_order_it_is_the_same_since_the_same_moment(
         draft in any::<bool>(),
@@ -237,7 +241,7 @@ fn closed_and_reopened_within_one_second_is_open() {
         Some(&(Some(Status::Closed), Status::Open, at(10)))
     );
     assert_eq!(status(&known), Some((Status::Open, at(10))));
-    // Whoever hears of the reopening first has nothing to tell of the closing.
+    // If the reopening arrives first, the closing is not notified.
     let (_, changes) = live_through([&events[0], &events[2], &events[1]]);
     assert_eq!(told(&changes), [(None, Status::Open, at(0))]);
 }

@@ -100,7 +100,7 @@ fn after_all<'a>(told: impl IntoIterator<Item = &'a Told>) -> PullRequest {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The same where GitHub was asked in between, whole or in part, and the answers come in any order too.
+    /// The same with fetches in between, whole or partial, whose answers arrive in any order too.
     #[test]
     fn what_was_fetched_may_come_at_any_time(
         draft in any::<bool>(),
@@ -129,7 +129,7 @@ proptest! {
     ) {
         // These stand without a review of their own, which no comment on a line does on GitHub.
         steps.retain(|(_, step)| !matches!(step, histories::Step::InlineComment(_)));
-        // Of what happens within one second a timeline does not tell which was first; snapshots in between may.
+        // A timeline does not order events of the same second; snapshots in between may.
         steps.push((0, histories::Step::Label(1)));
         steps.iter_mut().for_each(|(pause, _)| *pause += 2);
         let events = histories::events(draft, Some(0), &steps);
@@ -144,7 +144,8 @@ proptest! {
     }
 }
 
-/// What one second counts for, told by the state that the events up to it left behind.
+/// Returns the stage that one second counts for, from the state that the events up to it leave
+/// behind.
 fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stage {
     let so_far = events
         .iter()
@@ -186,11 +187,11 @@ fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stag
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The stages are what somebody with a clock would have counted.
+    /// The stages are the same as if every second were counted by a clock.
     #[test]
     fn stages_are_counted_right_second_by_second(draft in any::<bool>(), mut steps in histories::steps()) {
         for (pause, _) in &mut steps {
-            // What happens within one second has no order that anybody could count by.
+            // Events of the same second have no order to count by.
             *pause = 1 + *pause % 40;
         }
         steps.extend([(3, histories::Step::Reopen), (2, histories::Step::Merge)]);
