@@ -43,7 +43,7 @@ pub(crate) struct Process {
     serve: Option<Serve>,
 }
 
-/// The crash point at which a process ends, and the visits after which it does.
+/// The environment variable that ends a process, and its value.
 pub(crate) type Crash<'a> = Option<(&'a str, &'a str)>;
 
 pub(crate) struct Cluster<'a> {
