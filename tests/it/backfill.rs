@@ -114,7 +114,7 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them() {
+async fn a_hundred_pull_requests_take_six_requests_and_match_the_webhooks() {
     let (github, told, mut server) = grown(100).await;
     let (client, _) = github.client();
     let run = finished(backfill(&server, &client, OPTIONS).await);
@@ -188,7 +188,7 @@ async fn a_thousand_with_reviews_and_commits_take_sixty_requests() {
 }
 
 #[tokio::test]
-async fn run_again_it_changes_nothing() {
+async fn a_second_run_changes_nothing() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
     finished(backfill(&server, &client, OPTIONS).await);
@@ -220,7 +220,7 @@ async fn run_again_it_changes_nothing() {
 }
 
 #[tokio::test]
-async fn it_stops_at_so_many_and_so_long_ago() {
+async fn the_walk_stops_at_the_limit_of_count_and_age() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
     let run = finished(
@@ -275,7 +275,7 @@ async fn it_stops_at_so_many_and_so_long_ago() {
 }
 
 #[tokio::test]
-async fn what_changes_during_the_walk_is_found_by_the_closing_pass() {
+async fn changes_during_the_walk_are_found_by_the_closing_pass() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
     // The one that is on the last page moves to the front before that page is asked for.
@@ -325,7 +325,7 @@ async fn pages_get_smaller_where_github_cannot_give_as_many() {
 }
 
 #[tokio::test]
-async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
+async fn a_pull_request_that_fails_alone_is_named_and_the_rest_goes_on() {
     let (github, _, mut server) = grown(40).await;
     let (client, _) = github.client();
     github.break_pull(REPO.0, 5);
@@ -347,7 +347,7 @@ async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_another() {
+async fn a_token_revoked_during_the_run_fails_it_and_it_resumes_with_another() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     github.next([Fault::None, Fault::message(401, &[], "Bad credentials")]);
@@ -382,7 +382,7 @@ async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_anot
 }
 
 #[tokio::test]
-async fn a_limit_puts_it_off() {
+async fn a_rate_limit_defers_the_run() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     let wait = ("Retry-After", "7200");
@@ -421,7 +421,7 @@ async fn a_limit_puts_it_off() {
 }
 
 #[tokio::test]
-async fn cancelled_it_stops() {
+async fn a_cancelled_run_stops() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     let run = taken(&server, OPTIONS).await;

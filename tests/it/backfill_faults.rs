@@ -210,7 +210,7 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     clippy::print_stdout,
     reason = "how many there were belongs to the result"
 )]
-async fn nearly_all_come_whole() {
+async fn nearly_all_repositories_are_fetched_whole_despite_faults() {
     let syncs = size();
     let fetched = stream::iter(0..syncs).map(|seed| async move { (seed, fetch(seed, RATE).await) });
     let (mut whole, mut met, mut spoiled_in_all) = (0, 0, 0);
@@ -232,7 +232,7 @@ async fn nearly_all_come_whole() {
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "how they ended belongs to the result")]
-async fn the_others_say_what_is_missing_and_come_whole_when_asked_again() {
+async fn incomplete_repositories_name_what_is_missing_and_a_second_fetch_completes_them() {
     let fetched = stream::iter(0..12)
         .map(|seed| fetch(seed, WORSE))
         .buffer_unordered(AT_ONCE);

@@ -118,7 +118,7 @@ fn assert_only(errors: &[Option<String>; 3], place: usize, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_for_is_said_before_anything_is_asked() {
+async fn invalid_arguments_are_refused_before_any_request() {
     let (github, server) = tracked().await;
     for wrong in [
         "acme-corp",
@@ -152,7 +152,7 @@ async fn what_cannot_be_asked_for_is_said_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn a_backfill_of_what_is_not_there_or_not_to_be_seen_says_so() {
+async fn a_backfill_of_an_unknown_or_hidden_repository_says_so() {
     let (github, server) = tracked().await;
     backfill(&server, &github, "acme-corp/none")
         .await
@@ -222,7 +222,7 @@ async fn a_token_that_is_revoked_during_a_backfill_ends_it_and_it_goes_on_with_a
 }
 
 #[tokio::test]
-async fn a_round_tells_which_repository_failed_and_fetches_the_others() {
+async fn a_round_names_the_repository_that_failed_and_fetches_the_others() {
     let (github, mut server) = tracked().await;
     github.world(|world| {
         world
@@ -289,7 +289,7 @@ async fn a_default_repository_that_is_not_there_fails_a_round_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after() {
+async fn a_token_revoked_during_a_round_is_reported_for_the_remaining_repositories() {
     let (github, server) = tracked().await;
     let mut settings = config(&server.place).sync;
     settings.max_concurrent = 1;
@@ -325,7 +325,7 @@ async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_app_is_told_of_what_it_concerns() {
+async fn a_wrong_app_is_reported_for_the_repositories_it_concerns() {
     let (github, server) = tracked().await;
     let as_app = |arguments: &[&str]| {
         let mut command = command(&server.place, &github, arguments);

@@ -359,7 +359,7 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_lost_is_found_by_asking() {
+async fn lost_webhooks_are_made_up_for_by_recovery_and_polling() {
     let (seeds, pulls) = size();
     let mut wrong = Vec::new();
     for seed in 0..seeds {

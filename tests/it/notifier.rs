@@ -192,7 +192,7 @@ async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_change_is_sent_as_the_websocket_tells_it_with_a_key_and_a_signature() {
+async fn a_change_is_sent_as_on_the_websocket_with_a_key_and_a_signature() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![webhook("ops", &receiver)]).await;
     let mut request = format!("{}/ws", server.url.replace("http:", "ws:"))
@@ -256,7 +256,7 @@ async fn everything_is_sent_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
+async fn a_broken_receiver_pauses_its_channel_and_gets_the_rest_later_in_order() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([
@@ -290,7 +290,7 @@ async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() {
+async fn a_broken_channel_is_reported_and_the_process_stays_ready() {
     let mut receiver = Receiver::start().await;
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -355,7 +355,7 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
 }
 
 #[tokio::test]
-async fn what_no_worker_takes_up_is_told_of() {
+async fn notifications_that_no_worker_sends_are_reported() {
     let receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let place = server.stop().await;
@@ -419,7 +419,7 @@ async fn what_no_worker_takes_up_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
+async fn a_requested_pause_is_kept_and_counts_as_no_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;
     receiver.replies([Reply::Status(429, "Retry-After: 1\r\n", "slow down")]);
@@ -447,7 +447,7 @@ async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
 }
 
 #[tokio::test]
-async fn what_never_arrives_is_given_up_after_ten_attempts() {
+async fn an_unreachable_receiver_is_given_up_after_ten_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies((0..10).map(|_| Reply::Status(503, "", "<down>")));
@@ -470,7 +470,7 @@ async fn what_never_arrives_is_given_up_after_ten_attempts() {
 }
 
 #[tokio::test]
-async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() {
+async fn a_refused_notification_blocks_no_other_and_is_dead_after_three_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let refused = || Reply::Status(400, "", "");
@@ -500,7 +500,7 @@ async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() 
 }
 
 #[tokio::test]
-async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
+async fn a_superseded_change_is_not_sent_after_a_newer_one() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([Reply::Status(400, "", "")]);
@@ -524,7 +524,7 @@ async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
 }
 
 #[tokio::test]
-async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
+async fn slack_gets_text_at_its_rate_and_nothing_after_its_hook_is_gone() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![slack(&receiver)]).await;
     let mut pr = pull_request(7);
@@ -564,7 +564,7 @@ async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_says_nothing_holds_up_no_other() {
+async fn a_silent_receiver_blocks_no_other() {
     let (mut silent, mut quick) = (Receiver::start().await, Receiver::start().await);
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -595,8 +595,7 @@ async fn a_receiver_that_says_nothing_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwhile_is_not_missed()
-{
+async fn a_notification_in_flight_at_shutdown_is_sent_once_and_later_changes_are_not_missed() {
     let (mut ops, mut late) = (Receiver::start().await, Receiver::start().await);
     let server = start(vec![webhook("ops", &ops)]).await;
     let (finish, until) = oneshot::channel();
@@ -621,7 +620,7 @@ async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwh
 }
 
 #[tokio::test]
-async fn what_another_process_sent_meanwhile_is_not_sent_again() {
+async fn notifications_sent_by_another_process_are_not_sent_again() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let (finish, until) = oneshot::channel();
@@ -652,7 +651,7 @@ async fn what_another_process_sent_meanwhile_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn each_channel_is_told_of_what_it_is_for() {
+async fn each_channel_gets_what_its_filter_selects() {
     let (mut all, mut web, mut kept) = (
         Receiver::start().await,
         Receiver::start().await,
@@ -764,7 +763,7 @@ async fn try_out(server: &TestServer, name: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_channel_can_be_tried_out_and_looked_at() {
+async fn a_channel_can_be_tested_and_shown() {
     let mut receiver = Receiver::start().await;
     let filter = Filter {
         repos: Some(vec!["acme-corp/*".to_owned()]),
@@ -860,7 +859,7 @@ async fn run(mut command: std::process::Command) -> process::Ended {
 }
 
 #[tokio::test]
-async fn the_command_line_tries_channels_out_and_lists_them() {
+async fn the_command_line_tests_and_lists_channels() {
     let place = Place::new().await;
     let (mut good, bad) = (Receiver::start().await, Receiver::start().await);
     let receivers = [&good, &bad];
@@ -935,7 +934,7 @@ async fn the_command_line_tries_channels_out_and_lists_them() {
 
 #[cfg(feature = "services")]
 #[tokio::test]
-async fn of_two_workers_one_sends_and_the_other_goes_on() {
+async fn of_two_workers_one_sends_and_the_other_takes_over() {
     let mut receiver = Receiver::start().await;
     let place = Place::on_services().await;
     let mut config = testkit::config(&place);

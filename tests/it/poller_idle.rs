@@ -107,7 +107,7 @@ async fn after_the_first_round_a_token_gets_nothing_but_free_answers() {
 }
 
 #[tokio::test]
-async fn what_was_before_a_repository_was_tracked_is_not_asked_for() {
+async fn pull_requests_from_before_tracking_are_not_fetched() {
     let (github, mut server) = tracked(Utc::now()).await;
     let poller = poller(github.client().0, &server);
     assert_eq!(

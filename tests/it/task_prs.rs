@@ -127,7 +127,7 @@ fn causes(task: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_task_gets_its_pull_request_and_goes_with_it() {
+async fn a_task_gets_its_pull_request_and_follows_it() {
     let mut scene = Scene::new(false).await;
     let task = json!({"key": "PROJ-123", "title": "Sort the queue", "branch": BRANCH, "status": "IMPLEMENTING"});
     scene.make(task).await;
@@ -187,7 +187,7 @@ async fn a_task_gets_its_pull_request_and_goes_with_it() {
 }
 
 #[tokio::test]
-async fn one_that_somebody_else_has_opened_is_found_and_linked() {
+async fn a_pull_request_opened_by_another_is_found_and_linked() {
     let scene = Scene::new(false).await;
     scene.github.world(|world| {
         let (author, title, head_repo) = (&people()[0], "Nothing of any key", HeadRepo::Same);
@@ -406,7 +406,7 @@ async fn push(store: &dyn Store, pushes: &mut Pushes) {
 }
 
 #[tokio::test]
-async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
+async fn a_refused_push_is_notified_once_and_retried_with_the_next() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     let task = async || store.task(&task).await.unwrap().unwrap();
     let id = task().await.id;
@@ -492,7 +492,7 @@ async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
 }
 
 #[tokio::test]
-async fn while_github_is_away_a_push_is_tried_again_later() {
+async fn a_push_is_retried_while_github_is_unavailable() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     github.next(vec![Fault::status(502); 4]);
     let before = Utc::now();

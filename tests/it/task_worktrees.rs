@@ -199,7 +199,7 @@ fn of_tree(task: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_tree_of_a_task_goes_with_the_merge() {
+async fn the_tree_of_a_task_is_removed_after_the_merge() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
@@ -229,7 +229,7 @@ async fn the_tree_of_a_task_goes_with_the_merge() {
 }
 
 #[tokio::test]
-async fn what_would_be_lost_stays_and_is_told_once() {
+async fn a_tree_with_unsaved_work_stays_and_is_notified_once() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
@@ -289,7 +289,7 @@ async fn what_would_be_lost_stays_and_is_told_once() {
 }
 
 #[tokio::test]
-async fn nobody_loses_the_tree_that_is_worked_in() {
+async fn a_tree_in_use_is_kept() {
     let mut story = Story::begin(true).await;
     let (mut one, mut two) = (story.work(7, "one"), story.work(8, "two"));
     story.open(&one).await;
@@ -405,7 +405,7 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
+async fn a_dry_run_shows_each_result_and_changes_nothing() {
     let mut story = Story::begin(false).await;
     let (mut clean, mut ahead, open) = (
         story.work(7, "clean"),

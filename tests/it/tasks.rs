@@ -114,7 +114,7 @@ fn pr_id(number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_goes_with_its_pull_request_and_remembers_why() {
+async fn a_task_follows_its_pull_request_and_records_the_reason() {
     let mut story = Story::begin().await;
     let task = story
         .make(json!({"key": "proj-123", "title": "Sort the queue"}))
@@ -267,7 +267,7 @@ async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_rename
 }
 
 #[tokio::test]
-async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
+async fn a_later_manual_state_stays_and_the_difference_is_shown() {
     let mut story = Story::begin().await;
     let id = story
         .make(json!({"key": "PROJ-1", "title": "By hand"}))
@@ -373,7 +373,7 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
 }
 
 #[tokio::test]
-async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
+async fn changes_before_tracking_move_a_task_without_notification() {
     let server = TestServer::start().await;
     server
         .track(
@@ -402,7 +402,7 @@ async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
 }
 
 #[tokio::test]
-async fn tasks_are_listed_in_pages_and_what_is_wrong_is_refused() {
+async fn tasks_are_listed_in_pages_and_invalid_requests_are_refused() {
     let story = Story::begin().await;
     for number in 1..=5 {
         story

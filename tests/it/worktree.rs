@@ -196,7 +196,7 @@ async fn while_another_process_removes_trees_this_one_waits() {
 }
 
 #[tokio::test]
-async fn of_many_who_remove_a_tree_one_does() {
+async fn of_concurrent_removals_of_a_tree_one_succeeds() {
     let place = Place::squash_merged();
     let removals = join_all((0..4).map(|_| place.remove(false))).await;
     let (removed, others): (Vec<_>, Vec<_>) = removals
@@ -261,7 +261,7 @@ async fn a_repository_without_a_tree_of_its_own_does_as_well() {
 }
 
 #[tokio::test]
-async fn what_github_has_not_merged_is_kept() {
+async fn a_tree_of_an_unmerged_pull_request_is_kept() {
     let place = Place::squash_merged();
     let (root, path) = (place.root(), place.tree());
     let candidate = Candidate {
@@ -315,7 +315,7 @@ async fn a_branch_behind_the_pull_request_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_not_committed_is_kept() {
+async fn uncommitted_changes_are_kept() {
     let place = Place::squash_merged();
     let dirty = |name: &str| Reason::Dirty(name.to_owned());
     place.write("topic/code", "three\n");
@@ -346,7 +346,7 @@ async fn what_is_not_committed_is_kept() {
 }
 
 #[tokio::test]
-async fn changes_that_git_was_told_not_to_see_are_kept() {
+async fn changes_hidden_from_git_status_are_kept() {
     for flag in ["assume-unchanged", "skip-worktree"] {
         let place = Place::squash_merged();
         git(
@@ -375,7 +375,7 @@ async fn a_sparse_tree_may_go() {
 }
 
 #[tokio::test]
-async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_business() {
+async fn a_stash_of_the_branch_keeps_the_tree_and_one_of_another_branch_does_not() {
     let place = Place::squash_merged();
     place.write("../repository/code", "three\n");
     git(&place.repository(), &["stash", "push", "-q"]);
@@ -587,7 +587,7 @@ async fn paths_that_lead_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn a_tree_may_have_any_name() {
+async fn a_tree_with_an_unusual_name_is_removed() {
     let place = Place::squash_merged();
     for name in ["--force", "-rf", "a b", "ä\x1b"] {
         let path = place.root().join(name);
@@ -803,7 +803,7 @@ async fn programs_that_a_repository_names_are_not_run() {
 
 /// Runs another test of this file with an environment that would mislead git.
 #[test]
-fn the_environment_plays_no_part() {
+fn the_environment_of_the_caller_is_ignored() {
     let place = Place::new();
     let trap = place.trap();
     let output = Command::new(std::env::current_exe().unwrap())

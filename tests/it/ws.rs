@@ -91,7 +91,7 @@ fn number_of(frame: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn a_webhook_is_told_as_the_contract_says() {
+async fn a_webhook_is_sent_as_the_documented_frame() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     let mut pr = pull_request(7);
@@ -127,7 +127,7 @@ async fn a_webhook_is_told_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn one_repository_can_be_listened_to() {
+async fn a_client_can_filter_by_repository() {
     let mut server = start().await;
     server.track(RepoId(8), "acme-corp/web", LONG_AGO).await;
     let mut here = connect(&server, "?repo=ACME-Corp/api-server").await;
@@ -147,7 +147,7 @@ async fn one_repository_can_be_listened_to() {
 }
 
 #[tokio::test]
-async fn who_comes_back_has_missed_nothing() {
+async fn a_client_that_reconnects_with_after_misses_nothing() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     post(&mut server, &pull_request(1), "opened").await;
@@ -176,7 +176,7 @@ async fn who_comes_back_has_missed_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_remembered_any_more_is_said_to_be_so() {
+async fn a_cursor_older_than_the_retention_is_refused() {
     let server = start().await;
     let mut socket = connect(&server, "?after=0000000000000000123").await;
     let (code, reason) = closed(&mut socket).await;
@@ -193,7 +193,7 @@ async fn what_is_not_remembered_any_more_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn only_who_may_and_is_of_this_house_comes_in() {
+async fn unauthorized_and_foreign_clients_are_refused() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 1;
@@ -305,7 +305,7 @@ async fn a_ticket_opens_one_socket() {
 }
 
 #[tokio::test]
-async fn who_has_no_right_any_more_hears_no_more() {
+async fn a_client_whose_token_is_revoked_is_closed() {
     // Long enough for the remaining clients to answer, although nothing is read from them for a
     // while.
     let heartbeat = Duration::from_secs(4);
@@ -390,7 +390,7 @@ async fn who_has_no_right_any_more_hears_no_more() {
 }
 
 #[tokio::test]
-async fn clients_are_told_when_the_server_stops() {
+async fn clients_get_a_close_frame_when_the_server_stops() {
     let server = start().await;
     let mut socket = connect(&server, "").await;
     let stopping = server.stop();
@@ -429,7 +429,7 @@ async fn record(server: &TestServer, repo: RepoId, numbers: std::ops::Range<i64>
 }
 
 #[tokio::test]
-async fn who_is_slow_is_dropped_and_slows_nobody() {
+async fn a_slow_client_is_dropped_and_delays_no_other() {
     /// More than fits into what the system keeps for a connection.
     const EVENTS: i64 = 30_000;
     let place = Place::new().await;
@@ -589,7 +589,7 @@ async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_the_time_before_tracking() {
+async fn changes_before_tracking_make_no_frame() {
     let (server, all) = told_of_fixtures(7, LONG_AGO).await;
     server.stop().await;
     let mut moments: Vec<_> = all
@@ -607,7 +607,7 @@ async fn nobody_is_told_of_the_time_before_tracking() {
 }
 
 #[tokio::test]
-async fn the_webhook_that_makes_a_repository_known_is_told() {
+async fn the_first_webhook_of_a_repository_makes_a_frame() {
     let mut server = TestServer::start().await;
     let mut socket = connect(&server, "").await;
     let mut pr = pull_request(8);

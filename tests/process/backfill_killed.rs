@@ -113,7 +113,7 @@ async fn assert_whole(server: &mut TestServer, github: &FakeGithub) {
 }
 
 #[tokio::test]
-async fn ended_before_a_page_is_written_down_it_fetches_that_page_again_and_no_other() {
+async fn killed_before_a_page_is_recorded_it_fetches_only_that_page_again() {
     let (github, mut server) = (grown().await, TestServer::start().await);
     let mut command = backfill(&server.place, &github, &[]);
     command.env("TALLYHOOK_CRASH_AT", "backfill.page_stored:2");
@@ -143,7 +143,7 @@ async fn ended_before_a_page_is_written_down_it_fetches_that_page_again_and_no_o
 }
 
 #[tokio::test]
-async fn killed_while_it_waits_for_a_page_it_goes_on_with_that_page() {
+async fn killed_while_it_waits_for_a_page_it_resumes_with_that_page() {
     let (github, mut server) = (grown().await, TestServer::start().await);
     // The repository, two pages, and the one that it is killed over.
     let (arrived, arrival) = channel();

@@ -144,7 +144,7 @@ impl Findings {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_is_well_every_line_is_ok() {
+async fn a_healthy_setup_has_only_ok_lines() {
     let scene = Scene::new().await;
     let found = scene.findings();
     assert_eq!(
@@ -168,7 +168,7 @@ async fn where_all_is_well_every_line_is_ok() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_get_a_table() {
+async fn a_terminal_gets_a_table() {
     let scene = Scene::new().await;
     let mut command = tallyhook(scene.place.path(), &["doctor"]);
     let ended = run(command.env("GITHUB_WEBHOOK_SECRET", "carrot"));
@@ -196,7 +196,7 @@ async fn people_get_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_looked_at_closely() {
+async fn each_defect_of_a_token_is_found() {
     let scene = Scene::new().await;
     let with = |token: &str| findings(scene.doctor().env("GITHUB_TOKEN", token));
     with("ghp_nobody").only(
@@ -249,7 +249,7 @@ async fn a_token_is_looked_at_closely() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
+async fn a_webhook_without_all_events_is_reported() {
     let scene = Scene::new().await;
     let with = |change: Value| {
         scene.github.change_hook(HOOK, &change);
@@ -305,7 +305,7 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_that_fail_are_told_of() {
+async fn failing_deliveries_are_reported() {
     let scene = Scene::new().await;
     scene.last_delivery(502).await;
     scene.findings().only(
@@ -332,7 +332,7 @@ async fn deliveries_that_fail_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
+async fn clock_skew_and_a_missing_repository_are_reported() {
     let scene = Scene::new().await;
     scene.github.set_clock_ahead(TimeDelta::hours(1));
     scene
@@ -356,7 +356,7 @@ async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
+async fn an_app_is_checked_with_its_installations_and_its_webhook() {
     let scene = Scene::new().await;
     let time = VirtualTime::starting_at(Utc::now());
     scene.github.add_app(&time);
@@ -421,7 +421,7 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
+async fn a_database_that_is_not_ready_is_reported_with_the_next_step() {
     let place = Place::embedded();
     let doctor = |url: &str| {
         findings(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", url))
@@ -461,7 +461,7 @@ async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_another_version_is_told_of() {
+async fn a_database_of_another_version_is_reported() {
     let place = Place::embedded();
     assert_eq!(
         run(&mut tallyhook(place.path(), &["migrate"])).code,
@@ -501,7 +501,7 @@ async fn a_database_of_another_version_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_looks_beside_a_running_server() {
+async fn doctor_runs_beside_a_running_server() {
     let scene = Scene::new().await;
     let serve = Serve::start(scene.place.path());
     let address = serve.url.trim_start_matches("http://");
@@ -539,7 +539,7 @@ async fn it_looks_beside_a_running_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_and_servers_that_are_wrong_are_each_told_of() {
+async fn each_wrong_setting_and_server_is_reported() {
     let scene = Scene::new().await;
     let with = |name: &str, value: &str| findings(scene.doctor().env(name, value));
     with("DELIVERY_RETENTION_DAYS", "soon").only(

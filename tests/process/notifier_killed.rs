@@ -332,7 +332,7 @@ fn assert_told(received: &[Received], outbox: &[Notification]) -> usize {
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "the numbers belong to the result")]
-async fn every_change_is_told_and_hardly_any_twice() {
+async fn every_change_is_notified_and_at_most_one_twice_per_kill() {
     let count =
         std::env::var("TALLYHOOK_NOTIFIED").map_or(DELIVERIES, |count| count.parse().unwrap());
     let mut random = StdRng::seed_from_u64(20_260_302);

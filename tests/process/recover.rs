@@ -89,7 +89,7 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_as_if_it_had_come() {
+async fn recovered_deliveries_give_the_same_facts_as_delivered_ones() {
     let hundred = hundred();
     let mut server = TestServer::start().await;
     let github = fake(&server.url).await;
@@ -209,7 +209,7 @@ async fn what_was_missed_is_as_if_it_had_come() {
 }
 
 #[tokio::test]
-async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
+async fn deliveries_recovered_without_a_server_are_applied_by_the_next() {
     let mut server = TestServer::start().await;
     server.drained().await;
     let place = server.stop().await;
@@ -253,7 +253,7 @@ async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_was_recovered_is_told_as_found_by_asking() {
+async fn recovered_changes_are_notified_with_their_source() {
     let mut server = TestServer::start().await;
     let store = server.running.store.clone();
     let repo = seen(
@@ -304,7 +304,7 @@ async fn what_was_recovered_is_told_as_found_by_asking() {
 }
 
 #[tokio::test]
-async fn the_webhooks_are_ours_or_all_or_the_one_that_is_named() {
+async fn recovery_covers_our_webhooks_or_all_or_the_named_one() {
     let place = TestServer::start().await.stop().await;
     let github = fake("https://tallyhook.example.com").await;
     github.add_hook(42, OWNER, "https://ci.example.com/hook", "s");
@@ -341,7 +341,7 @@ async fn the_webhooks_are_ours_or_all_or_the_one_that_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_missing_to_do_it_is_said_in_one_line() {
+async fn a_missing_prerequisite_is_reported_in_one_line() {
     let place = TestServer::start().await.stop().await;
     let github = fake("http://127.0.0.1:1").await;
     let with = |name: &str, value: &str| {
@@ -495,7 +495,7 @@ fn numbers(report: &Report) -> [u64; 6] {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
+async fn a_failure_of_every_request_ends_recovery_and_the_next_run_resumes() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     for (Fixture { event, guid, .. }, payload) in hundred().iter().take(5) {
@@ -566,7 +566,7 @@ async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_a_dead_letter_and_what_is_empty_is_told() {
+async fn an_undecodable_delivery_is_a_dead_letter_and_an_empty_one_is_reported() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     let (opened, payload) = &hundred()[0];

@@ -73,7 +73,7 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
+async fn inspecting_the_broker_declares_nothing() {
     let broker = Broker::new().await;
     for _ in 0..2 {
         assert_eq!(
@@ -96,7 +96,7 @@ async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn subscribers_get_every_event_as_the_schema_tells() {
+async fn subscribers_get_every_event_in_the_form_of_the_schema() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -174,7 +174,7 @@ fn the_schema_of_messages_is_the_one_that_was_promised() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
+async fn moving_the_copy_of_a_dead_letter_to_the_live_queue_requeues_it() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -213,7 +213,7 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
 }
 
 #[tokio::test]
-async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
+async fn a_message_without_a_known_delivery_is_dropped_and_blocks_no_other() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -245,7 +245,7 @@ async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
+async fn message_properties_that_are_too_long_are_cut() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -276,7 +276,7 @@ async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_again() {
+async fn a_deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -302,7 +302,7 @@ async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_ag
 }
 
 #[tokio::test]
-async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
+async fn without_a_broker_deliveries_are_accepted_and_wait() {
     // A port that was just free, and that nothing listens on.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -120,7 +120,7 @@ async fn million() -> Database {
 }
 
 #[tokio::test]
-async fn nothing_is_looked_at_that_is_not_asked_for() {
+async fn no_use_case_reads_more_rows_than_it_needs() {
     let database = million().await;
     lists_of_pull_requests(&database).await;
     single_rows(&database).await;

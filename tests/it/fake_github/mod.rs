@@ -367,7 +367,7 @@ async fn tokens_see_what_they_may() {
 }
 
 #[tokio::test]
-async fn what_a_token_may_ask_runs_out() {
+async fn the_budget_of_a_token_runs_out() {
     let (github, _) = grown(5, 3).await;
     github.allow(GITHUB_TOKEN, Resource::Core, 60, 1);
     github.allow(GITHUB_TOKEN, Resource::Graphql, 5000, 1);
@@ -402,7 +402,7 @@ async fn what_a_token_may_ask_runs_out() {
 }
 
 #[tokio::test]
-async fn webhooks_are_made_once_and_changed() {
+async fn a_webhook_is_created_once_and_updated() {
     let (github, _) = grown(6, 1).await;
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
     let wanted = json!({"name": "web", "events": ["pull_request"], "config": {"url": "https://me.example/hook", "secret": "s"}});
@@ -440,7 +440,7 @@ async fn webhooks_are_made_once_and_changed() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_or_too_large_is_nowhere_listed() {
+async fn dropped_and_too_large_deliveries_are_not_listed() {
     let (github, told) = grown(8, 2).await;
     github.add_hook(5, &format!("repos/{REPO}"), "http://127.0.0.1:1", "s");
     for (webhook, sending) in
@@ -462,7 +462,7 @@ async fn what_is_dropped_or_too_large_is_nowhere_listed() {
 
 /// The API shows a pull request as the last webhook showed it.
 #[tokio::test]
-async fn webhooks_and_answers_tell_the_same() {
+async fn webhooks_and_api_answers_agree() {
     let (github, told) = grown(9, 60).await;
     let pulls = page(&github, 60, None).await["repository"]["pullRequests"].clone();
     assert_eq!(
@@ -722,7 +722,7 @@ async fn a_query_gets_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_what_was_asked_for() {
+async fn only_scripted_faults_happen() {
     let (github, _) = grown(13, 9).await;
     github.next([Fault::Partial(3)]);
     let partial = query(&github, PAGE, variables(9, None)).await.body;

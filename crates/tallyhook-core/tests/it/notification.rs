@@ -69,7 +69,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn in_order_every_change_is_told_once(
+    fn in_order_every_change_is_notified_once(
         draft in any::<bool>(),
         mut steps in histories::steps(),
         repeated in prop::collection::vec(0_usize..4, 1..14),
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn in_any_order_no_change_is_told_twice_and_the_last_is_how_it_is(
+    fn in_any_order_no_change_is_notified_twice_and_the_last_is_current(
         draft in any::<bool>(),
         apart in any::<bool>(),
         mut steps in histories::steps(),
@@ -134,7 +134,7 @@ proptest! {
 
     /// A receiver of all notifications agrees in the end on the status and its time.
     #[test]
-    fn in_any_order_it_is_the_same_since_the_same_moment(
+    fn in_any_order_the_status_has_the_same_timestamp(
         draft in any::<bool>(),
         mut steps in histories::steps(),
         keys in prop::collection::vec(any::<u32>(), 32),
@@ -167,7 +167,7 @@ fn history(steps: &[(i64, Step)]) -> Vec<Told> {
 }
 
 #[test]
-fn what_is_known_to_be_over_is_not_told() {
+fn a_status_known_to_be_superseded_is_not_notified() {
     let events = history(&[
         (10, Step::Close),
         (10, Step::Reopen),
@@ -192,7 +192,7 @@ fn a_push_that_is_late_leaves_it_merged() {
 }
 
 #[test]
-fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
+fn a_missed_reopening_is_dated_by_its_first_snapshot_and_notified_once() {
     let events = history(&[
         (10, Step::Close),
         (10, Step::Reopen),
@@ -247,7 +247,7 @@ fn closed_and_reopened_within_one_second_is_open() {
 }
 
 #[test]
-fn the_time_before_tracking_tells_nobody() {
+fn changes_before_tracking_notify_nothing() {
     let change = StatusChange {
         old: None,
         new: Status::Merged,

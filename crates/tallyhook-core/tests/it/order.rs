@@ -102,7 +102,7 @@ proptest! {
 
     /// The same with fetches in between, whole or partial, whose answers arrive in any order too.
     #[test]
-    fn what_was_fetched_may_come_at_any_time(
+    fn a_fetched_state_may_arrive_at_any_time(
         draft in any::<bool>(),
         steps in histories::steps(),
         fetches in prop::collection::vec((any::<Index>(), any::<bool>(), any::<bool>()), 1..4),
