@@ -1,4 +1,4 @@
-//! A repository's history is fetched whole and cheaply, whatever happens on the way.
+//! A repository's history comes whole, cheaply, and whatever happens on the way.
 
 use std::time::Duration;
 
@@ -25,8 +25,7 @@ const OPTIONS: RunOptions = RunOptions {
     commits: false,
 };
 
-/// A repository of so many pull requests, all the webhooks GitHub made of them, and a server that
-/// received none.
+/// A repository of so many pull requests, all that GitHub told of them, and a server that was told nothing.
 async fn grown(pulls: usize) -> (FakeGithub, Vec<Webhook>, TestServer) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -88,8 +87,7 @@ fn finished(ended: Ended) -> SyncRun {
     }
 }
 
-/// Returns the facts that webhooks and API agree on, by number: all but their source, and what
-/// webhooks do not carry.
+/// The facts that webhooks and API agree on, by number: all but who told of them, and what webhooks do not carry.
 async fn facts_of(server: &TestServer) -> Vec<Value> {
     let mut facts = Vec::new();
     let mut cursor = String::new();
@@ -114,7 +112,7 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_hundred_pull_requests_take_six_requests_and_match_the_webhooks() {
+async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them() {
     let (github, told, mut server) = grown(100).await;
     let (client, _) = github.client();
     let run = finished(backfill(&server, &client, OPTIONS).await);
@@ -141,7 +139,7 @@ async fn a_hundred_pull_requests_take_six_requests_and_match_the_webhooks() {
     webhooks.drained().await;
     let (fetched, told) = (facts_of(&server).await, facts_of(&webhooks).await);
     assert_eq!((fetched.len(), told.len()), (100, 100));
-    // Webhooks alone do not determine the outcome of the last second.
+    // Of the last second webhooks alone do not tell what it came to.
     let differ = fetched
         .iter()
         .zip(&told)
@@ -188,7 +186,7 @@ async fn a_thousand_with_reviews_and_commits_take_sixty_requests() {
 }
 
 #[tokio::test]
-async fn a_second_run_changes_nothing() {
+async fn run_again_it_changes_nothing() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
     finished(backfill(&server, &client, OPTIONS).await);
@@ -220,7 +218,7 @@ async fn a_second_run_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_walk_stops_at_the_limit_of_count_and_age() {
+async fn it_stops_at_so_many_and_so_long_ago() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
     let run = finished(
@@ -275,7 +273,7 @@ async fn the_walk_stops_at_the_limit_of_count_and_age() {
 }
 
 #[tokio::test]
-async fn changes_during_the_walk_are_found_by_the_closing_pass() {
+async fn what_changes_during_the_walk_is_found_by_the_closing_pass() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
     // The one that is on the last page moves to the front before that page is asked for.
@@ -325,7 +323,7 @@ async fn pages_get_smaller_where_github_cannot_give_as_many() {
 }
 
 #[tokio::test]
-async fn a_pull_request_that_fails_alone_is_named_and_the_rest_goes_on() {
+async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
     let (github, _, mut server) = grown(40).await;
     let (client, _) = github.client();
     github.break_pull(REPO.0, 5);
@@ -347,7 +345,7 @@ async fn a_pull_request_that_fails_alone_is_named_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_token_revoked_during_the_run_fails_it_and_it_resumes_with_another() {
+async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_another() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     github.next([Fault::None, Fault::message(401, &[], "Bad credentials")]);
@@ -382,7 +380,7 @@ async fn a_token_revoked_during_the_run_fails_it_and_it_resumes_with_another() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_defers_the_run() {
+async fn a_limit_puts_it_off() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     let wait = ("Retry-After", "7200");
@@ -421,7 +419,7 @@ async fn a_rate_limit_defers_the_run() {
 }
 
 #[tokio::test]
-async fn a_cancelled_run_stops() {
+async fn cancelled_it_stops() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     let run = taken(&server, OPTIONS).await;

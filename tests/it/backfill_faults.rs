@@ -1,5 +1,5 @@
-//! GitHub's answers fail at random while repositories are fetched: nearly all of them are fetched
-//! whole at once, the others report what is missing, and are whole after a second fetch.
+//! GitHub's answers go wrong by chance while repositories are fetched: nearly all of them come whole at once, the others
+//! say what is missing, and come whole when they are asked for again.
 //!
 //! A run of `TALLYHOOK_FAULTY_SYNCS=N` has so many repositories in place of a few.
 
@@ -27,11 +27,11 @@ const REVIEWS: usize = 55;
 /// The part of the answers that goes wrong, on bad days and on worse ones.
 const RATE: f64 = 0.05;
 const WORSE: f64 = 0.6;
-/// An answer that takes longer times out.
+/// An answer that takes longer comes too late.
 const PATIENCE: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 6;
 
-/// The number of repositories that are fetched.
+/// How many repositories are fetched.
 fn size() -> u64 {
     std::env::var("TALLYHOOK_FAULTY_SYNCS")
         .map_or(40, |told| told.parse().expect("a number of repositories"))
@@ -47,7 +47,7 @@ fn faults() -> Vec<Fault> {
     statuses.into_iter().chain(others).collect()
 }
 
-/// A repository in which some pull requests have more items than one answer has.
+/// A repository in which some pull requests have more than is told of at once.
 async fn grown(seed: u64) -> FakeGithub {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -72,7 +72,7 @@ async fn grown(seed: u64) -> FakeGithub {
     github
 }
 
-/// The outcome of a sync.
+/// How a sync ended.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Whole,
@@ -147,8 +147,8 @@ async fn fetched(store: &Arc<dyn Store>) -> Vec<i64> {
     numbers
 }
 
-/// Fetches one repository: the outcome of the first sync, and how many answers failed in it.
-/// Whatever is missing then is named, and is fetched once no answer fails.
+/// One repository: how the first sync ended, and how many answers went wrong in it. Whatever is missing then is named,
+/// and comes when all is calm.
 async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     let (github, place) = (grown(seed).await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Opening::Alone)
@@ -210,7 +210,7 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     clippy::print_stdout,
     reason = "how many there were belongs to the result"
 )]
-async fn nearly_all_repositories_are_fetched_whole_despite_faults() {
+async fn nearly_all_come_whole() {
     let syncs = size();
     let fetched = stream::iter(0..syncs).map(|seed| async move { (seed, fetch(seed, RATE).await) });
     let (mut whole, mut met, mut spoiled_in_all) = (0, 0, 0);
@@ -232,7 +232,7 @@ async fn nearly_all_repositories_are_fetched_whole_despite_faults() {
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "how they ended belongs to the result")]
-async fn incomplete_repositories_name_what_is_missing_and_a_second_fetch_completes_them() {
+async fn the_others_say_what_is_missing_and_come_whole_when_asked_again() {
     let fetched = stream::iter(0..12)
         .map(|seed| fetch(seed, WORSE))
         .buffer_unordered(AT_ONCE);

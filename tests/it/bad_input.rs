@@ -1,5 +1,5 @@
-//! Each failure of GitHub is reported in one clear line, by the commands and for the repository,
-//! and other repositories go on.
+//! What GitHub does not give is said in one clear line, by the commands and of the repository, and other repositories go
+//! on.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Rights};
 use testkit::process::{self, Ended, tallyhook};
 use testkit::{Place, TestServer, config};
 
-/// In the order in which they are reported; the last belongs to another owner.
+/// In the order in which they are told of; the last belongs to somebody else.
 const NAMES: [&str; 3] = ["acme-corp/api-server", "acme-corp/site", "umbrella/backend"];
 const PULLS: usize = 30;
 
@@ -71,7 +71,7 @@ async fn backfill(server: &TestServer, github: &FakeGithub, repo: &str) -> Ended
     run(command(&server.place, github, &["backfill", repo])).await
 }
 
-/// Returns the stored error of each repository, `None` if all is well.
+/// What is told of each repository: nothing of one that is well.
 async fn errors(server: &TestServer) -> [Option<String>; 3] {
     let tracked = server.running.store.tracked().await.unwrap();
     assert_eq!(
@@ -118,7 +118,7 @@ fn assert_only(errors: &[Option<String>; 3], place: usize, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn invalid_arguments_are_refused_before_any_request() {
+async fn what_cannot_be_asked_for_is_said_before_anything_is_asked() {
     let (github, server) = tracked().await;
     for wrong in [
         "acme-corp",
@@ -152,7 +152,7 @@ async fn invalid_arguments_are_refused_before_any_request() {
 }
 
 #[tokio::test]
-async fn a_backfill_of_an_unknown_or_hidden_repository_says_so() {
+async fn a_backfill_of_what_is_not_there_or_not_to_be_seen_says_so() {
     let (github, server) = tracked().await;
     backfill(&server, &github, "acme-corp/none")
         .await
@@ -222,7 +222,7 @@ async fn a_token_that_is_revoked_during_a_backfill_ends_it_and_it_goes_on_with_a
 }
 
 #[tokio::test]
-async fn a_round_names_the_repository_that_failed_and_fetches_the_others() {
+async fn a_round_tells_which_repository_failed_and_fetches_the_others() {
     let (github, mut server) = tracked().await;
     github.world(|world| {
         world
@@ -289,7 +289,7 @@ async fn a_default_repository_that_is_not_there_fails_a_round_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_token_revoked_during_a_round_is_reported_for_the_remaining_repositories() {
+async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after() {
     let (github, server) = tracked().await;
     let mut settings = config(&server.place).sync;
     settings.max_concurrent = 1;
@@ -325,7 +325,7 @@ async fn a_token_revoked_during_a_round_is_reported_for_the_remaining_repositori
 }
 
 #[tokio::test]
-async fn a_wrong_app_is_reported_for_the_repositories_it_concerns() {
+async fn what_is_wrong_with_an_app_is_told_of_what_it_concerns() {
     let (github, server) = tracked().await;
     let as_app = |arguments: &[&str]| {
         let mut command = command(&server.place, &github, arguments);

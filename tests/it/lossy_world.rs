@@ -30,11 +30,11 @@ const REPO_ID: i64 = 1_900_000_001;
 const HOOK: i64 = 41;
 /// Rounds of the poller in which all is mended.
 const ROUNDS: usize = 2;
-/// The time for which GitHub keeps deliveries.
+/// How long GitHub remembers deliveries.
 const REMEMBERED: TimeDelta = TimeDelta::days(3);
 const AT_ONCE: usize = 8;
 
-/// The number of worlds, and of pull requests in each.
+/// How many worlds, and how many pull requests in each.
 fn size() -> (u64, usize) {
     let Ok(told) = std::env::var("TALLYHOOK_LOSSY") else {
         return (3, 40);
@@ -45,7 +45,7 @@ fn size() -> (u64, usize) {
     (seeds.parse().unwrap(), pulls.parse().unwrap())
 }
 
-/// The fate of each webhook, some twice, in the order in which they are sent.
+/// What becomes of each webhook, some twice, in the order in which they are sent.
 fn fates(told: Vec<Webhook>, now: DateTime<Utc>, random: &mut StdRng) -> Vec<(Webhook, Sending)> {
     let outage = now - TimeDelta::days(20)..now - TimeDelta::days(12);
     let mut fates = Vec::new();
@@ -66,7 +66,7 @@ fn fates(told: Vec<Webhook>, now: DateTime<Utc>, random: &mut StdRng) -> Vec<(We
     fates
 }
 
-/// The requests to GitHub: the deliveries that it keeps, and two rounds of what changed.
+/// What is asked of GitHub: the deliveries that it remembers, and two rounds of what changed.
 async fn repair(server: &mut TestServer, client: &Client, now: DateTime<Utc>) {
     let store = server.running.store.clone();
     let owner = HookOwner::repository(REPO).unwrap();
@@ -105,7 +105,7 @@ fn login(account: Option<&Account>) -> &str {
     account.map_or("ghost", |account| account.login.as_str())
 }
 
-/// Returns a pull request of the world as the API shows it.
+/// What the world knows of a pull request, in the API's words.
 fn expected(pull: &PullRequest) -> Value {
     let pr = &pull.pr;
     let state = match (&pr.merged_at, pull.is_open()) {
@@ -161,11 +161,9 @@ fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
     reviews.collect()
 }
 
-/// Returns the entries of the timeline that webhooks and fetches both bring; others only webhooks
-/// bring. Each once, in an order of its own.
+/// What of the timeline is known by both ways; other things only webhooks tell. Each once, in an order of its own.
 fn timeline(pull: &PullRequest) -> Vec<String> {
-    // Entries that differ in their actor only are one fact: within a second they cannot be told
-    // from one. Comments have ids.
+    // What is the same but for who did it is one fact: within a second nobody could tell two from one. Comments have ids.
     let mut acts: BTreeMap<(String, &str, Option<String>, usize), Option<&Account>> =
         BTreeMap::new();
     let opened_as = pull.opened_as_draft.then(|| "draft".to_owned());
@@ -217,7 +215,7 @@ fn entry(at: &str, kind: &str, actor: &str, detail: Option<&str>) -> String {
     format!("{at} {kind} by {actor} {}", detail.unwrap_or_default())
 }
 
-/// The same of what the API shows.
+/// The same of what is told by the API.
 fn found(told: &Value, expected: &Value) -> Value {
     let mut found = told.clone();
     let fields = expected.as_object().unwrap();
@@ -322,7 +320,7 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
             .unwrap()
     );
 
-    // A scheduled round leaves anything younger to webhooks.
+    // What is younger than that is left to webhooks by a round that nobody asked for.
     let growth = Growth {
         seed,
         pulls,
@@ -359,7 +357,7 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn lost_webhooks_are_made_up_for_by_recovery_and_polling() {
+async fn what_was_lost_is_found_by_asking() {
     let (seeds, pulls) = size();
     let mut wrong = Vec::new();
     for seed in 0..seeds {

@@ -1,4 +1,4 @@
-//! Notifications to channels: their channel, order and number, and receivers that refuse them.
+//! What is sent to channels: to whom, in which order, how often, and what comes of receivers that do not take it.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const REPO: &str = "acme-corp/api-server";
 const WEB: (RepoId, &str) = (RepoId(8), "acme-corp/web");
 const LONG_AGO: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const SIGNED_WITH: &str = "a secret of the receiver";
-/// As quick as timestamps of a database differ.
+/// As quick as a database can tell moments apart.
 const QUICK: Pace = Pace {
     first_wait: Duration::from_millis(2),
     longest_wait: Duration::from_millis(10),
@@ -112,7 +112,7 @@ async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
     server.drained().await;
 }
 
-/// Records status changes of pull requests in one transaction.
+/// Records what pull requests became, in one transaction.
 async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, Status)]) {
     let change = |(number, new): &(i64, Status)| PullRequestChange {
         key: PrKey {
@@ -159,8 +159,7 @@ async fn channel(server: &TestServer, name: &str) -> Value {
         .clone()
 }
 
-/// Waits until a channel has no pending notification, and returns its counts: sent, dead,
-/// superseded.
+/// Waits until a channel was told of everything, and tells its counts: sent, dead, superseded.
 async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
     let newest = server
         .running
@@ -178,7 +177,7 @@ async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
     }
 }
 
-/// The notification of a pull request that a channel received.
+/// What a channel was told of a pull request.
 async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
     let (_, list) = server
         .get(&format!("/api/notifications?channel={name}&per_page=100"))
@@ -192,7 +191,7 @@ async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_change_is_sent_as_on_the_websocket_with_a_key_and_a_signature() {
+async fn a_change_is_sent_as_the_websocket_tells_it_with_a_key_and_a_signature() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![webhook("ops", &receiver)]).await;
     let mut request = format!("{}/ws", server.url.replace("http:", "ws:"))
@@ -256,7 +255,7 @@ async fn everything_is_sent_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_broken_receiver_pauses_its_channel_and_gets_the_rest_later_in_order() {
+async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([
@@ -290,7 +289,7 @@ async fn a_broken_receiver_pauses_its_channel_and_gets_the_rest_later_in_order()
 }
 
 #[tokio::test]
-async fn a_broken_channel_is_reported_and_the_process_stays_ready() {
+async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() {
     let mut receiver = Receiver::start().await;
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -355,7 +354,7 @@ async fn a_broken_channel_is_reported_and_the_process_stays_ready() {
 }
 
 #[tokio::test]
-async fn notifications_that_no_worker_sends_are_reported() {
+async fn what_no_worker_takes_up_is_told_of() {
     let receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let place = server.stop().await;
@@ -419,7 +418,7 @@ async fn notifications_that_no_worker_sends_are_reported() {
 }
 
 #[tokio::test]
-async fn a_requested_pause_is_kept_and_counts_as_no_attempt() {
+async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;
     receiver.replies([Reply::Status(429, "Retry-After: 1\r\n", "slow down")]);
@@ -447,7 +446,7 @@ async fn a_requested_pause_is_kept_and_counts_as_no_attempt() {
 }
 
 #[tokio::test]
-async fn an_unreachable_receiver_is_given_up_after_ten_attempts() {
+async fn what_never_arrives_is_given_up_after_ten_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies((0..10).map(|_| Reply::Status(503, "", "<down>")));
@@ -470,7 +469,7 @@ async fn an_unreachable_receiver_is_given_up_after_ten_attempts() {
 }
 
 #[tokio::test]
-async fn a_refused_notification_blocks_no_other_and_is_dead_after_three_attempts() {
+async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let refused = || Reply::Status(400, "", "");
@@ -500,7 +499,7 @@ async fn a_refused_notification_blocks_no_other_and_is_dead_after_three_attempts
 }
 
 #[tokio::test]
-async fn a_superseded_change_is_not_sent_after_a_newer_one() {
+async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([Reply::Status(400, "", "")]);
@@ -524,7 +523,7 @@ async fn a_superseded_change_is_not_sent_after_a_newer_one() {
 }
 
 #[tokio::test]
-async fn slack_gets_text_at_its_rate_and_nothing_after_its_hook_is_gone() {
+async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![slack(&receiver)]).await;
     let mut pr = pull_request(7);
@@ -564,7 +563,7 @@ async fn slack_gets_text_at_its_rate_and_nothing_after_its_hook_is_gone() {
 }
 
 #[tokio::test]
-async fn a_silent_receiver_blocks_no_other() {
+async fn a_receiver_that_says_nothing_holds_up_no_other() {
     let (mut silent, mut quick) = (Receiver::start().await, Receiver::start().await);
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -595,7 +594,8 @@ async fn a_silent_receiver_blocks_no_other() {
 }
 
 #[tokio::test]
-async fn a_notification_in_flight_at_shutdown_is_sent_once_and_later_changes_are_not_missed() {
+async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwhile_is_not_missed()
+{
     let (mut ops, mut late) = (Receiver::start().await, Receiver::start().await);
     let server = start(vec![webhook("ops", &ops)]).await;
     let (finish, until) = oneshot::channel();
@@ -620,14 +620,14 @@ async fn a_notification_in_flight_at_shutdown_is_sent_once_and_later_changes_are
 }
 
 #[tokio::test]
-async fn notifications_sent_by_another_process_are_not_sent_again() {
+async fn what_another_process_sent_meanwhile_is_not_sent_again() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let (finish, until) = oneshot::channel();
     receiver.replies([Reply::Held(until)]);
     record_opened(&server, 1..6).await;
     assert_eq!(receiver.numbers(1).await, [1]);
-    // These were read with the first. Another process that holds the lease by now sends them all.
+    // These were read with the first. Another process that has the part meanwhile sends them all.
     let store = &server.running.store;
     for row in store
         .due_notifications("ops", Utc::now(), 99)
@@ -651,7 +651,7 @@ async fn notifications_sent_by_another_process_are_not_sent_again() {
 }
 
 #[tokio::test]
-async fn each_channel_gets_what_its_filter_selects() {
+async fn each_channel_is_told_of_what_it_is_for() {
     let (mut all, mut web, mut kept) = (
         Receiver::start().await,
         Receiver::start().await,
@@ -699,7 +699,7 @@ async fn each_channel_gets_what_its_filter_selects() {
         (&moved.json()["task_id"], &moved.json()["new_status"]),
         (&task["id"], &json!("DONE"))
     );
-    // A person's change of a task concerns no repository.
+    // What a person does to a task is about no repository.
     assert_eq!(web.numbers(1).await, [2]);
     assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
     assert_eq!(settled(&server, "web").await, [1, 0, 0]);
@@ -763,7 +763,7 @@ async fn try_out(server: &TestServer, name: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_channel_can_be_tested_and_shown() {
+async fn a_channel_can_be_tried_out_and_looked_at() {
     let mut receiver = Receiver::start().await;
     let filter = Filter {
         repos: Some(vec!["acme-corp/*".to_owned()]),
@@ -815,7 +815,7 @@ async fn a_channel_can_be_tested_and_shown() {
         "last_error_at": null,
     });
     assert_eq!(list["items"][0], expected);
-    // The URL's part behind the origin may be a secret.
+    // What is behind the origin may be a secret.
     assert!(!list.to_string().contains("/hook"));
     assert_eq!(list["items"][1]["name"], "slack");
     server.stop().await;
@@ -859,7 +859,7 @@ async fn run(mut command: std::process::Command) -> process::Ended {
 }
 
 #[tokio::test]
-async fn the_command_line_tests_and_lists_channels() {
+async fn the_command_line_tries_channels_out_and_lists_them() {
     let place = Place::new().await;
     let (mut good, bad) = (Receiver::start().await, Receiver::start().await);
     let receivers = [&good, &bad];
@@ -934,7 +934,7 @@ async fn the_command_line_tests_and_lists_channels() {
 
 #[cfg(feature = "services")]
 #[tokio::test]
-async fn of_two_workers_one_sends_and_the_other_takes_over() {
+async fn of_two_workers_one_sends_and_the_other_goes_on() {
     let mut receiver = Receiver::start().await;
     let place = Place::on_services().await;
     let mut config = testkit::config(&place);
@@ -949,7 +949,7 @@ async fn of_two_workers_one_sends_and_the_other_takes_over() {
     record_opened(&one, 1..100).await;
     assert!(receiver.numbers(99).await.into_iter().eq(1..100));
     assert_eq!(settled(&one, "ops").await, [99, 0, 0]);
-    // Changes recorded while no process sends are sent by the next holder of the lease.
+    // What is told while nobody sends is told by whoever takes the part over.
     let place = one.stop().await;
     config.notify.channels.clear();
     let here = TestServer::start_as(&config, place, options).await;

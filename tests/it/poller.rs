@@ -1,4 +1,4 @@
-//! Changes that webhooks missed are found by polling, and what did not change costs nothing.
+//! What webhooks missed is found by asking, and what did not change costs nothing.
 
 use std::time::Duration;
 
@@ -33,8 +33,7 @@ fn settings() -> Sync {
     config(&Place::embedded()).sync
 }
 
-/// A GitHub with one repository, and a server that tracks it since two hours ago and receives no
-/// webhooks.
+/// A GitHub with one repository, and a server that tracks it since two hours ago and is told nothing.
 async fn tracked() -> (FakeGithub, TestServer, Poller) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -94,7 +93,7 @@ async fn shown(server: &TestServer, number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn changes_missed_by_webhooks_are_found_and_counted() {
+async fn what_no_webhook_told_is_found_and_counted() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     act(&github, number, 50, &Act::Review("approved"));
@@ -143,7 +142,7 @@ async fn changes_missed_by_webhooks_are_found_and_counted() {
 }
 
 #[tokio::test]
-async fn changes_delivered_by_webhooks_are_not_counted_as_missed() {
+async fn what_a_webhook_told_is_not_missed() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     github.add_hook(
@@ -167,7 +166,7 @@ async fn changes_delivered_by_webhooks_are_not_counted_as_missed() {
         ),
         (1, 0)
     );
-    // It was opened before the delivered webhook, which says nothing of its draft.
+    // It was opened before the webhook that was told, which says nothing of its draft.
     assert!(
         !shown(&server, number).await["flags"]
             .as_array()
@@ -209,7 +208,7 @@ async fn one_repository_that_fails_stops_no_other() {
 }
 
 #[tokio::test]
-async fn a_name_reused_by_another_repository_is_not_confused() {
+async fn a_name_that_went_to_another_repository_is_not_mixed_up() {
     let (github, mut server, poller) = tracked().await;
     open(&github);
     // The one that is tracked as 7 is gone, and another has its name.
@@ -248,7 +247,7 @@ async fn a_renamed_repository_is_followed() {
 }
 
 #[tokio::test]
-async fn an_outage_is_waited_out_and_a_failed_pull_request_is_retried() {
+async fn an_outage_is_waited_out_and_a_pull_request_that_fails_is_asked_for_again() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     let other = open(&github);
@@ -275,7 +274,7 @@ async fn an_outage_is_waited_out_and_a_failed_pull_request_is_retried() {
     github.stop().await;
 }
 
-/// A pull request known by a review alone, as an older delivery would show it, has no counts.
+/// What is known by a review alone, as an older delivery would tell it, has no counts.
 #[tokio::test]
 async fn a_pull_request_of_which_only_parts_were_seen_is_fetched() {
     let (github, mut server, poller) = tracked().await;
@@ -359,7 +358,7 @@ async fn until(server: &TestServer, path: &str, expected: impl Fn(&Value) -> boo
 }
 
 #[tokio::test]
-async fn a_server_tracks_and_backfills_its_default_repository() {
+async fn a_server_tracks_its_default_repository_and_brings_its_history() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     github.world(|world| {
@@ -401,7 +400,7 @@ async fn a_server_tracks_and_backfills_its_default_repository() {
 }
 
 #[tokio::test]
-async fn a_repository_first_seen_by_webhook_is_backfilled() {
+async fn a_repository_that_a_webhook_made_known_gets_its_history_too() {
     let github = FakeGithub::start().await;
     github.add_repository(9, "other/place");
     let told = github.world(|world| {
@@ -446,7 +445,7 @@ async fn a_repository_first_seen_by_webhook_is_backfilled() {
 }
 
 #[tokio::test]
-async fn a_requested_round_starts_at_once_and_watched_pull_requests_are_checked() {
+async fn a_round_that_is_asked_for_comes_at_once_and_a_watched_pull_request_is_watched() {
     let github = FakeGithub::start().await;
     for (id, name) in [(REPO.0, NAME), (9, "other/place")] {
         github.add_repository(id, name);
@@ -510,7 +509,7 @@ async fn a_requested_round_starts_at_once_and_watched_pull_requests_are_checked(
 }
 
 #[tokio::test]
-async fn a_fresh_read_is_current_and_pays_only_for_changes() {
+async fn whoever_wants_the_latest_gets_it_and_pays_only_for_what_changed() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     let number = open(&github);
@@ -555,7 +554,7 @@ async fn a_fresh_read_is_current_and_pays_only_for_changes() {
 }
 
 #[tokio::test]
-async fn a_fresh_read_without_github_access_says_so() {
+async fn without_access_to_github_that_is_said() {
     let mut server = TestServer::start().await;
     let (event, guid, payload) = {
         let fixture = testkit::fixtures()
@@ -575,7 +574,7 @@ async fn a_fresh_read_without_github_access_says_so() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_is_refreshed_in_the_background() {
+async fn an_answer_that_is_old_is_refreshed_behind_it() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     let number = open(&github);
@@ -607,7 +606,7 @@ fn client_of(github: &FakeGithub, token: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_reported_for_every_repository() {
+async fn a_token_that_is_revoked_is_told_of_every_repository() {
     let (github, mut server, mut poller) = tracked().await;
     github.give("ghp_another", Rights::Read);
     poller.client = client_of(&github, "ghp_another");
@@ -628,7 +627,7 @@ async fn a_revoked_token_is_reported_for_every_repository() {
 }
 
 #[tokio::test]
-async fn a_failed_backfill_is_retried_after_an_hour() {
+async fn a_backfill_that_failed_is_asked_for_again_an_hour_later() {
     let (github, mut server, poller) = tracked().await;
     let store = server.running.store.clone();
     round(&mut server, &poller).await;

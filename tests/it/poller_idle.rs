@@ -74,7 +74,7 @@ async fn round(poller: &Poller, github: &FakeGithub, server: &mut TestServer) ->
     requests
 }
 
-/// Returns how many were answered with 200, with 304 and otherwise, and the cost of all of them.
+/// How many were answered with each of 200, 304 and anything else, and what all of them cost.
 fn told(requests: &[Request]) -> ([usize; 3], u64) {
     let of = |status| {
         requests
@@ -107,7 +107,7 @@ async fn after_the_first_round_a_token_gets_nothing_but_free_answers() {
 }
 
 #[tokio::test]
-async fn pull_requests_from_before_tracking_are_not_fetched() {
+async fn what_was_before_a_repository_was_tracked_is_not_asked_for() {
     let (github, mut server) = tracked(Utc::now()).await;
     let poller = poller(github.client().0, &server);
     assert_eq!(

@@ -82,7 +82,7 @@ impl Scene {
             .await
     }
 
-    /// Returns the task and state of the next notification.
+    /// What is told next: of what, and what it is now.
     async fn told(&mut self) -> (String, String) {
         let told = frame(&mut self.socket).await;
         let text = |name: &str| told[name].as_str().unwrap().to_owned();
@@ -127,7 +127,7 @@ fn causes(task: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_task_gets_its_pull_request_and_follows_it() {
+async fn a_task_gets_its_pull_request_and_goes_with_it() {
     let mut scene = Scene::new(false).await;
     let task = json!({"key": "PROJ-123", "title": "Sort the queue", "branch": BRANCH, "status": "IMPLEMENTING"});
     scene.make(task).await;
@@ -187,7 +187,7 @@ async fn a_task_gets_its_pull_request_and_follows_it() {
 }
 
 #[tokio::test]
-async fn a_pull_request_opened_by_another_is_found_and_linked() {
+async fn one_that_somebody_else_has_opened_is_found_and_linked() {
     let scene = Scene::new(false).await;
     scene.github.world(|world| {
         let (author, title, head_repo) = (&people()[0], "Nothing of any key", HeadRepo::Same);
@@ -343,7 +343,7 @@ async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wan
     scene.stop().await;
 }
 
-/// A store with a task in IMPLEMENTING, and the worker that opens pull requests on pushes.
+/// A store with a task in IMPLEMENTING, and whoever opens pull requests on pushes.
 async fn pushed() -> (FakeGithub, Place, Arc<dyn Store>, Pushes, TaskRef) {
     let (github, place) = (github().await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Open::Alone)
@@ -406,7 +406,7 @@ async fn push(store: &dyn Store, pushes: &mut Pushes) {
 }
 
 #[tokio::test]
-async fn a_refused_push_is_notified_once_and_retried_with_the_next() {
+async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     let task = async || store.task(&task).await.unwrap().unwrap();
     let id = task().await.id;
@@ -492,7 +492,7 @@ async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
 }
 
 #[tokio::test]
-async fn a_push_is_retried_while_github_is_unavailable() {
+async fn while_github_is_away_a_push_is_tried_again_later() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     github.next(vec![Fault::status(502); 4]);
     let before = Utc::now();
@@ -513,7 +513,7 @@ async fn a_push_is_retried_while_github_is_unavailable() {
         "nothing is told of what passes"
     );
 
-    // Other changes of the task leave that as it is.
+    // What else happens to the task leaves that as it is.
     let key = PrKey {
         repo: repo_id(),
         number: PrNumber(5),

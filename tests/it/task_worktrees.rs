@@ -34,8 +34,7 @@ fn pr_id(number: i64) -> Value {
     }))
 }
 
-/// A server, a client of its notifications, and a repository with a root of working trees beside
-/// it.
+/// A server, somebody who listens, and a repository with a root of working trees beside it.
 struct Story {
     server: TestServer,
     socket: Socket,
@@ -110,7 +109,7 @@ impl Story {
         assert_eq!(self.told("pr_status_change").await["new_status"], "OPEN");
     }
 
-    /// As by a squash: none of its commits is on the other branch afterwards.
+    /// As by a squash: none of its commits comes to be on the other branch.
     async fn merge(&mut self, pr: &mut Pr) {
         pr.merge(&mira(), "2026-03-02T10:30:00Z");
         self.post(pr, "closed").await;
@@ -175,7 +174,7 @@ impl Story {
         command
     }
 
-    /// Returns the command's report on each working tree, in JSON.
+    /// What it says of each, in JSON.
     async fn lines(&self, arguments: &[&str]) -> Value {
         let ended = run(self.command(&[arguments, &["--json"]].concat())).await;
         serde_json::from_str(&ended.ok()).unwrap()
@@ -189,7 +188,7 @@ async fn run(mut command: Command) -> Ended {
         .unwrap()
 }
 
-/// Returns the stored records of a task's working tree, the newest first.
+/// What is remembered of a task's working tree, the newest first.
 fn of_tree(task: &Value) -> Vec<Value> {
     let history = task["history"].as_array().unwrap().iter();
     let of_tree = history.filter(|entry| entry["cause"].as_str().unwrap().starts_with("worktree"));
@@ -199,7 +198,7 @@ fn of_tree(task: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_tree_of_a_task_is_removed_after_the_merge() {
+async fn the_tree_of_a_task_goes_with_the_merge() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
@@ -229,7 +228,7 @@ async fn the_tree_of_a_task_is_removed_after_the_merge() {
 }
 
 #[tokio::test]
-async fn a_tree_with_unsaved_work_stays_and_is_notified_once() {
+async fn what_would_be_lost_stays_and_is_told_once() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
@@ -289,7 +288,7 @@ async fn a_tree_with_unsaved_work_stays_and_is_notified_once() {
 }
 
 #[tokio::test]
-async fn a_tree_in_use_is_kept() {
+async fn nobody_loses_the_tree_that_is_worked_in() {
     let mut story = Story::begin(true).await;
     let (mut one, mut two) = (story.work(7, "one"), story.work(8, "two"));
     story.open(&one).await;
@@ -390,7 +389,7 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
         of_tree(&story.task("PROJ-7").await),
         std::slice::from_ref(&missing)
     );
-    // No notification said that it is kept.
+    // Nobody was told that it is kept.
     story.open(&story.pull_request(8, "other", "")).await;
 
     fs::rename(&elsewhere, &tree).unwrap();
@@ -405,7 +404,7 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_each_result_and_changes_nothing() {
+async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
     let mut story = Story::begin(false).await;
     let (mut clean, mut ahead, open) = (
         story.work(7, "clean"),

@@ -29,7 +29,7 @@ fn pull_request(number: i64, branch: &str, title: &str) -> Pr {
     pr
 }
 
-/// A server with a client of its notifications.
+/// A server with somebody who listens.
 struct Story {
     server: TestServer,
     socket: Socket,
@@ -114,7 +114,7 @@ fn pr_id(number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_follows_its_pull_request_and_records_the_reason() {
+async fn a_task_goes_with_its_pull_request_and_remembers_why() {
     let mut story = Story::begin().await;
     let task = story
         .make(json!({"key": "proj-123", "title": "Sort the queue"}))
@@ -224,7 +224,7 @@ async fn a_task_is_done_when_all_are_closed_and_one_is_merged() {
     two.close("2026-03-02T11:00:00Z");
     story.post(&two, "closed").await;
     assert_eq!(story.pr_told().await.0, 2);
-    // The first merge alone was not notified: the other pull request was open.
+    // The first merge alone was not told: the other one was open.
     assert_eq!(
         story.task_told(&id).await,
         moved("CODE_REVIEWING", "DONE", true)
@@ -267,7 +267,7 @@ async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_rename
 }
 
 #[tokio::test]
-async fn a_later_manual_state_stays_and_the_difference_is_shown() {
+async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
     let mut story = Story::begin().await;
     let id = story
         .make(json!({"key": "PROJ-1", "title": "By hand"}))
@@ -373,7 +373,7 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
 }
 
 #[tokio::test]
-async fn changes_before_tracking_move_a_task_without_notification() {
+async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
     let server = TestServer::start().await;
     server
         .track(
@@ -396,13 +396,13 @@ async fn changes_before_tracking_move_a_task_without_notification() {
     story.post(&new, "opened").await;
     assert_eq!(story.pr_told().await.0, 10);
     let id = story.change("OLD-1", json!({"status": "TODO"})).await["id"].clone();
-    // It had moved, and none of that was notified before this.
+    // It had moved, and nothing of that was told before this.
     assert_eq!(story.task_told(&id).await, moved("DONE", "TODO", false));
     story.server.stop().await;
 }
 
 #[tokio::test]
-async fn tasks_are_listed_in_pages_and_invalid_requests_are_refused() {
+async fn tasks_are_listed_in_pages_and_what_is_wrong_is_refused() {
     let story = Story::begin().await;
     for number in 1..=5 {
         story

@@ -1,5 +1,4 @@
-//! Working trees of merged pull requests are removed, and those with anything that could be missed
-//! stay: with the real git, in folders of the tests' own.
+//! Working trees of merged pull requests go, and whatever anybody could miss stays: with the real git, in folders of its own.
 
 use std::fs;
 use std::io::Write;
@@ -91,7 +90,7 @@ impl Place {
         fs::write(path, content).unwrap();
     }
 
-    /// A program that leaves `it-ran` in the folder, for a git that runs it.
+    /// A program that leaves `it-ran` in the folder, for whoever is made to run it.
     fn trap(&self) -> String {
         let program = self.folder.path().join("trap");
         let ran = self.folder.path().join("it-ran");
@@ -123,7 +122,7 @@ impl Place {
         .await
     }
 
-    /// The result of a dry run.
+    /// What would become of it.
     async fn inspect(&self) -> Removal {
         self.inspect_at(Path::new("topic"), "topic").await
     }
@@ -196,7 +195,7 @@ async fn while_another_process_removes_trees_this_one_waits() {
 }
 
 #[tokio::test]
-async fn of_concurrent_removals_of_a_tree_one_succeeds() {
+async fn of_many_who_remove_a_tree_one_does() {
     let place = Place::squash_merged();
     let removals = join_all((0..4).map(|_| place.remove(false))).await;
     let (removed, others): (Vec<_>, Vec<_>) = removals
@@ -261,7 +260,7 @@ async fn a_repository_without_a_tree_of_its_own_does_as_well() {
 }
 
 #[tokio::test]
-async fn a_tree_of_an_unmerged_pull_request_is_kept() {
+async fn what_github_has_not_merged_is_kept() {
     let place = Place::squash_merged();
     let (root, path) = (place.root(), place.tree());
     let candidate = Candidate {
@@ -315,7 +314,7 @@ async fn a_branch_behind_the_pull_request_is_kept() {
 }
 
 #[tokio::test]
-async fn uncommitted_changes_are_kept() {
+async fn what_is_not_committed_is_kept() {
     let place = Place::squash_merged();
     let dirty = |name: &str| Reason::Dirty(name.to_owned());
     place.write("topic/code", "three\n");
@@ -332,7 +331,7 @@ async fn uncommitted_changes_are_kept() {
     )
     .unwrap();
     place.assert_kept(dirty("a\\nb")).await;
-    // Configuration that hides such files from `git status` does not hide them from the check.
+    // Whoever hides such files from the eye does not hide them from the check.
     git(
         &place.tree(),
         &["config", "status.showUntrackedFiles", "no"],
@@ -346,7 +345,7 @@ async fn uncommitted_changes_are_kept() {
 }
 
 #[tokio::test]
-async fn changes_hidden_from_git_status_are_kept() {
+async fn changes_that_git_was_told_not_to_see_are_kept() {
     for flag in ["assume-unchanged", "skip-worktree"] {
         let place = Place::squash_merged();
         git(
@@ -375,7 +374,7 @@ async fn a_sparse_tree_may_go() {
 }
 
 #[tokio::test]
-async fn a_stash_of_the_branch_keeps_the_tree_and_one_of_another_branch_does_not() {
+async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_business() {
     let place = Place::squash_merged();
     place.write("../repository/code", "three\n");
     git(&place.repository(), &["stash", "push", "-q"]);
@@ -587,7 +586,7 @@ async fn paths_that_lead_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn a_tree_with_an_unusual_name_is_removed() {
+async fn a_tree_may_have_any_name() {
     let place = Place::squash_merged();
     for name in ["--force", "-rf", "a b", "ä\x1b"] {
         let path = place.root().join(name);
@@ -801,9 +800,9 @@ async fn programs_that_a_repository_names_are_not_run() {
     assert!(!place.trap_ran(), "a removal runs nothing");
 }
 
-/// Runs another test of this file with an environment that would mislead git.
+/// Runs another test of this file where the environment tells git all it should not be told.
 #[test]
-fn the_environment_of_the_caller_is_ignored() {
+fn the_environment_plays_no_part() {
     let place = Place::new();
     let trap = place.trap();
     let output = Command::new(std::env::current_exe().unwrap())

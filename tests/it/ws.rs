@@ -75,7 +75,7 @@ async fn refusal(request: Request) -> (u16, Value) {
     }
 }
 
-/// Returns the reason for which the socket is closed, before any notification.
+/// Why the socket is closed, before anything else is told.
 async fn closed(socket: &mut Socket) -> (u16, String) {
     loop {
         match socket.next().await.unwrap().unwrap() {
@@ -91,7 +91,7 @@ fn number_of(frame: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn a_webhook_is_sent_as_the_documented_frame() {
+async fn a_webhook_is_told_as_the_contract_says() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     let mut pr = pull_request(7);
@@ -127,7 +127,7 @@ async fn a_webhook_is_sent_as_the_documented_frame() {
 }
 
 #[tokio::test]
-async fn a_client_can_filter_by_repository() {
+async fn one_repository_can_be_listened_to() {
     let mut server = start().await;
     server.track(RepoId(8), "acme-corp/web", LONG_AGO).await;
     let mut here = connect(&server, "?repo=ACME-Corp/api-server").await;
@@ -147,7 +147,7 @@ async fn a_client_can_filter_by_repository() {
 }
 
 #[tokio::test]
-async fn a_client_that_reconnects_with_after_misses_nothing() {
+async fn who_comes_back_has_missed_nothing() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     post(&mut server, &pull_request(1), "opened").await;
@@ -163,7 +163,7 @@ async fn a_client_that_reconnects_with_after_misses_nothing() {
     for number in 1_000..1_600 {
         assert_eq!(number_of(&frame(&mut socket).await), number);
     }
-    // Earlier events are sent only to clients that ask for them.
+    // What is known to everybody is told to nobody who did not ask.
     let mut late = connect(&server, "").await;
     post(&mut server, &pull_request(2), "opened").await;
     assert_eq!(number_of(&frame(&mut late).await), 2);
@@ -176,7 +176,7 @@ async fn a_client_that_reconnects_with_after_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_cursor_older_than_the_retention_is_refused() {
+async fn what_is_not_remembered_any_more_is_said_to_be_so() {
     let server = start().await;
     let mut socket = connect(&server, "?after=0000000000000000123").await;
     let (code, reason) = closed(&mut socket).await;
@@ -193,7 +193,7 @@ async fn a_cursor_older_than_the_retention_is_refused() {
 }
 
 #[tokio::test]
-async fn unauthorized_and_foreign_clients_are_refused() {
+async fn only_who_may_and_is_of_this_house_comes_in() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 1;
@@ -228,7 +228,7 @@ async fn unauthorized_and_foreign_clients_are_refused() {
         "unavailable",
     );
     socket.close(None).await.unwrap();
-    // A client that closes is answered when its place is free again.
+    // Whoever says goodbye is answered when nothing is left of it.
     while socket.next().await.is_some() {}
     drop(connect(&server, "").await);
     server.stop().await;
@@ -267,7 +267,7 @@ async fn a_ticket_opens_one_socket() {
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await.unwrap();
     let query = format!("?ticket={}", answer["ticket"].as_str().unwrap());
-    // A refusal for another reason does not use up the ticket.
+    // What is refused for another reason does not cost it.
     let plain = server
         .http
         .get(format!("{}/ws{query}", server.url))
@@ -305,9 +305,8 @@ async fn a_ticket_opens_one_socket() {
 }
 
 #[tokio::test]
-async fn a_client_whose_token_is_revoked_is_closed() {
-    // Long enough for the remaining clients to answer, although nothing is read from them for a
-    // while.
+async fn who_has_no_right_any_more_hears_no_more() {
+    // Long enough for those who stay to answer, although nobody reads from them for a while.
     let heartbeat = Duration::from_secs(4);
     let server = TestServer::start_with(Options {
         heartbeat,
@@ -390,7 +389,7 @@ async fn a_client_whose_token_is_revoked_is_closed() {
 }
 
 #[tokio::test]
-async fn clients_get_a_close_frame_when_the_server_stops() {
+async fn clients_are_told_when_the_server_stops() {
     let server = start().await;
     let mut socket = connect(&server, "").await;
     let stopping = server.stop();
@@ -429,7 +428,7 @@ async fn record(server: &TestServer, repo: RepoId, numbers: std::ops::Range<i64>
 }
 
 #[tokio::test]
-async fn a_slow_client_is_dropped_and_delays_no_other() {
+async fn who_is_slow_is_dropped_and_slows_nobody() {
     /// More than fits into what the system keeps for a connection.
     const EVENTS: i64 = 30_000;
     let place = Place::new().await;
@@ -491,15 +490,14 @@ async fn a_slow_client_is_dropped_and_delays_no_other() {
     server.stop().await;
 }
 
-/// The notifications of each pull request: from which status to which, and when.
+/// What was told of each pull request: from what to what, and when.
 type Told = BTreeMap<(String, i64), Vec<(Value, String, String)>>;
 
-/// Pull requests without notifications, opened before and after everything else, and dated later
-/// than any tracking.
+/// Pull requests that nobody has, opened before and after everything else, and dated later than anybody's tracking.
 const FIRST: i64 = i64::MAX - 2;
 const LAST: i64 = i64::MAX - 1;
 
-/// Returns all notifications between the event `first` and the last.
+/// Everything that was told between the event `first` and the last.
 async fn told(server: &TestServer, first: &str) -> Told {
     let mut socket = connect(server, &format!("?after={first}")).await;
     let mut told = Told::new();
@@ -518,8 +516,7 @@ async fn told(server: &TestServer, first: &str) -> Told {
     }
 }
 
-/// Posts the shipped deliveries in some order, three of ten a second time, and returns their
-/// notifications.
+/// Posts the shipped deliveries in some order, three of ten a second time, and tells what was told of them.
 async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServer, Told) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = TestServer::start().await;
@@ -589,7 +586,7 @@ async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
 }
 
 #[tokio::test]
-async fn changes_before_tracking_make_no_frame() {
+async fn nobody_is_told_of_the_time_before_tracking() {
     let (server, all) = told_of_fixtures(7, LONG_AGO).await;
     server.stop().await;
     let mut moments: Vec<_> = all
@@ -607,7 +604,7 @@ async fn changes_before_tracking_make_no_frame() {
 }
 
 #[tokio::test]
-async fn the_first_webhook_of_a_repository_makes_a_frame() {
+async fn the_webhook_that_makes_a_repository_known_is_told() {
     let mut server = TestServer::start().await;
     let mut socket = connect(&server, "").await;
     let mut pr = pull_request(8);

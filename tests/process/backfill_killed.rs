@@ -55,7 +55,7 @@ async fn run(mut command: Command) -> Ended {
         .unwrap()
 }
 
-/// The same for a process that does not exit by itself.
+/// The same of one that is not to come to its end by itself.
 async fn broken_off(mut command: Command) -> ExitStatus {
     let quiet = move || {
         command
@@ -67,7 +67,7 @@ async fn broken_off(mut command: Command) -> ExitStatus {
     tokio::task::spawn_blocking(quiet).await.unwrap()
 }
 
-/// Returns how often each page of the walk was requested, by its cursor.
+/// How often each page of the walk was asked for, by its cursor.
 fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
     let mut pages = BTreeMap::new();
     for request in github
@@ -84,7 +84,7 @@ fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
     pages
 }
 
-/// Asserts that everything is stored and applied, as at a server that fetched it by itself.
+/// Everything is there and applied, as a server tells that fetched it by itself.
 async fn assert_whole(server: &mut TestServer, github: &FakeGithub) {
     server.drained().await;
     let (_, list) = server.get("/api/prs?per_page=100").await;
@@ -113,7 +113,7 @@ async fn assert_whole(server: &mut TestServer, github: &FakeGithub) {
 }
 
 #[tokio::test]
-async fn killed_before_a_page_is_recorded_it_fetches_only_that_page_again() {
+async fn ended_before_a_page_is_written_down_it_fetches_that_page_again_and_no_other() {
     let (github, mut server) = (grown().await, TestServer::start().await);
     let mut command = backfill(&server.place, &github, &[]);
     command.env("TALLYHOOK_CRASH_AT", "backfill.page_stored:2");
@@ -143,7 +143,7 @@ async fn killed_before_a_page_is_recorded_it_fetches_only_that_page_again() {
 }
 
 #[tokio::test]
-async fn killed_while_it_waits_for_a_page_it_resumes_with_that_page() {
+async fn killed_while_it_waits_for_a_page_it_goes_on_with_that_page() {
     let (github, mut server) = (grown().await, TestServer::start().await);
     // The repository, two pages, and the one that it is killed over.
     let (arrived, arrival) = channel();

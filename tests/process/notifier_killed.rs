@@ -1,8 +1,8 @@
-//! The program is ended again and again while it notifies a channel of the changes that a stream of
-//! deliveries makes, some of them repeated and all of them out of order. Every change is notified;
-//! more than once only for a kill between sending and noting, and then with the same key.
+//! The program is ended again and again while it tells a channel of what a stream of deliveries changes, some of them
+//! repeated and all of them out of order. Every change is told; once more than once only for each end that was between
+//! sending and noting, and then with the same key.
 //!
-//! `TALLYHOOK_NOTIFIED` sets the number of deliveries.
+//! How many deliveries there are says `TALLYHOOK_NOTIFIED`.
 
 #![cfg(feature = "crash-points")]
 
@@ -27,7 +27,7 @@ use testkit::process::{self, Serve, signed, tallyhook};
 use testkit::receiver::{Received, Receiver};
 use testkit::{Place, TestServer};
 
-/// The default number of deliveries.
+/// Deliveries, unless it is told otherwise.
 const DELIVERIES: usize = 2_000;
 /// Of one pull request, without repetitions.
 const EACH: usize = 4;
@@ -57,10 +57,10 @@ fn tracked_since() -> DateTime<Utc> {
     DateTime::from_timestamp(1_772_500_000, 0).unwrap()
 }
 
-/// A status of a pull request, and its time.
+/// What a pull request became, and when.
 type Told = (i64, &'static str, String);
 
-/// One pull request's deliveries in order, and the statuses they lead to.
+/// One pull request's deliveries in order, and what they tell.
 fn history(number: i64) -> (Vec<Delivery>, [Told; 2]) {
     let begin = if number % OLD == 0 {
         tracked_since() - TimeDelta::days(9)
@@ -134,7 +134,7 @@ fn stream_of(count: usize, random: &mut StdRng) -> (Vec<Delivery>, Vec<[Told; 2]
     (order, told)
 }
 
-/// The way in which a life of the program ends.
+/// How a life of the program ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// Between sending and noting, when so many were sent.
@@ -206,7 +206,7 @@ async fn live(
     (received, open)
 }
 
-/// The last life, which ends when everything is sent.
+/// The last life, which ends when everything is told.
 async fn last_life(
     place: Place,
     receiver: &mut Receiver,
@@ -243,7 +243,7 @@ async fn last_life(
     }
 }
 
-/// Returns everything in the outbox, in the form of notifications.
+/// Everything in the outbox, as it is to be told.
 async fn outbox(server: &TestServer) -> Vec<Notification> {
     let (mut told, mut place) = (Vec::new(), EventId::BEGINNING);
     loop {
@@ -261,8 +261,8 @@ async fn outbox(server: &TestServer) -> Vec<Notification> {
     }
 }
 
-/// Asserts that the outbox matches the deliveries: for each pull request how it ended, and before
-/// that perhaps that it was opened, as for most; nothing twice, nothing late and nothing old.
+/// What is in the outbox is what the deliveries tell: of each pull request how it ended, and before that perhaps that it
+/// was opened, as it is of most; nothing twice, nothing late and nothing old.
 fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
     let (mut told, mut whole): (BTreeMap<i64, Vec<Told>>, usize) = (BTreeMap::new(), 0);
     for notification in outbox {
@@ -292,7 +292,7 @@ fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
         assert!(is_true, "{told:?} of {opened:?} and {ended:?}");
     }
     assert!(told.is_empty(), "{told:?}");
-    // Three of four, since the delivery of the end is the first as often as any other.
+    // Three of four, since a delivery of the end comes first as often as any other.
     assert!(
         whole > story.len() / 2,
         "of {} only {whole} were told to be open",
@@ -300,7 +300,7 @@ fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
     );
 }
 
-/// Asserts that the channel received the outbox, and so many repetitions.
+/// What was received is what is in the outbox, and so many besides.
 fn assert_told(received: &[Received], outbox: &[Notification]) -> usize {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -332,7 +332,7 @@ fn assert_told(received: &[Received], outbox: &[Notification]) -> usize {
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "the numbers belong to the result")]
-async fn every_change_is_notified_and_at_most_one_twice_per_kill() {
+async fn every_change_is_told_and_hardly_any_twice() {
     let count =
         std::env::var("TALLYHOOK_NOTIFIED").map_or(DELIVERIES, |count| count.parse().unwrap());
     let mut random = StdRng::seed_from_u64(20_260_302);
@@ -363,7 +363,7 @@ async fn every_change_is_notified_and_at_most_one_twice_per_kill() {
     let began = Instant::now();
     let mut received = Vec::new();
     for life in 0..KILLS {
-        // A part of the rest, so that each life has something to send.
+        // A part of what is left, so that there is something to tell in each life.
         let rest = open.split_off(open.len() / (KILLS + 1 - life));
         // Fewer than there are changes in this part.
         let until = 1 + random.random_range(0..count / EACH / KILLS / 2);

@@ -70,7 +70,7 @@ async fn run(mut command: Command) -> Ended {
         .unwrap()
 }
 
-/// The counts of the report, in its order.
+/// How many of each, in the order of the report.
 fn counts(report: &Value) -> [u64; 6] {
     let count = |name: &str| report[name].as_u64().unwrap();
     let missing = report["not_fetched"].as_array().unwrap().len() as u64;
@@ -89,7 +89,7 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn recovered_deliveries_give_the_same_facts_as_delivered_ones() {
+async fn what_was_missed_is_as_if_it_had_come() {
     let hundred = hundred();
     let mut server = TestServer::start().await;
     let github = fake(&server.url).await;
@@ -209,7 +209,7 @@ async fn recovered_deliveries_give_the_same_facts_as_delivered_ones() {
 }
 
 #[tokio::test]
-async fn deliveries_recovered_without_a_server_are_applied_by_the_next() {
+async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
     let mut server = TestServer::start().await;
     server.drained().await;
     let place = server.stop().await;
@@ -253,7 +253,7 @@ async fn deliveries_recovered_without_a_server_are_applied_by_the_next() {
 }
 
 #[tokio::test]
-async fn recovered_changes_are_notified_with_their_source() {
+async fn what_was_recovered_is_told_as_found_by_asking() {
     let mut server = TestServer::start().await;
     let store = server.running.store.clone();
     let repo = seen(
@@ -283,7 +283,7 @@ async fn recovered_changes_are_notified_with_their_source() {
         [1, 1, 0, 0, 1, 0]
     );
     server.drained().await;
-    // No webhooks are received, whatever was recovered.
+    // Webhooks do not come, whatever was recovered.
     assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
     let source = |event: &OutboxEvent| match event.news {
@@ -304,7 +304,7 @@ async fn recovered_changes_are_notified_with_their_source() {
 }
 
 #[tokio::test]
-async fn recovery_covers_our_webhooks_or_all_or_the_named_one() {
+async fn the_webhooks_are_ours_or_all_or_the_one_that_is_named() {
     let place = TestServer::start().await.stop().await;
     let github = fake("https://tallyhook.example.com").await;
     github.add_hook(42, OWNER, "https://ci.example.com/hook", "s");
@@ -341,7 +341,7 @@ async fn recovery_covers_our_webhooks_or_all_or_the_named_one() {
 }
 
 #[tokio::test]
-async fn a_missing_prerequisite_is_reported_in_one_line() {
+async fn what_is_missing_to_do_it_is_said_in_one_line() {
     let place = TestServer::start().await.stop().await;
     let github = fake("http://127.0.0.1:1").await;
     let with = |name: &str, value: &str| {
@@ -455,7 +455,7 @@ async fn an_app_recovers_from_its_own_webhook() {
         logged.stderr.contains("/app/installations/9/access_tokens"),
         "nothing was logged"
     );
-    // A token signed by an App begins so, as any JSON does in base64.
+    // What an App signs begins so, as any JSON does in base64.
     for secret in ["ghs_token", "eyJ", "PRIVATE KEY"] {
         assert!(!logged.stderr.contains(secret), "{secret} is in the log");
     }
@@ -495,7 +495,7 @@ fn numbers(report: &Report) -> [u64; 6] {
 }
 
 #[tokio::test]
-async fn a_failure_of_every_request_ends_recovery_and_the_next_run_resumes() {
+async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     for (Fixture { event, guid, .. }, payload) in hundred().iter().take(5) {
@@ -566,7 +566,7 @@ async fn a_failure_of_every_request_ends_recovery_and_the_next_run_resumes() {
 }
 
 #[tokio::test]
-async fn an_undecodable_delivery_is_a_dead_letter_and_an_empty_one_is_reported() {
+async fn what_cannot_be_decoded_is_a_dead_letter_and_what_is_empty_is_told() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     let (opened, payload) = &hundred()[0];
@@ -606,7 +606,7 @@ async fn a_success_counts_wherever_it_stands_in_the_list() {
     let server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     let (Fixture { event, guid, .. }, payload) = &hundred()[0];
-    // It succeeded at first, and a second attempt by hand failed while the receiver was down.
+    // It succeeded at first, and then somebody tried again while the receiver was down.
     github
         .deliver(HOOK, (event, guid, payload), ago(20), Sending::Fails(200))
         .await;

@@ -1,6 +1,5 @@
-//! The rows that each use case of the store touches in a large database: a million pull requests,
-//! half a million deliveries. Rows are counted, not seconds. Fills a database for a minute, so only
-//! with the feature `services`.
+//! How much each use case of the store touches where there is a lot: a million pull requests, half a million deliveries.
+//! Rows are counted, not seconds. Fills a database for a minute, so only with the feature `services`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,11 +18,11 @@ use testkit::database::{Backend, Database, database};
 
 const LARGE: &str = "relname IN ('pull_requests', 'reviews', 'deliveries', 'delivery_bodies', 'tasks', 'mentions', \
     'task_links', 'task_history', 'outbox', 'notifications')";
-/// The largest page of the API, and one more to see whether there is another page.
+/// What the API asks for at the most, and one more to see whether there is another page.
 const PAGE: u32 = 101;
 
-/// The server's counters of the large tables: scans from end to end, rows and entries of indices
-/// that were read, and blocks that were read, which include entries that an index walked past.
+/// What the server counted of the large tables: scans from end to end, rows and entries of indices that were read, and
+/// blocks that were looked at, which tells of entries too that an index walked past.
 async fn counted(database: &Database) -> [i64; 3] {
     quiet(database).await;
     let tables = "coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_user_tables";
@@ -76,7 +75,7 @@ async fn looks_at<T>(
         .await
         .unwrap();
     let answer = call(store.clone()).await;
-    // The counters of a connection are complete at its end at the latest.
+    // What a connection did is counted at its end at the latest.
     store.close().await;
     let after = counted(database).await;
     let [scans, rows, blocks] = [0, 1, 2].map(|place| after[place] - before[place]);
@@ -92,7 +91,7 @@ async fn looks_at<T>(
     answer
 }
 
-/// Waits until there is no other connection.
+/// Waits until nobody else is connected.
 async fn quiet(database: &Database) {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                   AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
@@ -120,7 +119,7 @@ async fn million() -> Database {
 }
 
 #[tokio::test]
-async fn no_use_case_reads_more_rows_than_it_needs() {
+async fn nothing_is_looked_at_that_is_not_asked_for() {
     let database = million().await;
     lists_of_pull_requests(&database).await;
     single_rows(&database).await;
@@ -391,7 +390,7 @@ async fn tasks(database: &Database) {
         (Some(TaskStatus::Todo), None),
         (None, Some((task.created_at, task.id))),
     ] {
-        // Every tenth is due, and each is returned with its pull requests.
+        // Every tenth is to be done, and each comes with its pull requests.
         let most = i64::from(PAGE) * if status.is_some() { 30 } else { 20 };
         let found = touches(database, "tasks", most, async |store| {
             store.tasks(status, before, PAGE).await.unwrap()
@@ -412,7 +411,7 @@ async fn tasks(database: &Database) {
         store.unlink_task(task.id, pr, now).await.unwrap()
     })
     .await;
-    // A batch of pull requests whose status changed marks their tasks.
+    // A batch of pull requests that became something else, and what they are marks their tasks.
     let moved: BTreeSet<_> = task
         .prs
         .iter()
@@ -450,7 +449,7 @@ async fn channels(database: &Database) {
     });
     let due = due.await;
     assert_eq!(due.len(), 32);
-    // Pending rows are scanned.
+    // What is pending is looked through.
     touches(database, "the next notification", 1100, async |store| {
         store.next_notification("webhook").await.unwrap()
     })
@@ -497,7 +496,7 @@ async fn channels(database: &Database) {
     assert_eq!(purged.await, 500);
 }
 
-/// The steady work of workers and the sweeper.
+/// What workers and the sweeper do all day.
 async fn work(database: &Database) {
     let now: DateTime<Utc> =
         DateTime::from_timestamp(1_772_500_000, 0).unwrap() + TimeDelta::days(3);

@@ -1,5 +1,5 @@
-//! The fake GitHub is held to what GitHub publishes: its REST answers to the official description,
-//! and its webhooks to what is read here; and its faults are the scripted ones.
+//! The fake GitHub is held to what GitHub publishes: its REST answers to the official description, and its webhooks to
+//! what is read here; and what it does wrong on purpose it does as it was told.
 
 #[cfg(feature = "recorded")]
 mod official;
@@ -36,7 +36,7 @@ fn growth(seed: u64, pulls: usize) -> Growth {
     }
 }
 
-/// A repository with so many pull requests, and their webhooks.
+/// A repository with so many pull requests, and what was told of them.
 async fn grown(seed: u64, pulls: usize) -> (FakeGithub, Vec<Webhook>) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO_ID, REPO);
@@ -367,7 +367,7 @@ async fn tokens_see_what_they_may() {
 }
 
 #[tokio::test]
-async fn the_budget_of_a_token_runs_out() {
+async fn what_a_token_may_ask_runs_out() {
     let (github, _) = grown(5, 3).await;
     github.allow(GITHUB_TOKEN, Resource::Core, 60, 1);
     github.allow(GITHUB_TOKEN, Resource::Graphql, 5000, 1);
@@ -402,7 +402,7 @@ async fn the_budget_of_a_token_runs_out() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_created_once_and_updated() {
+async fn webhooks_are_made_once_and_changed() {
     let (github, _) = grown(6, 1).await;
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
     let wanted = json!({"name": "web", "events": ["pull_request"], "config": {"url": "https://me.example/hook", "secret": "s"}});
@@ -440,7 +440,7 @@ async fn a_webhook_is_created_once_and_updated() {
 }
 
 #[tokio::test]
-async fn dropped_and_too_large_deliveries_are_not_listed() {
+async fn what_is_dropped_or_too_large_is_nowhere_listed() {
     let (github, told) = grown(8, 2).await;
     github.add_hook(5, &format!("repos/{REPO}"), "http://127.0.0.1:1", "s");
     for (webhook, sending) in
@@ -460,9 +460,9 @@ async fn dropped_and_too_large_deliveries_are_not_listed() {
     github.stop().await;
 }
 
-/// The API shows a pull request as the last webhook showed it.
+/// The API tells of a pull request what the last webhook told of it.
 #[tokio::test]
-async fn webhooks_and_api_answers_agree() {
+async fn webhooks_and_answers_tell_the_same() {
     let (github, told) = grown(9, 60).await;
     let pulls = page(&github, 60, None).await["repository"]["pullRequests"].clone();
     assert_eq!(
@@ -563,7 +563,7 @@ async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
         .iter()
         .map(|webhook| webhook.payload["action"].as_str().unwrap())
         .collect();
-    // No pull request becomes ready twice, and no author approves their own.
+    // Nobody is ready twice, and nobody approves of their own.
     assert_eq!(
         actions,
         [
@@ -722,7 +722,7 @@ async fn a_query_gets_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn only_scripted_faults_happen() {
+async fn what_goes_wrong_is_what_was_asked_for() {
     let (github, _) = grown(13, 9).await;
     github.next([Fault::Partial(3)]);
     let partial = query(&github, PAGE, variables(9, None)).await.body;

@@ -31,8 +31,8 @@ impl Description {
     }
 }
 
-/// Fields that GitHub sends as null, whatever its description says: deleted forks and accounts,
-/// labels without a description, lines that are no longer in the diff.
+/// What GitHub sends as null, whatever its description says: deleted forks and accounts, labels that are not described,
+/// lines that are no longer in the diff.
 const NULL_AT_TIMES: [&str; 5] = ["/head/repo", "/user", "/description", "/line", "/position"];
 
 /// Where `value` is not as described, but for what is null at times.

@@ -16,7 +16,7 @@ use testkit::histories::Step::{self, *};
 const HOUR: i64 = 3600;
 const NONE: [Flag; 0] = [];
 
-/// The events of a history whose steps are dated in hours since the step before.
+/// The events of a history told in hours since the step before.
 fn story(draft: bool, steps: &[(i64, Step)]) -> Vec<PullRequestEvent> {
     let steps: Vec<_> = steps
         .iter()
@@ -98,7 +98,7 @@ fn a_bot_s_comment_is_no_response() {
 }
 
 #[test]
-fn a_bot_is_recognized_by_type_then_login_and_by_the_list() {
+fn a_bot_is_told_by_its_type_before_its_login_and_by_the_list() {
     let account = |login: &str, kind| Account {
         id: AccountId(1),
         login: login.to_owned(),
@@ -214,7 +214,7 @@ fn merged_as_a_draft_has_only_coding() {
 }
 
 #[test]
-fn a_push_after_the_merge_changes_nothing() {
+fn a_push_that_comes_after_the_merge_changes_nothing() {
     let mut events = story(false, &[(1, Review(1, Approved)), (1, Push), (1, Merge)]);
     let in_order = known(&events);
     events.swap(2, 3);
@@ -372,7 +372,7 @@ fn dismissing_a_superseded_review_changes_nothing_and_the_older_opinion_does_not
 }
 
 #[test]
-fn a_review_dismissed_at_an_unknown_time_never_held() {
+fn a_dismissal_at_an_unknown_moment_never_held() {
     let mut events = story(
         false,
         &[(1, Review(1, Approved)), (4, Dismiss(0)), (1, Merge)],
@@ -382,7 +382,7 @@ fn a_review_dismissed_at_an_unknown_time_never_held() {
 }
 
 #[test]
-fn a_dismissed_review_not_seen_before_replaces_and_holds_nothing() {
+fn a_dismissed_review_nobody_saw_before_replaces_and_holds_nothing() {
     let mut events = story(
         false,
         &[

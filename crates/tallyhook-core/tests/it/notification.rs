@@ -1,5 +1,4 @@
-//! Whatever the order of the deliveries, each change is notified at most once, and the last one
-//! notified is the current status.
+//! Whatever the order of the deliveries, each change is told at most once, and the last one told is how it is.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +35,7 @@ fn live_through<'a>(
     (known, changes)
 }
 
-/// A pull request that is flipped three times within a second makes changes that nothing
-/// distinguishes; neither do these tests.
+/// One who flips a pull request three times within a second makes changes that nothing tells apart: neither do we.
 fn tellable(steps: &mut [(i64, Step)]) {
     for (pause, step) in steps {
         if matches!(step, Step::Close | Step::Merge) {
@@ -46,7 +44,7 @@ fn tellable(steps: &mut [(i64, Step)]) {
     }
 }
 
-/// The statuses of a pull request and their times, in the order of its deliveries.
+/// What became of it and when, as the facts of the deliveries tell it in order.
 fn lived(events: &[PullRequestEvent]) -> Vec<(Status, Timestamp)> {
     let facts = events.iter().flat_map(|event| &event.facts);
     let flips = facts.filter_map(|fact| match fact.kind {
@@ -69,7 +67,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn in_order_every_change_is_notified_once(
+    fn in_order_every_change_is_told_once(
         draft in any::<bool>(),
         mut steps in histories::steps(),
         repeated in prop::collection::vec(0_usize..4, 1..14),
@@ -89,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn in_any_order_no_change_is_notified_twice_and_the_last_is_current(
+    fn in_any_order_no_change_is_told_twice_and_the_last_is_how_it_is(
         draft in any::<bool>(),
         apart in any::<bool>(),
         mut steps in histories::steps(),
@@ -117,8 +115,7 @@ proptest! {
         for (change, outcome) in &changes {
             prop_assert_eq!(*outcome, Outcome::Changed, "{:?}", change);
         }
-        // Each change starts from the status notified before, so that none is empty and none is
-        // left out.
+        // Each starts from what was told before, so that none is of nothing and none is left out.
         let mut before = None;
         for (change, _) in &changes {
             prop_assert_eq!(change.old, before);
@@ -127,14 +124,13 @@ proptest! {
         }
         prop_assert_eq!(before, status(&known).map(|(status, _)| status));
         let outbox: BTreeSet<_> = told_of(&changes).into_iter().collect();
-        // It was seen closed and open within one second, and the reopening has not arrived yet: the
-        // change may be taken back.
+        // Seen closed and seen open within one second, and nothing heard yet of the reopening: it may be taken back.
         prop_assert!(outbox.len() == changes.len() || !apart, "{:?}", changes);
     }
 
-    /// A receiver of all notifications agrees in the end on the status and its time.
+    /// Whoever hears everything agrees in the end on what it is and since when.
     #[test]
-    fn in_any_order_the_status_has_the_same_timestamp(
+    fn in_any_order_it_is_the_same_since_the_same_moment(
         draft in any::<bool>(),
         mut steps in histories::steps(),
         keys in prop::collection::vec(any::<u32>(), 32),
@@ -167,7 +163,7 @@ fn history(steps: &[(i64, Step)]) -> Vec<Told> {
 }
 
 #[test]
-fn a_status_known_to_be_superseded_is_not_notified() {
+fn what_is_known_to_be_over_is_not_told() {
     let events = history(&[
         (10, Step::Close),
         (10, Step::Reopen),
@@ -192,7 +188,7 @@ fn a_push_that_is_late_leaves_it_merged() {
 }
 
 #[test]
-fn a_missed_reopening_is_dated_by_its_first_snapshot_and_notified_once() {
+fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
     let events = history(&[
         (10, Step::Close),
         (10, Step::Reopen),
@@ -241,13 +237,13 @@ fn closed_and_reopened_within_one_second_is_open() {
         Some(&(Some(Status::Closed), Status::Open, at(10)))
     );
     assert_eq!(status(&known), Some((Status::Open, at(10))));
-    // If the reopening arrives first, the closing is not notified.
+    // Whoever hears of the reopening first has nothing to tell of the closing.
     let (_, changes) = live_through([&events[0], &events[2], &events[1]]);
     assert_eq!(told(&changes), [(None, Status::Open, at(0))]);
 }
 
 #[test]
-fn changes_before_tracking_notify_nothing() {
+fn the_time_before_tracking_tells_nobody() {
     let change = StatusChange {
         old: None,
         new: Status::Merged,

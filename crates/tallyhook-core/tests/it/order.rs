@@ -100,9 +100,9 @@ fn after_all<'a>(told: impl IntoIterator<Item = &'a Told>) -> PullRequest {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The same with fetches in between, whole or partial, whose answers arrive in any order too.
+    /// The same where GitHub was asked in between, whole or in part, and the answers come in any order too.
     #[test]
-    fn a_fetched_state_may_arrive_at_any_time(
+    fn what_was_fetched_may_come_at_any_time(
         draft in any::<bool>(),
         steps in histories::steps(),
         fetches in prop::collection::vec((any::<Index>(), any::<bool>(), any::<bool>()), 1..4),
@@ -129,7 +129,7 @@ proptest! {
     ) {
         // These stand without a review of their own, which no comment on a line does on GitHub.
         steps.retain(|(_, step)| !matches!(step, histories::Step::InlineComment(_)));
-        // A timeline does not order events of the same second; snapshots in between may.
+        // Of what happens within one second a timeline does not tell which was first; snapshots in between may.
         steps.push((0, histories::Step::Label(1)));
         steps.iter_mut().for_each(|(pause, _)| *pause += 2);
         let events = histories::events(draft, Some(0), &steps);
@@ -144,8 +144,7 @@ proptest! {
     }
 }
 
-/// Returns the stage that one second counts for, from the state that the events up to it leave
-/// behind.
+/// What one second counts for, told by the state that the events up to it left behind.
 fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stage {
     let so_far = events
         .iter()
@@ -187,11 +186,11 @@ fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stag
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The stages are the same as if every second were counted by a clock.
+    /// The stages are what somebody with a clock would have counted.
     #[test]
     fn stages_are_counted_right_second_by_second(draft in any::<bool>(), mut steps in histories::steps()) {
         for (pause, _) in &mut steps {
-            // Events of the same second have no order to count by.
+            // What happens within one second has no order that anybody could count by.
             *pause = 1 + *pause % 40;
         }
         steps.extend([(3, histories::Step::Reopen), (2, histories::Step::Merge)]);
