@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: a webhook is verified and stored ([`github`], the inbox), turned into our own words
 //! ([`event`]), applied to what is known ([`domain`]) and read through the API. Modules import only what stands
-//! before them in this list; `tests/architecture.rs` holds that line.
+//! before them in this list; `tests/it/architecture.rs` holds that line.
 
 // Here and not in Cargo.toml, since tests and examples may.
 #![warn(clippy::unwrap_used)]

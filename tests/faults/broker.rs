@@ -1,4 +1,4 @@
-//! What becomes of the broker. GitHub is answered all the same, each time.
+//! Failures of the broker. GitHub is answered all the same, each time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +30,8 @@ fn is_missed(cluster: &Cluster<'_>) {
     });
 }
 
-/// Breaks something under load with `fault`, which also sees to it that there is a while of it, and mends it by `mend`,
-/// which tells since when it is mended.
+/// Breaks something under load by `fault`, which also keeps it broken for a while, and repairs it
+/// by `mend`, which returns the time of the repair.
 fn disturbed(
     cluster: &Cluster<'_>,
     seed: u64,
@@ -61,7 +61,8 @@ fn disturbed(
     )
 }
 
-/// Mends the broker: since when, and how long after that the first delivery came to its end.
+/// Repairs the broker. Returns the time of the repair, and how long after it the first delivery was
+/// finished.
 fn comes_back(
     cluster: &Cluster<'_>,
     before: u64,
@@ -147,7 +148,7 @@ pub(crate) fn alarmed(services: &Services, _: Form) -> Row {
         });
         load.wait_for(5 * RATE);
     };
-    // The program behind this verb takes longer to end than to do what it is told.
+    // The program behind this verb takes longer to exit than to do its work.
     let calm = |services: &Services| {
         let begun = Instant::now();
         services.verb("alarm rabbitmq off");
@@ -188,7 +189,8 @@ pub(crate) fn queue_deleted(services: &Services, _: Form) -> Row {
     )
 }
 
-/// A virtual host that nobody declared anything in, and a broker that is killed as soon as somebody does.
+/// A virtual host without any declarations, and a broker that is killed as soon as a process
+/// declares something.
 pub(crate) fn killed_in_its_first_second(services: &Services, form: Form) -> Row {
     let rounds = form.of(1, 5);
     let mut rows = Vec::new();
@@ -244,7 +246,7 @@ pub(crate) fn wiped(services: &Services, _: Form) -> Row {
     )
 }
 
-/// What was posted while the broker was down, as fast as it went.
+/// The deliveries that were posted while the broker was down, as fast as possible.
 pub(crate) fn backlog(services: &Services, form: Form) -> Row {
     let deliveries = form.of(2_000, 10_000);
     let cluster = Cluster::start(services, &EVERYONE);

@@ -18,7 +18,7 @@ use crate::traffic::{Expected, Traffic};
 use crate::{PATIENCE, block_on, until};
 use testkit::process::{Serve, tallyhook};
 
-/// What a process does.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Receiver,
@@ -43,7 +43,7 @@ pub(crate) struct Process {
     serve: Option<Serve>,
 }
 
-/// What a cluster is told to end with, and where.
+/// The environment variable that ends a process, and its value.
 pub(crate) type Crash<'a> = Option<(&'a str, &'a str)>;
 
 pub(crate) struct Cluster<'a> {
@@ -55,7 +55,7 @@ pub(crate) struct Cluster<'a> {
     pub(crate) store: Store,
 }
 
-/// What became of the deliveries.
+/// The outcome of the deliveries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
@@ -111,7 +111,7 @@ impl<'a> Cluster<'a> {
         index
     }
 
-    /// Starts the process at `index` anew.
+    /// Restarts the process at `index`.
     pub(crate) fn restart(&mut self, index: usize, crash: Crash<'_>) {
         let role = self.processes[index].role;
         // The one before is gone before the next looks at the same place.
@@ -150,7 +150,7 @@ impl<'a> Cluster<'a> {
             .collect()
     }
 
-    /// Starts again whoever has ended by itself: how they ended.
+    /// Restarts every process that exited by itself. Returns their exit statuses.
     pub(crate) fn supervise(&mut self, crash: Crash<'_>) -> Vec<ExitStatus> {
         let mut ended = Vec::new();
         for index in 0..self.processes.len() {
@@ -184,8 +184,8 @@ impl<'a> Cluster<'a> {
         block_on(self.store.counts()).ok()
     }
 
-    /// Deliveries that workers brought to their end, which what is ignored has come to when it is stored; 0 while the
-    /// database does not answer.
+    /// Returns the number of deliveries that workers finished, which excludes those ignored when
+    /// stored; 0 while the database does not answer.
     pub(crate) fn finished(&self) -> u64 {
         self.counts()
             .map_or(0, |counts| counts.applied + counts.dead)
@@ -197,7 +197,7 @@ impl<'a> Cluster<'a> {
         self.finished()
     }
 
-    /// Waits until more than `before` came to their end: how long it took.
+    /// Waits until more than `before` are finished. Returns how long it took.
     pub(crate) fn finishes_more_than(&self, before: u64) -> Duration {
         let started = Instant::now();
         until("deliveries are applied again", PATIENCE, || {
@@ -215,7 +215,7 @@ impl<'a> Cluster<'a> {
         started.elapsed()
     }
 
-    /// Whether each process says of its queue what is expected, as `/readyz` names it.
+    /// Returns true if `/readyz` of each process reports its queue as expected.
     pub(crate) fn queues_are(&self, expected: &[&str]) -> bool {
         self.those_are(&(0..self.processes.len()).collect::<Vec<_>>(), expected)
     }
@@ -251,7 +251,8 @@ impl<'a> Cluster<'a> {
         });
     }
 
-    /// Every delivery came to the end that it must have, once, and what is known is what an undisturbed run knows.
+    /// Asserts that every delivery was finished once, with the outcome it must have, and that the
+    /// facts are those of an undisturbed run.
     pub(crate) fn check(&self, expected: &Expected) -> Outcome {
         let (mut seen, mut outcome) = (BTreeSet::new(), Outcome::default());
         let mut filter = DeliveryFilter::default();
@@ -335,7 +336,7 @@ impl<'a> Cluster<'a> {
         );
     }
 
-    /// What its processes complained of since they listen.
+    /// Returns the warnings and errors that its processes logged since they listen.
     fn complaints(&self) {
         for (index, process) in self.processes.iter().enumerate() {
             let Some(serve) = &process.serve else {

@@ -1,4 +1,5 @@
-//! Who posts: like GitHub and its user, who sends again what was not answered with 2xx.
+//! The sender of deliveries: like GitHub and its user, it sends again what was not answered with
+//! 2xx.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where the receivers listen now.
 pub(crate) type Targets = Arc<RwLock<Vec<String>>>;
 
-/// What was posted, and how it was answered.
+/// The deliveries posted, and their answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Posted {
     /// Each of them was answered with 2xx in the end.

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{PATIENCE, block_on, until};
 
-/// What the variables of another pair of servers would do: have the script use those.
+/// The variables of another pair of servers would make the script use those.
 const FOREIGN: [&str; 4] = [
     "TEST_SERVICES",
     "TEST_DATABASE_URL",
@@ -32,7 +32,7 @@ pub(crate) struct Services {
     made: AtomicU32,
 }
 
-/// What one cluster has to itself.
+/// The database and virtual host of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) database_url: String,
@@ -103,7 +103,7 @@ impl Services {
         }
     }
 
-    /// Starts the broker: the moment at which it answered.
+    /// Starts the broker. Returns the time at which it answered.
     pub(crate) fn start_broker(&self) -> Instant {
         std::thread::scope(|threads| {
             let starting = threads.spawn(|| self.verb("start rabbitmq"));
@@ -114,7 +114,7 @@ impl Services {
         })
     }
 
-    /// Whether what it says after the protocol's greeting begins with a method frame.
+    /// Returns true if a method frame follows the protocol's greeting.
     fn broker_answers(&self) -> bool {
         let (_, address) = self.variable("TEST_AMQP_URL").rsplit_once('@').unwrap();
         let (address, _) = address.split_once('/').unwrap();
@@ -211,7 +211,7 @@ impl Services {
             self.variable("TEST_RABBITMQ_MANAGEMENT_URL")
         );
         let mut tried = String::new();
-        // Right after a start it answers before it can do what it is told.
+        // Right after a start it answers before it can execute commands.
         until("the management API obeys", Duration::from_secs(20), || {
             let answer = block_on(self.http.request(method.clone(), &url).json(body).send());
             tried = format!("{method} {path}: {answer:?}");
@@ -219,7 +219,7 @@ impl Services {
         });
     }
 
-    /// Deletes a queue, whoever consumes it.
+    /// Deletes a queue, even while it has consumers.
     pub(crate) fn delete_queue(&self, place: &Place, queue: &str) {
         self.manage(
             &reqwest::Method::DELETE,
@@ -228,7 +228,7 @@ impl Services {
         );
     }
 
-    /// What the broker tells of a queue, if it is there.
+    /// Returns the broker's description of a queue, if it exists.
     pub(crate) fn queue(&self, place: &Place, queue: &str) -> Option<Value> {
         let url = format!(
             "{}/api/queues/{}/{queue}",

@@ -65,7 +65,7 @@ async fn status_with(server: &TestServer, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn nobody_reads_without_a_token() {
+async fn requests_without_a_token_are_unauthorized() {
     let server = TestServer::start().await;
     for path in [
         "/api/prs",
@@ -229,7 +229,7 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
     assert_eq!(numbers(&list("repo=acme-corp/api-server").await).len(), 25);
     assert_refused(&list("repo=acme-corp/nothing").await, 404, "not_found");
 
-    // From counts, to does not: the moment of one update is the border of both.
+    // `from` is inclusive, `to` exclusive: the time of one update is the border of both.
     let border = text(&items(&all)[10], "updated_at");
     let (since, before) = (
         list(&format!("from={border}")).await,
@@ -283,7 +283,7 @@ async fn pages_hold_every_pull_request_once_with_the_newest_update_first() {
 }
 
 #[tokio::test]
-async fn a_wrong_question_is_a_bad_request() {
+async fn an_invalid_query_is_a_bad_request() {
     let server = TestServer::start().await;
     for path in [
         "/api/prs?state=opened",
@@ -313,7 +313,7 @@ async fn a_wrong_question_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found_and_no_question_breaks_the_server() {
+async fn unknown_paths_are_not_found_and_no_query_breaks_the_server() {
     let server = TestServer::start().await;
     for path in [
         "/",
@@ -486,7 +486,7 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_hours(&review["p90_hours"], 35.0);
     assert_hours(&review["mean_hours"], 236.0 / 17.0);
 
-    // Below five values they are told, and no ninetieth percentile is.
+    // Below five values they are listed, and there is no ninetieth percentile.
     let coding = json!({"n": 2, "missing": 17, "p50_hours": 26.0, "p75_hours": 37.0, "p90_hours": null,
         "mean_hours": 26.0, "values": [4.0, 48.0]});
     assert_eq!(all["stages"]["coding"], coding);
@@ -639,7 +639,7 @@ async fn deliveries_are_listed_paged_and_shown() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_tried_again_or_let_go() {
+async fn a_dead_letter_is_requeued_or_discarded() {
     let mut server = TestServer::start().await;
     for guid in ["one", "two"] {
         server
@@ -702,7 +702,7 @@ async fn a_dead_letter_is_tried_again_or_let_go() {
 }
 
 #[tokio::test]
-async fn dead_letters_come_in_groups_and_a_group_is_tried_again_together() {
+async fn dead_letters_are_grouped_and_a_group_is_requeued_together() {
     let mut server = TestServer::start().await;
     let shapes: [(&str, &[u8]); 4] = [
         ("one", br#"{"action":"opened"}"#),
@@ -784,7 +784,7 @@ fn assert_security_headers(response: &reqwest::Response) {
 }
 
 #[tokio::test]
-async fn health_and_metrics_are_open_and_name_what_is_stored() {
+async fn health_and_metrics_need_no_token_and_count_what_is_stored() {
     let mut server = TestServer::start().await;
     let get = async |path: &str| {
         let response = server
@@ -856,7 +856,7 @@ async fn health_and_metrics_are_open_and_name_what_is_stored() {
     let readiness: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &readiness["database"]), (503, &json!("failing")));
     assert_eq!(get("/healthz").await.0, 200);
-    // What the process counts itself is told all the same.
+    // Counters of the process are shown all the same.
     let (status, text) = get("/metrics").await;
     assert!(
         status == 200 && text.contains("tallyhook_duplicates_total "),

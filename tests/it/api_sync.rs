@@ -1,4 +1,5 @@
-//! What GitHub is asked for, from outside: tracked repositories, backfills, the poller, watched pull requests.
+//! Requests to GitHub, from outside: tracked repositories, backfills, the poller, watched pull
+//! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -151,7 +152,7 @@ async fn tracked_by_webhook(server: &TestServer) {
 }
 
 #[tokio::test]
-async fn without_access_to_github_it_is_said_what_to_set() {
+async fn without_github_access_the_error_names_the_settings() {
     let server = start(None).await;
     tracked_by_webhook(&server).await;
     for (path, body) in [
@@ -234,7 +235,7 @@ async fn a_repository_that_is_added_is_tracked_and_backfilled() {
 }
 
 #[tokio::test]
-async fn what_github_says_of_a_repository_is_told() {
+async fn github_errors_for_a_repository_are_passed_on_with_their_code() {
     let (server, github) = with_github().await;
     for wrong in [
         "",
@@ -297,7 +298,7 @@ async fn what_github_says_of_a_repository_is_told() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_github_longer_than_is_set() {
+async fn requests_wait_for_github_at_most_the_configured_time() {
     let github = FakeGithub::start().await;
     github.add_repository(7, REPO);
     github.next([Fault::Slow(Duration::from_hours(1))]);
@@ -315,7 +316,7 @@ async fn nobody_waits_for_github_longer_than_is_set() {
 }
 
 #[tokio::test]
-async fn a_backfill_is_asked_for_followed_and_cancelled() {
+async fn a_backfill_is_requested_followed_and_cancelled() {
     let (server, github) = with_github().await;
     let path = "/api/repos/acme-corp/api-server/sync";
     assert_refused(&post(&server, path, Value::Null).await, 404, "not_found");
@@ -343,7 +344,7 @@ async fn a_backfill_is_asked_for_followed_and_cancelled() {
         (&Value::Null, &Value::Null)
     );
 
-    // A quarter of it took 100 seconds, and a moment of this test.
+    // A quarter of it took 100 seconds, and a little of this test.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
@@ -419,7 +420,7 @@ async fn backfills_are_listed_in_pages_with_the_newest_first() {
 }
 
 #[tokio::test]
-async fn a_repository_tells_since_when_it_is_whole_and_what_is_missing() {
+async fn a_repository_shows_since_when_it_is_complete_and_what_is_missing() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     post(
@@ -493,7 +494,7 @@ async fn without_a_secret_for_its_webhook_a_repository_is_not_tracked() {
 }
 
 #[tokio::test]
-async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfills_are() {
+async fn failed_items_stay_missing_until_fetched_whatever_later_shorter_backfills_do() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let run_of = async |since: &str, max_prs: u32, failed: &[i64]| {
@@ -564,7 +565,7 @@ async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfill
     github.stop().await;
 }
 
-/// What a process tells that only polls.
+/// The readiness of a process that only polls.
 fn readiness(status: &str, poller: &str) -> Value {
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,
@@ -573,7 +574,7 @@ fn readiness(status: &str, poller: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
+async fn a_poller_that_finishes_no_round_is_degraded_but_ready() {
     let github = FakeGithub::start().await;
     for (interval, told) in [
         (Duration::from_secs(60), readiness("ready", "ok")),
@@ -604,7 +605,7 @@ async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
 }
 
 #[tokio::test]
-async fn a_poller_alone_tells_how_it_is() {
+async fn a_process_that_only_polls_reports_its_readiness() {
     let place = Place::new().await;
     let config: Config = testkit::config(&place);
     let roles = Roles {
@@ -642,7 +643,7 @@ async fn a_poller_alone_tells_how_it_is() {
 }
 
 #[tokio::test]
-async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
+async fn a_round_is_requested_and_the_poller_reports_its_result() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let config = json!({"enabled": true, "interval_seconds": 60.0, "batch_size": 10, "max_concurrent": 5,
@@ -697,7 +698,7 @@ async fn gauges(server: &TestServer) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn it_is_told_how_what_is_watched_is_doing() {
+async fn stats_show_the_state_of_watched_pull_requests() {
     let server = start(None).await;
     let store = &server.running.store;
     let [new, well, broken, worse] = [1, 2, 3, 4].map(PrNumber);
@@ -786,8 +787,7 @@ async fn a_pull_request_of_any_repository_is_watched() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_made_with_the_repository_and_what_the_token_may_not_is_told_to_be_done_by_hand()
- {
+async fn a_webhook_is_created_with_the_repository_or_its_manual_steps_are_returned() {
     let (server, github) = with_github().await;
     let url = "https://hooks.example.com/webhooks/github";
     let asked = json!({"repo": REPO, "webhook_url": url});

@@ -1,5 +1,5 @@
-//! Whatever is in a request: its headers and its form let nothing odd through. Bodies are held by `hostile` among core's
-//! tests.
+//! Whatever is in a request: its headers and its form let nothing odd through. Bodies are held by
+//! `hostile` among core's tests.
 
 use std::sync::LazyLock;
 
@@ -46,7 +46,7 @@ proptest! {
     }
 
     #[test]
-    fn headers_let_nothing_odd_through(
+    fn odd_headers_are_refused(
         signature in prop_oneof!["sha256=[0-9a-fA-F]{60,68}", "(sha1|sha256|SHA256)?=?[0-9a-z ]{0,70}"],
         text in prop::collection::vec(any::<u8>(), 0..140),
         kind in "(application/json|application/x-www-form-urlencoded|text/[a-z]{1,5})(;[ -~]{0,20})?",
@@ -76,7 +76,7 @@ proptest! {
 
 /// One parse of the published signature, so that the property above is about signatures at all.
 #[test]
-fn a_right_signature_is_let_through() {
+fn a_right_signature_is_accepted() {
     let header = format!("sha256={}", "0f".repeat(32));
     let headers = headers(&[("x-hub-signature-256", header.as_bytes())]);
     assert_eq!(ingest::signature(&headers).ok(), Signature::parse(&header));

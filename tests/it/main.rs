@@ -1,5 +1,6 @@
-//! Tests from outside on servers within this process: on the embedded store and queue, or on PostgreSQL and RabbitMQ with
-//! `TALLYHOOK_TEST_ON=services`. The suites of store and queue choose each kind by themselves.
+//! Tests from outside on servers within this process: on the embedded store and queue, or on
+//! PostgreSQL and RabbitMQ with `TALLYHOOK_TEST_ON=services`. The suites of store and queue choose
+//! each kind by themselves.
 
 mod api;
 mod api_sync;

@@ -1,5 +1,5 @@
-//! Late, repeated and reordered deliveries are normal: whatever the order, the same rows. The rules alone are held by
-//! `order` among core's tests.
+//! Late, repeated and reordered deliveries are normal: whatever the order, the same rows. The rules
+//! alone are held by `order` among core's tests.
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use testkit::TestServer;
 use testkit::payloads::{self, Account, Pr, Review, World};
 
-/// The six deliveries of one pull request: opened as a draft, ready, changes requested, pushed, approved, merged.
+/// The six deliveries of one pull request: opened as a draft, ready, changes requested, pushed,
+/// approved, merged.
 fn six_deliveries(number: i64) -> Vec<(&'static str, Value)> {
     let world = World::acme();
     let (author, reviewer) = (Account::user(501, "mara"), Account::user(502, "noel"));
@@ -98,7 +99,7 @@ async fn post_in(server: &TestServer, number: i64, order: &[usize]) {
     }
 }
 
-/// What must be the same for every pull request: all but its own number and ids.
+/// Removes what differs between pull requests: their own number and ids.
 fn without_identity(mut detail: Value) -> Value {
     for name in ["number", "pr_id", "github_pr_id", "html_url", "head_sha"] {
         detail[name].take();

@@ -1,4 +1,4 @@
-//! What a queue promises together with the inbox. One suite for each kind of queue there is.
+//! The contract of a queue together with the inbox. One suite for each kind of queue.
 
 use std::collections::BTreeSet;
 

@@ -808,7 +808,7 @@ fn the_environment_plays_no_part() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "the_tree_of_a_squash_merge_is_removed_and_its_branch_stays",
+            "worktree::the_tree_of_a_squash_merge_is_removed_and_its_branch_stays",
         ])
         .env("GIT_DIR", place.repository().join(".git"))
         .env("GIT_WORK_TREE", place.repository())

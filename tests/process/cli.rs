@@ -1,4 +1,5 @@
-//! The command line as its users meet it: the program in a folder of its own, with nothing set but what is told.
+//! The command line as its users have it: the program in a folder of its own, with only the
+//! settings that a test names.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -34,7 +35,7 @@ async fn with_fixtures() -> (Place, Vec<Value>) {
     (server.stop().await, pull_requests)
 }
 
-/// What a stopped server's database amounts to, once everything in it is applied.
+/// Returns the contents of a stopped server's database once everything in it is applied.
 async fn pull_requests_in(folder: Place) -> Vec<Value> {
     let mut server = TestServer::start_in(folder, Options::default()).await;
     server.drained().await;
@@ -72,7 +73,7 @@ fn the_demo_shows_its_table_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_demo_goes_by_no_setting_of_the_real_one() {
+fn the_demo_ignores_the_settings_of_a_server() {
     let here = folder();
     let github = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut demo = bare(here.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
@@ -146,7 +147,7 @@ fn wrong_settings_are_named_in_one_line_with_code_2() {
 }
 
 #[test]
-fn what_cannot_be_done_is_told_in_one_line_with_code_1() {
+fn a_failed_command_says_why_in_one_line_with_code_1() {
     let here = folder();
     let mut nowhere = tallyhook(here.path(), &["serve"]);
     run(nowhere.env("DATABASE_URL", "sqlite://no-such-folder/t.db"))
@@ -179,7 +180,7 @@ fn what_cannot_be_done_is_told_in_one_line_with_code_1() {
     ))
     .failed(1, &["no delivery"]);
 
-    // Nobody listens where somebody did a moment ago.
+    // Nothing listens on a port that was just closed.
     drop(taken);
     let url = format!("http://{address}/webhooks/github");
     run(&mut tallyhook(
@@ -267,7 +268,7 @@ fn help_succeeds_and_wrong_calls_do_not() {
 }
 
 #[tokio::test]
-async fn serve_says_where_it_listens_and_ends_well_when_asked_to() {
+async fn serve_logs_its_address_and_exits_cleanly_on_sigterm() {
     let here = folder();
     // A file is enough of a configuration.
     let file = format!("github_webhook_secret = '{SECRET}'\ntallyhook_listen = '127.0.0.1:0'\n");
@@ -348,7 +349,7 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let second = replay(here.path(), &server, &[&fixtures()]);
     assert_eq!(second, json!({"duplicate": 111, "pong": 1}));
 
-    // The listener of the configuration is where it goes unless told; a wrong secret is refused.
+    // The configured listener is the default destination; a wrong secret is refused.
     let address = server.url.trim_start_matches("http://");
     let one = format!("{}/01-quick-review.jsonl", fixtures());
     let told = run(tallyhook(here.path(), &["replay", &one]).env("TALLYHOOK_LISTEN", address)).ok();
@@ -398,7 +399,7 @@ async fn a_shuffled_replay_with_repetitions_gives_the_same_and_a_seed_gives_the_
 }
 
 #[tokio::test]
-async fn what_is_exported_can_be_replayed_elsewhere() {
+async fn exported_deliveries_can_be_replayed_elsewhere() {
     let (seeded, in_order) = with_fixtures().await;
     let export = |arguments: &[&str]| {
         run(&mut tallyhook(
@@ -466,7 +467,7 @@ async fn deliveries_are_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_decided_on_beside_a_running_server() {
+async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     let here = folder();
     let server = Serve::start(here.path());
     let http = reqwest::Client::new();
@@ -586,7 +587,7 @@ async fn tokens_are_made_listed_and_revoked_beside_a_running_server() {
 }
 
 #[test]
-fn migrate_makes_a_database_that_serve_takes_as_it_is() {
+fn migrate_makes_a_database_that_serve_starts_on() {
     let here = folder();
     for _ in 0..2 {
         run(&mut tallyhook(here.path(), &["migrate"])).ok();
@@ -674,7 +675,7 @@ fn the_description_of_the_api_names_every_path() {
         for method in methods.split(' ') {
             let responses = &openapi["paths"][path][method]["responses"];
             assert!(responses.is_object(), "{method} {path}");
-            // Who wants a token says what becomes of those without.
+            // An operation that requires a token documents the answer without one.
             assert_eq!(
                 responses["401"].is_object(),
                 path.starts_with("/api/") || path == "/webhooks/github"

@@ -62,13 +62,14 @@ impl Scene {
     }
 }
 
-/// What was found, and the exit code.
+/// The findings, and the exit code.
 struct Findings {
     code: i32,
     all: Vec<Value>,
 }
 
-/// Runs it. Whatever it finds, it tells no secret, and its exit code says whether something is wrong.
+/// Runs the command. Whatever it finds, it shows no secret, and its exit code says whether
+/// something is wrong.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
     let all: Vec<Value> =
@@ -106,7 +107,7 @@ fn findings(command: &mut Command) -> Findings {
 }
 
 impl Findings {
-    /// What is not ok: how bad, and what.
+    /// Returns the findings that are not ok: the severity and the check.
     fn not_ok(&self) -> Vec<(&str, &str)> {
         let bad = self.all.iter().filter(|finding| finding["state"] != "ok");
         bad.map(|finding| {
@@ -118,14 +119,15 @@ impl Findings {
         .collect()
     }
 
-    /// Asserts that this is all that is not ok, and that it is told with each of `words`.
+    /// Asserts that these are all the findings that are not ok, and that their text has each of
+    /// `words`.
     #[track_caller]
     fn only(&self, state: &str, check: &str, words: &[&str]) {
         assert_eq!(self.not_ok(), [(state, check)], "{:#?}", self.all);
         self.told(check, words);
     }
 
-    /// Asserts that the worst of what is told of `check` has each of `words`.
+    /// Asserts that the worst finding of `check` has each of `words`.
     #[track_caller]
     fn told(&self, check: &str, words: &[&str]) {
         let of = || self.all.iter().filter(|finding| finding["check"] == check);
@@ -142,7 +144,7 @@ impl Findings {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_is_well_every_line_is_ok() {
+async fn a_healthy_setup_has_only_ok_lines() {
     let scene = Scene::new().await;
     let found = scene.findings();
     assert_eq!(
@@ -166,7 +168,7 @@ async fn where_all_is_well_every_line_is_ok() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_get_a_table() {
+async fn a_terminal_gets_a_table() {
     let scene = Scene::new().await;
     let mut command = tallyhook(scene.place.path(), &["doctor"]);
     let ended = run(command.env("GITHUB_WEBHOOK_SECRET", "carrot"));
@@ -194,7 +196,7 @@ async fn people_get_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_looked_at_closely() {
+async fn each_defect_of_a_token_is_found() {
     let scene = Scene::new().await;
     let with = |token: &str| findings(scene.doctor().env("GITHUB_TOKEN", token));
     with("ghp_nobody").only(
@@ -247,7 +249,7 @@ async fn a_token_is_looked_at_closely() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
+async fn a_webhook_without_all_events_is_reported() {
     let scene = Scene::new().await;
     let with = |change: Value| {
         scene.github.change_hook(HOOK, &change);
@@ -292,7 +294,7 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
         ],
     );
 
-    // The organisation's tells of its repositories, too.
+    // The organisation's webhook covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));
@@ -303,7 +305,7 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_that_fail_are_told_of() {
+async fn failing_deliveries_are_reported() {
     let scene = Scene::new().await;
     scene.last_delivery(502).await;
     scene.findings().only(
@@ -330,7 +332,7 @@ async fn deliveries_that_fail_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
+async fn clock_skew_and_a_missing_repository_are_reported() {
     let scene = Scene::new().await;
     scene.github.set_clock_ahead(TimeDelta::hours(1));
     scene
@@ -354,7 +356,7 @@ async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
+async fn an_app_is_checked_with_its_installations_and_its_webhook() {
     let scene = Scene::new().await;
     let time = VirtualTime::starting_at(Utc::now());
     scene.github.add_app(&time);
@@ -419,7 +421,7 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
+async fn a_database_that_is_not_ready_is_reported_with_the_next_step() {
     let place = Place::embedded();
     let doctor = |url: &str| {
         findings(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", url))
@@ -459,7 +461,7 @@ async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_another_version_is_told_of() {
+async fn a_database_of_another_version_is_reported() {
     let place = Place::embedded();
     assert_eq!(
         run(&mut tallyhook(place.path(), &["migrate"])).code,
@@ -499,7 +501,7 @@ async fn a_database_of_another_version_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_looks_beside_a_running_server() {
+async fn doctor_runs_beside_a_running_server() {
     let scene = Scene::new().await;
     let serve = Serve::start(scene.place.path());
     let address = serve.url.trim_start_matches("http://");
@@ -537,7 +539,7 @@ async fn it_looks_beside_a_running_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_and_servers_that_are_wrong_are_each_told_of() {
+async fn each_wrong_setting_and_server_is_reported() {
     let scene = Scene::new().await;
     let with = |name: &str, value: &str| findings(scene.doctor().env(name, value));
     with("DELIVERY_RETENTION_DAYS", "soon").only(

@@ -1,10 +1,11 @@
-//! What was answered with 2xx survives every kill. The program runs as a process and is ended at its crash points, by
-//! SIGKILL and by SIGTERM, while the shipped fixtures are posted to it; then it must be as if nothing had happened.
+//! Every delivery answered with 2xx survives every kill. The program runs as a process and is ended
+//! at its crash points, by SIGKILL and by SIGTERM, while the shipped fixtures are posted to it;
+//! then it must be as if nothing had happened.
 //!
 //! `kill -9` shows what survives the end of the process, not what survives a power cut.
 //!
-//! While these tests run, nothing may build the program without the feature `crash-points` into the same target folder:
-//! that program would not end where it is told to.
+//! While these tests run, nothing may build the program without the feature `crash-points` into the
+//! same target folder: that program would not end at its crash points.
 
 #![cfg(feature = "crash-points")]
 
@@ -20,8 +21,9 @@ use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
 use testkit::process::{Serve, pull_requests, signed, tallyhook};
 use testkit::{Fixture, Place, TestServer};
 
-/// Every place of `crash_point!` that a delivery comes by without a broker, but the poison's, and the visits after which the process ends there. As many requests as are made in
-/// one life, four at a time, are sure to visit the first seven so often, and the others once.
+/// Every `crash_point!` that a delivery passes without a broker, except the poison's, and the
+/// visits after which the process ends there. The requests of one life, four at a time, are sure to
+/// visit the first seven so often, and the others once.
 const PLACES: [(&str, [u64; 3]); 9] = [
     ("ingest.body_read", [1, 5, 12]),
     ("accept.before_commit", [1, 2, 3]),
@@ -42,7 +44,7 @@ const STORIES: usize = 25;
 /// been under way in all of them.
 const LIVES: usize = 4;
 
-/// How a life of the server ends.
+/// The way in which a life of the server ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// At a crash point, when it is visited this often.
@@ -75,8 +77,8 @@ impl End {
     }
 }
 
-/// One life of the server on the database in `folder`: posts the first `until` of `story` that were not taken yet,
-/// notes which of them were answered with 2xx, and tells how it ended.
+/// One life of the server on the database in `folder`: posts the first `until` of `story` that were
+/// not accepted yet, notes which of them were answered with 2xx, and returns the way it ended.
 async fn live(
     folder: &Path,
     story: &[Fixture],
@@ -108,7 +110,8 @@ async fn live(
         .buffer_unordered(AT_ONCE);
     let mut answered = 0;
     while let Some((place, answer)) = answers.next().await {
-        // Whoever gets no answer, or hears that it cannot be stored now, sends it again; GitHub's user does.
+        // A delivery without an answer, or with one that it cannot be stored now, is sent again, as
+        // GitHub's user does.
         if answer.is_ok_and(|answer| answer.status().is_success()) {
             taken.insert(place);
             answered += 1;
@@ -170,7 +173,8 @@ async fn deliveries(server: &TestServer) -> BTreeMap<String, Value> {
     }
 }
 
-/// Everything was stored once and came to its end once, and what is known is what an undisturbed run knows.
+/// Asserts that every delivery was stored and finished once, and that the facts are those of an
+/// undisturbed run.
 async fn assert_as_if_nothing_had_happened(
     server: &TestServer,
     story: &[Fixture],
@@ -272,7 +276,7 @@ fn a_hundred_kills_lose_nothing_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
+async fn sigterm_finishes_what_is_in_flight_and_loses_nothing() {
     let story = testkit::fixtures();
     let undisturbed = undisturbed(&story).await;
     let place = Place::new().await;
@@ -284,7 +288,7 @@ async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
     }
     let server = last_life(place, &story, &taken).await;
     assert_as_if_nothing_had_happened(&server, &story, &undisturbed).await;
-    // Nobody's attempt was cut off.
+    // No attempt was interrupted.
     assert!(
         deliveries(&server)
             .await
@@ -295,7 +299,7 @@ async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_ends_the_process_is_parked_after_five_attempts_and_takes_nobody_along() {
+async fn a_delivery_that_kills_the_process_is_parked_after_five_attempts_and_harms_no_other() {
     let story = testkit::fixtures();
     let poison = story
         .iter()

@@ -1,4 +1,5 @@
-//! Tests of the program as a process: its commands, its end by signals and at crash points, what it writes.
+//! Tests of the program as a process: its commands, its end by signals and at crash points, what it
+//! writes.
 
 mod backfill_killed;
 mod cli;

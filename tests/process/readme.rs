@@ -8,7 +8,6 @@ use serde_json::Value;
 use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
 
 const README: &str = include_str!("../../README.md");
-const SCRIPT: &str = include_str!("../../scripts/test");
 const COMPOSE: &str = include_str!("../../docker-compose.yml");
 
 /// Upper-case words with an underscore that are no settings: what `telemetry` reads, what a reader has to fill in, and a
@@ -381,32 +380,6 @@ fn links_and_files_are_there() {
     for Code { text, .. } in code() {
         for word in text.split_whitespace().filter(|word| is_named(word)) {
             assert!(root.join(word).exists(), "there is no {word}");
-        }
-    }
-}
-
-/// A suite that takes the place it is given is worth as much on PostgreSQL and RabbitMQ.
-#[test]
-fn the_test_command_runs_every_suite_on_services_too() {
-    // They choose their place by themselves.
-    let own = ["backup", "cli", "queue", "rabbitmq"];
-    let lists = SCRIPT
-        .split("elsewhere")
-        .filter_map(|rest| rest.split_once('(')?.1.split_once(')'));
-    let named: BTreeSet<_> = lists
-        .flat_map(|(list, _)| list.split_whitespace())
-        .collect();
-    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "rs") {
-            let suite = path.file_stem().unwrap().to_str().unwrap();
-            let takes_its_place = std::fs::read_to_string(&path)
-                .unwrap()
-                .contains(concat!("TestServer::", "start"));
-            assert!(
-                !takes_its_place || own.contains(&suite) || named.contains(suite),
-                "scripts/test leaves {suite} out"
-            );
         }
     }
 }

@@ -78,7 +78,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
         401
     );
 
-    // One that is told, to who repeats where it was sent to.
+    // A change that is notified, to a receiver that repeats the URL it was sent to.
     let mira = Account::user(900_000_101, "mira");
     let pr = Pr::new(
         &World::acme(),
@@ -177,7 +177,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             assert!(!shown, "{canary} is in {}", path.display());
         }
     }
-    // The first few words of what was wrong are told, and no more of it.
+    // The log has the first few words of a wrong input, and no more of it.
     let longest = log.lines().map(str::len).max().unwrap_or_default();
     assert!(longest < 2000, "a line of {longest} bytes is in the log");
     assert!(log.matches(IN_BODY).count() < 15, "a body is in the log");

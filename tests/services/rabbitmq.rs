@@ -1,5 +1,5 @@
-//! What only a broker shows: messages for subscribers, copies of dead letters, and what becomes of deliveries while it
-//! is away.
+//! Behaviour with a broker only: messages for subscribers, copies of dead letters, and deliveries
+//! while it is away.
 
 use std::collections::BTreeMap;
 
@@ -48,8 +48,8 @@ async fn until_connected(server: &TestServer, connected: bool) {
     }
 }
 
-/// Takes messages out of a queue until there are those of `count` deliveries: one each, since what is handed over again
-/// comes again.
+/// Removes messages from a queue until there are those of `count` deliveries: one each, since a
+/// republished delivery has several.
 async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
     let started = std::time::Instant::now();
     let mut messages = BTreeMap::new();
@@ -73,7 +73,7 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
+async fn inspecting_the_broker_declares_nothing() {
     let broker = Broker::new().await;
     for _ in 0..2 {
         assert_eq!(
@@ -99,7 +99,7 @@ async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn subscribers_get_every_event_as_the_schema_tells() {
+async fn subscribers_get_every_event_in_the_form_of_the_schema() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -114,7 +114,7 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
         .deliveries(&DeliveryFilter::default(), 1000)
         .await
         .unwrap();
-    // Some were ignored when they came; those are nobody's business.
+    // Some were ignored when they were stored; subscribers get no message of those.
     let worked: Vec<_> = stored.iter().filter(|one| one.attempts > 0).collect();
     let messages = messages(&broker, "of-a-subscriber", worked.len()).await;
     assert_eq!(messages.len(), worked.len());
@@ -163,7 +163,8 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
     server.stop().await;
 }
 
-/// What subscribers were promised stays: whoever changes it decides so by changing the file, and `v` if need be.
+/// The published schema is a promise to subscribers: a change is a decision, made by changing the
+/// file, and `v` if need be.
 #[test]
 fn the_schema_of_messages_is_the_one_that_was_promised() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.v1.schema.json");
@@ -176,7 +177,7 @@ fn the_schema_of_messages_is_the_one_that_was_promised() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
+async fn moving_the_copy_of_a_dead_letter_to_the_live_queue_requeues_it() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -206,7 +207,8 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
     let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
     broker.put("tallyhook.v1.live", copy).await;
-    // It dies again of the same, and that shows that it was tried, and a second copy that it was told again.
+    // It dies again of the same cause, which shows that it was retried, and a second copy that it
+    // was published again.
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
     let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 1));
@@ -214,7 +216,7 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
 }
 
 #[tokio::test]
-async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
+async fn a_message_without_a_known_delivery_is_dropped_and_blocks_no_other() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -246,7 +248,7 @@ async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
+async fn message_properties_that_are_too_long_are_cut() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -277,7 +279,7 @@ async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_again() {
+async fn a_deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -303,8 +305,8 @@ async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_ag
 }
 
 #[tokio::test]
-async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
-    // A port that was free a moment ago, and that nobody listens on.
+async fn without_a_broker_deliveries_are_accepted_and_wait() {
+    // A port that was just free, and that nothing listens on.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -345,7 +347,7 @@ async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
     server.stop().await;
 }
 
-/// What `/readyz` of a process with these roles says: the status and the queue's state.
+/// Returns the status and the queue's state in `/readyz` of a process with these roles.
 async fn readiness(place: Place, broker: &str, roles: Roles) -> (u16, Value) {
     let config = Config {
         amqp_url: Some(broker.to_owned()),

@@ -1,8 +1,9 @@
-//! A virtual host of the tests' RabbitMQ, for one test: `scripts/services` starts the broker and tells where it is.
+//! A virtual host of RabbitMQ for one test. `scripts/services` starts the broker and names it in
+//! the environment.
 
 use serde_json::{Value, json};
 
-/// Its own exchanges and queues, gone at the end of the test.
+/// A virtual host with its own exchanges and queues, deleted at the end of the test.
 pub struct Broker {
     /// For `AMQP_URL`.
     pub url: String,
@@ -10,14 +11,17 @@ pub struct Broker {
     management: String,
 }
 
-fn told(name: &str) -> String {
+fn variable(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `scripts/test --all`"))
 }
 
 impl Broker {
     pub async fn new() -> Self {
-        let (amqp, management) = (told("TEST_AMQP_URL"), told("TEST_RABBITMQ_MANAGEMENT_URL"));
+        let (amqp, management) = (
+            variable("TEST_AMQP_URL"),
+            variable("TEST_RABBITMQ_MANAGEMENT_URL"),
+        );
         let name = format!("test-{}", uuid::Uuid::new_v4());
         // The last part of an AMQP URL is the virtual host.
         let (server, _) = amqp.rsplit_once('/').unwrap();
@@ -52,7 +56,7 @@ impl Broker {
         broker
     }
 
-    /// Asks the management API.
+    /// Calls the management API and returns its answer.
     pub async fn ask(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
         let request = reqwest::Client::new()
             .request(method, format!("{}{path}", self.management))
@@ -67,7 +71,7 @@ impl Broker {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
-    /// Takes up to `count` messages out of a queue.
+    /// Removes up to `count` messages from a queue and returns them.
     pub async fn get(&self, queue: &str, count: u32) -> Vec<Value> {
         let asked = json!({"count": count, "ackmode": "ack_requeue_false", "encoding": "auto"});
         let path = format!("/api/queues/{}/{queue}/get", self.name);
@@ -78,7 +82,7 @@ impl Broker {
             .clone()
     }
 
-    /// Puts a message, as [`Broker::get`] gave it, into a queue.
+    /// Publishes a message, as returned by [`Broker::get`], to a queue.
     pub async fn put(&self, queue: &str, message: &Value) {
         let published = json!({
             "routing_key": queue, "properties": message["properties"],
@@ -91,7 +95,7 @@ impl Broker {
         );
     }
 
-    /// A queue of a subscriber's own, bound to every event.
+    /// Declares a queue for a subscriber and binds it to every event.
     pub async fn subscribe(&self, queue: &str) {
         let name = &self.name;
         self.ask(
@@ -105,7 +109,7 @@ impl Broker {
             .await;
     }
 
-    /// Deletes a queue, whoever consumes it.
+    /// Deletes a queue, even while it has consumers.
     pub async fn delete(&self, queue: &str) {
         self.ask(
             reqwest::Method::DELETE,
@@ -119,7 +123,8 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         let url = format!("{}/api/vhosts/{}", self.management, self.name);
-        // Apart from the test's own runtime, which may be ending; that it fails hides no failure of the test.
+        // On a runtime of its own, since the test's may be shutting down. An error here hides no
+        // failure of the test.
         let delete = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

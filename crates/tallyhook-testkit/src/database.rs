@@ -1,4 +1,4 @@
-//! A database of its own for one test, on each kind of database there is.
+//! One database per test, on SQLite or PostgreSQL.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,18 +11,18 @@ pub enum Backend {
     Postgres,
 }
 
-/// An empty database, gone at the end of the test.
+/// An empty database, dropped at the end of the test.
 pub struct Database {
     pub backend: Backend,
-    /// As `DATABASE_URL` has it.
+    /// In the form of the setting `DATABASE_URL`.
     pub url: String,
-    /// Deleted with the value.
+    /// Deletes the folder of a SQLite file with this value.
     _folder: Option<TempDir>,
     /// Its name on the server, and the server's own URL.
     on_server: Option<(String, String)>,
 }
 
-/// Makes one. PostgreSQL's are on the server that `TEST_DATABASE_URL` names.
+/// Creates an empty database. `TEST_DATABASE_URL` names the PostgreSQL server.
 pub fn database(backend: Backend) -> Database {
     match backend {
         Backend::Sqlite => {
@@ -59,7 +59,7 @@ pub fn database(backend: Backend) -> Database {
 }
 
 impl Database {
-    /// What a query with one whole number for an answer says; of PostgreSQL.
+    /// Returns the single integer that a query on PostgreSQL selects.
     pub async fn number(&self, sql: &str) -> i64 {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let number = sqlx::query_scalar(AssertSqlSafe(sql))
@@ -70,7 +70,7 @@ impl Database {
         number
     }
 
-    /// Runs statements on it; of PostgreSQL.
+    /// Runs statements on this PostgreSQL database.
     pub async fn run(&self, sql: &str) {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql))
@@ -80,7 +80,8 @@ impl Database {
         connection.close().await.unwrap();
     }
 
-    /// Ends every connection to it, as a stopped server does; of PostgreSQL.
+    /// Terminates every other connection to this PostgreSQL database, as a stopped server does.
+    /// Returns their number.
     pub async fn end_connections(&self) -> i64 {
         let others =
             "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -90,7 +91,7 @@ impl Database {
         .await
     }
 
-    /// Gives the server's sessions a time zone of their own. Where there is no server nothing has one.
+    /// Sets the time zone of this database's sessions. SQLite has none, and nothing happens.
     pub fn set_time_zone(&self, zone: &str) {
         if let Some((name, server)) = &self.on_server {
             on_server(
@@ -100,7 +101,7 @@ impl Database {
         }
     }
 
-    /// Runs a statement on its server, in another database.
+    /// Runs a statement on the same server, outside this database.
     pub fn on_server(&self, sql: &str) {
         let (_, server) = self.on_server.as_ref().unwrap();
         on_server(server, sql);
@@ -130,8 +131,8 @@ fn on_same_server(server: &str, name: &str) -> String {
         .to_owned()
 }
 
-/// Runs one statement on the server. In a thread of its own, since it is called in the midst of a test's runtime, and
-/// when a test ends.
+/// Runs one statement on the server, in a thread of its own: callers are inside a test's runtime,
+/// or in `drop`.
 fn on_server(server: &str, sql: &str) {
     let work = async {
         let mut connection = PgConnection::connect(server).await?;
@@ -152,7 +153,8 @@ fn on_server(server: &str, sql: &str) {
         .unwrap();
 }
 
-/// One test per kind of database of each function named, which is given an empty database.
+/// Makes a test of each named function per kind of database. The function receives an empty
+/// database.
 #[macro_export]
 macro_rules! on_every_database {
     ($($test:ident,)*) => {

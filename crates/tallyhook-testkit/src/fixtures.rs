@@ -9,7 +9,7 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The recorded deliveries of one fixture: event, GUID and payload, in the order in which they happened.
+/// A delivery of the shipped fixtures.
 pub struct Fixture {
     pub event: String,
     pub guid: String,
@@ -17,7 +17,7 @@ pub struct Fixture {
     pub payload: Vec<u8>,
 }
 
-/// Every delivery of the shipped fixtures, in order of time.
+/// Returns every delivery of the shipped fixtures by time of delivery.
 pub fn fixtures() -> Vec<Fixture> {
     let mut fixtures = Vec::new();
     for path in fixture_files("jsonl") {
@@ -36,7 +36,7 @@ pub fn fixtures() -> Vec<Fixture> {
     fixtures
 }
 
-/// The files of the fixtures folder that end so, by name.
+/// Returns the files of the fixtures folder with this extension, sorted by name.
 pub fn fixture_files(ending: &str) -> Vec<PathBuf> {
     let folder = root().join("fixtures");
     let entries = std::fs::read_dir(folder)
@@ -49,13 +49,14 @@ pub fn fixture_files(ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The folder of recorded GitHub data.
+/// Returns the folder of deliveries recorded from GitHub. Panics where there is none: a test that
+/// needs them must not pass without.
 pub fn recorded_data() -> PathBuf {
-    let told = std::env::var_os("TALLYHOOK_GITHUB_DATA").map(PathBuf::from);
-    let folder = told.unwrap_or_else(|| root().join("../shared/github-data"));
+    let configured = std::env::var_os("TALLYHOOK_GITHUB_DATA").map(PathBuf::from);
+    let folder = configured.unwrap_or_else(|| root().join("../shared/github-data"));
     assert!(
         folder.is_dir(),
-        "there is no recorded GitHub data at {}: do without `recorded`",
+        "there is no recorded GitHub data at {}: build without the feature `recorded`",
         folder.display()
     );
     folder

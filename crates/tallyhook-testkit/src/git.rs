@@ -1,9 +1,9 @@
-//! The real git, as a person runs it whom no configuration of this machine knows.
+//! The real git, isolated from this machine's and user's configuration.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// What it wrote.
+/// Runs git in `folder` and returns its standard output. Panics if it fails.
 #[track_caller]
 pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = try_git(folder, arguments);
@@ -18,6 +18,7 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
         .to_owned()
 }
 
+/// Runs git in `folder` and returns its exit status and output.
 pub fn try_git(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new("git");
     command
@@ -36,7 +37,7 @@ pub fn try_git(folder: &Path, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Commits everything that there is in `folder`.
+/// Commits everything in `folder`.
 pub fn commit(folder: &Path, message: &str) {
     git(folder, &["add", "--all"]);
     git(folder, &["commit", "-q", "--allow-empty", "-m", message]);

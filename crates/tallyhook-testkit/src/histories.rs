@@ -15,7 +15,7 @@ pub const KEY: PrKey = PrKey {
 };
 const START: i64 = 1_772_445_600;
 
-/// What happens next, to whoever it can happen; what cannot happen now is left out.
+/// A step of a history. One that is impossible in the current state is skipped.
 #[derive(Clone, Debug)]
 pub enum Step {
     ConvertToDraft,
@@ -33,7 +33,7 @@ pub enum Step {
     Merge,
 }
 
-/// Steps with the seconds that pass before each: often none, so that ties happen.
+/// Generates steps with the seconds before each: often 0, so that equal timestamps happen.
 pub fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
     let who = 0_u8..5;
     let opinion = prop_oneof![
@@ -60,7 +60,7 @@ pub fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
     prop::collection::vec((pause, step), 1..14)
 }
 
-/// A pull request that is being lived through.
+/// The state of a pull request while its history is generated.
 struct Life {
     now: i64,
     draft: bool,
@@ -74,7 +74,7 @@ struct Life {
     events: Vec<PullRequestEvent>,
 }
 
-/// The events of a history, in the order in which they happened.
+/// Returns the events of a history in order of time.
 pub fn events(
     draft: bool,
     commit_age: Option<i64>,
@@ -112,7 +112,7 @@ pub fn events(
     life.events
 }
 
-/// What GitHub's API shows after these events, the first of a history.
+/// Returns the pull request as GitHub's API shows it after these events, a prefix of a history.
 pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> FetchedPullRequest {
     let last = events.last().unwrap();
     let mut snapshot = last.pull_request.clone().unwrap();
@@ -130,7 +130,7 @@ pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> F
         repo: last.repo.clone(),
         number: last.number,
         timeline: told.cloned().collect(),
-        // As it was when it was submitted, and as dismissed.
+        // A review in its state at submission, and as dismissed.
         reviews: events
             .iter()
             .filter_map(|event| event.review.clone())
@@ -146,7 +146,7 @@ pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> F
     }
 }
 
-/// The author is 0, the last is a bot.
+/// Returns one of five accounts: 0 is the author, the last is a bot.
 fn account(who: u8) -> Account {
     let kind = if who == 4 {
         AccountKind::Bot
@@ -235,7 +235,7 @@ impl Life {
         }
     }
 
-    /// The snapshot of an end is often dated a second after it.
+    /// Dates the snapshot of a close or merge a second after it, as GitHub often does.
     fn lag(&mut self) {
         self.now += self.now % 2;
     }
@@ -317,7 +317,7 @@ impl Life {
         self.events.last_mut().unwrap().facts = vec![fact(at, kind, None, None, actor)];
     }
 
-    /// Adds an event with the full pull request as it is now.
+    /// Appends an event with the full pull request in its current state.
     fn happens(&mut self, action: &str, actor: Account, what: Option<(FactKind, Option<String>)>) {
         let facts = what.map(|(kind, detail)| fact(self.now, kind, None, detail, actor.clone()));
         let now = Timestamp::clamped(self.now);

@@ -1,4 +1,4 @@
-//! What holds for every body, however it came about. Shared by `tests/hostile.rs` and the targets of `fuzz/`.
+//! Laws that hold for every body. Shared by core's test `hostile` and the targets of `fuzz/`.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use tallyhook_core::domain::timings::{State, timings};
 use tallyhook_core::event::{self, Event, PullRequestEvent};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
-/// A story with a draft, two reviews, a push and a merge, for bodies to be told on top of.
+/// A history with a draft, two reviews, a push and a merge, which bodies are applied on top of.
 const STORY: &str = include_str!("../../../fixtures/02-draft-then-ready.jsonl");
 
 static KNOWN: LazyLock<PullRequest> = LazyLock::new(|| {
@@ -28,16 +28,17 @@ static KNOWN: LazyLock<PullRequest> = LazyLock::new(|| {
     known
 });
 
-/// Decodes `body` as `name`. What decodes can be applied, alone or after a story, and again, and its stages add up.
+/// Decodes `body` as the event `name`. A decoded event can be applied, alone or after a history,
+/// and again, and its stages add up.
 ///
 /// # Panics
 /// If a law is broken, or the code under test panics.
 pub fn check(name: &str, body: &[u8]) -> Option<Event> {
     let event = event::decode(name, body).ok()?;
     drop(repository::observed(&event, Timestamp::clamped(0)));
-    if let Some(told) = event.pull_request() {
-        applies(PullRequest::unknown(told.key()), told);
-        applies(KNOWN.clone(), told);
+    if let Some(event) = event.pull_request() {
+        applies(PullRequest::unknown(event.key()), event);
+        applies(KNOWN.clone(), event);
     }
     let sent = serde_json::to_string(&event).expect("an event can be written");
     let read: Event = serde_json::from_str(&sent).expect("an event that was written can be read");
@@ -45,10 +46,10 @@ pub fn check(name: &str, body: &[u8]) -> Option<Event> {
     Some(event)
 }
 
-fn applies(mut pull_request: PullRequest, told: &PullRequestEvent) {
-    pull_request.apply(told, Source::Webhook);
+fn applies(mut pull_request: PullRequest, event: &PullRequestEvent) {
+    pull_request.apply(event, Source::Webhook);
     let once = pull_request.clone();
-    let outcome = pull_request.apply(told, Source::Webhook);
+    let outcome = pull_request.apply(event, Source::Webhook);
     assert_eq!(
         (outcome, &pull_request),
         (Outcome::Unchanged, &once),
@@ -57,7 +58,8 @@ fn applies(mut pull_request: PullRequest, told: &PullRequestEvent) {
     stages_add_up(&pull_request);
 }
 
-/// The stages of a merged pull request add up to the span from its start to its merge, to the second.
+/// The stages of a merged pull request add up to the span from its start to its merge, to the
+/// second.
 fn stages_add_up(pull_request: &PullRequest) {
     let Some(timings) = timings(pull_request, &Bots::default()) else {
         return;
@@ -67,22 +69,22 @@ fn stages_add_up(pull_request: &PullRequest) {
     assert_eq!(
         steps,
         stages.total(),
-        "the explanation tells of another time than the stages"
+        "the explanation and the stages differ"
     );
     if timings.state != State::Merged {
         assert_eq!(steps, 0, "only what is merged has stages");
         return;
     }
-    let moment = |at: Option<tallyhook_core::github::types::Timestamp>| {
+    let epoch = |at: Option<tallyhook_core::github::types::Timestamp>| {
         at.expect("a merged pull request has it").epoch()
     };
     let start = match stages.coding {
-        Some(_) => moment(timings.first_commit_at.or(pull_request.created_at)),
-        None => moment(timings.ready_at),
+        Some(_) => epoch(timings.first_commit_at.or(pull_request.created_at)),
+        None => epoch(timings.ready_at),
     };
     assert_eq!(
         stages.total(),
-        moment(pull_request.merged_at) - start,
+        epoch(pull_request.merged_at) - start,
         "{stages:?}"
     );
 }

@@ -1,5 +1,6 @@
-//! Shared equipment of the tests, examples and benches: payloads, histories and fixtures; with the feature `server` also
-//! a fake GitHub, servers and processes of Tallyhook, and databases and brokers of a test's own.
+//! Shared equipment of the tests, examples and benches: payloads, histories and fixtures; with the
+//! feature `server` also a fake GitHub, servers and processes of Tallyhook, and databases and
+//! brokers of a test's own.
 
 mod fixtures;
 pub mod histories;
@@ -39,17 +40,19 @@ pub use server::{TestServer, assert_refused, config, eventually};
 /// A million pull requests, as SQL for PostgreSQL.
 pub const MILLION: &str = include_str!("million.sql");
 
+/// The webhook secret of the tests' servers.
 pub const SECRET: &str = "a secret of the tests";
+/// The admin token of the tests' servers.
 pub const TOKEN: &str = "tallyhook_token_of_the_tests";
-/// Nothing that is waited for takes so long.
+/// The limit of every wait; nothing that is waited for takes this long.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// GitHub's id of the repository of the payloads.
+/// Returns GitHub's id of the repository in the payloads.
 pub fn repo_id() -> RepoId {
     RepoId(payloads::World::acme().repo_id)
 }
 
-/// The `X-Hub-Signature-256` of a body under the tests' secret.
+/// Returns the `X-Hub-Signature-256` header of a body under [`SECRET`].
 pub fn sign(body: &[u8]) -> String {
     Secrets::single(SECRET).unwrap().sign(body).to_header()
 }

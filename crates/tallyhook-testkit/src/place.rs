@@ -1,4 +1,5 @@
-//! Where a test's servers keep what they keep: a folder, and what is beside it if the run is one on services.
+//! Storage and queue of one test: a folder, and a database and a virtual host if the run is on
+//! services.
 
 use std::path::Path;
 
@@ -7,28 +8,29 @@ use tempfile::TempDir;
 use crate::broker::Broker;
 use crate::database::{Backend, Database, database};
 
-/// A store and a queue that nobody else has, gone at the end of the test.
+/// A store and a queue of one test, deleted at its end.
 pub struct Place {
     pub database_url: String,
-    /// `None` is the queue inside the process.
+    /// `None` selects the in-process queue.
     pub amqp_url: Option<String>,
     folder: TempDir,
     services: (Option<Database>, Option<Broker>),
 }
 
 impl Place {
-    /// Of the kind that this run is about: embedded, or PostgreSQL and RabbitMQ with `TALLYHOOK_TEST_ON=services`.
+    /// Creates a place of the kind this run tests: embedded, or PostgreSQL and RabbitMQ with
+    /// `TALLYHOOK_TEST_ON=services`.
     pub async fn new() -> Self {
         match std::env::var("TALLYHOOK_TEST_ON").as_deref() {
             Err(_) | Ok("embedded") => Self::embedded(),
             Ok("services") => Self::on_services().await,
             Ok(other) => {
-                panic!("TALLYHOOK_TEST_ON={other} is nothing that these tests were built for")
+                panic!("TALLYHOOK_TEST_ON is `{other}`: expected `embedded` or `services`")
             }
         }
     }
 
-    /// SQLite, and the queue inside the process.
+    /// Creates a SQLite database with the in-process queue.
     pub fn embedded() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
@@ -39,12 +41,12 @@ impl Place {
         }
     }
 
-    /// SQLite, and a virtual host of RabbitMQ.
+    /// Creates a SQLite database and a virtual host of RabbitMQ.
     pub async fn embedded_with_broker() -> Self {
         Self::embedded().with_broker().await
     }
 
-    /// A database of PostgreSQL, and the queue inside the process.
+    /// Creates a PostgreSQL database with the in-process queue.
     pub fn on_postgres() -> Self {
         let database = database(Backend::Postgres);
         Self {
@@ -54,16 +56,17 @@ impl Place {
         }
     }
 
-    /// A database of PostgreSQL, and a virtual host of RabbitMQ.
+    /// Creates a PostgreSQL database and a virtual host of RabbitMQ.
     pub async fn on_services() -> Self {
         let place = Self::on_postgres().with_broker().await;
-        // For the program as a process, which finds its settings by the folder alone.
-        let told = format!(
+        // Commands of `process::tallyhook` know the folder alone, and read their settings from this
+        // file.
+        let settings = format!(
             "{}\n{}\n",
             place.database_url,
             place.amqp_url.as_deref().unwrap()
         );
-        std::fs::write(place.path().join("services"), told).unwrap();
+        std::fs::write(place.path().join("services"), settings).unwrap();
         place
     }
 
@@ -76,6 +79,7 @@ impl Place {
         }
     }
 
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

@@ -1,4 +1,5 @@
-//! The program itself as a process: started, talked to through its port, signals and streams, and never left behind.
+//! The program as a process, driven through its port, signals and streams, and killed at the end of
+//! the test.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -10,13 +11,14 @@ use std::time::Duration;
 use serde_json::Value;
 use tallyhook_core::github::signature::Secrets;
 
-/// Nothing that is waited for takes this long; a test that would hang fails instead.
+/// The limit of every wait; a test that would hang fails instead.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// White space separates secrets in the environment, so this one has none.
 pub const SECRET: &str = "a-secret-of-the-tests";
 pub const TOKEN: &str = "tallyhook_token_of_the_tests";
 
-/// The program in `folder`, with an environment that a shell of this machine did not touch and with usual settings.
+/// Returns a command that runs the program in `folder` with the tests' settings and nothing of the
+/// caller's environment.
 pub fn tallyhook(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = bare(folder, arguments);
     command
@@ -24,7 +26,7 @@ pub fn tallyhook(folder: &Path, arguments: &[&str]) -> Command {
         .env("TALLYHOOK_LISTEN", "127.0.0.1:0")
         .env("TALLYHOOK_ADMIN_TOKEN", TOKEN)
         .env("DATABASE_URL", "sqlite://test.db");
-    // A place on services says where they are.
+    // A place on services names them in this file.
     if let Ok(services) = std::fs::read_to_string(folder.join("services")) {
         let (database, broker) = services.trim_end().split_once('\n').unwrap();
         command
@@ -34,7 +36,8 @@ pub fn tallyhook(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The program as a new user has it: nothing is set.
+/// Returns a command that runs the program in `folder` with an empty environment, as a new user has
+/// it.
 pub fn bare(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command
@@ -45,21 +48,21 @@ pub fn bare(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The path of the program that is tested. Cargo names it in the environment of integration tests when they run, and
-/// nextest does, too.
+/// Returns the path of the program under test, which cargo and nextest put into the environment of
+/// integration tests.
 fn program() -> OsString {
     std::env::var_os("CARGO_BIN_EXE_tallyhook")
         .expect("the program is known to integration tests of the package `tallyhook` only")
 }
 
-/// A command that is over: its exit code and what it wrote.
+/// The exit code and output of a finished command.
 pub struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command until it exits.
 pub fn run(command: &mut Command) -> Ended {
     let Output {
         status,
@@ -75,7 +78,7 @@ pub fn run(command: &mut Command) -> Ended {
 }
 
 impl Ended {
-    /// Its standard output, of a command that must have succeeded without a word of complaint.
+    /// Returns the standard output of a command that succeeded and wrote nothing to standard error.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(
@@ -87,15 +90,15 @@ impl Ended {
         self.stdout
     }
 
-    /// Asserts that it failed as a program should: with this code, nothing on standard output, and one line of
-    /// complaint that holds each of `words`.
+    /// Asserts that the command failed with this exit code, nothing on standard output, and one
+    /// line on standard error that contains each of `words`.
     #[track_caller]
     pub fn failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.stdout, "", "{}", self.stderr);
         self.failed_after_output(code, words);
     }
 
-    /// The same of a command that has told something before.
+    /// Makes the assertions of [`Ended::failed`] except the one on standard output.
     #[track_caller]
     pub fn failed_after_output(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
@@ -121,7 +124,7 @@ pub struct Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // Both fail only if it is gone already.
+        // Both fail only if the process has exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -139,7 +142,7 @@ impl Serve {
             .unwrap_or_else(|(status, log)| panic!("{status} before it listened: {log:#?}"))
     }
 
-    /// Starts a command that may end before it listens: how it ended, and its log.
+    /// Starts a command that may exit before it listens; the error has its exit status and log.
     pub fn try_start(command: &mut Command) -> Result<Self, (ExitStatus, Vec<String>)> {
         let mut child = command
             .stderr(Stdio::piped())
@@ -148,7 +151,7 @@ impl Serve {
             .unwrap();
         let (sender, log) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        // Ends with the process, whose end closes the pipe.
+        // This thread ends with the process, whose exit closes the pipe.
         std::thread::spawn(move || {
             stderr
                 .lines()
@@ -178,13 +181,14 @@ impl Serve {
         }
     }
 
-    /// Asks it to end, and waits until it has: how it ended, and what it logged since it listened.
+    /// Sends SIGTERM and waits for the exit. Returns the exit status and the log since the line
+    /// `listening`.
     pub fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         self.ask_to_end();
         self.wait()
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn ask_to_end(&self) {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(
@@ -196,22 +200,22 @@ impl Serve {
         );
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if the process has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// What it logged since it listened and nobody has asked for yet.
+    /// Returns the log lines since the previous call.
     pub fn logged(&self) -> Vec<String> {
         self.log.try_iter().collect()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
     }
 
-    /// Waits until it has ended: how, and what it logged since it listened.
+    /// Waits for the exit. Returns the exit status and the log since the line `listening`.
     pub fn wait(&mut self) -> (ExitStatus, Vec<String>) {
         let mut seen = Vec::new();
         loop {
@@ -224,13 +228,13 @@ impl Serve {
     }
 }
 
-/// The address in the log line `listening`.
+/// Returns the address if this is the log line `listening`.
 fn listening(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
 }
 
-/// A signed delivery of a `serve` of these tests.
+/// Returns the request of a signed delivery to a [`Serve`].
 pub fn signed(
     http: &reqwest::Client,
     url: &str,
@@ -249,7 +253,7 @@ pub fn signed(
         .body(body.to_vec())
 }
 
-/// Asks the API of a `serve` of these tests.
+/// Gets a path of the API of a [`Serve`].
 pub async fn get(http: &reqwest::Client, url: &str, path: &str) -> Value {
     let response = http
         .get(format!("{url}{path}"))
@@ -261,7 +265,7 @@ pub async fn get(http: &reqwest::Client, url: &str, path: &str) -> Value {
     response.json().await.unwrap()
 }
 
-/// Every pull request of the fixtures' repository as the API shows it, by number.
+/// Returns every pull request of the fixtures' repository as the API shows it, by number.
 pub async fn pull_requests(http: &reqwest::Client, url: &str) -> Vec<Value> {
     let list = get(http, url, "/api/prs?per_page=100").await;
     let mut numbers: Vec<_> = list["items"]

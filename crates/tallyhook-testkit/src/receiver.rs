@@ -1,4 +1,5 @@
-//! A receiver of notifications on loopback that answers as a test wants it to: by hand, so that it can also answer nothing.
+//! A receiver of notifications on loopback that answers as a test scripts it. Written on sockets,
+//! so that it can also not answer at all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,29 +13,29 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-/// Nothing that is waited for takes this long; a test that would hang fails instead.
+/// The limit of every wait; a test that would hang fails instead.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What it does with a request, in the order in which they come. Every other is answered with 200.
+/// A scripted answer to one request. Requests beyond the script are answered with 200.
 pub enum Reply {
-    /// Status, headers, each with its line end, and body.
+    /// Answers with this status, these headers, each with its line end, and this body.
     Status(u16, &'static str, &'static str),
-    /// Says which path it does not know, as many do.
+    /// Answers 404 with the path in the body, as many servers do.
     Echo,
-    /// Ends the connection.
+    /// Closes the connection.
     Close,
-    /// Answers never.
+    /// Never answers.
     Silence,
-    /// Answers with 200 once it is told to.
+    /// Answers with 200 once the sender fires.
     Held(oneshot::Receiver<()>),
 }
 
-/// A request.
+/// A request that was received.
 #[derive(Debug)]
 pub struct Received {
     pub at: Instant,
     pub path: String,
-    /// By their names in lower case.
+    /// Values by header name in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
@@ -52,7 +53,7 @@ impl Received {
 }
 
 pub struct Receiver {
-    /// Of its root, without a slash at the end.
+    /// The URL of the root, without a slash at the end.
     pub url: String,
     received: UnboundedReceiver<Received>,
     script: Script,
@@ -82,12 +83,12 @@ impl Receiver {
         }
     }
 
-    /// What it does with the requests that come next.
+    /// Scripts the answers to the next requests.
     pub fn replies(&self, replies: impl IntoIterator<Item = Reply>) {
         self.script.lock().unwrap().extend(replies);
     }
 
-    /// The next request.
+    /// Waits for the next request.
     pub async fn next(&mut self) -> Received {
         timeout(PATIENCE, self.received.recv())
             .await
@@ -95,12 +96,12 @@ impl Receiver {
             .unwrap()
     }
 
-    /// A request that has come already.
+    /// Returns a request that has arrived already, if any.
     pub fn try_next(&mut self) -> Option<Received> {
         self.received.try_recv().ok()
     }
 
-    /// The next request's pull request and what it became.
+    /// Waits for the next request and returns its pull request and status.
     pub async fn change(&mut self) -> (i64, String) {
         let told = self.next().await.json();
         (
@@ -109,7 +110,7 @@ impl Receiver {
         )
     }
 
-    /// The pull requests of the next requests.
+    /// Waits for the next requests and returns their pull requests.
     pub async fn numbers(&mut self, count: usize) -> Vec<i64> {
         let mut numbers = Vec::with_capacity(count);
         for _ in 0..count {
@@ -135,7 +136,7 @@ async fn converse(stream: TcpStream, received: UnboundedSender<Received>, script
     while let Some(request) = read(&mut stream).await {
         let reply = script.lock().unwrap().pop_front();
         let unknown = format!("Cannot POST {}", request.path);
-        // Whoever does not look at it any more has seen enough.
+        // The test has dropped its end, and needs no more requests.
         drop(received.send(request));
         let (status, headers, body) = match reply.unwrap_or(Reply::Status(200, "", "ok")) {
             Reply::Status(status, headers, body) => (status, headers, body),

@@ -1,4 +1,4 @@
-//! A whole Tallyhook inside the test, on a free port and a store of its own.
+//! A complete server inside the test's process, on a free port and a store of its own.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tallyhook_github_client::hooks::HookSecret;
 
 use crate::{PATIENCE, Place, SECRET, TOKEN, sign};
 
-/// A running server with its place, both gone at the end of the test.
+/// A running server and its place, both gone at the end of the test.
 pub struct TestServer {
     pub running: Running,
     pub url: String,
@@ -24,7 +24,7 @@ pub struct TestServer {
     pub place: Place,
 }
 
-/// The settings of a test's server at `place`.
+/// Returns the settings of a test's server at `place`.
 pub fn config(place: &Place) -> Config {
     Config {
         webhook_secrets: Secrets::single(SECRET),
@@ -58,13 +58,13 @@ impl TestServer {
         Self::start_in(Place::new().await, options).await
     }
 
-    /// Starts on the database that `place` may have from an earlier server.
+    /// Starts on the database that an earlier server may have left in `place`.
     pub async fn start_in(place: Place, options: Options) -> Self {
         let config = config(&place);
         Self::start_as(&config, place, options).await
     }
 
-    /// Starts with settings of the test's own.
+    /// Starts with these settings.
     pub async fn start_as(config: &Config, place: Place, options: Options) -> Self {
         let running = Running::start(config, options).await.unwrap();
         let url = format!("http://{}", running.address);
@@ -76,7 +76,7 @@ impl TestServer {
         }
     }
 
-    /// Posts a signed JSON webhook: the status and the answer.
+    /// Posts a signed JSON webhook and returns the status and the body of the answer.
     pub async fn post(&self, event: &str, guid: &str, body: &[u8]) -> (u16, Value) {
         let response = self
             .signed(event, guid, body)
@@ -88,7 +88,7 @@ impl TestServer {
         (status, response.json().await.unwrap())
     }
 
-    /// A signed request without its body, for tests that change something about it.
+    /// Returns a signed request without its body, for tests that change a part of it.
     pub fn signed(&self, event: &str, guid: &str, body: &[u8]) -> reqwest::RequestBuilder {
         self.http
             .post(format!("{}/webhooks/github", self.url))
@@ -98,7 +98,8 @@ impl TestServer {
             .header("X-Hub-Signature-256", sign(body))
     }
 
-    /// Asks the API with the tests' token: the status and the answer.
+    /// Gets a path of the API with the tests' token and returns the status and the body of the
+    /// answer.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let response = self
             .http
@@ -110,7 +111,8 @@ impl TestServer {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// Asks the API to do something: the status and the answer, null if it is empty.
+    /// Sends a request with a body to the API and returns the status and the body of the answer,
+    /// null if it is empty.
     pub async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
         let request = self
             .http
@@ -150,31 +152,31 @@ impl TestServer {
         self.running.store.track(&repository, since).await.unwrap();
     }
 
-    /// Waits until every stored delivery is finished.
+    /// Waits until every stored delivery is applied, ignored or dead.
     pub async fn drained(&mut self) {
         self.running.drained().await.unwrap();
     }
 
-    /// Stops the server and gives its place back.
+    /// Stops the server and returns its place.
     pub async fn stop(self) -> Place {
         self.running.stop().await;
         self.place
     }
 }
 
-/// Waits until it holds; a test that would hang fails instead.
+/// Waits until the condition holds; a test that would hang fails instead.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let until = std::time::Instant::now() + PATIENCE;
     while !holds().await {
         assert!(
             std::time::Instant::now() < until,
-            "{what}: that never was so"
+            "{what}: not so within {PATIENCE:?}"
         );
         tokio::task::yield_now().await;
     }
 }
 
-/// Asserts that a request is refused with this status and code, in the one shape that errors have.
+/// Asserts that a request is refused with this status and code, in the shape that all errors share.
 #[track_caller]
 pub fn assert_refused((status, answer): &(u16, Value), expected: u16, code: &str) {
     assert_eq!(

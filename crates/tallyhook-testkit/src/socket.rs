@@ -1,4 +1,4 @@
-//! A client of `/ws`, of another make than the server.
+//! A client of `/ws` on another WebSocket library than the server's.
 
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub async fn connect(server: &TestServer, query: &str) -> Socket {
         .0
 }
 
-/// The next notification.
+/// Waits for the next notification.
 pub async fn frame(socket: &mut Socket) -> Value {
     loop {
         match socket.next().await.unwrap().unwrap() {

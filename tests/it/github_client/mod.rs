@@ -70,15 +70,16 @@ async fn every_request_says_who_asks_and_for_what() {
 async fn what_is_asked_is_counted_and_so_is_what_is_left() {
     let recorder = tallyhook::telemetry::prometheus();
     let (github, client, _) = fake().await;
+    // No other test of this process is answered so.
     github.next([Fault::message(
-        410,
+        451,
         &[("X-RateLimit-Remaining", "4321")],
-        "Gone",
+        "Unavailable For Legal Reasons",
     )]);
     client.get::<Value>(REPO).await.unwrap_err();
     let metrics = recorder.render();
     assert!(
-        metrics.contains(r#"tallyhook_github_requests_total{kind="rest",status="410"} 1"#),
+        metrics.contains(r#"tallyhook_github_requests_total{kind="rest",status="451"} 1"#),
         "{metrics}"
     );
     assert!(

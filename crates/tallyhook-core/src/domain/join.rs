@@ -2,7 +2,7 @@
 //!
 //! Every `join` here is commutative, associative and idempotent, so any order and any repetition of the same events
 //! ends in the same state. That is a theorem of semilattices rather than of our care with special cases, and the
-//! property tests in `tests/order.rs` hold it.
+//! property tests in `tests/it/order.rs` hold it.
 //!
 //! Two whole snapshots of one second cannot be ordered by a hash of each and have their gaps filled as well: what
 //! fills a gap would depend on who came first. So a tie is settled field by field: known over unknown, and of two

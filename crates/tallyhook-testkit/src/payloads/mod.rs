@@ -1,22 +1,23 @@
 //! GitHub webhook payloads, built from plain state.
 //!
-//! A test keeps a [`Pr`] and moves it through time with its methods (`push`, `merge`, ...); the functions
-//! below photograph it as the payload GitHub would send at that moment. Shapes are those of GitHub's
-//! documentation ("Webhook events and payloads") with every field, so that a body is as large as a real one:
+//! A test keeps a [`Pr`] and moves it through time with its methods (`push`, `merge`, ...); the
+//! functions below render it as the payload GitHub would send at that time. Shapes are those of
+//! GitHub's documentation ("Webhook events and payloads") with every field, so that a body is as
+//! large as a real one:
 //!
 //! * `pull_request` events carry the full pull request, 49 keys;
 //! * review, inline comment and thread events carry the simple one, 37 keys: nothing counted, no `merged`;
 //! * `issue_comment` carries the issue face of the pull request, with `issue.pull_request` and `issue.draft`.
 //!
-//! Times are RFC 3339 in UTC with `Z`, to the second, as text: such texts compare like the times they name.
-//! Like on GitHub every action, review and comment moves `updated_at` to its own time.
+//! Times are RFC 3339 in UTC with `Z`, to the second, as text: such texts compare like the times
+//! they name. Like on GitHub every action, review and comment moves `updated_at` to its own time.
 
 use serde_json::{Value, json};
 
 pub mod objects;
 
-/// The placeholder that GitHub shows where an account was deleted; payloads have `null` in its place, only
-/// `sender` names it.
+/// The placeholder that GitHub shows where an account was deleted; payloads have `null` in its
+/// place, only `sender` names it.
 pub const GHOST_ID: i64 = 10_137;
 
 /// A user, bot or organization.
@@ -129,7 +130,7 @@ pub struct Team {
     pub slug: String,
 }
 
-/// Where a pull request's branch lives.
+/// The repository of a pull request's branch.
 #[derive(Clone, Debug)]
 pub enum HeadRepo {
     Same,
@@ -143,7 +144,8 @@ pub enum HeadRepo {
     },
 }
 
-/// A pull request as it stands now. Every field is free to be set; the methods keep related fields together.
+/// A pull request as it stands now. Every field is free to be set; the methods keep related fields
+/// together.
 #[derive(Clone, Debug)]
 pub struct Pr {
     pub world: World,
@@ -238,7 +240,7 @@ impl Pr {
         }
     }
 
-    /// Something happened at `at`.
+    /// Sets `updated_at` to `at`.
     pub fn touch(&mut self, at: &str) {
         at.clone_into(&mut self.updated_at);
     }
@@ -313,8 +315,8 @@ pub struct Comment {
     pub created_at: String,
 }
 
-/// A `pull_request` event. `extra` is an object with what the action adds at the top level: `{"label": ..}`,
-/// `{"before": .., "after": ..}`, `{"changes": ..}`; `json!({})` for none.
+/// A `pull_request` event. `extra` is an object with what the action adds at the top level:
+/// `{"label": ..}`, `{"before": .., "after": ..}`, `{"changes": ..}`; `json!({})` for none.
 pub fn pull_request_event(pr: &Pr, action: &str, sender: &Account, extra: Value) -> Value {
     let mut payload = json!({
         "action": action,
@@ -397,8 +399,8 @@ pub fn issue_comment_event(pr: &Pr, action: &str, comment: &Comment, sender: &Ac
     signed_by(payload, &pr.world, sender)
 }
 
-/// Turns an `issue_comment` event of a pull request into one of a plain issue with that number: GitHub
-/// counts both in one sequence and tells them apart by the key `pull_request`.
+/// Turns an `issue_comment` event of a pull request into one of a plain issue with that number:
+/// GitHub counts both in one sequence and distinguishes them by the key `pull_request`.
 pub fn on_plain_issue(mut event: Value) -> Value {
     if let Some(issue) = event["issue"].as_object_mut() {
         issue.remove("pull_request");
@@ -413,8 +415,8 @@ pub fn on_plain_issue(mut event: Value) -> Value {
     event
 }
 
-/// A `push` of one commit. As on GitHub the dates of the repository are numbers here, the commit's has an
-/// offset, and the owner has the keys `name` and `email`.
+/// A `push` of one commit. As on GitHub the dates of the repository are numbers here, the commit's
+/// has an offset, and the owner has the keys `name` and `email`.
 pub fn push_event(
     world: &World,
     branch: &str,
@@ -543,7 +545,7 @@ pub fn epoch_seconds(time: &str) -> i64 {
     days * 86_400 + part(11..13) * 3_600 + part(14..16) * 60 + part(17..19)
 }
 
-/// The text of a moment, the inverse of [`epoch_seconds`].
+/// The RFC 3339 text of a timestamp, the inverse of [`epoch_seconds`].
 pub fn rfc3339(epoch_seconds: i64) -> String {
     let (days, second) = (
         epoch_seconds.div_euclid(86_400),

@@ -1,7 +1,9 @@
-//! The objects GitHub nests in its webhook payloads: accounts, repositories, pull requests, issues, reviews.
+//! The objects GitHub nests in its webhook payloads: accounts, repositories, pull requests, issues,
+//! reviews.
 //!
-//! Shapes follow GitHub's documented webhook payloads ("Webhook events and payloads" and the official REST
-//! description). The same objects are what the REST API returns, so a fake GitHub can serve them too.
+//! Shapes follow GitHub's documented webhook payloads ("Webhook events and payloads" and the
+//! official REST description). The same objects are what the REST API returns, so a fake GitHub can
+//! serve them too.
 
 use serde_json::{Map, Value, json};
 
@@ -116,7 +118,8 @@ pub fn repository(world: &World) -> Value {
     repository_of(world, &world.owner, world.repo_id, false)
 }
 
-/// A repository as a pull request's `head` or `base`; whatever the world's owner does not own is a fork.
+/// A repository as a pull request's `head` or `base`; one that the world's owner does not own is a
+/// fork.
 fn pull_request_repository(world: &World, owner: &Account, id: i64) -> Value {
     repository_of(world, owner, id, owner.id != world.owner.id)
 }
@@ -180,7 +183,8 @@ fn repository_features() -> Value {
     })
 }
 
-/// The 49 keys of a pull request in `pull_request` events and of `GET /repos/{o}/{r}/pulls/{number}`.
+/// The 49 keys of a pull request in `pull_request` events and of `GET
+/// /repos/{o}/{r}/pulls/{number}`.
 pub fn pull_request(pr: &Pr) -> Value {
     let open = pr.closed_at.is_none();
     let mut full = simple_pull_request(pr);
@@ -352,7 +356,8 @@ pub fn issue(pr: &Pr) -> Value {
     })
 }
 
-/// A review as webhooks show it: `state` in lower case. The REST API has the same object in upper case.
+/// A review as webhooks show it: `state` in lower case. The REST API has the same object in upper
+/// case.
 pub fn review(pr: &Pr, review: &Review) -> Value {
     let html_url = format!("{}#pullrequestreview-{}", pr.html_url(), review.id);
     json!({
