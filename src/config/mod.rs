@@ -17,7 +17,7 @@ use std::str::FromStr;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
-use tallyhook_github_client::{ApiUrl, App, Credentials, NoApp, Token};
+use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
 
 pub use self::channels::{CHANNEL_KEYS, Channel, Filter, NOTIFY_ALLOW_PRIVATE, Notify, Receiver};
 pub use self::sync::{Backfill, MOST_DAYS_BACK, MOST_PRS, Monitor, Sync};
@@ -481,7 +481,7 @@ fn github_credentials(sources: &Sources) -> Result<Option<Credentials>, ConfigEr
 }
 
 /// The key is not shown, nor is what should be its path, since it may be a key that was pasted badly.
-fn github_app(id: &str, key: &str) -> Result<App, ConfigError> {
+fn github_app(id: &str, key: &str) -> Result<GithubApp, ConfigError> {
     let pem = if key.contains("-----BEGIN") {
         key.replace("\\n", "\n")
     } else {
@@ -492,11 +492,11 @@ fn github_app(id: &str, key: &str) -> Result<App, ConfigError> {
             ))
         })?
     };
-    App::new(id, &pem).map_err(|wrong| match wrong {
-        NoApp::Id => ConfigError(format!(
+    GithubApp::new(id, &pem).map_err(|wrong| match wrong {
+        InvalidApp::Id => ConfigError(format!(
             "{GITHUB_APP_ID} is no App: expected its number or client id"
         )),
-        NoApp::Key => {
+        InvalidApp::Key => {
             let expected = "expected an RSA key as PEM, such as GitHub lets one download once";
             ConfigError(format!(
                 "{GITHUB_APP_PRIVATE_KEY} is no key of an App: {expected}"
