@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use tallyhook_github_client::GithubError;
-use tallyhook_github_client::creation::NotOpened;
+use tallyhook_github_client::open_pull_request::OpenPullRequestError;
 use tallyhook_store::StoreError;
 use utoipa::ToSchema;
 
@@ -31,7 +31,7 @@ pub enum ApiError {
     /// What GitHub answered.
     Github(GithubError),
     /// Why there is no pull request.
-    NotOpened(NotOpened),
+    NotOpened(OpenPullRequestError),
 }
 
 /// The body of every answer that is an error.
@@ -124,11 +124,14 @@ fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
         GithubError::Unauthorized { .. }
         | GithubError::AppRefused { .. }
         | GithubError::AppNotInstalled { .. }
-        | GithubError::Forbidden { .. } => (StatusCode::CONFLICT, "github_access_refused"),
-        GithubError::Limited { .. } | GithubError::Unreachable { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "github_unavailable")
-        }
+        | GithubError::Forbidden { .. }
+        | GithubError::SsoRequired { .. } => (StatusCode::CONFLICT, "github_access_refused"),
+        GithubError::Limited { .. }
+        | GithubError::Unreachable { .. }
+        | GithubError::Unknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "github_unavailable"),
         GithubError::Refused { .. }
+        | GithubError::SecretDetected { .. }
+        | GithubError::GraphqlRefused { .. }
         | GithubError::TooLarge { .. }
         | GithubError::TooMuch { .. }
         | GithubError::Unexpected { .. } => (StatusCode::BAD_GATEWAY, "github_failed"),
@@ -136,20 +139,32 @@ fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
 }
 
 /// What of a pull request GitHub refuses, each by a code of its own.
-fn of_not_opened(why: &NotOpened) -> (StatusCode, &'static str) {
+fn of_not_opened(why: &OpenPullRequestError) -> (StatusCode, &'static str) {
     match why {
-        NotOpened::NoBranchName { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
-        NotOpened::HeadMissing { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "head_missing"),
-        NotOpened::BaseMissing { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "base_missing"),
-        NotOpened::NothingNew { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_commits"),
-        NotOpened::DraftsNotSupported { .. } => {
+        OpenPullRequestError::InvalidBranchName { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
+        OpenPullRequestError::HeadMissing { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "head_missing")
+        }
+        OpenPullRequestError::BaseMissing { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "base_missing")
+        }
+        OpenPullRequestError::NoNewCommits { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "no_commits")
+        }
+        OpenPullRequestError::DraftsNotSupported { .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, "drafts_not_supported")
         }
-        NotOpened::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "pull_request_refused"),
-        NotOpened::RepositoryMissing { .. } => (StatusCode::NOT_FOUND, "repository_missing"),
-        NotOpened::ReadOnly { .. } => (StatusCode::CONFLICT, "repository_read_only"),
-        NotOpened::Forbidden { .. } => (StatusCode::CONFLICT, "github_access_refused"),
-        NotOpened::Github(error) => of_github(error),
+        OpenPullRequestError::Refused { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "pull_request_refused")
+        }
+        OpenPullRequestError::RepositoryMissing { .. } => {
+            (StatusCode::NOT_FOUND, "repository_missing")
+        }
+        OpenPullRequestError::RepositoryArchived { .. } => {
+            (StatusCode::CONFLICT, "repository_read_only")
+        }
+        OpenPullRequestError::Forbidden { .. } => (StatusCode::CONFLICT, "github_access_refused"),
+        OpenPullRequestError::Github(error) => of_github(error),
     }
 }
 
@@ -157,7 +172,7 @@ impl From<OpenError> for ApiError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NoRepository | OpenError::NoBranch => Self::BadRequest(error.to_string()),
-            OpenError::NotOpened(NotOpened::Github(error)) => error.into(),
+            OpenError::NotOpened(OpenPullRequestError::Github(error)) => error.into(),
             OpenError::NotOpened(why) => Self::NotOpened(why),
             OpenError::Store(error) => error.into(),
         }
@@ -200,7 +215,7 @@ mod tests {
             "github_unavailable"
         );
         assert_eq!(
-            code(GithubError::AppNotInstalled { on: text() }),
+            code(GithubError::AppNotInstalled { account: text() }),
             "github_access_refused"
         );
         assert_eq!(code(GithubError::Gone { path: text() }), "not_found");
@@ -209,7 +224,7 @@ mod tests {
                 path: text(),
                 status: 422,
                 message: text(),
-                complaints: vec![]
+                errors: vec![]
             }),
             "github_failed"
         );

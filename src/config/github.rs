@@ -3,7 +3,7 @@
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
-use tallyhook_github_client::{ApiUrl, App, Credentials, NoApp, Token};
+use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
 
 use super::{ConfigError, SettingSources};
 
@@ -68,7 +68,7 @@ pub(super) fn credentials(sources: &SettingSources) -> Result<Option<Credentials
 
 /// Parses the credentials of a GitHub App. An error shows neither the key nor its path, since the
 /// path may be a key that was pasted badly.
-fn parse_app(id: &str, key: &str) -> Result<App, ConfigError> {
+fn parse_app(id: &str, key: &str) -> Result<GithubApp, ConfigError> {
     let pem = if key.contains("-----BEGIN") {
         key.replace("\\n", "\n")
     } else {
@@ -79,11 +79,11 @@ fn parse_app(id: &str, key: &str) -> Result<App, ConfigError> {
             ))
         })?
     };
-    App::new(id, &pem).map_err(|wrong| match wrong {
-        NoApp::Id => ConfigError::new(format!(
+    GithubApp::new(id, &pem).map_err(|wrong| match wrong {
+        InvalidApp::Id => ConfigError::new(format!(
             "{GITHUB_APP_ID} is not an App: expected its number or client id"
         )),
-        NoApp::Key => {
+        InvalidApp::Key => {
             let expected = "expected an RSA key as PEM, as downloaded from GitHub";
             ConfigError::new(format!(
                 "{GITHUB_APP_PRIVATE_KEY} is not a key of an App: {expected}"

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::{PrNumber, Timestamp};
-use tallyhook_github_client::pulls::{GotPage, NotGot};
+use tallyhook_github_client::pulls::{FetchFailure, FetchedPage};
 use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{MOST_ERRORS, PrError, RunState, Store, SyncRun};
 use tokio::time::interval;
@@ -234,16 +234,19 @@ impl<P: Fn(&SyncRun)> Walking<P> {
     /// One page of the walk.
     async fn step(&mut self) -> Result<(), Stop> {
         let left = u64::from(self.run.options.max_prs).saturating_sub(self.run.prs_done);
-        let GotPage {
-            mut got,
+        let FetchedPage {
+            pull_requests: mut got,
             total,
             next,
         } = self.page(u32::try_from(left).unwrap_or(u32::MAX)).await?;
-        let all = got.whole.len() + got.not_got.len();
-        let page = got.whole.iter().map(|whole| whole.pull_request.updated_at);
+        let all = got.complete.len() + got.failures.len();
+        let page = got
+            .complete
+            .iter()
+            .map(|whole| whole.pull_request.updated_at);
         let (newest, oldest) = (page.clone().max(), page.min());
         self.walk.newest = self.walk.newest.or(newest);
-        got.whole
+        got.complete
             .retain(|whole| whole.pull_request.updated_at >= self.walk.back_to);
         let is_past = oldest.is_some_and(|oldest| oldest < self.walk.back_to);
         self.walk.oldest = oldest.or(self.walk.oldest);
@@ -271,11 +274,15 @@ impl<P: Fn(&SyncRun)> Walking<P> {
 
     /// One page of the closing pass: what was updated since the walk began.
     async fn close(&mut self) -> Result<(), Stop> {
-        let GotPage { mut got, next, .. } = self.page(u32::MAX).await?;
-        let (began, all) = (self.walk.newest, got.whole.len());
-        got.whole
+        let FetchedPage {
+            pull_requests: mut got,
+            next,
+            ..
+        } = self.page(u32::MAX).await?;
+        let (began, all) = (self.walk.newest, got.complete.len());
+        got.complete
             .retain(|whole| Some(whole.pull_request.updated_at) >= began);
-        let is_over = got.whole.len() < all || next.is_none();
+        let is_over = got.complete.len() < all || next.is_none();
         let brought = self.fetcher.take_in(got, Some(self.run.repo)).await?;
         self.note(&brought.not_got);
         (self.walk.cursor, self.walk.size) = (next, PAGE);
@@ -309,12 +316,15 @@ impl<P: Fn(&SyncRun)> Walking<P> {
     }
 
     /// The page at the cursor, of fewer if GitHub cannot give as many. One that it cannot give at all is passed over.
-    async fn page(&mut self, most: u32) -> Result<GotPage, Stop> {
+    async fn page(&mut self, most: u32) -> Result<FetchedPage, Stop> {
         let (mut size, mut tries) = (self.walk.size.min(most).max(1), 0);
         let (client, of) = (self.fetcher.client.clone(), self.run.repo_name.clone());
         loop {
             let after = self.walk.cursor.as_deref();
-            match client.page(&of, size, after, self.fetcher.commits).await {
+            match client
+                .pull_request_page(&of, size, after, self.fetcher.commits)
+                .await
+            {
                 Ok(page) => return Ok(page),
                 Err(GithubError::TooMuch { .. }) if size > SMALLEST => {
                     size = (size / 2).max(SMALLEST);
@@ -326,7 +336,7 @@ impl<P: Fn(&SyncRun)> Walking<P> {
                 }
                 Err(GithubError::TooMuch { .. }) if size > 1 => size = 1,
                 Err(GithubError::TooMuch { .. }) => {
-                    return Ok(client.passed_over(&of, 1, after).await?);
+                    return Ok(client.skip_page(&of, 1, after).await?);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -350,12 +360,12 @@ impl<P: Fn(&SyncRun)> Walking<P> {
         self.note(&brought.not_got);
     }
 
-    fn note(&mut self, not_got: &[NotGot]) {
-        for NotGot { number, why, .. } in not_got {
+    fn note(&mut self, not_got: &[FetchFailure]) {
+        for FetchFailure { number, reason, .. } in not_got {
             if self.run.errors.len() < MOST_ERRORS {
                 self.run.errors.push(PrError {
                     pr: number.0,
-                    error: why.clone(),
+                    error: reason.clone(),
                 });
             }
             if self.walk.phase != Phase::Repairing {

@@ -10,7 +10,7 @@ use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::{Access, Repository, Seen};
 use tallyhook_core::event::{self, FetchedPullRequest};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
-use tallyhook_github_client::pulls::{Got, NotGot};
+use tallyhook_github_client::pulls::{FetchFailure, FetchedPullRequests};
 use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{
     Accepted, BatchWrite, DeliveryState, RepositoryObservation, Store, StoreError,
@@ -40,7 +40,7 @@ pub struct Brought {
     pub seen: Option<Seen>,
     /// In the inbox, be it since now or from before.
     pub fetched: Vec<FetchedPullRequest>,
-    pub not_got: Vec<NotGot>,
+    pub not_got: Vec<FetchFailure>,
 }
 
 /// Why nothing could be brought.
@@ -99,7 +99,11 @@ impl Fetcher {
         let mut brought = Brought::default();
         let mut parts = vec![numbers];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-            match self.client.numbered(of, part, self.commits).await {
+            match self
+                .client
+                .pull_requests_by_number(of, part, self.commits)
+                .await
+            {
                 Ok(got) => brought.add(self.take_in(got, repo).await?),
                 Err(GithubError::TooMuch { .. }) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
@@ -107,9 +111,9 @@ impl Fetcher {
                 }
                 Err(error @ GithubError::TooMuch { .. }) => {
                     let why = error.to_string();
-                    let not_got = |number: &PrNumber| NotGot {
+                    let not_got = |number: &PrNumber| FetchFailure {
                         number: *number,
-                        why: why.clone(),
+                        reason: why.clone(),
                         missing: false,
                     };
                     brought.not_got.extend(part.iter().map(not_got));
@@ -124,11 +128,15 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`]; what concerns one pull request alone is told in what is brought.
-    pub async fn take_in(&self, got: Got, repo: Option<RepoId>) -> Result<Brought, FetchError> {
-        let Got {
+    pub async fn take_in(
+        &self,
+        got: FetchedPullRequests,
+        repo: Option<RepoId>,
+    ) -> Result<Brought, FetchError> {
+        let FetchedPullRequests {
             repository,
-            whole,
-            not_got,
+            complete,
+            failures: not_got,
             asked_at,
         } = got;
         if let (Some(before), Some(now)) = (repo, repository.id)
@@ -144,7 +152,7 @@ impl Fetcher {
             not_got,
             ..Brought::default()
         };
-        for whole in whole {
+        for whole in complete {
             let number = whole.pull_request.number;
             match event::fetched(
                 &repository,
@@ -155,9 +163,9 @@ impl Fetcher {
             ) {
                 Ok(fetched) => brought.fetched.push(fetched),
                 Err(unusable) => {
-                    brought.not_got.push(NotGot {
+                    brought.not_got.push(FetchFailure {
                         number,
-                        why: unusable.to_string(),
+                        reason: unusable.to_string(),
                         missing: false,
                     });
                 }
@@ -185,7 +193,7 @@ impl Fetcher {
         let asked_at = Utc::now();
         let listed = self
             .client
-            .listed(of, key.number)
+            .pull_request_summary(of, key.number)
             .await
             .map_err(FetchError::from)?;
         let known = self.store.load(&[key]).await?;
@@ -195,10 +203,12 @@ impl Fetcher {
         if !is_current {
             let brought = self.numbers(of, Some(key.repo), &[key.number]).await?;
             match brought.not_got.into_iter().next() {
-                Some(NotGot {
-                    why, missing: true, ..
-                }) => return Err(RefreshError::Missing(why)),
-                Some(NotGot { why, .. }) => return Err(RefreshError::NotGot(why)),
+                Some(FetchFailure {
+                    reason,
+                    missing: true,
+                    ..
+                }) => return Err(RefreshError::Missing(reason)),
+                Some(FetchFailure { reason, .. }) => return Err(RefreshError::NotGot(reason)),
                 None => self.applied(key).await?,
             }
         }

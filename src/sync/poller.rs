@@ -15,8 +15,8 @@ use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::{Access, Seen};
 use tallyhook_core::event::FetchedPullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_github_client::pulls::{Listed, NotGot};
-use tallyhook_github_client::{Client, Conditional, GithubError};
+use tallyhook_github_client::pulls::{FetchFailure, PullRequestSummary};
+use tallyhook_github_client::{Client, ConditionalResponse, GithubError};
 use tallyhook_store::{
     LeaderRole, Moment, RunState, Store, SyncRun, SyncState, TrackedRepository, Watched,
 };
@@ -397,21 +397,24 @@ impl Poller {
         let mut wanted = stubs.clone();
         let mut is_whole = false;
         for page in 1..=PAGES {
-            let Conditional {
+            let ConditionalResponse {
                 value: listed,
-                more,
+                has_more: more,
                 ..
-            } = self.client.changed(&repository.name, page).await?;
+            } = self
+                .client
+                .pull_request_summaries(&repository.name, page)
+                .await?;
             if let Some(other) = listed
                 .iter()
-                .map(Listed::repo)
+                .map(PullRequestSummary::repo)
                 .find(|repo| *repo != repository.id)
             {
                 return Err(self.moved(repository, other).await?);
             }
             newest = newest.max(listed.iter().map(|listed| listed.updated_at).max());
-            let recent = |listed: &&Listed| listed.updated_at >= reach.back_to;
-            let due = |listed: &&Listed| asked || listed.updated_at <= young;
+            let recent = |listed: &&PullRequestSummary| listed.updated_at >= reach.back_to;
+            let due = |listed: &&PullRequestSummary| asked || listed.updated_at <= young;
             let recently: Vec<_> = listed.iter().filter(recent).filter(due).copied().collect();
             wanted.extend(self.changed(repository.id, &recently).await?);
             is_whole = !more || !listed.iter().all(|listed| recent(&listed));
@@ -499,7 +502,7 @@ impl Poller {
     async fn changed(
         &self,
         repo: RepoId,
-        listed: &[Listed],
+        listed: &[PullRequestSummary],
     ) -> tallyhook_store::Result<Vec<PrNumber>> {
         let keys: Vec<_> = listed
             .iter()
@@ -555,7 +558,10 @@ impl Poller {
         let not_got = brought
             .not_got
             .into_iter()
-            .map(|NotGot { number, why, .. }| NotFetched { number, why });
+            .map(|FetchFailure { number, reason, .. }| NotFetched {
+                number,
+                why: reason,
+            });
         polled.not_fetched.extend(not_got);
         Ok(())
     }
@@ -628,7 +634,7 @@ impl Poller {
             .numbers(repo_name, None, &[number])
             .await?;
         Ok(match brought.not_got.into_iter().next() {
-            Some(NotGot { why, .. }) => Err(why),
+            Some(FetchFailure { reason, .. }) => Err(reason),
             None => Ok(brought
                 .fetched
                 .iter()

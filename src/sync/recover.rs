@@ -12,7 +12,7 @@ use serde::Serialize;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event;
-use tallyhook_github_client::hooks::{Attempt, Hook, HookOwner};
+use tallyhook_github_client::hooks::{DeliveryAttempt, HookOwner, WebhookInfo};
 use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{Accepted, NewState, Store};
 
@@ -75,7 +75,7 @@ pub struct NotFetched {
 struct Failed {
     hook: Option<i64>,
     /// Oldest first.
-    attempts: Vec<Attempt>,
+    attempts: Vec<DeliveryAttempt>,
 }
 
 /// What became of one that failed.
@@ -137,8 +137,8 @@ pub async fn run(
 
 /// Those that post to an address like ours. A proxy may have given it another: then all, since what one of them missed
 /// is of interest whoever it was for.
-fn our_hooks(hooks: &[Hook]) -> Vec<Option<i64>> {
-    let is_ours = |hook: &&Hook| {
+fn our_hooks(hooks: &[WebhookInfo]) -> Vec<Option<i64>> {
+    let is_ours = |hook: &&WebhookInfo| {
         hook.config
             .url
             .as_deref()
@@ -183,11 +183,15 @@ async fn failed(
     listed: &mut u64,
 ) -> Result<Failed, NoList> {
     let mut pages = client
-        .attempts(&asked.owner, hook)
+        .delivery_attempts(&asked.owner, hook)
         .map_err(NoList::Github)?;
     // `None` is a delivery that succeeded.
-    let mut known: HashMap<String, Option<Attempt>> = HashMap::new();
-    while let Some(page) = pages.next::<Attempt>().await.map_err(NoList::Github)? {
+    let mut known: HashMap<String, Option<DeliveryAttempt>> = HashMap::new();
+    while let Some(page) = pages
+        .next::<DeliveryAttempt>()
+        .await
+        .map_err(NoList::Github)?
+    {
         let is_past = !page.is_empty()
             && page
                 .iter()
@@ -244,12 +248,12 @@ async fn fetch(
                 Err(NotGot::Payload(why)) => why.to_owned(),
                 Err(NotGot::Answer(error)) => {
                     let why = error.to_string();
-                    stopped = (!error.is_about_one()).then(|| why.clone());
+                    stopped = (!error.concerns_one_item()).then(|| why.clone());
                     why
                 }
             },
         };
-        let Attempt {
+        let DeliveryAttempt {
             guid,
             event,
             delivered_at,
@@ -290,7 +294,7 @@ async fn recover(
     store: &Store,
     asked: &Asked,
     hook: Option<i64>,
-    attempt: &Attempt,
+    attempt: &DeliveryAttempt,
 ) -> anyhow::Result<Result<Recovered, NotGot>> {
     if !event::NAMES.contains(&attempt.event.as_str()) {
         return Ok(Ok(Recovered::Unused));
@@ -299,11 +303,14 @@ async fn recover(
     if !store.deliveries_of(&attempt.guid).await?.is_empty() {
         return Ok(Ok(Recovered::AlreadyHere));
     }
-    let carried = match client.carried(&asked.owner, hook, attempt.id).await {
-        Ok(carried) => carried,
+    let details = match client
+        .delivery_details(&asked.owner, hook, attempt.id)
+        .await
+    {
+        Ok(details) => details,
         Err(error) => return Ok(Err(NotGot::Answer(error))),
     };
-    let Some(payload) = carried.payload() else {
+    let Some(payload) = details.payload() else {
         return Ok(Err(NotGot::Payload("GitHub has its payload no more")));
     };
     let incoming = IncomingDelivery {
@@ -346,7 +353,9 @@ async fn recover(
 fn told(error: GithubError, owner: &HookOwner) -> anyhow::Error {
     let lacks_rights = matches!(
         error,
-        GithubError::NotFound { .. } | GithubError::Forbidden { .. }
+        GithubError::NotFound { .. }
+            | GithubError::Forbidden { .. }
+            | GithubError::SsoRequired { .. }
     );
     let error = anyhow::Error::new(error);
     if !lacks_rights {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tallyhook_core::event;
-use tallyhook_github_client::hooks::{HookSecret, Registered};
+use tallyhook_github_client::hooks::{HookSecret, WebhookRegistration};
 use tallyhook_github_client::{Client, GithubError};
 use utoipa::ToSchema;
 
@@ -62,12 +62,13 @@ pub async fn register(
     secret: &HookSecret,
 ) -> Result<Webhook, GithubError> {
     let events = events();
-    let (state, id, message) = match client.create_hook(repo, url, secret, &events).await {
-        Ok(Registered::Made(hook)) => (WebhookState::Made, Some(hook.id), None),
-        Ok(Registered::Mended(hook)) => (WebhookState::Mended, Some(hook.id), None),
+    let (state, id, message) = match client.register_webhook(repo, url, secret, &events).await {
+        Ok(WebhookRegistration::Created(hook)) => (WebhookState::Made, Some(hook.id), None),
+        Ok(WebhookRegistration::Updated(hook)) => (WebhookState::Mended, Some(hook.id), None),
         Err(
             error @ (GithubError::NotFound { .. }
             | GithubError::Forbidden { .. }
+            | GithubError::SsoRequired { .. }
             | GithubError::Refused { .. }),
         ) => (WebhookState::ByHand, None, Some(by_hand(repo, &error))),
         Err(error) => return Err(error),

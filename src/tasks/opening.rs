@@ -5,7 +5,9 @@ use tallyhook_core::domain::notification::Status;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::PrKey;
 use tallyhook_github_client::GithubError;
-use tallyhook_github_client::creation::{NewPull, NotOpened, Opened};
+use tallyhook_github_client::open_pull_request::{
+    NewPullRequest, OpenPullRequestError, OpenedPullRequest,
+};
 use tallyhook_store::{
     Due, LeaderRole, Result, Settled, Store, StoreError, StoredPullRequest, Task, TaskCause,
     TaskRef,
@@ -53,7 +55,7 @@ pub struct Wanted {
 pub struct PullRequestOf {
     /// `owner/name`, as it was asked for.
     pub repo: String,
-    pub opened: Opened,
+    pub opened: OpenedPullRequest,
 }
 
 /// Why a task has no pull request.
@@ -64,7 +66,7 @@ pub enum OpenError {
     #[error("the task has no branch")]
     NoBranch,
     #[error(transparent)]
-    NotOpened(#[from] NotOpened),
+    NotOpened(#[from] OpenPullRequestError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -96,14 +98,14 @@ impl Opener {
             .clone()
             .unwrap_or_else(|| task.title.chars().take(TITLE).collect());
         let (base, body) = (base.as_deref(), body.as_deref().unwrap_or_default());
-        let new = NewPull {
+        let new = NewPullRequest {
             head,
             base,
             title: &title,
             body,
             draft: *draft,
         };
-        let opened = self.fetcher.client.create_pull(repo, &new).await?;
+        let opened = self.fetcher.client.open_pull_request(repo, &new).await?;
         let is_linked_now = self
             .fetcher
             .store
@@ -214,7 +216,7 @@ impl Pushes {
     }
 
     /// What passes is tried again; what does not is told once, and the next push tries again.
-    async fn refused(&self, task: &Task, why: &NotOpened) -> Result<Settled> {
+    async fn refused(&self, task: &Task, why: &OpenPullRequestError) -> Result<Settled> {
         if let Some(again) = again(why, task.tries, Utc::now()) {
             return Ok(Settled {
                 again: Some(again),
@@ -238,12 +240,14 @@ impl Pushes {
 }
 
 /// When what was tried in vain `tries` times before is to be tried again; `None` if that is of no use.
-fn again(why: &NotOpened, tries: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+fn again(why: &OpenPullRequestError, tries: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let later = now + AGAIN * 2_i32.pow(tries.min(MOST_TRIES));
     match why {
-        NotOpened::Github(_) if tries + 1 >= MOST_TRIES => None,
-        NotOpened::Github(GithubError::Limited { until }) => Some(later.max(*until)),
-        NotOpened::Github(GithubError::Unreachable { .. }) => Some(later),
+        OpenPullRequestError::Github(_) if tries + 1 >= MOST_TRIES => None,
+        OpenPullRequestError::Github(GithubError::Limited { until }) => Some(later.max(*until)),
+        OpenPullRequestError::Github(
+            GithubError::Unreachable { .. } | GithubError::Unknown { .. },
+        ) => Some(later),
         _ => None,
     }
 }
@@ -267,13 +271,15 @@ impl OutboxWorker for Pushes {
 
 #[cfg(test)]
 mod tests {
+    use tallyhook_github_client::CredentialOwner;
+
     use super::*;
 
     #[test]
     fn what_passes_is_tried_again_later_each_time_and_not_for_ever() {
         let now = DateTime::from_timestamp(1_772_445_600, 0).unwrap();
         let text = String::new;
-        let unreachable = NotOpened::Github(GithubError::Unreachable {
+        let unreachable = OpenPullRequestError::Github(GithubError::Unreachable {
             origin: text(),
             reason: text(),
         });
@@ -284,15 +290,22 @@ mod tests {
         assert_eq!(waits[7..], [None, None]);
         let until = now + TimeDelta::hours(2);
         assert_eq!(
-            again(&NotOpened::Github(GithubError::Limited { until }), 0, now),
+            again(
+                &OpenPullRequestError::Github(GithubError::Limited { until }),
+                0,
+                now
+            ),
             Some(until)
         );
         for final_answer in [
-            NotOpened::NothingNew {
+            OpenPullRequestError::NoNewCommits {
                 head: text(),
                 base: text(),
             },
-            NotOpened::Github(GithubError::Unauthorized { message: text() }),
+            OpenPullRequestError::Github(GithubError::Unauthorized {
+                message: text(),
+                owner: CredentialOwner::Setting,
+            }),
         ] {
             assert_eq!(again(&final_answer, 0, now), None);
         }

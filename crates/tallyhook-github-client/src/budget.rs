@@ -1,47 +1,48 @@
-//! The request budget, in which live work goes before backfill.
+//! The request budget, in which live work has precedence over backfill.
 //!
-//! Backfill has few of the places among the requests in flight, and live work none the fewer for it; of each allowance
-//! backfill leaves a part to live work.
+//! Live work and backfill have separate limits of requests in flight, and backfill leaves a part of each hourly allowance
+//! to live work.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use reqwest::header::HeaderMap;
 use serde::Serialize;
 use tallyhook_core::github::types::{InstallationId, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use utoipa::ToSchema;
 
-use super::installations::Whose;
-use super::limits;
+use super::rate_limit;
+use super::request::Principal;
 
-/// Requests in flight. GitHub refuses a hundred at once, and other programs may use the same token.
+/// Limits of requests in flight. GitHub refuses a hundred at once, and other programs may use the same token.
 const LIVE: usize = 8;
 const BACKFILL: usize = 2;
-/// Backfill leaves one part in so many.
+/// Backfill leaves a fifth of an allowance to live work.
 const RESERVED: u64 = 5;
 
-/// Whether somebody waits for what is asked.
+/// The priority of a request: a person or a deadline waits for live work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Priority {
+pub(crate) enum Priority {
     Live,
     Backfill,
 }
 
-pub(super) struct Budget {
+pub(crate) struct RequestBudget {
     live: Semaphore,
     backfill: Semaphore,
-    allowances: Mutex<BTreeMap<(Whose, &'static str), Allowance>>,
+    allowances: Mutex<BTreeMap<(Principal, &'static str), RateAllowance>>,
 }
 
-/// What GitHub allows within an hour, as it told last.
+/// An hourly allowance of GitHub's, as its last response announced it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Allowance {
+#[schema(as = Allowance)]
+pub struct RateAllowance {
     /// `core` for REST, `graphql`, or another of GitHub's.
     pub resource: &'static str,
-    /// Of an App's installation; `null` with a token.
+    /// The App's installation that the allowance is of; `null` with a token.
     pub installation: Option<InstallationId>,
     /// Requests, or points for `graphql`.
     pub limit: u64,
@@ -50,7 +51,7 @@ pub struct Allowance {
     pub resets_at: Timestamp,
 }
 
-impl Default for Budget {
+impl Default for RequestBudget {
     fn default() -> Self {
         let (live, backfill) = (Semaphore::new(LIVE), Semaphore::new(BACKFILL));
         Self {
@@ -61,9 +62,9 @@ impl Default for Budget {
     }
 }
 
-impl Budget {
-    /// A place among the requests in flight, once there is one; `None` never comes, since nobody closes them.
-    pub(super) async fn place(&self, priority: Priority) -> Option<SemaphorePermit<'_>> {
+impl RequestBudget {
+    /// Waits for a permit for one request in flight. Never `None`, since the semaphores are never closed.
+    pub(crate) async fn permit(&self, priority: Priority) -> Option<SemaphorePermit<'_>> {
         let places = match priority {
             Priority::Live => &self.live,
             Priority::Backfill => &self.backfill,
@@ -71,38 +72,48 @@ impl Budget {
         places.acquire().await.ok()
     }
 
-    /// Notes what an answer tells; one that tells nothing counts against nothing.
-    pub(super) fn learn(&self, whose: Whose, headers: &HeaderMap, now: DateTime<Utc>) {
-        let told = limits::allowed(headers)
-            .zip(limits::remaining(headers))
-            .zip(limits::until_reset(headers, now));
-        if let Some(((limit, remaining), wait)) = told {
-            let installation = match whose {
-                Whose::Installation(id) => Some(id),
-                Whose::Token | Whose::App => None,
+    /// Records the allowance that a response announces. One without the headers counts against none.
+    pub(crate) fn record_headers(
+        &self,
+        principal: Principal,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) {
+        let announced = rate_limit::limit(headers)
+            .zip(rate_limit::remaining(headers))
+            .zip(rate_limit::until_reset(headers, now));
+        if let Some(((limit, remaining), wait)) = announced {
+            let installation = match principal {
+                Principal::Installation(id) => Some(id),
+                Principal::Token
+                | Principal::App
+                | Principal::Anonymous
+                | Principal::OauthClient => None,
             };
-            let resource = limits::resource(headers);
+            let resource = rate_limit::resource(headers);
             let resets_at = Timestamp::from(now + wait);
-            let allowance = Allowance {
+            let allowance = RateAllowance {
                 resource,
                 installation,
                 limit,
                 remaining,
                 resets_at,
             };
-            self.known().insert((whose, resource), allowance);
+            self.allowances
+                .lock()
+                .insert((principal, resource), allowance);
         }
     }
 
-    /// How long backfill has to wait, where nothing is left of `resource` but what live work may need.
-    pub(super) fn reserved_for(
+    /// Returns the time that backfill has to wait because the rest of `resource` is reserved for live work.
+    pub(crate) fn reserve_wait(
         &self,
-        whose: Whose,
+        principal: Principal,
         resource: &'static str,
         now: DateTime<Utc>,
     ) -> Option<Duration> {
-        let known = self.known();
-        let allowance = known.get(&(whose, resource))?;
+        let allowances = self.allowances.lock();
+        let allowance = allowances.get(&(principal, resource))?;
         let is_reserve = allowance.remaining < allowance.limit / RESERVED;
         (allowance.resets_at.to_utc() - now)
             .to_std()
@@ -110,14 +121,8 @@ impl Budget {
             .filter(|wait| is_reserve && !wait.is_zero())
     }
 
-    pub(super) fn allowances(&self) -> Vec<Allowance> {
-        self.known().values().cloned().collect()
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(Whose, &'static str), Allowance>> {
-        self.allowances
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn allowances(&self) -> Vec<RateAllowance> {
+        self.allowances.lock().values().cloned().collect()
     }
 }
 
@@ -128,37 +133,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backfill_takes_no_place_of_live_work() {
-        let budget = Budget::default();
-        let place = |priority| budget.place(priority).now_or_never().flatten();
-        let mut backfill: Vec<_> = std::iter::from_fn(|| place(Priority::Backfill)).collect();
-        let live: Vec<_> = std::iter::from_fn(|| place(Priority::Live)).collect();
+    fn backfill_takes_no_permit_of_live_work() {
+        let budget = RequestBudget::default();
+        let permit = |priority| budget.permit(priority).now_or_never().flatten();
+        let mut backfill: Vec<_> = std::iter::from_fn(|| permit(Priority::Backfill)).collect();
+        let live: Vec<_> = std::iter::from_fn(|| permit(Priority::Live)).collect();
         assert_eq!((backfill.len(), live.len()), (2, 8));
         backfill.pop();
-        assert!(place(Priority::Live).is_none() && place(Priority::Backfill).is_some());
+        assert!(permit(Priority::Live).is_none() && permit(Priority::Backfill).is_some());
     }
 
     #[test]
-    fn what_is_reserved_is_so_for_whom_and_of_what_it_was_told() {
-        let budget = Budget::default();
+    fn reserve_is_kept_per_principal_and_resource() {
+        let budget = RequestBudget::default();
         let now = DateTime::from_timestamp(1_772_445_600, 0).unwrap();
-        let learn = |whose, resource: &str, remaining: &str| {
-            let told = [
+        let record = |principal, resource: &str, remaining: &str| {
+            let announced = [
                 ("x-ratelimit-limit", "5000"),
                 ("x-ratelimit-remaining", remaining),
                 ("x-ratelimit-reset", "1772445900"),
                 ("x-ratelimit-resource", resource),
             ];
-            let headers = told.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            budget.learn(whose, &headers.into_iter().collect(), now);
+            let headers =
+                announced.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            budget.record_headers(principal, &headers.into_iter().collect(), now);
         };
-        let one = Whose::Installation(InstallationId(1));
-        learn(one, "core", "999");
-        learn(one, "graphql", "1000");
-        learn(Whose::Installation(InstallationId(2)), "core", "4000");
-        let wait = |whose, resource, at: i64| {
+        let one = Principal::Installation(InstallationId(1));
+        record(one, "core", "999");
+        record(one, "graphql", "1000");
+        record(Principal::Installation(InstallationId(2)), "core", "4000");
+        let wait = |principal, resource, at: i64| {
             budget
-                .reserved_for(whose, resource, now + chrono::TimeDelta::seconds(at))
+                .reserve_wait(principal, resource, now + chrono::TimeDelta::seconds(at))
                 .map(|wait| wait.as_secs())
         };
         assert_eq!(
@@ -168,10 +174,10 @@ mod tests {
         assert_eq!(
             (
                 wait(one, "graphql", 0),
-                wait(Whose::Installation(InstallationId(2)), "core", 0)
+                wait(Principal::Installation(InstallationId(2)), "core", 0)
             ),
             (None, None)
         );
-        assert_eq!(wait(Whose::Token, "core", 0), None);
+        assert_eq!(wait(Principal::Token, "core", 0), None);
     }
 }

@@ -1,70 +1,68 @@
-//! The time that a client goes by.
+//! The clock of a client.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
-/// Tells what time it is, and waits.
+/// The source of time and of waiting.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     #[default]
     System,
-    /// Passes only by waiting, and then at once: tests wait for hours in no time.
+    /// Advances only by waiting, and then at once: tests wait for hours in no time.
     Virtual(VirtualTime),
 }
 
 /// A time that stands still between waits.
 #[derive(Clone, Debug)]
-pub struct VirtualTime(Arc<Mutex<Passed>>);
+pub struct VirtualTime(Arc<Mutex<VirtualState>>);
 
 #[derive(Debug)]
-struct Passed {
+struct VirtualState {
     now: DateTime<Utc>,
     waits: Vec<Duration>,
 }
 
 impl VirtualTime {
     pub fn starting_at(now: DateTime<Utc>) -> Self {
-        Self(Arc::new(Mutex::new(Passed {
+        Self(Arc::new(Mutex::new(VirtualState {
             now,
             waits: Vec::new(),
         })))
     }
 
     pub fn now(&self) -> DateTime<Utc> {
-        self.passed().now
+        self.0.lock().now
     }
 
-    /// Every wait so far, in order.
+    /// Returns every wait so far, in order.
     pub fn waits(&self) -> Vec<Duration> {
-        self.passed().waits.clone()
+        self.0.lock().waits.clone()
     }
 
-    /// Lets so much time pass without anybody waiting for it.
+    /// Advances the time without recording a wait.
     pub fn pass(&self, duration: Duration) {
-        self.passed().now += duration;
+        self.0.lock().now += duration;
     }
 
     fn wait(&self, duration: Duration) {
-        self.pass(duration);
-        self.passed().waits.push(duration);
-    }
-
-    fn passed(&self) -> MutexGuard<'_, Passed> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.0.lock();
+        state.now += duration;
+        state.waits.push(duration);
     }
 }
 
 impl Clock {
-    pub(super) fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         match self {
             Self::System => Utc::now(),
             Self::Virtual(time) => time.now(),
         }
     }
 
-    pub(super) async fn wait(&self, duration: Duration) {
+    pub(crate) async fn wait(&self, duration: Duration) {
         match self {
             Self::System => tokio::time::sleep(duration).await,
             Self::Virtual(time) => time.wait(duration),

@@ -1,74 +1,144 @@
-//! What can go wrong with a request to GitHub, named by what to do about it.
+//! The errors of a request to GitHub, named by what to do about them.
 
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use tallyhook_core::text::one_line;
 use thiserror::Error;
 
-/// A request that came to nothing. The text is for people and holds neither token nor body.
+/// A request without a usable result. The text is for people and holds neither token nor body.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum GithubError {
-    /// Set another token.
-    #[error("GitHub does not accept the token ({message}): set GITHUB_TOKEN to one that is valid")]
-    Unauthorized { message: String },
-    /// Mend what the App signs with, or this machine's clock.
+    /// GitHub refuses the credentials. Replace them: repeated attempts with a wrong token end in a block of all requests.
+    #[error("{}", owner.refused(message))]
+    Unauthorized {
+        message: String,
+        owner: CredentialOwner,
+    },
+    /// GitHub refuses the signature of the App. Correct its key, its id, or this machine's clock.
     #[error("GitHub does not accept the App ({message}): {advice}")]
     AppRefused { message: String, advice: String },
-    /// Install the App there.
+    /// The App has no installation there. Install it.
     #[error(
-        "the GitHub App is not installed on {on}: install it there, or set GITHUB_APP_ID to the App that is"
+        "the GitHub App is not installed on {account}: install it there, or set GITHUB_APP_ID to the App that is"
     )]
-    AppNotInstalled { on: String },
-    /// Give the token or the App more rights. Asking again is of no use.
-    #[error("GitHub forbids {path} ({message}){}", needs(needed.as_deref()))]
+    AppNotInstalled { account: String },
+    /// The token or the App lacks a right. A retry is of no use before it has it.
+    #[error("GitHub forbids {path} ({message}){}", missing_right(permission.as_deref()))]
     Forbidden {
         path: String,
         message: String,
         /// The scopes or permissions that GitHub names.
-        needed: Option<String>,
+        permission: Option<String>,
     },
-    /// It is not there, or this token may not know that it is.
+    /// The organization wants the token to be authorized for its single sign-on.
+    #[error(
+        "GitHub answers {path} only after single sign-on ({message}): authorize the token for the organization{}",
+        at_url(url.as_deref())
+    )]
+    SsoRequired {
+        path: String,
+        message: String,
+        /// The page that authorizes the token, valid for an hour. It is always of GitHub's own web site.
+        url: Option<String>,
+    },
+    /// It does not exist, or this token may not know that it does.
     #[error("GitHub has no {path}, or this token may not see it")]
     NotFound { path: String },
-    /// It was there, and is no more.
+    /// It existed, and was deleted.
     #[error("{path} is gone from GitHub")]
     Gone { path: String },
-    /// Ask again then, and not before. It was waited for already as long as is sensible.
+    /// A rate limit lasts longer than is sensible to wait. Retry then, and not before.
     #[error("GitHub's rate limit is used up until {}", until.to_rfc3339_opts(SecondsFormat::Secs, true))]
     Limited { until: DateTime<Utc> },
-    /// The request itself is wrong; the same again gets the same answer. The message has the complaints in it.
+    /// The request itself is wrong: the same again gets the same response. The message has the field errors in it.
     #[error("GitHub refused {path} with {status} ({message})")]
     Refused {
         path: String,
         status: u16,
         message: String,
-        complaints: Vec<Complaint>,
+        errors: Vec<FieldError>,
     },
-    /// Try again later: it was tried several times, unless that might have done something twice.
+    /// Push protection found secrets in the content. Remove them from it.
+    #[error(
+        "GitHub refused {path} since the content has a secret in it ({}): remove it, or exclude the file",
+        secret_types(secrets)
+    )]
+    SecretDetected {
+        path: String,
+        message: String,
+        secrets: Vec<DetectedSecret>,
+    },
+    /// GraphQL refused the query or mutation about `subject`. Nothing was changed. Never empty.
+    #[error("GitHub refused the query about {subject} ({})", first_message(errors))]
+    GraphqlRefused {
+        subject: String,
+        errors: Vec<GraphqlError>,
+    },
+    /// GitHub did not process it, in several attempts. Retry later.
     #[error("GitHub cannot be reached at {origin} ({reason}); try again later")]
     Unreachable { origin: String, reason: String },
-    /// The answer is larger than any that is expected; leave it out.
+    /// A write was sent, and no usable response arrived: it may have happened. Read the state at GitHub before a retry.
+    #[error(
+        "{path} may have happened at GitHub or not ({reason}): look at GitHub before it is sent again"
+    )]
+    Unknown { path: String, reason: String },
+    /// The response is larger than any that is expected. Skip it.
     #[error("GitHub's answer to {path} is larger than {limit_mib} MiB")]
     TooLarge { path: String, limit_mib: usize },
-    /// Ask for less at once.
+    /// The query costs GitHub too much. Ask for less at once.
     #[error("GitHub cannot answer so much about {path} at once ({reason})")]
     TooMuch { path: String, reason: String },
-    /// This is not GitHub's API, or it has changed.
+    /// The server is not GitHub's API, or the API has changed.
     #[error("{path} was not answered as GitHub's API does ({reason}): check GITHUB_API_URL")]
     Unexpected { path: String, reason: String },
 }
 
-/// What GitHub finds wrong with a part of what it was sent.
+/// The setting or connection that credentials come from, and that has to be corrected if GitHub refuses them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialOwner {
+    /// `GITHUB_TOKEN`.
+    Setting,
+    /// A connection, by its name.
+    Connection(String),
+    /// The App's client id and client secret.
+    OauthClient,
+    /// The request has no credentials.
+    Anonymous,
+}
+
+impl CredentialOwner {
+    /// Returns the text of [`GithubError::Unauthorized`].
+    fn refused(&self, message: &str) -> String {
+        match self {
+            Self::Setting => format!(
+                "GitHub does not accept the token ({message}): set GITHUB_TOKEN to one that is valid"
+            ),
+            Self::Connection(name) => format!(
+                "GitHub does not accept the token of the connection {name} ({message}): connect it again"
+            ),
+            Self::OauthClient => format!(
+                "GitHub does not accept the App's client id and client secret ({message}): set them to those of the App"
+            ),
+            Self::Anonymous => {
+                format!("GitHub refused a request without credentials ({message}): try again later")
+            }
+        }
+    }
+}
+
+/// An error of GitHub's about one field of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Complaint {
+pub struct FieldError {
     pub field: Option<String>,
-    /// One word, such as `invalid` or `missing_field`; `custom` where the message says it.
+    /// One word, such as `invalid` or `missing_field`; `custom` where the message has the reason.
     pub code: Option<String>,
     pub message: Option<String>,
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self {
@@ -87,31 +157,124 @@ impl fmt::Display for Complaint {
     }
 }
 
+/// A secret that push protection found.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DetectedSecret {
+    /// GitHub's word for its kind, such as `github_personal_access_token`.
+    #[serde(default)]
+    pub token_type: String,
+}
+
+/// The reason why a part of a GraphQL query has no value, or why a mutation was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct GraphqlError {
+    /// GitHub's word for it, such as `NOT_FOUND` or `STALE_DATA`.
+    #[serde(rename = "type", default)]
+    pub kind: Option<String>,
+    /// The place in `data`: names of fields, and indices of lists as text.
+    #[serde(default, deserialize_with = "path")]
+    pub path: Vec<String>,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default)]
+    extensions: Option<GraphqlExtensions>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+struct GraphqlExtensions {
+    #[serde(default)]
+    saml_failure: bool,
+}
+
+impl GraphqlError {
+    /// Returns whether the error's type begins with `kind`.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        self.kind
+            .as_deref()
+            .is_some_and(|known| known.starts_with(kind))
+    }
+
+    pub(crate) fn is_exactly(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+
+    /// Returns whether the organization wants single sign-on first.
+    pub(crate) fn is_saml_failure(&self) -> bool {
+        self.extensions
+            .as_ref()
+            .is_some_and(|extensions| extensions.saml_failure)
+    }
+}
+
+/// Reads names and indices alike as text.
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let steps = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(steps
+        .into_iter()
+        .map(|step| {
+            step.as_str()
+                .map_or_else(|| step.to_string(), str::to_owned)
+        })
+        .collect())
+}
+
 impl GithubError {
-    /// Whether it concerns the one thing that was asked for, so that others may still be got.
-    pub fn is_about_one(&self) -> bool {
+    /// Returns whether it concerns only the item that was asked for, so that other items may still be fetched.
+    pub fn concerns_one_item(&self) -> bool {
         match self {
             Self::AppNotInstalled { .. }
             | Self::NotFound { .. }
             | Self::Gone { .. }
             | Self::Refused { .. }
+            | Self::SecretDetected { .. }
+            | Self::GraphqlRefused { .. }
             | Self::TooLarge { .. }
             | Self::TooMuch { .. }
             | Self::Unexpected { .. } => true,
             Self::Unauthorized { .. }
             | Self::AppRefused { .. }
             | Self::Forbidden { .. }
+            | Self::SsoRequired { .. }
             | Self::Limited { .. }
-            | Self::Unreachable { .. } => false,
+            | Self::Unreachable { .. }
+            | Self::Unknown { .. } => false,
         }
     }
 }
 
-fn needs(needed: Option<&str>) -> String {
-    match needed {
-        Some(needed) => format!(": the token or App needs {needed}"),
+fn missing_right(permission: Option<&str>) -> String {
+    match permission {
+        Some(permission) => format!(": the token or App needs {permission}"),
         None => ": give the token or App the right to it".to_owned(),
     }
+}
+
+fn at_url(url: Option<&str>) -> String {
+    url.map(|url| format!(" at {url}")).unwrap_or_default()
+}
+
+fn secret_types(secrets: &[DetectedSecret]) -> String {
+    let types: Vec<_> = secrets
+        .iter()
+        .map(|secret| one_line(&secret.token_type, 60))
+        .collect();
+    if types.is_empty() {
+        "of unknown type".to_owned()
+    } else {
+        types.join(", ")
+    }
+}
+
+fn first_message(errors: &[GraphqlError]) -> String {
+    let message = errors
+        .first()
+        .map_or("without a reason", |error| &error.message);
+    let kind = errors.first().and_then(|error| error.kind.as_deref());
+    let text = match kind {
+        Some(kind) => format!("{kind}: {message}"),
+        None => message.to_owned(),
+    };
+    one_line(&text, 200)
 }
 
 #[cfg(test)]
@@ -119,22 +282,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_is_one_line_that_names_what_it_is_about() {
+    fn every_error_text_is_one_line_that_names_its_subject_and_the_next_step() {
         let text = |text: &str| text.to_owned();
         let (path, message, reason, origin) =
             (text("/a/b"), text("M"), text("R"), text("https://o"));
         let until = DateTime::from_timestamp(1_772_445_600, 0).unwrap();
-        let forbidden = |needed: Option<&str>| GithubError::Forbidden {
+        let forbidden = |permission: Option<&str>| GithubError::Forbidden {
             path: path.clone(),
             message: message.clone(),
-            needed: needed.map(text),
+            permission: permission.map(text),
+        };
+        let unauthorized = |owner| GithubError::Unauthorized {
+            message: message.clone(),
+            owner,
+        };
+        let sso = |url: Option<&str>| GithubError::SsoRequired {
+            path: path.clone(),
+            message: message.clone(),
+            url: url.map(text),
         };
         for (error, words) in [
             (
-                GithubError::Unauthorized {
-                    message: message.clone(),
-                },
+                unauthorized(CredentialOwner::Setting),
                 &["(M)", "set GITHUB_TOKEN"][..],
+            ),
+            (
+                unauthorized(CredentialOwner::Connection(text("acme"))),
+                &["connection acme (M)", "connect it again"][..],
+            ),
+            (
+                unauthorized(CredentialOwner::OauthClient),
+                &["client secret (M)"][..],
+            ),
+            (
+                unauthorized(CredentialOwner::Anonymous),
+                &["without credentials (M)"][..],
             ),
             (
                 GithubError::AppRefused {
@@ -144,7 +326,9 @@ mod tests {
                 &["(M): do this"][..],
             ),
             (
-                GithubError::AppNotInstalled { on: text("a/b") },
+                GithubError::AppNotInstalled {
+                    account: text("a/b"),
+                },
                 &["not installed on a/b", "install it there"][..],
             ),
             (forbidden(None), &["/a/b (M)", "the right to it"][..]),
@@ -168,10 +352,44 @@ mod tests {
                 GithubError::Refused {
                     path: path.clone(),
                     status: 422,
-                    message,
-                    complaints: vec![],
+                    message: message.clone(),
+                    errors: vec![],
                 },
                 &["/a/b with 422 (M)"][..],
+            ),
+            (
+                sso(Some("https://github.com/sso")),
+                &["/a/b", "(M)", "at https://github.com/sso"][..],
+            ),
+            (sso(None), &["/a/b", "authorize the token"][..]),
+            (
+                GithubError::SecretDetected {
+                    path: path.clone(),
+                    message: message.clone(),
+                    secrets: vec![DetectedSecret {
+                        token_type: text("some_key"),
+                    }],
+                },
+                &["/a/b", "(some_key)", "remove it"][..],
+            ),
+            (
+                GithubError::GraphqlRefused {
+                    subject: text("a/b"),
+                    errors: vec![GraphqlError {
+                        kind: Some(text("STALE_DATA")),
+                        path: vec![],
+                        message: text("Expected\nother"),
+                        extensions: None,
+                    }],
+                },
+                &["a/b", "(STALE_DATA: Expected other)"][..],
+            ),
+            (
+                GithubError::Unknown {
+                    path: path.clone(),
+                    reason: reason.clone(),
+                },
+                &["/a/b may have happened", "(R)", "look at GitHub"][..],
             ),
             (
                 GithubError::Unreachable {
@@ -202,10 +420,10 @@ mod tests {
                 &["/a/b", "(R)", "check GITHUB_API_URL"][..],
             ),
         ] {
-            let told = error.to_string();
+            let text = error.to_string();
             assert!(
-                words.iter().all(|word| told.contains(word)) && !told.contains('\n'),
-                "{told}"
+                words.iter().all(|word| text.contains(word)) && !text.contains('\n'),
+                "{text}"
             );
         }
     }

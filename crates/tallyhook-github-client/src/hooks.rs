@@ -1,4 +1,4 @@
-//! Repositories' webhooks: made, mended, and what became of their deliveries, which GitHub remembers for some days.
+//! Webhooks: their settings, and the deliveries that GitHub keeps for some days.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,53 +9,56 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tallyhook_core::github::types::RepoId;
 
-use super::{Client, GithubError, Pages, Result};
+use super::Result;
+use super::client::Client;
+use super::error::GithubError;
+use super::pages::PagedList;
 
-/// A payload has up to 25 MB, and its receiver's answer comes with it.
-const DETAIL_BYTES: usize = 64 * 1024 * 1024;
+/// The limit of a delivery's details: a payload of up to 25 MB, and the receiver's response.
+const MAX_DETAIL_BYTES: usize = 64 * 1024 * 1024;
 
-/// Whose webhooks are meant.
+/// The owner of webhooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookOwner {
-    Repository(Name, Name),
-    Organization(Name),
-    /// The App that asks, which has one webhook alone, and that without an id.
+    Repository(GithubName, GithubName),
+    Organization(GithubName),
+    /// The client's own App, which has one webhook only, without an id.
     App,
 }
 
-/// A name of an account or a repository, which has no sign that means something in an address.
+/// A name of an account or a repository, without characters that have a meaning in an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name(String);
+pub struct GithubName(String);
 
-/// It is no name that GitHub would give.
+/// A text that GitHub would not accept as a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoName;
+pub struct InvalidName;
 
-impl FromStr for Name {
-    type Err = NoName;
+impl FromStr for GithubName {
+    type Err = InvalidName;
 
-    fn from_str(text: &str) -> Result<Self, NoName> {
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
         let is_name = text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let is_path = text.is_empty() || text == "." || text == "..";
         (is_name && !is_path && text.len() <= 100)
             .then(|| Self(text.to_owned()))
-            .ok_or(NoName)
+            .ok_or(InvalidName)
     }
 }
 
 impl HookOwner {
-    /// The repository that `owner/name` names.
+    /// Parses `owner/name`.
     ///
     /// # Errors
-    /// [`NoName`] if it is not two names with a slash between.
-    pub fn repository(full_name: &str) -> Result<Self, NoName> {
-        let (owner, name) = full_name.split_once('/').ok_or(NoName)?;
+    /// [`InvalidName`] if it is not two names with a slash between them.
+    pub fn repository(full_name: &str) -> Result<Self, InvalidName> {
+        let (owner, name) = full_name.split_once('/').ok_or(InvalidName)?;
         Ok(Self::Repository(owner.parse()?, name.parse()?))
     }
 
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         match self {
             Self::Repository(owner, name) => format!("/repos/{}/{}", owner.0, name.0),
             Self::Organization(name) => format!("/orgs/{}", name.0),
@@ -68,7 +71,7 @@ impl HookOwner {
         format!("{}/{hooks}", self.path())
     }
 
-    /// Where the deliveries of `hook` are, which is `None` for an App's.
+    /// Returns the path of the deliveries of `hook`, which is `None` for an App's.
     fn deliveries(&self, hook: Option<i64>) -> String {
         let hook = hook.map(|id| format!("/{id}")).unwrap_or_default();
         format!("{}{hook}/deliveries", self.hooks())
@@ -85,54 +88,55 @@ impl fmt::Display for HookOwner {
     }
 }
 
-/// A webhook, as far as it is used here.
+/// The fields of a webhook that are used here.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Hook {
+pub struct WebhookInfo {
     pub id: i64,
     #[serde(default)]
-    pub config: HookConfig,
+    pub config: WebhookConfig,
     #[serde(default)]
     pub active: bool,
-    /// What it tells of; `*` is everything.
+    /// The subscribed events; `*` is every event.
     #[serde(default)]
     pub events: Vec<String>,
-    /// What the last delivery was answered with; an App's is not told.
+    /// The response to the last delivery. GitHub does not show that of an App's.
     #[serde(default)]
-    pub last_response: LastResponse,
+    pub last_response: WebhookResponse,
 }
 
-/// `None` before the first delivery.
+/// The receiver's response to a delivery; `None` before the first.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct LastResponse {
+pub struct WebhookResponse {
     pub code: Option<i64>,
     pub message: Option<String>,
 }
 
+/// The settings of a webhook.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct HookConfig {
-    /// Where it posts to.
+pub struct WebhookConfig {
+    /// The address of the receiver.
     pub url: Option<String>,
     /// `json` or `form`.
     #[serde(default)]
     pub content_type: Option<String>,
-    /// `"1"`, or the number, where certificates are not checked.
+    /// `"1"`, or the number, if certificates are not checked.
     #[serde(default)]
     insecure_ssl: Value,
 }
 
-impl HookConfig {
-    /// Whether GitHub makes sure that it talks to the right server.
+impl WebhookConfig {
+    /// Returns whether GitHub verifies the receiver's certificate.
     pub fn checks_certificates(&self) -> bool {
         self.insecure_ssl != "1" && self.insecure_ssl != 1
     }
 }
 
-/// What GitHub is to sign with. Is shown by nothing.
+/// The secret that GitHub signs deliveries with. Nothing prints it.
 #[derive(Clone)]
 pub struct HookSecret(String);
 
 impl HookSecret {
-    /// The first of several secrets that are separated by white space.
+    /// Returns the first of several secrets that are separated by white space.
     pub fn first_of(secrets: &str) -> Option<Self> {
         secrets
             .split_whitespace()
@@ -141,129 +145,132 @@ impl HookSecret {
     }
 }
 
-/// What became of a webhook that should be there.
+/// The result of the registration of a webhook.
 #[derive(Clone, Debug)]
-pub enum Registered {
-    /// There was none that posts to this address.
-    Made(Hook),
-    /// There was one, which has these events and this secret now.
-    Mended(Hook),
+pub enum WebhookRegistration {
+    /// There was none that posts to the address.
+    Created(WebhookInfo),
+    /// There was one, which has the wanted events and secret now.
+    Updated(WebhookInfo),
 }
 
-/// A repository, as far as it is used here.
+/// The fields of a repository that are used here.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct RepositoryInfo {
     pub id: RepoId,
-    /// As it is called now, whatever name it was asked for by.
+    /// The present name, even if an old one was asked for.
     pub full_name: String,
     pub private: bool,
     pub default_branch: String,
-    /// Nothing of it can be changed.
+    /// The repository is read-only.
     #[serde(default)]
     pub archived: bool,
-    /// What the token may do; `None` where GitHub does not tell.
+    /// The permissions of the token; `None` where GitHub does not send them.
     #[serde(default)]
-    pub permissions: Option<Permissions>,
+    pub permissions: Option<RepositoryPermissions>,
 }
 
+/// The permissions of a token in a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Permissions {
-    /// Webhooks can be seen and made.
+pub struct RepositoryPermissions {
+    /// Webhooks can be read and created.
     #[serde(default)]
     pub admin: bool,
 }
 
-/// One attempt to deliver something, without what it carried.
+/// One attempt at a delivery, without its payload.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     pub id: i64,
-    /// The same for all attempts to deliver one thing.
+    /// The same for all attempts at one delivery.
     pub guid: String,
     pub delivered_at: DateTime<Utc>,
-    /// What the receiver answered; 0 where it did not.
+    /// The status of the receiver's response; 0 without one.
     pub status_code: i64,
     pub event: String,
 }
 
-impl Attempt {
+impl DeliveryAttempt {
     pub fn succeeded(&self) -> bool {
         (200..300).contains(&self.status_code)
     }
 }
 
-/// What an attempt carried.
+/// The details of an attempt.
 #[derive(Debug, Deserialize)]
-pub struct Carried {
+pub struct DeliveryDetails {
     #[serde(default)]
-    request: Option<CarriedRequest>,
+    request: Option<DeliveryRequest>,
 }
 
 #[derive(Debug, Deserialize)]
-struct CarriedRequest {
+struct DeliveryRequest {
     #[serde(default)]
     payload: Option<Box<RawValue>>,
 }
 
-impl Carried {
-    /// The JSON of the payload; `None` where GitHub has it no more.
+impl DeliveryDetails {
+    /// Returns the JSON of the payload; `None` where GitHub no longer has it.
     pub fn payload(self) -> Option<Box<RawValue>> {
         self.request?.payload
     }
 }
 
 impl Client {
-    /// Every webhook of `owner`, which is no App.
+    /// Fetches every webhook of `owner`, which is no App.
     ///
     /// # Errors
     /// As of [`Client::get`]; without the rights it is [`NotFound`](super::GithubError::NotFound) or
     /// [`Forbidden`](super::GithubError::Forbidden).
-    pub async fn hooks(&self, owner: &HookOwner) -> Result<Vec<Hook>> {
+    pub async fn hooks(&self, owner: &HookOwner) -> Result<Vec<WebhookInfo>> {
         let mut pages = self.pages(&format!("{}?per_page=100", owner.hooks()))?;
         let mut hooks = Vec::new();
-        while let Some(page) = pages.next::<Hook>().await? {
+        while let Some(page) = pages.next::<WebhookInfo>().await? {
             hooks.extend(page);
         }
         Ok(hooks)
     }
 
-    /// How the webhook of the App that asks is set.
+    /// Fetches the webhook settings of the client's own App.
     ///
     /// # Errors
     /// As of [`Client::get`].
-    pub async fn app_hook(&self) -> Result<HookConfig> {
+    pub async fn app_hook(&self) -> Result<WebhookConfig> {
         self.get("/app/hook/config").await
     }
 
-    /// Sees to it that the repository `full_name` has an active webhook that posts `events` to `url` as JSON, signed
-    /// with `secret`.
+    /// Registers an active webhook of the repository `full_name` that posts `events` to `url` as JSON, signed with
+    /// `secret`. One that posts to `url` already is updated.
     ///
     /// # Errors
     /// As of [`Client::hooks`] and [`Client::post`].
-    pub async fn create_hook(
+    pub async fn register_webhook(
         &self,
         full_name: &str,
         url: &str,
         secret: &HookSecret,
         events: &[&str],
-    ) -> Result<Registered> {
+    ) -> Result<WebhookRegistration> {
         let owner = repository(full_name)?;
         let hooks = self.hooks(&owner).await?;
-        // GitHub tells no secret, so that one that may be right already is set again.
+        // GitHub does not show secrets: one that may be right already is set again.
         let config =
             json!({"url": url, "content_type": "json", "secret": secret.0, "insecure_ssl": "0"});
         let mut hook = json!({"active": true, "events": events, "config": config});
-        let is_same = |hook: &&Hook| hook.config.url.as_deref() == Some(url);
+        let is_same = |hook: &&WebhookInfo| hook.config.url.as_deref() == Some(url);
         if let Some(known) = hooks.iter().find(is_same) {
-            let mended = self
+            let updated = self
                 .patch(&format!("{}/{}", owner.hooks(), known.id), &hook)
                 .await?;
-            return Ok(Registered::Mended(mended));
+            return Ok(WebhookRegistration::Updated(updated));
         }
         hook["name"] = "web".into();
-        Ok(Registered::Made(self.post(&owner.hooks(), &hook).await?))
+        Ok(WebhookRegistration::Created(
+            self.post(&owner.hooks(), &hook).await?,
+        ))
     }
 
-    /// What GitHub tells of the repository `full_name`.
+    /// Fetches the repository `full_name`.
     ///
     /// # Errors
     /// As of [`Client::get`].
@@ -271,7 +278,7 @@ impl Client {
         self.get(&repository(full_name)?.path()).await
     }
 
-    /// The same by its id, whatever it is called now.
+    /// Fetches a repository by its id, whatever its present name.
     ///
     /// # Errors
     /// As of [`Client::get`].
@@ -279,37 +286,37 @@ impl Client {
         self.get(&format!("/repositories/{id}")).await
     }
 
-    /// The attempts of a webhook in pages of [`Attempt`], the latest first. An App's webhook has no id.
+    /// Returns the attempts of a webhook in pages of [`DeliveryAttempt`], the latest first. An App's webhook has no id.
     ///
     /// # Errors
-    /// None but a wrong address.
-    pub fn attempts(&self, owner: &HookOwner, hook: Option<i64>) -> Result<Pages<'_>> {
+    /// If the path leads away from the API.
+    pub fn delivery_attempts(&self, owner: &HookOwner, hook: Option<i64>) -> Result<PagedList<'_>> {
         self.pages(&format!("{}?per_page=100", owner.deliveries(hook)))
     }
 
-    /// What an attempt carried.
+    /// Fetches the details of an attempt.
     ///
     /// # Errors
     /// As of [`Client::get`].
-    pub async fn carried(
+    pub async fn delivery_details(
         &self,
         owner: &HookOwner,
         hook: Option<i64>,
         attempt: i64,
-    ) -> Result<Carried> {
+    ) -> Result<DeliveryDetails> {
         self.get_up_to(
             &format!("{}/{attempt}", owner.deliveries(hook)),
-            DETAIL_BYTES,
+            MAX_DETAIL_BYTES,
         )
         .await
     }
 }
 
-pub(super) fn repository(full_name: &str) -> Result<HookOwner> {
-    let no_name = |_| GithubError::NotFound {
+pub(crate) fn repository(full_name: &str) -> Result<HookOwner> {
+    let not_found = |_| GithubError::NotFound {
         path: full_name.to_owned(),
     };
-    HookOwner::repository(full_name).map_err(no_name)
+    HookOwner::repository(full_name).map_err(not_found)
 }
 
 #[cfg(test)]
@@ -317,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_lead_elsewhere() {
+    fn name_with_characters_of_an_address_is_invalid() {
         assert_eq!(
             HookOwner::repository("acme-corp/api.server_2")
                 .unwrap()
@@ -327,15 +334,15 @@ mod tests {
         for wrong in [
             "", "acme", "acme/", "/x", "acme/..", "a/b/c", "a/b?c", "a/b%2f", "a b/c", "é/x",
         ] {
-            assert_eq!(HookOwner::repository(wrong), Err(NoName), "{wrong}");
+            assert_eq!(HookOwner::repository(wrong), Err(InvalidName), "{wrong}");
         }
     }
 
     #[test]
-    fn what_a_payload_was_is_kept_to_the_byte() {
-        let carried: Carried =
+    fn payload_is_kept_to_the_byte() {
+        let details: DeliveryDetails =
             serde_json::from_str(r#"{"id":1,"request":{"payload":{"b":1, "a":2}}}"#).unwrap();
-        assert_eq!(carried.payload().unwrap().get(), r#"{"b":1, "a":2}"#);
+        assert_eq!(details.payload().unwrap().get(), r#"{"b":1, "a":2}"#);
         for without in [
             r#"{"request":{"payload":null}}"#,
             r#"{"request":{}}"#,
@@ -343,7 +350,7 @@ mod tests {
             "{}",
         ] {
             assert!(
-                serde_json::from_str::<Carried>(without)
+                serde_json::from_str::<DeliveryDetails>(without)
                     .unwrap()
                     .payload()
                     .is_none(),

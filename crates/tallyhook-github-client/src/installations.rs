@@ -1,239 +1,202 @@
-//! The installations of an App, and the tokens that GitHub gives it for each of them, for an hour.
+//! The installations of an App, and the tokens that GitHub issues for each of them, valid for an hour.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use reqwest::Method;
-use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use tallyhook_core::github::types::InstallationId;
+use tokio::sync::Mutex as AsyncMutex;
 
-use super::app::Credentials;
-use super::sending::Call;
-use super::{Client, GithubError, Result, Token, limits, parse};
+use super::budget::Priority;
+use super::credentials::{Credentials, GithubApp};
+use super::error::GithubError;
+use super::http::server_time;
+use super::request::{Access, Principal, Request, RequestAuth};
+use super::response::{FinalResponse, parse_json};
+use super::send::{Progress, SendOptions};
+use super::token::Token;
+use super::transport::Transport;
 
-/// Before a token expires: no request that is under way then is longer.
-const EARLY: TimeDelta = TimeDelta::minutes(5);
+/// The rest of its validity in which a token is replaced: no request that is under way lasts longer.
+const RENEW_BEFORE: TimeDelta = TimeDelta::minutes(5);
 
-/// As whom an App makes a call. A token is always itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    App,
-    /// As its installation on this, which is `/repos/OWNER/NAME` or `/orgs/NAME`.
-    Installation(String),
+/// The credentials of a client, with the tokens that an App has got for its installations.
+pub(crate) struct InstallationTokens {
+    credentials: Credentials,
+    /// By the account or repository that the App is installed on.
+    ids: OnceSlots<String, InstallationId>,
+    tokens: OnceSlots<InstallationId, IssuedToken>,
+    /// The generation of the latest token.
+    generation: AtomicU64,
 }
 
-impl Access {
-    /// What `path` takes, which may have a query.
-    pub(super) fn to(path: &str) -> Self {
-        let path = path.split('?').next().unwrap_or_default();
-        match path.split('/').take(4).collect::<Vec<_>>()[..] {
-            ["", "repos", owner, name] => Self::Installation(format!("/repos/{owner}/{name}")),
-            ["", "orgs", name] | ["", "orgs", name, _] => {
-                Self::Installation(format!("/orgs/{name}"))
-            }
-            _ => Self::App,
-        }
-    }
-}
+type OnceSlots<K, T> = Mutex<HashMap<K, OnceSlot<T>>>;
+/// A value that is fetched on demand. The fetching task holds the lock, so that the others wait for its result instead of
+/// each fetching their own.
+type OnceSlot<T> = Arc<AsyncMutex<Option<T>>>;
 
-/// Whom GitHub takes a request to be from, and counts it for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Whose {
-    Token,
-    App,
-    Installation(InstallationId),
-}
-
-/// What lets a request in.
-#[derive(Clone)]
-pub(super) struct Bearer {
-    token: Token,
-    pub(super) whose: Whose,
-    /// Tells the tokens of one client apart.
-    pub(super) grant: u64,
-}
-
-impl Bearer {
-    pub(super) fn header(&self) -> HeaderValue {
-        self.token.header()
-    }
-}
-
-/// What is known of an App's installations.
-#[derive(Default)]
-pub(super) struct Installations {
-    /// By what the App is installed on.
-    ids: Slots<String, InstallationId>,
-    tokens: Slots<InstallationId, Granted>,
-    grants: AtomicU64,
-}
-
-type Slots<K, T> = Mutex<HashMap<K, Slot<T>>>;
-/// Who fills it holds it meanwhile, so that all others wait for one answer instead of asking each for their own.
-type Slot<T> = Arc<tokio::sync::Mutex<Option<T>>>;
-
-struct Granted {
-    bearer: Bearer,
-    renewed_at: DateTime<Utc>,
+struct IssuedToken {
+    auth: RequestAuth,
+    renew_at: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
-struct Installation {
+struct InstallationResponse {
     id: InstallationId,
 }
 
 #[derive(Deserialize)]
-struct AccessToken {
+struct AccessTokenResponse {
     token: String,
     expires_at: DateTime<Utc>,
 }
 
-impl Client {
-    /// What lets a call in now. Boxed, since to be let in may itself take calls.
-    pub(super) fn bearer<'a>(&'a self, access: &'a Access) -> BoxFuture<'a, Result<Bearer>> {
-        Box::pin(async move {
-            match (&self.shared.credentials, access) {
-                (Credentials::Token(token), _) => Ok(Bearer {
-                    token: token.clone(),
-                    whose: Whose::Token,
-                    grant: 0,
-                }),
-                (Credentials::App(app), Access::App) => match app.sign(self.shared.clock.now()) {
-                    Some(token) => Ok(Bearer {
-                        token,
-                        whose: Whose::App,
-                        grant: 0,
-                    }),
-                    None => Err(GithubError::AppRefused {
-                        message: "its private key cannot sign".to_owned(),
-                        advice: "set GITHUB_APP_PRIVATE_KEY to another".to_owned(),
-                    }),
-                },
-                // Others may come to wait for the same token, who must not wait for backfill's turn.
-                (Credentials::App(_), Access::Installation(on)) => {
-                    self.for_live_work().token_of(on).await
-                }
-            }
-        })
+/// An App's requests as itself.
+struct AppRequests<'a> {
+    app: &'a GithubApp,
+    transport: &'a Transport,
+    options: SendOptions,
+}
+
+impl InstallationTokens {
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            ids: OnceSlots::default(),
+            tokens: OnceSlots::default(),
+            generation: AtomicU64::default(),
+        }
     }
 
-    async fn token_of(&self, on: &str) -> Result<Bearer> {
-        let installation = self.installation(on).await?;
-        let slot = slot_of(&self.shared.installations.tokens, &installation);
-        let mut granted = slot.lock().await;
-        if let Some(known) = granted
-            .as_ref()
-            .filter(|known| self.shared.clock.now() < known.renewed_at)
-        {
-            return Ok(known.bearer.clone());
+    /// Returns valid credentials for `access`. Fetches an installation's token over `transport` if necessary.
+    pub(crate) async fn authorize(
+        &self,
+        transport: &Transport,
+        access: &Access,
+        options: &SendOptions,
+    ) -> Result<RequestAuth, GithubError> {
+        match (&self.credentials, access) {
+            (_, Access::Nobody) => Ok(RequestAuth::anonymous()),
+            (_, Access::Basic(secret)) => Ok(RequestAuth::basic(secret)),
+            (Credentials::Token(token), Access::Own | Access::Installation(_)) => {
+                Ok(RequestAuth::token(token, Principal::Token, 0))
+            }
+            (Credentials::App(app), Access::Own) => app.authorize(transport.clock.now()),
+            (Credentials::App(app), Access::Installation(account)) => {
+                let requests = AppRequests {
+                    app,
+                    transport,
+                    // Live requests may wait for the same token, and must not wait for the permit of a backfill.
+                    options: SendOptions {
+                        priority: Priority::Live,
+                        ..options.clone()
+                    },
+                };
+                self.installation_token(&requests, account).await
+            }
+        }
+    }
+
+    /// Forgets an installation's token that GitHub refused, so that the next request gets another.
+    pub(crate) async fn forget(&self, refused: &RequestAuth) {
+        if let Principal::Installation(installation) = refused.principal {
+            let slot = slot(&self.tokens, &installation);
+            let mut issued = slot.lock().await;
+            // Another task may have replaced it already.
+            issued.take_if(|issued| issued.auth.generation == refused.generation);
+        }
+    }
+
+    async fn installation_token(
+        &self,
+        requests: &AppRequests<'_>,
+        account: &str,
+    ) -> Result<RequestAuth, GithubError> {
+        let clock = &requests.transport.clock;
+        let installation = self.installation(requests, account).await?;
+        let slot = slot(&self.tokens, &installation);
+        let mut issued = slot.lock().await;
+        if let Some(issued) = issued.as_ref().filter(|known| clock.now() < known.renew_at) {
+            return Ok(issued.auth.clone());
         }
         let path = format!("/app/installations/{installation}/access_tokens");
-        // A token more does no harm.
-        let call = Call {
-            method: Method::POST,
-            ..Call::get(Access::App)
-        };
-        let answer = match self.execute(call, self.url(&path)?).await {
+        let response = match requests.send(Method::POST, &path).await {
             Err(GithubError::NotFound { .. }) => {
-                // It may be installed again, as another installation.
-                *slot_of(&self.shared.installations.ids, &on.to_owned())
-                    .lock()
-                    .await = None;
-                return Err(not_installed(on));
+                // The App may be installed again, under another id.
+                *self::slot(&self.ids, &account.to_owned()).lock().await = None;
+                return Err(not_installed(account));
             }
-            answer => answer?,
+            response => response?,
         };
-        let AccessToken { token, expires_at } = parse(&path, &answer.body)?;
-        let no_token = || GithubError::Unexpected {
+        let AccessTokenResponse { token, expires_at } = parse_json(&path, &response.body)?;
+        let token = Token::parse(&token).ok_or_else(|| GithubError::Unexpected {
             path,
-            reason: "the token is none".to_owned(),
-        };
-        let token = Token::parse(&token).ok_or_else(no_token)?;
-        let now = self.shared.clock.now();
-        let valid_for = expires_at - limits::date(&answer.headers).unwrap_or(now);
-        let grant = self
-            .shared
-            .installations
-            .grants
-            .fetch_add(1, Ordering::Relaxed)
-            + 1;
-        let bearer = Bearer {
-            token,
-            whose: Whose::Installation(installation),
-            grant,
-        };
-        *granted = Some(Granted {
-            bearer: bearer.clone(),
-            renewed_at: now + valid_for - EARLY,
+            reason: "the token has invalid characters".to_owned(),
+        })?;
+        let now = clock.now();
+        let valid_for = expires_at - server_time(&response.headers).unwrap_or(now);
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let auth = RequestAuth::token(&token, Principal::Installation(installation), generation);
+        *issued = Some(IssuedToken {
+            auth: auth.clone(),
+            renew_at: now + valid_for - RENEW_BEFORE,
         });
-        Ok(bearer)
+        Ok(auth)
     }
 
-    async fn installation(&self, on: &str) -> Result<InstallationId> {
-        let slot = slot_of(&self.shared.installations.ids, &on.to_owned());
+    async fn installation(
+        &self,
+        requests: &AppRequests<'_>,
+        account: &str,
+    ) -> Result<InstallationId, GithubError> {
+        let slot = slot(&self.ids, &account.to_owned());
         let mut known = slot.lock().await;
         if let Some(known) = *known {
             return Ok(known);
         }
-        let path = format!("{on}/installation");
-        let answer = match self.execute(Call::get(Access::App), self.url(&path)?).await {
-            Err(GithubError::NotFound { .. }) => return Err(not_installed(on)),
-            answer => answer?,
+        let path = format!("{account}/installation");
+        let response = match requests.send(Method::GET, &path).await {
+            Err(GithubError::NotFound { .. }) => return Err(not_installed(account)),
+            response => response?,
         };
-        let Installation { id } = parse(&path, &answer.body)?;
+        let InstallationResponse { id } = parse_json(&path, &response.body)?;
         Ok(*known.insert(id))
     }
+}
 
-    /// GitHub does not accept this token any more; whoever asks next gets another.
-    pub(super) async fn forget(&self, refused: &Bearer) {
-        if let Whose::Installation(installation) = refused.whose {
-            let slot = slot_of(&self.shared.installations.tokens, &installation);
-            let mut granted = slot.lock().await;
-            // Somebody else may have got another in the meantime.
-            granted.take_if(|granted| granted.bearer.grant == refused.grant);
+impl AppRequests<'_> {
+    /// Sends a request without a body. Even a POST may be repeated: a token more does no harm.
+    async fn send(&self, method: Method, path: &str) -> Result<FinalResponse, GithubError> {
+        let request = Request {
+            method,
+            ..Request::get(Access::Own)
+        };
+        let url = self.transport.url(path)?;
+        let mut pending = self.transport.prepare(request, url, self.options.clone());
+        loop {
+            let auth = self.app.authorize(self.transport.clock.now())?;
+            match pending.attempt(&auth).await {
+                Progress::Done(result) => return result,
+                Progress::Retry => {}
+                Progress::TokenRefused(error) => return Err(error),
+            }
         }
     }
 }
 
-fn slot_of<K: Clone + Eq + Hash, T>(slots: &Slots<K, T>, key: &K) -> Slot<T> {
-    let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(slots.entry(key.clone()).or_default())
+fn slot<K: Clone + Eq + Hash, T>(slots: &OnceSlots<K, T>, key: &K) -> OnceSlot<T> {
+    Arc::clone(slots.lock().entry(key.clone()).or_default())
 }
 
-fn not_installed(on: &str) -> GithubError {
-    let on = on
+fn not_installed(account: &str) -> GithubError {
+    let account = account
         .trim_start_matches("/repos/")
         .trim_start_matches("/orgs/")
         .to_owned();
-    GithubError::AppNotInstalled { on }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_tells_as_whom_it_is_asked_for() {
-        for (path, on) in [
-            ("/repos/acme/api", Some("/repos/acme/api")),
-            ("/repos/acme/api/pulls?state=all", Some("/repos/acme/api")),
-            ("/repos/acme/api?a=b", Some("/repos/acme/api")),
-            ("/orgs/acme", Some("/orgs/acme")),
-            (
-                "/orgs/acme/hooks/7/deliveries?per_page=100",
-                Some("/orgs/acme"),
-            ),
-            ("/app/hook/deliveries?per_page=100", None),
-            ("/app", None),
-            ("/rate_limit", None),
-        ] {
-            let expected = on.map_or(Access::App, |on| Access::Installation(on.to_owned()));
-            assert_eq!(Access::to(path), expected, "{path}");
-        }
-    }
+    GithubError::AppNotInstalled { account }
 }

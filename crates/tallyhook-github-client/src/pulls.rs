@@ -1,4 +1,4 @@
-//! Pull requests: which of them changed, and all of them that there is to know.
+//! Pull requests: the list of the latest updates, and complete pull requests with all their lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,103 +11,108 @@ use tallyhook_core::github::graphql::{
 };
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
 
-use super::{Client, Conditional, GithubError, Graphql, GraphqlError, Result};
+use super::Result;
+use super::client::{Client, ConditionalResponse};
+use super::error::{GithubError, GraphqlError};
+use super::graphql::GraphqlResponse;
 
-/// A page of the list of what changed; the most that GitHub gives at once.
-pub const LISTED: usize = 100;
-/// Further pages of one pull request's lists: what is longer than a few thousand entries is cut off, and said to be.
-const MORE: usize = 20;
-/// Where an error's path has the place in a page, `repository.pullRequests.nodes.PLACE`, and the alias, `repository.ALIAS`.
-const PLACE: usize = 3;
-const ALIAS: usize = 1;
+/// The length of a page of [`Client::pull_request_summaries`], GitHub's maximum.
+pub const SUMMARIES: usize = 100;
+/// The limit of further pages of one pull request's lists. A list of more than a few thousand entries is truncated, and
+/// marked so.
+const MAX_MORE_PAGES: usize = 20;
+/// The steps of an error's path before the index in a page, `repository.pullRequests.nodes.INDEX`, and before the alias,
+/// `repository.ALIAS`.
+const INDEX_STEP: usize = 3;
+const ALIAS_STEP: usize = 1;
 
-/// A pull request of the list: enough to tell whether it changed.
+/// The fields of a pull request in a list that show whether it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Listed {
+pub struct PullRequestSummary {
     pub number: PrNumber,
     pub updated_at: Timestamp,
-    base: ListedBase,
+    base: SummaryBase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-struct ListedBase {
-    repo: ListedRepository,
+struct SummaryBase {
+    repo: SummaryRepository,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-struct ListedRepository {
+struct SummaryRepository {
     id: RepoId,
 }
 
-impl Listed {
-    /// Of which repository it is.
+impl PullRequestSummary {
+    /// Returns the repository of the pull request.
     pub fn repo(&self) -> RepoId {
         self.base.repo.id
     }
 }
 
-/// A pull request with all of its lists, as far as they go.
+/// A pull request with all entries of its lists.
 #[derive(Clone, Debug)]
-pub struct Whole {
+pub struct CompletePullRequest {
     pub pull_request: PullRequest,
-    /// There is more of it than anybody pages through.
+    /// A list is longer than the limit of pages.
     pub truncated: bool,
 }
 
-/// One that could not be had, and why. Its neighbours could.
+/// A pull request that could not be fetched, though others of the request could.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotGot {
+pub struct FetchFailure {
     pub number: PrNumber,
-    pub why: String,
-    /// GitHub says that there is none.
+    pub reason: String,
+    /// GitHub has no such pull request.
     pub missing: bool,
 }
 
-impl NotGot {
-    fn of(number: PrNumber, why: String) -> Self {
+impl FetchFailure {
+    fn new(number: PrNumber, reason: String) -> Self {
         Self {
             number,
-            why,
+            reason,
             missing: false,
         }
     }
 }
 
-/// Pull requests of one repository.
+/// Pull requests of one repository, as far as they could be fetched.
 #[derive(Clone, Debug)]
-pub struct Got {
+pub struct FetchedPullRequests {
     pub repository: Repository,
-    /// In the order of the answer.
-    pub whole: Vec<Whole>,
-    pub not_got: Vec<NotGot>,
-    /// A moment by GitHub's clock before which it did not look.
+    /// In the order of the response.
+    pub complete: Vec<CompletePullRequest>,
+    pub failures: Vec<FetchFailure>,
+    /// A timestamp by GitHub's clock before its execution: the data is not older.
     pub asked_at: DateTime<Utc>,
 }
 
-/// A page of them, latest update first.
+/// A page of pull requests, latest update first.
 #[derive(Clone, Debug)]
-pub struct GotPage {
-    pub got: Got,
-    /// How many the repository has.
+pub struct FetchedPage {
+    pub pull_requests: FetchedPullRequests,
+    /// The number of pull requests of the repository.
     pub total: Option<u64>,
-    /// Where the next page begins; `None` after the last.
+    /// The cursor of the next page; `None` after the last.
     pub next: Option<String>,
 }
 
-/// What was told of a repository.
-struct Told<T> {
+/// The response to a query about one repository.
+struct RepositoryResponse<T> {
     repository: T,
     errors: Vec<GraphqlError>,
     asked_at: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
-struct Answer<T> {
+struct RepositoryData<T> {
     repository: Option<T>,
 }
 
 #[derive(Deserialize)]
-struct Numbered {
+struct NumberedPullRequests {
     #[serde(flatten)]
     repository: Repository,
     #[serde(flatten)]
@@ -116,63 +121,78 @@ struct Numbered {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MorePage {
+struct FurtherEntries {
     pull_request: Option<More>,
 }
 
 impl Client {
-    /// The `page`th hundred (from 1 on) of a repository's pull requests, latest update first; for nothing if it is as it
-    /// was.
+    /// Fetches page `page` (from 1 on) of a repository's pull requests, latest update first; at no cost if it is
+    /// unchanged.
     ///
     /// # Errors
-    /// [`GithubError`], which tells what to do.
-    pub async fn changed(&self, of: &str, page: usize) -> Result<Conditional<Vec<Listed>>> {
+    /// [`GithubError`], named by what to do.
+    pub async fn pull_request_summaries(
+        &self,
+        of: &str,
+        page: usize,
+    ) -> Result<ConditionalResponse<Vec<PullRequestSummary>>> {
         let path = format!(
-            "/repos/{of}/pulls?state=all&sort=updated&direction=desc&per_page={LISTED}&page={page}"
+            "/repos/{of}/pulls?state=all&sort=updated&direction=desc&per_page={SUMMARIES}&page={page}"
         );
         self.get_conditional(&path).await
     }
 
-    /// What the list shows of one pull request; for nothing if it is as it was.
+    /// Fetches the list's fields of one pull request; at no cost if they are unchanged.
     ///
     /// # Errors
-    /// [`GithubError`], which tells what to do.
-    pub async fn listed(&self, of: &str, number: PrNumber) -> Result<Listed> {
-        let answer: Conditional<Listed> = self
+    /// [`GithubError`], named by what to do.
+    pub async fn pull_request_summary(
+        &self,
+        of: &str,
+        number: PrNumber,
+    ) -> Result<PullRequestSummary> {
+        let response: ConditionalResponse<PullRequestSummary> = self
             .get_conditional(&format!("/repos/{of}/pulls/{number}"))
             .await?;
-        Ok(answer.value)
+        Ok(response.value)
     }
 
-    /// `first` whole pull requests of `of`, after the cursor `after`, with the dates of their commits if `commits`.
+    /// Fetches `first` complete pull requests of `of` after the cursor `after`, with the dates of their commits if
+    /// `commits`.
     ///
     /// # Errors
-    /// [`GithubError`], which tells what to do; of [`GithubError::TooMuch`], that less is to be asked for at once.
-    pub async fn page(
+    /// [`GithubError`], named by what to do; [`GithubError::TooMuch`] if less has to be asked for at once.
+    pub async fn pull_request_page(
         &self,
         of: &str,
         first: u32,
         after: Option<&str>,
         commits: bool,
-    ) -> Result<GotPage> {
+    ) -> Result<FetchedPage> {
         let variables = json!({"first": first, "after": after});
         let query = graphql::page();
-        let Told {
+        let RepositoryResponse {
             repository: page,
             errors,
             asked_at,
         } = self
-            .of_repository::<RepositoryPage<Value>>(of, &query, variables.clone(), commits, PLACE)
+            .query_parts::<RepositoryPage<Value>>(
+                of,
+                &query,
+                variables.clone(),
+                commits,
+                INDEX_STEP,
+            )
             .await?;
         let Connection {
             total_count: total,
             page_info,
             nodes,
         } = page.pull_requests;
-        let mut got = Got {
+        let mut fetched = FetchedPullRequests {
             repository: page.repository,
-            whole: Vec::new(),
-            not_got: Vec::new(),
+            complete: Vec::new(),
+            failures: Vec::new(),
             asked_at,
         };
         let mut gaps = Vec::new();
@@ -181,39 +201,45 @@ impl Client {
                 .as_ref()
                 .and_then(|node| node["number"].as_i64())
                 .map(PrNumber);
-            let why =
-                error_of(&errors, PLACE, &place.to_string()).map(|error| error.message.clone());
+            let why = error_of(&errors, INDEX_STEP, &place.to_string())
+                .map(|error| error.message.clone());
             let parsed = node.map(serde_json::from_value::<PullRequest>);
             match (parsed, number, why) {
                 (Some(Ok(pull_request)), _, None) => {
-                    self.complete(of, pull_request, commits, &mut got).await?
+                    self.complete(of, pull_request, commits, &mut fetched)
+                        .await?
                 }
-                (Some(Err(error)), Some(number), None) => {
-                    got.not_got.push(NotGot::of(number, shape(&error)))
-                }
-                (_, Some(number), why) => got
-                    .not_got
-                    .push(NotGot::of(number, why.unwrap_or_else(left_out))),
+                (Some(Err(error)), Some(number), None) => fetched
+                    .failures
+                    .push(FetchFailure::new(number, shape(&error))),
+                (_, Some(number), why) => fetched
+                    .failures
+                    .push(FetchFailure::new(number, why.unwrap_or_else(left_out))),
                 (_, None, why) => gaps.push(why.unwrap_or_else(left_out)),
             }
         }
         if !gaps.is_empty() {
-            self.name_gaps(of, variables, gaps, &mut got).await?;
+            self.name_gaps(of, variables, gaps, &mut fetched).await?;
         }
-        Ok(GotPage {
-            got,
+        Ok(FetchedPage {
+            pull_requests: fetched,
             total,
             next: page_info.next().map(str::to_owned),
         })
     }
 
-    /// The page that [`Client::page`] gives, of which nothing but the numbers can be had.
+    /// Fetches only the numbers of the page that [`Client::pull_request_page`] could not get: each one is a failure.
     ///
     /// # Errors
-    /// As of [`Client::page`].
-    pub async fn passed_over(&self, of: &str, first: u32, after: Option<&str>) -> Result<GotPage> {
+    /// As of [`Client::pull_request_page`].
+    pub async fn skip_page(
+        &self,
+        of: &str,
+        first: u32,
+        after: Option<&str>,
+    ) -> Result<FetchedPage> {
         let (
-            Told {
+            RepositoryResponse {
                 repository: page,
                 asked_at,
                 ..
@@ -222,15 +248,15 @@ impl Client {
         ) = self
             .numbers(of, json!({"first": first, "after": after}))
             .await?;
-        let why = "GitHub takes too long for it";
-        let not_got = numbers
+        let reason = "GitHub takes too long for it";
+        let failures = numbers
             .into_iter()
-            .map(|number| NotGot::of(number, why.to_owned()))
+            .map(|number| FetchFailure::new(number, reason.to_owned()))
             .collect();
-        let got = Got {
+        let fetched = FetchedPullRequests {
             repository: page.repository,
-            whole: Vec::new(),
-            not_got,
+            complete: Vec::new(),
+            failures,
             asked_at,
         };
         let Connection {
@@ -238,42 +264,43 @@ impl Client {
             page_info,
             ..
         } = page.pull_requests;
-        Ok(GotPage {
-            got,
+        Ok(FetchedPage {
+            pull_requests: fetched,
             total,
             next: page_info.next().map(str::to_owned),
         })
     }
 
-    /// Tells which pull requests are missing on a page: those that it has and that were not told of.
+    /// Adds the failures of the pull requests that are missing on a page: those whose numbers it has and that were not
+    /// fetched.
     async fn name_gaps(
         &self,
         of: &str,
         variables: Value,
         gaps: Vec<String>,
-        got: &mut Got,
+        fetched: &mut FetchedPullRequests,
     ) -> Result<()> {
         let (_, mut numbers) = self.numbers(of, variables).await?;
-        let told: BTreeSet<_> = got
-            .whole
+        let known: BTreeSet<_> = fetched
+            .complete
             .iter()
-            .map(|whole| whole.pull_request.number)
-            .chain(got.not_got.iter().map(|not_got| not_got.number))
+            .map(|complete| complete.pull_request.number)
+            .chain(fetched.failures.iter().map(|failure| failure.number))
             .collect();
-        numbers.retain(|number| !told.contains(number));
+        numbers.retain(|number| !known.contains(number));
         if numbers.len() != gaps.len() {
-            // Something moved in between. Whoever asks again finds it as it is then.
+            // A pull request moved between the two requests. A further request finds its new position.
             let reason = "a page changed while it was read".to_owned();
             return Err(GithubError::TooMuch {
                 path: of.to_owned(),
                 reason,
             });
         }
-        got.not_got.extend(
+        fetched.failures.extend(
             numbers
                 .into_iter()
                 .zip(gaps)
-                .map(|(number, why)| NotGot::of(number, why)),
+                .map(|(number, why)| FetchFailure::new(number, why)),
         );
         Ok(())
     }
@@ -282,18 +309,18 @@ impl Client {
         &self,
         of: &str,
         variables: Value,
-    ) -> Result<(Told<RepositoryPage<Number>>, Vec<PrNumber>)> {
-        let mut told: Told<RepositoryPage<Number>> = self
-            .of_repository(of, graphql::NUMBERS, variables, false, PLACE)
+    ) -> Result<(RepositoryResponse<RepositoryPage<Number>>, Vec<PrNumber>)> {
+        let mut response: RepositoryResponse<RepositoryPage<Number>> = self
+            .query_parts(of, graphql::NUMBERS, variables, false, INDEX_STEP)
             .await?;
-        let nodes = told
+        let nodes = response
             .repository
             .pull_requests
             .nodes
             .take()
             .unwrap_or_default();
         Ok((
-            told,
+            response,
             nodes
                 .into_iter()
                 .flatten()
@@ -302,99 +329,113 @@ impl Client {
         ))
     }
 
-    /// The whole pull requests of `of` that have these numbers.
+    /// Fetches the complete pull requests of `of` with these numbers.
     ///
     /// # Errors
-    /// [`GithubError`], which tells what to do; of [`GithubError::TooMuch`], that less is to be asked for at once. One that
-    /// is not there is no error, but not got.
-    pub async fn numbered(&self, of: &str, numbers: &[PrNumber], commits: bool) -> Result<Got> {
+    /// [`GithubError`], named by what to do; [`GithubError::TooMuch`] if less has to be asked for at once. A number
+    /// that does not exist is a failure, not an error.
+    pub async fn pull_requests_by_number(
+        &self,
+        of: &str,
+        numbers: &[PrNumber],
+        commits: bool,
+    ) -> Result<FetchedPullRequests> {
         let query = graphql::numbered(numbers);
-        let Told {
+        let RepositoryResponse {
             repository:
-                Numbered {
+                NumberedPullRequests {
                     repository,
                     mut rest,
                 },
             errors,
             asked_at,
         } = self
-            .of_repository(of, &query, json!({}), commits, ALIAS)
+            .query_parts(of, &query, json!({}), commits, ALIAS_STEP)
             .await?;
-        let mut got = Got {
+        let mut fetched = FetchedPullRequests {
             repository,
-            whole: Vec::with_capacity(numbers.len()),
-            not_got: Vec::new(),
+            complete: Vec::with_capacity(numbers.len()),
+            failures: Vec::new(),
             asked_at,
         };
         for number in numbers {
             let alias = graphql::alias(*number);
-            let why = error_of(&errors, ALIAS, &alias);
+            let why = error_of(&errors, ALIAS_STEP, &alias);
             let node = rest
                 .remove(&alias)
                 .map(serde_json::from_value::<Option<PullRequest>>);
             match (node, why) {
                 (Some(Ok(Some(pull_request))), None) => {
-                    self.complete(of, pull_request, commits, &mut got).await?
+                    self.complete(of, pull_request, commits, &mut fetched)
+                        .await?
                 }
-                (Some(Err(error)), None) => got.not_got.push(NotGot::of(*number, shape(&error))),
+                (Some(Err(error)), None) => fetched
+                    .failures
+                    .push(FetchFailure::new(*number, shape(&error))),
                 (_, Some(error)) => {
                     let missing = error.kind.as_deref() == Some("NOT_FOUND");
-                    got.not_got.push(NotGot {
+                    fetched.failures.push(FetchFailure {
                         number: *number,
-                        why: error.message.clone(),
+                        reason: error.message.clone(),
                         missing,
                     });
                 }
                 (_, None) => {
-                    let why = "GitHub has no such pull request".to_owned();
-                    got.not_got.push(NotGot {
+                    let reason = "GitHub has no such pull request".to_owned();
+                    fetched.failures.push(FetchFailure {
                         number: *number,
-                        why,
+                        reason,
                         missing: true,
                     });
                 }
             }
         }
-        Ok(got)
+        Ok(fetched)
     }
 
-    /// What a query about one repository tells of it. An error that is of none of its parts, which are `depth` steps deep,
-    /// is of all of them.
-    async fn of_repository<T: DeserializeOwned>(
+    /// Sends a query about one repository. An error of none of its parts, whose paths are longer than `depth` steps,
+    /// concerns all of them.
+    async fn query_parts<T: DeserializeOwned>(
         &self,
         of: &str,
         query: &str,
         mut variables: Value,
         commits: bool,
         depth: usize,
-    ) -> Result<Told<T>> {
+    ) -> Result<RepositoryResponse<T>> {
         let (owner, name) = of.split_once('/').unwrap_or((of, ""));
         variables["owner"] = owner.into();
         variables["name"] = name.into();
         variables["commits"] = if commits { graphql::COMMITS } else { 1 }.into();
-        let told = self.about(of, query, &variables).await?;
-        match told.errors.iter().find(|error| error.path.len() <= depth) {
+        let response = self.query_repository(of, query, &variables).await?;
+        match response
+            .errors
+            .iter()
+            .find(|error| error.path.len() <= depth)
+        {
             Some(error) => Err(GithubError::TooMuch {
                 path: of.to_owned(),
                 reason: error.message.clone(),
             }),
-            None => Ok(told),
+            None => Ok(response),
         }
     }
 
-    async fn about<T: DeserializeOwned>(
+    async fn query_repository<T: DeserializeOwned>(
         &self,
         of: &str,
         query: &str,
         variables: &Value,
-    ) -> Result<Told<T>> {
-        let Graphql {
+    ) -> Result<RepositoryResponse<T>> {
+        let GraphqlResponse {
             data,
             errors,
             asked_at,
-        } = self.graphql::<Answer<T>>(query, variables, of).await?;
+        } = self
+            .graphql::<RepositoryData<T>>(query, variables, of)
+            .await?;
         match data.and_then(|data| data.repository) {
-            Some(repository) => Ok(Told {
+            Some(repository) => Ok(RepositoryResponse {
                 repository,
                 errors,
                 asked_at,
@@ -405,33 +446,35 @@ impl Client {
         }
     }
 
-    /// Pages through what is left of a pull request's lists. One that fails for itself is not got.
+    /// Fetches the rest of a pull request's lists. An error of this pull request alone is a failure.
     async fn complete(
         &self,
         of: &str,
         pull_request: PullRequest,
         commits: bool,
-        got: &mut Got,
+        fetched: &mut FetchedPullRequests,
     ) -> Result<()> {
         let number = pull_request.number;
-        match self.completed(of, pull_request, commits).await {
-            Ok(whole) => got.whole.push(whole),
-            Err(error) if error.is_about_one() => {
-                got.not_got.push(NotGot::of(number, error.to_string()));
+        match self.with_all_entries(of, pull_request, commits).await {
+            Ok(complete) => fetched.complete.push(complete),
+            Err(error) if error.concerns_one_item() => {
+                fetched
+                    .failures
+                    .push(FetchFailure::new(number, error.to_string()));
             }
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    async fn completed(
+    async fn with_all_entries(
         &self,
         of: &str,
         mut pull_request: PullRequest,
         commits: bool,
-    ) -> Result<Whole> {
+    ) -> Result<CompletePullRequest> {
         let query = graphql::more();
-        for _ in 0..MORE {
+        for _ in 0..MAX_MORE_PAGES {
             let reviews = pull_request
                 .reviews
                 .as_ref()
@@ -441,7 +484,7 @@ impl Client {
                 .and_then(PageInfo::next);
             let timeline = pull_request.timeline_items.page_info.next();
             if reviews.is_none() && history.is_none() && timeline.is_none() {
-                return Ok(Whole {
+                return Ok(CompletePullRequest {
                     pull_request,
                     truncated: false,
                 });
@@ -453,11 +496,13 @@ impl Client {
                 "commits": history.is_some(), "commitsAfter": history,
                 "timeline": timeline.is_some(), "timelineAfter": timeline,
             });
-            let Told {
+            let RepositoryResponse {
                 repository: page,
                 errors,
                 ..
-            } = self.about::<MorePage>(of, &query, &variables).await?;
+            } = self
+                .query_repository::<FurtherEntries>(of, &query, &variables)
+                .await?;
             let Some(more) = page.pull_request.filter(|_| errors.is_empty()) else {
                 let reason = errors
                     .first()
@@ -475,7 +520,7 @@ impl Client {
             extend(&mut pull_request.commits, more.commits);
             extend(&mut pull_request.timeline_items, more.timeline_items);
         }
-        Ok(Whole {
+        Ok(CompletePullRequest {
             pull_request,
             truncated: true,
         })
@@ -490,7 +535,7 @@ fn shape(error: &serde_json::Error) -> String {
     format!("GitHub's answer has another shape: {error}")
 }
 
-/// A part that was left out leaves the whole out.
+/// Appends further entries. A list that GitHub left out stays left out.
 fn extend<T>(known: &mut Connection<T>, more: Option<Connection<T>>) {
     if let Some(more) = more {
         known.nodes = known.nodes.take().zip(more.nodes).map(|(mut nodes, more)| {
@@ -501,7 +546,7 @@ fn extend<T>(known: &mut Connection<T>, more: Option<Connection<T>>) {
     }
 }
 
-/// What went wrong with the part of an answer that `part`, step `depth` of its path, names.
+/// Returns the error of the part of a response that step `depth` of its path names.
 fn error_of<'a>(errors: &'a [GraphqlError], depth: usize, part: &str) -> Option<&'a GraphqlError> {
     errors
         .iter()

@@ -1,51 +1,52 @@
-//! What a client did so far, and how it stands with GitHub.
+//! Counts of a client's requests, as the API shows them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use reqwest::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::breaker::BreakerStatus;
-use super::budget::Allowance;
-use super::{Client, GithubError};
+use super::budget::RateAllowance;
+use super::circuit_breaker::BreakerStatus;
+use super::error::GithubError;
 
-/// Since the client was made.
+/// Requests since the client was made, and the state of its limits.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Statistics {
-    /// Requests, those that failed or were repeated too.
+#[schema(as = Statistics)]
+pub struct ClientStatistics {
+    /// All requests, with those that failed or were retried.
     pub requests: u64,
-    /// Of these: answered with an error, or not at all.
+    /// Requests that were answered with an error, or not at all.
     pub failed: u64,
-    /// Requests by the class of their status, as `2xx`; `none` of those without an answer.
+    /// Requests by the class of their status, such as `2xx`; `none` of those without a response.
     pub by_status: BTreeMap<&'static str, u64>,
-    /// What GitHub told last; empty where it has no limits.
-    pub allowances: Vec<Allowance>,
+    /// The hourly allowances, as GitHub announced them last; empty where it has no limits.
+    pub allowances: Vec<RateAllowance>,
     pub breaker: BreakerStatus,
-    /// Of the last call that came to nothing.
+    /// The error of the last call that failed.
     pub last_error: Option<String>,
 }
 
+/// Counts the requests of a client.
 #[derive(Default)]
-pub(super) struct Tally(Mutex<Counts>);
+pub(crate) struct RequestCounter(Mutex<RequestCounts>);
 
 #[derive(Default)]
-struct Counts {
+struct RequestCounts {
     requests: u64,
     failed: u64,
     by_status: BTreeMap<&'static str, u64>,
     last_error: Option<String>,
 }
 
-impl Tally {
-    /// One more request, and what it was answered with.
-    pub(super) fn count(&self, status: Option<StatusCode>) {
+impl RequestCounter {
+    /// Counts one request with its status; `None` without a response.
+    pub(crate) fn record(&self, status: Option<StatusCode>) {
         const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
         let class = status
             .and_then(|status| CLASSES.get(usize::from(status.as_u16() / 100).wrapping_sub(1)));
-        let mut counts = self.counts();
+        let mut counts = self.0.lock();
         counts.requests += 1;
         counts.failed += u64::from(
             status.is_none_or(|status| status.is_client_error() || status.is_server_error()),
@@ -56,37 +57,27 @@ impl Tally {
             .or_default() += 1;
     }
 
-    pub(super) fn came_to(&self, error: &GithubError) {
-        self.counts().last_error = Some(error.to_string());
+    pub(crate) fn record_error(&self, error: &GithubError) {
+        self.0.lock().last_error = Some(error.to_string());
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Client {
-    /// How many requests were made, those that failed or were repeated too.
-    pub fn requests(&self) -> u64 {
-        self.shared.tally.counts().requests
+    /// Returns the number of requests, with those that failed or were retried.
+    pub(crate) fn requests(&self) -> u64 {
+        self.0.lock().requests
     }
 
-    /// How many of them were made by this handle and its clones.
-    pub fn requests_of_handle(&self) -> u64 {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    /// What all handles of this client did together.
-    pub fn statistics(&self) -> Statistics {
-        let breaker = self.shared.breaker().status(self.shared.clock.now());
-        let allowances = self.shared.budget.allowances();
-        let Counts {
+    pub(crate) fn statistics(
+        &self,
+        allowances: Vec<RateAllowance>,
+        breaker: BreakerStatus,
+    ) -> ClientStatistics {
+        let RequestCounts {
             requests,
             failed,
             by_status,
             last_error,
-        } = &*self.shared.tally.counts();
-        Statistics {
+        } = &*self.0.lock();
+        ClientStatistics {
             requests: *requests,
             failed: *failed,
             by_status: by_status.clone(),

@@ -3,7 +3,7 @@
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use tallyhook_github_client::hooks::HookOwner;
-use tallyhook_github_client::standing::{AppInfo, InstalledOn, Standing};
+use tallyhook_github_client::token_info::{AppInfo, AppInstallation, TokenInfo};
 use tallyhook_github_client::{Client, Clock, Credentials, GithubError};
 use tallyhook_store::{Moment, TrackedRepository};
 use tokio::time::timeout;
@@ -116,9 +116,9 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<Repositor
 }
 
 async fn token(client: &Client) -> Result<Vec<Finding>, GithubError> {
-    let standing = client.standing().await?;
-    let mut findings = vec![scopes(standing.scopes.as_deref())];
-    findings.extend(whoever(&standing));
+    let info = client.token_info().await?;
+    let mut findings = vec![scopes(info.scopes.as_deref())];
+    findings.extend(whoever(&info));
     Ok(findings)
 }
 
@@ -166,11 +166,11 @@ fn scopes(scopes: Option<&[String]>) -> Finding {
 }
 
 async fn app(client: &Client, opens: bool) -> Result<Vec<Finding>, GithubError> {
-    let (app, standing) = client.app().await?;
+    let (app, info) = client.app().await?;
     let mut findings = vec![pull_requests(&app, opens)];
-    findings.extend(whoever(&standing));
+    findings.extend(whoever(&info));
     let installations = client.installations().await?;
-    let login = |installation: &InstalledOn| {
+    let login = |installation: &AppInstallation| {
         let account = installation.account.as_ref();
         account
             .and_then(|account| account.login.clone())
@@ -237,9 +237,9 @@ fn pull_requests(app: &AppInfo, opens: bool) -> Finding {
 }
 
 /// What is told of a token and of an App alike.
-fn whoever(standing: &Standing) -> Vec<Finding> {
+fn whoever(info: &TokenInfo) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(expires_at) = standing.expires_at {
+    if let Some(expires_at) = info.expires_at {
         let found = format!(
             "it is valid until {}",
             expires_at.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -253,7 +253,7 @@ fn whoever(standing: &Standing) -> Vec<Finding> {
             false => Finding::ok("token's end", found),
         });
     }
-    findings.push(match standing.allowance {
+    findings.push(match info.allowance {
         None => Finding::ok("rate limit", "there is none"),
         Some((remaining, limit)) if remaining < limit / 10 => Finding::warning(
             "rate limit",
@@ -265,7 +265,7 @@ fn whoever(standing: &Standing) -> Vec<Finding> {
             format!("{remaining} of {limit} requests are left of this hour"),
         ),
     });
-    findings.extend(standing.clock_ahead.map(|ahead| clock("GitHub", ahead)));
+    findings.extend(info.clock_ahead.map(|ahead| clock("GitHub", ahead)));
     findings
 }
 

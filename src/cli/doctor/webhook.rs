@@ -1,8 +1,8 @@
 //! Whether a webhook tells us what we want to know.
 
 use chrono::SecondsFormat;
-use tallyhook_github_client::hooks::{Attempt, Hook, HookConfig, HookOwner};
-use tallyhook_github_client::standing::AppInfo;
+use tallyhook_github_client::hooks::{DeliveryAttempt, HookOwner, WebhookConfig, WebhookInfo};
+use tallyhook_github_client::token_info::AppInfo;
 use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::Moment;
 
@@ -15,7 +15,7 @@ const NEEDED: [&str; 2] = ["pull_request", "pull_request_review"];
 
 /// A webhook as far as it matters here, be it an App's or another.
 struct Seen<'a> {
-    config: &'a HookConfig,
+    config: &'a WebhookConfig,
     active: bool,
     events: &'a [String],
     /// What its last delivery was answered with, where that is known.
@@ -30,7 +30,11 @@ pub(super) async fn of_repository(
 ) -> Finding {
     let hooks = match client.hooks(owner).await {
         Ok(hooks) => hooks,
-        Err(error @ (GithubError::NotFound { .. } | GithubError::Forbidden { .. })) => {
+        Err(
+            error @ (GithubError::NotFound { .. }
+            | GithubError::Forbidden { .. }
+            | GithubError::SsoRequired { .. }),
+        ) => {
             let found = format!(
                 "this token may not see it ({error}){}",
                 came(last_delivery_at)
@@ -95,9 +99,9 @@ pub(super) async fn of_app(client: &Client, app: &AppInfo) -> Finding {
             format!("set its URL to https://HOST{ENDPOINT}"),
         );
     }
-    let last = match client.attempts(&HookOwner::App, None) {
+    let last = match client.delivery_attempts(&HookOwner::App, None) {
         Ok(mut pages) => pages
-            .next::<Attempt>()
+            .next::<DeliveryAttempt>()
             .await
             .ok()
             .flatten()
@@ -113,7 +117,7 @@ pub(super) async fn of_app(client: &Client, app: &AppInfo) -> Finding {
     })
 }
 
-fn of_hook(hook: &Hook) -> Finding {
+fn of_hook(hook: &WebhookInfo) -> Finding {
     let last = hook
         .last_response
         .code
@@ -227,7 +231,7 @@ fn tells(events: &[String], wanted: &str) -> bool {
 }
 
 /// Whether it posts here, whatever host stands before it.
-fn is_ours(config: &HookConfig) -> bool {
+fn is_ours(config: &WebhookConfig) -> bool {
     let path = |url: &str| {
         url.split(['?', '#'])
             .next()

@@ -1,4 +1,4 @@
-//! As a GitHub App: signed, installed, with tokens that last an hour.
+//! Requests as a GitHub App: signatures, installations, and tokens that last an hour.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::REPO;
 use testkit::github::app::{pem, private_key};
 use testkit::github::{FakeGithub, Fault};
 
-const LOOKED_UP: &str = "GET /repos/acme-corp/api-server/installation";
-const GIVEN: &str = "POST /app/installations/9/access_tokens";
-const ASKED: &str = "GET /repos/acme-corp/api-server";
+const LOOKUP: &str = "GET /repos/acme-corp/api-server/installation";
+const ISSUED: &str = "POST /app/installations/9/access_tokens";
+const GET_REPO: &str = "GET /repos/acme-corp/api-server";
 
-/// An App that is installed where the repository is.
+/// A GitHub with an App that is installed on the repository's account.
 async fn installed() -> (FakeGithub, Client, VirtualTime) {
     let github = FakeGithub::start().await;
     github.add_repository(7, "acme-corp/api-server");
@@ -27,7 +27,7 @@ async fn installed() -> (FakeGithub, Client, VirtualTime) {
 }
 
 #[tokio::test]
-async fn an_app_asks_as_its_installation_with_a_token_that_is_kept() {
+async fn app_sends_as_its_installation_and_keeps_the_token() {
     let (github, client, time) = installed().await;
     client.get::<Value>(REPO).await.unwrap();
     client.get::<Value>(REPO).await.unwrap();
@@ -36,13 +36,13 @@ async fn an_app_asks_as_its_installation_with_a_token_that_is_kept() {
         .iter()
         .map(|request| format!("{} {}", request.method, request.path))
         .collect();
-    assert_eq!(asked, [LOOKED_UP, GIVEN, ASKED, ASKED]);
+    assert_eq!(asked, [LOOKUP, ISSUED, GET_REPO, GET_REPO]);
     assert_eq!(
         requests[3].header("authorization"),
         "Bearer ghs_token_of_an_installation_0"
     );
 
-    // Another repository of the same account has the same installation, and its token.
+    // Another repository of the account has the same installation and token.
     client
         .get::<Value>("/repos/acme-corp/none")
         .await
@@ -73,40 +73,40 @@ async fn an_app_asks_as_its_installation_with_a_token_that_is_kept() {
         ("/graphql", requests[3].header("authorization"))
     );
 
-    // After a redirect it is still the call that it was.
+    // A redirect keeps the credentials of the request.
     github.rename("acme-corp/api-server", "acme-corp/api");
     client.get::<Value>(REPO).await.unwrap();
-    assert_eq!(github.asked(), [ASKED, "GET /repositories/7"]);
+    assert_eq!(github.asked(), [GET_REPO, "GET /repositories/7"]);
     assert_eq!(time.waits().len(), 0);
     github.stop().await;
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_get_one_token() {
+async fn concurrent_requests_share_one_token() {
     let (github, client, _) = installed().await;
     let got = join_all((0..20).map(|_| client.get::<Value>(REPO))).await;
     assert!(got.iter().all(Result::is_ok), "{got:?}");
     let asked = github.asked();
     assert_eq!(
         (&asked[..2], asked.len()),
-        (&[LOOKED_UP.to_owned(), GIVEN.to_owned()][..], 22)
+        (&[LOOKUP.to_owned(), ISSUED.to_owned()][..], 22)
     );
     github.stop().await;
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_before_it_expires() {
+async fn token_is_renewed_before_it_expires() {
     let (github, client, time) = installed().await;
     let first = client.get_conditional::<Value>(REPO).await.unwrap();
     time.pass(Duration::from_mins(54));
     let second = client.get_conditional::<Value>(REPO).await.unwrap();
     assert_eq!((first.unchanged, second.unchanged), (false, true));
-    assert_eq!(github.asked(), [LOOKED_UP, GIVEN, ASKED, ASKED]);
+    assert_eq!(github.asked(), [LOOKUP, ISSUED, GET_REPO, GET_REPO]);
 
     time.pass(Duration::from_mins(1));
     let third = client.get_conditional::<Value>(REPO).await.unwrap();
     let fourth = client.get_conditional::<Value>(REPO).await.unwrap();
-    // What was an answer's mark for one token says nothing to another.
+    // An ETag is valid for one token only.
     assert_eq!((third.unchanged, fourth.unchanged), (false, true));
     let requests = github.requests();
     let marks: Vec<_> = requests
@@ -119,28 +119,28 @@ async fn a_token_is_renewed_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_replaced_once() {
+async fn refused_token_is_replaced_once() {
     let (github, client, _) = installed().await;
     client.get::<Value>(REPO).await.unwrap();
     github.asked();
     github.revoke_tokens();
     client.get::<Value>(REPO).await.unwrap();
-    assert_eq!(github.asked(), [ASKED, GIVEN, ASKED]);
+    assert_eq!(github.asked(), [GET_REPO, ISSUED, GET_REPO]);
 
     let refused = || Fault::message(401, &[], "Bad credentials");
     github.next([refused(), Fault::None, refused()]);
     let error = client.get::<Value>(REPO).await.unwrap_err();
     assert!(matches!(&error, GithubError::AppRefused { .. }), "{error}");
-    assert_eq!(github.asked(), [ASKED, GIVEN, ASKED]);
+    assert_eq!(github.asked(), [GET_REPO, ISSUED, GET_REPO]);
     client.get::<Value>(REPO).await.unwrap();
-    assert_eq!(github.asked(), [GIVEN, ASKED]);
+    assert_eq!(github.asked(), [ISSUED, GET_REPO]);
     github.stop().await;
 }
 
 #[tokio::test]
-async fn backfill_does_not_keep_others_waiting_for_a_token() {
+async fn backfill_fetches_a_token_as_live_work() {
     let (github, client, time) = installed().await;
-    // The App itself is close to its limit, of which backfill would wait for the end.
+    // The App itself is close to its limit, which backfill would wait for.
     let reset = (time.now().timestamp() + 600).to_string();
     let left = [
         ("X-RateLimit-Limit", "5000"),
@@ -154,7 +154,7 @@ async fn backfill_does_not_keep_others_waiting_for_a_token() {
 }
 
 #[tokio::test]
-async fn an_app_that_moved_house_is_found_again() {
+async fn new_installation_of_an_app_is_found() {
     let (github, client, _) = installed().await;
     client.get::<Value>(REPO).await.unwrap();
     github.install("acme-corp", 10);
@@ -163,7 +163,7 @@ async fn an_app_that_moved_house_is_found_again() {
     assert_eq!(
         error,
         GithubError::AppNotInstalled {
-            on: "acme-corp/api-server".to_owned()
+            account: "acme-corp/api-server".to_owned()
         }
     );
     client.get::<Value>(REPO).await.unwrap();
@@ -171,7 +171,7 @@ async fn an_app_that_moved_house_is_found_again() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_app_is_told_with_what_to_do() {
+async fn error_of_an_app_names_the_next_step() {
     // GitHub's clock, seen from the client's.
     for (github_is, words) in [
         (
@@ -193,7 +193,7 @@ async fn what_is_wrong_with_an_app_is_told_with_what_to_do() {
         github.add_app(&VirtualTime::starting_at(
             time.now() + chrono::TimeDelta::seconds(github_is),
         ));
-        told(&client.get::<Value>(REPO).await.unwrap_err(), words);
+        assert_names(&client.get::<Value>(REPO).await.unwrap_err(), words);
         github.stop().await;
     }
 
@@ -201,14 +201,14 @@ async fn what_is_wrong_with_an_app_is_told_with_what_to_do() {
     let another = pem(&RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
     let (client, time) = github.app_client(&another);
     let error = client.get::<Value>(REPO).await.unwrap_err();
-    told(
+    assert_names(
         &error,
         &[
             "could not be decoded",
             "GITHUB_APP_PRIVATE_KEY is the key of the App that GITHUB_APP_ID names",
         ],
     );
-    assert!(!error.is_about_one() && time.waits().is_empty());
+    assert!(!error.concerns_one_item() && time.waits().is_empty());
 
     let (client, time) = github.app_client(&private_key());
     github.add_app(&time);
@@ -217,13 +217,13 @@ async fn what_is_wrong_with_an_app_is_told_with_what_to_do() {
         ("/orgs/acme-corp/hooks", "acme-corp"),
     ] {
         let error = client.get::<Value>(path).await.unwrap_err();
-        told(&error, &["is not installed on", on, "install it there"]);
-        assert!(error.is_about_one());
+        assert_names(&error, &["is not installed on", on, "install it there"]);
+        assert!(error.concerns_one_item());
     }
     github.stop().await;
 }
 
-fn told(error: &GithubError, words: &[&str]) {
+fn assert_names(error: &GithubError, words: &[&str]) {
     let error = error.to_string();
     assert!(
         words.iter().all(|word| error.contains(word)) && !error.contains('\n'),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallyhook_github_client::{
-    BreakerState, Client, Clock, Credentials, GithubError, Statistics, Token, VirtualTime,
+    BreakerState, Client, ClientStatistics, Clock, Credentials, GithubError, Token, VirtualTime,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -288,7 +288,7 @@ async fn statistics_tell_what_all_handles_did() {
     client.get_conditional::<Value>(REPO).await.unwrap();
     client.for_backfill().get::<Value>(REPO).await.unwrap_err();
     client.get_conditional::<Value>(REPO).await.unwrap();
-    let statistics: Statistics = client.statistics();
+    let statistics: ClientStatistics = client.statistics();
     let reset = statistics.allowances[0].resets_at;
     assert_eq!(
         serde_json::to_value(&statistics).unwrap(),

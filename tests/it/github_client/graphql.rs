@@ -1,11 +1,11 @@
-//! Queries, whose answers tell in their bodies what they mean.
+//! GraphQL queries and mutations, whose result is in the body of the response and not in its status.
 
 use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::{Value, json};
 use tallyhook_github_client::{
-    Client, Clock, Credentials, GithubError, Graphql, Token, VirtualTime,
+    Client, Clock, Credentials, GithubError, GraphqlResponse, Token, VirtualTime,
 };
 
 use super::{again, fake, seconds};
@@ -15,7 +15,7 @@ const QUERY: &str =
     "query($number: Int!) { repository { pullRequest(number: $number) { title } } }";
 const OF: &str = "acme-corp/api-server";
 
-async fn ask(client: &Client) -> Result<Graphql<Value>, GithubError> {
+async fn ask(client: &Client) -> Result<GraphqlResponse<Value>, GithubError> {
     client.graphql(QUERY, &json!({"number": 3}), OF).await
 }
 
@@ -23,7 +23,7 @@ fn answer(body: &Value) -> Fault {
     Fault::answer(200, &[], &body.to_string())
 }
 
-/// An answer without data and with one error.
+/// A response without data and with one error.
 fn error(kind: &str, message: &str) -> Fault {
     answer(
         &json!({"data": null, "errors": [{"type": kind, "path": ["repository"], "message": message}]}),
@@ -31,18 +31,18 @@ fn error(kind: &str, message: &str) -> Fault {
 }
 
 #[tokio::test]
-async fn a_query_goes_beside_rest_and_its_data_comes_back() {
+async fn query_is_sent_beside_rest_and_returns_its_data() {
     let recorder = tallyhook::telemetry::prometheus();
     let (github, client, _) = fake().await;
     github.next([answer(
         &json!({"data": {"repository": {"pullRequest": {"title": "A"}}}}),
     )]);
-    let told = ask(&client).await.unwrap();
+    let response = ask(&client).await.unwrap();
     assert_eq!(
-        told.data.unwrap()["repository"]["pullRequest"]["title"],
+        response.data.unwrap()["repository"]["pullRequest"]["title"],
         "A"
     );
-    assert_eq!(told.errors, []);
+    assert_eq!(response.errors, []);
     let requests = github.requests();
     assert_eq!(
         (requests[0].method.as_str(), requests[0].path.as_str()),
@@ -59,13 +59,13 @@ async fn a_query_goes_beside_rest_and_its_data_comes_back() {
 }
 
 #[tokio::test]
-async fn what_is_answered_in_part_comes_with_what_is_missing() {
+async fn partial_response_has_data_and_errors() {
     let (github, client, _) = fake().await;
     let missing = json!({"type": "NOT_FOUND", "path": ["repository", "pullRequests", 0], "message": "Could not resolve"});
     github.next([answer(
         &json!({"data": {"repository": {"pullRequest": null}}, "errors": [missing]}),
     )]);
-    let Graphql { data, errors, .. } = ask(&client).await.unwrap();
+    let GraphqlResponse { data, errors, .. } = ask(&client).await.unwrap();
     assert_eq!(data, Some(json!({"repository": {"pullRequest": null}})));
     assert_eq!(
         (errors.len(), errors[0].kind.as_deref()),
@@ -79,7 +79,7 @@ async fn what_is_answered_in_part_comes_with_what_is_missing() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_is_told_at_once() {
+async fn query_that_costs_too_much_is_not_retried() {
     let (github, client, time) = fake().await;
     let partly = json!({"type": "RESOURCE_LIMITS_EXCEEDED", "message": "Resource limits for this query exceeded."});
     let timeout =
@@ -91,7 +91,7 @@ async fn what_is_too_much_is_told_at_once() {
             "RESOURCE_LIMITS_EXCEEDED",
             "Resource limits for this query exceeded.",
         ),
-        // What is there is cut off anywhere.
+        // The data is cut off at an arbitrary place.
         answer(&json!({"data": {"repository": {}}, "errors": [partly]})),
         error(
             "MAX_NODE_LIMIT_EXCEEDED",
@@ -108,14 +108,14 @@ async fn what_is_too_much_is_told_at_once() {
             matches!(&error, GithubError::TooMuch { path, .. } if path == OF),
             "{fault:?}: {error}"
         );
-        assert!(error.is_about_one());
+        assert!(error.concerns_one_item());
     }
     assert_eq!((github.asked().len(), time.waits().len()), (7, 0));
     github.stop().await;
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_too_much_as_well() {
+async fn query_that_times_out_costs_too_much() {
     let github = FakeGithub::start().await;
     let clock = Clock::Virtual(VirtualTime::starting_at(Utc::now()));
     let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
@@ -131,7 +131,7 @@ async fn no_answer_in_time_is_too_much_as_well() {
 }
 
 #[tokio::test]
-async fn limits_are_waited_out_whatever_status_they_come_with() {
+async fn rate_limit_is_waited_for_with_every_status() {
     let data = answer(&json!({"data": {"repository": {}}}));
     let reset = (Utc::now().timestamp() + 600).to_string();
     let used_up = [
@@ -198,7 +198,7 @@ async fn limits_are_waited_out_whatever_status_they_come_with() {
 }
 
 #[tokio::test]
-async fn a_query_that_failed_on_the_way_is_asked_again() {
+async fn failed_query_is_retried() {
     let (github, client, time) = fake().await;
     let data = answer(&json!({"data": {"repository": {}}}));
     github.next([
@@ -213,7 +213,7 @@ async fn a_query_that_failed_on_the_way_is_asked_again() {
 }
 
 #[tokio::test]
-async fn an_answer_without_data_is_an_error_that_tells_what_to_do() {
+async fn response_without_data_is_an_error_that_names_the_next_step() {
     let (github, client, time) = fake().await;
     let unresolved = "Could not resolve to a Repository with the name 'acme-corp/api-server'.";
     let scopes = "Your token has not been granted the required scopes to execute this query.";

@@ -1,8 +1,10 @@
-//! Webhooks that are made where there is none, and mended where there is one.
+//! The registration of webhooks: created where there is none, updated where there is one.
 
 use serde_json::{Value, json};
 use tallyhook_core::github::types::RepoId;
-use tallyhook_github_client::hooks::{HookSecret, Permissions, Registered, RepositoryInfo};
+use tallyhook_github_client::hooks::{
+    HookSecret, RepositoryInfo, RepositoryPermissions, WebhookRegistration,
+};
 use tallyhook_github_client::{Client, GithubError};
 
 use super::fake;
@@ -12,9 +14,9 @@ const REPOSITORY: &str = "acme-corp/api-server";
 const URL: &str = "https://tallyhook.example.com/webhooks/github";
 const SECRET: &str = "carrot";
 
-async fn create(client: &Client) -> Result<Registered, GithubError> {
+async fn register(client: &Client) -> Result<WebhookRegistration, GithubError> {
     client
-        .create_hook(
+        .register_webhook(
             REPOSITORY,
             URL,
             &HookSecret::first_of(SECRET).unwrap(),
@@ -23,7 +25,7 @@ async fn create(client: &Client) -> Result<Registered, GithubError> {
         .await
 }
 
-fn made(id: i64) -> Fault {
+fn created(id: i64) -> Fault {
     Fault::answer(
         201,
         &[],
@@ -32,7 +34,7 @@ fn made(id: i64) -> Fault {
 }
 
 #[tokio::test]
-async fn a_webhook_is_made_where_none_posts_to_the_same_address() {
+async fn webhook_is_created_where_none_posts_to_the_same_address() {
     let (github, client, _) = fake().await;
     github.add_hook(
         5,
@@ -40,10 +42,10 @@ async fn a_webhook_is_made_where_none_posts_to_the_same_address() {
         "https://ci.example.com/hook",
         "s",
     );
-    github.next([Fault::None, made(6)]);
-    let registered = create(&client).await.unwrap();
+    github.next([Fault::None, created(6)]);
+    let registered = register(&client).await.unwrap();
     assert!(
-        matches!(&registered, Registered::Made(hook) if hook.id == 6),
+        matches!(&registered, WebhookRegistration::Created(hook) if hook.id == 6),
         "{registered:?}"
     );
     let requests = github.requests();
@@ -62,7 +64,7 @@ async fn a_webhook_is_made_where_none_posts_to_the_same_address() {
 }
 
 #[tokio::test]
-async fn one_that_is_there_gets_the_events_and_the_secret() {
+async fn existing_webhook_gets_the_events_and_the_secret() {
     let (github, client, _) = fake().await;
     github.add_hook(
         5,
@@ -71,10 +73,10 @@ async fn one_that_is_there_gets_the_events_and_the_secret() {
         "s",
     );
     github.add_hook(6, "repos/acme-corp/api-server", URL, "another");
-    github.next([Fault::None, made(6)]);
-    let registered = create(&client).await.unwrap();
+    github.next([Fault::None, created(6)]);
+    let registered = register(&client).await.unwrap();
     assert!(
-        matches!(&registered, Registered::Mended(hook) if hook.id == 6),
+        matches!(&registered, WebhookRegistration::Updated(hook) if hook.id == 6),
         "{registered:?}"
     );
     let requests = github.requests();
@@ -95,29 +97,29 @@ async fn one_that_is_there_gets_the_events_and_the_secret() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_may_have_been_made_is_not_made_twice() {
+async fn webhook_that_may_have_been_created_is_not_created_twice() {
     let (github, client, _) = fake().await;
     github.next([Fault::None, Fault::status(502)]);
-    let error = create(&client).await.unwrap_err();
+    let error = register(&client).await.unwrap_err();
     assert!(
-        matches!(error, GithubError::Unreachable { .. }) && !error.to_string().contains(SECRET),
+        matches!(error, GithubError::Unknown { .. }) && !error.to_string().contains(SECRET),
         "{error}"
     );
     assert_eq!(github.asked().len(), 2);
 
-    let needed = [
+    let scopes = [
         ("X-Accepted-OAuth-Scopes", "admin:repo_hook"),
         ("X-RateLimit-Remaining", "9"),
     ];
-    github.next([Fault::message(403, &needed, "Must have admin rights")]);
-    let error = create(&client).await.unwrap_err().to_string();
+    github.next([Fault::message(403, &scopes, "Must have admin rights")]);
+    let error = register(&client).await.unwrap_err().to_string();
     assert!(
         error.contains("the token or App needs one of the scopes admin:repo_hook"),
         "{error}"
     );
 
     let error = client
-        .create_hook(
+        .register_webhook(
             "acme-corp/../x",
             URL,
             &HookSecret::first_of(SECRET).unwrap(),
@@ -131,7 +133,7 @@ async fn a_webhook_that_may_have_been_made_is_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_deleted() {
+async fn webhook_is_deleted() {
     let (github, client, _) = fake().await;
     github.next([Fault::answer(204, &[], "")]);
     client
@@ -146,11 +148,11 @@ async fn a_webhook_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_repository_tells_its_name_of_today_and_what_one_may_do() {
+async fn repository_has_its_present_name_and_the_permissions_of_the_token() {
     let (github, client, _) = fake().await;
-    let told = json!({"id": 7, "full_name": "acme/server", "private": true, "default_branch": "trunk", "archived": true, "permissions": {"admin": true, "pull": true}});
-    github.next([Fault::answer(200, &[], &told.to_string())]);
-    let permissions = Some(Permissions { admin: true });
+    let body = json!({"id": 7, "full_name": "acme/server", "private": true, "default_branch": "trunk", "archived": true, "permissions": {"admin": true, "pull": true}});
+    github.next([Fault::answer(200, &[], &body.to_string())]);
+    let permissions = Some(RepositoryPermissions { admin: true });
     let expected = RepositoryInfo {
         id: RepoId(7),
         full_name: "acme/server".to_owned(),

@@ -1,10 +1,12 @@
-//! The client of GitHub's API, against a GitHub of the test's own. What it waits for passes at once.
+//! The client of GitHub's API, against a fake GitHub and with a virtual clock.
 
 mod app;
 mod budget;
-mod creation;
 mod graphql;
 mod hooks;
+mod identity;
+mod mutate;
+mod open_pull_request;
 #[cfg(feature = "recorded")]
 mod recorded;
 
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook_github_client::hooks::{Attempt, HookOwner};
+use tallyhook_github_client::hooks::{DeliveryAttempt, HookOwner};
 use tallyhook_github_client::{Client, Clock, Credentials, GithubError, Token, VirtualTime};
 
 use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
@@ -35,7 +37,7 @@ pub(crate) fn again(fault: &Fault, times: usize) -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn every_request_says_who_asks_and_for_what() {
+async fn every_request_has_the_headers_that_github_wants() {
     let (github, client, _) = fake().await;
     let repository: Value = client.get(REPO).await.unwrap();
     assert_eq!(
@@ -67,7 +69,7 @@ async fn every_request_says_who_asks_and_for_what() {
 }
 
 #[tokio::test]
-async fn what_is_asked_is_counted_and_so_is_what_is_left() {
+async fn metrics_count_requests_and_the_rest_of_the_allowance() {
     let recorder = tallyhook::telemetry::prometheus();
     let (github, client, _) = fake().await;
     // No other test of this process is answered so.
@@ -90,7 +92,7 @@ async fn what_is_asked_is_counted_and_so_is_what_is_left() {
 }
 
 #[tokio::test]
-async fn pages_are_followed_to_the_last() {
+async fn pages_are_followed_to_the_last_one() {
     let (github, client, _) = fake().await;
     github.add_hook(1, "repos/acme-corp/api-server", "http://127.0.0.1:1", "s");
     let now = Utc::now();
@@ -106,9 +108,9 @@ async fn pages_are_followed_to_the_last() {
             .await;
     }
     let owner = HookOwner::repository("acme-corp/api-server").unwrap();
-    let mut pages = client.attempts(&owner, Some(1)).unwrap();
+    let mut pages = client.delivery_attempts(&owner, Some(1)).unwrap();
     let mut guids = Vec::new();
-    while let Some(page) = pages.next::<Attempt>().await.unwrap() {
+    while let Some(page) = pages.next::<DeliveryAttempt>().await.unwrap() {
         guids.extend(page.into_iter().map(|attempt| attempt.guid));
     }
     assert_eq!(
@@ -124,7 +126,7 @@ async fn pages_are_followed_to_the_last() {
 }
 
 #[tokio::test]
-async fn neither_a_link_nor_a_redirect_leads_the_token_elsewhere() {
+async fn token_is_not_sent_to_another_origin_by_a_link_or_redirect() {
     let (github, client, _) = fake().await;
     let elsewhere = FakeGithub::start().await;
     let link = format!(
@@ -152,7 +154,7 @@ async fn neither_a_link_nor_a_redirect_leads_the_token_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_renamed_repository_is_found_by_its_id() {
+async fn renamed_repository_is_found_by_redirect() {
     let (github, client, time) = fake().await;
     github.rename("acme-corp/api-server", "acme/server");
     let repository: Value = client.get(REPO).await.unwrap();
@@ -194,7 +196,7 @@ async fn a_renamed_repository_is_found_by_its_id() {
 }
 
 #[tokio::test]
-async fn what_has_not_changed_is_known_already() {
+async fn unchanged_response_comes_from_the_cache() {
     let (github, client, _) = fake().await;
     let first = client.get_conditional::<Value>(REPO).await.unwrap();
     let second = client.get_conditional::<Value>(REPO).await.unwrap();
@@ -212,7 +214,7 @@ async fn what_has_not_changed_is_known_already() {
     assert_eq!(asked[0].header("if-none-match"), "");
     assert!(asked[1].header("if-none-match").starts_with("W/\""));
 
-    // An answer that nobody asked for by its ETag says nothing.
+    // A 304 to a request without an ETag has no meaning.
     github.next([Fault::answer(304, &[], "")]);
     assert!(matches!(
         client.get::<Value>(REPO).await,
@@ -222,7 +224,7 @@ async fn what_has_not_changed_is_known_already() {
 }
 
 #[tokio::test]
-async fn what_fails_on_the_way_is_tried_again_a_little_later_each_time() {
+async fn failed_read_is_retried_with_backoff() {
     let (github, client, time) = fake().await;
     github.next([Fault::status(502), Fault::Truncated, Fault::status(500)]);
     client.get::<Value>(REPO).await.unwrap();
@@ -253,7 +255,7 @@ async fn what_fails_on_the_way_is_tried_again_a_little_later_each_time() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_told() {
+async fn response_that_exceeds_the_time_out_is_a_failure() {
     let (github, ..) = fake().await;
     let time = VirtualTime::starting_at(Utc::now());
     let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
@@ -272,33 +274,36 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_told() {
     github.next(again(&slow, 1));
     let error = client.post::<Value>("/echo", &json!(1)).await.unwrap_err();
     assert!(
-        matches!(&error, GithubError::Unreachable { reason, .. } if reason.contains("in time")),
+        matches!(&error, GithubError::Unknown { reason, .. } if reason.contains("in time")),
         "{error}"
     );
     assert_eq!(github.asked().len(), 3);
     github.stop().await;
 
-    let nobody = "http://127.0.0.1:1".parse().unwrap();
+    let unused = "http://127.0.0.1:1".parse().unwrap();
     let time = VirtualTime::starting_at(Utc::now());
-    let client = Client::with(nobody, token, Clock::Virtual(time.clone()), patience).unwrap();
-    // Where nobody was reached nothing was done: that may be tried again.
+    let client = Client::with(unused, token, Clock::Virtual(time.clone()), patience).unwrap();
+    // Without a connection the write did not happen: it may be repeated.
     let error = client.post::<Value>("/echo", &json!(1)).await.unwrap_err();
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     assert_eq!((time.waits().len(), client.requests()), (3, 4));
 }
 
 #[tokio::test]
-async fn what_may_have_been_done_is_not_done_again() {
+async fn write_that_may_have_happened_is_not_repeated() {
     let (github, client, time) = fake().await;
     for fault in [Fault::status(502), Fault::Truncated] {
         github.next([fault]);
         let error = client.post::<Value>("/echo", &json!(1)).await.unwrap_err();
-        assert!(matches!(error, GithubError::Unreachable { .. }), "{error}");
+        assert!(
+            matches!(&error, GithubError::Unknown { path, .. } if path == "/echo"),
+            "{error}"
+        );
         assert_eq!(github.asked().len(), 1);
     }
     // Between one POST and the next.
     assert_eq!(seconds(&time), [1]);
-    // What a limit refused was certainly not done.
+    // A write that a rate limit refused did not happen.
     github.next([Fault::message(429, &[("Retry-After", "7")], "")]);
     assert_eq!(
         client.post::<Value>("/echo", &json!(1)).await.unwrap(),
@@ -309,7 +314,7 @@ async fn what_may_have_been_done_is_not_done_again() {
 }
 
 #[tokio::test]
-async fn limits_are_waited_out_as_long_as_they_say() {
+async fn rate_limit_is_waited_for_as_long_as_announced() {
     let secondary = "You have exceeded a secondary rate limit.";
     let in_an_hour = (Utc::now() + TimeDelta::minutes(30)).timestamp();
     let used_up = |reset: i64| {
@@ -328,7 +333,7 @@ async fn limits_are_waited_out_as_long_as_they_say() {
             vec![5..=5],
         ),
         (vec![used_up(in_an_hour)], vec![1795..=1802]),
-        // Told in milliseconds: an hour, and not for ever.
+        // A reset in milliseconds: an hour at most.
         (vec![used_up(in_an_hour * 1000)], vec![3600..=3600]),
         (
             again(&Fault::message(429, &[], ""), 3),
@@ -359,7 +364,7 @@ async fn limits_are_waited_out_as_long_as_they_say() {
 }
 
 #[tokio::test]
-async fn a_limit_without_end_is_given_up_and_tells_until_when() {
+async fn rate_limit_that_does_not_end_is_an_error_with_its_end() {
     let (github, client, time) = fake().await;
     github.next(again(
         &Fault::message(403, &[("gh-limited-by", "cpu")], ""),
@@ -377,12 +382,12 @@ async fn a_limit_without_end_is_given_up_and_tells_until_when() {
         (vec![60, 120, 240], 4)
     );
 
-    // Whoever asks next waits it out before anything is sent.
+    // The next request waits for it before it is sent.
     client.get::<Value>(REPO).await.unwrap();
     assert_eq!(seconds(&time), [60, 120, 240, 480]);
     assert_eq!(github.asked().len(), 1);
 
-    // What is further away than any limit of GitHub's is nothing to wait for, and nobody asks before it.
+    // A limit longer than any of GitHub's is not waited for, and no request is sent before its end.
     github.next([Fault::message(429, &[("Retry-After", "7200")], "")]);
     for _ in 0..2 {
         let error = client.get::<Value>(REPO).await.unwrap_err();
@@ -398,7 +403,7 @@ async fn a_limit_without_end_is_given_up_and_tells_until_when() {
 }
 
 #[tokio::test]
-async fn an_answer_for_good_is_told_by_what_to_do() {
+async fn final_error_names_the_next_step() {
     let (github, client, time) = fake().await;
     let admin = [
         ("X-Accepted-OAuth-Scopes", "admin:repo_hook, repo"),
@@ -452,11 +457,11 @@ async fn an_answer_for_good_is_told_by_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_of_github_s_is_taken_for_none() {
+async fn response_that_is_not_githubs_is_an_error() {
     let (github, client, _) = fake().await;
     for body in ["<html>a proxy's canary</html>", "{\"id\":", "\"canary\""] {
         github.next([Fault::answer(200, &[], body)]);
-        let error = client.get::<Vec<Attempt>>(REPO).await.unwrap_err();
+        let error = client.get::<Vec<DeliveryAttempt>>(REPO).await.unwrap_err();
         assert!(matches!(error, GithubError::Unexpected { .. }), "{error}");
         assert!(!error.to_string().contains("canary"), "{error}");
     }
@@ -477,7 +482,7 @@ async fn what_is_no_answer_of_github_s_is_taken_for_none() {
 }
 
 #[tokio::test]
-async fn what_changes_something_is_sent_a_second_apart() {
+async fn writes_are_sent_a_second_apart() {
     let (github, client, time) = fake().await;
     for _ in 0..3 {
         client.post::<Value>("/echo", &json!(1)).await.unwrap();

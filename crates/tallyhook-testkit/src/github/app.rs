@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook_github_client::{App, Client, Clock, Credentials, VirtualTime};
+use tallyhook_github_client::{Client, Clock, Credentials, GithubApp, VirtualTime};
 
 use super::access::Rights;
 use super::answers::plain;
@@ -113,7 +113,7 @@ impl FakeGithub {
         // On the second, as dates in headers are.
         let time =
             VirtualTime::starting_at(DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap());
-        let app = Credentials::App(App::new(APP_ID, private_key).unwrap());
+        let app = Credentials::App(GithubApp::new(APP_ID, private_key).unwrap());
         let patience = std::time::Duration::from_secs(30);
         (
             Client::with(self.api(), app, Clock::Virtual(time.clone()), patience).unwrap(),

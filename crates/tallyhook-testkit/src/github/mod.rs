@@ -34,6 +34,8 @@ pub use hooks::Sending;
 use hooks::{Attempt, Hook};
 use world::{Webhook, World};
 
+/// The limit of a request's body. actix-web's own is 256 KiB.
+const MAX_BODY: usize = 64 * 1024 * 1024;
 /// The token that is good from the start, and may do everything.
 pub const GITHUB_TOKEN: &str = "ghp_token_of_the_tests_0123456789";
 
@@ -147,6 +149,7 @@ impl FakeGithub {
         let app = move || {
             App::new()
                 .app_data(data.clone())
+                .app_data(web::PayloadConfig::new(MAX_BODY))
                 .default_service(web::to(answers::answer))
         };
         let server = HttpServer::new(app)

@@ -1,8 +1,10 @@
-//! Pull requests that are opened once, whatever comes in between, and every reason why they are not.
+//! Opening a pull request: once, whatever fails on the way, and every reason against it.
 
 use serde_json::{Value, json};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_github_client::creation::{NewPull, NotOpened, Opened};
+use tallyhook_github_client::open_pull_request::{
+    NewPullRequest, OpenPullRequestError, OpenedPullRequest,
+};
 use tallyhook_github_client::{Client, Clock, Credentials, GithubError, Token};
 
 use super::fake;
@@ -12,7 +14,7 @@ use testkit::github::{FakeGithub, Fault, Rights};
 use testkit::payloads::HeadRepo;
 
 const NAME: &str = "acme-corp/api-server";
-const STORY: NewPull<'_> = NewPull {
+const STORY: NewPullRequest<'_> = NewPullRequest {
     head: "story-456/a&b",
     base: None,
     title: "Add a door",
@@ -24,7 +26,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::clamped(1_772_445_600 + second)
 }
 
-/// One whose repository has a branch with two commits.
+/// A GitHub whose repository has a branch with two commits.
 async fn with_branch() -> (FakeGithub, Client) {
     let (github, client, _) = fake().await;
     change(&github, |repository| {
@@ -48,12 +50,12 @@ fn open(github: &FakeGithub) -> usize {
     })
 }
 
-fn first(created: bool) -> Opened {
+fn first(created: bool) -> OpenedPullRequest {
     let key = PrKey {
         repo: RepoId(7),
         number: PrNumber(1),
     };
-    Opened {
+    OpenedPullRequest {
         key,
         html_url: "https://github.com/acme-corp/api-server/pull/1".to_owned(),
         created,
@@ -72,9 +74,12 @@ fn client_of(github: &FakeGithub, token: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_pull_request_is_opened_once_and_found_from_then_on() {
+async fn pull_request_is_opened_once_and_found_afterwards() {
     let (github, client) = with_branch().await;
-    assert_eq!(client.create_pull(NAME, &STORY).await, Ok(first(true)));
+    assert_eq!(
+        client.open_pull_request(NAME, &STORY).await,
+        Ok(first(true))
+    );
     let requests = github.requests();
     assert_eq!(
         requests[1].path,
@@ -87,13 +92,15 @@ async fn a_pull_request_is_opened_once_and_found_from_then_on() {
 
     for head in [STORY.head, head, "ACME-corp:story-456/a&b"] {
         assert_eq!(
-            client.create_pull(NAME, &NewPull { head, ..STORY }).await,
+            client
+                .open_pull_request(NAME, &NewPullRequest { head, ..STORY })
+                .await,
             Ok(first(false)),
             "{head}"
         );
     }
     github.rename(NAME, "acme/server");
-    let found = client.create_pull(NAME, &STORY).await.unwrap();
+    let found = client.open_pull_request(NAME, &STORY).await.unwrap();
     assert_eq!(
         (found.created, found.html_url.as_str()),
         (false, "https://github.com/acme/server/pull/1")
@@ -103,13 +110,13 @@ async fn a_pull_request_is_opened_once_and_found_from_then_on() {
 }
 
 #[tokio::test]
-async fn another_base_another_fork_and_one_that_was_closed_are_each_another_pull_request() {
+async fn another_base_another_fork_or_a_closed_one_is_another_pull_request() {
     let (github, client) = with_branch().await;
-    let created = async |new: NewPull<'_>| {
+    let created = async |new: NewPullRequest<'_>| {
         client
-            .create_pull(NAME, &new)
+            .open_pull_request(NAME, &new)
             .await
-            .map(|Opened { key, created, .. }| (key.number.0, created))
+            .map(|OpenedPullRequest { key, created, .. }| (key.number.0, created))
     };
     change(&github, |repository| {
         repository.push("release", &[at(0)]);
@@ -117,7 +124,7 @@ async fn another_base_another_fork_and_one_that_was_closed_are_each_another_pull
     });
     assert_eq!(created(STORY).await, Ok((1, true)));
     assert_eq!(
-        created(NewPull {
+        created(NewPullRequest {
             base: Some("release"),
             draft: true,
             ..STORY
@@ -126,7 +133,7 @@ async fn another_base_another_fork_and_one_that_was_closed_are_each_another_pull
         Ok((2, true))
     );
     assert_eq!(
-        created(NewPull {
+        created(NewPullRequest {
             head: "outsider:story-456/a&b",
             ..STORY
         })
@@ -134,7 +141,7 @@ async fn another_base_another_fork_and_one_that_was_closed_are_each_another_pull
         Ok((3, true))
     );
     assert_eq!(
-        created(NewPull {
+        created(NewPullRequest {
             base: Some("release"),
             ..STORY
         })
@@ -150,16 +157,20 @@ async fn another_base_another_fork_and_one_that_was_closed_are_each_another_pull
             .close(&at(9).to_string())
     });
     assert_eq!(created(STORY).await, Ok((4, true)));
-    let told = github.world(|world| world.repository(NAME).pulls[&2].pr.clone());
+    let stored = github.world(|world| world.repository(NAME).pulls[&2].pr.clone());
     assert_eq!(
-        (told.draft, told.base_ref.as_str(), told.body.as_deref()),
+        (
+            stored.draft,
+            stored.base_ref.as_str(),
+            stored.body.as_deref()
+        ),
         (true, "release", Some(STORY.body))
     );
     github.stop().await;
 }
 
 #[tokio::test]
-async fn every_refusal_says_what_to_do() {
+async fn every_refusal_names_the_next_step() {
     let (github, client) = with_branch().await;
     change(&github, |repository| {
         repository.push("merged", &[]);
@@ -170,161 +181,167 @@ async fn every_refusal_says_what_to_do() {
     let head = |branch: &str| format!("acme-corp:{branch}");
     for (new, expected) in [
         (
-            NewPull {
+            NewPullRequest {
                 head: "gone",
                 ..STORY
             },
-            NotOpened::HeadMissing {
+            OpenPullRequestError::HeadMissing {
                 repo: repo(),
                 head: head("gone"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 head: "nobody:x",
                 ..STORY
             },
-            NotOpened::HeadMissing {
+            OpenPullRequestError::HeadMissing {
                 repo: repo(),
                 head: text("nobody:x"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 base: Some("gone"),
                 ..STORY
             },
-            NotOpened::BaseMissing {
+            OpenPullRequestError::BaseMissing {
                 repo: repo(),
                 base: text("gone"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 head: "merged",
                 ..STORY
             },
-            NotOpened::NothingNew {
+            OpenPullRequestError::NoNewCommits {
                 head: head("merged"),
                 base: text("main"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 head: "main",
                 ..STORY
             },
-            NotOpened::NothingNew {
+            OpenPullRequestError::NoNewCommits {
                 head: head("main"),
                 base: text("main"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 draft: true,
                 ..STORY
             },
-            NotOpened::DraftsNotSupported { repo: repo() },
+            OpenPullRequestError::DraftsNotSupported { repo: repo() },
         ),
         (
-            NewPull { title: "", ..STORY },
-            NotOpened::Refused {
-                why: text("Validation Failed: title: missing_field"),
+            NewPullRequest { title: "", ..STORY },
+            OpenPullRequestError::Refused {
+                reason: text("Validation Failed: title: missing_field"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 title: &"a".repeat(257),
                 ..STORY
             },
-            NotOpened::Refused {
-                why: text("Validation Failed: title is too long (maximum is 256 characters)"),
+            OpenPullRequestError::Refused {
+                reason: text("Validation Failed: title is too long (maximum is 256 characters)"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 head: "-f",
                 ..STORY
             },
-            NotOpened::NoBranchName { name: text("-f") },
+            OpenPullRequestError::InvalidBranchName { name: text("-f") },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 head: "a/b:c",
                 ..STORY
             },
-            NotOpened::NoBranchName {
+            OpenPullRequestError::InvalidBranchName {
                 name: text("a/b:c"),
             },
         ),
         (
-            NewPull {
+            NewPullRequest {
                 base: Some("a\nb"),
                 ..STORY
             },
-            NotOpened::NoBranchName { name: text("a\nb") },
+            OpenPullRequestError::InvalidBranchName { name: text("a\nb") },
         ),
     ] {
-        let refused = client.create_pull(NAME, &new).await.unwrap_err();
+        let refused = client.open_pull_request(NAME, &new).await.unwrap_err();
         assert_eq!(refused, expected, "{new:?}");
         assert!(!refused.to_string().contains('\n'), "{refused}");
     }
-    let nowhere = client.create_pull("acme-corp/other", &STORY).await;
+    let nowhere = client.open_pull_request("acme-corp/other", &STORY).await;
     assert_eq!(
         nowhere,
-        Err(NotOpened::RepositoryMissing {
+        Err(OpenPullRequestError::RepositoryMissing {
             repo: text("acme-corp/other")
         })
     );
 
     change(&github, |repository| repository.archived = true);
     assert_eq!(
-        client.create_pull(NAME, &STORY).await,
-        Err(NotOpened::ReadOnly { repo: repo() })
+        client.open_pull_request(NAME, &STORY).await,
+        Err(OpenPullRequestError::RepositoryArchived { repo: repo() })
     );
-    // It was archived a moment ago.
+    // It is archived between the first request and the POST.
     github.between(3, |world| world.repository(NAME).archived = true);
     change(&github, |repository| repository.archived = false);
     assert_eq!(
-        client.create_pull(NAME, &STORY).await,
-        Err(NotOpened::ReadOnly { repo: repo() })
+        client.open_pull_request(NAME, &STORY).await,
+        Err(OpenPullRequestError::RepositoryArchived { repo: repo() })
     );
     assert_eq!(open(&github), 0);
     github.stop().await;
 }
 
 #[tokio::test]
-async fn a_token_that_may_only_read_is_told_what_it_lacks() {
+async fn read_only_token_gets_the_missing_permission() {
     let (github, _) = with_branch().await;
     github.give("fine", Rights::FineGrained);
     github.give("reader", Rights::Read);
-    let forbidden = |needed: &str| NotOpened::Forbidden {
+    let forbidden = |permission: &str| OpenPullRequestError::Forbidden {
         repo: NAME.to_owned(),
-        needed: needed.to_owned(),
+        permission: permission.to_owned(),
     };
     let of = |token: &'static str| client_of(&github, token);
-    let fine = of("fine").create_pull(NAME, &STORY).await;
+    let fine = of("fine").open_pull_request(NAME, &STORY).await;
     assert_eq!(fine, Err(forbidden("the permission pull_requests=write")));
-    let reader = of("reader").create_pull(NAME, &STORY).await;
+    let reader = of("reader").open_pull_request(NAME, &STORY).await;
     assert_eq!(
         reader,
         Err(forbidden(
             "the scope repo, or the permission pull_requests=write"
         ))
     );
-    let nobody = of("nobody").create_pull(NAME, &STORY).await.unwrap_err();
+    let unknown = of("unknown")
+        .open_pull_request(NAME, &STORY)
+        .await
+        .unwrap_err();
     assert!(
-        matches!(nobody, NotOpened::Github(GithubError::Unauthorized { .. })),
-        "{nobody}"
+        matches!(
+            unknown,
+            OpenPullRequestError::Github(GithubError::Unauthorized { .. })
+        ),
+        "{unknown}"
     );
     github.stop().await;
 }
 
 #[tokio::test]
-async fn who_comes_second_gets_what_the_first_has_opened() {
+async fn second_of_two_concurrent_calls_gets_the_pull_request_of_the_first() {
     let (github, client) = with_branch().await;
     github.between(3, |world| {
-        let (author, title, branch) = (&people()[0], "By somebody else", STORY.head);
+        let (author, title, branch) = (&people()[0], "By another person", STORY.head);
         let head_repo = HeadRepo::Same;
         world.open(
             NAME,
@@ -339,17 +356,20 @@ async fn who_comes_second_gets_what_the_first_has_opened() {
             },
         );
     });
-    assert_eq!(client.create_pull(NAME, &STORY).await, Ok(first(false)));
+    assert_eq!(
+        client.open_pull_request(NAME, &STORY).await,
+        Ok(first(false))
+    );
     assert_eq!(open(&github), 1);
 
     change(&github, |repository| repository.push("other", &[at(5)]));
-    let other = NewPull {
+    let other = NewPullRequest {
         head: "other",
         ..STORY
     };
     let both = tokio::join!(
-        client.create_pull(NAME, &other),
-        client.create_pull(NAME, &other)
+        client.open_pull_request(NAME, &other),
+        client.open_pull_request(NAME, &other)
     );
     let (one, two) = (both.0.unwrap(), both.1.unwrap());
     assert_eq!((one.key, one.created != two.created), (two.key, true));
@@ -358,7 +378,7 @@ async fn who_comes_second_gets_what_the_first_has_opened() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_is_made_good_by_looking() {
+async fn lost_response_is_resolved_by_listing_open_pull_requests() {
     let (github, client) = with_branch().await;
     let posts = |asked: Vec<String>| {
         asked
@@ -367,16 +387,22 @@ async fn an_answer_that_was_lost_is_made_good_by_looking() {
             .count()
     };
     github.next([Fault::None, Fault::None, Fault::Lost(502)]);
-    assert_eq!(client.create_pull(NAME, &STORY).await, Ok(first(true)));
+    assert_eq!(
+        client.open_pull_request(NAME, &STORY).await,
+        Ok(first(true))
+    );
     assert_eq!((open(&github), posts(github.asked())), (1, 1));
 
-    // Nothing was done, or nothing can be seen of it yet.
+    // The pull request was not created, or the list does not show it yet.
     change(&github, |repository| repository.pulls.clear());
     for fault in [Fault::status(502), Fault::Truncated] {
         github.next([Fault::None, Fault::None, fault]);
-        let error = client.create_pull(NAME, &STORY).await.unwrap_err();
+        let error = client.open_pull_request(NAME, &STORY).await.unwrap_err();
         assert!(
-            matches!(error, NotOpened::Github(GithubError::Unreachable { .. })),
+            matches!(
+                error,
+                OpenPullRequestError::Github(GithubError::Unknown { .. })
+            ),
             "{error}"
         );
         assert_eq!((open(&github), posts(github.asked())), (0, 1));
@@ -385,11 +411,14 @@ async fn an_answer_that_was_lost_is_made_good_by_looking() {
 }
 
 #[tokio::test]
-async fn a_pull_request_between_others_is_not_taken_for_the_wanted_one() {
+async fn pull_request_between_other_branches_is_not_the_wanted_one() {
     let (github, client) = with_branch().await;
     let stranger = json!([{"number": 9, "html_url": "x", "head": {"label": "acme-corp:other"},
         "base": {"ref": "main", "repo": {"id": 7}}}]);
     github.next([Fault::None, Fault::answer(200, &[], &stranger.to_string())]);
-    assert_eq!(client.create_pull(NAME, &STORY).await, Ok(first(true)));
+    assert_eq!(
+        client.open_pull_request(NAME, &STORY).await,
+        Ok(first(true))
+    );
     github.stop().await;
 }

@@ -1,0 +1,249 @@
+//! Retries of one request, until it has a final response.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::Url;
+use tallyhook_core::backoff::Backoff;
+use tokio::sync::SemaphorePermit;
+
+use super::attempt::Attempt;
+use super::budget::Priority;
+use super::error::GithubError;
+use super::rate_limit::{MAX_WAIT, RateLimit};
+use super::request::{Request, RequestAuth};
+use super::response::{FinalResponse, unexpected};
+use super::transport::Transport;
+
+const MAX_REDIRECTS: u32 = 5;
+/// The delays before further attempts. A server that asks for more is obeyed up to the maximum.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_mins(1),
+};
+/// The time between two writes, as GitHub's guidelines ask for it.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The options that a handle of the client sends its requests with.
+#[derive(Clone)]
+pub(crate) struct SendOptions {
+    pub(crate) priority: Priority,
+    /// The number of attempts that may end in a limit or a failure before the request is given up.
+    pub(crate) max_attempts: u32,
+    /// Counts the requests of a handle and its clones.
+    pub(crate) sent: Arc<AtomicU64>,
+}
+
+/// A request between its attempts. The caller makes attempts until one is not [`Progress::Retry`], with fresh credentials
+/// for each: a wait for a rate limit may outlast a token.
+pub(crate) struct PendingRequest<'a> {
+    transport: &'a Transport,
+    options: SendOptions,
+    request: Request,
+    url: Url,
+    redirects: u32,
+    limited: u32,
+    /// The limits of unspecified length.
+    unspecified: u32,
+    failed: u32,
+}
+
+/// The state of a request after an attempt.
+pub(crate) enum Progress {
+    Done(Result<FinalResponse, GithubError>),
+    /// All waiting that has to be done before the next attempt is done.
+    Retry,
+    /// The token of an installation was refused. The next attempt needs another one.
+    TokenRefused(GithubError),
+}
+
+impl Transport {
+    pub(crate) fn prepare(
+        &self,
+        request: Request,
+        url: Url,
+        options: SendOptions,
+    ) -> PendingRequest<'_> {
+        PendingRequest {
+            transport: self,
+            options,
+            request,
+            url,
+            redirects: 0,
+            limited: 0,
+            unspecified: 0,
+            failed: 0,
+        }
+    }
+
+    /// Waits until enough time has passed since the previous write.
+    pub(crate) async fn wait_for_write(&self) {
+        let now = self.clock.now();
+        let turn = {
+            let mut next = self.next_write.lock();
+            let turn = next.map_or(now, |next| next.max(now));
+            *next = Some(turn + WRITE_INTERVAL);
+            turn
+        };
+        if let Ok(wait) = (turn - now).to_std()
+            && !wait.is_zero()
+        {
+            self.clock.wait(wait).await;
+        }
+    }
+
+    /// Returns the address of `path`, such as `/repos/OWNER/NAME`.
+    ///
+    /// # Errors
+    /// If it leads away from the API.
+    pub(crate) fn url(&self, path: &str) -> Result<Url, GithubError> {
+        self.api.at(path).ok_or_else(|| GithubError::Unexpected {
+            path: path.to_owned(),
+            reason: "it is no path".to_owned(),
+        })
+    }
+
+    fn unreachable(&self, reason: String) -> GithubError {
+        GithubError::Unreachable {
+            origin: self.api.to_string(),
+            reason,
+        }
+    }
+}
+
+impl<'a> PendingRequest<'a> {
+    /// Makes one attempt with the credentials `auth`, and waits before the next one where that is necessary.
+    pub(crate) async fn attempt(&mut self, auth: &RequestAuth) -> Progress {
+        let permit = match self.permit(auth).await {
+            Ok(Some(permit)) => permit,
+            Ok(None) => return Progress::Retry,
+            Err(error) => return Progress::Done(Err(error)),
+        };
+        let attempt = self
+            .transport
+            .try_once(&self.request, &self.url, auth, self.unspecified)
+            .await;
+        self.options.sent.fetch_add(1, Ordering::Relaxed);
+        drop(permit);
+        match attempt {
+            Attempt::Done(result) => Progress::Done(result),
+            Attempt::TokenRefused(error) => Progress::TokenRefused(error),
+            Attempt::Redirected(to) => self.redirect(to),
+            Attempt::RateLimited(limit) => self.rate_limited(limit, auth),
+            Attempt::Failed {
+                reason,
+                not_sent,
+                retry_after,
+            } => self.failed(reason, not_sent, retry_after).await,
+        }
+    }
+
+    fn redirect(&mut self, to: Url) -> Progress {
+        self.redirects += 1;
+        if self.redirects > MAX_REDIRECTS {
+            return Progress::Done(Err(unexpected(
+                &self.url,
+                "it leads from one address to another without end",
+            )));
+        }
+        self.url = to;
+        Progress::Retry
+    }
+
+    fn rate_limited(&mut self, limit: RateLimit, auth: &RequestAuth) -> Progress {
+        self.limited += 1;
+        self.unspecified += u32::from(limit.unspecified);
+        let now = self.transport.clock.now();
+        let until = self.transport.blocks.block(auth.principal, limit.wait, now);
+        if self.limited >= self.options.max_attempts {
+            return Progress::Done(Err(GithubError::Limited { until }));
+        }
+        Progress::Retry
+    }
+
+    async fn failed(
+        &mut self,
+        reason: String,
+        not_sent: bool,
+        retry_after: Option<Duration>,
+    ) -> Progress {
+        self.failed += 1;
+        // A write that may have happened must not be sent again, which would do it twice.
+        if !not_sent && !self.request.repeatable {
+            return Progress::Done(Err(GithubError::Unknown {
+                path: self.request.subject(&self.url).to_owned(),
+                reason,
+            }));
+        }
+        if self.failed >= self.options.max_attempts {
+            return Progress::Done(Err(self.transport.unreachable(reason)));
+        }
+        let backoff = BACKOFF.jittered(self.failed, rand::random());
+        let delay = retry_after.map_or(backoff, |asked| asked.max(backoff).min(BACKOFF.max));
+        self.transport.clock.wait(delay).await;
+        Progress::Retry
+    }
+
+    /// Waits for a permit for one request in flight. Returns `None` after a wait for a rate limit, which may be only a
+    /// part of all that has to be waited for.
+    async fn permit(&self, auth: &RequestAuth) -> Result<Option<SemaphorePermit<'a>>, GithubError> {
+        let transport = self.transport;
+        let permit = transport.budget.permit(self.options.priority).await;
+        let now = transport.clock.now();
+        let resource = self.request.api.resource();
+        let reserved = match self.options.priority {
+            Priority::Live => None,
+            Priority::Backfill => transport.budget.reserve_wait(auth.principal, resource, now),
+        };
+        let blocked = self.blocked_for(auth, now)?;
+        if let Some(wait) = blocked.max(reserved) {
+            drop(permit);
+            let seconds = wait.as_secs();
+            match blocked {
+                Some(_) => tracing::warn!(
+                    rate_limit.wait_s = seconds,
+                    rate_limit.resource = resource,
+                    "GitHub's rate limit of {resource} is used up, waiting for {seconds} s"
+                ),
+                None => tracing::info!(
+                    rate_limit.wait_s = seconds,
+                    rate_limit.resource = resource,
+                    "the rest of GitHub's rate limit of {resource} is reserved for live work, waiting for {seconds} s"
+                ),
+            }
+            transport.clock.wait(wait).await;
+            return Ok(None);
+        }
+        let mut breaker = transport.breaker.lock();
+        match breaker.try_acquire(now) {
+            Ok(()) => Ok(permit),
+            Err(until) => {
+                let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+                let reason = format!("{}, no request is sent before {until}", breaker.reason());
+                Err(transport.unreachable(reason))
+            }
+        }
+    }
+
+    /// Returns the time until the end of a rate limit.
+    ///
+    /// # Errors
+    /// If it is too long to wait for.
+    fn blocked_for(
+        &self,
+        auth: &RequestAuth,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Duration>, GithubError> {
+        let Some(until) = self.transport.blocks.blocked_until(auth.principal, now) else {
+            return Ok(None);
+        };
+        let wait = (until - now).to_std().unwrap_or_default();
+        if wait > MAX_WAIT {
+            Err(GithubError::Limited { until })
+        } else {
+            Ok(Some(wait))
+        }
+    }
+}
