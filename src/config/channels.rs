@@ -246,13 +246,11 @@ fn pattern(text: &str) -> Result<String, ConfigError> {
 
 fn kind(text: &str) -> Result<Kind, ConfigError> {
     let wrong = || {
-        let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+        let kinds = Kind::ALL.iter().map(|kind| kind.as_str());
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
         ConfigError(format!("one of `kinds` is wrong: expected {kinds}"))
     };
-    Kind::ALL
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-        .ok_or_else(wrong)
+    text.parse().map_err(|_| wrong())
 }
 
 fn text<'t>(table: &'t toml::Table, key: &str) -> Result<Option<&'t str>, ConfigError> {

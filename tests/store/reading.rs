@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use tallyhook_core::domain::metrics::{Aggregation, Authors, Bucket, Merged};
-use tallyhook_core::domain::timings::{Flag, State, Timings};
+use tallyhook_core::domain::metrics::{Aggregation, Authors, Bucket, MergedPullRequest};
+use tallyhook_core::domain::timings::{Durations, Flag, State, Timings};
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
@@ -218,7 +218,7 @@ impl MadeUp {
         }
     }
 
-    fn merged(&self) -> Option<Merged> {
+    fn merged(&self) -> Option<MergedPullRequest> {
         let Timings {
             author_is_bot,
             flags,
@@ -227,29 +227,15 @@ impl MadeUp {
             stages,
             ..
         } = &self.timings;
-        Some(Merged {
+        Some(MergedPullRequest {
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
-            flags: flags
-                .iter()
-                .map(|flag| {
-                    serde_json::to_value(flag)
-                        .unwrap()
-                        .as_str()
-                        .unwrap()
-                        .to_owned()
-                })
-                .collect(),
-            durations: [
-                *cycle_time,
-                *review_time,
-                stages.coding,
-                stages.pickup,
-                stages.review,
-                stages.merge_wait,
-                stages.redraft,
-                stages.closed,
-            ],
+            flags: flags.iter().copied().collect(),
+            durations: Durations {
+                cycle_time: *cycle_time,
+                review_time: *review_time,
+                stages: *stages,
+            },
         })
     }
 }

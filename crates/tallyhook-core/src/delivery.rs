@@ -22,9 +22,23 @@ impl fmt::Display for DeliveryId {
 
 /// The lane of a delivery: backfill never holds up live deliveries.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Lane {
     Live,
     Backfill,
@@ -35,9 +49,6 @@ impl Lane {
 
     /// The stored and published name.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Backfill => "backfill",
-        }
+        self.into_str()
     }
 }

@@ -41,6 +41,8 @@ pub use tallyhook_core::domain::recording::{
 };
 use thiserror::Error;
 
+pub use tallyhook_core::domain::timings::Durations;
+
 pub use self::body::StoredBody;
 pub use self::facts::Facts;
 pub use self::inbox::{
@@ -53,9 +55,7 @@ pub use self::notifications::{
     NotificationState, Notifications, Rest, Told,
 };
 pub use self::outbox::{EventId, Listening, News, Outbox, OutboxEvent, TaskChange, WorktreeKept};
-pub use self::reading::{
-    AggregateFilter, Durations, PullRequestFilter, PullRequestRow, Reading, StateFilter,
-};
+pub use self::reading::{AggregateFilter, PullRequestFilter, PullRequestRow, Reading, StateFilter};
 pub use self::syncing::{
     MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, Runs, SyncRun, SyncRunId, SyncState,
     SyncStatus, Syncing, TrackedRepository, WatchCounts, Watched,

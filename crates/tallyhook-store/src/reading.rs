@@ -3,7 +3,7 @@
 use tallyhook_core::domain::metrics::{Aggregates, Authors, Bucket};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::Access;
-use tallyhook_core::domain::timings::{Stages, State};
+use tallyhook_core::domain::timings::{Durations, State};
 use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
 use super::Result;
@@ -67,14 +67,6 @@ pub struct PullRequestRow {
     pub source: Source,
     /// GitHub's state is known as of this moment: it told by an update, or was asked.
     pub as_of: Timestamp,
-}
-
-/// The durations of one pull request, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
-    pub cycle_time: Option<i64>,
-    pub review_time: Option<i64>,
-    pub stages: Stages,
 }
 
 /// What is to be aggregated, and how.

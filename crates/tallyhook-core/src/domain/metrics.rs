@@ -6,6 +6,7 @@ use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::timings::{Durations, Flag};
 use crate::github::types::Timestamp;
 
 /// Percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks, which is what
@@ -65,28 +66,35 @@ impl Bucket {
     }
 }
 
-/// A merged pull request, as aggregates see it.
+/// A merged pull request as aggregates read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedPullRequest {
     pub merged_at: Timestamp,
     pub author_is_bot: bool,
-    pub flags: Vec<String>,
-    /// In seconds: cycle time, review time, coding, pickup, review, merge wait, redraft, closed.
-    pub durations: [Option<i64>; DURATIONS],
+    pub flags: Vec<Flag>,
+    pub durations: Durations,
 }
 
-const DURATIONS: usize = 8;
+/// The reason why a merged pull request does not count.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum ExclusionReason {
+    BotAuthor,
+    MergedAsDraft,
+    Stub,
+}
 
-impl Merged {
-    /// Why it does not count; the first reason that holds.
-    fn excluded(&self, authors: Authors) -> Option<&'static str> {
-        let has = |flag| self.flags.iter().any(|have| have == flag);
+impl MergedPullRequest {
+    /// Returns the first reason why it does not count.
+    fn exclusion(&self, authors: Authors) -> Option<ExclusionReason> {
         if self.author_is_bot && authors == Authors::Human {
-            Some("bot_author")
-        } else if has("merged_as_draft") {
-            Some("merged_as_draft")
-        } else if has("stub") {
-            Some("stub")
+            Some(ExclusionReason::BotAuthor)
+        } else if self.flags.contains(&Flag::MergedAsDraft) {
+            Some(ExclusionReason::MergedAsDraft)
+        } else if self.flags.contains(&Flag::Stub) {
+            Some(ExclusionReason::Stub)
         } else {
             None
         }
@@ -166,7 +174,7 @@ impl Aggregation {
     }
 
     /// Takes in the next one, in the order of their merges.
-    pub fn add(&mut self, merged: &Merged) {
+    pub fn add(&mut self, merged: &MergedPullRequest) {
         let Some(bucket) = self.bucket else {
             return self.all.add(merged, self.authors);
         };
@@ -201,98 +209,107 @@ impl Aggregation {
     }
 }
 
-/// What is counted of one set.
+/// The counts of one set.
 #[derive(Debug, Default)]
 struct Tally {
     counted: usize,
-    excluded: BTreeMap<String, u64>,
-    flags: BTreeMap<String, u64>,
-    durations: [Seconds; DURATIONS],
+    excluded: BTreeMap<ExclusionReason, u64>,
+    flags: BTreeMap<Flag, u64>,
+    cycle_time: SecondsList,
+    review_time: SecondsList,
+    coding: SecondsList,
+    pickup: SecondsList,
+    review: SecondsList,
+    merge_wait: SecondsList,
+    redraft: SecondsList,
+    closed: SecondsList,
 }
 
 impl Tally {
-    fn add(&mut self, merged: &Merged, authors: Authors) {
+    fn add(&mut self, merged: &MergedPullRequest, authors: Authors) {
         if authors == Authors::Bot && !merged.author_is_bot {
             return;
         }
-        if let Some(reason) = merged.excluded(authors) {
-            return count(&mut self.excluded, reason, 1);
+        if let Some(reason) = merged.exclusion(authors) {
+            *self.excluded.entry(reason).or_default() += 1;
+            return;
         }
         self.counted += 1;
         for flag in &merged.flags {
-            count(&mut self.flags, flag, 1);
+            *self.flags.entry(*flag).or_default() += 1;
         }
-        for (known, duration) in self.durations.iter_mut().zip(merged.durations) {
-            known.extend(duration);
-        }
+        let Durations {
+            cycle_time,
+            review_time,
+            stages,
+        } = merged.durations;
+        self.cycle_time.extend(cycle_time);
+        self.review_time.extend(review_time);
+        self.coding.extend(stages.coding);
+        self.pickup.extend(stages.pickup);
+        self.review.extend(stages.review);
+        self.merge_wait.extend(stages.merge_wait);
+        self.redraft.extend(stages.redraft);
+        self.closed.extend(stages.closed);
     }
 
     fn append(&mut self, other: Self) {
         self.counted += other.counted;
-        for (counts, others) in [
-            (&mut self.excluded, other.excluded),
-            (&mut self.flags, other.flags),
-        ] {
-            for (name, number) in others {
-                count(counts, &name, number);
-            }
+        for (reason, number) in other.excluded {
+            *self.excluded.entry(reason).or_default() += number;
         }
-        for (known, Seconds { usual, long }) in self.durations.iter_mut().zip(other.durations) {
-            known.usual.extend(usual);
-            known.long.extend(long);
+        for (flag, number) in other.flags {
+            *self.flags.entry(flag).or_default() += number;
         }
+        self.cycle_time.append(other.cycle_time);
+        self.review_time.append(other.review_time);
+        self.coding.append(other.coding);
+        self.pickup.append(other.pickup);
+        self.review.append(other.review);
+        self.merge_wait.append(other.merge_wait);
+        self.redraft.append(other.redraft);
+        self.closed.append(other.closed);
     }
 
     fn summary(&mut self) -> Summary {
         let counted = self.counted;
-        let [
-            cycle_time,
-            review_time,
-            coding,
-            pickup,
-            review,
-            merge_wait,
-            redraft,
-            closed,
-        ] = self
-            .durations
-            .each_mut()
-            .map(|duration| duration.summary(counted));
         Summary {
-            cycle_time,
-            review_time,
+            cycle_time: self.cycle_time.summary(counted),
+            review_time: self.review_time.summary(counted),
             stages: StageSummaries {
-                coding,
-                pickup,
-                review,
-                merge_wait,
-                redraft,
-                closed,
+                coding: self.coding.summary(counted),
+                pickup: self.pickup.summary(counted),
+                review: self.review.summary(counted),
+                merge_wait: self.merge_wait.summary(counted),
+                redraft: self.redraft.summary(counted),
+                closed: self.closed.summary(counted),
             },
-            excluded: self.excluded.clone(),
-            flags: self.flags.clone(),
+            excluded: by_name(&self.excluded),
+            flags: by_name(&self.flags),
             closed_unmerged: None,
         }
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, name: &str, number: u64) {
-    match counts.get_mut(name) {
-        Some(counted) => *counted += number,
-        None => drop(counts.insert(name.to_owned(), number)),
-    }
+/// Returns counts under the names that are written.
+fn by_name<K: Copy + Into<&'static str>>(counts: &BTreeMap<K, u64>) -> BTreeMap<String, u64> {
+    let named = counts.iter().map(|(key, number)| {
+        let name: &'static str = (*key).into();
+        (name.to_owned(), *number)
+    });
+    named.collect()
 }
 
 /// Durations of many pull requests, in seconds.
 #[derive(Debug, Default)]
-struct Seconds {
+struct SecondsList {
     /// Up to 136 years, which is nearly all of them, in half the memory.
     usual: Vec<u32>,
     /// Everything else. None is negative, so that these are the longest.
     long: Vec<i64>,
 }
 
-impl Extend<i64> for Seconds {
+impl Extend<i64> for SecondsList {
     fn extend<I: IntoIterator<Item = i64>>(&mut self, durations: I) {
         for duration in durations {
             match u32::try_from(duration) {
@@ -303,7 +320,12 @@ impl Extend<i64> for Seconds {
     }
 }
 
-impl Seconds {
+impl SecondsList {
+    fn append(&mut self, other: Self) {
+        self.usual.extend(other.usual);
+        self.long.extend(other.long);
+    }
+
     fn summary(&mut self, counted: usize) -> DurationSummary {
         self.usual.sort_unstable();
         self.long.sort_unstable();
@@ -345,10 +367,12 @@ impl Seconds {
 mod tests {
     use super::*;
 
-    fn merged(at: i64, hours: i64) -> Merged {
-        let mut durations = [None; DURATIONS];
-        durations[0] = Some(hours * 3600);
-        Merged {
+    fn merged(at: i64, hours: i64) -> MergedPullRequest {
+        let durations = Durations {
+            cycle_time: Some(hours * 3600),
+            ..Durations::default()
+        };
+        MergedPullRequest {
             merged_at: Timestamp::clamped(at),
             author_is_bot: false,
             flags: Vec::new(),

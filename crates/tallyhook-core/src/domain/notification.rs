@@ -14,9 +14,23 @@ use crate::github::types::Timestamp;
 
 /// What a pull request is, in the words of notifications.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
 pub enum Status {
     Open,
     /// Without a merge.
@@ -25,13 +39,9 @@ pub enum Status {
 }
 
 impl Status {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "OPEN",
-            Self::Closed => "CLOSED",
-            Self::Merged => "MERGED",
-        }
+        self.into_str()
     }
 }
 
@@ -43,9 +53,23 @@ impl fmt::Display for Status {
 
 /// What news are about.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Kind {
     PrStatusChange,
     TaskStatusChange,
@@ -54,25 +78,30 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [
-        Self::PrStatusChange,
-        Self::TaskStatusChange,
-        Self::WorktreeKept,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PrStatusChange => "pr_status_change",
-            Self::TaskStatusChange => "task_status_change",
-            Self::WorktreeKept => "worktree_kept",
-        }
+        self.into_str()
     }
 }
 
 /// Who was the first to tell, in the words of notifications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum SyncSource {
     Webhook,
     /// Whoever asks GitHub for what webhooks missed.
@@ -81,13 +110,9 @@ pub enum SyncSource {
 }
 
 impl SyncSource {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Worker => "worker",
-            Self::Monitor => "monitor",
-        }
+        self.into_str()
     }
 }
 

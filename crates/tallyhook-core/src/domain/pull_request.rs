@@ -89,8 +89,12 @@ impl Join for Author {
     Serialize,
     Deserialize,
     utoipa::ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Source {
     Backfill,
     Monitor,
@@ -99,14 +103,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Backfill => "backfill",
-            Self::Monitor => "monitor",
-            Self::Poller => "poller",
-            Self::Webhook => "webhook",
-        }
+        self.into_str()
     }
 }
 

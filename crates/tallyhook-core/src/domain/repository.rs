@@ -26,9 +26,22 @@ pub struct Seen {
 
 /// Whether GitHub still shows the repository to us. Once lost, what is stored is frozen, never erased.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Access {
     Granted,
     /// The App was removed from it or suspended.
@@ -37,13 +50,9 @@ pub enum Access {
 }
 
 impl Access {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Revoked => "revoked",
-            Self::Deleted => "deleted",
-        }
+        self.into_str()
     }
 }
 

@@ -15,23 +15,15 @@ pub use self::fetched::{Unusable, fetched};
 pub use self::nul::without_nul;
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
-/// GitHub's names of the events that are used here.
-pub const NAMES: [&str; 10] = [
-    "pull_request",
-    "pull_request_review",
-    "pull_request_review_comment",
-    "pull_request_review_thread",
-    "issue_comment",
-    "merge_group",
-    "push",
-    "repository",
-    "installation",
-    "installation_repositories",
-];
-
 /// Something that happened, named by GitHub's event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, strum::EnumDiscriminants,
+)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum_discriminants(name(EventKind))]
+#[strum_discriminants(derive(strum::EnumString, strum::IntoStaticStr, strum::VariantNames))]
+#[strum_discriminants(strum(serialize_all = "snake_case", const_into_str))]
+#[strum_discriminants(doc = "The kind of an [`Event`], named as in `X-GitHub-Event`.")]
 pub enum Event {
     PullRequest(PullRequestEvent),
     PullRequestReview(PullRequestEvent),
@@ -43,29 +35,23 @@ pub enum Event {
     Repository(RepositoryEvent),
     Installation(InstallationEvent),
     InstallationRepositories(InstallationEvent),
-    /// No webhook: what GitHub's API shows.
+    /// A pull request as GitHub's API shows it. No webhook, and the last variant: see [`NAMES`].
     Snapshot(FetchedPullRequest),
 }
 
-/// The name of [`Event::Snapshot`], which is no event of GitHub's.
-pub const SNAPSHOT: &str = "snapshot";
+/// The names of all webhook events that are used here: every [`EventKind`] but the last.
+pub const NAMES: &[&str] = match <EventKind as strum::VariantNames>::VARIANTS {
+    [webhooks @ .., _snapshot] => webhooks,
+    [] => &[],
+};
+
+/// The name of [`Event::Snapshot`], which is not a webhook event.
+pub const SNAPSHOT: &str = EventKind::Snapshot.into_str();
 
 impl Event {
-    /// GitHub's name of it, one of [`NAMES`], or [`SNAPSHOT`].
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::PullRequest(_) => "pull_request",
-            Self::PullRequestReview(_) => "pull_request_review",
-            Self::PullRequestReviewComment(_) => "pull_request_review_comment",
-            Self::PullRequestReviewThread(_) => "pull_request_review_thread",
-            Self::IssueComment(_) => "issue_comment",
-            Self::MergeGroup(_) => "merge_group",
-            Self::Push(_) => "push",
-            Self::Repository(_) => "repository",
-            Self::Installation(_) => "installation",
-            Self::InstallationRepositories(_) => "installation_repositories",
-            Self::Snapshot(_) => SNAPSHOT,
-        }
+    /// Returns the name as in `X-GitHub-Event`, one of [`NAMES`], or [`SNAPSHOT`].
+    pub fn name(&self) -> &'static str {
+        EventKind::from(self).into_str()
     }
 
     /// The pull-request event inside, whichever of GitHub's events told of it.
@@ -257,9 +243,23 @@ pub struct Fact {
 
 /// What a timeline entry tells. The order is the one in which entries of one second are shown.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FactKind {
     /// `detail` is `draft` when it was opened as one.
     Opened,
@@ -325,41 +325,9 @@ impl FactKind {
         )
     }
 
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::ConvertedToDraft => "converted_to_draft",
-            Self::ReadyForReview => "ready_for_review",
-            Self::ReviewRequested => "review_requested",
-            Self::ReviewRequestRemoved => "review_request_removed",
-            Self::Commented => "commented",
-            Self::ReviewCommented => "review_commented",
-            Self::ThreadResolved => "thread_resolved",
-            Self::ThreadUnresolved => "thread_unresolved",
-            Self::Pushed => "pushed",
-            Self::TitleEdited => "title_edited",
-            Self::BodyEdited => "body_edited",
-            Self::BaseChanged => "base_changed",
-            Self::Labeled => "labeled",
-            Self::Unlabeled => "unlabeled",
-            Self::Assigned => "assigned",
-            Self::Unassigned => "unassigned",
-            Self::Milestoned => "milestoned",
-            Self::Demilestoned => "demilestoned",
-            Self::Locked => "locked",
-            Self::Unlocked => "unlocked",
-            Self::AutoMergeEnabled => "auto_merge_enabled",
-            Self::AutoMergeDisabled => "auto_merge_disabled",
-            Self::Stacked => "stacked",
-            Self::Enqueued => "enqueued",
-            Self::MergeGroupChecksRequested => "merge_group_checks_requested",
-            Self::MergeGroupDestroyed => "merge_group_destroyed",
-            Self::Dequeued => "dequeued",
-            Self::Closed => "closed",
-            Self::Reopened => "reopened",
-            Self::Merged => "merged",
-        }
+        self.into_str()
     }
 }
 
@@ -377,9 +345,23 @@ pub struct Review {
 
 /// What a review says. Pending reviews are nobody's business yet and never get here.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ReviewState {
     Commented,
     Approved,
@@ -388,14 +370,9 @@ pub enum ReviewState {
 }
 
 impl ReviewState {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Commented => "commented",
-            Self::Approved => "approved",
-            Self::ChangesRequested => "changes_requested",
-            Self::Dismissed => "dismissed",
-        }
+        self.into_str()
     }
 }
 

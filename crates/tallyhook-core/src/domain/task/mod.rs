@@ -28,9 +28,23 @@ impl fmt::Display for TaskId {
 
 /// Where a task is.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
 pub enum TaskStatus {
     Todo,
     Implementing,
@@ -40,23 +54,9 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
-    pub const ALL: [Self; 5] = [
-        Self::Todo,
-        Self::Implementing,
-        Self::CodeReviewing,
-        Self::Done,
-        Self::Cancelled,
-    ];
-
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Todo => "TODO",
-            Self::Implementing => "IMPLEMENTING",
-            Self::CodeReviewing => "CODE_REVIEWING",
-            Self::Done => "DONE",
-            Self::Cancelled => "CANCELLED",
-        }
+        self.into_str()
     }
 }
 

@@ -24,9 +24,23 @@ pub const DEFINITION: i64 = 1;
 
 /// Whether a pull request is open, closed without a merge, or merged.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum State {
     Open,
     Closed,
@@ -34,21 +48,31 @@ pub enum State {
 }
 
 impl State {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Merged => "merged",
-        }
+        self.into_str()
     }
 }
 
 /// What is special about a pull request, so that its numbers can be read rightly.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Flag {
     /// A commit is dated before git existed or after the end.
     ClockSkew,
@@ -72,6 +96,13 @@ pub enum Flag {
     Stub,
     /// GitHub has more of its reviews, timeline or commits than were fetched.
     Truncated,
+}
+
+impl Flag {
+    /// Returns the name that is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
 }
 
 /// How long each stage took, in whole seconds. `None` is unknown or not there, which is not 0.
@@ -101,6 +132,16 @@ impl Stages {
     }
 }
 
+/// All durations of a pull request, in whole seconds. `None` is unknown or not there, which is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// From creation to merge.
+    pub cycle_time: Option<i64>,
+    /// From creation to the first review.
+    pub review_time: Option<i64>,
+    pub stages: Stages,
+}
+
 /// One line of the explanation: a stretch of time, and what it was or what ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -113,8 +154,21 @@ pub struct Step {
 }
 
 /// Where time goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Stage {
     Coding,
     Pickup,
