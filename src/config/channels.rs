@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tallyhook_core::domain::notification::Kind;
+use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::github::signature::Secrets;
 
 use super::sync::Time;
@@ -58,12 +58,12 @@ pub struct Filter {
     /// `owner/name` or `owner/*` in lower case; `None` is all of them, and what is of no repository.
     pub repos: Option<Vec<String>>,
     /// `None` is all of them.
-    pub kinds: Option<Vec<Kind>>,
+    pub kinds: Option<Vec<NotificationKind>>,
 }
 
 impl Filter {
     /// Whether it is to be told of news of that kind, about that repository if it is about one.
-    pub fn takes(&self, kind: Kind, repo: Option<&str>) -> bool {
+    pub fn takes(&self, kind: NotificationKind, repo: Option<&str>) -> bool {
         let is_wanted = self
             .kinds
             .as_ref()
@@ -244,9 +244,9 @@ fn pattern(text: &str) -> Result<String, ConfigError> {
     }
 }
 
-fn kind(text: &str) -> Result<Kind, ConfigError> {
+fn kind(text: &str) -> Result<NotificationKind, ConfigError> {
     let wrong = || {
-        let kinds = Kind::ALL.iter().map(|kind| kind.as_str());
+        let kinds = NotificationKind::ALL.iter().map(|kind| kind.as_str());
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         ConfigError(format!("one of `kinds` is wrong: expected {kinds}"))
     };
@@ -330,14 +330,14 @@ mod tests {
             ops.repos.as_deref(),
             Some(&["acme-corp/*".to_owned(), "other/web".to_owned()][..])
         );
-        assert_eq!(ops.kinds, Some(vec![Kind::WorktreeKept]));
+        assert_eq!(ops.kinds, Some(vec![NotificationKind::WorktreeKept]));
     }
 
     #[test]
     fn a_filter_takes_what_it_names() {
         let repos = |repos: &[&str]| Filter {
             repos: Some(repos.iter().map(|repo| pattern(repo).unwrap()).collect()),
-            kinds: Some(vec![Kind::TaskStatusChange]),
+            kinds: Some(vec![NotificationKind::TaskStatusChange]),
         };
         let some = repos(&["Acme/*", "other/web"]);
         for (repo, taken) in [
@@ -348,10 +348,17 @@ mod tests {
             (Some("other/web-2"), false),
             (None, false),
         ] {
-            assert_eq!(some.takes(Kind::TaskStatusChange, repo), taken, "{repo:?}");
-            assert!(!some.takes(Kind::PrStatusChange, repo), "{repo:?}");
+            assert_eq!(
+                some.takes(NotificationKind::TaskStatusChange, repo),
+                taken,
+                "{repo:?}"
+            );
             assert!(
-                Filter::default().takes(Kind::WorktreeKept, repo),
+                !some.takes(NotificationKind::PrStatusChange, repo),
+                "{repo:?}"
+            );
+            assert!(
+                Filter::default().takes(NotificationKind::WorktreeKept, repo),
                 "{repo:?}"
             );
         }

@@ -21,7 +21,7 @@ use tallyhook::app::{Options, Running};
 use tallyhook::config::{Config, Notify, Sources};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
-use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::hooks::HookSecret;
@@ -153,7 +153,7 @@ impl TestServer {
             id,
             seen: Dated {
                 at,
-                value: Seen {
+                value: RepositoryDetails {
                     name: name.to_owned(),
                     private: None,
                 },
@@ -161,7 +161,7 @@ impl TestServer {
             installation: None,
             access: Dated {
                 at,
-                value: Access::Granted,
+                value: RepositoryAccess::Granted,
             },
         };
         self.running.store.track(&repository, since).await.unwrap();

@@ -1,4 +1,4 @@
-//! Aggregates over merged pull requests: percentiles, means, and what was left out of them.
+//! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left out.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::timings::{Durations, Flag};
 use crate::github::types::Timestamp;
 
-/// Percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks, which is what
-/// PostgreSQL's `percentile_cont` does. `None` of nothing.
+/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks as by
+/// PostgreSQL's `percentile_cont`. `None` if there are no values.
 pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64> {
     let last = n.checked_sub(1)?;
     #[allow(
@@ -29,13 +29,14 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     Some(value(low) + (value(high) - value(low)) * part)
 }
 
-/// Below this many values the 90th percentile says nothing, and the values themselves are told instead.
+/// Below this many values the 90th percentile means nothing, and the values themselves are listed instead.
 const FEW: usize = 5;
 
-/// Whose pull requests count.
+/// The authors whose pull requests count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Authors {
+#[schema(as = Authors)]
+pub enum AuthorFilter {
     #[default]
     Human,
     Bot,
@@ -44,15 +45,16 @@ pub enum Authors {
 /// A stretch of the calendar, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Bucket {
+#[schema(as = Bucket)]
+pub enum CalendarBucket {
     Day,
     /// From Monday on.
     Week,
     Month,
 }
 
-impl Bucket {
-    /// When the bucket that `at` is in begins.
+impl CalendarBucket {
+    /// Returns the start of the bucket that contains `at`.
     pub fn start_of(self, at: Timestamp) -> Timestamp {
         let date = at.to_utc().date_naive();
         let first = match self {
@@ -88,8 +90,8 @@ pub enum ExclusionReason {
 
 impl MergedPullRequest {
     /// Returns the first reason why it does not count.
-    fn exclusion(&self, authors: Authors) -> Option<ExclusionReason> {
-        if self.author_is_bot && authors == Authors::Human {
+    fn exclusion(&self, authors: AuthorFilter) -> Option<ExclusionReason> {
+        if self.author_is_bot && authors == AuthorFilter::Human {
             Some(ExclusionReason::BotAuthor)
         } else if self.flags.contains(&Flag::MergedAsDraft) {
             Some(ExclusionReason::MergedAsDraft)
@@ -139,7 +141,7 @@ pub struct DurationSummary {
     /// Null below five values.
     pub p90_hours: Option<f64>,
     pub mean_hours: Option<f64>,
-    /// Told below five values, where percentiles say little.
+    /// Present below five values, where percentiles mean little.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
 }
@@ -151,11 +153,11 @@ pub struct Aggregates {
     pub buckets: Vec<(Timestamp, Summary)>,
 }
 
-/// Takes merged pull requests in one by one. What it keeps of each is four bytes per duration.
+/// An aggregation of merged pull requests, one by one. It keeps four bytes per duration of each.
 #[derive(Debug)]
 pub struct Aggregation {
-    authors: Authors,
-    bucket: Option<Bucket>,
+    authors: AuthorFilter,
+    bucket: Option<CalendarBucket>,
     all: Tally,
     /// The bucket that is being filled.
     current: Option<(Timestamp, Tally)>,
@@ -163,7 +165,7 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    pub fn new(authors: Authors, bucket: Option<Bucket>) -> Self {
+    pub fn new(authors: AuthorFilter, bucket: Option<CalendarBucket>) -> Self {
         Self {
             authors,
             bucket,
@@ -173,7 +175,7 @@ impl Aggregation {
         }
     }
 
-    /// Takes in the next one, in the order of their merges.
+    /// Adds the next pull request, in the order of their merges.
     pub fn add(&mut self, merged: &MergedPullRequest) {
         let Some(bucket) = self.bucket else {
             return self.all.add(merged, self.authors);
@@ -192,7 +194,7 @@ impl Aggregation {
             .add(merged, self.authors);
     }
 
-    /// Works the numbers out.
+    /// Computes the numbers.
     pub fn finish(mut self) -> Aggregates {
         self.end_bucket();
         Aggregates {
@@ -226,8 +228,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, merged: &MergedPullRequest, authors: Authors) {
-        if authors == Authors::Bot && !merged.author_is_bot {
+    fn add(&mut self, merged: &MergedPullRequest, authors: AuthorFilter) {
+        if authors == AuthorFilter::Bot && !merged.author_is_bot {
             return;
         }
         if let Some(reason) = merged.exclusion(authors) {
@@ -381,7 +383,7 @@ mod tests {
     }
 
     fn cycle_time(hours: &[i64]) -> DurationSummary {
-        let mut aggregation = Aggregation::new(Authors::Human, None);
+        let mut aggregation = Aggregation::new(AuthorFilter::Human, None);
         for hours in hours {
             aggregation.add(&merged(0, *hours));
         }
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_percentile_cont() {
+    fn percentiles_equal_percentile_cont() {
         // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from unnest(array[1,2,4,8,16,32]) h
         let hours = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         let percentile = |hours: &[f64], p| percentile(hours.len(), |place| hours[place], p);
@@ -401,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn few_values_are_told_instead_of_a_ninetieth_percentile() {
+    fn few_values_are_listed_instead_of_a_ninetieth_percentile() {
         let four = cycle_time(&[4, 1, 3, 2]);
         assert_eq!(
             (four.p90_hours, four.values),
@@ -413,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_of_centuries_is_the_longest() {
+    fn duration_over_u32_seconds_sorts_last() {
         let centuries = 876_000;
         let five = cycle_time(&[1, 10 * centuries, 3, 9 * centuries, 2]);
         assert_eq!(
@@ -424,9 +426,10 @@ mod tests {
     }
 
     #[test]
-    fn buckets_begin_at_midnight_on_mondays_and_on_the_first() {
-        let start =
-            |bucket: Bucket, at: &str| bucket.start_of(Timestamp::parse(at).unwrap()).to_string();
+    fn buckets_start_at_midnight_on_mondays_and_on_the_first() {
+        let start = |bucket: CalendarBucket, at: &str| {
+            bucket.start_of(Timestamp::parse(at).unwrap()).to_string()
+        };
         for (at, day, week, month) in [
             (
                 "2026-03-01T23:59:59Z",
@@ -454,9 +457,9 @@ mod tests {
             ),
         ] {
             for (bucket, expected) in [
-                (Bucket::Day, day),
-                (Bucket::Week, week),
-                (Bucket::Month, month),
+                (CalendarBucket::Day, day),
+                (CalendarBucket::Week, week),
+                (CalendarBucket::Month, month),
             ] {
                 assert_eq!(
                     start(bucket, at),
@@ -467,7 +470,7 @@ mod tests {
         }
         // The first week of all began before there were dates.
         assert_eq!(
-            start(Bucket::Week, "0001-01-01T05:00:00Z"),
+            start(CalendarBucket::Week, "0001-01-01T05:00:00Z"),
             "0001-01-01T00:00:00Z"
         );
     }

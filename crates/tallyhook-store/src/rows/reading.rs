@@ -3,8 +3,8 @@
 use sqlx::FromRow;
 use tallyhook_core::domain::metrics::MergedPullRequest;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_core::domain::repository::Access;
-use tallyhook_core::domain::timings::{Durations, Stages, State};
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::timings::{Durations, PullRequestState, Stages};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use super::{Millis, Name, Seconds, Words};
@@ -16,12 +16,12 @@ pub(crate) struct ListedRow {
     repo_id: i64,
     number: i64,
     repo: String,
-    repo_access: Name<Access>,
+    repo_access: Name<RepositoryAccess>,
     github_pr_id: Option<i64>,
     title: Option<String>,
     author_login: String,
     author_is_bot: bool,
-    state: Name<State>,
+    state: Name<PullRequestState>,
     draft: Option<bool>,
     html_url: Option<String>,
     base_ref: Option<String>,
