@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use tallyhook_core::domain::metrics::Bucket;
+use tallyhook_core::domain::metrics::CalendarBucket;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{AggregateFilter, Opening, PullRequestFilter, StateFilter, Store};
 
@@ -152,7 +152,7 @@ fn aggregates() -> Vec<(&'static str, AggregateFilter)> {
         (
             "the same by day",
             AggregateFilter {
-                bucket: Some(Bucket::Day),
+                bucket: Some(CalendarBucket::Day),
                 ..month
             },
         ),
@@ -167,14 +167,14 @@ fn aggregates() -> Vec<(&'static str, AggregateFilter)> {
         (
             "the same by day",
             AggregateFilter {
-                bucket: Some(Bucket::Day),
+                bucket: Some(CalendarBucket::Day),
                 ..all
             },
         ),
         (
             "the same by month",
             AggregateFilter {
-                bucket: Some(Bucket::Month),
+                bucket: Some(CalendarBucket::Month),
                 ..all
             },
         ),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use clap::Parser;
-use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
+use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
 
@@ -344,7 +344,7 @@ async fn backlog(database_url: &str) -> anyhow::Result<String> {
             },
             change: StatusChange {
                 old: None,
-                new: Status::Open,
+                new: PullRequestStatus::Open,
                 at: now.into(),
             },
             source: SyncSource::Worker,

@@ -1,12 +1,18 @@
-//! The workers: take deliveries, decode them, apply them, write what changed.
+//! The workers: claim deliveries, decode them, and write what applying them changed. The rules are in
+//! [`tallyhook_core::domain::apply`]; here is I/O only.
+//!
+//! Every line that is logged about one delivery stands in its span, `delivery{delivery.id delivery.guid event repo pr}`,
+//! those of store and queue among them. A line about a batch stands in the span of the batch, which lists the ids.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use metrics::{counter, histogram};
+use tallyhook_core::backoff::Backoff;
 use tallyhook_core::delivery::{DeliveryId, Moment};
 use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, keys_of};
 use tallyhook_core::domain::recording::FinishedDelivery;
@@ -15,40 +21,53 @@ use tallyhook_queue::Queue;
 use tallyhook_store::{DeadSelection, Exhausted, Store, StoreError, Unfinished, Waiting, portions};
 use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, error_span};
 
 use crate::telemetry::{
-    APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, tell_dead,
+    APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, record_dead,
 };
 
-/// Deliveries of one transaction.
+/// The most deliveries of one transaction.
 const BATCH: usize = 256;
-/// And of their bodies, before they are compressed, unless one alone is larger.
+/// The most bytes of their bodies, before compression, unless one body alone is larger.
 const BATCH_BYTES: u64 = 32 * 1024 * 1024;
-/// A delivery that failed this often is a dead letter.
+/// The number of failed attempts after which a delivery becomes a dead letter.
 const MAX_ATTEMPTS: u32 = 5;
-/// How long a claimed delivery is this worker's. Batches take milliseconds; a worker that died is waited for so long.
-const LEASE: Duration = Duration::from_mins(1);
-/// How often a batch is begun again because somebody else wrote first.
-const CONFLICTS: usize = 3;
+/// The lease of a claimed delivery. A batch takes milliseconds; the deliveries of a dead worker wait for so long.
+const CLAIM_LEASE: Duration = Duration::from_mins(1);
+/// The number of times that a batch is applied again because another worker wrote first.
+const MAX_CONFLICTS: usize = 3;
+/// The delays between the attempts of one delivery.
+const RETRY: Backoff = Backoff {
+    first: Duration::from_secs(2),
+    max: Duration::from_mins(4),
+};
+/// The delays between the attempts to reach the database.
+const DATABASE_RETRY: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    max: Duration::from_millis(3200),
+};
 
 /// A worker. Several may run, in one process or in many.
 pub struct Worker {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub rules: ApplyRules,
-    /// Shared by the workers of a process: batches read it together, a delivery that was tried before writes it alone.
+    /// Shared by the workers of a process: batches hold it for reading, a delivery that was attempted before holds it for
+    /// writing, alone.
     pub turns: Arc<RwLock<()>>,
-    /// Raised after every batch, for whoever waits until the work is done.
+    /// Raised after every batch, for callers that wait until the work is done.
     pub progress: watch::Sender<u64>,
 }
 
-/// A delivery that was decoded.
-struct Decoded {
+/// A claimed delivery that was decoded.
+struct DecodedRow {
     delivery: Unfinished,
     event: Event,
 }
 
-impl Decoded {
+impl DecodedRow {
     fn delivery(&self) -> DecodedDelivery<'_> {
         let Unfinished {
             id,
@@ -63,81 +82,127 @@ impl Decoded {
             event: &self.event,
         }
     }
+
+    fn span(&self) -> Span {
+        let span = delivery_span(&self.delivery);
+        if let Some(repo) = self.event.repo() {
+            span.record("repo", repo.name.as_str());
+        }
+        if let Some(key) = self.event.pr_key() {
+            span.record("pr", key.number.0);
+        }
+        span
+    }
 }
 
-/// Why a batch did not go through, named by what to do.
+/// A claimed delivery that changes no facts.
+struct IgnoredRow {
+    delivery: Unfinished,
+    reason: &'static str,
+}
+
+impl IgnoredRow {
+    fn finished(&self) -> FinishedDelivery {
+        FinishedDelivery::Ignored(self.delivery.id, self.reason.to_owned())
+    }
+}
+
+/// The reason why a batch failed, named by what to do.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
-    /// Somebody else writes the same rows, or has finished one of them.
+enum BatchError {
+    /// Another worker writes the same rows, or has finished one of the deliveries.
     #[error("another worker wrote the same rows")]
     Conflict,
-    /// A rule broke on it; on its own a delivery can be told to be the one.
+    /// A rule panicked. Applied alone, the delivery that caused it is found.
     #[error("the rules panicked: {0}")]
     Panicked(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl Failed {
-    /// Whether one delivery of the batch can be the reason, which then fails by itself too.
-    fn is_of_one(&self) -> bool {
+impl BatchError {
+    /// Returns whether one delivery of the batch can be the cause, so that it fails alone too.
+    fn isolates_to_one(&self) -> bool {
         match self {
             Self::Conflict | Self::Panicked(_) => true,
             Self::Store(error) => error.is_about_data(),
         }
     }
+
+    /// Returns whether the failure counts as an attempt. Neither a failing database nor another worker is the delivery's
+    /// fault.
+    fn counts_as_attempt(&self) -> bool {
+        self.isolates_to_one() && !matches!(self, Self::Conflict)
+    }
 }
 
 impl Worker {
-    /// Works until the queue is closed, and finishes what it has begun.
+    /// Applies deliveries until the queue is closed, and finishes the batch in hand.
     pub async fn run(self) {
         while let Some(batch) = self.queue.receive(BATCH).await {
             if !batch.requeued.is_empty() {
-                self.revive(batch.requeued.clone()).await;
+                let span = ids_span(&batch.requeued);
+                self.requeue(batch.requeued.clone()).instrument(span).await;
             }
-            self.work(&batch.ids).await;
+            self.process(&batch.ids).await;
             self.queue.acknowledge(batch);
             self.progress.send_modify(|batches| *batches += 1);
         }
     }
 
-    async fn work(&self, ids: &[DeliveryId]) {
+    async fn process(&self, ids: &[DeliveryId]) {
         tallyhook_core::crash_point::reached("process.received");
         let started = Instant::now();
-        let (tried, fresh): (Vec<_>, Vec<_>) = self
+        let (attempted, fresh): (Vec<_>, Vec<_>) = self
             .waiting(ids)
+            .instrument(ids_span(ids))
             .await
             .into_iter()
             .partition(|delivery| delivery.tried);
         for batch in portions(&fresh, BATCH_BYTES) {
-            let _together = self.turns.read().await;
-            self.handle(self.claim(&batch).await).await;
+            let _shared = self.turns.read().await;
+            self.claim_and_apply(&batch).await;
         }
-        // Whatever was tried before is claimed and handled alone: if it ends the process again, nobody else's attempt
-        // is counted, so that nobody else becomes a dead letter with it.
-        for delivery in tried {
-            let _alone = self.turns.write().await;
-            self.handle(self.claim(&[delivery.id]).await).await;
+        // A delivery that was attempted before is claimed and applied alone: if it kills the process again, no other
+        // delivery's attempt is counted, so that none becomes a dead letter with it.
+        for delivery in attempted {
+            let _exclusive = self.turns.write().await;
+            self.claim_and_apply(&[delivery.id]).await;
         }
         histogram!(PROCESS).record(started.elapsed().as_secs_f64());
     }
 
-    /// Those still to be done; as if all were tried before, if the database does not tell.
+    async fn claim_and_apply(&self, ids: &[DeliveryId]) {
+        let claimed = self.claim(ids).instrument(ids_span(ids)).await;
+        self.decode_and_apply(claimed).await;
+    }
+
+    /// Returns those that are not finished. If the database fails, all count as attempted before.
     async fn waiting(&self, ids: &[DeliveryId]) -> Vec<Waiting> {
         self.store.waiting(ids).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "earlier attempts could not be read; deliveries are handled one by one");
-            ids.iter().map(|id| Waiting { id: *id, tried: true, body_bytes: 0 }).collect()
+            tracing::error!(
+                %error,
+                "earlier attempts of deliveries {} cannot be read; applying them one by one",
+                IdList(ids)
+            );
+            let attempted = |id: &DeliveryId| Waiting {
+                id: *id,
+                tried: true,
+                body_bytes: 0,
+            };
+            ids.iter().map(attempted).collect()
         })
     }
 
     async fn claim(&self, ids: &[DeliveryId]) -> Vec<Unfinished> {
-        let mut tries = 0;
+        let mut failures = 0;
         let claim = loop {
             let now = Utc::now();
-            match self.store.claim(ids, now, now + LEASE, MAX_ATTEMPTS).await {
+            let claim = self.store.claim(ids, now, now + CLAIM_LEASE, MAX_ATTEMPTS);
+            match claim.await {
                 Ok(claim) => break claim,
                 Err(StoreError::Closed) => return Vec::new(),
-                Err(error) => wait_for_database(&mut tries, "taken up", &error).await,
+                Err(error) => wait_for_database(&mut failures, "claim", ids, &error).await,
             }
         };
         tallyhook_core::crash_point::reached("process.claimed");
@@ -148,84 +213,101 @@ impl Worker {
             reason,
         } in claim.exhausted
         {
-            tell_dead(id.0, &guid, &event, &reason);
+            record_dead(id.0, &guid, &event, &reason);
         }
         claim.claimed
     }
 
-    /// Takes dead letters up again whose copies somebody moved back.
-    async fn revive(&self, ids: Vec<DeliveryId>) {
-        let (selection, mut tries) = (DeadSelection::Ids(ids), 0);
+    /// Requeues dead letters whose copies a person moved back to a lane.
+    async fn requeue(&self, ids: Vec<DeliveryId>) {
+        let (selection, mut failures) = (DeadSelection::Ids(ids.clone()), 0);
         loop {
             match self.store.requeue(&selection, Utc::now()).await {
                 Ok(_) | Err(StoreError::Closed) => return,
-                Err(error) => wait_for_database(&mut tries, "taken up", &error).await,
+                Err(error) => wait_for_database(&mut failures, "requeue", &ids, &error).await,
             }
         }
     }
 
-    async fn handle(&self, deliveries: Vec<Unfinished>) {
-        let mut finished = Vec::new();
+    async fn decode_and_apply(&self, deliveries: Vec<Unfinished>) {
+        let mut ignored = Vec::new();
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             tallyhook_core::crash_point::handling(&delivery.guid);
             match catch_unwind(AssertUnwindSafe(|| delivery.event())) {
-                Ok(Ok(event)) => decoded.push(Decoded { delivery, event }),
+                Ok(Ok(event)) => decoded.push(DecodedRow { delivery, event }),
                 Ok(Err(Undecodable::NoPullRequest(reason))) => {
-                    finished.push(FinishedDelivery::Ignored(delivery.id, reason.to_owned()));
+                    ignored.push(IgnoredRow { delivery, reason });
                 }
                 Ok(Err(error)) => {
-                    self.bury(&delivery, &format!("cannot be decoded: {error}"))
-                        .await
+                    let reason = format!("cannot be decoded: {error}");
+                    self.mark_dead(&delivery, &reason).await;
                 }
                 Err(panic) => {
-                    self.give_back(&[&delivery], &[], &Failed::Panicked(panic_text(&*panic)))
-                        .await
+                    let error = BatchError::Panicked(panic_text(&*panic));
+                    let span = delivery_span(&delivery);
+                    self.retry_or_release(&[&delivery], &[], &error)
+                        .instrument(span)
+                        .await;
                 }
             }
         }
-        if decoded.is_empty() && finished.is_empty() {
+        if decoded.is_empty() && ignored.is_empty() {
             return;
         }
-        match self.apply(&decoded, &finished).await {
-            Ok(()) => {}
-            Err(failed) if failed.is_of_one() && decoded.len() + finished.len() > 1 => {
-                tracing::warn!(error = %failed, "a batch is taken apart");
-                self.handle_each(decoded, &finished).await;
-            }
-            Err(failed) => {
-                self.give_back(&deliveries_of(&decoded), &finished, &failed)
-                    .await
-            }
+        let span = span_of(&decoded, &ignored);
+        self.apply_or_retry(decoded, ignored).instrument(span).await;
+    }
+
+    async fn apply_or_retry(&self, decoded: Vec<DecodedRow>, ignored: Vec<IgnoredRow>) {
+        let Err(error) = self.apply(&decoded, &states(&ignored)).await else {
+            return;
+        };
+        let number = decoded.len() + ignored.len();
+        if error.isolates_to_one() && number > 1 {
+            tracing::warn!(%error, "a batch of {number} deliveries failed; applying them one by one");
+            self.apply_individually(decoded, ignored).await;
+        } else {
+            self.retry_or_release(&rows(&decoded), &states(&ignored), &error)
+                .await;
         }
     }
 
-    async fn handle_each(&self, decoded: Vec<Decoded>, finished: &[FinishedDelivery]) {
-        for one in decoded {
-            let alone = [one];
-            if let Err(failed) = self.apply(&alone, &[]).await {
-                self.give_back(&deliveries_of(&alone), &[], &failed).await;
-            }
+    async fn apply_individually(&self, decoded: Vec<DecodedRow>, ignored: Vec<IgnoredRow>) {
+        for row in decoded {
+            let (span, alone) = (row.span(), [row]);
+            let applied = async {
+                if let Err(error) = self.apply(&alone, &[]).await {
+                    self.retry_or_release(&rows(&alone), &[], &error).await;
+                }
+            };
+            applied.instrument(span).await;
         }
-        if let Err(failed) = self.apply(&[], finished).await {
-            self.give_back(&[], finished, &failed).await;
+        for row in ignored {
+            let finished = [row.finished()];
+            let applied = async {
+                if let Err(error) = self.apply(&[], &finished).await {
+                    self.retry_or_release(&[], &finished, &error).await;
+                }
+            };
+            applied.instrument(delivery_span(&row.delivery)).await;
         }
     }
 
     /// Applies a batch in one transaction, again from the start if another worker wrote in between.
     async fn apply(
         &self,
-        decoded: &[Decoded],
+        decoded: &[DecodedRow],
         finished: &[FinishedDelivery],
-    ) -> Result<(), Failed> {
-        let deliveries: Vec<_> = decoded.iter().map(Decoded::delivery).collect();
+    ) -> Result<(), BatchError> {
+        let deliveries: Vec<_> = decoded.iter().map(DecodedRow::delivery).collect();
         let keys: Vec<_> = keys_of(&deliveries).into_iter().collect();
-        for _ in 0..CONFLICTS {
+        for _ in 0..MAX_CONFLICTS {
             let stored = self.store.load(&keys).await?;
             let applied = catch_unwind(AssertUnwindSafe(|| {
                 apply_batch(&deliveries, stored, &self.rules)
             }));
-            let mut batch = applied.map_err(|panic| Failed::Panicked(panic_text(&*panic)))?;
+            let mut batch = applied.map_err(|panic| BatchError::Panicked(panic_text(&*panic)))?;
             batch.write.finished.extend_from_slice(finished);
             let now = Utc::now();
             if self.store.record(&batch.write, now).await?.is_ok() {
@@ -237,97 +319,160 @@ impl Worker {
                 return Ok(());
             }
         }
-        Err(Failed::Conflict)
+        Err(BatchError::Conflict)
     }
 
-    async fn bury(&self, delivery: &Unfinished, reason: &str) {
-        match self.store.bury(&[delivery.id], reason, Utc::now()).await {
-            Ok(0) => tracing::debug!(delivery.id = delivery.id.0, "another process has it by now"),
-            Ok(_) => tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason),
+    async fn mark_dead(&self, delivery: &Unfinished, reason: &str) {
+        let span = delivery_span(delivery);
+        let Unfinished {
+            id, guid, event, ..
+        } = delivery;
+        let ids = [*id];
+        let marked = self.store.bury(&ids, reason, Utc::now());
+        let marked = marked.instrument(span.clone()).await;
+        let _entered = span.entered();
+        match marked {
+            Ok(0) => tracing::debug!("delivery {id} ({guid}) was claimed by another process"),
+            Ok(_) => record_dead(id.0, guid, event, reason),
             Err(error) => {
-                tracing::error!(delivery.id = delivery.id.0, reason, %error, "a dead letter could not be stored; it will be tried again");
+                tracing::error!(reason, %error, "delivery {id} ({guid}) cannot be marked dead; it will be retried");
             }
         }
     }
 
-    /// Gives deliveries back for a later attempt. Only one that broke the rules, or that the database refuses, is given up
-    /// in the end: for a failing database no delivery is to blame, so that attempt is not counted.
-    async fn give_back(
+    /// Returns deliveries to the inbox for a later attempt. One whose failure counts as an attempt is marked dead after the
+    /// last; the others keep their number of attempts.
+    async fn retry_or_release(
         &self,
         deliveries: &[&Unfinished],
         finished: &[FinishedDelivery],
-        failed: &Failed,
+        error: &BatchError,
     ) {
-        let to_blame = failed.is_of_one() && !matches!(failed, Failed::Conflict);
-        let (last, again): (Vec<_>, Vec<_>) = deliveries
+        let counts = error.counts_as_attempt();
+        let (exhausted, retried): (Vec<_>, Vec<_>) = deliveries
             .iter()
-            .partition(|delivery| to_blame && delivery.attempts >= MAX_ATTEMPTS);
-        for delivery in last {
-            self.bury(
-                delivery,
-                &format!("gave up after {MAX_ATTEMPTS} attempts: {failed}"),
-            )
-            .await;
+            .partition(|delivery| counts && delivery.attempts >= MAX_ATTEMPTS);
+        for delivery in exhausted {
+            let reason = format!("gave up after {MAX_ATTEMPTS} attempts: {error}");
+            self.mark_dead(delivery, &reason).await;
         }
-        let ids: Vec<_> = again
-            .iter()
-            .map(|delivery| delivery.id)
-            .chain(finished.iter().map(FinishedDelivery::id))
-            .collect();
+        let finished = finished.iter().map(FinishedDelivery::id);
+        let ids: Vec<_> = retried.iter().map(|row| row.id).chain(finished).collect();
         if ids.is_empty() {
             return;
         }
-        let attempts = again
-            .iter()
-            .map(|delivery| delivery.attempts)
-            .max()
-            .unwrap_or(1);
-        tracing::warn!(deliveries = ids.len(), attempts, error = %failed, "an attempt failed and will be made again");
+        let attempts = retried.iter().map(|row| row.attempts).max().unwrap_or(1);
+        tracing::warn!(
+            deliveries = ids.len(), attempts, %error,
+            "attempt {attempts} of deliveries {} failed; retrying", IdList(&ids)
+        );
         counter!(RETRIES).increment(ids.len() as u64);
-        let (reason, mut tries) = (failed.to_string(), 0);
-        // The database that failed the attempt often fails this as well, and nobody else may take them up meanwhile.
+        self.return_to_inbox(&ids, &error.to_string(), attempts, counts)
+            .await;
+    }
+
+    /// Makes deliveries due again. Repeats that for as long as the database fails, as it often does when it failed the
+    /// attempt: until then no other worker may claim them.
+    async fn return_to_inbox(
+        &self,
+        ids: &[DeliveryId],
+        reason: &str,
+        attempts: u32,
+        counts_as_attempt: bool,
+    ) {
+        let mut failures = 0;
         loop {
             let now = Utc::now();
-            let next_attempt = now + backoff(attempts);
-            let given_back = match to_blame {
-                true => self.store.retry(&ids, &reason, now, next_attempt).await,
-                false => self.store.release(&ids, &reason, now, next_attempt).await,
+            let next_attempt = now + delay(RETRY, attempts);
+            let returned = match counts_as_attempt {
+                true => self.store.retry(ids, reason, now, next_attempt).await,
+                false => self.store.release(ids, reason, now, next_attempt).await,
             };
-            match given_back {
+            match returned {
                 Ok(()) | Err(StoreError::Closed) => return,
-                Err(error) => wait_for_database(&mut tries, "given back", &error).await,
+                Err(error) => wait_for_database(&mut failures, "return", ids, &error).await,
             }
         }
     }
 }
 
-fn deliveries_of(decoded: &[Decoded]) -> Vec<&Unfinished> {
-    decoded.iter().map(|one| &one.delivery).collect()
+fn rows(decoded: &[DecodedRow]) -> Vec<&Unfinished> {
+    decoded.iter().map(|row| &row.delivery).collect()
 }
 
-/// Lets the database come back: what a worker took is in no other place than here and the inbox.
-async fn wait_for_database(tries: &mut u32, what: &'static str, error: &StoreError) {
-    tracing::error!(%error, "deliveries could not be {what}; trying again");
-    let wait = Duration::from_millis(200 << (*tries).min(4));
-    *tries += 1;
-    tokio::time::sleep(jittered(wait)).await;
+fn states(ignored: &[IgnoredRow]) -> Vec<FinishedDelivery> {
+    ignored.iter().map(IgnoredRow::finished).collect()
 }
 
-/// Waits 2, 4, 8, 16 seconds after the first, second, ... attempt, a little more or less.
-fn backoff(attempts: u32) -> Duration {
-    jittered(Duration::from_secs(1 << attempts.min(8)))
+/// Returns the span of one delivery: a root, since a batch is no part of its story. Its level is that of errors, so that a
+/// filter which shows the lines inside shows the span too.
+fn delivery_span(delivery: &Unfinished) -> Span {
+    error_span!(
+        parent: None,
+        "delivery",
+        delivery.id = delivery.id.0,
+        delivery.guid = delivery.guid,
+        event = delivery.event,
+        repo = Empty,
+        pr = Empty
+    )
 }
 
-fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(rand::random_range(0.75..1.25))
+/// Returns the span of what is applied in one transaction: the delivery's own if it is alone.
+fn span_of(decoded: &[DecodedRow], ignored: &[IgnoredRow]) -> Span {
+    match (decoded, ignored) {
+        ([row], []) => row.span(),
+        ([], [row]) => delivery_span(&row.delivery),
+        _ => {
+            let decoded = decoded.iter().map(|row| row.delivery.id);
+            let ignored = ignored.iter().map(|row| row.delivery.id);
+            ids_span(&decoded.chain(ignored).collect::<Vec<_>>())
+        }
+    }
 }
 
-fn count(decoded: &[Decoded], finished: &[FinishedDelivery], now: Moment) {
+/// Returns the span of deliveries of which only the ids are known, or of a batch.
+fn ids_span(ids: &[DeliveryId]) -> Span {
+    error_span!(parent: None, "batch", delivery.ids = %IdList(ids))
+}
+
+/// Ids as a log line shows them: `1, 2, 3`.
+struct IdList<'a>(&'a [DeliveryId]);
+
+impl fmt::Display for IdList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, id) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{id}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the database: a claimed delivery is known to this worker and the inbox alone.
+async fn wait_for_database(
+    failures: &mut u32,
+    step: &'static str,
+    ids: &[DeliveryId],
+    error: &StoreError,
+) {
+    tracing::error!(%error, "cannot {step} deliveries {}; retrying", IdList(ids));
+    *failures += 1;
+    tokio::time::sleep(delay(DATABASE_RETRY, *failures)).await;
+}
+
+fn delay(backoff: Backoff, failures: u32) -> Duration {
+    backoff.jittered(failures, rand::random_range(0.0..1.0))
+}
+
+fn count(decoded: &[DecodedRow], finished: &[FinishedDelivery], now: Moment) {
     let outcomes: BTreeMap<DeliveryId, &'static str> = finished
         .iter()
         .map(|one| (one.id(), one.outcome()))
         .collect();
-    for Decoded { delivery, .. } in decoded {
+    for DecodedRow { delivery, .. } in decoded {
         let outcome = outcomes.get(&delivery.id).copied().unwrap_or("applied");
         counter!(DELIVERIES, "event" => metric_label(&delivery.event), "outcome" => outcome)
             .increment(1);

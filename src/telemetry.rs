@@ -39,11 +39,8 @@ pub fn log(format: LogFormat, quiet: bool) {
     // A logger that is there already, as in tests, stays.
     drop(match format {
         LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+        // With the spans: theirs are the ids of the delivery that a line is about.
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
     });
 }
 
@@ -131,13 +128,13 @@ pub fn metric_label(event: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// Tells log and metrics of a delivery that became a dead letter.
-pub fn tell_dead(id: i64, guid: &str, event: &str, reason: &str) {
+/// Logs and counts a delivery that became a dead letter.
+pub fn record_dead(id: i64, guid: &str, event: &str, reason: &str) {
     tracing::warn!(
         delivery.id = id,
         delivery.guid = guid,
         reason,
-        "a delivery is a dead letter"
+        "delivery {id} ({guid}) is a dead letter"
     );
     counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
 }

@@ -3,7 +3,7 @@
 use actix_web::web;
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::notification::Kind;
+use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_store::{
     ChannelRecord, EventId, NotificationFilter, NotificationRow, NotificationState,
     Result as StoreResult, Store, Told,
@@ -27,7 +27,7 @@ pub struct ChannelItem {
     /// Only of these, `owner/name` or `owner/*`; null if of all.
     pub repos: Option<Vec<String>>,
     /// Only these; null if all.
-    pub kinds: Option<Vec<Kind>>,
+    pub kinds: Option<Vec<NotificationKind>>,
     /// The last event that was looked at; null until a worker has seen this channel.
     pub place: Option<String>,
     /// Of the events that are still there.

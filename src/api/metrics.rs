@@ -2,7 +2,7 @@
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::metrics::{Aggregates, Authors, Bucket, Summary};
+use tallyhook_core::domain::metrics::{Aggregates, AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::AggregateFilter;
 use utoipa::{IntoParams, ToSchema};
@@ -22,9 +22,9 @@ pub(super) struct MetricsQuery {
     #[param(value_type = Option<String>)]
     to: Option<Timestamp>,
     /// Buckets by day, week (from Monday) or month, in UTC; none unless told.
-    bucket: Option<Bucket>,
+    bucket: Option<CalendarBucket>,
     /// Whose pull requests count: `human` (unless told) or `bot`.
-    authors: Option<Authors>,
+    authors: Option<AuthorFilter>,
 }
 
 /// Aggregates over the whole range, and by bucket.

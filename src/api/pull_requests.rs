@@ -6,9 +6,11 @@ use actix_web::web;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{Flag, Stage, Stages, State, Step, Timings, timings};
+use tallyhook_core::domain::timings::{
+    Flag, PullRequestState, Stage, Stages, Step, Timings, timings,
+};
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
@@ -25,7 +27,7 @@ pub struct PullRequestItem {
     /// `owner/name`
     pub repo: String,
     /// Anything but `granted` means that GitHub shows it to us no more: what is told here is frozen.
-    pub repo_access: Access,
+    pub repo_access: RepositoryAccess,
     #[schema(value_type = i64)]
     pub number: PrNumber,
     /// UUID version 5 of repository id and number: the same for ever.
@@ -35,7 +37,7 @@ pub struct PullRequestItem {
     pub title: Option<String>,
     pub author: String,
     pub author_is_bot: bool,
-    pub state: State,
+    pub state: PullRequestState,
     pub draft: Option<bool>,
     pub html_url: Option<String>,
     pub base_ref: Option<String>,
@@ -295,7 +297,7 @@ async fn show(
     let Some(row) = api.store.pull_request(key).await? else {
         return Err(unknown);
     };
-    if !fresh && row.repo_access == Access::Granted {
+    if !fresh && row.repo_access == RepositoryAccess::Granted {
         api.refresh_behind(name, key, row.as_of);
     }
     let known = api.store.load(&[key]).await?.into_iter().next();
@@ -420,14 +422,16 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem
 
 fn explain(timings: &Timings) -> Explanation {
     let mut text = match (timings.state, timings.cycle_time) {
-        (State::Merged, Some(cycle_time)) => {
+        (PullRequestState::Merged, Some(cycle_time)) => {
             format!("Merged {} after it was opened.", in_words(cycle_time))
         }
-        (State::Open, _) if timings.ready_at.is_none() => "Open, and a draft so far.".to_owned(),
-        (State::Open, _) if timings.first_review_at.is_none() => {
+        (PullRequestState::Open, _) if timings.ready_at.is_none() => {
+            "Open, and a draft so far.".to_owned()
+        }
+        (PullRequestState::Open, _) if timings.first_review_at.is_none() => {
             "Open, waiting for a first review.".to_owned()
         }
-        (State::Open, _) => "Open, under review.".to_owned(),
+        (PullRequestState::Open, _) => "Open, under review.".to_owned(),
         _ => "Closed without a merge, so it has no cycle time.".to_owned(),
     };
     for Step {

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::completeness::{Backfill, Completeness, Coverage, End, completeness};
-use tallyhook_core::domain::repository::{Access, Repository};
+use tallyhook_core::domain::completeness::{
+    BackfillCoverage, BackfillEnd, Completeness, Coverage, completeness,
+};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
 use tallyhook_core::github::types::{PrKey, PrNumber};
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
@@ -31,7 +33,7 @@ pub struct RepositoryItem {
     #[schema(example = "acme-corp/api-server")]
     pub repo: String,
     pub private: Option<bool>,
-    pub repo_access: Access,
+    pub repo_access: RepositoryAccess,
     #[schema(value_type = String, format = "date-time")]
     pub tracked_since: String,
     pub sync_status: SyncStatus,
@@ -288,15 +290,17 @@ async fn backfill<'a>(
     api: &Api,
     repository: &TrackedRepository,
     runs: &'a [SyncRun],
-) -> Result<Option<Backfill<'a>>, ApiError> {
+) -> Result<Option<BackfillCoverage<'a>>, ApiError> {
     let Some((last, earlier)) = runs.split_first() else {
         return Ok(None);
     };
     let end = match last.state {
-        RunState::Queued | RunState::Running => End::NotYet,
-        RunState::Done => End::Done,
-        RunState::Failed => End::Failed(last.error.as_deref().unwrap_or("it is not known why")),
-        RunState::Cancelled => End::Cancelled,
+        RunState::Queued | RunState::Running => BackfillEnd::NotYet,
+        RunState::Done => BackfillEnd::Done,
+        RunState::Failed => {
+            BackfillEnd::Failed(last.error.as_deref().unwrap_or("it is not known why"))
+        }
+        RunState::Cancelled => BackfillEnd::Cancelled,
     };
     let reach = repository.complete_since.filter(|since| since.epoch() != 0);
     let furthest = runs
@@ -323,7 +327,7 @@ async fn backfill<'a>(
     }
     failed.extend(errors(last));
     let cut_at = cut.map(|run| run.options.max_prs);
-    Ok(Some(Backfill {
+    Ok(Some(BackfillCoverage {
         end,
         cut_at,
         failed: failed.into_iter().collect(),

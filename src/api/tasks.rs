@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use tallyhook_core::domain::pull_request::PullRequest;
-use tallyhook_core::domain::task::{Held, TaskId, TaskKey, TaskStatus, held};
-use tallyhook_core::domain::timings::State;
+use tallyhook_core::domain::task::{ManualOverride, TaskId, TaskKey, TaskStatus, manual_override};
+use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{
@@ -61,7 +61,7 @@ pub struct TaskPullRequest {
     #[schema(value_type = i64)]
     pub number: PrNumber,
     pub title: Option<String>,
-    pub state: State,
+    pub state: PullRequestState,
     pub html_url: Option<String>,
 }
 
@@ -447,15 +447,15 @@ pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError
         Some(_) => linked_prs(&api.store, &task).await?,
         None => Vec::new(),
     };
-    let differs = held(&task.state, &linked).map(
-        |Held {
+    let differs = manual_override(&task.state, &linked).map(
+        |ManualOverride {
              would_be,
-             because,
+             cause,
              at,
          }| Difference {
             would_be,
-            pr_id: PullRequest::id(because),
-            pr_number: because.number,
+            pr_id: PullRequest::id(cause),
+            pr_number: cause.number,
             at,
         },
     );

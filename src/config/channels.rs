@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tallyhook_core::domain::notification::Kind;
+use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::github::signature::Secrets;
 
 use super::sync::HumanDuration;
@@ -59,12 +59,12 @@ pub struct ChannelFilter {
     /// that belong to none.
     pub repos: Option<Vec<String>>,
     /// `None` accepts every kind.
-    pub kinds: Option<Vec<Kind>>,
+    pub kinds: Option<Vec<NotificationKind>>,
 }
 
 impl ChannelFilter {
     /// Returns true if the channel receives notifications of that kind about that repository.
-    pub fn accepts(&self, kind: Kind, repo: Option<&str>) -> bool {
+    pub fn accepts(&self, kind: NotificationKind, repo: Option<&str>) -> bool {
         let is_wanted = self
             .kinds
             .as_ref()
@@ -248,15 +248,12 @@ fn parse_repository_pattern(text: &str) -> Result<String, ConfigError> {
     }
 }
 
-fn parse_kind(text: &str) -> Result<Kind, ConfigError> {
+fn parse_kind(text: &str) -> Result<NotificationKind, ConfigError> {
     let wrong = || {
-        let kinds = Kind::ALL.map(Kind::as_str).join(", ");
+        let kinds = NotificationKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
         ConfigError::new(format!("one of `kinds` is wrong: expected {kinds}"))
     };
-    Kind::ALL
-        .into_iter()
-        .find(|kind| kind.as_str() == text)
-        .ok_or_else(wrong)
+    text.parse().map_err(|_| wrong())
 }
 
 fn text<'t>(table: &'t toml::Table, key: &str) -> Result<Option<&'t str>, ConfigError> {
@@ -337,7 +334,7 @@ mod tests {
             ops.repos.as_deref(),
             Some(&["acme-corp/*".to_owned(), "other/web".to_owned()][..])
         );
-        assert_eq!(ops.kinds, Some(vec![Kind::WorktreeKept]));
+        assert_eq!(ops.kinds, Some(vec![NotificationKind::WorktreeKept]));
     }
 
     #[test]
@@ -349,7 +346,7 @@ mod tests {
                     .map(|repo| parse_repository_pattern(repo).unwrap())
                     .collect(),
             ),
-            kinds: Some(vec![Kind::TaskStatusChange]),
+            kinds: Some(vec![NotificationKind::TaskStatusChange]),
         };
         let some = repos(&["Acme/*", "other/web"]);
         for (repo, taken) in [
@@ -361,13 +358,13 @@ mod tests {
             (None, false),
         ] {
             assert_eq!(
-                some.accepts(Kind::TaskStatusChange, repo),
+                some.accepts(NotificationKind::TaskStatusChange, repo),
                 taken,
                 "{repo:?}"
             );
-            assert!(!some.accepts(Kind::PrStatusChange, repo), "{repo:?}");
+            assert!(!some.accepts(NotificationKind::PrStatusChange, repo), "{repo:?}");
             assert!(
-                ChannelFilter::default().accepts(Kind::WorktreeKept, repo),
+                ChannelFilter::default().accepts(NotificationKind::WorktreeKept, repo),
                 "{repo:?}"
             );
         }

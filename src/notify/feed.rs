@@ -224,8 +224,8 @@ mod tests {
 
     use super::*;
     use tallyhook_core::domain::join::Dated;
-    use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
-    use tallyhook_core::domain::repository::{Access, Repository, Seen};
+    use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
+    use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
     use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
 
@@ -241,7 +241,7 @@ mod tests {
             },
             change: StatusChange {
                 old: None,
-                new: Status::Open,
+                new: PullRequestStatus::Open,
                 at,
             },
             source: SyncSource::Webhook,
@@ -259,13 +259,13 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
         let at = Timestamp::clamped(0);
-        let seen = Seen {
+        let seen = RepositoryDetails {
             name: "acme-corp/api-server".to_owned(),
             private: None,
         };
         let access = Dated {
             at,
-            value: Access::Granted,
+            value: RepositoryAccess::Granted,
         };
         let repository = Repository {
             id: REPO,

@@ -8,7 +8,7 @@ mod slack;
 pub mod target;
 
 use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::notification::{Kind, Status, SyncSource};
+use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::Timestamp;
@@ -36,8 +36,8 @@ pub enum Notification {
         #[schema(value_type = Option<String>, format = "uuid")]
         task_id: Option<TaskId>,
         /// Null if nothing was known of it before.
-        old_status: Option<Status>,
-        new_status: Status,
+        old_status: Option<PullRequestStatus>,
+        new_status: PullRequestStatus,
         /// Who was the first to tell.
         sync_source: SyncSource,
         /// When that happened on GitHub.
@@ -77,11 +77,11 @@ pub enum Notification {
 }
 
 impl Notification {
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> NotificationKind {
         match self {
-            Self::PrStatusChange { .. } => Kind::PrStatusChange,
-            Self::TaskStatusChange { .. } => Kind::TaskStatusChange,
-            Self::WorktreeKept { .. } => Kind::WorktreeKept,
+            Self::PrStatusChange { .. } => NotificationKind::PrStatusChange,
+            Self::TaskStatusChange { .. } => NotificationKind::TaskStatusChange,
+            Self::WorktreeKept { .. } => NotificationKind::WorktreeKept,
         }
     }
 

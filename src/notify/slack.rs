@@ -2,7 +2,7 @@
 //! and calls nobody.
 
 use serde_json::{Value, json};
-use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::TaskId;
 use tallyhook_store::{PullRequestRow, Task};
 
@@ -95,15 +95,21 @@ fn task_name(id: TaskId, known: Option<&Task>) -> String {
     }
 }
 
-fn became(old: Option<Status>, new: Status, known: Option<&PullRequestRow>) -> String {
+fn became(
+    old: Option<PullRequestStatus>,
+    new: PullRequestStatus,
+    known: Option<&PullRequestRow>,
+) -> String {
     match (old, new) {
-        (None, Status::Open) => "was opened".to_owned(),
-        (Some(_), Status::Open) => "was opened again".to_owned(),
-        (_, Status::Closed) => "was closed without a merge".to_owned(),
-        (_, Status::Merged) => match known.and_then(|known| known.durations.cycle_time) {
-            Some(seconds) => format!("was merged after {:.1} h", seconds as f64 / 3600.0),
-            None => "was merged".to_owned(),
-        },
+        (None, PullRequestStatus::Open) => "was opened".to_owned(),
+        (Some(_), PullRequestStatus::Open) => "was opened again".to_owned(),
+        (_, PullRequestStatus::Closed) => "was closed without a merge".to_owned(),
+        (_, PullRequestStatus::Merged) => {
+            match known.and_then(|known| known.durations.cycle_time) {
+                Some(seconds) => format!("was merged after {:.1} h", seconds as f64 / 3600.0),
+                None => "was merged".to_owned(),
+            }
+        }
     }
 }
 
@@ -180,16 +186,19 @@ mod tests {
     use super::*;
     use tallyhook_core::domain::notification::SyncSource;
     use tallyhook_core::domain::pull_request::Source;
-    use tallyhook_core::domain::repository::Access;
+    use tallyhook_core::domain::repository::RepositoryAccess;
     use tallyhook_core::domain::task::{TaskKey, TaskState, TaskStatus};
-    use tallyhook_core::domain::timings::State;
+    use tallyhook_core::domain::timings::PullRequestState;
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
     use tallyhook_store::{Due, Durations, TaskPlace};
 
     /// The most characters of a section's text.
     const SECTION: usize = 3000;
 
-    fn changed(old_status: Option<Status>, new_status: Status) -> Notification {
+    fn changed(
+        old_status: Option<PullRequestStatus>,
+        new_status: PullRequestStatus,
+    ) -> Notification {
         Notification::PrStatusChange {
             pr_id: Uuid::nil(),
             repo: "acme-corp/api-server".to_owned(),
@@ -211,12 +220,12 @@ mod tests {
                 number: PrNumber(7),
             },
             repo: "acme-corp/api-server".to_owned(),
-            repo_access: Access::Granted,
+            repo_access: RepositoryAccess::Granted,
             github_pr_id: None,
             title: Some(title.to_owned()),
             author: "mira".to_owned(),
             author_is_bot: false,
-            state: State::Merged,
+            state: PullRequestState::Merged,
             draft: None,
             html_url: Some(html_url.to_owned()),
             base_ref: None,
@@ -290,7 +299,10 @@ mod tests {
             "Answer 429",
             "https://github.example/acme-corp/api-server/pull/7",
         );
-        let told = message(&changed(Some(Status::Open), Status::Merged), &known);
+        let told = message(
+            &changed(Some(PullRequestStatus::Open), PullRequestStatus::Merged),
+            &known,
+        );
         let link = "<https://github.example/acme-corp/api-server/pull/7|acme-corp/api-server#7>";
         assert_eq!(
             texts(&told),
@@ -320,14 +332,18 @@ mod tests {
     #[test]
     fn every_change_has_its_words_without_anything_known() {
         for (old, new, words) in [
-            (None, Status::Open, "was opened"),
-            (Some(Status::Closed), Status::Open, "was opened again"),
+            (None, PullRequestStatus::Open, "was opened"),
             (
-                Some(Status::Open),
-                Status::Closed,
+                Some(PullRequestStatus::Closed),
+                PullRequestStatus::Open,
+                "was opened again",
+            ),
+            (
+                Some(PullRequestStatus::Open),
+                PullRequestStatus::Closed,
                 "was closed without a merge",
             ),
-            (None, Status::Merged, "was merged"),
+            (None, PullRequestStatus::Merged, "was merged"),
         ] {
             let told = message(&changed(old, new), &Known::default());
             assert_eq!(texts(&told), [format!("*acme-corp/api-server#7* {words}")]);
@@ -338,7 +354,7 @@ mod tests {
     fn nobody_is_called_and_no_link_is_made_by_what_comes_from_github() {
         let hostile = "<!channel> & <https://evil.example|click>\n> `a`\u{2028}&lt;!here&gt;";
         let told = message(
-            &changed(None, Status::Open),
+            &changed(None, PullRequestStatus::Open),
             &known(hostile, "https://github.example/a|b>c<d&e"),
         );
         let escaped = "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; &gt; `a` &amp;lt;!here&amp;gt;";
@@ -362,7 +378,10 @@ mod tests {
             "",
             &long,
         ] {
-            let told = message(&changed(None, Status::Closed), &known("t", address));
+            let told = message(
+                &changed(None, PullRequestStatus::Closed),
+                &known("t", address),
+            );
             assert_eq!(
                 texts(&told)[0],
                 "*acme-corp/api-server#7* was closed without a merge: t",
@@ -374,7 +393,7 @@ mod tests {
     #[test]
     fn a_text_of_any_length_fits() {
         let told = message(
-            &changed(None, Status::Open),
+            &changed(None, PullRequestStatus::Open),
             &known(&"&".repeat(100_000), "https://a"),
         );
         let text = texts(&told)[0];

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use tallyhook_core::event::{self, FetchedPullRequest};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_github_client::pulls::{FetchFailure, FetchedPullRequests};
@@ -37,7 +37,7 @@ pub struct Fetcher {
 #[derive(Debug, Default)]
 pub struct Brought {
     /// As GitHub shows the repository now.
-    pub seen: Option<Seen>,
+    pub seen: Option<RepositoryDetails>,
     /// In the inbox, be it since now or from before.
     pub fetched: Vec<FetchedPullRequest>,
     pub not_got: Vec<FetchFailure>,
@@ -177,7 +177,7 @@ impl Fetcher {
             Ok::<Accepted, FetchError>(self.store.accept(delivery).await?)
         });
         try_join_all(accepted).await?;
-        brought.seen = Some(Seen {
+        brought.seen = Some(RepositoryDetails {
             name: repository.name_with_owner,
             private: Some(repository.is_private),
         });
@@ -248,7 +248,8 @@ impl Fetcher {
         before: &str,
         brought: &Brought,
     ) -> Result<(), StoreError> {
-        let Some(Seen { name, private }) = brought.seen.clone().filter(|seen| seen.name != before)
+        let Some(RepositoryDetails { name, private }) =
+            brought.seen.clone().filter(|seen| seen.name != before)
         else {
             return Ok(());
         };
@@ -274,12 +275,12 @@ pub fn seen(id: RepoId, name: String, private: Option<bool>) -> Repository {
         id,
         seen: Dated {
             at,
-            value: Seen { name, private },
+            value: RepositoryDetails { name, private },
         },
         installation: None,
         access: Dated {
             at,
-            value: Access::Granted,
+            value: RepositoryAccess::Granted,
         },
     }
 }

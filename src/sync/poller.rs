@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::domain::repository::{Access, Seen};
+use tallyhook_core::domain::repository::{RepositoryAccess, RepositoryDetails};
 use tallyhook_core::event::FetchedPullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::pulls::{FetchFailure, PullRequestSummary};
@@ -216,7 +216,7 @@ impl Poller {
         self.store.poll_began(Utc::now()).await?;
         let tracked = self.store.tracked().await?.into_iter();
         let visible: Vec<_> = tracked
-            .filter(|repository| repository.access == Access::Granted)
+            .filter(|repository| repository.access == RepositoryAccess::Granted)
             .collect();
         self.begin_backfills(&visible).await?;
         let repositories: Vec<_> = stream::iter(visible)
@@ -452,7 +452,7 @@ impl Poller {
         other: RepoId,
     ) -> Result<FetchError, FetchError> {
         if let Ok(info) = self.client.repository_by_id(repository.id).await {
-            let seen = Some(Seen {
+            let seen = Some(RepositoryDetails {
                 name: info.full_name,
                 private: Some(info.private),
             });

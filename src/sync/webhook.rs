@@ -37,7 +37,8 @@ pub enum WebhookState {
 /// The events of a repository's webhook. Those about installations are told to Apps alone.
 pub fn events() -> Vec<&'static str> {
     event::NAMES
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|name| !name.starts_with("installation"))
         .collect()
 }

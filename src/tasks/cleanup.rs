@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
-use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskStatus, follow};
 use tallyhook_core::github::types::PrKey;
@@ -122,7 +122,7 @@ impl Cleaner {
         }
         // Where the task is about to go counts as well.
         let status = follow(&task.state, &prs).map_or(task.state.status, |moved| moved.to);
-        if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == Status::Open) {
+        if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == PullRequestStatus::Open) {
             return Ok(None);
         }
         Ok(latest)

@@ -1,7 +1,7 @@
 //! Pull requests that are opened for tasks: since a person wants it, or since the task's branch was pushed to.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::PrKey;
 use tallyhook_github_client::GithubError;
@@ -204,8 +204,9 @@ impl Pushes {
         let repo = self.store().repository_id(name).await?;
         let is_open = |known: &StoredPullRequest| {
             is_of_branch(task, &known.pull_request)
-                && linked(known)
-                    .is_some_and(|pr| pr.status == Status::Open && Some(pr.key.repo) == repo)
+                && linked(known).is_some_and(|pr| {
+                    pr.status == PullRequestStatus::Open && Some(pr.key.repo) == repo
+                })
         };
         for keys in task.prs.chunks(AT_ONCE) {
             if self.store().load(keys).await?.iter().any(is_open) {

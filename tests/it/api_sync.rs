@@ -12,7 +12,7 @@ use tallyhook::config::Config;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::PullRequest;
-use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use tallyhook_core::domain::timings::timings;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Credentials, Token};
@@ -130,7 +130,7 @@ async fn tracked_by_webhook(server: &TestServer) {
         id: RepoId(7),
         seen: Dated {
             at,
-            value: Seen {
+            value: RepositoryDetails {
                 name: REPO.to_owned(),
                 private: Some(false),
             },
@@ -138,7 +138,7 @@ async fn tracked_by_webhook(server: &TestServer) {
         installation: None,
         access: Dated {
             at,
-            value: Access::Granted,
+            value: RepositoryAccess::Granted,
         },
     };
     assert!(

@@ -11,7 +11,7 @@ use tallyhook::config::{
     ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
 };
 use tallyhook::notify::Pace;
-use tallyhook_core::domain::notification::{self, Status, StatusChange, SyncSource};
+use tallyhook_core::domain::notification::{self, PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{Attempt, BatchWrite, Next, PullRequestChange};
@@ -115,8 +115,8 @@ async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
 }
 
 /// Records what pull requests became, in one transaction.
-async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, Status)]) {
-    let change = |(number, new): &(i64, Status)| PullRequestChange {
+async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, PullRequestStatus)]) {
+    let change = |(number, new): &(i64, PullRequestStatus)| PullRequestChange {
         key: PrKey {
             repo,
             number: PrNumber(*number),
@@ -144,7 +144,7 @@ async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, Status)]) {
 async fn record_opened(server: &TestServer, numbers: impl IntoIterator<Item = i64>) {
     let opened: Vec<_> = numbers
         .into_iter()
-        .map(|number| (number, Status::Open))
+        .map(|number| (number, PullRequestStatus::Open))
         .collect();
     record(server, repo_id(), &opened).await;
 }
@@ -261,9 +261,9 @@ async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([
-        Reply::Status(500, "", "no\nway"),
+        Reply::PullRequestStatus(500, "", "no\nway"),
         Reply::Close,
-        Reply::Status(408, "", ""),
+        Reply::PullRequestStatus(408, "", ""),
     ]);
     record_opened(&server, [1, 2]).await;
     let (mut keys, mut numbers) = (Vec::new(), Vec::new());
@@ -314,7 +314,7 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
     let (status, ready) = server.get("/readyz").await;
     // Of the rest, such as a broker that is still being connected to, this test says nothing.
     assert_eq!((status, &ready["notifier"]), (200, &json!("ok")));
-    receiver.replies([Reply::Status(500, "", "")]);
+    receiver.replies([Reply::PullRequestStatus(500, "", "")]);
     record_opened(&server, [1, 2]).await;
     receiver.next().await;
     let stats = loop {
@@ -384,7 +384,7 @@ async fn what_no_worker_takes_up_is_told_of() {
     for (number, at) in [(1, at), (2, Utc::now())] {
         let change = StatusChange {
             old: None,
-            new: Status::Open,
+            new: PullRequestStatus::Open,
             at: Timestamp::clamped(number),
         };
         let key = PrKey {
@@ -423,7 +423,11 @@ async fn what_no_worker_takes_up_is_told_of() {
 async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;
-    receiver.replies([Reply::Status(429, "Retry-After: 1\r\n", "slow down")]);
+    receiver.replies([Reply::PullRequestStatus(
+        429,
+        "Retry-After: 1\r\n",
+        "slow down",
+    )]);
     record_opened(&server, [1]).await;
     let asked = receiver.next().await;
     let resting = loop {
@@ -451,7 +455,7 @@ async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
 async fn what_never_arrives_is_given_up_after_ten_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    receiver.replies((0..10).map(|_| Reply::Status(503, "", "<down>")));
+    receiver.replies((0..10).map(|_| Reply::PullRequestStatus(503, "", "<down>")));
     record_opened(&server, [1, 2]).await;
     let numbers = receiver.numbers(11).await;
     assert_eq!(numbers, [[1; 10].as_slice(), &[2]].concat());
@@ -474,12 +478,12 @@ async fn what_never_arrives_is_given_up_after_ten_attempts() {
 async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    let refused = || Reply::Status(400, "", "");
+    let refused = || Reply::PullRequestStatus(400, "", "");
     receiver.replies([
         refused(),
-        Reply::Status(200, "", ""),
+        Reply::PullRequestStatus(200, "", ""),
         refused(),
-        Reply::Status(302, "Location: /elsewhere\r\n", ""),
+        Reply::PullRequestStatus(302, "Location: /elsewhere\r\n", ""),
     ]);
     record_opened(&server, [1, 2]).await;
     let mut told = Vec::new();
@@ -504,11 +508,15 @@ async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() 
 async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    receiver.replies([Reply::Status(400, "", "")]);
+    receiver.replies([Reply::PullRequestStatus(400, "", "")]);
     record(
         &server,
         repo_id(),
-        &[(1, Status::Open), (2, Status::Open), (1, Status::Merged)],
+        &[
+            (1, PullRequestStatus::Open),
+            (2, PullRequestStatus::Open),
+            (1, PullRequestStatus::Merged),
+        ],
     )
     .await;
     let told = [
@@ -552,7 +560,7 @@ async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
     assert_eq!(text, expected);
     assert!(!merged.headers.contains_key("x-hub-signature-256"));
 
-    receiver.replies([Reply::Status(404, "", "no_service")]);
+    receiver.replies([Reply::PullRequestStatus(404, "", "no_service")]);
     record_opened(&server, [8]).await;
     receiver.next().await;
     assert_eq!(settled(&server, "slack").await, [2, 1, 0]);
@@ -665,11 +673,11 @@ async fn each_channel_is_told_of_what_it_is_for() {
     };
     let of_web = Filter {
         repos: Some(vec![WEB.1.to_owned()]),
-        kinds: Some(vec![notification::Kind::PrStatusChange]),
+        kinds: Some(vec![notification::NotificationKind::PrStatusChange]),
     };
     let of_trees = Filter {
         repos: None,
-        kinds: Some(vec![notification::Kind::WorktreeKept]),
+        kinds: Some(vec![notification::NotificationKind::WorktreeKept]),
     };
     let channels = vec![
         webhook("all", &all),
@@ -678,7 +686,7 @@ async fn each_channel_is_told_of_what_it_is_for() {
     ];
     let server = start(channels).await;
     record_opened(&server, [1]).await;
-    record(&server, WEB.0, &[(2, Status::Open)]).await;
+    record(&server, WEB.0, &[(2, PullRequestStatus::Open)]).await;
     let (_, task) = server
         .ask(
             Method::POST,
@@ -789,7 +797,11 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
         (&test.json()["type"], test.header("x-tallyhook-event")),
         (&json!("test"), "test")
     );
-    receiver.replies([Reply::Status(403, "", "{\"error\": \"bad signature\"}")]);
+    receiver.replies([Reply::PullRequestStatus(
+        403,
+        "",
+        "{\"error\": \"bad signature\"}",
+    )]);
     let (_, tried) = try_out(&server, "ops").await;
     assert_eq!(
         (&tried["ok"], &tried["answer"]),
@@ -865,7 +877,7 @@ async fn the_command_line_tries_channels_out_and_lists_them() {
     let place = Place::new().await;
     let (mut good, bad) = (Receiver::start().await, Receiver::start().await);
     let receivers = [&good, &bad];
-    bad.replies([Reply::Status(401, "", "who are you?\x1b[2J")]);
+    bad.replies([Reply::PullRequestStatus(401, "", "who are you?\x1b[2J")]);
     let ended = run(with_channels(&place, &receivers, &["notify", "test"])).await;
     ended.failed_after_output(1, &["did not arrive: ops-1"]);
     let lines: Vec<_> = ended.stdout.lines().collect();

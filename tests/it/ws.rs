@@ -11,8 +11,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tallyhook::api::auth;
-use tallyhook::app::ServerOptions as Options;
-use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
+use tallyhook::app::Options;
+use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{BatchWrite, PullRequestChange};
@@ -409,7 +409,7 @@ async fn record(server: &TestServer, repo: RepoId, numbers: std::ops::Range<i64>
         },
         change: StatusChange {
             old: None,
-            new: Status::Open,
+            new: PullRequestStatus::Open,
             at: Timestamp::clamped(number),
         },
         source: SyncSource::Worker,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
-use tallyhook_core::domain::metrics::{Authors, Bucket, Summary};
+use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
@@ -241,7 +241,7 @@ async fn aggregates(database: &Database) {
         (month, "true", in_month),
         (
             AggregateFilter {
-                bucket: Some(Bucket::Week),
+                bucket: Some(CalendarBucket::Week),
                 ..month
             },
             "true",
@@ -284,7 +284,7 @@ async fn aggregates(database: &Database) {
         compare_percentiles(database, &merged, &found.all).await;
     }
     let bots = AggregateFilter {
-        authors: Authors::Bot,
+        authors: AuthorFilter::Bot,
         ..month
     };
     touches(database, "bots", 40_000, async |store| {

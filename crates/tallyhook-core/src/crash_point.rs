@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where the process is to end.
+/// The place at which the process ends.
 #[derive(Debug, Default)]
 pub struct CrashPlan {
     /// The name of a crash point, and the number of the visit that ends the process.

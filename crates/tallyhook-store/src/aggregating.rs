@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt};
 use sqlx::{Database, Encode, QueryBuilder, Sqlite, Type};
-use tallyhook_core::domain::metrics::{Aggregates, Aggregation, Authors};
+use tallyhook_core::domain::metrics::{Aggregates, Aggregation, AuthorFilter};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -60,7 +60,7 @@ pub(super) async fn gather(
     let mut aggregation = Aggregation::new(filter.authors, filter.bucket);
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await? {
-        aggregation.add(&merged(row));
+        aggregation.add(&merged(row)?);
     }
     Ok(aggregation)
 }
@@ -95,7 +95,7 @@ where
     push_index(&mut query, "pull_requests_closed");
     query
         .push(" WHERE state = 'closed' AND author_is_bot = ")
-        .push_bind(filter.authors == Authors::Bot);
+        .push_bind(filter.authors == AuthorFilter::Bot);
     push_range(&mut query, "closed_at", filter);
     query
 }

@@ -42,6 +42,8 @@ pub use tallyhook_core::domain::recording::{
 };
 use thiserror::Error;
 
+pub use tallyhook_core::domain::timings::Durations;
+
 pub use self::body::StoredBody;
 pub use self::inbox::{
     Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter,
@@ -54,7 +56,7 @@ pub use self::notifications::{
 };
 pub use self::outbox::{EventId, News, OutboxEvent, OutboxListener, TaskChange, WorktreeKept};
 pub use self::reading::{
-    AggregateFilter, Durations, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter,
 };
 pub use self::store::Store;
 pub use self::syncing::{

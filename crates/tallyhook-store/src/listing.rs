@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sqlx::{Database, Encode, QueryBuilder, Sqlite, Type};
-use tallyhook_core::domain::timings::State;
+use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_core::github::types::PrKey;
 
 use super::rows::{Seconds, text};
@@ -78,15 +78,19 @@ where
     query
 }
 
-fn states(filters: &[StateFilter]) -> BTreeSet<State> {
+fn states(filters: &[StateFilter]) -> BTreeSet<PullRequestState> {
     let of = |filter: &StateFilter| match filter {
-        StateFilter::Open => &[State::Open][..],
-        StateFilter::Closed => &[State::Closed, State::Merged],
-        StateFilter::ClosedUnmerged => &[State::Closed],
-        StateFilter::Merged => &[State::Merged],
+        StateFilter::Open => &[PullRequestState::Open][..],
+        StateFilter::Closed => &[PullRequestState::Closed, PullRequestState::Merged],
+        StateFilter::ClosedUnmerged => &[PullRequestState::Closed],
+        StateFilter::Merged => &[PullRequestState::Merged],
     };
     match filters {
-        [] => BTreeSet::from([State::Open, State::Closed, State::Merged]),
+        [] => BTreeSet::from([
+            PullRequestState::Open,
+            PullRequestState::Closed,
+            PullRequestState::Merged,
+        ]),
         filters => filters.iter().flat_map(of).copied().collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry as MapEntry;
 
 use sqlx::database::HasStatementCache;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
-use tallyhook_core::domain::notification::{Status, notifies};
+use tallyhook_core::domain::notification::{PullRequestStatus, is_worth_notification};
 use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
@@ -108,7 +108,7 @@ where
             name,
             tracked_since,
         }) = repository
-            && notifies(&change.change, tracked_since.0.into())
+            && is_worth_notification(&change.change, tracked_since.0.into())
         {
             told.push((name.clone(), *change));
         }
@@ -274,7 +274,7 @@ impl<'a> Row<'a> {
                 kind: OutboxRow::PULL_REQUEST,
                 key: Some(*key),
                 task: *task,
-                old: change.old.map(Status::as_str),
+                old: change.old.map(PullRequestStatus::as_str),
                 new: Some(change.new.as_str()),
                 at: change.at,
                 source: Some(source.as_str()),

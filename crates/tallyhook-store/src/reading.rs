@@ -1,9 +1,9 @@
 //! What the API reads.
 
-use tallyhook_core::domain::metrics::{Aggregates, Authors, Bucket};
+use tallyhook_core::domain::metrics::{Aggregates, AuthorFilter, CalendarBucket};
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_core::domain::repository::Access;
-use tallyhook_core::domain::timings::{Stages, State};
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::timings::{Durations, PullRequestState};
 use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
 use super::Result;
@@ -37,12 +37,12 @@ pub struct PullRequestFilter {
 pub struct PullRequestRow {
     pub key: PrKey,
     pub repo: String,
-    pub repo_access: Access,
+    pub repo_access: RepositoryAccess,
     pub github_pr_id: Option<i64>,
     pub title: Option<String>,
     pub author: String,
     pub author_is_bot: bool,
-    pub state: State,
+    pub state: PullRequestState,
     pub draft: Option<bool>,
     pub html_url: Option<String>,
     pub base_ref: Option<String>,
@@ -69,14 +69,6 @@ pub struct PullRequestRow {
     pub as_of: Timestamp,
 }
 
-/// The durations of one pull request, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
-    pub cycle_time: Option<i64>,
-    pub review_time: Option<i64>,
-    pub stages: Stages,
-}
-
 /// What is to be aggregated, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AggregateFilter {
@@ -85,8 +77,8 @@ pub struct AggregateFilter {
     pub from: Option<Timestamp>,
     /// Merged before.
     pub to: Option<Timestamp>,
-    pub authors: Authors,
-    pub bucket: Option<Bucket>,
+    pub authors: AuthorFilter,
+    pub bucket: Option<CalendarBucket>,
 }
 
 /// Use cases of the read side.

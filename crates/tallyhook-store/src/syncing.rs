@@ -2,7 +2,7 @@
 //! poller's record.
 
 use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::repository::{Access, Repository};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use utoipa::ToSchema;
 
@@ -15,7 +15,7 @@ pub struct TrackedRepository {
     /// `owner/name`.
     pub name: String,
     pub private: Option<bool>,
-    pub access: Access,
+    pub access: RepositoryAccess,
     pub tracked_since: Moment,
     pub sync_status: SyncStatus,
     pub last_sync_at: Option<Moment>,

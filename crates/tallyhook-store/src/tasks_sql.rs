@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::database::HasStatementCache;
 use sqlx::{AssertSqlSafe, Database, Encode, FromRow, Type};
-use tallyhook_core::domain::task::{Cause, TaskId, TaskKey, TaskStatus, Transition};
+use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, Timestamp};
 
 use super::outbox_sql::{self, Entry};
@@ -498,8 +498,8 @@ where
             cause,
         } = *moved;
         let (cause, pull_request) = match cause {
-            Cause::PullRequest(key) => (TaskCause::PullRequest, Some(key)),
-            Cause::ByHand => (TaskCause::ByHand, None),
+            TransitionCause::PullRequest(key) => (TaskCause::PullRequest, Some(key)),
+            TransitionCause::ByHand => (TaskCause::ByHand, None),
         };
         self.remember(
             id,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tallyhook_core::event::{
     Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
-    PullRequestEvent, Repo, Review, ReviewState, Snapshot,
+    PullRequestEvent, PullRequestSnapshot, Repo, ReviewSnapshot, ReviewState,
 };
 use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
@@ -70,7 +70,7 @@ struct Life {
     title: String,
     labels: Vec<String>,
     head: u32,
-    reviews: Vec<Review>,
+    reviews: Vec<ReviewSnapshot>,
     events: Vec<PullRequestEvent>,
 }
 
@@ -274,7 +274,7 @@ impl Life {
     }
 
     fn reviews(&mut self, who: u8, state: ReviewState) {
-        let review = Review {
+        let review = ReviewSnapshot {
             id: ReviewId(1000 + self.reviews.len() as i64),
             author: account(who),
             state,
@@ -304,7 +304,7 @@ impl Life {
         self.reviewed("dismissed", review);
     }
 
-    fn reviewed(&mut self, action: &str, review: Review) {
+    fn reviewed(&mut self, action: &str, review: ReviewSnapshot) {
         self.happens(action, review.author.clone(), None);
         let event = self.events.last_mut().unwrap();
         event.pull_request.as_mut().unwrap().diff = None;
@@ -321,7 +321,7 @@ impl Life {
     fn happens(&mut self, action: &str, actor: Account, what: Option<(FactKind, Option<String>)>) {
         let facts = what.map(|(kind, detail)| fact(self.now, kind, None, detail, actor.clone()));
         let now = Timestamp::clamped(self.now);
-        let snapshot = Snapshot {
+        let snapshot = PullRequestSnapshot {
             updated_at: now,
             created_at: Timestamp::clamped(START),
             github_id: Some(33),

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use tallyhook_core::domain::people::Bots;
-use tallyhook_core::domain::pull_request::{Outcome, PullRequest, Source};
+use tallyhook_core::domain::pull_request::{ApplyOutcome, PullRequest, Source};
 use tallyhook_core::domain::repository;
-use tallyhook_core::domain::timings::{State, timings};
+use tallyhook_core::domain::timings::{PullRequestState, timings};
 use tallyhook_core::event::{self, Event, PullRequestEvent};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
@@ -52,7 +52,7 @@ fn applies(mut pull_request: PullRequest, event: &PullRequestEvent) {
     let outcome = pull_request.apply(event, Source::Webhook);
     assert_eq!(
         (outcome, &pull_request),
-        (Outcome::Unchanged, &once),
+        (ApplyOutcome::Unchanged, &once),
         "a repetition changes something"
     );
     stages_add_up(&pull_request);
@@ -71,7 +71,7 @@ fn stages_add_up(pull_request: &PullRequest) {
         stages.total(),
         "the explanation and the stages differ"
     );
-    if timings.state != State::Merged {
+    if timings.state != PullRequestState::Merged {
         assert_eq!(steps, 0, "only what is merged has stages");
         return;
     }

@@ -9,7 +9,7 @@ use tallyhook::app::{RunningServer as Running, ServerOptions as Options};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
-use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::hooks::HookSecret;
@@ -138,7 +138,7 @@ impl TestServer {
             id,
             seen: Dated {
                 at,
-                value: Seen {
+                value: RepositoryDetails {
                     name: name.to_owned(),
                     private: None,
                 },
@@ -146,7 +146,7 @@ impl TestServer {
             installation: None,
             access: Dated {
                 at,
-                value: Access::Granted,
+                value: RepositoryAccess::Granted,
             },
         };
         self.running.store.track(&repository, since).await.unwrap();

@@ -4,7 +4,7 @@ mod live;
 
 use anyhow::Context;
 use clap::Args;
-use tallyhook_core::domain::timings::State;
+use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_store::{PullRequestFilter, Store};
 
 use super::recorded::{self, Recorded};
@@ -169,7 +169,7 @@ const HEADINGS: [&str; 12] = [
 
 fn cells(row: &PullRequestItem) -> Vec<String> {
     let state = match (row.state, row.draft) {
-        (State::Open, Some(true)) => "draft",
+        (PullRequestState::Open, Some(true)) => "draft",
         (state, _) => state.as_str(),
     };
     let stages = &row.stages;

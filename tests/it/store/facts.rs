@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::event::{self, CommitDates, Event};
 use tallyhook_core::github::types::{InstallationId, RepoId, Timestamp};
 use tallyhook_store::{
@@ -107,8 +107,18 @@ async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
         };
         store.record(&recording, now()).await.unwrap().unwrap();
     };
-    record(repository(200, "acme-corp/server", Access::Granted)).await;
-    record(repository(100, "acme-corp/api-server", Access::Granted)).await;
+    record(repository(
+        200,
+        "acme-corp/server",
+        RepositoryAccess::Granted,
+    ))
+    .await;
+    record(repository(
+        100,
+        "acme-corp/api-server",
+        RepositoryAccess::Granted,
+    ))
+    .await;
     assert_eq!(
         store.repository_id("acme-corp/api-server").await.unwrap(),
         None
@@ -117,7 +127,12 @@ async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
         store.repository_id("Acme-Corp/Server").await.unwrap(),
         Some(RepoId(7))
     );
-    record(repository(300, "acme-corp/backend", Access::Granted)).await;
+    record(repository(
+        300,
+        "acme-corp/backend",
+        RepositoryAccess::Granted,
+    ))
+    .await;
     assert_eq!(
         store.repository_id("acme-corp/backend").await.unwrap(),
         Some(RepoId(7))
@@ -135,7 +150,7 @@ async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
             .unwrap()
             .repo_access
     };
-    let installation = async |at: i64, value: Access| {
+    let installation = async |at: i64, value: RepositoryAccess| {
         let change = (
             InstallationId(5),
             Dated {
@@ -149,20 +164,24 @@ async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
         };
         store.record(&recording, now()).await.unwrap().unwrap();
     };
-    assert_eq!(access().await, Access::Granted);
-    installation(150, Access::Revoked).await;
-    assert_eq!(access().await, Access::Revoked);
-    installation(150, Access::Granted).await;
-    assert_eq!(access().await, Access::Revoked);
-    installation(160, Access::Granted).await;
-    installation(155, Access::Revoked).await;
-    assert_eq!(access().await, Access::Granted);
+    assert_eq!(access().await, RepositoryAccess::Granted);
+    installation(150, RepositoryAccess::Revoked).await;
+    assert_eq!(access().await, RepositoryAccess::Revoked);
+    installation(150, RepositoryAccess::Granted).await;
+    assert_eq!(access().await, RepositoryAccess::Revoked);
+    installation(160, RepositoryAccess::Granted).await;
+    installation(155, RepositoryAccess::Revoked).await;
+    assert_eq!(access().await, RepositoryAccess::Granted);
     let deleted = BatchWrite {
-        repositories: vec![repository(170, "acme-corp/api-server", Access::Deleted)],
+        repositories: vec![repository(
+            170,
+            "acme-corp/api-server",
+            RepositoryAccess::Deleted,
+        )],
         ..BatchWrite::default()
     };
     store.record(&deleted, now()).await.unwrap().unwrap();
-    assert_eq!(access().await, Access::Deleted);
+    assert_eq!(access().await, RepositoryAccess::Deleted);
 }
 
 async fn every_moment_and_number_comes_back_as_it_was(database: Database) {

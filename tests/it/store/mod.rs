@@ -21,7 +21,7 @@ use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use tallyhook_core::domain::timings::timings;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
@@ -113,18 +113,22 @@ pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -
             known,
             reviews,
         }],
-        repositories: vec![repository(100, "acme-corp/api-server", Access::Granted)],
+        repositories: vec![repository(
+            100,
+            "acme-corp/api-server",
+            RepositoryAccess::Granted,
+        )],
         ..BatchWrite::default()
     }
 }
 
 /// As a webhook shows it.
-pub(crate) fn repository(at: i64, name: &str, access: Access) -> RepositoryObservation {
+pub(crate) fn repository(at: i64, name: &str, access: RepositoryAccess) -> RepositoryObservation {
     let repository = Repository {
         id: histories::KEY.repo,
         seen: Dated {
             at: Timestamp::clamped(at),
-            value: Seen {
+            value: RepositoryDetails {
                 name: name.to_owned(),
                 private: None,
             },

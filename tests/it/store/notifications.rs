@@ -1,6 +1,6 @@
 //! What channels are told: each event once, in order, and what came of it.
 
-use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_store::{
     Attempt, Backlog, EventId, Next, NotificationFilter, NotificationRow, NotificationState, Rest,
     Store, Told,
@@ -30,7 +30,7 @@ async fn events(store: &Store, count: i64) -> Vec<EventId> {
     record(
         store,
         (0..count)
-            .map(|number| change(before.0 * 100 + number, None, Status::Open, 0))
+            .map(|number| change(before.0 * 100 + number, None, PullRequestStatus::Open, 0))
             .collect(),
     )
     .await;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 
 use futures_util::future::{join_all, maybe_done};
-use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, DeliveryId, EventId, FinishedDelivery, News, OutboxEvent, PullRequestChange, Store,
@@ -25,7 +25,12 @@ on_every_database! {
     old_events_go_but_never_the_last,
 }
 
-pub(super) fn change(number: i64, old: Option<Status>, new: Status, at: i64) -> PullRequestChange {
+pub(super) fn change(
+    number: i64,
+    old: Option<PullRequestStatus>,
+    new: PullRequestStatus,
+    at: i64,
+) -> PullRequestChange {
     let at = Timestamp::clamped(now().timestamp() + at);
     let key = PrKey {
         repo: histories::KEY.repo,
@@ -39,7 +44,11 @@ pub(super) fn change(number: i64, old: Option<Status>, new: Status, at: i64) -> 
 }
 
 fn recording(changes: Vec<PullRequestChange>) -> BatchWrite {
-    let repositories = vec![repository(100, "acme-corp/api-server", Access::Granted)];
+    let repositories = vec![repository(
+        100,
+        "acme-corp/api-server",
+        RepositoryAccess::Granted,
+    )];
     BatchWrite {
         repositories,
         changes,
@@ -67,15 +76,24 @@ fn changes(events: &[OutboxEvent]) -> Vec<PullRequestChange> {
 async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
     let store = open(&database).await;
     assert_eq!(store.newest_event().await.unwrap(), EventId::BEGINNING);
-    let opened = change(3, None, Status::Open, 0);
+    let opened = change(3, None, PullRequestStatus::Open, 0);
     let merged = PullRequestChange {
         source: SyncSource::Monitor,
-        ..change(3, Some(Status::Open), Status::Merged, 60)
+        ..change(
+            3,
+            Some(PullRequestStatus::Open),
+            PullRequestStatus::Merged,
+            60,
+        )
     };
     // Tracked from now on: a second ago is before that.
     record(
         &store,
-        vec![change(2, None, Status::Closed, -1), opened, merged],
+        vec![
+            change(2, None, PullRequestStatus::Closed, -1),
+            opened,
+            merged,
+        ],
     )
     .await;
     record(
@@ -128,7 +146,7 @@ async fn what_is_not_recorded_is_not_told(database: Database) {
     let store = open(&database).await;
     let refused = BatchWrite {
         finished: vec![FinishedDelivery::Applied(DeliveryId(1))],
-        ..recording(vec![change(3, None, Status::Open, 0)])
+        ..recording(vec![change(3, None, PullRequestStatus::Open, 0)])
     };
     assert_eq!(
         store.record(&refused, now()).await.unwrap(),
@@ -140,7 +158,14 @@ async fn what_is_not_recorded_is_not_told(database: Database) {
 async fn many_changes_at_once_enter_in_order(database: Database) {
     let store = open(&database).await;
     let many: Vec<_> = (0..200)
-        .map(|number| change(number, Some(Status::Merged), Status::Closed, number))
+        .map(|number| {
+            change(
+                number,
+                Some(PullRequestStatus::Merged),
+                PullRequestStatus::Closed,
+                number,
+            )
+        })
         .collect();
     record(&store, many.clone()).await;
     assert_eq!(
@@ -152,11 +177,11 @@ async fn many_changes_at_once_enter_in_order(database: Database) {
 async fn whoever_listens_hears_of_it(database: Database) {
     let store = open(&database).await;
     let mut ears = vec![store.listen().await.unwrap(), store.listen().await.unwrap()];
-    record(&store, vec![change(3, None, Status::Open, 0)]).await;
+    record(&store, vec![change(3, None, PullRequestStatus::Open, 0)]).await;
     for ear in &mut ears {
         ear.changed().await.unwrap();
     }
-    record(&store, vec![change(4, None, Status::Open, 0)]).await;
+    record(&store, vec![change(4, None, PullRequestStatus::Open, 0)]).await;
     ears[0].changed().await.unwrap();
     assert_eq!(
         store
@@ -176,7 +201,12 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
     // Without the repository, whose row would let them in one after the other.
     let write = async |writer: i64| {
         for number in 0..EACH {
-            let changes = vec![change(writer * EACH + number, None, Status::Open, number)];
+            let changes = vec![change(
+                writer * EACH + number,
+                None,
+                PullRequestStatus::Open,
+                number,
+            )];
             let recording = BatchWrite {
                 changes,
                 ..BatchWrite::default()
@@ -203,7 +233,7 @@ async fn old_events_go_but_never_the_last(database: Database) {
     record(
         &store,
         (0..5)
-            .map(|number| change(number, None, Status::Open, 0))
+            .map(|number| change(number, None, PullRequestStatus::Open, 0))
             .collect(),
     )
     .await;
@@ -223,6 +253,6 @@ async fn old_events_go_but_never_the_last(database: Database) {
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 0);
     assert_eq!(store.newest_event().await.unwrap(), ids[4]);
-    record(&store, vec![change(9, None, Status::Open, 0)]).await;
+    record(&store, vec![change(9, None, PullRequestStatus::Open, 0)]).await;
     assert!(store.newest_event().await.unwrap() > ids[4]);
 }

@@ -12,7 +12,7 @@ use futures_util::future::{join, join3, maybe_done};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use sqlx::{Connection, PgConnection};
 use tallyhook::leader::LeaderLease;
-use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::TaskKey;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_store::{
@@ -121,13 +121,21 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
     let database = postgres();
     let (here, there) = (open(&database).await, open(&database).await);
     let mut ear = here.listen().await.unwrap();
-    outbox::record(&there, vec![outbox::change(1, None, Status::Open, 0)]).await;
+    outbox::record(
+        &there,
+        vec![outbox::change(1, None, PullRequestStatus::Open, 0)],
+    )
+    .await;
     ear.changed().await.unwrap();
     database.end_connections().await;
     // What was said meanwhile may be lost, so that is worth a look by itself.
     ear.changed().await.unwrap();
     while there.check().await.is_err() {}
-    outbox::record(&there, vec![outbox::change(2, None, Status::Open, 0)]).await;
+    outbox::record(
+        &there,
+        vec![outbox::change(2, None, PullRequestStatus::Open, 0)],
+    )
+    .await;
     ear.changed().await.unwrap();
     assert_eq!(
         here.events_after(EventId::BEGINNING, 9)
@@ -147,7 +155,11 @@ async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
     let mut is_busy = pin!(busy.changed());
     assert!(futures_util::poll!(&mut is_busy).is_pending());
     for number in 1..3 {
-        outbox::record(&store, vec![outbox::change(number, None, Status::Open, 0)]).await;
+        outbox::record(
+            &store,
+            vec![outbox::change(number, None, PullRequestStatus::Open, 0)],
+        )
+        .await;
         timeout(PATIENCE, other.changed()).await.unwrap().unwrap();
     }
     is_busy.await.unwrap();
@@ -169,9 +181,17 @@ async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
     );
     let mut ear = here.listen().await.unwrap();
     assert!(swallowed.load(Ordering::Relaxed));
-    outbox::record(&there, vec![outbox::change(1, None, Status::Open, 0)]).await;
+    outbox::record(
+        &there,
+        vec![outbox::change(1, None, PullRequestStatus::Open, 0)],
+    )
+    .await;
     timeout(PATIENCE, ear.changed()).await.unwrap().unwrap();
-    outbox::record(&there, vec![outbox::change(2, None, Status::Open, 0)]).await;
+    outbox::record(
+        &there,
+        vec![outbox::change(2, None, PullRequestStatus::Open, 0)],
+    )
+    .await;
     timeout(PATIENCE, ear.changed()).await.unwrap().unwrap();
 }
 
@@ -626,7 +646,7 @@ async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_r
     assert!(recorded(&store).await);
     // Holds up whoever is about to enter the outbox, which is the last before the commit.
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
-    let opened = outbox::change(7, None, Status::Open, 0);
+    let opened = outbox::change(7, None, PullRequestStatus::Open, 0);
     let before = store.newest_event().await.unwrap();
     sqlx::query("SELECT pg_advisory_lock(x'54414c03'::int, 0)")
         .execute(&mut gate)

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use tallyhook_core::domain::metrics::{Aggregation, Authors, Bucket, Merged};
-use tallyhook_core::domain::timings::{Flag, State, Timings};
+use tallyhook_core::domain::metrics::{
+    Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
+};
+use tallyhook_core::domain::timings::{Durations, Flag, PullRequestState, Timings};
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
@@ -135,11 +137,11 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
         .flatten()
     };
     let state = *[
-        State::Open,
-        State::Closed,
-        State::Merged,
-        State::Merged,
-        State::Merged,
+        PullRequestState::Open,
+        PullRequestState::Closed,
+        PullRequestState::Merged,
+        PullRequestState::Merged,
+        PullRequestState::Merged,
     ]
     .choose(random)
     .unwrap();
@@ -183,8 +185,8 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
         },
         author: format!("Account-{}", random.random_range(0..3)),
         updated_at: at(random),
-        merged_at: (state == State::Merged).then_some(ended),
-        closed_at: (state != State::Open).then_some(ended),
+        merged_at: (state == PullRequestState::Merged).then_some(ended),
+        closed_at: (state != PullRequestState::Open).then_some(ended),
         timings,
     }
 }
@@ -218,7 +220,7 @@ impl MadeUp {
         }
     }
 
-    fn merged(&self) -> Option<Merged> {
+    fn merged(&self) -> Option<MergedPullRequest> {
         let Timings {
             author_is_bot,
             flags,
@@ -227,29 +229,15 @@ impl MadeUp {
             stages,
             ..
         } = &self.timings;
-        Some(Merged {
+        Some(MergedPullRequest {
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
-            flags: flags
-                .iter()
-                .map(|flag| {
-                    serde_json::to_value(flag)
-                        .unwrap()
-                        .as_str()
-                        .unwrap()
-                        .to_owned()
-                })
-                .collect(),
-            durations: [
-                *cycle_time,
-                *review_time,
-                stages.coding,
-                stages.pickup,
-                stages.review,
-                stages.merge_wait,
-                stages.redraft,
-                stages.closed,
-            ],
+            flags: flags.iter().copied().collect(),
+            durations: Durations {
+                cycle_time: *cycle_time,
+                review_time: *review_time,
+                stages: *stages,
+            },
         })
     }
 }
@@ -292,14 +280,14 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
                 .flatten(),
             from: from.map(Timestamp::clamped),
             to: to.map(Timestamp::clamped),
-            authors: *[Authors::Human, Authors::Human, Authors::Bot]
+            authors: *[AuthorFilter::Human, AuthorFilter::Human, AuthorFilter::Bot]
                 .choose(&mut random)
                 .unwrap(),
             bucket: *[
                 None,
-                Some(Bucket::Day),
-                Some(Bucket::Week),
-                Some(Bucket::Month),
+                Some(CalendarBucket::Day),
+                Some(CalendarBucket::Week),
+                Some(CalendarBucket::Month),
             ]
             .choose(&mut random)
             .unwrap(),
@@ -320,8 +308,8 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
         }
         let mut expected = expected.finish();
         let closed = all.iter().filter(|one| {
-            one.timings.state == State::Closed
-                && one.timings.author_is_bot == (filter.authors == Authors::Bot)
+            one.timings.state == PullRequestState::Closed
+                && one.timings.author_is_bot == (filter.authors == AuthorFilter::Bot)
                 && one.closed_at.is_some_and(|at| wanted(one, at))
         });
         expected.all.closed_unmerged = Some(closed.count() as u64);
@@ -366,10 +354,10 @@ async fn pages_are_whole_and_in_order_under_every_filter(database: Database) {
             .flatten();
         let expected = all.iter().filter(|one| {
             let of_state = |state: &StateFilter| match state {
-                StateFilter::Open => one.timings.state == State::Open,
-                StateFilter::Closed => one.timings.state != State::Open,
-                StateFilter::ClosedUnmerged => one.timings.state == State::Closed,
-                StateFilter::Merged => one.timings.state == State::Merged,
+                StateFilter::Open => one.timings.state == PullRequestState::Open,
+                StateFilter::Closed => one.timings.state != PullRequestState::Open,
+                StateFilter::ClosedUnmerged => one.timings.state == PullRequestState::Closed,
+                StateFilter::Merged => one.timings.state == PullRequestState::Merged,
             };
             (states.is_empty() || states.iter().any(of_state))
                 && repo.is_none_or(|repo| repo == one.key.repo)

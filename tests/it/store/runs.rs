@@ -1,6 +1,6 @@
 //! Backfills: one at a time of a repository, by one process at a time, and none forgotten.
 
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, MOST_ERRORS, PrError, RunOptions, RunState, Store, SyncRun, SyncRunId, SyncState,
@@ -36,10 +36,10 @@ const OPTIONS: RunOptions = RunOptions {
 /// A store that knows two repositories.
 async fn of_two(database: &Database) -> Store {
     let store = open(database).await;
-    let mut other = repository(100, "acme-corp/web", Access::Granted);
+    let mut other = repository(100, "acme-corp/web", RepositoryAccess::Granted);
     other.repository.id = OTHER;
     let repositories = vec![
-        repository(100, "acme-corp/api-server", Access::Granted),
+        repository(100, "acme-corp/api-server", RepositoryAccess::Granted),
         other,
     ];
     store

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, PollerStats, PullRequestFilter, RepositoryObservation, RunOptions, RunState, Store,
@@ -44,7 +44,7 @@ async fn record(store: &Store, sighting: RepositoryObservation) {
 async fn seen(store: &Store) {
     record(
         store,
-        repository(100, "acme-corp/api-server", Access::Granted),
+        repository(100, "acme-corp/api-server", RepositoryAccess::Granted),
     )
     .await;
 }
@@ -55,7 +55,7 @@ async fn tracked(store: &Store) -> TrackedRepository {
 
 async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(database: Database) {
     let store = open(&database).await;
-    let mut watched = repository(100, "acme-corp/web", Access::Granted);
+    let mut watched = repository(100, "acme-corp/web", RepositoryAccess::Granted);
     (watched.repository.id, watched.tracks) = (RepoId(8), None);
     record(&store, watched.clone()).await;
     seen(&store).await;
@@ -84,7 +84,7 @@ async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(data
 async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
     let store = open(&database).await;
     let RepositoryObservation { mut repository, .. } =
-        repository(100, "acme-corp/api-server", Access::Granted);
+        repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
     assert!(store.track(&repository, now()).await.unwrap());
     assert!(!store.track(&repository, later(1)).await.unwrap());
     assert_eq!(tracked(&store).await.tracked_since, now());
@@ -105,7 +105,7 @@ async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
 async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database) {
     let store = open(&database).await;
     let RepositoryObservation { repository, .. } =
-        repository(100, "acme-corp/api-server", Access::Granted);
+        repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
     assert!(store.track(&repository, now()).await.unwrap());
     let options = RunOptions {
         days_back: 90,
@@ -160,7 +160,7 @@ async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database)
 async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Database) {
     let store = open(&database).await;
     let sighting = |last_delivery| {
-        let of_its_time = repository(100, "acme-corp/api-server", Access::Granted);
+        let of_its_time = repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
         RepositoryObservation {
             last_delivery,
             ..of_its_time
@@ -249,17 +249,17 @@ async fn an_error_stays_until_the_next_success(database: Database) {
 async fn lost_access_is_told(database: Database) {
     let store = open(&database).await;
     seen(&store).await;
-    assert_eq!(tracked(&store).await.access, Access::Granted);
+    assert_eq!(tracked(&store).await.access, RepositoryAccess::Granted);
     let revoked = Dated {
         at: Timestamp::clamped(150),
-        value: Access::Revoked,
+        value: RepositoryAccess::Revoked,
     };
     let recording = BatchWrite {
         installations: vec![(InstallationId(5), revoked)],
         ..BatchWrite::default()
     };
     store.record(&recording, now()).await.unwrap().unwrap();
-    assert_eq!(tracked(&store).await.access, Access::Revoked);
+    assert_eq!(tracked(&store).await.access, RepositoryAccess::Revoked);
 }
 
 /// Writes the same pull request under other numbers, each changed a little.

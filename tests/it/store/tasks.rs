@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{join, join_all};
-use tallyhook_core::domain::notification::Status;
-use tallyhook_core::domain::task::{Cause, TaskId, TaskKey, TaskStatus, Transition};
+use tallyhook_core::domain::notification::PullRequestStatus;
+use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{
     BatchWrite, Due, EventId, NewTask, News, Settled, Store, Task, TaskCause, TaskChange, TaskEdit,
@@ -236,7 +236,7 @@ fn transition(to: TaskStatus, at: i64) -> Transition {
         from: TaskStatus::Todo,
         to,
         at,
-        cause: Cause::PullRequest(pr(7)),
+        cause: TransitionCause::PullRequest(pr(7)),
     }
 }
 
@@ -330,7 +330,7 @@ async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
     mention(&store, 3, &["A-1"]).await;
     mention(&store, 4, &["A-1", "B-1"]).await;
     store.link_task(linked.id, pr(4), now()).await.unwrap();
-    let open = |number| change(number, None, Status::Open, 0);
+    let open = |number| change(number, None, PullRequestStatus::Open, 0);
     record_changes(&store, vec![open(3), open(4), open(5)]).await;
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let tasks = events.iter().map(|event| match event.news {

@@ -7,9 +7,9 @@ use std::collections::btree_map::Entry;
 use chrono::TimeDelta;
 
 use super::join::Join;
-use super::notification::{self, Status};
+use super::notification::{self, PullRequestStatus};
 use super::people::Bots;
-use super::pull_request::{Outcome, PullRequest, Source};
+use super::pull_request::{ApplyOutcome, PullRequest, Source};
 use super::recording::{
     BatchWrite, FinishedDelivery, PullRequestChange, PullRequestRecord, RepositoryObservation,
     StoredPullRequest,
@@ -183,8 +183,8 @@ fn apply_one(
     }
     let old = notification::status(&record.known.pull_request).map(|(old, _)| old);
     let outcome = apply_event(delivery, record);
-    changed.is_changed |= outcome != Outcome::Unchanged;
-    batch.stale += u64::from(outcome == Outcome::Stale);
+    changed.is_changed |= outcome != ApplyOutcome::Unchanged;
+    batch.stale += u64::from(outcome == ApplyOutcome::Stale);
     let pull_request = &record.known.pull_request;
     let change = notification::change(old, pull_request);
     batch
@@ -197,7 +197,7 @@ fn apply_one(
         }));
 }
 
-fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -> Outcome {
+fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -> ApplyOutcome {
     let pull_request = &mut record.known.pull_request;
     if let Event::Snapshot(fetched) = delivery.event {
         record
@@ -206,7 +206,7 @@ fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -
         return pull_request.apply_fetched(fetched, delivery.source);
     }
     let Some(event) = delivery.event.pull_request() else {
-        return Outcome::Unchanged;
+        return ApplyOutcome::Unchanged;
     };
     record
         .reviews
@@ -258,7 +258,7 @@ fn pushed_branch(event: &Event) -> Option<(RepoId, String)> {
 /// The state of a pull request before a batch, as far as a batch compares it.
 struct PreviousState {
     key: PrKey,
-    status: Option<(Status, Timestamp)>,
+    status: Option<(PullRequestStatus, Timestamp)>,
     /// The texts that may name tasks: branch, title and body.
     texts: [Option<String>; 3],
 }

@@ -1,81 +1,83 @@
-//! How much is there of a repository, what is missing and why: never more than can be vouched for.
+//! The completeness of a repository's history: the parts that may be missing, with the reasons.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::repository::Access;
+use super::repository::RepositoryAccess;
 use crate::github::types::{PrNumber, Timestamp};
 
-/// How many pull requests that failed are told one by one.
-const TOLD: usize = 20;
+/// The number of failed pull requests that are listed one by one.
+const MAX_LISTED: usize = 20;
 
-/// What it follows from.
+/// The state of a repository that its completeness follows from.
 #[derive(Clone, Debug)]
 pub struct Coverage<'a> {
     pub tracked_since: Timestamp,
-    /// Every pull request that was updated since then was fetched once.
+    /// The time since which every updated pull request was fetched once.
     pub complete_since: Option<Timestamp>,
-    pub access: Access,
-    /// Whether there is anything to ask GitHub with.
+    pub access: RepositoryAccess,
+    /// True if there are credentials for GitHub.
     pub may_ask: bool,
-    /// Why asking failed last, unless it went well since.
+    /// The error of the last sync, unless a later one succeeded.
     pub error: Option<&'a str>,
-    /// Unless none was asked for.
-    pub backfill: Option<Backfill<'a>>,
+    /// `None` if none was requested.
+    pub backfill: Option<BackfillCoverage<'a>>,
 }
 
-/// What its backfills came to.
+/// The result of a repository's backfills.
 #[derive(Clone, Debug)]
-pub struct Backfill<'a> {
-    /// Of the last one.
-    pub end: End<'a>,
-    /// At how many pull requests the one stopped that went back furthest, though there are more.
+pub struct BackfillCoverage<'a> {
+    /// The end of the last one.
+    pub end: BackfillEnd<'a>,
+    /// The number of pull requests at which the backfill that went back furthest stopped, although there are more.
     pub cut_at: Option<u32>,
-    /// Those that could not be fetched, and why.
+    /// Pull requests that could not be fetched, with the reasons.
     pub failed: Vec<(PrNumber, &'a str)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End<'a> {
+pub enum BackfillEnd<'a> {
     NotYet,
     Done,
     Failed(&'a str),
     Cancelled,
 }
 
-/// Since when everything is there, but for what is missing.
+/// The time since which the history is complete, but for the missing parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Completeness {
-    /// Every pull request that was updated since then.
+    /// Every pull request that was updated since then is there.
     #[schema(value_type = String, format = "date-time")]
     pub since: Timestamp,
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingPart>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Missing {
+#[schema(as = Missing)]
+pub struct MissingPart {
     #[schema(example = "#123")]
     pub what: String,
     pub why: String,
 }
 
-fn missing(what: impl Into<String>, why: impl Into<String>) -> Missing {
-    Missing {
+fn missing(what: impl Into<String>, why: impl Into<String>) -> MissingPart {
+    MissingPart {
         what: what.into(),
         why: why.into(),
     }
 }
 
+/// Returns the missing parts of a repository's history.
 pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
     let since = coverage.complete_since.unwrap_or(coverage.tracked_since);
     let mut all = Vec::new();
     match coverage.access {
-        Access::Granted => {}
-        Access::Revoked => all.push(missing(
+        RepositoryAccess::Granted => {}
+        RepositoryAccess::Revoked => all.push(missing(
             "what changed since access was lost",
             "GitHub does not show it to us any more",
         )),
-        Access::Deleted => all.push(missing(
+        RepositoryAccess::Deleted => all.push(missing(
             "what changed since it was deleted",
             "it was deleted at GitHub",
         )),
@@ -93,14 +95,14 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
     if coverage.complete_since.is_none() {
         let why = match coverage.backfill.as_ref().map(|backfill| backfill.end) {
             None => "no backfill was asked for".to_owned(),
-            Some(End::NotYet) => "the backfill is not done yet".to_owned(),
-            Some(End::Failed(error)) => format!("the backfill failed: {error}"),
-            Some(End::Cancelled) => "the backfill was cancelled".to_owned(),
-            Some(End::Done) => "the backfill found none".to_owned(),
+            Some(BackfillEnd::NotYet) => "the backfill is not done yet".to_owned(),
+            Some(BackfillEnd::Failed(error)) => format!("the backfill failed: {error}"),
+            Some(BackfillEnd::Cancelled) => "the backfill was cancelled".to_owned(),
+            Some(BackfillEnd::Done) => "the backfill found none".to_owned(),
         };
         all.push(missing("what happened before it was tracked", why));
     }
-    if let Some(Backfill { cut_at, failed, .. }) = &coverage.backfill {
+    if let Some(BackfillCoverage { cut_at, failed, .. }) = &coverage.backfill {
         if let Some(most) = cut_at {
             let why = format!("the backfill stopped after {most} of them, as it was told");
             all.push(missing(
@@ -111,11 +113,11 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
         all.extend(
             failed
                 .iter()
-                .take(TOLD)
+                .take(MAX_LISTED)
                 .map(|(number, why)| missing(format!("#{number}"), *why)),
         );
-        if failed.len() > TOLD {
-            let what = format!("{} more pull requests", failed.len() - TOLD);
+        if failed.len() > MAX_LISTED {
+            let what = format!("{} more pull requests", failed.len() - MAX_LISTED);
             all.push(missing(what, "the errors of the backfill tell why"));
         }
     }
@@ -135,15 +137,15 @@ mod tests {
 
     /// One of which everything is there since 50.
     fn whole() -> Coverage<'static> {
-        let backfill = Backfill {
-            end: End::Done,
+        let backfill = BackfillCoverage {
+            end: BackfillEnd::Done,
             cut_at: None,
             failed: Vec::new(),
         };
         Coverage {
             tracked_since: at(100),
             complete_since: Some(at(50)),
-            access: Access::Granted,
+            access: RepositoryAccess::Granted,
             may_ask: true,
             error: None,
             backfill: Some(backfill),
@@ -152,11 +154,11 @@ mod tests {
 
     fn told(coverage: &Coverage<'_>) -> Vec<(String, String)> {
         let told = completeness(coverage).missing.into_iter();
-        told.map(|Missing { what, why }| (what, why)).collect()
+        told.map(|MissingPart { what, why }| (what, why)).collect()
     }
 
     #[test]
-    fn of_a_repository_that_is_whole_nothing_is_missing() {
+    fn complete_repository_lacks_nothing() {
         assert_eq!(
             completeness(&whole()),
             Completeness {
@@ -167,17 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn before_a_backfill_only_what_webhooks_told_is_there() {
+    fn without_backfill_history_starts_at_tracking() {
         for (backfill, why) in [
             (None, "no backfill was asked for"),
-            (Some(End::NotYet), "the backfill is not done yet"),
+            (Some(BackfillEnd::NotYet), "the backfill is not done yet"),
             (
-                Some(End::Failed("the token is revoked")),
+                Some(BackfillEnd::Failed("the token is revoked")),
                 "the backfill failed: the token is revoked",
             ),
-            (Some(End::Cancelled), "the backfill was cancelled"),
+            (Some(BackfillEnd::Cancelled), "the backfill was cancelled"),
         ] {
-            let backfill = backfill.map(|end| Backfill {
+            let backfill = backfill.map(|end| BackfillCoverage {
                 end,
                 cut_at: None,
                 failed: Vec::new(),
@@ -199,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_backfill_left_out_is_named() {
+    fn parts_that_a_backfill_left_out_are_listed() {
         let failed = (1..=23)
             .map(|number| (PrNumber(number), "it is too large"))
             .collect();
-        let backfill = Backfill {
-            end: End::Done,
+        let backfill = BackfillCoverage {
+            end: BackfillEnd::Done,
             cut_at: Some(1000),
             failed,
         };
@@ -223,18 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn whatever_keeps_github_from_telling_is_named() {
+    fn each_obstacle_to_syncing_is_listed() {
         for (coverage, words) in [
             (
                 Coverage {
-                    access: Access::Revoked,
+                    access: RepositoryAccess::Revoked,
                     ..whole()
                 },
                 "access was lost",
             ),
             (
                 Coverage {
-                    access: Access::Deleted,
+                    access: RepositoryAccess::Deleted,
                     ..whole()
                 },
                 "deleted",

@@ -1,11 +1,11 @@
-//! How two pieces of knowledge about one thing become one, in whatever order they come.
+//! The merge of two values about one thing, independent of their order.
 //!
 //! Every `join` here is commutative, associative and idempotent, so any order and any repetition of the same events
 //! ends in the same state. That is a theorem of semilattices rather than of our care with special cases, and the
 //! property tests in `tests/it/order.rs` hold it.
 //!
 //! Two whole snapshots of one second cannot be ordered by a hash of each and have their gaps filled as well: what
-//! fills a gap would depend on who came first. So a tie is settled field by field: known over unknown, and of two
+//! fills a gap would depend on which one was first. So a tie is settled field by field: known over unknown, and of two
 //! known values the greater.
 
 use serde::{Deserialize, Serialize};
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Branches, CommitDates, Conversation, Diff};
 use crate::github::types::Timestamp;
 
-/// Merging of knowledge; see the module.
+/// An order-independent merge; see the module.
 pub trait Join {
-    /// Takes in what `other` knows.
+    /// Merges `other` into `self`.
     fn join(&mut self, other: Self);
 }
 
-/// A value as of a moment of GitHub's: the newer one counts, and at one second they are joined.
+/// A value with GitHub's timestamp: the newer one counts, and values of one second are joined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dated<T> {
     pub at: Timestamp,
@@ -46,14 +46,14 @@ impl<T: Join> Join for Option<T> {
     }
 }
 
-/// The greater of two, where `None` is the smallest: known over unknown.
+/// Keeps the greater of two values. `None` is the smallest, so that known wins over unknown.
 pub fn take_greater<T: Ord>(known: &mut T, other: T) {
     if other > *known {
         *known = other;
     }
 }
 
-/// The earlier of two moments, known over unknown.
+/// Keeps the earlier of two times, known over unknown.
 pub fn take_earlier(known: &mut Option<Timestamp>, other: Option<Timestamp>) {
     if let Some(other) = other
         && known.is_none_or(|known| other < known)
@@ -76,8 +76,8 @@ impl Join for Conversation {
 
 impl Join for Branches {
     fn join(&mut self, other: Self) {
-        // What else happens in the second a pull request becomes ready (labels, requests by code owners) mostly
-        // follows from it, so ready beats draft.
+        // Most other events of the second in which a pull request becomes ready (labels, requests by code owners)
+        // follow from it, so ready beats draft.
         self.draft = match (self.draft, other.draft) {
             (Some(one), Some(two)) => Some(one && two),
             (one, two) => one.or(two),

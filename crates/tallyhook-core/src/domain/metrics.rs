@@ -1,4 +1,4 @@
-//! Aggregates over merged pull requests: percentiles, means, and what was left out of them.
+//! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left out.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::timings::{Durations, Flag};
 use crate::github::types::Timestamp;
 
-/// Percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks, which is what
-/// PostgreSQL's `percentile_cont` does. `None` of nothing.
+/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks as by
+/// PostgreSQL's `percentile_cont`. `None` if there are no values.
 pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64> {
     let last = n.checked_sub(1)?;
     #[allow(
@@ -28,13 +29,14 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     Some(value(low) + (value(high) - value(low)) * part)
 }
 
-/// Below this many values the 90th percentile says nothing, and the values themselves are told instead.
+/// Below this many values the 90th percentile means nothing, and the values themselves are listed instead.
 const FEW: usize = 5;
 
-/// Whose pull requests count.
+/// The authors whose pull requests count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Authors {
+#[schema(as = Authors)]
+pub enum AuthorFilter {
     #[default]
     Human,
     Bot,
@@ -43,15 +45,16 @@ pub enum Authors {
 /// A stretch of the calendar, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Bucket {
+#[schema(as = Bucket)]
+pub enum CalendarBucket {
     Day,
     /// From Monday on.
     Week,
     Month,
 }
 
-impl Bucket {
-    /// When the bucket that `at` is in begins.
+impl CalendarBucket {
+    /// Returns the start of the bucket that contains `at`.
     pub fn start_of(self, at: Timestamp) -> Timestamp {
         let date = at.to_utc().date_naive();
         let first = match self {
@@ -65,28 +68,35 @@ impl Bucket {
     }
 }
 
-/// A merged pull request, as aggregates see it.
+/// A merged pull request as aggregates read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedPullRequest {
     pub merged_at: Timestamp,
     pub author_is_bot: bool,
-    pub flags: Vec<String>,
-    /// In seconds: cycle time, review time, coding, pickup, review, merge wait, redraft, closed.
-    pub durations: [Option<i64>; DURATIONS],
+    pub flags: Vec<Flag>,
+    pub durations: Durations,
 }
 
-const DURATIONS: usize = 8;
+/// The reason why a merged pull request does not count.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum ExclusionReason {
+    BotAuthor,
+    MergedAsDraft,
+    Stub,
+}
 
-impl Merged {
-    /// Why it does not count; the first reason that holds.
-    fn excluded(&self, authors: Authors) -> Option<&'static str> {
-        let has = |flag| self.flags.iter().any(|have| have == flag);
-        if self.author_is_bot && authors == Authors::Human {
-            Some("bot_author")
-        } else if has("merged_as_draft") {
-            Some("merged_as_draft")
-        } else if has("stub") {
-            Some("stub")
+impl MergedPullRequest {
+    /// Returns the first reason why it does not count.
+    fn exclusion(&self, authors: AuthorFilter) -> Option<ExclusionReason> {
+        if self.author_is_bot && authors == AuthorFilter::Human {
+            Some(ExclusionReason::BotAuthor)
+        } else if self.flags.contains(&Flag::MergedAsDraft) {
+            Some(ExclusionReason::MergedAsDraft)
+        } else if self.flags.contains(&Flag::Stub) {
+            Some(ExclusionReason::Stub)
         } else {
             None
         }
@@ -131,7 +141,7 @@ pub struct DurationSummary {
     /// Null below five values.
     pub p90_hours: Option<f64>,
     pub mean_hours: Option<f64>,
-    /// Told below five values, where percentiles say little.
+    /// Present below five values, where percentiles mean little.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<f64>>,
 }
@@ -143,11 +153,11 @@ pub struct Aggregates {
     pub buckets: Vec<(Timestamp, Summary)>,
 }
 
-/// Takes merged pull requests in one by one. What it keeps of each is four bytes per duration.
+/// An aggregation of merged pull requests, one by one. It keeps four bytes per duration of each.
 #[derive(Debug)]
 pub struct Aggregation {
-    authors: Authors,
-    bucket: Option<Bucket>,
+    authors: AuthorFilter,
+    bucket: Option<CalendarBucket>,
     all: Tally,
     /// The bucket that is being filled.
     current: Option<(Timestamp, Tally)>,
@@ -155,7 +165,7 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    pub fn new(authors: Authors, bucket: Option<Bucket>) -> Self {
+    pub fn new(authors: AuthorFilter, bucket: Option<CalendarBucket>) -> Self {
         Self {
             authors,
             bucket,
@@ -165,8 +175,8 @@ impl Aggregation {
         }
     }
 
-    /// Takes in the next one, in the order of their merges.
-    pub fn add(&mut self, merged: &Merged) {
+    /// Adds the next pull request, in the order of their merges.
+    pub fn add(&mut self, merged: &MergedPullRequest) {
         let Some(bucket) = self.bucket else {
             return self.all.add(merged, self.authors);
         };
@@ -184,7 +194,7 @@ impl Aggregation {
             .add(merged, self.authors);
     }
 
-    /// Works the numbers out.
+    /// Computes the numbers.
     pub fn finish(mut self) -> Aggregates {
         self.end_bucket();
         Aggregates {
@@ -201,98 +211,107 @@ impl Aggregation {
     }
 }
 
-/// What is counted of one set.
+/// The counts of one set.
 #[derive(Debug, Default)]
 struct Tally {
     counted: usize,
-    excluded: BTreeMap<String, u64>,
-    flags: BTreeMap<String, u64>,
-    durations: [Seconds; DURATIONS],
+    excluded: BTreeMap<ExclusionReason, u64>,
+    flags: BTreeMap<Flag, u64>,
+    cycle_time: SecondsList,
+    review_time: SecondsList,
+    coding: SecondsList,
+    pickup: SecondsList,
+    review: SecondsList,
+    merge_wait: SecondsList,
+    redraft: SecondsList,
+    closed: SecondsList,
 }
 
 impl Tally {
-    fn add(&mut self, merged: &Merged, authors: Authors) {
-        if authors == Authors::Bot && !merged.author_is_bot {
+    fn add(&mut self, merged: &MergedPullRequest, authors: AuthorFilter) {
+        if authors == AuthorFilter::Bot && !merged.author_is_bot {
             return;
         }
-        if let Some(reason) = merged.excluded(authors) {
-            return count(&mut self.excluded, reason, 1);
+        if let Some(reason) = merged.exclusion(authors) {
+            *self.excluded.entry(reason).or_default() += 1;
+            return;
         }
         self.counted += 1;
         for flag in &merged.flags {
-            count(&mut self.flags, flag, 1);
+            *self.flags.entry(*flag).or_default() += 1;
         }
-        for (known, duration) in self.durations.iter_mut().zip(merged.durations) {
-            known.extend(duration);
-        }
+        let Durations {
+            cycle_time,
+            review_time,
+            stages,
+        } = merged.durations;
+        self.cycle_time.extend(cycle_time);
+        self.review_time.extend(review_time);
+        self.coding.extend(stages.coding);
+        self.pickup.extend(stages.pickup);
+        self.review.extend(stages.review);
+        self.merge_wait.extend(stages.merge_wait);
+        self.redraft.extend(stages.redraft);
+        self.closed.extend(stages.closed);
     }
 
     fn append(&mut self, other: Self) {
         self.counted += other.counted;
-        for (counts, others) in [
-            (&mut self.excluded, other.excluded),
-            (&mut self.flags, other.flags),
-        ] {
-            for (name, number) in others {
-                count(counts, &name, number);
-            }
+        for (reason, number) in other.excluded {
+            *self.excluded.entry(reason).or_default() += number;
         }
-        for (known, Seconds { usual, long }) in self.durations.iter_mut().zip(other.durations) {
-            known.usual.extend(usual);
-            known.long.extend(long);
+        for (flag, number) in other.flags {
+            *self.flags.entry(flag).or_default() += number;
         }
+        self.cycle_time.append(other.cycle_time);
+        self.review_time.append(other.review_time);
+        self.coding.append(other.coding);
+        self.pickup.append(other.pickup);
+        self.review.append(other.review);
+        self.merge_wait.append(other.merge_wait);
+        self.redraft.append(other.redraft);
+        self.closed.append(other.closed);
     }
 
     fn summary(&mut self) -> Summary {
         let counted = self.counted;
-        let [
-            cycle_time,
-            review_time,
-            coding,
-            pickup,
-            review,
-            merge_wait,
-            redraft,
-            closed,
-        ] = self
-            .durations
-            .each_mut()
-            .map(|duration| duration.summary(counted));
         Summary {
-            cycle_time,
-            review_time,
+            cycle_time: self.cycle_time.summary(counted),
+            review_time: self.review_time.summary(counted),
             stages: StageSummaries {
-                coding,
-                pickup,
-                review,
-                merge_wait,
-                redraft,
-                closed,
+                coding: self.coding.summary(counted),
+                pickup: self.pickup.summary(counted),
+                review: self.review.summary(counted),
+                merge_wait: self.merge_wait.summary(counted),
+                redraft: self.redraft.summary(counted),
+                closed: self.closed.summary(counted),
             },
-            excluded: self.excluded.clone(),
-            flags: self.flags.clone(),
+            excluded: by_name(&self.excluded),
+            flags: by_name(&self.flags),
             closed_unmerged: None,
         }
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, name: &str, number: u64) {
-    match counts.get_mut(name) {
-        Some(counted) => *counted += number,
-        None => drop(counts.insert(name.to_owned(), number)),
-    }
+/// Returns counts under the names that are written.
+fn by_name<K: Copy + Into<&'static str>>(counts: &BTreeMap<K, u64>) -> BTreeMap<String, u64> {
+    let named = counts.iter().map(|(key, number)| {
+        let name: &'static str = (*key).into();
+        (name.to_owned(), *number)
+    });
+    named.collect()
 }
 
 /// Durations of many pull requests, in seconds.
 #[derive(Debug, Default)]
-struct Seconds {
+struct SecondsList {
     /// Up to 136 years, which is nearly all of them, in half the memory.
     usual: Vec<u32>,
     /// Everything else. None is negative, so that these are the longest.
     long: Vec<i64>,
 }
 
-impl Extend<i64> for Seconds {
+impl Extend<i64> for SecondsList {
     fn extend<I: IntoIterator<Item = i64>>(&mut self, durations: I) {
         for duration in durations {
             match u32::try_from(duration) {
@@ -303,7 +322,12 @@ impl Extend<i64> for Seconds {
     }
 }
 
-impl Seconds {
+impl SecondsList {
+    fn append(&mut self, other: Self) {
+        self.usual.extend(other.usual);
+        self.long.extend(other.long);
+    }
+
     fn summary(&mut self, counted: usize) -> DurationSummary {
         self.usual.sort_unstable();
         self.long.sort_unstable();
@@ -345,10 +369,12 @@ impl Seconds {
 mod tests {
     use super::*;
 
-    fn merged(at: i64, hours: i64) -> Merged {
-        let mut durations = [None; DURATIONS];
-        durations[0] = Some(hours * 3600);
-        Merged {
+    fn merged(at: i64, hours: i64) -> MergedPullRequest {
+        let durations = Durations {
+            cycle_time: Some(hours * 3600),
+            ..Durations::default()
+        };
+        MergedPullRequest {
             merged_at: Timestamp::clamped(at),
             author_is_bot: false,
             flags: Vec::new(),
@@ -357,7 +383,7 @@ mod tests {
     }
 
     fn cycle_time(hours: &[i64]) -> DurationSummary {
-        let mut aggregation = Aggregation::new(Authors::Human, None);
+        let mut aggregation = Aggregation::new(AuthorFilter::Human, None);
         for hours in hours {
             aggregation.add(&merged(0, *hours));
         }
@@ -365,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_percentile_cont() {
+    fn percentiles_equal_percentile_cont() {
         // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from unnest(array[1,2,4,8,16,32]) h
         let hours = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         let percentile = |hours: &[f64], p| percentile(hours.len(), |place| hours[place], p);
@@ -377,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn few_values_are_told_instead_of_a_ninetieth_percentile() {
+    fn few_values_are_listed_instead_of_a_ninetieth_percentile() {
         let four = cycle_time(&[4, 1, 3, 2]);
         assert_eq!(
             (four.p90_hours, four.values),
@@ -389,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_of_centuries_is_the_longest() {
+    fn duration_over_u32_seconds_sorts_last() {
         let centuries = 876_000;
         let five = cycle_time(&[1, 10 * centuries, 3, 9 * centuries, 2]);
         assert_eq!(
@@ -400,9 +426,10 @@ mod tests {
     }
 
     #[test]
-    fn buckets_begin_at_midnight_on_mondays_and_on_the_first() {
-        let start =
-            |bucket: Bucket, at: &str| bucket.start_of(Timestamp::parse(at).unwrap()).to_string();
+    fn buckets_start_at_midnight_on_mondays_and_on_the_first() {
+        let start = |bucket: CalendarBucket, at: &str| {
+            bucket.start_of(Timestamp::parse(at).unwrap()).to_string()
+        };
         for (at, day, week, month) in [
             (
                 "2026-03-01T23:59:59Z",
@@ -430,9 +457,9 @@ mod tests {
             ),
         ] {
             for (bucket, expected) in [
-                (Bucket::Day, day),
-                (Bucket::Week, week),
-                (Bucket::Month, month),
+                (CalendarBucket::Day, day),
+                (CalendarBucket::Week, week),
+                (CalendarBucket::Month, month),
             ] {
                 assert_eq!(
                     start(bucket, at),
@@ -443,7 +470,7 @@ mod tests {
         }
         // The first week of all began before there were dates.
         assert_eq!(
-            start(Bucket::Week, "0001-01-01T05:00:00Z"),
+            start(CalendarBucket::Week, "0001-01-01T05:00:00Z"),
             "0001-01-01T00:00:00Z"
         );
     }

@@ -1,7 +1,7 @@
-//! What is worth telling about a pull request: that it is open, closed or merged now and was not before.
+//! The changes of a pull request that are worth a notification: to open, closed or merged.
 //!
-//! A change is the pull request, what it became and when that happened on GitHub. That moment comes from the facts, never
-//! from the arrival of a delivery, so that a change which two sources bring is one change to whoever keeps them.
+//! A change is the pull request, its new status and the time of it on GitHub. The time is computed from the facts, never
+//! from the arrival of a delivery, so that a change which two sources bring is stored once.
 
 use std::fmt;
 
@@ -12,82 +12,109 @@ use super::pull_request::{PullRequest, Source};
 use super::timings::last_reopened_at;
 use crate::github::types::Timestamp;
 
-/// What a pull request is, in the words of notifications.
+/// The status of a pull request as notifications name it.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Status {
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
+#[schema(as = Status)]
+pub enum PullRequestStatus {
     Open,
     /// Without a merge.
     Closed,
     Merged,
 }
 
-impl Status {
-    /// As it is stored and written.
+impl PullRequestStatus {
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "OPEN",
-            Self::Closed => "CLOSED",
-            Self::Merged => "MERGED",
-        }
+        self.into_str()
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for PullRequestStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// What news are about.
+/// The kind of a notification.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[schema(as = Kind)]
+pub enum NotificationKind {
     PrStatusChange,
     TaskStatusChange,
     /// A working tree was not removed after its merge.
     WorktreeKept,
 }
 
-impl Kind {
-    pub const ALL: [Self; 3] = [
-        Self::PrStatusChange,
-        Self::TaskStatusChange,
-        Self::WorktreeKept,
-    ];
+impl NotificationKind {
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::PrStatusChange => "pr_status_change",
-            Self::TaskStatusChange => "task_status_change",
-            Self::WorktreeKept => "worktree_kept",
-        }
+        self.into_str()
     }
 }
 
-/// Who was the first to tell, in the words of notifications.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// The first source of a change, as notifications name it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum SyncSource {
     Webhook,
-    /// Whoever asks GitHub for what webhooks missed.
+    /// Poller, recovery and backfill, which ask GitHub for what webhooks missed.
     Worker,
     Monitor,
 }
 
 impl SyncSource {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Worker => "worker",
-            Self::Monitor => "monitor",
-        }
+        self.into_str()
     }
 }
 
@@ -101,44 +128,47 @@ impl From<Source> for SyncSource {
     }
 }
 
-/// A pull request became something else.
+/// A change of a pull request's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusChange {
-    /// `None` if nothing was known of it before.
-    pub old: Option<Status>,
-    pub new: Status,
-    /// When that happened on GitHub.
+    /// `None` if the pull request was unknown before.
+    pub old: Option<PullRequestStatus>,
+    pub new: PullRequestStatus,
+    /// The time of the change on GitHub.
     pub at: Timestamp,
 }
 
-/// What `pull_request` is, and since when on GitHub: its merge, its closing, its latest reopening, its creation. `None` while
-/// no snapshot of it was seen.
+/// Returns the status of `pull_request` and the start of it on GitHub: the merge, the closing, the latest reopening or the
+/// creation. `None` while no snapshot of it is known.
 ///
 /// A reopening that was missed is dated by the first snapshot that shows it; a later delivery may date it earlier.
-pub fn status(pull_request: &PullRequest) -> Option<(Status, Timestamp)> {
+pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestamp)> {
     let seen = pull_request.conversation.as_ref()?;
     let created_at = pull_request.created_at?;
     if let Some(merged_at) = pull_request.merged_at {
-        return Some((Status::Merged, merged_at));
+        return Some((PullRequestStatus::Merged, merged_at));
     }
     let reopened_at = last_reopened_at(pull_request);
     if seen.value.open {
-        return Some((Status::Open, reopened_at.unwrap_or(created_at)));
+        return Some((PullRequestStatus::Open, reopened_at.unwrap_or(created_at)));
     }
     let closed_at = seen.value.closed_at.unwrap_or(seen.at);
-    // Of two snapshots of one second the closed one counts; that it was reopened in that very second, the timeline knows.
+    // Of two snapshots of one second the closed one counts; a reopening within that second is in the timeline.
     let undone = reopened_at.filter(|reopened_at| *reopened_at >= closed_at.max(seen.at));
-    Some(undone.map_or((Status::Closed, closed_at), |at| (Status::Open, at)))
+    Some(undone.map_or((PullRequestStatus::Closed, closed_at), |at| {
+        (PullRequestStatus::Open, at)
+    }))
 }
 
-/// What an event changed that left `after` of a pull request that was `old`. What was over before anybody learnt of it is
-/// no change, nor is what a stale or repeated event tells.
-pub fn change(old: Option<Status>, after: &PullRequest) -> Option<StatusChange> {
+/// Returns the status change of an event that turned a pull request of status `old` into `after`. A status that had ended
+/// before it was learnt is no change, nor is the status of a stale or repeated event.
+pub fn change(old: Option<PullRequestStatus>, after: &PullRequest) -> Option<StatusChange> {
     let (new, at) = status(after)?;
     (old != Some(new)).then_some(StatusChange { old, new, at })
 }
 
-/// Whether anybody is told: not of what happened before its repository was tracked, which a backfill brings in bulk.
-pub fn notifies(change: &StatusChange, tracked_since: Timestamp) -> bool {
+/// Returns whether a change is worth a notification: not if it is older than the tracking of its repository, since a
+/// backfill brings such changes in bulk. The store's guards mirror this rule.
+pub fn is_worth_notification(change: &StatusChange, tracked_since: Timestamp) -> bool {
     change.at >= tracked_since
 }

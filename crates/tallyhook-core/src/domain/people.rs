@@ -1,4 +1,4 @@
-//! Who is a bot, and who is another human.
+//! The rules for bots and for human others.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,19 @@ use crate::github::types::{Account, AccountKind};
 pub struct Bots(BTreeSet<String>);
 
 impl Bots {
-    /// Logins are compared without regard to case, as on GitHub.
+    /// Returns a list of `logins`, which are compared without regard to case, as on GitHub.
     pub fn new<'a>(logins: impl IntoIterator<Item = &'a str>) -> Self {
         Self(logins.into_iter().map(str::to_lowercase).collect())
     }
 
-    /// GitHub's account type decides; then the `[bot]` of a login, then the list.
+    /// Returns whether an account is a bot: by GitHub's account type, then by the `[bot]` of its login, then by the list.
     pub fn contains(&self, account: &Account) -> bool {
         account.kind == AccountKind::Bot
             || account.login.ends_with("[bot]")
             || (!self.0.is_empty() && self.0.contains(&account.login.to_lowercase()))
     }
 
-    /// Whether `account` is neither the pull request's author nor a bot.
+    /// Returns whether `account` is neither the pull request's author nor a bot.
     pub fn is_human_other(&self, account: &Account, author: &Account) -> bool {
         account.id != author.id && !self.contains(account)
     }

@@ -1,4 +1,4 @@
-//! What is known of one pull request, and how an event adds to it.
+//! The known facts of one pull request, and the merge of an event into them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,17 +10,17 @@ use super::join::{Dated, Join, take_earlier, take_greater};
 use super::review::{Review, join_account};
 use crate::event::{
     self, Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
-    PullRequestEvent, Snapshot,
+    PullRequestEvent, PullRequestSnapshot,
 };
 use crate::github::types::{Account, PrKey, ReviewId, Timestamp};
 
 /// A pull request, joined from every event that showed it: any order and repetition ends in the same value.
 ///
 /// The three dated groups are the guards: a snapshot older than a group changes nothing in it, and a payload that
-/// lacks a group leaves it as it is. What a stale snapshot tells of the past still counts.
+/// lacks a group leaves it as it is. The timeline facts of a stale snapshot still count.
 ///
-/// GitHub's own timeline, once it was fetched whole, is the truth up to that moment: of what it covers, nothing that others
-/// tell of the time before is kept, whether it came earlier or comes later.
+/// GitHub's own timeline, once it was fetched completely, is the truth up to that time: of the facts that it covers, none
+/// from another source is kept for the time before, whether it arrived earlier or arrives later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
     pub key: PrKey,
@@ -42,14 +42,14 @@ pub struct PullRequest {
     /// As of when a fetch did not get to the end of its lists.
     pub truncated_at: Option<Timestamp>,
     pub timeline: Timeline,
-    /// What snapshots showed, by their `updated_at`: how missed reopenings and drafts are found.
+    /// The states that snapshots showed, by their `updated_at`, which reveal missed reopenings and drafts.
     pub observed: BTreeMap<Timestamp, Observed>,
     pub reviews: BTreeMap<ReviewId, Review>,
-    /// The best source that told of it.
+    /// The best source of its facts.
     pub source: Option<Source>,
 }
 
-/// Whether a snapshot showed the pull request open, and as a draft.
+/// The state of the pull request in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     pub open: bool,
@@ -76,7 +76,7 @@ impl Join for Author {
     }
 }
 
-/// How a pull request became known. A later variant outranks an earlier one.
+/// The source of a pull request's facts. A later variant outranks an earlier one.
 #[derive(
     Clone,
     Copy,
@@ -89,8 +89,12 @@ impl Join for Author {
     Serialize,
     Deserialize,
     utoipa::ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Source {
     Backfill,
     Monitor,
@@ -99,14 +103,9 @@ pub enum Source {
 }
 
 impl Source {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Backfill => "backfill",
-            Self::Monitor => "monitor",
-            Self::Poller => "poller",
-            Self::Webhook => "webhook",
-        }
+        self.into_str()
     }
 }
 
@@ -123,7 +122,7 @@ struct FactKey {
 }
 
 impl Timeline {
-    /// Takes in a fact; one that is there already only learns its actor.
+    /// Merges a fact; for one that is there already only its actor counts.
     pub fn add(&mut self, fact: Fact) {
         let key = FactKey {
             at: fact.at,
@@ -143,7 +142,7 @@ impl Timeline {
         }
     }
 
-    /// The facts by time, those of one second in the order of [`FactKind`].
+    /// Returns the facts by time, those of one second in the order of [`FactKind`].
     pub fn iter(&self) -> impl Iterator<Item = Fact> + '_ {
         self.0.iter().map(|(key, actor)| Fact {
             at: key.at,
@@ -154,15 +153,15 @@ impl Timeline {
         })
     }
 
-    /// The moments at which `kind` happened, earliest first.
-    pub fn moments(&self, kind: FactKind) -> impl Iterator<Item = Timestamp> + '_ {
+    /// Returns the times of all facts of `kind`, earliest first.
+    pub fn times_of(&self, kind: FactKind) -> impl Iterator<Item = Timestamp> + '_ {
         self.0
             .keys()
             .filter(move |key| key.kind == kind)
             .map(|key| key.at)
     }
 
-    /// Moment, subject and actor of each fact of `kind`, earliest first.
+    /// Returns time, subject and actor of each fact of `kind`, earliest first.
     pub fn acts(
         &self,
         kind: FactKind,
@@ -171,7 +170,7 @@ impl Timeline {
         facts.map(|(key, actor)| (key.at, key.subject, actor.as_ref()))
     }
 
-    /// Whether it was opened as a draft, where the opening itself was seen.
+    /// Returns whether it was opened as a draft, or `None` if the opening itself is unknown.
     pub fn opened_as_draft(&self) -> Option<bool> {
         let opened = self.0.keys().find(|key| key.kind == FactKind::Opened)?;
         Some(opened.detail.is_some())
@@ -196,19 +195,19 @@ impl FromIterator<Fact> for Timeline {
     }
 }
 
-/// What an event did to a pull request.
+/// The effect of an event on a pull request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It told something new.
+pub enum ApplyOutcome {
+    /// New facts were merged.
     Changed,
-    /// All it told was known: a repetition.
+    /// All facts were known: a repetition.
     Unchanged,
-    /// Its snapshot was older than what is known; its place in the timeline may still be new.
+    /// Its snapshot is older than the known one; its timeline facts may still be new.
     Stale,
 }
 
 impl PullRequest {
-    /// One of which nothing is known yet.
+    /// Returns a pull request of which nothing is known yet.
     pub fn unknown(key: PrKey) -> Self {
         Self {
             key,
@@ -229,67 +228,67 @@ impl PullRequest {
         }
     }
 
-    /// The id under which integrators know it: UUID version 5 of repository id and number.
+    /// Returns the public `pr_id`: the UUID version 5 of repository id and number.
     pub fn id(key: PrKey) -> Uuid {
         // The namespace is the version 5 UUID of our own name among URLs, fixed for ever.
         let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"tallyhook:pull-request");
         Uuid::new_v5(&namespace, key.to_string().as_bytes())
     }
 
-    /// Takes in what `event` tells.
-    pub fn apply(&mut self, event: &PullRequestEvent, source: Source) -> Outcome {
-        self.learn(source, event.pull_request.as_ref(), |known| {
+    /// Merges a webhook event.
+    pub fn apply(&mut self, event: &PullRequestEvent, source: Source) -> ApplyOutcome {
+        self.merge(source, event.pull_request.as_ref(), |known| {
             if let Some(snapshot) = &event.pull_request {
-                known.see(snapshot);
+                known.merge_snapshot(snapshot);
                 known.commits.join(event.commits.map(|value| Dated {
                     at: snapshot.updated_at,
                     value,
                 }));
             }
             for fact in &event.facts {
-                known.add(fact.clone());
+                known.add_fact(fact.clone());
             }
             if let Some(review) = &event.review {
-                known.see_review(review);
+                known.merge_review(review);
             }
         })
     }
 
-    /// Takes in a whole pull request.
-    pub fn apply_fetched(&mut self, fetched: &FetchedPullRequest, source: Source) -> Outcome {
-        self.learn(source, Some(&fetched.pull_request), |known| {
+    /// Merges a fetched pull request.
+    pub fn apply_fetched(&mut self, fetched: &FetchedPullRequest, source: Source) -> ApplyOutcome {
+        self.merge(source, Some(&fetched.pull_request), |known| {
             let at = fetched.pull_request.updated_at;
             match (fetched.settled, fetched.truncated) {
                 (true, false) => known.trust_until(at),
                 (true, true) => take_greater(&mut known.truncated_at, Some(at)),
                 (false, _) => {}
             }
-            let is_the_truth =
+            let is_complete =
                 fetched.settled && !fetched.truncated && known.whole_until == Some(at);
-            if is_the_truth {
-                known.see_always(&fetched.pull_request);
-                known.see_state(&fetched.pull_request);
+            if is_complete {
+                known.merge_lasting_facts(&fetched.pull_request);
+                known.merge_state(&fetched.pull_request);
                 fetched
                     .timeline
                     .iter()
                     .for_each(|fact| known.timeline.add(fact.clone()));
             } else {
-                known.see(&fetched.pull_request);
+                known.merge_snapshot(&fetched.pull_request);
                 fetched
                     .timeline
                     .iter()
-                    .for_each(|fact| known.add(fact.clone()));
+                    .for_each(|fact| known.add_fact(fact.clone()));
             }
             known
                 .commits
                 .join(fetched.commits.map(|value| Dated { at, value }));
             for review in &fetched.reviews {
-                known.see_review(review);
+                known.merge_review(review);
             }
         })
     }
 
-    /// Whether `fetched` shows what is not known here: something newer, or, where all of before was known, a review.
+    /// Returns whether `fetched` has unknown facts: a newer update, or, if the history before was complete, a review.
     pub fn is_behind(&self, fetched: &FetchedPullRequest) -> bool {
         let seen_at = self.conversation.as_ref().map(|known| known.at);
         let lacks_review = fetched
@@ -300,34 +299,34 @@ impl PullRequest {
             || (self.whole_until.is_some() && lacks_review)
     }
 
-    /// As of which update of it GitHub was asked, be it in part.
+    /// Returns the `updated_at` of the latest fetch, be it complete or truncated.
     pub fn fetched_at(&self) -> Option<Timestamp> {
         self.whole_until.max(self.truncated_at)
     }
 
-    /// Whether GitHub has more of it than is known here.
+    /// Returns whether GitHub has facts of it that were not fetched.
     pub fn is_truncated(&self) -> bool {
         self.truncated_at > self.whole_until
     }
 
-    fn learn(
+    fn merge(
         &mut self,
         source: Source,
-        snapshot: Option<&Snapshot>,
-        take: impl FnOnce(&mut Self),
-    ) -> Outcome {
+        snapshot: Option<&PullRequestSnapshot>,
+        merge_facts: impl FnOnce(&mut Self),
+    ) -> ApplyOutcome {
         let before = self.clone();
         let stale = snapshot.is_some_and(|snapshot| self.is_newer_than(snapshot));
         take_greater(&mut self.source, Some(source));
-        take(self);
+        merge_facts(self);
         match (*self == before, stale) {
-            (true, _) => Outcome::Unchanged,
-            (false, true) => Outcome::Stale,
-            (false, false) => Outcome::Changed,
+            (true, _) => ApplyOutcome::Unchanged,
+            (false, true) => ApplyOutcome::Stale,
+            (false, false) => ApplyOutcome::Changed,
         }
     }
 
-    fn see_review(&mut self, review: &event::Review) {
+    fn merge_review(&mut self, review: &event::ReviewSnapshot) {
         let review = Review::from(review.clone());
         match self.reviews.entry(review.id) {
             Entry::Vacant(entry) => {
@@ -337,8 +336,8 @@ impl PullRequest {
         }
     }
 
-    /// Everything of before `at` that GitHub's timeline tells is told by nothing else from now on, and what that very second
-    /// came to by nothing else, too.
+    /// Makes GitHub's timeline the only source of the facts before `at` that it covers, and the fetched snapshot the only
+    /// source of the state at `at`.
     fn trust_until(&mut self, at: Timestamp) {
         if self.whole_until >= Some(at) {
             return;
@@ -354,32 +353,32 @@ impl PullRequest {
         self.diff.take_if(|known| known.at == at);
     }
 
-    fn is_told_by_github(&self, at: Timestamp) -> bool {
+    fn is_covered_by_github(&self, at: Timestamp) -> bool {
         self.whole_until.is_some_and(|until| at < until)
     }
 
-    fn add(&mut self, fact: Fact) {
-        if !(fact.kind.is_fetched() && self.is_told_by_github(fact.at)) {
+    fn add_fact(&mut self, fact: Fact) {
+        if !(fact.kind.is_fetched() && self.is_covered_by_github(fact.at)) {
             self.timeline.add(fact);
         }
     }
 
-    fn is_newer_than(&self, snapshot: &Snapshot) -> bool {
+    fn is_newer_than(&self, snapshot: &PullRequestSnapshot) -> bool {
         self.conversation
             .as_ref()
             .is_some_and(|known| known.at > snapshot.updated_at)
     }
 
-    fn see(&mut self, snapshot: &Snapshot) {
-        self.see_always(snapshot);
-        // What the whole of a second came to is known better than by what was sent in its midst.
+    fn merge_snapshot(&mut self, snapshot: &PullRequestSnapshot) {
+        self.merge_lasting_facts(snapshot);
+        // The state at the end of that second was fetched; a webhook may have been sent in the middle of it.
         if self.whole_until != Some(snapshot.updated_at) {
-            self.see_state(snapshot);
+            self.merge_state(snapshot);
         }
     }
 
-    /// What does not depend on what else happened in that second.
-    fn see_always(&mut self, snapshot: &Snapshot) {
+    /// Merges the fields that do not depend on other changes within the same second.
+    fn merge_lasting_facts(&mut self, snapshot: &PullRequestSnapshot) {
         let at = snapshot.updated_at;
         take_greater(&mut self.github_id, snapshot.github_id);
         take_earlier(&mut self.created_at, Some(snapshot.created_at));
@@ -392,10 +391,10 @@ impl PullRequest {
             },
             value: Author(snapshot.author.clone()),
         }));
-        self.date_ending(snapshot);
+        self.merge_end_dates(snapshot);
     }
 
-    fn see_state(&mut self, snapshot: &Snapshot) {
+    fn merge_state(&mut self, snapshot: &PullRequestSnapshot) {
         let at = snapshot.updated_at;
         self.conversation.join(Some(Dated {
             at,
@@ -405,11 +404,11 @@ impl PullRequest {
             .join(snapshot.branches.clone().map(|value| Dated { at, value }));
         self.diff
             .join(snapshot.diff.clone().map(|value| Dated { at, value }));
-        self.observe(snapshot);
+        self.merge_observation(snapshot);
     }
 
-    fn observe(&mut self, snapshot: &Snapshot) {
-        if self.is_told_by_github(snapshot.updated_at) {
+    fn merge_observation(&mut self, snapshot: &PullRequestSnapshot) {
+        if self.is_covered_by_github(snapshot.updated_at) {
             return;
         }
         let observed = Observed {
@@ -427,15 +426,15 @@ impl PullRequest {
         }
     }
 
-    /// Every snapshot of a closed pull request tells when it was closed, even if the `closed` delivery got lost.
-    fn date_ending(&mut self, snapshot: &Snapshot) {
+    /// Adds the end of a closed pull request, which every snapshot dates, even if the `closed` delivery was lost.
+    fn merge_end_dates(&mut self, snapshot: &PullRequestSnapshot) {
         let closed = snapshot
             .conversation
             .closed_at
             .map(|at| (at, FactKind::Closed));
         let merged = snapshot.merged_at.map(|at| (at, FactKind::Merged));
         for (at, kind) in closed.into_iter().chain(merged) {
-            self.add(Fact {
+            self.add_fact(Fact {
                 at,
                 kind,
                 subject: None,

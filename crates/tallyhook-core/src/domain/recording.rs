@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::join::{Dated, Join};
 use super::notification::{StatusChange, SyncSource};
 use super::pull_request::PullRequest;
-use super::repository::{Access, Repository};
+use super::repository::{Repository, RepositoryAccess};
 use super::task::TaskKey;
 use super::timings::Timings;
 use crate::delivery::{DeliveryId, Moment};
@@ -86,8 +86,8 @@ pub struct BatchWrite {
     pub repositories: Vec<RepositoryObservation>,
     /// The number of changes that the poller found and no webhook brought.
     pub missed: Vec<(RepoId, u64)>,
-    /// Access to all repositories of an installation.
-    pub installations: Vec<(InstallationId, Dated<Access>)>,
+    /// RepositoryAccess to all repositories of an installation.
+    pub installations: Vec<(InstallationId, Dated<RepositoryAccess>)>,
     /// Status changes in the order in which they were learnt. Those worth a notification enter the outbox.
     pub changes: Vec<PullRequestChange>,
     /// Pull requests whose status, or the time of it, differs from before: their tasks follow.

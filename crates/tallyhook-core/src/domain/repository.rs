@@ -1,4 +1,4 @@
-//! What is known of a repository: its name, and whether it can still be seen.
+//! The known facts of a repository: its name, and the access that GitHub grants to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,50 +10,60 @@ use crate::github::types::{InstallationId, RepoId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
     pub id: RepoId,
-    pub seen: Dated<Seen>,
+    pub seen: Dated<RepositoryDetails>,
     /// The newest GitHub App installation that sent events of it; ids ascend.
     pub installation: Option<InstallationId>,
-    pub access: Dated<Access>,
+    pub access: Dated<RepositoryAccess>,
 }
 
-/// What payloads show of a repository.
+/// The details of a repository that payloads show.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
+pub struct RepositoryDetails {
     /// `owner/name`.
     pub name: String,
     pub private: Option<bool>,
 }
 
-/// Whether GitHub still shows the repository to us. Once lost, what is stored is frozen, never erased.
+/// The access to a repository that GitHub grants. Once lost, the stored facts are frozen, never erased.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Access {
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[schema(as = Access)]
+pub enum RepositoryAccess {
     Granted,
     /// The App was removed from it or suspended.
     Revoked,
     Deleted,
 }
 
-impl Access {
-    /// As it is stored and written.
+impl RepositoryAccess {
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Revoked => "revoked",
-            Self::Deleted => "deleted",
-        }
+        self.into_str()
     }
 }
 
-impl Join for Seen {
+impl Join for RepositoryDetails {
     fn join(&mut self, other: Self) {
         take_greater(self, other);
     }
 }
 
-impl Join for Access {
+impl Join for RepositoryAccess {
     fn join(&mut self, other: Self) {
         take_greater(self, other);
     }
@@ -67,37 +77,43 @@ impl Join for Repository {
     }
 }
 
-/// What `event` tells of the repositories it names.
+/// Returns the repositories that `event` names, as it shows them.
 ///
-/// Events about a pull request are dated by what they tell of it. Those about the repository or the installation
-/// itself carry no date of their own and often a `updated_at` as old as the repository, so these are dated by
-/// `received_at`: the moment of the delivery, which a repetition does not change.
+/// Events about a pull request are dated by its snapshot. Those about the repository or the installation itself carry
+/// no date of their own and often an `updated_at` as old as the repository, so they are dated by `received_at`: the
+/// time of the delivery, which a repetition does not change.
 pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
     let now = |repo: &Repo, access| observed_at(repo, received_at.max(repo.seen_at), access);
     match event {
         Event::Repository(event) if event.action == "deleted" => {
-            vec![now(&event.repo, Access::Deleted)]
+            vec![now(&event.repo, RepositoryAccess::Deleted)]
         }
-        Event::Repository(event) => vec![now(&event.repo, Access::Granted)],
+        Event::Repository(event) => vec![now(&event.repo, RepositoryAccess::Granted)],
         Event::Installation(event) | Event::InstallationRepositories(event) => {
-            let gained = event.gained.iter().map(|repo| now(repo, Access::Granted));
-            let lost = event.lost.iter().map(|repo| now(repo, Access::Revoked));
+            let gained = event
+                .gained
+                .iter()
+                .map(|repo| now(repo, RepositoryAccess::Granted));
+            let lost = event
+                .lost
+                .iter()
+                .map(|repo| now(repo, RepositoryAccess::Revoked));
             gained.chain(lost).collect()
         }
         _ => event
             .repo()
-            .map(|repo| observed_at(repo, repo.seen_at, Access::Granted))
+            .map(|repo| observed_at(repo, repo.seen_at, RepositoryAccess::Granted))
             .into_iter()
             .collect(),
     }
 }
 
-fn observed_at(repo: &Repo, at: Timestamp, access: Access) -> Repository {
+fn observed_at(repo: &Repo, at: Timestamp, access: RepositoryAccess) -> Repository {
     Repository {
         id: repo.id,
         seen: Dated {
             at,
-            value: Seen {
+            value: RepositoryDetails {
                 name: repo.name.clone(),
                 private: repo.private,
             },
@@ -107,17 +123,18 @@ fn observed_at(repo: &Repo, at: Timestamp, access: Access) -> Repository {
     }
 }
 
-/// What `event` tells of all repositories of an installation at once, listed or not; dated like the others.
+/// Returns the access to all repositories of an installation that `event` changes at once, whether or not it lists
+/// them; dated like the others.
 pub fn installation_access(
     event: &Event,
     received_at: Timestamp,
-) -> Option<(InstallationId, Dated<Access>)> {
+) -> Option<(InstallationId, Dated<RepositoryAccess>)> {
     let Event::Installation(event) = event else {
         return None;
     };
     let value = match event.action.as_str() {
-        "deleted" | "suspend" => Access::Revoked,
-        "unsuspend" => Access::Granted,
+        "deleted" | "suspend" => RepositoryAccess::Revoked,
+        "unsuspend" => RepositoryAccess::Granted,
         _ => return None,
     };
     Some((

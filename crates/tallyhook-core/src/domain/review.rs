@@ -1,4 +1,4 @@
-//! What is known of one review.
+//! The known facts of one review.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,17 +11,17 @@ use crate::github::types::{Account, ReviewId, Timestamp};
 pub struct Review {
     pub id: ReviewId,
     pub author: Account,
-    /// What it said when it was submitted; `None` when it was dismissed before anybody here saw it.
+    /// The state at its submission; `None` if it was dismissed before any event showed it.
     pub original_state: Option<ReviewState>,
     pub submitted_at: Timestamp,
     pub commit_id: Option<String>,
     pub dismissed: bool,
-    /// When; `None` while it stands, and when nothing told.
+    /// The time of its dismissal; `None` while it stands, or if the time is unknown.
     pub dismissed_at: Option<Timestamp>,
 }
 
 impl Review {
-    /// What it says now.
+    /// Returns its present state.
     pub fn state(&self) -> ReviewState {
         match self.original_state {
             Some(state) if !self.dismissed => state,
@@ -30,8 +30,8 @@ impl Review {
     }
 }
 
-impl From<event::Review> for Review {
-    fn from(seen: event::Review) -> Self {
+impl From<event::ReviewSnapshot> for Review {
+    fn from(seen: event::ReviewSnapshot) -> Self {
         let dismissed = seen.state == ReviewState::Dismissed;
         Self {
             id: seen.id,
@@ -57,7 +57,7 @@ impl Join for Review {
     }
 }
 
-/// A known account is never replaced by the ghost; of two names of one account the greater stays.
+/// Merges two values of one account. The ghost never replaces a known account; of two names the greater stays.
 pub(super) fn join_account(known: &mut Account, other: Account) {
     if (!other.is_ghost(), &other) > (!known.is_ghost(), known) {
         *known = other;

@@ -1,62 +1,69 @@
-//! From a webhook's name and body to an [`Event`].
+//! Decoding of a webhook's name and body to an [`Event`].
 
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::{
-    Branches, Conversation, Diff, Event, Fact, FactKind, InstallationEvent, PullRequestEvent,
-    PushEvent, Repo, RepositoryEvent, Review, ReviewState, Snapshot, without_nul,
+    Branches, Conversation, Diff, Event, EventKind, Fact, FactKind, InstallationEvent,
+    PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
+    ReviewState, without_nul,
 };
 use crate::github::payload::{self, Payload, State};
 use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
+use crate::text::one_line;
 
-/// Why a body is no event, named by what to do about it.
+/// The reason why a body cannot be decoded, named by what to do about it.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Undecodable {
     /// Refuse it: the sender is not GitHub, or something between changed the body.
     #[error("not JSON: {0}")]
     NotJson(String),
-    /// Count it and forget it: an event that is not used here.
+    /// Count it and discard it: an event that is not used here.
     #[error("event {0} is not used")]
     UnusedEvent(String),
-    /// Keep it, done: there is nothing in it for us.
+    /// Keep it as ignored: it is about no pull request.
     #[error("{0}")]
     NoPullRequest(&'static str),
-    /// Keep it for a person to look at: a used event that lacks what it must have.
+    /// Keep it as a dead letter: a used event without a required field.
     #[error("{0}")]
     Shape(String),
 }
 
-/// Whether `body` is one JSON value, however deep serde's own limit lets it be.
+/// Returns whether `body` is one JSON value, within serde's own limit of depth.
 pub fn is_json(body: &[u8]) -> bool {
-    // Strings that are passed over are not looked at, so that whether they are UTF-8 is asked apart.
+    // serde does not check the strings that it skips, so that UTF-8 is checked apart.
     std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 /// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`.
 ///
 /// # Errors
-/// [`Undecodable`], whose variants tell what is to be done with the delivery. Never panics, whatever the body.
+/// [`Undecodable`], whose variants say what to do with the delivery. Never panics, whatever the body.
 pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
-    let read: fn(Payload) -> Result<Event, Undecodable> = match name {
-        "pull_request" => |payload| pull_request(payload).map(Event::PullRequest),
-        "pull_request_review" => |payload| review(payload).map(Event::PullRequestReview),
-        "pull_request_review_comment" => {
+    let read: fn(Payload) -> Result<Event, Undecodable> = match name.parse() {
+        Ok(EventKind::PullRequest) => |payload| pull_request(payload).map(Event::PullRequest),
+        Ok(EventKind::PullRequestReview) => |payload| review(payload).map(Event::PullRequestReview),
+        Ok(EventKind::PullRequestReviewComment) => {
             |payload| review_comment(payload).map(Event::PullRequestReviewComment)
         }
-        "pull_request_review_thread" => {
+        Ok(EventKind::PullRequestReviewThread) => {
             |payload| review_thread(payload).map(Event::PullRequestReviewThread)
         }
-        "issue_comment" => |payload| issue_comment(payload).map(Event::IssueComment),
-        "merge_group" => |payload| merge_group(payload).map(Event::MergeGroup),
-        "push" => |payload| push(payload).map(Event::Push),
-        "repository" => |payload| repository(payload).map(Event::Repository),
-        "installation" => |payload| installation(payload).map(Event::Installation),
-        "installation_repositories" => {
+        Ok(EventKind::IssueComment) => |payload| issue_comment(payload).map(Event::IssueComment),
+        Ok(EventKind::MergeGroup) => |payload| merge_group(payload).map(Event::MergeGroup),
+        Ok(EventKind::Push) => |payload| push(payload).map(Event::Push),
+        Ok(EventKind::Repository) => |payload| repository(payload).map(Event::Repository),
+        Ok(EventKind::Installation) => |payload| installation(payload).map(Event::Installation),
+        Ok(EventKind::InstallationRepositories) => {
             |payload| installation(payload).map(Event::InstallationRepositories)
         }
-        _ if is_json(body) => return Err(Undecodable::UnusedEvent(name.to_owned())),
-        _ => return Err(Undecodable::NotJson(format!("the body of a {name} event"))),
+        // A webhook of the name of fetched pull requests is no more than any other unused one.
+        Ok(EventKind::Snapshot) | Err(_) => {
+            return Err(match is_json(body) {
+                true => Undecodable::UnusedEvent(name.to_owned()),
+                false => Undecodable::NotJson(format!("the body of a {name} event")),
+            });
+        }
     };
     // Not by the error's category: an array where an enum is expected is an error of syntax to serde_json.
     let payload =
@@ -79,22 +86,19 @@ fn missing(field: &str) -> Undecodable {
     shape(&format!("missing field `{field}`"))
 }
 
-/// What is wrong with a payload, without much of its text: that goes to logs and lists.
+/// Returns the error of a payload, with little of its text, since logs and lists show it.
 fn shape(text: &str) -> Undecodable {
-    const LONGEST: usize = 200;
-    // Where in this one body it was found would keep dead letters of the same kind apart.
+    const MAX_LENGTH: usize = 200;
+    // The position within this one body would put dead letters of the same kind into different groups.
     let text = text.rsplit_once(" at line ").map_or(text, |(what, _)| what);
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => Undecodable::Shape(format!("{}...", &text[..end])),
-        None => Undecodable::Shape(text.to_owned()),
-    }
+    Undecodable::Shape(one_line(text, MAX_LENGTH))
 }
 
-/// What all pull-request events share, before the fields that differ are taken out.
+/// The parts that all pull-request events share.
 struct Common {
     action: String,
     actor: Option<Account>,
-    snapshot: Snapshot,
+    snapshot: PullRequestSnapshot,
     repo: Repo,
     number: PrNumber,
 }
@@ -112,7 +116,7 @@ impl Common {
     fn with(
         payload: &mut Payload,
         number: PrNumber,
-        snapshot: Snapshot,
+        snapshot: PullRequestSnapshot,
     ) -> Result<Self, Undecodable> {
         let mut repo = take_repo(payload)?;
         repo.seen_at = repo.seen_at.max(snapshot.updated_at);
@@ -141,7 +145,7 @@ impl Common {
         }
     }
 
-    fn event(self, facts: Vec<Fact>, review: Option<Review>) -> PullRequestEvent {
+    fn event(self, facts: Vec<Fact>, review: Option<ReviewSnapshot>) -> PullRequestEvent {
         PullRequestEvent {
             action: self.action,
             repo: self.repo,
@@ -161,7 +165,7 @@ fn pull_request(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     Ok(common.event(facts, None))
 }
 
-/// The timeline entries of a `pull_request` action. One that GitHub invents tomorrow adds none, and its snapshot counts.
+/// Returns the timeline entries of a `pull_request` action. An unknown action adds none; its snapshot still counts.
 fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
     let updated_at = common.snapshot.updated_at;
     let now = |kind, subject, detail| vec![common.fact(updated_at, kind, subject, detail)];
@@ -220,7 +224,7 @@ fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
     }
 }
 
-fn was_draft(snapshot: &Snapshot) -> bool {
+fn was_draft(snapshot: &PullRequestSnapshot) -> bool {
     snapshot
         .branches
         .as_ref()
@@ -228,7 +232,7 @@ fn was_draft(snapshot: &Snapshot) -> bool {
         .unwrap_or(false)
 }
 
-/// Who closed or merged is told by this action alone; the moments are in every later snapshot too.
+/// Returns the end of the pull request with its actor, whom no other action names; every later snapshot has the times.
 fn closing_facts(common: &Common) -> Vec<Fact> {
     let closed = common
         .snapshot
@@ -264,8 +268,11 @@ fn review(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     Ok(common.event(Vec::new(), review))
 }
 
-/// The review of an event; `None` while it is pending.
-fn seen_review(common: &Common, review: payload::Review) -> Result<Option<Review>, Undecodable> {
+/// Returns the review of an event; `None` while it is pending.
+fn seen_review(
+    common: &Common,
+    review: payload::Review,
+) -> Result<Option<ReviewSnapshot>, Undecodable> {
     let Some(submitted_at) = review.submitted_at else {
         return Ok(None);
     };
@@ -278,7 +285,7 @@ fn seen_review(common: &Common, review: payload::Review) -> Result<Option<Review
         "pending" => return Ok(None),
         other => return Err(shape(&format!("unknown review state `{other}`"))),
     };
-    Ok(Some(Review {
+    Ok(Some(ReviewSnapshot {
         id: review.id,
         author: account_or_ghost(review.user),
         state,
@@ -300,7 +307,7 @@ fn review_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable>
     Ok(common.event(vec![fact], None))
 }
 
-/// A comment's fact is the same whether it was created, edited or deleted: that it was written then, by its author.
+/// Returns a comment's fact: that its author wrote it then, whether it was created, edited or deleted now.
 fn comment_fact(comment: payload::Comment, kind: FactKind, subject: Option<i64>) -> Fact {
     Fact {
         at: comment.created_at,
@@ -319,7 +326,7 @@ fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> 
         _ => None,
     };
     let at = common.snapshot.updated_at;
-    // A thread has no id of its own; its first comment tells it from others.
+    // A thread has no id of its own; its first comment identifies it.
     let thread = payload
         .thread
         .and_then(|thread| thread.comments.into_iter().next())
@@ -381,7 +388,7 @@ fn merge_group(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     })
 }
 
-/// The number in `refs/heads/gh-readonly-queue/{base}/pr-{number}-{sha}`; the base may have slashes.
+/// Returns the number in `refs/heads/gh-readonly-queue/{base}/pr-{number}-{sha}`; the base may have slashes.
 fn queued_number(head_ref: &str) -> Option<PrNumber> {
     let (_, last) = head_ref.rsplit_once('/')?;
     let (number, _) = last.strip_prefix("pr-")?.split_once('-')?;
@@ -465,10 +472,10 @@ fn account_or_ghost(user: Option<payload::User>) -> Account {
     user.map_or_else(Account::ghost, Account::from)
 }
 
-fn snapshot(pull_request: payload::PullRequest) -> Snapshot {
+fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
     // The simple pull request of review events has none of the four counts, the full one all of them.
     let full = pull_request.additions.is_some();
-    Snapshot {
+    PullRequestSnapshot {
         updated_at: pull_request.updated_at,
         created_at: pull_request.created_at,
         github_id: Some(pull_request.id),
@@ -498,10 +505,10 @@ fn snapshot(pull_request: payload::PullRequest) -> Snapshot {
     }
 }
 
-/// What an issue tells of its pull request; `None` when it is no pull request's.
-fn issue_snapshot(issue: payload::Issue) -> Option<Snapshot> {
+/// Returns the snapshot that an issue has of its pull request; `None` if it is not a pull request's.
+fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
     let pull_request = issue.pull_request?;
-    Some(Snapshot {
+    Some(PullRequestSnapshot {
         updated_at: issue.updated_at,
         created_at: issue.created_at,
         github_id: None,

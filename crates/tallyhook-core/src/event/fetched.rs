@@ -1,15 +1,15 @@
-//! From what GitHub's API answers to our own words.
+//! Conversion of answers of GitHub's API to our own events.
 
 use thiserror::Error;
 
 use super::{
     Branches, CommitDates, Conversation, Diff, FIRST_COMMIT_EVER, Fact, FactKind,
-    FetchedPullRequest, Repo, Review, ReviewState, Snapshot,
+    FetchedPullRequest, PullRequestSnapshot, Repo, ReviewSnapshot, ReviewState,
 };
 use crate::github::graphql::{self, PullRequest, Repository, State, TimelineItem};
 use crate::github::types::{Account, AccountId, AccountKind, ReviewId, Timestamp};
 
-/// Why an answer is no event.
+/// The reason why an answer cannot become an event.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Unusable {
     #[error("GitHub told no id of the repository")]
@@ -20,14 +20,14 @@ pub enum Unusable {
     ReviewState,
 }
 
-/// How long after a second it is certainly over at GitHub, whose clock is not ours.
+/// The seconds after which a second has certainly ended at GitHub, whose clock is not ours.
 const SETTLING: i64 = 10;
 
-/// The event of a pull request that was asked for at `asked_at`, all of whose lists were paged to the end unless
-/// `truncated`. Of its commits the dates are taken if all of them were `commits_asked` for.
+/// Returns the event of a pull request that was fetched at `asked_at`. All of its lists were paged to the end unless
+/// `truncated`. The dates of its commits are used if all of them were requested (`commits_asked`).
 ///
 /// # Errors
-/// [`Unusable`] if something is missing in the answer: what is there is not enough to go by.
+/// [`Unusable`] if a required part of the answer is missing.
 pub fn fetched(
     repository: &Repository,
     pull_request: PullRequest,
@@ -44,11 +44,11 @@ pub fn fetched(
     let dismissals = items
         .iter()
         .filter(|item| item.kind == "ReviewDismissedEvent");
-    let mut told: Vec<Review> = Vec::with_capacity(reviews.len());
+    let mut told: Vec<ReviewSnapshot> = Vec::with_capacity(reviews.len());
     for review in reviews {
         told.extend(seen_review(review)?);
     }
-    // GitHub overwrites what a dismissed review said; its timeline remembers.
+    // GitHub overwrites the state of a dismissed review; the timeline keeps it.
     for dismissal in dismissals {
         dismiss(&mut told, dismissal)?;
     }
@@ -80,11 +80,11 @@ fn whole<T>(nodes: Option<Vec<Option<T>>>) -> Result<Vec<T>, Unusable> {
         .ok_or(Unusable::Gap)
 }
 
-fn snapshot(pull_request: &PullRequest) -> Result<Snapshot, Unusable> {
+fn snapshot(pull_request: &PullRequest) -> Result<PullRequestSnapshot, Unusable> {
     let labels = whole(pull_request.labels.clone().and_then(|labels| labels.nodes))?;
     let mut labels: Vec<_> = labels.into_iter().map(|label| label.name).collect();
     labels.sort_unstable();
-    Ok(Snapshot {
+    Ok(PullRequestSnapshot {
         updated_at: pull_request.updated_at,
         created_at: pull_request.created_at,
         github_id: pull_request.full_database_id.map(|graphql::BigInt(id)| id),
@@ -92,7 +92,7 @@ fn snapshot(pull_request: &PullRequest) -> Result<Snapshot, Unusable> {
         merged_at: pull_request.merged_at,
         conversation: Conversation {
             title: Some(pull_request.title.clone()),
-            // Webhooks say null where there is no text.
+            // Webhooks have null for an empty text.
             body: Some(pull_request.body.clone()).filter(|body| !body.is_empty()),
             html_url: Some(pull_request.url.clone()),
             labels,
@@ -121,7 +121,7 @@ fn snapshot(pull_request: &PullRequest) -> Result<Snapshot, Unusable> {
     })
 }
 
-/// The account as webhooks name it.
+/// Returns the account under the login that webhooks use.
 fn account(actor: Option<&graphql::Account>) -> Account {
     let Some((actor, id)) = actor.and_then(|actor| Some((actor, actor.database_id?))) else {
         return Account::ghost();
@@ -165,15 +165,15 @@ fn commit_dates(pull_request: &PullRequest) -> Result<CommitDates, Unusable> {
     Ok(dates)
 }
 
-/// `None` while it is pending.
-fn seen_review(review: graphql::Review) -> Result<Option<Review>, Unusable> {
+/// Returns `None` while the review is pending.
+fn seen_review(review: graphql::Review) -> Result<Option<ReviewSnapshot>, Unusable> {
     let Some(submitted_at) = review.submitted_at else {
         return Ok(None);
     };
     let Some(state) = review_state(&review.state)? else {
         return Ok(None);
     };
-    Ok(Some(Review {
+    Ok(Some(ReviewSnapshot {
         id: ReviewId(review.full_database_id.ok_or(Unusable::Gap)?.0),
         author: account(review.author.as_ref()),
         state,
@@ -183,7 +183,7 @@ fn seen_review(review: graphql::Review) -> Result<Option<Review>, Unusable> {
     }))
 }
 
-/// `None` for a pending one.
+/// Returns `None` for a pending review.
 fn review_state(state: &str) -> Result<Option<ReviewState>, Unusable> {
     Ok(Some(match state {
         "APPROVED" => ReviewState::Approved,
@@ -195,8 +195,8 @@ fn review_state(state: &str) -> Result<Option<ReviewState>, Unusable> {
     }))
 }
 
-/// Tells of a dismissed review when it was dismissed, and what it said before.
-fn dismiss(reviews: &mut Vec<Review>, dismissal: &TimelineItem) -> Result<(), Unusable> {
+/// Adds to a dismissed review the time of its dismissal and the state before.
+fn dismiss(reviews: &mut Vec<ReviewSnapshot>, dismissal: &TimelineItem) -> Result<(), Unusable> {
     let id = dismissal
         .review
         .as_ref()
@@ -214,7 +214,7 @@ fn dismiss(reviews: &mut Vec<Review>, dismissal: &TimelineItem) -> Result<(), Un
         None => None,
     };
     if let Some(state) = before {
-        let as_it_was = Review {
+        let as_it_was = ReviewSnapshot {
             state,
             dismissed_at: None,
             ..dismissed.clone()
@@ -269,9 +269,9 @@ fn fact(item: TimelineItem) -> Option<Fact> {
     })
 }
 
-/// The opening, which no timeline has: as a draft if it became ready before it became a draft, or is one and never was
-/// anything else. Not known where the timeline was cut off before it tells.
-fn opening(snapshot: &Snapshot, timeline: &[Fact], truncated: bool) -> Option<Fact> {
+/// Returns the opening, which no timeline has: as a draft if it became ready before it became a draft, or if it is a draft
+/// and never changed. `None` if a truncated timeline does not show that.
+fn opening(snapshot: &PullRequestSnapshot, timeline: &[Fact], truncated: bool) -> Option<Fact> {
     let switch = timeline
         .iter()
         .filter(|fact| {

@@ -15,7 +15,7 @@ pub const VERSION: u32 = 1;
 /// A message that would be larger goes without its event, which workers do not need.
 const LARGEST: usize = 256 * 1024;
 
-/// One delivery that was accepted. The same one may come more than once.
+/// An accepted delivery. It may be published more than once.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Message<'a> {
     /// The version of this schema: 1.
@@ -24,12 +24,12 @@ pub struct Message<'a> {
     pub delivery_id: i64,
     /// GitHub's `X-GitHub-Delivery`.
     pub guid: &'a str,
-    /// Who brought it: `webhook`, `poller`, `backfill` or `monitor`.
+    /// The source: `webhook`, `poller`, `backfill` or `monitor`.
     pub source: &'a str,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub received_at: DateTime<Utc>,
-    /// What happened; null where it cannot be decoded, or where the message would be larger than 256 KiB with it.
+    /// The event; null if it cannot be decoded, or if the message would be larger than 256 KiB with it.
     pub event: Option<&'a Event>,
 }
 

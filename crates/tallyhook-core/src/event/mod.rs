@@ -1,6 +1,6 @@
-//! Our own words for what happened on GitHub: what the queue carries and the domain understands.
+//! Our own events: the form in which the queue carries GitHub's events and the domain applies them.
 //!
-//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from what GitHub's API answers.
+//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from an answer of GitHub's API.
 
 mod decode;
 mod fetched;
@@ -15,23 +15,15 @@ pub use self::fetched::{Unusable, fetched};
 pub use self::nul::without_nul;
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
-/// GitHub's names of the events that are used here.
-pub const NAMES: [&str; 10] = [
-    "pull_request",
-    "pull_request_review",
-    "pull_request_review_comment",
-    "pull_request_review_thread",
-    "issue_comment",
-    "merge_group",
-    "push",
-    "repository",
-    "installation",
-    "installation_repositories",
-];
-
-/// Something that happened, named by GitHub's event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// An event, named as in `X-GitHub-Event`.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, strum::EnumDiscriminants,
+)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum_discriminants(name(EventKind))]
+#[strum_discriminants(derive(strum::EnumString, strum::IntoStaticStr, strum::VariantNames))]
+#[strum_discriminants(strum(serialize_all = "snake_case", const_into_str))]
+#[strum_discriminants(doc = "The kind of an [`Event`], named as in `X-GitHub-Event`.")]
 pub enum Event {
     PullRequest(PullRequestEvent),
     PullRequestReview(PullRequestEvent),
@@ -43,32 +35,26 @@ pub enum Event {
     Repository(RepositoryEvent),
     Installation(InstallationEvent),
     InstallationRepositories(InstallationEvent),
-    /// No webhook: what GitHub's API shows.
+    /// A pull request as GitHub's API shows it. No webhook, and the last variant: see [`NAMES`].
     Snapshot(FetchedPullRequest),
 }
 
-/// The name of [`Event::Snapshot`], which is no event of GitHub's.
-pub const SNAPSHOT: &str = "snapshot";
+/// The names of all webhook events that are used here: every [`EventKind`] but the last.
+pub const NAMES: &[&str] = match <EventKind as strum::VariantNames>::VARIANTS {
+    [webhooks @ .., _snapshot] => webhooks,
+    [] => &[],
+};
+
+/// The name of [`Event::Snapshot`], which is not a webhook event.
+pub const SNAPSHOT: &str = EventKind::Snapshot.into_str();
 
 impl Event {
-    /// GitHub's name of it, one of [`NAMES`], or [`SNAPSHOT`].
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::PullRequest(_) => "pull_request",
-            Self::PullRequestReview(_) => "pull_request_review",
-            Self::PullRequestReviewComment(_) => "pull_request_review_comment",
-            Self::PullRequestReviewThread(_) => "pull_request_review_thread",
-            Self::IssueComment(_) => "issue_comment",
-            Self::MergeGroup(_) => "merge_group",
-            Self::Push(_) => "push",
-            Self::Repository(_) => "repository",
-            Self::Installation(_) => "installation",
-            Self::InstallationRepositories(_) => "installation_repositories",
-            Self::Snapshot(_) => SNAPSHOT,
-        }
+    /// Returns the name as in `X-GitHub-Event`, one of [`NAMES`], or [`SNAPSHOT`].
+    pub fn name(&self) -> &'static str {
+        EventKind::from(self).into_str()
     }
 
-    /// The pull-request event inside, whichever of GitHub's events told of it.
+    /// Returns the pull-request event inside, whichever webhook event it is from.
     pub fn pull_request(&self) -> Option<&PullRequestEvent> {
         match self {
             Self::PullRequest(event)
@@ -85,7 +71,7 @@ impl Event {
         }
     }
 
-    /// Which pull request it tells of, if it is one's.
+    /// Returns the pull request that the event is about.
     pub fn pr_key(&self) -> Option<PrKey> {
         match self {
             Self::Snapshot(fetched) => Some(fetched.key()),
@@ -93,7 +79,7 @@ impl Event {
         }
     }
 
-    /// GitHub's action, such as `opened`.
+    /// Returns GitHub's action, such as `opened`.
     pub fn action(&self) -> Option<&str> {
         match self {
             Self::Push(_) | Self::Snapshot(_) => None,
@@ -105,7 +91,7 @@ impl Event {
         }
     }
 
-    /// What the event shows of its repository.
+    /// Returns the repository as the event shows it.
     pub fn repo(&self) -> Option<&Repo> {
         match self {
             Self::Push(event) => Some(&event.repo),
@@ -124,26 +110,26 @@ pub struct Repo {
     /// `owner/name` at that time.
     pub name: String,
     pub private: Option<bool>,
-    /// The latest moment the payload speaks of: it cannot be older than that.
+    /// The latest time in the payload: the event cannot be older.
     pub seen_at: Timestamp,
-    /// The GitHub App installation that sent it, when one did.
+    /// The GitHub App installation that sent it, if one did.
     pub installation: Option<InstallationId>,
 }
 
-/// Something that happened to one pull request.
+/// An event of one pull request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PullRequestEvent {
     pub action: String,
     pub repo: Repo,
     pub number: PrNumber,
-    /// Who did it; null for deleted accounts' events without one.
+    /// The account that caused it; null for events of deleted accounts without one.
     pub actor: Option<Account>,
     /// The pull request as the payload shows it; null in merge-group events.
-    pub pull_request: Option<Snapshot>,
-    /// What the event adds to the timeline.
+    pub pull_request: Option<PullRequestSnapshot>,
+    /// The facts that the event adds to the timeline.
     pub facts: Vec<Fact>,
-    pub review: Option<Review>,
-    /// What is known of the commits' dates.
+    pub review: Option<ReviewSnapshot>,
+    /// The known dates of the commits.
     pub commits: Option<CommitDates>,
 }
 
@@ -156,29 +142,29 @@ impl PullRequestEvent {
     }
 }
 
-/// A pull request as GitHub's API shows it, at the moment of its `updated_at`: all of it at once.
+/// A complete pull request as GitHub's API shows it, as of its `updated_at`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FetchedPullRequest {
     pub repo: Repo,
     pub number: PrNumber,
-    pub pull_request: Snapshot,
+    pub pull_request: PullRequestSnapshot,
     /// GitHub's own timeline, as far as [`FactKind::is_fetched`], and the comments that are still there.
     pub timeline: Vec<Fact>,
-    /// A review that was dismissed comes twice: as it was, and as dismissed.
-    pub reviews: Vec<Review>,
-    /// What is known of the commits' dates; null unless they were asked for.
+    /// A dismissed review is listed twice: as it was, and as dismissed.
+    pub reviews: Vec<ReviewSnapshot>,
+    /// The known dates of the commits; null unless they were requested.
     pub commits: Option<CommitDates>,
-    /// Its lists are longer than anybody pages through: what is here is true, and not all of it.
+    /// Its lists are longer than the limit of pages: the listed parts are true, but not all.
     pub truncated: bool,
-    /// Whether GitHub was asked so long after `updated_at` that nothing more can have happened within that second.
+    /// True if it was fetched so long after `updated_at` that no later event can have that time.
     pub settled: bool,
 }
 
 impl FetchedPullRequest {
-    /// Until so many seconds after an update a webhook may be on its way that tells the same.
+    /// The seconds after an update for which its webhook may still be on its way.
     pub const WEBHOOKS_TAKE: i64 = 60;
 
-    /// Whether what it shows is so old at `now` that a webhook has told of it, or none will.
+    /// Returns whether the update is so old at `now` that its webhook has arrived, or never will.
     pub fn is_beyond_webhooks(&self, now: Timestamp) -> bool {
         now.epoch() - self.pull_request.updated_at.epoch() >= Self::WEBHOOKS_TAKE
     }
@@ -191,10 +177,11 @@ impl FetchedPullRequest {
     }
 }
 
-/// A pull request at one moment, as far as the payload tells.
+/// A pull request at one time, as far as the payload shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Snapshot {
-    /// GitHub's `updated_at`: which of two snapshots is the newer.
+#[schema(as = Snapshot)]
+pub struct PullRequestSnapshot {
+    /// GitHub's `updated_at`, which orders two snapshots.
     pub updated_at: Timestamp,
     pub created_at: Timestamp,
     /// GitHub's id of the pull request; issue comments do not carry it.
@@ -239,27 +226,41 @@ pub struct Diff {
     pub commits: Option<i64>,
 }
 
-/// One entry of a pull request's timeline. Two facts are the same when all but the actor is.
+/// One entry of a pull request's timeline. Two facts are the same if all but the actor is equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Fact {
     pub at: Timestamp,
     #[serde(rename = "type")]
     pub kind: FactKind,
-    /// The id of what it is about: a comment, a review, a reviewer.
+    /// The id of its subject: a comment, a review, a reviewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<i64>,
-    /// What it is about, in words: a label, a login, a commit.
+    /// Its subject as a text: a label, a login, a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Account>,
 }
 
-/// What a timeline entry tells. The order is the one in which entries of one second are shown.
+/// The kind of a timeline entry. Entries of one second are listed in this order.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FactKind {
     /// `detail` is `draft` when it was opened as one.
     Opened,
@@ -307,8 +308,8 @@ pub enum FactKind {
 }
 
 impl FactKind {
-    /// Whether GitHub's timeline, as it is fetched, has all facts of this kind. Comments are not among them: one that was
-    /// deleted is in no answer, and was made all the same.
+    /// Returns whether GitHub's timeline, as it is fetched, has all facts of this kind. It has not all comments: a deleted
+    /// one is in no answer, and was written all the same.
     pub const fn is_fetched(self) -> bool {
         matches!(
             self,
@@ -325,61 +326,44 @@ impl FactKind {
         )
     }
 
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::ConvertedToDraft => "converted_to_draft",
-            Self::ReadyForReview => "ready_for_review",
-            Self::ReviewRequested => "review_requested",
-            Self::ReviewRequestRemoved => "review_request_removed",
-            Self::Commented => "commented",
-            Self::ReviewCommented => "review_commented",
-            Self::ThreadResolved => "thread_resolved",
-            Self::ThreadUnresolved => "thread_unresolved",
-            Self::Pushed => "pushed",
-            Self::TitleEdited => "title_edited",
-            Self::BodyEdited => "body_edited",
-            Self::BaseChanged => "base_changed",
-            Self::Labeled => "labeled",
-            Self::Unlabeled => "unlabeled",
-            Self::Assigned => "assigned",
-            Self::Unassigned => "unassigned",
-            Self::Milestoned => "milestoned",
-            Self::Demilestoned => "demilestoned",
-            Self::Locked => "locked",
-            Self::Unlocked => "unlocked",
-            Self::AutoMergeEnabled => "auto_merge_enabled",
-            Self::AutoMergeDisabled => "auto_merge_disabled",
-            Self::Stacked => "stacked",
-            Self::Enqueued => "enqueued",
-            Self::MergeGroupChecksRequested => "merge_group_checks_requested",
-            Self::MergeGroupDestroyed => "merge_group_destroyed",
-            Self::Dequeued => "dequeued",
-            Self::Closed => "closed",
-            Self::Reopened => "reopened",
-            Self::Merged => "merged",
-        }
+        self.into_str()
     }
 }
 
 /// A review as one event shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Review {
+#[schema(as = Review)]
+pub struct ReviewSnapshot {
     pub id: ReviewId,
     pub author: Account,
     pub state: ReviewState,
     pub submitted_at: Timestamp,
     pub commit_id: Option<String>,
-    /// When it was dismissed, where the event tells.
+    /// The time of its dismissal, if the event has it.
     pub dismissed_at: Option<Timestamp>,
 }
 
-/// What a review says. Pending reviews are nobody's business yet and never get here.
+/// The state of a submitted review. A pending one is private and never decoded.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ReviewState {
     Commented,
     Approved,
@@ -388,14 +372,9 @@ pub enum ReviewState {
 }
 
 impl ReviewState {
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Commented => "commented",
-            Self::Approved => "approved",
-            Self::ChangesRequested => "changes_requested",
-            Self::Dismissed => "dismissed",
-        }
+        self.into_str()
     }
 }
 
@@ -409,11 +388,11 @@ pub struct CommitDates {
     pub first: Option<Timestamp>,
     /// The latest date.
     pub last: Option<Timestamp>,
-    /// Whether a date lies before 2005-04-07.
+    /// True if a date lies before 2005-04-07.
     pub prehistoric: bool,
 }
 
-/// A branch moved. Says nothing of a pull request by itself: `synchronize` does.
+/// A push to a branch or tag. It names no pull request: `synchronize` does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PushEvent {
     pub repo: Repo,
@@ -425,22 +404,22 @@ pub struct PushEvent {
     pub actor: Option<Account>,
 }
 
-/// Something that happened to a repository as such.
+/// An event of a repository itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryEvent {
     pub action: String,
     pub repo: Repo,
 }
 
-/// A GitHub App installation changed, or the repositories it may see.
+/// A change of a GitHub App installation, or of its repositories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstallationEvent {
     pub action: String,
     pub installation: InstallationId,
-    /// The installation's `updated_at`, where told.
+    /// The installation's `updated_at`, if the payload has it.
     pub at: Option<Timestamp>,
-    /// Repositories that can be seen from now on.
+    /// Repositories to which it gained access.
     pub gained: Vec<Repo>,
-    /// Repositories that cannot be seen any more.
+    /// Repositories to which it lost access.
     pub lost: Vec<Repo>,
 }

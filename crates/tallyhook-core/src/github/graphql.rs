@@ -1,13 +1,13 @@
-//! The GraphQL queries that are asked, and the shapes of their answers.
+//! The GraphQL queries, and the shapes of their answers.
 //!
-//! One query brings what five REST calls would: the pull request, its reviews, its commits' dates, the requests for
+//! One query replaces five REST calls: the pull request, its reviews, its commits' dates, the requests for
 //! review and the timeline. Source: GitHub's public GraphQL schema, against which a test checks every text here.
 
 use serde::{Deserialize, Deserializer};
 
 use super::types::{PrNumber, RepoId, Timestamp};
 
-/// How many of a pull request's reviews, timeline entries and commits come at once; the rest is asked for by [`more`].
+/// The page size of a pull request's reviews, timeline entries and commits; [`more`] fetches the next pages.
 pub const REVIEWS: u32 = 50;
 const TIMELINE: u32 = 100;
 pub const COMMITS: u32 = 100;
@@ -49,7 +49,7 @@ fn timeline_nodes() -> String {
     )
 }
 
-/// The fragment of a whole pull request. `$commits` is how many commits are wanted.
+/// The fragment of a complete pull request. `$commits` is the number of commits to fetch.
 fn whole() -> String {
     format!(
         "fragment Whole on PullRequest {{ \
@@ -75,14 +75,14 @@ pub fn page() -> String {
     )
 }
 
-/// Which pull requests are on a [`page`]: cheap, for one that came with gaps or not at all. Variables: `owner`, `name`,
-/// `first`, `after`.
+/// The numbers of the pull requests on a [`page`]: a cheap query for a page that failed or was returned with gaps.
+/// Variables: `owner`, `name`, `first`, `after`.
 pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, $after: String) { \
     repository(owner: $owner, name: $name) { databaseId nameWithOwner isPrivate \
     pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { \
     totalCount pageInfo { hasNextPage endCursor } nodes { number } } } }";
 
-/// Certain pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`, `commits`.
+/// The given pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`, `commits`.
 pub fn numbered(numbers: &[PrNumber]) -> String {
     let wanted: Vec<_> = numbers
         .iter()
@@ -101,13 +101,13 @@ pub fn numbered(numbers: &[PrNumber]) -> String {
     )
 }
 
-/// What a pull request is called in the answer to [`numbered`].
+/// Returns the name of a pull request in the answer to [`numbered`].
 pub fn alias(number: PrNumber) -> String {
     format!("p{number}")
 }
 
 /// The next pages of one pull request's lists. Variables: `owner`, `name`, `number`; for each of `reviews`, `commits` and
-/// `timeline` whether it is wanted, and after which cursor (`reviewsAfter`, ...).
+/// `timeline` a flag that fetches it, and the cursor to start after (`reviewsAfter`, ...).
 pub fn more() -> String {
     format!(
         "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, $reviewsAfter: String, \
@@ -121,25 +121,25 @@ pub fn more() -> String {
     )
 }
 
-/// What a repository is, in each answer.
+/// The repository of each answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Repository {
-    /// Null for none that exists today.
+    /// Null if it does not exist.
     #[serde(rename = "databaseId")]
     pub id: Option<RepoId>,
-    /// `owner/name`, which is not the one asked for after a rename.
+    /// `owner/name`, which differs from the requested one after a rename.
     pub name_with_owner: String,
     pub is_private: bool,
 }
 
-/// A list with where it goes on.
+/// A list with the cursor of its next page.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection<T> {
     pub total_count: Option<u64>,
     pub page_info: PageInfo,
-    /// GitHub leaves null what it could not get: one of them, or all.
+    /// GitHub returns null for an item that it could not load, or for the whole list.
     pub nodes: Option<Vec<Option<T>>>,
 }
 
@@ -151,13 +151,13 @@ pub struct PageInfo {
 }
 
 impl PageInfo {
-    /// Where the next page begins; `None` after the last.
+    /// Returns the cursor of the next page; `None` after the last.
     pub fn next(&self) -> Option<&str> {
         self.end_cursor.as_deref().filter(|_| self.has_next_page)
     }
 }
 
-/// The pull requests of [`page`], or what [`NUMBERS`] tells of them.
+/// The pull requests of [`page`] or of [`NUMBERS`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryPage<T> {
@@ -166,13 +166,13 @@ pub struct RepositoryPage<T> {
     pub pull_requests: Connection<T>,
 }
 
-/// What [`NUMBERS`] tells of a pull request.
+/// A pull request in the answer to [`NUMBERS`].
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Number {
     pub number: PrNumber,
 }
 
-/// A whole pull request, but for what of its lists is on further pages.
+/// A complete pull request, except for the further pages of its lists.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PullRequest {
@@ -265,7 +265,7 @@ pub struct RepositoryId {
 #[serde(rename_all = "camelCase")]
 pub struct Review {
     pub full_database_id: Option<BigInt>,
-    /// `APPROVED` and the like; `DISMISSED` hides what it said, which the timeline tells.
+    /// `APPROVED` and the like. `DISMISSED` hides the state before, which the timeline has.
     pub state: String,
     pub submitted_at: Option<Timestamp>,
     pub commit: Option<Oid>,
@@ -285,7 +285,7 @@ pub struct PullRequestCommit {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Commit {
-    /// `None` for a year that no date has: git takes whatever it is told.
+    /// `None` for an impossible year: git accepts any date.
     #[serde(deserialize_with = "any_date")]
     pub authored_date: Option<Timestamp>,
     #[serde(deserialize_with = "any_date")]
@@ -302,7 +302,7 @@ fn any_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timesta
 pub struct TimelineItem {
     #[serde(rename = "__typename")]
     pub kind: String,
-    /// Absent where a kind was asked for by nobody.
+    /// Absent for kinds of which it is not requested.
     pub created_at: Option<Timestamp>,
     pub actor: Option<Account>,
     pub requested_reviewer: Option<Reviewer>,
@@ -314,7 +314,7 @@ pub struct TimelineItem {
     pub author: Option<Account>,
 }
 
-/// Whose review was asked for: an account, which has a login, or a team, which has a slug.
+/// A requested reviewer: an account, which has a login, or a team, which has a slug.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reviewer {
@@ -331,7 +331,7 @@ pub struct ReviewRef {
     pub full_database_id: Option<BigInt>,
 }
 
-/// The lists of [`more`] that were asked for.
+/// The requested lists of [`more`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct More {

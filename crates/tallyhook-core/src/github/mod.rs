@@ -1,7 +1,7 @@
-//! GitHub's side: its ids, the parts of its payloads that are read here, its GraphQL answers and its signatures.
+//! GitHub's formats: its ids, the used parts of its payloads, its GraphQL answers and its signatures.
 
 pub mod graphql;
-/// Shapes of GitHub's payloads. They end at [`crate::event`], which has our own words for them.
+/// The shapes of GitHub's payloads. They end at [`crate::event`], which converts them to our own events.
 pub(crate) mod payload;
 pub mod signature;
 pub mod types;

@@ -2,7 +2,7 @@
 //!
 //! Written by hand and lenient on purpose: of the recorded payloads of GitHub's own examples, one in six breaks
 //! GitHub's own schemas (deleted forks, deleted accounts, integers where dates are promised, fields newer than the
-//! capture). A field that is not used here is not looked at, and one that may be missing is an `Option`.
+//! capture). An unused field is not read, and one that may be missing is an `Option`.
 //! Source: the webhook payloads in GitHub's REST description, and recorded deliveries.
 
 use serde::{Deserialize, Deserializer};
@@ -86,7 +86,7 @@ pub(crate) struct PullRequest {
     pub(crate) commits: Option<i64>,
 }
 
-/// Whether a pull request or issue is open.
+/// The state of a pull request or issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
@@ -103,7 +103,7 @@ pub(crate) struct Branch {
     pub(crate) repo: Option<RepositoryId>,
 }
 
-/// A repository of which only the identity matters.
+/// A repository's id.
 #[derive(Debug, Deserialize)]
 pub(crate) struct RepositoryId {
     pub(crate) id: RepoId,
@@ -125,7 +125,7 @@ pub(crate) struct Issue {
     pub(crate) pull_request: Option<IssuePullRequest>,
 }
 
-/// What an issue tells of its pull request.
+/// The part of a pull request that its issue shows.
 #[derive(Debug, Deserialize)]
 pub(crate) struct IssuePullRequest {
     pub(crate) html_url: Option<String>,
@@ -197,7 +197,7 @@ pub(crate) struct Team {
     pub(crate) slug: String,
 }
 
-/// What an `edited` action changed: each part carries the value before.
+/// The changes of an `edited` action: each part carries the value before.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Changes {

@@ -10,7 +10,7 @@ type HmacSha256 = Hmac<Sha256>;
 pub struct Signature([u8; 32]);
 
 impl Signature {
-    /// Reads `sha256=` and 64 hexadecimal digits. Everything else, the SHA-1 form among it, is `None`.
+    /// Parses `sha256=` and 64 hexadecimal digits. Returns `None` for any other text, such as the SHA-1 form.
     pub fn parse(header: &str) -> Option<Self> {
         let digits = header.strip_prefix("sha256=")?;
         let mut tag = [0; 32];
@@ -18,7 +18,7 @@ impl Signature {
         Some(Self(tag))
     }
 
-    /// The header's text.
+    /// Returns the header's text.
     pub fn to_header(self) -> String {
         format!("sha256={}", hex::encode(self.0))
     }
@@ -32,7 +32,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Secrets separated by white space; `None` when there is none, since an empty secret would let everybody in.
+    /// Parses secrets separated by white space; `None` if there is none, since an empty secret would admit any sender.
     pub fn parse(text: &str) -> Option<Self> {
         let keyed: Vec<_> = text
             .split_whitespace()
@@ -42,7 +42,7 @@ impl Secrets {
         (!keyed.is_empty()).then_some(Self { keyed, shortest })
     }
 
-    /// One secret, whatever bytes it has: GitHub's own test vector has spaces in it.
+    /// Returns one secret of any bytes: GitHub's own test vector has spaces in it.
     pub fn single(secret: &str) -> Option<Self> {
         if secret.is_empty() {
             return None;
@@ -55,9 +55,9 @@ impl Secrets {
             })
     }
 
-    /// Whether any secret made `signature` over `body`.
+    /// Returns whether any secret made `signature` over `body`.
     ///
-    /// Tags are compared in constant time and every secret is tried, so that the time taken tells nothing.
+    /// Tags are compared in constant time and every secret is tried, so that the time taken reveals nothing.
     pub fn verify(&self, body: &[u8], signature: &Signature) -> bool {
         self.keyed.iter().fold(false, |valid, keyed| {
             let mut mac = keyed.clone();
@@ -66,7 +66,7 @@ impl Secrets {
         })
     }
 
-    /// Bytes of the shortest of them.
+    /// Returns the length of the shortest secret in bytes.
     pub fn shortest(&self) -> usize {
         self.shortest
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn github_s_published_vector_verifies() {
+    fn published_vector_of_github_verifies() {
         assert!(published().verify(BODY, &Signature::parse(TAG).unwrap()));
         assert_eq!(published().sign(BODY).to_header(), TAG);
     }
@@ -130,7 +130,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// One hundred thousand mutations of header or body: none is let in.
+        /// One hundred thousand mutations of header or body: none is accepted.
         #[test]
         fn no_mutation_is_accepted(at in 0_usize..96, with in 1_u8.., how in 0_u8..4) {
             let (mut header, mut body) = (TAG.as_bytes().to_vec(), BODY.to_vec());

@@ -1,4 +1,4 @@
-//! Words of GitHub that every other module shares: moments, ids, accounts.
+//! GitHub's basic types, which all other modules share: timestamps, ids, accounts.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
-/// A moment in whole seconds since 1970-01-01T00:00:00Z, which is how finely GitHub tells the time of pull requests.
+/// A timestamp in whole seconds since 1970-01-01T00:00:00Z, the precision of GitHub's times of pull requests.
 ///
 /// Read from RFC 3339 with any offset (fractions are cut off) or from an integer, since `push` and `installation`
 /// payloads carry epoch seconds; written as RFC 3339 UTC with `Z`.
@@ -46,7 +46,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The same moment as a calendar date.
+    /// Returns the same time as a calendar date.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.0, 0).unwrap_or(DateTime::UNIX_EPOCH)
     }
@@ -138,7 +138,7 @@ github_id!(
     PrNumber
 );
 
-/// What a pull request is known by: its repository's id and its number.
+/// The key of a pull request: its repository's id and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PrKey {
     pub repo: RepoId,
@@ -151,7 +151,7 @@ impl fmt::Display for PrKey {
     }
 }
 
-/// What kind of account acts.
+/// The kind of an account.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]

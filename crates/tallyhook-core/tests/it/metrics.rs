@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use tallyhook_core::domain::people::Bots;
-use tallyhook_core::domain::pull_request::{Outcome, PullRequest, Source};
-use tallyhook_core::domain::timings::{Flag, State, Timings, timings};
+use tallyhook_core::domain::pull_request::{ApplyOutcome, PullRequest, Source};
+use tallyhook_core::domain::timings::{Flag, PullRequestState, Timings, timings};
 use tallyhook_core::event::ReviewState::{self, Approved, ChangesRequested, Commented, Dismissed};
 use tallyhook_core::event::{CommitDates, FactKind, PullRequestEvent};
 use tallyhook_core::github::types::{Account, AccountId, AccountKind, Timestamp};
@@ -219,7 +219,7 @@ fn a_push_that_comes_after_the_merge_changes_nothing() {
     let in_order = known(&events);
     events.swap(2, 3);
     assert_eq!(known(&events), in_order);
-    assert_eq!(numbers(&events).state, State::Merged);
+    assert_eq!(numbers(&events).state, PullRequestState::Merged);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_missed_reopening_shows_in_the_next_newer_snapshot() {
     let mut events = story(false, &[(1, Close), (5, Reopen), (2, Push)]);
     events.remove(2);
     let timings = numbers(&events);
-    assert_eq!(timings.state, State::Open);
+    assert_eq!(timings.state, PullRequestState::Open);
     assert_eq!(flags(&timings), [Flag::Reopened]);
 
     let mut merged = story(false, &[(1, Close), (5, Reopen), (2, Push), (1, Merge)]);
@@ -273,15 +273,15 @@ fn an_older_edit_after_a_newer_one_is_stale_and_keeps_its_place_in_the_timeline(
     let mut pull_request = known(&events[..1]);
     assert_eq!(
         pull_request.apply(&events[3], Source::Webhook),
-        Outcome::Changed
+        ApplyOutcome::Changed
     );
     assert_eq!(
         pull_request.apply(&events[1], Source::Webhook),
-        Outcome::Stale
+        ApplyOutcome::Stale
     );
     assert_eq!(
         pull_request.apply(&events[1], Source::Webhook),
-        Outcome::Unchanged
+        ApplyOutcome::Unchanged
     );
     pull_request.apply(&events[2], Source::Webhook);
     let conversation = &pull_request.conversation.as_ref().unwrap().value;
@@ -289,7 +289,10 @@ fn an_older_edit_after_a_newer_one_is_stale_and_keeps_its_place_in_the_timeline(
     assert_eq!(conversation.labels, ["label-1"]);
     assert_eq!(pull_request, known(&events));
     assert_eq!(
-        pull_request.timeline.moments(FactKind::TitleEdited).count(),
+        pull_request
+            .timeline
+            .times_of(FactKind::TitleEdited)
+            .count(),
         2
     );
 }
@@ -558,7 +561,7 @@ fn closed_without_a_merge_has_no_cycle_time() {
     let timings = told(false, &[(1, Review(1, Approved)), (1, Close)]);
     assert_eq!(
         (timings.state, timings.cycle_time, timings.review_time),
-        (State::Closed, None, Some(HOUR))
+        (PullRequestState::Closed, None, Some(HOUR))
     );
     assert_eq!(stages(&timings), [None; 6]);
     assert_eq!(timings.final_approval_at, None);

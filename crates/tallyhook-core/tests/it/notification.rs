@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tallyhook_core::domain::notification::{Status, StatusChange, change, notifies, status};
-use tallyhook_core::domain::pull_request::{Outcome, PullRequest, Source};
+use tallyhook_core::domain::notification::{
+    PullRequestStatus, StatusChange, change, is_worth_notification, status,
+};
+use tallyhook_core::domain::pull_request::{ApplyOutcome, PullRequest, Source};
 use tallyhook_core::event::{FactKind, FetchedPullRequest, PullRequestEvent};
 use tallyhook_core::github::types::Timestamp;
 
@@ -21,7 +23,7 @@ enum Told {
 /// Applies them one by one: what they end in, and the changes with what brought them.
 fn live_through<'a>(
     told: impl IntoIterator<Item = &'a Told>,
-) -> (PullRequest, Vec<(StatusChange, Outcome)>) {
+) -> (PullRequest, Vec<(StatusChange, ApplyOutcome)>) {
     let mut known = PullRequest::unknown(histories::KEY);
     let mut changes = Vec::new();
     for told in told {
@@ -45,18 +47,18 @@ fn tellable(steps: &mut [(i64, Step)]) {
 }
 
 /// What became of it and when, as the facts of the deliveries tell it in order.
-fn lived(events: &[PullRequestEvent]) -> Vec<(Status, Timestamp)> {
+fn lived(events: &[PullRequestEvent]) -> Vec<(PullRequestStatus, Timestamp)> {
     let facts = events.iter().flat_map(|event| &event.facts);
     let flips = facts.filter_map(|fact| match fact.kind {
-        FactKind::Opened | FactKind::Reopened => Some((Status::Open, fact.at)),
-        FactKind::Closed => Some((Status::Closed, fact.at)),
-        FactKind::Merged => Some((Status::Merged, fact.at)),
+        FactKind::Opened | FactKind::Reopened => Some((PullRequestStatus::Open, fact.at)),
+        FactKind::Closed => Some((PullRequestStatus::Closed, fact.at)),
+        FactKind::Merged => Some((PullRequestStatus::Merged, fact.at)),
         _ => None,
     });
     flips.collect()
 }
 
-fn told_of(changes: &[(StatusChange, Outcome)]) -> Vec<(Status, Timestamp)> {
+fn told_of(changes: &[(StatusChange, ApplyOutcome)]) -> Vec<(PullRequestStatus, Timestamp)> {
     changes
         .iter()
         .map(|(change, _)| (change.new, change.at))
@@ -113,7 +115,7 @@ proptest! {
         let (known, changes) = live_through(shuffled);
 
         for (change, outcome) in &changes {
-            prop_assert_eq!(*outcome, Outcome::Changed, "{:?}", change);
+            prop_assert_eq!(*outcome, ApplyOutcome::Changed, "{:?}", change);
         }
         // Each starts from what was told before, so that none is of nothing and none is left out.
         let mut before = None;
@@ -148,7 +150,9 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::clamped(1_772_445_600 + seconds)
 }
 
-fn told(changes: &[(StatusChange, Outcome)]) -> Vec<(Option<Status>, Status, Timestamp)> {
+fn told(
+    changes: &[(StatusChange, ApplyOutcome)],
+) -> Vec<(Option<PullRequestStatus>, PullRequestStatus, Timestamp)> {
     changes
         .iter()
         .map(|(change, _)| (change.old, change.new, change.at))
@@ -171,7 +175,7 @@ fn what_is_known_to_be_over_is_not_told() {
         (10, Step::Label(1)),
     ]);
     let (_, changes) = live_through(events.iter().rev());
-    assert_eq!(told(&changes), [(None, Status::Merged, at(30))]);
+    assert_eq!(told(&changes), [(None, PullRequestStatus::Merged, at(30))]);
 }
 
 #[test]
@@ -181,8 +185,12 @@ fn a_push_that_is_late_leaves_it_merged() {
     assert_eq!(
         told(&changes),
         [
-            (None, Status::Open, at(0)),
-            (Some(Status::Open), Status::Merged, at(20))
+            (None, PullRequestStatus::Open, at(0)),
+            (
+                Some(PullRequestStatus::Open),
+                PullRequestStatus::Merged,
+                at(20)
+            )
         ]
     );
 }
@@ -198,14 +206,22 @@ fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
     let (known, changes) =
         live_through([&events[0], &events[1], &events[3], &events[4], &events[2]]);
     let expected = [
-        (None, Status::Open, at(0)),
-        (Some(Status::Open), Status::Closed, at(10)),
-        (Some(Status::Closed), Status::Open, at(30)),
+        (None, PullRequestStatus::Open, at(0)),
+        (
+            Some(PullRequestStatus::Open),
+            PullRequestStatus::Closed,
+            at(10),
+        ),
+        (
+            Some(PullRequestStatus::Closed),
+            PullRequestStatus::Open,
+            at(30),
+        ),
     ];
     assert_eq!(told(&changes), expected);
     assert_eq!(
         status(&known),
-        Some((Status::Open, at(20))),
+        Some((PullRequestStatus::Open, at(20))),
         "once it is known, it is dated rightly"
     );
 }
@@ -224,7 +240,11 @@ fn a_reopening_counts_even_if_its_closing_was_missed() {
         (&[4], at(40)),
     ] {
         let (known, _) = live_through(heard.iter().map(|place| &events[*place]));
-        assert_eq!(status(&known), Some((Status::Open, since)), "{heard:?}");
+        assert_eq!(
+            status(&known),
+            Some((PullRequestStatus::Open, since)),
+            "{heard:?}"
+        );
     }
 }
 
@@ -234,21 +254,25 @@ fn closed_and_reopened_within_one_second_is_open() {
     let (known, changes) = live_through(&events);
     assert_eq!(
         told(&changes).last(),
-        Some(&(Some(Status::Closed), Status::Open, at(10)))
+        Some(&(
+            Some(PullRequestStatus::Closed),
+            PullRequestStatus::Open,
+            at(10)
+        ))
     );
-    assert_eq!(status(&known), Some((Status::Open, at(10))));
+    assert_eq!(status(&known), Some((PullRequestStatus::Open, at(10))));
     // Whoever hears of the reopening first has nothing to tell of the closing.
     let (_, changes) = live_through([&events[0], &events[2], &events[1]]);
-    assert_eq!(told(&changes), [(None, Status::Open, at(0))]);
+    assert_eq!(told(&changes), [(None, PullRequestStatus::Open, at(0))]);
 }
 
 #[test]
 fn the_time_before_tracking_tells_nobody() {
     let change = StatusChange {
         old: None,
-        new: Status::Merged,
+        new: PullRequestStatus::Merged,
         at: at(10),
     };
-    assert!(!notifies(&change, at(11)));
-    assert!(notifies(&change, at(10)) && notifies(&change, at(9)));
+    assert!(!is_worth_notification(&change, at(11)));
+    assert!(is_worth_notification(&change, at(10)) && is_worth_notification(&change, at(9)));
 }

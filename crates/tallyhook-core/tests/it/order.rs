@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::domain::timings::{Stage, State, Timings, timings};
+use tallyhook_core::domain::timings::{PullRequestState, Stage, Timings, timings};
 use tallyhook_core::event::{FetchedPullRequest, PullRequestEvent};
 use tallyhook_core::github::types::Timestamp;
 
@@ -58,7 +58,7 @@ proptest! {
         let pull_request = after(seen);
         let timings = timings(&pull_request, &Bots::default()).unwrap();
         let stages = timings.stages;
-        if timings.state == State::Merged {
+        if timings.state == PullRequestState::Merged {
             let merged_at = pull_request.merged_at.unwrap();
             let created_at = pull_request.created_at.unwrap();
             let start = match stages.coding {

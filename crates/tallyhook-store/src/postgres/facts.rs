@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, FromRow};
 use tallyhook_core::domain::join::{Dated, Join};
 use tallyhook_core::domain::pull_request::PullRequest;
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::event::without_nul;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId};
@@ -307,7 +307,7 @@ async fn count_missed(session: &mut Session, missed: &[(RepoId, u64)]) -> Result
 #[derive(Serialize)]
 struct InstallationRow {
     id: i64,
-    access: Name<Access>,
+    access: Name<RepositoryAccess>,
     access_at: Seconds,
 }
 
@@ -315,9 +315,9 @@ struct InstallationRow {
 /// the loss.
 async fn write_installations(
     session: &mut Session,
-    installations: &[(InstallationId, Dated<Access>)],
+    installations: &[(InstallationId, Dated<RepositoryAccess>)],
 ) -> Result<()> {
-    let mut newest: BTreeMap<InstallationId, &Dated<Access>> = BTreeMap::new();
+    let mut newest: BTreeMap<InstallationId, &Dated<RepositoryAccess>> = BTreeMap::new();
     for (installation, access) in installations {
         let known = newest.entry(*installation).or_insert(access);
         if (access.at, access.value) > (known.at, known.value) {

@@ -9,9 +9,9 @@ use sqlx::types::Json;
 use sqlx::{FromRow, Sqlite};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source};
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{DEFINITION, State, Timings};
+use tallyhook_core::domain::timings::{DEFINITION, PullRequestState, Timings};
 use tallyhook_core::event::{Branches, CommitDates, Conversation, Diff, Fact, ReviewState};
 use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
@@ -89,7 +89,7 @@ columns! {
     DerivedColumns {
         pr_id: String,
         definition: Option<i64>,
-        state: Option<Name<State>>,
+        state: Option<Name<PullRequestState>>,
         author_is_bot: Option<bool>,
         ready_at: Option<Seconds>,
         first_commit_at: Option<Seconds>,
@@ -133,7 +133,7 @@ columns! {
         private: Option<bool>,
         seen_at: Seconds,
         installation_id: Option<i64>,
-        access: Name<Access>,
+        access: Name<RepositoryAccess>,
         access_at: Seconds,
         tracked_since: Millis,
         tracked: bool,

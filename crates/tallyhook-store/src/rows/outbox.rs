@@ -1,8 +1,8 @@
 //! The outbox as rows.
 
 use sqlx::FromRow;
-use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
-use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::domain::notification::{StatusChange, SyncSource};
+use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use super::{Millis, Name, Seconds};
@@ -42,8 +42,8 @@ impl OutboxRow {
         match self.kind.as_str() {
             Self::PULL_REQUEST => {
                 let (old, new) = (
-                    self.old_status.as_deref().map(status),
-                    status(self.new_status.as_deref()?)?,
+                    self.old_status.as_deref().map(|old| old.parse().ok()),
+                    self.new_status.as_deref()?.parse().ok()?,
                 );
                 let change = StatusChange {
                     old: old.flatten(),
@@ -61,8 +61,8 @@ impl OutboxRow {
             }
             Self::TASK => {
                 let (old, new) = (
-                    task_status(self.old_status.as_deref()?)?,
-                    task_status(self.new_status.as_deref()?)?,
+                    self.old_status.as_deref()?.parse().ok()?,
+                    self.new_status.as_deref()?.parse().ok()?,
                 );
                 Some(News::Task(TaskChange {
                     task: task?,
@@ -104,18 +104,6 @@ impl TryFrom<OutboxRow> for OutboxEvent {
             news: row.news().ok_or_else(odd)?,
         })
     }
-}
-
-fn status(text: &str) -> Option<Status> {
-    [Status::Open, Status::Closed, Status::Merged]
-        .into_iter()
-        .find(|status| status.as_str() == text)
-}
-
-fn task_status(text: &str) -> Option<TaskStatus> {
-    TaskStatus::ALL
-        .into_iter()
-        .find(|status| status.as_str() == text)
 }
 
 /// Of a repository: what its changes are told with.

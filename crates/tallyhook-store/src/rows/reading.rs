@@ -1,14 +1,14 @@
 //! What the API reads, as rows.
 
 use sqlx::FromRow;
-use tallyhook_core::domain::metrics::Merged;
+use tallyhook_core::domain::metrics::MergedPullRequest;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_core::domain::repository::Access;
-use tallyhook_core::domain::timings::{Stages, State};
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::timings::{Durations, PullRequestState, Stages};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use super::{Millis, Name, Seconds, Words};
-use crate::{Durations, PullRequestRow};
+use crate::PullRequestRow;
 
 /// A pull request as it is listed.
 #[derive(FromRow)]
@@ -16,12 +16,12 @@ pub(crate) struct ListedRow {
     repo_id: i64,
     number: i64,
     repo: String,
-    repo_access: Name<Access>,
+    repo_access: Name<RepositoryAccess>,
     github_pr_id: Option<i64>,
     title: Option<String>,
     author_login: String,
     author_is_bot: bool,
-    state: Name<State>,
+    state: Name<PullRequestState>,
     draft: Option<bool>,
     html_url: Option<String>,
     base_ref: Option<String>,
@@ -146,13 +146,31 @@ type Duration = Option<i64>;
 pub(crate) const MERGED: &str = "merged_at, author_is_bot, flags, \
     cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s";
 
-pub(crate) fn merged(row: MergedRow) -> Merged {
+/// # Errors
+/// If the row has a flag that this version does not know.
+pub(crate) fn merged(row: MergedRow) -> sqlx::Result<MergedPullRequest> {
     let (Seconds(merged_at), author_is_bot, Words(flags), ..) = row;
-    let durations = [row.3, row.4, row.5, row.6, row.7, row.8, row.9, row.10];
-    Merged {
+    let flags = flags.iter().map(|flag| {
+        let unknown = || sqlx::Error::Decode(format!("unknown flag {flag}").into());
+        flag.parse().map_err(|_| unknown())
+    });
+    let flags = flags.collect::<sqlx::Result<_>>()?;
+    let durations = Durations {
+        cycle_time: row.3,
+        review_time: row.4,
+        stages: Stages {
+            coding: row.5,
+            pickup: row.6,
+            review: row.7,
+            merge_wait: row.8,
+            redraft: row.9,
+            closed: row.10,
+        },
+    };
+    Ok(MergedPullRequest {
         merged_at,
         author_is_bot,
         flags,
         durations,
-    }
+    })
 }

@@ -1,7 +1,7 @@
 //! What is asked of GitHub, as rows.
 
 use sqlx::FromRow;
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{PrNumber, RepoId};
 
 use super::{Millis, Name, Seconds, from_json};
@@ -15,7 +15,7 @@ pub(crate) struct TrackedRow {
     id: i64,
     name: String,
     private: Option<bool>,
-    access: Name<Access>,
+    access: Name<RepositoryAccess>,
     tracked_since: Millis,
     sync_status: Name<SyncStatus>,
     last_sync_at: Option<Millis>,

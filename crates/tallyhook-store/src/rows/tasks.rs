@@ -1,7 +1,7 @@
 //! Tasks as rows.
 
 use sqlx::FromRow;
-use tallyhook_core::domain::task::{ByHand, TaskId, TaskKey, TaskState, TaskStatus};
+use tallyhook_core::domain::task::{ManualStatus, TaskId, TaskKey, TaskState, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use super::{Millis, Name, Seconds};
@@ -38,7 +38,7 @@ impl From<TaskRow> for Task {
         let by_hand = row
             .said
             .zip(row.said_at)
-            .map(|(Name(status), Seconds(at))| ByHand { status, at });
+            .map(|(Name(status), Seconds(at))| ManualStatus { status, at });
         Self {
             id: row.id.0,
             key: row.task_key.as_deref().and_then(TaskKey::parse),

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, Sqlite, Transaction};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::pull_request::PullRequest;
-use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 
@@ -203,7 +203,7 @@ async fn count_missed(
 async fn write_installation(
     transaction: &mut Transaction<'_, Sqlite>,
     installation: InstallationId,
-    access: &Dated<Access>,
+    access: &Dated<RepositoryAccess>,
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \

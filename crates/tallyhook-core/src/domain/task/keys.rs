@@ -1,4 +1,4 @@
-//! Which tasks a pull request names.
+//! The task keys that a pull request names.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,24 +9,24 @@ use uuid::Uuid;
 
 use crate::domain::pull_request::PullRequest;
 
-/// The most keys that are taken from one pull request; the branch's first, then the title's, then the body's.
+/// The most keys of one pull request; the branch's first, then the title's, then the body's.
 pub const MOST_KEYS: usize = 20;
 /// The most patterns, the longest of them in bytes, and the largest in memory when compiled, in bytes.
 const MOST_PATTERNS: usize = 16;
 const LONGEST_PATTERN: usize = 256;
 const LARGEST_PATTERN: usize = 256 * 1024;
-/// As many letters as GitHub lets a body have.
+/// GitHub's limit for the length of a body.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_KEY: usize = 64;
 
-/// What people call a task, as in `PROJ-123`: up to 64 ASCII letters, digits, `-`, `_` and `.`, in capitals.
+/// The name that people give a task, as in `PROJ-123`: up to 64 ASCII letters, digits, `-`, `_` and `.`, in capitals.
 ///
 /// `story-456` and `#456` both mean 456.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskKey(String);
 
 impl TaskKey {
-    /// Reads a key as people write it; `None` if it is none, or looks like the id of a task.
+    /// Parses a key as people write it; `None` if it is invalid, or has the form of a task's id.
     pub fn parse(text: &str) -> Option<Self> {
         let capitals = text.trim().to_ascii_uppercase();
         let number = capitals
@@ -53,7 +53,7 @@ impl fmt::Display for TaskKey {
     }
 }
 
-/// Why patterns are no good.
+/// The reason why patterns are refused.
 #[derive(Debug, Error)]
 pub enum BadPatterns {
     #[error("{0} patterns are too many, {MOST_PATTERNS} are allowed")]
@@ -66,28 +66,30 @@ pub enum BadPatterns {
     Wrong { pattern: String, why: String },
 }
 
-/// What links a pull request to tasks: regular expressions, of which the first group is the key, or all where there is none.
+/// The patterns that link pull requests to tasks: regular expressions, of which the first group is the key, or the whole
+/// match if there is no group.
 ///
 /// A key ends where no ASCII letter or digit goes on, and no `.1` either: `XPROJ-1a` and `TLS-1.2` name nothing, while
-/// `fix_PROJ-1_now` and `修正PROJ-1です` do. What only looks like a key, as `UTF-8` does, cannot be told from one: it links
-/// nothing so long as no task is called so.
+/// `fix_PROJ-1_now` and `修正PROJ-1です` do. A text of the form of a key, such as `UTF-8`, counts as one: it
+/// links nothing as long as no task has that key.
 #[derive(Clone, Debug)]
 pub struct Patterns(Vec<Regex>);
 
 impl Patterns {
-    /// Used unless told otherwise.
+    /// The patterns of the default settings.
     pub const DEFAULT: &str = r"[A-Z][A-Z0-9]+-\d+ story-(\d+)";
 
     /// Parses patterns that are separated by white space.
     ///
     /// # Errors
-    /// [`BadPatterns`], with the invalid pattern.
+    /// [`BadPatterns`], with the refused pattern.
     pub fn parse(text: &str) -> Result<Self, BadPatterns> {
         Self::new(&text.split_ascii_whitespace().collect::<Vec<_>>())
     }
 
+
     /// # Errors
-    /// [`BadPatterns`], with the pattern that is to blame.
+    /// [`BadPatterns`], with the refused pattern.
     pub fn new<T: AsRef<str>>(patterns: &[T]) -> Result<Self, BadPatterns> {
         if patterns.len() > MOST_PATTERNS {
             return Err(BadPatterns::TooMany(patterns.len()));
@@ -99,13 +101,13 @@ impl Patterns {
             .map(Self)
     }
 
-    /// The keys that a pull request names, as far as it is known.
+    /// Returns the keys that the known texts of a pull request name.
     pub fn named_by(&self, pull_request: &PullRequest) -> BTreeSet<TaskKey> {
         let [branch, title, body] = texts(pull_request).map(Option::unwrap_or_default);
         self.keys(branch, title, body)
     }
 
-    /// The keys that a pull request names in its branch, title or body, at most [`MOST_KEYS`]. Takes time in proportion to
+    /// Returns the keys that a pull request names in its branch, title or body, at most [`MOST_KEYS`]. Takes time in proportion to
     /// the text, of which only the first 64 KiB of each are read.
     pub fn keys(&self, branch: &str, title: &str, body: &str) -> BTreeSet<TaskKey> {
         let mut keys = BTreeSet::new();
@@ -126,7 +128,7 @@ impl Patterns {
     }
 }
 
-/// Where a pull request names tasks: its branch, its title, its body.
+/// Returns the texts in which a pull request names tasks: its branch, its title, its body.
 pub fn texts(pull_request: &PullRequest) -> [Option<&str>; 3] {
     let talk = pull_request.conversation.as_ref().map(|dated| &dated.value);
     let branch = pull_request
@@ -150,7 +152,7 @@ fn delimited(pattern: &str) -> Result<Regex, BadPatterns> {
             .size_limit(LARGEST_PATTERN)
             .build()
             .map_err(|error| {
-                // The lines before the last one draw the place.
+                // The lines before the last one show the position.
                 let why = error
                     .to_string()
                     .lines()
@@ -164,7 +166,7 @@ fn delimited(pattern: &str) -> Result<Regex, BadPatterns> {
                 }
             })
     };
-    // Alone first: what is no pattern by itself might become one among the parentheses below.
+    // Compiled alone first: an invalid pattern might become valid within the parentheses below.
     if compiled(pattern)?.is_match("") {
         return Err(BadPatterns::Empty(pattern.to_owned()));
     }
@@ -173,7 +175,7 @@ fn delimited(pattern: &str) -> Result<Regex, BadPatterns> {
     ))
 }
 
-/// The keys in a text, one after the other: what ends one may begin the next.
+/// The keys in a text, one after the other: the character that ends one may begin the next.
 struct Matches<'a> {
     pattern: &'a Regex,
     text: &'a str,
@@ -311,7 +313,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the text and even where a pattern matches nothing but places, it comes to an end.
+        /// Terminates for any text, even if a pattern matches only empty texts.
         #[test]
         fn any_text_is_read_to_its_end(text in r"[A-Z0-9é \-#.\n]{0,80}") {
             for pattern in [r"\b", r"[A-Z][A-Z0-9]+-\d+", r"#(\d+)", "$|x", r"(?m)^|-"] {

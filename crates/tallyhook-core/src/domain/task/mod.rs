@@ -1,7 +1,7 @@
-//! Tasks that follow their pull requests: which state one is in, given what its pull requests are and what people said.
+//! Tasks that follow their pull requests.
 //!
-//! The state is a function of the pull requests and of the last word of a person, and of nothing else. So it does not
-//! matter in which order they came, and what was learnt too late is put right.
+//! A task's state is a function of its pull requests and of the last status that a person set, and of nothing else. So the
+//! order of their arrival does not matter, and facts that arrive late are corrected.
 
 mod keys;
 
@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::keys::{BadPatterns, MOST_KEYS, Patterns, TaskKey, texts};
-use super::notification::Status;
+use super::notification::PullRequestStatus;
 use crate::github::types::{PrKey, Timestamp};
 
-/// Which task is meant, for ever.
+/// The permanent id of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(pub Uuid);
@@ -26,11 +26,25 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// Where a task is.
+/// The status of a task.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE", const_into_str)]
 pub enum TaskStatus {
     Todo,
     Implementing,
@@ -40,23 +54,9 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
-    pub const ALL: [Self; 5] = [
-        Self::Todo,
-        Self::Implementing,
-        Self::CodeReviewing,
-        Self::Done,
-        Self::Cancelled,
-    ];
-
-    /// As it is stored and written.
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Todo => "TODO",
-            Self::Implementing => "IMPLEMENTING",
-            Self::CodeReviewing => "CODE_REVIEWING",
-            Self::Done => "DONE",
-            Self::Cancelled => "CANCELLED",
-        }
+        self.into_str()
     }
 }
 
@@ -66,69 +66,69 @@ impl fmt::Display for TaskStatus {
     }
 }
 
-/// A task, as far as its state goes.
+/// The part of a task that its state follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskState {
     pub status: TaskStatus,
-    /// The last word of a person on it. The status that a task was created with is none.
-    pub by_hand: Option<ByHand>,
+    /// The last status that a person set. The status at creation does not count.
+    pub by_hand: Option<ManualStatus>,
 }
 
-/// A person set the status.
+/// A status that a person set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByHand {
+pub struct ManualStatus {
     pub status: TaskStatus,
     pub at: Timestamp,
 }
 
-/// A pull request of the task: what it is, and since when on GitHub, as [`status`](super::notification::status) tells.
+/// A pull request of the task, with its status and the start of it, from [`status`](super::notification::status).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkedPr {
     pub key: PrKey,
-    pub status: Status,
+    pub status: PullRequestStatus,
     pub since: Timestamp,
 }
 
-/// Why a task is in a state.
+/// The cause of a transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// What became of this pull request.
+pub enum TransitionCause {
+    /// The status of this pull request.
     PullRequest(PrKey),
-    /// A person said so, later than what the task followed until now.
+    /// A person set the status later than the pull requests reached theirs.
     ByHand,
 }
 
-/// The task is to go from one state to another.
+/// A change of a task's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub from: TaskStatus,
     pub to: TaskStatus,
-    /// When the cause of it happened.
+    /// The time of the cause.
     pub at: Timestamp,
-    pub cause: Cause,
+    pub cause: TransitionCause,
 }
 
-/// Where the pull requests would have the task, had nobody said otherwise since.
+/// The status that the pull requests alone would give, where a person set another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct ManualOverride {
     pub would_be: TaskStatus,
-    /// The pull request that says so, and when it became what it is.
-    pub because: PrKey,
+    /// The pull request that decides, and the time of its change.
+    pub cause: PrKey,
     pub at: Timestamp,
 }
 
-/// Where the task has to go now that its pull requests are `prs`, in any order; `None` if it is there.
+/// Returns the transition that a task with the pull requests `prs`, in any order, has to make; `None` if it has made it.
 ///
-/// A task is reviewed while any of them is open, done when all are closed and at least one was merged, and cancelled when
-/// all are closed without a merge. What a person said after that came about counts more.
+/// A task is in review while any of them is open, done when all are closed and at least one was merged, and cancelled when
+/// all are closed without a merge. A status that a person set later wins.
 pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
     let (to, at, cause) = match (wanted(prs), task.by_hand) {
         (Some(wanted), by_hand) if by_hand.is_none_or(|by_hand| by_hand.at < wanted.at) => (
             wanted.would_be,
             wanted.at,
-            Cause::PullRequest(wanted.because),
+            TransitionCause::PullRequest(wanted.cause),
         ),
-        (_, Some(by_hand)) => (by_hand.status, by_hand.at, Cause::ByHand),
+        (_, Some(by_hand)) => (by_hand.status, by_hand.at, TransitionCause::ByHand),
         (_, None) => return None,
     };
     (to != task.status).then_some(Transition {
@@ -139,31 +139,31 @@ pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
     })
 }
 
-/// In what the task differs from its pull requests because a person said so after them.
-pub fn held(task: &TaskState, prs: &[LinkedPr]) -> Option<Held> {
+/// Returns the difference between a task and its pull requests that a person caused by setting the status after them.
+pub fn manual_override(task: &TaskState, prs: &[LinkedPr]) -> Option<ManualOverride> {
     let by_hand = task.by_hand?;
     wanted(prs).filter(|wanted| wanted.at <= by_hand.at && wanted.would_be != by_hand.status)
 }
 
-/// Where the pull requests alone would have it. It is so since the latest of those that make it so: the last to be opened,
-/// or, where none is open, the last to be closed.
-fn wanted(prs: &[LinkedPr]) -> Option<Held> {
+/// Returns the status that the pull requests alone give. It dates from the latest of those that decide it: the last to be
+/// opened, or, if none is open, the last to be closed.
+fn wanted(prs: &[LinkedPr]) -> Option<ManualOverride> {
     let is_any = |status| prs.iter().any(|pr| pr.status == status);
-    let (would_be, only_open) = if is_any(Status::Open) {
+    let (would_be, only_open) = if is_any(PullRequestStatus::Open) {
         (TaskStatus::CodeReviewing, true)
-    } else if is_any(Status::Merged) {
+    } else if is_any(PullRequestStatus::Merged) {
         (TaskStatus::Done, false)
     } else {
         (TaskStatus::Cancelled, false)
     };
     let causes = prs
         .iter()
-        .filter(|pr| !only_open || pr.status == Status::Open);
+        .filter(|pr| !only_open || pr.status == PullRequestStatus::Open);
     // Of two that happened within one second the key decides, so that their order here does not.
     let last = causes.max_by_key(|pr| (pr.since, pr.key))?;
-    Some(Held {
+    Some(ManualOverride {
         would_be,
-        because: last.key,
+        cause: last.key,
         at: last.since,
     })
 }
@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    fn pr(number: i64, status: Status, since: i64) -> LinkedPr {
+    fn pr(number: i64, status: PullRequestStatus, since: i64) -> LinkedPr {
         LinkedPr {
             key: key(number),
             status,
@@ -205,7 +205,7 @@ mod tests {
     fn set(status: TaskStatus, second: i64) -> TaskState {
         TaskState {
             status,
-            by_hand: Some(ByHand {
+            by_hand: Some(ManualStatus {
                 status,
                 at: at(second),
             }),
@@ -213,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn pull_requests_together_decide() {
-        use Status::{Closed, Merged, Open};
+    fn all_pull_requests_together_decide_the_status() {
+        use PullRequestStatus::{Closed, Merged, Open};
         for (prs, to) in [
             (&[Open][..], Some(CodeReviewing)),
             (&[Merged], Some(Done)),
@@ -240,44 +240,57 @@ mod tests {
     }
 
     #[test]
-    fn a_transition_tells_what_caused_it_and_when() {
-        let prs = [pr(1, Status::Merged, 30), pr(2, Status::Closed, 40)];
+    fn transition_has_the_latest_deciding_pull_request_as_cause() {
+        let prs = [
+            pr(1, PullRequestStatus::Merged, 30),
+            pr(2, PullRequestStatus::Closed, 40),
+        ];
         let moved = Transition {
             from: CodeReviewing,
             to: Done,
             at: at(40),
-            cause: Cause::PullRequest(key(2)),
+            cause: TransitionCause::PullRequest(key(2)),
         };
         assert_eq!(follow(&untouched(CodeReviewing), &prs), Some(moved));
         assert_eq!(follow(&untouched(Done), &prs), None);
         // Of two that were closed within one second it is always the same.
-        let mut prs = [pr(1, Status::Merged, 40), pr(2, Status::Closed, 40)];
+        let mut prs = [
+            pr(1, PullRequestStatus::Merged, 40),
+            pr(2, PullRequestStatus::Closed, 40),
+        ];
         assert_eq!(follow(&untouched(CodeReviewing), &prs), Some(moved));
         prs.reverse();
         assert_eq!(follow(&untouched(CodeReviewing), &prs), Some(moved));
     }
 
     #[test]
-    fn what_a_person_said_later_stays_and_the_difference_is_told() {
-        let prs = [pr(1, Status::Merged, 30)];
-        let difference = Held {
+    fn later_manual_status_stays_and_the_difference_is_returned() {
+        let prs = [pr(1, PullRequestStatus::Merged, 30)];
+        let difference = ManualOverride {
             would_be: Done,
-            because: key(1),
+            cause: key(1),
             at: at(30),
         };
         for second in [30, 31] {
             assert_eq!(follow(&set(Implementing, second), &prs), None);
-            assert_eq!(held(&set(Implementing, second), &prs), Some(difference));
-            assert_eq!(held(&set(Done, second), &prs), None, "they agree");
+            assert_eq!(
+                manual_override(&set(Implementing, second), &prs),
+                Some(difference)
+            );
+            assert_eq!(
+                manual_override(&set(Done, second), &prs),
+                None,
+                "they agree"
+            );
         }
         assert_eq!(follow(&set(Implementing, 29), &prs).unwrap().to, Done);
-        assert_eq!(held(&set(Implementing, 29), &prs), None);
+        assert_eq!(manual_override(&set(Implementing, 29), &prs), None);
     }
 
     #[test]
-    fn a_missed_reopening_takes_the_task_back() {
+    fn missed_reopening_returns_the_task_to_review() {
         for over in [Done, Cancelled] {
-            let moved = follow(&untouched(over), &[pr(1, Status::Open, 50)]).unwrap();
+            let moved = follow(&untouched(over), &[pr(1, PullRequestStatus::Open, 50)]).unwrap();
             assert_eq!(
                 (moved.from, moved.to, moved.at),
                 (over, CodeReviewing, at(50))
@@ -286,39 +299,46 @@ mod tests {
     }
 
     #[test]
-    fn what_was_followed_too_soon_gives_way_to_the_person_again() {
+    fn manual_status_returns_when_its_override_was_premature() {
         // Set by hand at 12, done by a merge at 14; then it is learnt that another one was open all the time.
         let task = TaskState {
             status: Done,
             ..set(Todo, 12)
         };
-        let moved = follow(&task, &[pr(1, Status::Merged, 14), pr(2, Status::Open, 10)]).unwrap();
+        let moved = follow(
+            &task,
+            &[
+                pr(1, PullRequestStatus::Merged, 14),
+                pr(2, PullRequestStatus::Open, 10),
+            ],
+        )
+        .unwrap();
         assert_eq!(
             (moved.to, moved.at, moved.cause),
-            (Todo, at(12), Cause::ByHand)
+            (Todo, at(12), TransitionCause::ByHand)
         );
     }
 
     #[derive(Clone, Copy, Debug)]
-    enum Told {
+    enum TaskInput {
         Pr(LinkedPr),
-        ByHand(ByHand),
+        ByHand(ManualStatus),
     }
 
-    /// Takes them in one by one, as they come.
-    fn after(told: &[Told]) -> TaskState {
+    /// Applies inputs one by one.
+    fn after(told: &[TaskInput]) -> TaskState {
         let mut task = untouched(Todo);
         let mut prs: Vec<LinkedPr> = Vec::new();
         for told in told {
             match *told {
-                Told::Pr(pr) => match prs.iter_mut().find(|known| known.key == pr.key) {
+                TaskInput::Pr(pr) => match prs.iter_mut().find(|known| known.key == pr.key) {
                     Some(known) if (known.since, known.status) < (pr.since, pr.status) => {
                         *known = pr
                     }
                     Some(_) => {}
                     None => prs.push(pr),
                 },
-                Told::ByHand(word) => {
+                TaskInput::ByHand(word) => {
                     if task.by_hand.is_none_or(|known| known.at < word.at) {
                         task = TaskState {
                             status: word.status,
@@ -336,13 +356,14 @@ mod tests {
         task
     }
 
-    fn told() -> impl Strategy<Value = Vec<Told>> {
+    fn inputs() -> impl Strategy<Value = Vec<TaskInput>> {
         let status = prop_oneof![
-            Just(Status::Open),
-            Just(Status::Closed),
-            Just(Status::Merged)
+            Just(PullRequestStatus::Open),
+            Just(PullRequestStatus::Closed),
+            Just(PullRequestStatus::Merged)
         ];
-        let pr = (1_i64..4, status).prop_map(|(number, status)| Told::Pr(pr(number, status, 0)));
+        let pr =
+            (1_i64..4, status).prop_map(|(number, status)| TaskInput::Pr(pr(number, status, 0)));
         let word = prop_oneof![
             Just(Todo),
             Just(Implementing),
@@ -350,21 +371,21 @@ mod tests {
             Just(Done),
             Just(Cancelled)
         ];
-        let word = word.prop_map(|status| Told::ByHand(ByHand { status, at: at(0) }));
+        let word = word.prop_map(|status| TaskInput::ByHand(ManualStatus { status, at: at(0) }));
         let one = (prop_oneof![4 => pr, 1 => word], 0_i64..3);
         prop::collection::vec(one, 1..10).prop_map(|told| {
             let mut second = 0;
             let dated = told.into_iter().map(|(told, pause)| {
                 second += pause;
                 match told {
-                    Told::Pr(pr) => Told::Pr(LinkedPr {
+                    TaskInput::Pr(pr) => TaskInput::Pr(LinkedPr {
                         since: at(second),
                         ..pr
                     }),
                     // Two words of people within one second are in the order of their arrival.
-                    Told::ByHand(word) => {
+                    TaskInput::ByHand(word) => {
                         second += 1;
-                        Told::ByHand(ByHand {
+                        TaskInput::ByHand(ManualStatus {
                             at: at(second),
                             ..word
                         })
@@ -380,7 +401,7 @@ mod tests {
 
         #[test]
         fn any_order_and_repetition_ends_in_the_same_state(
-            (in_order, shuffled) in told().prop_flat_map(|told| {
+            (in_order, shuffled) in inputs().prop_flat_map(|told| {
                 let repeated = [told.clone(), told.iter().step_by(2).copied().collect()].concat();
                 (Just(told), Just(repeated).prop_shuffle())
             }),

@@ -1,4 +1,4 @@
-//! Since when a pull request was approved.
+//! The time since which a pull request was approved.
 
 use std::collections::BTreeMap;
 
@@ -6,42 +6,41 @@ use crate::domain::review::Review;
 use crate::event::ReviewState;
 use crate::github::types::{AccountId, ReviewId, Timestamp};
 
-/// What the reviews by human others amount to at the merge.
+/// The result of the reviews by human others at the merge.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Approval {
-    /// The moment at which approval became complete and stayed so: at least one approval, no request for changes.
+    /// The time from which on approval stayed complete: at least one approval, no request for changes.
     pub(super) complete_since: Option<Timestamp>,
-    /// Somebody's request for changes stands.
+    /// A request for changes stands.
     pub(super) changes_requested: bool,
     /// There was a review at all.
     pub(super) reviewed: bool,
-    /// The commits of the approvals that stand; `None` where GitHub does not tell.
+    /// The commits of the approvals that stand; `None` where GitHub does not show it.
     pub(super) approved_commits: Vec<Option<String>>,
 }
 
-/// A reviewer's latest word: the review, and what it holds.
+/// A reviewer's latest opinion: the review, and the state that stands.
 struct Opinion<'a> {
     review: &'a Review,
     holds: Option<ReviewState>,
 }
 
-/// What changes opinions. Within one second approvals come first, so that a request for changes wins, and
-/// dismissals last.
+/// A change of an opinion. Within one second approvals are first, so that a request for changes wins, and dismissals last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Change {
+enum OpinionChange {
     Submitted(Option<ReviewState>),
     Dismissed,
 }
 
 impl Approval {
-    /// Goes through the reviews of human others up to the merge, second by second.
+    /// Evaluates the reviews of human others up to the merge, second by second.
     pub(super) fn at_merge(reviews: &[&Review], merged_at: Timestamp) -> Self {
-        let mut changes: Vec<(Timestamp, Change, ReviewId, &Review)> = Vec::new();
+        let mut changes: Vec<(Timestamp, OpinionChange, ReviewId, &Review)> = Vec::new();
         for review in reviews {
-            if let Some(opinion) = held(review) {
+            if let Some(opinion) = opinion_of(review) {
                 changes.push((
                     review.submitted_at,
-                    Change::Submitted(opinion),
+                    OpinionChange::Submitted(opinion),
                     review.id,
                     review,
                 ));
@@ -49,7 +48,7 @@ impl Approval {
             if let Some(at) = review.dismissed_at {
                 changes.push((
                     at.max(review.submitted_at),
-                    Change::Dismissed,
+                    OpinionChange::Dismissed,
                     review.id,
                     review,
                 ));
@@ -62,7 +61,7 @@ impl Approval {
         let mut complete_since = None;
         for second in changes.chunk_by(|(one, ..), (two, ..)| one == two) {
             for (_, change, _, review) in second {
-                form(&mut opinions, *change, review);
+                apply_change(&mut opinions, *change, review);
             }
             complete_since = match is_complete(&opinions) {
                 true => complete_since.or(Some(second[0].0)),
@@ -84,9 +83,9 @@ impl Approval {
     }
 }
 
-/// What a review held when it was submitted: `None` if it is no opinion (a comment), `Some(None)` if it took the
-/// place of an older opinion and nobody knows what it said or how long it stood.
-fn held(review: &Review) -> Option<Option<ReviewState>> {
+/// Returns the opinion of a review at its submission: `None` if it is a comment, `Some(None)` if it replaced an older
+/// opinion and its state, or the time for which it stood, is unknown.
+fn opinion_of(review: &Review) -> Option<Option<ReviewState>> {
     match review.original_state {
         Some(ReviewState::Commented) => None,
         Some(_) if review.dismissed && review.dismissed_at.is_none() => Some(None),
@@ -95,12 +94,16 @@ fn held(review: &Review) -> Option<Option<ReviewState>> {
     }
 }
 
-fn form<'a>(opinions: &mut BTreeMap<AccountId, Opinion<'a>>, change: Change, review: &'a Review) {
+fn apply_change<'a>(
+    opinions: &mut BTreeMap<AccountId, Opinion<'a>>,
+    change: OpinionChange,
+    review: &'a Review,
+) {
     match change {
-        Change::Submitted(holds) => {
+        OpinionChange::Submitted(holds) => {
             opinions.insert(review.author.id, Opinion { review, holds });
         }
-        Change::Dismissed => {
+        OpinionChange::Dismissed => {
             // Dismissing a review that a newer one replaced changes nothing.
             if let Some(opinion) = opinions
                 .get_mut(&review.author.id)

@@ -1,4 +1,4 @@
-//! States that are switched on and off, and the time they cover.
+//! States that are toggled on and off, and the time that they cover.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ pub(super) struct Interval {
     pub(super) to: Option<Timestamp>,
 }
 
-/// What is known of a state that is on or off: moments at which it was switched, and moments at which it was seen.
-pub(super) struct Switch {
+/// The known history of a state that is on or off: the times at which it was toggled, and those at which it was observed.
+pub(super) struct ToggleHistory {
     pub(super) starts_on: bool,
     pub(super) on: BTreeSet<Timestamp>,
     pub(super) off: BTreeSet<Timestamp>,
-    /// By time. What was seen tells of a switch that was missed, unless a switch is known at that very second.
+    /// By time. An observation reveals a missed toggle, unless a toggle is known within the same second.
     pub(super) observed: Vec<(Timestamp, bool)>,
 }
 
-impl Switch {
-    /// The stretches in which it was on, by time, from `start` on.
+impl ToggleHistory {
+    /// Returns the stretches in which it was on, by time, from `start` on.
     pub(super) fn intervals(&self, start: Timestamp) -> Vec<Interval> {
         let mut intervals = Vec::new();
         let mut since = self.starts_on.then_some(start);
@@ -41,11 +41,11 @@ impl Switch {
         intervals
     }
 
-    /// What happened at each moment, in order. Of on and off within one second the last is what was seen then, else
-    /// they happened in the order that changes something: whoever closes and reopens at once finds both in the history.
+    /// Returns the toggles at each time, in order. Of on and off within one second the observed one is the last; without
+    /// an observation they are in the order that changes the state, so that closing and reopening at once shows as both.
     fn turns(&self) -> Vec<(Timestamp, Vec<bool>)> {
         let mut is_on = self.starts_on;
-        let moments: BTreeSet<_> = self
+        let times: BTreeSet<_> = self
             .on
             .iter()
             .chain(&self.off)
@@ -53,8 +53,8 @@ impl Switch {
             .chain(self.observed.iter().map(|(at, _)| *at))
             .collect();
         let mut observed = self.observed.iter().peekable();
-        let mut turns = Vec::with_capacity(moments.len());
-        for at in moments {
+        let mut turns = Vec::with_capacity(times.len());
+        for at in times {
             let seen = observed
                 .next_if(|(seen_at, _)| *seen_at == at)
                 .map(|(_, on)| *on);
@@ -72,7 +72,7 @@ impl Switch {
     }
 }
 
-/// How many seconds of `stretch` the intervals cover; they must not overlap each other.
+/// Returns the seconds of `stretch` that the intervals cover; they must not overlap each other.
 pub(super) fn overlap(
     stretch: (Timestamp, Timestamp),
     intervals: &[(Timestamp, Timestamp)],
@@ -83,7 +83,7 @@ pub(super) fn overlap(
     shared.filter(|seconds| *seconds > 0).sum()
 }
 
-/// What of `intervals` lies outside of `others`; both ordered by time and free of overlap within themselves.
+/// Returns the parts of `intervals` outside of `others`; both ordered by time and free of overlap within themselves.
 pub(super) fn subtract(
     intervals: &[(Timestamp, Timestamp)],
     others: &[(Timestamp, Timestamp)],

@@ -1,7 +1,7 @@
-//! From facts to numbers: when a pull request was ready, reviewed and approved, and where its time went.
+//! The numbers that are computed from the facts of a pull request: ready, reviewed and approved, and its stages.
 //!
-//! One pure function of a versioned definition. Durations are whole seconds; the stages that are known add up to
-//! the span from start to merge exactly ([`Stages::total`]).
+//! One pure function of a versioned definition. Durations are whole seconds; the known stages add up to the span from
+//! start to merge exactly ([`Stages::total`]).
 
 mod approval;
 mod intervals;
@@ -12,43 +12,68 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::approval::Approval;
-use self::intervals::{Interval, Switch, overlap, subtract};
+use self::intervals::{Interval, ToggleHistory, overlap, subtract};
 use super::join::Dated;
 use super::people::Bots;
 use super::pull_request::PullRequest;
 use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
-/// Version of the definitions; stored with the numbers, so that it can be told which ones they follow.
+/// The version of the definitions; stored with the numbers that follow them.
 pub const DEFINITION: i64 = 1;
 
-/// Whether a pull request is open, closed without a merge, or merged.
+/// The state of a pull request: open, closed without a merge, or merged.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[schema(as = State)]
+pub enum PullRequestState {
     Open,
     Closed,
     Merged,
 }
 
-impl State {
-    /// As it is stored and written.
+impl PullRequestState {
+    /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Closed => "closed",
-            Self::Merged => "merged",
-        }
+        self.into_str()
     }
 }
 
-/// What is special about a pull request, so that its numbers can be read rightly.
+/// A property of a pull request that readers of its numbers must know.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Flag {
     /// A commit is dated before git existed or after the end.
     ClockSkew,
@@ -74,7 +99,14 @@ pub enum Flag {
     Truncated,
 }
 
-/// How long each stage took, in whole seconds. `None` is unknown or not there, which is not 0.
+impl Flag {
+    /// Returns the name that is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
+}
+
+/// The duration of each stage, in whole seconds. `None` is unknown or not there, which is not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stages {
     pub coding: Option<i64>,
@@ -86,7 +118,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// The sum of those known, in seconds: from the start of coding to the merge, or from ready to the merge where
+    /// Returns the sum of the known stages, in seconds: from the start of coding to the merge, or from ready to the merge where
     /// coding is unknown.
     pub fn total(&self) -> i64 {
         let all = [
@@ -101,7 +133,17 @@ impl Stages {
     }
 }
 
-/// One line of the explanation: a stretch of time, and what it was or what ended it.
+/// All durations of a pull request, in whole seconds. `None` is unknown or not there, which is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// From creation to merge.
+    pub cycle_time: Option<i64>,
+    /// From creation to the first review.
+    pub review_time: Option<i64>,
+    pub stages: Stages,
+}
+
+/// One line of the explanation: a stretch of time with its stage and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub stage: Stage,
@@ -112,9 +154,22 @@ pub struct Step {
     pub because: &'static str,
 }
 
-/// Where time goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// A stage of a pull request's life.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Stage {
     Coding,
     Pickup,
@@ -124,10 +179,10 @@ pub enum Stage {
     Closed,
 }
 
-/// Everything that is worked out from the facts of one pull request.
+/// All numbers that are computed from the facts of one pull request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timings {
-    pub state: State,
+    pub state: PullRequestState,
     pub author_is_bot: bool,
     pub first_commit_at: Option<Timestamp>,
     pub ready_at: Option<Timestamp>,
@@ -143,7 +198,7 @@ pub struct Timings {
     pub steps: Vec<Step>,
 }
 
-/// Works out the numbers of `pull_request`; `None` while no snapshot of it was seen.
+/// Computes the numbers of `pull_request`; `None` while no snapshot of it is known.
 pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
     let history = History::of(pull_request, bots)?;
     let approval = history
@@ -156,13 +211,13 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
     // An approval given in draft counts from the first review after it was ready.
     let final_approval_at =
         first_review_at.and_then(|first| held_since.map(|since| since.max(first)));
-    let moments = Moments {
+    let times = ReviewTimes {
         first_review_at,
         final_approval_at,
     };
     let steps = history
         .merged_at
-        .map_or_else(Vec::new, |merged_at| history.steps(moments, merged_at));
+        .map_or_else(Vec::new, |merged_at| history.steps(times, merged_at));
     Some(Timings {
         state: history.state,
         author_is_bot: bots.contains(history.author),
@@ -174,7 +229,7 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         cycle_time: history.merged_at.map(|at| seconds(history.created_at, at)),
         review_time: first_review_at.map(|at| seconds(history.created_at, at)),
         stages: sum_up(&steps),
-        flags: history.flags(moments, approval.as_ref()),
+        flags: history.flags(times, approval.as_ref()),
         steps,
     })
 }
@@ -184,17 +239,17 @@ fn seconds(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 #[derive(Clone, Copy)]
-struct Moments {
+struct ReviewTimes {
     first_review_at: Option<Timestamp>,
     final_approval_at: Option<Timestamp>,
 }
 
-/// The facts, put in order once.
+/// The facts in order of time.
 struct History<'a> {
     pull_request: &'a PullRequest,
     bots: &'a Bots,
     author: &'a Account,
-    state: State,
+    state: PullRequestState,
     created_at: Timestamp,
     merged_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
@@ -215,11 +270,11 @@ impl<'a> History<'a> {
         let author = &pull_request.author.as_ref()?.value.0;
         let merged_at = pull_request.merged_at;
         let (state, ended_at) = match (merged_at, conversation.open) {
-            (Some(at), _) => (State::Merged, Some(at)),
-            (None, true) => (State::Open, None),
-            (None, false) => (State::Closed, conversation.closed_at),
+            (Some(at), _) => (PullRequestState::Merged, Some(at)),
+            (None, true) => (PullRequestState::Open, None),
+            (None, false) => (PullRequestState::Closed, conversation.closed_at),
         };
-        let draft = draft_switch(pull_request, ended_at);
+        let draft = draft_history(pull_request, ended_at);
         let opened_as_draft = draft.starts_on;
         let drafts = draft.intervals(created_at);
         let ready_at = if opened_as_draft {
@@ -228,7 +283,7 @@ impl<'a> History<'a> {
             Some(created_at)
         };
         let redraft = drafts.iter().skip(usize::from(opened_as_draft)).copied();
-        let closed = closed_switch(pull_request, merged_at).intervals(created_at);
+        let closed = closed_history(pull_request, merged_at).intervals(created_at);
         Some(Self {
             pull_request,
             bots,
@@ -250,7 +305,7 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Whether `at` lies between ready and the end, both included.
+    /// Returns whether `at` lies between ready and the end, both included.
     fn is_under_review(&self, at: Timestamp) -> bool {
         self.ready_at.is_some_and(|ready| at >= ready)
             && self.ended_at.is_none_or(|ended| at <= ended)
@@ -292,15 +347,15 @@ impl<'a> History<'a> {
         under_review.chain(self.first_review_at()).min()
     }
 
-    /// The stretches of a merged pull request, in order of time.
-    fn steps(&self, moments: Moments, merged_at: Timestamp) -> Vec<Step> {
+    /// Returns the stretches of a merged pull request, in order of time.
+    fn steps(&self, times: ReviewTimes, merged_at: Timestamp) -> Vec<Step> {
         let redraft = subtract(
             &self.clipped(&self.redraft, merged_at),
             &self.clipped(&self.closed, merged_at),
         );
         let closed = self.clipped(&self.closed, merged_at);
         let mut steps: Vec<_> = self
-            .stretches(moments, merged_at)
+            .stretches(times, merged_at)
             .into_iter()
             .flatten()
             .collect();
@@ -323,7 +378,7 @@ impl<'a> History<'a> {
         steps
     }
 
-    /// What the intervals cover from the creation up to the merge; one that has no end lasts until then.
+    /// Returns the intervals clipped to creation and merge; one without an end lasts until the merge.
     fn clipped(&self, intervals: &[Interval], merged_at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
         let ended = intervals.iter().map(|interval| {
             (
@@ -334,8 +389,8 @@ impl<'a> History<'a> {
         ended.filter(|(from, to)| from < to).collect()
     }
 
-    /// Coding, pickup, review and merge wait before anything is taken out of them.
-    fn stretches(&self, moments: Moments, merged_at: Timestamp) -> [Option<Step>; 4] {
+    /// Returns coding, pickup, review and merge wait, before redraft and closed are taken out of them.
+    fn stretches(&self, times: ReviewTimes, merged_at: Timestamp) -> [Option<Step>; 4] {
         let start = self.first_commit_at.unwrap_or(self.created_at);
         let coded = self.first_commit_at.is_some() || self.opened_as_draft;
         let Some(ready_at) = self.ready_at else {
@@ -359,7 +414,7 @@ impl<'a> History<'a> {
                 "until it became ready for review",
             )
         });
-        let Some(first_review_at) = moments.first_review_at else {
+        let Some(first_review_at) = times.first_review_at else {
             let waited = Step::new(
                 Stage::MergeWait,
                 ready_at,
@@ -374,20 +429,20 @@ impl<'a> History<'a> {
             first_review_at,
             "until somebody reviewed it",
         );
-        let (reviewed_at, because) = match moments.final_approval_at {
+        let (reviewed_at, because) = match times.final_approval_at {
             Some(at) => (at, "until its approval became complete and stayed so"),
             None => (merged_at, "until it was merged, with no approval standing"),
         };
         let review = Step::new(Stage::Review, first_review_at, reviewed_at, because);
-        let wait = moments
+        let wait = times
             .final_approval_at
             .map(|at| Step::new(Stage::MergeWait, at, merged_at, "until it was merged"));
         [coding, Some(pickup), Some(review), wait]
     }
 
-    fn flags(&self, moments: Moments, approval: Option<&Approval>) -> BTreeSet<Flag> {
+    fn flags(&self, times: ReviewTimes, approval: Option<&Approval>) -> BTreeSet<Flag> {
         let pull_request = self.pull_request;
-        let unapproved = approval.filter(|_| moments.final_approval_at.is_none());
+        let unapproved = approval.filter(|_| times.final_approval_at.is_none());
         let facts = [
             (Flag::ClockSkew, self.clock_skew()),
             (
@@ -397,7 +452,7 @@ impl<'a> History<'a> {
             (Flag::MergedAsDraft, self.merged_as_draft),
             (
                 Flag::PushedAfterApproval,
-                approval.is_some_and(|approval| self.pushed_after(moments, approval)),
+                approval.is_some_and(|approval| self.pushed_after(times, approval)),
             ),
             (Flag::Reopened, !self.closed.is_empty()),
             (Flag::Stub, pull_request.diff.is_none()),
@@ -407,15 +462,15 @@ impl<'a> History<'a> {
             .into_iter()
             .filter_map(|(flag, holds)| holds.then_some(flag));
         flags
-            .chain(unapproved.map(|approval| self.why_unapproved(moments, approval)))
+            .chain(unapproved.map(|approval| self.why_unapproved(times, approval)))
             .collect()
     }
 
     /// The one reason why a merged pull request has no final approval.
-    fn why_unapproved(&self, moments: Moments, approval: &Approval) -> Flag {
+    fn why_unapproved(&self, times: ReviewTimes, approval: &Approval) -> Flag {
         if !approval.reviewed {
             Flag::MergedWithoutReview
-        } else if moments.first_review_at.is_none() {
+        } else if times.first_review_at.is_none() {
             Flag::ReviewedInDraft
         } else if approval.changes_requested {
             Flag::MergedWithChangesRequested
@@ -424,7 +479,7 @@ impl<'a> History<'a> {
         }
     }
 
-    fn pushed_after(&self, moments: Moments, approval: &Approval) -> bool {
+    fn pushed_after(&self, times: ReviewTimes, approval: &Approval) -> bool {
         let head = self
             .pull_request
             .branches
@@ -434,7 +489,7 @@ impl<'a> History<'a> {
             (Some(commit), Some(Branches { head_sha, .. })) => commit == head_sha,
             _ => true,
         };
-        moments.final_approval_at.is_some() && !approval.approved_commits.iter().any(is_head)
+        times.final_approval_at.is_some() && !approval.approved_commits.iter().any(is_head)
     }
 
     fn clock_skew(&self) -> bool {
@@ -471,17 +526,17 @@ fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<
 }
 
 /// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a snapshot.
-fn draft_switch(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Switch {
+fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
     // A snapshot of the end is often dated a second after it, and later ones show what it was at the end.
     let by_end = |at: Timestamp| ended_at.map_or(at, |ended| at.min(ended));
     let on: BTreeSet<_> = timeline
-        .moments(FactKind::ConvertedToDraft)
+        .times_of(FactKind::ConvertedToDraft)
         .filter(until)
         .collect();
     let off: BTreeSet<_> = timeline
-        .moments(FactKind::ReadyForReview)
+        .times_of(FactKind::ReadyForReview)
         .filter(until)
         .collect();
     let mut observed: Vec<(Timestamp, bool)> = Vec::new();
@@ -503,7 +558,7 @@ fn draft_switch(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Swit
         .or(first_change)
         .or(observed.first().map(|(_, draft)| *draft))
         .unwrap_or(false);
-    Switch {
+    ToggleHistory {
         starts_on,
         on,
         off,
@@ -512,7 +567,7 @@ fn draft_switch(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Swit
 }
 
 /// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is open again.
-fn closed_switch(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> Switch {
+fn closed_history(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     // The closing of the merge itself is none; a reopening may be in the very second of it.
     let before = |at: &Timestamp| merged_at.is_none_or(|merged| *at < merged);
@@ -521,24 +576,27 @@ fn closed_switch(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> Sw
         .observed
         .iter()
         .filter(|(at, observed)| observed.open && before(at));
-    Switch {
+    ToggleHistory {
         starts_on: false,
-        on: timeline.moments(FactKind::Closed).filter(before).collect(),
-        off: timeline.moments(FactKind::Reopened).filter(until).collect(),
+        on: timeline.times_of(FactKind::Closed).filter(before).collect(),
+        off: timeline
+            .times_of(FactKind::Reopened)
+            .filter(until)
+            .collect(),
         observed: open.map(|(at, _)| (*at, false)).collect(),
     }
 }
 
-/// When it was last opened again, be it told or inferred; `None` while it never was, or is closed since.
+/// Returns the time of the last reopening, known or inferred; `None` if there was none, or if it is closed since.
 pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> {
     let closed =
-        closed_switch(pull_request, pull_request.merged_at).intervals(pull_request.created_at?);
+        closed_history(pull_request, pull_request.merged_at).intervals(pull_request.created_at?);
     let seen = match closed.last() {
         Some(last) => Some(last.to?),
         None => None,
     };
     // The closing before a reopening may have been missed.
-    seen.max(pull_request.timeline.moments(FactKind::Reopened).last())
+    seen.max(pull_request.timeline.times_of(FactKind::Reopened).last())
 }
 
 /// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when they took time.
