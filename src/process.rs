@@ -17,7 +17,7 @@ use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
 use crate::telemetry::{
-    APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, tell_dead,
+    APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, record_dead_letter,
 };
 
 /// Deliveries of one transaction.
@@ -148,7 +148,7 @@ impl Worker {
             reason,
         } in claim.exhausted
         {
-            tell_dead(id.0, &guid, &event, &reason);
+            record_dead_letter(id.0, &guid, &event, &reason);
         }
         claim.claimed
     }
@@ -243,7 +243,7 @@ impl Worker {
     async fn bury(&self, delivery: &Unfinished, reason: &str) {
         match self.store.bury(&[delivery.id], reason, Utc::now()).await {
             Ok(0) => tracing::debug!(delivery.id = delivery.id.0, "another process has it by now"),
-            Ok(_) => tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason),
+            Ok(_) => record_dead_letter(delivery.id.0, &delivery.guid, &delivery.event, reason),
             Err(error) => {
                 tracing::error!(delivery.id = delivery.id.0, reason, %error, "a dead letter could not be stored; it will be tried again");
             }
