@@ -162,7 +162,7 @@ async fn where_all_is_well_every_line_is_ok() {
         ("listener", ["any", "port"]),
         ("token", ["GitHub accepts it", "admin:repo_hook, repo"]),
         ("rate limit", ["5000", "left"]),
-        ("clock", ["GitHub", "the same time"]),
+        ("clock", ["GitHub", "in sync"]),
         ("repository", [REPO, "can be read"]),
         ("webhook", [URL, "answered with 202"]),
     ] {
@@ -222,7 +222,7 @@ async fn a_token_is_looked_at_closely() {
     );
     reader.told(
         "token",
-        &["public_repo", "cannot see webhooks", "admin:repo_hook"],
+        &["public_repo", "cannot read webhooks", "admin:repo_hook"],
     );
 
     scene.github.give("github_pat_fine", Rights::FineGrained);
@@ -230,9 +230,9 @@ async fn a_token_is_looked_at_closely() {
     fine.only(
         "warning",
         "webhook",
-        &["repository_hooks=write", "may not see it"],
+        &["repository_hooks=write", "has no access to it"],
     );
-    fine.told("token", &["single permissions"]);
+    fine.told("token", &["fine-grained"]);
 
     scene
         .github
@@ -243,7 +243,7 @@ async fn a_token_is_looked_at_closely() {
         .expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(3));
     scene
         .findings()
-        .only("warning", "token's end", &["valid until", "make a new one"]);
+        .only("warning", "token's end", &["valid until", "create a new one"]);
     scene.github.give(GITHUB_TOKEN, Rights::Admin);
     scene.github.allow(GITHUB_TOKEN, Resource::Core, 5000, 499);
     scene
@@ -350,7 +350,7 @@ async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
     scene.github.rename(REPO, "acme-corp/server");
     scene
         .findings()
-        .told("repository", &["ok", "it is called acme-corp/server now"]);
+        .told("repository", &["ok", "its name is acme-corp/server now"]);
     let other = findings(scene.doctor().env("GITHUB_REPO_NAME", "other"));
     other.told(
         "repository",
@@ -375,7 +375,7 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
     };
     let (doctor, opening) = (|| with("false"), || with("true"));
     let nowhere = doctor();
-    nowhere.told("installations", &["wrong", "installed nowhere"]);
+    nowhere.told("installations", &["wrong", "not installed anywhere"]);
     nowhere.told(
         "repository",
         &["wrong", "not installed on acme-corp/api-server"],
@@ -391,7 +391,7 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
         "warning",
         "App",
         &[
-            "and not make them",
+            "but not open them",
             "TASK_AUTO_PR",
             "write access to pull requests",
         ],
@@ -433,9 +433,9 @@ async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
     let file = |path: &str| doctor(&format!("sqlite://{path}"));
     file("test.db").told(
         "database",
-        &["warning", "there is none at test.db yet", "tallyhook serve"],
+        &["warning", "test.db does not exist yet", "tallyhook serve"],
     );
-    file("none/test.db").told("database", &["wrong", "none/test.db", "none can be made"]);
+    file("none/test.db").told("database", &["wrong", "none/test.db", "cannot be created"]);
     assert_eq!(
         std::fs::read_dir(place.path()).unwrap().count(),
         0,
@@ -476,7 +476,7 @@ async fn a_database_of_another_version_is_told_of() {
     let read_only = run(tallyhook(place.path(), &["doctor", "--json"])
         .env("DATABASE_URL", "sqlite://test.db?mode=ro"));
     assert!(
-        read_only.stdout.contains("to which nothing can be written"),
+        read_only.stdout.contains("read-only"),
         "{}",
         read_only.stdout
     );
@@ -494,7 +494,7 @@ async fn a_database_of_another_version_is_told_of() {
         &[
             "wrong",
             "this version of tallyhook knows",
-            "use the newer tallyhook",
+            "use the newer version of tallyhook",
         ],
     );
     execute("DELETE FROM _sqlx_migrations WHERE version IN (9999, 1)").await;
@@ -514,7 +514,7 @@ async fn it_looks_beside_a_running_server() {
     found.told(
         "listener",
         &[
-            "a server of ours answers",
+            "a tallyhook server answers",
             "ready",
             "migrations ok",
             "notifier not_used",
@@ -531,7 +531,7 @@ async fn it_looks_beside_a_running_server() {
     findings(scene.doctor().env("TALLYHOOK_LISTEN", address)).only(
         "wrong",
         "listener",
-        &["taken by something else"],
+        &["in use by another program"],
     );
     answering.join().unwrap();
     findings(scene.doctor().env("TALLYHOOK_LISTEN", "192.0.2.1:80")).only(
@@ -551,7 +551,7 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
         "settings",
         &["DELIVERY_RETENTION_DAYS is `soon`"],
     );
-    with("GITHUB_TOKEN", "two carrots").only("wrong", "settings", &["GITHUB_TOKEN is no token"]);
+    with("GITHUB_TOKEN", "two carrots").only("wrong", "settings", &["GITHUB_TOKEN is not a token"]);
     findings(scene.doctor().args(["--config", "none.toml"])).only(
         "wrong",
         "settings",
@@ -600,7 +600,7 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
     with("WORKTREE_ROOT", "nowhere").only(
         "wrong",
         "working trees",
-        &["nowhere, which is no folder"],
+        &["nowhere, which is not a folder"],
     );
     with("WORKTREE_ROOT", "/").told("working trees", &["ok", "git version"]);
     with("NOTIFY_WEBHOOK_URL", "http://10.0.0.1/carrot").only(
@@ -624,7 +624,7 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
     opening.only(
         "warning",
         "GitHub",
-        &["TASK_AUTO_PR makes no pull requests", "set GITHUB_TOKEN"],
+        &["TASK_AUTO_PR opens no pull requests", "set GITHUB_TOKEN"],
     );
     scene.github.stop().await;
 }

@@ -294,7 +294,7 @@ async fn baseline(config: &Config) -> anyhow::Result<()> {
         &server
             .addrs()
             .first()
-            .context("the server listens nowhere")?
+            .context("the server has no listening address")?
             .to_string(),
     );
     let server = server.run();

@@ -247,11 +247,11 @@ fn expiry_and_limits(standing: &Standing) -> Vec<Finding> {
         );
         findings.push(match expires_at - Utc::now() < EXPIRY_WARNING {
             true => Finding::warning(
-                "token expiry",
+                "token's end",
                 found,
                 "create a new one before that, and set GITHUB_TOKEN to it",
             ),
-            false => Finding::ok("token expiry", found),
+            false => Finding::ok("token's end", found),
         });
     }
     findings.push(match standing.allowance {
