@@ -1,31 +1,44 @@
 # syntax=docker/dockerfile:1
 
-# The program, on a small Debian. It keeps what it has to keep in /data, and runs as a user without rights.
+# The program on a small Debian. It stores its data in /data, and runs as an unprivileged user.
 #
 #   docker build --tag tallyhook .
 #   docker run --publish 127.0.0.1:8080:8080 --volume tallyhook:/data --env GITHUB_WEBHOOK_SECRET tallyhook
 #
-# docker-compose.yml runs it in many processes, with PostgreSQL and RabbitMQ.
+# docker-compose.yml runs it in several processes, with PostgreSQL and RabbitMQ.
 
-# At least `rust-version` of Cargo.toml. The image brings the C compiler that SQLite, zstd and AWS-LC need.
+# The manifests and build scripts alone, with empty crates. Docker compares what a stage copies from
+# here by its content, so that a change of the sources leaves the next stage's first layer valid.
+# Tests and benches are removed from the manifests, since their files are not here.
+FROM debian:bookworm-slim AS manifests
+WORKDIR /build
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY crates crates
+RUN find crates -type f ! -name Cargo.toml ! -name build.rs -delete \
+    && find crates -type d -empty -delete \
+    && sed --in-place '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' Cargo.toml crates/*/Cargo.toml \
+    && for crate in . crates/*; do mkdir "$crate/src" && touch "$crate/src/lib.rs"; done \
+    && echo 'fn main() {}' >src/main.rs
+
+# At least `rust-version` of Cargo.toml. The image contains the C compiler that SQLite, zstd and AWS-LC need.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
-# First the dependencies, on a program that does nothing: this layer stays until Cargo.toml or Cargo.lock change. Tests
-# and benches are taken out of the manifest, since their files are not here.
-COPY Cargo.toml Cargo.lock build.rs ./
-RUN sed --in-place '/^\[\[\(test\|bench\)\]\]/,/^$/d' Cargo.toml \
-    && mkdir src \
-    && echo 'fn main() {}' >src/main.rs \
-    && touch src/lib.rs \
-    && cargo build --locked --release
+# First the dependencies: this layer stays until a manifest, a build script or Cargo.lock changes.
+COPY --from=manifests /build ./
+RUN cargo build --locked --profile dist
 
-# Cargo goes by times, and these files are older than those they replace.
+# The commit that `--version` shows, since the repository itself is not here:
+#   --build-arg TALLYHOOK_COMMIT="$(git log -1 --abbrev=7 --format='%h %cs')"
+ARG TALLYHOOK_COMMIT=
+
+# Cargo compares times, and these files are older than those they replace.
 COPY migrations migrations
 COPY fixtures fixtures
+COPY crates crates
 COPY src src
-RUN touch src/lib.rs src/main.rs \
-    && cargo build --locked --release
+RUN touch crates/*/src/lib.rs src/lib.rs src/main.rs \
+    && cargo build --locked --profile dist
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="Tallyhook" \
@@ -33,17 +46,17 @@ LABEL org.opencontainers.image.title="Tallyhook" \
     org.opencontainers.image.source="https://github.com/tallyhook/tallyhook" \
     org.opencontainers.image.licenses="Apache-2.0"
 
-# Whom to trust in TLS to a database or broker elsewhere.
+# The authorities of TLS to a remote database or broker.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /build/target/release/tallyhook /usr/local/bin/tallyhook
+COPY --from=build /build/target/dist/tallyhook /usr/local/bin/tallyhook
 
-# By number, so that Kubernetes can see that it is not root.
+# By number, so that Kubernetes can verify that it is not root.
 RUN install --directory --owner=10001 --group=10001 --mode=700 /data
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
 
-# Loopback would be the container's own.
+# Loopback of a container cannot be reached from outside.
 ENV DATABASE_URL=sqlite:///data/tallyhook.db \
     TALLYHOOK_LISTEN=0.0.0.0:8080
 EXPOSE 8080

@@ -27,7 +27,9 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use crate::incoming::{Classified, IncomingDelivery};
-use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, record_dead};
+use crate::telemetry::{
+    DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, record_dead_letter,
+};
 
 const MIB: usize = 1024 * 1024;
 
@@ -547,7 +549,7 @@ async fn store(
             "ignored"
         }
         (Accepted::Stored(id), NewState::Dead { reason }) => {
-            record_dead(id.0, &guid, &event, &reason);
+            record_dead_letter(id.0, &guid, &event, &reason);
             "accepted"
         }
     };

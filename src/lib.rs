@@ -1,10 +1,10 @@
 //! Tallyhook: a self-hosted GitHub event processor.
 //!
-//! Data flows one way: a webhook is verified and stored ([`github`], the inbox), turned into our own words
-//! ([`event`]), applied to what is known ([`domain`]) and read through the API. Modules import only what stands
-//! before them in this list; `tests/it/architecture.rs` holds that line.
+//! Data flows one way: a webhook is verified and stored ([`ingest`], the inbox), turned into our own
+//! events (`tallyhook_core::event`), applied to the facts ([`process`]) and read through the [`api`].
+//! `tests/it/architecture.rs` holds the arrows between modules that the compiler cannot hold.
 
-// Here and not in Cargo.toml, since tests and examples may.
+// Here and not in Cargo.toml, since tests and examples may unwrap.
 #![warn(clippy::unwrap_used)]
 
 pub mod api;

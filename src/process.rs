@@ -25,7 +25,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span, error_span};
 
 use crate::telemetry::{
-    APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, record_dead,
+    APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, record_dead_letter,
 };
 
 /// The most deliveries of one transaction.
@@ -213,7 +213,7 @@ impl Worker {
             reason,
         } in claim.exhausted
         {
-            record_dead(id.0, &guid, &event, &reason);
+            record_dead_letter(id.0, &guid, &event, &reason);
         }
         claim.claimed
     }
@@ -333,7 +333,7 @@ impl Worker {
         let _entered = span.entered();
         match marked {
             Ok(0) => tracing::debug!("delivery {id} ({guid}) was claimed by another process"),
-            Ok(_) => record_dead(id.0, guid, event, reason),
+            Ok(_) => record_dead_letter(id.0, guid, event, reason),
             Err(error) => {
                 tracing::error!(reason, %error, "delivery {id} ({guid}) cannot be marked dead; it will be retried");
             }

@@ -1,4 +1,4 @@
-//! Logs to standard error, numbers for Prometheus.
+//! Logs on standard error, metrics for Prometheus.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use tallyhook_github_client as client;
 use tallyhook_queue::AMQP_CONNECTED;
 use tracing_subscriber::EnvFilter;
 
-/// How logs are written.
+/// The format of logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     #[default]
@@ -17,17 +17,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging: what an operator wants to see, or for `quiet` commands only what is wrong, unless `RUST_LOG` tells
-/// otherwise. The second call in a process changes nothing.
-pub fn log(format: LogFormat, quiet: bool) {
+/// Installs the logger: level info, or for `quiet` commands warn, unless `RUST_LOG` sets a filter. A
+/// second call in a process changes nothing.
+pub fn init_logging(format: LogFormat, quiet: bool) {
     let default = if quiet {
         "warn"
     } else {
         "info,actix_server=warn"
     };
-    let told = crate::config::log_filter().and_then(|filter| EnvFilter::try_new(filter).ok());
-    let filter = told.unwrap_or_else(|| EnvFilter::new(default));
-    // It would log bodies of messages that come back, and a password in its handshake; what matters `queue` tells.
+    let configured = crate::config::log_filter().and_then(|filter| EnvFilter::try_new(filter).ok());
+    let filter = configured.unwrap_or_else(|| EnvFilter::new(default));
+    // lapin would log bodies of returned messages, and a password in its handshake; the queue crate
+    // logs the events that matter.
     let filter = match "lapin=off".parse() {
         Ok(off) => filter.add_directive(off),
         Err(_) => filter,
@@ -36,7 +37,7 @@ pub fn log(format: LogFormat, quiet: bool) {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    // A logger that is there already, as in tests, stays.
+    // An earlier logger, as in tests, stays installed.
     drop(match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         // With the spans: theirs are the ids of the delivery that a line is about.
@@ -119,7 +120,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
     })
 }
 
-/// An event's name where it is one of GitHub's that are used here; the label's values must not be the sender's choice.
+/// Returns the name of an event that we use, or `other`: the sender must not choose label values.
 pub fn metric_label(event: &str) -> &'static str {
     tallyhook_core::event::NAMES
         .iter()
@@ -128,13 +129,13 @@ pub fn metric_label(event: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// Logs and counts a delivery that became a dead letter.
-pub fn record_dead(id: i64, guid: &str, event: &str, reason: &str) {
+/// Records a new dead letter in log and metrics.
+pub fn record_dead_letter(id: i64, guid: &str, event: &str, reason: &str) {
     tracing::warn!(
         delivery.id = id,
         delivery.guid = guid,
         reason,
-        "delivery {id} ({guid}) is a dead letter"
+        "delivery {id} ({guid}) is a dead letter: {reason}"
     );
     counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
 }

@@ -131,7 +131,7 @@ async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
 
 /// What a child process does: serve on a free port until its standard input ends.
 pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
-    telemetry::log(LogFormat::Text, true);
+    telemetry::init_logging(LogFormat::Text, true);
     let mut config = Config {
         webhook_secrets: Secrets::single(SECRET),
         github_credentials: Some(Credentials::Token(

@@ -240,7 +240,7 @@ fn get(address: &str, path: &str) -> anyhow::Result<String> {
 
 /// What a child process does: serve on a free port until its standard input ends.
 pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
-    telemetry::log(LogFormat::Text, true);
+    telemetry::init_logging(LogFormat::Text, true);
     let config = Config {
         webhook_secrets: Secrets::single(SECRET),
         database_url: place.database_url.context("no database")?,
@@ -293,7 +293,7 @@ async fn baseline(config: &Config) -> anyhow::Result<()> {
         &server
             .addrs()
             .first()
-            .context("the server listens nowhere")?
+            .context("the server has no listening address")?
             .to_string(),
     );
     let server = server.run();

@@ -1,4 +1,4 @@
-//! Who may read: whoever has a token.
+//! API tokens: creation, digests, and the check of every request.
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -9,32 +9,33 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tallyhook_store::{StoreError, TokenHash};
 
-use super::Api;
+use super::ApiState;
 use super::error::ApiError;
 
-/// A new token: 256 random bits, marked so that a scanner for leaked secrets knows it.
+/// Returns a new token: 256 random bits, with a prefix that scanners for leaked secrets can match.
 pub fn new_token() -> String {
     let bits: [u8; 32] = rand::rng().random();
     format!("tallyhook_{}", hex::encode(bits))
 }
 
-/// Whether `text` has the form of a token made here.
+/// Returns true if `text` has the form of a token made here.
 pub fn is_token(text: &str) -> bool {
     text.strip_prefix("tallyhook_")
         .is_some_and(|digits| digits.len() == 64 && hex::decode(digits).is_ok())
 }
 
-/// What is stored of a token. Equal digests are looked up, never compared byte by byte with a secret.
+/// Returns the digest that is stored of a token. Digests are looked up; a token itself is never
+/// compared byte by byte.
 pub fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Lets a request through that carries a valid token.
+/// Middleware that refuses a request without a valid token.
 pub async fn require_token(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let api = request.app_data::<web::Data<Api>>().cloned();
+    let api = request.app_data::<web::Data<ApiState>>().cloned();
     let hash = bearer(request.headers()).map(hash);
     let refused = match (api, hash) {
         (Some(api), Some(hash)) => match is_valid(&api, &hash).await {
@@ -49,14 +50,15 @@ pub async fn require_token(
         },
         _ => ApiError::Unauthorized,
     };
-    // An answer, not an error: an error of a middleware would pass by the headers that every answer carries.
+    // A response, not an error: an error of a middleware would bypass the headers that every
+    // response carries.
     Ok(request
         .into_response(refused.error_response())
         .map_into_right_body())
 }
 
-pub(super) async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {
-    // Digests of secrets tell nothing by how long they take to compare.
+pub(super) async fn is_valid(api: &ApiState, hash: &TokenHash) -> Result<bool, StoreError> {
+    // The time to compare digests reveals nothing about the secrets.
     if api.admin_token == Some(*hash) {
         return Ok(true);
     }

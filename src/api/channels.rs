@@ -1,4 +1,4 @@
-//! Channels, what they are told, and whether they can be.
+//! Channels and the notifications that were sent to them.
 
 use actix_web::web;
 use chrono::Utc;
@@ -10,40 +10,40 @@ use tallyhook_store::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, ApiErrorBody};
 use super::page::{self, Page};
-use super::{Api, rfc3339};
+use super::{ApiState, rfc3339};
 use crate::notify::{Channel, ChannelKind, Channels, Notification, Tried};
 
-/// A channel of the settings, and how far it has come.
+/// A channel of the settings with its progress.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelItem {
     #[schema(example = "slack")]
     pub name: String,
     pub kind: ChannelKind,
-    /// Scheme, host and port of where it sends; the rest may be a secret.
+    /// Scheme, host and port of its URL; the rest may be a secret.
     #[schema(example = "https://hooks.slack.com")]
     pub origin: String,
-    /// Only of these, `owner/name` or `owner/*`; null if of all.
+    /// Repositories to notify about, `owner/name` or `owner/*`; null for all.
     pub repos: Option<Vec<String>>,
-    /// Only these; null if all.
+    /// Kinds of notifications; null for all.
     pub kinds: Option<Vec<NotificationKind>>,
-    /// The last event that was looked at; null until a worker has seen this channel.
+    /// The last event that was processed for this channel; null until a worker has opened it.
     pub place: Option<String>,
-    /// Of the events that are still there.
+    /// Notifications by state, of the events that are still kept.
     pub told: Told,
-    /// Attempts in a row that found the receiver broken.
+    /// Failed attempts in a row.
     pub failures: u32,
-    /// Nothing is sent before.
+    /// The time until which nothing is sent.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub rests_until: Option<String>,
-    /// What came of the last attempt that failed.
+    /// The error of the last failed attempt.
     pub last_error: Option<String>,
     #[schema(value_type = Option<String>, format = "date-time")]
     pub last_error_at: Option<String>,
 }
 
-/// What a channel is told of one event.
+/// The notification of a channel about one event.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NotificationItem {
     pub channel: String,
@@ -51,17 +51,17 @@ pub struct NotificationItem {
     pub attempts: u32,
     #[schema(value_type = String, format = "date-time")]
     pub taken_up_at: String,
-    /// While it is pending.
+    /// Null unless it is pending.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub next_attempt_at: Option<String>,
     #[schema(value_type = Option<String>, format = "date-time")]
     pub finished_at: Option<String>,
-    /// The receiver's answer to the last attempt, or why there is none.
+    /// The receiver's answer to the last attempt, or the reason why there is none.
     pub answer: Option<String>,
     pub notification: Notification,
 }
 
-/// Every channel of the settings.
+/// Returns every channel of the settings.
 ///
 /// # Errors
 /// If the database fails.
@@ -98,29 +98,31 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
     }
 }
 
-/// Channels: where notifications are sent, and how far each has come.
+/// The channels of the settings with their progress.
 #[utoipa::path(
     get, path = "/api/channels", tag = "notifications", operation_id = "list_channels", security(("token" = [])),
     responses((status = 200, body = Page<ChannelItem>))
 )]
-pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
+pub(super) async fn list(
+    api: web::Data<ApiState>,
+) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
     Ok(web::Json(Page {
         items: items(&api.channels, &api.store).await?,
         next: None,
     }))
 }
 
-/// Sends a message to a channel that says of itself that it is a test.
+/// Sends a test message to a channel.
 #[utoipa::path(
     post, path = "/api/channels/{name}/test", tag = "notifications", operation_id = "test_channel",
     security(("token" = [])), params(("name" = String, Path)),
     responses(
-        (status = 200, body = Tried, description = "`ok` tells whether the receiver took it"),
-        (status = 404, body = ErrorBody),
+        (status = 200, body = Tried, description = "`ok` is true if the receiver accepted it"),
+        (status = 404, body = ApiErrorBody),
     )
 )]
 pub(super) async fn test(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     name: web::Path<String>,
 ) -> Result<web::Json<Tried>, ApiError> {
     let channel = api
@@ -135,19 +137,19 @@ pub(super) async fn test(
 pub(super) struct NotificationsQuery {
     channel: Option<String>,
     state: Option<NotificationState>,
-    /// 1 to 100, 30 unless told.
+    /// 1 to 100, default 30.
     per_page: Option<u32>,
     cursor: Option<String>,
 }
 
-/// What channels were told and are to be told, the newest event first.
+/// Sent and pending notifications of all channels, the newest event first.
 #[utoipa::path(
     get, path = "/api/notifications", tag = "notifications", operation_id = "list_notifications",
     security(("token" = [])), params(NotificationsQuery),
-    responses((status = 200, body = Page<NotificationItem>), (status = 400, body = ErrorBody))
+    responses((status = 200, body = Page<NotificationItem>), (status = 400, body = ApiErrorBody))
 )]
 pub(super) async fn notifications(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {
     let NotificationsQuery {

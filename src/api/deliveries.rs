@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::page::{self, Page};
-use super::{Api, rfc3339};
+use super::{ApiState, rfc3339};
 
 /// A stored delivery.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -26,7 +26,7 @@ pub struct DeliveryItem {
     pub pr_number: Option<i64>,
     pub source: Source,
     pub state: DeliveryState,
-    /// Why it is ignored or dead.
+    /// The reason why it is ignored or dead.
     pub reason: Option<String>,
     pub attempts: u32,
     #[schema(format = "date-time")]
@@ -38,13 +38,13 @@ pub struct DeliveryItem {
     pub body_bytes: u64,
 }
 
-/// A stored delivery with what went wrong so far and its payload.
+/// A stored delivery with its failures and its payload.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryDetail {
     #[serde(flatten)]
     pub delivery: DeliveryItem,
     pub history: Vec<Failure>,
-    /// GitHub's payload; null once it was cleared away.
+    /// GitHub's payload; null after its retention time.
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
 }
@@ -57,12 +57,12 @@ pub(super) struct DeliveriesQuery {
     event: Option<String>,
     /// `owner/name`
     repo: Option<String>,
-    /// 1 to 100, 30 unless told.
+    /// 1 to 100, default 30.
     per_page: Option<u32>,
     cursor: Option<String>,
 }
 
-/// The same without a state, which is `dead`.
+/// The filter of dead letters: that of deliveries, without the state.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeadLettersQuery {
@@ -70,19 +70,19 @@ pub(super) struct DeadLettersQuery {
     event: Option<String>,
     /// `owner/name`
     repo: Option<String>,
-    /// 1 to 100, 30 unless told.
+    /// 1 to 100, default 30.
     per_page: Option<u32>,
     cursor: Option<String>,
 }
 
-/// Deliveries, newest first. An empty list where nothing came of the repository.
+/// Deliveries, newest first. The list is empty if the repository has none.
 #[utoipa::path(
     get, path = "/api/deliveries", tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
     params(DeliveriesQuery),
-    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ErrorBody))
+    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<DeliveriesQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
     listed(&api, query.into_inner()).await
@@ -92,10 +92,10 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/api/dead-letters", tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
     params(DeadLettersQuery),
-    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ErrorBody))
+    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn dead(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<DeadLettersQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
     let DeadLettersQuery {
@@ -118,7 +118,7 @@ pub(super) async fn dead(
 }
 
 async fn listed(
-    api: &Api,
+    api: &ApiState,
     query: DeliveriesQuery,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
     let DeliveriesQuery {
@@ -148,10 +148,10 @@ async fn listed(
 #[utoipa::path(
     get, path = "/api/deliveries/{guid}", tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
     params(("guid" = String, Path)),
-    responses((status = 200, body = Page<DeliveryDetail>), (status = 404, body = super::error::ErrorBody))
+    responses((status = 200, body = Page<DeliveryDetail>), (status = 404, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn show(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     guid: web::Path<String>,
 ) -> Result<web::Json<Page<DeliveryDetail>>, ApiError> {
     let deliveries = api.store.deliveries_of(&guid).await?;
@@ -169,10 +169,10 @@ pub(super) async fn show(
 #[utoipa::path(
     get, path = "/api/dead-letters/{id}", tag = "deliveries", operation_id = "get_dead_letter", security(("token" = [])),
     params(("id" = i64, Path)),
-    responses((status = 200, body = DeliveryDetail), (status = 404, body = super::error::ErrorBody))
+    responses((status = 200, body = DeliveryDetail), (status = 404, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn show_dead(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<web::Json<DeliveryDetail>, ApiError> {
     let delivery = api.store.delivery(DeliveryId(*id)).await?;
@@ -184,18 +184,18 @@ pub(super) async fn show_dead(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DiscardQuery {
-    /// Why it is let go; kept with the delivery.
+    /// The reason; kept with the delivery.
     reason: Option<String>,
 }
 
-/// Lets a dead letter go: it becomes ignored.
+/// Discards a dead letter: its state becomes ignored.
 #[utoipa::path(
     delete, path = "/api/dead-letters/{id}", tag = "deliveries", operation_id = "discard_dead_letter",
     security(("token" = [])), params(("id" = i64, Path), DiscardQuery),
-    responses((status = 204, description = "discarded"), (status = 404, body = super::error::ErrorBody))
+    responses((status = 204, description = "discarded"), (status = 404, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn discard(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<i64>,
     query: web::Query<DiscardQuery>,
 ) -> Result<HttpResponse, ApiError> {
@@ -214,20 +214,22 @@ pub(super) async fn discard(
     }
 }
 
-/// Dead letters by what they died of, the largest group first.
+/// Dead letters grouped by reason, event and repository, the largest group first.
 #[utoipa::path(
     get, path = "/api/dead-letters/groups", tag = "deliveries", operation_id = "list_dead_letter_groups",
     security(("token" = [])),
     responses((status = 200, body = Page<DeadGroup>))
 )]
-pub(super) async fn groups(api: web::Data<Api>) -> Result<web::Json<Page<DeadGroup>>, ApiError> {
+pub(super) async fn groups(
+    api: web::Data<ApiState>,
+) -> Result<web::Json<Page<DeadGroup>>, ApiError> {
     Ok(web::Json(Page {
         items: api.store.dead_groups().await?,
         next: None,
     }))
 }
 
-/// Which dead letters are to be tried again: those that agree in everything that is told.
+/// A selection of dead letters to requeue: those that match every given field.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RequeueGroup {
@@ -235,22 +237,22 @@ pub(super) struct RequeueGroup {
     event: Option<String>,
     /// `owner/name`
     repo: Option<String>,
-    /// Has to be true if nothing else is told.
+    /// Must be true if no other field is given.
     #[serde(default)]
     all: bool,
 }
 
-/// Tries a group of dead letters again, or all, with all attempts to go.
+/// Requeues a group of dead letters, or all of them. Their attempts start from zero.
 #[utoipa::path(
     post, path = "/api/dead-letters/requeue", tag = "deliveries", operation_id = "requeue_dead_letters",
     security(("token" = [])), request_body = RequeueGroup,
     responses(
-        (status = 202, description = "to be tried again; `deliveries` tells how many"),
-        (status = 400, body = super::error::ErrorBody),
+        (status = 202, description = "requeued; `deliveries` is their number"),
+        (status = 400, body = super::error::ApiErrorBody),
     )
 )]
 pub(super) async fn requeue_group(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     group: web::Json<RequeueGroup>,
 ) -> Result<HttpResponse, ApiError> {
     let RequeueGroup {
@@ -265,8 +267,7 @@ pub(super) async fn requeue_group(
         repo,
     };
     if all != (like == DeadLike::default()) {
-        let message =
-            "tell a reason, an event or a repo of those to be tried again, or else \"all\": true";
+        let message = "give a reason, an event or a repo of the dead letters to requeue, or else \"all\": true";
         return Err(ApiError::BadRequest(message.to_owned()));
     }
     let deliveries = api
@@ -277,14 +278,14 @@ pub(super) async fn requeue_group(
         .json(serde_json::json!({"status": "requeued", "deliveries": deliveries})))
 }
 
-/// Tries a dead letter again, with all attempts to go.
+/// Requeues a dead letter. Its attempts start from zero.
 #[utoipa::path(
     post, path = "/api/dead-letters/{id}/requeue", tag = "deliveries", operation_id = "requeue_dead_letter",
     security(("token" = [])), params(("id" = i64, Path)),
-    responses((status = 202, description = "to be tried again"), (status = 404, body = super::error::ErrorBody))
+    responses((status = 202, description = "requeued"), (status = 404, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn requeue(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
     let selection = DeadSelection::Ids(vec![DeliveryId(*id)]);
@@ -320,7 +321,7 @@ async fn with_payload(store: &Store, delivery: Delivery) -> Result<DeliveryDetai
         .body(delivery.id)
         .await?
         .and_then(|body| body.decompress().ok());
-    // As it came: a tree of it would take many times its size.
+    // The payload stays text: parsed into a tree it would take many times its size.
     let payload = body.and_then(|body| RawValue::from_string(String::from_utf8(body).ok()?).ok());
     Ok(DeliveryDetail {
         delivery: item(&delivery),

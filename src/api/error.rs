@@ -1,4 +1,4 @@
-//! The one shape of the API's errors.
+//! Errors of the API: status, code and message of the response, and the cause for the log.
 
 use std::fmt;
 
@@ -12,7 +12,10 @@ use utoipa::ToSchema;
 
 use crate::tasks::OpenError;
 
-/// What a caller is told. What went wrong inside is logged, not told.
+/// An error of the API, as an external message for the client and an internal one for the log.
+///
+/// The external message is the `Display` form and says nothing of the inside of this process. The
+/// internal one is written once, where the error becomes a response.
 #[derive(Debug)]
 pub enum ApiError {
     BadRequest(String),
@@ -20,28 +23,31 @@ pub enum ApiError {
     Forbidden(&'static str),
     NotFound(&'static str),
     Conflict(String),
-    Unavailable,
-    /// There is no room for one more.
+    /// The database failed.
+    Unavailable(StoreError),
+    /// A limit is reached.
     Busy(&'static str),
-    /// There is nothing to ask GitHub with.
+    /// Neither a GitHub token nor an App is configured.
     GithubAccessMissing,
     GithubUnavailable(String),
-    /// GitHub answered, but not with what was asked for.
+    /// GitHub returned another answer than expected.
     GithubFailed(String),
-    /// What GitHub answered.
+    /// GitHub returned an error.
     Github(GithubError),
-    /// Why there is no pull request.
+    /// A pull request could not be opened.
     NotOpened(OpenPullRequestError),
 }
 
-/// The body of every answer that is an error.
+/// The body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ErrorBody {
-    pub error: ErrorDetail,
+#[schema(as = ErrorBody)]
+pub struct ApiErrorBody {
+    pub error: ApiErrorDetail,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ErrorDetail {
+#[schema(as = ErrorDetail)]
+pub struct ApiErrorDetail {
     /// For programs, in `snake_case`.
     #[schema(example = "not_found")]
     pub code: &'static str,
@@ -57,12 +63,25 @@ impl ApiError {
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
-            Self::Unavailable | Self::Busy(_) => "unavailable",
+            Self::Unavailable(_) | Self::Busy(_) => "unavailable",
             Self::GithubAccessMissing => "github_access_missing",
             Self::GithubUnavailable(_) => "github_unavailable",
             Self::GithubFailed(_) => "github_failed",
-            Self::Github(error) => of_github(error).1,
-            Self::NotOpened(why) => of_not_opened(why).1,
+            Self::Github(error) => github_response(error).1,
+            Self::NotOpened(why) => not_opened_response(why).1,
+        }
+    }
+
+    /// Writes the internal message. Errors of the client have none.
+    fn log(&self) {
+        match self {
+            Self::Unavailable(error) => {
+                tracing::error!(%error, "cannot answer a request to the API: {error}");
+            }
+            Self::Github(error) | Self::NotOpened(NotOpened::Github(error)) => {
+                tracing::warn!(%error, "GitHub failed a request that the API needs: {error}");
+            }
+            _ => {}
         }
     }
 }
@@ -74,9 +93,9 @@ impl fmt::Display for ApiError {
             Self::Unauthorized => f.write_str("send a valid token as `Authorization: Bearer TOKEN`"),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
-            Self::Unavailable => f.write_str("the database does not answer; try again"),
+            Self::Unavailable(_) => f.write_str("the database is not available; try again"),
             Self::GithubAccessMissing => f.write_str(
-                "there is nothing to ask GitHub with: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY",
+                "there is no access to GitHub: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY",
             ),
             Self::GithubUnavailable(message) | Self::GithubFailed(message) => f.write_str(message),
             Self::Github(error) => error.fmt(f),
@@ -93,17 +112,18 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
-            Self::Unavailable | Self::Busy(_) | Self::GithubUnavailable(_) => {
+            Self::Unavailable(_) | Self::Busy(_) | Self::GithubUnavailable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::GithubFailed(_) => StatusCode::BAD_GATEWAY,
-            Self::Github(error) => of_github(error).0,
-            Self::NotOpened(why) => of_not_opened(why).0,
+            Self::Github(error) => github_response(error).0,
+            Self::NotOpened(why) => not_opened_response(why).0,
         }
     }
 
     fn error_response(&self) -> HttpResponse {
-        let error = ErrorDetail {
+        self.log();
+        let error = ApiErrorDetail {
             code: self.code(),
             message: self.to_string(),
         };
@@ -111,12 +131,12 @@ impl ResponseError for ApiError {
         if matches!(self, Self::Unauthorized) {
             response.insert_header(("WWW-Authenticate", "Bearer"));
         }
-        response.json(ErrorBody { error })
+        response.json(ApiErrorBody { error })
     }
 }
 
-/// What an error of GitHub's is here: nothing of ours that is not there, something to be set right, or a moment to wait.
-fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
+/// Returns status and code of an error of GitHub: not found, a setting to fix, or a reason to retry.
+fn github_response(error: &GithubError) -> (StatusCode, &'static str) {
     match error {
         GithubError::NotFound { .. } | GithubError::Gone { .. } => {
             (StatusCode::NOT_FOUND, "not_found")
@@ -138,8 +158,8 @@ fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
     }
 }
 
-/// What of a pull request GitHub refuses, each by a code of its own.
-fn of_not_opened(why: &OpenPullRequestError) -> (StatusCode, &'static str) {
+/// Returns status and code of a pull request that was not opened, a code for each reason.
+fn not_opened_response(why: &OpenPullRequestError) -> (StatusCode, &'static str) {
     match why {
         OpenPullRequestError::InvalidBranchName { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         OpenPullRequestError::HeadMissing { .. } => {
@@ -164,7 +184,7 @@ fn of_not_opened(why: &OpenPullRequestError) -> (StatusCode, &'static str) {
             (StatusCode::CONFLICT, "repository_read_only")
         }
         OpenPullRequestError::Forbidden { .. } => (StatusCode::CONFLICT, "github_access_refused"),
-        OpenPullRequestError::Github(error) => of_github(error),
+        OpenPullRequestError::Github(error) => github_response(error),
     }
 }
 
@@ -181,15 +201,13 @@ impl From<OpenError> for ApiError {
 
 impl From<GithubError> for ApiError {
     fn from(error: GithubError) -> Self {
-        tracing::warn!(%error, "GitHub did not answer as the API needs it");
         Self::Github(error)
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the API could not be answered");
-        Self::Unavailable
+        Self::Unavailable(error)
     }
 }
 
@@ -198,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_by_itself_is_told_apart_from_what_has_to_be_set_right() {
+    fn temporary_github_errors_have_another_code_than_permanent_ones() {
         let text = String::new;
         let code = |error: GithubError| ApiError::Github(error).code();
         assert_eq!(

@@ -1,8 +1,10 @@
-//! Pull requests as GitHub shows them now: asked for by somebody who waits, or behind an answer that is old.
+//! Refreshing pull requests from GitHub: before an answer on request, or in the background after an
+//! answer that is old.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::Utc;
+use parking_lot::Mutex;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::{PrKey, Timestamp};
@@ -10,19 +12,19 @@ use tallyhook_github_client::Client;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Api;
+use super::ApiState;
 use super::error::ApiError;
 use crate::sync::fetch::{FetchError, Fetcher, RefreshError};
 
-/// Questions to GitHub that nobody waits for; more at once are not asked.
-const BEHIND: usize = 4;
+/// The most refreshes in the background; further ones are skipped until one ends.
+const MAX_REFRESHES: usize = 4;
 
-/// What is being asked behind answers. Ends with the server.
+/// The refreshes under way in the background. Dropping it cancels them.
 #[derive(Debug, Default)]
-pub struct Behind(Mutex<JoinSet<()>>);
+pub struct BackgroundRefresh(Mutex<JoinSet<()>>);
 
-impl Api {
-    /// Sees to it that what is known of a pull request is what GitHub shows now.
+impl ApiState {
+    /// Fetches a pull request from GitHub and applies it, before it is read.
     pub(super) async fn refresh(&self, name: &str, key: PrKey) -> Result<(), ApiError> {
         let fetcher = self.fetcher(self.github()?);
         let refreshed = timeout(self.sync.timeout, fetcher.refresh(name, key)).await;
@@ -31,21 +33,26 @@ impl Api {
             .map_err(ApiError::from)
     }
 
-    /// The same behind an answer that is as of longer ago than is set.
-    pub(super) fn refresh_behind(&self, name: &str, key: PrKey, as_of: Timestamp) {
+    /// Starts a refresh in the background if the answer is older than `PR_CACHE_TTL`.
+    pub(super) fn refresh_in_background(&self, name: &str, key: PrKey, as_of: Timestamp) {
         let age = Utc::now().timestamp() - as_of.epoch();
         let is_old = u64::try_from(age).is_ok_and(|age| age > self.sync.cache_ttl.as_secs());
         let Some(github) = self.github.as_ref().filter(|_| is_old) else {
             return;
         };
-        let mut asking = self.behind.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while asking.try_join_next().is_some() {}
-        if asking.len() < BEHIND {
-            let (fetcher, name, patience) =
-                (self.fetcher(github), name.to_owned(), self.sync.timeout);
-            asking.spawn(async move {
-                if let Ok(Err(error)) = timeout(patience, fetcher.refresh(&name, key)).await {
-                    tracing::warn!(repo = name, number = key.number.0, %error, "a pull request could not be refreshed");
+        let mut refreshes = self.refreshes.0.lock();
+        while refreshes.try_join_next().is_some() {}
+        if refreshes.len() < MAX_REFRESHES {
+            let (fetcher, name, limit) = (self.fetcher(github), name.to_owned(), self.sync.timeout);
+            refreshes.spawn(async move {
+                if let Ok(Err(error)) = timeout(limit, fetcher.refresh(&name, key)).await {
+                    tracing::warn!(
+                        repo.name = name,
+                        pr.number = key.number.0,
+                        %error,
+                        "cannot refresh {name}#{} in the background",
+                        key.number
+                    );
                 }
             });
         }
@@ -87,7 +94,7 @@ mod tests {
     use tallyhook_core::github::types::RepoId;
 
     #[test]
-    fn only_what_github_does_not_have_is_not_found() {
+    fn refresh_error_is_404_only_if_github_has_no_such_pull_request() {
         let why = || "resource limits".to_owned();
         let another = FetchError::Another {
             name: "a/b".to_owned(),
@@ -101,10 +108,10 @@ mod tests {
             (RefreshError::TooLate, 503),
             (RefreshError::Unanswered, 503),
         ] {
-            let told = error.to_string();
+            let message = error.to_string();
             let answer = ApiError::from(error);
             assert_eq!(answer.status_code(), status, "{answer}");
-            assert!(status == 404 || answer.to_string() == told, "{answer}");
+            assert!(status == 404 || answer.to_string() == message, "{answer}");
         }
     }
 }

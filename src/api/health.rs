@@ -1,37 +1,46 @@
-//! For load balancers and Prometheus: open without a token, on every role.
-
-use std::fmt::Write;
+//! Health and metrics for load balancers and Prometheus: without a token, in every role.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
 use chrono::{TimeDelta, Utc};
+use metrics::{describe_gauge, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tallyhook_queue::Health;
 use tallyhook_store::{Backlog, Moment, StoreError};
 
-use super::{Api, Stored};
+use super::{ApiState, StoredCounts};
 use crate::telemetry;
 
-/// The process answers.
+const INBOX: &str = "tallyhook_inbox";
+const DEAD_LETTERS: &str = "tallyhook_dead_letters";
+const OLDEST_PENDING: &str = "tallyhook_oldest_pending_seconds";
+const MONITORS: &str = "tallyhook_monitors";
+const POLLER_LAST_ROUND: &str = "tallyhook_poller_last_round_seconds";
+const NOTIFICATIONS_PENDING: &str = "tallyhook_notifications_pending";
+const NOTIFICATIONS_DEAD: &str = "tallyhook_notifications_dead";
+const CHANNEL_FAILURES: &str = "tallyhook_channel_failures";
+
+/// Returns 200 while the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz", responses((status = 200)))]
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// The poller is told of as degraded when its last round ended so many intervals ago.
-const ROUNDS: u32 = 5;
-/// And the notifier when something has waited for so long.
-const LATE: TimeDelta = TimeDelta::minutes(10);
+/// The age of the poller's last round, in intervals, above which it is degraded.
+const MAX_ROUND_AGE: u32 = 5;
+/// The age of the oldest pending notification above which the notifier is degraded.
+const MAX_PENDING_AGE: TimeDelta = TimeDelta::minutes(10);
 
-/// The process can do its work; otherwise the part that fails is named. What only GitHub can mend is named, too, but takes no
-/// process out of service.
+/// Returns 200 if the process can do its work; otherwise the failing part is named. A failure that
+/// only GitHub can fix is named, too, but takes no process out of service.
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
-pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
+pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
     let failing = match api.store.check().await {
         Ok(()) => None,
         Err(error) => {
-            tracing::warn!(%error, "not ready");
+            tracing::warn!(%error, "/readyz: the database is not ready: {error}");
             Some(if matches!(error, StoreError::Version { .. }) {
                 "migrations"
             } else {
@@ -49,7 +58,7 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
     let queue = match api.queue.as_ref().map(|queue| queue.health()) {
         None => "not_used",
         Some(Health::Ok) => "ok",
-        // Deliveries are still taken in, and wait in the inbox.
+        // Deliveries are still accepted, and wait in the inbox.
         Some(Health::Disconnected) if api.takes_in => "degraded",
         Some(Health::Disconnected) => "failing",
     };
@@ -70,8 +79,9 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
     }))
 }
 
-/// How the poller is. Whichever process has its turn, its rounds are everybody's; each allows it time from its own start on.
-async fn poller(api: &Api) -> &'static str {
+/// Returns the state of the poller, whichever process is the leader. A process that has just
+/// started counts from its own start.
+async fn poller(api: &ApiState) -> &'static str {
     if !api.polls || api.github.is_none() {
         return "not_used";
     }
@@ -85,19 +95,19 @@ async fn poller(api: &Api) -> &'static str {
             .unwrap_or(api.started);
     let too_long = quiet
         .to_std()
-        .is_ok_and(|quiet| quiet > api.sync.interval * ROUNDS);
+        .is_ok_and(|quiet| quiet > api.sync.interval * MAX_ROUND_AGE);
     if too_long { "degraded" } else { "ok" }
 }
 
-/// How the notifier is, whichever process has its turn.
-async fn notifier(api: &Api) -> &'static str {
+/// Returns the state of the notifier, whichever process is the leader.
+async fn notifier(api: &ApiState) -> &'static str {
     if api.channels.iter().len() == 0 {
         return "not_used";
     }
     let Ok(backlogs) = api.backlogs().await else {
         return "degraded";
     };
-    let late = Utc::now() - LATE;
+    let late = Utc::now() - MAX_PENDING_AGE;
     let fails =
         |backlog: &Backlog| backlog.failures > 0 || backlog.since.is_some_and(|since| since < late);
     if backlogs.iter().any(fails) {
@@ -107,110 +117,94 @@ async fn notifier(api: &Api) -> &'static str {
     }
 }
 
-/// Numbers for Prometheus.
+/// Metrics for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = 200, content_type = "text/plain"))
 )]
-pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
+pub(super) async fn metrics(api: web::Data<ApiState>) -> HttpResponse {
     let mut text = telemetry::prometheus().render();
-    match api.stored().await {
-        Ok(stored) => text += &stored_state(&stored),
-        // The process's own numbers are worth the most when something fails.
-        Err(error) => tracing::warn!(%error, "/metrics lacks what the database would tell"),
+    match api.counts().await {
+        Ok(counts) => text += &stored_gauges(&counts),
+        // The process's own metrics matter the most when something fails.
+        Err(error) => {
+            tracing::warn!(%error, "/metrics lacks the gauges of stored state: {error}");
+        }
     }
     HttpResponse::Ok()
         .insert_header(ContentType::plaintext())
         .body(text)
 }
 
-/// Gauges of what is stored, read from the database so that every process tells the same.
-fn stored_state(stored: &Stored) -> String {
-    let Stored {
+/// Renders gauges of stored state, read from the database so that every process shows the same.
+///
+/// They live in a recorder of this one request: in the process's recorder they would stay at their
+/// last value while the database fails.
+fn stored_gauges(counts: &StoredCounts) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || set_gauges(counts));
+    recorder.handle().render()
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "gauges are f64, exact up to 2^53 rows"
+)]
+fn set_gauges(counts: &StoredCounts) {
+    let StoredCounts {
         inbox,
         watches,
         last_round,
         backlogs,
-    } = stored;
-    let since =
-        |at: Option<Moment>| at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0).to_string());
-    let mut text = String::new();
-    let mut gauge = |name: &str, help: &str, values: &[(&str, String)]| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge"
-        );
-        for (labels, value) in values {
-            let _ = writeln!(text, "tallyhook_{name}{labels} {value}");
-        }
-    };
-    let by_state = [
-        ("{state=\"accepted\"}", inbox.accepted.to_string()),
-        ("{state=\"applied\"}", inbox.applied.to_string()),
-        ("{state=\"ignored\"}", inbox.ignored.to_string()),
-        ("{state=\"dead\"}", inbox.dead.to_string()),
-    ];
-    gauge("inbox", "Stored deliveries by state.", &by_state);
-    gauge(
-        "dead_letters",
-        "Deliveries that wait for a person's decision.",
-        &[("", inbox.dead.to_string())],
+    } = counts;
+    let age = |at: Moment| (Utc::now() - at).as_seconds_f64().max(0.0);
+    describe_gauge!(INBOX, "Stored deliveries by state.");
+    for (state, deliveries) in [
+        ("accepted", inbox.accepted),
+        ("applied", inbox.applied),
+        ("ignored", inbox.ignored),
+        ("dead", inbox.dead),
+    ] {
+        gauge!(INBOX, "state" => state).set(deliveries as f64);
+    }
+    describe_gauge!(
+        DEAD_LETTERS,
+        "Deliveries that wait to be requeued or discarded."
     );
-    let oldest = since(inbox.oldest_pending).unwrap_or_else(|| "0".to_owned());
-    gauge(
-        "oldest_pending_seconds",
-        "Age of the oldest unfinished delivery.",
-        &[("", oldest)],
+    gauge!(DEAD_LETTERS).set(inbox.dead as f64);
+    describe_gauge!(OLDEST_PENDING, "Age of the oldest unfinished delivery.");
+    gauge!(OLDEST_PENDING).set(inbox.oldest_pending.map_or(0.0, age));
+    describe_gauge!(
+        MONITORS,
+        "Watched pull requests: all, those that are due, those whose last fetch failed."
     );
-    let watched = [
-        ("{state=\"watched\"}", watches.watched.to_string()),
-        ("{state=\"due\"}", watches.due.to_string()),
-        ("{state=\"failing\"}", watches.failing.to_string()),
-    ];
-    gauge(
-        "monitors",
-        "Watched pull requests: all, those whose turn it is, those that could not be got.",
-        &watched,
+    for (state, pull_requests) in [
+        ("watched", watches.watched),
+        ("due", watches.due),
+        ("failing", watches.failing),
+    ] {
+        gauge!(MONITORS, "state" => state).set(pull_requests as f64);
+    }
+    describe_gauge!(
+        POLLER_LAST_ROUND,
+        "Time since the poller's last round ended; absent before the first."
     );
-    let round: Vec<_> = since(*last_round)
-        .map(|age| ("", age))
-        .into_iter()
-        .collect();
-    gauge(
-        "poller_last_round_seconds",
-        "Since the poller's last round ended; none while there was none.",
-        &round,
+    if let Some(at) = *last_round {
+        gauge!(POLLER_LAST_ROUND).set(age(at));
+    }
+    describe_gauge!(
+        NOTIFICATIONS_PENDING,
+        "Notifications to be sent, and changes not matched with the filter yet, by channel."
     );
-    // Names of channels have no letters that would have to be escaped.
-    let labels: Vec<_> = backlogs
-        .iter()
-        .map(|backlog| format!("{{channel=\"{}\"}}", backlog.channel))
-        .collect();
-    let of_channels = |number: fn(&Backlog) -> u64| -> Vec<_> {
-        labels
-            .iter()
-            .zip(backlogs)
-            .map(|(labels, backlog)| (labels.as_str(), number(backlog).to_string()))
-            .collect()
-    };
-    let pending = of_channels(|backlog| backlog.pending);
-    gauge(
-        "notifications_pending",
-        "Notifications that wait to be sent, and changes not looked at yet, by channel.",
-        &pending,
+    describe_gauge!(
+        NOTIFICATIONS_DEAD,
+        "Notifications that were given up, of those still kept, by channel."
     );
-    let dead = of_channels(|backlog| backlog.dead);
-    gauge(
-        "notifications_dead",
-        "Notifications that were given up, of those still kept, by channel.",
-        &dead,
-    );
-    let failures = of_channels(|backlog| backlog.failures.into());
-    gauge(
-        "channel_failures",
-        "Attempts in a row that found a channel's receiver broken.",
-        &failures,
-    );
-    text
+    describe_gauge!(CHANNEL_FAILURES, "Failed attempts in a row, by channel.");
+    for backlog in backlogs {
+        let channel = || backlog.channel.clone();
+        gauge!(NOTIFICATIONS_PENDING, "channel" => channel()).set(backlog.pending as f64);
+        gauge!(NOTIFICATIONS_DEAD, "channel" => channel()).set(backlog.dead as f64);
+        gauge!(CHANNEL_FAILURES, "channel" => channel()).set(f64::from(backlog.failures));
+    }
 }

@@ -1,4 +1,4 @@
-//! Aggregates: how long merged pull requests took.
+//! Aggregates of merged pull requests: cycle time, review time, stages.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::AggregateFilter;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
+use super::ApiState;
 use super::error::ApiError;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -21,9 +21,9 @@ pub(super) struct MetricsQuery {
     /// Merged before, RFC 3339.
     #[param(value_type = Option<String>)]
     to: Option<Timestamp>,
-    /// Buckets by day, week (from Monday) or month, in UTC; none unless told.
+    /// Buckets by day, week (from Monday) or month, in UTC; no buckets by default.
     bucket: Option<CalendarBucket>,
-    /// Whose pull requests count: `human` (unless told) or `bot`.
+    /// Authors to include: `human` (default) or `bot`.
     authors: Option<AuthorFilter>,
 }
 
@@ -42,14 +42,14 @@ pub struct BucketSummary {
     pub summary: Summary,
 }
 
-/// Cycle time, review time and stages of merged pull requests, by the moment of the merge.
+/// Cycle time, review time and stages of merged pull requests, by the time of the merge.
 #[utoipa::path(
     get, path = "/api/metrics/cycle-time", tag = "metrics", operation_id = "cycle_time", security(("token" = [])),
     params(MetricsQuery),
-    responses((status = 200, body = CycleTime), (status = 400, body = super::error::ErrorBody))
+    responses((status = 200, body = CycleTime), (status = 400, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn cycle_time(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
     let repo = api.repository(query.repo.as_deref()).await?;

@@ -1,5 +1,5 @@
-//! The read side over HTTP: pull requests, metrics, deliveries, dead letters, health, notifications, tasks; and
-//! what GitHub is asked for.
+//! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks; and
+//! requests for data from GitHub.
 
 pub mod auth;
 mod channels;
@@ -37,8 +37,8 @@ use utoipa::{Modify, OpenApi};
 
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
-pub use self::error::{ApiError, ErrorBody, ErrorDetail};
-pub use self::freshness::Behind;
+pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
@@ -47,70 +47,71 @@ pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
-pub use self::ws::{Sockets, Ticket};
+pub use self::ws::{WebSocketServer, WsTicket};
 use crate::config::SyncConfig;
 use crate::notify::Channels;
 
-/// The API's share of the process.
-pub struct Api {
+/// The state that every handler of the API shares.
+pub struct ApiState {
     pub store: Store,
     pub bots: Bots,
-    /// `owner/name`, which `/api/prs/{number}` means.
+    /// `owner/name`, the repository of `/api/prs/{number}`.
     pub default_repository: Option<String>,
-    /// The digest of the configured admin token; one that was made at the first start is in the store.
+    /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
-    /// `None` in a process that neither takes in nor works.
+    /// `None` in a process without the roles ingest and worker.
     pub queue: Option<Arc<Queue>>,
-    /// Whether webhooks are taken in here, which a missing broker does not end.
+    /// True with the role ingest, which works without the broker.
     pub takes_in: bool,
-    /// Whether GitHub is polled here.
+    /// True with the role poller.
     pub polls: bool,
-    /// When this process began.
+    /// The start of this process.
     pub started: Moment,
-    pub counted: Counted,
-    /// `None`: GitHub is asked for nothing.
+    pub counts: CachedCounts,
+    /// `None` sends no request to GitHub.
     pub github: Option<Client>,
     pub sync: SyncConfig,
-    pub behind: Behind,
-    /// What GitHub is to sign with, for webhooks that are made here.
+    pub refreshes: BackgroundRefresh,
+    /// The secret of webhooks that are created here.
     pub hook_secret: Option<HookSecret>,
-    /// Where notifications are sent.
+    /// The channels of the settings.
     pub channels: Arc<Channels>,
 }
 
-/// What was stored when it was last counted.
+/// The last counts and the time when they were read.
 #[derive(Debug, Default)]
-pub struct Counted(Mutex<Option<(Instant, Stored)>>);
+pub struct CachedCounts(Mutex<Option<(Instant, StoredCounts)>>);
 
-/// What is stored, in numbers.
+/// The state of the store in numbers.
 #[derive(Clone, Debug)]
-struct Stored {
+struct StoredCounts {
     inbox: Counts,
     watches: WatchCounts,
     last_round: Option<Moment>,
     backlogs: Vec<Backlog>,
 }
 
-/// How long counts are told again. They are open to everybody and take longer the more there is.
-const COUNTS: Duration = Duration::from_secs(1);
+/// The lifetime of cached counts. They are readable without a token, and the more rows there are the
+/// longer they take.
+const COUNTS_LIFETIME: Duration = Duration::from_secs(1);
 
-impl Api {
-    /// What is stored, as of at most a second ago.
-    async fn stored(&self) -> tallyhook_store::Result<Stored> {
-        let mut counted = self.counted.0.lock().await;
-        if let Some((at, stored)) = &*counted
-            && at.elapsed() < COUNTS
+impl ApiState {
+    /// Returns the counts of the store, at most a second old.
+    async fn counts(&self) -> tallyhook_store::Result<StoredCounts> {
+        let mut cached = self.counts.0.lock().await;
+        if let Some((at, counts)) = &*cached
+            && at.elapsed() < COUNTS_LIFETIME
         {
-            return Ok(stored.clone());
+            return Ok(counts.clone());
         }
-        let stored = Stored {
+        let counts = StoredCounts {
             inbox: self.store.counts().await?,
             watches: self.watches().await?,
             last_round: self.store.poller_stats().await?.last_sync_at,
             backlogs: self.backlogs().await?,
         };
-        *counted = Some((Instant::now(), stored.clone()));
-        Ok(stored)
+        *cached = Some((Instant::now(), counts.clone()));
+        Ok(counts)
     }
 
     async fn watches(&self) -> tallyhook_store::Result<WatchCounts> {
@@ -121,7 +122,7 @@ impl Api {
             .await
     }
 
-    /// How the channels of the settings are doing.
+    /// Returns the backlogs of the channels of the settings.
     async fn backlogs(&self) -> tallyhook_store::Result<Vec<Backlog>> {
         let names: Vec<_> = self
             .channels
@@ -137,7 +138,7 @@ impl Api {
             .ok_or(error::ApiError::GithubAccessMissing)
     }
 
-    /// The repository that a query names, if it names one.
+    /// Returns the repository of an optional query parameter.
     async fn repository(&self, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
         let Some(name) = name else { return Ok(None) };
         let id = self.store.repository_id(name).await?;
@@ -153,14 +154,14 @@ impl Api {
     }
 }
 
-/// Adds the routes to a server that has [`Api`] among its data: those for operators, and those for readers if it is to
-/// answer them.
+/// Adds the routes to a server that has [`ApiState`] among its data: those for operators, and with
+/// `readers` those of the API.
 pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
     config
         .route("/healthz", web::get().to(health::healthz))
         .route("/readyz", web::get().to(health::readyz))
         .route("/metrics", web::get().to(health::metrics))
-        .default_service(web::to(not_found));
+        .default_service(web::to(no_such_path));
     if readers {
         let query = web::QueryConfig::default().error_handler(|error, _| {
             error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
@@ -240,17 +241,17 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                     "/dead-letters/{id}/requeue",
                     web::post().to(deliveries::requeue),
                 )
-                .default_service(web::to(not_found)),
+                .default_service(web::to(no_such_path)),
         );
     }
 }
 
-/// A moment by our own clock, as it is told.
-fn rfc3339(moment: Moment) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
+/// Formats a timestamp of our own clock.
+fn rfc3339(timestamp: Moment) -> String {
+    timestamp.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-async fn not_found() -> Result<HttpResponse, error::ApiError> {
+async fn no_such_path() -> Result<HttpResponse, error::ApiError> {
     Err(error::ApiError::NotFound("path"))
 }
 
@@ -299,24 +300,25 @@ async fn not_found() -> Result<HttpResponse, error::ApiError> {
         health::readyz,
         health::metrics,
     ),
-    components(schemas(error::ErrorBody)),
-    modifiers(&Bearer, &Errors),
+    components(schemas(error::ApiErrorBody)),
+    modifiers(&TokenSecurity, &CommonErrors),
     tags(
-        (name = "pull requests", description = "What is known, and how it is explained"),
+        (name = "pull requests", description = "Pull requests and the derivation of their numbers"),
         (name = "metrics", description = "Cycle times, review times and stages"),
-        (name = "repositories", description = "What GitHub is asked for, and how far that has come"),
-        (name = "tasks", description = "What follows pull requests"),
-        (name = "notifications", description = "What happens, as it happens"),
+        (name = "repositories", description = "Tracked repositories, watched pull requests, backfills and the poller"),
+        (name = "tasks", description = "Tasks and their pull requests"),
+        (name = "notifications", description = "Notifications over WebSocket and channels"),
         (name = "deliveries", description = "The inbox and its dead letters"),
-        (name = "webhooks", description = "What GitHub calls"),
+        (name = "webhooks", description = "The endpoint of GitHub's webhooks"),
         (name = "health", description = "For load balancers and Prometheus; open without a token"),
     )
 )]
-struct Document;
+struct ApiDocument;
 
-struct Bearer;
+/// Adds the security scheme of API tokens.
+struct TokenSecurity;
 
-impl Modify for Bearer {
+impl Modify for TokenSecurity {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(
@@ -326,10 +328,10 @@ impl Modify for Bearer {
     }
 }
 
-/// What may come of every call that wants a token, besides what is said of it.
-struct Errors;
+/// Adds the errors that every call with a token can return besides its own.
+struct CommonErrors;
 
-impl Modify for Errors {
+impl Modify for CommonErrors {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let error = |description: &str| {
             let body = ContentBuilder::new()
@@ -354,9 +356,9 @@ impl Modify for Errors {
             {
                 let responses = &mut operation.responses.responses;
                 for (status, description) in [
-                    ("401", "there is no valid token with it"),
-                    ("503", "the database or GitHub does not answer now"),
-                    ("default", "another error, such as of GitHub's"),
+                    ("401", "the token is missing or invalid"),
+                    ("503", "the database or GitHub is not available now"),
+                    ("default", "another error, such as one of GitHub"),
                 ] {
                     responses
                         .entry(status.to_owned())
@@ -367,10 +369,10 @@ impl Modify for Errors {
     }
 }
 
-/// The API's description, OpenAPI 3.1 in JSON.
+/// Returns the API's description, OpenAPI 3.1 in JSON.
 ///
 /// # Errors
-/// Never for what is described here; the type comes from serde.
+/// Never for this document; the type comes from serde.
 pub fn openapi() -> serde_json::Result<String> {
-    Document::openapi().to_pretty_json()
+    ApiDocument::openapi().to_pretty_json()
 }

@@ -1,4 +1,4 @@
-//! Lists in pages: where a list goes on is told by an opaque cursor.
+//! Pages of lists, continued by an opaque cursor.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,27 +12,28 @@ use super::error::ApiError;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// Give it as `cursor` to go on; null at the end.
+    /// The `cursor` of the next page; null on the last one.
     pub next: Option<String>,
 }
 
-const DEFAULT: u32 = 30;
-const MOST: u32 = 100;
+const DEFAULT_SIZE: u32 = 30;
+const MAX_SIZE: u32 = 100;
 
-/// How many items a page has.
+/// Returns the number of items of a page.
 ///
 /// # Errors
 /// If it is not between 1 and 100.
 pub(super) fn size(per_page: Option<u32>) -> Result<u32, ApiError> {
-    match per_page.unwrap_or(DEFAULT) {
-        size @ 1..=MOST => Ok(size),
+    match per_page.unwrap_or(DEFAULT_SIZE) {
+        size @ 1..=MAX_SIZE => Ok(size),
         _ => Err(ApiError::BadRequest(format!(
-            "per_page must be between 1 and {MOST}"
+            "per_page must be between 1 and {MAX_SIZE}"
         ))),
     }
 }
 
-/// Makes a page of `rows`, of which one more than `size` was asked for so as to know whether there is more.
+/// Makes a page of `rows`. One row more than `size` was requested, which shows whether there is a
+/// next page.
 pub(super) fn page<R, T, C: Serialize>(
     mut rows: Vec<R>,
     size: u32,
@@ -60,7 +61,7 @@ fn encode(cursor: &impl Serialize) -> String {
 /// Reads a cursor that [`page`] made.
 ///
 /// # Errors
-/// If it was made by somebody else.
+/// If it is not a cursor of this list.
 pub(super) fn decode<C: DeserializeOwned>(cursor: Option<&str>) -> Result<Option<C>, ApiError> {
     let bad =
         || ApiError::BadRequest("the cursor is not one of this list; start without it".to_owned());

@@ -17,7 +17,7 @@ use tallyhook_store::{Durations, PullRequestFilter, PullRequestRow, StateFilter}
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::Api;
+use super::ApiState;
 use super::error::ApiError;
 use super::page::{self, Page};
 
@@ -26,11 +26,11 @@ use super::page::{self, Page};
 pub struct PullRequestItem {
     /// `owner/name`
     pub repo: String,
-    /// Anything but `granted` means that GitHub shows it to us no more: what is told here is frozen.
+    /// Anything but `granted` means that GitHub no longer shows it to us: the data here is frozen.
     pub repo_access: RepositoryAccess,
     #[schema(value_type = i64)]
     pub number: PrNumber,
-    /// UUID version 5 of repository id and number: the same for ever.
+    /// UUID version 5 of repository id and number; never changes.
     #[schema(value_type = String, format = "uuid")]
     pub pr_id: Uuid,
     pub github_pr_id: Option<i64>,
@@ -73,12 +73,13 @@ pub struct PullRequestItem {
     pub stages: StagesHours,
     pub flags: Vec<String>,
     pub source: Source,
-    /// GitHub's state is known as of this moment.
+    /// The time of the newest data from GitHub.
     #[schema(value_type = String, format = "date-time")]
     pub as_of: Timestamp,
 }
 
-/// Where the time went, in hours; null until merged, and where a stage is unknown or was not there.
+/// The time of each stage in hours; null until merged, and for a stage that is unknown or did not
+/// occur.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StagesHours {
     pub coding_hours: Option<f64>,
@@ -102,14 +103,14 @@ impl From<Stages> for StagesHours {
     }
 }
 
-/// A pull request with its reviews, its timeline and where its numbers come from.
+/// A pull request with its reviews, its timeline and the derivation of its numbers.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PullRequestDetail {
     #[serde(flatten)]
     pub pull_request: PullRequestItem,
     pub reviews: Vec<ReviewItem>,
     pub timeline: Vec<TimelineItem>,
-    pub explain: Explanation,
+    pub explain: NumbersExplanation,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -118,7 +119,7 @@ pub struct ReviewItem {
     pub reviewer: String,
     pub reviewer_is_bot: bool,
     pub state: ReviewState,
-    /// What it said before it was dismissed; null where nobody saw it.
+    /// The state before it was dismissed; null if that is unknown.
     pub original_state: Option<ReviewState>,
     #[schema(value_type = String, format = "date-time")]
     pub submitted_at: Timestamp,
@@ -135,9 +136,10 @@ pub struct TimelineItem {
     pub detail: Option<String>,
 }
 
-/// Why the numbers are what they are.
+/// The derivation of the numbers.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct Explanation {
+#[schema(as = Explanation)]
+pub struct NumbersExplanation {
     pub text: String,
     pub steps: Vec<ExplainedStep>,
 }
@@ -149,7 +151,7 @@ pub struct ExplainedStep {
     pub from: Timestamp,
     #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
-    /// What of the stretch counts for the stage.
+    /// The part of this period that counts for the stage.
     pub hours: f64,
     pub because: String,
 }
@@ -169,25 +171,25 @@ pub(super) struct ListQuery {
     /// Updated before, RFC 3339.
     #[param(value_type = Option<String>)]
     to: Option<Timestamp>,
-    /// 1 to 100, 30 unless told.
+    /// 1 to 100, default 30.
     per_page: Option<u32>,
     cursor: Option<String>,
 }
 
-type Cursor = (i64, RepoId, PrNumber);
+type PullRequestCursor = (i64, RepoId, PrNumber);
 
 /// Pull requests, newest update first.
 #[utoipa::path(
     get, path = "/api/prs", tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
     params(ListQuery),
-    responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ErrorBody), (status = 401, body = super::error::ErrorBody))
+    responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ApiErrorBody), (status = 401, body = super::error::ApiErrorBody))
 )]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<ListQuery>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let size = page::size(query.per_page)?;
-    let cursor: Option<Cursor> = page::decode(query.cursor.as_deref())?;
+    let cursor: Option<PullRequestCursor> = page::decode(query.cursor.as_deref())?;
     let repo = api.repository(query.repo.as_deref()).await?;
     let filter = PullRequestFilter {
         states: states(query.state.as_deref())?,
@@ -223,21 +225,21 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
 /// One pull request of the default repository.
 #[utoipa::path(
     get, path = "/api/prs/{number}", tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
-    params(("number" = i64, Path), Fresh),
+    params(("number" = i64, Path), FreshQuery),
     responses(
         (status = 200, body = PullRequestDetail),
-        (status = 404, body = super::error::ErrorBody),
-        (status = 409, body = super::error::ErrorBody, description = "no default repository is configured, or there is nothing to ask GitHub with"),
-        (status = 503, body = super::error::ErrorBody, description = "GitHub does not answer now"),
+        (status = 404, body = super::error::ApiErrorBody),
+        (status = 409, body = super::error::ApiErrorBody, description = "no default repository is configured, or with `fresh` neither a GitHub token nor an App"),
+        (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
     )
 )]
 pub(super) async fn of_default_repository(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     number: web::Path<i64>,
-    fresh: web::Query<Fresh>,
+    fresh: web::Query<FreshQuery>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let name = api.default_repository.clone().ok_or_else(|| {
-        let message = "no default repository: set GITHUB_REPO_OWNER and GITHUB_REPO_NAME, or ask for \
+        let message = "no default repository: set GITHUB_REPO_OWNER and GITHUB_REPO_NAME, or use \
                        /api/repos/OWNER/REPO/prs/NUMBER";
         ApiError::Conflict(message.to_owned())
     })?;
@@ -248,18 +250,18 @@ pub(super) async fn of_default_repository(
 #[utoipa::path(
     get, path = "/api/repos/{owner}/{repo}/prs/{number}", tag = "pull requests", operation_id = "get_repository_pull_request",
     security(("token" = [])),
-    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path), Fresh),
+    params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path), FreshQuery),
     responses(
         (status = 200, body = PullRequestDetail),
-        (status = 404, body = super::error::ErrorBody),
-        (status = 409, body = super::error::ErrorBody, description = "there is nothing to ask GitHub with"),
-        (status = 503, body = super::error::ErrorBody, description = "GitHub does not answer now"),
+        (status = 404, body = super::error::ApiErrorBody),
+        (status = 409, body = super::error::ApiErrorBody, description = "neither a GitHub token nor an App is configured"),
+        (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
     )
 )]
 pub(super) async fn of_repository(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
-    fresh: web::Query<Fresh>,
+    fresh: web::Query<FreshQuery>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let (owner, repo, number) = path.into_inner();
     show(
@@ -271,17 +273,17 @@ pub(super) async fn of_repository(
     .await
 }
 
-/// Whether what is known is enough.
+/// The choice between stored data and a fetch from GitHub.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Fresh {
-    /// Ask GitHub first, which costs nothing where nothing has changed.
+pub(super) struct FreshQuery {
+    /// True fetches from GitHub first, which costs no rate limit if nothing has changed.
     #[serde(default)]
     fresh: bool,
 }
 
 async fn show(
-    api: &Api,
+    api: &ApiState,
     name: &str,
     number: PrNumber,
     fresh: bool,
@@ -298,7 +300,7 @@ async fn show(
         return Err(unknown);
     };
     if !fresh && row.repo_access == RepositoryAccess::Granted {
-        api.refresh_behind(name, key, row.as_of);
+        api.refresh_in_background(name, key, row.as_of);
     }
     let known = api.store.load(&[key]).await?.into_iter().next();
     let pull_request = known
@@ -315,7 +317,7 @@ fn hours(seconds: i64) -> f64 {
     seconds / 3600.0
 }
 
-/// A row as the API shows it.
+/// Converts a row to the API's form.
 pub fn list_item(row: PullRequestRow) -> PullRequestItem {
     let Durations {
         cycle_time,
@@ -360,7 +362,7 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
     }
 }
 
-/// A row with everything that is known of it; `None` if no snapshot of it was seen.
+/// Converts a row and the facts of its pull request to the API's form; `None` without a snapshot.
 pub fn detail(
     row: PullRequestRow,
     pull_request: &PullRequest,
@@ -391,7 +393,7 @@ fn review_item(review: &Review, bots: &Bots) -> ReviewItem {
     }
 }
 
-/// The facts and the reviews, in order of time.
+/// Merges the facts and the reviews in order of time.
 fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem> {
     let facts = pull_request.timeline.iter().map(|fact| TimelineItem {
         at: fact.at,
@@ -414,13 +416,13 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem
         })
     });
     let mut timeline: Vec<_> = facts.chain(submitted).chain(dismissed).collect();
-    // Within a second the end comes last.
+    // Within a second the end is sorted last.
     let ends = |kind: &str| ["closed", "reopened", "merged"].contains(&kind);
     timeline.sort_by_key(|item| (item.at, ends(&item.kind)));
     timeline
 }
 
-fn explain(timings: &Timings) -> Explanation {
+fn explain(timings: &Timings) -> NumbersExplanation {
     let mut text = match (timings.state, timings.cycle_time) {
         (PullRequestState::Merged, Some(cycle_time)) => {
             format!("Merged {} after it was opened.", in_words(cycle_time))
@@ -459,13 +461,13 @@ fn explain(timings: &Timings) -> Explanation {
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
-    Explanation {
+    NumbersExplanation {
         text,
         steps: steps.collect(),
     }
 }
 
-/// Seconds as people say them: the two largest units.
+/// Formats seconds in the two largest units.
 fn in_words(seconds: i64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -487,7 +489,7 @@ const fn flag_sentence(flag: Flag) -> &'static str {
         Flag::MergedAsDraft => "It was merged as a draft.",
         Flag::MergedWithChangesRequested => "It was merged against a request for changes.",
         Flag::MergedWithoutApproval => "It was merged without a standing approval.",
-        Flag::MergedWithoutReview => "Nobody else reviewed it.",
+        Flag::MergedWithoutReview => "It was merged without a review by another person.",
         Flag::PushedAfterApproval => "It was pushed to after the approval.",
         Flag::Reopened => "It was closed and opened again.",
         Flag::ReviewedInDraft => "It was reviewed only while it was a draft.",

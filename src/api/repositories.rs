@@ -16,14 +16,14 @@ use tallyhook_store::{RunState, StoredPullRequest, SyncRun, SyncStatus, TrackedR
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, ApiErrorBody};
 use super::page::Page;
-use super::sync::run_of;
-use super::{Api, rfc3339};
+use super::sync::run_id;
+use super::{ApiState, rfc3339};
 use crate::sync::fetch;
 use crate::sync::webhook::{self, Webhook, WebhookState};
 
-/// So many runs of a repository are looked at for what they left out: as many as are kept.
+/// The number of runs of a repository that are read for gaps: as many as are kept.
 const RUNS: u32 = 20;
 const UNANSWERED: &str = "GitHub did not answer in time";
 
@@ -40,10 +40,10 @@ pub struct RepositoryItem {
     #[schema(value_type = Option<String>, format = "date-time")]
     pub last_sync_at: Option<String>,
     pub last_error: Option<String>,
-    /// When the newest webhook of it came in.
+    /// The time of its newest webhook.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub last_delivery_at: Option<String>,
-    /// Changes that were found by asking.
+    /// Changes that the poller found and no webhook delivered.
     pub missed_by_webhook: u64,
     /// Its last backfill.
     pub sync_run: Option<i64>,
@@ -55,7 +55,9 @@ pub struct RepositoryItem {
     get, path = "/api/repos", tag = "repositories", operation_id = "list_repositories", security(("token" = [])),
     responses((status = 200, body = Page<RepositoryItem>))
 )]
-pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
+pub(super) async fn list(
+    api: web::Data<ApiState>,
+) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
     let mut items = Vec::new();
     for repository in api.store.tracked().await? {
         items.push(item(&api, repository).await?);
@@ -63,20 +65,21 @@ pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<Repositor
     Ok(web::Json(Page { items, next: None }))
 }
 
-/// Which repository is to be tracked.
+/// A repository to track.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Added {
+#[schema(as = Added)]
+pub(super) struct TrackRequest {
     /// `owner/name`
     #[schema(example = "acme-corp/api-server")]
     repo: String,
-    /// Where GitHub reaches this server; then its webhook is made or mended, too.
+    /// The URL at which GitHub reaches this server; with it the webhook is created or updated, too.
     #[serde(default)]
     #[schema(example = "https://hooks.example.com/webhooks/github")]
     webhook_url: Option<String>,
 }
 
-/// A repository that is tracked now, and its webhook if one was asked for.
+/// A tracked repository, with its webhook if one was requested.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AddedRepository {
     #[serde(flatten)]
@@ -85,21 +88,21 @@ pub(super) struct AddedRepository {
     webhook: Option<Webhook>,
 }
 
-/// Tracks a repository from now on, and begins its backfill.
+/// Starts to track a repository, and starts its backfill.
 #[utoipa::path(
     post, path = "/api/repos", tag = "repositories", operation_id = "track_repository", security(("token" = [])),
-    request_body = Added,
+    request_body = TrackRequest,
     responses(
         (status = 201, body = AddedRepository),
-        (status = 200, body = AddedRepository, description = "it is tracked already"),
-        (status = 404, body = ErrorBody, description = "GitHub has none of that name, or does not show it"),
-        (status = 409, body = ErrorBody, description = "`github_access_missing`, `github_access_refused`"),
-        (status = 503, body = ErrorBody, description = "`github_unavailable`"),
+        (status = 200, body = AddedRepository, description = "the repository was tracked already"),
+        (status = 404, body = ApiErrorBody, description = "GitHub has no repository of that name, or the token cannot see it"),
+        (status = 409, body = ApiErrorBody, description = "`github_access_missing`, `github_access_refused`"),
+        (status = 503, body = ApiErrorBody, description = "`github_unavailable`"),
     )
 )]
 pub(super) async fn add(
-    api: web::Data<Api>,
-    added: web::Json<Added>,
+    api: web::Data<ApiState>,
+    added: web::Json<TrackRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
     let now = Utc::now();
@@ -116,9 +119,9 @@ pub(super) async fn add(
     let hook = added
         .webhook_url
         .as_deref()
-        .map(|url| secret_of(&api).map(|secret| (url, secret)))
+        .map(|url| hook_secret(&api).map(|secret| (url, secret)))
         .transpose()?;
-    let found = look_up(&api, github, &added.repo).await?;
+    let found = fetch_repository(&api, github, &added.repo).await?;
     let is_new = api.store.track(&found, now).await?;
     if is_new {
         api.store
@@ -131,7 +134,7 @@ pub(super) async fn add(
         .await?
         .ok_or(ApiError::NotFound("repository"))?;
     let webhook = match hook {
-        Some((url, secret)) => Some(make_hook(&api, github, &tracked.name, url, secret).await),
+        Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, url, secret).await),
         None => None,
     };
     let repository = item(&api, tracked).await?;
@@ -146,16 +149,17 @@ pub(super) async fn add(
     }))
 }
 
-fn secret_of(api: &Api) -> Result<&HookSecret, ApiError> {
-    let why = "GITHUB_WEBHOOK_SECRET is not set here: GitHub is to sign with it";
+fn hook_secret(api: &ApiState) -> Result<&HookSecret, ApiError> {
+    let why = "GITHUB_WEBHOOK_SECRET is not set here: set it to the secret that GitHub signs with";
     api.hook_secret
         .as_ref()
         .ok_or_else(|| ApiError::Conflict(why.to_owned()))
 }
 
-/// Whatever GitHub says to it, the repository is tracked by then, which an error would hide.
-async fn make_hook(
-    api: &Api,
+/// Creates the webhook. A failure is part of the answer and not an error, since the repository is
+/// tracked by then.
+async fn create_hook(
+    api: &ApiState,
     github: &Client,
     name: &str,
     url: &str,
@@ -168,12 +172,12 @@ async fn make_hook(
     .await
     {
         Ok(Ok(webhook)) => webhook,
-        Ok(Err(error)) => not_made(url, error.to_string()),
-        Err(_) => not_made(url, UNANSWERED.to_owned()),
+        Ok(Err(error)) => hook_to_create_by_hand(url, error.to_string()),
+        Err(_) => hook_to_create_by_hand(url, UNANSWERED.to_owned()),
     }
 }
 
-fn not_made(url: &str, why: String) -> Webhook {
+fn hook_to_create_by_hand(url: &str, why: String) -> Webhook {
     let (url, events, message) = (url.to_owned(), webhook::events(), Some(why));
     Webhook {
         state: WebhookState::ByHand,
@@ -185,8 +189,13 @@ fn not_made(url: &str, why: String) -> Webhook {
     }
 }
 
-/// What GitHub knows of a repository. Whoever asks waits, so that GitHub is not waited for as long as elsewhere.
-async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, ApiError> {
+/// Fetches a repository from GitHub. A client waits for the answer, so that the limit is shorter
+/// than elsewhere.
+async fn fetch_repository(
+    api: &ApiState,
+    github: &Client,
+    name: &str,
+) -> Result<Repository, ApiError> {
     if HookOwner::repository(name).is_err() {
         return Err(ApiError::NotFound("repository"));
     }
@@ -195,14 +204,14 @@ async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, A
     Ok(fetch::seen(found.id, found.full_name, Some(found.private)))
 }
 
-/// Tracks a repository no more, and cancels its backfill. What is known of it stays.
+/// Stops tracking a repository, and cancels its backfill. Its data is kept.
 #[utoipa::path(
     delete, path = "/api/repos/{owner}/{repo}", tag = "repositories", operation_id = "untrack_repository",
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
-    responses((status = 204, description = "not tracked any more"), (status = 404, body = ErrorBody))
+    responses((status = 204, description = "no longer tracked"), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn remove(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let tracked = api.tracked(&path.0, &path.1).await?;
@@ -212,19 +221,19 @@ pub(super) async fn remove(
     }
 }
 
-/// Watches one pull request by asking for it, also in a repository that is not tracked.
+/// Watches one pull request by polling, also in a repository that is not tracked.
 #[utoipa::path(
     post, path = "/api/repos/{owner}/{repo}/prs/{number}/monitor", tag = "repositories",
     operation_id = "watch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses(
-        (status = 202, description = "it is asked for at once, and from then on"),
-        (status = 404, body = ErrorBody, description = "there can be no such pull request"),
-        (status = 409, body = ErrorBody, description = "`github_access_missing`"),
+        (status = 202, description = "it is fetched now, and then at every `MONITOR_POLL_INTERVAL`"),
+        (status = 404, body = ApiErrorBody, description = "the repository or number is invalid"),
+        (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
 pub(super) async fn watch(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     api.github()?;
@@ -238,15 +247,15 @@ pub(super) async fn watch(
         .json(serde_json::json!({"status": "watched", "repo": name, "number": number})))
 }
 
-/// Watches a pull request no more.
+/// Stops watching a pull request.
 #[utoipa::path(
     delete, path = "/api/repos/{owner}/{repo}/prs/{number}/monitor", tag = "repositories",
     operation_id = "unwatch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
-    responses((status = 204, description = "not watched any more"), (status = 404, body = ErrorBody))
+    responses((status = 204, description = "no longer watched"), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn unwatch(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (owner, repo, number) = path.into_inner();
@@ -260,7 +269,7 @@ pub(super) async fn unwatch(
     }
 }
 
-async fn item(api: &Api, repository: TrackedRepository) -> Result<RepositoryItem, ApiError> {
+async fn item(api: &ApiState, repository: TrackedRepository) -> Result<RepositoryItem, ApiError> {
     let runs = api.store.sync_runs(Some(repository.id), None, RUNS).await?;
     let completeness = completeness(&Coverage {
         tracked_since: repository.tracked_since.into(),
@@ -268,7 +277,7 @@ async fn item(api: &Api, repository: TrackedRepository) -> Result<RepositoryItem
         access: repository.access,
         may_ask: api.github.is_some(),
         error: repository.last_error.as_deref(),
-        backfill: backfill(api, &repository, &runs).await?,
+        backfill: backfill_summary(api, &repository, &runs).await?,
     });
     Ok(RepositoryItem {
         repo: repository.name,
@@ -280,14 +289,14 @@ async fn item(api: &Api, repository: TrackedRepository) -> Result<RepositoryItem
         last_error: repository.last_error,
         last_delivery_at: repository.last_delivery_at.map(rfc3339),
         missed_by_webhook: repository.missed_by_webhook,
-        sync_run: runs.first().map(run_of),
+        sync_run: runs.first().map(run_id),
         completeness,
     })
 }
 
-/// What the runs of a repository, the newest first, came to.
-async fn backfill<'a>(
-    api: &Api,
+/// Summarizes the runs of a repository, which are in descending order.
+async fn backfill_summary<'a>(
+    api: &ApiState,
     repository: &TrackedRepository,
     runs: &'a [SyncRun],
 ) -> Result<Option<BackfillCoverage<'a>>, ApiError> {
@@ -298,7 +307,7 @@ async fn backfill<'a>(
         RunState::Queued | RunState::Running => BackfillEnd::NotYet,
         RunState::Done => BackfillEnd::Done,
         RunState::Failed => {
-            BackfillEnd::Failed(last.error.as_deref().unwrap_or("it is not known why"))
+            BackfillEnd::Failed(last.error.as_deref().unwrap_or("the reason is unknown"))
         }
         RunState::Cancelled => BackfillEnd::Cancelled,
     };

@@ -1,4 +1,4 @@
-//! What GitHub is asked for: backfills, and the poller's rounds.
+//! Requests for data from GitHub: backfills, and rounds of the poller.
 
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
@@ -9,9 +9,9 @@ use tallyhook_store::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, ApiErrorBody};
 use super::page::{self, Page};
-use super::{Api, rfc3339};
+use super::{ApiState, rfc3339};
 use crate::config::{MAX_DAYS_BACK, MAX_PRS};
 
 /// A backfill.
@@ -23,15 +23,15 @@ pub struct SyncRunItem {
     pub state: RunState,
     pub options: RunOptions,
     pub prs_done: u64,
-    /// Null until GitHub told.
+    /// Null until GitHub has returned it.
     pub prs_total: Option<u64>,
     pub reviews_synced: u64,
-    /// Pull requests that could not be fetched. The others were.
+    /// Pull requests that could not be fetched; the others were fetched.
     pub errors: Vec<PrError>,
-    /// What ended it.
+    /// The error that ended the run.
     pub error: Option<String>,
     pub github_requests: u64,
-    /// Set when it is done: every pull request that was updated since then was fetched.
+    /// Set when it is done: every pull request updated since then was fetched.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub complete_since: Option<Timestamp>,
     #[schema(value_type = String, format = "date-time")]
@@ -40,46 +40,47 @@ pub struct SyncRunItem {
     pub started_at: Option<String>,
     #[schema(value_type = Option<String>, format = "date-time")]
     pub finished_at: Option<String>,
-    /// While it is running, at the pace that it had so far.
+    /// While it is running, at its average pace so far.
     pub eta_seconds: Option<u64>,
 }
 
-/// How far a backfill goes back; what is not told is as the settings say.
+/// The reach of a backfill; a field that is left out has the default of the settings.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = AskedRun)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct AskedRun {
+pub(super) struct RunRequest {
     days_back: Option<u32>,
     max_prs: Option<u32>,
-    /// Whether the dates of commits are asked for.
+    /// True fetches the dates of commits.
     commits: Option<bool>,
 }
 
-/// Asks for a backfill of a tracked repository. While one is under way that one is meant; one that failed goes on where it
-/// stopped.
+/// Starts a backfill of a tracked repository. While one is under way its id is returned; a failed
+/// one continues where it stopped.
 #[utoipa::path(
     post, path = "/api/repos/{owner}/{repo}/sync", tag = "repositories", operation_id = "sync_repository",
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
-    request_body = Option<AskedRun>,
+    request_body = Option<RunRequest>,
     responses(
         (status = 202, description = "`sync_run` is its id"),
-        (status = 400, body = ErrorBody),
-        (status = 404, body = ErrorBody, description = "it is not tracked"),
-        (status = 409, body = ErrorBody, description = "`github_access_missing`"),
+        (status = 400, body = ApiErrorBody),
+        (status = 404, body = ApiErrorBody, description = "the repository is not tracked"),
+        (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
 pub(super) async fn start(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     path: web::Path<(String, String)>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
     api.github()?;
-    let asked = asked(&body)?;
+    let asked = parse_request(&body)?;
     let tracked = api.tracked(&path.0, &path.1).await?;
-    let usual = RunOptions::from(api.sync.backfill);
+    let defaults = RunOptions::from(api.sync.backfill);
     let options = RunOptions {
-        days_back: asked.days_back.unwrap_or(usual.days_back),
-        max_prs: asked.max_prs.unwrap_or(usual.max_prs),
-        commits: asked.commits.unwrap_or(usual.commits),
+        days_back: asked.days_back.unwrap_or(defaults.days_back),
+        max_prs: asked.max_prs.unwrap_or(defaults.max_prs),
+        commits: asked.commits.unwrap_or(defaults.commits),
     };
     let run = api
         .store
@@ -89,13 +90,14 @@ pub(super) async fn start(
     Ok(HttpResponse::Accepted().json(serde_json::json!({"sync_run": run.id.0})))
 }
 
-/// Reads a body that may be left out.
-fn asked(body: &[u8]) -> Result<AskedRun, ApiError> {
+/// Parses an optional body.
+fn parse_request(body: &[u8]) -> Result<RunRequest, ApiError> {
     if body.is_empty() {
-        return Ok(AskedRun::default());
+        return Ok(RunRequest::default());
     }
     let wrong = |error: String| ApiError::BadRequest(format!("the body is wrong: {error}"));
-    let asked: AskedRun = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
+    let asked: RunRequest =
+        serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
     for (name, value, most) in [
         ("days_back", asked.days_back, MAX_DAYS_BACK),
         ("max_prs", asked.max_prs, MAX_PRS),
@@ -112,7 +114,7 @@ fn asked(body: &[u8]) -> Result<AskedRun, ApiError> {
 pub(super) struct RunsQuery {
     /// `owner/name`
     repo: Option<String>,
-    /// 1 to 100, 30 unless told.
+    /// 1 to 100, default 30.
     per_page: Option<u32>,
     cursor: Option<String>,
 }
@@ -121,10 +123,10 @@ pub(super) struct RunsQuery {
 #[utoipa::path(
     get, path = "/api/sync-runs", tag = "repositories", operation_id = "list_sync_runs", security(("token" = [])),
     params(RunsQuery),
-    responses((status = 200, body = Page<SyncRunItem>), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+    responses((status = 200, body = Page<SyncRunItem>), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<RunsQuery>,
 ) -> Result<web::Json<Page<SyncRunItem>>, ApiError> {
     let size = page::size(query.per_page)?;
@@ -135,7 +137,7 @@ pub(super) async fn list(
         .sync_runs(repo, before.map(SyncRunId), size + 1)
         .await?;
     let now = Utc::now();
-    Ok(web::Json(page::page(runs, size, run_of, |run| {
+    Ok(web::Json(page::page(runs, size, run_id, |run| {
         item(run, now)
     })))
 }
@@ -144,10 +146,10 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/api/sync-runs/{id}", tag = "repositories", operation_id = "get_sync_run", security(("token" = [])),
     params(("id" = i64, Path)),
-    responses((status = 200, body = SyncRunItem), (status = 404, body = ErrorBody))
+    responses((status = 200, body = SyncRunItem), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn show(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<web::Json<SyncRunItem>, ApiError> {
     let run = api
@@ -158,18 +160,18 @@ pub(super) async fn show(
     Ok(web::Json(item(run, Utc::now())))
 }
 
-/// Cancels a backfill. What it fetched stays.
+/// Cancels a backfill. The pull requests that it fetched are kept.
 #[utoipa::path(
     delete, path = "/api/sync-runs/{id}", tag = "repositories", operation_id = "cancel_sync_run",
     security(("token" = [])), params(("id" = i64, Path)),
     responses(
         (status = 204, description = "cancelled"),
-        (status = 404, body = ErrorBody),
-        (status = 409, body = ErrorBody, description = "it is over"),
+        (status = 404, body = ApiErrorBody),
+        (status = 409, body = ApiErrorBody, description = "the run has ended"),
     )
 )]
 pub(super) async fn cancel(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
     let id = SyncRunId(*id);
@@ -177,50 +179,50 @@ pub(super) async fn cancel(
         return Ok(HttpResponse::NoContent().finish());
     }
     match api.store.sync_run(id).await? {
-        Some(_) => Err(ApiError::Conflict("the sync run is over".to_owned())),
+        Some(_) => Err(ApiError::Conflict("the sync run has ended".to_owned())),
         None => Err(ApiError::NotFound("sync run")),
     }
 }
 
-/// Asks for a round of the poller now.
+/// Starts a round of the poller now.
 #[utoipa::path(
     post, path = "/api/sync", tag = "repositories", operation_id = "sync_now", security(("token" = [])),
     responses(
-        (status = 202, description = "it begins as soon as the one that is under way has ended"),
-        (status = 409, body = ErrorBody, description = "`github_access_missing`"),
+        (status = 202, description = "the round starts as soon as a running one has ended"),
+        (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
-pub(super) async fn poll(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn poll(api: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     api.github()?;
     api.store.ask_for_poll(Utc::now()).await?;
     Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "asked"})))
 }
 
-/// What the poller did so far.
+/// Statistics of the poller.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SyncStats {
-    /// Whether a round is under way.
+    /// True while a round is under way.
     pub running: bool,
     #[schema(value_type = Option<String>, format = "date-time")]
     pub last_sync_at: Option<String>,
-    /// Rounds.
+    /// Number of rounds.
     pub sync_count: u64,
-    /// Repositories that could not be asked for, over all rounds.
+    /// Repositories that could not be fetched, over all rounds.
     pub error_count: u64,
-    /// Changes that were found by asking, of the repositories that are tracked.
+    /// Changes of tracked repositories that the poller found and no webhook delivered.
     pub missed_by_webhook: u64,
     pub config: PollerConfig,
     pub monitor: MonitorStats,
-    /// How each channel of the settings is doing that a worker has seen.
+    /// Pending notifications of each channel that a worker has opened.
     pub notifier: Vec<ChannelStats>,
-    /// The client's numbers at the end of the last round; null before.
+    /// Statistics of the GitHub client at the end of the last round; null before the first.
     #[schema(value_type = Option<Object>)]
     pub github: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PollerConfig {
-    /// Whether there is anything to ask GitHub with.
+    /// True if there is a token or an App.
     pub enabled: bool,
     pub interval_seconds: f64,
     pub batch_size: u32,
@@ -230,38 +232,38 @@ pub struct PollerConfig {
     pub retry_delay_seconds: f64,
 }
 
-/// What is still to be sent to a channel.
+/// The backlog of a channel.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelStats {
     pub channel: String,
-    /// With changes that no worker looked at yet for this channel, whether or not it is to be told of them.
+    /// Pending notifications, plus changes that no worker has matched with the channel's filter yet.
     pub pending: u64,
-    /// Of the oldest of these.
+    /// The time of the oldest of these.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub pending_since: Option<String>,
-    /// Attempts in a row that found the receiver broken.
+    /// Failed attempts in a row.
     pub failures: u32,
 }
 
-/// Pull requests that are watched by asking.
+/// Statistics of watched pull requests.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MonitorStats {
     pub watched: u64,
-    /// Of all: those whose turn it is.
+    /// Of all: those that are due.
     pub due: u64,
-    /// Of all: those that could not be got when they were asked for last.
+    /// Of all: those whose last fetch failed.
     pub failing: u64,
-    /// Of those that fail, the twenty that were asked for last.
+    /// The twenty failures that were fetched last.
     pub last_errors: Vec<FailingMonitor>,
     pub config: MonitorConfig,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FailingMonitor {
-    /// `owner/name`, as it was told.
+    /// `owner/name`, as it was given.
     pub repo: String,
     pub number: i64,
-    /// In a row.
+    /// Failed fetches in a row.
     pub failures: u64,
     pub error: String,
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -273,19 +275,19 @@ pub struct MonitorConfig {
     pub poll_interval_seconds: f64,
     pub max_retries: u32,
     pub retry_delay_seconds: f64,
-    /// Asked for at the same time.
+    /// Pull requests that are fetched concurrently.
     pub concurrent: u32,
 }
 
-/// Errors of watched pull requests that are told.
+/// The most errors of watched pull requests in the statistics.
 const LAST_ERRORS: u32 = 20;
 
-/// What the poller did so far, and how it is set.
+/// Statistics and settings of the poller.
 #[utoipa::path(
     get, path = "/api/sync/stats", tag = "repositories", operation_id = "sync_stats", security(("token" = [])),
     responses((status = 200, body = SyncStats))
 )]
-pub(super) async fn stats(api: web::Data<Api>) -> Result<web::Json<SyncStats>, ApiError> {
+pub(super) async fn stats(api: web::Data<ApiState>) -> Result<web::Json<SyncStats>, ApiError> {
     let stats = api.store.poller_stats().await?;
     let tracked = api.store.tracked().await?;
     Ok(web::Json(SyncStats {
@@ -328,7 +330,7 @@ fn channel(backlog: Backlog) -> ChannelStats {
     }
 }
 
-async fn monitor(api: &Api) -> Result<MonitorStats, ApiError> {
+async fn monitor(api: &ApiState) -> Result<MonitorStats, ApiError> {
     let WatchCounts {
         watched,
         due,
@@ -362,7 +364,7 @@ async fn monitor(api: &Api) -> Result<MonitorStats, ApiError> {
     })
 }
 
-pub(super) fn run_of(run: &SyncRun) -> i64 {
+pub(super) fn run_id(run: &SyncRun) -> i64 {
     run.id.0
 }
 
@@ -386,9 +388,9 @@ fn item(run: SyncRun, now: Moment) -> SyncRunItem {
     }
 }
 
-/// How long a running one takes from now on, at the pace that it had so far.
+/// Returns the remaining time of a running backfill, at its average pace so far.
 fn eta_seconds(run: &SyncRun, now: Moment) -> Option<u64> {
-    let left = run.prs_total?.saturating_sub(run.prs_done);
-    let so_far = (now - run.started_at?).num_seconds().max(0).unsigned_abs();
-    (run.state == RunState::Running && run.prs_done > 0).then(|| so_far * left / run.prs_done)
+    let remaining = run.prs_total?.saturating_sub(run.prs_done);
+    let elapsed = (now - run.started_at?).num_seconds().max(0).unsigned_abs();
+    (run.state == RunState::Running && run.prs_done > 0).then(|| elapsed * remaining / run.prs_done)
 }

@@ -1,4 +1,4 @@
-//! The pull request of a task, opened because somebody wants it.
+//! Opening the pull request of a task on request.
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -7,34 +7,35 @@ use tallyhook_github_client::hooks::HookOwner;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::Api;
-use super::error::{ApiError, ErrorBody};
+use super::ApiState;
+use super::error::{ApiError, ApiErrorBody};
 use super::tasks::{TaskDetail, checked_title, detail, find};
 use crate::tasks::{Opener, PullRequestOf, Wanted};
 
-/// Bytes that GitHub lets a body have.
-const BODY: usize = 65_536;
+/// GitHub's limit of a body, in bytes.
+const MAX_BODY: usize = 65_536;
 
-/// What of the pull request does not follow from the task.
+/// The fields of the pull request that differ from the task's.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = PullRequestWanted)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PullRequestWanted {
-    /// `owner/name`; that of the task unless told, or else the default repository.
+pub(super) struct OpenPullRequestBody {
+    /// `owner/name`; default: that of the task, or else the default repository.
     repo: Option<String>,
-    /// `branch`, or `owner:branch` of a fork; the branch of the task unless told.
+    /// `branch`, or `owner:branch` of a fork; default: the branch of the task.
     #[schema(example = "proj-123-sort-the-queue")]
     head: Option<String>,
-    /// The repository's default branch unless told.
+    /// Default: the repository's default branch.
     #[schema(example = "main")]
     base: Option<String>,
-    /// The task's unless told.
+    /// Default: the task's title.
     title: Option<String>,
     body: Option<String>,
     #[serde(default)]
     draft: bool,
 }
 
-/// A task with the pull request that it has now.
+/// A task with its open pull request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TaskWithPullRequest {
     pull_request: OpenedPullRequest,
@@ -48,37 +49,38 @@ pub(super) struct OpenedPullRequest {
     #[schema(value_type = i64)]
     number: PrNumber,
     html_url: String,
-    /// False if it was open already.
+    /// False if the pull request was open already.
     created: bool,
 }
 
-/// Opens the pull request of a task at GitHub, or finds the one that is open, and links it. Asking again is harmless.
+/// Opens the pull request of a task at GitHub, or finds the one that is open, and links it.
+/// Idempotent.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/pr", tag = "tasks", operation_id = "open_pull_request", security(("token" = [])),
-    params(("id" = String, Path, description = "id or key")), request_body = Option<PullRequestWanted>,
+    params(("id" = String, Path, description = "id or key")), request_body = Option<OpenPullRequestBody>,
     responses(
         (status = 201, body = TaskWithPullRequest),
-        (status = 200, body = TaskWithPullRequest, description = "it was open already"),
-        (status = 400, body = ErrorBody, description = "the task has no branch or repository, and none is told"),
-        (status = 404, body = ErrorBody, description = "`not_found`: no such task; `repository_missing`"),
+        (status = 200, body = TaskWithPullRequest, description = "the pull request was open already"),
+        (status = 400, body = ApiErrorBody, description = "neither the task nor the request has a branch or repository"),
+        (status = 404, body = ApiErrorBody, description = "`not_found`: no such task; `repository_missing`"),
         (
-            status = 409, body = ErrorBody,
+            status = 409, body = ApiErrorBody,
             description = "`github_access_missing`, `github_access_refused`, `repository_read_only`"
         ),
         (
-            status = 422, body = ErrorBody,
+            status = 422, body = ApiErrorBody,
             description = "`head_missing`, `base_missing`, `no_commits`, `drafts_not_supported`, `pull_request_refused`"
         ),
-        (status = 503, body = ErrorBody, description = "`github_unavailable`: ask again, nothing is opened twice"),
+        (status = 503, body = ApiErrorBody, description = "`github_unavailable`: retry, nothing is opened twice"),
     )
 )]
 pub(super) async fn create(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<String>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
-    let wanted = wanted(&body)?;
+    let wanted = parse_request(&body)?;
     let task = find(&api, &id).await?;
     let opener = Opener {
         fetcher: api.fetcher(github),
@@ -87,13 +89,22 @@ pub(super) async fn create(
     let opening = timeout(api.sync.timeout, opener.open(&task, &wanted)).await;
     let unanswered = |_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned());
     let of = opening.map_err(unanswered)??;
-    // It is there, whatever comes of this; its webhook tells of it, too.
-    match timeout(api.sync.timeout, opener.fetch(&of)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(repo = of.repo, %error, "what was opened is not known here yet")
-        }
-        Err(_) => tracing::warn!(repo = of.repo, "what was opened is not known here yet"),
+    // The pull request exists whatever this fetch returns; its webhook delivers it, too.
+    let fetched = timeout(api.sync.timeout, opener.fetch(&of)).await;
+    let why_not = match fetched {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("GitHub did not answer in time".to_owned()),
+    };
+    if let Some(error) = why_not {
+        tracing::warn!(
+            repo.name = of.repo,
+            pr.number = of.opened.key.number.0,
+            error,
+            "opened {}#{}, which is not stored until its webhook arrives",
+            of.repo,
+            of.opened.key.number
+        );
     }
     let PullRequestOf { repo, opened } = of;
     let task = detail(&api, find(&api, &id).await?).await?;
@@ -112,10 +123,10 @@ pub(super) async fn create(
     Ok(answer.json(TaskWithPullRequest { pull_request, task }))
 }
 
-/// Reads a body that may be left out.
-fn wanted(body: &[u8]) -> Result<Wanted, ApiError> {
+/// Parses an optional body.
+fn parse_request(body: &[u8]) -> Result<Wanted, ApiError> {
     let wrong = |error: &str| ApiError::BadRequest(format!("the body is wrong: {error}"));
-    let PullRequestWanted {
+    let OpenPullRequestBody {
         repo,
         head,
         base,
@@ -123,17 +134,17 @@ fn wanted(body: &[u8]) -> Result<Wanted, ApiError> {
         body,
         draft,
     } = match body {
-        [] => PullRequestWanted::default(),
+        [] => OpenPullRequestBody::default(),
         body => serde_json::from_slice(body).map_err(|error| wrong(&error.to_string()))?,
     };
     if repo
         .as_ref()
         .is_some_and(|repo| HookOwner::repository(repo).is_err())
     {
-        return Err(wrong("`repo` is owner/name"));
+        return Err(wrong("`repo` must be owner/name"));
     }
-    if body.as_ref().is_some_and(|body| body.len() > BODY) {
-        return Err(wrong("`body` is longer than GitHub takes"));
+    if body.as_ref().is_some_and(|body| body.len() > MAX_BODY) {
+        return Err(wrong("`body` is longer than GitHub's limit"));
     }
     let title = title.map(checked_title).transpose()?;
     Ok(Wanted {

@@ -1,4 +1,4 @@
-//! Tasks: made and moved by people, and by what becomes of their pull requests.
+//! Tasks: created and changed by people, and by their pull requests.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ use tallyhook_store::{
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, ApiErrorBody};
 use super::page::{self, Page};
 use super::pull_requests::{PullRequestItem, list_item};
-use super::{Api, rfc3339};
+use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
 
-/// The most letters of each.
-const TITLE: usize = 500;
-const BRANCH: usize = 255;
-const PATH: usize = 4096;
+/// The limits of texts, in characters; of the path in bytes.
+const MAX_TITLE: usize = 500;
+const MAX_BRANCH: usize = 255;
+const MAX_PATH: usize = 4096;
 /// Entries of the history that are shown.
 const HISTORY: u32 = 100;
 
@@ -34,12 +34,12 @@ const HISTORY: u32 = 100;
 pub struct TaskItem {
     #[schema(value_type = String, format = "uuid")]
     pub id: TaskId,
-    /// What pull requests name it by.
+    /// The key by which pull requests refer to it.
     #[schema(example = "PROJ-123")]
     pub key: Option<String>,
     pub title: String,
     pub status: TaskStatus,
-    /// `owner/name` of the repository it is worked on in.
+    /// `owner/name` of its repository.
     pub repo: Option<String>,
     pub branch: Option<String>,
     pub worktree: Option<String>,
@@ -47,11 +47,11 @@ pub struct TaskItem {
     pub created_at: String,
     #[schema(format = "date-time")]
     pub updated_at: String,
-    /// Those that are linked to it or name its key.
+    /// The pull requests that are linked to it or name its key.
     pub prs: Vec<TaskPullRequest>,
 }
 
-/// A pull request of a task, in short.
+/// A short form of a pull request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskPullRequest {
     #[schema(value_type = String, format = "uuid")]
@@ -70,17 +70,18 @@ pub struct TaskPullRequest {
 pub struct TaskDetail {
     #[serde(flatten)]
     pub task: TaskItem,
-    /// In what it differs from its pull requests, since a person said so after them.
-    pub differs: Option<Difference>,
-    /// What became of it and why, the newest first.
+    /// The status that its pull requests would give it, if a person set another one later.
+    pub differs: Option<StatusDifference>,
+    /// Its changes and their causes, the newest first.
     pub history: Vec<HistoryItem>,
 }
 
-/// What a task would be, had nobody said otherwise since.
+/// The status of a task without the change that a person made.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Difference {
+#[schema(as = Difference)]
+pub struct StatusDifference {
     pub would_be: TaskStatus,
-    /// The pull request that says so.
+    /// The pull request that gives this status.
     #[schema(value_type = String, format = "uuid")]
     pub pr_id: Uuid,
     #[schema(value_type = i64)]
@@ -91,7 +92,7 @@ pub struct Difference {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HistoryItem {
-    /// When the cause happened.
+    /// The time of the cause.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     #[schema(format = "date-time")]
@@ -112,24 +113,24 @@ pub struct HistoryItem {
 #[into_params(parameter_in = Query)]
 pub(super) struct TasksQuery {
     status: Option<TaskStatus>,
-    /// 1 to 100, 30 unless told.
+    /// 1 to 100, default 30.
     per_page: Option<u32>,
     cursor: Option<String>,
 }
 
-type Cursor = (i64, TaskId);
+type TaskCursor = (i64, TaskId);
 
 /// Tasks, the newest first.
 #[utoipa::path(
     get, path = "/api/tasks", tag = "tasks", operation_id = "list_tasks", security(("token" = [])), params(TasksQuery),
-    responses((status = 200, body = Page<TaskItem>), (status = 400, body = ErrorBody))
+    responses((status = 200, body = Page<TaskItem>), (status = 400, body = ApiErrorBody))
 )]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     query: web::Query<TasksQuery>,
 ) -> Result<web::Json<Page<TaskItem>>, ApiError> {
     let size = page::size(query.per_page)?;
-    let cursor: Option<Cursor> = page::decode(query.cursor.as_deref())?;
+    let cursor: Option<TaskCursor> = page::decode(query.cursor.as_deref())?;
     let before = cursor.and_then(|(at, id)| Some((DateTime::from_timestamp_micros(at)?, id)));
     let tasks = api.store.tasks(query.status, before, size + 1).await?;
     let keys: Vec<_> = tasks.iter().flat_map(|task| &task.prs).copied().collect();
@@ -141,18 +142,19 @@ pub(super) async fn list(
     })))
 }
 
-/// A task to be made.
+/// A task to create.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TaskMade)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TaskMade {
-    /// Up to 64 letters, digits, `-`, `_` and `.`; of two tasks never the same.
+pub(super) struct CreateTaskBody {
+    /// Up to 64 letters, digits, `-`, `_` and `.`; unique among tasks.
     #[schema(example = "PROJ-123")]
     key: Option<String>,
     #[schema(example = "Sort the queue")]
     title: String,
-    /// `TODO` unless told.
+    /// Default: `TODO`.
     status: Option<TaskStatus>,
-    /// `owner/name`; the default repository if there is a branch and none is told.
+    /// `owner/name`; default: the default repository, if there is a branch.
     repo: Option<String>,
     #[schema(example = "proj-123-sort-the-queue")]
     branch: Option<String>,
@@ -160,21 +162,21 @@ pub(super) struct TaskMade {
     worktree: Option<String>,
 }
 
-/// Makes a task. It follows at once the pull requests that name its key.
+/// Creates a task. It is linked at once to the pull requests that name its key.
 #[utoipa::path(
     post, path = "/api/tasks", tag = "tasks", operation_id = "create_task", security(("token" = [])),
-    request_body = TaskMade,
+    request_body = CreateTaskBody,
     responses(
         (status = 201, body = TaskDetail),
-        (status = 400, body = ErrorBody),
-        (status = 409, body = ErrorBody, description = "there is a task of that key"),
+        (status = 400, body = ApiErrorBody),
+        (status = 409, body = ApiErrorBody, description = "a task has that key"),
     )
 )]
 pub(super) async fn create(
-    api: web::Data<Api>,
-    made: web::Json<TaskMade>,
+    api: web::Data<ApiState>,
+    made: web::Json<CreateTaskBody>,
 ) -> Result<HttpResponse, ApiError> {
-    let TaskMade {
+    let CreateTaskBody {
         key,
         title,
         status,
@@ -185,7 +187,7 @@ pub(super) async fn create(
     let default = || api.default_repository.clone().filter(|_| branch.is_some());
     let task = NewTask {
         id: TaskId(Uuid::new_v4()),
-        key: key.as_deref().map(key_of).transpose()?,
+        key: key.as_deref().map(parse_key).transpose()?,
         title: checked_title(title)?,
         status: status.unwrap_or(TaskStatus::Todo),
         place: TaskPlace {
@@ -196,7 +198,7 @@ pub(super) async fn create(
     };
     if !api.store.create_task(&task, Utc::now()).await? {
         let key = task.key.map(|key| key.to_string()).unwrap_or_default();
-        return Err(ApiError::Conflict(format!("there is a task {key} already")));
+        return Err(ApiError::Conflict(format!("a task {key} exists already")));
     }
     let made = api
         .store
@@ -210,52 +212,55 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/api/tasks/{id}", tag = "tasks", operation_id = "get_task", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")),
-    responses((status = 200, body = TaskDetail), (status = 404, body = ErrorBody))
+    responses((status = 200, body = TaskDetail), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn show(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<String>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
     let task = find(&api, &id).await?;
     Ok(web::Json(detail(&api, task).await?))
 }
 
-/// What a person changes of a task; what is left out stays, and null takes away.
+/// Changes of a task: a field that is left out stays, and null removes it.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TaskChanged)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TaskChanged {
+pub(super) struct ChangeTaskBody {
     title: Option<String>,
-    /// Stays until a pull request says otherwise later.
+    /// Kept until a later change of a pull request.
     status: Option<TaskStatus>,
-    /// `owner/name`; the default repository if a branch is told and the task has none.
-    #[serde(default, deserialize_with = "given")]
+    /// `owner/name`; default: the default repository, if a branch is given and the task has none.
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     repo: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     branch: Option<Option<String>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     worktree: Option<Option<String>>,
 }
 
-/// Tells null from nothing.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+/// Deserializes null as `Some(None)`, apart from a field that is left out.
+fn nullable<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Changes a task by hand.
+/// Changes a task.
 #[utoipa::path(
     patch, path = "/api/tasks/{id}", tag = "tasks", operation_id = "change_task", security(("token" = [])),
-    params(("id" = String, Path, description = "id or key")), request_body = TaskChanged,
-    responses((status = 200, body = TaskDetail), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody))
+    params(("id" = String, Path, description = "id or key")), request_body = ChangeTaskBody,
+    responses((status = 200, body = TaskDetail), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn change(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<String>,
-    changed: web::Json<TaskChanged>,
+    changed: web::Json<ChangeTaskBody>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
-    let TaskChanged {
+    let ChangeTaskBody {
         title,
         status,
         repo,
@@ -270,7 +275,7 @@ pub(super) async fn change(
         worktree: checked(worktree, checked_path)?,
     };
     let task = find(&api, &id).await?;
-    // As where it is made: without its repository a branch is nobody's.
+    // As in `create`: a branch belongs to a repository.
     if let (Some(Some(_)), None, None) = (&edit.branch, &edit.repo, &task.place.repo) {
         edit.repo = api.default_repository.clone().map(Some);
     }
@@ -279,29 +284,30 @@ pub(super) async fn change(
     Ok(web::Json(detail(&api, task).await?))
 }
 
-/// Which pull request is meant.
+/// The pull request to link.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = Linked)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Linked {
-    /// `owner/name`; the default repository unless told.
+pub(super) struct LinkRequest {
+    /// `owner/name`; default: the default repository.
     repo: Option<String>,
     number: i64,
 }
 
-/// Links a pull request to a task, whatever it is called.
+/// Links a pull request to a task, whether or not it names the task's key.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/prs", tag = "tasks", operation_id = "link_pull_request", security(("token" = [])),
-    params(("id" = String, Path, description = "id or key")), request_body = Linked,
+    params(("id" = String, Path, description = "id or key")), request_body = LinkRequest,
     responses(
         (status = 201, body = TaskDetail),
-        (status = 200, body = TaskDetail, description = "it is linked already"),
-        (status = 404, body = ErrorBody),
+        (status = 200, body = TaskDetail, description = "it was linked already"),
+        (status = 404, body = ApiErrorBody),
     )
 )]
 pub(super) async fn link(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<String>,
-    linked: web::Json<Linked>,
+    linked: web::Json<LinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let task = find(&api, &id).await?;
     let name = linked
@@ -309,7 +315,7 @@ pub(super) async fn link(
         .clone()
         .or_else(|| api.default_repository.clone());
     let name = name.ok_or_else(|| {
-        ApiError::BadRequest("`repo` is missing, and there is no default one".to_owned())
+        ApiError::BadRequest("`repo` is missing, and there is no default repository".to_owned())
     })?;
     let repo = api
         .store
@@ -335,7 +341,7 @@ pub(super) async fn link(
     Ok(answer.json(detail(&api, task).await?))
 }
 
-/// Undoes a link. A pull request that names the task's key stays one of it.
+/// Removes a link. A pull request that names the task's key remains linked by it.
 #[utoipa::path(
     delete, path = "/api/tasks/{id}/prs/{owner}/{repo}/{number}", tag = "tasks", operation_id = "unlink_pull_request",
     security(("token" = [])),
@@ -343,10 +349,10 @@ pub(super) async fn link(
         ("id" = String, Path, description = "id or key"),
         ("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)
     ),
-    responses((status = 204, description = "not linked any more"), (status = 404, body = ErrorBody))
+    responses((status = 204, description = "no longer linked"), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn unlink(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     path: web::Path<(String, String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, owner, repo, number) = path.into_inner();
@@ -378,10 +384,10 @@ pub(super) async fn unlink(
 #[utoipa::path(
     get, path = "/api/stories/{id}/prs", tag = "tasks", operation_id = "pull_requests_of_story",
     security(("token" = [])), params(("id" = String, Path, description = "id or key")),
-    responses((status = 200, body = Page<PullRequestItem>), (status = 404, body = ErrorBody))
+    responses((status = 200, body = Page<PullRequestItem>), (status = 404, body = ApiErrorBody))
 )]
 pub(super) async fn of_story(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     id: web::Path<String>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let task = find(&api, &id).await?;
@@ -400,8 +406,8 @@ pub(super) async fn of_story(
     Ok(web::Json(Page { items, next: None }))
 }
 
-/// The task that a path names.
-pub(super) async fn find(api: &Api, text: &str) -> Result<Task, ApiError> {
+/// Returns the task with the id or key of a path.
+pub(super) async fn find(api: &ApiState, text: &str) -> Result<Task, ApiError> {
     let id = Uuid::parse_str(text).ok().map(|id| TaskRef::Id(TaskId(id)));
     let which = id
         .or_else(|| TaskKey::parse(text).map(TaskRef::Key))
@@ -439,7 +445,7 @@ fn item(task: Task, rows: &BTreeMap<PrKey, PullRequestRow>) -> TaskItem {
     }
 }
 
-pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError> {
+pub(super) async fn detail(api: &ApiState, task: Task) -> Result<TaskDetail, ApiError> {
     let history = api.store.task_history(task.id, HISTORY).await?;
     let rows = api.store.pull_requests_of(&task.prs).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
@@ -452,7 +458,7 @@ pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError
              would_be,
              cause,
              at,
-         }| Difference {
+         }| StatusDifference {
             would_be,
             pr_id: PullRequest::id(cause),
             pr_number: cause.number,
@@ -479,9 +485,10 @@ fn entry(event: TaskEvent) -> HistoryItem {
     }
 }
 
-fn key_of(text: &str) -> Result<TaskKey, ApiError> {
+fn parse_key(text: &str) -> Result<TaskKey, ApiError> {
     let expected = "expected up to 64 letters, digits, `-`, `_` and `.`, such as PROJ-123";
-    TaskKey::parse(text).ok_or_else(|| ApiError::BadRequest(format!("the key is none: {expected}")))
+    TaskKey::parse(text)
+        .ok_or_else(|| ApiError::BadRequest(format!("`key` is invalid: {expected}")))
 }
 
 fn checked(
@@ -495,29 +502,29 @@ fn checked(
 }
 
 pub(super) fn checked_title(title: String) -> Result<String, ApiError> {
-    let is_title = !title.trim().is_empty() && title.chars().count() <= TITLE;
-    is_title
-        .then_some(title)
-        .ok_or_else(|| ApiError::BadRequest(format!("a title has 1 to {TITLE} letters")))
+    let is_title = !title.trim().is_empty() && title.chars().count() <= MAX_TITLE;
+    is_title.then_some(title).ok_or_else(|| {
+        ApiError::BadRequest(format!("`title` must have 1 to {MAX_TITLE} characters"))
+    })
 }
 
 fn checked_repo(repo: String) -> Result<String, ApiError> {
-    let wrong = |_| ApiError::BadRequest("`repo` is owner/name".to_owned());
+    let wrong = |_| ApiError::BadRequest("`repo` must be owner/name".to_owned());
     HookOwner::repository(&repo).map(|_| repo).map_err(wrong)
 }
 
 fn checked_branch(branch: String) -> Result<String, ApiError> {
     let is_odd = |letter: char| letter.is_control() || letter.is_whitespace();
     let is_branch = !branch.is_empty() && !branch.starts_with('-') && !branch.contains(is_odd);
-    let wrong = || ApiError::BadRequest("`branch` is no name of a branch".to_owned());
-    (is_branch && branch.chars().count() <= BRANCH)
+    let wrong = || ApiError::BadRequest("`branch` is not the name of a branch".to_owned());
+    (is_branch && branch.chars().count() <= MAX_BRANCH)
         .then_some(branch)
         .ok_or_else(wrong)
 }
 
 fn checked_path(path: String) -> Result<String, ApiError> {
-    let is_path = !path.is_empty() && !path.contains('\0') && path.len() <= PATH;
+    let is_path = !path.is_empty() && !path.contains('\0') && path.len() <= MAX_PATH;
     is_path
         .then_some(path)
-        .ok_or_else(|| ApiError::BadRequest("`worktree` is no path".to_owned()))
+        .ok_or_else(|| ApiError::BadRequest("`worktree` is not a path".to_owned()))
 }

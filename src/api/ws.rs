@@ -1,4 +1,4 @@
-//! `/ws`: notifications as they happen.
+//! `/ws`: notifications over WebSocket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,67 +16,69 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::{Api, auth, rfc3339};
+use super::{ApiState, auth, rfc3339};
 use crate::notify::{Closed, Feed, Frame, Subscription};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
-/// How long a ticket counts.
-const TICKET: Duration = Duration::from_secs(30);
-/// So many times a client may be asked whether it is there, and give no answer.
-const MISSES: u32 = 2;
-/// A client that does not take a frame for so long is too slow.
-const SLOW: Duration = Duration::from_secs(5);
-/// And for so long it may still make room to hear why it is dropped.
-const PARTING: Duration = Duration::from_secs(5);
-/// Of our own: the event of `?after=` is not there any more. HTTP says it with 410.
-const FORGOTTEN: u16 = 4410;
+/// The lifetime of a ticket.
+const TICKET_LIFETIME: Duration = Duration::from_secs(30);
+/// The most pings in a row that a client may leave unanswered.
+const MAX_UNANSWERED: u32 = 2;
+/// The time to send one frame, after which a client is too slow.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time to send the close frame to it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Our own close code for an expired event of `?after=`; HTTP would answer 410.
+const EVENT_EXPIRED: u16 = 4410;
 
-/// The clients of one process.
-pub struct Sockets {
+/// The WebSocket clients of one process.
+pub struct WebSocketServer {
     feed: Feed,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     heartbeat: Duration,
 }
 
-impl Sockets {
-    /// Of at most `clients` at once. With each `heartbeat` it is asked whether they are there, and whether they may be.
+impl WebSocketServer {
+    /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token checked.
     pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
         Self {
             feed,
-            places: Arc::new(Semaphore::new(clients as usize)),
+            slots: Arc::new(Semaphore::new(clients as usize)),
             heartbeat,
         }
     }
 }
 
-/// What a client wants to hear.
+/// The query of a WebSocket connection.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
-    /// `owner/name`: only what happens there.
+pub(super) struct WsQuery {
+    /// `owner/name`: only notifications of this repository.
     repo: Option<String>,
-    /// The `event_id` of the last notification that was received: first comes what was missed since.
+    /// The `event_id` of the last notification that was received: the missed ones are sent first.
     after: Option<String>,
-    /// In place of a token, for browsers: from `POST /api/ws-ticket`.
+    /// Replaces the token, for browsers; from `POST /api/ws-ticket`.
     ticket: Option<String>,
 }
 
-/// What opens a WebSocket once.
+/// A ticket that opens one WebSocket.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct Ticket {
+#[schema(as = Ticket)]
+pub struct WsTicket {
     pub ticket: String,
     /// RFC 3339.
     #[schema(format = "date-time")]
     pub expires_at: String,
 }
 
-/// A ticket for `/ws?ticket=`, for one use within 30 seconds: a browser cannot send a token there.
+/// Creates a ticket for `/ws?ticket=`, for one use within 30 seconds: a browser cannot send a token
+/// there.
 #[utoipa::path(
     post, path = "/api/ws-ticket", tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
-    responses((status = 201, body = Ticket))
+    responses((status = 201, body = WsTicket))
 )]
 pub(super) async fn ticket(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let token = auth::bearer(request.headers())
@@ -85,77 +87,79 @@ pub(super) async fn ticket(
     let bits: [u8; 32] = rand::rng().random();
     let ticket = hex::encode(bits);
     let now = Utc::now();
-    let expires = now + TICKET;
+    let expires = now + TICKET_LIFETIME;
     api.store
         .issue_ticket(&auth::hash(&ticket), &token, now, expires)
         .await?;
-    Ok(HttpResponse::Created().json(Ticket {
+    Ok(HttpResponse::Created().json(WsTicket {
         ticket,
         expires_at: rfc3339(expires),
     }))
 }
 
-/// A WebSocket of notifications, each the JSON of one change. Wants a token, or a ticket of one that is still in force.
+/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, or a ticket of
+/// a token that is still valid.
 ///
-/// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008 within half a minute
-/// after the token was revoked, and with 4410 if what came after `after` is not known any more.
+/// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008
+/// within half a minute after the token was revoked, and with 4410 if the event of `after` has
+/// expired.
 #[utoipa::path(
-    get, path = "/ws", tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(Wanted),
+    get, path = "/ws", tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
     responses(
-        (status = 101, description = "The frames are texts of this shape", body = crate::notify::Notification),
-        (status = 400, body = super::error::ErrorBody),
-        (status = 401, body = super::error::ErrorBody),
-        (status = 403, description = "The `Origin` is of another host", body = super::error::ErrorBody),
-        (status = 503, description = "There are too many clients", body = super::error::ErrorBody),
+        (status = 101, description = "Each text frame has this schema", body = crate::notify::Notification),
+        (status = 400, body = super::error::ApiErrorBody),
+        (status = 401, body = super::error::ApiErrorBody),
+        (status = 403, description = "The `Origin` is another host", body = super::error::ApiErrorBody),
+        (status = 503, description = "The limit of clients is reached", body = super::error::ApiErrorBody),
     )
 )]
 pub(super) async fn connect(
-    api: web::Data<Api>,
-    sockets: web::Data<Sockets>,
+    api: web::Data<ApiState>,
+    sockets: web::Data<WebSocketServer>,
     request: HttpRequest,
-    query: web::Query<Wanted>,
+    query: web::Query<WsQuery>,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let Wanted {
+    let WsQuery {
         repo,
         after,
         ticket,
     } = query.into_inner();
-    // A ticket counts once: what refuses the request whatever it has is looked at before.
+    // A ticket is used up by its check, so the checks that need no ticket come first.
     refuse_foreign(&request)?;
     let after: Option<EventId> = after
         .map(|after| after.parse())
         .transpose()
-        .map_err(|()| no_event())?;
+        .map_err(|()| invalid_after())?;
     let (response, session, messages) = actix_ws::handle(&request, body)
         .map_err(|error| ApiError::BadRequest(format!("this path is a WebSocket: {error}")))?;
-    // A place is not taken yet, so that they are not full of those who may not come in.
-    if sockets.places.available_permits() == 0 {
+    // The slot is acquired after the check of the token, so that unauthorized clients use up none.
+    if sockets.slots.available_permits() == 0 {
         return Err(too_many());
     }
     let token = authorize(&api, &request, ticket.as_deref()).await?;
     let permit = sockets
-        .places
+        .slots
         .clone()
         .try_acquire_owned()
         .map_err(|_| too_many())?;
-    let place = Place::take(permit);
+    let slot = ClientSlot::new(permit);
     let frames = match sockets.feed.subscribe(after).await {
         Ok(frames) => Ok(frames),
         Err(Closed::Store(error)) => return Err(error.into()),
         Err(Closed::Stopping) => return Err(ApiError::Busy("this process is stopping; try again")),
-        // A browser is not shown the status of an answer, but it is shown why its socket was closed.
+        // A browser does not see the status of a failed handshake, but it sees the close code.
         Err(Closed::Forgotten) => Err(reason(
-            CloseCode::Other(FORGOTTEN),
-            "the event of `after` is not known any more",
+            CloseCode::Other(EVENT_EXPIRED),
+            "the event of `after` has expired",
         )),
     };
-    // Ends with its connection or with the feed, and the server waits for it when it stops.
+    // Ends with its connection or with the feed, and the HTTP server waits for it at shutdown.
     actix_web::rt::spawn(async move {
         let reason = match frames {
             Ok(frames) => {
                 let session = session.clone();
-                Client {
+                WsClient {
                     session,
                     messages,
                     frames,
@@ -168,22 +172,22 @@ pub(super) async fn connect(
             }
             Err(reason) => Some(reason),
         };
-        // A client that is gone needs no goodbye, and one that takes nothing cannot be told.
-        drop(timeout(PARTING, session.close(reason)).await);
-        drop(place);
+        // Closing may fail: the client is gone, or it reads nothing.
+        drop(timeout(CLOSE_TIMEOUT, session.close(reason)).await);
+        drop(slot);
     });
     Ok(response)
 }
 
 fn too_many() -> ApiError {
-    ApiError::Busy("there are too many clients of /ws; try again later")
+    ApiError::Busy("the limit of /ws clients is reached; try again later")
 }
 
-fn no_event() -> ApiError {
+fn invalid_after() -> ApiError {
     ApiError::BadRequest("`after` must be the `event_id` of a notification".to_owned())
 }
 
-/// Pages of other sites may not listen with what a browser knows of ours.
+/// Refuses pages of other sites, to which a browser would lend our credentials.
 fn refuse_foreign(request: &HttpRequest) -> Result<(), ApiError> {
     let header = |name: HeaderName| {
         request
@@ -203,9 +207,9 @@ fn refuse_foreign(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
-/// The token that is in force, or whose the ticket is.
+/// Returns the digest of the request's valid token, or of the token that its ticket belongs to.
 async fn authorize(
-    api: &Api,
+    api: &ApiState,
     request: &HttpRequest,
     ticket: Option<&str>,
 ) -> Result<TokenHash, ApiError> {
@@ -227,64 +231,65 @@ async fn authorize(
     }
 }
 
-/// One of the places for clients, while it is taken.
-struct Place {
+/// An acquired slot for a client.
+struct ClientSlot {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
-    fn take(permit: OwnedSemaphorePermit) -> Self {
+impl ClientSlot {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
         gauge!(WEBSOCKET_CLIENTS).increment(1.0);
         Self { _permit: permit }
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         gauge!(WEBSOCKET_CLIENTS).decrement(1.0);
     }
 }
 
-struct Client {
+/// A connected client.
+struct WsClient {
     session: Session,
     messages: MessageStream,
     frames: Subscription,
     repo: Option<String>,
-    api: web::Data<Api>,
-    /// What it came in with, itself or by a ticket.
+    api: web::Data<ApiState>,
+    /// The digest of its token, also if it connected with a ticket.
     token: TokenHash,
 }
 
-/// Why one stops talking to a client: what it is told, unless it is gone.
-type End = Option<CloseReason>;
+/// The close frame that ends a connection; `None` if the client is gone.
+type CloseWith = Option<CloseReason>;
 
-impl Client {
-    /// Tells what the client wants to hear, until one of both has enough.
-    async fn serve(mut self, every: Duration) -> End {
-        // Those who came at once, as after a restart, are not asked at once.
+impl WsClient {
+    /// Sends the notifications that match the query until either side closes.
+    async fn serve(mut self, every: Duration) -> CloseWith {
+        // Clients that connect together, as after a restart, are not pinged together.
         let first = every.mul_f64(rand::rng().random_range(0.5..1.0));
         let mut heartbeat = interval_at(Instant::now() + first, every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pulse = Pulse::default();
+        let mut pings = PingMonitor::default();
         loop {
             let done = tokio::select! {
-                frame = self.frames.next() => self.tell(frame).await,
+                frame = self.frames.next() => self.send(frame).await,
                 message = self.messages.recv() => match message {
                     Some(Ok(Message::Ping(bytes))) => {
-                        pulse.felt();
+                        pings.answered();
                         in_time(self.session.pong(&bytes)).await
                     }
                     Some(Ok(Message::Close(reason))) => Err(reason),
                     Some(Ok(_)) => {
-                        pulse.felt();
+                        pings.answered();
                         Ok(())
                     }
                     Some(Err(_)) | None => Err(None),
                 },
-                _ = heartbeat.tick() => match pulse.beat() {
-                    false => Err(reason(CloseCode::Away, "nothing was heard of you").into()),
-                    true if self.is_welcome().await => in_time(self.session.ping(b"")).await,
-                    true => Err(reason(CloseCode::Policy, "the token is not in force any more").into()),
+                _ = heartbeat.tick() => match pings.should_ping() {
+                    false => Err(reason(CloseCode::Away, "no answer to pings").into()),
+                    true if self.is_authorized().await => in_time(self.session.ping(b"")).await,
+                    true => Err(reason(CloseCode::Policy, "the token is not valid any more").into()),
                 },
             };
             if let Err(end) = done {
@@ -293,12 +298,13 @@ impl Client {
         }
     }
 
-    /// Whether its token is still in force. While the database does not answer there is nothing to be told either.
-    async fn is_welcome(&self) -> bool {
+    /// Returns true if its token is still valid. While the database fails nothing can be sent anyway,
+    /// so the client stays.
+    async fn is_authorized(&self) -> bool {
         auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
     }
 
-    async fn tell(&mut self, frame: Result<Arc<Frame>, Closed>) -> Result<(), End> {
+    async fn send(&mut self, frame: Result<Arc<Frame>, Closed>) -> Result<(), CloseWith> {
         match frame {
             Ok(frame) if self.wants(&frame) => {
                 in_time(self.session.text(frame.text.as_str())).await
@@ -308,10 +314,10 @@ impl Client {
                 Err(Some(reason(CloseCode::Away, "this server is stopping")))
             }
             Err(Closed::Store(error)) => {
-                tracing::error!(%error, "a client of /ws cannot be told what it missed");
+                tracing::error!(%error, "cannot read the events that a /ws client missed: {error}");
                 Err(Some(reason(
                     CloseCode::Error,
-                    "the database does not answer; try again",
+                    "the database is not available; try again",
                 )))
             }
         }
@@ -328,16 +334,19 @@ impl Client {
     }
 }
 
-/// Sends something, but does not wait for a slow client: others want its place, and it can come back for the rest.
-async fn in_time(sent: impl Future<Output = Result<(), actix_ws::Closed>>) -> Result<(), End> {
-    match timeout(SLOW, sent).await {
+/// Sends a frame within [`SEND_TIMEOUT`]. A slow client is closed, since others need its slot; it can
+/// reconnect with `after` and misses nothing.
+async fn in_time(
+    sent: impl Future<Output = Result<(), actix_ws::Closed>>,
+) -> Result<(), CloseWith> {
+    match timeout(SEND_TIMEOUT, sent).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(actix_ws::Closed)) => Err(None),
         Err(_) => {
             counter!(WEBSOCKET_SLOW).increment(1);
             Err(Some(reason(
                 CloseCode::Again,
-                "too slow: come back with `after`, and miss nothing",
+                "too slow: reconnect with `after` to miss nothing",
             )))
         }
     }
@@ -350,21 +359,21 @@ fn reason(code: CloseCode, description: &str) -> CloseReason {
     }
 }
 
-/// Whether a client is there.
+/// Counts the pings in a row that a client left unanswered.
 #[derive(Default)]
-struct Pulse {
+struct PingMonitor {
     unanswered: u32,
 }
 
-impl Pulse {
-    fn felt(&mut self) {
+impl PingMonitor {
+    fn answered(&mut self) {
         self.unanswered = 0;
     }
 
-    /// Whether to ask once more.
-    fn beat(&mut self) -> bool {
+    /// Counts the next ping; false if the client counts as gone.
+    fn should_ping(&mut self) -> bool {
         self.unanswered += 1;
-        self.unanswered <= MISSES
+        self.unanswered <= MAX_UNANSWERED
     }
 }
 
@@ -373,16 +382,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_leaves_two_questions_unanswered_is_gone() {
-        let mut pulse = Pulse::default();
-        assert!(pulse.beat() && pulse.beat());
-        assert!(!pulse.beat());
-        pulse.felt();
-        assert!(pulse.beat() && pulse.beat() && !pulse.beat());
+    fn client_is_gone_after_two_unanswered_pings() {
+        let mut pings = PingMonitor::default();
+        assert!(pings.should_ping() && pings.should_ping());
+        assert!(!pings.should_ping());
+        pings.answered();
+        assert!(pings.should_ping() && pings.should_ping() && !pings.should_ping());
     }
 
     #[test]
-    fn only_pages_of_this_host_may_listen() {
+    fn only_pages_of_this_host_may_connect() {
         for (origin, host, is_ours) in [
             (None, Some("t.example.com"), true),
             (Some("https://t.example.com"), Some("t.example.com"), true),

@@ -13,7 +13,7 @@ use anyhow::Context;
 
 use super::RoleSet;
 use super::shutdown::REQUEST_GRACE;
-use crate::api::{self, Api, Sockets};
+use crate::api::{self, ApiState, WebSocketServer};
 use crate::ingest::{self, Ingest};
 
 /// The time a client may accept nothing of an answer before its connection is closed.
@@ -26,7 +26,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 /// If the address cannot be used, with the next step.
 pub(super) fn bind(
     address: SocketAddr,
-    (api, sockets): (Api, Sockets),
+    (api, sockets): (ApiState, WebSocketServer),
     ingest: Option<Ingest>,
     roles: RoleSet,
 ) -> anyhow::Result<(Server, SocketAddr)> {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
-use crate::api::Sockets;
+use crate::api::WebSocketServer;
 use crate::config::Config;
 use crate::ingest::{Ingest, Limits};
 use crate::notify::{self, Pace};
@@ -112,7 +112,7 @@ impl RunningServer {
         let (feed, reader) = notify::feed(parts.store.clone())
             .await
             .context("cannot read the outbox")?;
-        let sockets = Sockets::new(feed, config.websocket_clients, options.heartbeat);
+        let sockets = WebSocketServer::new(feed, config.websocket_clients, options.heartbeat);
         let api = parts.api(config, roles);
         let (server, address) = listen::bind(config.listen, (api, sockets), ingest, roles)?;
         if roles.api && config.admin_token.is_none() {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::shutdown::BackgroundTasks;
 use super::{RoleSet, ServerOptions};
-use crate::api::{self, Api, auth};
+use crate::api::{self, ApiState, auth};
 use crate::config::{Config, ConfigError};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
@@ -82,8 +82,8 @@ impl SharedParts {
         Ok(notifier)
     }
 
-    pub(super) fn api(&self, config: &Config, roles: RoleSet) -> Api {
-        Api {
+    pub(super) fn api(&self, config: &Config, roles: RoleSet) -> ApiState {
+        ApiState {
             store: self.store.clone(),
             bots: config.bots.clone(),
             default_repository: config.default_repository.clone(),
@@ -92,10 +92,10 @@ impl SharedParts {
             takes_in: roles.ingest,
             polls: roles.poller,
             started: Utc::now(),
-            counted: api::Counted::default(),
+            counts: api::CachedCounts::default(),
             github: self.github.clone(),
             sync: config.sync.clone(),
-            behind: api::Behind::default(),
+            refreshes: api::BackgroundRefresh::default(),
             hook_secret: config.hook_secret.clone(),
             channels: self.channels.clone(),
         }

@@ -11,26 +11,26 @@ use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
 
-use super::{Failure, Outcome, SettingSources, github, output};
+use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::backfill::{self, Backfill as Walker, Ended};
 use crate::sync::fetch;
 
-/// A run of a process that is no more is free again after so long.
-const LOOKING: Duration = Duration::from_secs(1);
+/// Interval of looking for the end of a run in another process, and for a run whose process died.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-pub(super) struct Backfill {
-    /// Whose pull requests
+pub(super) struct BackfillArgs {
+    /// The repository
     #[arg(value_name = "OWNER/REPO")]
     repo: String,
-    /// How far back, by their last update (beats `GITHUB_SYNC_DAYS_BACK`)
+    /// Days of history, by the last update of a pull request (beats `GITHUB_SYNC_DAYS_BACK`)
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: Option<u32>,
-    /// At most so many, the latest (beats `GITHUB_SYNC_MAX_PRS`)
+    /// Maximum number of pull requests, the latest first (beats `GITHUB_SYNC_MAX_PRS`)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_prs: Option<u32>,
-    /// Ask for the dates of the commits, too, from which coding time follows
+    /// Fetch the dates of the commits, too, which give the coding time
     #[arg(long)]
     commits: bool,
     /// Print the result as JSON
@@ -38,25 +38,25 @@ pub(super) struct Backfill {
     json: bool,
 }
 
-/// What came of it.
+/// The result of a backfill.
 #[derive(Serialize)]
-struct Report {
+struct BackfillReport {
     repo: String,
     state: RunState,
     prs_done: u64,
     reviews_synced: u64,
-    /// Everything that was updated since then is here; null while the run is not done.
+    /// Everything updated since then is stored; null until the run is done.
     complete_since: Option<Timestamp>,
     github_requests: u64,
     errors: Vec<PrError>,
 }
 
-impl Backfill {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+impl BackfillArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let repo = &self.repo;
         HookOwner::repository(repo).map_err(|_| {
-            Failure::Usage(format!("`{repo}` is no repository: expected OWNER/REPO"))
+            CommandFailure::Usage(format!("`{repo}` is not a repository: expected OWNER/REPO"))
         })?;
         let client = github::client(&config, "to read pull requests")?;
         let defaults = RunOptions::from(config.sync.backfill);
@@ -69,13 +69,13 @@ impl Backfill {
         let walker = Walker { client, store };
         let ended = self.walk(&walker, options).await;
         walker.store.close().await;
-        self.tell(ended?)
+        self.report(ended?)
     }
 
     async fn walk(&self, walker: &Walker, options: RunOptions) -> anyhow::Result<SyncRun> {
-        let repo = tracked(&walker.client, &walker.store, &self.repo).await?;
+        let repo = track(&walker.client, &walker.store, &self.repo).await?;
         let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
-        let asked = asked.context("the repository is not tracked any more")?;
+        let asked = asked.context("the repository is no longer tracked")?;
         if asked.options != options {
             let RunOptions {
                 days_back,
@@ -86,7 +86,7 @@ impl Backfill {
                 days_back,
                 max_prs,
                 commits,
-                "one is unfinished already, and goes on as it was asked for"
+                "an unfinished backfill continues with its own options"
             );
         }
         let bar = output::progress(0, "fetching");
@@ -99,10 +99,10 @@ impl Backfill {
         finished
     }
 
-    fn tell(&self, run: SyncRun) -> Outcome {
+    fn report(&self, run: SyncRun) -> CommandResult {
         let failed = run.errors.len();
         let error = run.error.clone();
-        let report = Report {
+        let report = BackfillReport {
             repo: run.repo_name,
             state: run.state,
             prs_done: run.prs_done,
@@ -117,21 +117,21 @@ impl Backfill {
             print(&report)?;
         }
         match error {
-            Some(error) => Err(Failure::Failed(anyhow::anyhow!(error))),
-            None if failed > 0 => Err(Failure::Failed(anyhow::anyhow!(
-                "{failed} pull requests could not be fetched: run it again to try them once more"
+            Some(error) => Err(CommandFailure::Failed(anyhow::anyhow!(error))),
+            None if failed > 0 => Err(CommandFailure::Failed(anyhow::anyhow!(
+                "{failed} pull requests could not be fetched: run the command again to retry them"
             ))),
             None => Ok(()),
         }
     }
 }
 
-/// The repository's id; it is tracked from now on.
-async fn tracked(client: &Client, store: &Store, name: &str) -> anyhow::Result<RepoId> {
+/// Tracks the repository and returns its id.
+async fn track(client: &Client, store: &Store, name: &str) -> anyhow::Result<RepoId> {
     let info = match client.repository(name).await {
         Ok(info) => info,
         Err(error) => {
-            // Of one that is tracked already this is its state, for whoever asks the server.
+            // The API shows the error as the state of a repository that is tracked already.
             if let Some(id) = store.repository_id(name).await? {
                 store
                     .sync_state(id, &SyncState::Failed(error.to_string()), Utc::now())
@@ -150,21 +150,24 @@ async fn tracked(client: &Client, store: &Store, name: &str) -> anyhow::Result<R
     Ok(id)
 }
 
-/// Works on the run, or waits for the process that does: a server takes what is asked for, too.
+/// Works on the run, or waits for another process that does: a server takes new runs, too.
 async fn finish(
     walker: &Walker,
     asked: &SyncRun,
     progress: impl Fn(&SyncRun),
 ) -> anyhow::Result<SyncRun> {
     let store = &walker.store;
-    let mut told = false;
+    let mut logged = false;
     loop {
         if let Some(run) = store
             .take_run(Some(asked.repo), Utc::now(), backfill::lease())
             .await?
         {
             if run.prs_done > 0 {
-                tracing::warn!(prs = run.prs_done, "goes on where it stopped");
+                tracing::warn!(
+                    prs = run.prs_done,
+                    "the backfill continues where it stopped"
+                );
             }
             match walker.run(run, &progress).await? {
                 Ended::Finished(run) => return Ok(run),
@@ -175,25 +178,27 @@ async fn finish(
         let run = store
             .sync_run(asked.id)
             .await?
-            .context("the backfill is not known any more")?;
+            .context("the backfill was deleted")?;
         progress(&run);
         match run.state {
             RunState::Done | RunState::Failed => return Ok(run),
             RunState::Cancelled => bail!("the backfill was cancelled"),
             RunState::Queued | RunState::Running => {}
         }
-        if !told {
-            tracing::warn!("another process works on it, or did until just now: waiting for it");
-            told = true;
+        if !logged {
+            tracing::warn!(
+                "another process works on the backfill, or did until just now: waiting for it"
+            );
+            logged = true;
         }
-        tokio::time::sleep(LOOKING).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
 fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
     format!(
-        "{} of {} pull requests are fetched, and GitHub has to be left alone until {}: {}; run it again then, it goes on \
-         where it stopped",
+        "{} of {} pull requests are fetched, and GitHub refuses requests until {}: {}; run the command again then, \
+         it continues where it stopped",
         run.prs_done,
         run.prs_total
             .map_or("the".to_owned(), |total| total.to_string()),
@@ -202,7 +207,7 @@ fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
     )
 }
 
-fn print(report: &Report) -> Outcome {
+fn print(report: &BackfillReport) -> CommandResult {
     let mut table = output::table(&["", &report.repo]);
     let since = report
         .complete_since
@@ -221,13 +226,13 @@ fn print(report: &Report) -> Outcome {
     }
     output::line(&table.to_string())?;
     if !report.errors.is_empty() {
-        let mut table = output::table(&["pull request", "why it could not be fetched"]);
+        let mut table = output::table(&["pull request", "error"]);
         for PrError { pr, error } in &report.errors {
             table.add_row([format!("#{pr}"), error.clone()]);
         }
         output::line(&table.to_string())?;
     }
     output::line(
-        "What was fetched is in the inbox: a server that runs applies it, at once if it is running now.",
+        "The fetched pull requests are in the inbox: a running server applies them now, otherwise the next one.",
     )
 }

@@ -2,22 +2,22 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, github, output};
+use super::{CommandFailure, CommandResult, GITHUB_WEBHOOK_SECRET, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::webhook::{self, Webhook, WebhookState};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HookCommand {
-    /// Make a repository's webhook at GitHub, or mend the one that is there
-    Create(Create),
+    /// Create the webhook of a repository at GitHub, or fix the existing one
+    Create(CreateHookArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Create {
-    /// Whose webhook
+pub(super) struct CreateHookArgs {
+    /// The repository
     #[arg(value_name = "OWNER/REPO")]
     repo: String,
-    /// Where GitHub reaches this server: its address with /webhooks/github behind it
+    /// The URL at which GitHub reaches this server, ending in /webhooks/github
     #[arg(long, value_name = "URL")]
     url: String,
     /// Print the result as JSON
@@ -26,25 +26,25 @@ pub(super) struct Create {
 }
 
 impl HookCommand {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let Self::Create(create) = self;
         create.run(sources).await
     }
 }
 
-impl Create {
-    async fn run(self, sources: SettingSources) -> Outcome {
+impl CreateHookArgs {
+    async fn run(self, sources: SettingSources) -> CommandResult {
         if !webhook::is_endpoint(&self.url) {
-            return Err(Failure::Usage(format!(
-                "`{}` is no address of a webhook: expected one such as https://hooks.example.com{}",
+            return Err(CommandFailure::Usage(format!(
+                "`{}` is not the URL of a webhook: expected one such as https://hooks.example.com{}",
                 self.url,
                 webhook::ENDPOINT
             )));
         }
         let config = Config::new(&sources)?;
         let Some(secret) = &config.hook_secret else {
-            return Err(Failure::Usage(format!(
-                "{GITHUB_WEBHOOK_SECRET} is not set: GitHub is to sign with it"
+            return Err(CommandFailure::Usage(format!(
+                "{GITHUB_WEBHOOK_SECRET} is not set: set it to the secret that GitHub signs with"
             )));
         };
         let client = github::client(&config, "that may write webhooks (scope admin:repo_hook)")?;
@@ -56,16 +56,16 @@ impl Create {
         }
         match webhook.message {
             None => Ok(()),
-            Some(message) => Err(Failure::Failed(anyhow::anyhow!(message))),
+            Some(message) => Err(CommandFailure::Failed(anyhow::anyhow!(message))),
         }
     }
 }
 
-fn print(repo: &str, webhook: &Webhook) -> Outcome {
+fn print(repo: &str, webhook: &Webhook) -> CommandResult {
     let state = match (webhook.state, webhook.id) {
-        (WebhookState::Made, Some(id)) => format!("made, number {id}"),
-        (WebhookState::Mended, Some(id)) => format!("was there as number {id}, and is mended"),
-        _ => "to be entered by hand".to_owned(),
+        (WebhookState::Made, Some(id)) => format!("created, number {id}"),
+        (WebhookState::Mended, Some(id)) => format!("existed as number {id}, fixed"),
+        _ => "to be created by hand".to_owned(),
     };
     let mut table = output::table(&["webhook", repo]);
     for (what, value) in [

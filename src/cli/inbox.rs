@@ -15,19 +15,19 @@ use tallyhook_store::{
 };
 
 use super::recorded::{ApiDelivery, ApiRequest};
-use super::{Failure, Outcome, output};
+use super::{CommandFailure, CommandResult, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
 
-/// Deliveries read at once.
+/// Deliveries of one query.
 const PAGE: u32 = 100;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Deliveries {
+pub(super) enum DeliveriesCommand {
     /// List stored deliveries, newest first
     List {
         #[command(flatten)]
-        filter: Filter,
-        /// At most this many
+        filter: FilterArgs,
+        /// Maximum number
         #[arg(long, default_value_t = 30)]
         limit: u32,
         /// Print JSON
@@ -36,28 +36,28 @@ pub(super) enum Deliveries {
     },
     /// Show one delivery with its payload
     Show {
-        /// GitHub's X-GitHub-Delivery
+        /// The value of X-GitHub-Delivery
         guid: String,
     },
     /// Write deliveries as JSON lines that `replay` reads, oldest first
     Export {
         #[command(flatten)]
-        filter: Filter,
-        /// To this file instead of standard output
+        filter: FilterArgs,
+        /// Write to this file instead of standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Filter {
-    /// Only those in this state
+pub(super) struct FilterArgs {
+    /// Only deliveries in this state
     #[arg(long, value_enum)]
     state: Option<StateArgument>,
-    /// Only those of this event, such as `pull_request`
+    /// Only deliveries of this event, such as `pull_request`
     #[arg(long)]
     event: Option<String>,
-    /// Only those of this repository
+    /// Only deliveries of this repository
     #[arg(long, value_name = "OWNER/NAME")]
     repo: Option<String>,
 }
@@ -82,10 +82,10 @@ impl From<StateArgument> for DeliveryState {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Dead {
-    /// List dead letters: first by what they died of, then each, newest first
+pub(super) enum DeadCommand {
+    /// List dead letters: grouped by reason, then each, newest first
     List {
-        /// At most this many
+        /// Maximum number
         #[arg(long, default_value_t = 30)]
         limit: u32,
         /// Print JSON
@@ -94,16 +94,16 @@ pub(super) enum Dead {
     },
     /// Show one dead letter with its history and payload
     Show {
-        /// As `dead list` tells it
+        /// The id of `dead list`
         id: i64,
     },
-    /// Try dead letters again, with all attempts to go: these, a group, or all
-    Requeue(Requeue),
-    /// Let a dead letter go: it becomes ignored
+    /// Requeue dead letters, with all attempts to go: by id, by group, or all
+    Requeue(RequeueArgs),
+    /// Discard a dead letter: its state becomes ignored
     Discard {
-        /// As `dead list` tells it
+        /// The id of `dead list`
         id: i64,
-        /// Why; kept with the delivery
+        /// The reason; kept with the delivery
         #[arg(long)]
         reason: String,
     },
@@ -111,11 +111,11 @@ pub(super) enum Dead {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
-pub(super) struct Requeue {
-    /// As `dead list` tells them
+pub(super) struct RequeueArgs {
+    /// The ids of `dead list`
     #[arg(conflicts_with_all = ["all", "reason", "event", "repo"])]
     ids: Vec<i64>,
-    /// Those that died of this, as `dead list` tells it
+    /// Those with this reason, as in `dead list`
     #[arg(long)]
     reason: Option<String>,
     /// Those of this event, such as `pull_request`
@@ -124,13 +124,13 @@ pub(super) struct Requeue {
     /// Those of this repository
     #[arg(long, value_name = "OWNER/NAME")]
     repo: Option<String>,
-    /// Every one of them
+    /// All dead letters
     #[arg(long, conflicts_with_all = ["reason", "event", "repo"])]
     all: bool,
 }
 
-impl Deliveries {
-    pub(super) async fn run(self, store: &Store) -> Outcome {
+impl DeliveriesCommand {
+    pub(super) async fn run(self, store: &Store) -> CommandResult {
         match self {
             Self::List {
                 filter,
@@ -163,8 +163,8 @@ impl Deliveries {
     }
 }
 
-impl Dead {
-    pub(super) async fn run(self, store: &Store) -> Outcome {
+impl DeadCommand {
+    pub(super) async fn run(self, store: &Store) -> CommandResult {
         match self {
             Self::List { limit, json } => {
                 let groups = store.dead_groups().await?;
@@ -186,7 +186,7 @@ impl Dead {
                 let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
                 output::json(&detail(store, dead).await?)
             }
-            Self::Requeue(Requeue {
+            Self::Requeue(RequeueArgs {
                 ids,
                 reason,
                 event,
@@ -204,12 +204,12 @@ impl Dead {
                 };
                 let requeued = store.requeue(&selection, Utc::now()).await?;
                 output::line(&format!(
-                    "{requeued} to be tried again by the running server, or by the next one"
+                    "requeued {requeued}, for the running server or the next one"
                 ))?;
                 let asked = ids.len() as u64;
                 if requeued < asked {
                     return Err(missing(&format!(
-                        "{} of those given are no dead letters",
+                        "{} of the given ids are not dead letters",
                         asked - requeued
                     )));
                 }
@@ -229,12 +229,12 @@ impl Dead {
     }
 }
 
-fn missing(what: &str) -> Failure {
-    Failure::Failed(anyhow::anyhow!("{what}"))
+fn missing(what: &str) -> CommandFailure {
+    CommandFailure::Failed(anyhow::anyhow!("{what}"))
 }
 
-impl From<Filter> for DeliveryFilter {
-    fn from(filter: Filter) -> Self {
+impl From<FilterArgs> for DeliveryFilter {
+    fn from(filter: FilterArgs) -> Self {
         Self {
             state: filter.state.map(Into::into),
             event: filter.event,
@@ -244,7 +244,7 @@ impl From<Filter> for DeliveryFilter {
     }
 }
 
-async fn list(store: &Store, filter: DeliveryFilter, limit: u32, json: bool) -> Outcome {
+async fn list(store: &Store, filter: DeliveryFilter, limit: u32, json: bool) -> CommandResult {
     let deliveries = store.deliveries(&filter, limit).await?;
     if json {
         return output::json(
@@ -279,7 +279,7 @@ fn group_table(groups: Vec<DeadGroup>) -> String {
     table.to_string()
 }
 
-fn print_table(deliveries: Vec<Delivery>) -> Outcome {
+fn print_table(deliveries: Vec<Delivery>) -> CommandResult {
     let mut table = output::table(&[
         "id",
         "received",
@@ -312,11 +312,11 @@ fn print_table(deliveries: Vec<Delivery>) -> Outcome {
     output::line(&table.to_string())
 }
 
-fn seconds(moment: Moment) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Secs, true)
+fn seconds(timestamp: Moment) -> String {
+    timestamp.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-async fn payload(store: &Store, id: DeliveryId) -> Outcome<Option<Box<RawValue>>> {
+async fn payload(store: &Store, id: DeliveryId) -> CommandResult<Option<Box<RawValue>>> {
     let Some(body) = store.body(id).await? else {
         return Ok(None);
     };
@@ -327,8 +327,8 @@ async fn payload(store: &Store, id: DeliveryId) -> Outcome<Option<Box<RawValue>>
     ))
 }
 
-/// A delivery with its payload, laid out for reading.
-async fn detail(store: &Store, delivery: Delivery) -> Outcome<serde_json::Value> {
+/// Returns a delivery with its payload as JSON.
+async fn detail(store: &Store, delivery: Delivery) -> CommandResult<serde_json::Value> {
     let payload = payload(store, delivery.id).await?;
     let history = delivery.history.clone();
     Ok(serde_json::to_value(DeliveryDetail {
@@ -338,14 +338,19 @@ async fn detail(store: &Store, delivery: Delivery) -> Outcome<serde_json::Value>
     })?)
 }
 
-/// Writes the webhooks that still have their bodies, oldest first, without holding more than one page of bodies.
-async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) -> Outcome {
+/// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a time.
+async fn export(
+    store: &Store,
+    mut filter: DeliveryFilter,
+    mut out: impl Write,
+) -> CommandResult {
     let mut ids = Vec::new();
     loop {
         let page = store.deliveries(&filter, PAGE).await?;
         let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
-        // What was made of GitHub's API is no webhook that could be sent again; one that `recover` fetched is.
+        // Snapshots of the poller and of backfills are not webhooks and cannot be replayed; deliveries
+        // that `recover` fetched can.
         ids.extend(
             page.iter()
                 .filter(|delivery| delivery.event != event::SNAPSHOT)
@@ -374,7 +379,7 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
         };
         let mut line = serde_json::to_string(&line)?;
         if line.contains('\n') {
-            // GitHub sends one line. A body with line breaks between its parts was written by hand; it loses those.
+            // GitHub sends one line. A body with line breaks was written by hand; it loses them.
             line = serde_json::from_str::<serde_json::Value>(&line)?.to_string();
         }
         writeln!(out, "{line}")?;

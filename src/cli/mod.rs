@@ -32,15 +32,15 @@ use crate::telemetry::{self, LogFormat};
 
 /// Self-hosted GitHub event processor: signed webhooks in, explained cycle times out.
 #[derive(Debug, Parser)]
-#[command(name = "tallyhook", version, after_help = settings_help(), max_term_width = 110)]
-struct Cli {
+#[command(name = "tallyhook", version = env!("TALLYHOOK_VERSION"), after_help = settings_help(), max_term_width = 110)]
+struct CommandLine {
     /// TOML file of settings; its keys are the names below in lower case
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How logs are written, to standard error
+    /// Format of the logs on standard error
     #[arg(long, global = true, value_enum, default_value_t)]
     log_format: LogFormat,
-    /// Where everything is kept (beats `DATABASE_URL`)
+    /// The database (beats `DATABASE_URL`)
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
     #[command(subcommand)]
@@ -50,36 +50,36 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the whole product on a throw-away store: fixtures through the real endpoint, a table, the API
-    Demo(demo::Demo),
+    Demo(demo::DemoArgs),
     /// Run the server
-    Serve(serve::Serve),
+    Serve(serve::ServeArgs),
     /// Sign recorded deliveries and post them to a server
-    Replay(replay::Replay),
-    /// Look at stored deliveries, or export them as fixtures
+    Replay(replay::ReplayArgs),
+    /// List and show stored deliveries, or export them as fixtures
     #[command(subcommand)]
-    Deliveries(inbox::Deliveries),
-    /// Look at dead letters, try them again or let them go
+    Deliveries(inbox::DeliveriesCommand),
+    /// List, show, requeue and discard dead letters
     #[command(subcommand)]
-    Dead(inbox::Dead),
-    /// Fetch deliveries that failed from GitHub, and put them into the inbox
-    Recover(recover::Recover),
+    Dead(inbox::DeadCommand),
+    /// Fetch deliveries that failed from GitHub into the inbox
+    Recover(recover::RecoverArgs),
     /// Fetch a repository's history from GitHub
-    Backfill(backfill::Backfill),
-    /// Ask GitHub once for what webhooks missed
-    Poll(poll::Poll),
-    /// Make a repository's webhook at GitHub
+    Backfill(backfill::BackfillArgs),
+    /// Fetch once from GitHub what webhooks missed
+    Poll(poll::PollArgs),
+    /// Create the webhook of a repository at GitHub
     #[command(subcommand)]
     Hook(hook::HookCommand),
-    /// Look whether everything is set up well, and say what to do where it is not
-    Doctor(doctor::Doctor),
-    /// Try channels out, and see what they were told
+    /// Check settings, database, broker, GitHub and webhooks, and show how to fix what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Test channels, and list them with their progress
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
-    /// Remove the working trees of tasks that are done, unless something would be lost
-    Worktrees(worktrees::Worktrees),
-    /// Work out all numbers again from the stored facts
+    /// Remove the working trees of merged tasks, unless that would lose something
+    Worktrees(worktrees::WorktreesArgs),
+    /// Compute all numbers again from the stored facts
     Recompute,
-    /// Bring the database to this version
+    /// Migrate the database to this version
     Migrate,
     /// Create, list and revoke API tokens
     #[command(subcommand)]
@@ -115,16 +115,16 @@ fn settings_help() -> String {
     help
 }
 
-/// Why a command did not do what it was asked.
+/// The failure of a command, by exit code.
 #[derive(Debug)]
-enum Failure {
-    /// It was called or configured wrongly: exit code 2.
+enum CommandFailure {
+    /// Wrong arguments or settings: exit code 2.
     Usage(String),
-    /// It could not be done: exit code 1.
+    /// Any other failure: exit code 1.
     Failed(anyhow::Error),
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
+impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
     fn from(error: E) -> Self {
         let error = error.into();
         match error.downcast::<ConfigError>() {
@@ -137,22 +137,22 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-type Outcome<T = ()> = Result<T, Failure>;
+type CommandResult<T = ()> = Result<T, CommandFailure>;
 
-/// Runs the command line of this process.
+/// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
-    let cli = Cli::parse();
+    let cli = CommandLine::parse();
     let quiet = !matches!(cli.command, Command::Serve(_));
-    telemetry::log(cli.log_format, quiet);
+    telemetry::init_logging(cli.log_format, quiet);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            return report(&Failure::Failed(
+            return report(&CommandFailure::Failed(
                 anyhow::Error::new(error).context("cannot start threads"),
             ));
         }
@@ -163,27 +163,27 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// One line that says what is wrong.
-fn report(failure: &Failure) -> ExitCode {
+/// Prints a failure in one line.
+fn report(failure: &CommandFailure) -> ExitCode {
     let (text, code) = match failure {
-        // Whoever read our output has seen enough of it.
-        Failure::Failed(error) if output::is_broken_pipe(error) => return ExitCode::SUCCESS,
-        Failure::Failed(error) => (format!("{error:#}"), 1),
-        Failure::Usage(text) => (text.clone(), 2),
+        // The reader of our output, such as `head`, has closed it.
+        CommandFailure::Failed(error) if output::is_broken_pipe(error) => return ExitCode::SUCCESS,
+        CommandFailure::Failed(error) => (format!("{error:#}"), 1),
+        CommandFailure::Usage(text) => (text.clone(), 2),
     };
     eprintln!("tallyhook: {}", text.replace('\n', " "));
     ExitCode::from(code)
 }
 
-async fn run(cli: Cli) -> Outcome {
-    let Cli {
+async fn run(cli: CommandLine) -> CommandResult {
+    let CommandLine {
         config,
         log_format: _,
         database_url,
         command,
     } = cli;
     let sources = || {
-        Ok::<_, Failure>(
+        Ok::<_, CommandFailure>(
             SettingSources::from_process(config.as_deref())?
                 .with_flag(DATABASE_URL, database_url.clone()),
         )
@@ -212,21 +212,23 @@ async fn run(cli: Cli) -> Outcome {
                 .await?
                 .close()
                 .await;
-            output::line("the database is at this version")
+            output::line("the database is migrated to this version")
         }
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "tallyhook", &mut script);
+            clap_complete::generate(shell, &mut CommandLine::command(), "tallyhook", &mut script);
             output::raw(&script)
         }
     }
 }
 
 /// Opens the store beside a server that may be running.
-async fn beside(sources: &SettingSources) -> Outcome<tallyhook_store::Store> {
+async fn beside(
+    sources: &SettingSources,
+) -> CommandResult<tallyhook_store::Store> {
     let config = Config::new(sources)?;
     Ok(tallyhook_store::open(&config.database_url, Opening::Beside).await?)
 }
@@ -236,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+    fn clap_definition_is_consistent() {
+        CommandLine::command().debug_assert();
     }
 }

@@ -4,7 +4,7 @@ use chrono::Utc;
 use clap::Subcommand;
 use tallyhook_store::Opening;
 
-use super::{Failure, Outcome, SettingSources, output};
+use super::{CommandFailure, CommandResult, SettingSources, output};
 use crate::api::{ChannelItem, channel_items};
 use crate::config::Config;
 use crate::notify::{Channels, Tried};
@@ -13,13 +13,13 @@ use crate::notify::{Channels, Tried};
 pub(super) enum NotifyCommand {
     /// Send a test message to every channel, or to one
     Test {
-        /// Its name
+        /// The name of the channel
         channel: Option<String>,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
     },
-    /// List channels with what they were told so far
+    /// List channels with their progress
     List {
         /// Print JSON
         #[arg(long)]
@@ -28,7 +28,7 @@ pub(super) enum NotifyCommand {
 }
 
 impl NotifyCommand {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let channels = Channels::new(&config.notify)?;
         match self {
@@ -47,7 +47,7 @@ impl NotifyCommand {
     }
 }
 
-async fn test(channels: &Channels, name: Option<&str>, json: bool) -> Outcome {
+async fn test(channels: &Channels, name: Option<&str>, json: bool) -> CommandResult {
     let chosen: Vec<_> = channels
         .iter()
         .filter(|channel| name.is_none_or(|name| name == channel.name))
@@ -57,12 +57,12 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> Outcome {
             .iter()
             .map(|channel| channel.name.as_str())
             .collect();
-        return Err(Failure::Usage(match (name, names.as_slice()) {
+        return Err(CommandFailure::Usage(match (name, names.as_slice()) {
             (_, []) => {
-                "there is no channel: set SLACK_WEBHOOK_URL or NOTIFY_WEBHOOK_URL, or add a [[channel]]".to_owned()
+                "no channel is configured: set SLACK_WEBHOOK_URL or NOTIFY_WEBHOOK_URL, or add a [[channel]]".to_owned()
             }
             (name, names) => {
-                format!("there is no channel `{}`; there are {}", name.unwrap_or_default(), names.join(", "))
+                format!("there is no channel `{}`; the channels are {}", name.unwrap_or_default(), names.join(", "))
             }
         }));
     }
@@ -70,7 +70,7 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> Outcome {
     for channel in chosen {
         let result = channels.test(channel, Utc::now()).await;
         if !json {
-            output::line(&told(&result))?;
+            output::line(&summary(&result))?;
         }
         tried.push(result);
     }
@@ -85,13 +85,13 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> Outcome {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::Failed(anyhow::anyhow!(
+    Err(CommandFailure::Failed(anyhow::anyhow!(
         "the test message did not arrive: {}",
         failed.join(", ")
     )))
 }
 
-fn told(
+fn summary(
     Tried {
         channel,
         ok,
@@ -109,9 +109,9 @@ fn told(
     )
 }
 
-fn list(items: &[ChannelItem]) -> Outcome {
+fn list(items: &[ChannelItem]) -> CommandResult {
     if items.is_empty() {
-        return output::line("there is no channel");
+        return output::line("no channel is configured");
     }
     let mut table = output::table(&[
         "channel",
@@ -125,7 +125,7 @@ fn list(items: &[ChannelItem]) -> Outcome {
         "last error",
     ]);
     for item in items {
-        let told = item.told;
+        let counts = item.told;
         let mut row = vec![
             item.name.clone(),
             item.kind.to_string(),
@@ -133,7 +133,8 @@ fn list(items: &[ChannelItem]) -> Outcome {
             item.place.clone().unwrap_or_default(),
         ];
         row.extend(
-            [told.pending, told.sent, told.dead, told.superseded].map(|count| count.to_string()),
+            [counts.pending, counts.sent, counts.dead, counts.superseded]
+                .map(|count| count.to_string()),
         );
         row.push(item.last_error.clone().unwrap_or_default());
         table.add_row(row);

@@ -1,4 +1,4 @@
-//! What commands print: tables for people, JSON for programs, bars on a terminal.
+//! Output of commands: tables for people, JSON for programs, progress bars on a terminal.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -7,10 +7,10 @@ use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::Outcome;
+use super::CommandResult;
 
 /// Writes bytes to standard output.
-pub(super) fn raw(bytes: &[u8]) -> Outcome {
+pub(super) fn raw(bytes: &[u8]) -> CommandResult {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()?;
@@ -18,16 +18,16 @@ pub(super) fn raw(bytes: &[u8]) -> Outcome {
 }
 
 /// Writes one line to standard output.
-pub(super) fn line(text: &str) -> Outcome {
+pub(super) fn line(text: &str) -> CommandResult {
     raw(format!("{text}\n").as_bytes())
 }
 
 /// Writes one JSON value to standard output.
-pub(super) fn json(value: &impl Serialize) -> Outcome {
+pub(super) fn json(value: &impl Serialize) -> CommandResult {
     line(&serde_json::to_string_pretty(value)?)
 }
 
-/// An empty table with these headings.
+/// Returns an empty table with these headings.
 pub(super) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -37,12 +37,12 @@ pub(super) fn table(headings: &[&str]) -> Table {
     table
 }
 
-/// Hours with two decimals, a dash where there are none.
+/// Formats hours with two decimals, or a dash.
 pub(super) fn hours(hours: Option<f64>) -> String {
     hours.map_or_else(|| "-".to_owned(), |hours| format!("{hours:.2}"))
 }
 
-/// A bar over `total` steps; hidden unless somebody is looking.
+/// Returns a progress bar over `total` steps; hidden unless standard error is a terminal.
 pub(super) fn progress(total: u64, what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -53,7 +53,7 @@ pub(super) fn progress(total: u64, what: &str) -> ProgressBar {
         .with_message(what.to_owned())
 }
 
-/// Whether the reader of our output went away.
+/// Returns true if the reader of our output closed it.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()

@@ -3,13 +3,13 @@
 use clap::Args;
 use tallyhook_store::Opening;
 
-use super::{Failure, Outcome, SettingSources, github, output};
+use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::poller::{Poller, Round};
 
 #[derive(Debug, Args)]
-pub(super) struct Poll {
-    /// One round, now; a server polls by itself, every `SYNC_INTERVAL`
+pub(super) struct PollArgs {
+    /// Run one round now; a server polls by itself at every `SYNC_INTERVAL`
     #[arg(long, required = true)]
     once: bool,
     /// Print the result as JSON
@@ -17,8 +17,8 @@ pub(super) struct Poll {
     json: bool,
 }
 
-impl Poll {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+impl PollArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let client = github::client(&config, "to read pull requests")?;
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
@@ -60,13 +60,15 @@ impl Poll {
                 } else {
                     format!(", and {} more failed", rest.len())
                 };
-                Err(Failure::Failed(anyhow::anyhow!("{repo}: {why}{others}")))
+                Err(CommandFailure::Failed(anyhow::anyhow!(
+                    "{repo}: {why}{others}"
+                )))
             }
         }
     }
 }
 
-fn print(round: &Round) -> Outcome {
+fn print(round: &Round) -> CommandResult {
     if round.repositories.is_empty() {
         return output::line(
             "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST /api/repos",

@@ -8,19 +8,19 @@ use tallyhook_core::domain::task::Patterns;
 use tallyhook_core::domain::timings::timings;
 use tallyhook_store::{BatchWrite, PullRequestRecord, Store};
 
-use super::{Outcome, output};
+use super::{CommandResult, output};
 
 /// Pull requests of one transaction.
 const PAGE: u32 = 200;
 
-/// Works out every number again, and which tasks are named, beside a server that may be running.
-pub(super) async fn run(store: &Store, bots: &Bots, patterns: &Patterns) -> Outcome {
+/// Computes every number and every mention of a task again, beside a server that may be running.
+pub(super) async fn run(store: &Store, bots: &Bots, patterns: &Patterns) -> CommandResult {
     let bar = output::progress(0, "recomputing");
     let (mut after, mut done) = (None, 0_u64);
     loop {
         let keys = store.keys_after(after, PAGE).await?;
         let Some(last) = keys.last() else { break };
-        // A server that writes one of them in between makes this page begin again.
+        // If a server writes one of them in between, this page is read and computed again.
         loop {
             let pull_requests =
                 store

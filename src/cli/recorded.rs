@@ -1,4 +1,4 @@
-//! Recorded deliveries: what `replay` reads and `deliveries export` writes.
+//! RecordedDelivery deliveries: the input of `replay` and the output of `deliveries export`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// A delivery as it once came.
+/// A delivery as GitHub sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Recorded {
+pub(crate) struct RecordedDelivery {
     pub(crate) event: String,
     pub(crate) guid: String,
-    /// When it was delivered, where that was recorded; RFC 3339, so that texts compare as times do.
+    /// The time of delivery, if recorded; RFC 3339, so that texts sort as times do.
     pub(crate) delivered_at: Option<String>,
     pub(crate) payload: Vec<u8>,
 }
 
-/// The parts that are used of what GitHub's deliveries API returns for one delivery.
+/// The used fields of one delivery of GitHub's deliveries API.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ApiDelivery {
     pub(super) guid: Option<String>,
@@ -38,7 +38,7 @@ pub(super) struct ApiRequest {
 }
 
 impl ApiDelivery {
-    fn into_recorded(self) -> anyhow::Result<Recorded> {
+    fn into_recorded(self) -> anyhow::Result<RecordedDelivery> {
         let header = |wanted: &str| {
             let found = self
                 .request
@@ -49,12 +49,12 @@ impl ApiDelivery {
         };
         let event = header("X-GitHub-Event")
             .or(self.event.clone())
-            .context("it does not say which event it is")?;
+            .context("it does not name its event")?;
         let payload = self.request.payload.get().as_bytes().to_vec();
         let guid = header("X-GitHub-Delivery")
             .or(self.guid.clone())
             .unwrap_or_else(|| guid_of(&event, &payload));
-        Ok(Recorded {
+        Ok(RecordedDelivery {
             event,
             guid,
             delivered_at: self.delivered_at,
@@ -63,35 +63,37 @@ impl ApiDelivery {
     }
 }
 
-/// The GUID of a payload that came without one: the same for the same payload, so that a second replay changes nothing.
+/// Derives the GUID of a payload without one: the same payload has the same GUID, so that a second
+/// replay changes nothing.
 fn guid_of(event: &str, payload: &[u8]) -> String {
     let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"tallyhook:replayed-delivery");
     Uuid::new_v5(&Uuid::new_v5(&namespace, event.as_bytes()), payload).to_string()
 }
 
-/// Every recorded delivery below `paths`, in the order of files' names and lines.
+/// Reads every recorded delivery below `paths`, in the order of files' names and lines.
 ///
 /// # Errors
-/// Which file cannot be used, and why.
-pub(super) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Recorded>> {
+/// The first file that cannot be used, and the reason.
+pub(super) fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<RecordedDelivery>> {
     let mut recorded = Vec::new();
     for path in paths {
         if path.is_dir() {
             for file in files_below(path)? {
-                read_into(&mut recorded, &file, Naming::SkipUnknown)?;
+                read_into(&mut recorded, &file, UnknownFile::Skip)?;
             }
         } else {
-            read_into(&mut recorded, path, Naming::MustTell)?;
+            read_into(&mut recorded, path, UnknownFile::Refuse)?;
         }
     }
     Ok(recorded)
 }
 
-/// Whether a file that holds no recognisable delivery is an error: in a folder it may be anything.
+/// The treatment of a file without a recognisable delivery: a named file must have one, a file of a
+/// folder may be anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Naming {
-    MustTell,
-    SkipUnknown,
+enum UnknownFile {
+    Refuse,
+    Skip,
 }
 
 fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -115,7 +117,11 @@ fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read_into(recorded: &mut Vec<Recorded>, path: &Path, naming: Naming) -> anyhow::Result<()> {
+fn read_into(
+    recorded: &mut Vec<RecordedDelivery>,
+    path: &Path,
+    unknown: UnknownFile,
+) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     if path
@@ -130,25 +136,25 @@ fn read_into(recorded: &mut Vec<Recorded>, path: &Path, naming: Naming) -> anyho
         return Ok(());
     }
     match event_of_path(path) {
-        Some(event) => recorded.push(Recorded {
+        Some(event) => recorded.push(RecordedDelivery {
             event: event.to_owned(),
             guid: guid_of(event, text.as_bytes()),
             delivered_at: None,
             payload: text.into_bytes(),
         }),
-        None if naming == Naming::SkipUnknown => {
+        None if unknown == UnknownFile::Skip => {
             tracing::debug!(path = %path.display(), "not a delivery")
         }
         None => bail!(
-            "{} is a bare payload whose name tells no event: call it EVENT.ACTION.json, such as pull_request.opened.json",
+            "{} is a bare payload whose name contains no event: rename it to EVENT.ACTION.json, such as pull_request.opened.json",
             path.display()
         ),
     }
     Ok(())
 }
 
-/// JSON lines, one delivery each.
-pub(crate) fn parse_lines(text: &str) -> anyhow::Result<Vec<Recorded>> {
+/// Parses JSON lines, one delivery each.
+pub(crate) fn parse_lines(text: &str) -> anyhow::Result<Vec<RecordedDelivery>> {
     let lines = text
         .lines()
         .enumerate()
@@ -163,8 +169,8 @@ pub(crate) fn parse_lines(text: &str) -> anyhow::Result<Vec<Recorded>> {
     parsed.collect()
 }
 
-/// One delivery of the deliveries API, or an array of them; `None` for a bare payload.
-fn parse_document(text: &str) -> anyhow::Result<Option<Vec<Recorded>>> {
+/// Parses one delivery of the deliveries API, or an array of them; `None` for a bare payload.
+fn parse_document(text: &str) -> anyhow::Result<Option<Vec<RecordedDelivery>>> {
     if let Ok(one) = serde_json::from_str::<ApiDelivery>(text) {
         return Ok(Some(vec![one.into_recorded()?]));
     }
@@ -179,7 +185,7 @@ fn parse_document(text: &str) -> anyhow::Result<Option<Vec<Recorded>>> {
     Ok(None)
 }
 
-/// The event that a file's name tells: `pull_request.opened.json`, `pull_request/opened.payload.json`,
+/// Returns the event in a file's name: `pull_request.opened.json`, `pull_request/opened.payload.json`,
 /// `pull_request_edited_title.json`.
 fn event_of_path(path: &Path) -> Option<&'static str> {
     let name = |part: Option<&std::ffi::OsStr>| {
@@ -284,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_s_name_tells_its_event() {
+    fn event_is_read_from_the_name_of_a_file() {
         for (path, event) in [
             ("pull_request.opened.json", Some("pull_request")),
             (
@@ -309,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_deliveries_api_returns_keeps_its_guid_and_its_bytes() {
+    fn deliveries_of_the_api_keep_guid_and_payload_bytes() {
         let line = r#"{"guid":"g","event":"ping","request":{"headers":{"x-github-event":"push"},"payload":{"b":1, "a":2}}}"#;
-        let expected = Recorded {
+        let expected = RecordedDelivery {
             event: "push".into(),
             guid: "g".into(),
             delivered_at: None,
@@ -328,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_payload_has_the_same_guid_every_time() {
+    fn guid_of_a_bare_payload_is_stable() {
         assert_eq!(guid_of("ping", b"{}"), guid_of("ping", b"{}"));
         assert_ne!(guid_of("ping", b"{}"), guid_of("push", b"{}"));
     }

@@ -6,25 +6,25 @@ use tallyhook_github_client::Credentials;
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::Opening;
 
-use super::{Failure, Outcome, SettingSources, github, output};
+use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY};
 use crate::sync::recover::{self, Asked, Report};
 
 #[derive(Debug, Args)]
-pub(super) struct Recover {
-    /// Of this repository's webhooks; the default repository unless told
+pub(super) struct RecoverArgs {
+    /// Webhooks of this repository; default: the default repository
     #[arg(long, value_name = "OWNER/NAME", conflicts_with = "org")]
     repo: Option<String>,
-    /// Of this organisation's webhooks
+    /// Webhooks of this organisation
     #[arg(long, value_name = "NAME")]
     org: Option<String>,
-    /// Of the webhook of the App that `GITHUB_APP_ID` names
+    /// The webhook of the App of `GITHUB_APP_ID`
     #[arg(long, conflicts_with_all = ["repo", "org", "hook"])]
     app: bool,
-    /// Of this webhook alone; unless told, of those that post to /webhooks/github, or of all where none does
+    /// Only this webhook; default: those that post to /webhooks/github, or all if none does
     #[arg(long, value_name = "ID")]
     hook: Option<i64>,
-    /// How far back; GitHub remembers about three days
+    /// Days to go back; GitHub keeps deliveries for about three days
     #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=30))]
     days: u32,
     /// Print the result as JSON
@@ -32,13 +32,13 @@ pub(super) struct Recover {
     json: bool,
 }
 
-impl Recover {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+impl RecoverArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let owner = self.owner(&config)?;
         if self.app && !matches!(config.github_credentials, Some(Credentials::App(_))) {
-            return Err(Failure::Usage(format!(
-                "the deliveries of an App are told to itself alone: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+            return Err(CommandFailure::Usage(format!(
+                "only the App itself can read its deliveries: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
             )));
         }
         let rights = format!(
@@ -68,7 +68,7 @@ impl Recover {
         }
         match report.not_fetched.first() {
             None => Ok(()),
-            Some(first) => Err(Failure::Failed(anyhow::anyhow!(
+            Some(first) => Err(CommandFailure::Failed(anyhow::anyhow!(
                 "{} of {} missing deliveries could not be fetched; the first: {}",
                 report.not_fetched.len(),
                 report.not_fetched.len() as u64 + report.recovered,
@@ -77,29 +77,30 @@ impl Recover {
         }
     }
 
-    fn owner(&self, config: &Config) -> Outcome<HookOwner> {
+    fn owner(&self, config: &Config) -> CommandResult<HookOwner> {
         if self.app {
             return Ok(HookOwner::App);
         }
         if let Some(org) = &self.org {
-            let name = org
-                .parse()
-                .map_err(|_| Failure::Usage(format!("`{org}` is no name of an organisation")))?;
+            let name = org.parse().map_err(|_| {
+                CommandFailure::Usage(format!("`{org}` is not the name of an organisation"))
+            })?;
             return Ok(HookOwner::Organization(name));
         }
         let Some(repo) = self.repo.as_ref().or(config.default_repository.as_ref()) else {
-            return Err(Failure::Usage(
-                "whose deliveries? Tell with --repo OWNER/NAME, --org NAME or --app, or set GITHUB_REPO_OWNER and \
+            return Err(CommandFailure::Usage(
+                "no webhook is selected: give --repo OWNER/NAME, --org NAME or --app, or set GITHUB_REPO_OWNER and \
                  GITHUB_REPO_NAME"
                     .to_owned(),
             ));
         };
-        HookOwner::repository(repo)
-            .map_err(|_| Failure::Usage(format!("`{repo}` is no repository: expected OWNER/NAME")))
+        HookOwner::repository(repo).map_err(|_| {
+            CommandFailure::Usage(format!("`{repo}` is not a repository: expected OWNER/NAME"))
+        })
     }
 }
 
-fn print(report: &Report) -> Outcome {
+fn print(report: &Report) -> CommandResult {
     let mut table = output::table(&["deliveries", ""]);
     let since = report.since.to_rfc3339_opts(SecondsFormat::Secs, true);
     let name =
@@ -118,7 +119,7 @@ fn print(report: &Report) -> Outcome {
             report.unused,
             "of these: events that are not used here".to_owned(),
         ),
-        (report.already_here, "of these: already here".to_owned()),
+        (report.already_here, "of these: already stored".to_owned()),
         (report.recovered, "of these: recovered".to_owned()),
         (
             report.not_fetched.len() as u64,
@@ -130,7 +131,7 @@ fn print(report: &Report) -> Outcome {
     output::line(&table.to_string())?;
     if report.dead_letters > 0 {
         output::line(&format!(
-            "{} of the recovered are dead letters: see `tallyhook dead list`",
+            "{} of the recovered deliveries are dead letters: see `tallyhook dead list`",
             report.dead_letters
         ))?;
     }

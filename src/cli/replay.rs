@@ -14,37 +14,37 @@ use serde::Deserialize;
 use tallyhook_core::github::signature::Secrets;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::recorded::{self, Recorded};
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, output};
+use super::recorded::{self, RecordedDelivery};
+use super::{CommandFailure, CommandResult, GITHUB_WEBHOOK_SECRET, SettingSources, output};
 use crate::config::Config;
 
-/// Posts under way at once: enough for the server to commit several together.
-const AT_ONCE: usize = 8;
-/// A server answers within 8 s.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Concurrent posts: enough for the server to commit several together.
+const CONCURRENT_POSTS: usize = 8;
+/// Longer than the 8 s within which a server answers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
-pub(super) struct Replay {
-    /// Files or folders: bare payloads named EVENT.ACTION.json or EVENT/ACTION.payload.json, what GitHub's deliveries
-    /// API returns, JSON lines of that, and what `deliveries export` wrote
+pub(super) struct ReplayArgs {
+    /// Files or folders: bare payloads named EVENT.ACTION.json or EVENT/ACTION.payload.json, answers of GitHub's
+    /// deliveries API, JSON lines of those, and files of `deliveries export`
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The endpoint; this configuration's listener unless told
+    /// The endpoint; default: this configuration's listener
     #[arg(long)]
     url: Option<String>,
     /// Sign with this secret (beats `GITHUB_WEBHOOK_SECRET`)
     #[arg(long)]
     secret: Option<String>,
-    /// Deliveries per second; as fast as they are answered unless told
+    /// Deliveries per second; default: as fast as they are answered
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
-    /// Post in another order, the same for the same seed
+    /// Shuffle the deliveries; the same seed gives the same order
     #[arg(long, value_name = "SEED")]
     shuffle: Option<u64>,
     /// Post each delivery a second time with this probability, 0 to 1
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
     duplicate: f64,
-    /// Leave each delivery out with this probability, 0 to 1
+    /// Skip each delivery with this probability, 0 to 1
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
     drop: f64,
     /// Print the result as JSON
@@ -59,12 +59,12 @@ fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
-impl Replay {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+impl ReplayArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources.with_flag(GITHUB_WEBHOOK_SECRET, self.secret.clone()))?;
         let secrets = config.webhook_secrets.ok_or_else(|| {
-            Failure::Usage(format!(
-                "with which secret are they to be signed? Give --secret or set {GITHUB_WEBHOOK_SECRET}"
+            CommandFailure::Usage(format!(
+                "there is no secret to sign with: give --secret or set {GITHUB_WEBHOOK_SECRET}"
             ))
         })?;
         let url = self
@@ -73,11 +73,11 @@ impl Replay {
             .unwrap_or_else(|| format!("http://{}/webhooks/github", config.listen));
         let deliveries = self.select(recorded::read_all(&self.paths)?);
         if deliveries.is_empty() {
-            return Err(Failure::Failed(anyhow::anyhow!(
-                "there is no delivery in what was given"
+            return Err(CommandFailure::Failed(anyhow::anyhow!(
+                "the given paths contain no delivery"
             )));
         }
-        let client = Client::new(url, secrets)?;
+        let client = DeliverySender::new(url, secrets)?;
         let result = client.post_all(&deliveries, self.rate).await?;
         if self.json {
             output::json(&result.answers)?;
@@ -95,14 +95,15 @@ impl Replay {
         }
         match result.refused {
             None => Ok(()),
-            Some(refusal) => Err(Failure::Failed(anyhow::anyhow!(
-                "not all were taken; the first refusal: {refusal}"
+            Some(refusal) => Err(CommandFailure::Failed(anyhow::anyhow!(
+                "not all deliveries were accepted; the first refusal: {refusal}"
             ))),
         }
     }
 
-    /// Drops, repeats and shuffles as asked. One seed serves all three, so that a run can be had again.
-    fn select(&self, recorded: Vec<Recorded>) -> Vec<Recorded> {
+    /// Drops, duplicates and shuffles by the options. One seed serves all three, so that a run can be
+    /// reproduced.
+    fn select(&self, recorded: Vec<RecordedDelivery>) -> Vec<RecordedDelivery> {
         let mut random = StdRng::seed_from_u64(self.shuffle.unwrap_or_default());
         let mut selected = Vec::with_capacity(recorded.len());
         for delivery in recorded {
@@ -122,41 +123,41 @@ impl Replay {
 }
 
 /// Posts signed deliveries, as GitHub does.
-pub(super) struct Client {
+pub(super) struct DeliverySender {
     http: reqwest::Client,
     url: String,
     secrets: Secrets,
 }
 
-/// How the posts were answered.
+/// The answers to all posts.
 #[derive(Debug, Default)]
-pub(super) struct Posted {
-    /// How many were answered with each status: `accepted`, `duplicate`, ..., or `refused`.
+pub(super) struct PostSummary {
+    /// The number of answers by status: `accepted`, `duplicate`, ..., or `refused`.
     pub(super) answers: BTreeMap<String, u64>,
-    /// The first refusal in words.
+    /// The message of the first refusal.
     pub(super) refused: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct IngestAnswer {
     status: String,
 }
 
-impl Client {
+impl DeliverySender {
     pub(super) fn new(url: String, secrets: Secrets) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .build()
             .context("cannot make an HTTP client")?;
         Ok(Self { http, url, secrets })
     }
 
-    /// Posts them all, several at once. A server that cannot be reached ends it at once.
+    /// Posts all deliveries, several concurrently. Stops at once if the server cannot be reached.
     pub(super) async fn post_all(
         &self,
-        deliveries: &[Recorded],
+        deliveries: &[RecordedDelivery],
         rate: Option<u32>,
-    ) -> anyhow::Result<Posted> {
+    ) -> anyhow::Result<PostSummary> {
         let bar = output::progress(deliveries.len() as u64, "posting");
         let mut pace = rate.map(|rate| {
             let mut pace = interval(Duration::from_secs(1) / rate);
@@ -173,9 +174,12 @@ impl Client {
                 Some((next, (left, pace)))
             },
         );
-        let mut answers =
-            std::pin::pin!(paced.map(|delivery| self.post(delivery)).buffered(AT_ONCE));
-        let mut posted = Posted::default();
+        let mut answers = std::pin::pin!(
+            paced
+                .map(|delivery| self.post(delivery))
+                .buffered(CONCURRENT_POSTS)
+        );
+        let mut posted = PostSummary::default();
         while let Some(answer) = answers.next().await {
             bar.inc(1);
             match answer? {
@@ -190,8 +194,8 @@ impl Client {
         Ok(posted)
     }
 
-    /// Posts one: its status, or why it was refused.
-    async fn post(&self, delivery: &Recorded) -> anyhow::Result<Result<String, String>> {
+    /// Posts one delivery and returns the status of the answer, or the refusal.
+    async fn post(&self, delivery: &RecordedDelivery) -> anyhow::Result<Result<String, String>> {
         let request = self
             .http
             .post(&self.url)
@@ -208,12 +212,14 @@ impl Client {
             .await
             .with_context(|| format!("cannot reach {}: is the server running?", self.url))?;
         let status = response.status();
-        let body = response
-            .bytes()
-            .await
-            .with_context(|| format!("{} broke off its answer", self.url))?;
+        let body = response.bytes().await.with_context(|| {
+            format!(
+                "{} closed the connection before its answer was complete",
+                self.url
+            )
+        })?;
         if status.is_success() {
-            let answer: Answer = serde_json::from_slice(&body)
+            let answer: IngestAnswer = serde_json::from_slice(&body)
                 .with_context(|| format!("{} does not answer like a tallyhook server", self.url))?;
             return Ok(Ok(answer.status));
         }

@@ -4,71 +4,75 @@ use clap::{Args, ValueEnum};
 use tallyhook_store::Opening;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN};
+use super::{
+    CommandFailure, CommandResult, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN,
+};
 use crate::app::{RoleSet, RunningServer, ServerOptions};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     /// Address and port (beats `TALLYHOOK_LISTEN`); port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// What this process does: all of it, or a list such as `ingest,api`; partial roles need `AMQP_URL` and PostgreSQL
+    /// The roles of this process: all, or a list such as `ingest,api`; a list needs `AMQP_URL` and PostgreSQL
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
-    role: Vec<Role>,
-    /// Refuse a database that is not at this version, instead of bringing it there
+    role: Vec<RoleArgument>,
+    /// Refuse a database of another version instead of migrating it
     #[arg(long)]
     no_migrate: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Role {
+enum RoleArgument {
     /// Everything
     All,
-    /// Takes webhooks in
+    /// Accepts webhooks
     Ingest,
-    /// Works on deliveries and hands over what is due
+    /// Applies deliveries and sends notifications
     Worker,
-    /// Asks GitHub for what webhooks missed
+    /// Fetches from GitHub what webhooks missed
     Poller,
-    /// Answers readers
+    /// Serves the API
     Api,
 }
 
-fn roles(told: &[Role]) -> RoleSet {
-    told.iter().fold(RoleSet::NONE, |roles, role| match role {
-        Role::All => RoleSet::ALL,
-        Role::Ingest => RoleSet {
-            ingest: true,
-            ..roles
-        },
-        Role::Worker => RoleSet {
-            worker: true,
-            ..roles
-        },
-        Role::Poller => RoleSet {
-            poller: true,
-            ..roles
-        },
-        Role::Api => RoleSet { api: true, ..roles },
-    })
+fn role_set(arguments: &[RoleArgument]) -> RoleSet {
+    arguments
+        .iter()
+        .fold(RoleSet::NONE, |roles, role| match role {
+            RoleArgument::All => RoleSet::ALL,
+            RoleArgument::Ingest => RoleSet {
+                ingest: true,
+                ..roles
+            },
+            RoleArgument::Worker => RoleSet {
+                worker: true,
+                ..roles
+            },
+            RoleArgument::Poller => RoleSet {
+                poller: true,
+                ..roles
+            },
+            RoleArgument::Api => RoleSet { api: true, ..roles },
+        })
 }
 
-impl Serve {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
-        let roles = roles(&self.role);
+impl ServeArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
+        let roles = role_set(&self.role);
         let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
         if roles != RoleSet::ALL
             && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
         {
             let message = "--role splits the work among processes, which need AMQP_URL and a DATABASE_URL of \
                            postgres:// in common: set both, or leave --role out";
-            return Err(Failure::Usage(message.to_owned()));
+            return Err(CommandFailure::Usage(message.to_owned()));
         }
         if roles.ingest && config.webhook_secrets.is_none() {
-            return Err(Failure::Usage(format!(
+            return Err(CommandFailure::Usage(format!(
                 "{GITHUB_WEBHOOK_SECRET} is not set: set it to the secret of your GitHub webhook \
-                 (to look around without one, run `tallyhook demo`)"
+                 (`tallyhook demo` runs without one)"
             )));
         }
         let signalled = signals()?;
@@ -88,7 +92,7 @@ impl Serve {
         .await?;
         let ended = tokio::select! {
             () = signalled => Ok(()),
-            error = running.failed() => Err(Failure::Failed(error)),
+            error = running.failed() => Err(CommandFailure::Failed(error)),
         };
         tracing::info!("stopping");
         running.stop().await;
@@ -96,7 +100,7 @@ impl Serve {
     }
 }
 
-/// Takes SIGTERM and Ctrl-C over, from this call on; what is returned waits for one of them.
+/// Handles SIGTERM and Ctrl-C from this call on, and returns a future that waits for one of them.
 pub(super) fn signals() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -5,31 +5,31 @@ use clap::Subcommand;
 use serde_json::json;
 use tallyhook_store::Store;
 
-use super::{Failure, Outcome, output};
+use super::{CommandFailure, CommandResult, output};
 use crate::api::auth;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token and print it; it is not shown again
+    /// Create a token and print it; it is not shown again
     Create {
-        /// What it is for
+        /// A name that says what it is for
         name: String,
     },
-    /// List tokens, without themselves
+    /// List tokens, without their values
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Make a token invalid
+    /// Revoke a token
     Revoke {
-        /// As `token list` tells it
+        /// The name of `token list`
         name: String,
     },
 }
 
 impl TokenCommand {
-    pub(super) async fn run(self, store: &Store) -> Outcome {
+    pub(super) async fn run(self, store: &Store) -> CommandResult {
         let now = Utc::now();
         match self {
             Self::Create { name } => {
@@ -46,13 +46,13 @@ impl TokenCommand {
                 if store.revoke_token(&name, now).await? {
                     return output::line("revoked");
                 }
-                Err(failed(&format!("there is no token `{name}` in force")))
+                Err(failed(&format!("there is no valid token `{name}`")))
             }
         }
     }
 }
 
-async fn list(store: &Store, json: bool) -> Outcome {
+async fn list(store: &Store, json: bool) -> CommandResult {
     let tokens = store.tokens().await?;
     let rows: Vec<[Option<String>; 3]> = tokens
         .into_iter()
@@ -78,6 +78,6 @@ async fn list(store: &Store, json: bool) -> Outcome {
     output::line(&table.to_string())
 }
 
-fn failed(what: &str) -> Failure {
-    Failure::Failed(anyhow::anyhow!("{what}"))
+fn failed(what: &str) -> CommandFailure {
+    CommandFailure::Failed(anyhow::anyhow!("{what}"))
 }

@@ -8,16 +8,16 @@ use tallyhook_core::github::types::PrNumber;
 use tallyhook_store::{Opening, Store, Task};
 use uuid::Uuid;
 
-use super::{Outcome, SettingSources, output};
+use super::{CommandResult, SettingSources, output};
 use crate::config::{Config, ConfigError};
 use crate::tasks::{Cleaned, Cleaner};
 
-/// Tasks that are read at once.
+/// Tasks of one query.
 const PAGE: u32 = 100;
 
 #[derive(Debug, Args)]
-pub(super) struct Worktrees {
-    /// Only say what would become of each
+pub(super) struct WorktreesArgs {
+    /// Only print what would be done
     #[arg(long)]
     dry_run: bool,
     /// Print JSON
@@ -25,14 +25,14 @@ pub(super) struct Worktrees {
     json: bool,
 }
 
-/// What became of a task's working tree.
+/// The outcome of a task's working tree.
 #[derive(Debug, Serialize)]
-struct Line {
+struct WorktreeReport {
     task_id: TaskId,
     key: Option<String>,
     worktree: String,
-    verdict: Verdict,
-    /// Why it is kept.
+    verdict: WorktreeOutcome,
+    /// The reason why it is kept.
     reason: Option<String>,
     /// The pull request that was merged.
     pr_id: Option<Uuid>,
@@ -41,21 +41,21 @@ struct Line {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+enum WorktreeOutcome {
     InUse,
     Removed,
     WouldRemove,
-    /// Nothing is there on this machine.
+    /// The folder is not on this machine.
     Missing,
     Kept,
 }
 
-impl Worktrees {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+impl WorktreesArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let root = config.tasks.worktree_root.ok_or_else(|| {
             ConfigError::new(
-                "WORKTREE_ROOT is not set: set it to the folder below which the working trees are",
+                "WORKTREE_ROOT is not set: set it to the folder that contains the working trees",
             )
         })?;
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
@@ -77,7 +77,7 @@ impl Worktrees {
     }
 }
 
-/// Every task that has one, the newest first.
+/// Returns every task with a working tree, the newest first.
 async fn with_worktrees(store: &Store) -> tallyhook_store::Result<Vec<(Task, String)>> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
@@ -93,15 +93,15 @@ async fn with_worktrees(store: &Store) -> tallyhook_store::Result<Vec<(Task, Str
     }
 }
 
-fn line(task: Task, worktree: String, cleaned: Cleaned) -> Line {
+fn line(task: Task, worktree: String, cleaned: Cleaned) -> WorktreeReport {
     let (verdict, key, reason) = match cleaned {
-        Cleaned::InUse => (Verdict::InUse, None, None),
-        Cleaned::Removed(key) => (Verdict::Removed, Some(key), None),
-        Cleaned::WouldRemove(key) => (Verdict::WouldRemove, Some(key), None),
-        Cleaned::Missing(key) => (Verdict::Missing, Some(key), None),
-        Cleaned::Kept(key, reason) => (Verdict::Kept, Some(key), Some(reason.to_string())),
+        Cleaned::InUse => (WorktreeOutcome::InUse, None, None),
+        Cleaned::Removed(key) => (WorktreeOutcome::Removed, Some(key), None),
+        Cleaned::WouldRemove(key) => (WorktreeOutcome::WouldRemove, Some(key), None),
+        Cleaned::Missing(key) => (WorktreeOutcome::Missing, Some(key), None),
+        Cleaned::Kept(key, reason) => (WorktreeOutcome::Kept, Some(key), Some(reason.to_string())),
     };
-    Line {
+    WorktreeReport {
         task_id: task.id,
         key: task.key.map(|key| key.to_string()),
         worktree,
@@ -112,22 +112,22 @@ fn line(task: Task, worktree: String, cleaned: Cleaned) -> Line {
     }
 }
 
-fn print(lines: &[Line]) -> Outcome {
+fn print(lines: &[WorktreeReport]) -> CommandResult {
     if lines.is_empty() {
         return output::line("no task has a working tree");
     }
     let mut table = output::table(&["task", "working tree", "pull request", "", "reason"]);
     for line in lines {
         let verdict = match line.verdict {
-            Verdict::InUse => "in use",
-            Verdict::Removed => "removed",
-            Verdict::WouldRemove => "would be removed",
-            Verdict::Missing => "not on this machine",
-            Verdict::Kept => "kept",
+            WorktreeOutcome::InUse => "in use",
+            WorktreeOutcome::Removed => "removed",
+            WorktreeOutcome::WouldRemove => "would be removed",
+            WorktreeOutcome::Missing => "not on this machine",
+            WorktreeOutcome::Kept => "kept",
         };
         table.add_row([
             line.key.clone().unwrap_or_else(|| line.task_id.to_string()),
-            // People chose it: nothing of it may move the terminal's cursor.
+            // The text is foreign: escaped, so that it cannot control the terminal.
             line.worktree.escape_debug().to_string(),
             line.pr_number
                 .map(|number| format!("#{number}"))

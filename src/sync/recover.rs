@@ -17,7 +17,7 @@ use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{Accepted, NewState, Store};
 
 use crate::incoming::{Classified, IncomingDelivery};
-use crate::telemetry::record_dead;
+use crate::telemetry::record_dead_letter;
 
 /// Where webhooks of this program come in, whatever proxy is in front.
 const ENDPOINT: &str = "/webhooks/github";
@@ -340,7 +340,7 @@ async fn recover(
         Accepted::Duplicate | Accepted::Requeued(_) => Recovered::AlreadyHere,
         Accepted::Stored(id) => {
             if let NewState::Dead { reason } = &state {
-                record_dead(id.0, &attempt.guid, &attempt.event, reason);
+                record_dead_letter(id.0, &attempt.guid, &attempt.event, reason);
             }
             Recovered::Stored {
                 dead: matches!(state, NewState::Dead { .. }),

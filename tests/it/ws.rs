@@ -181,7 +181,7 @@ async fn what_is_not_remembered_any_more_is_said_to_be_so() {
     let mut socket = connect(&server, "?after=0000000000000000123").await;
     let (code, reason) = closed(&mut socket).await;
     assert!(
-        code == 4410 && reason.contains("not known any more"),
+        code == 4410 && reason.contains("has expired"),
         "{code} {reason}"
     );
     assert_refused(
@@ -379,7 +379,7 @@ async fn who_has_no_right_any_more_hears_no_more() {
         ended,
         [(); 2].map(|()| (
             CloseCode::Policy,
-            "the token is not in force any more".to_owned()
+            "the token is not valid any more".to_owned()
         ))
     );
     record(&server, repo_id(), 1..2).await;

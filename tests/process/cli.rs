@@ -515,10 +515,10 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     assert!(
         run(&mut dead(&["requeue", &one]))
             .ok()
-            .starts_with("1 to be tried again")
+            .starts_with("requeued 1,")
     );
     run(&mut dead(&["requeue", "99"]))
-        .failed_after_output(1, &["1 of those given are no dead letters"]);
+        .failed_after_output(1, &["1 of the given ids are not dead letters"]);
     assert_eq!(
         run(&mut dead(&["discard", &two, "--reason", "made by a test"])).ok(),
         "discarded\n"
@@ -541,7 +541,7 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     assert!(
         run(&mut tallyhook(here.path(), &["dead", "requeue", "--all"]))
             .ok()
-            .starts_with("1 to be tried again")
+            .starts_with("requeued 1,")
     );
     let none = json!({"groups": [], "items": []});
     assert_eq!(

@@ -158,7 +158,7 @@ async fn a_healthy_setup_has_only_ok_lines() {
         ("listener", ["any", "port"]),
         ("token", ["GitHub accepts it", "admin:repo_hook, repo"]),
         ("rate limit", ["5000", "left"]),
-        ("clock", ["GitHub", "the same time"]),
+        ("clock", ["GitHub", "in sync"]),
         ("repository", [REPO, "can be read"]),
         ("webhook", [URL, "answered with 202"]),
     ] {
@@ -218,7 +218,7 @@ async fn each_defect_of_a_token_is_found() {
     );
     reader.told(
         "token",
-        &["public_repo", "cannot see webhooks", "admin:repo_hook"],
+        &["public_repo", "cannot read webhooks", "admin:repo_hook"],
     );
 
     scene.github.give("github_pat_fine", Rights::FineGrained);
@@ -226,9 +226,9 @@ async fn each_defect_of_a_token_is_found() {
     fine.only(
         "warning",
         "webhook",
-        &["repository_hooks=write", "may not see it"],
+        &["repository_hooks=write", "has no access to it"],
     );
-    fine.told("token", &["single permissions"]);
+    fine.told("token", &["fine-grained"]);
 
     scene
         .github
@@ -239,7 +239,7 @@ async fn each_defect_of_a_token_is_found() {
         .expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(3));
     scene
         .findings()
-        .only("warning", "token's end", &["valid until", "make a new one"]);
+        .only("warning", "token's end", &["valid until", "create a new one"]);
     scene.github.give(GITHUB_TOKEN, Rights::Admin);
     scene.github.allow(GITHUB_TOKEN, Resource::Core, 5000, 499);
     scene
@@ -346,7 +346,7 @@ async fn clock_skew_and_a_missing_repository_are_reported() {
     scene.github.rename(REPO, "acme-corp/server");
     scene
         .findings()
-        .told("repository", &["ok", "it is called acme-corp/server now"]);
+        .told("repository", &["ok", "its name is acme-corp/server now"]);
     let other = findings(scene.doctor().env("GITHUB_REPO_NAME", "other"));
     other.told(
         "repository",
@@ -371,7 +371,7 @@ async fn an_app_is_checked_with_its_installations_and_its_webhook() {
     };
     let (doctor, opening) = (|| with("false"), || with("true"));
     let nowhere = doctor();
-    nowhere.told("installations", &["wrong", "installed nowhere"]);
+    nowhere.told("installations", &["wrong", "not installed anywhere"]);
     nowhere.told(
         "repository",
         &["wrong", "not installed on acme-corp/api-server"],
@@ -387,7 +387,7 @@ async fn an_app_is_checked_with_its_installations_and_its_webhook() {
         "warning",
         "App",
         &[
-            "and not make them",
+            "but not open them",
             "TASK_AUTO_PR",
             "write access to pull requests",
         ],
@@ -429,9 +429,9 @@ async fn a_database_that_is_not_ready_is_reported_with_the_next_step() {
     let file = |path: &str| doctor(&format!("sqlite://{path}"));
     file("test.db").told(
         "database",
-        &["warning", "there is none at test.db yet", "tallyhook serve"],
+        &["warning", "test.db does not exist yet", "tallyhook serve"],
     );
-    file("none/test.db").told("database", &["wrong", "none/test.db", "none can be made"]);
+    file("none/test.db").told("database", &["wrong", "none/test.db", "cannot be created"]);
     assert_eq!(
         std::fs::read_dir(place.path()).unwrap().count(),
         0,
@@ -472,7 +472,7 @@ async fn a_database_of_another_version_is_reported() {
     let read_only = run(tallyhook(place.path(), &["doctor", "--json"])
         .env("DATABASE_URL", "sqlite://test.db?mode=ro"));
     assert!(
-        read_only.stdout.contains("to which nothing can be written"),
+        read_only.stdout.contains("read-only"),
         "{}",
         read_only.stdout
     );
@@ -490,7 +490,7 @@ async fn a_database_of_another_version_is_reported() {
         &[
             "wrong",
             "this version of tallyhook knows",
-            "use the newer tallyhook",
+            "use the newer version of tallyhook",
         ],
     );
     execute("DELETE FROM _sqlx_migrations WHERE version IN (9999, 1)").await;
@@ -510,7 +510,7 @@ async fn doctor_runs_beside_a_running_server() {
     found.told(
         "listener",
         &[
-            "a server of ours answers",
+            "a tallyhook server answers",
             "ready",
             "migrations ok",
             "notifier not_used",
@@ -527,7 +527,7 @@ async fn doctor_runs_beside_a_running_server() {
     findings(scene.doctor().env("TALLYHOOK_LISTEN", address)).only(
         "wrong",
         "listener",
-        &["taken by something else"],
+        &["in use by another program"],
     );
     answering.join().unwrap();
     findings(scene.doctor().env("TALLYHOOK_LISTEN", "192.0.2.1:80")).only(
@@ -547,7 +547,7 @@ async fn each_wrong_setting_and_server_is_reported() {
         "settings",
         &["DELIVERY_RETENTION_DAYS is `soon`"],
     );
-    with("GITHUB_TOKEN", "two carrots").only("wrong", "settings", &["GITHUB_TOKEN is no token"]);
+    with("GITHUB_TOKEN", "two carrots").only("wrong", "settings", &["GITHUB_TOKEN is not a token"]);
     findings(scene.doctor().args(["--config", "none.toml"])).only(
         "wrong",
         "settings",
@@ -596,7 +596,7 @@ async fn each_wrong_setting_and_server_is_reported() {
     with("WORKTREE_ROOT", "nowhere").only(
         "wrong",
         "working trees",
-        &["nowhere, which is no folder"],
+        &["nowhere, which is not a folder"],
     );
     with("WORKTREE_ROOT", "/").told("working trees", &["ok", "git version"]);
     with("NOTIFY_WEBHOOK_URL", "http://10.0.0.1/carrot").only(
@@ -620,7 +620,7 @@ async fn each_wrong_setting_and_server_is_reported() {
     opening.only(
         "warning",
         "GitHub",
-        &["TASK_AUTO_PR makes no pull requests", "set GITHUB_TOKEN"],
+        &["TASK_AUTO_PR opens no pull requests", "set GITHUB_TOKEN"],
     );
     scene.github.stop().await;
 }

@@ -179,7 +179,7 @@ async fn what_was_missed_is_as_if_it_had_come() {
         "30 ",
         "29 ",
         "attempts listed",
-        "already here",
+        "already stored",
         "recovered",
         "3 requests to GitHub",
     ] {
@@ -426,7 +426,7 @@ async fn an_app_recovers_from_its_own_webhook() {
     assert_eq!(github.asked()[0], "GET /app/hook/deliveries?per_page=100");
     let table = run(as_app(&["--app"])).await.ok();
     assert!(
-        table.contains("of webhook of the App") && table.contains("already here"),
+        table.contains("of webhook of the App") && table.contains("already stored"),
         "{table}"
     );
 

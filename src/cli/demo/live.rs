@@ -1,4 +1,4 @@
-//! What happens while somebody looks on: a task goes with its pull request, and both are told of.
+//! The live part of the demo: a task follows its pull request, and the notifications are printed.
 
 use std::time::Duration;
 
@@ -11,51 +11,52 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::super::recorded::{self, Recorded};
-use super::super::replay::Client;
-use super::super::{Outcome, output};
+use super::super::recorded::{self, RecordedDelivery};
+use super::super::replay::DeliverySender;
+use super::super::{CommandResult, output};
 use crate::app::RunningServer;
 use crate::notify::{self, Feed, Notification, Subscription};
 
-/// The pull request, after those of the story, and its task.
+/// The number of the pull request, after those of the fixtures, and the key of its task.
 const NUMBER: i64 = 126;
 const TASK: &str = "DEMO-1";
-/// What takes longer will not come.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time to wait for a notification.
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Lets it happen and prints what is told of it; goes on with whatever else is told unless it is to be done `once`.
+/// Opens and merges the pull request and prints the notifications; continues with further ones unless
+/// `once`.
 pub(super) async fn show(
     running: &RunningServer,
-    client: &Client,
+    client: &DeliverySender,
     story: &str,
     once: bool,
-) -> Outcome {
+) -> CommandResult {
     let (feed, reader) = notify::feed(running.store.clone())
         .await
         .context("cannot read the outbox")?;
-    let (_goes_on, stopping) = watch::channel(false);
+    let (_keep_running, stopping) = watch::channel(false);
     tokio::select! {
-        shown = happen(running, &feed, client, story, once) => shown,
+        shown = play(running, &feed, client, story, once) => shown,
         () = reader.run(stopping) => Ok(()),
     }
 }
 
-async fn happen(
+async fn play(
     running: &RunningServer,
     feed: &Feed,
-    client: &Client,
+    client: &DeliverySender,
     story: &str,
     once: bool,
-) -> Outcome {
-    let mut news = feed
+) -> CommandResult {
+    let mut notifications = feed
         .subscribe(None)
         .await
-        .context("cannot listen to what happens")?;
+        .context("cannot subscribe to notifications")?;
     let id = TaskId(Uuid::new_v4());
     let task = NewTask {
         id,
         key: TaskKey::parse(TASK),
-        title: "Show how a task goes with its pull request".to_owned(),
+        title: "Show how a task follows its pull request".to_owned(),
         status: TaskStatus::Todo,
         place: TaskPlace::default(),
     };
@@ -63,33 +64,35 @@ async fn happen(
         .store
         .create_task(&task, Utc::now())
         .await
-        .context("cannot make a task")?;
+        .context("cannot create a task")?;
     for action in ["opened", "closed"] {
-        let posted = client.post_all(&[again(story, action)?], None).await?;
+        let posted = client
+            .post_all(&[replayed_now(story, action)?], None)
+            .await?;
         if let Some(refusal) = posted.refused {
             return Err(anyhow::anyhow!("the server refused its own webhook: {refusal}").into());
         }
-        // Of the pull request, and of the task.
+        // One notification of the pull request, and one of the task.
         for _ in 0..2 {
-            timeout(PATIENCE, tell(&mut news, id))
+            timeout(NOTIFICATION_TIMEOUT, print_next(&mut notifications, id))
                 .await
-                .context("nothing was told of it")??;
+                .context("no notification arrived")??;
         }
     }
     if once {
         return Ok(());
     }
     loop {
-        tell(&mut news, id).await?;
+        print_next(&mut notifications, id).await?;
     }
 }
 
-async fn tell(news: &mut Subscription, task: TaskId) -> Outcome {
-    let frame = news
+async fn print_next(notifications: &mut Subscription, task: TaskId) -> CommandResult {
+    let frame = notifications
         .next()
         .await
-        .context("what happens is not told any more")?;
-    let told = match serde_json::from_str(&frame.text).context("a notification cannot be read")? {
+        .context("the feed of notifications ended")?;
+    let text = match serde_json::from_str(&frame.text).context("a notification cannot be read")? {
         Notification::PrStatusChange {
             repo,
             pr_number,
@@ -120,11 +123,11 @@ async fn tell(news: &mut Subscription, task: TaskId) -> Outcome {
             format!("the working tree of {repo}#{pr_number} is kept: {reason}")
         }
     };
-    output::line(&format!("  {told}"))
+    output::line(&format!("  {text}"))
 }
 
-/// What was delivered of a pull request when that was done to it, as if it happened now and to another one.
-fn again(story: &str, action: &str) -> anyhow::Result<Recorded> {
+/// Returns the delivery of that action from the fixtures, changed to the demo's pull request and to now.
+fn replayed_now(story: &str, action: &str) -> anyhow::Result<RecordedDelivery> {
     for recorded in recorded::parse_lines(story)? {
         let mut payload: Value = serde_json::from_slice(&recorded.payload)?;
         if recorded.event != "pull_request" || payload["action"] != action {
@@ -146,13 +149,13 @@ fn again(story: &str, action: &str) -> anyhow::Result<Recorded> {
         ] {
             pull_request[field] = value;
         }
-        for moment in ["created_at", "updated_at", "closed_at", "merged_at"] {
-            if pull_request[moment].is_string() {
-                pull_request[moment] = json!(now);
+        for field in ["created_at", "updated_at", "closed_at", "merged_at"] {
+            if pull_request[field].is_string() {
+                pull_request[field] = json!(now);
             }
         }
         let payload = payload.to_string().into_bytes();
-        return Ok(Recorded {
+        return Ok(RecordedDelivery {
             payload,
             guid: Uuid::new_v4().to_string(),
             delivered_at: Some(now),

@@ -7,26 +7,27 @@ use clap::Args;
 use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_store::{PullRequestFilter, Store};
 
-use super::recorded::{self, Recorded};
-use super::replay::Client;
+use super::recorded::{self, RecordedDelivery};
+use super::replay::DeliverySender;
 use super::{
-    DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, SettingSources, TALLYHOOK_LISTEN, output, serve,
+    CommandResult, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN, output,
+    serve,
 };
 use crate::api::{PullRequestItem, auth, list_item};
 use crate::app::{RunningServer, ServerOptions};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
-pub(super) struct Demo {
-    /// End after the table, with exit code 0
+pub(super) struct DemoArgs {
+    /// Exit after the table, with exit code 0
     #[arg(long)]
     once: bool,
-    /// Address and port (beats `TALLYHOOK_LISTEN`); a free port is taken if the usual one is not
+    /// Address and port (beats `TALLYHOOK_LISTEN`); if the default port is in use, a free one is taken
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 }
 
-/// The story that ships with the program.
+/// The fixtures that are part of the program.
 const STORY: [&str; 25] = [
     include_str!("../../../fixtures/01-quick-review.jsonl"),
     include_str!("../../../fixtures/02-draft-then-ready.jsonl"),
@@ -55,16 +56,17 @@ const STORY: [&str; 25] = [
     include_str!("../../../fixtures/25-waiting-for-a-human.jsonl"),
 ];
 
-impl Demo {
-    pub(super) async fn run(self, sources: SettingSources) -> Outcome {
+impl DemoArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let folder = tempfile::Builder::new()
             .prefix("tallyhook-demo-")
             .tempdir()
-            .context("cannot make a folder to work in")?;
+            .context("cannot create a temporary folder")?;
         let token = auth::new_token();
         let any_port = self.listen.is_none() && !sources.is_set(TALLYHOOK_LISTEN);
         let database = format!("sqlite://{}", folder.path().join("demo.db").display());
-        // Throw-away means here and now, whatever is configured for the real one: no broker, no channel, no token for GitHub.
+        // The demo ignores the configured broker, channels and GitHub token: nothing of it leaves this
+        // machine.
         let mut config = Config::new(
             &sources
                 .keep_only(TALLYHOOK_LISTEN)
@@ -89,14 +91,19 @@ impl Demo {
     }
 }
 
-async fn show(config: &Config, running: &mut RunningServer, token: &str, once: bool) -> Outcome {
+async fn show(
+    config: &Config,
+    running: &mut RunningServer,
+    token: &str,
+    once: bool,
+) -> CommandResult {
     let url = format!("http://{}", running.address);
     let secrets = config
         .webhook_secrets
         .clone()
         .context("the demo has a secret")?;
     let story = story()?;
-    let client = Client::new(format!("{url}/webhooks/github"), secrets)?;
+    let client = DeliverySender::new(format!("{url}/webhooks/github"), secrets)?;
     let posted = client.post_all(&story, None).await?;
     if let Some(refusal) = posted.refused {
         return Err(anyhow::anyhow!("the server refused its own fixtures: {refusal}").into());
@@ -121,14 +128,14 @@ async fn show(config: &Config, running: &mut RunningServer, token: &str, once: b
         ))?;
     }
     output::line(&format!(
-        "\nWhat happens now, as {}/ws tells it:",
+        "\nNotifications from {}/ws:",
         url.replace("http:", "ws:")
     ))?;
     live::show(running, &client, STORY[0], once).await
 }
 
-/// The deliveries of all files, in the order of time.
-fn story() -> anyhow::Result<Vec<Recorded>> {
+/// Returns the deliveries of all files, in order of time.
+fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     let mut story = Vec::new();
     for file in STORY {
         story.extend(recorded::parse_lines(file).context("a shipped fixture cannot be read")?);
@@ -137,7 +144,7 @@ fn story() -> anyhow::Result<Vec<Recorded>> {
     Ok(story)
 }
 
-async fn print_table(store: &Store) -> Outcome {
+async fn print_table(store: &Store) -> CommandResult {
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?
@@ -146,8 +153,8 @@ async fn print_table(store: &Store) -> Outcome {
         .collect();
     rows.sort_by_key(|row| row.number);
     let mut table = output::table(&HEADINGS);
-    // Titles and flags are what a narrow terminal can do without.
-    let narrow = table.width().is_some_and(|width| width < WIDE);
+    // A narrow terminal shows no titles and flags.
+    let narrow = table.width().is_some_and(|width| width < FULL_WIDTH);
     let shown = |heading: &str| !narrow || !["title", "flags"].contains(&heading);
     table.set_header(HEADINGS.into_iter().filter(|heading| shown(heading)));
     for row in &rows {
@@ -160,8 +167,8 @@ async fn print_table(store: &Store) -> Outcome {
     output::line(&table.to_string())
 }
 
-/// Columns that the whole table needs.
-const WIDE: u16 = 150;
+/// The width of the whole table, in columns of the terminal.
+const FULL_WIDTH: u16 = 150;
 const HEADINGS: [&str; 12] = [
     "PR", "title", "state", "cycle h", "review h", "coding", "pickup", "review", "wait", "redraft",
     "closed", "flags",
@@ -200,16 +207,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_tells_every_fixture() {
+    fn demo_contains_every_fixture() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-        let told: std::collections::BTreeSet<&str> = STORY.into_iter().collect();
+        let included: std::collections::BTreeSet<&str> = STORY.into_iter().collect();
         let mut files = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "jsonl") {
                 files += 1;
                 assert!(
-                    told.contains(std::fs::read_to_string(&path).unwrap().as_str()),
+                    included.contains(std::fs::read_to_string(&path).unwrap().as_str()),
                     "{}",
                     path.display()
                 );

@@ -1,31 +1,31 @@
-//! What was found, and what to do about it.
+//! Results of the checks, and how to fix what is wrong.
 
 use serde::Serialize;
 
-/// One line of the result.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
-    pub(super) state: State,
-    /// What was looked at.
+    pub(super) state: CheckState,
+    /// The name of the check.
     check: &'static str,
-    /// Of which one, where there are several: a repository.
+    /// The subject, if there are several: a repository or channel.
     of: Option<String>,
-    /// How it is.
+    /// The state that was found.
     pub(super) found: String,
-    /// What to do; empty where it is well.
+    /// The next step; empty if all is well.
     pub(super) advice: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(super) enum CheckState {
     Ok,
-    /// It works, and less well than it could, or not for long.
+    /// It works, but not well or not for long.
     Warning,
     Wrong,
 }
 
-impl State {
+impl CheckState {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -37,7 +37,7 @@ impl State {
 
 impl Finding {
     pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self::new(State::Ok, check, found, "")
+        Self::new(CheckState::Ok, check, found, "")
     }
 
     pub(super) fn warning(
@@ -45,7 +45,7 @@ impl Finding {
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self::new(State::Warning, check, found, advice)
+        Self::new(CheckState::Warning, check, found, advice)
     }
 
     pub(super) fn wrong(
@@ -53,16 +53,16 @@ impl Finding {
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self::new(State::Wrong, check, found, advice)
+        Self::new(CheckState::Wrong, check, found, advice)
     }
 
     fn new(
-        state: State,
+        state: CheckState,
         check: &'static str,
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        // What others say may have line ends, and a line is what this is.
+        // Foreign texts may have line breaks; a finding is one line.
         let line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
         Self {
             state,
@@ -73,7 +73,7 @@ impl Finding {
         }
     }
 
-    /// Says of which one it is.
+    /// Sets the subject.
     pub(super) fn of(self, which: &str) -> Self {
         Self {
             of: Some(which.to_owned()),

@@ -1,4 +1,4 @@
-//! What GitHub knows of us: the token or the App, and of each repository whether it is seen and tells of itself.
+//! Checks at GitHub: the token or the App, and for each repository its access and its webhook.
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
@@ -9,17 +9,17 @@ use tallyhook_store::{Moment, TrackedRepository};
 use tokio::time::timeout;
 
 use super::here::clock;
-use super::{CERTIFICATES, CHECKING, Finding, silent, webhook, within};
+use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, silent, webhook, within};
 use crate::config::Config;
 
-/// Repositories that are looked at, the default one first.
-const MOST: usize = 20;
-const AT_ONCE: usize = 4;
-/// A token that ends within that time is worth a word.
-const SOON: TimeDelta = TimeDelta::days(7);
+/// The most repositories that are checked, the default one first.
+const MAX_REPOSITORIES: usize = 20;
+const CONCURRENT_CHECKS: usize = 4;
+/// A token that expires within this time is a warning.
+const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 
-/// A repository that is tracked, or will be.
-struct Repository {
+/// A repository to check.
+struct CheckedRepository {
     /// `owner/name`.
     name: String,
     last_delivery_at: Option<Moment>,
@@ -28,14 +28,14 @@ struct Repository {
 pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> Vec<Finding> {
     let Some(credentials) = config.github_credentials.clone() else {
         let opens = if config.tasks.auto_pr {
-            ", TASK_AUTO_PR makes no pull requests"
+            ", TASK_AUTO_PR opens no pull requests"
         } else {
             ""
         };
         let found = format!(
-            "there is neither a token nor an App: GitHub is asked for nothing{opens}, and nothing of it is checked here"
+            "neither a token nor an App is configured: no request is sent to GitHub{opens}, and it is not checked"
         );
-        let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to have what webhooks miss";
+        let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to fetch what webhooks miss";
         return vec![Finding::warning("GitHub", found, advice)];
     };
     let is_app = matches!(credentials, Credentials::App(_));
@@ -43,7 +43,7 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
         config.github_api_url.clone(),
         credentials,
         Clock::System,
-        CHECKING,
+        CHECK_TIMEOUT,
     ) {
         Ok(client) => client.once(),
         Err(error) => return vec![Finding::wrong("GitHub", format!("{error:#}"), CERTIFICATES)],
@@ -55,26 +55,25 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
             token(&client).await
         }
     };
-    let mut findings = match timeout(CHECKING, access).await {
+    let mut findings = match timeout(CHECK_TIMEOUT, access).await {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
-            let advice =
-                "set this right first: repositories and webhooks are not looked at without";
+            let advice = "fix this first: repositories and webhooks are not checked without it";
             return vec![Finding::wrong("GitHub", error.to_string(), advice)];
         }
         Err(_) => return vec![silent("GitHub")],
     };
     let mut repositories = repositories(config, tracked);
-    let left_out = repositories.len().saturating_sub(MOST);
-    repositories.truncate(MOST);
-    let looked_at = stream::iter(&repositories).map(|repository| {
+    let left_out = repositories.len().saturating_sub(MAX_REPOSITORIES);
+    repositories.truncate(MAX_REPOSITORIES);
+    let checks = stream::iter(&repositories).map(|repository| {
         within("repository", async {
-            look(&client, repository, is_app).await
+            check_repository(&client, repository, is_app).await
         })
     });
     findings.extend(
-        looked_at
-            .buffered(AT_ONCE)
+        checks
+            .buffered(CONCURRENT_CHECKS)
             .collect::<Vec<_>>()
             .await
             .concat(),
@@ -82,14 +81,14 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
     if left_out > 0 {
         findings.push(Finding::ok(
             "repository",
-            format!("{left_out} more are not looked at"),
+            format!("{left_out} more are not checked"),
         ));
     }
     findings
 }
 
-/// The default repository, and those that are tracked.
-fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<Repository> {
+/// Returns the default repository and the tracked ones.
+fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<CheckedRepository> {
     let is_default = |name: &str| {
         config
             .default_repository
@@ -98,7 +97,7 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<Repositor
     };
     let mut repositories: Vec<_> = tracked
         .iter()
-        .map(|known| Repository {
+        .map(|known| CheckedRepository {
             name: known.name.clone(),
             last_delivery_at: known.last_delivery_at,
         })
@@ -106,7 +105,7 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<Repositor
     if let Some(name) = &config.default_repository
         && !repositories.iter().any(|known| is_default(&known.name))
     {
-        repositories.push(Repository {
+        repositories.push(CheckedRepository {
             name: name.clone(),
             last_delivery_at: None,
         });
@@ -118,16 +117,17 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<Repositor
 async fn token(client: &Client) -> Result<Vec<Finding>, GithubError> {
     let info = client.token_info().await?;
     let mut findings = vec![scopes(info.scopes.as_deref())];
-    findings.extend(whoever(&info));
+    findings.extend(expiry_and_limits(&info));
     Ok(findings)
 }
 
-/// What a classic token may do. What one of single permissions may do shows where it is used.
+/// Checks the scopes of a classic token. The permissions of a fine-grained one show in the checks that
+/// use them.
 fn scopes(scopes: Option<&[String]>) -> Finding {
     let Some(scopes) = scopes else {
         return Finding::ok(
             "token",
-            "GitHub accepts it; it is one of single permissions, which show below",
+            "GitHub accepts it; it is fine-grained, and its permissions show below",
         );
     };
     let has = |scope: &str| scopes.iter().any(|known| known == scope);
@@ -145,20 +145,19 @@ fn scopes(scopes: Option<&[String]>) -> Finding {
     .into_iter()
     .any(has);
     if !has("repo") && !has("public_repo") {
-        let found = format!(
-            "GitHub accepts it, but it has {listed}: it sees public repositories, and changes nothing"
-        );
+        let found =
+            format!("GitHub accepts it, but it has {listed}: it can read public repositories only");
         Finding::warning(
             "token",
             found,
             "give it the scope repo, or public_repo if all of them are public",
         )
     } else if !sees_hooks {
-        let found = format!("GitHub accepts it, but it has {listed}: it cannot see webhooks");
+        let found = format!("GitHub accepts it, but it has {listed}: it cannot read webhooks");
         Finding::warning(
             "token",
             found,
-            "give it the scope admin:repo_hook, for `hook create`, `recover` and this",
+            "give it the scope admin:repo_hook, for `hook create`, `recover` and this check",
         )
     } else {
         Finding::ok("token", format!("GitHub accepts it; it has {listed}"))
@@ -168,7 +167,7 @@ fn scopes(scopes: Option<&[String]>) -> Finding {
 async fn app(client: &Client, opens: bool) -> Result<Vec<Finding>, GithubError> {
     let (app, info) = client.app().await?;
     let mut findings = vec![pull_requests(&app, opens)];
-    findings.extend(whoever(&info));
+    findings.extend(expiry_and_limits(&info));
     let installations = client.installations().await?;
     let login = |installation: &AppInstallation| {
         let account = installation.account.as_ref();
@@ -189,7 +188,7 @@ async fn app(client: &Client, opens: bool) -> Result<Vec<Finding>, GithubError> 
     findings.push(match (active.as_slice(), suspended.as_slice()) {
         ([], _) => Finding::wrong(
             "installations",
-            "it is installed nowhere",
+            "it is not installed anywhere",
             "install it where the repositories are",
         ),
         (active, []) => Finding::ok(
@@ -199,14 +198,14 @@ async fn app(client: &Client, opens: bool) -> Result<Vec<Finding>, GithubError> 
         (_, suspended) => Finding::warning(
             "installations",
             format!("it is suspended on {}", names(suspended)),
-            "let their owner take it up again, if it is to see them",
+            "ask their owner to unsuspend it",
         ),
     });
     findings.push(webhook::of_app(client, &app).await);
     Ok(findings)
 }
 
-/// Whether an App may do with pull requests what it is to do; `opens` if it is to make those of tasks.
+/// Checks the permissions of an App on pull requests; `opens` if it opens those of tasks.
 fn pull_requests(app: &AppInfo, opens: bool) -> Finding {
     let known = format!("GitHub knows it as {}", app.name);
     match app.permissions.get("pull_requests").map(String::as_str) {
@@ -222,60 +221,66 @@ fn pull_requests(app: &AppInfo, opens: bool) -> Finding {
         ),
         Some("read") if opens => Finding::warning(
             "App",
-            format!("{known}; it may read pull requests and not make them, as TASK_AUTO_PR says"),
-            "give it write access to pull requests, and accept that where it is installed",
+            format!(
+                "{known}; it may read pull requests but not open them, which TASK_AUTO_PR needs"
+            ),
+            "give it write access to pull requests, and accept the change where it is installed",
         ),
         Some("read") => Finding::ok(
             "App",
-            format!("{known}; it may read pull requests, and not make those of tasks"),
+            format!("{known}; it may read pull requests, but not open those of tasks"),
         ),
         Some(right) => Finding::ok(
             "App",
-            format!("{known}; to pull requests it has the right to {right}"),
+            format!("{known}; its permission on pull requests is {right}"),
         ),
     }
 }
 
-/// What is told of a token and of an App alike.
-fn whoever(info: &TokenInfo) -> Vec<Finding> {
+/// Checks expiry, rate limit and clock, which a token and an App have in common.
+fn expiry_and_limits(info: &TokenInfo) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(expires_at) = info.expires_at {
         let found = format!(
             "it is valid until {}",
             expires_at.to_rfc3339_opts(SecondsFormat::Secs, true)
         );
-        findings.push(match expires_at - Utc::now() < SOON {
+        findings.push(match expires_at - Utc::now() < EXPIRY_WARNING {
             true => Finding::warning(
                 "token's end",
                 found,
-                "make a new one before that, and set GITHUB_TOKEN to it",
+                "create a new one before that, and set GITHUB_TOKEN to it",
             ),
             false => Finding::ok("token's end", found),
         });
     }
     findings.push(match info.allowance {
-        None => Finding::ok("rate limit", "there is none"),
+        None => Finding::ok("rate limit", "GitHub sends none"),
         Some((remaining, limit)) if remaining < limit / 10 => Finding::warning(
             "rate limit",
-            format!("{remaining} of {limit} requests are left of this hour"),
-            "wait; if it stays so, see what else uses this token",
+            format!("{remaining} of {limit} requests remain in this hour"),
+            "wait; if it stays low, find out what else uses this token",
         ),
         Some((remaining, limit)) => Finding::ok(
             "rate limit",
-            format!("{remaining} of {limit} requests are left of this hour"),
+            format!("{remaining} of {limit} requests remain in this hour"),
         ),
     });
     findings.extend(info.clock_ahead.map(|ahead| clock("GitHub", ahead)));
     findings
 }
 
-async fn look(client: &Client, repository: &Repository, is_app: bool) -> Vec<Finding> {
-    let Repository {
+async fn check_repository(
+    client: &Client,
+    repository: &CheckedRepository,
+    is_app: bool,
+) -> Vec<Finding> {
+    let CheckedRepository {
         name,
         last_delivery_at,
     } = repository;
-    let mut findings = vec![seen(client, name).await.of(name)];
-    // An App has one webhook for all.
+    let mut findings = vec![read_access(client, name).await.of(name)];
+    // An App has one webhook for all repositories.
     if let (false, Ok(owner)) = (is_app, HookOwner::repository(name)) {
         findings.push(
             webhook::of_repository(client, &owner, *last_delivery_at)
@@ -286,17 +291,17 @@ async fn look(client: &Client, repository: &Repository, is_app: bool) -> Vec<Fin
     findings
 }
 
-/// Whether a repository can be asked for.
-async fn seen(client: &Client, name: &str) -> Finding {
+/// Checks that a repository can be read.
+async fn read_access(client: &Client, name: &str) -> Finding {
     match client.repository(name).await {
-        Ok(told) if !told.full_name.eq_ignore_ascii_case(name) => Finding::ok(
+        Ok(info) if !info.full_name.eq_ignore_ascii_case(name) => Finding::ok(
             "repository",
-            format!("it can be read; it is called {} now", told.full_name),
+            format!("it can be read; its name is {} now", info.full_name),
         ),
-        Ok(told) if told.archived => Finding::ok("repository", "it can be read; it is archived"),
+        Ok(info) if info.archived => Finding::ok("repository", "it can be read; it is archived"),
         Ok(_) => Finding::ok("repository", "it can be read"),
         Err(error) => {
-            let advice = "give the token or App the right to it, or track it no more: DELETE /api/repos/{owner}/{repo}";
+            let advice = "give the token or App access to it, or stop tracking it: DELETE /api/repos/{owner}/{repo}";
             Finding::wrong("repository", error.to_string(), advice)
         }
     }

@@ -1,4 +1,4 @@
-//! What is on this machine, and what it runs on: settings, database, broker, listener.
+//! Checks of this machine and its services: settings, database, broker, listener, channels.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,25 +10,25 @@ use tallyhook_store::{ChannelRecord, Condition, NotReady, Opening, Store, Tracke
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::{CERTIFICATES, CHECKING, Finding, silent};
+use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, silent};
 use crate::config::{
     AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN,
 };
 use crate::notify::Channels;
 use crate::tasks::worktree;
 
-/// Shorter secrets can be guessed by whoever has a signed delivery and time.
-const SHORTEST_SECRET: usize = 16;
-/// Bytes of disk below which it gets tight, and below which it is a matter of hours.
-const TIGHT: u64 = 1 << 30;
-const FULL: u64 = 100 << 20;
-/// GitHub refuses what an App signed with a clock that is further off.
-const CLOCK_WRONG: TimeDelta = TimeDelta::seconds(60);
-const CLOCK_OFF: TimeDelta = TimeDelta::seconds(5);
+/// Shorter secrets can be guessed offline from one signed delivery.
+const MIN_SECRET_LENGTH: usize = 16;
+/// Free bytes of the disk for a warning, and for an error: below, it may be full within hours.
+const LOW_DISK: u64 = 1 << 30;
+const FULL_DISK: u64 = 100 << 20;
+/// GitHub refuses the signature of an App whose clock differs by more.
+const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::seconds(60);
+const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(5);
 
 pub(super) fn settings(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok("settings", "every one of them can be read")];
-    let longer = "make one with `openssl rand -hex 32`";
+    let mut findings = vec![Finding::ok("settings", "all settings are valid")];
+    let longer = "create one with `openssl rand -hex 32`";
     let secret = match config
         .webhook_secrets
         .as_ref()
@@ -36,13 +36,15 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
     {
         None => Finding::wrong(
             "webhook secret",
-            format!("{GITHUB_WEBHOOK_SECRET} is not set: `serve` takes no webhooks in without"),
-            format!("{longer}, and give it to GitHub, too"),
+            format!(
+                "{GITHUB_WEBHOOK_SECRET} is not set: `serve` does not accept webhooks without it"
+            ),
+            format!("{longer}, and set it at GitHub, too"),
         ),
-        Some(length) if length < SHORTEST_SECRET => Finding::warning(
+        Some(length) if length < MIN_SECRET_LENGTH => Finding::warning(
             "webhook secret",
-            format!("one of {GITHUB_WEBHOOK_SECRET} has less than {SHORTEST_SECRET} characters"),
-            format!("{longer}; while GitHub has the old one, set both"),
+            format!("one of {GITHUB_WEBHOOK_SECRET} has fewer than {MIN_SECRET_LENGTH} characters"),
+            format!("{longer}; set both until GitHub has the new one"),
         ),
         Some(_) => Finding::ok("webhook secret", "is set"),
     };
@@ -50,43 +52,43 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
     if config
         .admin_token
         .as_ref()
-        .is_some_and(|token| token.len() < SHORTEST_SECRET)
+        .is_some_and(|token| token.len() < MIN_SECRET_LENGTH)
     {
-        let found = format!("TALLYHOOK_ADMIN_TOKEN has less than {SHORTEST_SECRET} characters");
+        let found = format!("TALLYHOOK_ADMIN_TOKEN has fewer than {MIN_SECRET_LENGTH} characters");
         findings.push(Finding::warning("admin token", found, longer));
     }
     findings
 }
 
-/// What is known from the database for other checks; nothing where it cannot be read.
+/// The rows that other checks need; empty if the database cannot be read.
 #[derive(Default)]
-pub(super) struct Stored {
+pub(super) struct StoredForChecks {
     pub(super) tracked: Vec<TrackedRepository>,
     pub(super) channels: Vec<ChannelRecord>,
 }
 
-/// How the database is, and what is in it.
-pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
-    let looking = async {
+/// Checks the database, and reads the rows for the other checks.
+pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks) {
+    let checking = async {
         match tallyhook_store::open(&config.database_url, Opening::Beside).await {
             Ok(store) => {
-                let seen = look(&store).await;
+                let seen = check_store(&store).await;
                 store.close().await;
                 seen
             }
-            Err(error) => (vec![not_opened(&error)], Stored::default()),
+            Err(error) => (vec![not_opened(&error)], StoredForChecks::default()),
         }
     };
-    let (mut findings, stored) = timeout(CHECKING, looking)
+    let (mut findings, stored) = timeout(CHECK_TIMEOUT, checking)
         .await
-        .unwrap_or_else(|_| (vec![silent("database")], Stored::default()));
+        .unwrap_or_else(|_| (vec![silent("database")], StoredForChecks::default()));
     findings.extend(config.database_file().and_then(disk));
     (findings, stored)
 }
 
-async fn look(store: &Store) -> (Vec<Finding>, Stored) {
+async fn check_store(store: &Store) -> (Vec<Finding>, StoredForChecks) {
     let seen = async {
-        let stored = Stored {
+        let stored = StoredForChecks {
             tracked: store.tracked().await?,
             channels: store.channels().await?,
         };
@@ -108,7 +110,7 @@ async fn look(store: &Store) -> (Vec<Finding>, Stored) {
                     error.to_string(),
                     "see the log of the database",
                 )],
-                Stored::default(),
+                StoredForChecks::default(),
             );
         }
     };
@@ -121,12 +123,8 @@ async fn look(store: &Store) -> (Vec<Finding>, Stored) {
             ),
         ),
         Some(why) => {
-            let advice = "let this user write to it, and to its folder";
-            Finding::wrong(
-                "database",
-                format!("{server}, to which nothing can be written: {why}"),
-                advice,
-            )
+            let advice = "give this user write access to it and its folder";
+            Finding::wrong("database", format!("{server}, read-only: {why}"), advice)
         }
     }];
     findings.extend(now.map(|now| clock("the database server", Utc::now() - now)));
@@ -134,38 +132,39 @@ async fn look(store: &Store) -> (Vec<Finding>, Stored) {
 }
 
 fn not_opened(error: &anyhow::Error) -> Finding {
-    let makes = "nothing: `tallyhook serve` does it at its start, `tallyhook migrate` does it now";
+    let migrates =
+        "none: `tallyhook serve` migrates it at its start, `tallyhook migrate` does it now";
     match error.downcast_ref::<NotReady>() {
         Some(NotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
             Ok(_) => Finding::warning(
                 "database",
-                format!("there is none at {} yet", path.display()),
-                makes,
+                format!("{} does not exist yet", path.display()),
+                migrates,
             ),
             Err(error) => Finding::wrong(
                 "database",
                 format!(
-                    "there is none at {}, and none can be made: {error}",
+                    "{} does not exist and cannot be created: {error}",
                     path.display()
                 ),
-                format!("make its folder and let this user write to it, or set {DATABASE_URL}"),
+                format!("create its folder and give this user write access, or set {DATABASE_URL}"),
             ),
         },
-        Some(NotReady::Empty) => Finding::warning("database", "it has no tables yet", makes),
+        Some(NotReady::Empty) => Finding::warning("database", "it has no tables yet", migrates),
         Some(NotReady::OtherVersion { applied, known }) if applied < known => Finding::warning(
             "database",
             format!("it has {applied} migrations of {known}"),
-            makes,
+            migrates,
         ),
         Some(NotReady::OtherVersion { applied, known }) => Finding::wrong(
             "database",
             format!("it has {applied} migrations, and this version of tallyhook knows {known}"),
-            "use the newer tallyhook that it was used with",
+            "use the newer version of tallyhook that migrated it",
         ),
         None => Finding::wrong(
             "database",
             format!("{error:#}"),
-            format!("set {DATABASE_URL} right, or start it"),
+            format!("fix {DATABASE_URL}, or start the database"),
         ),
     }
 }
@@ -176,33 +175,32 @@ fn folder_of(file: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// How much room there is for the database; `None` where the system does not tell.
+/// Checks the free disk space of the database; `None` if the system cannot report it.
 fn disk(database: &Path) -> Option<Finding> {
     let space = rustix::fs::statvfs(folder_of(database)).ok()?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     let found = format!("{} MiB are free for the database", free >> 20);
-    let advice =
-        "make room, or lower DELIVERY_RETENTION_DAYS: what cannot be stored is answered with 503";
+    let advice = "free some space, or lower DELIVERY_RETENTION_DAYS: a delivery that cannot be stored is answered with 503";
     Some(match free {
-        ..FULL => Finding::wrong("disk", found, advice),
-        FULL..TIGHT => Finding::warning("disk", found, advice),
+        ..FULL_DISK => Finding::wrong("disk", found, advice),
+        FULL_DISK..LOW_DISK => Finding::warning("disk", found, advice),
         _ => Finding::ok("disk", found),
     })
 }
 
-/// What it means that this machine's clock is so far `ahead` of that of `whom`.
-pub(super) fn clock(whom: &str, ahead: TimeDelta) -> Finding {
+/// Checks the offset of this machine's clock from that of `other`.
+pub(super) fn clock(other: &str, ahead: TimeDelta) -> Finding {
     let side = if ahead < TimeDelta::zero() {
         "behind"
     } else {
         "ahead of"
     };
-    let found = format!("{} s {side} that of {whom}", ahead.num_seconds().abs());
-    let advice = "let both machines set their clocks by NTP";
+    let found = format!("{} s {side} that of {other}", ahead.num_seconds().abs());
+    let advice = "synchronise the clocks of both machines by NTP";
     match ahead.abs() {
-        off if off > CLOCK_WRONG => Finding::wrong("clock", found, advice),
-        off if off > CLOCK_OFF => Finding::warning("clock", found, advice),
-        _ => Finding::ok("clock", format!("that of {whom} tells the same time")),
+        off if off > MAX_CLOCK_OFFSET => Finding::wrong("clock", found, advice),
+        off if off > CLOCK_WARNING => Finding::warning("clock", found, advice),
+        _ => Finding::ok("clock", format!("in sync with that of {other}")),
     }
 }
 
@@ -218,27 +216,27 @@ pub(super) async fn broker(config: &Config) -> Vec<Finding> {
         Ok(Some(missing)) => Finding::warning(
             "broker",
             format!("it answers, and has no {missing} yet"),
-            "nothing: `tallyhook serve` makes its exchanges and queues at its start",
+            "none: `tallyhook serve` declares its exchanges and queues at its start",
         ),
         Err(error) => Finding::wrong(
             "broker",
             error,
-            format!("start it, or set {AMQP_URL} right: until then deliveries wait in the inbox"),
+            format!("start it, or fix {AMQP_URL}: until then deliveries wait in the inbox"),
         ),
     }]
 }
 
-/// Whether `serve` could listen, or does.
+/// Checks that the address is free, or that our server listens on it.
 pub(super) async fn listener(config: &Config) -> Vec<Finding> {
     let address = config.listen;
     let error = match TcpListener::bind(address).await {
         Ok(_) if address.port() == 0 => {
-            return vec![Finding::ok("listener", "any free port will do")];
+            return vec![Finding::ok("listener", "port 0: any free port")];
         }
         Ok(_) => {
             return vec![Finding::ok(
                 "listener",
-                format!("{address} is free: no server runs there"),
+                format!("{address} is free: no server is running"),
             )];
         }
         Err(error) => error,
@@ -247,8 +245,8 @@ pub(super) async fn listener(config: &Config) -> Vec<Finding> {
         (ErrorKind::AddrInUse, Some(ready)) => served(address, &ready),
         (ErrorKind::AddrInUse, None) => Finding::wrong(
             "listener",
-            format!("{address} is taken by something else"),
-            format!("stop what uses it, or set {TALLYHOOK_LISTEN} to another"),
+            format!("{address} is in use by another program"),
+            format!("stop that program, or set {TALLYHOOK_LISTEN} to another address"),
         ),
         _ => {
             let advice = format!(
@@ -263,19 +261,19 @@ pub(super) async fn listener(config: &Config) -> Vec<Finding> {
     }]
 }
 
-/// What our own server says of itself; `None` if it is not ours.
+/// Reads `/readyz` of our own server; `None` if another program answers.
 async fn readiness(address: SocketAddr) -> Option<Value> {
-    // Where it listens on every address it is reached at this machine's own.
+    // A server that listens on every address is reached at loopback.
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
     let url = format!("http://{}/readyz", SocketAddr::new(host, address.port()));
-    // No proxy stands before this machine.
+    // A proxy of the environment must not be asked for this machine.
     let http = reqwest::Client::builder()
         .no_proxy()
-        .timeout(CHECKING / 2)
+        .timeout(CHECK_TIMEOUT / 2)
         .build()
         .ok()?;
     let body = http.get(url).send().await.ok()?.bytes().await.ok()?;
@@ -286,7 +284,7 @@ async fn readiness(address: SocketAddr) -> Option<Value> {
         .then_some(ready)
 }
 
-/// Whatever parts it names, and what else here tells of those that are not well.
+/// Reports the parts of a server, with pointers to the checks of those that fail.
 fn served(address: SocketAddr, ready: &Value) -> Finding {
     let states = ready
         .as_object()
@@ -295,26 +293,26 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
         .filter_map(|(part, state)| Some((part.as_str(), state.as_str()?)));
     let (whole, parts): (Vec<_>, Vec<_>) = states.partition(|(part, _)| *part == "status");
     let status = whole.first().map_or("", |(_, status)| status);
-    let told: Vec<_> = parts
+    let listed: Vec<_> = parts
         .iter()
         .map(|(part, state)| format!("{part} {state}"))
         .collect();
     let found = format!(
-        "a server of ours answers at {address}: {status}; {}",
-        told.join(", ")
+        "a tallyhook server answers at {address}: {status}; {}",
+        listed.join(", ")
     );
-    let unwell = parts
+    let failing = parts
         .iter()
         .filter(|(_, state)| !matches!(*state, "ok" | "not_used"));
-    let told_of = unwell.map(|(part, _)| match *part {
-        "queue" => "what is said here of the broker",
-        "poller" => "what is said here of GitHub",
-        "notifier" => "what is said here of channels",
-        _ => "what is said here of the database",
+    let checks = failing.map(|(part, _)| match *part {
+        "queue" => "the check of the broker",
+        "poller" => "the check of GitHub",
+        "notifier" => "the check of channels",
+        _ => "the check of the database",
     });
     let advice = format!(
         "see {}",
-        told_of
+        checks
             .chain(["the server's log"])
             .collect::<Vec<_>>()
             .join(", ")
@@ -326,13 +324,13 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
     }
 }
 
-/// Whether notifications arrive where they are sent to. Nothing is sent: `notify test` does that.
+/// Checks the last attempts of every channel. Sends nothing: `notify test` does that.
 pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Finding> {
     let channels = match Channels::new(&config.notify) {
         Ok(channels) => channels,
         Err(error) => {
             let advice = if error.is::<ConfigError>() {
-                "set its address right"
+                "fix its URL"
             } else {
                 CERTIFICATES
             };
@@ -341,20 +339,20 @@ pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Findin
     };
     let findings = channels.iter().map(|channel| {
         let record = records.iter().find(|record| record.name == channel.name);
-        arrives(&channel.name, &channel.origin(), record).of(&channel.name)
+        channel_finding(&channel.name, &channel.origin(), record).of(&channel.name)
     });
     let findings: Vec<_> = findings.collect();
     if findings.is_empty() {
         return vec![Finding::ok(
             "channel",
-            "there is none: notifications are heard at `/ws` alone",
+            "no channel is configured: notifications are sent at `/ws` only",
         )];
     }
     findings
 }
 
-fn arrives(name: &str, origin: &str, record: Option<&ChannelRecord>) -> Finding {
-    let advice = format!("`tallyhook notify test {name}` tells what its receiver answers");
+fn channel_finding(name: &str, origin: &str, record: Option<&ChannelRecord>) -> Finding {
+    let advice = format!("`tallyhook notify test {name}` shows the answer of its receiver");
     match record {
         None => Finding::ok(
             "channel",
@@ -383,7 +381,7 @@ fn arrives(name: &str, origin: &str, record: Option<&ChannelRecord>) -> Finding 
             Finding::warning(
                 "channel",
                 found,
-                "`tallyhook notify list` and GET /api/notifications tell which",
+                "`tallyhook notify list` and GET /api/notifications show which",
             )
         }
         Some(ChannelRecord { told, .. }) => Finding::ok(
@@ -402,17 +400,17 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
         )];
     };
     if !root.is_dir() {
-        let found = format!("WORKTREE_ROOT is {}, which is no folder", root.display());
+        let found = format!("WORKTREE_ROOT is {}, which is not a folder", root.display());
         return vec![Finding::wrong(
             "working trees",
             found,
-            "make it, or set WORKTREE_ROOT to the folder that they are in",
+            "create it, or set WORKTREE_ROOT to the folder that contains them",
         )];
     }
     vec![match worktree::version().await {
         Ok(git) => Finding::ok(
             "working trees",
-            format!("those below {} are looked after by {git}", root.display()),
+            format!("those below {} are handled by {git}", root.display()),
         ),
         Err(error) => Finding::wrong("working trees", error.to_string(), "install git"),
     }]
@@ -421,11 +419,11 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::State;
+    use crate::cli::doctor::CheckState;
     use tallyhook_store::{ChannelState, EventId, Told};
 
     #[test]
-    fn a_channel_is_as_well_as_its_last_attempts() {
+    fn channel_state_follows_its_last_attempts() {
         let record = |failures, dead| {
             let last_error = Some(("answered with 404".to_owned(), Utc::now()));
             let state = ChannelState {
@@ -445,16 +443,16 @@ mod tests {
             }
         };
         for (failures, dead, state, words) in [
-            (0, 0, State::Ok, "5 notifications arrived"),
-            (0, 2, State::Warning, "2 notifications were given up"),
+            (0, 0, CheckState::Ok, "5 notifications arrived"),
+            (0, 2, CheckState::Warning, "2 notifications were given up"),
             (
                 3,
                 2,
-                State::Wrong,
+                CheckState::Wrong,
                 "the last 3 attempts at https://h failed: answered with 404",
             ),
         ] {
-            let finding = arrives("slack", "https://h", Some(&record(failures, dead)));
+            let finding = channel_finding("slack", "https://h", Some(&record(failures, dead)));
             assert!(
                 finding.state == state && finding.found.contains(words),
                 "{finding:?}"
@@ -463,43 +461,43 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_a_server_that_is_not_well_is_told() {
+    fn failing_part_of_a_server_is_named() {
         let address = "127.0.0.1:8080".parse().unwrap();
-        let told = |status: &str, queue: &str, poller: &str, notifier: &str| {
+        let finding_of = |status: &str, queue: &str, poller: &str, notifier: &str| {
             let ready = serde_json::json!({
                 "status": status, "database": "ok", "migrations": "ok", "queue": queue, "poller": poller,
                 "notifier": notifier,
             });
             served(address, &ready)
         };
-        let ready = told("ready", "not_used", "ok", "ok");
-        assert_eq!((ready.state, ready.advice.as_str()), (State::Ok, ""));
+        let ready = finding_of("ready", "not_used", "ok", "ok");
+        assert_eq!((ready.state, ready.advice.as_str()), (CheckState::Ok, ""));
         assert!(ready.found.ends_with(
             "ready; database ok, migrations ok, notifier ok, poller ok, queue not_used"
         ));
         for (queue, poller, notifier, of) in [
-            ("degraded", "ok", "ok", "of the broker"),
-            ("ok", "degraded", "not_used", "of GitHub"),
-            ("ok", "ok", "degraded", "of channels"),
+            ("degraded", "ok", "ok", "the check of the broker"),
+            ("ok", "degraded", "not_used", "the check of GitHub"),
+            ("ok", "ok", "degraded", "the check of channels"),
             (
                 "ok",
                 "degraded",
                 "degraded",
-                "of channels, what is said here of GitHub",
+                "the check of channels, the check of GitHub",
             ),
         ] {
-            let finding = told("degraded", queue, poller, notifier);
-            assert_eq!(finding.state, State::Warning);
-            assert_eq!(
-                finding.advice,
-                format!("see what is said here {of}, the server's log")
-            );
+            let finding = finding_of("degraded", queue, poller, notifier);
+            assert_eq!(finding.state, CheckState::Warning);
+            assert_eq!(finding.advice, format!("see {of}, the server's log"));
         }
-        assert_eq!(told("not_ready", "failing", "ok", "ok").state, State::Wrong);
+        assert_eq!(
+            finding_of("not_ready", "failing", "ok", "ok").state,
+            CheckState::Wrong
+        );
     }
 
     #[test]
-    fn room_on_the_disk_is_told() {
+    fn free_disk_space_is_shown() {
         let found = disk(Path::new("any.db")).unwrap().found;
         assert!(
             found.ends_with(" MiB are free for the database") && !found.starts_with('0'),

@@ -10,31 +10,31 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use self::finding::{Finding, State};
-use self::here::Stored;
-use super::{Failure, Outcome, SettingSources, output};
+use self::finding::{CheckState, Finding};
+use self::here::StoredForChecks;
+use super::{CommandFailure, CommandResult, SettingSources, output};
 use crate::config::Config;
 
-/// How long one check may take.
-const CHECKING: Duration = Duration::from_secs(5);
-/// What to do where nothing can be asked over HTTPS.
+/// The time limit of one check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The advice if no TLS client can be created.
 const CERTIFICATES: &str = "install the certificates of authorities on this machine: most systems have them in the \
                             package ca-certificates";
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {
+pub(super) struct DoctorArgs {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Doctor {
-    /// Settings that cannot be read are a finding, too.
-    pub(super) async fn run(self, sources: Outcome<SettingSources>) -> Outcome {
+impl DoctorArgs {
+    /// Runs all checks. Settings that cannot be read are a finding, too.
+    pub(super) async fn run(self, sources: CommandResult<SettingSources>) -> CommandResult {
         let findings = match sources.and_then(|sources| Ok(Config::new(&sources)?)) {
             Ok(config) => examine(&config).await,
-            Err(Failure::Usage(error)) => vec![unreadable(&error)],
-            Err(Failure::Failed(error)) => vec![unreadable(&format!("{error:#}"))],
+            Err(CommandFailure::Usage(error)) => vec![unreadable(&error)],
+            Err(CommandFailure::Failed(error)) => vec![unreadable(&format!("{error:#}"))],
         };
         if self.json {
             output::json(&findings)?;
@@ -43,12 +43,16 @@ impl Doctor {
         }
         match findings
             .iter()
-            .filter(|finding| finding.state == State::Wrong)
+            .filter(|finding| finding.state == CheckState::Wrong)
             .count()
         {
             0 => Ok(()),
-            1 => Err(Failure::Failed(anyhow::anyhow!("one thing is wrong"))),
-            wrong => Err(Failure::Failed(anyhow::anyhow!("{wrong} things are wrong"))),
+            1 => Err(CommandFailure::Failed(anyhow::anyhow!(
+                "one thing is wrong"
+            ))),
+            wrong => Err(CommandFailure::Failed(anyhow::anyhow!(
+                "{wrong} things are wrong"
+            ))),
         }
     }
 }
@@ -57,12 +61,12 @@ fn unreadable(error: &str) -> Finding {
     Finding::wrong(
         "settings",
         error,
-        "set it right, then look again: all else follows from the settings",
+        "fix it, then run `tallyhook doctor` again: the other checks need the settings",
     )
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
-    let (database, Stored { tracked, channels }) = here::database(config).await;
+    let (database, StoredForChecks { tracked, channels }) = here::database(config).await;
     let (broker, listener, worktrees, github) = tokio::join!(
         within("broker", here::broker(config)),
         within("listener", here::listener(config)),
@@ -76,24 +80,24 @@ async fn examine(config: &Config) -> Vec<Finding> {
     .concat()
 }
 
-/// What a check finds, or that it takes too long.
+/// Runs a check within the time limit.
 async fn within(check: &'static str, findings: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
-    timeout(CHECKING, findings)
+    timeout(CHECK_TIMEOUT, findings)
         .await
         .unwrap_or_else(|_| vec![silent(check)])
 }
 
 fn silent(check: &'static str) -> Finding {
-    let found = format!("no answer within {} s", CHECKING.as_secs());
+    let found = format!("no answer within {} s", CHECK_TIMEOUT.as_secs());
     Finding::wrong(
         check,
         found,
-        "see that it runs, and that nothing between here and there swallows what is sent",
+        "check that it runs, and that no firewall drops the packets",
     )
 }
 
-fn print(findings: &[Finding]) -> Outcome {
-    let mut table = output::table(&["", "what", "how it is", "what to do"]);
+fn print(findings: &[Finding]) -> CommandResult {
+    let mut table = output::table(&["", "check", "state", "next step"]);
     for finding in findings {
         table.add_row([
             finding.state.as_str(),

@@ -1,4 +1,4 @@
-//! Whether a webhook tells us what we want to know.
+//! Checks of webhooks: address, events, content type, last delivery.
 
 use chrono::SecondsFormat;
 use tallyhook_github_client::hooks::{DeliveryAttempt, HookOwner, WebhookConfig, WebhookInfo};
@@ -7,22 +7,23 @@ use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::Moment;
 
 use super::Finding;
-use super::finding::State;
+use super::finding::CheckState;
 use crate::sync::webhook::{self, ENDPOINT};
 
-/// Without these there are no numbers.
-const NEEDED: [&str; 2] = ["pull_request", "pull_request_review"];
+/// The events without which there are no numbers.
+const REQUIRED_EVENTS: [&str; 2] = ["pull_request", "pull_request_review"];
 
-/// A webhook as far as it matters here, be it an App's or another.
-struct Seen<'a> {
+/// The checked properties of a webhook of a repository, an organisation or an App.
+struct HookView<'a> {
     config: &'a WebhookConfig,
     active: bool,
     events: &'a [String],
-    /// What its last delivery was answered with, where that is known.
+    /// Status and message of the answer to its last delivery, if known.
     last: Option<(i64, String)>,
 }
 
-/// Of the repository that `owner` is, or of its organisation. `last_delivery_at` is when one came here.
+/// Checks the webhook of a repository, or that of its organisation. `last_delivery_at` is the time of
+/// the last delivery that arrived here.
 pub(super) async fn of_repository(
     client: &Client,
     owner: &HookOwner,
@@ -36,23 +37,22 @@ pub(super) async fn of_repository(
             | GithubError::SsoRequired { .. }),
         ) => {
             let found = format!(
-                "this token may not see it ({error}){}",
-                came(last_delivery_at)
+                "this token has no access to it ({error}){}",
+                last_delivery_text(last_delivery_at)
             );
             let advice = "give the token the scope admin:repo_hook, or the permission to read webhooks, if it is of an \
                           administrator of the repository";
             return Finding::warning("webhook", found, advice);
         }
         Err(error) => {
-            let advice =
-                "look again later, or see in its settings, under Webhooks, whether it has ours";
+            let advice = "retry later, or check in its settings, under Webhooks, that it has ours";
             return Finding::wrong("webhook", error.to_string(), advice);
         }
     };
     if let Some(hook) = hooks.iter().find(|hook| is_ours(&hook.config)) {
         return of_hook(hook);
     }
-    // Whoever may not see those of the organisation is not told whether there are any.
+    // Without access to the organisation's webhooks GitHub answers as if there were none.
     if let HookOwner::Repository(account, _) = owner
         && let Ok(of_organization) = client
             .hooks(&HookOwner::Organization(account.clone()))
@@ -62,20 +62,20 @@ pub(super) async fn of_repository(
         return of_hook(hook);
     }
     let found = format!(
-        "none of its {} webhooks posts to an address that ends in {ENDPOINT}{}",
+        "none of its {} webhooks posts to a URL that ends in {ENDPOINT}{}",
         hooks.len(),
-        came(last_delivery_at)
+        last_delivery_text(last_delivery_at)
     );
     match last_delivery_at {
         Some(_) => Finding::warning(
             "webhook",
             found,
-            "nothing, if the organisation or an App has one, or a proxy gives ours another address",
+            "none, if the organisation or an App has a webhook, or a proxy gives ours another URL",
         ),
         None => Finding::wrong(
             "webhook",
             found,
-            format!("make one: `tallyhook hook create {owner} --url ...`"),
+            format!("create one: `tallyhook hook create {owner} --url ...`"),
         ),
     }
 }
@@ -92,7 +92,7 @@ pub(super) async fn of_app(client: &Client, app: &AppInfo) -> Finding {
         }
     };
     if !is_ours(&config) {
-        let found = format!("that of the App posts to no address that ends in {ENDPOINT}");
+        let found = format!("the App's webhook does not post to a URL that ends in {ENDPOINT}");
         return Finding::wrong(
             "webhook",
             found,
@@ -109,7 +109,7 @@ pub(super) async fn of_app(client: &Client, app: &AppInfo) -> Finding {
         Err(_) => None,
     };
     let last = last.map(|attempt| (attempt.status_code, String::new()));
-    judge(&Seen {
+    check_hook(&HookView {
         config: &config,
         active: true,
         events: &app.events,
@@ -122,7 +122,7 @@ fn of_hook(hook: &WebhookInfo) -> Finding {
         .last_response
         .code
         .map(|code| (code, hook.last_response.message.clone().unwrap_or_default()));
-    judge(&Seen {
+    check_hook(&HookView {
         config: &hook.config,
         active: hook.active,
         events: &hook.events,
@@ -130,41 +130,47 @@ fn of_hook(hook: &WebhookInfo) -> Finding {
     })
 }
 
-/// One finding of all that is wrong with it, as bad as the worst.
-fn judge(hook: &Seen<'_>) -> Finding {
-    let mut problems: Vec<(State, String, &str)> = Vec::new();
+/// Combines all problems of a webhook into one finding, with the worst state.
+fn check_hook(hook: &HookView<'_>) -> Finding {
+    let mut problems: Vec<(CheckState, String, &str)> = Vec::new();
     let mut problem = |state, found: String, advice| problems.push((state, found, advice));
     if !hook.active {
-        problem(State::Wrong, "it is not active".to_owned(), "tick Active");
+        problem(
+            CheckState::Wrong,
+            "it is not active".to_owned(),
+            "activate it",
+        );
     }
-    // GitHub offers merge groups to Apps, and to others sometimes.
-    let wanted = webhook::events()
+    // GitHub offers merge groups to Apps, and only sometimes to others.
+    let expected = webhook::events()
         .into_iter()
         .filter(|event| *event != "merge_group");
-    let missing: Vec<_> = wanted.filter(|event| !tells(hook.events, event)).collect();
+    let missing: Vec<_> = expected
+        .filter(|event| !has_event(hook.events, event))
+        .collect();
     if !missing.is_empty() {
-        let is_needed = missing.iter().any(|event| NEEDED.contains(event));
-        let state = if is_needed {
-            State::Wrong
+        let is_required = missing.iter().any(|event| REQUIRED_EVENTS.contains(event));
+        let state = if is_required {
+            CheckState::Wrong
         } else {
-            State::Warning
+            CheckState::Warning
         };
         problem(
             state,
-            format!("it does not tell of {}", missing.join(", ")),
+            format!("it does not send {}", missing.join(", ")),
             "add the events",
         );
     }
     if !matches!(hook.config.content_type.as_deref(), Some("json" | "form")) {
         problem(
-            State::Wrong,
+            CheckState::Wrong,
             "its content type is neither JSON nor a form".to_owned(),
             "set it to application/json",
         );
     }
     if !hook.config.checks_certificates() {
         problem(
-            State::Warning,
+            CheckState::Warning,
             "it does not check our certificate".to_owned(),
             "turn SSL verification on",
         );
@@ -172,9 +178,9 @@ fn judge(hook: &Seen<'_>) -> Finding {
     match &hook.last {
         Some((code, _)) if (200..300).contains(code) => {}
         Some((401, _)) => problem(
-            State::Wrong,
+            CheckState::Wrong,
             "its last delivery was answered with 401".to_owned(),
-            "give it the secret of GITHUB_WEBHOOK_SECRET",
+            "set its secret to that of GITHUB_WEBHOOK_SECRET",
         ),
         Some((code, message)) => {
             let message = if message.is_empty() {
@@ -187,10 +193,9 @@ fn judge(hook: &Seen<'_>) -> Finding {
             } else {
                 format!("answered with {code}")
             };
-            let advice =
-                "see that it reaches this server, then `tallyhook recover` fetches what failed";
+            let advice = "make sure that it reaches this server, then fetch what failed with `tallyhook recover`";
             problem(
-                State::Wrong,
+                CheckState::Wrong,
                 format!("its last delivery was {answer}{message}"),
                 advice,
             );
@@ -212,7 +217,9 @@ fn judge(hook: &Seen<'_>) -> Finding {
             });
         return Finding::ok("webhook", format!("it posts to {url}; {last}"));
     }
-    let worst = problems.iter().any(|(state, ..)| *state == State::Wrong);
+    let worst = problems
+        .iter()
+        .any(|(state, ..)| *state == CheckState::Wrong);
     let found: Vec<_> = problems
         .iter()
         .map(|(_, found, _)| found.as_str())
@@ -226,11 +233,11 @@ fn judge(hook: &Seen<'_>) -> Finding {
     }
 }
 
-fn tells(events: &[String], wanted: &str) -> bool {
+fn has_event(events: &[String], wanted: &str) -> bool {
     events.iter().any(|event| event == "*" || event == wanted)
 }
 
-/// Whether it posts here, whatever host stands before it.
+/// Returns true if it posts to our path, at any host.
 fn is_ours(config: &WebhookConfig) -> bool {
     let path = |url: &str| {
         url.split(['?', '#'])
@@ -242,11 +249,11 @@ fn is_ours(config: &WebhookConfig) -> bool {
     config.url.as_deref().is_some_and(path)
 }
 
-fn came(last_delivery_at: Option<Moment>) -> String {
+fn last_delivery_text(last_delivery_at: Option<Moment>) -> String {
     last_delivery_at
         .map(|at| {
             format!(
-                "; the last delivery came at {}",
+                "; the last delivery arrived at {}",
                 at.to_rfc3339_opts(SecondsFormat::Secs, true)
             )
         })
