@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, ErrorBody};
 use super::page::{self, Page};
 use super::{Api, rfc3339};
-use crate::notify::{Channel, ChannelKind, Channels, Notification, Tried};
+use crate::notify::{Channel, ChannelKind, ChannelTestResult, Channels, Notification};
 
 /// A channel of the settings, and how far it has come.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,14 +115,14 @@ pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<ChannelIt
     post, path = "/api/channels/{name}/test", tag = "notifications", operation_id = "test_channel",
     security(("token" = [])), params(("name" = String, Path)),
     responses(
-        (status = 200, body = Tried, description = "`ok` tells whether the receiver took it"),
+        (status = 200, body = ChannelTestResult, description = "`ok` tells whether the receiver took it"),
         (status = 404, body = ErrorBody),
     )
 )]
 pub(super) async fn test(
     api: web::Data<Api>,
     name: web::Path<String>,
-) -> Result<web::Json<Tried>, ApiError> {
+) -> Result<web::Json<ChannelTestResult>, ApiError> {
     let channel = api
         .channels
         .named(&name)

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Api;
 use super::error::ApiError;
-use crate::sync::fetch::{FetchError, Fetcher, RefreshError};
+use crate::sync::fetch::{FetchError, PullRequestFetcher, RefreshError};
 
 /// Questions to GitHub that nobody waits for; more at once are not asked.
 const BEHIND: usize = 4;
@@ -51,8 +51,8 @@ impl Api {
         }
     }
 
-    pub(super) fn fetcher(&self, github: &Client) -> Fetcher {
-        Fetcher {
+    pub(super) fn fetcher(&self, github: &Client) -> PullRequestFetcher {
+        PullRequestFetcher {
             client: github.clone(),
             store: Arc::clone(&self.store),
             source: Source::Poller,
@@ -67,7 +67,7 @@ impl From<RefreshError> for ApiError {
         match error {
             RefreshError::Fetch(FetchError::Github(error)) => error.into(),
             RefreshError::Fetch(FetchError::Store(error)) => error.into(),
-            RefreshError::Fetch(error @ FetchError::Another { .. }) => {
+            RefreshError::Fetch(error @ FetchError::ReplacedRepository { .. }) => {
                 Self::Conflict(error.to_string())
             }
             RefreshError::Missing(_) => Self::NotFound("pull request"),
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn only_what_github_does_not_have_is_not_found() {
         let why = || "resource limits".to_owned();
-        let another = FetchError::Another {
+        let another = FetchError::ReplacedRepository {
             name: "a/b".to_owned(),
             before: RepoId(1),
             now: RepoId(2),

@@ -19,7 +19,7 @@ use super::page::Page;
 use super::sync::run_of;
 use super::{Api, rfc3339};
 use crate::sync::fetch;
-use crate::sync::webhook::{self, Webhook, WebhookState};
+use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 /// So many runs of a repository are looked at for what they left out: as many as are kept.
 const RUNS: u32 = 20;
@@ -80,7 +80,7 @@ pub(super) struct AddedRepository {
     #[serde(flatten)]
     repository: RepositoryItem,
     #[serde(skip_serializing_if = "Option::is_none")]
-    webhook: Option<Webhook>,
+    webhook: Option<RegisteredWebhook>,
 }
 
 /// Tracks a repository from now on, and begins its backfill.
@@ -158,7 +158,7 @@ async fn make_hook(
     name: &str,
     url: &str,
     secret: &HookSecret,
-) -> Webhook {
+) -> RegisteredWebhook {
     match timeout(
         api.sync.timeout,
         webhook::register(github, name, url, secret),
@@ -171,10 +171,10 @@ async fn make_hook(
     }
 }
 
-fn not_made(url: &str, why: String) -> Webhook {
+fn not_made(url: &str, why: String) -> RegisteredWebhook {
     let (url, events, message) = (url.to_owned(), webhook::events(), Some(why));
-    Webhook {
-        state: WebhookState::ByHand,
+    RegisteredWebhook {
+        state: WebhookState::Manual,
         id: None,
         url,
         content_type: "application/json",
@@ -190,7 +190,11 @@ async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, A
     }
     let found = timeout(api.sync.timeout, github.repository(name)).await;
     let found = found.map_err(|_| ApiError::GithubUnavailable(UNANSWERED.to_owned()))??;
-    Ok(fetch::seen(found.id, found.full_name, Some(found.private)))
+    Ok(fetch::observed_repository(
+        found.id,
+        found.full_name,
+        Some(found.private),
+    ))
 }
 
 /// Tracks a repository no more, and cancels its backfill. What is known of it stays.

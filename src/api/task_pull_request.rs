@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::error::{ApiError, ErrorBody};
 use super::tasks::{TaskDetail, checked_title, detail, find};
-use crate::tasks::{Opener, PullRequestOf, Wanted};
+use crate::tasks::{PullRequestOpener, PullRequestOptions, TaskPullRequest};
 
 /// Bytes that GitHub lets a body have.
 const BODY: usize = 65_536;
@@ -80,7 +80,7 @@ pub(super) async fn create(
     let github = api.github()?;
     let wanted = wanted(&body)?;
     let task = find(&api, &id).await?;
-    let opener = Opener {
+    let opener = PullRequestOpener {
         fetcher: api.fetcher(github),
         default_repository: api.default_repository.clone(),
     };
@@ -95,7 +95,7 @@ pub(super) async fn create(
         }
         Err(_) => tracing::warn!(repo = of.repo, "what was opened is not known here yet"),
     }
-    let PullRequestOf { repo, opened } = of;
+    let TaskPullRequest { repo, opened } = of;
     let task = detail(&api, find(&api, &id).await?).await?;
     let mut answer = if opened.created {
         HttpResponse::Created()
@@ -113,7 +113,7 @@ pub(super) async fn create(
 }
 
 /// Reads a body that may be left out.
-fn wanted(body: &[u8]) -> Result<Wanted, ApiError> {
+fn wanted(body: &[u8]) -> Result<PullRequestOptions, ApiError> {
     let wrong = |error: &str| ApiError::BadRequest(format!("the body is wrong: {error}"));
     let PullRequestWanted {
         repo,
@@ -136,7 +136,7 @@ fn wanted(body: &[u8]) -> Result<Wanted, ApiError> {
         return Err(wrong("`body` is longer than GitHub takes"));
     }
     let title = title.map(checked_title).transpose()?;
-    Ok(Wanted {
+    Ok(PullRequestOptions {
         repo,
         head,
         base,

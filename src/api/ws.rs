@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::{Api, auth, rfc3339};
-use crate::notify::{Closed, Feed, Frame, Subscription};
+use crate::notify::{FeedSubscription, NotificationFeed, NotificationFrame, SubscriptionError};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
 /// How long a ticket counts.
@@ -33,14 +33,14 @@ const FORGOTTEN: u16 = 4410;
 
 /// The clients of one process.
 pub struct Sockets {
-    feed: Feed,
+    feed: NotificationFeed,
     places: Arc<Semaphore>,
     heartbeat: Duration,
 }
 
 impl Sockets {
     /// Of at most `clients` at once. With each `heartbeat` it is asked whether they are there, and whether they may be.
-    pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
+    pub fn new(feed: NotificationFeed, clients: u32, heartbeat: Duration) -> Self {
         Self {
             feed,
             places: Arc::new(Semaphore::new(clients as usize)),
@@ -142,10 +142,12 @@ pub(super) async fn connect(
     let place = Place::take(permit);
     let frames = match sockets.feed.subscribe(after).await {
         Ok(frames) => Ok(frames),
-        Err(Closed::Store(error)) => return Err(error.into()),
-        Err(Closed::Stopping) => return Err(ApiError::Busy("this process is stopping; try again")),
+        Err(SubscriptionError::Store(error)) => return Err(error.into()),
+        Err(SubscriptionError::Stopping) => {
+            return Err(ApiError::Busy("this process is stopping; try again"));
+        }
         // A browser is not shown the status of an answer, but it is shown why its socket was closed.
-        Err(Closed::Forgotten) => Err(reason(
+        Err(SubscriptionError::Expired) => Err(reason(
             CloseCode::Other(FORGOTTEN),
             "the event of `after` is not known any more",
         )),
@@ -248,7 +250,7 @@ impl Drop for Place {
 struct Client {
     session: Session,
     messages: MessageStream,
-    frames: Subscription,
+    frames: FeedSubscription,
     repo: Option<String>,
     api: web::Data<Api>,
     /// What it came in with, itself or by a ticket.
@@ -298,16 +300,19 @@ impl Client {
         auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
     }
 
-    async fn tell(&mut self, frame: Result<Arc<Frame>, Closed>) -> Result<(), End> {
+    async fn tell(
+        &mut self,
+        frame: Result<Arc<NotificationFrame>, SubscriptionError>,
+    ) -> Result<(), End> {
         match frame {
             Ok(frame) if self.wants(&frame) => {
                 in_time(self.session.text(frame.text.as_str())).await
             }
             Ok(_) => Ok(()),
-            Err(Closed::Stopping | Closed::Forgotten) => {
+            Err(SubscriptionError::Stopping | SubscriptionError::Expired) => {
                 Err(Some(reason(CloseCode::Away, "this server is stopping")))
             }
-            Err(Closed::Store(error)) => {
+            Err(SubscriptionError::Store(error)) => {
                 tracing::error!(%error, "a client of /ws cannot be told what it missed");
                 Err(Some(reason(
                     CloseCode::Error,
@@ -317,7 +322,7 @@ impl Client {
         }
     }
 
-    fn wants(&self, frame: &Frame) -> bool {
+    fn wants(&self, frame: &NotificationFrame) -> bool {
         let is_of = |repo: &String| {
             frame
                 .repo

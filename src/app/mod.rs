@@ -26,12 +26,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::api::{self, Api, Sockets, auth};
 use crate::config::{Config, ConfigError};
 use crate::ingest::{self, Ingest, Limits};
-use crate::notify::{self, Channels, Notifier, Pace};
+use crate::notify::{self, Channels, Notifier, RetryPolicy};
 use crate::process::Worker;
 use crate::relay::Relay;
-use crate::sync::fetch::Fetcher;
+use crate::sync::fetch::PullRequestFetcher;
 use crate::sync::poller::Poller;
-use crate::tasks::{Cleaner, Follower, Opener, Pushes};
+use crate::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower, WorktreeCleaner};
 use crate::telemetry;
 
 /// Workers of one process. While one waits for the disk the other decodes.
@@ -104,7 +104,7 @@ pub struct Options {
     pub opening: Opening,
     pub limits: Limits,
     pub roles: Roles,
-    pub pace: Pace,
+    pub pace: RetryPolicy,
     /// How often it is looked whether a client of `/ws` is there and may listen.
     pub heartbeat: Duration,
 }
@@ -115,7 +115,7 @@ impl Default for Options {
             opening: Opening::Alone,
             limits: Limits::default(),
             roles: Roles::ALL,
-            pace: Pace::default(),
+            pace: RetryPolicy::default(),
             heartbeat: Duration::from_secs(30),
         }
     }
@@ -161,7 +161,7 @@ impl Running {
         let notifier = Notifier {
             store: store.clone(),
             channels,
-            pace: options.pace,
+            retry: options.pace,
         };
         if roles.worker {
             notifier
@@ -173,7 +173,7 @@ impl Running {
             .filter(|_| roles.ingest)
             .zip(queue.clone())
             .map(|(secrets, queue)| Ingest::new(secrets, store.clone(), queue, options.limits));
-        let (feed, reader) = notify::feed(store.clone())
+        let (feed, reader) = notify::open_feed(store.clone())
             .await
             .context("cannot read the outbox")?;
         let sockets = Sockets::new(feed, config.websocket_clients, options.heartbeat);
@@ -197,7 +197,7 @@ impl Running {
             if roles.worker {
                 start_workers(&mut workers, config, &store, queue, &sender);
                 others.spawn(
-                    Follower {
+                    TaskFollower {
                         store: store.clone(),
                     }
                     .run(stopping_others.subscribe()),
@@ -208,7 +208,7 @@ impl Running {
                 }
                 if let Some(root) = config.tasks.worktree_root.clone() {
                     others.spawn(
-                        Cleaner {
+                        WorktreeCleaner {
                             store: store.clone(),
                             root,
                         }
@@ -373,16 +373,16 @@ fn poller_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Poller 
     }
 }
 
-fn pushes_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> Pushes {
-    let fetcher = Fetcher {
+fn pushes_of(config: &Config, client: Client, store: &Arc<dyn Store>) -> AutoPullRequests {
+    let fetcher = PullRequestFetcher {
         client,
         store: store.clone(),
         source: Source::Poller,
         lane: Lane::Live,
         commits: config.sync.backfill.commits,
     };
-    Pushes {
-        opener: Opener {
+    AutoPullRequests {
+        opener: PullRequestOpener {
             fetcher,
             default_repository: config.default_repository.clone(),
         },

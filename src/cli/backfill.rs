@@ -13,7 +13,7 @@ use tallyhook_store::{Opening, PrError, RunOptions, RunState, Store, SyncRun, Sy
 
 use super::{Failure, Outcome, Sources, github, output};
 use crate::config::Config;
-use crate::sync::backfill::{self, Backfill as Walker, Ended};
+use crate::sync::backfill::{self, BackfillOutcome, BackfillRunner};
 use crate::sync::fetch;
 
 /// A run of a process that is no more is free again after so long.
@@ -66,13 +66,13 @@ impl Backfill {
             commits: self.commits || defaults.commits,
         };
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
-        let walker = Walker { client, store };
+        let walker = BackfillRunner { client, store };
         let ended = self.walk(&walker, options).await;
         walker.store.close().await;
         self.tell(ended?)
     }
 
-    async fn walk(&self, walker: &Walker, options: RunOptions) -> anyhow::Result<SyncRun> {
+    async fn walk(&self, walker: &BackfillRunner, options: RunOptions) -> anyhow::Result<SyncRun> {
         let repo = tracked(&walker.client, &*walker.store, &self.repo).await?;
         let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
         let asked = asked.context("the repository is not tracked any more")?;
@@ -143,7 +143,7 @@ async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Resu
     let id = info.id;
     store
         .track(
-            &fetch::seen(id, info.full_name, Some(info.private)),
+            &fetch::observed_repository(id, info.full_name, Some(info.private)),
             Utc::now(),
         )
         .await?;
@@ -152,7 +152,7 @@ async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Resu
 
 /// Works on the run, or waits for the process that does: a server takes what is asked for, too.
 async fn finish(
-    walker: &Walker,
+    walker: &BackfillRunner,
     asked: &SyncRun,
     progress: impl Fn(&SyncRun),
 ) -> anyhow::Result<SyncRun> {
@@ -160,16 +160,16 @@ async fn finish(
     let mut told = false;
     loop {
         if let Some(run) = store
-            .take_run(Some(asked.repo), Utc::now(), backfill::lease())
+            .take_run(Some(asked.repo), Utc::now(), backfill::lease_until())
             .await?
         {
             if run.prs_done > 0 {
                 tracing::warn!(prs = run.prs_done, "goes on where it stopped");
             }
             match walker.run(run, &progress).await? {
-                Ended::Finished(run) => return Ok(run),
-                Ended::PutOff(run, until) => bail!(put_off(run, until)),
-                Ended::LetGo => {}
+                BackfillOutcome::Finished(run) => return Ok(run),
+                BackfillOutcome::Deferred(run, until) => bail!(put_off(run, until)),
+                BackfillOutcome::LeaseLost => {}
             }
         }
         let run = store

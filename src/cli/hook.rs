@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, github, output};
 use crate::config::Config;
-use crate::sync::webhook::{self, Webhook, WebhookState};
+use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HookCommand {
@@ -61,10 +61,10 @@ impl Create {
     }
 }
 
-fn print(repo: &str, webhook: &Webhook) -> Outcome {
+fn print(repo: &str, webhook: &RegisteredWebhook) -> Outcome {
     let state = match (webhook.state, webhook.id) {
-        (WebhookState::Made, Some(id)) => format!("made, number {id}"),
-        (WebhookState::Mended, Some(id)) => format!("was there as number {id}, and is mended"),
+        (WebhookState::Created, Some(id)) => format!("made, number {id}"),
+        (WebhookState::Updated, Some(id)) => format!("was there as number {id}, and is mended"),
         _ => "to be entered by hand".to_owned(),
     };
     let mut table = output::table(&["webhook", repo]);

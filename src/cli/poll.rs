@@ -5,7 +5,7 @@ use tallyhook_store::Opening;
 
 use super::{Failure, Outcome, Sources, github, output};
 use crate::config::Config;
-use crate::sync::poller::{Poller, Round};
+use crate::sync::poller::{PollRound, Poller};
 
 #[derive(Debug, Args)]
 pub(super) struct Poll {
@@ -66,7 +66,7 @@ impl Poll {
     }
 }
 
-fn print(round: &Round) -> Outcome {
+fn print(round: &PollRound) -> Outcome {
     if round.repositories.is_empty() {
         return output::line(
             "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST /api/repos",

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Outcome, Sources, output};
 use crate::config::{Config, ConfigError};
-use crate::tasks::{Cleaned, Cleaner};
+use crate::tasks::{CleanupOutcome, WorktreeCleaner};
 
 /// Tasks that are read at once.
 const PAGE: u32 = 100;
@@ -59,7 +59,7 @@ impl Worktrees {
             )
         })?;
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
-        let cleaner = Cleaner {
+        let cleaner = WorktreeCleaner {
             store: store.clone(),
             root,
         };
@@ -93,13 +93,13 @@ async fn with_worktrees(store: &dyn Store) -> tallyhook_store::Result<Vec<(Task,
     }
 }
 
-fn line(task: Task, worktree: String, cleaned: Cleaned) -> Line {
+fn line(task: Task, worktree: String, cleaned: CleanupOutcome) -> Line {
     let (verdict, key, reason) = match cleaned {
-        Cleaned::InUse => (Verdict::InUse, None, None),
-        Cleaned::Removed(key) => (Verdict::Removed, Some(key), None),
-        Cleaned::WouldRemove(key) => (Verdict::WouldRemove, Some(key), None),
-        Cleaned::Missing(key) => (Verdict::Missing, Some(key), None),
-        Cleaned::Kept(key, reason) => (Verdict::Kept, Some(key), Some(reason.to_string())),
+        CleanupOutcome::InUse => (Verdict::InUse, None, None),
+        CleanupOutcome::Removed(key) => (Verdict::Removed, Some(key), None),
+        CleanupOutcome::WouldRemove(key) => (Verdict::WouldRemove, Some(key), None),
+        CleanupOutcome::Missing(key) => (Verdict::Missing, Some(key), None),
+        CleanupOutcome::Kept(key, reason) => (Verdict::Kept, Some(key), Some(reason.to_string())),
     };
     Line {
         task_id: task.id,

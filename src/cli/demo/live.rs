@@ -15,7 +15,7 @@ use super::super::recorded::{self, Recorded};
 use super::super::replay::Client;
 use super::super::{Outcome, output};
 use crate::app::Running;
-use crate::notify::{self, Feed, Notification, Subscription};
+use crate::notify::{self, FeedSubscription, Notification, NotificationFeed};
 
 /// The pull request, after those of the story, and its task.
 const NUMBER: i64 = 126;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lets it happen and prints what is told of it; goes on with whatever else is told unless it is to be done `once`.
 pub(super) async fn show(running: &Running, client: &Client, story: &str, once: bool) -> Outcome {
-    let (feed, reader) = notify::feed(running.store.clone())
+    let (feed, reader) = notify::open_feed(running.store.clone())
         .await
         .context("cannot read the outbox")?;
     let (_goes_on, stopping) = watch::channel(false);
@@ -37,7 +37,7 @@ pub(super) async fn show(running: &Running, client: &Client, story: &str, once: 
 
 async fn happen(
     running: &Running,
-    feed: &Feed,
+    feed: &NotificationFeed,
     client: &Client,
     story: &str,
     once: bool,
@@ -79,7 +79,7 @@ async fn happen(
     }
 }
 
-async fn tell(news: &mut Subscription, task: TaskId) -> Outcome {
+async fn tell(news: &mut FeedSubscription, task: TaskId) -> Outcome {
     let frame = news
         .next()
         .await
