@@ -369,7 +369,10 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
 
 async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
     let store = open(&database).await;
-    assert_eq!(store.counts().await.unwrap(), tallyhook_store::Counts::default());
+    assert_eq!(
+        store.counts().await.unwrap(),
+        tallyhook_store::Counts::default()
+    );
     accept(&*store, "a").await;
     let ignored = NewState::Ignored {
         reason: "a comment on an issue".to_owned(),
