@@ -74,7 +74,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(name: &'static str, store: &Arc<dyn Store>, leaders: &Arc<Leaders>) -> Self {
+    fn start(name: &'static str, store: &Store, leaders: &Arc<Leaders>) -> Self {
         let (stopping, _) = watch::channel(false);
         let (can_lead, _) = watch::channel(true);
         let mut tasks = JoinSet::new();
@@ -101,7 +101,7 @@ impl Process {
     }
 }
 
-async fn open(database: &Database) -> Arc<dyn Store> {
+async fn open(database: &Database) -> Store {
     tallyhook_store::open(&database.url, Opening::Alone)
         .await
         .unwrap()

@@ -71,7 +71,7 @@ fn opened(number: i64) -> Vec<u8> {
         .into_bytes()
 }
 
-async fn accept(store: &dyn Store, guid: &str, body: &[u8]) -> DeliveryId {
+async fn accept(store: &Store, guid: &str, body: &[u8]) -> DeliveryId {
     let now = Utc::now();
     let delivery = NewDelivery {
         guid: guid.to_owned(),
@@ -93,7 +93,7 @@ async fn accept(store: &dyn Store, guid: &str, body: &[u8]) -> DeliveryId {
 }
 
 /// A store whose database refuses one pull request, as a constraint would.
-async fn refusing_store(place: &Place) -> Arc<dyn Store> {
+async fn refusing_store(place: &Place) -> Store {
     let store = tallyhook_store::open(&place.database_url, Opening::Alone)
         .await
         .unwrap();
@@ -158,9 +158,9 @@ async fn every_line_about_a_failing_delivery_has_its_guid() {
         turns: Arc::default(),
         progress: sender,
     };
-    let good = accept(&*store, GOOD, &opened(12)).await;
-    let refused = accept(&*store, REFUSED, &opened(REFUSED_NUMBER)).await;
-    let unreadable = accept(&*store, UNREADABLE, b"{\"action\":\"opened\"}").await;
+    let good = accept(&store, GOOD, &opened(12)).await;
+    let refused = accept(&store, REFUSED, &opened(REFUSED_NUMBER)).await;
+    let unreadable = accept(&store, UNREADABLE, b"{\"action\":\"opened\"}").await;
 
     // The worker runs on this thread, whose log this is.
     let _guard = tracing::subscriber::set_default(subscriber);

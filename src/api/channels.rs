@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, ApiErrorBody};
 use super::page::{self, Page};
 use super::{ApiState, rfc3339};
-use crate::notify::{Channel, ChannelKind, Channels, Notification, Tried};
+use crate::notify::{Channel, ChannelKind, ChannelTestResult, Channels, Notification};
 
 /// A channel of the settings with its progress.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,14 +117,14 @@ pub(super) async fn list(
     post, path = "/api/channels/{name}/test", tag = "notifications", operation_id = "test_channel",
     security(("token" = [])), params(("name" = String, Path)),
     responses(
-        (status = 200, body = Tried, description = "`ok` is true if the receiver accepted it"),
+        (status = 200, body = ChannelTestResult, description = "`ok` is true if the receiver accepted it"),
         (status = 404, body = ApiErrorBody),
     )
 )]
 pub(super) async fn test(
     api: web::Data<ApiState>,
     name: web::Path<String>,
-) -> Result<web::Json<Tried>, ApiError> {
+) -> Result<web::Json<ChannelTestResult>, ApiError> {
     let channel = api
         .channels
         .named(&name)

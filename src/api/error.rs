@@ -78,7 +78,7 @@ impl ApiError {
             Self::Unavailable(error) => {
                 tracing::error!(%error, "cannot answer a request to the API: {error}");
             }
-            Self::Github(error) | Self::NotOpened(NotOpened::Github(error)) => {
+            Self::Github(error) | Self::NotOpened(OpenPullRequestError::Github(error)) => {
                 tracing::warn!(%error, "GitHub failed a request that the API needs: {error}");
             }
             _ => {}

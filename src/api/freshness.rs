@@ -1,8 +1,6 @@
 //! Refreshing pull requests from GitHub: before an answer on request, or in the background after an
 //! answer that is old.
 
-use std::sync::Arc;
-
 use chrono::Utc;
 use parking_lot::Mutex;
 use tallyhook_core::delivery::Lane;
@@ -14,7 +12,7 @@ use tokio::time::timeout;
 
 use super::ApiState;
 use super::error::ApiError;
-use crate::sync::fetch::{FetchError, Fetcher, RefreshError};
+use crate::sync::fetch::{FetchError, PullRequestFetcher, RefreshError};
 
 /// The most refreshes in the background; further ones are skipped until one ends.
 const MAX_REFRESHES: usize = 4;
@@ -58,8 +56,8 @@ impl ApiState {
         }
     }
 
-    pub(super) fn fetcher(&self, github: &Client) -> Fetcher {
-        Fetcher {
+    pub(super) fn fetcher(&self, github: &Client) -> PullRequestFetcher {
+        PullRequestFetcher {
             client: github.clone(),
             store: self.store.clone(),
             source: Source::Poller,
@@ -74,7 +72,7 @@ impl From<RefreshError> for ApiError {
         match error {
             RefreshError::Fetch(FetchError::Github(error)) => error.into(),
             RefreshError::Fetch(FetchError::Store(error)) => error.into(),
-            RefreshError::Fetch(error @ FetchError::Another { .. }) => {
+            RefreshError::Fetch(error @ FetchError::ReplacedRepository { .. }) => {
                 Self::Conflict(error.to_string())
             }
             RefreshError::Missing(_) => Self::NotFound("pull request"),
@@ -96,7 +94,7 @@ mod tests {
     #[test]
     fn refresh_error_is_404_only_if_github_has_no_such_pull_request() {
         let why = || "resource limits".to_owned();
-        let another = FetchError::Another {
+        let another = FetchError::ReplacedRepository {
             name: "a/b".to_owned(),
             before: RepoId(1),
             now: RepoId(2),

@@ -21,7 +21,7 @@ use super::page::Page;
 use super::sync::run_id;
 use super::{ApiState, rfc3339};
 use crate::sync::fetch;
-use crate::sync::webhook::{self, Webhook, WebhookState};
+use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 /// The number of runs of a repository that are read for gaps: as many as are kept.
 const RUNS: u32 = 20;
@@ -85,7 +85,7 @@ pub(super) struct AddedRepository {
     #[serde(flatten)]
     repository: RepositoryItem,
     #[serde(skip_serializing_if = "Option::is_none")]
-    webhook: Option<Webhook>,
+    webhook: Option<RegisteredWebhook>,
 }
 
 /// Starts to track a repository, and starts its backfill.
@@ -164,7 +164,7 @@ async fn create_hook(
     name: &str,
     url: &str,
     secret: &HookSecret,
-) -> Webhook {
+) -> RegisteredWebhook {
     match timeout(
         api.sync.timeout,
         webhook::register(github, name, url, secret),
@@ -177,10 +177,10 @@ async fn create_hook(
     }
 }
 
-fn hook_to_create_by_hand(url: &str, why: String) -> Webhook {
+fn hook_to_create_by_hand(url: &str, why: String) -> RegisteredWebhook {
     let (url, events, message) = (url.to_owned(), webhook::events(), Some(why));
-    Webhook {
-        state: WebhookState::ByHand,
+    RegisteredWebhook {
+        state: WebhookState::Manual,
         id: None,
         url,
         content_type: "application/json",
@@ -201,7 +201,11 @@ async fn fetch_repository(
     }
     let found = timeout(api.sync.timeout, github.repository(name)).await;
     let found = found.map_err(|_| ApiError::GithubUnavailable(UNANSWERED.to_owned()))??;
-    Ok(fetch::seen(found.id, found.full_name, Some(found.private)))
+    Ok(fetch::observed_repository(
+        found.id,
+        found.full_name,
+        Some(found.private),
+    ))
 }
 
 /// Stops tracking a repository, and cancels its backfill. Its data is kept.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::error::{ApiError, ApiErrorBody};
 use super::tasks::{TaskDetail, checked_title, detail, find};
-use crate::tasks::{Opener, PullRequestOf, Wanted};
+use crate::tasks::{PullRequestOpener, PullRequestOptions, TaskPullRequest};
 
 /// GitHub's limit of a body, in bytes.
 const MAX_BODY: usize = 65_536;
@@ -82,7 +82,7 @@ pub(super) async fn create(
     let github = api.github()?;
     let wanted = parse_request(&body)?;
     let task = find(&api, &id).await?;
-    let opener = Opener {
+    let opener = PullRequestOpener {
         fetcher: api.fetcher(github),
         default_repository: api.default_repository.clone(),
     };
@@ -106,7 +106,7 @@ pub(super) async fn create(
             of.opened.key.number
         );
     }
-    let PullRequestOf { repo, opened } = of;
+    let TaskPullRequest { repo, opened } = of;
     let task = detail(&api, find(&api, &id).await?).await?;
     let mut answer = if opened.created {
         HttpResponse::Created()
@@ -124,7 +124,7 @@ pub(super) async fn create(
 }
 
 /// Parses an optional body.
-fn parse_request(body: &[u8]) -> Result<Wanted, ApiError> {
+fn parse_request(body: &[u8]) -> Result<PullRequestOptions, ApiError> {
     let wrong = |error: &str| ApiError::BadRequest(format!("the body is wrong: {error}"));
     let OpenPullRequestBody {
         repo,
@@ -147,7 +147,7 @@ fn parse_request(body: &[u8]) -> Result<Wanted, ApiError> {
         return Err(wrong("`body` is longer than GitHub's limit"));
     }
     let title = title.map(checked_title).transpose()?;
-    Ok(Wanted {
+    Ok(PullRequestOptions {
         repo,
         head,
         base,

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::{ApiState, auth, rfc3339};
-use crate::notify::{Closed, Feed, Frame, Subscription};
+use crate::notify::{FeedSubscription, NotificationFeed, NotificationFrame, SubscriptionError};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
 /// The lifetime of a ticket.
@@ -33,14 +33,14 @@ const EVENT_EXPIRED: u16 = 4410;
 
 /// The WebSocket clients of one process.
 pub struct WebSocketServer {
-    feed: Feed,
+    feed: NotificationFeed,
     slots: Arc<Semaphore>,
     heartbeat: Duration,
 }
 
 impl WebSocketServer {
     /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token checked.
-    pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
+    pub fn new(feed: NotificationFeed, clients: u32, heartbeat: Duration) -> Self {
         Self {
             feed,
             slots: Arc::new(Semaphore::new(clients as usize)),
@@ -146,10 +146,12 @@ pub(super) async fn connect(
     let slot = ClientSlot::new(permit);
     let frames = match sockets.feed.subscribe(after).await {
         Ok(frames) => Ok(frames),
-        Err(Closed::Store(error)) => return Err(error.into()),
-        Err(Closed::Stopping) => return Err(ApiError::Busy("this process is stopping; try again")),
+        Err(SubscriptionError::Store(error)) => return Err(error.into()),
+        Err(SubscriptionError::Stopping) => {
+            return Err(ApiError::Busy("this process is stopping; try again"));
+        }
         // A browser does not see the status of a failed handshake, but it sees the close code.
-        Err(Closed::Forgotten) => Err(reason(
+        Err(SubscriptionError::Expired) => Err(reason(
             CloseCode::Other(EVENT_EXPIRED),
             "the event of `after` has expired",
         )),
@@ -253,7 +255,7 @@ impl Drop for ClientSlot {
 struct WsClient {
     session: Session,
     messages: MessageStream,
-    frames: Subscription,
+    frames: FeedSubscription,
     repo: Option<String>,
     api: web::Data<ApiState>,
     /// The digest of its token, also if it connected with a ticket.
@@ -304,16 +306,19 @@ impl WsClient {
         auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
     }
 
-    async fn send(&mut self, frame: Result<Arc<Frame>, Closed>) -> Result<(), CloseWith> {
+    async fn send(
+        &mut self,
+        frame: Result<Arc<NotificationFrame>, SubscriptionError>,
+    ) -> Result<(), CloseWith> {
         match frame {
             Ok(frame) if self.wants(&frame) => {
                 in_time(self.session.text(frame.text.as_str())).await
             }
             Ok(_) => Ok(()),
-            Err(Closed::Stopping | Closed::Forgotten) => {
+            Err(SubscriptionError::Stopping | SubscriptionError::Expired) => {
                 Err(Some(reason(CloseCode::Away, "this server is stopping")))
             }
-            Err(Closed::Store(error)) => {
+            Err(SubscriptionError::Store(error)) => {
                 tracing::error!(%error, "cannot read the events that a /ws client missed: {error}");
                 Err(Some(reason(
                     CloseCode::Error,
@@ -323,7 +328,7 @@ impl WsClient {
         }
     }
 
-    fn wants(&self, frame: &Frame) -> bool {
+    fn wants(&self, frame: &NotificationFrame) -> bool {
         let is_of = |repo: &String| {
             frame
                 .repo

@@ -22,7 +22,7 @@ use self::shutdown::BackgroundTasks;
 use crate::api::WebSocketServer;
 use crate::config::Config;
 use crate::ingest::{Ingest, Limits};
-use crate::notify::{self, Pace};
+use crate::notify::{self, RetryPolicy};
 use crate::telemetry;
 
 /// A running Tallyhook.
@@ -72,7 +72,7 @@ pub struct ServerOptions {
     pub opening: Opening,
     pub limits: Limits,
     pub roles: RoleSet,
-    pub pace: Pace,
+    pub pace: RetryPolicy,
     /// Interval of pings to `/ws` clients, each with a check of the client's token.
     pub heartbeat: Duration,
 }
@@ -83,7 +83,7 @@ impl Default for ServerOptions {
             opening: Opening::Alone,
             limits: Limits::default(),
             roles: RoleSet::ALL,
-            pace: Pace::default(),
+            pace: RetryPolicy::default(),
             heartbeat: Duration::from_secs(30),
         }
     }
@@ -109,7 +109,7 @@ impl RunningServer {
             .map(|(secrets, queue)| {
                 Ingest::new(secrets, parts.store.clone(), queue, options.limits)
             });
-        let (feed, reader) = notify::feed(parts.store.clone())
+        let (feed, reader) = notify::open_feed(parts.store.clone())
             .await
             .context("cannot read the outbox")?;
         let sockets = WebSocketServer::new(feed, config.websocket_clients, options.heartbeat);

@@ -20,9 +20,9 @@ use crate::config::{Config, ConfigError};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
 use crate::relay::Relay;
-use crate::sync::fetch::Fetcher;
+use crate::sync::fetch::PullRequestFetcher;
 use crate::sync::poller::Poller;
-use crate::tasks::{Cleaner, Follower, Opener, Pushes};
+use crate::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower, WorktreeCleaner};
 
 /// The number of workers of one process: while one waits for the disk the other decodes.
 const WORKERS: usize = 2;
@@ -71,7 +71,7 @@ impl SharedParts {
         let notifier = Notifier {
             store: self.store.clone(),
             channels: self.channels.clone(),
-            pace: options.pace,
+            retry: options.pace,
         };
         if options.roles.worker {
             notifier
@@ -161,20 +161,20 @@ impl SharedParts {
     /// Starts the tasks that move our tasks along: after their pull requests, and before them.
     fn spawn_task_followers(&self, config: &Config, tasks: &mut BackgroundTasks) {
         let store = &self.store;
-        let follower = Follower {
+        let follower = TaskFollower {
             store: store.clone(),
         };
         tasks.cancellable.spawn(follower.run(tasks.stop_signal()));
         if let Some(client) = self.github.clone().filter(|_| config.tasks.auto_pr) {
-            let fetcher = Fetcher {
+            let fetcher = PullRequestFetcher {
                 client,
                 store: store.clone(),
                 source: Source::Poller,
                 lane: Lane::Live,
                 commits: config.sync.backfill.commits,
             };
-            let pushes = Pushes {
-                opener: Opener {
+            let pushes = AutoPullRequests {
+                opener: PullRequestOpener {
                     fetcher,
                     default_repository: config.default_repository.clone(),
                 },
@@ -182,7 +182,7 @@ impl SharedParts {
             tasks.cancellable.spawn(pushes.run(tasks.stop_signal()));
         }
         if let Some(root) = config.tasks.worktree_root.clone() {
-            let cleaner = Cleaner {
+            let cleaner = WorktreeCleaner {
                 store: store.clone(),
                 root,
             };

@@ -13,7 +13,7 @@ use tallyhook_store::{Opening, PrError, RunOptions, RunState, Store, SyncRun, Sy
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
-use crate::sync::backfill::{self, Backfill as Walker, Ended};
+use crate::sync::backfill::{self, BackfillOutcome, BackfillRunner};
 use crate::sync::fetch;
 
 /// Interval of looking for the end of a run in another process, and for a run whose process died.
@@ -66,13 +66,13 @@ impl BackfillArgs {
             commits: self.commits || defaults.commits,
         };
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
-        let walker = Walker { client, store };
+        let walker = BackfillRunner { client, store };
         let ended = self.walk(&walker, options).await;
         walker.store.close().await;
         self.report(ended?)
     }
 
-    async fn walk(&self, walker: &Walker, options: RunOptions) -> anyhow::Result<SyncRun> {
+    async fn walk(&self, walker: &BackfillRunner, options: RunOptions) -> anyhow::Result<SyncRun> {
         let repo = track(&walker.client, &walker.store, &self.repo).await?;
         let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
         let asked = asked.context("the repository is no longer tracked")?;
@@ -143,7 +143,7 @@ async fn track(client: &Client, store: &Store, name: &str) -> anyhow::Result<Rep
     let id = info.id;
     store
         .track(
-            &fetch::seen(id, info.full_name, Some(info.private)),
+            &fetch::observed_repository(id, info.full_name, Some(info.private)),
             Utc::now(),
         )
         .await?;
@@ -152,7 +152,7 @@ async fn track(client: &Client, store: &Store, name: &str) -> anyhow::Result<Rep
 
 /// Works on the run, or waits for another process that does: a server takes new runs, too.
 async fn finish(
-    walker: &Walker,
+    walker: &BackfillRunner,
     asked: &SyncRun,
     progress: impl Fn(&SyncRun),
 ) -> anyhow::Result<SyncRun> {
@@ -160,7 +160,7 @@ async fn finish(
     let mut logged = false;
     loop {
         if let Some(run) = store
-            .take_run(Some(asked.repo), Utc::now(), backfill::lease())
+            .take_run(Some(asked.repo), Utc::now(), backfill::lease_until())
             .await?
         {
             if run.prs_done > 0 {
@@ -170,9 +170,9 @@ async fn finish(
                 );
             }
             match walker.run(run, &progress).await? {
-                Ended::Finished(run) => return Ok(run),
-                Ended::PutOff(run, until) => bail!(put_off(run, until)),
-                Ended::LetGo => {}
+                BackfillOutcome::Finished(run) => return Ok(run),
+                BackfillOutcome::Deferred(run, until) => bail!(put_off(run, until)),
+                BackfillOutcome::LeaseLost => {}
             }
         }
         let run = store

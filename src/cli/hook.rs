@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{CommandFailure, CommandResult, GITHUB_WEBHOOK_SECRET, SettingSources, github, output};
 use crate::config::Config;
-use crate::sync::webhook::{self, Webhook, WebhookState};
+use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HookCommand {
@@ -61,10 +61,10 @@ impl CreateHookArgs {
     }
 }
 
-fn print(repo: &str, webhook: &Webhook) -> CommandResult {
+fn print(repo: &str, webhook: &RegisteredWebhook) -> CommandResult {
     let state = match (webhook.state, webhook.id) {
-        (WebhookState::Made, Some(id)) => format!("created, number {id}"),
-        (WebhookState::Mended, Some(id)) => format!("existed as number {id}, fixed"),
+        (WebhookState::Created, Some(id)) => format!("created, number {id}"),
+        (WebhookState::Updated, Some(id)) => format!("existed as number {id}, fixed"),
         _ => "to be created by hand".to_owned(),
     };
     let mut table = output::table(&["webhook", repo]);

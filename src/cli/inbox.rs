@@ -339,11 +339,7 @@ async fn detail(store: &Store, delivery: Delivery) -> CommandResult<serde_json::
 }
 
 /// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a time.
-async fn export(
-    store: &Store,
-    mut filter: DeliveryFilter,
-    mut out: impl Write,
-) -> CommandResult {
+async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) -> CommandResult {
     let mut ids = Vec::new();
     loop {
         let page = store.deliveries(&filter, PAGE).await?;

@@ -226,9 +226,7 @@ async fn run(cli: CommandLine) -> CommandResult {
 }
 
 /// Opens the store beside a server that may be running.
-async fn beside(
-    sources: &SettingSources,
-) -> CommandResult<tallyhook_store::Store> {
+async fn beside(sources: &SettingSources) -> CommandResult<tallyhook_store::Store> {
     let config = Config::new(sources)?;
     Ok(tallyhook_store::open(&config.database_url, Opening::Beside).await?)
 }

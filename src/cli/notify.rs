@@ -7,7 +7,7 @@ use tallyhook_store::Opening;
 use super::{CommandFailure, CommandResult, SettingSources, output};
 use crate::api::{ChannelItem, channel_items};
 use crate::config::Config;
-use crate::notify::{Channels, Tried};
+use crate::notify::{ChannelTestResult, Channels};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NotifyCommand {
@@ -92,12 +92,12 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> CommandRes
 }
 
 fn summary(
-    Tried {
+    ChannelTestResult {
         channel,
         ok,
         answer,
         advice,
-    }: &Tried,
+    }: &ChannelTestResult,
 ) -> String {
     let advice = advice
         .as_deref()

@@ -5,7 +5,7 @@ use tallyhook_store::Opening;
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
-use crate::sync::poller::{Poller, Round};
+use crate::sync::poller::{PollRound, Poller};
 
 #[derive(Debug, Args)]
 pub(super) struct PollArgs {
@@ -68,7 +68,7 @@ impl PollArgs {
     }
 }
 
-fn print(round: &Round) -> CommandResult {
+fn print(round: &PollRound) -> CommandResult {
     if round.repositories.is_empty() {
         return output::line(
             "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST /api/repos",

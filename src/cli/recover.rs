@@ -8,7 +8,7 @@ use tallyhook_store::Opening;
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY};
-use crate::sync::recover::{self, Asked, Report};
+use crate::sync::recover::{self, RecoveryReport, RecoveryRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct RecoverArgs {
@@ -47,13 +47,13 @@ impl RecoverArgs {
         let client = github::client(&config, &rights)?;
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
         let since = Utc::now().trunc_subsecs(0) - TimeDelta::days(i64::from(self.days));
-        let asked = Asked {
+        let asked = RecoveryRequest {
             owner,
             hook: self.hook,
             since,
         };
         let bar = output::progress(0, "fetching");
-        let report = recover::run(&client, &store, &asked, |done, all| {
+        let report = recover::recover_deliveries(&client, &store, &asked, |done, all| {
             bar.set_length(all);
             bar.set_position(done);
         })
@@ -100,7 +100,7 @@ impl RecoverArgs {
     }
 }
 
-fn print(report: &Report) -> CommandResult {
+fn print(report: &RecoveryReport) -> CommandResult {
     let mut table = output::table(&["deliveries", ""]);
     let since = report.since.to_rfc3339_opts(SecondsFormat::Secs, true);
     let name =

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{CommandResult, SettingSources, output};
 use crate::config::{Config, ConfigError};
-use crate::tasks::{Cleaned, Cleaner};
+use crate::tasks::{CleanupOutcome, WorktreeCleaner};
 
 /// Tasks of one query.
 const PAGE: u32 = 100;
@@ -59,7 +59,7 @@ impl WorktreesArgs {
             )
         })?;
         let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
-        let cleaner = Cleaner {
+        let cleaner = WorktreeCleaner {
             store: store.clone(),
             root,
         };
@@ -93,13 +93,15 @@ async fn with_worktrees(store: &Store) -> tallyhook_store::Result<Vec<(Task, Str
     }
 }
 
-fn line(task: Task, worktree: String, cleaned: Cleaned) -> WorktreeReport {
+fn line(task: Task, worktree: String, cleaned: CleanupOutcome) -> WorktreeReport {
     let (verdict, key, reason) = match cleaned {
-        Cleaned::InUse => (WorktreeOutcome::InUse, None, None),
-        Cleaned::Removed(key) => (WorktreeOutcome::Removed, Some(key), None),
-        Cleaned::WouldRemove(key) => (WorktreeOutcome::WouldRemove, Some(key), None),
-        Cleaned::Missing(key) => (WorktreeOutcome::Missing, Some(key), None),
-        Cleaned::Kept(key, reason) => (WorktreeOutcome::Kept, Some(key), Some(reason.to_string())),
+        CleanupOutcome::InUse => (WorktreeOutcome::InUse, None, None),
+        CleanupOutcome::Removed(key) => (WorktreeOutcome::Removed, Some(key), None),
+        CleanupOutcome::WouldRemove(key) => (WorktreeOutcome::WouldRemove, Some(key), None),
+        CleanupOutcome::Missing(key) => (WorktreeOutcome::Missing, Some(key), None),
+        CleanupOutcome::Kept(key, reason) => {
+            (WorktreeOutcome::Kept, Some(key), Some(reason.to_string()))
+        }
     };
     WorktreeReport {
         task_id: task.id,

@@ -250,7 +250,11 @@ fn parse_repository_pattern(text: &str) -> Result<String, ConfigError> {
 
 fn parse_kind(text: &str) -> Result<NotificationKind, ConfigError> {
     let wrong = || {
-        let kinds = NotificationKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+        let kinds = NotificationKind::ALL
+            .iter()
+            .map(|kind| kind.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
         ConfigError::new(format!("one of `kinds` is wrong: expected {kinds}"))
     };
     text.parse().map_err(|_| wrong())
@@ -362,7 +366,10 @@ mod tests {
                 taken,
                 "{repo:?}"
             );
-            assert!(!some.accepts(NotificationKind::PrStatusChange, repo), "{repo:?}");
+            assert!(
+                !some.accepts(NotificationKind::PrStatusChange, repo),
+                "{repo:?}"
+            );
             assert!(
                 ChannelFilter::default().accepts(NotificationKind::WorktreeKept, repo),
                 "{repo:?}"

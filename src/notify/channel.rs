@@ -1,4 +1,4 @@
-//! Channels: where notifications are sent, and what each is told of.
+//! Channels: the receivers of notifications, with their filters and addresses.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::github::signature::Secrets;
 use utoipa::ToSchema;
 
-use super::target::{self, Reach, Refused, Target};
+use super::ssrf_guard::{self, NetworkPolicy, UrlError, WebhookUrl};
 use crate::config::{
     ChannelConfig, ChannelFilter, ChannelReceiver, ConfigError, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 
-/// Where notifications are sent.
+/// A configured receiver of notifications.
 pub struct Channel {
     pub name: String,
     pub kind: ChannelKind,
     pub filter: ChannelFilter,
-    pub(super) target: Target,
-    /// What is sent is signed with this.
+    pub(super) url: WebhookUrl,
+    /// The secret that request bodies are signed with.
     pub(super) secret: Option<Secrets>,
 }
 
-/// Who reads what is sent.
+/// The kind of receiver, which decides the format of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelKind {
-    /// People, in Slack's words.
+    /// A Slack incoming webhook, read by people.
     Slack,
-    /// A program.
+    /// A program's HTTP endpoint.
     Webhook,
 }
 
@@ -43,12 +43,12 @@ impl fmt::Display for ChannelKind {
 }
 
 impl Channel {
-    fn new(settings: &ChannelConfig, reach: Reach) -> Result<Self, ConfigError> {
+    fn new(settings: &ChannelConfig, policy: NetworkPolicy) -> Result<Self, ConfigError> {
         let name = settings.name.clone();
-        let target = Target::parse(&settings.url, reach).map_err(|refused| {
-            let advice = advice(&refused);
+        let url = WebhookUrl::parse(&settings.url, policy).map_err(|error| {
+            let advice = advice(&error);
             ConfigError::new(format!(
-                "channel `{name}`: its address is refused: {refused}{advice}"
+                "channel `{name}`: its address is refused: {error}{advice}"
             ))
         })?;
         let (kind, secret) = match &settings.receiver {
@@ -59,52 +59,54 @@ impl Channel {
             name,
             kind,
             filter: settings.filter.clone(),
-            target,
+            url,
             secret,
         })
     }
 
-    /// Scheme, host and port; the rest of the address may be a secret.
+    /// Returns scheme, host and port of the address; the rest may be a secret.
     pub fn origin(&self) -> String {
-        self.target.to_string()
+        self.url.to_string()
     }
 }
 
-/// What somebody may do whose target was refused, to be put behind the reason.
-pub(super) fn advice(refused: &Refused) -> String {
-    match refused {
-        Refused::NotPublic { .. } => {
-            format!("; if that is meant, set {NOTIFY_ALLOW_PRIVATE} to true")
+/// Returns the next step after a refused address, as a suffix of the error text; empty if there is
+/// none.
+pub(super) fn advice(error: &UrlError) -> String {
+    match error {
+        UrlError::NotPublic { .. } => {
+            format!("; if that is intended, set {NOTIFY_ALLOW_PRIVATE} to true")
         }
-        Refused::NoAddress | Refused::Credentials => String::new(),
+        UrlError::NotHttp | UrlError::HasCredentials => String::new(),
     }
 }
 
-/// All channels, with what connects to them.
+/// All channels, with the HTTP client that connects to them.
 pub struct Channels {
     channels: Vec<Channel>,
     pub(super) http: Client,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Channels {
     /// # Errors
-    /// [`ConfigError`] that names the channel to whose address nothing may be sent; another if TLS cannot be set up.
+    /// [`ConfigError`] that names the channel with a refused address; another error if TLS cannot
+    /// be set up.
     pub fn new(settings: &NotifyConfig) -> anyhow::Result<Self> {
-        let reach = if settings.allow_private {
-            Reach::Anywhere
+        let policy = if settings.allow_private {
+            NetworkPolicy::AllowPrivate
         } else {
-            Reach::Public
+            NetworkPolicy::PublicOnly
         };
         let channels = settings
             .channels
             .iter()
-            .map(|channel| Channel::new(channel, reach));
-        let http = target::client(reach, settings.timeout)?;
+            .map(|channel| Channel::new(channel, policy));
+        let http = ssrf_guard::client(policy, settings.timeout)?;
         Ok(Self {
             channels: channels.collect::<Result<_, _>>()?,
             http,
-            patience: settings.timeout,
+            timeout: settings.timeout,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The feed: the outbox, read once by each process for everybody who listens there.
+//! The feed of the WebSocket clients: the outbox, read once per process for all subscribers.
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -11,188 +11,200 @@ use tokio::task::JoinSet;
 use super::Notification;
 use crate::leader::{OutboxWorker, run_worker};
 
-/// Frames that are there for whoever is not done with the one before, at about half a KiB. They are shared by all: who
-/// needs more of them reads alone.
+/// Frames that are buffered for subscribers that fall behind, at about half a KiB each. The buffer
+/// is shared: a subscriber that falls further behind reads the outbox by itself.
 const RING: usize = 4096;
-/// So many may read what went by at once. However many there are, they keep the database from nobody else, least of all from
-/// the reader that all others hear.
-const READING_BACK: usize = 2;
-/// Events that are read at once.
+/// Subscribers that may read the outbox at the same time. The bound leaves database connections for
+/// everything else, in particular for the shared reader.
+const MAX_CATCHING_UP: usize = 2;
+/// Events per read of the outbox.
 const PAGE: u32 = 128;
 
-/// An event as it is told.
+/// An event in the form that clients receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct NotificationFrame {
     pub id: EventId,
-    /// `owner/name` of the pull request that it is about or came from; `None` if a person moved a task.
+    /// `owner/name` of the pull request that changed or caused the change; `None` if a person moved
+    /// a task.
     pub repo: Option<String>,
     /// JSON of a [`Notification`].
     pub text: String,
 }
 
-/// Why nobody is told any more.
+/// The reason why a subscription ends or is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Closed {
+pub enum SubscriptionError {
     #[error("this process is stopping")]
     Stopping,
-    /// Nobody knows what came after the event that was asked for.
-    #[error("there is no such event any more")]
-    Forgotten,
+    /// The outbox does not reach back to the requested event.
+    #[error("the event has expired from the outbox")]
+    Expired,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Where one subscribes to events.
-pub struct Feed {
+/// The subscribers' side of the feed.
+pub struct NotificationFeed {
     store: Store,
-    frames: broadcast::WeakSender<Arc<Frame>>,
-    reading_back: Arc<Semaphore>,
+    frames: broadcast::WeakSender<Arc<NotificationFrame>>,
+    catching_up: Arc<Semaphore>,
 }
 
-/// What reads the outbox for a feed, which ends with it.
-pub struct Reader {
+/// The reader's side of the feed: reads the outbox for all subscribers. The feed ends with it.
+pub struct OutboxReader {
     store: Store,
-    frames: broadcast::Sender<Arc<Frame>>,
-    place: EventId,
+    frames: broadcast::Sender<Arc<NotificationFrame>>,
+    position: EventId,
 }
 
-/// Events from some moment on, in order, each once.
-pub struct Subscription {
+/// The events after a position, in order and each once.
+pub struct FeedSubscription {
     store: Store,
-    reading_back: Arc<Semaphore>,
-    frames: broadcast::Receiver<Arc<Frame>>,
-    /// The last one that was told.
-    place: EventId,
-    /// What comes next is in the outbox, and not sure to be among the frames.
-    behind: bool,
-    /// The page that is being read, or waited for.
+    catching_up: Arc<Semaphore>,
+    frames: broadcast::Receiver<Arc<NotificationFrame>>,
+    /// The last event that was returned.
+    position: EventId,
+    /// The next event is in the outbox, and possibly not in the buffer of frames.
+    is_behind: bool,
+    /// The read of the outbox that is under way.
     reading: JoinSet<Result<Vec<OutboxEvent>>>,
-    page: VecDeque<Arc<Frame>>,
+    page: VecDeque<Arc<NotificationFrame>>,
 }
 
-/// A feed that tells what enters the outbox from now on, once its reader runs.
+/// Opens a feed of what enters the outbox from now on. It runs with its reader.
 ///
 /// # Errors
 /// If the outbox cannot be read.
-pub async fn feed(store: Store) -> Result<(Feed, Reader)> {
-    let place = store.newest_event().await?;
+pub async fn open_feed(store: Store) -> Result<(NotificationFeed, OutboxReader)> {
+    let position = store.newest_event().await?;
     let (frames, _) = broadcast::channel(RING);
-    let reading_back = Arc::new(Semaphore::new(READING_BACK));
-    let feed = Feed {
+    let catching_up = Arc::new(Semaphore::new(MAX_CATCHING_UP));
+    let feed = NotificationFeed {
         store: store.clone(),
         frames: frames.downgrade(),
-        reading_back,
+        catching_up,
     };
     Ok((
         feed,
-        Reader {
+        OutboxReader {
             store,
             frames,
-            place,
+            position,
         },
     ))
 }
 
-impl Feed {
-    /// Subscribes to what comes after `after`, or else to what comes from now on.
+impl NotificationFeed {
+    /// Subscribes to the events after `after`, or to the events from now on.
     ///
     /// # Errors
-    /// [`Closed`]
-    pub async fn subscribe(&self, after: Option<EventId>) -> Result<Subscription, Closed> {
-        // First of all, so that nothing gets between what is read and what is told.
-        let frames = self.frames.upgrade().ok_or(Closed::Stopping)?.subscribe();
-        let place = match after {
-            Some(id) if !self.store.remembers_event(id).await? => return Err(Closed::Forgotten),
+    /// [`SubscriptionError`]
+    pub async fn subscribe(
+        &self,
+        after: Option<EventId>,
+    ) -> Result<FeedSubscription, SubscriptionError> {
+        // Before the position is read, so that no event falls between the two.
+        let frames = self
+            .frames
+            .upgrade()
+            .ok_or(SubscriptionError::Stopping)?
+            .subscribe();
+        let position = match after {
+            Some(id) if !self.store.remembers_event(id).await? => {
+                return Err(SubscriptionError::Expired);
+            }
             Some(id) => id,
             None => self.store.newest_event().await?,
         };
-        let (store, reading_back, behind) = (
+        let (store, catching_up, is_behind) = (
             self.store.clone(),
-            self.reading_back.clone(),
+            self.catching_up.clone(),
             after.is_some(),
         );
-        Ok(Subscription {
+        Ok(FeedSubscription {
             store,
-            reading_back,
+            catching_up,
             frames,
-            place,
-            behind,
+            position,
+            is_behind,
             reading: JoinSet::new(),
             page: VecDeque::new(),
         })
     }
 }
 
-impl Subscription {
-    /// Waits for the next event. May be cut off at any point: what is being read goes on with the next call. Who is
-    /// slow makes nobody wait: what went by is read from the outbox.
+impl FeedSubscription {
+    /// Waits for the next event. Cancel-safe: a read that is under way continues with the next
+    /// call. A slow subscriber does not delay others: it reads what it missed from the outbox.
     ///
     /// # Errors
-    /// [`Closed`], after which there is no more.
-    pub async fn next(&mut self) -> Result<Arc<Frame>, Closed> {
+    /// [`SubscriptionError`], after which the subscription has ended.
+    pub async fn next(&mut self) -> Result<Arc<NotificationFrame>, SubscriptionError> {
         loop {
             if let Some(frame) = self.page.pop_front() {
-                self.place = frame.id;
+                self.position = frame.id;
                 return Ok(frame);
             }
-            if self.behind {
+            if self.is_behind {
                 if self.reading.is_empty() {
-                    // By itself, so that it gives its turn back whatever the one who asked is busy with.
-                    self.reading.spawn(read_back(
+                    // In its own task, so that it returns its permit even while the caller is busy.
+                    self.reading.spawn(read_page(
                         self.store.clone(),
-                        self.reading_back.clone(),
-                        self.place,
+                        self.catching_up.clone(),
+                        self.position,
                     ));
                 }
                 let Some(read) = self.reading.join_next().await else {
                     continue;
                 };
-                let events = read.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))?;
-                self.behind = is_full(&events);
-                self.page.extend(events.into_iter().map(frame));
+                let events = read.unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
+                self.is_behind = is_full(&events);
+                self.page.extend(events.into_iter().map(to_frame));
                 continue;
             }
             match self.frames.recv().await {
-                // Read from the outbox already.
-                Ok(frame) if frame.id <= self.place => {}
+                // Already read from the outbox.
+                Ok(frame) if frame.id <= self.position => {}
                 Ok(frame) => self.page.push_back(frame),
-                Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
-                Err(broadcast::error::RecvError::Closed) => return Err(Closed::Stopping),
+                Err(broadcast::error::RecvError::Lagged(_)) => self.is_behind = true,
+                Err(broadcast::error::RecvError::Closed) => {
+                    return Err(SubscriptionError::Stopping);
+                }
             }
         }
     }
 }
 
-/// Reads a page of what comes after `place`, once one may.
-async fn read_back(
+/// Reads a page of the events after `position`, once a permit is free.
+async fn read_page(
     store: Store,
-    reading_back: Arc<Semaphore>,
-    place: EventId,
+    catching_up: Arc<Semaphore>,
+    position: EventId,
 ) -> Result<Vec<OutboxEvent>> {
-    let _permit = reading_back.acquire().await;
-    store.events_after(place, PAGE).await
+    let _permit = catching_up.acquire().await;
+    store.events_after(position, PAGE).await
 }
 
-impl Reader {
-    /// Reads until `stopping` becomes true; then all subscriptions end.
+impl OutboxReader {
+    /// Reads until `stopping` is true; then all subscriptions end.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         run_worker(&self.store.clone(), stopping, &mut self).await;
     }
 }
 
 #[async_trait::async_trait]
-impl OutboxWorker for Reader {
+impl OutboxWorker for OutboxReader {
     const ERROR_MESSAGE: &str = "the outbox cannot be read";
 
-    /// Tells all that is new.
+    /// Sends all new events to the subscribers.
     async fn run_once(&mut self) -> Result<()> {
         loop {
-            let events = self.store.events_after(self.place, PAGE).await?;
+            let events = self.store.events_after(self.position, PAGE).await?;
             let is_full = is_full(&events);
             for event in events {
-                self.place = event.id;
-                // Whoever subscribes later reads it from the outbox.
-                drop(self.frames.send(frame(event)));
+                self.position = event.id;
+                // An error means that there is no subscriber; later ones read it from the outbox.
+                drop(self.frames.send(to_frame(event)));
             }
             if !is_full {
                 return Ok(());
@@ -205,12 +217,12 @@ fn is_full(page: &[OutboxEvent]) -> bool {
     page.len() == PAGE as usize
 }
 
-fn frame(event: OutboxEvent) -> Arc<Frame> {
+fn to_frame(event: OutboxEvent) -> Arc<NotificationFrame> {
     let (id, repo) = (event.id, event.repo.clone());
-    Arc::new(Frame {
+    Arc::new(NotificationFrame {
         id,
         repo,
-        text: Notification::from(event).to_text(),
+        text: Notification::from(event).to_json(),
     })
 }
 
@@ -232,7 +244,7 @@ mod tests {
     const REPO: RepoId = RepoId(7);
 
     /// Records that a pull request was opened.
-    async fn opened(store: &Store, number: i64) {
+    async fn record_opened(store: &Store, number: i64) {
         let at = Timestamp::clamped(number);
         let change = PullRequestChange {
             key: PrKey {
@@ -253,8 +265,8 @@ mod tests {
         store.record(&recording, Utc::now()).await.unwrap().unwrap();
     }
 
-    /// A store in a folder, with a repository.
-    async fn tracking() -> (TempDir, Store) {
+    /// Opens a store that tracks a repository, in a temporary folder.
+    async fn tracking_store() -> (TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
@@ -281,33 +293,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_interrupted_all_the_time_reads_on_and_keeps_its_turn() {
-        let (_folder, store) = tracking().await;
-        opened(&store, 1).await;
+    async fn read_of_a_cancelled_call_continues_and_returns_its_permit() {
+        let (_folder, store) = tracking_store().await;
+        record_opened(&store, 1).await;
         let first = store.newest_event().await.unwrap();
-        opened(&store, 2).await;
-        let (feed, _reader) = feed(store.clone()).await.unwrap();
+        record_opened(&store, 2).await;
+        let (feed, _reader) = open_feed(store.clone()).await.unwrap();
         let mut others = feed
-            .reading_back
-            .acquire_many(u32::try_from(READING_BACK).unwrap())
+            .catching_up
+            .acquire_many(u32::try_from(MAX_CATCHING_UP).unwrap())
             .await
             .unwrap();
         let mut late = feed.subscribe(Some(first)).await.unwrap();
         assert!(late.next().now_or_never().is_none());
-        // It gets in line.
+        // Its read queues for a permit.
         tokio::task::yield_now().await;
-        let mut later = Box::pin(feed.reading_back.acquire());
+        let mut later = Box::pin(feed.catching_up.acquire());
         assert!((&mut later).now_or_never().is_none());
         drop(others.split(1));
         assert!(
             (&mut later).now_or_never().is_none(),
-            "who came later is before it"
+            "a later request is served first"
         );
-        // Nobody waits for one who does not look whether it was read.
-        let given_back = tokio::time::timeout(Duration::from_secs(10), &mut later)
+        // The permit is returned although the subscriber does not poll.
+        let returned = tokio::time::timeout(Duration::from_secs(10), &mut later)
             .await
-            .expect("its turn does not end");
-        drop(given_back);
+            .expect("the permit is not returned");
+        drop(returned);
 
         let reads = async {
             loop {
@@ -320,33 +332,33 @@ mod tests {
         };
         let frame = tokio::time::timeout(Duration::from_secs(10), reads)
             .await
-            .expect("it begins anew each time");
+            .expect("the read starts again on each call");
         assert!(frame.text.contains("\"pr_number\":2,"), "{}", frame.text);
         drop(others);
         store.close().await;
     }
 
     #[tokio::test]
-    async fn those_who_hear_wait_for_none_of_those_who_read_back() {
-        let (_folder, store) = tracking().await;
-        opened(&store, 1).await;
+    async fn live_subscribers_do_not_wait_for_those_that_catch_up() {
+        let (_folder, store) = tracking_store().await;
+        record_opened(&store, 1).await;
         let first = store.newest_event().await.unwrap();
-        let (feed, reader) = feed(store.clone()).await.unwrap();
+        let (feed, reader) = open_feed(store.clone()).await.unwrap();
         let stop = watch::Sender::new(false);
         let reading = tokio::spawn(reader.run(stop.subscribe()));
 
-        // As many as may are reading back, and do not come to an end.
+        // All permits are taken and are not returned.
         let others = feed
-            .reading_back
-            .acquire_many(u32::try_from(READING_BACK).unwrap())
+            .catching_up
+            .acquire_many(u32::try_from(MAX_CATCHING_UP).unwrap())
             .await
             .unwrap();
         let mut late = feed.subscribe(Some(first)).await.unwrap();
-        let mut hearing = feed.subscribe(None).await.unwrap();
-        let hears = async {
+        let mut live = feed.subscribe(None).await.unwrap();
+        let receives = async {
             for number in 2..50 {
-                opened(&store, number).await;
-                let frame = hearing.next().await.unwrap();
+                record_opened(&store, number).await;
+                let frame = live.next().await.unwrap();
                 assert!(
                     frame.text.contains(&format!("\"pr_number\":{number},")),
                     "{}",
@@ -356,7 +368,7 @@ mod tests {
         };
         tokio::select! {
             frame = late.next() => panic!("{frame:?}"),
-            () = hears => {}
+            () = receives => {}
         }
         drop(others);
         for number in 2..50 {

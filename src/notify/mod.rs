@@ -1,11 +1,14 @@
-//! Telling: what a change is called outside, and who is told of it.
+//! Notifications: their shape outside, the channels they are delivered to, and the feed of the
+//! WebSocket clients.
 
 mod channel;
 mod feed;
 mod notifier;
+mod redact;
+mod retry;
 mod sending;
 mod slack;
-pub mod target;
+mod ssrf_guard;
 
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus, SyncSource};
@@ -17,33 +20,37 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::channel::{Channel, ChannelKind, Channels};
-pub use self::feed::{Closed, Feed, Frame, Reader, Subscription, feed};
-pub use self::notifier::{Notifier, Pace};
-pub use self::sending::Tried;
+pub use self::feed::{
+    FeedSubscription, NotificationFeed, NotificationFrame, OutboxReader, SubscriptionError,
+    open_feed,
+};
+pub use self::notifier::Notifier;
+pub use self::retry::RetryPolicy;
+pub use self::sending::ChannelTestResult;
 
-/// What somebody is told.
+/// A change as channels and WebSocket clients receive it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Notification {
     PrStatusChange {
-        /// The same for a pull request everywhere and always.
+        /// The stable id of the pull request: a UUIDv5 of its repository's id and its number.
         #[schema(value_type = String, format = "uuid")]
         pr_id: Uuid,
         /// `owner/name`
         repo: String,
         pr_number: i64,
-        /// The task that it belongs to, the oldest if it is of several.
+        /// The task that the pull request is linked to; the oldest one if there are several.
         #[schema(value_type = Option<String>, format = "uuid")]
         task_id: Option<TaskId>,
-        /// Null if nothing was known of it before.
+        /// Null if no status was known before.
         old_status: Option<PullRequestStatus>,
         new_status: PullRequestStatus,
-        /// Who was the first to tell.
+        /// The source that reported the change first.
         sync_source: SyncSource,
-        /// When that happened on GitHub.
+        /// The time of the change on GitHub.
         #[schema(value_type = String, format = "date-time")]
         timestamp: Timestamp,
-        /// Of later events it is greater, as a text.
+        /// The position in the outbox. Later events have ids that sort after it as text.
         event_id: String,
     },
     TaskStatusChange {
@@ -51,14 +58,15 @@ pub enum Notification {
         task_id: TaskId,
         old_status: TaskStatus,
         new_status: TaskStatus,
-        /// Whether a pull request is the cause, and not a person.
+        /// True if a pull request caused the change, false if a person did.
         pr_trigger: bool,
-        /// When the cause happened.
+        /// The time of the cause.
         #[schema(value_type = String, format = "date-time")]
         timestamp: Timestamp,
         event_id: String,
     },
-    /// A pull request was merged, and the working tree of its task could not be removed without losing something.
+    /// A pull request was merged, but its task's working tree was kept because removing it would
+    /// have lost something.
     WorktreeKept {
         #[schema(value_type = String, format = "uuid")]
         task_id: TaskId,
@@ -67,9 +75,9 @@ pub enum Notification {
         /// `owner/name`
         repo: String,
         pr_number: i64,
-        /// What would be lost, in words.
+        /// The reason why the working tree was kept, as a sentence.
         reason: String,
-        /// When it was looked at.
+        /// The time of the check.
         #[schema(value_type = String, format = "date-time")]
         timestamp: Timestamp,
         event_id: String,
@@ -85,17 +93,19 @@ impl Notification {
         }
     }
 
-    /// What it is about: of two notifications about the same the later one makes the earlier one old.
+    /// Returns the id of the thing that changed. A later notification with the same subject
+    /// supersedes an earlier one.
     pub fn subject(&self) -> Uuid {
         match self {
             Self::PrStatusChange { pr_id, .. } => *pr_id,
             Self::TaskStatusChange { task_id, .. } => task_id.0,
-            // Nothing that happens later to the task makes it less true.
+            // Later changes of the task do not make it obsolete, so it is its own subject.
             Self::WorktreeKept { .. } => self.key(),
         }
     }
 
-    /// The same for a change however often and by whatever way it is told, and of no other.
+    /// Returns the idempotency key: equal for every delivery of one change, on every channel, and
+    /// different for every other change.
     pub fn key(&self) -> Uuid {
         let (subject, change) = match self {
             Self::PrStatusChange {
@@ -104,7 +114,8 @@ impl Notification {
                 timestamp,
                 ..
             } => (*pr_id, format!("{new_status} {timestamp}")),
-            // A task that falls back to what a person said becomes again what it was, as of the same moment.
+            // The event id, because a task that falls back to the status a person gave it gets an
+            // earlier status with an earlier timestamp again.
             Self::TaskStatusChange {
                 task_id, event_id, ..
             } => (task_id.0, format!("status {event_id}")),
@@ -115,9 +126,9 @@ impl Notification {
         Uuid::new_v5(&subject, change.as_bytes())
     }
 
-    /// As it is told to programs.
-    pub fn to_text(&self) -> String {
-        // Names, numbers and texts always have a JSON form.
+    /// Returns the JSON text that programs receive.
+    pub fn to_json(&self) -> String {
+        // Serialization cannot fail: the fields are strings, numbers and enums.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -184,7 +195,7 @@ mod tests {
     use tallyhook_store::EventId;
 
     #[test]
-    fn a_key_is_of_one_change() {
+    fn idempotency_key_identifies_one_event() {
         let (task, at) = (TaskId(Uuid::nil()), Timestamp::clamped(1));
         let key = PrKey {
             repo: RepoId(1),

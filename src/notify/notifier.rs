@@ -1,8 +1,9 @@
-//! The notifier: tells each channel what is in the outbox, one after the other and in order.
+//! The notifier: delivers the events of the outbox to each channel, in order and one at a time.
 //!
-//! What a channel is to be told is written down before it is sent, and what came of it before the next is sent: a process
-//! that ends between sending and writing down sends that one a second time, with the same key. One process at a time does
-//! it. One that was stopped, and goes on when another has its part, finds that out before it sends more than one.
+//! A notification is stored before it is sent, and its result before the next one is sent. A
+//! process that ends between sending and storing the result makes its successor send that one
+//! again, with the same idempotency key. One process at a time sends. A process that was suspended
+//! and resumes after another one took the lease finds that out before it sends more than one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,84 +14,46 @@ use futures_util::future::join_all;
 use metrics::counter;
 use rand::RngExt;
 use tallyhook_store::{
-    Attempt, ChannelState, EventId, LeaderRole, Moment, News, Next, NotificationRow, OutboxEvent,
-    Rest, Result, Store, StoreError, TaskRef,
+    Attempt, ChannelState, EventId, LeaderRole, News, Next, NotificationRow, OutboxEvent, Rest,
+    Result, Store, StoreError, TaskRef,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Notification;
 use super::channel::{Channel, ChannelKind, Channels};
-use super::sending::{Message, Outcome};
+use super::retry::{RetryPolicy, decide};
+use super::sending::OutgoingMessage;
 use super::slack;
 use crate::leader::{LeaderLease, LeaderWork, Leadership, while_leading};
 use crate::telemetry::NOTIFICATIONS;
 
-/// How often it is looked for events that nothing was heard of.
+/// The interval at which the outbox is read without a notification of the database.
 const TICK: Duration = Duration::from_secs(5);
-/// How long a database that failed, and a part that is another's, are left alone.
-const AGAIN: Duration = Duration::from_secs(1);
-/// Events that are taken up at once, and notifications that are sent before it is looked for new ones.
-const EVENTS: u32 = 256;
-const NOTIFICATIONS_AT_ONCE: u32 = 32;
-/// After so many attempts a notification is given up, and after so many if its receiver wants no such thing.
-const MOST_ATTEMPTS: u32 = 10;
-const MOST_REFUSALS: u32 = 3;
-/// From so many attempts on the next one that is due is tried first: the receiver may be well, and break at this one only.
-const OTHERS_FIRST: u32 = 3;
-/// So much longer is each wait than the one before.
-const GROWTH: u32 = 4;
+/// The delay after a failure of the database, and while another process holds the lease.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Events that are read from the outbox at once.
+const EVENT_PAGE: u32 = 256;
+/// Notifications that are sent between two reads of the outbox.
+const SEND_BATCH: u32 = 32;
 
-/// How fast it goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// How long it waits after a first failure.
-    pub first_wait: Duration,
-    /// And after many.
-    pub longest_wait: Duration,
-    /// Between two messages to one channel of Slack's, which allows one in a second.
-    pub slack: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        let second = Duration::from_secs(1);
-        Self {
-            first_wait: second * 2,
-            longest_wait: second * 600,
-            slack: second,
-        }
-    }
-}
-
-impl Pace {
-    /// How long to wait after so many failures; with `chance`, from 0 to 1, up to a quarter less.
-    fn wait(&self, failures: u32, chance: f64) -> Duration {
-        let factor = GROWTH.saturating_pow(failures.saturating_sub(1));
-        self.first_wait
-            .saturating_mul(factor)
-            .min(self.longest_wait)
-            .mul_f64(1.0 - chance / 4.0)
-    }
-}
-
-/// Tells channels what is in the outbox.
+/// Delivers the outbox to the channels.
 pub struct Notifier {
     pub store: Store,
     pub channels: Arc<Channels>,
-    pub pace: Pace,
+    pub retry: RetryPolicy,
 }
 
-/// One channel at work.
-struct Desk<'a> {
+/// The state of one channel's delivery loop.
+struct ChannelWorker<'a> {
     channel: &'a Channel,
     lease: &'a LeaderLease,
-    /// Before then Slack takes no more.
-    next: Instant,
+    /// The earliest time of the next message, which limits the rate to Slack.
+    next_send: Instant,
     stopping: watch::Receiver<bool>,
 }
 
-impl Desk<'_> {
+impl ChannelWorker<'_> {
     fn name(&self) -> &str {
         &self.channel.name
     }
@@ -104,7 +67,47 @@ impl Desk<'_> {
             .increment(1);
     }
 
-    /// Waits, but not on when everything stops.
+    /// Counts and logs the new state of a notification.
+    fn report(&self, next: Next, event: EventId, status: &str) {
+        self.count(match next {
+            Next::Sent => "sent",
+            Next::Dead => "dead",
+            Next::Again(_) | Next::NotNow(_) => "retried",
+        });
+        if next == Next::Dead {
+            tracing::warn!(
+                channel = self.name(),
+                event.id = %event,
+                answer = status,
+                "notification {event} on channel {} is dead after its last attempt: {status}",
+                self.name()
+            );
+        }
+    }
+
+    /// Takes over the new pause of the channel, which is stored, and logs its beginning and its
+    /// end.
+    fn apply_pause(&self, state: &mut ChannelState, pause: Rest, status: &str) -> LoopStep {
+        let Rest { until, failures } = pause;
+        let channel = self.name();
+        match (state.failures, failures) {
+            (0, 1) => tracing::warn!(
+                channel,
+                answer = status,
+                "channel {channel} fails to take notifications: {status}"
+            ),
+            (1.., 0) => tracing::info!(channel, "channel {channel} takes notifications again"),
+            _ => {}
+        }
+        (state.rests_until, state.failures) = (until, failures);
+        if until.is_some() {
+            LoopStep::Pause
+        } else {
+            LoopStep::Continue
+        }
+    }
+
+    /// Waits until a time or until the process stops.
     async fn pause(&mut self, until: Instant) {
         tokio::select! {
             _ = self.stopping.wait_for(|stopping| *stopping) => {}
@@ -122,7 +125,8 @@ impl LeaderWork for Notifier {
 }
 
 impl Notifier {
-    /// Gives channels that were never seen before their place, so that what happens from now on is told there.
+    /// Stores the watermark of channels that are new, so that events from now on are delivered to
+    /// them.
     ///
     /// # Errors
     /// If the database fails.
@@ -139,64 +143,71 @@ impl Notifier {
         while_leading(&store, LeaderRole::Notifier, stopping, &mut self).await;
     }
 
-    /// Ends when `stopping` is raised.
+    /// Runs the loops of all channels until `stopping` is raised.
     async fn work(&self, lease: &LeaderLease, stopping: &watch::Receiver<bool>) {
-        let (news, heard) = watch::channel(());
-        let desk = |channel| Desk {
+        let (changes, changed) = watch::channel(());
+        let worker = |channel| ChannelWorker {
             channel,
             lease,
-            next: Instant::now(),
+            next_send: Instant::now(),
             stopping: stopping.clone(),
         };
         tokio::select! {
-            never = self.listen(&news) => match never {},
-            _ = join_all(self.channels.iter().map(|channel| self.serve(desk(channel), heard.clone()))) => {}
+            never = self.listen(&changes) => match never {},
+            _ = join_all(self.channels.iter().map(|channel| self.serve(worker(channel), changed.clone()))) => {}
         }
     }
 
-    async fn listen(&self, news: &watch::Sender<()>) -> Infallible {
+    /// Forwards the database's notifications of new events to all channels' loops.
+    async fn listen(&self, changes: &watch::Sender<()>) -> Infallible {
         loop {
-            let Err(error) = self.hear(news).await;
-            tracing::error!(%error, "nothing is heard of new events; trying again");
-            sleep(AGAIN).await;
+            let Err(error) = self.forward_changes(changes).await;
+            tracing::error!(%error, "cannot listen for new events; trying again");
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    async fn hear(&self, news: &watch::Sender<()>) -> Result<Infallible> {
-        let mut ears = self.store.clone().listen().await?;
+    async fn forward_changes(&self, changes: &watch::Sender<()>) -> Result<Infallible> {
+        let mut listener = self.store.clone().listen().await?;
         loop {
-            ears.changed().await?;
-            news.send_replace(());
+            listener.changed().await?;
+            changes.send_replace(());
         }
     }
 
-    async fn serve(&self, mut desk: Desk<'_>, mut heard: watch::Receiver<()>) {
-        while !desk.is_stopping() {
-            heard.mark_unchanged();
-            let wait = match self.turn(&mut desk).await {
+    /// The loop of one channel.
+    async fn serve(&self, mut worker: ChannelWorker<'_>, mut changed: watch::Receiver<()>) {
+        while !worker.is_stopping() {
+            changed.mark_unchanged();
+            let wait = match self.deliver_due(&mut worker).await {
                 Ok(wait) => wait.min(TICK),
                 Err(error) => {
-                    tracing::error!(channel = desk.name(), %error, "notifications are held up; trying again");
-                    AGAIN
+                    tracing::error!(
+                        channel = worker.name(),
+                        %error,
+                        "notifications on channel {} are delayed by the database; trying again",
+                        worker.name()
+                    );
+                    RETRY_DELAY
                 }
             };
             tokio::select! {
-                // Its sender lives as long as this.
-                _ = heard.changed() => {}
-                () = desk.pause(Instant::now() + wait) => {}
+                // No error is possible: the sender outlives this loop.
+                _ = changed.changed() => {}
+                () = worker.pause(Instant::now() + wait) => {}
             }
         }
     }
 
-    /// Tells a channel all that it can be told now. How long there is nothing more to be done for it, unless news come.
-    async fn turn(&self, desk: &mut Desk<'_>) -> Result<Duration> {
-        let mut state = self.store.open_channel(desk.name()).await?;
-        while !desk.is_stopping() {
-            if !desk.lease.is_held() && !desk.lease.renew(&self.store).await? {
-                return Ok(AGAIN);
+    /// Delivers everything that is due on a channel. Returns the time until the next one is due.
+    async fn deliver_due(&self, worker: &mut ChannelWorker<'_>) -> Result<Duration> {
+        let mut state = self.store.open_channel(worker.name()).await?;
+        while !worker.is_stopping() {
+            if !worker.lease.is_held() && !worker.lease.renew(&self.store).await? {
+                return Ok(RETRY_DELAY);
             }
-            if !self.take_up(desk.channel, &mut state.place).await? {
-                return Ok(AGAIN);
+            if !self.enqueue_new(worker.channel, &mut state.place).await? {
+                return Ok(RETRY_DELAY);
             }
             let now = Utc::now();
             if let Some(until) = state.rests_until.filter(|until| *until > now) {
@@ -204,37 +215,38 @@ impl Notifier {
             }
             let due = self
                 .store
-                .due_notifications(desk.name(), now, NOTIFICATIONS_AT_ONCE)
+                .due_notifications(worker.name(), now, SEND_BATCH)
                 .await?;
             if due.is_empty() {
-                let next = self.store.next_notification(desk.name()).await?;
+                let next = self.store.next_notification(worker.name()).await?;
                 return Ok(next.map_or(TICK, |next| (next - now).to_std().unwrap_or_default()));
             }
             for row in due {
-                desk.pause(desk.next).await;
-                if desk.is_stopping() {
+                worker.pause(worker.next_send).await;
+                if worker.is_stopping() {
                     break;
                 }
-                match self.tell(desk, &row, &mut state).await? {
-                    Then::Next => {}
-                    Then::Rest => break,
-                    Then::Anew => return Ok(Duration::ZERO),
+                match self.deliver(worker, &row, &mut state).await? {
+                    LoopStep::Continue => {}
+                    LoopStep::Pause => break,
+                    LoopStep::Reload => return Ok(Duration::ZERO),
                 }
             }
         }
         Ok(Duration::ZERO)
     }
 
-    /// Notes what the channel is to be told of all that is new. Whether nobody else did.
-    async fn take_up(&self, channel: &Channel, place: &mut EventId) -> Result<bool> {
+    /// Stores a notification for every new event that passes the channel's filter, and advances its
+    /// watermark. Returns false if another process did so in between.
+    async fn enqueue_new(&self, channel: &Channel, place: &mut EventId) -> Result<bool> {
         loop {
-            let events = self.store.events_after(*place, EVENTS).await?;
+            let events = self.store.events_after(*place, EVENT_PAGE).await?;
             let Some(last) = events.last().map(|event| event.id) else {
                 return Ok(true);
             };
             let wanted = events
                 .into_iter()
-                .filter_map(|event| wanted(channel, event))
+                .filter_map(|event| filtered(channel, event))
                 .collect::<Vec<_>>();
             if !self
                 .store
@@ -247,115 +259,119 @@ impl Notifier {
         }
     }
 
-    /// Sends one, and notes what came of it.
-    async fn tell(
+    /// Sends one notification and records the result.
+    async fn deliver(
         &self,
-        desk: &mut Desk<'_>,
+        worker: &mut ChannelWorker<'_>,
         row: &NotificationRow,
         state: &mut ChannelState,
-    ) -> Result<Then> {
+    ) -> Result<LoopStep> {
         let event = row.event.id;
-        if row.answer.is_some() && self.store.supersede(desk.name(), event, Utc::now()).await? {
-            desk.count("superseded");
-            return Ok(Then::Next);
+        if row.answer.is_some()
+            && self
+                .store
+                .supersede(worker.name(), event, Utc::now())
+                .await?
+        {
+            worker.count("superseded");
+            return Ok(LoopStep::Continue);
         }
-        let message = self.message(desk.channel.kind, row.event.clone()).await?;
-        if !desk.lease.is_held() {
-            // Another may have the part, and have sent this one.
-            return Ok(Then::Anew);
+        let message = self.message(worker.channel.kind, row.event.clone()).await?;
+        if !worker.lease.is_held() {
+            // Another process may hold the lease and have sent this one already.
+            return Ok(LoopStep::Reload);
         }
-        let answer = self.channels.send(desk.channel, &message).await;
+        let result = self.channels.send(worker.channel, &message).await;
         tallyhook_core::crash_point::reached("notify.sent");
-        if desk.channel.kind == ChannelKind::Slack {
-            desk.next = Instant::now() + self.pace.slack;
+        if worker.channel.kind == ChannelKind::Slack {
+            worker.next_send = Instant::now() + self.retry.slack_interval;
         }
         let at = Utc::now();
-        // The same for both, so that whatever is next when the channel has rested is this one, or surely another.
+        // One random number for both delays, so that after the pause either this notification is
+        // due or certainly another one is.
         let chance = rand::rng().random();
-        let (next, rest) = decide(answer.outcome, row.attempts, state, at, |failures| {
-            self.pace.wait(failures, chance)
+        let (next, pause) = decide(result.outcome, row.attempts, state, at, |failures| {
+            self.retry.delay(failures, chance)
         });
-        let text = answer.text();
+        let text = result.text();
         let attempt = Attempt {
-            channel: desk.name(),
+            channel: worker.name(),
             event,
             answer: &text,
             at,
         };
-        // It was sent, and must not be sent again since the database is away for a moment.
-        let mut is_unsure = false;
-        let is_noted = loop {
-            match self.store.attempted(&attempt, next, rest).await {
-                Ok(is_noted) => break is_noted,
-                Err(error @ StoreError::Closed) => return Err(error),
-                Err(error) => {
-                    // It may have been noted, and the answer lost.
-                    is_unsure = true;
-                    let channel = desk.name();
-                    tracing::error!(channel, %error, "what came of a notification cannot be noted; trying again");
-                }
-            }
-            sleep(AGAIN).await;
-        };
+        let recorded = self.record(&attempt, next, pause).await?;
         tallyhook_core::crash_point::reached("notify.recorded");
-        if !is_noted && !is_unsure {
-            // It may be so with those that were read with it.
-            tracing::warn!(channel = desk.name(), event.id = %event, "what was sent was finished by somebody else");
-            return Ok(Then::Anew);
+        if recorded == Recorded::Refused {
+            // The rows that were read with this one may be outdated, too.
+            tracing::warn!(
+                channel = worker.name(),
+                event.id = %event,
+                "notification {event} on channel {} was finished by another process while it was sent",
+                worker.name()
+            );
+            return Ok(LoopStep::Reload);
         }
-        desk.count(match next {
-            Next::Sent => "sent",
-            Next::Dead => "dead",
-            Next::Again(_) | Next::NotNow(_) => "retried",
-        });
-        let what = answer.what.as_str();
-        if next == Next::Dead {
-            tracing::warn!(channel = desk.name(), event.id = %event, answer = what, "a notification was given up");
+        worker.report(next, event, &result.status);
+        if recorded == Recorded::Unknown {
+            return Ok(LoopStep::Reload);
         }
-        if !is_noted {
-            return Ok(Then::Anew);
-        }
-        let Some(Rest { until, failures }) = rest else {
-            return Ok(Then::Next);
-        };
-        match (state.failures, failures) {
-            (0, 1) => tracing::warn!(
-                channel = desk.name(),
-                answer = what,
-                "a channel does not take notifications"
-            ),
-            (1.., 0) => {
-                tracing::info!(channel = desk.name(), "a channel takes notifications again")
-            }
-            _ => {}
-        }
-        (state.rests_until, state.failures) = (until, failures);
-        Ok(if until.is_some() {
-            Then::Rest
-        } else {
-            Then::Next
-        })
+        Ok(pause.map_or(LoopStep::Continue, |pause| {
+            worker.apply_pause(state, pause, &result.status)
+        }))
     }
 
-    async fn message(&self, kind: ChannelKind, event: OutboxEvent) -> Result<Message> {
-        let known = match kind {
-            ChannelKind::Slack => self.known(&event).await?,
-            ChannelKind::Webhook => slack::Known::default(),
+    /// Records the result of an attempt, again and again while the database fails: the message was
+    /// sent, and would be sent again if the result were lost.
+    async fn record(
+        &self,
+        attempt: &Attempt<'_>,
+        next: Next,
+        pause: Option<Rest>,
+    ) -> Result<Recorded> {
+        let mut has_failed = false;
+        loop {
+            match self.store.attempted(attempt, next, pause).await {
+                Ok(true) => return Ok(Recorded::Done),
+                // A failed call before this one may have recorded it, and its answer was lost.
+                Ok(false) if has_failed => return Ok(Recorded::Unknown),
+                Ok(false) => return Ok(Recorded::Refused),
+                Err(error @ StoreError::Closed) => return Err(error),
+                Err(error) => {
+                    has_failed = true;
+                    let (channel, event) = (attempt.channel, attempt.event);
+                    tracing::error!(
+                        channel,
+                        event.id = %event,
+                        %error,
+                        "the result of notification {event} on channel {channel} cannot be recorded; trying again"
+                    );
+                }
+            }
+            sleep(RETRY_DELAY).await;
+        }
+    }
+
+    /// Builds the message of an event in the format of a kind of channel.
+    async fn message(&self, kind: ChannelKind, event: OutboxEvent) -> Result<OutgoingMessage> {
+        let context = match kind {
+            ChannelKind::Slack => self.context(&event).await?,
+            ChannelKind::Webhook => slack::MessageContext::default(),
         };
         let notification = Notification::from(event);
         let body = match kind {
-            ChannelKind::Slack => slack::message(&notification, &known).to_string(),
-            ChannelKind::Webhook => notification.to_text(),
+            ChannelKind::Slack => slack::message(&notification, &context).to_string(),
+            ChannelKind::Webhook => notification.to_json(),
         };
-        Ok(Message {
+        Ok(OutgoingMessage {
             key: notification.key(),
             kind: notification.kind().as_str(),
             body,
         })
     }
 
-    /// What people want to know besides.
-    async fn known(&self, event: &OutboxEvent) -> Result<slack::Known> {
+    /// Loads the pull request and the task that Slack messages show beside the event.
+    async fn context(&self, event: &OutboxEvent) -> Result<slack::MessageContext> {
         let (key, task) = match &event.news {
             News::PullRequest(change, _) => (Some(change.key), None),
             News::Task(change) => (None, Some(change.task)),
@@ -369,207 +385,35 @@ impl Notifier {
             Some(id) => self.store.task(&TaskRef::Id(id)).await?,
             None => None,
         };
-        Ok(slack::Known { pull_request, task })
+        Ok(slack::MessageContext { pull_request, task })
     }
 }
 
-/// What comes after a notification.
+/// The result of recording an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Then {
-    /// The next one of those that were read.
-    Next,
-    /// The channel rests.
-    Rest,
-    /// What was read may be old by now.
-    Anew,
+enum Recorded {
+    Done,
+    /// Another process had finished the notification.
+    Refused,
+    /// Recorded by an earlier call whose answer was lost, or refused.
+    Unknown,
 }
 
-/// An event with its subject, if the channel is to be told of it.
-fn wanted(channel: &Channel, event: OutboxEvent) -> Option<(EventId, String)> {
+/// The next step of a channel's loop after a notification.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LoopStep {
+    /// Send the next one of the batch.
+    Continue,
+    /// The channel is paused: end the batch.
+    Pause,
+    /// The rest of the batch may be outdated: read it again.
+    Reload,
+}
+
+/// Returns an event's id and subject if it passes the channel's filter.
+fn filtered(channel: &Channel, event: OutboxEvent) -> Option<(EventId, String)> {
     let (id, repo) = (event.id, event.repo.clone());
     let notification = Notification::from(event);
     let is_wanted = channel.filter.accepts(notification.kind(), repo.as_deref());
     is_wanted.then(|| (id, notification.subject().to_string()))
-}
-
-/// What becomes of a notification after so many attempts before this one, and what that means for its channel, if anything.
-/// `wait` says how long to wait after so many failures.
-fn decide(
-    outcome: Outcome,
-    attempts: u32,
-    channel: &ChannelState,
-    at: Moment,
-    wait: impl Fn(u32) -> Duration,
-) -> (Next, Option<Rest>) {
-    let (attempt, failures) = (attempts.saturating_add(1), channel.failures);
-    let again = |most: u32, waits: u32| {
-        if attempt < most {
-            Next::Again(at + wait(waits))
-        } else {
-            Next::Dead
-        }
-    };
-    match outcome {
-        Outcome::Taken => {
-            let rested = failures > 0 || channel.rests_until.is_some();
-            (
-                Next::Sent,
-                rested.then_some(Rest {
-                    until: None,
-                    failures: 0,
-                }),
-            )
-        }
-        Outcome::NotNow(rest) => (
-            Next::NotNow(at + rest),
-            Some(Rest {
-                until: Some(at + rest),
-                failures,
-            }),
-        ),
-        Outcome::Broken => {
-            // Whatever was sent next would find the same.
-            let failures = failures.saturating_add(1);
-            let waits = if attempt < OTHERS_FIRST {
-                attempt
-            } else {
-                attempt.saturating_add(1)
-            };
-            (
-                again(MOST_ATTEMPTS, waits),
-                Some(Rest {
-                    until: Some(at + wait(failures)),
-                    failures,
-                }),
-            )
-        }
-        Outcome::Refused => (
-            again(MOST_REFUSALS, attempt),
-            Some(Rest {
-                until: None,
-                failures,
-            }),
-        ),
-        Outcome::Gone => (
-            Next::Dead,
-            Some(Rest {
-                until: None,
-                failures,
-            }),
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u32) -> Moment {
-        Moment::UNIX_EPOCH + Duration::from_secs(seconds.into())
-    }
-
-    fn decided(outcome: Outcome, attempts: u32, failures: u32) -> (Next, Option<Rest>) {
-        let channel = ChannelState {
-            place: EventId(1),
-            rests_until: None,
-            failures,
-            last_error: None,
-        };
-        decide(outcome, attempts, &channel, at(0), |failures| {
-            Duration::from_secs(failures.into())
-        })
-    }
-
-    #[test]
-    fn waits_grow_up_to_ten_minutes() {
-        let pace = Pace::default();
-        let waits: Vec<_> = (1..=7)
-            .map(|failures| pace.wait(failures, 0.0).as_secs())
-            .collect();
-        assert_eq!(waits, [2, 8, 32, 128, 512, 600, 600]);
-        assert_eq!(pace.wait(1, 1.0), Duration::from_millis(1500));
-        assert_eq!(pace.wait(u32::MAX, 0.5).as_secs(), 525);
-    }
-
-    #[test]
-    fn what_breaks_rests_the_channel_and_is_tried_ten_times() {
-        let rest = |until, failures| {
-            Some(Rest {
-                until: Some(at(until)),
-                failures,
-            })
-        };
-        assert_eq!(
-            decided(Outcome::Broken, 0, 0),
-            (Next::Again(at(1)), rest(1, 1))
-        );
-        // Others failed before it.
-        assert_eq!(
-            decided(Outcome::Broken, 1, 6),
-            (Next::Again(at(2)), rest(7, 7))
-        );
-        assert_eq!(
-            decided(Outcome::Broken, 8, 8),
-            (Next::Again(at(10)), rest(9, 9))
-        );
-        assert_eq!(decided(Outcome::Broken, 9, 9), (Next::Dead, rest(10, 10)));
-    }
-
-    #[test]
-    fn what_breaks_thrice_waits_longer_than_its_channel() {
-        let until =
-            |(next, rest): (Next, Option<Rest>)| (next, rest.and_then(|rest| rest.until).unwrap());
-        assert_eq!(
-            until(decided(Outcome::Broken, 1, 1)),
-            (Next::Again(at(2)), at(2))
-        );
-        assert_eq!(
-            until(decided(Outcome::Broken, 2, 2)),
-            (Next::Again(at(4)), at(3))
-        );
-        // Another was taken meanwhile.
-        assert_eq!(
-            until(decided(Outcome::Broken, 3, 0)),
-            (Next::Again(at(5)), at(1))
-        );
-    }
-
-    #[test]
-    fn what_is_refused_lets_others_go_on_and_is_tried_three_times() {
-        let none = Some(Rest {
-            until: None,
-            failures: 4,
-        });
-        assert_eq!(decided(Outcome::Refused, 0, 4), (Next::Again(at(1)), none));
-        assert_eq!(decided(Outcome::Refused, 1, 4), (Next::Again(at(2)), none));
-        assert_eq!(decided(Outcome::Refused, 2, 4), (Next::Dead, none));
-        assert_eq!(decided(Outcome::Gone, 0, 4), (Next::Dead, none));
-    }
-
-    #[test]
-    fn a_rest_that_is_asked_for_is_no_failure() {
-        let rest = Rest {
-            until: Some(at(30)),
-            failures: 2,
-        };
-        assert_eq!(
-            decided(Outcome::NotNow(Duration::from_secs(30)), 9, 2),
-            (Next::NotNow(at(30)), Some(rest))
-        );
-    }
-
-    #[test]
-    fn what_is_taken_ends_what_was_wrong() {
-        assert_eq!(decided(Outcome::Taken, 5, 0), (Next::Sent, None));
-        assert_eq!(
-            decided(Outcome::Taken, 0, 3),
-            (
-                Next::Sent,
-                Some(Rest {
-                    until: None,
-                    failures: 0
-                })
-            )
-        );
-    }
 }

@@ -1,4 +1,4 @@
-//! Sending a message, and what the receiver made of it.
+//! One attempt to send a message to a channel, and its classified result.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,84 +7,89 @@ use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
+use tallyhook_core::text::one_line;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::channel::{self, Channel, ChannelKind, Channels};
-use super::{slack, target};
+use super::{redact, slack, ssrf_guard};
 
-/// The most of an answer that is read, in bytes, and kept, in characters.
-const READ: usize = 2048;
-const KEPT: usize = 500;
-/// A receiver may ask for so long a rest.
-const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+/// Bytes of a response body that are read.
+const MAX_BODY: usize = 2048;
+/// Characters of a response body that are stored and shown.
+const MAX_EXCERPT: usize = 500;
+/// Bounds of the delay that a receiver may ask for.
+const RETRY_AFTER_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 
-/// What is sent.
+/// A message to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// Of this and of nothing else, however often it is sent.
+pub(super) struct OutgoingMessage {
+    /// The idempotency key, equal for every attempt.
     pub(super) key: Uuid,
-    /// What it is about, for receivers that look at no body.
+    /// The kind of notification, sent as a header so that receivers can route without reading the
+    /// body.
     pub(super) kind: &'static str,
-    /// JSON.
+    /// The JSON body.
     pub(super) body: String,
 }
 
-/// What an attempt came to.
+/// The result of an attempt, by what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Taken,
-    /// The receiver asks for a rest.
-    NotNow(Duration),
-    /// The receiver or the way to it is broken.
-    Broken,
-    /// The receiver wants no such thing.
-    Refused,
-    /// The receiver is no more.
-    Gone,
+pub(super) enum SendOutcome {
+    Accepted,
+    /// The receiver asked for a pause of this length.
+    RetryAfter(Duration),
+    /// The receiver failed or could not be reached. Any other message would fail as well.
+    Unavailable,
+    /// The receiver rejected this message. Another one may be accepted.
+    Rejected,
+    /// The receiver does not exist any more: no retry will succeed.
+    Deleted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) outcome: Outcome,
-    /// In our words: a status, or why there is none.
-    pub(super) what: String,
-    /// In the receiver's words, of which one line is left.
-    pub(super) said: String,
+pub(super) struct SendResult {
+    pub(super) outcome: SendOutcome,
+    /// The HTTP status, or the reason why there was no response.
+    pub(super) status: String,
+    /// The beginning of the response body, redacted and on one line.
+    pub(super) excerpt: String,
 }
 
-impl Answer {
-    fn without_words(outcome: Outcome, what: String) -> Self {
+impl SendResult {
+    fn without_response(outcome: SendOutcome, status: String) -> Self {
         Self {
             outcome,
-            what,
-            said: String::new(),
+            status,
+            excerpt: String::new(),
         }
     }
 
+    /// Returns the status with the excerpt of the response, if there is one.
     pub(super) fn text(&self) -> String {
-        if self.said.is_empty() {
-            self.what.clone()
+        if self.excerpt.is_empty() {
+            self.status.clone()
         } else {
-            format!("{}: {}", self.what, self.said)
+            format!("{}: {}", self.status, self.excerpt)
         }
     }
 }
 
-/// What became of a message that was sent to try a channel out.
+/// The result of a test message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Tried {
+#[schema(as = Tried)]
+pub struct ChannelTestResult {
     pub channel: String,
     pub ok: bool,
-    /// The receiver's answer, or why there is none.
+    /// The receiver's answer, or the reason why there was none.
     pub answer: String,
-    /// What to do about it; null if all is well.
+    /// The next step; null if the message was accepted.
     pub advice: Option<String>,
 }
 
 impl Channels {
-    /// Sends a message that says of itself that it is none.
-    pub async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> Tried {
+    /// Sends a message that is marked as a test.
+    pub async fn test(&self, channel: &Channel, now: DateTime<Utc>) -> ChannelTestResult {
         let text = "A test message from Tallyhook: notifications reach this channel.";
         let body = match channel.kind {
             ChannelKind::Slack => slack::plain(text),
@@ -93,15 +98,15 @@ impl Channels {
                 serde_json::json!({"type": "test", "message": text, "channel": channel.name, "timestamp": timestamp})
             }
         };
-        let message = Message {
+        let message = OutgoingMessage {
             key: Uuid::new_v4(),
             kind: "test",
             body: body.to_string(),
         };
         let answer = self.send(channel, &message).await;
-        let ok = answer.outcome == Outcome::Taken;
+        let ok = answer.outcome == SendOutcome::Accepted;
         let advice = (!ok).then(|| advice(channel.kind, &answer).to_owned());
-        Tried {
+        ChannelTestResult {
             channel: channel.name.clone(),
             ok,
             answer: answer.text(),
@@ -109,10 +114,10 @@ impl Channels {
         }
     }
 
-    pub(super) async fn send(&self, channel: &Channel, message: &Message) -> Answer {
+    pub(super) async fn send(&self, channel: &Channel, message: &OutgoingMessage) -> SendResult {
         let request = self
             .http
-            .post(channel.target.url().clone())
+            .post(channel.url.url().clone())
             .header(CONTENT_TYPE, "application/json")
             .header("Idempotency-Key", message.key.to_string())
             .body(message.body.clone());
@@ -130,23 +135,24 @@ impl Channels {
             None => request,
         };
         match request.send().await {
-            Ok(response) => read(response, channel).await,
-            Err(error) => self.unanswered(&error, channel),
+            Ok(response) => read_response(response, channel).await,
+            Err(error) => self.classify_failure(&error, channel),
         }
     }
 
-    fn unanswered(&self, error: &reqwest::Error, channel: &Channel) -> Answer {
-        if let Some(refused) = target::refusal(error) {
+    /// Classifies a request that got no response.
+    fn classify_failure(&self, error: &reqwest::Error, channel: &Channel) -> SendResult {
+        if let Some(refused) = ssrf_guard::refusal(error) {
             let advice = channel::advice(refused);
-            return Answer::without_words(
-                Outcome::Refused,
-                format!("nothing is sent there: {refused}{advice}"),
+            return SendResult::without_response(
+                SendOutcome::Rejected,
+                format!("the address is refused: {refused}{advice}"),
             );
         }
         if error.is_timeout() {
-            return Answer::without_words(
-                Outcome::Broken,
-                format!("no answer within {:?}", self.patience),
+            return SendResult::without_response(
+                SendOutcome::Unavailable,
+                format!("no answer within {:?}", self.timeout),
             );
         }
         let what = if error.is_connect() {
@@ -154,93 +160,91 @@ impl Channels {
         } else {
             "no answer"
         };
-        // The cause at the bottom says what is wrong; those above it repeat the address.
+        // The innermost cause names the failure; those above it repeat the address.
         let mut cause: &dyn Error = error;
         while let Some(below) = cause.source() {
             cause = below;
         }
         let cause = match error.source() {
-            Some(_) => format!(": {}", one_line(&channel.target.hide(&cause.to_string()))),
+            Some(_) => format!(": {}", excerpt(channel, &cause.to_string())),
             None => String::new(),
         };
-        Answer::without_words(Outcome::Broken, format!("{what}{cause}"))
+        SendResult::without_response(SendOutcome::Unavailable, format!("{what}{cause}"))
     }
 }
 
-async fn read(mut response: Response, channel: &Channel) -> Answer {
+/// Reads the beginning of a response and classifies it.
+async fn read_response(mut response: Response, channel: &Channel) -> SendResult {
     let status = response.status();
-    let rest = response
+    let retry_after = response
         .headers()
         .get(RETRY_AFTER)
-        .and_then(|value| rest(value.to_str().ok()?, Utc::now()));
+        .and_then(|value| retry_after(value.to_str().ok()?, Utc::now()));
     let mut body = Vec::new();
-    // What was said with the status is worth nothing more than to be shown.
+    // The body is only shown, so a body that breaks off is no failure.
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend_from_slice(&chunk);
-        if body.len() >= READ {
+        if body.len() >= MAX_BODY {
             break;
         }
     }
-    let said = String::from_utf8_lossy(&body[..body.len().min(READ)]);
-    let said = one_line(&channel.target.hide(&said));
-    Answer {
-        outcome: outcome(status, rest, channel.kind),
-        what: status.to_string(),
-        said,
+    let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]);
+    SendResult {
+        outcome: classify(status, retry_after, channel.kind),
+        status: status.to_string(),
+        excerpt: excerpt(channel, &body),
     }
 }
 
-fn outcome(status: StatusCode, rest: Option<Duration>, kind: ChannelKind) -> Outcome {
-    match (status, rest) {
-        (status, _) if status.is_success() => Outcome::Taken,
-        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(rest)) => {
-            Outcome::NotNow(rest)
+/// Returns a receiver's text without secrets of its address, on one line.
+fn excerpt(channel: &Channel, text: &str) -> String {
+    one_line(&redact::redact(channel.url.url(), text), MAX_EXCERPT)
+}
+
+fn classify(status: StatusCode, retry_after: Option<Duration>, kind: ChannelKind) -> SendOutcome {
+    match (status, retry_after) {
+        (status, _) if status.is_success() => SendOutcome::Accepted,
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(delay)) => {
+            SendOutcome::RetryAfter(delay)
         }
-        (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => Outcome::Broken,
-        (status, _) if status.is_server_error() => Outcome::Broken,
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => {
+            SendOutcome::Unavailable
+        }
+        (status, _) if status.is_server_error() => SendOutcome::Unavailable,
         (StatusCode::NOT_FOUND | StatusCode::GONE, _) if kind == ChannelKind::Slack => {
-            Outcome::Gone
+            SendOutcome::Deleted
         }
-        _ => Outcome::Refused,
+        _ => SendOutcome::Rejected,
     }
 }
 
-/// What `Retry-After` asks for: seconds, or a date.
-fn rest(header: &str, now: DateTime<Utc>) -> Option<Duration> {
+/// Parses the `Retry-After` header, which is a number of seconds or a date.
+fn retry_after(header: &str, now: DateTime<Utc>) -> Option<Duration> {
     let header = header.trim();
-    let rest = match header.parse() {
+    let delay = match header.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(header).ok()?) - now)
             .to_std()
             .unwrap_or_default(),
     };
-    Some(rest.clamp(RESTS.0, RESTS.1))
+    Some(delay.clamp(RETRY_AFTER_BOUNDS.0, RETRY_AFTER_BOUNDS.1))
 }
 
-/// The beginning of a foreign text, which moves nothing on the screen it is shown on.
-fn one_line(text: &str) -> String {
-    let escaped = |letter: char| -> Box<dyn Iterator<Item = char>> {
-        if ['"', '\'', '\\'].contains(&letter) {
-            Box::new([letter].into_iter())
-        } else {
-            Box::new(letter.escape_debug())
-        }
-    };
-    text.trim().chars().take(KEPT).flat_map(escaped).collect()
-}
-
-fn advice(kind: ChannelKind, answer: &Answer) -> &'static str {
+/// Returns the next step after a test message.
+fn advice(kind: ChannelKind, answer: &SendResult) -> &'static str {
     match (answer.outcome, kind) {
-        (Outcome::Taken, _) => "nothing is to be done",
-        (Outcome::NotNow(_), _) => "the receiver asks for a rest: try again later",
-        (Outcome::Broken, _) => "check that the receiver runs and can be reached from this machine",
-        (Outcome::Gone, _) => {
-            "the incoming webhook is no more: make a new one in Slack and set its address"
+        (SendOutcome::Accepted, _) => "nothing to do",
+        (SendOutcome::RetryAfter(_), _) => "the receiver asks for a pause: try again later",
+        (SendOutcome::Unavailable, _) => {
+            "check that the receiver runs and can be reached from this machine"
         }
-        (Outcome::Refused, ChannelKind::Slack) => {
+        (SendOutcome::Deleted, _) => {
+            "the incoming webhook does not exist any more: create a new one in Slack and set its address"
+        }
+        (SendOutcome::Rejected, ChannelKind::Slack) => {
             "check the address against the incoming webhook in Slack"
         }
-        (Outcome::Refused, ChannelKind::Webhook) => {
+        (SendOutcome::Rejected, ChannelKind::Webhook) => {
             "check the address, and the secret against that of the receiver"
         }
     }
@@ -251,35 +255,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_whether_it_is_worth_another_try() {
+    fn status_and_retry_after_decide_the_next_step() {
         let ten = Some(Duration::from_secs(10));
-        for (status, rest, slack, webhook) in [
-            (200, None, Outcome::Taken, Outcome::Taken),
-            (204, ten, Outcome::Taken, Outcome::Taken),
-            (307, None, Outcome::Refused, Outcome::Refused),
-            (400, ten, Outcome::Refused, Outcome::Refused),
-            (404, None, Outcome::Gone, Outcome::Refused),
-            (410, None, Outcome::Gone, Outcome::Refused),
-            (408, None, Outcome::Broken, Outcome::Broken),
-            (429, None, Outcome::Broken, Outcome::Broken),
+        for (status, delay, slack, webhook) in [
+            (200, None, SendOutcome::Accepted, SendOutcome::Accepted),
+            (204, ten, SendOutcome::Accepted, SendOutcome::Accepted),
+            (307, None, SendOutcome::Rejected, SendOutcome::Rejected),
+            (400, ten, SendOutcome::Rejected, SendOutcome::Rejected),
+            (404, None, SendOutcome::Deleted, SendOutcome::Rejected),
+            (410, None, SendOutcome::Deleted, SendOutcome::Rejected),
+            (
+                408,
+                None,
+                SendOutcome::Unavailable,
+                SendOutcome::Unavailable,
+            ),
+            (
+                429,
+                None,
+                SendOutcome::Unavailable,
+                SendOutcome::Unavailable,
+            ),
             (
                 429,
                 ten,
-                Outcome::NotNow(Duration::from_secs(10)),
-                Outcome::NotNow(Duration::from_secs(10)),
+                SendOutcome::RetryAfter(Duration::from_secs(10)),
+                SendOutcome::RetryAfter(Duration::from_secs(10)),
             ),
             (
                 503,
                 ten,
-                Outcome::NotNow(Duration::from_secs(10)),
-                Outcome::NotNow(Duration::from_secs(10)),
+                SendOutcome::RetryAfter(Duration::from_secs(10)),
+                SendOutcome::RetryAfter(Duration::from_secs(10)),
             ),
-            (500, ten, Outcome::Broken, Outcome::Broken),
+            (500, ten, SendOutcome::Unavailable, SendOutcome::Unavailable),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(outcome(status, rest, ChannelKind::Slack), slack, "{status}");
             assert_eq!(
-                outcome(status, rest, ChannelKind::Webhook),
+                classify(status, delay, ChannelKind::Slack),
+                slack,
+                "{status}"
+            );
+            assert_eq!(
+                classify(status, delay, ChannelKind::Webhook),
                 webhook,
                 "{status}"
             );
@@ -287,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_is_told_in_seconds_or_by_a_date_and_has_bounds() {
+    fn retry_after_is_seconds_or_a_date_and_is_clamped() {
         let now = DateTime::from_timestamp(784_111_777, 0).unwrap();
         for (header, seconds) in [
             ("30", Some(30)),
@@ -300,19 +318,10 @@ mod tests {
             ("soon", None),
         ] {
             assert_eq!(
-                rest(header, now),
+                retry_after(header, now),
                 seconds.map(Duration::from_secs),
                 "{header}"
             );
         }
-    }
-
-    #[test]
-    fn a_foreign_text_is_kept_as_one_line_that_does_nothing() {
-        assert_eq!(
-            one_line(" {\"error\":\"no\"}\r\n\x1b[31m\u{202e}\u{e9}"),
-            "{\"error\":\"no\"}\\r\\n\\u{1b}[31m\\u{202e}\u{e9}"
-        );
-        assert_eq!(one_line(&"\u{e9}".repeat(KEPT + 1)), "\u{e9}".repeat(KEPT));
     }
 }

@@ -1,5 +1,5 @@
-//! What Slack is shown, in its Block Kit. Whatever comes from GitHub or from people can only be read there: it makes no link
-//! and calls nobody.
+//! Slack messages in Block Kit. Text from GitHub and from people is escaped, so that it cannot
+//! create links or mentions.
 
 use serde_json::{Value, json};
 use tallyhook_core::domain::notification::PullRequestStatus;
@@ -8,20 +8,22 @@ use tallyhook_store::{PullRequestRow, Task};
 
 use super::Notification;
 
-/// The most characters of a foreign text. Five of them escaped make less than a section may have.
-const LONGEST: usize = 500;
-const LONGEST_LINK: usize = 1000;
+/// Characters of a foreign text. Escaped, each takes up to five, which stays below the 3,000
+/// characters of a section.
+const MAX_TEXT: usize = 500;
+const MAX_LINK: usize = 1000;
 
-/// What is known of what a notification is about.
+/// The stored pull request and task that a message shows beside the notification.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct MessageContext {
     pub(super) pull_request: Option<PullRequestRow>,
     pub(super) task: Option<Task>,
 }
 
-pub(super) fn message(notification: &Notification, known: &Known) -> Value {
-    let task = |id: &TaskId| task_name(*id, known.task.as_ref());
-    let known = known.pull_request.as_ref();
+/// Renders a notification.
+pub(super) fn message(notification: &Notification, context: &MessageContext) -> Value {
+    let task = |id: &TaskId| task_name(*id, context.task.as_ref());
+    let pull_request = context.pull_request.as_ref();
     match notification {
         Notification::PrStatusChange {
             repo,
@@ -31,13 +33,15 @@ pub(super) fn message(notification: &Notification, known: &Known) -> Value {
             ..
         } => {
             let name = escape(&format!("{repo}#{pr_number}"));
-            let became = became(*old_status, *new_status, known);
-            let title = known.and_then(|known| known.title.as_deref()).map(escape);
+            let change = describe_change(*old_status, *new_status, pull_request);
+            let title = pull_request.and_then(|pr| pr.title.as_deref()).map(escape);
             let title = title.map(|title| format!(": {title}")).unwrap_or_default();
-            let linked = link(known.and_then(|known| known.html_url.as_deref()), &name);
-            let mut blocks = vec![section(&format!("*{linked}* {became}{title}"))];
-            blocks.extend(known.map(|known| context(&format!("by {}", escape(&known.author)))));
-            shown(&format!("{name} {became}{title}"), &blocks)
+            let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
+            let mut blocks = vec![section(&format!("*{linked}* {change}{title}"))];
+            blocks.extend(
+                pull_request.map(|pr| context_block(&format!("by {}", escape(&pr.author)))),
+            );
+            payload(&format!("{name} {change}{title}"), &blocks)
         }
         Notification::TaskStatusChange {
             task_id,
@@ -49,13 +53,13 @@ pub(super) fn message(notification: &Notification, known: &Known) -> Value {
             let by = if *pr_trigger {
                 "a pull request"
             } else {
-                "somebody"
+                "a person"
             };
             let text = format!(
                 "Task {} was moved from {old_status} to {new_status} by {by}",
                 task(task_id)
             );
-            shown(&text, &[section(&text)])
+            payload(&text, &[section(&text)])
         }
         Notification::WorktreeKept {
             task_id,
@@ -65,26 +69,26 @@ pub(super) fn message(notification: &Notification, known: &Known) -> Value {
             ..
         } => {
             let name = escape(&format!("{repo}#{pr_number}"));
-            let linked = link(known.and_then(|known| known.html_url.as_deref()), &name);
+            let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
             let task = task(task_id);
             let text = |name: &str| {
                 format!("{name} was merged, and the working tree of task {task} is kept")
             };
             let reason = escape(reason);
             let blocks = [section(&text(&format!("*{linked}*"))), section(&reason)];
-            shown(&format!("{}: {reason}", text(&name)), &blocks)
+            payload(&format!("{}: {reason}", text(&name)), &blocks)
         }
     }
 }
 
-/// A message of nothing but our own words.
+/// Renders a message of our own text, which needs no escaping.
 pub(super) fn plain(text: &str) -> Value {
-    shown(text, &[section(text)])
+    payload(text, &[section(text)])
 }
 
-/// What people call a task, or else its id.
-fn task_name(id: TaskId, known: Option<&Task>) -> String {
-    match known {
+/// Returns a task's key and title, or its id if the task is not stored.
+fn task_name(id: TaskId, task: Option<&Task>) -> String {
+    match task {
         Some(Task {
             key: Some(key),
             title,
@@ -95,17 +99,18 @@ fn task_name(id: TaskId, known: Option<&Task>) -> String {
     }
 }
 
-fn became(
+/// Returns the predicate of a status change: "was merged after 3.0 h".
+fn describe_change(
     old: Option<PullRequestStatus>,
     new: PullRequestStatus,
-    known: Option<&PullRequestRow>,
+    pull_request: Option<&PullRequestRow>,
 ) -> String {
     match (old, new) {
         (None, PullRequestStatus::Open) => "was opened".to_owned(),
         (Some(_), PullRequestStatus::Open) => "was opened again".to_owned(),
         (_, PullRequestStatus::Closed) => "was closed without a merge".to_owned(),
         (_, PullRequestStatus::Merged) => {
-            match known.and_then(|known| known.durations.cycle_time) {
+            match pull_request.and_then(|pr| pr.durations.cycle_time) {
                 Some(seconds) => format!("was merged after {:.1} h", seconds as f64 / 3600.0),
                 None => "was merged".to_owned(),
             }
@@ -113,8 +118,8 @@ fn became(
     }
 }
 
-/// `text` is what is told where blocks cannot be shown.
-fn shown(text: &str, blocks: &[Value]) -> Value {
+/// Builds the request body. `text` is the fallback where blocks cannot be shown.
+fn payload(text: &str, blocks: &[Value]) -> Value {
     json!({"text": text, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
 }
 
@@ -122,28 +127,28 @@ fn section(text: &str) -> Value {
     json!({"type": "section", "text": mrkdwn(text)})
 }
 
-fn context(text: &str) -> Value {
+fn context_block(text: &str) -> Value {
     json!({"type": "context", "elements": [mrkdwn(text)]})
 }
 
-/// Verbatim: names and addresses in it are not looked for.
+/// A text object. `verbatim` keeps Slack from turning names and addresses in it into links.
 fn mrkdwn(text: &str) -> Value {
     json!({"type": "mrkdwn", "text": text, "verbatim": true})
 }
 
-/// A foreign text as Slack shows it and does nothing with it.
+/// Escapes a foreign text, so that Slack shows it and interprets nothing in it.
 fn escape(text: &str) -> String {
-    let is_long = text.chars().nth(LONGEST).is_some();
+    let is_long = text.chars().nth(MAX_TEXT).is_some();
     let mut escaped = String::with_capacity(text.len());
     for letter in text
         .chars()
-        .take(if is_long { LONGEST - 1 } else { LONGEST })
+        .take(if is_long { MAX_TEXT - 1 } else { MAX_TEXT })
     {
         match letter {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            // A line of its own could look like one of ours.
+            // A separate line could look like one of ours.
             letter if letter.is_control() || ['\u{2028}', '\u{2029}'].contains(&letter) => {
                 escaped.push(' ')
             }
@@ -156,14 +161,15 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// `label`, which is escaped, as a link to a page of the web; without one if the address could be anything else.
+/// Returns a link with the label `label`, which is escaped already; only the label if the address
+/// is not a plain web address.
 fn link(address: Option<&str>, label: &str) -> String {
     let is_web = |address: &&str| {
         let is_plain = !address
             .chars()
             .any(|letter| letter.is_whitespace() || letter.is_control());
         let has_scheme = address.starts_with("https://") || address.starts_with("http://");
-        has_scheme && is_plain && address.chars().count() <= LONGEST_LINK
+        has_scheme && is_plain && address.chars().count() <= MAX_LINK
     };
     match address.filter(is_web) {
         Some(address) => {
@@ -192,10 +198,10 @@ mod tests {
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
     use tallyhook_store::{Due, Durations, TaskPlace};
 
-    /// The most characters of a section's text.
-    const SECTION: usize = 3000;
+    /// Slack's limit for the text of a section, in characters.
+    const MAX_SECTION: usize = 3000;
 
-    fn changed(
+    fn status_change(
         old_status: Option<PullRequestStatus>,
         new_status: PullRequestStatus,
     ) -> Notification {
@@ -212,7 +218,7 @@ mod tests {
         }
     }
 
-    fn known(title: &str, html_url: &str) -> Known {
+    fn with_pull_request(title: &str, html_url: &str) -> MessageContext {
         let at = Timestamp::clamped(0);
         let pull_request = PullRequestRow {
             key: PrKey {
@@ -253,13 +259,13 @@ mod tests {
             source: Source::Webhook,
             as_of: at,
         };
-        Known {
+        MessageContext {
             pull_request: Some(pull_request),
             task: None,
         }
     }
 
-    fn task(title: &str) -> Known {
+    fn with_task(title: &str) -> MessageContext {
         let task = Task {
             id: TaskId(Uuid::nil()),
             key: TaskKey::parse("PROJ-123"),
@@ -276,7 +282,7 @@ mod tests {
             tries: 0,
             prs: Vec::new(),
         };
-        Known {
+        MessageContext {
             pull_request: None,
             task: Some(task),
         }
@@ -294,32 +300,32 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_is_told_with_its_link_title_author_and_time() {
-        let known = known(
-            "Answer 429",
+    fn merge_shows_link_title_author_and_cycle_time() {
+        let context = with_pull_request(
+            "SendResult 429",
             "https://github.example/acme-corp/api-server/pull/7",
         );
-        let told = message(
-            &changed(Some(PullRequestStatus::Open), PullRequestStatus::Merged),
-            &known,
+        let rendered = message(
+            &status_change(Some(PullRequestStatus::Open), PullRequestStatus::Merged),
+            &context,
         );
         let link = "<https://github.example/acme-corp/api-server/pull/7|acme-corp/api-server#7>";
         assert_eq!(
-            texts(&told),
+            texts(&rendered),
             [
-                &format!("*{link}* was merged after 29.0 h: Answer 429"),
+                &format!("*{link}* was merged after 29.0 h: SendResult 429"),
                 "by mira"
             ]
         );
         assert_eq!(
-            told["text"],
-            "acme-corp/api-server#7 was merged after 29.0 h: Answer 429"
+            rendered["text"],
+            "acme-corp/api-server#7 was merged after 29.0 h: SendResult 429"
         );
         assert_eq!(
-            (&told["unfurl_links"], &told["unfurl_media"]),
+            (&rendered["unfurl_links"], &rendered["unfurl_media"]),
             (&json!(false), &json!(false))
         );
-        let blocks = told["blocks"].as_array().unwrap();
+        let blocks = rendered["blocks"].as_array().unwrap();
         assert_eq!(
             (
                 &blocks[0]["text"]["verbatim"],
@@ -330,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_has_its_words_without_anything_known() {
+    fn every_change_renders_without_stored_facts() {
         for (old, new, words) in [
             (None, PullRequestStatus::Open, "was opened"),
             (
@@ -345,30 +351,36 @@ mod tests {
             ),
             (None, PullRequestStatus::Merged, "was merged"),
         ] {
-            let told = message(&changed(old, new), &Known::default());
-            assert_eq!(texts(&told), [format!("*acme-corp/api-server#7* {words}")]);
+            let rendered = message(&status_change(old, new), &MessageContext::default());
+            assert_eq!(
+                texts(&rendered),
+                [format!("*acme-corp/api-server#7* {words}")]
+            );
         }
     }
 
     #[test]
-    fn nobody_is_called_and_no_link_is_made_by_what_comes_from_github() {
+    fn text_from_github_creates_no_mention_and_no_link() {
         let hostile = "<!channel> & <https://evil.example|click>\n> `a`\u{2028}&lt;!here&gt;";
-        let told = message(
-            &changed(None, PullRequestStatus::Open),
-            &known(hostile, "https://github.example/a|b>c<d&e"),
+        let rendered = message(
+            &status_change(None, PullRequestStatus::Open),
+            &with_pull_request(hostile, "https://github.example/a|b>c<d&e"),
         );
         let escaped = "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; &gt; `a` &amp;lt;!here&amp;gt;";
         let link = "<https://github.example/a%7Cb%3Ec%3Cd&amp;e|acme-corp/api-server#7>";
-        assert_eq!(texts(&told)[0], format!("*{link}* was opened: {escaped}"));
         assert_eq!(
-            told["text"],
+            texts(&rendered)[0],
+            format!("*{link}* was opened: {escaped}")
+        );
+        assert_eq!(
+            rendered["text"],
             format!("acme-corp/api-server#7 was opened: {escaped}")
         );
     }
 
     #[test]
-    fn only_a_page_of_the_web_is_linked() {
-        let long = format!("https://{}", "a".repeat(LONGEST_LINK));
+    fn only_plain_web_addresses_are_linked() {
+        let long = format!("https://{}", "a".repeat(MAX_LINK));
         for address in [
             "javascript:alert(1)",
             "https://a b",
@@ -378,12 +390,12 @@ mod tests {
             "",
             &long,
         ] {
-            let told = message(
-                &changed(None, PullRequestStatus::Closed),
-                &known("t", address),
+            let rendered = message(
+                &status_change(None, PullRequestStatus::Closed),
+                &with_pull_request("t", address),
             );
             assert_eq!(
-                texts(&told)[0],
+                texts(&rendered)[0],
                 "*acme-corp/api-server#7* was closed without a merge: t",
                 "{address}"
             );
@@ -391,24 +403,24 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_any_length_fits() {
-        let told = message(
-            &changed(None, PullRequestStatus::Open),
-            &known(&"&".repeat(100_000), "https://a"),
+    fn long_text_is_cut_below_the_section_limit() {
+        let rendered = message(
+            &status_change(None, PullRequestStatus::Open),
+            &with_pull_request(&"&".repeat(100_000), "https://a"),
         );
-        let text = texts(&told)[0];
+        let text = texts(&rendered)[0];
         assert!(
-            text.chars().count() <= SECTION && text.ends_with("&amp;\u{2026}"),
+            text.chars().count() <= MAX_SECTION && text.ends_with("&amp;\u{2026}"),
             "{text}"
         );
         assert_eq!(
-            escape(&"\u{1f980}".repeat(LONGEST)),
-            "\u{1f980}".repeat(LONGEST)
+            escape(&"\u{1f980}".repeat(MAX_TEXT)),
+            "\u{1f980}".repeat(MAX_TEXT)
         );
     }
 
     #[test]
-    fn tasks_and_what_was_kept_have_words_of_their_own() {
+    fn task_changes_and_kept_worktrees_render() {
         let (task_id, timestamp) = (TaskId(Uuid::nil()), Timestamp::clamped(0));
         let moved = |pr_trigger| Notification::TaskStatusChange {
             task_id,
@@ -421,12 +433,15 @@ mod tests {
         let id = Uuid::nil();
         let words = format!("Task {id} was moved from CODE_REVIEWING to DONE by");
         assert_eq!(
-            texts(&message(&moved(true), &Known::default())),
+            texts(&message(&moved(true), &MessageContext::default())),
             [format!("{words} a pull request")]
         );
-        let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by somebody";
+        let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by a person";
         assert_eq!(
-            texts(&message(&moved(false), &task("Sort the <!here> queue"))),
+            texts(&message(
+                &moved(false),
+                &with_task("Sort the <!here> queue")
+            )),
             [named]
         );
         let kept = Notification::WorktreeKept {
@@ -438,18 +453,18 @@ mod tests {
             timestamp,
             event_id: String::new(),
         };
-        let told = message(&kept, &known("t", "https://a"));
+        let rendered = message(&kept, &with_pull_request("t", "https://a"));
         let words = format!("was merged, and the working tree of task {id} is kept");
         let reason = "2 files &lt;!here&gt; are not committed";
         assert_eq!(
-            texts(&told),
+            texts(&rendered),
             [
                 &format!("*<https://a|acme-corp/api-server#7>* {words}"),
                 reason
             ]
         );
         assert_eq!(
-            told["text"],
+            rendered["text"],
             format!("acme-corp/api-server#7 {words}: {reason}")
         );
     }

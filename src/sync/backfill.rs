@@ -1,13 +1,17 @@
-//! A repository's history: its pull requests, latest update first, page by page into the inbox.
+//! Backfill of a repository's history: its pull requests, latest update first, page by page into
+//! the inbox.
 //!
-//! The walk is written down after each page, so that it goes on where it stopped, be it after a kill, a limit or an
-//! outage. What changes while it is under way moves to the front, where the walk has been: a closing pass goes once more
-//! from the front to where it began. What is there already is the same delivery once more, and changes nothing.
+//! The cursor is stored after each page, so that a backfill continues where it stopped after a
+//! kill, a rate limit or an outage. A pull request that changes while the backfill runs moves to
+//! the front of the list, behind the cursor: a closing pass reads the list from the front to where
+//! the backfill began. A pull request that is in the inbox already is a duplicate delivery and
+//! changes nothing.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use tallyhook_core::backoff::Backoff;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::{PrNumber, Timestamp};
@@ -16,131 +20,135 @@ use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{MOST_ERRORS, PrError, RunState, Store, SyncRun};
 use tokio::time::interval;
 
-use crate::sync::fetch::{Brought, FetchError, Fetcher};
+use crate::sync::fetch::{FetchError, FetchOutcome, PullRequestFetcher};
 
-/// Pull requests of a page: GitHub takes at most ten seconds for an answer.
-const PAGE: u32 = 25;
-/// Fewer are not asked for at once, unless these cannot be had.
-const SMALLEST: u32 = 5;
-/// Of the closing pass, which mostly finds nothing.
-const CLOSING: u32 = 5;
-/// What fails at its smallest is asked for so often again.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_secs(2);
-/// How long a run stays whose it is, and how often that is said again.
+/// Pull requests per page. GitHub ends a request after ten seconds, which limits the size.
+const PAGE_SIZE: u32 = 25;
+/// The smallest page, below which only single pull requests are requested.
+const MIN_PAGE_SIZE: u32 = 5;
+/// Pull requests on the first page of the closing pass, which mostly finds nothing.
+const CLOSING_PAGE_SIZE: u32 = 5;
+/// Retries of a request that cannot be made smaller, and the delay between them.
+const RETRIES: u32 = 4;
+const RETRY_DELAY: Backoff = Backoff {
+    first: Duration::from_secs(2),
+    max: Duration::from_secs(2),
+};
+/// The duration of a run's lease, and the interval of its renewal.
 const LEASE: TimeDelta = TimeDelta::seconds(15);
-const RENEWAL: Duration = Duration::from_secs(5);
-/// When GitHub is asked again that could not be reached.
-const OUTAGE: TimeDelta = TimeDelta::minutes(1);
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
+/// The delay after GitHub could not be reached.
+const OUTAGE_DELAY: TimeDelta = TimeDelta::minutes(1);
 
-/// How a run ended, for now.
+/// The result of working on a run.
 #[derive(Debug)]
-pub enum Ended {
-    /// It is done, or failed for good; what is stored says which.
+pub enum BackfillOutcome {
+    /// The run is done or failed, as its state says.
     Finished(SyncRun),
-    /// GitHub wants to be left alone until then; whoever takes it after that goes on.
-    PutOff(SyncRun, DateTime<Utc>),
-    /// Somebody cancelled it, or another process has it.
-    LetGo,
+    /// The run continues after this time, in any process: GitHub limits us or is unreachable.
+    Deferred(SyncRun, DateTime<Utc>),
+    /// The run was cancelled, or another process took its lease.
+    LeaseLost,
 }
 
-/// Where a walk is, as it is stored.
+/// The progress of a backfill, as stored in the run in JSON: field names are part of the format.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Walk {
-    /// What was updated before is left alone.
+struct BackfillCursor {
+    /// Pull requests that were last updated before this time are skipped.
     back_to: Timestamp,
-    phase: Phase,
-    /// After which the next page is.
+    phase: BackfillPhase,
+    /// GitHub's cursor, after which the next page begins.
     cursor: Option<String>,
-    /// Pull requests of the next page.
+    /// The size of the next page.
     size: u32,
-    /// The latest update of all when it began: to where the closing pass goes.
+    /// The latest update when the backfill began, which is the end of the closing pass.
     newest: Option<Timestamp>,
-    /// The earliest update that was reached.
+    /// The earliest update that was fetched.
     oldest: Option<Timestamp>,
-    /// Nothing is behind it that was not fetched.
+    /// The backfill reached the end of the list.
     to_the_end: bool,
-    /// To be tried once more at the end.
+    /// Pull requests to retry one by one at the end.
     again: Vec<PrNumber>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Phase {
+enum BackfillPhase {
     Walking,
     Closing,
     Repairing,
 }
 
-/// Works on runs.
+/// Executes backfill runs.
 #[derive(Clone)]
-pub struct Backfill {
+pub struct BackfillRunner {
     pub client: Client,
     pub store: Store,
 }
 
-/// Why a run does not go on.
-enum Stop {
-    LetGo,
+/// The reason why a run stops early.
+enum BackfillStop {
+    LeaseLost,
     Failed(FetchError),
 }
 
-impl<E: Into<FetchError>> From<E> for Stop {
+impl<E: Into<FetchError>> From<E> for BackfillStop {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-/// Until when a run that is taken now, or saved now, is its taker's.
-pub fn lease() -> DateTime<Utc> {
+/// Returns the expiry of a lease that is taken or renewed now.
+pub fn lease_until() -> DateTime<Utc> {
     Utc::now() + LEASE
 }
 
-impl Backfill {
-    /// Goes on with a run that was taken, until it is finished or cannot go on; tells `progress` after every page.
+impl BackfillRunner {
+    /// Continues a leased run until it is finished or cannot continue. Calls `progress` after every
+    /// page.
     ///
     /// # Errors
-    /// If the database fails. What GitHub fails is in the run.
+    /// If the database fails. Failures of GitHub are in the run.
     pub async fn run(
         &self,
         run: SyncRun,
         progress: impl Fn(&SyncRun),
-    ) -> tallyhook_store::Result<Ended> {
-        let mut walking = Walking {
-            fetcher: Fetcher {
+    ) -> tallyhook_store::Result<BackfillOutcome> {
+        let mut backfill = BackfillRun {
+            fetcher: PullRequestFetcher {
                 client: self.client.for_backfill(),
                 store: self.store.clone(),
                 source: Source::Backfill,
                 lane: Lane::Backfill,
                 commits: run.options.commits,
             },
-            walk: Walk::of(&run),
-            asked_before: run.github_requests,
+            cursor: BackfillCursor::restore(&run),
+            requests_before: run.github_requests,
             run,
             progress,
         };
-        let kept = walking.run.clone();
+        let leased = backfill.run.clone();
         let stopped = tokio::select! {
-            stopped = walking.walk() => stopped,
-            () = self.lost(&kept) => Err(Stop::LetGo),
+            stopped = backfill.walk() => stopped,
+            () = self.wait_lease_lost(&leased) => Err(BackfillStop::LeaseLost),
         };
-        walking.reckon();
-        let Walking { mut run, .. } = walking;
-        let put_off = match stopped {
+        backfill.update_request_count();
+        let BackfillRun { mut run, .. } = backfill;
+        let retry_at = match stopped {
             Ok(()) => None,
-            Err(Stop::LetGo) => return Ok(Ended::LetGo),
-            Err(Stop::Failed(FetchError::Store(error))) => return Err(error),
-            Err(Stop::Failed(error)) => {
+            Err(BackfillStop::LeaseLost) => return Ok(BackfillOutcome::LeaseLost),
+            Err(BackfillStop::Failed(FetchError::Store(error))) => return Err(error),
+            Err(BackfillStop::Failed(error)) => {
                 run.error = Some(error.to_string());
-                until(&error)
+                retry_time(&error)
             }
         };
-        if let Some(until) = put_off {
-            let kept = self.store.save_run(&run, Utc::now(), until).await?;
-            return Ok(if kept {
-                Ended::PutOff(run, until)
+        if let Some(until) = retry_at {
+            let is_leased = self.store.save_run(&run, Utc::now(), until).await?;
+            return Ok(if is_leased {
+                BackfillOutcome::Deferred(run, until)
             } else {
-                Ended::LetGo
+                BackfillOutcome::LeaseLost
             });
         }
         run.state = if run.error.is_some() {
@@ -148,50 +156,50 @@ impl Backfill {
         } else {
             RunState::Done
         };
-        let saved = self.store.save_run(&run, Utc::now(), lease()).await?;
+        let saved = self.store.save_run(&run, Utc::now(), lease_until()).await?;
         Ok(if saved {
-            Ended::Finished(run)
+            BackfillOutcome::Finished(run)
         } else {
-            Ended::LetGo
+            BackfillOutcome::LeaseLost
         })
     }
 
-    /// Keeps a run for this process; ends once it is somebody else's or cancelled.
-    async fn lost(&self, run: &SyncRun) {
-        let mut renewal = interval(RENEWAL);
+    /// Renews the lease of a run until it is lost or the run is cancelled.
+    async fn wait_lease_lost(&self, run: &SyncRun) {
+        let mut renewal = interval(RENEW_INTERVAL);
         loop {
             renewal.tick().await;
-            // A database that fails is met by the walk itself.
-            if let Ok(false) = self.store.renew_run(run, lease()).await {
+            // A failing database also fails the run itself.
+            if let Ok(false) = self.store.renew_run(run, lease_until()).await {
                 return;
             }
         }
     }
 }
 
-/// When it is worthwhile to ask again; `None` if that takes somebody who mends something.
-fn until(error: &FetchError) -> Option<DateTime<Utc>> {
+/// Returns the time of a retry; `None` if a person has to remove the cause first.
+fn retry_time(error: &FetchError) -> Option<DateTime<Utc>> {
     match error {
         FetchError::Github(GithubError::Limited { until }) => Some(*until),
-        FetchError::Github(GithubError::Unreachable { .. }) => Some(Utc::now() + OUTAGE),
+        FetchError::Github(GithubError::Unreachable { .. }) => Some(Utc::now() + OUTAGE_DELAY),
         _ => None,
     }
 }
 
-impl Walk {
-    /// Where the run was, or its beginning.
-    fn of(run: &SyncRun) -> Self {
-        let known = run
+impl BackfillCursor {
+    /// Returns the stored cursor of a run, or that of its beginning.
+    fn restore(run: &SyncRun) -> Self {
+        let stored = run
             .walk
             .as_deref()
             .and_then(|walk| serde_json::from_str(walk).ok());
-        known.unwrap_or_else(|| {
+        stored.unwrap_or_else(|| {
             let back_to = run.asked_at - TimeDelta::days(run.options.days_back.into());
             Self {
                 back_to: back_to.into(),
-                phase: Phase::Walking,
+                phase: BackfillPhase::Walking,
                 cursor: None,
-                size: PAGE,
+                size: PAGE_SIZE,
                 newest: None,
                 oldest: None,
                 to_the_end: false,
@@ -201,166 +209,175 @@ impl Walk {
     }
 }
 
-/// A run that is under way.
-struct Walking<P> {
-    fetcher: Fetcher,
+/// A run in progress.
+struct BackfillRun<P> {
+    fetcher: PullRequestFetcher,
     run: SyncRun,
-    walk: Walk,
-    asked_before: u64,
+    cursor: BackfillCursor,
+    requests_before: u64,
     progress: P,
 }
 
-impl<P: Fn(&SyncRun)> Walking<P> {
-    async fn walk(&mut self) -> Result<(), Stop> {
-        while self.walk.phase == Phase::Walking {
-            self.step().await?;
+impl<P: Fn(&SyncRun)> BackfillRun<P> {
+    /// Runs the remaining phases.
+    async fn walk(&mut self) -> Result<(), BackfillStop> {
+        while self.cursor.phase == BackfillPhase::Walking {
+            self.fetch_page().await?;
         }
-        while self.walk.phase == Phase::Closing {
-            self.close().await?;
+        while self.cursor.phase == BackfillPhase::Closing {
+            self.fetch_closing_page().await?;
         }
-        self.repair().await?;
-        self.run.complete_since = Some(match self.walk.to_the_end {
+        self.retry_failed().await?;
+        self.run.complete_since = Some(match self.cursor.to_the_end {
             true => Timestamp::clamped(0),
             false => self
-                .walk
+                .cursor
                 .oldest
-                .unwrap_or(self.walk.back_to)
-                .max(self.walk.back_to),
+                .unwrap_or(self.cursor.back_to)
+                .max(self.cursor.back_to),
         });
         self.run.error = None;
         Ok(())
     }
 
-    /// One page of the walk.
-    async fn step(&mut self) -> Result<(), Stop> {
-        let left = u64::from(self.run.options.max_prs).saturating_sub(self.run.prs_done);
+    /// Fetches one page of the history.
+    async fn fetch_page(&mut self) -> Result<(), BackfillStop> {
+        let remaining = u64::from(self.run.options.max_prs).saturating_sub(self.run.prs_done);
         let FetchedPage {
             pull_requests: mut got,
             total,
             next,
-        } = self.page(u32::try_from(left).unwrap_or(u32::MAX)).await?;
+        } = self
+            .page(u32::try_from(remaining).unwrap_or(u32::MAX))
+            .await?;
         let all = got.complete.len() + got.failures.len();
         let page = got
             .complete
             .iter()
             .map(|whole| whole.pull_request.updated_at);
         let (newest, oldest) = (page.clone().max(), page.min());
-        self.walk.newest = self.walk.newest.or(newest);
+        self.cursor.newest = self.cursor.newest.or(newest);
         got.complete
-            .retain(|whole| whole.pull_request.updated_at >= self.walk.back_to);
-        let is_past = oldest.is_some_and(|oldest| oldest < self.walk.back_to);
-        self.walk.oldest = oldest.or(self.walk.oldest);
-        let brought = self.fetcher.take_in(got, Some(self.run.repo)).await?;
+            .retain(|whole| whole.pull_request.updated_at >= self.cursor.back_to);
+        let is_past = oldest.is_some_and(|oldest| oldest < self.cursor.back_to);
+        self.cursor.oldest = oldest.or(self.cursor.oldest);
+        let outcome = self.fetcher.store_fetched(got, Some(self.run.repo)).await?;
         self.fetcher
-            .follow_rename(self.run.repo, &self.run.repo_name, &brought)
+            .follow_rename(self.run.repo, &self.run.repo_name, &outcome)
             .await?;
-        self.count(&brought);
+        self.count(&outcome);
         self.run.prs_done = self.run.prs_done.min(self.run.options.max_prs.into());
-        let most = total.map(|total| total.min(self.run.options.max_prs.into()));
-        self.walk.to_the_end = next.is_none() && !is_past;
-        self.walk.cursor = next.filter(|_| all > 0);
+        let expected = total.map(|total| total.min(self.run.options.max_prs.into()));
+        self.cursor.to_the_end = next.is_none() && !is_past;
+        self.cursor.cursor = next.filter(|_| all > 0);
         let is_full = self.run.prs_done >= u64::from(self.run.options.max_prs);
-        let is_over = is_past || is_full || self.walk.cursor.is_none();
-        self.run.prs_total = if is_over {
+        let is_finished = is_past || is_full || self.cursor.cursor.is_none();
+        self.run.prs_total = if is_finished {
             Some(self.run.prs_done)
         } else {
-            most
+            expected
         };
-        if is_over {
-            (self.walk.phase, self.walk.cursor, self.walk.size) = (Phase::Closing, None, CLOSING);
+        if is_finished {
+            (self.cursor.phase, self.cursor.cursor, self.cursor.size) =
+                (BackfillPhase::Closing, None, CLOSING_PAGE_SIZE);
         }
         self.save().await
     }
 
-    /// One page of the closing pass: what was updated since the walk began.
-    async fn close(&mut self) -> Result<(), Stop> {
+    /// Fetches one page of the closing pass: pull requests that were updated since the backfill
+    /// began.
+    async fn fetch_closing_page(&mut self) -> Result<(), BackfillStop> {
         let FetchedPage {
             pull_requests: mut got,
             next,
             ..
         } = self.page(u32::MAX).await?;
-        let (began, all) = (self.walk.newest, got.complete.len());
+        let (began, all) = (self.cursor.newest, got.complete.len());
         got.complete
             .retain(|whole| Some(whole.pull_request.updated_at) >= began);
-        let is_over = got.complete.len() < all || next.is_none();
-        let brought = self.fetcher.take_in(got, Some(self.run.repo)).await?;
-        self.note(&brought.not_got);
-        (self.walk.cursor, self.walk.size) = (next, PAGE);
-        if is_over {
-            self.walk.phase = Phase::Repairing;
+        let is_finished = got.complete.len() < all || next.is_none();
+        let outcome = self.fetcher.store_fetched(got, Some(self.run.repo)).await?;
+        self.record_failures(&outcome.not_got);
+        (self.cursor.cursor, self.cursor.size) = (next, PAGE_SIZE);
+        if is_finished {
+            self.cursor.phase = BackfillPhase::Repairing;
         }
         self.save().await
     }
 
-    /// Once more, and by themselves, those that failed.
-    async fn repair(&mut self) -> Result<(), Stop> {
-        while let Some(number) = self.walk.again.last().copied() {
-            let mut tries = 0;
+    /// Retries failed pull requests one by one.
+    async fn retry_failed(&mut self) -> Result<(), BackfillStop> {
+        while let Some(number) = self.cursor.again.last().copied() {
+            let mut attempts = 0;
             let not_got = loop {
-                let brought = self
+                let outcome = self
                     .fetcher
-                    .numbers(&self.run.repo_name, Some(self.run.repo), &[number])
+                    .fetch_numbers(&self.run.repo_name, Some(self.run.repo), &[number])
                     .await?;
-                tries += 1;
-                match brought.not_got.into_iter().next() {
-                    Some(not_got) if !not_got.missing && tries < TRIES => self.pause().await,
+                attempts += 1;
+                match outcome.not_got.into_iter().next() {
+                    Some(not_got) if !not_got.missing && attempts < RETRIES => {
+                        self.wait_before_retry().await
+                    }
                     last => break last,
                 }
             };
-            self.walk.again.pop();
+            self.cursor.again.pop();
             self.run.errors.retain(|error| error.pr != number.0);
-            self.note(not_got.as_slice());
+            self.record_failures(not_got.as_slice());
             self.save().await?;
         }
         Ok(())
     }
 
-    /// The page at the cursor, of fewer if GitHub cannot give as many. One that it cannot give at all is passed over.
-    async fn page(&mut self, most: u32) -> Result<FetchedPage, Stop> {
-        let (mut size, mut tries) = (self.walk.size.min(most).max(1), 0);
-        let (client, of) = (self.fetcher.client.clone(), self.run.repo_name.clone());
+    /// Fetches the page at the cursor, smaller if GitHub cannot answer a larger one. A single pull
+    /// request that GitHub cannot answer at all is skipped.
+    async fn page(&mut self, max: u32) -> Result<FetchedPage, BackfillStop> {
+        let (mut size, mut retries) = (self.cursor.size.min(max).max(1), 0);
+        let (client, name) = (self.fetcher.client.clone(), self.run.repo_name.clone());
         loop {
-            let after = self.walk.cursor.as_deref();
+            let after = self.cursor.cursor.as_deref();
             match client
-                .pull_request_page(&of, size, after, self.fetcher.commits)
+                .pull_request_page(&name, size, after, self.fetcher.commits)
                 .await
             {
                 Ok(page) => return Ok(page),
-                Err(GithubError::TooMuch { .. }) if size > SMALLEST => {
-                    size = (size / 2).max(SMALLEST);
-                    self.walk.size = size;
+                Err(GithubError::TooMuch { .. }) if size > MIN_PAGE_SIZE => {
+                    size = (size / 2).max(MIN_PAGE_SIZE);
+                    self.cursor.size = size;
                 }
-                Err(GithubError::TooMuch { .. }) if tries < TRIES => {
-                    tries += 1;
-                    self.pause().await;
+                Err(GithubError::TooMuch { .. }) if retries < RETRIES => {
+                    retries += 1;
+                    self.wait_before_retry().await;
                 }
                 Err(GithubError::TooMuch { .. }) if size > 1 => size = 1,
                 Err(GithubError::TooMuch { .. }) => {
-                    return Ok(client.skip_page(&of, 1, after).await?);
+                    return Ok(client.skip_page(&name, 1, after).await?);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn pause(&self) {
+    async fn wait_before_retry(&self) {
         self.fetcher
             .client
-            .wait(PAUSE.mul_f64(rand::random_range(0.5..1.0)))
+            .wait(RETRY_DELAY.jittered(1, rand::random()))
             .await;
     }
 
-    fn count(&mut self, brought: &Brought) {
-        self.run.prs_done += brought.fetched.len() as u64 + brought.not_got.len() as u64;
-        self.run.reviews_synced += brought
+    fn count(&mut self, outcome: &FetchOutcome) {
+        self.run.prs_done += outcome.fetched.len() as u64 + outcome.not_got.len() as u64;
+        self.run.reviews_synced += outcome
             .fetched
             .iter()
             .map(|fetched| fetched.reviews.len() as u64)
             .sum::<u64>();
-        self.note(&brought.not_got);
+        self.record_failures(&outcome.not_got);
     }
 
-    fn note(&mut self, not_got: &[FetchFailure]) {
+    /// Records failures of single pull requests and schedules their retry.
+    fn record_failures(&mut self, not_got: &[FetchFailure]) {
         for FetchFailure { number, reason, .. } in not_got {
             if self.run.errors.len() < MOST_ERRORS {
                 self.run.errors.push(PrError {
@@ -368,27 +385,32 @@ impl<P: Fn(&SyncRun)> Walking<P> {
                     error: reason.clone(),
                 });
             }
-            if self.walk.phase != Phase::Repairing {
-                self.walk.again.push(*number);
+            if self.cursor.phase != BackfillPhase::Repairing {
+                self.cursor.again.push(*number);
             }
         }
     }
 
-    /// What it cost so far.
-    fn reckon(&mut self) {
-        self.run.github_requests = self.asked_before + self.fetcher.client.requests_of_handle();
+    /// Updates the number of requests to GitHub.
+    fn update_request_count(&mut self) {
+        self.run.github_requests = self.requests_before + self.fetcher.client.requests_of_handle();
     }
 
-    async fn save(&mut self) -> Result<(), Stop> {
-        self.run.walk = serde_json::to_string(&self.walk).ok();
-        self.reckon();
+    /// Stores the progress and renews the lease.
+    async fn save(&mut self) -> Result<(), BackfillStop> {
+        self.run.walk = serde_json::to_string(&self.cursor).ok();
+        self.update_request_count();
         tallyhook_core::crash_point::reached("backfill.page_stored");
-        let kept = self
+        let is_leased = self
             .fetcher
             .store
-            .save_run(&self.run, Utc::now(), lease())
+            .save_run(&self.run, Utc::now(), lease_until())
             .await?;
         (self.progress)(&self.run);
-        if kept { Ok(()) } else { Err(Stop::LetGo) }
+        if is_leased {
+            Ok(())
+        } else {
+            Err(BackfillStop::LeaseLost)
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Pull requests from GitHub into the inbox, whole: from there they go the way of any webhook.
+//! Fetching of complete pull requests into the inbox. From there they are processed like webhooks.
 
 use std::time::Duration;
 
@@ -18,62 +18,62 @@ use tallyhook_store::{
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-/// How long somebody who wants the latest waits until it is applied.
-const APPLYING: Duration = Duration::from_secs(5);
-const LOOKING: Duration = Duration::from_millis(20);
+/// The time limit for a fetched pull request to be applied when a caller waits for it.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const APPLY_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Fetches pull requests.
 #[derive(Clone)]
-pub struct Fetcher {
+pub struct PullRequestFetcher {
     pub client: Client,
     pub store: Store,
     pub source: Source,
     pub lane: Lane,
-    /// Whether the dates of the commits are asked for.
+    /// Fetch the dates of the commits, too.
     pub commits: bool,
 }
 
-/// What came of it.
+/// The result of a fetch.
 #[derive(Debug, Default)]
-pub struct Brought {
-    /// As GitHub shows the repository now.
+pub struct FetchOutcome {
+    /// The repository as GitHub shows it now.
     pub seen: Option<RepositoryDetails>,
-    /// In the inbox, be it since now or from before.
+    /// Pull requests that are in the inbox, stored by this fetch or an earlier one.
     pub fetched: Vec<FetchedPullRequest>,
     pub not_got: Vec<FetchFailure>,
 }
 
-/// Why nothing could be brought.
+/// The failure of a whole fetch.
 #[derive(Debug, Error)]
 pub enum FetchError {
     #[error(transparent)]
     Github(#[from] GithubError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The name was given to another repository.
+    /// The name belongs to another repository now.
     #[error(
-        "{name} is another repository on GitHub now (id {now} instead of {before}): track it anew"
+        "{name} is another repository on GitHub now (id {now} instead of {before}): track it again"
     )]
-    Another {
+    ReplacedRepository {
         name: String,
         before: RepoId,
         now: RepoId,
     },
-    #[error("there is no memory for an answer: {0}")]
+    #[error("cannot compress a pull request for the inbox: {0}")]
     Memory(#[from] std::io::Error),
 }
 
-/// Why what is known of a pull request is not known to be what GitHub shows.
+/// The reason why a stored pull request could not be brought up to date.
 #[derive(Debug, Error)]
 pub enum RefreshError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// GitHub says that there is none.
+    /// GitHub has no such pull request.
     #[error("{0}")]
     Missing(String),
     #[error("{0}")]
     NotGot(String),
-    #[error("what GitHub shows is not applied yet")]
+    #[error("the fetched pull request is not applied yet; try again")]
     TooLate,
     #[error("GitHub did not answer in time")]
     Unanswered,
@@ -85,26 +85,27 @@ impl From<StoreError> for RefreshError {
     }
 }
 
-impl Fetcher {
-    /// Brings those of the repository `of` (`owner/name`, known as `repo` if it is known) that have these numbers.
+impl PullRequestFetcher {
+    /// Fetches the pull requests with these numbers of the repository `name` (`owner/name`). `repo`
+    /// is its id if it is known.
     ///
     /// # Errors
-    /// [`FetchError`]; what concerns one of them alone is told in what is brought.
-    pub async fn numbers(
+    /// [`FetchError`]; failures of single pull requests are in the result.
+    pub async fn fetch_numbers(
         &self,
-        of: &str,
+        name: &str,
         repo: Option<RepoId>,
         numbers: &[PrNumber],
-    ) -> Result<Brought, FetchError> {
-        let mut brought = Brought::default();
+    ) -> Result<FetchOutcome, FetchError> {
+        let mut outcome = FetchOutcome::default();
         let mut parts = vec![numbers];
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
             match self
                 .client
-                .pull_requests_by_number(of, part, self.commits)
+                .pull_requests_by_number(name, part, self.commits)
                 .await
             {
-                Ok(got) => brought.add(self.take_in(got, repo).await?),
+                Ok(got) => outcome.add(self.store_fetched(got, repo).await?),
                 Err(GithubError::TooMuch { .. }) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
@@ -116,23 +117,23 @@ impl Fetcher {
                         reason: why.clone(),
                         missing: false,
                     };
-                    brought.not_got.extend(part.iter().map(not_got));
+                    outcome.not_got.extend(part.iter().map(not_got));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(brought)
+        Ok(outcome)
     }
 
-    /// Puts what was got into the inbox.
+    /// Stores fetched pull requests in the inbox.
     ///
     /// # Errors
-    /// [`FetchError`]; what concerns one pull request alone is told in what is brought.
-    pub async fn take_in(
+    /// [`FetchError`]; failures of single pull requests are in the result.
+    pub async fn store_fetched(
         &self,
         got: FetchedPullRequests,
         repo: Option<RepoId>,
-    ) -> Result<Brought, FetchError> {
+    ) -> Result<FetchOutcome, FetchError> {
         let FetchedPullRequests {
             repository,
             complete,
@@ -142,15 +143,15 @@ impl Fetcher {
         if let (Some(before), Some(now)) = (repo, repository.id)
             && before != now
         {
-            return Err(FetchError::Another {
+            return Err(FetchError::ReplacedRepository {
                 name: repository.name_with_owner,
                 before,
                 now,
             });
         }
-        let mut brought = Brought {
+        let mut outcome = FetchOutcome {
             not_got,
-            ..Brought::default()
+            ..FetchOutcome::default()
         };
         for whole in complete {
             let number = whole.pull_request.number;
@@ -161,9 +162,9 @@ impl Fetcher {
                 whole.truncated,
                 asked_at.into(),
             ) {
-                Ok(fetched) => brought.fetched.push(fetched),
+                Ok(fetched) => outcome.fetched.push(fetched),
                 Err(unusable) => {
-                    brought.not_got.push(FetchFailure {
+                    outcome.not_got.push(FetchFailure {
                         number,
                         reason: unusable.to_string(),
                         missing: false,
@@ -172,53 +173,55 @@ impl Fetcher {
             }
         }
         let now = Utc::now();
-        let accepted = brought.fetched.iter().map(|fetched| async {
+        let accepted = outcome.fetched.iter().map(|fetched| async {
             let delivery = crate::incoming::fetched(fetched.clone(), self.source, self.lane, now)?;
             Ok::<Accepted, FetchError>(self.store.accept(delivery).await?)
         });
         try_join_all(accepted).await?;
-        brought.seen = Some(RepositoryDetails {
+        outcome.seen = Some(RepositoryDetails {
             name: repository.name_with_owner,
             private: Some(repository.is_private),
         });
-        Ok(brought)
+        Ok(outcome)
     }
 
-    /// Makes sure that what is known of a pull request is what GitHub shows now, and is applied. Costs nothing where
-    /// nothing has changed.
+    /// Brings a stored pull request up to date with GitHub and waits until the change is applied.
+    /// An unchanged pull request costs no request of the rate limit.
     ///
     /// # Errors
-    /// If GitHub does not tell, or what it told is not applied in time.
-    pub async fn refresh(&self, of: &str, key: PrKey) -> Result<(), RefreshError> {
+    /// If GitHub fails, or the change is not applied in time.
+    pub async fn refresh(&self, name: &str, key: PrKey) -> Result<(), RefreshError> {
         let asked_at = Utc::now();
         let listed = self
             .client
-            .pull_request_summary(of, key.number)
+            .pull_request_summary(name, key.number)
             .await
             .map_err(FetchError::from)?;
-        let known = self.store.load(&[key]).await?;
-        let is_current = known
+        let stored = self.store.load(&[key]).await?;
+        let is_current = stored
             .first()
-            .is_some_and(|known| known.pull_request.fetched_at() >= Some(listed.updated_at));
+            .is_some_and(|stored| stored.pull_request.fetched_at() >= Some(listed.updated_at));
         if !is_current {
-            let brought = self.numbers(of, Some(key.repo), &[key.number]).await?;
-            match brought.not_got.into_iter().next() {
+            let outcome = self
+                .fetch_numbers(name, Some(key.repo), &[key.number])
+                .await?;
+            match outcome.not_got.into_iter().next() {
                 Some(FetchFailure {
                     reason,
                     missing: true,
                     ..
                 }) => return Err(RefreshError::Missing(reason)),
                 Some(FetchFailure { reason, .. }) => return Err(RefreshError::NotGot(reason)),
-                None => self.applied(key).await?,
+                None => self.wait_applied(key).await?,
             }
         }
         Ok(self.store.checked(&[key], asked_at).await?)
     }
 
-    /// Waits until everything that was fetched of a pull request is applied, be it since now or from before.
-    async fn applied(&self, key: PrKey) -> Result<(), RefreshError> {
+    /// Waits until every fetched version of a pull request in the inbox is applied.
+    async fn wait_applied(&self, key: PrKey) -> Result<(), RefreshError> {
         let guid = PullRequest::id(key).to_string();
-        let deadline = Instant::now() + APPLYING;
+        let deadline = Instant::now() + APPLY_TIMEOUT;
         loop {
             let fetched = self.store.deliveries_of(&guid).await?;
             if !fetched
@@ -234,11 +237,11 @@ impl Fetcher {
             if Instant::now() > deadline {
                 return Err(RefreshError::TooLate);
             }
-            sleep(LOOKING).await;
+            sleep(APPLY_CHECK_INTERVAL).await;
         }
     }
 
-    /// Notes that GitHub led us to a repository under another name: the webhook that told so was missed.
+    /// Records a new name of the repository, whose webhook was missed, if GitHub redirected to it.
     ///
     /// # Errors
     /// If the database fails.
@@ -246,30 +249,36 @@ impl Fetcher {
         &self,
         repo: RepoId,
         before: &str,
-        brought: &Brought,
+        outcome: &FetchOutcome,
     ) -> Result<(), StoreError> {
         let Some(RepositoryDetails { name, private }) =
-            brought.seen.clone().filter(|seen| seen.name != before)
+            outcome.seen.clone().filter(|seen| seen.name != before)
         else {
             return Ok(());
         };
-        tracing::info!(before, now = name, "a repository was renamed");
-        let sighting = RepositoryObservation {
-            repository: seen(repo, name, private),
+        tracing::info!(
+            repo.id = repo.0,
+            before,
+            repo.name = name,
+            "the repository {before} was renamed to {name}"
+        );
+        let observation = RepositoryObservation {
+            repository: observed_repository(repo, name, private),
             last_delivery: None,
             tracks: None,
         };
         let recording = BatchWrite {
-            repositories: vec![sighting],
+            repositories: vec![observation],
             ..BatchWrite::default()
         };
-        let _conflict_of_none = self.store.record(&recording, Utc::now()).await?;
+        // The batch has no pull request, so there is no version that could conflict.
+        let _no_conflict = self.store.record(&recording, Utc::now()).await?;
         Ok(())
     }
 }
 
-/// A repository as GitHub shows it now.
-pub fn seen(id: RepoId, name: String, private: Option<bool>) -> Repository {
+/// Returns a repository with the name and visibility that GitHub shows now.
+pub fn observed_repository(id: RepoId, name: String, private: Option<bool>) -> Repository {
     let at = Utc::now().into();
     Repository {
         id,
@@ -285,7 +294,7 @@ pub fn seen(id: RepoId, name: String, private: Option<bool>) -> Repository {
     }
 }
 
-impl Brought {
+impl FetchOutcome {
     fn add(&mut self, more: Self) {
         self.seen = more.seen.or(self.seen.take());
         self.fetched.extend(more.fetched);

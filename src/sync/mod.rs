@@ -1,4 +1,4 @@
-//! Asking GitHub for what webhooks missed.
+//! Synchronisation with GitHub: what webhooks missed is fetched and put into the inbox.
 
 pub mod backfill;
 pub mod fetch;

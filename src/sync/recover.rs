@@ -1,7 +1,9 @@
-//! Deliveries that GitHub could not hand over: found in its list of attempts, fetched, and put into the inbox.
+//! Recovery of missed deliveries: failed ones are found in GitHub's list of delivery attempts,
+//! fetched, and put into the inbox.
 //!
-//! GitHub remembers attempts for about three days and does not repeat one by itself. What is fetched is the webhook
-//! that was missed, so that it goes the way of any other from here on, and a server that is running takes it up.
+//! GitHub keeps attempts for about three days and does not repeat one by itself. The fetched
+//! payload is that of the missed webhook, so it is processed like any other delivery, by a server
+//! that is running or by the next one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,102 +21,105 @@ use tallyhook_store::{Accepted, NewState, Store};
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::record_dead_letter;
 
-/// Where webhooks of this program come in, whatever proxy is in front.
+/// The path of this program's webhook endpoint, behind any prefix that a proxy adds.
 const ENDPOINT: &str = "/webhooks/github";
-/// Deliveries of one hook that are kept in mind at once, at about 200 bytes each.
-const MOST: usize = 500_000;
-/// GitHub lists the latest first, but nobody promises it to the second.
+/// Deliveries of one webhook that are held in memory, at about 200 bytes each.
+const MAX_DELIVERIES: usize = 500_000;
+/// The tolerance for the order of GitHub's list, which is latest first, but not documented to the
+/// second.
 const MARGIN: TimeDelta = TimeDelta::hours(1);
 
-/// What is to be recovered.
+/// The deliveries to recover.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecoveryRequest {
     pub owner: HookOwner,
-    /// This webhook alone. Else those that post to an address like ours, or all where there is none such.
+    /// Only this webhook. `None` selects those that post to an address like ours, or all if there
+    /// is none.
     pub hook: Option<i64>,
-    /// Attempts of before are left alone.
+    /// Earlier attempts are ignored.
     pub since: DateTime<Utc>,
 }
 
-/// What came of it.
+/// The result of a recovery.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// The webhooks whose deliveries were looked at; an App's has no id, and is `null`.
+pub struct RecoveryReport {
+    /// The webhooks whose deliveries were read; an App's webhook has no id and is `null`.
     pub hooks: Vec<Option<i64>>,
     /// RFC 3339.
     pub since: DateTime<Utc>,
-    /// Attempts that GitHub lists.
+    /// Attempts in GitHub's lists.
     pub listed: u64,
-    /// Deliveries none of whose attempts succeeded.
+    /// Deliveries without a successful attempt.
     pub failed: u64,
-    /// Of these: events that are not used here, and were not fetched.
+    /// Of the failed: events that are not used, which were not fetched.
     pub unused: u64,
-    /// Of these: those that the inbox had already.
+    /// Of the failed: deliveries that the inbox had already.
     pub already_here: u64,
-    /// Of these: those that are in the inbox now.
+    /// Of the failed: deliveries that are in the inbox now.
     pub recovered: u64,
-    /// Of the recovered: those that are dead letters, since they cannot be decoded.
+    /// Of the recovered: dead letters, because they cannot be decoded.
     pub dead_letters: u64,
-    /// Of the failed: those that are still missing.
-    pub not_fetched: Vec<NotFetched>,
-    /// What all of this cost.
+    /// Of the failed: deliveries that are still missing.
+    pub not_fetched: Vec<MissingDelivery>,
+    /// Requests to GitHub.
     pub github_requests: u64,
 }
 
 /// A delivery that is still missing.
 #[derive(Debug, Serialize)]
-pub struct NotFetched {
+pub struct MissingDelivery {
     pub guid: String,
     pub event: String,
-    /// The last attempt, RFC 3339.
+    /// The time of the last attempt, RFC 3339.
     pub delivered_at: DateTime<Utc>,
     pub why: String,
 }
 
-/// Deliveries that failed, of one webhook.
-struct Failed {
+/// The failed deliveries of one webhook.
+struct FailedDeliveries {
     hook: Option<i64>,
-    /// Oldest first.
+    /// The last attempt of each, oldest first.
     attempts: Vec<DeliveryAttempt>,
 }
 
-/// What became of one that failed.
-enum Recovered {
+/// The outcome for a failed delivery.
+enum RecoveryOutcome {
     AlreadyHere,
     Unused,
     Stored { dead: bool },
 }
 
-/// Recovers what `asked` tells; calls `progress` with how many are done, of how many.
+/// Recovers the requested deliveries. Calls `progress` with the number of finished and of all
+/// deliveries.
 ///
 /// # Errors
-/// If the list cannot be had, in words that say what to do, or the database fails. What cannot be fetched of the list
-/// is no error, but told in the report.
-pub async fn run(
+/// If a list cannot be read, with the next step, or the database fails. Deliveries that cannot be
+/// fetched are in the report.
+pub async fn recover_deliveries(
     client: &Client,
     store: &Store,
-    asked: &Asked,
+    request: &RecoveryRequest,
     progress: impl Fn(u64, u64),
-) -> anyhow::Result<Report> {
-    let hooks = match (asked.hook, &asked.owner) {
+) -> anyhow::Result<RecoveryReport> {
+    let hooks = match (request.hook, &request.owner) {
         (None, HookOwner::App) => vec![None],
         (None, owner) => our_hooks(
             &client
                 .hooks(owner)
                 .await
-                .map_err(|error| told(error, owner))?,
+                .map_err(|error| with_required_rights(error, owner))?,
         ),
         (hook, _) => vec![hook],
     };
     if hooks.is_empty() {
         bail!(
             "{} has no webhook: there is nothing to recover from",
-            asked.owner
+            request.owner
         );
     }
-    let mut report = Report {
+    let mut report = RecoveryReport {
         hooks,
-        since: asked.since,
+        since: request.since,
         listed: 0,
         failed: 0,
         unused: 0,
@@ -125,18 +130,18 @@ pub async fn run(
         github_requests: 0,
     };
     for hook in report.hooks.clone() {
-        let failed = failed(client, asked, hook, &mut report.listed)
+        let failed = list_failed(client, request, hook, &mut report.listed)
             .await
-            .map_err(|error| error.of(&asked.owner))?;
+            .map_err(|error| error.into_error(&request.owner))?;
         report.failed += failed.attempts.len() as u64;
-        fetch(client, store, asked, failed, &mut report, &progress).await?;
+        fetch_all(client, store, request, failed, &mut report, &progress).await?;
     }
     report.github_requests = client.requests();
     Ok(report)
 }
 
-/// Those that post to an address like ours. A proxy may have given it another: then all, since what one of them missed
-/// is of interest whoever it was for.
+/// Returns the webhooks that post to an address like ours. If there is none, a proxy may rewrite
+/// paths: then all are returned, because a delivery that another receiver missed is useful as well.
 fn our_hooks(hooks: &[WebhookInfo]) -> Vec<Option<i64>> {
     let is_ours = |hook: &&WebhookInfo| {
         hook.config
@@ -156,97 +161,99 @@ fn our_hooks(hooks: &[WebhookInfo]) -> Vec<Option<i64>> {
     }
 }
 
-/// Why there is no list.
-enum NoList {
+/// The failure of reading a list of attempts.
+enum DeliveryListError {
     Github(GithubError),
     TooLong,
 }
 
-impl NoList {
-    fn of(self, owner: &HookOwner) -> anyhow::Error {
+impl DeliveryListError {
+    fn into_error(self, owner: &HookOwner) -> anyhow::Error {
         match self {
-            Self::Github(error) => told(error, owner),
+            Self::Github(error) => with_required_rights(error, owner),
             Self::TooLong => {
                 anyhow::anyhow!(
-                    "GitHub lists more than {MOST} deliveries: ask for fewer days with --days"
+                    "GitHub lists more than {MAX_DELIVERIES} deliveries: ask for fewer days with --days"
                 )
             }
         }
     }
 }
 
-/// The deliveries of a webhook that never succeeded.
-async fn failed(
+/// Returns the deliveries of a webhook without a successful attempt.
+async fn list_failed(
     client: &Client,
-    asked: &Asked,
+    request: &RecoveryRequest,
     hook: Option<i64>,
     listed: &mut u64,
-) -> Result<Failed, NoList> {
+) -> Result<FailedDeliveries, DeliveryListError> {
     let mut pages = client
-        .delivery_attempts(&asked.owner, hook)
-        .map_err(NoList::Github)?;
-    // `None` is a delivery that succeeded.
-    let mut known: HashMap<String, Option<DeliveryAttempt>> = HashMap::new();
+        .delivery_attempts(&request.owner, hook)
+        .map_err(DeliveryListError::Github)?;
+    // Deliveries by GUID; `None` for one that succeeded.
+    let mut deliveries: HashMap<String, Option<DeliveryAttempt>> = HashMap::new();
     while let Some(page) = pages
         .next::<DeliveryAttempt>()
         .await
-        .map_err(NoList::Github)?
+        .map_err(DeliveryListError::Github)?
     {
         let is_past = !page.is_empty()
             && page
                 .iter()
-                .all(|attempt| attempt.delivered_at < asked.since - MARGIN);
+                .all(|attempt| attempt.delivered_at < request.since - MARGIN);
         for attempt in page
             .into_iter()
-            .filter(|attempt| attempt.delivered_at >= asked.since)
+            .filter(|attempt| attempt.delivered_at >= request.since)
         {
             *listed += 1;
-            match known.entry(attempt.guid.clone()) {
-                Entry::Vacant(place) => {
-                    place.insert((!attempt.succeeded()).then_some(attempt));
+            match deliveries.entry(attempt.guid.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert((!attempt.succeeded()).then_some(attempt));
                 }
-                Entry::Occupied(mut place) if attempt.succeeded() => {
-                    place.insert(None);
+                Entry::Occupied(mut entry) if attempt.succeeded() => {
+                    entry.insert(None);
                 }
-                // The first that is listed is the latest, of which GitHub is the likeliest to have the body still.
+                // The first listed attempt is the latest one, whose payload GitHub most likely
+                // still has.
                 Entry::Occupied(_) => {}
             }
         }
-        if known.len() > MOST {
-            return Err(NoList::TooLong);
+        if deliveries.len() > MAX_DELIVERIES {
+            return Err(DeliveryListError::TooLong);
         }
         if is_past {
             break;
         }
     }
-    let mut attempts: Vec<_> = known.into_values().flatten().collect();
+    let mut attempts: Vec<_> = deliveries.into_values().flatten().collect();
     attempts.sort_by_key(|attempt| (attempt.delivered_at, attempt.id));
-    Ok(Failed { hook, attempts })
+    Ok(FailedDeliveries { hook, attempts })
 }
 
-/// Fetches one after the other, as GitHub wants it, so that one body at a time is in memory.
-async fn fetch(
+/// Fetches failed deliveries one by one, as GitHub's limits ask for, and so that only one payload
+/// at a time is in memory.
+async fn fetch_all(
     client: &Client,
     store: &Store,
-    asked: &Asked,
-    failed: Failed,
-    report: &mut Report,
+    request: &RecoveryRequest,
+    failed: FailedDeliveries,
+    report: &mut RecoveryReport,
     progress: &impl Fn(u64, u64),
 ) -> anyhow::Result<()> {
     let all = failed.attempts.len() as u64;
-    // What stands in the way of all that are left.
+    // The failure that applies to all remaining deliveries, too.
     let mut stopped: Option<String> = None;
     for (done, attempt) in (1..).zip(failed.attempts) {
         let why = match &stopped {
             Some(why) => why.clone(),
-            None => match recover(client, store, asked, failed.hook, &attempt).await? {
+            None => match recover_one(client, store, request, failed.hook, &attempt).await? {
                 Ok(recovered) => {
                     report.count(&recovered);
                     progress(done, all);
                     continue;
                 }
-                Err(NotGot::Payload(why)) => why.to_owned(),
-                Err(NotGot::Answer(error)) => {
+                Err(PayloadError::Unusable(why)) => why.to_owned(),
+                Err(PayloadError::Github(error)) => {
                     let why = error.to_string();
                     stopped = (!error.concerns_one_item()).then(|| why.clone());
                     why
@@ -259,7 +266,7 @@ async fn fetch(
             delivered_at,
             ..
         } = attempt;
-        report.not_fetched.push(NotFetched {
+        report.not_fetched.push(MissingDelivery {
             guid,
             event,
             delivered_at,
@@ -270,12 +277,12 @@ async fn fetch(
     Ok(())
 }
 
-impl Report {
-    fn count(&mut self, recovered: &Recovered) {
+impl RecoveryReport {
+    fn count(&mut self, recovered: &RecoveryOutcome) {
         match recovered {
-            Recovered::AlreadyHere => self.already_here += 1,
-            Recovered::Unused => self.unused += 1,
-            Recovered::Stored { dead } => {
+            RecoveryOutcome::AlreadyHere => self.already_here += 1,
+            RecoveryOutcome::Unused => self.unused += 1,
+            RecoveryOutcome::Stored { dead } => {
                 self.recovered += 1;
                 self.dead_letters += u64::from(*dead);
             }
@@ -283,74 +290,72 @@ impl Report {
     }
 }
 
-/// Why the body of one was not got.
-enum NotGot {
-    Answer(GithubError),
-    Payload(&'static str),
+/// The failure of fetching one payload.
+enum PayloadError {
+    Github(GithubError),
+    Unusable(&'static str),
 }
 
-async fn recover(
+/// Recovers one delivery. The outer error is a failure of the database.
+async fn recover_one(
     client: &Client,
     store: &Store,
-    asked: &Asked,
+    request: &RecoveryRequest,
     hook: Option<i64>,
     attempt: &DeliveryAttempt,
-) -> anyhow::Result<Result<Recovered, NotGot>> {
+) -> anyhow::Result<Result<RecoveryOutcome, PayloadError>> {
     if !event::NAMES.contains(&attempt.event.as_str()) {
-        return Ok(Ok(Recovered::Unused));
+        return Ok(Ok(RecoveryOutcome::Unused));
     }
-    // By the GUID alone: GitHub's list has the JSON, and not the bytes that were sent.
+    // Compared by GUID only: GitHub's API returns the JSON, but not the bytes that were sent.
     if !store.deliveries_of(&attempt.guid).await?.is_empty() {
-        return Ok(Ok(Recovered::AlreadyHere));
+        return Ok(Ok(RecoveryOutcome::AlreadyHere));
     }
     let details = match client
-        .delivery_details(&asked.owner, hook, attempt.id)
+        .delivery_details(&request.owner, hook, attempt.id)
         .await
     {
         Ok(details) => details,
-        Err(error) => return Ok(Err(NotGot::Answer(error))),
+        Err(error) => return Ok(Err(PayloadError::Github(error))),
     };
     let Some(payload) = details.payload() else {
-        return Ok(Err(NotGot::Payload("GitHub has its payload no more")));
+        return Ok(Err(PayloadError::Unusable(
+            "GitHub does not have its payload any more",
+        )));
     };
     let incoming = IncomingDelivery {
         guid: attempt.guid.clone(),
         event: attempt.event.clone(),
         json: payload.get().as_bytes(),
-        // It came by our asking, like all that the poller finds; what it tells is the webhook that was sent.
+        // Requested by us, like everything the poller finds, although the payload is the webhook's.
         source: Source::Poller,
         lane: Lane::Live,
         received_at: Utc::now(),
     };
-    let delivery = match incoming
-        .classify()
-        .context("there is no memory to compress a payload")?
-    {
-        Classified::Unsubscribed => return Ok(Ok(Recovered::Unused)),
+    let delivery = match incoming.classify().context("cannot compress a payload")? {
+        Classified::Unsubscribed => return Ok(Ok(RecoveryOutcome::Unused)),
         Classified::NotJson => {
-            return Ok(Err(NotGot::Payload(
-                "its payload is no JSON that can be read",
-            )));
+            return Ok(Err(PayloadError::Unusable("its payload is not valid JSON")));
         }
         Classified::Delivery(delivery, _) => delivery,
     };
     let state = delivery.state.clone();
     Ok(Ok(match store.accept(*delivery).await? {
-        // It came by itself in the meantime.
-        Accepted::Duplicate | Accepted::Requeued(_) => Recovered::AlreadyHere,
+        // GitHub or a person redelivered it in between.
+        Accepted::Duplicate | Accepted::Requeued(_) => RecoveryOutcome::AlreadyHere,
         Accepted::Stored(id) => {
             if let NewState::Dead { reason } = &state {
                 record_dead_letter(id.0, &attempt.guid, &attempt.event, reason);
             }
-            Recovered::Stored {
+            RecoveryOutcome::Stored {
                 dead: matches!(state, NewState::Dead { .. }),
             }
         }
     }))
 }
 
-/// Without the rights GitHub says that there is nothing; here it is known what is asked for, and what it takes.
-fn told(error: GithubError, owner: &HookOwner) -> anyhow::Error {
+/// Adds the required rights to an error: without them GitHub answers as if nothing existed.
+fn with_required_rights(error: GithubError, owner: &HookOwner) -> anyhow::Error {
     let lacks_rights = matches!(
         error,
         GithubError::NotFound { .. }

@@ -1,4 +1,4 @@
-//! A repository's webhook at GitHub: made, or mended where there is one, or told how to be made by hand.
+//! A repository's webhook at GitHub: created, updated, or described so that a person can create it.
 
 use serde::Serialize;
 use tallyhook_core::event;
@@ -6,35 +6,40 @@ use tallyhook_github_client::hooks::{HookSecret, WebhookRegistration};
 use tallyhook_github_client::{Client, GithubError};
 use utoipa::ToSchema;
 
-/// Where webhooks are taken in, below the address under which GitHub reaches the server.
+/// The path of the webhook endpoint, below the address under which GitHub reaches the server.
 pub const ENDPOINT: &str = "/webhooks/github";
 
-/// What became of a webhook that was wanted.
+/// A repository's webhook after its registration.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Webhook {
+#[schema(as = Webhook)]
+pub struct RegisteredWebhook {
     pub state: WebhookState,
-    /// Its number at GitHub, if it is there now.
+    /// The webhook's id at GitHub, if it exists now.
     pub id: Option<i64>,
-    /// Where it posts to.
+    /// The address that it posts to.
     pub url: String,
     pub content_type: &'static str,
-    /// What it tells of.
+    /// The events that it delivers.
     pub events: Vec<&'static str>,
-    /// Why it could not be made, and what to do.
+    /// The reason why it could not be created, and the next step.
     pub message: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookState {
-    Made,
-    /// It was there; it has these events and the secret of the settings now.
-    Mended,
-    /// It may not be made with this token: it is to be entered by hand.
-    ByHand,
+    #[serde(rename = "made")]
+    Created,
+    /// It existed; it has these events and the configured secret now.
+    #[serde(rename = "mended")]
+    Updated,
+    /// The token may not create it: a person has to.
+    #[serde(rename = "by_hand")]
+    Manual,
 }
 
-/// The events of a repository's webhook. Those about installations are told to Apps alone.
+/// Returns the events of a repository's webhook. Events about installations are delivered to Apps
+/// only.
 pub fn events() -> Vec<&'static str> {
     event::NAMES
         .iter()
@@ -43,7 +48,7 @@ pub fn events() -> Vec<&'static str> {
         .collect()
 }
 
-/// Whether GitHub could post there: an address of the web, with the endpoint as its path.
+/// Returns true for a web address with the endpoint as its path.
 pub fn is_endpoint(url: &str) -> bool {
     let rest = url
         .strip_prefix("https://")
@@ -52,29 +57,31 @@ pub fn is_endpoint(url: &str) -> bool {
     host.is_some_and(|host| !host.is_empty() && !host.contains(['@', '?', '#', ' ', '\\']))
 }
 
-/// Sees to it that `repo` (`owner/name`) has a webhook that posts to `url`, signed with `secret`.
+/// Creates or updates the webhook of `repo` (`owner/name`) that posts to `url`, signed with
+/// `secret`.
 ///
 /// # Errors
-/// If GitHub does not answer. That the token lacks the rights is no error, but told with what to enter by hand.
+/// If GitHub fails. Missing rights of the token are no error: the result says what to enter by
+/// hand.
 pub async fn register(
     client: &Client,
     repo: &str,
     url: &str,
     secret: &HookSecret,
-) -> Result<Webhook, GithubError> {
+) -> Result<RegisteredWebhook, GithubError> {
     let events = events();
     let (state, id, message) = match client.register_webhook(repo, url, secret, &events).await {
-        Ok(WebhookRegistration::Created(hook)) => (WebhookState::Made, Some(hook.id), None),
-        Ok(WebhookRegistration::Updated(hook)) => (WebhookState::Mended, Some(hook.id), None),
+        Ok(WebhookRegistration::Created(hook)) => (WebhookState::Created, Some(hook.id), None),
+        Ok(WebhookRegistration::Updated(hook)) => (WebhookState::Updated, Some(hook.id), None),
         Err(
             error @ (GithubError::NotFound { .. }
             | GithubError::Forbidden { .. }
             | GithubError::SsoRequired { .. }
             | GithubError::Refused { .. }),
-        ) => (WebhookState::ByHand, None, Some(by_hand(repo, &error))),
+        ) => (WebhookState::Manual, None, Some(manual_steps(repo, &error))),
         Err(error) => return Err(error),
     };
-    Ok(Webhook {
+    Ok(RegisteredWebhook {
         state,
         id,
         url: url.to_owned(),
@@ -84,7 +91,7 @@ pub async fn register(
     })
 }
 
-fn by_hand(repo: &str, error: &GithubError) -> String {
+fn manual_steps(repo: &str, error: &GithubError) -> String {
     format!(
         "{error}. It takes an administrator of {repo} with the scope `admin:repo_hook`, or a fine-grained token or App that \
          may write webhooks. Or enter it by hand, in the repository's settings under Webhooks: this URL, content type and \
@@ -97,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_an_address_of_the_web_with_our_path() {
+    fn endpoint_is_a_web_address_with_our_path() {
         for good in [
             "https://hooks.example.com/webhooks/github",
             "http://10.0.0.7:8080/tallyhook/webhooks/github",

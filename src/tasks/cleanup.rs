@@ -1,4 +1,5 @@
-//! Working trees of tasks: removed once the task is done by a merge, unless something would be lost.
+//! Cleanup of tasks' working trees: a tree is removed once a merge has finished its task, unless
+//! something in it would be lost.
 
 use std::path::{Path, PathBuf};
 
@@ -12,106 +13,112 @@ use tallyhook_store::{
 };
 use tokio::sync::watch;
 
-use super::{AT_ONCE, is_of_branch, linked, settle};
+use super::{LOAD_BATCH, follow_pull_requests, is_of_branch, with_status};
 use crate::leader::{OutboxWorker, lead_worker};
-use crate::tasks::worktree::{Candidate, Reason, Removal, remove};
+use crate::tasks::worktree::{KeepReason, RemovalOutcome, WorktreeCheck, remove};
 
-/// Tasks that are looked at in one go.
+/// Due tasks that are read at once.
 const PAGE: u32 = 16;
-/// Entries of a task's history among which the last word on its working tree is.
+/// Entries of a task's history that are searched for the last one about its working tree.
 const HISTORY: u32 = 100;
 
-/// Removes working trees.
-pub struct Cleaner {
+/// Removes the working trees of finished tasks.
+pub struct WorktreeCleaner {
     pub store: Store,
-    /// The folder below which all of them are.
+    /// The folder that contains all working trees.
     pub root: PathBuf,
 }
 
-/// What came of looking at a working tree.
+/// The result of checking one task's working tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cleaned {
-    /// Nobody is done with it: the task has a pull request that is open, or none that was merged, or a person says so.
+pub enum CleanupOutcome {
+    /// The task is not finished by a merge: it has an open pull request, no merged one, or a person
+    /// set another status.
     InUse,
-    /// It is removed; the pull request that was merged.
+    /// It was removed, because this pull request was merged.
     Removed(PrKey),
-    /// It would be removed, had it not been a dry run.
+    /// It can be removed; this was a dry run.
     WouldRemove(PrKey),
-    /// Nothing is there on this machine: it is on another one, or whoever removed it had no time to tell.
+    /// The path does not exist on this machine: the tree is on another one, or the process that
+    /// removed it ended before it recorded that.
     Missing(PrKey),
-    Kept(PrKey, Reason),
+    Kept(PrKey, KeepReason),
 }
 
-impl Cleaner {
-    /// Removes what is due until `stopping` becomes true.
+impl WorktreeCleaner {
+    /// Cleans up due tasks until `stopping` is true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         let store = self.store.clone();
         lead_worker(&store, LeaderRole::Cleaner, stopping, &mut self).await;
     }
 
-    /// Looks at the working tree of every task that is marked.
+    /// Checks the working tree of every due task.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn look(&self) -> Result<()> {
+    pub async fn clean_due(&self) -> Result<()> {
         loop {
             let tasks = self.store.due_tasks(Due::CLEANUP, Utc::now(), PAGE).await?;
             if tasks.is_empty() {
                 return Ok(());
             }
             for task in &tasks {
-                // Whoever listens hears first where the task goes. It comes again with the next page.
-                match task.due.follow {
-                    true => settle(&self.store, task).await?,
-                    false => self.clean(task, false).await.map(drop)?,
+                // The task's status is updated first, so that its notification precedes the
+                // cleanup's. It stays due for cleanup, so that the next page contains it again.
+                if task.due.follow {
+                    follow_pull_requests(&self.store, task).await?;
+                } else {
+                    self.clean(task, false).await.map(drop)?;
                 }
             }
         }
     }
 
-    /// Removes the working tree of a task, if that may be done, and remembers what became of it; says only what would become
-    /// of it in a dry run.
+    /// Removes the working tree of a task if that loses nothing, and records the outcome. A dry run
+    /// only returns the outcome.
     ///
     /// # Errors
-    /// If the database fails. Should that be after a removal, the next look finds nothing there, and remembers that alone.
-    pub async fn clean(&self, task: &Task, dry_run: bool) -> Result<Cleaned> {
-        let cleaned = self.removed(task, dry_run).await?;
+    /// If the database fails. After a removal that could not be recorded, the next check finds the
+    /// path missing and records that.
+    pub async fn clean(&self, task: &Task, dry_run: bool) -> Result<CleanupOutcome> {
+        let outcome = self.remove_if_merged(task, dry_run).await?;
         if !dry_run {
-            let settled = self.settled(task, &cleaned).await?;
-            // One that was marked meanwhile is looked at again.
-            self.store.settle_task(task, &settled, Utc::now()).await?;
+            let update = self.update_for(task, &outcome).await?;
+            // If the task was marked in between, it stays due and is checked again.
+            self.store.settle_task(task, &update, Utc::now()).await?;
         }
-        Ok(cleaned)
+        Ok(outcome)
     }
 
-    async fn removed(&self, task: &Task, dry_run: bool) -> Result<Cleaned> {
-        let (Some(path), Some(merged)) = (&task.place.worktree, self.merged(task).await?) else {
-            return Ok(Cleaned::InUse);
+    async fn remove_if_merged(&self, task: &Task, dry_run: bool) -> Result<CleanupOutcome> {
+        let (Some(path), Some(merged)) = (&task.place.worktree, self.finishing_merge(task).await?)
+        else {
+            return Ok(CleanupOutcome::InUse);
         };
-        // What GitHub does not tell of it cannot be compared.
+        // Without branches, which GitHub has not shown yet, the check keeps the tree.
         let branches = merged.branches.as_ref().map(|seen| &seen.value);
-        let candidate = Candidate {
+        let check = WorktreeCheck {
             root: &self.root,
             path: Path::new(path),
             branch: branches.map_or("", |branches| &branches.head_ref),
             head_sha: branches.map_or("", |branches| &branches.head_sha),
             merged: merged.merged_at.is_some(),
         };
-        Ok(match remove(candidate, dry_run).await {
-            Removal::Removed => Cleaned::Removed(merged.key),
-            Removal::Kept(Reason::Gone) => Cleaned::Missing(merged.key),
-            Removal::WouldRemove => Cleaned::WouldRemove(merged.key),
-            Removal::Kept(reason) => Cleaned::Kept(merged.key, reason),
+        Ok(match remove(check, dry_run).await {
+            RemovalOutcome::Removed => CleanupOutcome::Removed(merged.key),
+            RemovalOutcome::Kept(KeepReason::Gone) => CleanupOutcome::Missing(merged.key),
+            RemovalOutcome::WouldRemove => CleanupOutcome::WouldRemove(merged.key),
+            RemovalOutcome::Kept(reason) => CleanupOutcome::Kept(merged.key, reason),
         })
     }
 
-    /// The merged pull request that the working tree was for: of several that of the task's branch, else the last one.
-    /// `None` unless the task is done by it.
-    async fn merged(&self, task: &Task) -> Result<Option<PullRequest>> {
+    /// Returns the merged pull request that finished the task: the one of the task's branch, else
+    /// the last merged one. `None` unless the task is finished by a merge.
+    async fn finishing_merge(&self, task: &Task) -> Result<Option<PullRequest>> {
         let (mut prs, mut latest) = (Vec::with_capacity(task.prs.len()), None);
-        for keys in task.prs.chunks(AT_ONCE) {
+        for keys in task.prs.chunks(LOAD_BATCH) {
             let known = self.store.load(keys).await?;
-            prs.extend(known.iter().filter_map(linked));
+            prs.extend(known.iter().filter_map(with_status));
             let merged = known
                 .into_iter()
                 .map(|known| known.pull_request)
@@ -120,7 +127,7 @@ impl Cleaner {
                 .chain(latest)
                 .max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key));
         }
-        // Where the task is about to go counts as well.
+        // A status that the task is about to get counts already.
         let status = follow(&task.state, &prs).map_or(task.state.status, |moved| moved.to);
         if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == PullRequestStatus::Open) {
             return Ok(None);
@@ -128,29 +135,30 @@ impl Cleaner {
         Ok(latest)
     }
 
-    async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {
-        let settled = Settled {
+    /// Returns the update of the task that records the outcome.
+    async fn update_for(&self, task: &Task, outcome: &CleanupOutcome) -> Result<Settled> {
+        let update = Settled {
             done: Due::CLEANUP,
             ..Settled::default()
         };
-        let (cause, key, note, told) = match cleaned {
-            Cleaned::InUse | Cleaned::WouldRemove(_) => return Ok(settled),
-            Cleaned::Removed(key) => {
+        let (cause, key, note, event) = match outcome {
+            CleanupOutcome::InUse | CleanupOutcome::WouldRemove(_) => return Ok(update),
+            CleanupOutcome::Removed(key) => {
                 let path = task.place.worktree.clone().unwrap_or_default();
                 let noted = Some((TaskCause::WorktreeRemoved, Some(*key), path));
                 return Ok(Settled {
                     noted,
                     worktree_removed: true,
-                    ..settled
+                    ..update
                 });
             }
-            Cleaned::Missing(key) => (
+            CleanupOutcome::Missing(key) => (
                 TaskCause::WorktreeMissing,
                 *key,
-                Reason::Gone.to_string(),
+                KeepReason::Gone.to_string(),
                 None,
             ),
-            Cleaned::Kept(key, reason) => {
+            CleanupOutcome::Kept(key, reason) => {
                 let reason = reason.to_string();
                 let kept = WorktreeKept {
                     task: task.id,
@@ -166,19 +174,25 @@ impl Cleaner {
                 )
             }
         };
-        if self.is_said(task, cause, key, &note).await? {
-            return Ok(settled);
+        if self.is_recorded(task, cause, key, &note).await? {
+            return Ok(update);
         }
         Ok(Settled {
             noted: Some((cause, Some(key), note)),
-            told,
-            ..settled
+            told: event,
+            ..update
         })
     }
 
-    /// Whether this was the last thing of its kind that was said of the working tree. What machines say in turn are things
-    /// of several kinds.
-    async fn is_said(&self, task: &Task, cause: TaskCause, key: PrKey, note: &str) -> Result<bool> {
+    /// Returns true if the task's history has this outcome as the last one of its kind. Kinds are
+    /// compared separately because several machines with different outcomes may take turns.
+    async fn is_recorded(
+        &self,
+        task: &Task,
+        cause: TaskCause,
+        key: PrKey,
+        note: &str,
+    ) -> Result<bool> {
         let mut history = self.store.task_history(task.id, HISTORY).await?.into_iter();
         let last = history.find(|event| [cause, TaskCause::WorktreeRemoved].contains(&event.cause));
         Ok(last.is_some_and(|last| {
@@ -188,10 +202,10 @@ impl Cleaner {
 }
 
 #[async_trait::async_trait]
-impl OutboxWorker for Cleaner {
-    const ERROR_MESSAGE: &str = "working trees cannot be looked after";
+impl OutboxWorker for WorktreeCleaner {
+    const ERROR_MESSAGE: &str = "cannot clean up working trees";
 
     async fn run_once(&mut self) -> Result<()> {
-        self.look().await
+        self.clean_due().await
     }
 }

@@ -1,5 +1,6 @@
-//! Tasks follow their pull requests: whatever changes those marks the task, and whoever has the part looks at what is
-//! marked. And tasks have pull requests opened, and their working trees removed.
+//! Tasks: their status follows their pull requests, pull requests are opened for them, and their
+//! working trees are removed. A change marks the task as due; the leader of each role handles the
+//! due tasks.
 
 mod cleanup;
 mod opening;
@@ -12,71 +13,74 @@ use tallyhook_core::domain::task::{LinkedPr, follow};
 use tallyhook_store::{Due, LeaderRole, Result, Settled, Store, StoredPullRequest, Task};
 use tokio::sync::watch;
 
-pub use self::cleanup::{Cleaned, Cleaner};
-pub use self::opening::{OpenError, Opener, PullRequestOf, Pushes, Wanted};
+pub use self::cleanup::{CleanupOutcome, WorktreeCleaner};
+pub use self::opening::{
+    AutoPullRequests, OpenError, PullRequestOpener, PullRequestOptions, TaskPullRequest,
+};
 use crate::leader::{OutboxWorker, lead_worker};
 
-/// Tasks that are looked at in one go.
+/// Due tasks that are read at once.
 const PAGE: u32 = 64;
 /// Pull requests of one task that are in memory at the same time.
-const AT_ONCE: usize = 100;
+const LOAD_BATCH: usize = 100;
 
-/// Lets tasks follow.
-pub struct Follower {
+/// Updates tasks whose pull requests changed.
+pub struct TaskFollower {
     pub store: Store,
 }
 
-impl Follower {
-    /// Looks at what is marked until `stopping` becomes true.
+impl TaskFollower {
+    /// Updates due tasks until `stopping` is true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         let store = self.store.clone();
         lead_worker(&store, LeaderRole::Follower, stopping, &mut self).await;
     }
 
-    /// Looks at every task that is marked.
+    /// Updates every due task.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn look(&self) -> Result<()> {
+    pub async fn follow_due(&self) -> Result<()> {
         loop {
             let tasks = self.store.due_tasks(Due::FOLLOW, Utc::now(), PAGE).await?;
             if tasks.is_empty() {
                 return Ok(());
             }
             for task in &tasks {
-                settle(&self.store, task).await?;
+                follow_pull_requests(&self.store, task).await?;
             }
         }
     }
 }
 
-/// Lets one task follow. One that is marked again meanwhile stays marked.
-async fn settle(store: &Store, task: &Task) -> Result<()> {
+/// Moves a task to the status that its pull requests imply. A task that was marked again in between
+/// stays due.
+async fn follow_pull_requests(store: &Store, task: &Task) -> Result<()> {
     let prs = linked_prs(store, task).await?;
-    let settled = Settled {
+    let update = Settled {
         done: Due::FOLLOW,
         moved: follow(&task.state, &prs),
         ..Settled::default()
     };
-    store.settle_task(task, &settled, Utc::now()).await?;
+    store.settle_task(task, &update, Utc::now()).await?;
     Ok(())
 }
 
-/// The pull requests of a task of which it is known what they are.
+/// Returns the pull requests of a task whose status is known.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn linked_prs(store: &Store, task: &Task) -> Result<Vec<LinkedPr>> {
     let mut prs = Vec::with_capacity(task.prs.len());
-    // An epic has thousands of them, and each comes with its reviews and its timeline.
-    for keys in task.prs.chunks(AT_ONCE) {
-        prs.extend(store.load(keys).await?.iter().filter_map(linked));
+    // In batches: an epic has thousands of pull requests, each with its reviews and its timeline.
+    for keys in task.prs.chunks(LOAD_BATCH) {
+        prs.extend(store.load(keys).await?.iter().filter_map(with_status));
     }
     Ok(prs)
 }
 
-/// A pull request of a task, once it is known what it is.
-fn linked(StoredPullRequest { pull_request, .. }: &StoredPullRequest) -> Option<LinkedPr> {
+/// Returns a pull request with its status; `None` while its status is unknown.
+fn with_status(StoredPullRequest { pull_request, .. }: &StoredPullRequest) -> Option<LinkedPr> {
     let (status, since) = status(pull_request)?;
     Some(LinkedPr {
         key: pull_request.key,
@@ -85,7 +89,8 @@ fn linked(StoredPullRequest { pull_request, .. }: &StoredPullRequest) -> Option<
     })
 }
 
-/// Whether it is from the task's branch, as far as GitHub tells.
+/// Returns true if the pull request's head is the task's branch. False while GitHub has not shown
+/// its branches.
 fn is_of_branch(task: &Task, pull_request: &PullRequest) -> bool {
     pull_request
         .branches
@@ -94,10 +99,10 @@ fn is_of_branch(task: &Task, pull_request: &PullRequest) -> bool {
 }
 
 #[async_trait::async_trait]
-impl OutboxWorker for Follower {
-    const ERROR_MESSAGE: &str = "tasks cannot follow their pull requests";
+impl OutboxWorker for TaskFollower {
+    const ERROR_MESSAGE: &str = "cannot update tasks from their pull requests";
 
     async fn run_once(&mut self) -> Result<()> {
-        self.look().await
+        self.follow_due().await
     }
 }

@@ -1,6 +1,9 @@
-//! Pull requests that are opened for tasks: since a person wants it, or since the task's branch was pushed to.
+//! Opening of pull requests for tasks: on request, or after a push to the task's branch.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tallyhook_core::backoff::Backoff;
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::PrKey;
@@ -15,32 +18,35 @@ use tallyhook_store::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{AT_ONCE, is_of_branch, linked};
+use super::{LOAD_BATCH, is_of_branch, with_status};
 use crate::leader::{OutboxWorker, lead_worker};
-use crate::sync::fetch::{Fetcher, RefreshError};
+use crate::sync::fetch::{PullRequestFetcher, RefreshError};
 
-/// Tasks that are looked at in one go.
+/// Due tasks that are read at once.
 const PAGE: u32 = 16;
-/// Letters that GitHub lets a title have.
-const TITLE: usize = 256;
-/// How often a task's history is written to while others write to the task.
-const TRIES: usize = 8;
-/// GitHub was not there: after so many tries the next push decides.
-const MOST_TRIES: u32 = 8;
-/// Before the second try, doubled for each after it.
-const AGAIN: TimeDelta = TimeDelta::seconds(30);
+/// GitHub's limit for the title of a pull request, in characters.
+const MAX_TITLE: usize = 256;
+/// Attempts to write to a task's history while others change the task.
+const HISTORY_ATTEMPTS: usize = 8;
+/// Attempts while GitHub is unreachable or limits us. After that only the next push tries again.
+const MAX_ATTEMPTS: u32 = 8;
+/// The delay between these attempts.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(30),
+    max: Duration::from_hours(2),
+};
 
 /// Opens pull requests of tasks.
 #[derive(Clone)]
-pub struct Opener {
-    pub fetcher: Fetcher,
+pub struct PullRequestOpener {
+    pub fetcher: PullRequestFetcher,
     /// `owner/name`, for tasks that name none.
     pub default_repository: Option<String>,
 }
 
-/// What somebody says of a pull request; the rest follows from its task.
+/// The fields of a new pull request that the caller sets. The task provides the others.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct PullRequestOptions {
     /// `owner/name`
     pub repo: Option<String>,
     pub head: Option<String>,
@@ -50,15 +56,15 @@ pub struct Wanted {
     pub draft: bool,
 }
 
-/// The pull request of a task, and where it is.
+/// The open pull request of a task, with its repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PullRequestOf {
-    /// `owner/name`, as it was asked for.
+pub struct TaskPullRequest {
+    /// `owner/name`, as requested.
     pub repo: String,
     pub opened: OpenedPullRequest,
 }
 
-/// Why a task has no pull request.
+/// The reason why no pull request was opened for a task.
 #[derive(Debug, Error)]
 pub enum OpenError {
     #[error("the task has no repository, and there is no default one")]
@@ -71,20 +77,25 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-impl Opener {
-    /// Opens the pull request of a task or finds the one that is open, links it, and lets the task's history tell it.
+impl PullRequestOpener {
+    /// Opens a pull request for a task or finds the open one, links it, and records it in the
+    /// task's history.
     ///
     /// # Errors
-    /// [`OpenError`]. Nothing is lost by asking again.
-    pub async fn open(&self, task: &Task, wanted: &Wanted) -> Result<PullRequestOf, OpenError> {
-        let Wanted {
+    /// [`OpenError`]. A repeated call finds the pull request if it was opened.
+    pub async fn open(
+        &self,
+        task: &Task,
+        options: &PullRequestOptions,
+    ) -> Result<TaskPullRequest, OpenError> {
+        let PullRequestOptions {
             repo,
             head,
             base,
             title,
             body,
             draft,
-        } = wanted;
+        } = options;
         let repo = repo
             .as_ref()
             .or(task.place.repo.as_ref())
@@ -96,7 +107,7 @@ impl Opener {
             .ok_or(OpenError::NoBranch)?;
         let title = title
             .clone()
-            .unwrap_or_else(|| task.title.chars().take(TITLE).collect());
+            .unwrap_or_else(|| task.title.chars().take(MAX_TITLE).collect());
         let (base, body) = (base.as_deref(), body.as_deref().unwrap_or_default());
         let new = NewPullRequest {
             head,
@@ -113,52 +124,57 @@ impl Opener {
             .await?;
         if opened.created || is_linked_now {
             let how = if opened.created { "opened" } else { "found" };
-            self.note(task.id, opened.key, format!("{how} {}", opened.html_url))
+            self.record_opened(task.id, opened.key, format!("{how} {}", opened.html_url))
                 .await?;
         }
-        Ok(PullRequestOf {
+        Ok(TaskPullRequest {
             repo: repo.clone(),
             opened,
         })
     }
 
-    /// Sees to it that what GitHub shows of it is known here, whether or not its webhook comes.
+    /// Fetches the pull request and waits until it is applied, independent of its webhook.
     ///
     /// # Errors
-    /// [`RefreshError`]; then its webhook or the poller tells it later.
-    pub async fn fetch(&self, of: &PullRequestOf) -> Result<(), RefreshError> {
-        self.fetcher.refresh(&of.repo, of.opened.key).await
+    /// [`RefreshError`]; then its webhook or the poller delivers it later.
+    pub async fn fetch(&self, pull_request: &TaskPullRequest) -> Result<(), RefreshError> {
+        self.fetcher
+            .refresh(&pull_request.repo, pull_request.opened.key)
+            .await
     }
 
-    /// Lets a task's history tell of its pull request. Pushes to its branch are done with by that.
-    async fn note(&self, id: TaskId, key: PrKey, how: String) -> Result<()> {
+    /// Records the pull request in the task's history. That also completes pending pushes to its
+    /// branch.
+    async fn record_opened(&self, id: TaskId, key: PrKey, note: String) -> Result<()> {
         let store = &self.fetcher.store;
-        let noted = Some((TaskCause::PullRequestMade, Some(key), how));
-        let settled = Settled {
+        let update = Settled {
             done: Due::PUSH,
-            noted,
+            noted: Some((TaskCause::PullRequestMade, Some(key), note)),
             ..Settled::default()
         };
-        for _ in 0..TRIES {
+        for _ in 0..HISTORY_ATTEMPTS {
             let Some(task) = store.task(&TaskRef::Id(id)).await? else {
                 return Ok(());
             };
-            if store.settle_task(&task, &settled, Utc::now()).await? {
+            if store.settle_task(&task, &update, Utc::now()).await? {
                 return Ok(());
             }
         }
-        tracing::warn!(task = %id, "the history of a task lacks that its pull request was opened");
+        tracing::warn!(
+            task.id = %id,
+            "cannot record the opened pull request in the history of task {id}: it changed {HISTORY_ATTEMPTS} times in between"
+        );
         Ok(())
     }
 }
 
-/// Opens the pull requests of tasks whose branch was pushed to while they are implemented.
-pub struct Pushes {
-    pub opener: Opener,
+/// Opens pull requests for tasks in implementation after a push to their branch.
+pub struct AutoPullRequests {
+    pub opener: PullRequestOpener,
 }
 
-impl Pushes {
-    /// Looks at what was pushed to until `stopping` becomes true.
+impl AutoPullRequests {
+    /// Handles pushes until `stopping` is true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         let store = self.opener.fetcher.store.clone();
         lead_worker(&store, LeaderRole::Opener, stopping, &mut self).await;
@@ -168,47 +184,65 @@ impl Pushes {
         &self.opener.fetcher.store
     }
 
-    async fn settle(&self, task: &Task) -> Result<()> {
+    /// Handles the pushes to one task's branch.
+    async fn handle_push(&self, task: &Task) -> Result<()> {
         let done = Settled {
             done: Due::PUSH,
             ..Settled::default()
         };
-        let settled = match task.state.status {
-            TaskStatus::Implementing if self.is_open(task).await? => done,
-            TaskStatus::Implementing => match self.opener.open(task, &Wanted::default()).await {
-                Ok(of) => {
-                    if let Err(error) = self.opener.fetch(&of).await {
-                        tracing::warn!(task = %task.id, %error, "what was opened for a task is not known here yet");
+        let update = match task.state.status {
+            TaskStatus::Implementing if self.has_open_pull_request(task).await? => done,
+            TaskStatus::Implementing => {
+                match self.opener.open(task, &PullRequestOptions::default()).await {
+                    Ok(pull_request) => {
+                        self.fetch_opened(task, &pull_request).await;
+                        done
                     }
-                    done
+                    // The task's branch was removed in between.
+                    Err(OpenError::NoRepository | OpenError::NoBranch) => done,
+                    Err(OpenError::Store(error)) => return Err(error),
+                    Err(OpenError::NotOpened(reason)) => self.not_opened(task, &reason).await?,
                 }
-                // The branch was taken from it meanwhile.
-                Err(OpenError::NoRepository | OpenError::NoBranch) => done,
-                Err(OpenError::Store(error)) => return Err(error),
-                Err(OpenError::NotOpened(why)) => self.refused(task, &why).await?,
-            },
+            }
             _ => done,
         };
-        // Whoever pushed, or said something else, in between has marked it again.
+        // A push or a change in between has marked the task again; then this update does not apply.
         self.store()
-            .settle_task(task, &settled, Utc::now())
+            .settle_task(task, &update, Utc::now())
             .await
             .map(|_| ())
     }
 
-    /// Whether a pull request of the task is open from its branch, wherever that is to go: a person chose so.
-    async fn is_open(&self, task: &Task) -> Result<bool> {
+    /// Fetches a pull request that was opened for a task.
+    async fn fetch_opened(&self, task: &Task, pull_request: &TaskPullRequest) {
+        let Err(error) = self.opener.fetch(pull_request).await else {
+            return;
+        };
+        let (repo, number) = (&pull_request.repo, pull_request.opened.key.number.0);
+        tracing::warn!(
+            task.id = %task.id,
+            repo.name = repo,
+            pr.number = number,
+            %error,
+            "{repo}#{number} was opened for task {}, but cannot be fetched yet; its webhook or the poller delivers it",
+            task.id
+        );
+    }
+
+    /// Returns true if an open pull request of the task has the task's branch as its head. Its base
+    /// does not matter: a person chose it.
+    async fn has_open_pull_request(&self, task: &Task) -> Result<bool> {
         let Some(name) = &task.place.repo else {
             return Ok(false);
         };
         let repo = self.store().repository_id(name).await?;
         let is_open = |known: &StoredPullRequest| {
             is_of_branch(task, &known.pull_request)
-                && linked(known).is_some_and(|pr| {
+                && with_status(known).is_some_and(|pr| {
                     pr.status == PullRequestStatus::Open && Some(pr.key.repo) == repo
                 })
         };
-        for keys in task.prs.chunks(AT_ONCE) {
+        for keys in task.prs.chunks(LOAD_BATCH) {
             if self.store().load(keys).await?.iter().any(is_open) {
                 return Ok(true);
             }
@@ -216,22 +250,28 @@ impl Pushes {
         Ok(false)
     }
 
-    /// What passes is tried again; what does not is told once, and the next push tries again.
-    async fn refused(&self, task: &Task, why: &OpenPullRequestError) -> Result<Settled> {
-        if let Some(again) = again(why, task.tries, Utc::now()) {
+    /// Schedules a retry of a transient failure. A permanent one is recorded in the task's history,
+    /// once as long as it stays the same, and only the next push tries again.
+    async fn not_opened(&self, task: &Task, reason: &OpenPullRequestError) -> Result<Settled> {
+        if let Some(at) = retry_at(reason, task.tries, Utc::now()) {
             return Ok(Settled {
-                again: Some(again),
+                again: Some(at),
                 ..Settled::default()
             });
         }
-        let note = why.to_string();
+        let note = reason.to_string();
         let last = self.store().task_history(task.id, 1).await?.pop();
-        let is_told = last.is_some_and(|last| {
+        let is_recorded = last.is_some_and(|last| {
             last.cause == TaskCause::PullRequestRefused
                 && last.note.as_deref() == Some(note.as_str())
         });
-        tracing::warn!(task = %task.id, reason = %note, "no pull request was opened for a task");
-        let noted = (!is_told).then_some((TaskCause::PullRequestRefused, None, note));
+        tracing::warn!(
+            task.id = %task.id,
+            reason = note,
+            "no pull request was opened for task {}: {note}",
+            task.id
+        );
+        let noted = (!is_recorded).then_some((TaskCause::PullRequestRefused, None, note));
         Ok(Settled {
             done: Due::PUSH,
             noted,
@@ -240,11 +280,16 @@ impl Pushes {
     }
 }
 
-/// When what was tried in vain `tries` times before is to be tried again; `None` if that is of no use.
-fn again(why: &OpenPullRequestError, tries: u32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let later = now + AGAIN * 2_i32.pow(tries.min(MOST_TRIES));
-    match why {
-        OpenPullRequestError::Github(_) if tries + 1 >= MOST_TRIES => None,
+/// Returns the time of the next attempt after a failure that followed `attempts` others; `None` if
+/// a retry cannot help.
+fn retry_at(
+    reason: &OpenPullRequestError,
+    attempts: u32,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let later = now + BACKOFF.delay(attempts + 1);
+    match reason {
+        OpenPullRequestError::Github(_) if attempts + 1 >= MAX_ATTEMPTS => None,
         OpenPullRequestError::Github(GithubError::Limited { until }) => Some(later.max(*until)),
         OpenPullRequestError::Github(
             GithubError::Unreachable { .. } | GithubError::Unknown { .. },
@@ -254,8 +299,8 @@ fn again(why: &OpenPullRequestError, tries: u32, now: DateTime<Utc>) -> Option<D
 }
 
 #[async_trait::async_trait]
-impl OutboxWorker for Pushes {
-    const ERROR_MESSAGE: &str = "no pull requests can be opened for tasks";
+impl OutboxWorker for AutoPullRequests {
+    const ERROR_MESSAGE: &str = "cannot open pull requests for tasks";
 
     async fn run_once(&mut self) -> Result<()> {
         loop {
@@ -264,7 +309,7 @@ impl OutboxWorker for Pushes {
                 return Ok(());
             }
             for task in &tasks {
-                self.settle(task).await?;
+                self.handle_push(task).await?;
             }
         }
     }
@@ -272,33 +317,33 @@ impl OutboxWorker for Pushes {
 
 #[cfg(test)]
 mod tests {
-    use tallyhook_github_client::CredentialOwner;
+    use chrono::TimeDelta;
 
     use super::*;
 
     #[test]
-    fn what_passes_is_tried_again_later_each_time_and_not_for_ever() {
+    fn unreachable_github_is_retried_with_backoff_up_to_the_last_attempt() {
         let now = DateTime::from_timestamp(1_772_445_600, 0).unwrap();
         let text = String::new;
         let unreachable = OpenPullRequestError::Github(GithubError::Unreachable {
             origin: text(),
             reason: text(),
         });
-        let waits =
-            (0..9).map(|tries| again(&unreachable, tries, now).map(|at| (at - now).num_seconds()));
-        let waits: Vec<_> = waits.collect();
-        assert_eq!(waits[..7], [30, 60, 120, 240, 480, 960, 1920].map(Some));
-        assert_eq!(waits[7..], [None, None]);
+        let delay =
+            |attempts| retry_at(&unreachable, attempts, now).map(|at| (at - now).num_seconds());
+        let delays: Vec<_> = (0..9).map(delay).collect();
+        assert_eq!(delays[..7], [30, 60, 120, 240, 480, 960, 1920].map(Some));
+        assert_eq!(delays[7..], [None, None]);
         let until = now + TimeDelta::hours(2);
         assert_eq!(
-            again(
+            retry_at(
                 &OpenPullRequestError::Github(GithubError::Limited { until }),
                 0,
                 now
             ),
             Some(until)
         );
-        for final_answer in [
+        for permanent in [
             OpenPullRequestError::NoNewCommits {
                 head: text(),
                 base: text(),
@@ -308,7 +353,7 @@ mod tests {
                 owner: CredentialOwner::Setting,
             }),
         ] {
-            assert_eq!(again(&final_answer, 0, now), None);
+            assert_eq!(retry_at(&permanent, 0, now), None);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A repository's history comes whole, cheaply, and whatever happens on the way.
+//! Backfills are complete and cheap, also with failures and changes while they run.
 
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook::sync::backfill::{Backfill, Ended, lease};
-use tallyhook::sync::fetch::seen;
+use tallyhook::sync::backfill::{BackfillOutcome, BackfillRunner, lease_until};
+use tallyhook::sync::fetch::observed_repository;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::Client;
 use tallyhook_store::{DeliveryFilter, RunOptions, RunState, SyncRun, SyncStatus};
@@ -25,7 +25,8 @@ const OPTIONS: RunOptions = RunOptions {
     commits: false,
 };
 
-/// A repository of so many pull requests, all that GitHub told of them, and a server that was told nothing.
+/// Returns a repository of `pulls` pull requests, all of its webhooks, and a server that received
+/// none of them.
 async fn grown(pulls: usize) -> (FakeGithub, Vec<Webhook>, TestServer) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -45,14 +46,17 @@ async fn grown(pulls: usize) -> (FakeGithub, Vec<Webhook>, TestServer) {
     server
         .running
         .store
-        .track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now())
+        .track(
+            &observed_repository(REPO, NAME.to_owned(), Some(false)),
+            Utc::now(),
+        )
         .await
         .unwrap();
     (github, told, server)
 }
 
-/// A run of the server's repository, asked for and taken.
-async fn taken(server: &TestServer, options: RunOptions) -> SyncRun {
+/// Requests and leases a run for the server's repository.
+async fn leased_run(server: &TestServer, options: RunOptions) -> SyncRun {
     server
         .running
         .store
@@ -63,15 +67,15 @@ async fn taken(server: &TestServer, options: RunOptions) -> SyncRun {
     server
         .running
         .store
-        .take_run(Some(REPO), Utc::now(), lease())
+        .take_run(Some(REPO), Utc::now(), lease_until())
         .await
         .unwrap()
         .unwrap()
 }
 
-async fn backfill(server: &TestServer, client: &Client, options: RunOptions) -> Ended {
-    let run = taken(server, options).await;
-    Backfill {
+async fn backfill(server: &TestServer, client: &Client, options: RunOptions) -> BackfillOutcome {
+    let run = leased_run(server, options).await;
+    BackfillRunner {
         client: client.clone(),
         store: server.running.store.clone(),
     }
@@ -80,14 +84,15 @@ async fn backfill(server: &TestServer, client: &Client, options: RunOptions) -> 
     .unwrap()
 }
 
-fn finished(ended: Ended) -> SyncRun {
+fn finished_run(ended: BackfillOutcome) -> SyncRun {
     match ended {
-        Ended::Finished(run) => run,
+        BackfillOutcome::Finished(run) => run,
         other => panic!("{other:?}"),
     }
 }
 
-/// The facts that webhooks and API agree on, by number: all but who told of them, and what webhooks do not carry.
+/// Returns the facts that webhooks and API agree on, by number: all but their source, and what
+/// webhooks do not contain.
 async fn facts_of(server: &TestServer) -> Vec<Value> {
     let mut facts = Vec::new();
     let mut cursor = String::new();
@@ -112,10 +117,10 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them() {
+async fn hundred_pull_requests_take_six_requests_and_equal_the_webhooks_facts() {
     let (github, told, mut server) = grown(100).await;
     let (client, _) = github.client();
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!(
         (run.state, run.prs_done, run.prs_total, &run.errors),
         (RunState::Done, 100, Some(100), &Vec::new())
@@ -139,7 +144,7 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
     webhooks.drained().await;
     let (fetched, told) = (facts_of(&server).await, facts_of(&webhooks).await);
     assert_eq!((fetched.len(), told.len()), (100, 100));
-    // Of the last second webhooks alone do not tell what it came to.
+    // Webhooks do not determine the order within the last second.
     let differ = fetched
         .iter()
         .zip(&told)
@@ -149,10 +154,13 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
     webhooks
         .running
         .store
-        .track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now())
+        .track(
+            &observed_repository(REPO, NAME.to_owned(), Some(false)),
+            Utc::now(),
+        )
         .await
         .unwrap();
-    finished(backfill(&webhooks, &client, OPTIONS).await);
+    finished_run(backfill(&webhooks, &client, OPTIONS).await);
     webhooks.drained().await;
     assert_eq!(facts_of(&webhooks).await, fetched);
     webhooks.stop().await;
@@ -161,10 +169,10 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
 }
 
 #[tokio::test]
-async fn a_thousand_with_reviews_and_commits_take_sixty_requests() {
+async fn thousand_pull_requests_with_reviews_and_commits_take_sixty_requests() {
     let (github, _, mut server) = grown(1000).await;
     let (client, _) = github.client();
-    let run = finished(
+    let run = finished_run(
         backfill(
             &server,
             &client,
@@ -186,10 +194,10 @@ async fn a_thousand_with_reviews_and_commits_take_sixty_requests() {
 }
 
 #[tokio::test]
-async fn run_again_it_changes_nothing() {
+async fn second_run_changes_nothing() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
-    finished(backfill(&server, &client, OPTIONS).await);
+    finished_run(backfill(&server, &client, OPTIONS).await);
     server.drained().await;
     let before = facts_of(&server).await;
     let deliveries = server
@@ -199,7 +207,7 @@ async fn run_again_it_changes_nothing() {
         .await
         .unwrap()
         .len();
-    let again = finished(backfill(&server, &client, OPTIONS).await);
+    let again = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!(again.prs_done, 60);
     server.drained().await;
     assert_eq!(facts_of(&server).await, before);
@@ -218,10 +226,10 @@ async fn run_again_it_changes_nothing() {
 }
 
 #[tokio::test]
-async fn it_stops_at_so_many_and_so_long_ago() {
+async fn run_stops_at_the_maximal_number_and_age() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
-    let run = finished(
+    let run = finished_run(
         backfill(
             &server,
             &client,
@@ -240,7 +248,7 @@ async fn it_stops_at_so_many_and_so_long_ago() {
     assert_eq!(facts.iter().map(updated).min(), Some(oldest));
 
     let days_back = 20;
-    let run = finished(
+    let run = finished_run(
         backfill(
             &server,
             &client,
@@ -273,10 +281,10 @@ async fn it_stops_at_so_many_and_so_long_ago() {
 }
 
 #[tokio::test]
-async fn what_changes_during_the_walk_is_found_by_the_closing_pass() {
+async fn closing_pass_finds_changes_made_during_the_run() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
-    // The one that is on the last page moves to the front before that page is asked for.
+    // The pull request on the last page moves to the front before that page is requested.
     let last = github.world(|world| {
         let pulls = &world.repository(NAME).pulls;
         *pulls
@@ -296,7 +304,7 @@ async fn what_changes_during_the_walk_is_found_by_the_closing_pass() {
             &Act::Retitle("moved to the front".to_owned()),
         );
     });
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!(run.errors, []);
     server.drained().await;
     let facts = facts_of(&server).await;
@@ -308,12 +316,12 @@ async fn what_changes_during_the_walk_is_found_by_the_closing_pass() {
 }
 
 #[tokio::test]
-async fn pages_get_smaller_where_github_cannot_give_as_many() {
+async fn pages_shrink_where_github_cannot_answer_larger_ones() {
     let (github, _, server) = grown(40).await;
     let (client, _) = github.client();
     github.at_most(10);
     github.next([Fault::status(502)]);
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!(
         (run.prs_done, run.errors.len(), run.state),
         (40, 0, RunState::Done)
@@ -323,11 +331,11 @@ async fn pages_get_smaller_where_github_cannot_give_as_many() {
 }
 
 #[tokio::test]
-async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
+async fn failing_pull_request_is_named_and_the_others_are_fetched() {
     let (github, _, mut server) = grown(40).await;
     let (client, _) = github.client();
     github.break_pull(REPO.0, 5);
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!((run.state, run.error), (RunState::Done, None));
     assert_eq!(
         run.errors.iter().map(|error| error.pr).collect::<Vec<_>>(),
@@ -336,7 +344,7 @@ async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
     server.drained().await;
     assert_eq!(facts_of(&server).await.len(), 39);
     github.calm();
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!(run.errors, []);
     server.drained().await;
     assert_eq!(facts_of(&server).await.len(), 40);
@@ -345,11 +353,11 @@ async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_another() {
+async fn revoked_token_fails_the_run_and_another_token_continues_it() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     github.next([Fault::None, Fault::message(401, &[], "Bad credentials")]);
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!((run.state, run.prs_done), (RunState::Failed, 25));
     let error = run.error.unwrap();
     assert!(
@@ -368,7 +376,7 @@ async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_anot
         (SyncStatus::Error, Some(error))
     );
     github.requests();
-    let run = finished(backfill(&server, &client, OPTIONS).await);
+    let run = finished_run(backfill(&server, &client, OPTIONS).await);
     assert_eq!((run.state, run.prs_done), (RunState::Done, 60));
     assert_eq!(
         github.requests().len(),
@@ -380,7 +388,7 @@ async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_anot
 }
 
 #[tokio::test]
-async fn a_limit_puts_it_off() {
+async fn rate_limit_defers_the_run() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     let wait = ("Retry-After", "7200");
@@ -388,7 +396,7 @@ async fn a_limit_puts_it_off() {
         Fault::None,
         Fault::message(403, &[wait], "You have exceeded a secondary rate limit"),
     ]);
-    let Ended::PutOff(run, until) = backfill(&server, &client, OPTIONS).await else {
+    let BackfillOutcome::Deferred(run, until) = backfill(&server, &client, OPTIONS).await else {
         panic!()
     };
     assert_eq!((run.state, run.prs_done), (RunState::Running, 25));
@@ -401,7 +409,10 @@ async fn a_limit_puts_it_off() {
     );
     let store = &server.running.store;
     assert_eq!(
-        store.take_run(None, Utc::now(), lease()).await.unwrap(),
+        store
+            .take_run(None, Utc::now(), lease_until())
+            .await
+            .unwrap(),
         None
     );
     let later = until + TimeDelta::seconds(1);
@@ -419,19 +430,19 @@ async fn a_limit_puts_it_off() {
 }
 
 #[tokio::test]
-async fn cancelled_it_stops() {
+async fn cancelled_run_stops() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
-    let run = taken(&server, OPTIONS).await;
+    let run = leased_run(&server, OPTIONS).await;
     let (store, id) = (server.running.store.clone(), run.id);
     let (told, mut first_page) = tokio::sync::mpsc::unbounded_channel();
     let cancelling = async {
         first_page.recv().await.unwrap();
         assert!(store.cancel_run(id, Utc::now()).await.unwrap());
     };
-    // Slow enough that the run is cancelled before its second page.
+    // Slow enough for the run to be cancelled before its second page.
     github.slow_down(Duration::from_millis(300));
-    let backfill = Backfill {
+    let backfill = BackfillRunner {
         client,
         store: store.clone(),
     };
@@ -439,7 +450,7 @@ async fn cancelled_it_stops() {
         backfill.run(run, move |_| told.send(()).unwrap()),
         cancelling
     );
-    assert!(matches!(ended.unwrap(), Ended::LetGo));
+    assert!(matches!(ended.unwrap(), BackfillOutcome::LeaseLost));
     let run = server.running.store.sync_run(id).await.unwrap().unwrap();
     assert_eq!(run.state, RunState::Cancelled);
     server.stop().await;

@@ -1,15 +1,15 @@
-//! GitHub's answers go wrong by chance while repositories are fetched: nearly all of them come whole at once, the others
-//! say what is missing, and come whole when they are asked for again.
+//! Backfills with random failures of GitHub: nearly all are complete in one run. The others name
+//! what is missing, and the next run completes them.
 //!
-//! A run of `TALLYHOOK_FAULTY_SYNCS=N` has so many repositories in place of a few.
+//! `TALLYHOOK_FAULTY_SYNCS` sets the number of repositories; the default is a few.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
-use tallyhook::sync::backfill::{Backfill, Ended, lease};
-use tallyhook::sync::fetch::seen;
+use tallyhook::sync::backfill::{BackfillOutcome, BackfillRunner, lease_until};
+use tallyhook::sync::fetch::observed_repository;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_store::{DeliveryFilter, Opening, RunOptions, RunState, Store};
 
@@ -21,19 +21,20 @@ use testkit::github::{FakeGithub, Fault};
 const NAME: &str = "acme-corp/api-server";
 const REPO: RepoId = RepoId(7);
 const PULLS: usize = 30;
-/// More than one page of them is asked for by itself.
+/// Pull requests of a repository, on more than one page.
 const REVIEWS: usize = 55;
-/// The part of the answers that goes wrong, on bad days and on worse ones.
+/// The share of failing answers, in the two scenarios.
 const RATE: f64 = 0.05;
 const WORSE: f64 = 0.6;
-/// An answer that takes longer comes too late.
+/// The client's time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 const AT_ONCE: usize = 6;
 
-/// How many repositories are fetched.
+/// Returns the number of repositories.
 fn size() -> u64 {
-    std::env::var("TALLYHOOK_FAULTY_SYNCS")
-        .map_or(40, |told| told.parse().expect("a number of repositories"))
+    std::env::var("TALLYHOOK_FAULTY_SYNCS").map_or(40, |setting| {
+        setting.parse().expect("a number of repositories")
+    })
 }
 
 fn faults() -> Vec<Fault> {
@@ -46,7 +47,7 @@ fn faults() -> Vec<Fault> {
     statuses.into_iter().chain(others).collect()
 }
 
-/// A repository in which some pull requests have more than is told of at once.
+/// Returns a repository in which some pull requests have more entries than one answer contains.
 async fn grown(seed: u64) -> FakeGithub {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -71,17 +72,17 @@ async fn grown(seed: u64) -> FakeGithub {
     github
 }
 
-/// How a sync ended.
+/// The result of a sync.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Whole,
-    /// Some are missing, and named.
+    /// Some pull requests are missing, and named.
     Named(BTreeMap<i64, String>),
-    /// It ended before, for this reason.
+    /// It ended early for this reason.
     Stopped(String),
 }
 
-/// A run to its end, or to where it was put off, and when it may be taken again.
+/// Continues a run to its end or its deferral. Returns the result and the time of the next attempt.
 async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcome, DateTime<Utc>) {
     let options = RunOptions {
         days_back: 90,
@@ -94,12 +95,12 @@ async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcom
         .unwrap()
         .unwrap();
     let run = store
-        .take_run(Some(REPO), now, lease())
+        .take_run(Some(REPO), now, lease_until())
         .await
         .unwrap()
         .unwrap();
     let client = github.client_of_patience(PATIENCE).0;
-    match (Backfill {
+    match (BackfillRunner {
         client,
         store: store.clone(),
     })
@@ -107,10 +108,10 @@ async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcom
     .await
     .unwrap()
     {
-        Ended::Finished(run) if run.state == RunState::Done && run.errors.is_empty() => {
+        BackfillOutcome::Finished(run) if run.state == RunState::Done && run.errors.is_empty() => {
             (Outcome::Whole, now)
         }
-        Ended::Finished(run) if run.state == RunState::Done => (
+        BackfillOutcome::Finished(run) if run.state == RunState::Done => (
             Outcome::Named(
                 run.errors
                     .into_iter()
@@ -119,16 +120,16 @@ async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcom
             ),
             now,
         ),
-        Ended::Finished(run) => (Outcome::Stopped(run.error.unwrap()), now),
-        Ended::PutOff(run, until) => (
+        BackfillOutcome::Finished(run) => (Outcome::Stopped(run.error.unwrap()), now),
+        BackfillOutcome::Deferred(run, until) => (
             Outcome::Stopped(run.error.unwrap()),
             until + TimeDelta::seconds(1),
         ),
-        Ended::LetGo => panic!("nobody else takes it"),
+        BackfillOutcome::LeaseLost => panic!("no other process takes the run"),
     }
 }
 
-/// The numbers of what is in the inbox, each as often as it is there.
+/// Returns the numbers of the pull requests in the inbox, with repetitions.
 async fn fetched(store: &Store) -> Vec<i64> {
     let stored = store
         .deliveries(&DeliveryFilter::default(), 1000)
@@ -142,15 +143,18 @@ async fn fetched(store: &Store) -> Vec<i64> {
     numbers
 }
 
-/// One repository: how the first sync ended, and how many answers went wrong in it. Whatever is missing then is named,
-/// and comes when all is calm.
+/// Fetches one repository. Returns the result of the first sync and the number of failed answers in
+/// it. Asserts that missing pull requests are named, and that a sync without failures fetches them.
 async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     let (github, place) = (grown(seed).await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Opening::Alone)
         .await
         .unwrap();
     store
-        .track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now())
+        .track(
+            &observed_repository(REPO, NAME.to_owned(), Some(false)),
+            Utc::now(),
+        )
         .await
         .unwrap();
     github.disturb(seed, rate, faults());
@@ -166,7 +170,7 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
         .collect();
     match &first {
         Outcome::Whole => assert_eq!(missing, BTreeSet::new()),
-        // One that is there may have failed when it was asked for once more.
+        // A pull request that is stored may have failed when it was fetched again.
         Outcome::Named(named) => {
             assert!(
                 missing.iter().all(|number| named.contains_key(number)),
@@ -175,18 +179,20 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
         }
         Outcome::Stopped(_) => {}
     }
-    let told = match &first {
+    let named = match &first {
         Outcome::Whole => Vec::new(),
         Outcome::Named(named) => named.values().collect(),
         Outcome::Stopped(error) => vec![error],
     };
     assert!(
-        told.iter()
+        named
+            .iter()
             .all(|error| !error.is_empty() && !error.contains('\n')),
-        "{told:?}"
+        "{named:?}"
     );
 
-    // One goes on where the first stopped; the other fetches everything, and finds nothing that is not there already.
+    // One run continues where the first one stopped; the other fetches everything and finds nothing
+    // new.
     for _ in 0..2 {
         assert_eq!(
             sync(&store, &github, later).await.0,
@@ -205,7 +211,7 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     clippy::print_stdout,
     reason = "how many there were belongs to the result"
 )]
-async fn nearly_all_come_whole() {
+async fn nearly_all_repositories_are_complete_after_one_run() {
     let syncs = size();
     let fetched = stream::iter(0..syncs).map(|seed| async move { (seed, fetch(seed, RATE).await) });
     let (mut whole, mut met, mut spoiled_in_all) = (0, 0, 0);
@@ -219,7 +225,7 @@ async fn nearly_all_come_whole() {
         }
     }
     println!(
-        "{whole} of {syncs} came whole; {met} of them met a wrong answer, {spoiled_in_all} in all"
+        "{whole} of {syncs} were complete; {met} of them had a failed answer, {spoiled_in_all} in all"
     );
     assert!(met > syncs / 5, "hardly anything went wrong");
     assert!(whole * 100 > syncs * 95, "{whole} of {syncs}");
@@ -227,7 +233,7 @@ async fn nearly_all_come_whole() {
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "how they ended belongs to the result")]
-async fn the_others_say_what_is_missing_and_come_whole_when_asked_again() {
+async fn incomplete_repositories_name_what_is_missing_and_the_next_run_completes_them() {
     let fetched = stream::iter(0..12)
         .map(|seed| fetch(seed, WORSE))
         .buffer_unordered(AT_ONCE);

@@ -1,12 +1,12 @@
-//! What GitHub does not give is said in one clear line, by the commands and of the repository, and other repositories go
-//! on.
+//! Failures of GitHub are reported in one clear line, by the commands and for the repository, and
+//! other repositories are not affected.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook::sync::fetch::seen;
+use tallyhook::sync::fetch::observed_repository;
 use tallyhook::sync::poller::Poller;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::VirtualTime;
@@ -18,11 +18,12 @@ use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Rights};
 use testkit::process::{self, Ended, tallyhook};
 use testkit::{Place, TestServer, config};
 
-/// In the order in which they are told of; the last belongs to somebody else.
+/// In the order of reports; the last one belongs to another owner.
 const NAMES: [&str; 3] = ["acme-corp/api-server", "acme-corp/site", "umbrella/backend"];
 const PULLS: usize = 30;
 
-/// A GitHub with these repositories, all private, and a server without a token that tracks them.
+/// Returns a fake GitHub with these repositories, all private, and a server without a token that
+/// tracks them.
 async fn tracked() -> (FakeGithub, TestServer) {
     let (github, server) = (FakeGithub::start().await, TestServer::start().await);
     let until = (Utc::now() - TimeDelta::hours(1)).into();
@@ -40,12 +41,15 @@ async fn tracked() -> (FakeGithub, TestServer) {
                 },
             );
         });
-        // Since before the first of its pull requests.
+        // From before the first of its pull requests on.
         let since = Utc::now() - TimeDelta::days(61);
         server
             .running
             .store
-            .track(&seen(RepoId(id), name.to_owned(), Some(true)), since)
+            .track(
+                &observed_repository(RepoId(id), name.to_owned(), Some(true)),
+                since,
+            )
             .await
             .unwrap();
     }
@@ -60,7 +64,7 @@ fn command(place: &Place, github: &FakeGithub, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end, while the servers of the test go on.
+/// Runs a command to its end, while the servers of the test keep running.
 async fn run(mut command: Command) -> Ended {
     tokio::task::spawn_blocking(move || process::run(&mut command))
         .await
@@ -71,7 +75,7 @@ async fn backfill(server: &TestServer, github: &FakeGithub, repo: &str) -> Ended
     run(command(&server.place, github, &["backfill", repo])).await
 }
 
-/// What is told of each repository: nothing of one that is well.
+/// Returns the reported error of each repository, if there is one.
 async fn errors(server: &TestServer) -> [Option<String>; 3] {
     let tracked = server.running.store.tracked().await.unwrap();
     assert_eq!(
@@ -103,7 +107,8 @@ async fn errors(server: &TestServer) -> [Option<String>; 3] {
         .unwrap()
 }
 
-/// Asserts that just the repository at this place is in error, for a reason that holds each of these words.
+/// Asserts that only the repository at this place has an error, and that it contains each of these
+/// words.
 #[track_caller]
 fn assert_only(errors: &[Option<String>; 3], place: usize, words: &[&str]) {
     for (other, error) in errors.iter().enumerate() {
@@ -118,7 +123,7 @@ fn assert_only(errors: &[Option<String>; 3], place: usize, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_for_is_said_before_anything_is_asked() {
+async fn invalid_arguments_are_reported_before_any_request() {
     let (github, server) = tracked().await;
     for wrong in [
         "acme-corp",
@@ -152,14 +157,14 @@ async fn what_cannot_be_asked_for_is_said_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn a_backfill_of_what_is_not_there_or_not_to_be_seen_says_so() {
+async fn backfill_of_a_missing_or_private_repository_says_so() {
     let (github, server) = tracked().await;
     backfill(&server, &github, "acme-corp/none")
         .await
         .failed(1, &["acme-corp/none", "may not see it"]);
     assert_eq!(errors(&server).await, [const { None }; 3]);
 
-    // Private repositories are as if they were not there.
+    // Without access, a private repository looks like a missing one.
     github.give(GITHUB_TOKEN, Rights::Public);
     backfill(&server, &github, NAMES[1])
         .await
@@ -183,9 +188,9 @@ async fn a_backfill_of_what_is_not_there_or_not_to_be_seen_says_so() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_during_a_backfill_ends_it_and_it_goes_on_with_another() {
+async fn token_revoked_during_a_backfill_ends_it_and_another_token_continues_it() {
     let (github, server) = tracked().await;
-    // The repository, a page, and then no more.
+    // The repository, a page, and then the revocation.
     github.next([
         Fault::None,
         Fault::None,
@@ -222,7 +227,7 @@ async fn a_token_that_is_revoked_during_a_backfill_ends_it_and_it_goes_on_with_a
 }
 
 #[tokio::test]
-async fn a_round_tells_which_repository_failed_and_fetches_the_others() {
+async fn round_names_the_failed_repository_and_fetches_the_others() {
     let (github, mut server) = tracked().await;
     github.world(|world| {
         world
@@ -272,7 +277,7 @@ async fn a_round_tells_which_repository_failed_and_fetches_the_others() {
 }
 
 #[tokio::test]
-async fn a_default_repository_that_is_not_there_fails_a_round_of_the_others() {
+async fn missing_default_repository_fails_the_command_which_lists_the_others() {
     let (github, server) = tracked().await;
     let mut poll = command(&server.place, &github, &["poll", "--once"]);
     poll.env("GITHUB_REPO_OWNER", "acme-corp")
@@ -289,7 +294,7 @@ async fn a_default_repository_that_is_not_there_fails_a_round_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after() {
+async fn token_revoked_during_a_round_is_reported_for_the_remaining_repositories() {
     let (github, server) = tracked().await;
     let mut settings = config(&server.place).sync;
     settings.max_concurrent = 1;
@@ -300,7 +305,7 @@ async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after
         settings,
         default_repository: None,
     };
-    // A list and three batches of each of two repositories.
+    // A list and three batches for each of two repositories.
     let refused = Fault::message(401, &[], "Bad credentials");
     github.next(std::iter::repeat_n(Fault::None, 8).chain([refused]));
     let round = poller.round(false).await.unwrap();
@@ -325,7 +330,7 @@ async fn a_token_that_is_revoked_during_a_round_is_told_of_those_that_come_after
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_app_is_told_of_what_it_concerns() {
+async fn failure_of_an_app_is_reported_where_it_applies() {
     let (github, server) = tracked().await;
     let as_app = |arguments: &[&str]| {
         let mut command = command(&server.place, &github, arguments);
@@ -352,7 +357,7 @@ async fn what_is_wrong_with_an_app_is_told_of_what_it_concerns() {
             .all(|error| error.as_ref().is_some_and(|error| error.contains(clock[1])))
     );
 
-    // With the clock set it is at home with one of the owners.
+    // With the right clock it has access to one of the owners.
     github.add_app(&VirtualTime::starting_at(Utc::now()));
     github.install("acme-corp", 9);
     as_app(&["backfill", NAMES[2]])
@@ -371,7 +376,7 @@ async fn what_is_wrong_with_an_app_is_told_of_what_it_concerns() {
 }
 
 #[tokio::test]
-async fn a_backfill_that_another_process_has_is_waited_for() {
+async fn backfill_waits_for_the_process_that_holds_the_lease() {
     let (github, server) = tracked().await;
     let (store, now) = (&server.running.store, Utc::now());
     let others = RunOptions {
@@ -406,7 +411,9 @@ async fn a_backfill_that_another_process_has_is_waited_for() {
     });
     let (before, rest) = waiting.await.unwrap();
     assert!(
-        before.len() == 1 && before[0].contains("unfinished backfill continues") && before[0].contains('7'),
+        before.len() == 1
+            && before[0].contains("unfinished backfill continues")
+            && before[0].contains('7'),
         "{before:?}"
     );
     (run.state, run.prs_done, run.complete_since) = (RunState::Done, 9, Some(now.into()));

@@ -1,7 +1,8 @@
-//! Webhooks are lost, late, repeated and too large, for longer than GitHub remembers them. What is asked of GitHub mends
-//! it: in the end the facts are those of the world.
+//! Webhooks are lost, late, repeated and too large, for longer than GitHub keeps them. Recovery and
+//! polling repair that: in the end the facts are those of the fake GitHub's world.
 //!
-//! A run of `TALLYHOOK_LOSSY=SEEDS,PULLS` has so many worlds of so many pull requests, in place of a few small ones.
+//! `TALLYHOOK_LOSSY=SEEDS,PULLS` sets the number of worlds and of their pull requests; the default
+//! is a few small ones.
 
 use std::collections::BTreeMap;
 
@@ -28,28 +29,32 @@ use testkit::{SECRET, TestServer};
 const REPO: &str = "acme-corp/api-server";
 const REPO_ID: i64 = 1_900_000_001;
 const HOOK: i64 = 41;
-/// Rounds of the poller in which all is mended.
+/// Rounds of the poller after which everything must be repaired.
 const ROUNDS: usize = 2;
-/// How long GitHub remembers deliveries.
+/// The time for which GitHub keeps deliveries.
 const REMEMBERED: TimeDelta = TimeDelta::days(3);
 const AT_ONCE: usize = 8;
 
-/// How many worlds, and how many pull requests in each.
+/// Returns the number of worlds and of pull requests in each.
 fn size() -> (u64, usize) {
-    let Ok(told) = std::env::var("TALLYHOOK_LOSSY") else {
+    let Ok(setting) = std::env::var("TALLYHOOK_LOSSY") else {
         return (3, 40);
     };
-    let (seeds, pulls) = told
+    let (seeds, pulls) = setting
         .split_once(',')
         .expect("TALLYHOOK_LOSSY is SEEDS,PULLS");
     (seeds.parse().unwrap(), pulls.parse().unwrap())
 }
 
-/// What becomes of each webhook, some twice, in the order in which they are sent.
-fn fates(told: Vec<Webhook>, now: DateTime<Utc>, random: &mut StdRng) -> Vec<(Webhook, Sending)> {
+/// Returns the fate of each webhook, in the order in which they are sent; some are sent twice.
+fn fates(
+    webhooks: Vec<Webhook>,
+    now: DateTime<Utc>,
+    random: &mut StdRng,
+) -> Vec<(Webhook, Sending)> {
     let outage = now - TimeDelta::days(20)..now - TimeDelta::days(12);
     let mut fates = Vec::new();
-    for webhook in told {
+    for webhook in webhooks {
         let sending = match random.random_range(0..100) {
             _ if outage.contains(&webhook.at.to_utc()) => Sending::Fails(502),
             0..25 => Sending::Fails(504),
@@ -66,16 +71,16 @@ fn fates(told: Vec<Webhook>, now: DateTime<Utc>, random: &mut StdRng) -> Vec<(We
     fates
 }
 
-/// What is asked of GitHub: the deliveries that it remembers, and two rounds of what changed.
+/// Recovers the deliveries that GitHub still has, and polls two rounds.
 async fn repair(server: &mut TestServer, client: &Client, now: DateTime<Utc>) {
     let store = server.running.store.clone();
     let owner = HookOwner::repository(REPO).unwrap();
-    let asked = recover::Asked {
+    let asked = recover::RecoveryRequest {
         owner,
         hook: Some(HOOK),
         since: now - REMEMBERED,
     };
-    let report = recover::run(client, &store, &asked, |_, _| {})
+    let report = recover::recover_deliveries(client, &store, &asked, |_, _| {})
         .await
         .unwrap();
     assert_eq!(
@@ -105,7 +110,7 @@ fn login(account: Option<&Account>) -> &str {
     account.map_or("ghost", |account| account.login.as_str())
 }
 
-/// What the world knows of a pull request, in the API's words.
+/// Returns a pull request of the world in the form of our API.
 fn expected(pull: &PullRequest) -> Value {
     let pr = &pull.pr;
     let state = match (&pr.merged_at, pull.is_open()) {
@@ -140,7 +145,7 @@ fn expected(pull: &PullRequest) -> Value {
     })
 }
 
-/// By id.
+/// Returns the reviews of a pull request by their id.
 fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
     let reviews = pull.reviews.iter().map(|review| {
         let before = pull
@@ -150,20 +155,22 @@ fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
                 What::Dismissed(id, before) if *id == review.id => Some(before),
                 _ => None,
             });
-        let told = json!({
+        let review_json = json!({
             "reviewer": login(review.reviewer.as_ref()),
             "state": review.state,
             "original_state": before.unwrap_or(&review.state),
             "submitted_at": review.submitted_at,
         });
-        (review.id, told)
+        (review.id, review_json)
     });
     reviews.collect()
 }
 
-/// What of the timeline is known by both ways; other things only webhooks tell. Each once, in an order of its own.
+/// Returns the timeline entries that both webhooks and the API contain, without duplicates, in a
+/// canonical order.
 fn timeline(pull: &PullRequest) -> Vec<String> {
-    // What is the same but for who did it is one fact: within a second nobody could tell two from one. Comments have ids.
+    // Entries that differ only in their actor are one fact, because two within a second cannot be
+    // distinguished. Comments have ids.
     let mut acts: BTreeMap<(String, &str, Option<String>, usize), Option<&Account>> =
         BTreeMap::new();
     let opened_as = pull.opened_as_draft.then(|| "draft".to_owned());
@@ -197,16 +204,16 @@ fn timeline(pull: &PullRequest) -> Vec<String> {
         };
         let own = if kind == "commented" { place + 1 } else { 0 };
         let known = acts.entry((at.to_string(), kind, detail, own)).or_default();
-        // A known account outranks a deleted one, and of two the one with the greater id.
+        // A known account wins over a deleted one, and of two accounts the one with the greater id.
         *known = (*known)
             .into_iter()
             .chain(actor)
             .max_by_key(|account| account.id);
     }
-    let told = acts
+    let lines = acts
         .iter()
         .map(|((at, kind, detail, _), actor)| entry(at, kind, login(*actor), detail.as_deref()));
-    let mut entries: Vec<_> = told.collect();
+    let mut entries: Vec<_> = lines.collect();
     entries.sort_unstable();
     entries
 }
@@ -215,15 +222,15 @@ fn entry(at: &str, kind: &str, actor: &str, detail: Option<&str>) -> String {
     format!("{at} {kind} by {actor} {}", detail.unwrap_or_default())
 }
 
-/// The same of what is told by the API.
-fn found(told: &Value, expected: &Value) -> Value {
-    let mut found = told.clone();
+/// Returns the comparable part of our API's answer.
+fn found(answer: &Value, expected: &Value) -> Value {
+    let mut found = answer.clone();
     let fields = expected.as_object().unwrap();
     found
         .as_object_mut()
         .unwrap()
         .retain(|name, _| fields.contains_key(name));
-    let reviews = told["reviews"].as_array().unwrap().iter().map(|review| {
+    let reviews = answer["reviews"].as_array().unwrap().iter().map(|review| {
         let fields = ["reviewer", "state", "original_state", "submitted_at"];
         let kept: Value = fields
             .iter()
@@ -245,12 +252,12 @@ fn found(told: &Value, expected: &Value) -> Value {
         "closed",
         "reopened",
     ];
-    let known = told["timeline"]
+    let known = answer["timeline"]
         .as_array()
         .unwrap()
         .iter()
-        .filter_map(|told| {
-            let text = |name: &str| told[name].as_str();
+        .filter_map(|item| {
+            let text = |name: &str| item[name].as_str();
             let kind = text("type").filter(|kind| kinds.contains(kind))?;
             Some(entry(
                 text("at")?,
@@ -265,7 +272,7 @@ fn found(told: &Value, expected: &Value) -> Value {
     found
 }
 
-/// The numbers of the pull requests that are not as the world has them, with what differs.
+/// Returns the numbers of the pull requests that differ from the world, with the differences.
 async fn differences(server: &TestServer, github: &FakeGithub) -> Vec<String> {
     let expected: Vec<_> = github.world(|world| {
         world
@@ -278,12 +285,12 @@ async fn differences(server: &TestServer, github: &FakeGithub) -> Vec<String> {
     let mut differences = Vec::new();
     for expected in expected {
         let number = &expected["number"];
-        let (status, told) = server.get(&format!("/api/repos/{REPO}/prs/{number}")).await;
+        let (status, answer) = server.get(&format!("/api/repos/{REPO}/prs/{number}")).await;
         if status != 200 {
             differences.push(format!("#{number}: {status}"));
             continue;
         }
-        let found = found(&told, &expected);
+        let found = found(&answer, &expected);
         for (field, value) in expected.as_object().unwrap() {
             if found[field] != *value {
                 differences.push(format!(
@@ -296,8 +303,8 @@ async fn differences(server: &TestServer, github: &FakeGithub) -> Vec<String> {
     differences
 }
 
-/// Lives through a world of `seed`: what differs in the end.
-async fn live(seed: u64, pulls: usize) -> Vec<String> {
+/// Runs a world of `seed`. Returns the differences at the end.
+async fn run_world(seed: u64, pulls: usize) -> Vec<String> {
     let mut server = TestServer::start().await;
     let github = FakeGithub::start().await;
     let (client, _) = github.client();
@@ -309,8 +316,9 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
         &format!("{}/webhooks/github", server.url),
         SECRET,
     );
-    // As if it had been there before the first of them was opened: what was before is for a backfill.
-    let repository = fetch::seen(RepoId(REPO_ID), REPO.to_owned(), Some(false));
+    // Tracked from before the first pull request was opened, because earlier ones are left to a
+    // backfill.
+    let repository = fetch::observed_repository(RepoId(REPO_ID), REPO.to_owned(), Some(false));
     assert!(
         server
             .running
@@ -320,15 +328,15 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
             .unwrap()
     );
 
-    // What is younger than that is left to webhooks by a round that nobody asked for.
+    // A round without a request leaves younger changes to webhooks.
     let growth = Growth {
         seed,
         pulls,
         ties: true,
         until: (now - TimeDelta::minutes(2)).into(),
     };
-    let told = github.world(|world| world.grow(REPO, growth));
-    let fates = fates(told, now, &mut StdRng::seed_from_u64(seed));
+    let webhooks = github.world(|world| world.grow(REPO, growth));
+    let fates = fates(webhooks, now, &mut StdRng::seed_from_u64(seed));
     stream::iter(fates)
         .for_each_concurrent(AT_ONCE, |(webhook, sending)| {
             let github = &github;
@@ -357,12 +365,12 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_lost_is_found_by_asking() {
+async fn lost_changes_are_repaired_by_recovery_and_polling() {
     let (seeds, pulls) = size();
     let mut wrong = Vec::new();
     for seed in 0..seeds {
         wrong.extend(
-            live(seed, pulls)
+            run_world(seed, pulls)
                 .await
                 .into_iter()
                 .map(|difference| format!("seed {seed} {difference}")),

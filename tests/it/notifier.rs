@@ -1,4 +1,4 @@
-//! What is sent to channels: to whom, in which order, how often, and what comes of receivers that do not take it.
+//! Delivery of notifications to channels: filters, order, retries, and receivers that fail.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tallyhook::app::{RoleSet as Roles, RunningServer as Running, ServerOptions a
 use tallyhook::config::{
     ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
 };
-use tallyhook::notify::Pace;
+use tallyhook::notify::RetryPolicy;
+use tallyhook_core::backoff::Backoff;
 use tallyhook_core::domain::notification::{self, PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
@@ -28,11 +29,13 @@ const REPO: &str = "acme-corp/api-server";
 const WEB: (RepoId, &str) = (RepoId(8), "acme-corp/web");
 const LONG_AGO: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const SIGNED_WITH: &str = "a secret of the receiver";
-/// As quick as a database can tell moments apart.
-const QUICK: Pace = Pace {
-    first_wait: Duration::from_millis(2),
-    longest_wait: Duration::from_millis(10),
-    slack: Duration::from_millis(150),
+/// As short as the resolution of the database's timestamps allows.
+const QUICK: RetryPolicy = RetryPolicy {
+    backoff: Backoff {
+        first: Duration::from_millis(2),
+        max: Duration::from_millis(10),
+    },
+    slack_interval: Duration::from_millis(150),
 };
 
 fn webhook(name: &str, receiver: &Receiver) -> Channel {
@@ -67,7 +70,7 @@ async fn start_in(place: Place, channels: Vec<Channel>) -> TestServer {
     .await
 }
 
-/// With the two repositories of these tests.
+/// Starts a server that tracks the two repositories of these tests.
 async fn start(channels: Vec<Channel>) -> TestServer {
     let server = start_in(Place::new().await, channels).await;
     track(&server).await;
@@ -114,7 +117,7 @@ async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
     server.drained().await;
 }
 
-/// Records what pull requests became, in one transaction.
+/// Records status changes of pull requests in one transaction.
 async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, PullRequestStatus)]) {
     let change = |(number, new): &(i64, PullRequestStatus)| PullRequestChange {
         key: PrKey {
@@ -161,7 +164,7 @@ async fn channel(server: &TestServer, name: &str) -> Value {
         .clone()
 }
 
-/// Waits until a channel was told of everything, and tells its counts: sent, dead, superseded.
+/// Waits until nothing is pending on a channel, and returns its counts: sent, dead, superseded.
 async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
     let newest = server
         .running
@@ -172,14 +175,14 @@ async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
         .to_string();
     loop {
         let channel = channel(server, name).await;
-        let told = &channel["told"];
-        if channel["place"] == newest && told["pending"] == 0 {
-            return ["sent", "dead", "superseded"].map(|state| told[state].as_u64().unwrap());
+        let counts = &channel["told"];
+        if channel["place"] == newest && counts["pending"] == 0 {
+            return ["sent", "dead", "superseded"].map(|state| counts[state].as_u64().unwrap());
         }
     }
 }
 
-/// What a channel was told of a pull request.
+/// Returns a channel's notification of a pull request.
 async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
     let (_, list) = server
         .get(&format!("/api/notifications?channel={name}&per_page=100"))
@@ -193,7 +196,7 @@ async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_change_is_sent_as_the_websocket_tells_it_with_a_key_and_a_signature() {
+async fn webhook_gets_the_websocket_frame_with_idempotency_key_and_signature() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![webhook("ops", &receiver)]).await;
     let mut request = format!("{}/ws", server.url.replace("http:", "ws:"))
@@ -213,10 +216,10 @@ async fn a_change_is_sent_as_the_websocket_tells_it_with_a_key_and_a_signature()
         ("MERGED", "2026-03-03T14:00:00Z"),
     ] {
         let sent = receiver.next().await;
-        let told = socket.next().await.unwrap().unwrap().into_text().unwrap();
+        let received = socket.next().await.unwrap().unwrap().into_text().unwrap();
         assert_eq!(
             (sent.path.as_str(), sent.body.as_str()),
-            ("/hook", told.as_str())
+            ("/hook", received.as_str())
         );
         let signature = Signature::parse(sent.header("x-hub-signature-256")).unwrap();
         assert!(
@@ -243,10 +246,10 @@ async fn a_change_is_sent_as_the_websocket_tells_it_with_a_key_and_a_signature()
 }
 
 #[tokio::test]
-async fn everything_is_sent_once_and_in_order() {
+async fn every_event_is_sent_once_and_in_order() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    // More than are taken up at once.
+    // More than one page of the outbox.
     for from in [0, 300] {
         record_opened(&server, from..from + 300).await;
     }
@@ -257,7 +260,7 @@ async fn everything_is_sent_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
+async fn failing_receiver_pauses_and_gets_its_notifications_in_order_later() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([
@@ -291,14 +294,16 @@ async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() {
+async fn failing_channel_is_reported_and_keeps_the_process_in_service() {
     let mut receiver = Receiver::start().await;
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let pace = Pace {
-        first_wait: Duration::from_hours(1),
-        longest_wait: Duration::from_hours(1),
+    let pace = RetryPolicy {
+        backoff: Backoff {
+            first: Duration::from_hours(2),
+            max: Duration::from_hours(2),
+        },
         ..QUICK
     };
     let server = TestServer::start_as(
@@ -312,7 +317,7 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
     .await;
     track(&server).await;
     let (status, ready) = server.get("/readyz").await;
-    // Of the rest, such as a broker that is still being connected to, this test says nothing.
+    // Other parts, such as a broker that is still connecting, are not checked here.
     assert_eq!((status, &ready["notifier"]), (200, &json!("ok")));
     receiver.replies([Reply::PullRequestStatus(500, "", "")]);
     record_opened(&server, [1, 2]).await;
@@ -356,7 +361,7 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
 }
 
 #[tokio::test]
-async fn what_no_worker_takes_up_is_told_of() {
+async fn events_without_a_worker_are_reported() {
     let receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let place = server.stop().await;
@@ -420,7 +425,7 @@ async fn what_no_worker_takes_up_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
+async fn retry_after_is_kept_and_does_not_count_as_an_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;
     receiver.replies([Reply::PullRequestStatus(
@@ -452,7 +457,7 @@ async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
 }
 
 #[tokio::test]
-async fn what_never_arrives_is_given_up_after_ten_attempts() {
+async fn undeliverable_notification_is_dead_after_ten_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies((0..10).map(|_| Reply::PullRequestStatus(503, "", "<down>")));
@@ -461,9 +466,10 @@ async fn what_never_arrives_is_given_up_after_ten_attempts() {
     assert_eq!(numbers, [[1; 10].as_slice(), &[2]].concat());
     assert_eq!(settled(&server, "ops").await, [1, 1, 0]);
     let dead = notification(&server, "ops", 1).await;
-    let told = ["state", "attempts", "answer", "next_attempt_at"].map(|name| dead[name].clone());
+    let received =
+        ["state", "attempts", "answer", "next_attempt_at"].map(|name| dead[name].clone());
     assert_eq!(
-        told,
+        received,
         [
             json!("dead"),
             json!(10),
@@ -475,7 +481,7 @@ async fn what_never_arrives_is_given_up_after_ten_attempts() {
 }
 
 #[tokio::test]
-async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() {
+async fn rejected_notification_delays_no_other_and_is_dead_after_three_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let refused = || Reply::PullRequestStatus(400, "", "");
@@ -486,16 +492,16 @@ async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() 
         Reply::PullRequestStatus(302, "Location: /elsewhere\r\n", ""),
     ]);
     record_opened(&server, [1, 2]).await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..4 {
         let sent = receiver.next().await;
-        told.push((
+        received.push((
             sent.path.clone(),
             sent.json()["pr_number"].as_i64().unwrap(),
         ));
     }
     assert_eq!(
-        told,
+        received,
         [1, 2, 1, 1].map(|number| ("/hook".to_owned(), number))
     );
     assert_eq!(settled(&server, "ops").await, [1, 1, 0]);
@@ -505,7 +511,7 @@ async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() 
 }
 
 #[tokio::test]
-async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
+async fn superseded_notification_is_not_sent_after_a_newer_one() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([Reply::PullRequestStatus(400, "", "")]);
@@ -519,21 +525,21 @@ async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
         ],
     )
     .await;
-    let told = [
+    let received = [
         receiver.change().await,
         receiver.change().await,
         receiver.change().await,
     ];
     let expected =
         [(1, "OPEN"), (2, "OPEN"), (1, "MERGED")].map(|(number, new)| (number, new.to_owned()));
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     assert_eq!(settled(&server, "ops").await, [2, 0, 1]);
     assert!(receiver.try_next().is_none());
     server.stop().await;
 }
 
 #[tokio::test]
-async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
+async fn slack_gets_text_at_its_rate_limit_until_its_webhook_is_deleted() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![slack(&receiver)]).await;
     let mut pr = pull_request(7);
@@ -573,7 +579,7 @@ async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_says_nothing_holds_up_no_other() {
+async fn silent_receiver_delays_no_other_channel() {
     let (mut silent, mut quick) = (Receiver::start().await, Receiver::start().await);
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -604,22 +610,21 @@ async fn a_receiver_that_says_nothing_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwhile_is_not_missed()
-{
+async fn shutdown_records_the_message_in_flight_and_later_events_are_not_lost() {
     let (mut ops, mut late) = (Receiver::start().await, Receiver::start().await);
     let server = start(vec![webhook("ops", &ops)]).await;
     let (finish, until) = oneshot::channel();
     ops.replies([Reply::Held(until)]);
     record_opened(&server, [1]).await;
     assert_eq!(ops.numbers(1).await, [1]);
-    // The stop has begun when the answer is given.
+    // The process is stopping when the receiver answers.
     let answered = async { finish.send(()).unwrap() };
     let (place, ()) = futures_util::future::join(server.stop(), answered).await;
 
     let server = start_in(place, Vec::new()).await;
     record_opened(&server, [2]).await;
     let place = server.stop().await;
-    // One channel was there before, the other is new.
+    // One channel existed before, the other is new.
     let server = start_in(place, vec![webhook("ops", &ops), webhook("late", &late)]).await;
     record_opened(&server, [3]).await;
     assert_eq!(ops.numbers(2).await, [2, 3]);
@@ -630,14 +635,14 @@ async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwh
 }
 
 #[tokio::test]
-async fn what_another_process_sent_meanwhile_is_not_sent_again() {
+async fn notification_sent_by_another_process_is_not_sent_again() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     let (finish, until) = oneshot::channel();
     receiver.replies([Reply::Held(until)]);
     record_opened(&server, 1..6).await;
     assert_eq!(receiver.numbers(1).await, [1]);
-    // These were read with the first. Another process that has the part meanwhile sends them all.
+    // These were read with the first. Another process that took the lease sends them all.
     let store = &server.running.store;
     for row in store
         .due_notifications("ops", Utc::now(), 99)
@@ -661,7 +666,7 @@ async fn what_another_process_sent_meanwhile_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn each_channel_is_told_of_what_it_is_for() {
+async fn channel_filters_select_kinds_and_repositories() {
     let (mut all, mut web, mut kept) = (
         Receiver::start().await,
         Receiver::start().await,
@@ -709,7 +714,7 @@ async fn each_channel_is_told_of_what_it_is_for() {
         (&moved.json()["task_id"], &moved.json()["new_status"]),
         (&task["id"], &json!("DONE"))
     );
-    // What a person does to a task is about no repository.
+    // A change of a task by a person belongs to no repository.
     assert_eq!(web.numbers(1).await, [2]);
     assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
     assert_eq!(settled(&server, "web").await, [1, 0, 0]);
@@ -718,7 +723,7 @@ async fn each_channel_is_told_of_what_it_is_for() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_into_a_private_network_unless_that_is_allowed() {
+async fn private_networks_are_refused_unless_allowed() {
     let mut receiver = Receiver::start().await;
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -738,7 +743,7 @@ async fn nothing_is_sent_into_a_private_network_unless_that_is_allowed() {
     }
     assert!(!error.contains("hook"), "{error}");
 
-    // A name is looked up only when something is sent.
+    // A name is resolved only when a message is sent.
     config.notify.channels[0].url = receiver.url.replace("127.0.0.1", "localhost");
     let server = TestServer::start_as(
         &config,
@@ -750,11 +755,11 @@ async fn nothing_is_sent_into_a_private_network_unless_that_is_allowed() {
     )
     .await;
     track(&server).await;
-    let tried = try_out(&server, "ops").await.1;
+    let tried = send_test(&server, "ops").await.1;
     assert_eq!(tried["ok"], false);
     let answer = tried["answer"].as_str().unwrap();
     assert!(
-        answer.starts_with("nothing is sent there: ") && answer.contains("NOTIFY_ALLOW_PRIVATE"),
+        answer.starts_with("the address is refused: ") && answer.contains("NOTIFY_ALLOW_PRIVATE"),
         "{answer}"
     );
     record_opened(&server, [1]).await;
@@ -763,7 +768,7 @@ async fn nothing_is_sent_into_a_private_network_unless_that_is_allowed() {
     server.stop().await;
 }
 
-async fn try_out(server: &TestServer, name: &str) -> (u16, Value) {
+async fn send_test(server: &TestServer, name: &str) -> (u16, Value) {
     let request = server
         .http
         .post(format!("{}/api/channels/{name}/test", server.url))
@@ -773,7 +778,7 @@ async fn try_out(server: &TestServer, name: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_channel_can_be_tried_out_and_looked_at() {
+async fn channel_can_be_tested_and_shown_over_the_api() {
     let mut receiver = Receiver::start().await;
     let filter = Filter {
         repos: Some(vec!["acme-corp/*".to_owned()]),
@@ -787,7 +792,7 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
         slack(&receiver),
     ])
     .await;
-    let (_, tried) = try_out(&server, "ops").await;
+    let (_, tried) = send_test(&server, "ops").await;
     assert_eq!(
         tried,
         json!({"channel": "ops", "ok": true, "answer": "200 OK: ok", "advice": null})
@@ -802,7 +807,7 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
         "",
         "{\"error\": \"bad signature\"}",
     )]);
-    let (_, tried) = try_out(&server, "ops").await;
+    let (_, tried) = send_test(&server, "ops").await;
     assert_eq!(
         (&tried["ok"], &tried["answer"]),
         (
@@ -814,7 +819,7 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
         tried["advice"].as_str().unwrap().contains("secret"),
         "{tried}"
     );
-    assert_refused(&try_out(&server, "none").await, 404, "not_found");
+    assert_refused(&send_test(&server, "none").await, 404, "not_found");
     assert_refused(
         &server.get("/api/notifications?state=lost").await,
         400,
@@ -822,20 +827,21 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
     );
 
     let (_, list) = server.get("/api/channels").await;
-    let told = json!({"pending": 0, "sent": 0, "dead": 0, "superseded": 0});
+    let counts = json!({"pending": 0, "sent": 0, "dead": 0, "superseded": 0});
     let expected = json!({
         "name": "ops", "kind": "webhook", "origin": receiver.url, "repos": ["acme-corp/*"], "kinds": null,
-        "place": "0000000000000000000", "told": told, "failures": 0, "rests_until": null, "last_error": null,
+        "place": "0000000000000000000", "told": counts, "failures": 0, "rests_until": null, "last_error": null,
         "last_error_at": null,
     });
     assert_eq!(list["items"][0], expected);
-    // What is behind the origin may be a secret.
+    // The part of the address after the origin may be a secret.
     assert!(!list.to_string().contains("/hook"));
     assert_eq!(list["items"][1]["name"], "slack");
     server.stop().await;
 }
 
-/// The program with channels of the file: one for every receiver, called `ops-0` and so on.
+/// Builds a command of the program with channels in its configuration file: one for every receiver,
+/// called `ops-0` and so on.
 fn with_channels(
     place: &Place,
     receivers: &[&Receiver],
@@ -865,7 +871,7 @@ fn with_channels(
     command
 }
 
-/// Runs a command to its end, while the receivers of the test go on.
+/// Runs a command to its end, while the receivers of the test keep running.
 async fn run(mut command: std::process::Command) -> process::Ended {
     tokio::task::spawn_blocking(move || process::run(&mut command))
         .await
@@ -873,7 +879,7 @@ async fn run(mut command: std::process::Command) -> process::Ended {
 }
 
 #[tokio::test]
-async fn the_command_line_tries_channels_out_and_lists_them() {
+async fn command_line_tests_and_lists_channels() {
     let place = Place::new().await;
     let (mut good, bad) = (Receiver::start().await, Receiver::start().await);
     let receivers = [&good, &bad];
@@ -948,7 +954,7 @@ async fn the_command_line_tries_channels_out_and_lists_them() {
 
 #[cfg(feature = "services")]
 #[tokio::test]
-async fn of_two_workers_one_sends_and_the_other_goes_on() {
+async fn one_of_two_workers_sends_and_the_other_takes_over() {
     let mut receiver = Receiver::start().await;
     let place = Place::on_services().await;
     let mut config = testkit::config(&place);
@@ -963,7 +969,7 @@ async fn of_two_workers_one_sends_and_the_other_goes_on() {
     record_opened(&one, 1..100).await;
     assert!(receiver.numbers(99).await.into_iter().eq(1..100));
     assert_eq!(settled(&one, "ops").await, [99, 0, 0]);
-    // What is told while nobody sends is told by whoever takes the part over.
+    // Events from the time without a leader are sent by the next one.
     let place = one.stop().await;
     config.notify.channels.clear();
     let here = TestServer::start_as(&config, place, options).await;

@@ -1,4 +1,4 @@
-//! What webhooks missed is found by asking, and what did not change costs nothing.
+//! The poller finds changes that webhooks missed, and unchanged repositories cost nothing.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallyhook::app::ServerOptions as Options;
 use tallyhook::config::SyncConfig as Sync;
-use tallyhook::sync::fetch::seen;
-use tallyhook::sync::poller::{Poller, Round};
+use tallyhook::sync::fetch::observed_repository;
+use tallyhook::sync::poller::{PollRound, Poller};
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::{Client, Clock, Credentials, Token, VirtualTime};
 use tallyhook_store::{RunState, SyncStatus};
@@ -22,7 +22,8 @@ use testkit::{Place, SECRET, TestServer, config};
 const NAME: &str = "acme-corp/api-server";
 const REPO: RepoId = RepoId(7);
 
-/// The server works by itself, and is not to be kept from it by being asked all the time.
+/// The interval of requests to a server that works in the background; frequent requests would slow
+/// it down.
 const ASKED_AGAIN: Duration = Duration::from_millis(20);
 
 fn ago(minutes: i64) -> Timestamp {
@@ -33,7 +34,8 @@ fn settings() -> Sync {
     config(&Place::embedded()).sync
 }
 
-/// A GitHub with one repository, and a server that tracks it since two hours ago and is told nothing.
+/// Returns a fake GitHub with one repository, and a server that has tracked it for two hours
+/// without webhooks.
 async fn tracked() -> (FakeGithub, TestServer, Poller) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
@@ -42,7 +44,10 @@ async fn tracked() -> (FakeGithub, TestServer, Poller) {
     server
         .running
         .store
-        .track(&seen(REPO, NAME.to_owned(), Some(false)), since)
+        .track(
+            &observed_repository(REPO, NAME.to_owned(), Some(false)),
+            since,
+        )
         .await
         .unwrap();
     let (client, _) = github.client();
@@ -59,7 +64,7 @@ async fn tracked() -> (FakeGithub, TestServer, Poller) {
     )
 }
 
-/// Opens a pull request an hour ago: its number.
+/// Opens a pull request an hour ago and returns its number.
 fn open(github: &FakeGithub) -> i64 {
     let author = people().remove(0);
     let commits = [(ago(70), ago(65))];
@@ -80,7 +85,7 @@ fn act(github: &FakeGithub, number: i64, minutes_ago: i64, act: &Act) {
     github.world(|world| world.act(NAME, number, &by, ago(minutes_ago), act));
 }
 
-async fn round(server: &mut TestServer, poller: &Poller) -> Round {
+async fn round(server: &mut TestServer, poller: &Poller) -> PollRound {
     let round = poller.round(false).await.unwrap();
     server.drained().await;
     round
@@ -93,7 +98,7 @@ async fn shown(server: &TestServer, number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn what_no_webhook_told_is_found_and_counted() {
+async fn change_without_webhook_is_found_and_counted_as_missed() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     act(&github, number, 50, &Act::Review("approved"));
@@ -142,7 +147,7 @@ async fn what_no_webhook_told_is_found_and_counted() {
 }
 
 #[tokio::test]
-async fn what_a_webhook_told_is_not_missed() {
+async fn change_with_webhook_is_not_counted_as_missed() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     github.add_hook(
@@ -152,9 +157,9 @@ async fn what_a_webhook_told_is_not_missed() {
         SECRET,
     );
     let by = people().remove(1);
-    let told =
+    let webhooks =
         github.world(|world| world.act(NAME, number, &by, ago(30), &Act::Label("bug".to_owned())));
-    for webhook in &told {
+    for webhook in &webhooks {
         assert_eq!(github.send(1, webhook, Sending::Posted).await, 202);
     }
     server.drained().await;
@@ -166,7 +171,7 @@ async fn what_a_webhook_told_is_not_missed() {
         ),
         (1, 0)
     );
-    // It was opened before the webhook that was told, which says nothing of its draft.
+    // It was opened before the delivered webhook, which does not contain its draft state.
     assert!(
         !shown(&server, number).await["flags"]
             .as_array()
@@ -178,19 +183,19 @@ async fn what_a_webhook_told_is_not_missed() {
 }
 
 #[tokio::test]
-async fn one_repository_that_fails_stops_no_other() {
+async fn failing_repository_stops_no_other() {
     let (github, mut server, poller) = tracked().await;
-    let gone = seen(RepoId(8), "acme-corp/gone".to_owned(), None);
+    let gone = observed_repository(RepoId(8), "acme-corp/gone".to_owned(), None);
     server.running.store.track(&gone, Utc::now()).await.unwrap();
     let number = open(&github);
     let round = round(&mut server, &poller).await;
-    let told: Vec<_> = round
+    let reported: Vec<_> = round
         .repositories
         .iter()
         .map(|polled| (polled.repo.as_str(), polled.failure()))
         .collect();
-    assert_eq!(told[0], (NAME, None));
-    let failure = told[1].1.clone().unwrap();
+    assert_eq!(reported[0], (NAME, None));
+    let failure = reported[1].1.clone().unwrap();
     assert!(
         failure.contains("acme-corp/gone") && !failure.contains('\n'),
         "{failure}"
@@ -208,10 +213,10 @@ async fn one_repository_that_fails_stops_no_other() {
 }
 
 #[tokio::test]
-async fn a_name_that_went_to_another_repository_is_not_mixed_up() {
+async fn reused_repository_name_is_not_mixed_up() {
     let (github, mut server, poller) = tracked().await;
     open(&github);
-    // The one that is tracked as 7 is gone, and another has its name.
+    // The repository that is tracked as 7 is deleted, and another one has its name.
     server
         .running
         .store
@@ -221,7 +226,10 @@ async fn a_name_that_went_to_another_repository_is_not_mixed_up() {
     server
         .running
         .store
-        .track(&seen(RepoId(6), NAME.to_owned(), None), ago(120).to_utc())
+        .track(
+            &observed_repository(RepoId(6), NAME.to_owned(), None),
+            ago(120).to_utc(),
+        )
         .await
         .unwrap();
     let round = round(&mut server, &poller).await;
@@ -233,7 +241,7 @@ async fn a_name_that_went_to_another_repository_is_not_mixed_up() {
 }
 
 #[tokio::test]
-async fn a_renamed_repository_is_followed() {
+async fn renamed_repository_is_followed() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     github.rename(NAME, "acme-corp/renamed");
@@ -247,7 +255,7 @@ async fn a_renamed_repository_is_followed() {
 }
 
 #[tokio::test]
-async fn an_outage_is_waited_out_and_a_pull_request_that_fails_is_asked_for_again() {
+async fn outage_is_retried_and_a_failed_pull_request_is_fetched_again() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     let other = open(&github);
@@ -274,9 +282,9 @@ async fn an_outage_is_waited_out_and_a_pull_request_that_fails_is_asked_for_agai
     github.stop().await;
 }
 
-/// What is known by a review alone, as an older delivery would tell it, has no counts.
+/// A pull request known only from a review, as after an older delivery, has no counts.
 #[tokio::test]
-async fn a_pull_request_of_which_only_parts_were_seen_is_fetched() {
+async fn partially_known_pull_request_is_fetched() {
     let (github, mut server, poller) = tracked().await;
     let number = open(&github);
     round(&mut server, &poller).await;
@@ -296,7 +304,7 @@ async fn a_pull_request_of_which_only_parts_were_seen_is_fetched() {
     }
     payload["pull_request"]["number"] = json!(number + 1);
     payload["number"] = json!(number + 1);
-    // The world has it, too, but as of long before what is listed.
+    // GitHub has it, too, but its last update is older than the listing's range.
     github.world(|world| {
         let mut copy = world.repository(NAME).pulls[&number].clone();
         copy.pr.number = number + 1;
@@ -331,7 +339,7 @@ async fn a_pull_request_of_which_only_parts_were_seen_is_fetched() {
     github.stop().await;
 }
 
-/// A server that polls by itself, as often as can be.
+/// Starts a server that polls in the background at the shortest interval.
 async fn polling(github: &FakeGithub, sync: Sync) -> TestServer {
     let place = Place::new().await;
     let mut config = config(&place);
@@ -341,7 +349,7 @@ async fn polling(github: &FakeGithub, sync: Sync) -> TestServer {
     TestServer::start_as(&config, place, Options::default()).await
 }
 
-/// Asks until it is as expected; after half a minute it fails instead.
+/// Requests a path until its answer is as expected. Fails after half a minute.
 async fn until(server: &TestServer, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
@@ -358,7 +366,7 @@ async fn until(server: &TestServer, path: &str, expected: impl Fn(&Value) -> boo
 }
 
 #[tokio::test]
-async fn a_server_tracks_its_default_repository_and_brings_its_history() {
+async fn server_tracks_its_default_repository_and_backfills_it() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     github.world(|world| {
@@ -400,10 +408,10 @@ async fn a_server_tracks_its_default_repository_and_brings_its_history() {
 }
 
 #[tokio::test]
-async fn a_repository_that_a_webhook_made_known_gets_its_history_too() {
+async fn repository_introduced_by_a_webhook_is_backfilled() {
     let github = FakeGithub::start().await;
     github.add_repository(9, "other/place");
-    let told = github.world(|world| {
+    let webhooks = github.world(|world| {
         world.grow(
             "other/place",
             Growth {
@@ -426,7 +434,9 @@ async fn a_repository_that_a_webhook_made_known_gets_its_history_too() {
         SECRET,
     );
     assert_eq!(
-        github.send(1, told.last().unwrap(), Sending::Posted).await,
+        github
+            .send(1, webhooks.last().unwrap(), Sending::Posted)
+            .await,
         202
     );
     let is_whole = |repos: &Value| {
@@ -445,7 +455,7 @@ async fn a_repository_that_a_webhook_made_known_gets_its_history_too() {
 }
 
 #[tokio::test]
-async fn a_round_that_is_asked_for_comes_at_once_and_a_watched_pull_request_is_watched() {
+async fn requested_round_runs_at_once_and_a_watched_pull_request_is_polled() {
     let github = FakeGithub::start().await;
     for (id, name) in [(REPO.0, NAME), (9, "other/place")] {
         github.add_repository(id, name);
@@ -472,7 +482,7 @@ async fn a_round_that_is_asked_for_comes_at_once_and_a_watched_pull_request_is_w
     .await;
 
     let watched = github.world(|world| {
-        let told = world.grow(
+        let webhooks = world.grow(
             "other/place",
             Growth {
                 seed: 5,
@@ -481,7 +491,7 @@ async fn a_round_that_is_asked_for_comes_at_once_and_a_watched_pull_request_is_w
                 until: ago(600),
             },
         );
-        told[0].payload["number"].as_i64().unwrap()
+        webhooks[0].payload["number"].as_i64().unwrap()
     });
     let path = format!("/api/repos/other/place/prs/{watched}");
     let monitor = format!("{}{path}/monitor", server.url);
@@ -509,7 +519,7 @@ async fn a_round_that_is_asked_for_comes_at_once_and_a_watched_pull_request_is_w
 }
 
 #[tokio::test]
-async fn whoever_wants_the_latest_gets_it_and_pays_only_for_what_changed() {
+async fn fresh_answer_is_current_and_costs_requests_only_after_a_change() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     let number = open(&github);
@@ -554,7 +564,7 @@ async fn whoever_wants_the_latest_gets_it_and_pays_only_for_what_changed() {
 }
 
 #[tokio::test]
-async fn without_access_to_github_that_is_said() {
+async fn missing_github_access_is_reported() {
     let mut server = TestServer::start().await;
     let (event, guid, payload) = {
         let fixture = testkit::fixtures()
@@ -574,7 +584,7 @@ async fn without_access_to_github_that_is_said() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_old_is_refreshed_behind_it() {
+async fn stale_answer_is_refreshed_in_the_background() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     let number = open(&github);
@@ -592,7 +602,7 @@ async fn an_answer_that_is_old_is_refreshed_behind_it() {
     github.stop().await;
 }
 
-/// A client with a token of its own.
+/// Returns a client with its own token.
 fn client_of(github: &FakeGithub, token: &str) -> Client {
     let time = VirtualTime::starting_at(Utc::now());
     let token = Credentials::Token(Token::parse(token).unwrap());
@@ -606,7 +616,7 @@ fn client_of(github: &FakeGithub, token: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_is_told_of_every_repository() {
+async fn revoked_token_is_reported_for_every_repository() {
     let (github, mut server, mut poller) = tracked().await;
     github.give("ghp_another", Rights::Read);
     poller.client = client_of(&github, "ghp_another");
@@ -627,7 +637,7 @@ async fn a_token_that_is_revoked_is_told_of_every_repository() {
 }
 
 #[tokio::test]
-async fn a_backfill_that_failed_is_asked_for_again_an_hour_later() {
+async fn failed_backfill_is_requested_again_after_an_hour() {
     let (github, mut server, poller) = tracked().await;
     let store = server.running.store.clone();
     round(&mut server, &poller).await;
@@ -654,7 +664,7 @@ async fn a_backfill_that_failed_is_asked_for_again_an_hour_later() {
             .state
     };
     assert_eq!(state().await, RunState::Failed, "it failed just now");
-    // As if that had been two hours ago.
+    // As if the failure were two hours old.
     store
         .ask_for_run(REPO, &settings().backfill.into(), Utc::now())
         .await

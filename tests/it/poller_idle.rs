@@ -1,9 +1,9 @@
-//! Where nothing happens, asking costs nothing.
+//! Polling of idle repositories costs nothing of the rate limit.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tallyhook::sync::fetch::seen;
+use tallyhook::sync::fetch::observed_repository;
 use tallyhook::sync::poller::Poller;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
@@ -16,7 +16,8 @@ use testkit::{TestServer, config};
 const REPOSITORIES: i64 = 100;
 const ROUNDS: usize = 10;
 
-/// A hundred repositories with a few pull requests each, and a server that tracks them since then.
+/// Returns a hundred repositories with a few pull requests each, and a server that tracks them from
+/// `since` on.
 async fn tracked(since: DateTime<Utc>) -> (FakeGithub, TestServer) {
     let (github, server) = (FakeGithub::start().await, TestServer::start().await);
     let until = (Utc::now() - TimeDelta::hours(1)).into();
@@ -37,7 +38,7 @@ async fn tracked(since: DateTime<Utc>) -> (FakeGithub, TestServer) {
         server
             .running
             .store
-            .track(&seen(RepoId(id), name, Some(false)), since)
+            .track(&observed_repository(RepoId(id), name, Some(false)), since)
             .await
             .unwrap();
     }
@@ -54,7 +55,7 @@ fn poller(client: Client, server: &TestServer) -> Poller {
     }
 }
 
-/// One round, whose findings are applied: what it asked.
+/// Runs one round and applies what it found. Returns its requests.
 async fn round(poller: &Poller, github: &FakeGithub, server: &mut TestServer) -> Vec<Request> {
     let round = poller.round(false).await.unwrap();
     assert_eq!(
@@ -74,8 +75,8 @@ async fn round(poller: &Poller, github: &FakeGithub, server: &mut TestServer) ->
     requests
 }
 
-/// How many were answered with each of 200, 304 and anything else, and what all of them cost.
-fn told(requests: &[Request]) -> ([usize; 3], u64) {
+/// Returns the number of answers with 200, 304 and any other status, and the cost of all requests.
+fn answers(requests: &[Request]) -> ([usize; 3], u64) {
     let of = |status| {
         requests
             .iter()
@@ -88,17 +89,17 @@ fn told(requests: &[Request]) -> ([usize; 3], u64) {
 }
 
 #[tokio::test]
-async fn after_the_first_round_a_token_gets_nothing_but_free_answers() {
-    // From before the first pull request on, so that all of them are fetched in the first round.
+async fn second_round_with_a_token_is_free() {
+    // Before the first pull request, so that the first round fetches all of them.
     let (github, mut server) = tracked(Utc::now() - TimeDelta::days(61)).await;
     let poller = poller(github.client().0, &server);
     assert_eq!(
-        told(&round(&poller, &github, &mut server).await),
+        answers(&round(&poller, &github, &mut server).await),
         ([200, 0, 0], 200)
     );
     for _ in 1..ROUNDS {
         assert_eq!(
-            told(&round(&poller, &github, &mut server).await),
+            answers(&round(&poller, &github, &mut server).await),
             ([0, 100, 0], 0)
         );
     }
@@ -107,15 +108,15 @@ async fn after_the_first_round_a_token_gets_nothing_but_free_answers() {
 }
 
 #[tokio::test]
-async fn what_was_before_a_repository_was_tracked_is_not_asked_for() {
+async fn changes_before_tracking_are_not_listed() {
     let (github, mut server) = tracked(Utc::now()).await;
     let poller = poller(github.client().0, &server);
     assert_eq!(
-        told(&round(&poller, &github, &mut server).await),
+        answers(&round(&poller, &github, &mut server).await),
         ([100, 0, 0], 100)
     );
     assert_eq!(
-        told(&round(&poller, &github, &mut server).await),
+        answers(&round(&poller, &github, &mut server).await),
         ([0, 100, 0], 0)
     );
     server.stop().await;
@@ -123,7 +124,7 @@ async fn what_was_before_a_repository_was_tracked_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn an_app_pays_once_for_each_of_its_tokens() {
+async fn app_pays_once_per_installation_token() {
     let (github, mut server) = tracked(Utc::now()).await;
     let (client, time) = github.app_client(&private_key());
     github.add_app(&time);
@@ -135,7 +136,7 @@ async fn an_app_pays_once_for_each_of_its_tokens() {
             .into_iter()
             .partition(|request| request.path.contains("/pulls?"));
         assert_eq!(
-            told(&listings),
+            answers(&listings),
             if paid {
                 ([100, 0, 0], 100)
             } else {
@@ -148,7 +149,7 @@ async fn an_app_pays_once_for_each_of_its_tokens() {
             .count();
         assert_eq!(renewed, usize::from(paid));
         assert!(others.iter().all(|request| request.cost == 0), "{others:?}");
-        // A token lasts an hour, and is renewed some minutes before.
+        // A token is valid for an hour and renewed some minutes before its end.
         time.pass(Duration::from_mins(20));
     }
     server.stop().await;

@@ -1,4 +1,5 @@
-//! Repositories are renamed, transferred, deleted and taken away from an App; what is known of their pull requests stays.
+//! Repositories that are renamed, transferred, deleted or removed from an App keep their pull
+//! requests.
 
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ async fn post(server: &mut TestServer, event: &str, body: &Value) {
     server.drained().await;
 }
 
-/// A pull request's event, sent by the installation.
+/// Returns a pull request event that an installation sends.
 fn opened(world: &World) -> Value {
     let author = Account::user(501, "mara");
     let pr = Pr::new(
@@ -38,13 +39,13 @@ fn opened(world: &World) -> Value {
     event
 }
 
-/// An event of the repository itself, whose dates are as old as the repository.
+/// Returns an event of the repository itself, whose dates are as old as the repository.
 fn repository_event(world: &World, action: &str) -> Value {
     let sender = objects::account(Some(&Account::user(501, "mara")));
     json!({"action": action, "repository": objects::repository(world), "sender": sender})
 }
 
-/// An event of the installation, which GitHub dates by its creation.
+/// Returns an event of the installation, which GitHub dates by its creation.
 fn installation_event(action: &str, extra: &Value) -> Value {
     let mut event = json!({"action": action, "installation": {"id": INSTALLATION, "updated_at": 1_525_109_899}});
     objects::extend(&mut event, extra.clone());
@@ -56,7 +57,7 @@ async fn access(server: &TestServer, repo: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_renamed_and_a_transferred_repository_is_the_same() {
+async fn renamed_and_transferred_repository_is_the_same() {
     let mut server = TestServer::start().await;
     let mut world = World::acme();
     post(&mut server, "pull_request", &opened(&world)).await;
@@ -86,7 +87,7 @@ async fn a_renamed_and_a_transferred_repository_is_the_same() {
         (&json!("umbrella/backend"), &json!("Sort the queue"))
     );
 
-    // A late delivery from before does not bring the old name back.
+    // A late delivery from before does not restore the old name.
     let mut late = opened(&World::acme());
     late["action"] = json!("assigned");
     post(&mut server, "pull_request", &late).await;
@@ -95,7 +96,7 @@ async fn a_renamed_and_a_transferred_repository_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_deleted_repository_is_frozen() {
+async fn deleted_repository_is_frozen() {
     let mut server = TestServer::start().await;
     let world = World::acme();
     post(&mut server, "pull_request", &opened(&world)).await;
@@ -124,7 +125,7 @@ async fn a_deleted_repository_is_frozen() {
 }
 
 #[tokio::test]
-async fn a_repository_that_an_installation_loses_is_frozen() {
+async fn repository_of_a_deleted_installation_is_frozen() {
     let mut server = TestServer::start().await;
     let repo = "acme-corp/api-server";
     post(
@@ -139,7 +140,7 @@ async fn a_repository_that_an_installation_loses_is_frozen() {
 }
 
 #[tokio::test]
-async fn a_repository_that_is_taken_out_of_an_installation_is_frozen() {
+async fn repository_removed_from_an_installation_is_frozen() {
     let mut server = TestServer::start().await;
     let repo = "acme-corp/api-server";
     let listed = json!({"id": World::acme().repo_id, "full_name": repo, "private": false});

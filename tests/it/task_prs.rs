@@ -1,4 +1,4 @@
-//! Pull requests that are opened for tasks, by a person's wish or by a push, and why they are not.
+//! Opening of pull requests for tasks, on request or after a push, and its failures.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tallyhook::app::ServerOptions as Options;
 use tallyhook::config::{Config, TaskConfig as Tasks};
 use tallyhook::leader::OutboxWorker;
-use tallyhook::sync::fetch::{Fetcher, seen};
-use tallyhook::tasks::{Follower, Opener, Pushes};
+use tallyhook::sync::fetch::{PullRequestFetcher, observed_repository};
+use tallyhook::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus};
@@ -33,7 +33,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::clamped(1_772_445_600 + second)
 }
 
-/// A GitHub whose repository has a branch with a commit, and a server that has a token of it.
+/// A fake GitHub whose repository has a branch with a commit, and a server with a token for it.
 struct Scene {
     github: FakeGithub,
     server: TestServer,
@@ -81,10 +81,10 @@ impl Scene {
             .await
     }
 
-    /// What is told next: of what, and what it is now.
-    async fn told(&mut self) -> (String, String) {
-        let told = frame(&mut self.socket).await;
-        let text = |name: &str| told[name].as_str().unwrap().to_owned();
+    /// Returns the subject and the new status of the next notification.
+    async fn notified(&mut self) -> (String, String) {
+        let notified = frame(&mut self.socket).await;
+        let text = |name: &str| notified[name].as_str().unwrap().to_owned();
         (text("type"), text("new_status"))
     }
 
@@ -113,7 +113,7 @@ fn change(github: &FakeGithub, how: impl FnOnce(&mut Repository)) {
     github.world(|world| how(world.repository(NAME)));
 }
 
-fn told(what: &str, status: &str) -> (String, String) {
+fn notified(what: &str, status: &str) -> (String, String) {
     (format!("{what}_status_change"), status.to_owned())
 }
 
@@ -126,7 +126,7 @@ fn causes(task: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_task_gets_its_pull_request_and_goes_with_it() {
+async fn task_gets_its_pull_request_and_follows_it() {
     let mut scene = Scene::new(false).await;
     let task = json!({"key": "PROJ-123", "title": "Sort the queue", "branch": BRANCH, "status": "IMPLEMENTING"});
     scene.make(task).await;
@@ -144,8 +144,8 @@ async fn a_task_gets_its_pull_request_and_goes_with_it() {
         (&linked["number"], &linked["title"]),
         (&json!(1), &json!("Sort the queue"))
     );
-    assert_eq!(scene.told().await, told("pr", "OPEN"));
-    assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
+    assert_eq!(scene.notified().await, notified("pr", "OPEN"));
+    assert_eq!(scene.notified().await, notified("task", "CODE_REVIEWING"));
     let opened = scene
         .github
         .world(|world| world.repository(NAME).pulls[&1].pr.clone());
@@ -158,7 +158,7 @@ async fn a_task_gets_its_pull_request_and_goes_with_it() {
         (true, Some("By arrival."), "main")
     );
 
-    // Again, with nothing to say.
+    // Again, without options.
     let again = scene
         .server
         .http
@@ -186,7 +186,7 @@ async fn a_task_gets_its_pull_request_and_goes_with_it() {
 }
 
 #[tokio::test]
-async fn one_that_somebody_else_has_opened_is_found_and_linked() {
+async fn pull_request_opened_elsewhere_is_found_and_linked() {
     let scene = Scene::new(false).await;
     scene.github.world(|world| {
         let (author, title, head_repo) = (&people()[0], "Nothing of any key", HeadRepo::Same);
@@ -228,7 +228,7 @@ async fn one_that_somebody_else_has_opened_is_found_and_linked() {
 }
 
 #[tokio::test]
-async fn every_refusal_has_a_code() {
+async fn every_refusal_has_an_error_code() {
     let scene = Scene::new(false).await;
     scene
         .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))
@@ -298,7 +298,7 @@ async fn every_refusal_has_a_code() {
 }
 
 #[tokio::test]
-async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wanted() {
+async fn push_to_a_tasks_branch_opens_its_pull_request_if_enabled() {
     let mut scene = Scene::new(true).await;
     let (world, mira) = (World::acme(), people().remove(0));
     let task = |key: &str, branch: &str, status: &str| json!({"key": key, "title": key, "branch": branch, "status": status});
@@ -322,8 +322,8 @@ async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wan
             202
         );
     }
-    assert_eq!(scene.told().await, told("pr", "OPEN"));
-    assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
+    assert_eq!(scene.notified().await, notified("pr", "OPEN"));
+    assert_eq!(scene.notified().await, notified("task", "CODE_REVIEWING"));
     let (_, followed) = scene.server.get("/api/tasks/PROJ-1").await;
     assert_eq!(
         (&followed["prs"][0]["title"], &followed["prs"][0]["number"]),
@@ -342,14 +342,18 @@ async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wan
     scene.stop().await;
 }
 
-/// A store with a task in IMPLEMENTING, and whoever opens pull requests on pushes.
-async fn pushed() -> (FakeGithub, Place, Store, Pushes, TaskRef) {
+/// Returns a store with a task in IMPLEMENTING, and the worker that opens pull requests after
+/// pushes.
+async fn pushed() -> (FakeGithub, Place, Store, AutoPullRequests, TaskRef) {
     let (github, place) = (github().await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Open::Alone)
         .await
         .unwrap();
     store
-        .track(&seen(repo_id(), NAME.to_owned(), None), Utc::now())
+        .track(
+            &observed_repository(repo_id(), NAME.to_owned(), None),
+            Utc::now(),
+        )
         .await
         .unwrap();
     let task = NewTask {
@@ -364,23 +368,23 @@ async fn pushed() -> (FakeGithub, Place, Store, Pushes, TaskRef) {
         },
     };
     assert!(store.create_task(&task, Utc::now()).await.unwrap());
-    Follower {
+    TaskFollower {
         store: store.clone(),
     }
-    .look()
+    .follow_due()
     .await
     .unwrap();
     change(&github, |repository| repository.push("empty", &[]));
     let (client, _) = github.client();
-    let fetcher = Fetcher {
+    let fetcher = PullRequestFetcher {
         client,
         store: store.clone(),
         source: Source::Poller,
         lane: Lane::Live,
         commits: false,
     };
-    let pushes = Pushes {
-        opener: Opener {
+    let pushes = AutoPullRequests {
+        opener: PullRequestOpener {
             fetcher,
             default_repository: None,
         },
@@ -388,7 +392,7 @@ async fn pushed() -> (FakeGithub, Place, Store, Pushes, TaskRef) {
     (github, place, store, pushes, TaskRef::Id(task.id))
 }
 
-async fn push(store: &Store, pushes: &mut Pushes) {
+async fn push(store: &Store, pushes: &mut AutoPullRequests) {
     let pushed = BTreeSet::from([(repo_id(), "empty".to_owned())]);
     store
         .record(
@@ -405,7 +409,7 @@ async fn push(store: &Store, pushes: &mut Pushes) {
 }
 
 #[tokio::test]
-async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
+async fn refused_push_is_recorded_once_and_retried_with_the_next_push() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     let task = async || store.task(&task).await.unwrap().unwrap();
     let id = task().await.id;
@@ -440,7 +444,7 @@ async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
 }
 
 #[tokio::test]
-async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
+async fn push_opens_no_second_pull_request_if_a_person_chose_another_base() {
     let mut scene = Scene::new(true).await;
     change(&scene.github, |repository| repository.push("release", &[]));
     scene
@@ -450,8 +454,8 @@ async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
         scene.open("PROJ-1", json!({"base": "release"})).await.0,
         201
     );
-    assert_eq!(scene.told().await, told("pr", "OPEN"));
-    assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
+    assert_eq!(scene.notified().await, notified("pr", "OPEN"));
+    assert_eq!(scene.notified().await, notified("task", "CODE_REVIEWING"));
     scene
         .server
         .ask(
@@ -460,7 +464,7 @@ async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
             &json!({"status": "IMPLEMENTING"}),
         )
         .await;
-    assert_eq!(scene.told().await, told("task", "IMPLEMENTING"));
+    assert_eq!(scene.notified().await, notified("task", "IMPLEMENTING"));
 
     let (before, after) = (payloads::sha("before"), payloads::sha("after"));
     let mira = people().remove(0);
@@ -491,7 +495,7 @@ async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
 }
 
 #[tokio::test]
-async fn while_github_is_away_a_push_is_tried_again_later() {
+async fn push_is_retried_later_while_github_is_unreachable() {
     let (github, _place, store, mut pushes, task) = pushed().await;
     github.next(vec![Fault::status(502); 4]);
     let before = Utc::now();
@@ -509,19 +513,19 @@ async fn while_github_is_away_a_push_is_tried_again_later() {
     assert_eq!(
         store.task_history(seen.id, 9).await.unwrap().len(),
         1,
-        "nothing is told of what passes"
+        "a transient failure is not recorded"
     );
 
-    // What else happens to the task leaves that as it is.
+    // Other changes of the task do not change that.
     let key = PrKey {
         repo: repo_id(),
         number: PrNumber(5),
     };
     assert!(store.link_task(seen.id, key, Utc::now()).await.unwrap());
-    Follower {
+    TaskFollower {
         store: store.clone(),
     }
-    .look()
+    .follow_due()
     .await
     .unwrap();
     let seen = store.task(&task).await.unwrap().unwrap();

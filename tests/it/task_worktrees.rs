@@ -1,4 +1,4 @@
-//! Working trees of tasks go with the merge of their pull requests, unless something would be lost: with the real git.
+//! Cleanup of tasks' working trees after the merge of their pull requests, with the real git.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -34,7 +34,7 @@ fn pr_id(number: i64) -> Value {
     }))
 }
 
-/// A server, somebody who listens, and a repository with a root of working trees beside it.
+/// A server with a WebSocket client, and a repository with a root of working trees beside it.
 struct Story {
     server: TestServer,
     socket: Socket,
@@ -42,7 +42,7 @@ struct Story {
 }
 
 impl Story {
-    /// With a server that removes working trees, or leaves that to the command.
+    /// Starts a server that removes working trees, or leaves that to the command.
     async fn begin(removes: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("root")).unwrap();
@@ -69,7 +69,8 @@ impl Story {
         self.folder.path().join("repository")
     }
 
-    /// A working tree with one commit on a branch of the same name, and the pull request of it.
+    /// Creates a working tree with one commit on a branch of the same name. Returns its pull
+    /// request.
     fn work(&self, number: i64, name: &str) -> Pr {
         let tree = self.root().join(name);
         git(
@@ -106,23 +107,32 @@ impl Story {
 
     async fn open(&mut self, pr: &Pr) {
         self.post(pr, "opened").await;
-        assert_eq!(self.told("pr_status_change").await["new_status"], "OPEN");
+        assert_eq!(
+            self.notified("pr_status_change").await["new_status"],
+            "OPEN"
+        );
     }
 
-    /// As by a squash: none of its commits comes to be on the other branch.
+    /// Merges as by a squash: none of its commits is on the base branch.
     async fn merge(&mut self, pr: &mut Pr) {
         pr.merge(&mira(), "2026-03-02T10:30:00Z");
         self.post(pr, "closed").await;
-        assert_eq!(self.told("pr_status_change").await["new_status"], "MERGED");
+        assert_eq!(
+            self.notified("pr_status_change").await["new_status"],
+            "MERGED"
+        );
     }
 
     async fn close(&mut self, pr: &mut Pr) {
         pr.close("2026-03-02T10:40:00Z");
         self.post(pr, "closed").await;
-        assert_eq!(self.told("pr_status_change").await["new_status"], "CLOSED");
+        assert_eq!(
+            self.notified("pr_status_change").await["new_status"],
+            "CLOSED"
+        );
     }
 
-    /// A task whose pull request has the number that its key ends with.
+    /// Creates a task whose pull request has the number that the task's key ends with.
     async fn make(&self, key: &str, number: i64, place: Value) {
         let mut task = place;
         (task["key"], task["title"]) = (json!(key), json!("Work"));
@@ -144,18 +154,18 @@ impl Story {
         assert_eq!(status, 201, "{answer}");
     }
 
-    /// The next notification, which has to be of this kind.
-    async fn told(&mut self, kind: &str) -> Value {
-        let told = frame(&mut self.socket).await;
-        assert_eq!(told["type"], kind, "{told}");
-        told
+    /// Returns the next notification, which must be of this kind.
+    async fn notified(&mut self, kind: &str) -> Value {
+        let notified = frame(&mut self.socket).await;
+        assert_eq!(notified["type"], kind, "{notified}");
+        notified
     }
 
     async fn task(&self, key: &str) -> Value {
         self.server.get(&format!("/api/tasks/{key}")).await.1
     }
 
-    /// Waits until nothing is due of a task: how it is then.
+    /// Waits until nothing is due for a task, and returns it.
     async fn settled(&self, key: &str) -> Value {
         let which = TaskRef::Key(TaskKey::parse(key).unwrap());
         let store = &self.server.running.store;
@@ -164,7 +174,7 @@ impl Story {
         self.task(key).await
     }
 
-    /// `tallyhook worktrees`
+    /// Builds the command `tallyhook worktrees`.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tallyhook(
             self.server.place.path(),
@@ -174,21 +184,21 @@ impl Story {
         command
     }
 
-    /// What it says of each, in JSON.
+    /// Returns the command's result for each working tree, in JSON.
     async fn lines(&self, arguments: &[&str]) -> Value {
         let ended = run(self.command(&[arguments, &["--json"]].concat())).await;
         serde_json::from_str(&ended.ok()).unwrap()
     }
 }
 
-/// Runs a command to its end, while the server of the test goes on.
+/// Runs a command to its end, while the server of the test keeps running.
 async fn run(mut command: Command) -> Ended {
     tokio::task::spawn_blocking(move || process::run(&mut command))
         .await
         .unwrap()
 }
 
-/// What is remembered of a task's working tree, the newest first.
+/// Returns the history of a task's working tree, newest first.
 fn of_tree(task: &Value) -> Vec<Value> {
     let history = task["history"].as_array().unwrap().iter();
     let of_tree = history.filter(|entry| entry["cause"].as_str().unwrap().starts_with("worktree"));
@@ -198,7 +208,7 @@ fn of_tree(task: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_tree_of_a_task_goes_with_the_merge() {
+async fn merge_removes_the_worktree_of_its_task() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
@@ -206,12 +216,15 @@ async fn the_tree_of_a_task_goes_with_the_merge() {
         .make("PROJ-7", 7, json!({"branch": "sort", "worktree": "sort"}))
         .await;
     assert_eq!(
-        story.told("task_status_change").await["new_status"],
+        story.notified("task_status_change").await["new_status"],
         "CODE_REVIEWING"
     );
     assert_eq!(story.settled("PROJ-7").await["worktree"], "sort");
     story.merge(&mut pr).await;
-    assert_eq!(story.told("task_status_change").await["new_status"], "DONE");
+    assert_eq!(
+        story.notified("task_status_change").await["new_status"],
+        "DONE"
+    );
     let task = story.settled("PROJ-7").await;
     assert_eq!(task["worktree"], Value::Null);
     assert_eq!(
@@ -228,29 +241,29 @@ async fn the_tree_of_a_task_goes_with_the_merge() {
 }
 
 #[tokio::test]
-async fn what_would_be_lost_stays_and_is_told_once() {
+async fn worktree_with_changes_is_kept_and_reported_once() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     let notes = story.root().join("sort/notes");
     fs::write(&notes, "not committed").unwrap();
     story.merge(&mut pr).await;
-    story.told("task_status_change").await;
-    let told = story.told("worktree_kept").await;
+    story.notified("task_status_change").await;
+    let notified = story.notified("worktree_kept").await;
     let why = "not everything in it is committed: notes";
     assert_eq!(
-        (&told["reason"], &told["repo"], &told["pr_id"]),
+        (&notified["reason"], &notified["repo"], &notified["pr_id"]),
         (&json!(why), &json!(REPO), &pr_id(7))
     );
     let task = story.settled("PROJ-7").await;
     assert_eq!(
-        (&told["task_id"], &task["worktree"]),
+        (&notified["task_id"], &task["worktree"]),
         (&task["id"], &json!("sort"))
     );
 
-    // Looked at again, it is as it was.
+    // A second check changes nothing.
     assert_eq!(
         story
             .server
@@ -288,7 +301,7 @@ async fn what_would_be_lost_stays_and_is_told_once() {
 }
 
 #[tokio::test]
-async fn nobody_loses_the_tree_that_is_worked_in() {
+async fn worktree_of_an_unfinished_task_is_kept() {
     let mut story = Story::begin(true).await;
     let (mut one, mut two) = (story.work(7, "one"), story.work(8, "two"));
     story.open(&one).await;
@@ -296,17 +309,17 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
     story
         .make("PROJ-7", 7, json!({"branch": "one", "worktree": "one"}))
         .await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     story.link("PROJ-7", 8).await;
     story.merge(&mut one).await;
-    // The other one is open, so that the task is not done.
+    // The other pull request is open, so the task is not done.
     let in_use = story.settled("PROJ-7").await;
     assert_eq!(
         (of_tree(&in_use).len(), &in_use["worktree"]),
         (0, &json!("one"))
     );
     assert_eq!(story.lines(&[]).await[0]["verdict"], "in_use");
-    // And then a person goes on with it.
+    // A person continues the task afterwards.
     story
         .server
         .ask(
@@ -316,7 +329,7 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
         )
         .await;
     assert_eq!(
-        story.told("task_status_change").await["new_status"],
+        story.notified("task_status_change").await["new_status"],
         "IMPLEMENTING"
     );
     story.close(&mut two).await;
@@ -329,7 +342,7 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
             &json!({"status": "DONE"}),
         )
         .await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     let task = story.settled("PROJ-7").await;
     assert_eq!(
         of_tree(&task),
@@ -337,10 +350,10 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
     );
     assert!(!story.root().join("one").exists() && story.root().join("two").exists());
 
-    // Done by a person alone: what is in it was never merged.
+    // Set to done by a person: its commits were never merged.
     story.make("PROJ-8", 8, json!({"worktree": "two"})).await;
     assert_eq!(
-        story.told("task_status_change").await["new_status"],
+        story.notified("task_status_change").await["new_status"],
         "CANCELLED"
     );
     story
@@ -351,31 +364,31 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
             &json!({"status": "DONE"}),
         )
         .await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     assert_eq!(story.settled("PROJ-8").await["worktree"], "two");
     assert!(story.root().join("two/code").exists());
     story.server.stop().await;
 }
 
 #[tokio::test]
-async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
+async fn missing_worktree_is_removed_once_it_is_visible_again() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
-    story.told("task_status_change").await;
-    // As in a folder that is not mounted.
+    story.notified("task_status_change").await;
+    // As if the file system were not mounted.
     let (tree, elsewhere) = (
         story.root().join("sort"),
         story.folder.path().join("elsewhere"),
     );
     fs::rename(&tree, &elsewhere).unwrap();
     story.merge(&mut pr).await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     let missing = json!([
         "worktree_missing",
         pr_id(7),
-        "nothing is there on the machine that looked"
+        "the path does not exist on the machine that checked it"
     ]);
     let task = story.settled("PROJ-7").await;
     assert_eq!(
@@ -389,7 +402,7 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
         of_tree(&story.task("PROJ-7").await),
         std::slice::from_ref(&missing)
     );
-    // Nobody was told that it is kept.
+    // No notification says that it is kept.
     story.open(&story.pull_request(8, "other", "")).await;
 
     fs::rename(&elsewhere, &tree).unwrap();
@@ -404,7 +417,7 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
+async fn dry_run_reports_each_outcome_and_changes_nothing() {
     let mut story = Story::begin(false).await;
     let (mut clean, mut ahead, open) = (
         story.work(7, "clean"),
@@ -420,16 +433,16 @@ async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
                 json!({"worktree": name}),
             )
             .await;
-        story.told("task_status_change").await;
+        story.notified("task_status_change").await;
     }
     commit(&story.root().join("ahead"), "more work");
     for pr in [&mut clean, &mut ahead] {
         story.merge(pr).await;
-        story.told("task_status_change").await;
+        story.notified("task_status_change").await;
     }
     let before = everything(&story).await;
     let lines = story.lines(&["--dry-run"]).await;
-    let told: Vec<_> = lines
+    let notified: Vec<_> = lines
         .as_array()
         .unwrap()
         .iter()
@@ -437,7 +450,7 @@ async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
         .collect();
     let ahead = "its branch is ahead of the pull request by 1 commits";
     assert_eq!(
-        json!(told),
+        json!(notified),
         json!([
             ["PROJ-9", "in_use", null],
             ["PROJ-8", "kept", ahead],
@@ -468,7 +481,7 @@ async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
     story.server.stop().await;
 }
 
-/// All that a dry run could change: trees, branches, tasks.
+/// Returns everything that a dry run could change: trees, branches, tasks.
 async fn everything(story: &Story) -> Value {
     let trees = git(&story.repository(), &["worktree", "list", "--porcelain"]);
     let mut files: Vec<_> = fs::read_dir(story.root())
@@ -490,7 +503,7 @@ async fn everything(story: &Story) -> Value {
 }
 
 #[tokio::test]
-async fn hostile_paths_and_names_of_branches_touch_nothing() {
+async fn hostile_paths_and_branch_names_touch_nothing() {
     let mut story = Story::begin(true).await;
     let (root, outside) = (story.root(), story.folder.path().join("outside"));
     git(
@@ -507,9 +520,8 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
     symlink(&outside, story.root().join("link")).unwrap();
     let mut fine = story.work(1, "fine");
     let sha = fine.head_sha.clone();
-    let no_name = |name: &str| format!("`{name}` is no name that a branch may have here");
-    let straight =
-        "the path does not lead straight to something below the root of working trees".to_owned();
+    let no_name = |name: &str| format!("`{name}` is not a valid branch name");
+    let straight = "the path is not a plain path below the root of working trees".to_owned();
     let cases = [
         ("../outside", "outside", straight.clone()),
         (outside.to_str().unwrap(), "outside", straight.clone()),
@@ -533,7 +545,7 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
         (
             "fine",
             "refs/heads/fine",
-            "it has something else than its branch checked out: refs/heads/fine".to_owned(),
+            "it has not its branch checked out, but refs/heads/fine".to_owned(),
         ),
     ];
     for (number, (path, branch, why)) in (10..).zip(cases) {
@@ -541,11 +553,11 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
         story.open(&pr).await;
         let key = format!("PROJ-{number}");
         story.make(&key, number, json!({"worktree": path})).await;
-        story.told("task_status_change").await;
+        story.notified("task_status_change").await;
         story.merge(&mut pr).await;
-        story.told("task_status_change").await;
+        story.notified("task_status_change").await;
         assert_eq!(
-            story.told("worktree_kept").await["reason"],
+            story.notified("worktree_kept").await["reason"],
             why,
             "{path} {branch:?}"
         );
@@ -553,12 +565,12 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
     }
     assert!(outside.join(".git").exists() && story.root().join("fine/code").exists());
     assert!(!Path::new("/tmp/it-ran").exists());
-    // All of this left a good one alone.
+    // A valid tree is not affected.
     story.open(&fine).await;
     story.make("PROJ-1", 1, json!({"worktree": "fine"})).await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     story.merge(&mut fine).await;
-    story.told("task_status_change").await;
+    story.notified("task_status_change").await;
     assert_eq!(
         of_tree(&story.settled("PROJ-1").await)[0][0],
         "worktree_removed"

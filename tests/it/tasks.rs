@@ -29,7 +29,7 @@ fn pull_request(number: i64, branch: &str, title: &str) -> Pr {
     pr
 }
 
-/// A server with somebody who listens.
+/// A server with a WebSocket client.
 struct Story {
     server: TestServer,
     socket: Socket,
@@ -73,31 +73,32 @@ impl Story {
         task
     }
 
-    /// The next change of a pull request: its number, its task, what it is.
-    async fn pr_told(&mut self) -> (i64, Value, String) {
-        let told = frame(&mut self.socket).await;
-        assert_eq!(told["type"], "pr_status_change", "{told}");
-        let new = told["new_status"].as_str().unwrap().to_owned();
+    /// Returns the next change of a pull request: number, task, new status.
+    async fn next_pr_change(&mut self) -> (i64, Value, String) {
+        let notified = frame(&mut self.socket).await;
+        assert_eq!(notified["type"], "pr_status_change", "{notified}");
+        let new = notified["new_status"].as_str().unwrap().to_owned();
         (
-            told["pr_number"].as_i64().unwrap(),
-            told["task_id"].clone(),
+            notified["pr_number"].as_i64().unwrap(),
+            notified["task_id"].clone(),
             new,
         )
     }
 
-    /// The next change of a task: from where to where, and whether a pull request is the cause.
-    async fn task_told(&mut self, id: &Value) -> (String, String, bool) {
-        let told = frame(&mut self.socket).await;
+    /// Returns the next change of a task: old status, new status, and true if a pull request caused
+    /// it.
+    async fn next_task_change(&mut self, id: &Value) -> (String, String, bool) {
+        let notified = frame(&mut self.socket).await;
         assert_eq!(
-            (&told["type"], &told["task_id"]),
+            (&notified["type"], &notified["task_id"]),
             (&json!("task_status_change"), id),
-            "{told}"
+            "{notified}"
         );
-        let text = |name: &str| told[name].as_str().unwrap().to_owned();
+        let text = |name: &str| notified[name].as_str().unwrap().to_owned();
         (
             text("old_status"),
             text("new_status"),
-            told["pr_trigger"].as_bool().unwrap(),
+            notified["pr_trigger"].as_bool().unwrap(),
         )
     }
 }
@@ -114,7 +115,7 @@ fn pr_id(number: i64) -> Value {
 }
 
 #[tokio::test]
-async fn a_task_goes_with_its_pull_request_and_remembers_why() {
+async fn task_follows_its_pull_request_and_records_the_causes() {
     let mut story = Story::begin().await;
     let task = story
         .make(json!({"key": "proj-123", "title": "Sort the queue"}))
@@ -127,18 +128,18 @@ async fn a_task_goes_with_its_pull_request_and_remembers_why() {
     let mut pr = pull_request(7, "proj-123-sort", "PROJ-123: sort the queue");
     story.post(&pr, "opened").await;
     assert_eq!(
-        story.pr_told().await,
+        story.next_pr_change().await,
         (7, task["id"].clone(), "OPEN".to_owned())
     );
     assert_eq!(
-        story.task_told(&task["id"]).await,
+        story.next_task_change(&task["id"]).await,
         moved("TODO", "CODE_REVIEWING", true)
     );
     pr.merge(&mira(), "2026-03-02T10:30:00Z");
     story.post(&pr, "closed").await;
-    assert_eq!(story.pr_told().await.2, "MERGED");
+    assert_eq!(story.next_pr_change().await.2, "MERGED");
     assert_eq!(
-        story.task_told(&task["id"]).await,
+        story.next_task_change(&task["id"]).await,
         moved("CODE_REVIEWING", "DONE", true)
     );
 
@@ -198,7 +199,7 @@ async fn a_task_goes_with_its_pull_request_and_remembers_why() {
 }
 
 #[tokio::test]
-async fn a_task_is_done_when_all_are_closed_and_one_is_merged() {
+async fn task_is_done_when_all_pull_requests_are_closed_and_one_is_merged() {
     let mut story = Story::begin().await;
     let id = story
         .make(json!({"key": "456", "title": "Two halves"}))
@@ -210,44 +211,47 @@ async fn a_task_is_done_when_all_are_closed_and_one_is_merged() {
     );
     for pr in [&one, &two] {
         story.post(pr, "opened").await;
-        story.pr_told().await;
+        story.next_pr_change().await;
         if pr.number == 1 {
             assert_eq!(
-                story.task_told(&id).await,
+                story.next_task_change(&id).await,
                 moved("TODO", "CODE_REVIEWING", true)
             );
         }
     }
     one.merge(&mira(), "2026-03-02T10:00:00Z");
     story.post(&one, "closed").await;
-    assert_eq!(story.pr_told().await.0, 1);
+    assert_eq!(story.next_pr_change().await.0, 1);
     two.close("2026-03-02T11:00:00Z");
     story.post(&two, "closed").await;
-    assert_eq!(story.pr_told().await.0, 2);
-    // The first merge alone was not told: the other one was open.
+    assert_eq!(story.next_pr_change().await.0, 2);
+    // The first merge caused no notification, because the other pull request was open.
     assert_eq!(
-        story.task_told(&id).await,
+        story.next_task_change(&id).await,
         moved("CODE_REVIEWING", "DONE", true)
     );
     two.reopen("2026-03-02T12:00:00Z");
     story.post(&two, "reopened").await;
-    assert_eq!(story.pr_told().await.2, "OPEN");
+    assert_eq!(story.next_pr_change().await.2, "OPEN");
     assert_eq!(
-        story.task_told(&id).await,
+        story.next_task_change(&id).await,
         moved("DONE", "CODE_REVIEWING", true)
     );
     story.server.stop().await;
 }
 
 #[tokio::test]
-async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_renamed_loses_it() {
+async fn later_task_finds_its_pull_request_and_a_renamed_one_loses_it() {
     let mut story = Story::begin().await;
     let mut pr = pull_request(3, "fix", "OPS-9: one");
     story.post(&pr, "opened").await;
-    assert_eq!(story.pr_told().await, (3, Value::Null, "OPEN".to_owned()));
+    assert_eq!(
+        story.next_pr_change().await,
+        (3, Value::Null, "OPEN".to_owned())
+    );
     let id = story.make(json!({"key": "OPS-9", "title": "Late"})).await["id"].clone();
     assert_eq!(
-        story.task_told(&id).await,
+        story.next_task_change(&id).await,
         moved("TODO", "CODE_REVIEWING", true)
     );
 
@@ -259,7 +263,7 @@ async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_rename
     pr.touch("2026-03-02T10:00:00Z");
     story.post(&pr, "edited").await;
     assert_eq!(
-        story.task_told(&other).await,
+        story.next_task_change(&other).await,
         moved("TODO", "CODE_REVIEWING", true)
     );
     assert_eq!(story.task("OPS-9").await["prs"], json!([]));
@@ -267,7 +271,7 @@ async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_rename
 }
 
 #[tokio::test]
-async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
+async fn later_change_by_a_person_stays_and_the_difference_is_shown() {
     let mut story = Story::begin().await;
     let id = story
         .make(json!({"key": "PROJ-1", "title": "By hand"}))
@@ -275,23 +279,23 @@ async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
         .clone();
     let mut pr = pull_request(4, "proj-1", "PROJ-1");
     story.post(&pr, "opened").await;
-    story.pr_told().await;
-    story.task_told(&id).await;
-    // Now is later than anything that happens to the pull request below.
+    story.next_pr_change().await;
+    story.next_task_change(&id).await;
+    // The current time is later than every event of the pull request below.
     let task = story
         .change("proj-1", json!({"status": "IMPLEMENTING"}))
         .await;
     assert_eq!(task["differs"]["would_be"], "CODE_REVIEWING");
     assert_eq!(
-        story.task_told(&id).await,
+        story.next_task_change(&id).await,
         moved("CODE_REVIEWING", "IMPLEMENTING", false)
     );
     pr.merge(&mira(), "2026-03-02T10:30:00Z");
     story.post(&pr, "closed").await;
-    assert_eq!(story.pr_told().await.2, "MERGED");
+    assert_eq!(story.next_pr_change().await.2, "MERGED");
     let mut marker = pull_request(5, "x", "nothing");
     story.post(&marker, "opened").await;
-    assert_eq!(story.pr_told().await.0, 5);
+    assert_eq!(story.next_pr_change().await.0, 5);
     let task = story.task("PROJ-1").await;
     assert_eq!(task["status"], "IMPLEMENTING");
     assert_eq!(
@@ -302,23 +306,23 @@ async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
     );
     assert_eq!(task["history"][0]["cause"], "by_hand");
 
-    // A pull request that closes after that word counts more.
+    // A pull request that closes after the person's change overrides it.
     story
         .server
         .ask(Method::POST, "/api/tasks/PROJ-1/prs", &json!({"number": 5}))
         .await;
     marker.close("2100-01-01T00:00:00Z");
     story.post(&marker, "closed").await;
-    assert_eq!(story.pr_told().await.2, "CLOSED");
+    assert_eq!(story.next_pr_change().await.2, "CLOSED");
     assert_eq!(
-        story.task_told(&id).await,
+        story.next_task_change(&id).await,
         moved("IMPLEMENTING", "DONE", true)
     );
     story.server.stop().await;
 }
 
 #[tokio::test]
-async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
+async fn manual_link_needs_no_key_and_can_be_removed() {
     let mut story = Story::begin().await;
     let id = story.make(json!({"title": "Without a key"})).await["id"].clone();
     let path = format!("/api/tasks/{}/prs", id.as_str().unwrap());
@@ -333,7 +337,7 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
     story
         .post(&pull_request(8, "branch", "Anything"), "opened")
         .await;
-    story.pr_told().await;
+    story.next_pr_change().await;
     assert_eq!(
         story
             .server
@@ -343,7 +347,7 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
         201
     );
     assert_eq!(
-        story.task_told(&id).await,
+        story.next_task_change(&id).await,
         moved("TODO", "CODE_REVIEWING", true)
     );
     assert_eq!(
@@ -373,7 +377,7 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
 }
 
 #[tokio::test]
-async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
+async fn events_before_tracking_move_a_task_without_notification() {
     let server = TestServer::start().await;
     server
         .track(
@@ -394,15 +398,18 @@ async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
     new.created_at = "2026-03-04T10:00:00Z".to_owned();
     new.touch("2026-03-04T10:00:00Z");
     story.post(&new, "opened").await;
-    assert_eq!(story.pr_told().await.0, 10);
+    assert_eq!(story.next_pr_change().await.0, 10);
     let id = story.change("OLD-1", json!({"status": "TODO"})).await["id"].clone();
-    // It had moved, and nothing of that was told before this.
-    assert_eq!(story.task_told(&id).await, moved("DONE", "TODO", false));
+    // The task had moved without a notification before this one.
+    assert_eq!(
+        story.next_task_change(&id).await,
+        moved("DONE", "TODO", false)
+    );
     story.server.stop().await;
 }
 
 #[tokio::test]
-async fn tasks_are_listed_in_pages_and_what_is_wrong_is_refused() {
+async fn tasks_are_listed_in_pages_and_invalid_requests_are_refused() {
     let story = Story::begin().await;
     for number in 1..=5 {
         story

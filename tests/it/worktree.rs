@@ -1,4 +1,4 @@
-//! Working trees of merged pull requests go, and whatever anybody could miss stays: with the real git, in folders of its own.
+//! Checks and removal of working trees, with the real git, in temporary folders.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use rustix::fs::{FlockOperation, flock};
-use tallyhook::tasks::worktree::{Candidate, Reason, Removal, remove};
+use tallyhook::tasks::worktree::{KeepReason, RemovalOutcome, WorktreeCheck, remove};
 use tempfile::TempDir;
 
 use testkit::git::{commit, git, try_git};
@@ -55,7 +55,8 @@ impl Place {
         }
     }
 
-    /// As after the merge on GitHub: one new commit on main, of which the branch's are no part.
+    /// The state after a squash merge on GitHub: one new commit on main, without the branch's
+    /// commits.
     fn squash_merged() -> Self {
         let place = Self::new();
         git(&place.repository(), &["merge", "-q", "--squash", "topic"]);
@@ -90,7 +91,7 @@ impl Place {
         fs::write(path, content).unwrap();
     }
 
-    /// A program that leaves `it-ran` in the folder, for whoever is made to run it.
+    /// Creates a program that writes `it-ran` into the folder when it is run.
     fn trap(&self) -> String {
         let program = self.folder.path().join("trap");
         let ran = self.folder.path().join("it-ran");
@@ -107,10 +108,10 @@ impl Place {
         self.folder.path().join("it-ran").exists()
     }
 
-    async fn inspect_at(&self, path: &Path, branch: &str) -> Removal {
+    async fn inspect_at(&self, path: &Path, branch: &str) -> RemovalOutcome {
         let root = self.root();
         remove(
-            Candidate {
+            WorktreeCheck {
                 root: &root,
                 path,
                 branch,
@@ -122,16 +123,16 @@ impl Place {
         .await
     }
 
-    /// What would become of it.
-    async fn inspect(&self) -> Removal {
+    /// Returns the outcome of a dry run.
+    async fn inspect(&self) -> RemovalOutcome {
         self.inspect_at(Path::new("topic"), "topic").await
     }
 
-    async fn remove(&self, dry_run: bool) -> Removal {
+    async fn remove(&self, dry_run: bool) -> RemovalOutcome {
         let root = self.root();
         let path = Path::new("topic");
         remove(
-            Candidate {
+            WorktreeCheck {
                 root: &root,
                 path,
                 branch: "topic",
@@ -144,15 +145,15 @@ impl Place {
     }
 
     /// Asserts that it is kept for this reason, by an inspection and by a removal.
-    async fn assert_kept(&self, reason: Reason) {
-        assert_eq!(self.inspect().await, Removal::Kept(reason.clone()));
-        assert_eq!(self.remove(false).await, Removal::Kept(reason));
+    async fn assert_kept(&self, reason: KeepReason) {
+        assert_eq!(self.inspect().await, RemovalOutcome::Kept(reason.clone()));
+        assert_eq!(self.remove(false).await, RemovalOutcome::Kept(reason));
         assert!(self.tree().join("code").exists());
     }
 }
 
 #[tokio::test]
-async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
+async fn squash_merged_tree_is_removed_and_its_branch_stays() {
     let place = Place::squash_merged();
     assert!(
         !try_git(
@@ -163,10 +164,10 @@ async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
         .success()
     );
     place.write("topic/target/made", "again by the next build");
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
-    assert_eq!(place.remove(true).await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
+    assert_eq!(place.remove(true).await, RemovalOutcome::WouldRemove);
     assert!(place.tree().join("target/made").exists());
-    assert_eq!(place.remove(false).await, Removal::Removed);
+    assert_eq!(place.remove(false).await, RemovalOutcome::Removed);
     assert!(!place.tree().exists());
     assert_eq!(place.head_of("topic"), place.head);
     assert_eq!(
@@ -175,49 +176,52 @@ async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
             .count(),
         1
     );
-    assert_eq!(place.remove(false).await, Removal::Kept(Reason::Gone));
+    assert_eq!(
+        place.remove(false).await,
+        RemovalOutcome::Kept(KeepReason::Gone)
+    );
 }
 
 #[tokio::test]
-async fn while_another_process_removes_trees_this_one_waits() {
+async fn removal_waits_for_another_process() {
     let place = Place::squash_merged();
     let turn = fs::File::open(place.root()).unwrap();
     flock(&turn, FlockOperation::LockExclusive).unwrap();
     let mut removing = Box::pin(place.remove(false));
     assert!((&mut removing).now_or_never().is_none());
-    // It looks at nothing before, since half of it may be there.
+    // It checks nothing before, because the tree may be half deleted.
     git(
         &place.repository(),
         &["worktree", "remove", place.tree().to_str().unwrap()],
     );
     drop(turn);
-    assert_eq!(removing.await, Removal::Kept(Reason::Gone));
+    assert_eq!(removing.await, RemovalOutcome::Kept(KeepReason::Gone));
 }
 
 #[tokio::test]
-async fn of_many_who_remove_a_tree_one_does() {
+async fn one_of_many_concurrent_removals_succeeds() {
     let place = Place::squash_merged();
     let removals = join_all((0..4).map(|_| place.remove(false))).await;
     let (removed, others): (Vec<_>, Vec<_>) = removals
         .into_iter()
-        .partition(|became| *became == Removal::Removed);
+        .partition(|became| *became == RemovalOutcome::Removed);
     assert_eq!(
         (removed.len(), others),
-        (1, vec![Removal::Kept(Reason::Gone); 3])
+        (1, vec![RemovalOutcome::Kept(KeepReason::Gone); 3])
     );
 }
 
 #[tokio::test]
-async fn the_path_may_be_absolute_and_the_root_behind_a_link() {
+async fn path_may_be_absolute_and_root_a_symbolic_link() {
     let place = Place::squash_merged();
     assert_eq!(
         place.inspect_at(&place.tree(), "topic").await,
-        Removal::WouldRemove
+        RemovalOutcome::WouldRemove
     );
     let link = place.folder.path().join("link");
     symlink(place.root(), &link).unwrap();
     for path in [link.join("topic"), place.tree(), "topic/".into()] {
-        let candidate = Candidate {
+        let candidate = WorktreeCheck {
             root: &link,
             path: &path,
             branch: "topic",
@@ -226,14 +230,14 @@ async fn the_path_may_be_absolute_and_the_root_behind_a_link() {
         };
         assert_eq!(
             remove(candidate, true).await,
-            Removal::WouldRemove,
+            RemovalOutcome::WouldRemove,
             "{path:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_repository_without_a_tree_of_its_own_does_as_well() {
+async fn tree_of_a_bare_repository_is_removed() {
     let place = Place::new();
     let (bare, tree) = (
         place.folder.path().join("bare.git"),
@@ -248,22 +252,22 @@ async fn a_repository_without_a_tree_of_its_own_does_as_well() {
         &["worktree", "add", "-q", tree.to_str().unwrap(), "topic"],
     );
     let root = place.root();
-    let candidate = Candidate {
+    let candidate = WorktreeCheck {
         root: &root,
         path: &tree,
         branch: "topic",
         head_sha: &place.head,
         merged: true,
     };
-    assert_eq!(remove(candidate, false).await, Removal::Removed);
+    assert_eq!(remove(candidate, false).await, RemovalOutcome::Removed);
     assert!(!tree.exists());
 }
 
 #[tokio::test]
-async fn what_github_has_not_merged_is_kept() {
+async fn unmerged_tree_is_kept() {
     let place = Place::squash_merged();
     let (root, path) = (place.root(), place.tree());
-    let candidate = Candidate {
+    let candidate = WorktreeCheck {
         root: &root,
         path: &path,
         branch: "topic",
@@ -272,51 +276,51 @@ async fn what_github_has_not_merged_is_kept() {
     };
     assert_eq!(
         remove(candidate, false).await,
-        Removal::Kept(Reason::NotMerged)
+        RemovalOutcome::Kept(KeepReason::NotMerged)
     );
     assert!(path.exists());
 }
 
 #[tokio::test]
-async fn commits_that_are_not_in_the_pull_request_are_kept() {
+async fn tree_with_unpushed_commits_is_kept() {
     let place = Place::squash_merged();
     commit(&place.tree(), "more");
     commit(&place.tree(), "and more");
-    place.assert_kept(Reason::Unpushed { commits: 2 }).await;
+    place.assert_kept(KeepReason::Unpushed { commits: 2 }).await;
 
     git(&place.tree(), &["reset", "-q", "--hard", "HEAD~2"]);
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
     git(
         &place.tree(),
         &["commit", "-q", "--amend", "-m", "said better"],
     );
     place
-        .assert_kept(Reason::OtherTip {
+        .assert_kept(KeepReason::OtherTip {
             tip: place.head_of("topic"),
         })
         .await;
 }
 
 #[tokio::test]
-async fn a_branch_behind_the_pull_request_is_kept() {
+async fn tree_behind_the_pull_request_is_kept() {
     let place = Place::squash_merged();
     git(&place.tree(), &["reset", "-q", "--hard", "HEAD~1"]);
     let tip = place.head_of("topic");
     place
-        .assert_kept(Reason::OtherTip { tip: tip.clone() })
+        .assert_kept(KeepReason::OtherTip { tip: tip.clone() })
         .await;
-    // The head may be a commit that only GitHub has.
+    // The head may be a commit that is not in the local repository.
     let place = Place {
         head: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         ..place
     };
-    place.assert_kept(Reason::OtherTip { tip }).await;
+    place.assert_kept(KeepReason::OtherTip { tip }).await;
 }
 
 #[tokio::test]
-async fn what_is_not_committed_is_kept() {
+async fn tree_with_uncommitted_changes_is_kept() {
     let place = Place::squash_merged();
-    let dirty = |name: &str| Reason::Dirty(name.to_owned());
+    let dirty = |name: &str| KeepReason::Dirty(name.to_owned());
     place.write("topic/code", "three\n");
     place.assert_kept(dirty("code")).await;
     git(&place.tree(), &["add", "code"]);
@@ -331,21 +335,21 @@ async fn what_is_not_committed_is_kept() {
     )
     .unwrap();
     place.assert_kept(dirty("a\\nb")).await;
-    // Whoever hides such files from the eye does not hide them from the check.
+    // A configuration that hides untracked files does not hide them from the check.
     git(
         &place.tree(),
         &["config", "status.showUntrackedFiles", "no"],
     );
     place.assert_kept(dirty("a\\nb")).await;
     fs::remove_file(place.tree().join("a\nb")).unwrap();
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
 
     fs::remove_file(place.tree().join(".gitignore")).unwrap();
     place.assert_kept(dirty(".gitignore")).await;
 }
 
 #[tokio::test]
-async fn changes_that_git_was_told_not_to_see_are_kept() {
+async fn tree_with_changes_hidden_from_git_is_kept() {
     for flag in ["assume-unchanged", "skip-worktree"] {
         let place = Place::squash_merged();
         git(
@@ -358,41 +362,43 @@ async fn changes_that_git_was_told_not_to_see_are_kept() {
             "",
             "the test hides nothing"
         );
-        place.assert_kept(Reason::Hidden("code".to_owned())).await;
+        place
+            .assert_kept(KeepReason::Hidden("code".to_owned()))
+            .await;
     }
 }
 
 #[tokio::test]
-async fn a_sparse_tree_may_go() {
+async fn sparse_tree_is_removed() {
     let place = Place::squash_merged();
     git(
         &place.tree(),
         &["sparse-checkout", "set", "--no-cone", "/.gitignore"],
     );
     assert!(!place.tree().join("code").exists());
-    assert_eq!(place.remove(false).await, Removal::Removed);
+    assert_eq!(place.remove(false).await, RemovalOutcome::Removed);
 }
 
 #[tokio::test]
-async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_business() {
+async fn tree_with_a_stash_of_its_branch_is_kept_and_other_stashes_are_ignored() {
     let place = Place::squash_merged();
     place.write("../repository/code", "three\n");
     git(&place.repository(), &["stash", "push", "-q"]);
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
 
     for message in [&["push", "-q"][..], &["push", "-q", "-m", "later"]] {
         place.write("topic/code", "three\n");
         git(&place.tree(), &[&["stash"], message].concat());
-        place.assert_kept(Reason::Stashed).await;
+        place.assert_kept(KeepReason::Stashed).await;
         git(&place.tree(), &["stash", "drop", "-q"]);
-        assert_eq!(place.inspect().await, Removal::WouldRemove);
+        assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
     }
-    // One that does not say whose it is, and one from before the latest commit.
+    // A stash with a message of its own, and one from before the latest commit.
     place.write("topic/code", "three\n");
     let stash = git(&place.tree(), &["stash", "create"]);
     git(&place.tree(), &["reset", "-q", "--hard"]);
     git(&place.tree(), &["stash", "store", "-m", "mine", &stash]);
-    place.assert_kept(Reason::Stashed).await;
+    place.assert_kept(KeepReason::Stashed).await;
     git(&place.tree(), &["stash", "drop", "-q"]);
     let mut place = place;
     for message in [&["push", "-q"][..], &["push", "-q", "-m", "later"]] {
@@ -400,14 +406,14 @@ async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_busi
         git(&place.tree(), &[&["stash"], message].concat());
         commit(&place.tree(), "more");
         place.head = place.head_of("topic");
-        place.assert_kept(Reason::Stashed).await;
+        place.assert_kept(KeepReason::Stashed).await;
         git(&place.tree(), &["stash", "drop", "-q"]);
-        assert_eq!(place.inspect().await, Removal::WouldRemove);
+        assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
     }
 }
 
 #[tokio::test]
-async fn a_merge_that_is_half_done_is_kept() {
+async fn tree_with_an_unfinished_merge_is_kept() {
     let place = Place::squash_merged();
     git(
         &place.tree(),
@@ -418,22 +424,26 @@ async fn a_merge_that_is_half_done_is_kept() {
         "",
         "the tree looks clean"
     );
-    place.assert_kept(Reason::Unfinished("MERGE_HEAD")).await;
+    place
+        .assert_kept(KeepReason::Unfinished("MERGE_HEAD"))
+        .await;
 }
 
 #[tokio::test]
-async fn a_tree_with_something_else_checked_out_is_kept() {
+async fn tree_with_another_branch_checked_out_is_kept() {
     let place = Place::squash_merged();
     git(&place.tree(), &["checkout", "-q", "-b", "other"]);
     place
-        .assert_kept(Reason::OtherBranch("refs/heads/other".to_owned()))
+        .assert_kept(KeepReason::OtherBranch("refs/heads/other".to_owned()))
         .await;
     git(&place.tree(), &["checkout", "-q", "--detach", "topic"]);
     place
-        .assert_kept(Reason::OtherBranch("a commit without a branch".to_owned()))
+        .assert_kept(KeepReason::OtherBranch(
+            "a commit without a branch".to_owned(),
+        ))
         .await;
     git(&place.tree(), &["checkout", "-q", "topic"]);
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
 
     let second = place.root().join("second");
     git(
@@ -448,12 +458,14 @@ async fn a_tree_with_something_else_checked_out_is_kept() {
         ],
     );
     place
-        .assert_kept(Reason::CheckedOutElsewhere(second.display().to_string()))
+        .assert_kept(KeepReason::CheckedOutElsewhere(
+            second.display().to_string(),
+        ))
         .await;
 }
 
 #[tokio::test]
-async fn a_locked_tree_is_kept() {
+async fn locked_tree_is_kept() {
     let place = Place::squash_merged();
     for (arguments, why) in [
         (&["worktree", "lock"][..], ""),
@@ -466,7 +478,7 @@ async fn a_locked_tree_is_kept() {
             &place.repository(),
             &[arguments, &["../root/topic"]].concat(),
         );
-        place.assert_kept(Reason::Locked(why.to_owned())).await;
+        place.assert_kept(KeepReason::Locked(why.to_owned())).await;
         git(
             &place.repository(),
             &["worktree", "unlock", "../root/topic"],
@@ -475,27 +487,27 @@ async fn a_locked_tree_is_kept() {
 }
 
 #[tokio::test]
-async fn a_tree_of_another_user_is_kept() {
+async fn tree_of_another_user_is_kept() {
     const OTHER: u32 = 12_345;
     let place = Place::squash_merged();
     let us = place.tree().metadata().unwrap().uid();
     let of_worktree = place.repository().join(".git/worktrees/topic");
     for foreign in [place.tree(), place.tree().join(".git"), of_worktree] {
         if chown(&foreign, Some(OTHER), None).is_err() {
-            // Past the capturing of tests that pass, so that it is seen.
-            let told = "did not run with trees of another user: only root may give one away\n";
-            return std::io::stderr().write_all(told.as_bytes()).unwrap();
+            // Written directly, because the output of a passing test is captured.
+            let message = "did not run with trees of another user: only root may give one away\n";
+            return std::io::stderr().write_all(message.as_bytes()).unwrap();
         }
         let asked = try_git(&place.tree(), &["rev-parse", "HEAD"]);
         assert!(!asked.status.success(), "git works for others: {asked:?}");
-        place.assert_kept(Reason::Foreign).await;
+        place.assert_kept(KeepReason::Foreign).await;
         chown(&foreign, Some(us), None).unwrap();
     }
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
 }
 
 #[tokio::test]
-async fn a_tree_with_submodules_is_kept() {
+async fn tree_with_submodules_is_kept() {
     let place = Place::new();
     place.write("topic/.gitmodules", "");
     commit(&place.tree(), "more");
@@ -503,11 +515,11 @@ async fn a_tree_with_submodules_is_kept() {
         head: place.head_of("topic"),
         ..place
     };
-    place.assert_kept(Reason::Submodules).await;
+    place.assert_kept(KeepReason::Submodules).await;
 }
 
 #[tokio::test]
-async fn paths_that_lead_elsewhere_are_refused() {
+async fn paths_outside_the_root_are_refused() {
     let place = Place::squash_merged();
     let outside = place.folder.path().join("outside");
     git(
@@ -540,27 +552,27 @@ async fn paths_that_lead_elsewhere_are_refused() {
     );
     let outside = outside.to_str().unwrap();
     for (path, reason) in [
-        ("", Reason::OutsideRoot),
-        (".", Reason::OutsideRoot),
-        ("..", Reason::OutsideRoot),
-        ("../outside", Reason::OutsideRoot),
-        ("topic/../../outside", Reason::OutsideRoot),
-        ("topic/../topic", Reason::OutsideRoot),
-        ("/", Reason::OutsideRoot),
-        (outside, Reason::OutsideRoot),
-        (place.root().to_str().unwrap(), Reason::OutsideRoot),
-        ("link", Reason::Symlink),
-        ("alias", Reason::Symlink),
-        ("up/outside", Reason::Symlink),
-        ("plain", Reason::NotAWorktree),
-        ("topic/target", Reason::NotAWorktree),
-        ("clone", Reason::NotAWorktree),
-        ("separate", Reason::NotAWorktree),
+        ("", KeepReason::OutsideRoot),
+        (".", KeepReason::OutsideRoot),
+        ("..", KeepReason::OutsideRoot),
+        ("../outside", KeepReason::OutsideRoot),
+        ("topic/../../outside", KeepReason::OutsideRoot),
+        ("topic/../topic", KeepReason::OutsideRoot),
+        ("/", KeepReason::OutsideRoot),
+        (outside, KeepReason::OutsideRoot),
+        (place.root().to_str().unwrap(), KeepReason::OutsideRoot),
+        ("link", KeepReason::Symlink),
+        ("alias", KeepReason::Symlink),
+        ("up/outside", KeepReason::Symlink),
+        ("plain", KeepReason::NotAWorktree),
+        ("topic/target", KeepReason::NotAWorktree),
+        ("clone", KeepReason::NotAWorktree),
+        ("separate", KeepReason::NotAWorktree),
     ] {
         for branch in ["topic", "out"] {
             assert_eq!(
                 place.inspect_at(Path::new(path), branch).await,
-                Removal::Kept(reason.clone()),
+                RemovalOutcome::Kept(reason.clone()),
                 "{path}"
             );
         }
@@ -574,19 +586,19 @@ async fn paths_that_lead_elsewhere_are_refused() {
     ] {
         assert_eq!(
             place.inspect_at(Path::new(path), "topic").await,
-            Removal::Kept(Reason::Gone),
+            RemovalOutcome::Kept(KeepReason::Gone),
             "{path}"
         );
     }
     assert_eq!(
         place.inspect().await,
-        Removal::WouldRemove,
+        RemovalOutcome::WouldRemove,
         "all of this leaves a good one alone"
     );
 }
 
 #[tokio::test]
-async fn a_tree_may_have_any_name() {
+async fn tree_may_have_any_name() {
     let place = Place::squash_merged();
     for name in ["--force", "-rf", "a b", "ä\x1b"] {
         let path = place.root().join(name);
@@ -596,14 +608,18 @@ async fn a_tree_may_have_any_name() {
             &["worktree", "move", "../root/topic", path],
         );
         let root = place.root();
-        let candidate = Candidate {
+        let candidate = WorktreeCheck {
             root: &root,
             path: Path::new(name),
             branch: "topic",
             head_sha: &place.head,
             merged: true,
         };
-        assert_eq!(remove(candidate, false).await, Removal::Removed, "{name}");
+        assert_eq!(
+            remove(candidate, false).await,
+            RemovalOutcome::Removed,
+            "{name}"
+        );
         git(
             &place.repository(),
             &["worktree", "add", "-q", "../root/topic", "topic"],
@@ -612,7 +628,7 @@ async fn a_tree_may_have_any_name() {
 }
 
 #[tokio::test]
-async fn names_that_no_branch_has_are_refused() {
+async fn invalid_branch_names_are_refused() {
     let place = Place::squash_merged();
     for name in [
         "",
@@ -633,7 +649,7 @@ async fn names_that_no_branch_has_are_refused() {
     ] {
         let verdict = place.inspect_at(Path::new("topic"), name).await;
         assert!(
-            matches!(verdict, Removal::Kept(Reason::BranchName(_))),
+            matches!(verdict, RemovalOutcome::Kept(KeepReason::BranchName(_))),
             "{name:?}: {verdict:?}"
         );
     }
@@ -648,7 +664,7 @@ async fn names_that_no_branch_has_are_refused() {
         let verdict = place.inspect_at(Path::new("topic"), name).await;
         let verdict_is_right = matches!(
             verdict,
-            Removal::Kept(Reason::OtherBranch(_) | Reason::BranchName(_))
+            RemovalOutcome::Kept(KeepReason::OtherBranch(_) | KeepReason::BranchName(_))
         );
         assert!(verdict_is_right, "{name:?}: {verdict:?}");
     }
@@ -661,7 +677,7 @@ async fn names_that_no_branch_has_are_refused() {
         &place.head[..39],
         &place.head.to_uppercase(),
     ] {
-        let candidate = Candidate {
+        let candidate = WorktreeCheck {
             root: &root,
             path: &path,
             branch: "topic",
@@ -670,38 +686,38 @@ async fn names_that_no_branch_has_are_refused() {
         };
         assert_eq!(
             remove(candidate, true).await,
-            Removal::Kept(Reason::HeadSha(head_sha.to_owned()))
+            RemovalOutcome::Kept(KeepReason::HeadSha(head_sha.to_owned()))
         );
     }
 }
 
-/// The file `.git` of a tree says where its repository is, and everybody can write one.
+/// The `.git` file of a tree names its repository, and any process can write one.
 #[tokio::test]
-async fn a_tree_that_its_repository_does_not_know_is_kept() {
+async fn tree_unknown_to_its_repository_is_kept() {
     let place = Place::squash_merged();
     place.write("fake/code", "two\n");
     place.write("fake/.gitignore", "target\n");
     fs::copy(place.tree().join(".git"), place.root().join("fake/.git")).unwrap();
     assert_eq!(
         place.inspect_at(Path::new("fake"), "topic").await,
-        Removal::Kept(Reason::NotAWorktree)
+        RemovalOutcome::Kept(KeepReason::NotAWorktree)
     );
-    // One that says it is the main tree.
+    // A `.git` file that makes it the main tree.
     place.write(
         "fake/.git",
         &format!("gitdir: {}\n", place.repository().join(".git").display()),
     );
     assert_eq!(
         place.inspect_at(Path::new("fake"), "main").await,
-        Removal::Kept(Reason::NotAWorktree)
+        RemovalOutcome::Kept(KeepReason::NotAWorktree)
     );
     place.write("fake/.git", "gitdir: /dev/zero\n");
     let verdict = place.inspect_at(Path::new("fake"), "topic").await;
     assert!(
-        matches!(verdict, Removal::Kept(Reason::Git(_))),
+        matches!(verdict, RemovalOutcome::Kept(KeepReason::Git(_))),
         "{verdict:?}"
     );
-    // Settings of one tree alone that have git look at another.
+    // A setting of this tree that points git at another one.
     git(
         &place.repository(),
         &["config", "extensions.worktreeConfig", "true"],
@@ -716,14 +732,17 @@ async fn a_tree_that_its_repository_does_not_know_is_kept() {
             elsewhere.to_str().unwrap(),
         ],
     );
-    assert_eq!(place.inspect().await, Removal::Kept(Reason::NotAWorktree));
+    assert_eq!(
+        place.inspect().await,
+        RemovalOutcome::Kept(KeepReason::NotAWorktree)
+    );
 }
 
 #[tokio::test]
-async fn an_inspection_changes_nothing() {
+async fn dry_run_changes_nothing() {
     let place = Place::squash_merged();
     let index = || fs::read(place.repository().join(".git/worktrees/topic/index")).unwrap();
-    // Git would like to note that the content is what it was.
+    // Git would refresh its index with the unchanged content.
     fs::File::options()
         .write(true)
         .open(place.tree().join("code"))
@@ -731,14 +750,14 @@ async fn an_inspection_changes_nothing() {
         .set_modified(UNIX_EPOCH)
         .unwrap();
     let before = index();
-    assert_eq!(place.inspect().await, Removal::WouldRemove);
+    assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
     assert!(index() == before, "an inspection writes");
     git(&place.tree(), &["status"]);
     assert!(index() != before, "there is nothing to write");
 }
 
 #[tokio::test]
-async fn programs_that_a_repository_names_are_not_run() {
+async fn programs_configured_in_a_repository_are_not_run() {
     let place = Place::new();
     place.write("topic/.gitattributes", "code filter=a=b\n");
     commit(&place.tree(), "more");
@@ -782,7 +801,7 @@ async fn programs_that_a_repository_names_are_not_run() {
         &place.repository(),
         &["config", "log.showSignature", "true"],
     );
-    // Git has to read the file again, through the filter, to know whether it was changed.
+    // Git has to read the file again, through the filter, to detect a change.
     let code = fs::File::options()
         .write(true)
         .open(place.tree().join("code"))
@@ -790,25 +809,25 @@ async fn programs_that_a_repository_names_are_not_run() {
     code.set_modified(UNIX_EPOCH).unwrap();
     assert!(!place.trap_ran(), "it is not set off by the making of it");
 
-    assert_eq!(place.remove(true).await, Removal::WouldRemove);
+    assert_eq!(place.remove(true).await, RemovalOutcome::WouldRemove);
     assert!(!place.trap_ran(), "an inspection runs nothing");
     try_git(&place.tree(), &["status"]);
     assert!(place.trap_ran(), "there is a trap");
     fs::remove_file(place.folder.path().join("it-ran")).unwrap();
     code.set_modified(UNIX_EPOCH).unwrap();
-    assert_eq!(place.remove(false).await, Removal::Removed);
+    assert_eq!(place.remove(false).await, RemovalOutcome::Removed);
     assert!(!place.trap_ran(), "a removal runs nothing");
 }
 
-/// Runs another test of this file where the environment tells git all it should not be told.
+/// Runs another test of this file with an environment that would misdirect git.
 #[test]
-fn the_environment_plays_no_part() {
+fn environment_of_the_process_is_ignored() {
     let place = Place::new();
     let trap = place.trap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "worktree::the_tree_of_a_squash_merge_is_removed_and_its_branch_stays",
+            "worktree::squash_merged_tree_is_removed_and_its_branch_stays",
         ])
         .env("GIT_DIR", place.repository().join(".git"))
         .env("GIT_WORK_TREE", place.repository())
@@ -820,10 +839,10 @@ fn the_environment_plays_no_part() {
         .env("GIT_TRACE", place.folder.path().join("it-ran"))
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && told.contains("1 passed"),
-        "{told}"
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
     );
     assert!(!place.trap_ran());
 }

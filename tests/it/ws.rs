@@ -1,4 +1,4 @@
-//! Notifications over a WebSocket, from the webhook to a client of another make.
+//! Notifications over a WebSocket, from the webhook to an independent client implementation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
     server.drained().await;
 }
 
-/// The status and the answer of a request that is to be refused.
+/// Returns status and body of a request that must be refused.
 async fn refusal(request: Request) -> (u16, Value) {
     match tokio_tungstenite::connect_async(request).await {
         Err(tungstenite::Error::Http(answer)) => {
@@ -75,7 +75,7 @@ async fn refusal(request: Request) -> (u16, Value) {
     }
 }
 
-/// Why the socket is closed, before anything else is told.
+/// Returns the reason why the socket is closed, which must be the next message.
 async fn closed(socket: &mut Socket) -> (u16, String) {
     loop {
         match socket.next().await.unwrap().unwrap() {
@@ -91,7 +91,7 @@ fn number_of(frame: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn a_webhook_is_told_as_the_contract_says() {
+async fn webhook_becomes_a_frame_of_the_contract() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     let mut pr = pull_request(7);
@@ -103,7 +103,7 @@ async fn a_webhook_is_told_as_the_contract_says() {
         number: PrNumber(7),
     };
     let (opened, merged) = (frame(&mut socket).await, frame(&mut socket).await);
-    let told = |old: Option<&str>, new: &str, at: &str, id: &Value| {
+    let notified = |old: Option<&str>, new: &str, at: &str, id: &Value| {
         json!({
             "type": "pr_status_change", "pr_id": PullRequest::id(key), "repo": REPO, "pr_number": 7, "task_id": null,
             "old_status": old, "new_status": new, "sync_source": "webhook", "timestamp": at, "event_id": id,
@@ -111,11 +111,11 @@ async fn a_webhook_is_told_as_the_contract_says() {
     };
     assert_eq!(
         opened,
-        told(None, "OPEN", "2026-03-02T09:00:00Z", &opened["event_id"])
+        notified(None, "OPEN", "2026-03-02T09:00:00Z", &opened["event_id"])
     );
     assert_eq!(
         merged,
-        told(
+        notified(
             Some("OPEN"),
             "MERGED",
             "2026-03-02T10:30:00Z",
@@ -127,7 +127,7 @@ async fn a_webhook_is_told_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn one_repository_can_be_listened_to() {
+async fn filter_selects_one_repository() {
     let mut server = start().await;
     server.track(RepoId(8), "acme-corp/web", LONG_AGO).await;
     let mut here = connect(&server, "?repo=ACME-Corp/api-server").await;
@@ -147,7 +147,7 @@ async fn one_repository_can_be_listened_to() {
 }
 
 #[tokio::test]
-async fn who_comes_back_has_missed_nothing() {
+async fn client_that_resumes_misses_nothing() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     post(&mut server, &pull_request(1), "opened").await;
@@ -156,18 +156,18 @@ async fn who_comes_back_has_missed_nothing() {
         .unwrap()
         .to_owned();
     socket.close(None).await.unwrap();
-    // More than are read at once.
+    // More than one page of the outbox.
     record(&server, repo_id(), 1_000..1_300).await;
     let mut socket = connect(&server, &format!("?after={last}")).await;
     record(&server, repo_id(), 1_300..1_600).await;
     for number in 1_000..1_600 {
         assert_eq!(number_of(&frame(&mut socket).await), number);
     }
-    // What is known to everybody is told to nobody who did not ask.
+    // A client that did not ask for older events gets none of them.
     let mut late = connect(&server, "").await;
     post(&mut server, &pull_request(2), "opened").await;
     assert_eq!(number_of(&frame(&mut late).await), 2);
-    // Not even after a stop.
+    // Also after a restart.
     let place = server.stop().await;
     let server = TestServer::start_in(place, Options::default()).await;
     let mut socket = connect(&server, &format!("?after={last}")).await;
@@ -176,7 +176,7 @@ async fn who_comes_back_has_missed_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_remembered_any_more_is_said_to_be_so() {
+async fn expired_event_is_reported_as_expired() {
     let server = start().await;
     let mut socket = connect(&server, "?after=0000000000000000123").await;
     let (code, reason) = closed(&mut socket).await;
@@ -193,7 +193,7 @@ async fn what_is_not_remembered_any_more_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn only_who_may_and_is_of_this_house_comes_in() {
+async fn only_authorized_clients_of_our_origin_connect() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 1;
@@ -228,13 +228,13 @@ async fn only_who_may_and_is_of_this_house_comes_in() {
         "unavailable",
     );
     socket.close(None).await.unwrap();
-    // Whoever says goodbye is answered when nothing is left of it.
+    // A close frame is answered after the client's state is removed.
     while socket.next().await.is_some() {}
     drop(connect(&server, "").await);
     server.stop().await;
 }
 
-/// A number of this process, which other tests may share; 0 while there is none.
+/// Returns a metric of this process, which other tests may share; 0 while it does not exist.
 async fn metric(server: &TestServer, name: &str) -> f64 {
     let text = server
         .http
@@ -252,7 +252,7 @@ async fn metric(server: &TestServer, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn a_ticket_opens_one_socket() {
+async fn ticket_opens_one_socket() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 1;
@@ -267,7 +267,7 @@ async fn a_ticket_opens_one_socket() {
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await.unwrap();
     let query = format!("?ticket={}", answer["ticket"].as_str().unwrap());
-    // What is refused for another reason does not cost it.
+    // A request that is refused for another reason does not use it up.
     let plain = server
         .http
         .get(format!("{}/ws{query}", server.url))
@@ -305,8 +305,9 @@ async fn a_ticket_opens_one_socket() {
 }
 
 #[tokio::test]
-async fn who_has_no_right_any_more_hears_no_more() {
-    // Long enough for those who stay to answer, although nobody reads from them for a while.
+async fn client_with_a_revoked_token_is_closed() {
+    // Long enough for the remaining clients to answer heartbeats, although the test does not read
+    // from them for a while.
     let heartbeat = Duration::from_secs(4);
     let server = TestServer::start_with(Options {
         heartbeat,
@@ -367,8 +368,8 @@ async fn who_has_no_right_any_more_hears_no_more() {
     let ended = async {
         tokio::select! {
             ended = join(closed(&mut leaver), closed(&mut by_ticket)) => ended,
-            told = frame(&mut colleague) => panic!("{told}"),
-            told = frame(&mut admin) => panic!("{told}"),
+            notified = frame(&mut colleague) => panic!("{notified}"),
+            notified = frame(&mut admin) => panic!("{notified}"),
         }
     };
     let ended = timeout(Duration::from_secs(20), ended)
@@ -389,7 +390,7 @@ async fn who_has_no_right_any_more_hears_no_more() {
 }
 
 #[tokio::test]
-async fn clients_are_told_when_the_server_stops() {
+async fn clients_get_a_close_reason_when_the_server_stops() {
     let server = start().await;
     let mut socket = connect(&server, "").await;
     let stopping = server.stop();
@@ -428,8 +429,8 @@ async fn record(server: &TestServer, repo: RepoId, numbers: std::ops::Range<i64>
 }
 
 #[tokio::test]
-async fn who_is_slow_is_dropped_and_slows_nobody() {
-    /// More than fits into what the system keeps for a connection.
+async fn slow_client_is_closed_and_delays_no_other() {
+    /// More than the system's socket buffers hold.
     const EVENTS: i64 = 30_000;
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -460,7 +461,7 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
     while metric(&server, "tallyhook_websocket_slow_total").await <= slow_before {
         tokio::task::yield_now().await;
     }
-    // Whatever the system had kept for it, and then why there is no more.
+    // The content of the socket buffers, and then the close reason.
     let mut received = 0;
     let (code, reason) = loop {
         match stalled.next().await.unwrap().unwrap() {
@@ -474,7 +475,7 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
         code == CloseCode::Again && reason.starts_with("too slow"),
         "{code} {reason}"
     );
-    // Its place is given to another.
+    // Its slot is free for another client.
     let mut another = loop {
         match tokio_tungstenite::connect_async(with_token(request(&server, ""))).await {
             Ok((socket, _)) => break socket,
@@ -490,25 +491,26 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
     server.stop().await;
 }
 
-/// What was told of each pull request: from what to what, and when.
-type Told = BTreeMap<(String, i64), Vec<(Value, String, String)>>;
+/// The changes of each pull request: old status, new status, and time.
+type StatusChanges = BTreeMap<(String, i64), Vec<(Value, String, String)>>;
 
-/// Pull requests that nobody has, opened before and after everything else, and dated later than anybody's tracking.
+/// Pull requests outside the fixtures, opened before and after everything else, and dated after the
+/// start of tracking.
 const FIRST: i64 = i64::MAX - 2;
 const LAST: i64 = i64::MAX - 1;
 
-/// Everything that was told between the event `first` and the last.
-async fn told(server: &TestServer, first: &str) -> Told {
+/// Returns all changes between the event `first` and the last one.
+async fn notified(server: &TestServer, first: &str) -> StatusChanges {
     let mut socket = connect(server, &format!("?after={first}")).await;
-    let mut told = Told::new();
+    let mut notified = StatusChanges::new();
     loop {
         let frame = frame(&mut socket).await;
         let text = |name: &str| frame[name].as_str().unwrap().to_owned();
         let key = (text("repo"), number_of(&frame));
         if key.1 == LAST {
-            return told;
+            return notified;
         }
-        told.entry(key).or_default().push((
+        notified.entry(key).or_default().push((
             frame["old_status"].clone(),
             text("new_status"),
             text("timestamp"),
@@ -516,8 +518,12 @@ async fn told(server: &TestServer, first: &str) -> Told {
     }
 }
 
-/// Posts the shipped deliveries in some order, three of ten a second time, and tells what was told of them.
-async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServer, Told) {
+/// Posts the shipped deliveries in random order, three of ten twice, and returns the notified
+/// changes.
+async fn changes_of_fixtures(
+    seed: u64,
+    tracked_since: DateTime<Utc>,
+) -> (TestServer, StatusChanges) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = TestServer::start().await;
     let mut repositories = BTreeSet::new();
@@ -552,23 +558,24 @@ async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServe
     }
     server.drained().await;
     record(&server, repo_id(), LAST..LAST + 1).await;
-    let told = told(&server, &first).await;
-    (server, told)
+    let notified = notified(&server, &first).await;
+    (server, notified)
 }
 
 #[tokio::test]
-async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
+async fn late_repeated_and_reordered_deliveries_make_one_frame_per_change() {
     for seed in 0..3 {
-        let (server, told) = told_of_fixtures(seed, LONG_AGO).await;
-        assert!(told.len() > 10, "{told:?}");
-        for ((repo, number), changes) in &told {
+        let (server, notified) = changes_of_fixtures(seed, LONG_AGO).await;
+        assert!(notified.len() > 10, "{notified:?}");
+        for ((repo, number), changes) in &notified {
             let distinct: BTreeSet<_> = changes.iter().map(|(_, new, at)| (new, at)).collect();
             assert_eq!(
                 distinct.len(),
                 changes.len(),
                 "seed {seed}: {repo}#{number} {changes:?}"
             );
-            // Each goes on where the one before ended, and the last is how it is.
+            // Each change starts at the status of the one before, and the last one is the current
+            // status.
             let mut status = Value::Null;
             for (old, new, _) in changes {
                 assert_eq!(old, &status, "seed {seed}: {repo}#{number} {changes:?}");
@@ -586,8 +593,8 @@ async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_the_time_before_tracking() {
-    let (server, all) = told_of_fixtures(7, LONG_AGO).await;
+async fn events_before_tracking_are_not_notified() {
+    let (server, all) = changes_of_fixtures(7, LONG_AGO).await;
     server.stop().await;
     let mut moments: Vec<_> = all
         .values()
@@ -596,15 +603,15 @@ async fn nobody_is_told_of_the_time_before_tracking() {
         .collect();
     moments.sort_unstable();
     let since = &moments[moments.len() / 2];
-    let (server, told) = told_of_fixtures(7, since.parse().unwrap()).await;
-    let after: Vec<_> = told.values().flatten().map(|(_, _, at)| at).collect();
+    let (server, notified) = changes_of_fixtures(7, since.parse().unwrap()).await;
+    let after: Vec<_> = notified.values().flatten().map(|(_, _, at)| at).collect();
     assert!(!after.is_empty() && after.len() < moments.len());
     assert!(after.iter().all(|at| *at >= since), "{since}: {after:?}");
     server.stop().await;
 }
 
 #[tokio::test]
-async fn the_webhook_that_makes_a_repository_known_is_told() {
+async fn webhook_that_introduces_a_repository_is_notified() {
     let mut server = TestServer::start().await;
     let mut socket = connect(&server, "").await;
     let mut pr = pull_request(8);
@@ -616,7 +623,7 @@ async fn the_webhook_that_makes_a_repository_known_is_told() {
     assert_eq!(
         number_of(&frame(&mut socket).await),
         7,
-        "what is older is not news"
+        "an older change is not notified"
     );
     server.stop().await;
 
@@ -653,10 +660,10 @@ async fn every_process_shows_every_change() {
     let (mut there, _) = tokio_tungstenite::connect_async(there).await.unwrap();
     for number in 1..20 {
         post(&mut server, &pull_request(number), "opened").await;
-        let told = frame(&mut here).await;
+        let notified = frame(&mut here).await;
         assert_eq!(
-            (number_of(&told), &frame(&mut there).await),
-            (number, &told)
+            (number_of(&notified), &frame(&mut there).await),
+            (number, &notified)
         );
     }
     other.stop().await;

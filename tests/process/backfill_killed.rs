@@ -1,5 +1,5 @@
-//! `tallyhook backfill` is ended in the midst of it, and goes on where it stopped when it is called again. The server
-//! that runs beside it applies what it fetches.
+//! `tallyhook backfill` is killed while it runs, and continues where it stopped when it is called
+//! again. A server that runs beside it applies what it fetches.
 
 #![cfg(feature = "crash-points")]
 
@@ -17,7 +17,7 @@ use testkit::process::{self, Ended, tallyhook};
 use testkit::{Place, TestServer};
 
 const NAME: &str = "acme-corp/api-server";
-/// Four pages of the walk.
+/// Pull requests on four pages.
 const PULLS: usize = 100;
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
@@ -48,15 +48,15 @@ fn backfill(place: &Place, github: &FakeGithub, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end, while the servers of the test go on.
+/// Runs a command to its end, while the servers of the test keep running.
 async fn run(mut command: Command) -> Ended {
     tokio::task::spawn_blocking(move || process::run(&mut command))
         .await
         .unwrap()
 }
 
-/// The same of one that is not to come to its end by itself.
-async fn broken_off(mut command: Command) -> ExitStatus {
+/// Runs a command that must not end by itself.
+async fn killed(mut command: Command) -> ExitStatus {
     let quiet = move || {
         command
             .stdout(Stdio::null())
@@ -67,7 +67,7 @@ async fn broken_off(mut command: Command) -> ExitStatus {
     tokio::task::spawn_blocking(quiet).await.unwrap()
 }
 
-/// How often each page of the walk was asked for, by its cursor.
+/// Returns the number of requests for each page, by its cursor.
 fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
     let mut pages = BTreeMap::new();
     for request in github
@@ -76,7 +76,7 @@ fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
         .filter(|request| request.path.ends_with("graphql"))
     {
         let variables = serde_json::from_str::<Value>(&request.body).unwrap()["variables"].take();
-        // The closing pass asks for fewer.
+        // The closing pass requests smaller pages.
         if variables["first"] == 25 {
             *pages.entry(variables["after"].to_string()).or_default() += 1;
         }
@@ -84,7 +84,8 @@ fn pages(github: &FakeGithub) -> BTreeMap<String, u32> {
     pages
 }
 
-/// Everything is there and applied, as a server tells that fetched it by itself.
+/// Asserts that every pull request is stored and applied, by comparison with a server that fetched
+/// them itself.
 async fn assert_whole(server: &mut TestServer, github: &FakeGithub) {
     server.drained().await;
     let (_, list) = server.get("/api/prs?per_page=100").await;
@@ -113,11 +114,11 @@ async fn assert_whole(server: &mut TestServer, github: &FakeGithub) {
 }
 
 #[tokio::test]
-async fn ended_before_a_page_is_written_down_it_fetches_that_page_again_and_no_other() {
+async fn backfill_killed_before_a_page_is_stored_fetches_only_that_page_again() {
     let (github, mut server) = (grown().await, TestServer::start().await);
     let mut command = backfill(&server.place, &github, &[]);
     command.env("TALLYHOOK_CRASH_AT", "backfill.page_stored:2");
-    assert_eq!(broken_off(command).await.signal(), Some(SIGABRT));
+    assert_eq!(killed(command).await.signal(), Some(SIGABRT));
 
     let ended = run(backfill(&server.place, &github, &["--json"])).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -143,9 +144,9 @@ async fn ended_before_a_page_is_written_down_it_fetches_that_page_again_and_no_o
 }
 
 #[tokio::test]
-async fn killed_while_it_waits_for_a_page_it_goes_on_with_that_page() {
+async fn backfill_killed_while_it_waits_for_a_page_continues_with_that_page() {
     let (github, mut server) = (grown().await, TestServer::start().await);
-    // The repository, two pages, and the one that it is killed over.
+    // The repository, two pages, and the page that it is killed at.
     let (arrived, arrival) = channel();
     let (killed, killing) = channel();
     github.between(4, move |_| {

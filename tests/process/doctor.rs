@@ -237,9 +237,11 @@ async fn each_defect_of_a_token_is_found() {
     scene
         .github
         .expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(3));
-    scene
-        .findings()
-        .only("warning", "token's end", &["valid until", "create a new one"]);
+    scene.findings().only(
+        "warning",
+        "token's end",
+        &["valid until", "create a new one"],
+    );
     scene.github.give(GITHUB_TOKEN, Rights::Admin);
     scene.github.allow(GITHUB_TOKEN, Resource::Core, 5000, 499);
     scene

@@ -1,8 +1,9 @@
-//! The program is ended again and again while it tells a channel of what a stream of deliveries changes, some of them
-//! repeated and all of them out of order. Every change is told; once more than once only for each end that was between
-//! sending and noting, and then with the same key.
+//! The program is killed repeatedly while it sends the changes of a stream of deliveries, which are
+//! out of order and in part repeated, to a channel. Every change is sent. A change is sent twice
+//! only if the program was killed between sending it and recording that, and then with the same
+//! idempotency key.
 //!
-//! How many deliveries there are says `TALLYHOOK_NOTIFIED`.
+//! `TALLYHOOK_NOTIFIED` sets the number of deliveries.
 
 #![cfg(feature = "crash-points")]
 
@@ -29,19 +30,19 @@ use testkit::process::{self, Serve, signed, tallyhook};
 use testkit::receiver::{Received, Receiver};
 use testkit::{Place, TestServer};
 
-/// Deliveries, unless it is told otherwise.
+/// The default number of deliveries.
 const DELIVERIES: usize = 2_000;
-/// Of one pull request, without repetitions.
+/// Deliveries of one pull request, without repetitions.
 const EACH: usize = 4;
-/// Every so many of them are older than the tracking of their repository.
+/// One of this many pull requests is older than the tracking of its repository.
 const OLD: i64 = 10;
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
-/// Ends of the program at the crash point, and by SIGKILL.
+/// Kills at the crash point, and by SIGKILL.
 const KILLS: usize = 6;
-/// Requests that are under way at the same time.
+/// Concurrent requests.
 const AT_ONCE: usize = 32;
-/// So far from its place a delivery may get.
+/// The maximal displacement of a delivery in the stream.
 const DISORDER: usize = 64;
 const CHANNEL: &str = "webhook";
 
@@ -54,16 +55,16 @@ fn mira() -> Account {
     Account::user(900_000_101, "mira")
 }
 
-/// Since then the repository is tracked.
+/// The time from which the repository is tracked.
 fn tracked_since() -> DateTime<Utc> {
     DateTime::from_timestamp(1_772_500_000, 0).unwrap()
 }
 
-/// What a pull request became, and when.
-type Told = (i64, &'static str, String);
+/// A pull request's new status and its time.
+type StatusAt = (i64, &'static str, String);
 
-/// One pull request's deliveries in order, and what they tell.
-fn history(number: i64) -> (Vec<Delivery>, [Told; 2]) {
+/// Returns one pull request's deliveries in order, and the changes in them.
+fn history(number: i64) -> (Vec<Delivery>, [StatusAt; 2]) {
     let begin = if number % OLD == 0 {
         tracked_since() - TimeDelta::days(9)
     } else {
@@ -111,14 +112,14 @@ fn history(number: i64) -> (Vec<Delivery>, [Told; 2]) {
     )
 }
 
-/// The deliveries of everybody, each a little out of place and some a second or third time.
-fn stream_of(count: usize, random: &mut StdRng) -> (Vec<Delivery>, Vec<[Told; 2]>) {
+/// Returns the deliveries of all pull requests, slightly out of order, and some of them repeated.
+fn stream_of(count: usize, random: &mut StdRng) -> (Vec<Delivery>, Vec<[StatusAt; 2]>) {
     let histories = (1..=i64::try_from(count / EACH).unwrap()).map(history);
-    let (deliveries, told): (Vec<_>, Vec<_>) = histories.unzip();
+    let (deliveries, notified): (Vec<_>, Vec<_>) = histories.unzip();
     let mut order: Vec<Delivery> = Vec::with_capacity(count * 3 / 2);
     for Delivery { guid, body } in deliveries.into_iter().flatten() {
         for _ in 0..[1, 1, 2, 3][random.random_range(0..4)] {
-            // GitHub's repetition has the same GUID, one of a second webhook has not.
+            // A redelivery has the same GUID, the delivery of a second webhook has another one.
             let guid = if random.random_bool(0.5) {
                 guid.clone()
             } else {
@@ -133,19 +134,19 @@ fn stream_of(count: usize, random: &mut StdRng) -> (Vec<Delivery>, Vec<[Told; 2]
     order
         .chunks_mut(DISORDER)
         .for_each(|near| near.shuffle(random));
-    (order, told)
+    (order, notified)
 }
 
-/// How a life of the program ends.
+/// The kill that ends one run of the program.
 #[derive(Clone, Copy, Debug)]
-enum End {
-    /// Between sending and noting, when so many were sent.
+enum Kill {
+    /// Between sending and recording, after this many were sent.
     Sent(usize),
-    /// By SIGKILL, when so many were received.
-    Killed(usize),
+    /// By SIGKILL, after this many were received.
+    Sigkill(usize),
 }
 
-/// Posts deliveries until the program ends or all were taken: which were not.
+/// Posts deliveries until the program ends or all are accepted. Returns those that were not.
 async fn post(url: &str, http: &reqwest::Client, deliveries: Vec<Delivery>) -> Vec<Delivery> {
     let answers = stream::iter(deliveries).map(|delivery| {
         let request = signed(http, url, "pull_request", &delivery.guid, &delivery.body);
@@ -160,18 +161,18 @@ async fn post(url: &str, http: &reqwest::Client, deliveries: Vec<Delivery>) -> V
     refused.collect().await
 }
 
-/// One life of the program: what was received of it, and which deliveries it did not take.
-async fn live(
+/// Runs the program once. Returns the received messages, and the deliveries that it did not accept.
+async fn run_until_killed(
     place: &Place,
     receiver: &mut Receiver,
     deliveries: Vec<Delivery>,
-    end: End,
+    end: Kill,
 ) -> (Vec<Received>, Vec<Delivery>) {
     let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
     command
         .env("NOTIFY_WEBHOOK_URL", format!("{}/hook", receiver.url))
         .env("NOTIFY_ALLOW_PRIVATE", "true");
-    if let End::Sent(count) = end {
+    if let Kill::Sent(count) = end {
         command.env("TALLYHOOK_CRASH_AT", format!("notify.sent:{count}"));
     }
     let mut serve = tokio::task::spawn_blocking(move || Serve::start_command(&mut command))
@@ -181,13 +182,13 @@ async fn live(
     let posting = post(&url, &http, deliveries);
     let receiving = async {
         let count = match end {
-            End::Sent(count) | End::Killed(count) => count,
+            Kill::Sent(count) | Kill::Sigkill(count) => count,
         };
         let mut received = Vec::new();
         for _ in 0..count {
             received.push(receiver.next().await);
         }
-        if let End::Killed(_) = end {
+        if let Kill::Sigkill(_) = end {
             serve.kill();
         }
         received
@@ -196,7 +197,7 @@ async fn live(
     let (status, _) = tokio::task::spawn_blocking(move || serve.wait())
         .await
         .unwrap();
-    let expected = if matches!(end, End::Sent(_)) {
+    let expected = if matches!(end, Kill::Sent(_)) {
         SIGABRT
     } else {
         SIGKILL
@@ -208,8 +209,8 @@ async fn live(
     (received, open)
 }
 
-/// The last life, which ends when everything is told.
-async fn last_life(
+/// Runs the program for the last time, until everything is sent.
+async fn run_to_the_end(
     place: Place,
     receiver: &mut Receiver,
     deliveries: Vec<Delivery>,
@@ -239,15 +240,15 @@ async fn last_life(
         }
         assert!(
             latest.elapsed() < testkit::PATIENCE,
-            "nothing is told any more: {channel:?}"
+            "nothing is sent any more: {channel:?}"
         );
         tokio::task::yield_now().await;
     }
 }
 
-/// Everything in the outbox, as it is to be told.
+/// Returns all events of the outbox as notifications.
 async fn outbox(server: &TestServer) -> Vec<Notification> {
-    let (mut told, mut place) = (Vec::new(), EventId::BEGINNING);
+    let (mut notified, mut place) = (Vec::new(), EventId::BEGINNING);
     loop {
         let events = server
             .running
@@ -256,17 +257,18 @@ async fn outbox(server: &TestServer) -> Vec<Notification> {
             .await
             .unwrap();
         let Some(last) = events.last() else {
-            return told;
+            return notified;
         };
         place = last.id;
-        told.extend(events.into_iter().map(Notification::from));
+        notified.extend(events.into_iter().map(Notification::from));
     }
 }
 
-/// What is in the outbox is what the deliveries tell: of each pull request how it ended, and before that perhaps that it
-/// was opened, as it is of most; nothing twice, nothing late and nothing old.
-fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
-    let (mut told, mut whole): (BTreeMap<i64, Vec<Told>>, usize) = (BTreeMap::new(), 0);
+/// Asserts that the outbox has the changes of the deliveries: for each pull request its end, and
+/// before that possibly its opening, which most have; nothing twice, nothing late and nothing from
+/// before tracking.
+fn assert_complete(outbox: &[Notification], story: &[[StatusAt; 2]]) {
+    let (mut notified, mut whole): (BTreeMap<i64, Vec<StatusAt>>, usize) = (BTreeMap::new(), 0);
     for notification in outbox {
         let Notification::PrStatusChange {
             pr_number,
@@ -277,33 +279,33 @@ fn assert_true(outbox: &[Notification], story: &[[Told; 2]]) {
         else {
             panic!("{notification:?}");
         };
-        told.entry(*pr_number).or_default().push((
+        notified.entry(*pr_number).or_default().push((
             *pr_number,
             new_status.as_str(),
             timestamp.to_string(),
         ));
     }
     for [opened, ended] in story {
-        let told = told.remove(&ended.0).unwrap_or_default();
+        let notified = notified.remove(&ended.0).unwrap_or_default();
         let is_true = if ended.0 % OLD == 0 {
-            told.is_empty()
+            notified.is_empty()
         } else {
-            told == [opened.clone(), ended.clone()] || told == [ended.clone()]
+            notified == [opened.clone(), ended.clone()] || notified == [ended.clone()]
         };
-        whole += usize::from(told.len() == 2);
-        assert!(is_true, "{told:?} of {opened:?} and {ended:?}");
+        whole += usize::from(notified.len() == 2);
+        assert!(is_true, "{notified:?} of {opened:?} and {ended:?}");
     }
-    assert!(told.is_empty(), "{told:?}");
-    // Three of four, since a delivery of the end comes first as often as any other.
+    assert!(notified.is_empty(), "{notified:?}");
+    // Three of four: the delivery of the end is the first one in a quarter of all orders.
     assert!(
         whole > story.len() / 2,
-        "of {} only {whole} were told to be open",
+        "of {} only {whole} were notified as open",
         story.len()
     );
 }
 
-/// What was received is what is in the outbox, and so many besides.
-fn assert_told(received: &[Received], outbox: &[Notification]) -> usize {
+/// Asserts that the received messages are the outbox's events. Returns the number of repetitions.
+fn assert_all_received(received: &[Received], outbox: &[Notification]) -> usize {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for one in received {
@@ -318,11 +320,11 @@ fn assert_told(received: &[Received], outbox: &[Notification]) -> usize {
             .keys()
             .copied()
             .eq(expected.iter().map(String::as_str)),
-        "other things were told"
+        "other changes were sent"
     );
     assert!(
         keys.values().all(|keys| keys.len() == 1),
-        "one was told with several keys"
+        "one change was sent with several keys"
     );
     assert_eq!(
         keys.values().flatten().collect::<BTreeSet<_>>().len(),
@@ -334,7 +336,7 @@ fn assert_told(received: &[Received], outbox: &[Notification]) -> usize {
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "the numbers belong to the result")]
-async fn every_change_is_told_and_hardly_any_twice() {
+async fn every_change_is_sent_and_twice_only_after_a_kill_between_send_and_record() {
     let count =
         std::env::var("TALLYHOOK_NOTIFIED").map_or(DELIVERIES, |count| count.parse().unwrap());
     let mut random = StdRng::seed_from_u64(20_260_302);
@@ -365,34 +367,34 @@ async fn every_change_is_told_and_hardly_any_twice() {
     let began = Instant::now();
     let mut received = Vec::new();
     for life in 0..KILLS {
-        // A part of what is left, so that there is something to tell in each life.
+        // A part of the remaining deliveries, so that each run has something to send.
         let rest = open.split_off(open.len() / (KILLS + 1 - life));
-        // Fewer than there are changes in this part.
+        // Fewer than the changes of this part.
         let until = 1 + random.random_range(0..count / EACH / KILLS / 2);
         let end = if life % 2 == 0 {
-            End::Sent(until)
+            Kill::Sent(until)
         } else {
-            End::Killed(until)
+            Kill::Sigkill(until)
         };
-        let (told, refused) = live(&place, &mut receiver, open, end).await;
-        received.extend(told);
+        let (notified, refused) = run_until_killed(&place, &mut receiver, open, end).await;
+        received.extend(notified);
         open = refused.into_iter().chain(rest).collect();
     }
-    let (server, told) = last_life(place, &mut receiver, open).await;
-    received.extend(told);
+    let (server, notified) = run_to_the_end(place, &mut receiver, open).await;
+    received.extend(notified);
     let seconds = began.elapsed().as_secs_f64();
 
     let outbox = outbox(&server).await;
-    assert_true(&outbox, &story);
-    let twice = assert_told(&received, &outbox);
+    assert_complete(&outbox, &story);
+    let twice = assert_all_received(&received, &outbox);
     println!(
-        "{posted} deliveries, {} changes told in {seconds:.1} s, {twice} of them twice over {KILLS} kills",
+        "{posted} deliveries, {} changes sent in {seconds:.1} s, {twice} of them twice over {KILLS} kills",
         outbox.len()
     );
-    // Whatever was cut off between sending and noting, and no other.
+    // Only messages whose sending was killed before it was recorded.
     assert!(
         (KILLS / 2..=KILLS).contains(&twice),
-        "{twice} were told twice"
+        "{twice} were sent twice"
     );
     server.stop().await;
 }

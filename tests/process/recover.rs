@@ -1,4 +1,5 @@
-//! Deliveries that failed are fetched from GitHub, and then it is as if they had never been missed.
+//! Recovery of failed deliveries from GitHub: afterwards the facts are the same as without the
+//! failure.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -6,8 +7,8 @@ use std::process::Command;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallyhook::app::ServerOptions as Options;
-use tallyhook::sync::fetch::seen;
-use tallyhook::sync::recover::{self, Asked, Report};
+use tallyhook::sync::fetch::observed_repository;
+use tallyhook::sync::recover::{self, RecoveryReport, RecoveryRequest};
 use tallyhook_core::domain::notification::SyncSource;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::VirtualTime;
@@ -22,7 +23,7 @@ use testkit::{Fixture, Place, SECRET, TestServer};
 const OWNER: &str = "repos/acme-corp/api-server";
 const HOOK: i64 = 41;
 
-/// The first hundred different deliveries of the fixtures, each with its payload.
+/// Returns the first hundred different deliveries of the fixtures, each with its payload.
 fn hundred() -> Vec<(Fixture, Value)> {
     let mut seen = HashSet::new();
     let fixtures = testkit::fixtures().into_iter();
@@ -39,7 +40,7 @@ fn hundred() -> Vec<(Fixture, Value)> {
     hundred
 }
 
-/// A repository with one webhook, which posts to `url`.
+/// Returns a fake GitHub whose repository has one webhook, which posts to `url`.
 async fn fake(url: &str) -> FakeGithub {
     let github = FakeGithub::start().await;
     github.add_repository(7, "acme-corp/api-server");
@@ -51,7 +52,7 @@ fn ago(minutes: i64) -> DateTime<Utc> {
     Utc::now() - TimeDelta::minutes(minutes)
 }
 
-/// `tallyhook recover` on the database of `place`.
+/// Builds the command `tallyhook recover` on the database of `place`.
 fn recover(place: &Place, github: &FakeGithub, arguments: &[&str]) -> Command {
     let mut command = tallyhook(place.path(), &[&["recover"], arguments].concat());
     command
@@ -63,14 +64,14 @@ fn recover(place: &Place, github: &FakeGithub, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end, while the servers of the test go on.
+/// Runs a command to its end, while the servers of the test keep running.
 async fn run(mut command: Command) -> Ended {
     tokio::task::spawn_blocking(move || process::run(&mut command))
         .await
         .unwrap()
 }
 
-/// How many of each, in the order of the report.
+/// Returns the counts of a printed report in its order.
 fn counts(report: &Value) -> [u64; 6] {
     let count = |name: &str| report[name].as_u64().unwrap();
     let missing = report["not_fetched"].as_array().unwrap().len() as u64;
@@ -89,7 +90,7 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_was_missed_is_as_if_it_had_come() {
+async fn recovered_deliveries_give_the_same_facts_as_delivered_ones() {
     let hundred = hundred();
     let mut server = TestServer::start().await;
     let github = fake(&server.url).await;
@@ -119,7 +120,7 @@ async fn what_was_missed_is_as_if_it_had_come() {
         }
     }
     assert_eq!((failed.len(), redelivered), (30, 10));
-    // One that is not used here, and one of before the days that are asked for.
+    // A delivery of an unused event, and one from before the requested days.
     github
         .deliver(
             HOOK,
@@ -153,7 +154,7 @@ async fn what_was_missed_is_as_if_it_had_come() {
             .unwrap()
             .contains("GitHub has no /repos/acme-corp")
     );
-    // The webhooks, two pages, and each delivery that failed.
+    // The webhooks, two pages, and each failed delivery.
     assert_eq!(
         (report["github_requests"].as_u64(), github.asked().len()),
         (Some(33), 33)
@@ -209,7 +210,7 @@ async fn what_was_missed_is_as_if_it_had_come() {
 }
 
 #[tokio::test]
-async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
+async fn deliveries_recovered_without_a_server_are_applied_by_the_next_one() {
     let mut server = TestServer::start().await;
     server.drained().await;
     let place = server.stop().await;
@@ -222,7 +223,7 @@ async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
                 .deliver(HOOK, (event, guid, payload), at, Sending::Posted)
                 .await,
             0,
-            "nobody is there"
+            "no server is running"
         );
     }
     let report: Value =
@@ -253,10 +254,10 @@ async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_was_recovered_is_told_as_found_by_asking() {
+async fn recovered_changes_are_notified_as_found_by_the_worker() {
     let mut server = TestServer::start().await;
     let store = server.running.store.clone();
-    let repo = seen(
+    let repo = observed_repository(
         RepoId(World::acme().repo_id),
         "acme-corp/api-server".to_owned(),
         None,
@@ -283,7 +284,7 @@ async fn what_was_recovered_is_told_as_found_by_asking() {
         [1, 1, 0, 0, 1, 0]
     );
     server.drained().await;
-    // Webhooks do not come, whatever was recovered.
+    // Webhooks still do not arrive, although deliveries were recovered.
     assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
     let source = |event: &OutboxEvent| match event.news {
@@ -294,7 +295,7 @@ async fn what_was_recovered_is_told_as_found_by_asking() {
         told.iter().map(source).collect::<Vec<_>>(),
         [Some(SyncSource::Worker)]
     );
-    // Redelivered, it is the same delivery.
+    // A redelivery is the same delivery.
     assert_eq!(
         server.post(event, guid, bytes).await.1["status"],
         "duplicate"
@@ -304,7 +305,7 @@ async fn what_was_recovered_is_told_as_found_by_asking() {
 }
 
 #[tokio::test]
-async fn the_webhooks_are_ours_or_all_or_the_one_that_is_named() {
+async fn webhooks_are_ours_or_all_or_the_named_one() {
     let place = TestServer::start().await.stop().await;
     let github = fake("https://tallyhook.example.com").await;
     github.add_hook(42, OWNER, "https://ci.example.com/hook", "s");
@@ -341,7 +342,7 @@ async fn the_webhooks_are_ours_or_all_or_the_one_that_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_missing_to_do_it_is_said_in_one_line() {
+async fn missing_prerequisites_are_reported_in_one_line() {
     let place = TestServer::start().await.stop().await;
     let github = fake("http://127.0.0.1:1").await;
     let with = |name: &str, value: &str| {
@@ -390,7 +391,7 @@ async fn what_is_missing_to_do_it_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn an_app_recovers_from_its_own_webhook() {
+async fn app_recovers_from_its_own_webhook() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     github.add_app(&VirtualTime::starting_at(Utc::now()));
@@ -455,7 +456,7 @@ async fn an_app_recovers_from_its_own_webhook() {
         logged.stderr.contains("/app/installations/9/access_tokens"),
         "nothing was logged"
     );
-    // What an App signs begins so, as any JSON does in base64.
+    // The App's JWT begins like this, as any JSON does in base64.
     for secret in ["ghs_token", "eyJ", "PRIVATE KEY"] {
         assert!(!logged.stderr.contains(secret), "{secret} is in the log");
     }
@@ -465,7 +466,7 @@ async fn an_app_recovers_from_its_own_webhook() {
 }
 
 #[tokio::test]
-async fn the_token_is_in_no_log() {
+async fn token_is_in_no_log() {
     let place = TestServer::start().await.stop().await;
     let github = fake("http://127.0.0.1:1").await;
     let mut command = recover(&place, &github, &["--json"]);
@@ -477,25 +478,25 @@ async fn the_token_is_in_no_log() {
     github.stop().await;
 }
 
-/// Recovers with a client whose waits pass at once.
-async fn recovered(server: &TestServer, github: &FakeGithub) -> anyhow::Result<Report> {
+/// Recovers with a client that does not wait.
+async fn recovered(server: &TestServer, github: &FakeGithub) -> anyhow::Result<RecoveryReport> {
     let owner = HookOwner::repository("acme-corp/api-server").unwrap();
-    let asked = Asked {
+    let asked = RecoveryRequest {
         owner,
         hook: Some(HOOK),
         since: ago(3 * 24 * 60),
     };
     let (client, _) = github.client();
-    recover::run(&client, &server.running.store, &asked, |_, _| {}).await
+    recover::recover_deliveries(&client, &server.running.store, &asked, |_, _| {}).await
 }
 
-/// As [`counts`], of a report that was not printed.
-fn numbers(report: &Report) -> [u64; 6] {
+/// Returns the same numbers as [`counts`] from a report.
+fn numbers(report: &RecoveryReport) -> [u64; 6] {
     counts(&serde_json::to_value(report).unwrap())
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
+async fn rate_limit_ends_the_recovery_and_the_next_one_continues() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     for (Fixture { event, guid, .. }, payload) in hundred().iter().take(5) {
@@ -503,7 +504,8 @@ async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
             .deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502))
             .await;
     }
-    // The list, one delivery that is got after a while, one that is not there, and a limit of hours.
+    // The list, a delivery that is fetched after a retry, one that does not exist, and a rate limit
+    // of hours.
     let gone = Fault::message(410, &[], "Gone");
     let limited = Fault::message(429, &[("Retry-After", "9000")], "");
     let broken = [
@@ -553,7 +555,8 @@ async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
 
     let report = recovered(&server, &github).await.unwrap();
     assert_eq!(numbers(&report), [5, 5, 0, 2, 3, 0]);
-    // The list itself has to be whole: what is not on it would be taken for delivered.
+    // The list itself must be complete: a delivery that is missing from it would count as
+    // delivered.
     github.next(vec![Fault::status(502); 4]);
     let error = recovered(&server, &github).await.unwrap_err();
     assert!(
@@ -566,7 +569,7 @@ async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_a_dead_letter_and_what_is_empty_is_told() {
+async fn undecodable_payload_is_a_dead_letter_and_an_empty_one_is_reported() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     let (opened, payload) = &hundred()[0];
@@ -587,7 +590,7 @@ async fn what_cannot_be_decoded_is_a_dead_letter_and_what_is_empty_is_told() {
     let missing = &report.not_fetched[0];
     assert_eq!(
         (missing.guid.as_str(), missing.why.as_str()),
-        ("empty", "GitHub has its payload no more")
+        ("empty", "GitHub does not have its payload any more")
     );
     server.drained().await;
     let state = async |guid: &str| {
@@ -602,11 +605,11 @@ async fn what_cannot_be_decoded_is_a_dead_letter_and_what_is_empty_is_told() {
 }
 
 #[tokio::test]
-async fn a_success_counts_wherever_it_stands_in_the_list() {
+async fn successful_attempt_counts_at_any_position_of_the_list() {
     let server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     let (Fixture { event, guid, .. }, payload) = &hundred()[0];
-    // It succeeded at first, and then somebody tried again while the receiver was down.
+    // It succeeded first, and was redelivered later while the receiver was down.
     github
         .deliver(HOOK, (event, guid, payload), ago(20), Sending::Fails(200))
         .await;

@@ -55,9 +55,7 @@ pub use self::notifications::{
     NotificationState, Rest, Told,
 };
 pub use self::outbox::{EventId, News, OutboxEvent, OutboxListener, TaskChange, WorktreeKept};
-pub use self::reading::{
-    AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter,
-};
+pub use self::reading::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
 pub use self::store::Store;
 pub use self::syncing::{
     MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, SyncRun, SyncRunId, SyncState,

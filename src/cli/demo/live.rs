@@ -15,7 +15,7 @@ use super::super::recorded::{self, RecordedDelivery};
 use super::super::replay::DeliverySender;
 use super::super::{CommandResult, output};
 use crate::app::RunningServer;
-use crate::notify::{self, Feed, Notification, Subscription};
+use crate::notify::{self, FeedSubscription, Notification, NotificationFeed};
 
 /// The number of the pull request, after those of the fixtures, and the key of its task.
 const NUMBER: i64 = 126;
@@ -31,7 +31,7 @@ pub(super) async fn show(
     story: &str,
     once: bool,
 ) -> CommandResult {
-    let (feed, reader) = notify::feed(running.store.clone())
+    let (feed, reader) = notify::open_feed(running.store.clone())
         .await
         .context("cannot read the outbox")?;
     let (_keep_running, stopping) = watch::channel(false);
@@ -43,7 +43,7 @@ pub(super) async fn show(
 
 async fn play(
     running: &RunningServer,
-    feed: &Feed,
+    feed: &NotificationFeed,
     client: &DeliverySender,
     story: &str,
     once: bool,
@@ -87,7 +87,7 @@ async fn play(
     }
 }
 
-async fn print_next(notifications: &mut Subscription, task: TaskId) -> CommandResult {
+async fn print_next(notifications: &mut FeedSubscription, task: TaskId) -> CommandResult {
     let frame = notifications
         .next()
         .await

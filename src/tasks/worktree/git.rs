@@ -1,5 +1,5 @@
-//! Running git where nothing can be trusted: not the configuration of the repository, not its hooks, not our own
-//! environment.
+//! Running git in an untrusted repository: neither its configuration and hooks nor our own
+//! environment are trusted.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -8,20 +8,24 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tallyhook_core::text::one_line;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How long git may take to tell something.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The most that it may tell, in bytes: the list of files of a large repository.
-const MOST_OUTPUT: usize = 64 * 1024 * 1024;
-const MOST_COMPLAINTS: usize = 64 * 1024;
-/// Where git is looked for.
+/// The time limit of a command that only reads.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limits of standard output and standard error, in bytes. The largest output is the list of files
+/// of a large repository.
+const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+const MAX_STDERR: usize = 64 * 1024;
+/// Characters of foreign text that are quoted.
+const MAX_QUOTE: usize = 200;
+/// The search path for git.
 const PROGRAMS: &str = "/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin";
 
-/// All that git gets to see of an environment: nothing asks, nothing is fetched, nobody's settings but the repository's own.
+/// The complete environment of git: no prompts, no fetches, no settings but the repository's own.
 const ENVIRONMENT: [(&str, &str); 12] = [
     ("PATH", PROGRAMS),
     ("LC_ALL", "C"),
@@ -37,7 +41,7 @@ const ENVIRONMENT: [(&str, &str); 12] = [
     ("GIT_PAGER", "cat"),
 ];
 
-/// Settings of the repository that start programs or hide changes, and what counts instead.
+/// Settings that would start programs or hide changes, with the values that override them.
 const OVERRIDES: [(&str, &str); 6] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -47,28 +51,30 @@ const OVERRIDES: [(&str, &str); 6] = [
     ("submodule.recurse", "false"),
 ];
 
-/// Why git gave no answer.
+/// The reason why a git command failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Failed {
+pub enum GitError {
     #[error("git cannot be run: {0}")]
     NotRun(String),
     #[error("git took too long")]
     TooLong,
-    #[error("git told too much")]
+    #[error("git wrote too much output")]
     TooMuch,
     #[error("git refused: {0}")]
     Refused(String),
 }
 
-/// Git in one folder, which has to be the top of a working tree or a git directory: no folder above it is looked at.
-pub(super) struct Git {
+/// Git in one folder, which must be the top of a working tree or a git directory: git does not
+/// search the folders above it.
+pub(super) struct IsolatedGit {
     folder: PathBuf,
     config: Vec<(OsString, OsString)>,
 }
 
-impl Git {
-    /// Finds out which programs the repository would have git run on the content of files, and turns them off.
-    pub(super) async fn new(folder: &Path) -> Result<Self, Failed> {
+impl IsolatedGit {
+    /// Prepares git for a repository: filters, which are programs that the repository makes git run
+    /// on the content of files, are turned off.
+    pub(super) async fn new(folder: &Path) -> Result<Self, GitError> {
         let config = OVERRIDES
             .map(|(name, value)| (name.into(), value.into()))
             .into();
@@ -76,45 +82,47 @@ impl Git {
             folder: folder.to_owned(),
             config,
         };
-        let names = git.tell(["config", "--list", "--name-only", "-z"]).await?;
+        let names = git.read(["config", "--list", "--name-only", "-z"]).await?;
         let filters = names
             .split(|byte| *byte == 0)
             .filter(|name| name.starts_with(b"filter."));
         for name in filters {
-            // No command, and to be `required` is off as well: such a filter lets everything through.
+            // An empty value removes the command and turns `required` off, so that the filter
+            // changes nothing.
             git.config
                 .push((OsString::from_vec(name.to_owned()), OsString::new()));
         }
         Ok(git)
     }
 
-    /// The same repository, seen from another folder of it.
+    /// Returns the same repository, run from another folder of it.
     pub(super) fn within(self, folder: PathBuf) -> Self {
         Self { folder, ..self }
     }
 
-    /// What git writes, if it succeeds.
-    pub(super) async fn tell<S: AsRef<OsStr>>(
+    /// Runs a command that only reads, and returns its output. It is killed when the call is
+    /// cancelled.
+    pub(super) async fn read<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
-    ) -> Result<Vec<u8>, Failed> {
+    ) -> Result<Vec<u8>, GitError> {
         let mut command = self.command(arguments);
-        run(command.kill_on_drop(true), PATIENCE, MOST_OUTPUT).await
+        run(command.kill_on_drop(true), READ_TIMEOUT, MAX_OUTPUT).await
     }
 
-    /// Has git do something that takes its time and is of no use when half done: git goes on where nobody waits for it any
-    /// more, as when this process ends. It holds `held` as long.
-    pub(super) async fn act<S: AsRef<OsStr>>(
+    /// Runs a command that must not stop half-way: git continues when the call is cancelled or this
+    /// process ends. It keeps `held`, a locked file, open until then.
+    pub(super) async fn run_to_completion<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
         held: Option<File>,
-        patience: Duration,
-    ) -> Result<(), Failed> {
+        timeout: Duration,
+    ) -> Result<(), GitError> {
         let mut command = self.command(arguments);
-        // It reads nothing there.
+        // Standard input carries the locked file; git does not read from it.
         command.stdin(held.map_or_else(Stdio::null, Stdio::from));
-        // Else it would be ended with us by Ctrl-C.
-        run(command.process_group(0), patience, MOST_OUTPUT)
+        // In its own process group, so that Ctrl-C does not reach it.
+        run(command.process_group(0), timeout, MAX_OUTPUT)
             .await
             .map(drop)
     }
@@ -131,72 +139,73 @@ impl Git {
             "GIT_CEILING_DIRECTORIES",
             self.folder.parent().unwrap_or(&self.folder),
         );
-        // As variables, since `-c` would cut a name at its first `=`.
+        // As variables, because `-c` splits its argument at the first `=` of a name.
         command.env("GIT_CONFIG_COUNT", self.config.len().to_string());
-        for (place, (name, value)) in self.config.iter().enumerate() {
+        for (index, (name, value)) in self.config.iter().enumerate() {
             command
-                .env(format!("GIT_CONFIG_KEY_{place}"), name)
-                .env(format!("GIT_CONFIG_VALUE_{place}"), value);
+                .env(format!("GIT_CONFIG_KEY_{index}"), name)
+                .env(format!("GIT_CONFIG_VALUE_{index}"), value);
         }
         command
     }
 }
 
-/// What git calls itself where it is run as here.
-pub async fn version() -> Result<String, Failed> {
-    let git = Git {
+/// Returns git's version line.
+pub async fn version() -> Result<String, GitError> {
+    let git = IsolatedGit {
         folder: PathBuf::from("/"),
         config: Vec::new(),
     };
-    Ok(shown(git.tell(["version"]).await?.trim_ascii()))
+    Ok(printable(&git.read(["version"]).await?))
 }
 
-async fn run(command: &mut Command, patience: Duration, most: usize) -> Result<Vec<u8>, Failed> {
-    let not_run = |error: std::io::Error| Failed::NotRun(error.to_string());
+/// Runs a command within a time limit and an output limit, and returns its standard output.
+async fn run(
+    command: &mut Command,
+    time_limit: Duration,
+    max_output: usize,
+) -> Result<Vec<u8>, GitError> {
+    let not_run = |error: std::io::Error| GitError::NotRun(error.to_string());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(not_run)?;
-    let (output, complaints) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ended = async {
-        let told = tokio::try_join!(read(output, most), read(complaints, MOST_COMPLAINTS))?;
-        Ok((told, child.wait().await.map_err(not_run)?))
+        let output = tokio::try_join!(read_all(stdout, max_output), read_all(stderr, MAX_STDERR))?;
+        Ok((output, child.wait().await.map_err(not_run)?))
     };
-    let Ok(ended) = timeout(patience, ended).await else {
-        // It may have ended just now.
+    let Ok(ended) = timeout(time_limit, ended).await else {
+        // An error means that it has ended in between.
         child.start_kill().ok();
-        return Err(Failed::TooLong);
+        return Err(GitError::TooLong);
     };
-    let ((output, complaints), status) = ended?;
+    let ((stdout, stderr), status) = ended?;
     if status.success() {
-        Ok(output)
+        Ok(stdout)
     } else {
-        Err(Failed::Refused(shown(complaints.trim_ascii())))
+        Err(GitError::Refused(printable(&stderr)))
     }
 }
 
-async fn read(from: Option<impl AsyncRead + Unpin>, most: usize) -> Result<Vec<u8>, Failed> {
-    let mut told = Vec::new();
+/// Reads a stream to its end, up to `max` bytes.
+async fn read_all(from: Option<impl AsyncRead + Unpin>, max: usize) -> Result<Vec<u8>, GitError> {
+    let mut bytes = Vec::new();
     if let Some(from) = from {
-        let limit = most as u64 + 1;
+        let limit = max as u64 + 1;
         from.take(limit)
-            .read_to_end(&mut told)
+            .read_to_end(&mut bytes)
             .await
-            .map_err(|error| Failed::NotRun(error.to_string()))?;
+            .map_err(|error| GitError::NotRun(error.to_string()))?;
     }
-    if told.len() > most {
-        Err(Failed::TooMuch)
+    if bytes.len() > max {
+        Err(GitError::TooMuch)
     } else {
-        Ok(told)
+        Ok(bytes)
     }
 }
 
-/// The beginning of what somebody else wrote, on one line and without anything that a terminal obeys.
-pub(super) fn shown(text: &[u8]) -> String {
-    const MOST_LETTERS: usize = 200;
-    String::from_utf8_lossy(text)
-        .chars()
-        .flat_map(char::escape_debug)
-        .take(MOST_LETTERS)
-        .collect()
+/// Returns foreign text on one line that is safe to print, cut to [`MAX_QUOTE`] characters.
+pub(super) fn printable(text: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(text), MAX_QUOTE)
 }
 
 #[cfg(test)]
@@ -206,18 +215,18 @@ mod tests {
 
     use super::*;
 
-    fn git(folder: &Path) -> Git {
-        Git {
+    fn git(folder: &Path) -> IsolatedGit {
+        IsolatedGit {
             folder: folder.to_owned(),
             config: Vec::new(),
         }
     }
 
     #[tokio::test]
-    async fn git_is_ended_when_it_takes_too_long() {
+    async fn git_is_killed_after_the_time_limit() {
         let folder = tempfile::tempdir().unwrap();
-        git(folder.path()).tell(["init", "-q"]).await.unwrap();
-        // Whoever reads a pipe that nobody writes to waits for ever.
+        git(folder.path()).read(["init", "-q"]).await.unwrap();
+        // Reading a pipe without a writer blocks for ever.
         let pipe = folder.path().join("pipe");
         assert!(
             std::process::Command::new("mkfifo")
@@ -233,15 +242,15 @@ mod tests {
         .unwrap();
         let mut command = git(folder.path()).command(["config", "--list"]);
         assert_eq!(
-            run(&mut command, Duration::from_millis(100), MOST_OUTPUT).await,
-            Err(Failed::TooLong)
+            run(&mut command, Duration::from_millis(100), MAX_OUTPUT).await,
+            Err(GitError::TooLong)
         );
     }
 
     #[tokio::test]
-    async fn git_goes_on_with_what_must_not_be_half_done() {
+    async fn run_to_completion_continues_and_keeps_the_lock_when_the_caller_is_cancelled() {
         let folder = tempfile::tempdir().unwrap();
-        git(folder.path()).tell(["init", "-q"]).await.unwrap();
+        git(folder.path()).read(["init", "-q"]).await.unwrap();
         let (pipe, plain) = (folder.path().join("pipe"), folder.path().join("plain"));
         assert!(
             std::process::Command::new("mkfifo")
@@ -267,14 +276,15 @@ mod tests {
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
         let acting = tokio::spawn(async move {
             acting
-                .act(
+                .run_to_completion(
                     ["symbolic-ref", "HEAD", "refs/heads/done"],
                     Some(held),
-                    PATIENCE,
+                    READ_TIMEOUT,
                 )
                 .await
         });
-        // Nobody can write to the pipe before git reads from it, and git waits until that has ended.
+        // Opening the pipe for writing blocks until git reads from it; git then blocks until it is
+        // closed.
         let end = {
             let pipe = pipe.clone();
             tokio::task::spawn_blocking(move || {
@@ -284,8 +294,8 @@ mod tests {
         let end = end.await.unwrap();
         acting.abort();
         assert!(acting.await.unwrap_err().is_cancelled());
-        assert_eq!(lock(), Err(Errno::WOULDBLOCK), "git has let go");
-        // From now on it reads nothing there.
+        assert_eq!(lock(), Err(Errno::WOULDBLOCK), "git has released the lock");
+        // Later commands of git do not block.
         std::fs::rename(plain, pipe).unwrap();
         drop(end);
         let head = folder.path().join(".git/HEAD");
@@ -296,18 +306,18 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, done).await.unwrap();
+        timeout(READ_TIMEOUT, done).await.unwrap();
     }
 
     #[tokio::test]
-    async fn git_is_not_listened_to_for_ever() {
+    async fn output_over_the_limit_is_an_error() {
         let command = || git(Path::new("/")).command(["version"]);
         assert_eq!(
-            run(&mut command(), PATIENCE, 10).await,
-            Err(Failed::TooMuch)
+            run(&mut command(), READ_TIMEOUT, 10).await,
+            Err(GitError::TooMuch)
         );
         assert!(
-            run(&mut command(), PATIENCE, 1000)
+            run(&mut command(), READ_TIMEOUT, 1000)
                 .await
                 .unwrap()
                 .starts_with(b"git version")
@@ -315,13 +325,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_git_complains_of_is_shown_on_one_line() {
+    async fn stderr_is_shown_on_one_line() {
         let folder = tempfile::tempdir().unwrap();
-        let Err(Failed::Refused(why)) = git(folder.path()).tell(["rev-parse", "HEAD"]).await else {
+        let Err(GitError::Refused(why)) = git(folder.path()).read(["rev-parse", "HEAD"]).await
+        else {
             panic!("there is no repository");
         };
         assert!(why.starts_with("fatal: not a git repository"), "{why}");
-        assert_eq!(shown(b"a\nb\x1b[31m\xff"), "a\\nb\\u{1b}[31m\u{fffd}");
-        assert_eq!(shown(&[b'a'; 1000]).len(), 200);
+        assert_eq!(printable(b"a\nb\x1b[31m\xff"), "a b\\u{1b}[31m\u{fffd}");
+        assert_eq!(printable(&[b'a'; 1000]).len(), MAX_QUOTE + "...".len());
     }
 }

@@ -1,8 +1,9 @@
-//! Removing the working trees of merged pull requests, and nothing that anybody could miss.
+//! Safe removal of the working trees of merged pull requests.
 //!
-//! Removed is only what was merged and is at the commit that GitHub has, with nothing changed, stashed or begun in it. The
-//! path and the branch come from people and from GitHub, and what is on disk from a pull request: neither is trusted.
-//! Branches stay where they are.
+//! A tree is removed only if its branch was merged and is at the commit that GitHub has, with
+//! nothing changed, stashed or unfinished in it. The path and the branch are input of people and of
+//! GitHub, and the files are those of a pull request: none of it is trusted. Branches are not
+//! deleted.
 
 mod git;
 
@@ -20,65 +21,63 @@ use rustix::process::geteuid;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
-pub use self::git::{Failed, version};
-use self::git::{Git, shown};
+pub use self::git::{GitError, version};
+use self::git::{IsolatedGit, printable};
 
-/// How long git may take to delete a tree: one that is deleted in part is of no use to anybody.
-const DELETING: Duration = Duration::from_mins(10);
-/// How often it is looked whether another process is done.
-const NEXT_TRY: Duration = Duration::from_millis(100);
-/// No path is so long, in bytes.
-const LINK: u64 = 8192;
+/// The time limit of a deletion. It is long, because a tree that is deleted in part is useless.
+const DELETE_TIMEOUT: Duration = Duration::from_mins(10);
+/// The interval of attempts to lock the root.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// Bytes of a `.git` file that are read; no path is longer.
+const MAX_LINK: u64 = 8192;
 
-/// A working tree that may have had its day.
+/// A working tree to check, with the facts that it must match to be removed.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// The folder below which all working trees are.
+pub struct WorktreeCheck<'a> {
+    /// The folder that contains all working trees.
     pub root: &'a Path,
     /// Below the root, or absolute.
     pub path: &'a Path,
     pub branch: &'a str,
     /// The head commit of the pull request, in hexadecimal.
     pub head_sha: &'a str,
-    /// Whether GitHub says that it was merged.
+    /// True if GitHub shows the pull request as merged.
     pub merged: bool,
 }
 
-/// What became of it.
+/// The outcome of a check and removal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Removal {
+pub enum RemovalOutcome {
     Removed,
-    /// It would have been, had it not been a dry run.
+    /// It can be removed; this was a dry run.
     WouldRemove,
-    Kept(Reason),
+    Kept(KeepReason),
 }
 
-/// Why it is kept. What is quoted in it was written by others, and is cut and escaped.
+/// The reason why a working tree is kept. Quoted text is foreign; it is cut and escaped.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Reason {
-    #[error("GitHub does not say that the pull request was merged")]
+pub enum KeepReason {
+    #[error("GitHub does not show the pull request as merged")]
     NotMerged,
-    #[error("`{0}` is no name that a branch may have here")]
+    #[error("`{0}` is not a valid branch name")]
     BranchName(String),
-    #[error("`{0}` is no commit")]
+    #[error("`{0}` is not a commit id")]
     HeadSha(String),
-    #[error("the path does not lead straight to something below the root of working trees")]
+    #[error("the path is not a plain path below the root of working trees")]
     OutsideRoot,
     #[error("the path goes through a symbolic link")]
     Symlink,
-    #[error("nothing is there on the machine that looked")]
+    #[error("the path does not exist on the machine that checked it")]
     Gone,
     #[error("the path cannot be read: {0}")]
     Unreadable(String),
-    #[error("it is no linked working tree of a repository")]
+    #[error("it is not a linked working tree of a repository")]
     NotAWorktree,
-    #[error(
-        "it belongs to another user than the one that looked: run `tallyhook worktrees` as its owner"
-    )]
+    #[error("it belongs to another user: run `tallyhook worktrees` as its owner")]
     Foreign,
     #[error("it is locked: {0}")]
     Locked(String),
-    #[error("it has something else than its branch checked out: {0}")]
+    #[error("it has not its branch checked out, but {0}")]
     OtherBranch(String),
     #[error("its branch is checked out elsewhere too: {0}")]
     CheckedOutElsewhere(String),
@@ -86,65 +85,68 @@ pub enum Reason {
     Unpushed { commits: u64 },
     #[error("its branch is at {tip}, which is not the head of the pull request")]
     OtherTip { tip: String },
-    #[error("something was begun in it and is not finished: {0}")]
+    #[error("an operation in it is not finished: {0}")]
     Unfinished(&'static str),
     #[error("it has submodules")]
     Submodules,
     #[error("not everything in it is committed: {0}")]
     Dirty(String),
-    #[error("git was told not to look for changes in {0}")]
+    #[error("git is configured to ignore changes in {0}")]
     Hidden(String),
-    #[error("something is stashed for its branch")]
+    #[error("a stash of its branch exists")]
     Stashed,
     #[error(transparent)]
-    Git(#[from] Failed),
+    Git(#[from] GitError),
 }
 
-/// Removes a working tree if that may be done; says only whether it would in a dry run.
-pub async fn remove(candidate: Candidate<'_>, dry_run: bool) -> Removal {
-    let turn = if dry_run {
+/// Removes a working tree if that loses nothing. A dry run only returns the outcome.
+pub async fn remove(check: WorktreeCheck<'_>, dry_run: bool) -> RemovalOutcome {
+    let lock = if dry_run {
         None
     } else {
-        turn(candidate.root).await
+        lock_root(check.root).await
     };
-    let examined = match examine(candidate).await {
-        Ok(_) if dry_run => return Removal::WouldRemove,
-        Ok(examined) => examined,
-        Err(reason) => return Removal::Kept(reason),
+    let removable = match examine(check).await {
+        Ok(_) if dry_run => return RemovalOutcome::WouldRemove,
+        Ok(removable) => removable,
+        Err(reason) => return RemovalOutcome::Kept(reason),
     };
-    // From outside, since git does not delete the folder that it is in; without force, so that git looks once more.
-    let git = examined.git.within(examined.repository);
+    // From outside, because git does not delete its own working directory; without `--force`, so
+    // that git checks once more.
+    let git = removable.git.within(removable.repository);
     let arguments = ["worktree", "remove", "--"]
         .map(OsStr::new)
         .into_iter()
-        .chain([examined.path.as_os_str()]);
-    match git.act(arguments, turn, DELETING).await {
-        Ok(()) => Removal::Removed,
-        Err(failed) => Removal::Kept(unless_gone(&examined.path, failed)),
+        .chain([removable.path.as_os_str()]);
+    match git.run_to_completion(arguments, lock, DELETE_TIMEOUT).await {
+        Ok(()) => RemovalOutcome::Removed,
+        Err(failed) => RemovalOutcome::Kept(reason_unless_gone(&removable.path, failed)),
     }
 }
 
-/// Waits until nobody else of ours removes a tree below the root: one that is half deleted looks as if somebody had
-/// changed it. The turn ends with the file, which git has as long as it deletes, even after our end. There is none where
-/// files cannot be locked, nor if somebody has it for longer than git may take.
-async fn turn(root: &Path) -> Option<File> {
+/// Locks the root, so that no other process removes a tree below it at the same time: a tree that
+/// is half deleted looks as if it had uncommitted changes. The lock ends with the file, which git
+/// keeps open while it deletes, even after this process has ended. Returns `None` where files
+/// cannot be locked, and if the lock is held for longer than a deletion may take.
+async fn lock_root(root: &Path) -> Option<File> {
     let root = File::open(root).ok()?;
     let locking = async {
         loop {
             match flock(&root, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => sleep(NEXT_TRY).await,
+                Err(Errno::WOULDBLOCK) => sleep(LOCK_RETRY).await,
                 other => return other.ok(),
             }
         }
     };
-    timeout(DELETING, locking).await.ok().flatten()?;
+    timeout(DELETE_TIMEOUT, locking).await.ok().flatten()?;
     Some(root)
 }
 
-/// Why git did not remove a tree, if that is still there: somebody else may have been faster.
-fn unless_gone(path: &Path, failed: Failed) -> Reason {
+/// Returns the reason of git's failure, or [`KeepReason::Gone`] if another process removed the tree
+/// first.
+fn reason_unless_gone(path: &Path, failed: GitError) -> KeepReason {
     if is_missing(path) {
-        Reason::Gone
+        KeepReason::Gone
     } else {
         failed.into()
     }
@@ -155,43 +157,44 @@ fn is_missing(path: &Path) -> bool {
         .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// One that may be removed.
-struct Examined {
-    git: Git,
+/// A working tree that can be removed without loss.
+struct RemovableWorktree {
+    git: IsolatedGit,
     path: PathBuf,
     /// The git directory that all working trees of the repository share.
     repository: PathBuf,
 }
 
-async fn examine(candidate: Candidate<'_>) -> Result<Examined, Reason> {
-    if !candidate.merged {
-        return Err(Reason::NotMerged);
+/// Checks everything that must hold before a removal.
+async fn examine(check: WorktreeCheck<'_>) -> Result<RemovableWorktree, KeepReason> {
+    if !check.merged {
+        return Err(KeepReason::NotMerged);
     }
-    if !is_branch_name(candidate.branch) {
-        return Err(Reason::BranchName(shown(candidate.branch.as_bytes())));
+    if !is_branch_name(check.branch) {
+        return Err(KeepReason::BranchName(printable(check.branch.as_bytes())));
     }
-    if !is_commit(candidate.head_sha) {
-        return Err(Reason::HeadSha(shown(candidate.head_sha.as_bytes())));
+    if !is_commit(check.head_sha) {
+        return Err(KeepReason::HeadSha(printable(check.head_sha.as_bytes())));
     }
-    let path = locate(candidate.root, candidate.path)?;
-    belongs_to(&path, geteuid().as_raw())?;
-    let git = Git::new(&path).await?;
-    let folders = folders(&git, &path).await?;
-    let tip = checked_out(&git, &path, candidate.branch).await?;
-    if tip != candidate.head_sha {
-        return Err(compare(&git, candidate.head_sha, tip).await);
+    let path = canonical_path(check.root, check.path)?;
+    check_owner(&path, geteuid().as_raw())?;
+    let git = IsolatedGit::new(&path).await?;
+    let folders = git_folders(&git, &path).await?;
+    let tip = checked_out_commit(&git, &path, check.branch).await?;
+    if tip != check.head_sha {
+        return Err(describe_difference(&git, check.head_sha, tip).await);
     }
-    unfinished(&folders.of_worktree)?;
-    committed(&git, &path).await?;
-    stashed(&git, candidate.branch, &tip).await?;
-    Ok(Examined {
+    check_nothing_unfinished(&folders.worktree)?;
+    check_committed(&git, &path).await?;
+    check_no_stash(&git, check.branch, &tip).await?;
+    Ok(RemovableWorktree {
         git,
         path,
-        repository: folders.of_repository,
+        repository: folders.repository,
     })
 }
 
-/// Whether git would let a branch be called so; a name that could be taken for an option or a range is none.
+/// Returns true for a valid branch name that git cannot take for an option or a range.
 fn is_branch_name(name: &str) -> bool {
     let is_odd =
         |letter: char| letter.is_control() || letter.is_whitespace() || r"~^:?*[\".contains(letter);
@@ -209,9 +212,9 @@ fn is_commit(sha: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The one true path of a candidate, which looks like a linked working tree from outside.
-fn locate(root: &Path, path: &Path) -> Result<PathBuf, Reason> {
-    let unreadable = |error: io::Error| Reason::Unreadable(error.to_string());
+/// Returns the canonical path of a working tree. Its outside must look like a linked one.
+fn canonical_path(root: &Path, path: &Path) -> Result<PathBuf, KeepReason> {
+    let unreadable = |error: io::Error| KeepReason::Unreadable(error.to_string());
     let true_root = root.canonicalize().map_err(unreadable)?;
     let below = path
         .strip_prefix(root)
@@ -221,55 +224,58 @@ fn locate(root: &Path, path: &Path) -> Result<PathBuf, Reason> {
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     if !is_plain || below.as_os_str().is_empty() {
-        return Err(Reason::OutsideRoot);
+        return Err(KeepReason::OutsideRoot);
     }
     let path = true_root.join(below);
     if is_missing(&path) {
-        return Err(Reason::Gone);
+        return Err(KeepReason::Gone);
     }
     if path.canonicalize().map_err(unreadable)? != path {
-        return Err(Reason::Symlink);
+        return Err(KeepReason::Symlink);
     }
-    // A folder there is the repository itself.
+    // A folder named `.git` makes it the repository's main working tree.
     match path.join(".git").symlink_metadata() {
         Ok(found) if found.is_file() => Ok(path),
-        _ => Err(Reason::NotAWorktree),
+        _ => Err(KeepReason::NotAWorktree),
     }
 }
 
-/// Git works for the owner of a tree alone, and we have no settings in which it could be told to do so for another. Who
-/// owns the tree has to own the file in it that names its git directory, and that, too.
-fn belongs_to(path: &Path, user: u32) -> Result<(), Reason> {
-    let unreadable = |error: io::Error| Reason::Unreadable(error.to_string());
+/// Checks that a working tree, its `.git` file and the git directory that the file names belong to
+/// `user`. Git refuses to work on the trees of other users, and our isolated configuration has no
+/// `safe.directory` that would allow it.
+fn check_owner(path: &Path, user: u32) -> Result<(), KeepReason> {
+    let unreadable = |error: io::Error| KeepReason::Unreadable(error.to_string());
     let link = path.join(".git");
-    let mut told = Vec::new();
+    let mut content = Vec::new();
     File::open(&link)
-        .and_then(|file| file.take(LINK).read_to_end(&mut told))
+        .and_then(|file| file.take(MAX_LINK).read_to_end(&mut content))
         .map_err(unreadable)?;
-    let told = told
+    let target = content
         .strip_prefix(b"gitdir: ")
         .unwrap_or_default()
         .trim_ascii_end();
-    let of_worktree = path.join(as_path(told));
-    for place in [path, &link, &of_worktree] {
-        // What is not there is for git to tell.
-        if place.metadata().is_ok_and(|found| found.uid() != user) {
-            return Err(Reason::Foreign);
+    let git_folder = path.join(as_path(target));
+    for owned in [path, &link, &git_folder] {
+        // A missing one is reported by git later.
+        if owned.metadata().is_ok_and(|found| found.uid() != user) {
+            return Err(KeepReason::Foreign);
         }
     }
     Ok(())
 }
 
-struct Folders {
-    of_worktree: PathBuf,
-    of_repository: PathBuf,
+/// The git directories of a linked working tree and of its repository.
+struct GitFolders {
+    worktree: PathBuf,
+    repository: PathBuf,
 }
 
-/// Where git has what it knows of the tree, which is apart from what it knows of the repository unless the tree is the main
-/// one. The tree must be all that git looks at: the configuration can name another.
-async fn folders(git: &Git, path: &Path) -> Result<Folders, Reason> {
-    let told = git
-        .tell([
+/// Returns the git directories of the tree and of its repository, which differ unless it is the
+/// main working tree. Git must agree that `path` is the top of the tree: the configuration can name
+/// another folder.
+async fn git_folders(git: &IsolatedGit, path: &Path) -> Result<GitFolders, KeepReason> {
+    let output = git
+        .read([
             "rev-parse",
             "--path-format=absolute",
             "--show-toplevel",
@@ -277,19 +283,17 @@ async fn folders(git: &Git, path: &Path) -> Result<Folders, Reason> {
             "--git-common-dir",
         ])
         .await?;
-    let lines: Vec<_> = told
+    let lines: Vec<_> = output
         .trim_ascii_end()
         .split(|byte| *byte == b'\n')
         .map(as_path)
         .collect();
     match lines[..] {
-        [top, of_worktree, of_repository] if top == path && of_worktree != of_repository => {
-            Ok(Folders {
-                of_worktree: of_worktree.to_owned(),
-                of_repository: of_repository.to_owned(),
-            })
-        }
-        _ => Err(Reason::NotAWorktree),
+        [top, worktree, repository] if top == path && worktree != repository => Ok(GitFolders {
+            worktree: worktree.to_owned(),
+            repository: repository.to_owned(),
+        }),
+        _ => Err(KeepReason::NotAWorktree),
     }
 }
 
@@ -297,45 +301,51 @@ fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// The commit that the tree is at, on its own branch, as the repository and not the tree itself tells it.
-async fn checked_out(git: &Git, path: &Path, branch: &str) -> Result<String, Reason> {
-    let told = git.tell(["worktree", "list", "--porcelain", "-z"]).await?;
-    let trees: Vec<_> = told.split(|byte| *byte == 0).collect();
-    // An empty attribute ends each of them.
+/// Returns the commit that the tree has checked out, on its own branch, as listed by the
+/// repository.
+async fn checked_out_commit(
+    git: &IsolatedGit,
+    path: &Path,
+    branch: &str,
+) -> Result<String, KeepReason> {
+    let output = git.read(["worktree", "list", "--porcelain", "-z"]).await?;
+    let trees: Vec<_> = output.split(|byte| *byte == 0).collect();
+    // An empty attribute ends each tree's record.
     let trees: Vec<_> = trees
         .split(|attribute| attribute.is_empty())
         .filter(|tree| !tree.is_empty())
         .collect();
-    let place = |tree: &[&[u8]]| value(tree, "worktree").map(|place| as_path(place).to_owned());
+    let path_of =
+        |tree: &[&[u8]]| attribute_value(tree, "worktree").map(|path| as_path(path).to_owned());
     let ours = trees
         .iter()
-        .find(|tree| place(tree).as_deref() == Some(path))
-        .ok_or(Reason::NotAWorktree)?;
-    if let Some(why) = value(ours, "locked") {
-        return Err(Reason::Locked(shown(why)));
+        .find(|tree| path_of(tree).as_deref() == Some(path))
+        .ok_or(KeepReason::NotAWorktree)?;
+    if let Some(reason) = attribute_value(ours, "locked") {
+        return Err(KeepReason::Locked(printable(reason)));
     }
     let name = format!("refs/heads/{branch}");
-    let is_on_it = |tree: &[&[u8]]| value(tree, "branch") == Some(name.as_bytes());
+    let is_on_it = |tree: &[&[u8]]| attribute_value(tree, "branch") == Some(name.as_bytes());
     if !is_on_it(ours) {
-        return Err(Reason::OtherBranch(shown(
-            value(ours, "branch").unwrap_or(b"a commit without a branch"),
+        return Err(KeepReason::OtherBranch(printable(
+            attribute_value(ours, "branch").unwrap_or(b"a commit without a branch"),
         )));
     }
     let elsewhere = trees
         .iter()
         .filter(|tree| is_on_it(tree))
-        .filter_map(|tree| place(tree))
+        .filter_map(|tree| path_of(tree))
         .find(|at| at != path);
     if let Some(elsewhere) = elsewhere {
-        return Err(Reason::CheckedOutElsewhere(shown(
+        return Err(KeepReason::CheckedOutElsewhere(printable(
             elsewhere.as_os_str().as_bytes(),
         )));
     }
-    Ok(String::from_utf8_lossy(value(ours, "HEAD").unwrap_or_default()).into_owned())
+    Ok(String::from_utf8_lossy(attribute_value(ours, "HEAD").unwrap_or_default()).into_owned())
 }
 
-/// The value of an attribute, which is empty where it has none.
-fn value<'a>(tree: &[&'a [u8]], name: &str) -> Option<&'a [u8]> {
+/// Returns the value of an attribute, empty for an attribute without one.
+fn attribute_value<'a>(tree: &[&'a [u8]], name: &str) -> Option<&'a [u8]> {
     let named = |attribute: &&'a [u8]| attribute.strip_prefix(name.as_bytes());
     tree.iter().filter_map(named).find_map(|rest| {
         if rest.is_empty() {
@@ -346,11 +356,12 @@ fn value<'a>(tree: &[&'a [u8]], name: &str) -> Option<&'a [u8]> {
     })
 }
 
-/// How a branch that is not at the head of its pull request differs from it, as far as the commits are there.
-async fn compare(git: &Git, head: &str, tip: String) -> Reason {
+/// Returns how a branch differs from the head of its pull request, as far as the commits are
+/// present.
+async fn describe_difference(git: &IsolatedGit, head: &str, tip: String) -> KeepReason {
     let range = format!("{head}...{tip}");
-    let told = git
-        .tell([
+    let output = git
+        .read([
             "rev-list",
             "--left-right",
             "--count",
@@ -359,22 +370,23 @@ async fn compare(git: &Git, head: &str, tip: String) -> Reason {
             "--",
         ])
         .await;
-    let told = told
-        .map(|told| String::from_utf8_lossy(&told).into_owned())
+    let counts = output
+        .map(|output| String::from_utf8_lossy(&output).into_owned())
         .unwrap_or_default();
-    match told
+    match counts
         .trim_end()
         .split_once('\t')
         .map(|(behind, ahead)| (behind, ahead.parse()))
     {
-        Some(("0", Ok(commits))) => Reason::Unpushed { commits },
-        _ => Reason::OtherTip { tip },
+        Some(("0", Ok(commits))) => KeepReason::Unpushed { commits },
+        _ => KeepReason::OtherTip { tip },
     }
 }
 
-/// A merge and the like are half done in a tree that may look clean.
-fn unfinished(of_worktree: &Path) -> Result<(), Reason> {
-    let begun = [
+/// Checks that no merge, rebase or the like is under way, which can be so in a tree that looks
+/// clean.
+fn check_nothing_unfinished(git_folder: &Path) -> Result<(), KeepReason> {
+    let markers = [
         "MERGE_HEAD",
         "CHERRY_PICK_HEAD",
         "REVERT_HEAD",
@@ -383,22 +395,23 @@ fn unfinished(of_worktree: &Path) -> Result<(), Reason> {
         "rebase-apply",
         "sequencer",
     ];
-    match begun
+    match markers
         .into_iter()
-        .find(|name| of_worktree.join(name).symlink_metadata().is_ok())
+        .find(|name| git_folder.join(name).symlink_metadata().is_ok())
     {
-        Some(name) => Err(Reason::Unfinished(name)),
+        Some(name) => Err(KeepReason::Unfinished(name)),
         None => Ok(()),
     }
 }
 
-async fn committed(git: &Git, path: &Path) -> Result<(), Reason> {
-    // Each is a repository of its own, with settings of its own; git does not remove such trees either.
+/// Checks that everything in the tree is committed or ignored.
+async fn check_committed(git: &IsolatedGit, path: &Path) -> Result<(), KeepReason> {
+    // A submodule is a repository with its own settings; git does not remove such trees either.
     if path.join(".gitmodules").symlink_metadata().is_ok() {
-        return Err(Reason::Submodules);
+        return Err(KeepReason::Submodules);
     }
     let changed = git
-        .tell([
+        .read([
             "status",
             "--porcelain=v1",
             "-z",
@@ -410,25 +423,29 @@ async fn committed(git: &Git, path: &Path) -> Result<(), Reason> {
         .split(|byte| *byte == 0)
         .find(|entry| !entry.is_empty())
     {
-        return Err(Reason::Dirty(shown(first.get(3..).unwrap_or(first))));
+        return Err(KeepReason::Dirty(printable(
+            first.get(3..).unwrap_or(first),
+        )));
     }
-    let files = git.tell(["ls-files", "-v", "-z"]).await?;
+    let files = git.read(["ls-files", "-v", "-z"]).await?;
     let hidden = files
         .split(|byte| *byte == 0)
         .find_map(|entry| match entry {
             [b'a'..=b'z', b' ', name @ ..] => Some(name),
-            // Not to be there is what this is for, and what is not there has no changes.
+            // `S` (skip-worktree) is meant for files that are absent, and absent files have no
+            // changes.
             [b'S', b' ', name @ ..] if path.join(as_path(name)).symlink_metadata().is_ok() => {
                 Some(name)
             }
             _ => None,
         });
-    hidden.map_or(Ok(()), |name| Err(Reason::Hidden(shown(name))))
+    hidden.map_or(Ok(()), |name| Err(KeepReason::Hidden(printable(name))))
 }
 
-/// Stashes are the repository's; each tells in its message, or by the commit it is based on, whose it is.
-async fn stashed(git: &Git, branch: &str, tip: &str) -> Result<(), Reason> {
-    if git.tell(["for-each-ref", "refs/stash"]).await?.is_empty() {
+/// Checks that no stash belongs to the branch. Stashes are shared by all trees of a repository; the
+/// message of a stash or the commit that it is based on names its branch.
+async fn check_no_stash(git: &IsolatedGit, branch: &str, tip: &str) -> Result<(), KeepReason> {
+    if git.read(["for-each-ref", "refs/stash"]).await?.is_empty() {
         return Ok(());
     }
     let log = [
@@ -441,20 +458,20 @@ async fn stashed(git: &Git, branch: &str, tip: &str) -> Result<(), Reason> {
         "refs/stash",
         "--",
     ];
-    let told = git.tell(log).await?;
-    let fields: Vec<_> = told.split(|byte| *byte == 0).collect();
+    let output = git.read(log).await?;
+    let fields: Vec<_> = output.split(|byte| *byte == 0).collect();
     let is_ours = |stash: &[&[u8]]| {
         let is_based_on_tip = stash[0].starts_with(tip.as_bytes());
         let messages = [format!("WIP on {branch}: "), format!("On {branch}: ")];
         is_based_on_tip
-            || stash.get(1).is_some_and(|told| {
+            || stash.get(1).is_some_and(|message| {
                 messages
                     .iter()
-                    .any(|ours| told.starts_with(ours.as_bytes()))
+                    .any(|ours| message.starts_with(ours.as_bytes()))
             })
     };
     if fields.chunks(2).any(is_ours) {
-        Err(Reason::Stashed)
+        Err(KeepReason::Stashed)
     } else {
         Ok(())
     }
@@ -465,31 +482,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_gone_was_not_kept_whatever_git_says() {
+    fn failure_on_a_missing_path_counts_as_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = || Failed::Refused("it is no working tree".to_owned());
+        let refused = || GitError::Refused("it is no working tree".to_owned());
         assert_eq!(
-            unless_gone(folder.path(), refused()),
-            Reason::Git(refused())
+            reason_unless_gone(folder.path(), refused()),
+            KeepReason::Git(refused())
         );
         assert_eq!(
-            unless_gone(&folder.path().join("tree"), refused()),
-            Reason::Gone
+            reason_unless_gone(&folder.path().join("tree"), refused()),
+            KeepReason::Gone
         );
     }
 
     #[test]
-    fn a_tree_belongs_to_whoever_has_all_of_it() {
+    fn tree_belongs_to_the_owner_of_its_link_and_git_folder() {
         let folder = tempfile::tempdir().unwrap();
         let us = folder.path().metadata().unwrap().uid();
-        let link = |told: &str| std::fs::write(folder.path().join(".git"), told).unwrap();
-        for told in ["gitdir: ../nowhere\n", "gitdir: .\n", "nothing of the kind"] {
-            link(told);
-            assert_eq!(belongs_to(folder.path(), us), Ok(()), "{told}");
+        let write_link =
+            |content: &str| std::fs::write(folder.path().join(".git"), content).unwrap();
+        for content in ["gitdir: ../nowhere\n", "gitdir: .\n", "nothing of the kind"] {
+            write_link(content);
+            assert_eq!(check_owner(folder.path(), us), Ok(()), "{content}");
             assert_eq!(
-                belongs_to(folder.path(), us + 1),
-                Err(Reason::Foreign),
-                "{told}"
+                check_owner(folder.path(), us + 1),
+                Err(KeepReason::Foreign),
+                "{content}"
             );
         }
     }

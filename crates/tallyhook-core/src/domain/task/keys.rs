@@ -87,7 +87,6 @@ impl Patterns {
         Self::new(&text.split_ascii_whitespace().collect::<Vec<_>>())
     }
 
-
     /// # Errors
     /// [`BadPatterns`], with the refused pattern.
     pub fn new<T: AsRef<str>>(patterns: &[T]) -> Result<Self, BadPatterns> {

@@ -1,8 +1,10 @@
-//! Where notifications may be sent: nowhere inside the network that this program happens to run in.
+//! The guard against server-side request forgery: requests to channels never reach the network that
+//! this program runs in, unless that is allowed.
 //!
-//! An address is checked by the resolver that the connection itself uses, so that what was checked is what is connected
-//! to, each time anew: a name that answers differently the second time is refused then. Redirects are not followed, and
-//! no proxy is used, since it would look names up by itself.
+//! Addresses are checked by the resolver that the connection itself uses, on every lookup, so that
+//! the checked address is the one that is connected to: a name that resolves to a private address
+//! the second time (DNS rebinding) is refused then. Redirects are not followed, and no proxy is
+//! used, because a proxy would resolve names by itself.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,165 +15,108 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 use thiserror::Error;
 
-const CONNECTING: Duration = Duration::from_secs(5);
-/// A part of an address may be a secret if it is so long, and what has so many letters of one tells of it.
-const SECRET: usize = 8;
-const BEGUN: usize = 4;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why nothing is sent there.
+/// The reason why an address is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Refused {
-    #[error("it is no http:// or https:// address with a host")]
-    NoAddress,
-    #[error("it has a user name or a password in it")]
-    Credentials,
+pub(super) enum UrlError {
+    #[error("it is not an http:// or https:// address with a host")]
+    NotHttp,
+    #[error("it contains a user name or a password")]
+    HasCredentials,
     #[error("{address} is {kind} address")]
     NotPublic { address: IpAddr, kind: &'static str },
 }
 
-/// Whether a target may be in a private network, on this machine or anywhere else that is not the public internet.
+/// The networks that channels may be in. `AllowPrivate` includes private networks, this machine and
+/// everything else that is not the public internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    Public,
-    Anywhere,
+pub(super) enum NetworkPolicy {
+    PublicOnly,
+    AllowPrivate,
 }
 
-impl Reach {
-    fn check(self, address: IpAddr) -> Result<(), Refused> {
+impl NetworkPolicy {
+    fn check(self, address: IpAddr) -> Result<(), UrlError> {
         match not_public(address) {
-            Some(kind) if self == Self::Public => Err(Refused::NotPublic { address, kind }),
+            Some(kind) if self == Self::PublicOnly => Err(UrlError::NotPublic { address, kind }),
             _ => Ok(()),
         }
     }
 }
 
-/// An address that notifications are sent to. Its text may be a secret, as that of Slack's is: only the origin is shown.
+/// The address of a channel. Its path and query may be secret, as those of Slack's webhooks are, so
+/// `Display` and `Debug` show the origin only.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Target(Url);
+pub(super) struct WebhookUrl(Url);
 
-impl Target {
-    /// Reads an address. One with a name for its host is refused only when that is looked up.
+impl WebhookUrl {
+    /// Parses an address. A host name is checked when it is resolved, an IP address is checked
+    /// here.
     ///
     /// # Errors
-    /// [`Refused`] if nothing can be or may be sent there.
-    pub fn parse(text: &str, reach: Reach) -> Result<Self, Refused> {
-        let url = Url::parse(text).map_err(|_| Refused::NoAddress)?;
+    /// [`UrlError`] if requests to it are impossible or not allowed.
+    pub(super) fn parse(text: &str, policy: NetworkPolicy) -> Result<Self, UrlError> {
+        let url = Url::parse(text).map_err(|_| UrlError::NotHttp)?;
         if !["http", "https"].contains(&url.scheme()) {
-            return Err(Refused::NoAddress);
+            return Err(UrlError::NotHttp);
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refused::Credentials);
+            return Err(UrlError::HasCredentials);
         }
-        // An address instead of a name is looked up by nobody.
-        let host = url.host_str().ok_or(Refused::NoAddress)?;
+        // An IP address never goes through the resolver, so it is checked here.
+        let host = url.host_str().ok_or(UrlError::NotHttp)?;
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
-            reach.check(address)?;
+            policy.check(address)?;
         }
         Ok(Self(url))
     }
 
-    pub fn url(&self) -> &Url {
+    pub(super) fn url(&self) -> &Url {
         &self.0
     }
-
-    /// What a receiver said, without what it was told by the address: many repeat the path where they know nothing.
-    pub(super) fn hide(&self, said: &str) -> String {
-        let words = self.words();
-        // As long as what was said, letter by letter.
-        let plain = said.to_ascii_lowercase();
-        let mut hidden = String::with_capacity(said.len());
-        let mut rest = said;
-        while let Some(letter) = rest.chars().next() {
-            let plain = &plain[said.len() - rest.len()..];
-            // At the end of what was cut is the beginning of a word.
-            let is_begun = |word: &str| plain.len() >= BEGUN && word.starts_with(plain);
-            let word = words
-                .iter()
-                .find(|word| plain.starts_with(*word) || is_begun(word));
-            hidden.push(if word.is_some() { '…' } else { letter });
-            let told = word.map_or(letter.len_utf8(), |word| word.len());
-            rest = rest.get(told..).unwrap_or_default();
-        }
-        hidden
-    }
-
-    /// All of the address that may be a secret, as it is sent and as it is read, in lower case and the longest first.
-    fn words(&self) -> Vec<String> {
-        let (path, query) = (
-            self.0.path().trim_end_matches('/'),
-            self.0.query().unwrap_or_default(),
-        );
-        let parts = path
-            .split('/')
-            .chain(query.split(['&', '=']))
-            .filter(|part| part.len() >= SECRET);
-        let mut words: Vec<_> = parts
-            .chain([path, query])
-            .flat_map(|part| {
-                [
-                    part.to_ascii_lowercase(),
-                    decoded(part).to_ascii_lowercase(),
-                ]
-            })
-            .filter(|word| !word.is_empty())
-            .collect();
-        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-        words.dedup();
-        words
-    }
 }
 
-/// A part of an address without `%` and what stands behind it.
-fn decoded(part: &str) -> String {
-    // They mean something in a form, and nothing here.
-    let plain = part
-        .replace('&', "%26")
-        .replace('=', "%3D")
-        .replace('+', "%2B");
-    form_urlencoded::parse(plain.as_bytes())
-        .map(|(name, _)| name)
-        .collect()
-}
-
-impl fmt::Display for Target {
+impl fmt::Display for WebhookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.origin().ascii_serialization())
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for WebhookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Target({self})")
+        write!(f, "WebhookUrl({self})")
     }
 }
 
-/// An HTTP client that connects to nothing out of `reach`, follows no redirect and gives up after `patience`.
+/// Builds an HTTP client that connects only to addresses that `policy` allows, follows no redirect
+/// and gives up after `timeout`.
 ///
 /// # Errors
 /// If TLS cannot be set up.
-pub fn client(reach: Reach, patience: Duration) -> reqwest::Result<Client> {
-    build(
-        Guard {
-            names: Arc::new(System),
-            check: Arc::new(move |address| reach.check(address)),
+pub(super) fn client(policy: NetworkPolicy, timeout: Duration) -> reqwest::Result<Client> {
+    build_client(
+        PublicOnlyResolver {
+            names: Arc::new(SystemResolver),
+            check: Arc::new(move |address| policy.check(address)),
         },
-        patience,
+        timeout,
     )
 }
 
-fn build(guard: Guard, patience: Duration) -> reqwest::Result<Client> {
+fn build_client(resolver: PublicOnlyResolver, timeout: Duration) -> reqwest::Result<Client> {
     Client::builder()
-        .dns_resolver(Arc::new(guard))
+        .dns_resolver(Arc::new(resolver))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .timeout(patience)
-        .connect_timeout(CONNECTING.min(patience))
+        .timeout(timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
         .build()
 }
 
-/// Why a request was refused before anything was sent, if that is why it failed.
-pub fn refusal(error: &reqwest::Error) -> Option<&Refused> {
+/// Returns the refused address behind a failed request; `None` if it failed for another reason.
+pub(super) fn refusal(error: &reqwest::Error) -> Option<&UrlError> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref() {
@@ -182,13 +127,13 @@ pub fn refusal(error: &reqwest::Error) -> Option<&Refused> {
     None
 }
 
-/// Looks names up, and lets through only answers all of whose addresses pass the check.
-struct Guard {
+/// A resolver that fails unless every address of a name passes the check.
+struct PublicOnlyResolver {
     names: Arc<dyn Resolve>,
-    check: Arc<dyn Fn(IpAddr) -> Result<(), Refused> + Send + Sync>,
+    check: Arc<dyn Fn(IpAddr) -> Result<(), UrlError> + Send + Sync>,
 }
 
-impl Resolve for Guard {
+impl Resolve for PublicOnlyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (answer, check) = (self.names.resolve(name), Arc::clone(&self.check));
         Box::pin(async move {
@@ -201,10 +146,10 @@ impl Resolve for Guard {
     }
 }
 
-/// The resolver of the machine.
-struct System;
+/// The resolver of the operating system.
+struct SystemResolver;
 
-impl Resolve for System {
+impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let addresses: Vec<SocketAddr> =
@@ -214,7 +159,7 @@ impl Resolve for System {
     }
 }
 
-/// What kind of address it is, unless it is one of a host on the public internet.
+/// Returns the kind of an address that is not a host on the public internet, with its article.
 fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => not_public_v4(address),
@@ -222,7 +167,8 @@ fn not_public(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// From IANA's registry of special addresses, and what clouds use for the keys of a machine.
+/// IANA's registry of special-purpose addresses, and the metadata services of clouds, which hand
+/// out a machine's credentials.
 fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
     match address.octets() {
         [0, ..] => Some("an unspecified"),
@@ -241,7 +187,7 @@ fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
-    if let Some(inside) = embedded(address) {
+    if let Some(inside) = embedded_v4(address) {
         return not_public_v4(inside);
     }
     match address.segments() {
@@ -251,17 +197,17 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some("a private"),
         [0xff00..=0xffff, ..] => Some("a multicast"),
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Some("a documentation"),
-        // Teredo, which hides an address, and its like.
+        // Teredo, which embeds an obfuscated IPv4 address, and other protocol assignments.
         [0x2001, 0..=0x1ff, ..] => Some("a reserved"),
-        // The only block that hosts of the public internet are in.
+        // The only block with hosts of the public internet.
         [0x2000..=0x3fff, ..] => None,
         _ => Some("a reserved"),
     }
 }
 
-/// The version 4 address that a version 6 address leads to: mapped, translated, NAT64 and 6to4. Compatible ones are of no
-/// use any more, and reserved whatever is inside.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// Returns the IPv4 address that an IPv6 address leads to: mapped, translated, NAT64 and 6to4.
+/// IPv4-compatible addresses are deprecated and count as reserved whatever they embed.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
@@ -274,15 +220,15 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::sync::Mutex;
 
+    use parking_lot::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
 
     #[test]
-    fn only_hosts_of_the_public_internet_are_public() {
+    fn special_purpose_addresses_are_not_public() {
         for (address, kind) in [
             ("0.0.0.0", "an unspecified"),
             ("0.1.2.3", "an unspecified"),
@@ -367,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_leads_inside_is_refused_in_every_spelling() {
+    fn private_addresses_and_invalid_urls_are_refused_in_every_spelling() {
         for text in [
             "http://127.0.0.1/",
             "http://127.1/",
@@ -380,12 +326,15 @@ mod tests {
             "http://[::ffff:7f00:1]/",
             "http://0/",
         ] {
-            let refused = Target::parse(text, Reach::Public).unwrap_err();
+            let refused = WebhookUrl::parse(text, NetworkPolicy::PublicOnly).unwrap_err();
             assert!(
-                matches!(refused, Refused::NotPublic { .. }),
+                matches!(refused, UrlError::NotPublic { .. }),
                 "{text}: {refused}"
             );
-            assert!(Target::parse(text, Reach::Anywhere).is_ok(), "{text}");
+            assert!(
+                WebhookUrl::parse(text, NetworkPolicy::AllowPrivate).is_ok(),
+                "{text}"
+            );
         }
         for text in [
             "file:///etc/passwd",
@@ -397,8 +346,8 @@ mod tests {
             "",
         ] {
             assert_eq!(
-                Target::parse(text, Reach::Anywhere),
-                Err(Refused::NoAddress),
+                WebhookUrl::parse(text, NetworkPolicy::AllowPrivate),
+                Err(UrlError::NotHttp),
                 "{text}"
             );
         }
@@ -408,90 +357,52 @@ mod tests {
             "http://:x@example.com/",
         ] {
             assert_eq!(
-                Target::parse(text, Reach::Anywhere),
-                Err(Refused::Credentials),
+                WebhookUrl::parse(text, NetworkPolicy::AllowPrivate),
+                Err(UrlError::HasCredentials),
                 "{text}"
             );
         }
     }
 
     #[test]
-    fn what_may_be_a_secret_is_not_shown() {
-        let target = Target::parse(
+    fn display_and_debug_show_the_origin_only() {
+        let url = WebhookUrl::parse(
             "https://hooks.example.com/services/T0/secret?key=secret",
-            Reach::Public,
+            NetworkPolicy::PublicOnly,
         )
         .unwrap();
         assert_eq!(
-            format!("{target} {target:?}"),
-            "https://hooks.example.com Target(https://hooks.example.com)"
+            format!("{url} {url:?}"),
+            "https://hooks.example.com WebhookUrl(https://hooks.example.com)"
         );
     }
 
-    #[test]
-    fn what_repeats_the_address_tells_nothing_of_it() {
-        let target = Target::parse(
-            "https://h.example.com/hook/AbCdEfGh%2Fij/x7/?token=p%40ssw+ord&k=v&Long-Name",
-            Reach::Public,
-        );
-        let target = target.unwrap();
-        for (said, shown) in [
-            ("", ""),
-            ("no such hook, token or name", "no such hook, token or name"),
-            (
-                "Cannot POST /hook/AbCdEfGh%2Fij/x7/?token=p%40ssw+ord&k=v&Long-Name",
-                "Cannot POST …/?…",
-            ),
-            ("Cannot POST /hook/abcdefgh%2fij/x7 é", "Cannot POST … é"),
-            ("'/hook/AbCdEfGh/ij/x7' is not known", "'…' is not known"),
-            (
-                r#"{"path":"\/hook\/AbCdEfGh%2Fij\/x7"}"#,
-                r#"{"path":"\/hook\/…\/x7"}"#,
-            ),
-            ("AbCdEfGh/ijABCDEFGH%2FIJ", "……"),
-            ("p%40ssw+ord, p@ssw+ord, LONG-NAME", "…, …, …"),
-            // Cut off.
-            ("Cannot POST /hook/AbC", "Cannot POST …"),
-            ("there is no AbCdEf", "there is no …"),
-            ("there is no AbC", "there is no AbC"),
-        ] {
-            assert_eq!(target.hide(said), shown, "{said}");
-        }
-        let target = Target::parse("https://h.example.com", Reach::Public).unwrap();
-        assert_eq!(target.hide("Cannot POST /"), "Cannot POST /");
-    }
+    /// A resolver that answers each lookup with the next of these.
+    struct ScriptedResolver(Mutex<std::vec::IntoIter<Vec<SocketAddr>>>);
 
-    /// Answers each question with the next of these, and counts them.
-    struct Scripted(Mutex<std::vec::IntoIter<Vec<SocketAddr>>>);
-
-    impl Scripted {
+    impl ScriptedResolver {
         fn new(answers: Vec<Vec<SocketAddr>>) -> Arc<Self> {
             Arc::new(Self(Mutex::new(answers.into_iter())))
         }
 
-        fn left(&self) -> usize {
-            self.0.lock().unwrap().len()
+        fn remaining(&self) -> usize {
+            self.0.lock().len()
         }
     }
 
-    impl Resolve for Scripted {
+    impl Resolve for ScriptedResolver {
         fn resolve(&self, _: Name) -> Resolving {
-            let answer = self
-                .0
-                .lock()
-                .unwrap()
-                .next()
-                .expect("nothing is looked up once more");
+            let answer = self.0.lock().next().expect("an unexpected lookup");
             Box::pin(async move { Ok(Box::new(answer.into_iter()) as Addrs) })
         }
     }
 
-    fn guarded(
-        names: &Arc<Scripted>,
-        check: impl Fn(IpAddr) -> Result<(), Refused> + Send + Sync + 'static,
+    fn client_with(
+        names: &Arc<ScriptedResolver>,
+        check: impl Fn(IpAddr) -> Result<(), UrlError> + Send + Sync + 'static,
     ) -> Client {
-        build(
-            Guard {
+        build_client(
+            PublicOnlyResolver {
                 names: names.clone(),
                 check: Arc::new(check),
             },
@@ -500,7 +411,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Answers `times` requests, each on a connection of its own.
+    /// Answers `times` requests, each on its own connection.
     async fn serve(listener: TcpListener, times: usize, answer: &'static str) {
         for _ in 0..times {
             let (mut connection, _) = listener.accept().await.unwrap();
@@ -514,7 +425,7 @@ mod tests {
 
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-    /// A listener that nobody may connect to.
+    /// A listener that must not get a connection.
     fn forbidden() -> std::net::TcpListener {
         let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -522,24 +433,24 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_untouched(listener: &std::net::TcpListener) {
+    fn assert_no_connection(listener: &std::net::TcpListener) {
         assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     }
 
     #[tokio::test]
-    async fn a_name_that_answers_differently_the_second_time_is_refused_then() {
+    async fn name_that_rebinds_to_a_private_address_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (allowed, forbidden) = (listener.local_addr().unwrap(), forbidden());
         let inside = forbidden.local_addr().unwrap();
-        let names = Scripted::new(vec![
+        let names = ScriptedResolver::new(vec![
             vec![allowed],
             vec![inside],
             vec![allowed, inside],
             vec![allowed],
         ]);
-        // Stands for the public internet, of which a test has none.
+        // The listener's address stands for the public internet, which a test does not have.
         let check = move |address| {
-            let refused = Refused::NotPublic {
+            let refused = UrlError::NotPublic {
                 address,
                 kind: "a private",
             };
@@ -549,7 +460,7 @@ mod tests {
                 Err(refused)
             }
         };
-        let http = guarded(&names, check);
+        let http = client_with(&names, check);
         let server = tokio::spawn(serve(listener, 2, OK));
 
         let url = "http://hooks.example.com/";
@@ -558,15 +469,15 @@ mod tests {
             Some(allowed)
         );
         assert_eq!(
-            names.left(),
+            names.remaining(),
             3,
-            "what is checked is what is connected to: it is looked up once"
+            "the checked address is the one that is connected to: one lookup"
         );
         for _ in 0..2 {
             let error = http.post(url).send().await.unwrap_err();
             assert_eq!(
                 refusal(&error),
-                Some(&Refused::NotPublic {
+                Some(&UrlError::NotPublic {
                     address: inside.ip(),
                     kind: "a private"
                 })
@@ -574,14 +485,14 @@ mod tests {
         }
         assert!(http.post(url).send().await.is_ok());
         server.await.unwrap();
-        assert_untouched(&forbidden);
+        assert_no_connection(&forbidden);
     }
 
     #[tokio::test]
-    async fn a_name_of_this_machine_is_refused_unless_anything_is_allowed() {
+    async fn loopback_name_is_refused_unless_private_networks_are_allowed() {
         let forbidden = forbidden();
-        let names = Scripted::new(vec![vec![forbidden.local_addr().unwrap()]]);
-        let http = guarded(&names, |address| Reach::Public.check(address));
+        let names = ScriptedResolver::new(vec![vec![forbidden.local_addr().unwrap()]]);
+        let http = client_with(&names, |address| NetworkPolicy::PublicOnly.check(address));
         let error = http
             .get("http://hooks.example.com/")
             .send()
@@ -589,12 +500,12 @@ mod tests {
             .unwrap_err();
         let refused = refusal(&error).unwrap().to_string();
         assert_eq!(refused, "127.0.0.2 is a loopback address");
-        assert_untouched(&forbidden);
+        assert_no_connection(&forbidden);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(serve(listener, 1, OK));
-        let http = client(Reach::Anywhere, Duration::from_secs(10)).unwrap();
+        let http = client(NetworkPolicy::AllowPrivate, Duration::from_secs(10)).unwrap();
         assert_eq!(
             http.get(format!("http://localhost:{port}/"))
                 .send()
@@ -604,7 +515,7 @@ mod tests {
             200
         );
         server.await.unwrap();
-        let http = client(Reach::Public, Duration::from_secs(10)).unwrap();
+        let http = client(NetworkPolicy::PublicOnly, Duration::from_secs(10)).unwrap();
         let error = http
             .get(format!("http://localhost:{port}/"))
             .send()
@@ -614,19 +525,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redirect_is_not_followed() {
+    async fn redirect_is_not_followed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let moved =
             "HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
         let server = tokio::spawn(serve(listener, 1, moved));
-        let http = client(Reach::Anywhere, Duration::from_secs(10)).unwrap();
+        let http = client(NetworkPolicy::AllowPrivate, Duration::from_secs(10)).unwrap();
         assert_eq!(http.post(url).send().await.unwrap().status(), 307);
         server.await.unwrap();
     }
 
     #[test]
-    fn a_failure_of_another_kind_is_no_refusal() {
+    fn other_failures_are_not_refusals() {
         let error = Client::new().get("no address").build().unwrap_err();
         assert_eq!(refusal(&error), None);
     }
