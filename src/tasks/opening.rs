@@ -318,6 +318,7 @@ impl OutboxWorker for AutoPullRequests {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use tallyhook_github_client::CredentialOwner;
 
     use super::*;
 
