@@ -215,17 +215,17 @@ mod tests {
             reason: String::new(),
             at,
         });
-        for news in [moved, kept] {
+        for payload in [moved, kept] {
             let key = |id| {
                 Notification::from(OutboxEvent {
                     id: EventId(id),
                     repo: None,
-                    news: news.clone(),
+                    news: payload.clone(),
                 })
                 .key()
             };
             assert_eq!(key(1), key(1));
-            assert_ne!(key(1), key(2), "{news:?}");
+            assert_ne!(key(1), key(2), "{payload:?}");
         }
     }
 }

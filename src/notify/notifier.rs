@@ -302,7 +302,7 @@ impl Notifier {
         };
         let recorded = self.record(&attempt, next, pause).await?;
         tallyhook_core::crash_point::reached("notify.recorded");
-        if recorded == Recorded::Refused {
+        if recorded == RecordResult::Refused {
             // The rows that were read with this one may be outdated, too.
             tracing::warn!(
                 channel = worker.name(),
@@ -313,7 +313,7 @@ impl Notifier {
             return Ok(LoopStep::Reload);
         }
         worker.report(next, event, &result.status);
-        if recorded == Recorded::Unknown {
+        if recorded == RecordResult::Unknown {
             return Ok(LoopStep::Reload);
         }
         Ok(pause.map_or(LoopStep::Continue, |pause| {
@@ -328,14 +328,14 @@ impl Notifier {
         attempt: &Attempt<'_>,
         next: Next,
         pause: Option<Rest>,
-    ) -> Result<Recorded> {
+    ) -> Result<RecordResult> {
         let mut has_failed = false;
         loop {
             match self.store.attempted(attempt, next, pause).await {
-                Ok(true) => return Ok(Recorded::Done),
+                Ok(true) => return Ok(RecordResult::Done),
                 // A failed call before this one may have recorded it, and its answer was lost.
-                Ok(false) if has_failed => return Ok(Recorded::Unknown),
-                Ok(false) => return Ok(Recorded::Refused),
+                Ok(false) if has_failed => return Ok(RecordResult::Unknown),
+                Ok(false) => return Ok(RecordResult::Refused),
                 Err(error @ StoreError::Closed) => return Err(error),
                 Err(error) => {
                     has_failed = true;
@@ -391,11 +391,11 @@ impl Notifier {
 
 /// The result of recording an attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Recorded {
+enum RecordResult {
     Done,
     /// Another process had finished the notification.
     Refused,
-    /// Recorded by an earlier call whose answer was lost, or refused.
+    /// RecordResult by an earlier call whose answer was lost, or refused.
     Unknown,
 }
 

@@ -74,7 +74,7 @@ async fn grown(seed: u64) -> FakeGithub {
 
 /// The result of a sync.
 #[derive(Debug, PartialEq)]
-enum Outcome {
+enum SyncResult {
     Whole,
     /// Some pull requests are missing, and named.
     Named(BTreeMap<i64, String>),
@@ -83,7 +83,7 @@ enum Outcome {
 }
 
 /// Continues a run to its end or its deferral. Returns the result and the time of the next attempt.
-async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcome, DateTime<Utc>) {
+async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (SyncResult, DateTime<Utc>) {
     let options = RunOptions {
         days_back: 90,
         max_prs: 1000,
@@ -109,10 +109,10 @@ async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcom
     .unwrap()
     {
         BackfillOutcome::Finished(run) if run.state == RunState::Done && run.errors.is_empty() => {
-            (Outcome::Whole, now)
+            (SyncResult::Whole, now)
         }
         BackfillOutcome::Finished(run) if run.state == RunState::Done => (
-            Outcome::Named(
+            SyncResult::Named(
                 run.errors
                     .into_iter()
                     .map(|error| (error.pr, error.error))
@@ -120,9 +120,9 @@ async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcom
             ),
             now,
         ),
-        BackfillOutcome::Finished(run) => (Outcome::Stopped(run.error.unwrap()), now),
+        BackfillOutcome::Finished(run) => (SyncResult::Stopped(run.error.unwrap()), now),
         BackfillOutcome::Deferred(run, until) => (
-            Outcome::Stopped(run.error.unwrap()),
+            SyncResult::Stopped(run.error.unwrap()),
             until + TimeDelta::seconds(1),
         ),
         BackfillOutcome::LeaseLost => panic!("no other process takes the run"),
@@ -145,7 +145,7 @@ async fn fetched(store: &Store) -> Vec<i64> {
 
 /// Fetches one repository. Returns the result of the first sync and the number of failed answers in
 /// it. Asserts that missing pull requests are named, and that a sync without failures fetches them.
-async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
+async fn fetch(seed: u64, rate: f64) -> (SyncResult, u64) {
     let (github, place) = (grown(seed).await, Place::embedded());
     let store = tallyhook_store::open(&place.database_url, Opening::Alone)
         .await
@@ -169,20 +169,20 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
         .filter(|number| !there.contains(number))
         .collect();
     match &first {
-        Outcome::Whole => assert_eq!(missing, BTreeSet::new()),
+        SyncResult::Whole => assert_eq!(missing, BTreeSet::new()),
         // A pull request that is stored may have failed when it was fetched again.
-        Outcome::Named(named) => {
+        SyncResult::Named(named) => {
             assert!(
                 missing.iter().all(|number| named.contains_key(number)),
                 "{missing:?} {named:?}"
             )
         }
-        Outcome::Stopped(_) => {}
+        SyncResult::Stopped(_) => {}
     }
     let named = match &first {
-        Outcome::Whole => Vec::new(),
-        Outcome::Named(named) => named.values().collect(),
-        Outcome::Stopped(error) => vec![error],
+        SyncResult::Whole => Vec::new(),
+        SyncResult::Named(named) => named.values().collect(),
+        SyncResult::Stopped(error) => vec![error],
     };
     assert!(
         named
@@ -196,7 +196,7 @@ async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     for _ in 0..2 {
         assert_eq!(
             sync(&store, &github, later).await.0,
-            Outcome::Whole,
+            SyncResult::Whole,
             "seed {seed}, in calm"
         );
     }
@@ -217,10 +217,10 @@ async fn nearly_all_repositories_are_complete_after_one_run() {
     let (mut whole, mut met, mut spoiled_in_all) = (0, 0, 0);
     let mut fetched = fetched.buffer_unordered(AT_ONCE);
     while let Some((seed, (outcome, spoiled))) = fetched.next().await {
-        whole += u64::from(outcome == Outcome::Whole);
+        whole += u64::from(outcome == SyncResult::Whole);
         met += u64::from(spoiled > 0);
         spoiled_in_all += spoiled;
-        if outcome != Outcome::Whole {
+        if outcome != SyncResult::Whole {
             println!("seed {seed}: {outcome:?}");
         }
     }
@@ -240,7 +240,7 @@ async fn incomplete_repositories_name_what_is_missing_and_the_next_run_completes
     let outcomes: Vec<_> = fetched.map(|(outcome, _)| outcome).collect().await;
     println!("{outcomes:#?}");
     assert!(
-        outcomes.iter().any(|outcome| *outcome != Outcome::Whole),
+        outcomes.iter().any(|outcome| *outcome != SyncResult::Whole),
         "nothing is missing that could be named"
     );
 }

@@ -548,7 +548,7 @@ async fn slack_gets_text_at_its_rate_limit_until_its_webhook_is_deleted() {
     post(&mut server, &pr, "closed").await;
     let (opened, merged) = (receiver.next().await, receiver.next().await);
     assert!(
-        merged.at - opened.at >= QUICK.slack,
+        merged.at - opened.at >= QUICK.slack_interval,
         "{:?}",
         merged.at - opened.at
     );

@@ -34,13 +34,13 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// A fake GitHub whose repository has a branch with a commit, and a server with a token for it.
-struct Scene {
+struct PullRequestServer {
     github: FakeGithub,
     server: TestServer,
     socket: Socket,
 }
 
-impl Scene {
+impl PullRequestServer {
     async fn new(auto_pr: bool) -> Self {
         Self::with_token(auto_pr, GITHUB_TOKEN).await
     }
@@ -127,7 +127,7 @@ fn causes(task: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn task_gets_its_pull_request_and_follows_it() {
-    let mut scene = Scene::new(false).await;
+    let mut scene = PullRequestServer::new(false).await;
     let task = json!({"key": "PROJ-123", "title": "Sort the queue", "branch": BRANCH, "status": "IMPLEMENTING"});
     scene.make(task).await;
     let (status, answer) = scene
@@ -187,7 +187,7 @@ async fn task_gets_its_pull_request_and_follows_it() {
 
 #[tokio::test]
 async fn pull_request_opened_elsewhere_is_found_and_linked() {
-    let scene = Scene::new(false).await;
+    let scene = PullRequestServer::new(false).await;
     scene.github.world(|world| {
         let (author, title, head_repo) = (&people()[0], "Nothing of any key", HeadRepo::Same);
         let at = Timestamp::from(Utc::now());
@@ -229,7 +229,7 @@ async fn pull_request_opened_elsewhere_is_found_and_linked() {
 
 #[tokio::test]
 async fn every_refusal_has_an_error_code() {
-    let scene = Scene::new(false).await;
+    let scene = PullRequestServer::new(false).await;
     scene
         .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))
         .await;
@@ -276,7 +276,7 @@ async fn every_refusal_has_an_error_code() {
     assert_eq!((causes(&task), &task["prs"]), (vec!["created"], &json!([])));
     scene.stop().await;
 
-    let scene = Scene::with_token(false, "github_pat_fine").await;
+    let scene = PullRequestServer::with_token(false, "github_pat_fine").await;
     scene
         .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))
         .await;
@@ -299,7 +299,7 @@ async fn every_refusal_has_an_error_code() {
 
 #[tokio::test]
 async fn push_to_a_tasks_branch_opens_its_pull_request_if_enabled() {
-    let mut scene = Scene::new(true).await;
+    let mut scene = PullRequestServer::new(true).await;
     let (world, mira) = (World::acme(), people().remove(0));
     let task = |key: &str, branch: &str, status: &str| json!({"key": key, "title": key, "branch": branch, "status": status});
     scene.make(task("PROJ-1", BRANCH, "IMPLEMENTING")).await;
@@ -445,7 +445,7 @@ async fn refused_push_is_recorded_once_and_retried_with_the_next_push() {
 
 #[tokio::test]
 async fn push_opens_no_second_pull_request_if_a_person_chose_another_base() {
-    let mut scene = Scene::new(true).await;
+    let mut scene = PullRequestServer::new(true).await;
     change(&scene.github, |repository| repository.push("release", &[]));
     scene
         .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))

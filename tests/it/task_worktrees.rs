@@ -35,13 +35,13 @@ fn pr_id(number: i64) -> Value {
 }
 
 /// A server with a WebSocket client, and a repository with a root of working trees beside it.
-struct Story {
+struct WorktreeServer {
     server: TestServer,
     socket: Socket,
     folder: TempDir,
 }
 
-impl Story {
+impl WorktreeServer {
     /// Starts a server that removes working trees, or leaves that to the command.
     async fn begin(removes: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -209,7 +209,7 @@ fn of_tree(task: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn merge_removes_the_worktree_of_its_task() {
-    let mut story = Story::begin(true).await;
+    let mut story = WorktreeServer::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
     story
@@ -242,7 +242,7 @@ async fn merge_removes_the_worktree_of_its_task() {
 
 #[tokio::test]
 async fn worktree_with_changes_is_kept_and_reported_once() {
-    let mut story = Story::begin(true).await;
+    let mut story = WorktreeServer::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
@@ -302,7 +302,7 @@ async fn worktree_with_changes_is_kept_and_reported_once() {
 
 #[tokio::test]
 async fn worktree_of_an_unfinished_task_is_kept() {
-    let mut story = Story::begin(true).await;
+    let mut story = WorktreeServer::begin(true).await;
     let (mut one, mut two) = (story.work(7, "one"), story.work(8, "two"));
     story.open(&one).await;
     story.open(&two).await;
@@ -372,7 +372,7 @@ async fn worktree_of_an_unfinished_task_is_kept() {
 
 #[tokio::test]
 async fn missing_worktree_is_removed_once_it_is_visible_again() {
-    let mut story = Story::begin(true).await;
+    let mut story = WorktreeServer::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
@@ -418,7 +418,7 @@ async fn missing_worktree_is_removed_once_it_is_visible_again() {
 
 #[tokio::test]
 async fn dry_run_reports_each_outcome_and_changes_nothing() {
-    let mut story = Story::begin(false).await;
+    let mut story = WorktreeServer::begin(false).await;
     let (mut clean, mut ahead, open) = (
         story.work(7, "clean"),
         story.work(8, "ahead"),
@@ -482,7 +482,7 @@ async fn dry_run_reports_each_outcome_and_changes_nothing() {
 }
 
 /// Returns everything that a dry run could change: trees, branches, tasks.
-async fn everything(story: &Story) -> Value {
+async fn everything(story: &WorktreeServer) -> Value {
     let trees = git(&story.repository(), &["worktree", "list", "--porcelain"]);
     let mut files: Vec<_> = fs::read_dir(story.root())
         .unwrap()
@@ -504,7 +504,7 @@ async fn everything(story: &Story) -> Value {
 
 #[tokio::test]
 async fn hostile_paths_and_branch_names_touch_nothing() {
-    let mut story = Story::begin(true).await;
+    let mut story = WorktreeServer::begin(true).await;
     let (root, outside) = (story.root(), story.folder.path().join("outside"));
     git(
         &story.repository(),

@@ -30,12 +30,12 @@ fn pull_request(number: i64, branch: &str, title: &str) -> Pr {
 }
 
 /// A server with a WebSocket client.
-struct Story {
+struct TaskServer {
     server: TestServer,
     socket: Socket,
 }
 
-impl Story {
+impl TaskServer {
     async fn begin() -> Self {
         let server = TestServer::start().await;
         server.track(repo_id(), REPO, DateTime::UNIX_EPOCH).await;
@@ -116,7 +116,7 @@ fn pr_id(number: i64) -> Value {
 
 #[tokio::test]
 async fn task_follows_its_pull_request_and_records_the_causes() {
-    let mut story = Story::begin().await;
+    let mut story = TaskServer::begin().await;
     let task = story
         .make(json!({"key": "proj-123", "title": "Sort the queue"}))
         .await;
@@ -200,7 +200,7 @@ async fn task_follows_its_pull_request_and_records_the_causes() {
 
 #[tokio::test]
 async fn task_is_done_when_all_pull_requests_are_closed_and_one_is_merged() {
-    let mut story = Story::begin().await;
+    let mut story = TaskServer::begin().await;
     let id = story
         .make(json!({"key": "456", "title": "Two halves"}))
         .await["id"]
@@ -242,7 +242,7 @@ async fn task_is_done_when_all_pull_requests_are_closed_and_one_is_merged() {
 
 #[tokio::test]
 async fn later_task_finds_its_pull_request_and_a_renamed_one_loses_it() {
-    let mut story = Story::begin().await;
+    let mut story = TaskServer::begin().await;
     let mut pr = pull_request(3, "fix", "OPS-9: one");
     story.post(&pr, "opened").await;
     assert_eq!(
@@ -272,7 +272,7 @@ async fn later_task_finds_its_pull_request_and_a_renamed_one_loses_it() {
 
 #[tokio::test]
 async fn later_change_by_a_person_stays_and_the_difference_is_shown() {
-    let mut story = Story::begin().await;
+    let mut story = TaskServer::begin().await;
     let id = story
         .make(json!({"key": "PROJ-1", "title": "By hand"}))
         .await["id"]
@@ -323,7 +323,7 @@ async fn later_change_by_a_person_stays_and_the_difference_is_shown() {
 
 #[tokio::test]
 async fn manual_link_needs_no_key_and_can_be_removed() {
-    let mut story = Story::begin().await;
+    let mut story = TaskServer::begin().await;
     let id = story.make(json!({"title": "Without a key"})).await["id"].clone();
     let path = format!("/api/tasks/{}/prs", id.as_str().unwrap());
     assert_refused(
@@ -387,7 +387,7 @@ async fn events_before_tracking_move_a_task_without_notification() {
         )
         .await;
     let socket = connect(&server, "").await;
-    let mut story = Story { server, socket };
+    let mut story = TaskServer { server, socket };
     story
         .make(json!({"key": "OLD-1", "title": "From before"}))
         .await;
@@ -410,7 +410,7 @@ async fn events_before_tracking_move_a_task_without_notification() {
 
 #[tokio::test]
 async fn tasks_are_listed_in_pages_and_invalid_requests_are_refused() {
-    let story = Story::begin().await;
+    let story = TaskServer::begin().await;
     for number in 1..=5 {
         story
             .make(json!({"key": format!("LIST-{number}"), "title": "One of five"}))

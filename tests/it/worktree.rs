@@ -16,12 +16,12 @@ use tempfile::TempDir;
 use testkit::git::{commit, git, try_git};
 
 /// A repository, and a root with the working tree `topic` in it, which has one commit.
-struct Place {
+struct TopicRepository {
     folder: TempDir,
     head: String,
 }
 
-impl Place {
+impl TopicRepository {
     fn new() -> Self {
         let place = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -154,7 +154,7 @@ impl Place {
 
 #[tokio::test]
 async fn squash_merged_tree_is_removed_and_its_branch_stays() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     assert!(
         !try_git(
             &place.repository(),
@@ -184,7 +184,7 @@ async fn squash_merged_tree_is_removed_and_its_branch_stays() {
 
 #[tokio::test]
 async fn removal_waits_for_another_process() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let turn = fs::File::open(place.root()).unwrap();
     flock(&turn, FlockOperation::LockExclusive).unwrap();
     let mut removing = Box::pin(place.remove(false));
@@ -200,7 +200,7 @@ async fn removal_waits_for_another_process() {
 
 #[tokio::test]
 async fn one_of_many_concurrent_removals_succeeds() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let removals = join_all((0..4).map(|_| place.remove(false))).await;
     let (removed, others): (Vec<_>, Vec<_>) = removals
         .into_iter()
@@ -213,7 +213,7 @@ async fn one_of_many_concurrent_removals_succeeds() {
 
 #[tokio::test]
 async fn path_may_be_absolute_and_root_a_symbolic_link() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     assert_eq!(
         place.inspect_at(&place.tree(), "topic").await,
         RemovalOutcome::WouldRemove
@@ -238,7 +238,7 @@ async fn path_may_be_absolute_and_root_a_symbolic_link() {
 
 #[tokio::test]
 async fn tree_of_a_bare_repository_is_removed() {
-    let place = Place::new();
+    let place = TopicRepository::new();
     let (bare, tree) = (
         place.folder.path().join("bare.git"),
         place.root().join("other"),
@@ -265,7 +265,7 @@ async fn tree_of_a_bare_repository_is_removed() {
 
 #[tokio::test]
 async fn unmerged_tree_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let (root, path) = (place.root(), place.tree());
     let candidate = WorktreeCheck {
         root: &root,
@@ -283,7 +283,7 @@ async fn unmerged_tree_is_kept() {
 
 #[tokio::test]
 async fn tree_with_unpushed_commits_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     commit(&place.tree(), "more");
     commit(&place.tree(), "and more");
     place.assert_kept(KeepReason::Unpushed { commits: 2 }).await;
@@ -303,14 +303,14 @@ async fn tree_with_unpushed_commits_is_kept() {
 
 #[tokio::test]
 async fn tree_behind_the_pull_request_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     git(&place.tree(), &["reset", "-q", "--hard", "HEAD~1"]);
     let tip = place.head_of("topic");
     place
         .assert_kept(KeepReason::OtherTip { tip: tip.clone() })
         .await;
     // The head may be a commit that is not in the local repository.
-    let place = Place {
+    let place = TopicRepository {
         head: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         ..place
     };
@@ -319,7 +319,7 @@ async fn tree_behind_the_pull_request_is_kept() {
 
 #[tokio::test]
 async fn tree_with_uncommitted_changes_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let dirty = |name: &str| KeepReason::Dirty(name.to_owned());
     place.write("topic/code", "three\n");
     place.assert_kept(dirty("code")).await;
@@ -351,7 +351,7 @@ async fn tree_with_uncommitted_changes_is_kept() {
 #[tokio::test]
 async fn tree_with_changes_hidden_from_git_is_kept() {
     for flag in ["assume-unchanged", "skip-worktree"] {
-        let place = Place::squash_merged();
+        let place = TopicRepository::squash_merged();
         git(
             &place.tree(),
             &["update-index", &format!("--{flag}"), "code"],
@@ -370,7 +370,7 @@ async fn tree_with_changes_hidden_from_git_is_kept() {
 
 #[tokio::test]
 async fn sparse_tree_is_removed() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     git(
         &place.tree(),
         &["sparse-checkout", "set", "--no-cone", "/.gitignore"],
@@ -381,7 +381,7 @@ async fn sparse_tree_is_removed() {
 
 #[tokio::test]
 async fn tree_with_a_stash_of_its_branch_is_kept_and_other_stashes_are_ignored() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     place.write("../repository/code", "three\n");
     git(&place.repository(), &["stash", "push", "-q"]);
     assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
@@ -414,7 +414,7 @@ async fn tree_with_a_stash_of_its_branch_is_kept_and_other_stashes_are_ignored()
 
 #[tokio::test]
 async fn tree_with_an_unfinished_merge_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     git(
         &place.tree(),
         &["merge", "-q", "--no-commit", "--strategy=ours", "main"],
@@ -431,7 +431,7 @@ async fn tree_with_an_unfinished_merge_is_kept() {
 
 #[tokio::test]
 async fn tree_with_another_branch_checked_out_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     git(&place.tree(), &["checkout", "-q", "-b", "other"]);
     place
         .assert_kept(KeepReason::OtherBranch("refs/heads/other".to_owned()))
@@ -466,7 +466,7 @@ async fn tree_with_another_branch_checked_out_is_kept() {
 
 #[tokio::test]
 async fn locked_tree_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     for (arguments, why) in [
         (&["worktree", "lock"][..], ""),
         (
@@ -489,7 +489,7 @@ async fn locked_tree_is_kept() {
 #[tokio::test]
 async fn tree_of_another_user_is_kept() {
     const OTHER: u32 = 12_345;
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let us = place.tree().metadata().unwrap().uid();
     let of_worktree = place.repository().join(".git/worktrees/topic");
     for foreign in [place.tree(), place.tree().join(".git"), of_worktree] {
@@ -508,10 +508,10 @@ async fn tree_of_another_user_is_kept() {
 
 #[tokio::test]
 async fn tree_with_submodules_is_kept() {
-    let place = Place::new();
+    let place = TopicRepository::new();
     place.write("topic/.gitmodules", "");
     commit(&place.tree(), "more");
-    let place = Place {
+    let place = TopicRepository {
         head: place.head_of("topic"),
         ..place
     };
@@ -520,7 +520,7 @@ async fn tree_with_submodules_is_kept() {
 
 #[tokio::test]
 async fn paths_outside_the_root_are_refused() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let outside = place.folder.path().join("outside");
     git(
         &place.repository(),
@@ -599,7 +599,7 @@ async fn paths_outside_the_root_are_refused() {
 
 #[tokio::test]
 async fn tree_may_have_any_name() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     for name in ["--force", "-rf", "a b", "ä\x1b"] {
         let path = place.root().join(name);
         let path = path.to_str().unwrap();
@@ -629,7 +629,7 @@ async fn tree_may_have_any_name() {
 
 #[tokio::test]
 async fn invalid_branch_names_are_refused() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     for name in [
         "",
         "-d",
@@ -694,7 +694,7 @@ async fn invalid_branch_names_are_refused() {
 /// The `.git` file of a tree names its repository, and any process can write one.
 #[tokio::test]
 async fn tree_unknown_to_its_repository_is_kept() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     place.write("fake/code", "two\n");
     place.write("fake/.gitignore", "target\n");
     fs::copy(place.tree().join(".git"), place.root().join("fake/.git")).unwrap();
@@ -740,7 +740,7 @@ async fn tree_unknown_to_its_repository_is_kept() {
 
 #[tokio::test]
 async fn dry_run_changes_nothing() {
-    let place = Place::squash_merged();
+    let place = TopicRepository::squash_merged();
     let index = || fs::read(place.repository().join(".git/worktrees/topic/index")).unwrap();
     // Git would refresh its index with the unchanged content.
     fs::File::options()
@@ -758,10 +758,10 @@ async fn dry_run_changes_nothing() {
 
 #[tokio::test]
 async fn programs_configured_in_a_repository_are_not_run() {
-    let place = Place::new();
+    let place = TopicRepository::new();
     place.write("topic/.gitattributes", "code filter=a=b\n");
     commit(&place.tree(), "more");
-    let place = Place {
+    let place = TopicRepository {
         head: place.head_of("topic"),
         ..place
     };
@@ -822,7 +822,7 @@ async fn programs_configured_in_a_repository_are_not_run() {
 /// Runs another test of this file with an environment that would misdirect git.
 #[test]
 fn environment_of_the_process_is_ignored() {
-    let place = Place::new();
+    let place = TopicRepository::new();
     let trap = place.trap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args([

@@ -46,7 +46,7 @@ const AT_ONCE: usize = 32;
 const DISORDER: usize = 64;
 const CHANNEL: &str = "webhook";
 
-struct Delivery {
+struct StreamedDelivery {
     guid: String,
     body: Vec<u8>,
 }
@@ -64,7 +64,7 @@ fn tracked_since() -> DateTime<Utc> {
 type StatusAt = (i64, &'static str, String);
 
 /// Returns one pull request's deliveries in order, and the changes in them.
-fn history(number: i64) -> (Vec<Delivery>, [StatusAt; 2]) {
+fn history(number: i64) -> (Vec<StreamedDelivery>, [StatusAt; 2]) {
     let begin = if number % OLD == 0 {
         tracked_since() - TimeDelta::days(9)
     } else {
@@ -85,7 +85,7 @@ fn history(number: i64) -> (Vec<Delivery>, [StatusAt; 2]) {
         let body = payloads::pull_request_event(pr, action, &mira(), json!({}))
             .to_string()
             .into_bytes();
-        deliveries.push(Delivery {
+        deliveries.push(StreamedDelivery {
             guid: uuid::Uuid::new_v4().to_string(),
             body,
         });
@@ -113,11 +113,11 @@ fn history(number: i64) -> (Vec<Delivery>, [StatusAt; 2]) {
 }
 
 /// Returns the deliveries of all pull requests, slightly out of order, and some of them repeated.
-fn stream_of(count: usize, random: &mut StdRng) -> (Vec<Delivery>, Vec<[StatusAt; 2]>) {
+fn stream_of(count: usize, random: &mut StdRng) -> (Vec<StreamedDelivery>, Vec<[StatusAt; 2]>) {
     let histories = (1..=i64::try_from(count / EACH).unwrap()).map(history);
     let (deliveries, notified): (Vec<_>, Vec<_>) = histories.unzip();
-    let mut order: Vec<Delivery> = Vec::with_capacity(count * 3 / 2);
-    for Delivery { guid, body } in deliveries.into_iter().flatten() {
+    let mut order: Vec<StreamedDelivery> = Vec::with_capacity(count * 3 / 2);
+    for StreamedDelivery { guid, body } in deliveries.into_iter().flatten() {
         for _ in 0..[1, 1, 2, 3][random.random_range(0..4)] {
             // A redelivery has the same GUID, the delivery of a second webhook has another one.
             let guid = if random.random_bool(0.5) {
@@ -125,7 +125,7 @@ fn stream_of(count: usize, random: &mut StdRng) -> (Vec<Delivery>, Vec<[StatusAt
             } else {
                 uuid::Uuid::new_v4().to_string()
             };
-            order.push(Delivery {
+            order.push(StreamedDelivery {
                 guid,
                 body: body.clone(),
             });
@@ -147,7 +147,11 @@ enum Kill {
 }
 
 /// Posts deliveries until the program ends or all are accepted. Returns those that were not.
-async fn post(url: &str, http: &reqwest::Client, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+async fn post(
+    url: &str,
+    http: &reqwest::Client,
+    deliveries: Vec<StreamedDelivery>,
+) -> Vec<StreamedDelivery> {
     let answers = stream::iter(deliveries).map(|delivery| {
         let request = signed(http, url, "pull_request", &delivery.guid, &delivery.body);
         async move { (delivery, request.send().await) }
@@ -165,9 +169,9 @@ async fn post(url: &str, http: &reqwest::Client, deliveries: Vec<Delivery>) -> V
 async fn run_until_killed(
     place: &Place,
     receiver: &mut Receiver,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<StreamedDelivery>,
     end: Kill,
-) -> (Vec<Received>, Vec<Delivery>) {
+) -> (Vec<Received>, Vec<StreamedDelivery>) {
     let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
     command
         .env("NOTIFY_WEBHOOK_URL", format!("{}/hook", receiver.url))
@@ -213,7 +217,7 @@ async fn run_until_killed(
 async fn run_to_the_end(
     place: Place,
     receiver: &mut Receiver,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<StreamedDelivery>,
 ) -> (TestServer, Vec<Received>) {
     let mut config = testkit::config(&place);
     config.notify.channels = vec![Channel {
