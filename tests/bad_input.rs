@@ -412,7 +412,9 @@ async fn a_backfill_that_another_process_has_is_waited_for() {
     });
     let (before, rest) = waiting.await.unwrap();
     assert!(
-        before.len() == 1 && before[0].contains("unfinished backfill continues") && before[0].contains('7'),
+        before.len() == 1
+            && before[0].contains("unfinished backfill continues")
+            && before[0].contains('7'),
         "{before:?}"
     );
     (run.state, run.prs_done, run.complete_since) = (RunState::Done, 9, Some(now.into()));

@@ -241,9 +241,11 @@ async fn a_token_is_looked_at_closely() {
     scene
         .github
         .expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(3));
-    scene
-        .findings()
-        .only("warning", "token's end", &["valid until", "create a new one"]);
+    scene.findings().only(
+        "warning",
+        "token's end",
+        &["valid until", "create a new one"],
+    );
     scene.github.give(GITHUB_TOKEN, Rights::Admin);
     scene.github.allow(GITHUB_TOKEN, Resource::Core, 5000, 499);
     scene

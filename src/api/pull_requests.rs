@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use actix_web::web;
+use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
@@ -178,10 +178,11 @@ type PullRequestCursor = (i64, RepoId, PrNumber);
 
 /// Pull requests, newest update first.
 #[utoipa::path(
-    get, path = "/api/prs", tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
+    tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
     params(ListQuery),
     responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ApiErrorBody), (status = 401, body = super::error::ApiErrorBody))
 )]
+#[get("/prs")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
     query: web::Query<ListQuery>,
@@ -222,7 +223,7 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
 
 /// One pull request of the default repository.
 #[utoipa::path(
-    get, path = "/api/prs/{number}", tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
+    tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
     params(("number" = i64, Path), FreshQuery),
     responses(
         (status = 200, body = PullRequestDetail),
@@ -231,6 +232,7 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
         (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
     )
 )]
+#[get("/prs/{number}")]
 pub(super) async fn of_default_repository(
     api: web::Data<ApiState>,
     number: web::Path<i64>,
@@ -246,7 +248,7 @@ pub(super) async fn of_default_repository(
 
 /// One pull request.
 #[utoipa::path(
-    get, path = "/api/repos/{owner}/{repo}/prs/{number}", tag = "pull requests", operation_id = "get_repository_pull_request",
+    tag = "pull requests", operation_id = "get_repository_pull_request",
     security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path), FreshQuery),
     responses(
@@ -256,6 +258,7 @@ pub(super) async fn of_default_repository(
         (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
     )
 )]
+#[get("/repos/{owner}/{repo}/prs/{number}")]
 pub(super) async fn of_repository(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
@@ -480,7 +483,7 @@ const fn flag_sentence(flag: Flag) -> &'static str {
             "A commit is dated before git existed or after the end; that date is left out."
         }
         Flag::HistoryIncomplete => {
-            "Its opening was not seen, so what came before the first event is unknown."
+            "Its opening was not seen, so the time before the first event is unknown."
         }
         Flag::MergedAsDraft => "It was merged as a draft.",
         Flag::MergedWithChangesRequested => "It was merged against a request for changes.",

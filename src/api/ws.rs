@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{HOST, HeaderName, ORIGIN};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use chrono::Utc;
 use metrics::{counter, gauge};
@@ -74,10 +74,11 @@ pub struct WsTicket {
 /// Creates a ticket for `/ws?ticket=`, for one use within 30 seconds: a browser cannot send a token
 /// there.
 #[utoipa::path(
-    post, path = "/api/ws-ticket", tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
+    tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
     responses((status = 201, body = WsTicket))
 )]
-pub(super) async fn ticket(
+#[post("/ws-ticket")]
+pub(super) async fn create_ticket(
     api: web::Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -104,7 +105,7 @@ pub(super) async fn ticket(
 /// within half a minute after the token was revoked, and with 4410 if the event of `after` has
 /// expired.
 #[utoipa::path(
-    get, path = "/ws", tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
+    tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
     responses(
         (status = 101, description = "Each text frame has this schema", body = crate::notify::Notification),
         (status = 400, body = super::error::ApiErrorBody),
@@ -113,6 +114,7 @@ pub(super) async fn ticket(
         (status = 503, description = "The limit of clients is reached", body = super::error::ApiErrorBody),
     )
 )]
+#[get("/ws")]
 pub(super) async fn connect(
     api: web::Data<ApiState>,
     sockets: web::Data<WebSocketServer>,
@@ -125,7 +127,7 @@ pub(super) async fn connect(
         after,
         ticket,
     } = query.into_inner();
-    // A ticket is used up by its check, so the checks that need no ticket come first.
+    // A ticket is used up by its check, so the checks that need no ticket are made first.
     refuse_foreign(&request)?;
     let after: Option<EventId> = after
         .map(|after| after.parse())

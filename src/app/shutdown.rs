@@ -47,7 +47,7 @@ impl BackgroundTasks {
         self.stop.subscribe()
     }
 
-    /// Returns the signal of the relay, which comes after the workers' end.
+    /// Returns the signal of the relay, which is sent after the workers' end.
     pub(super) fn relay_stop_signal(&self) -> watch::Receiver<bool> {
         self.stop_relay.subscribe()
     }
