@@ -1,4 +1,4 @@
-//! Writes `fixtures/` from the story told in `write_fixtures/`: `cargo run --example write_fixtures`.
+//! Writes `fixtures/` from the story in `write_fixtures/`: `cargo run --example write_fixtures`.
 //!
 //! With `--check` nothing is written; the exit code is 1 if a file differs from the story. The answers in
 //! `*.expected.json` are literals of the story, worked out by hand: they are what Tallyhook is held to, so

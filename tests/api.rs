@@ -67,7 +67,7 @@ async fn status_with(server: &TestServer, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn nobody_reads_without_a_token() {
+async fn request_without_a_valid_token_is_refused() {
     let server = TestServer::start().await;
     for path in [
         "/api/prs",
@@ -231,7 +231,7 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
     assert_eq!(numbers(&list("repo=acme-corp/api-server").await).len(), 25);
     assert_refused(&list("repo=acme-corp/nothing").await, 404, "not_found");
 
-    // From counts, to does not: the moment of one update is the border of both.
+    // From counts, to does not: the time of one update is the border of both.
     let border = text(&items(&all)[10], "updated_at");
     let (since, before) = (
         list(&format!("from={border}")).await,
@@ -315,7 +315,7 @@ async fn a_wrong_question_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found_and_no_question_breaks_the_server() {
+async fn unknown_resources_are_404_and_malformed_requests_are_400() {
     let server = TestServer::start().await;
     for path in [
         "/",
@@ -437,7 +437,7 @@ async fn a_pull_request_is_shown_with_every_documented_field() {
 }
 
 #[tokio::test]
-async fn without_a_default_repository_the_short_form_says_what_to_do() {
+async fn short_form_without_a_default_repository_names_the_settings() {
     let server = configured(|config| config.default_repository = None).await;
     let answer = server.get("/api/prs/107").await;
     assert_refused(&answer, 409, "conflict");
@@ -488,7 +488,7 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_hours(&review["p90_hours"], 35.0);
     assert_hours(&review["mean_hours"], 236.0 / 17.0);
 
-    // Below five values they are told, and no ninetieth percentile is.
+    // Below five values they are listed, and there is no ninetieth percentile.
     let coding = json!({"n": 2, "missing": 17, "p50_hours": 26.0, "p75_hours": 37.0, "p90_hours": null,
         "mean_hours": 26.0, "values": [4.0, 48.0]});
     assert_eq!(all["stages"]["coding"], coding);
@@ -704,7 +704,7 @@ async fn a_dead_letter_is_tried_again_or_let_go() {
 }
 
 #[tokio::test]
-async fn dead_letters_come_in_groups_and_a_group_is_tried_again_together() {
+async fn dead_letters_are_grouped_and_a_group_is_requeued_together() {
     let mut server = TestServer::start().await;
     let shapes: [(&str, &[u8]); 4] = [
         ("one", br#"{"action":"opened"}"#),
@@ -786,7 +786,7 @@ fn assert_security_headers(response: &reqwest::Response) {
 }
 
 #[tokio::test]
-async fn health_and_metrics_are_open_and_name_what_is_stored() {
+async fn health_and_metrics_need_no_token_and_show_stored_state() {
     let mut server = TestServer::start().await;
     let get = async |path: &str| {
         let response = server
@@ -858,7 +858,7 @@ async fn health_and_metrics_are_open_and_name_what_is_stored() {
     let readiness: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &readiness["database"]), (503, &json!("failing")));
     assert_eq!(get("/healthz").await.0, 200);
-    // What the process counts itself is told all the same.
+    // The metrics of the process itself are shown all the same.
     let (status, text) = get("/metrics").await;
     assert!(
         status == 200 && text.contains("tallyhook_duplicates_total "),

@@ -1,4 +1,4 @@
-//! What GitHub is asked for, from outside: tracked repositories, backfills, the poller, watched pull requests.
+//! Requests for data from GitHub, from outside: tracked repositories, backfills, the poller, watched pull requests.
 
 #[path = "support/github/mod.rs"]
 mod github;
@@ -155,7 +155,7 @@ async fn tracked_by_webhook(server: &TestServer) {
 }
 
 #[tokio::test]
-async fn without_access_to_github_it_is_said_what_to_set() {
+async fn error_without_github_access_names_the_settings() {
     let server = start(None).await;
     tracked_by_webhook(&server).await;
     for (path, body) in [
@@ -238,7 +238,7 @@ async fn a_repository_that_is_added_is_tracked_and_backfilled() {
 }
 
 #[tokio::test]
-async fn what_github_says_of_a_repository_is_told() {
+async fn github_errors_of_a_repository_are_returned() {
     let (server, github) = with_github().await;
     for wrong in [
         "",
@@ -301,7 +301,7 @@ async fn what_github_says_of_a_repository_is_told() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_github_longer_than_is_set() {
+async fn request_waits_for_github_at_most_sync_timeout() {
     let github = FakeGithub::start().await;
     github.add_repository(7, REPO);
     github.next([Fault::Slow(Duration::from_hours(1))]);
@@ -347,7 +347,7 @@ async fn a_backfill_is_asked_for_followed_and_cancelled() {
         (&Value::Null, &Value::Null)
     );
 
-    // A quarter of it took 100 seconds, and a moment of this test.
+    // A quarter of it took 100 seconds, plus the short time of this test.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
@@ -423,7 +423,7 @@ async fn backfills_are_listed_in_pages_with_the_newest_first() {
 }
 
 #[tokio::test]
-async fn a_repository_tells_since_when_it_is_whole_and_what_is_missing() {
+async fn completeness_shows_the_complete_period_and_the_gaps() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     post(
@@ -497,7 +497,7 @@ async fn without_a_secret_for_its_webhook_a_repository_is_not_tracked() {
 }
 
 #[tokio::test]
-async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfills_are() {
+async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let run_of = async |since: &str, max_prs: u32, failed: &[i64]| {
@@ -568,7 +568,7 @@ async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfill
     github.stop().await;
 }
 
-/// What a process tells that only polls.
+/// The readiness of a process with the role poller alone.
 fn readiness(status: &str, poller: &str) -> Value {
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,
@@ -577,7 +577,7 @@ fn readiness(status: &str, poller: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
+async fn poller_without_a_finished_round_is_degraded_and_stays_in_service() {
     let github = FakeGithub::start().await;
     for (interval, told) in [
         (Duration::from_secs(60), readiness("ready", "ok")),
@@ -608,7 +608,7 @@ async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
 }
 
 #[tokio::test]
-async fn a_poller_alone_tells_how_it_is() {
+async fn poller_role_alone_reports_its_readiness() {
     let place = Place::new().await;
     let config: Config = support::config(&place);
     let roles = Roles {
@@ -646,7 +646,7 @@ async fn a_poller_alone_tells_how_it_is() {
 }
 
 #[tokio::test]
-async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
+async fn requested_round_runs_and_shows_in_the_statistics() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let config = json!({"enabled": true, "interval_seconds": 60.0, "batch_size": 10, "max_concurrent": 5,
@@ -701,7 +701,7 @@ async fn gauges(server: &TestServer) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn it_is_told_how_what_is_watched_is_doing() {
+async fn statistics_show_due_and_failing_watched_pull_requests() {
     let server = start(None).await;
     let store = &server.running.store;
     let [new, well, broken, worse] = [1, 2, 3, 4].map(PrNumber);
@@ -790,8 +790,7 @@ async fn a_pull_request_of_any_repository_is_watched() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_made_with_the_repository_and_what_the_token_may_not_is_told_to_be_done_by_hand()
- {
+async fn webhook_is_created_with_the_repository_or_left_to_the_user_without_permission() {
     let (server, github) = with_github().await;
     let url = "https://hooks.example.com/webhooks/github";
     let asked = json!({"repo": REPO, "webhook_url": url});

@@ -1,4 +1,4 @@
-//! The command line as its users meet it: the program in a folder of its own, with nothing set but what is told.
+//! The command line as its users meet it: the program in a folder of its own, with no environment but the given one.
 
 #[path = "support/process.rs"]
 mod process;
@@ -38,7 +38,7 @@ async fn with_fixtures() -> (Place, Vec<Value>) {
     (server.stop().await, pull_requests)
 }
 
-/// What a stopped server's database amounts to, once everything in it is applied.
+/// The counts of a stopped server's database, once everything in it is applied.
 async fn pull_requests_in(folder: Place) -> Vec<Value> {
     let mut server = TestServer::start_in(folder, Options::default()).await;
     server.drained().await;
@@ -150,7 +150,7 @@ fn wrong_settings_are_named_in_one_line_with_code_2() {
 }
 
 #[test]
-fn what_cannot_be_done_is_told_in_one_line_with_code_1() {
+fn failure_is_one_line_with_exit_code_1() {
     let here = folder();
     let mut nowhere = tallyhook(here.path(), &["serve"]);
     run(nowhere.env("DATABASE_URL", "sqlite://no-such-folder/t.db"))
@@ -183,7 +183,7 @@ fn what_cannot_be_done_is_told_in_one_line_with_code_1() {
     ))
     .failed(1, &["no delivery"]);
 
-    // Nobody listens where somebody did a moment ago.
+    // The listener of this address is closed.
     drop(taken);
     let url = format!("http://{address}/webhooks/github");
     run(&mut tallyhook(
@@ -352,7 +352,7 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let second = replay(here.path(), &server, &[&fixtures()]);
     assert_eq!(second, json!({"duplicate": 111, "pong": 1}));
 
-    // The listener of the configuration is where it goes unless told; a wrong secret is refused.
+    // The default URL is the listener of the configuration; a wrong secret is refused.
     let address = server.url.trim_start_matches("http://");
     let one = format!("{}/01-quick-review.jsonl", fixtures());
     let told = run(tallyhook(here.path(), &["replay", &one]).env("TALLYHOOK_LISTEN", address)).ok();
@@ -402,7 +402,7 @@ async fn a_shuffled_replay_with_repetitions_gives_the_same_and_a_seed_gives_the_
 }
 
 #[tokio::test]
-async fn what_is_exported_can_be_replayed_elsewhere() {
+async fn exported_deliveries_can_be_replayed_elsewhere() {
     let (seeded, in_order) = with_fixtures().await;
     let export = |arguments: &[&str]| {
         run(&mut tallyhook(

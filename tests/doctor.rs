@@ -68,13 +68,13 @@ impl Scene {
     }
 }
 
-/// What was found, and the exit code.
+/// The findings and the exit code.
 struct Findings {
     code: i32,
     all: Vec<Value>,
 }
 
-/// Runs it. Whatever it finds, it tells no secret, and its exit code says whether something is wrong.
+/// Runs it and checks that no secret is printed and that the exit code matches the findings.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
     let all: Vec<Value> =
@@ -112,7 +112,7 @@ fn findings(command: &mut Command) -> Findings {
 }
 
 impl Findings {
-    /// What is not ok: how bad, and what.
+    /// The findings that are not ok, by state and check.
     fn not_ok(&self) -> Vec<(&str, &str)> {
         let bad = self.all.iter().filter(|finding| finding["state"] != "ok");
         bad.map(|finding| {
@@ -124,14 +124,14 @@ impl Findings {
         .collect()
     }
 
-    /// Asserts that this is all that is not ok, and that it is told with each of `words`.
+    /// Asserts that this is the only finding that is not ok, and that it contains each of `words`.
     #[track_caller]
     fn only(&self, state: &str, check: &str, words: &[&str]) {
         assert_eq!(self.not_ok(), [(state, check)], "{:#?}", self.all);
         self.told(check, words);
     }
 
-    /// Asserts that the worst of what is told of `check` has each of `words`.
+    /// Asserts that the worst finding of `check` contains each of `words`.
     #[track_caller]
     fn told(&self, check: &str, words: &[&str]) {
         let of = || self.all.iter().filter(|finding| finding["check"] == check);
@@ -255,7 +255,7 @@ async fn a_token_is_looked_at_closely() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
+async fn webhook_with_missing_events_is_reported() {
     let scene = Scene::new().await;
     let with = |change: Value| {
         scene.github.change_hook(HOOK, &change);
@@ -271,12 +271,12 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
     with(json!({"events": most})).only(
         "warning",
         "webhook",
-        &["does not tell of pull_request_review_thread, push\""],
+        &["does not send pull_request_review_thread, push\""],
     );
     with(json!({"events": ["push"]})).only(
         "wrong",
         "webhook",
-        &["does not tell of pull_request,", "add the events"],
+        &["does not send pull_request,", "add the events"],
     );
     let all = [&most[..], &["pull_request_review_thread", "push"]].concat();
     assert_eq!(with(json!({"events": all})).not_ok(), []);
@@ -300,18 +300,18 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
         ],
     );
 
-    // The organisation's tells of its repositories, too.
+    // A webhook of the organisation covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));
     scene
         .findings()
-        .only("wrong", "webhook", &["does not tell of pull_request"]);
+        .only("wrong", "webhook", &["does not send pull_request"]);
     scene.github.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_that_fail_are_told_of() {
+async fn failing_deliveries_are_reported() {
     let scene = Scene::new().await;
     scene.last_delivery(502).await;
     scene.findings().only(
@@ -338,7 +338,7 @@ async fn deliveries_that_fail_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
+async fn clock_offset_and_deleted_repository_are_reported() {
     let scene = Scene::new().await;
     scene.github.set_clock_ahead(TimeDelta::hours(1));
     scene
@@ -427,7 +427,7 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
+async fn database_that_is_not_ready_is_reported_with_the_next_step() {
     let place = Place::embedded();
     let doctor = |url: &str| {
         findings(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", url))
@@ -467,7 +467,7 @@ async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_another_version_is_told_of() {
+async fn database_of_another_version_is_reported() {
     let place = Place::embedded();
     assert_eq!(
         run(&mut tallyhook(place.path(), &["migrate"])).code,
@@ -545,7 +545,7 @@ async fn it_looks_beside_a_running_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_and_servers_that_are_wrong_are_each_told_of() {
+async fn each_wrong_setting_or_server_is_reported() {
     let scene = Scene::new().await;
     let with = |name: &str, value: &str| findings(scene.doctor().env(name, value));
     with("DELIVERY_RETENTION_DAYS", "soon").only(

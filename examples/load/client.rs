@@ -13,7 +13,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::traffic::{Traffic, Writer};
 
-/// What a run measured.
+/// The measurements of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     /// Answers with 202.
@@ -61,7 +61,7 @@ impl Pace {
     fn connections(self) -> usize {
         match self {
             Self::Closed { connections, .. } | Self::Fill { connections, .. } => connections,
-            // Each is used about once a second: the server closes those that nobody uses.
+            // Each is used about once a second: the server closes idle ones.
             Self::Open { per_second, .. } => (per_second as usize).clamp(16, 256),
         }
     }

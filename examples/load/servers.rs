@@ -1,4 +1,4 @@
-//! The servers under load, each a process of its own, so that what it takes is told apart from what the client takes.
+//! The servers under load, each a process of its own, so that what it takes is measured apart from what the client takes.
 
 #![allow(dead_code, reason = "every program that measures uses a part of it")]
 
@@ -21,7 +21,7 @@ use tallyhook_store::{NewDelivery, NewState, Opening, Store, StoredBody};
 use crate::place::Place;
 use crate::traffic::SECRET;
 
-/// What opens the API.
+/// The token of the API.
 pub(crate) const TOKEN: &str = "tallyhook_token_of_the_load_test";
 
 /// Which server a child process is.
@@ -188,7 +188,7 @@ impl Metrics {
             .map_or(0.0, |(_, value)| value)
     }
 
-    /// How many deliveries this process has applied. The gauges of the inbox are up to a second old, this is not.
+    /// Returns the number of deliveries this process has applied. The gauges of the inbox are up to a second old, this is not.
     pub(crate) fn applied(&self) -> f64 {
         let is_applied = |name: &str| {
             name.starts_with("tallyhook_deliveries_total{") && name.contains("\"applied\"")
@@ -239,7 +239,7 @@ fn get(address: &str, path: &str) -> anyhow::Result<String> {
     }
 }
 
-/// What a child process does: serve on a free port until its standard input ends.
+/// Runs a child process: serves on a free port until its standard input ends.
 pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     telemetry::init_logging(LogFormat::Text, true);
     let config = Config {

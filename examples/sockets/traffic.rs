@@ -10,7 +10,7 @@ use tallyhook_core::github::signature::Secrets;
 use crate::payloads::{self, Account, Pr, World};
 
 pub(crate) const SECRET: &str = "a secret of the load test";
-/// What happens to each pull request.
+/// The actions on each pull request.
 const STEPS: usize = 4;
 /// Pull requests take turns, so that the dates of one, which have no parts of a second, are each another.
 const TURN_SECONDS: f64 = 2.0;
@@ -25,7 +25,7 @@ pub(crate) struct Traffic {
 pub(crate) struct Changes(HashMap<(i64, i64), usize>);
 
 impl Changes {
-    /// By the number of the pull request and the moment of the change, in seconds since 1970. `None` of another run's.
+    /// By the number of the pull request and the time of the change, in seconds since 1970. `None` of another run's.
     pub(crate) fn delivery(&self, number: i64, at: i64) -> Option<usize> {
         self.0.get(&(number, at)).copied()
     }
@@ -35,7 +35,7 @@ impl Changes {
     }
 }
 
-/// Nothing here is written anew for each connection.
+/// All bytes are prepared before, none per connection.
 pub(crate) struct Writer;
 
 impl Traffic {

@@ -1,4 +1,4 @@
-//! What Tallyhook must answer for one pull request, as the story states it.
+//! The expected answer of Tallyhook for one pull request, as the story states it.
 
 use serde_json::{Value, json};
 

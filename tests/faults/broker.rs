@@ -1,4 +1,4 @@
-//! What becomes of the broker. GitHub is answered all the same, each time.
+//! Faults of the broker. GitHub's requests are accepted all the same.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -142,12 +142,12 @@ pub(crate) fn alarmed(services: &Services, _: Form) -> Row {
     let alarm = |cluster: &Cluster<'_>, load: &Load| {
         cluster.services.verb("alarm rabbitmq on");
         let publishers = cluster.of(Role::Receiver);
-        until("the receivers are told to wait", PATIENCE, || {
+        until("the receivers are blocked", PATIENCE, || {
             cluster.those_are(&publishers, &["degraded"])
         });
         load.wait_for(5 * RATE);
     };
-    // The program behind this verb takes longer to end than to do what it is told.
+    // The program behind this verb takes longer to exit than to do its work.
     let calm = |services: &Services| {
         let begun = Instant::now();
         services.verb("alarm rabbitmq off");
@@ -188,7 +188,8 @@ pub(crate) fn queue_deleted(services: &Services, _: Form) -> Row {
     )
 }
 
-/// A virtual host that nobody declared anything in, and a broker that is killed as soon as somebody does.
+/// A virtual host without declarations, and a broker that is killed as soon as a process declares
+/// something.
 pub(crate) fn killed_in_its_first_second(services: &Services, form: Form) -> Row {
     let rounds = form.of(1, 5);
     let mut rows = Vec::new();
@@ -244,7 +245,7 @@ pub(crate) fn wiped(services: &Services, _: Form) -> Row {
     )
 }
 
-/// What was posted while the broker was down, as fast as it went.
+/// The deliveries that were posted while the broker was down, at full speed.
 pub(crate) fn backlog(services: &Services, form: Form) -> Row {
     let deliveries = form.of(2_000, 10_000);
     let cluster = Cluster::start(services, &EVERYONE);

@@ -18,7 +18,7 @@ use crate::services::{Place, Services};
 use crate::traffic::{Expected, Traffic};
 use crate::{PATIENCE, block_on, until};
 
-/// What a process does.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Receiver,
@@ -43,7 +43,7 @@ pub(crate) struct Process {
     serve: Option<Serve>,
 }
 
-/// What a cluster is told to end with, and where.
+/// The crash settings of a cluster.
 pub(crate) type Crash<'a> = Option<(&'a str, &'a str)>;
 
 pub(crate) struct Cluster<'a> {
@@ -55,7 +55,7 @@ pub(crate) struct Cluster<'a> {
     pub(crate) store: Arc<dyn Store>,
 }
 
-/// What became of the deliveries.
+/// The final states of the deliveries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
@@ -111,7 +111,7 @@ impl<'a> Cluster<'a> {
         index
     }
 
-    /// Starts the process at `index` anew.
+    /// Restarts the process at `index`.
     pub(crate) fn restart(&mut self, index: usize, crash: Crash<'_>) {
         let role = self.processes[index].role;
         // The one before is gone before the next looks at the same place.
@@ -150,7 +150,7 @@ impl<'a> Cluster<'a> {
             .collect()
     }
 
-    /// Starts again whoever has ended by itself: how they ended.
+    /// Restarts every process that has ended by itself, and returns how they ended.
     pub(crate) fn supervise(&mut self, crash: Crash<'_>) -> Vec<ExitStatus> {
         let mut ended = Vec::new();
         for index in 0..self.processes.len() {
@@ -197,7 +197,7 @@ impl<'a> Cluster<'a> {
         self.finished()
     }
 
-    /// Waits until more than `before` came to their end: how long it took.
+    /// Waits until more than `before` are finished, and returns the time it took.
     pub(crate) fn finishes_more_than(&self, before: u64) -> Duration {
         let started = Instant::now();
         until("deliveries are applied again", PATIENCE, || {
@@ -209,13 +209,13 @@ impl<'a> Cluster<'a> {
     /// Waits until nothing waits: how long it took.
     pub(crate) fn drained_within(&self, patience: Duration) -> Duration {
         let started = Instant::now();
-        until("every delivery comes to its end", patience, || {
+        until("every delivery is finished", patience, || {
             self.counts().is_some_and(|counts| counts.accepted == 0)
         });
         started.elapsed()
     }
 
-    /// Whether each process says of its queue what is expected, as `/readyz` names it.
+    /// Returns true if `/readyz` of each process shows the expected state of its queue.
     pub(crate) fn queues_are(&self, expected: &[&str]) -> bool {
         self.those_are(&(0..self.processes.len()).collect::<Vec<_>>(), expected)
     }
@@ -251,7 +251,8 @@ impl<'a> Cluster<'a> {
         });
     }
 
-    /// Every delivery came to the end that it must have, once, and what is known is what an undisturbed run knows.
+    /// Asserts that every delivery reached its expected state once, and that the facts equal those
+    /// of an undisturbed run.
     pub(crate) fn check(&self, expected: &Expected) -> Outcome {
         let (mut seen, mut outcome) = (BTreeSet::new(), Outcome::default());
         let mut filter = DeliveryFilter::default();
@@ -268,7 +269,7 @@ impl<'a> Cluster<'a> {
                 };
                 assert!(
                     wanted.contains(&delivery.guid),
-                    "came to another end: {delivery:?}"
+                    "has an unexpected state: {delivery:?}"
                 );
                 assert!(delivery.finished_at.is_some(), "{delivery:?}");
                 outcome.tried_again += usize::from(delivery.attempts > 1);
@@ -335,7 +336,7 @@ impl<'a> Cluster<'a> {
         );
     }
 
-    /// What its processes complained of since they listen.
+    /// The warnings and errors in the logs of its processes since they listen.
     fn complaints(&self) {
         for (index, process) in self.processes.iter().enumerate() {
             let Some(serve) = &process.serve else {

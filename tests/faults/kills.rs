@@ -38,14 +38,14 @@ const IN_A_ROW: usize = 4;
 const SETTLED: Duration = Duration::from_secs(15);
 /// The long form ends by itself, with fewer kills on a slow machine.
 const LONGEST: Duration = Duration::from_mins(20);
-/// Only who sweeps gets to these, and only for deliveries that somebody else left.
+/// Only the sweeper gets to these, and only for deliveries that another process left.
 const OF_THE_SWEEPER: [(&str, Role); 2] = [
     ("relay.swept", Role::Worker),
     ("queue.published", Role::Worker),
 ];
 const SIGABRT: i32 = 6;
 
-/// How something ends.
+/// The way in which a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     At(&'static str, Role, u64),
@@ -80,13 +80,13 @@ impl End {
     }
 }
 
-/// Kills of a cluster, and what was posted meanwhile.
+/// Kills of a cluster, and the deliveries posted during them.
 struct Killing<'a> {
     cluster: Cluster<'a>,
     traffic: Arc<Traffic>,
     posted: Posted,
     next: usize,
-    /// How often each end was had.
+    /// The number of times each end occurred.
     had: BTreeMap<String, usize>,
 }
 
@@ -179,7 +179,8 @@ impl<'a> Killing<'a> {
         *self.had.entry(had).or_default() += 1;
     }
 
-    /// Whether the process ends at its crash point; killed if it does not get there by what is posted.
+    /// Returns true if the process ends at its crash point; kills it if the posted deliveries do
+    /// not reach it.
     fn ends(&mut self, victim: usize, load: &Load, chunk: usize, at_crash_point: bool) -> bool {
         if !at_crash_point {
             load.wait_for(chunk / 3);
@@ -304,7 +305,8 @@ pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
     killing.conclude()
 }
 
-/// What a receiver had stored and not sent when it was killed is applied without waiting for five minutes.
+/// The deliveries that a receiver had stored but not published when it was killed are applied
+/// without a wait of five minutes.
 pub(crate) fn unpublished(services: &Services, _: Form) -> Row {
     let mut killing = Killing::start(services, 15, 200);
     killing.kill(End::At("accept.committed", Role::Receiver, 2), 100);

@@ -1,4 +1,4 @@
-//! Who posts: like GitHub and its user, who sends again what was not answered with 2xx.
+//! The sender: like GitHub and its user, who send again what was not answered with 2xx.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where the receivers listen now.
 pub(crate) type Targets = Arc<RwLock<Vec<String>>>;
 
-/// What was posted, and how it was answered.
+/// The posted deliveries and their answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Posted {
     /// Each of them was answered with 2xx in the end.

@@ -1,4 +1,5 @@
-//! What was answered with 2xx comes to its end, whatever becomes of the broker, the database and the processes.
+//! Every delivery answered with 2xx is finished, whatever faults the broker, the database and the
+//! processes have.
 //!
 //! The real program runs as receivers and workers on a broker and a database that `scripts/services` starts for this
 //! test alone. Each scenario breaks something while deliveries are posted whose outcome is known, and then asks whether
@@ -37,13 +38,13 @@ use tokio::runtime::{Builder, Runtime};
 use crate::services::Services;
 use crate::table::Row;
 
-/// What does not happen within this time does not happen: the bound of a wait, not of what is promised.
+/// The bound of each wait; it is not a promise of the product.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Within this time after the return of what was broken the first delivery is applied, says the long form.
 const HEALED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// How much is done.
+/// The size of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Short,

@@ -17,7 +17,7 @@ use crate::support::payloads::{self, Account, Pr, World};
 const NUMBER: i64 = 7_000_001;
 /// Deliveries of a pull request.
 const STEPS: usize = 6;
-/// Every so many deliveries one comes a second time.
+/// One of this many deliveries is sent twice.
 const TWICE: f64 = 0.05;
 
 struct Template {
@@ -98,7 +98,7 @@ impl Traffic {
         self.guid(*delivery)
     }
 
-    /// What must be known once the first `until` requests are done, apart from the deliveries in `without`.
+    /// The facts once the first `until` requests are done, apart from the deliveries in `without`.
     pub(crate) fn expected(&self, until: usize, without: &BTreeSet<String>) -> Expected {
         let mut expected = Expected::default();
         let different: BTreeSet<usize> = self.order[..until].iter().copied().collect();
@@ -126,7 +126,7 @@ impl Traffic {
     }
 }
 
-/// What an undisturbed run ends with.
+/// The result of an undisturbed run.
 #[derive(Default)]
 pub(crate) struct Expected {
     pub(crate) facts: BTreeMap<PrKey, PullRequest>,
