@@ -146,16 +146,7 @@ pub(super) async fn connect(
         .try_acquire_owned()
         .map_err(|_| too_many())?;
     let slot = ClientSlot::new(permit);
-    let frames = match sockets.feed.subscribe(after).await {
-        Ok(frames) => Ok(frames),
-        Err(Closed::Store(error)) => return Err(error.into()),
-        Err(Closed::Stopping) => return Err(ApiError::Busy("this process is stopping; try again")),
-        // A browser does not see the status of a failed handshake, but it sees the close code.
-        Err(Closed::Forgotten) => Err(reason(
-            CloseCode::Other(EVENT_EXPIRED),
-            "the event of `after` has expired",
-        )),
-    };
+    let frames = subscribe(&sockets.feed, after).await?;
     // Ends with its connection or with the feed, and the HTTP server waits for it at shutdown.
     actix_web::rt::spawn(async move {
         let reason = match frames {
@@ -179,6 +170,23 @@ pub(super) async fn connect(
         drop(slot);
     });
     Ok(response)
+}
+
+/// Subscribes a client. The inner error closes its socket: a browser does not see the status of a
+/// failed handshake, but it sees the close code.
+async fn subscribe(
+    feed: &Feed,
+    after: Option<EventId>,
+) -> Result<Result<Subscription, CloseReason>, ApiError> {
+    match feed.subscribe(after).await {
+        Ok(frames) => Ok(Ok(frames)),
+        Err(Closed::Store(error)) => Err(error.into()),
+        Err(Closed::Stopping) => Err(ApiError::Busy("this process is stopping; try again")),
+        Err(Closed::Forgotten) => Ok(Err(reason(
+            CloseCode::Other(EVENT_EXPIRED),
+            "the event of `after` has expired",
+        ))),
+    }
 }
 
 fn too_many() -> ApiError {

@@ -186,35 +186,7 @@ impl DeadCommand {
                 let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
                 output::json(&detail(store, dead).await?)
             }
-            Self::Requeue(RequeueArgs {
-                ids,
-                reason,
-                event,
-                repo,
-                all: _,
-            }) => {
-                let selection = if ids.is_empty() {
-                    DeadSelection::Like(DeadLike {
-                        reason,
-                        event,
-                        repo,
-                    })
-                } else {
-                    DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
-                };
-                let requeued = store.requeue(&selection, Utc::now()).await?;
-                output::line(&format!(
-                    "requeued {requeued}, for the running server or the next one"
-                ))?;
-                let asked = ids.len() as u64;
-                if requeued < asked {
-                    return Err(missing(&format!(
-                        "{} of the given ids are not dead letters",
-                        asked - requeued
-                    )));
-                }
-                Ok(())
-            }
+            Self::Requeue(arguments) => arguments.run(store).await,
             Self::Discard { id, reason } => {
                 if store
                     .discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now())
@@ -226,6 +198,39 @@ impl DeadCommand {
                 }
             }
         }
+    }
+}
+
+impl RequeueArgs {
+    async fn run(self, store: &dyn Store) -> CommandResult {
+        let Self {
+            ids,
+            reason,
+            event,
+            repo,
+            all: _,
+        } = self;
+        let selection = if ids.is_empty() {
+            DeadSelection::Like(DeadLike {
+                reason,
+                event,
+                repo,
+            })
+        } else {
+            DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
+        };
+        let requeued = store.requeue(&selection, Utc::now()).await?;
+        output::line(&format!(
+            "requeued {requeued}, for the running server or the next one"
+        ))?;
+        let given = ids.len() as u64;
+        if requeued < given {
+            return Err(missing(&format!(
+                "{} of the given ids are not dead letters",
+                given - requeued
+            )));
+        }
+        Ok(())
     }
 }
 
