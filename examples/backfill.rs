@@ -1,8 +1,8 @@
 //! The cost of a backfill, and its effect on live deliveries: `cargo run --release --example
 //! backfill`.
 //!
-//! A GitHub of its own, on this machine, has the history; the server that fetches it is a process of its own.
-//! `docs/PERFORMANCE.md` describes how to read the numbers.
+//! A GitHub of its own, on this machine, has the history; the server that fetches it is a process
+//! of its own. `docs/PERFORMANCE.md` describes how to read the numbers.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -86,7 +86,8 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// A GitHub with so long a history, whose answers take so long, and a server with an empty database.
+/// A GitHub with so long a history, whose answers take so long, and a server with an empty
+/// database.
 async fn start(
     dir: &Path,
     pulls: usize,

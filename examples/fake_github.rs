@@ -1,7 +1,8 @@
-//! A GitHub to try Tallyhook on, with pull requests of random histories: `cargo run --example fake_github`.
+//! A GitHub to try Tallyhook on, with pull requests of random histories: `cargo run --example
+//! fake_github`.
 //!
-//! It answers REST and GraphQL, and with `--rate` events go on, and its webhooks deliver them. Its answers and its webhooks can be made
-//! to go wrong. The tests have the same one.
+//! It answers REST and GraphQL, and with `--rate` events go on, and its webhooks deliver them. Its
+//! answers and its webhooks can be made to go wrong. The tests have the same one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -40,7 +41,8 @@ struct Arguments {
     /// Another number makes other histories.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where a webhook goes, such as `http://127.0.0.1:8080/webhooks/github`; more can be added through the API.
+    /// Where a webhook goes, such as `http://127.0.0.1:8080/webhooks/github`; more can be added
+    /// through the API.
     #[arg(long, requires = "secret")]
     webhook: Option<String>,
     /// Secret that signs the webhooks.
@@ -52,7 +54,8 @@ struct Arguments {
     /// Which part of the webhooks is lost, from 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     lost: f64,
-    /// Which part of the answers is an error, from 0 to 1: 500, 502, 503, or an answer that breaks off.
+    /// Which part of the answers is an error, from 0 to 1: 500, 502, 503, or an answer that breaks
+    /// off.
     #[arg(long, default_value_t = 0.0)]
     errors: f64,
     /// Delay of each answer, in milliseconds.

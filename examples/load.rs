@@ -1,8 +1,9 @@
-//! Throughput and latency on this machine: `cargo run --release --example load`. With `--services` on PostgreSQL and RabbitMQ,
-//! those of `scripts/services`.
+//! Throughput and latency on this machine: `cargo run --release --example load`. With `--services`
+//! on PostgreSQL and RabbitMQ, those of `scripts/services`.
 //!
-//! Starts the server, and beside it a bare baseline, in processes of their own over databases of their own; loads
-//! them through loopback and prints what it measured. `docs/PERFORMANCE.md` describes how to read the numbers.
+//! Starts the server, and beside it a bare baseline, in processes of their own over databases of
+//! their own; loads them through loopback and prints what it measured. `docs/PERFORMANCE.md`
+//! describes how to read the numbers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ struct Arguments {
     /// Where the databases go; must be on a disk.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/load"))]
     dir: PathBuf,
-    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead: `eval "$(scripts/services env)"` sets both.
+    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead: `eval "$(scripts/services
+    /// env)"` sets both.
     #[arg(long)]
     services: bool,
     /// Prints one JSON object instead of text.

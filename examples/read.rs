@@ -1,8 +1,9 @@
 //! The speed of reading a million pull requests from PostgreSQL, on this machine:
 //! `cargo run --release --example read -- --server postgres://USER:PASSWORD@HOST/postgres`.
 //!
-//! Makes a database on that server, fills it, asks the store what the API would ask it, and prints medians beside a
-//! baseline of the same run: the time in which the server counts the rows of the table, and nothing else.
+//! Makes a database on that server, fills it, asks the store what the API would ask it, and prints
+//! medians beside a baseline of the same run: the time in which the server counts the rows of the
+//! table, and nothing else.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,10 @@
-//! The latency from the POST of a webhook to the frame at a client of `/ws`, and what a thousand clients cost:
-//! `cargo run --release --example sockets`. With `--services` on PostgreSQL and RabbitMQ, those of `scripts/services`.
+//! The latency from the POST of a webhook to the frame at a client of `/ws`, and what a thousand
+//! clients cost: `cargo run --release --example sockets`. With `--services` on PostgreSQL and
+//! RabbitMQ, those of `scripts/services`.
 //!
-//! The servers are processes of their own, over databases of their own; webhooks and clients are made here, on one thread
-//! each. `docs/PERFORMANCE.md` describes how to read the numbers, which are printed as the rows of its table.
+//! The servers are processes of their own, over databases of their own; webhooks and clients are
+//! made here, on one thread each. `docs/PERFORMANCE.md` describes how to read the numbers, which
+//! are printed as the rows of its table.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -71,8 +73,8 @@ struct Arguments {
     /// Where the databases go; must be on a disk.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sockets"))]
     dir: PathBuf,
-    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead, with a process for each role and two that
-    /// answer readers: `eval "$(scripts/services env)"` sets both.
+    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead, with a process for each
+    /// role and two that answer readers: `eval "$(scripts/services env)"` sets both.
     #[arg(long)]
     services: bool,
     /// Measures only these parts.
@@ -155,8 +157,8 @@ fn post(
     Ok(measured)
 }
 
-/// Deliveries that are not measured, of pull requests numbered from `number` on. The first that a server gets make its
-/// repository tracked, so that what comes later is told.
+/// Deliveries that are not measured, of pull requests numbered from `number` on. The first that a
+/// server gets make its repository tracked, so that what comes later is told.
 fn warm(address: &str, number: i64, per_second: f64) -> anyhow::Result<()> {
     let deliveries = (per_second * WARM.as_secs_f64()) as usize;
     let traffic = Traffic::new(number, deliveries, per_second, Utc::now().timestamp())?;
@@ -242,7 +244,8 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
     servers.into_iter().try_for_each(Server::stop)
 }
 
-/// What this machine takes for there and back at the same pace, at the same time: bytes over a connection, no more.
+/// What this machine takes for there and back at the same pace, at the same time: bytes over a
+/// connection, no more.
 fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut stream = TcpStream::connect(listener.local_addr()?)?;

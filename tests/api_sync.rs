@@ -1,4 +1,5 @@
-//! Requests for data from GitHub, from outside: tracked repositories, backfills, the poller, watched pull requests.
+//! Requests for data from GitHub, from outside: tracked repositories, backfills, the poller,
+//! watched pull requests.
 
 #[path = "support/github/mod.rs"]
 mod github;

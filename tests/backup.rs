@@ -11,7 +11,8 @@ use tallyhook::app::ServerOptions as Options;
 
 use support::{Place, TestServer};
 
-/// The blocks of commands of the README's section, in order: back up and restore SQLite, back up and restore PostgreSQL.
+/// The blocks of commands of the README's section, in order: back up and restore SQLite, back up
+/// and restore PostgreSQL.
 fn commands() -> [String; 4] {
     let readme = include_str!("../README.md");
     let section = readme

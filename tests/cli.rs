@@ -1,4 +1,5 @@
-//! The command line as its users meet it: the program in a folder of its own, with no environment but the given one.
+//! The command line as its users meet it: the program in a folder of its own, with no environment
+//! but the given one.
 
 #[path = "support/process.rs"]
 mod process;

@@ -22,7 +22,8 @@ const REPO: &str = "acme-corp/api-server";
 const HOOK: i64 = 5;
 const URL: &str = "https://tallyhook.example.com/webhooks/github";
 
-/// Everything that is looked at, set up well: a database, a repository, a webhook whose last delivery went well.
+/// Everything that is looked at, set up well: a database, a repository, a webhook whose last
+/// delivery went well.
 struct Scene {
     github: FakeGithub,
     place: Place,

@@ -1,4 +1,5 @@
-//! No secret, no token and no body is shown: planted ones are looked for wherever something is written or answered.
+//! No secret, no token and no body is shown: planted ones are looked for wherever something is
+//! written or answered.
 
 #[path = "support/process.rs"]
 mod process;
@@ -149,7 +150,8 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             && answers.contains("tallyhook_signature_failures_total")
     );
 
-    // The passwords of a database and a broker elsewhere are in URLs, and their dump is what is kept of everything.
+    // The passwords of a database and a broker elsewhere are in URLs, and their dump is what is
+    // kept of everything.
     for url in [Some(&place.database_url), place.amqp_url.as_ref()]
         .into_iter()
         .flatten()

@@ -1,4 +1,5 @@
-//! The server that is measured: a process of its own, so that its memory is measured apart from that of the GitHub it asks.
+//! The server that is measured: a process of its own, so that its memory is measured apart from
+//! that of the GitHub it asks.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The load itself: raw keep-alive connections on one thread, since client and server share the machine.
+//! The load itself: raw keep-alive connections on one thread, since client and server share the
+//! machine.
 
 #![allow(dead_code, reason = "every program that measures uses a part of it")]
 
@@ -33,7 +34,8 @@ impl Measured {
         self.accepted as f64 / self.seconds
     }
 
-    /// Milliseconds under which `part` of the answers came, in an open loop from when they were due to be asked for.
+    /// Milliseconds under which `part` of the answers came, in an open loop from when they were due
+    /// to be asked for.
     pub(crate) fn quantile_ms(&self, part: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let place = (self.latencies.len() as f64 * part).ceil() as usize;
@@ -46,7 +48,8 @@ impl Measured {
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// The next one when the last was answered, on each of so many connections, until the time is over.
+    /// The next one when the last was answered, on each of so many connections, until the time is
+    /// over.
     Closed { connections: usize, time: Duration },
     /// The same, until so many are sent.
     Fill {

@@ -90,7 +90,8 @@ async fn confirms(url: &str, time: Duration) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// Rows that two connections insert by statements of many rows, each a commit, as Tallyhook's group commit has them.
+/// Rows that two connections insert by statements of many rows, each a commit, as Tallyhook's group
+/// commit has them.
 async fn inserts(url: &str, time: Duration) -> anyhow::Result<f64> {
     let mut connection = PgConnection::connect(url).await?;
     let table = "CREATE TABLE limits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, guid text UNIQUE, body bytea)";

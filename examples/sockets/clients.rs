@@ -1,4 +1,5 @@
-//! The clients of `/ws`, all on one thread beside the one that posts, and the frames that each receives.
+//! The clients of `/ws`, all on one thread beside the one that posts, and the frames that each
+//! receives.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -30,7 +31,8 @@ type Socket = WebSocketStream<TcpStream>;
 const AT_ONCE: usize = 32;
 /// Time to wait for a frame after it was due.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten by the system.
+/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten
+/// by the system.
 const STALL: Duration = Duration::from_secs(15);
 /// The least that the system keeps for a stalled client on this side.
 const NARROW: u32 = 4096;
@@ -69,7 +71,8 @@ struct Told {
 }
 
 impl Clients {
-    /// Connects clients, each to its address (host and port); they listen for `changes`, which are sent within `time`.
+    /// Connects clients, each to its address (host and port); they listen for `changes`, which are
+    /// sent within `time`.
     pub(crate) fn connect(
         clients: Vec<(String, Manner)>,
         changes: &Arc<Changes>,
@@ -177,7 +180,8 @@ async fn connect(address: &str, after: Option<&str>) -> anyhow::Result<Socket> {
     )
 }
 
-/// Receives until every change has arrived. Events must arrive in order, which leaves no room for a second time.
+/// Receives until every change has arrived. Events must arrive in order, which leaves no room for a
+/// second time.
 async fn listen(
     run: Rc<Run>,
     address: String,

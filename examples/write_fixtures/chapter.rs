@@ -14,8 +14,9 @@ pub(crate) fn full_time(short: &str) -> String {
     format!("2026-{}{seconds}Z", short.replace(' ', "T"))
 }
 
-/// A pull request and the deliveries about it so far. Every method is one thing that happens: it changes
-/// the pull request and records the delivery. `at` is a time in the short form of [`full_time`].
+/// A pull request and the deliveries about it so far. Every method is one thing that happens: it
+/// changes the pull request and records the delivery. `at` is a time in the short form of
+/// [`full_time`].
 pub(crate) struct Chapter {
     name: &'static str,
     pub(crate) pr: Pr,

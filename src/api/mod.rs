@@ -1,5 +1,5 @@
-//! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks; and
-//! requests for data from GitHub.
+//! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks;
+//! and requests for data from GitHub.
 
 pub mod auth;
 mod channels;
@@ -96,8 +96,8 @@ struct StoredCounts {
     backlogs: Vec<Backlog>,
 }
 
-/// The lifetime of cached counts. They are readable without a token, and the more rows there are the
-/// longer they take.
+/// The lifetime of cached counts. They are readable without a token, and the more rows there are
+/// the longer they take.
 const COUNTS_LIFETIME: Duration = Duration::from_secs(1);
 
 impl ApiState {
@@ -160,8 +160,8 @@ impl ApiState {
 }
 
 /// Adds the routes to a server that has [`ApiState`] among its data: those for operators, and with
-/// `readers` those of the API. A handler names its path and method, and is registered here alone: the
-/// OpenAPI document is collected from the same calls.
+/// `readers` those of the API. A handler names its path and method, and is registered here alone:
+/// the OpenAPI document is collected from the same calls.
 pub fn routes(config: &mut ServiceConfig<'_>, readers: bool) {
     config
         .service(health::healthz)

@@ -157,7 +157,8 @@ pub struct ExplainedStep {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by commas.
+    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by
+    /// commas.
     state: Option<String>,
     /// `owner/name`
     repo: Option<String>,

@@ -241,7 +241,8 @@ pub struct PollerConfig {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelStats {
     pub channel: String,
-    /// Pending notifications, plus changes that no worker has matched with the channel's filter yet.
+    /// Pending notifications, plus changes that no worker has matched with the channel's filter
+    /// yet.
     pub pending: u64,
     /// The time of the oldest of these.
     #[schema(value_type = Option<String>, format = "date-time")]

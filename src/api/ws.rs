@@ -39,7 +39,8 @@ pub struct WebSocketServer {
 }
 
 impl WebSocketServer {
-    /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token checked.
+    /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token
+    /// checked.
     pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
         Self {
             feed,
@@ -98,8 +99,8 @@ pub(super) async fn create_ticket(
     }))
 }
 
-/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, or a ticket of
-/// a token that is still valid.
+/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, or a ticket
+/// of a token that is still valid.
 ///
 /// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008
 /// within half a minute after the token was revoked, and with 4410 if the event of `after` has
@@ -308,8 +309,8 @@ impl WsClient {
         }
     }
 
-    /// Returns true if its token is still valid. While the database fails nothing can be sent anyway,
-    /// so the client stays.
+    /// Returns true if its token is still valid. While the database fails nothing can be sent
+    /// anyway, so the client stays.
     async fn is_authorized(&self) -> bool {
         auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
     }
@@ -344,8 +345,8 @@ impl WsClient {
     }
 }
 
-/// Sends a frame within [`SEND_TIMEOUT`]. A slow client is closed, since others need its slot; it can
-/// reconnect with `after` and misses nothing.
+/// Sends a frame within [`SEND_TIMEOUT`]. A slow client is closed, since others need its slot; it
+/// can reconnect with `after` and misses nothing.
 async fn in_time(
     sent: impl Future<Output = Result<(), actix_ws::Closed>>,
 ) -> Result<(), CloseWith> {

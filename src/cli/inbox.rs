@@ -343,7 +343,8 @@ async fn detail(store: &dyn Store, delivery: Delivery) -> CommandResult<serde_js
     })?)
 }
 
-/// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a time.
+/// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a
+/// time.
 async fn export(
     store: &dyn Store,
     mut filter: DeliveryFilter,
@@ -354,8 +355,8 @@ async fn export(
         let page = store.deliveries(&filter, PAGE).await?;
         let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
-        // Snapshots of the poller and of backfills are not webhooks and cannot be replayed; deliveries
-        // that `recover` fetched can.
+        // Snapshots of the poller and of backfills are not webhooks and cannot be replayed;
+        // deliveries that `recover` fetched can.
         ids.extend(
             page.iter()
                 .filter(|delivery| delivery.event != event::SNAPSHOT)

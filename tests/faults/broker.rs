@@ -30,8 +30,8 @@ fn is_missed(cluster: &Cluster<'_>) {
     });
 }
 
-/// Breaks something under load with `fault`, which also sees to it that there is a while of it, and mends it by `mend`,
-/// which tells since when it is mended.
+/// Breaks something under load with `fault`, which also sees to it that there is a while of it, and
+/// mends it by `mend`, which tells since when it is mended.
 fn disturbed(
     cluster: &Cluster<'_>,
     seed: u64,

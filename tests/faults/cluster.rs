@@ -184,8 +184,8 @@ impl<'a> Cluster<'a> {
         block_on(self.store.counts()).ok()
     }
 
-    /// Deliveries that workers brought to their end, which what is ignored has come to when it is stored; 0 while the
-    /// database does not answer.
+    /// Deliveries that workers brought to their end, which what is ignored has come to when it is
+    /// stored; 0 while the database does not answer.
     pub(crate) fn finished(&self) -> u64 {
         self.counts()
             .map_or(0, |counts| counts.applied + counts.dead)

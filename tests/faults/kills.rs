@@ -13,8 +13,8 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-/// Every place of `crash_point!` that a delivery comes by, but the poison's, and whose it is. Those of backfills and notifications have tests of
-/// their own.
+/// Every place of `crash_point!` that a delivery comes by, but the poison's, and whose it is. Those
+/// of backfills and notifications have tests of their own.
 const PLACES: [(&str, Role); 14] = [
     ("ingest.body_read", Role::Receiver),
     ("accept.before_commit", Role::Receiver),
@@ -31,10 +31,11 @@ const PLACES: [(&str, Role); 14] = [
     ("queue.acknowledged", Role::Worker),
     ("queue.published", Role::Worker),
 ];
-/// Kills between which nothing is waited for. One less than the attempts after which a delivery is a dead letter, so
-/// that none can become one by having been under way in all of them.
+/// Kills between which nothing is waited for. One less than the attempts after which a delivery is
+/// a dead letter, so that none can become one by having been under way in all of them.
 const IN_A_ROW: usize = 4;
-/// After so long only what is leased waits: what a worker claimed by a statement whose answer the database's end cut off.
+/// After so long only what is leased waits: what a worker claimed by a statement whose answer the
+/// database's end cut off.
 const SETTLED: Duration = Duration::from_secs(15);
 /// The long form ends by itself, with fewer kills on a slow machine.
 const LONGEST: Duration = Duration::from_mins(20);
@@ -64,8 +65,8 @@ impl End {
         }
     }
 
-    /// One kill of many: the crash points in turn, and of every twenty kills two by SIGKILL, one of the broker and one of
-    /// the database.
+    /// One kill of many: the crash points in turn, and of every twenty kills two by SIGKILL, one of
+    /// the broker and one of the database.
     fn of(number: usize) -> Self {
         match number % 20 {
             4 => Self::Broker,
@@ -213,8 +214,8 @@ impl<'a> Killing<'a> {
         }
     }
 
-    /// Waits until nothing waits but for the end of a lease, so that no delivery is under way in more kills than it has
-    /// attempts.
+    /// Waits until nothing waits but for the end of a lease, so that no delivery is under way in
+    /// more kills than it has attempts.
     fn settle(&mut self) {
         let started = Instant::now();
         while self
@@ -255,7 +256,8 @@ impl<'a> Killing<'a> {
 /// Each crash point once.
 pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
     let chunk = 40;
-    // With some to spare for the sweeper's, which are reached if others have left something by then.
+    // With some to spare for the sweeper's, which are reached if others have left something by
+    // then.
     let mut killing = Killing::start(services, 13, chunk * (PLACES.len() + 6));
     for (number, (place, role)) in PLACES.into_iter().enumerate() {
         let end = End::At(place, role, 1);

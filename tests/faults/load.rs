@@ -58,8 +58,8 @@ struct Shared {
 }
 
 impl Load {
-    /// Posts the requests from `from` on, so many a second, until it is stopped or `until` is reached; as fast as it
-    /// goes without `per_second`.
+    /// Posts the requests from `from` on, so many a second, until it is stopped or `until` is
+    /// reached; as fast as it goes without `per_second`.
     pub(crate) fn start(
         traffic: &Arc<Traffic>,
         targets: &Targets,

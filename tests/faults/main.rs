@@ -1,16 +1,18 @@
 //! Every delivery answered with 2xx is finished, whatever faults the broker, the database and the
 //! processes have.
 //!
-//! The real program runs as receivers and workers on a broker and a database that `scripts/services` starts for this
-//! test alone. Each scenario breaks something while deliveries are posted whose outcome is known, and then asks whether
-//! each of them came to its end once, and whether the facts are those of an undisturbed run.
+//! The real program runs as receivers and workers on a broker and a database that
+//! `scripts/services` starts for this test alone. Each scenario breaks something while deliveries
+//! are posted whose outcome is known, and then asks whether each of them came to its end once, and
+//! whether the facts are those of an undisturbed run.
 //!
-//! The short form takes about four minutes. The long one, whose results are in `docs/RELIABILITY.md`:
+//! The short form takes about four minutes. The long one, whose results are in
+//! `docs/RELIABILITY.md`:
 //!
 //!     TALLYHOOK_FAULTS=long cargo test --release --features crash-points,services --test faults
 //!
-//! Words after `--` choose scenarios by a part of their name. `kill -9` shows what survives the end of a process, not
-//! what survives a power cut.
+//! Words after `--` choose scenarios by a part of their name. `kill -9` shows what survives the end
+//! of a process, not what survives a power cut.
 
 #![allow(clippy::print_stdout, reason = "the numbers are the result")]
 
@@ -40,7 +42,8 @@ use crate::table::Row;
 
 /// The bound of each wait; it is not a promise of the product.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// Within this time after the return of what was broken the first delivery is applied, says the long form.
+/// Within this time after the return of what was broken the first delivery is applied, says the
+/// long form.
 const HEALED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -135,7 +138,8 @@ fn main() -> ExitCode {
         .into_iter()
         .filter(|(name, _)| is_chosen(name))
         .collect();
-    // `scripts/test --all` runs every test twice, the second time on servers. This one has its own both times.
+    // `scripts/test --all` runs every test twice, the second time on servers. This one has its own
+    // both times.
     if scenarios.is_empty() || std::env::var_os("TALLYHOOK_TEST_ON").is_some() {
         println!(
             "\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; {} filtered out",

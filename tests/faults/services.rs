@@ -1,4 +1,5 @@
-//! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and taken down with it.
+//! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and
+//! taken down with it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

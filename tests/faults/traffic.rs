@@ -1,5 +1,6 @@
-//! Deliveries whose outcome is known: lives of pull requests, shuffled, some sent twice. Bodies are those of
-//! `tests/support/payloads`, with the pull request's number patched in, so that a hundred thousand cost little.
+//! Deliveries whose outcome is known: lives of pull requests, shuffled, some sent twice. Bodies are
+//! those of `tests/support/payloads`, with the pull request's number patched in, so that a hundred
+//! thousand cost little.
 
 use std::collections::{BTreeMap, BTreeSet};
 

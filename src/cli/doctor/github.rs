@@ -125,8 +125,8 @@ async fn token(client: &Client) -> Result<Vec<Finding>, GithubError> {
     Ok(findings)
 }
 
-/// Checks the scopes of a classic token. The permissions of a fine-grained one show in the checks that
-/// use them.
+/// Checks the scopes of a classic token. The permissions of a fine-grained one show in the checks
+/// that use them.
 fn scopes(scopes: Option<&[String]>) -> Finding {
     let Some(scopes) = scopes else {
         return Finding::ok(

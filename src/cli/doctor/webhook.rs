@@ -22,8 +22,8 @@ struct HookView<'a> {
     last: Option<(i64, String)>,
 }
 
-/// Checks the webhook of a repository, or that of its organisation. `last_delivery_at` is the time of
-/// the last delivery that arrived here.
+/// Checks the webhook of a repository, or that of its organisation. `last_delivery_at` is the time
+/// of the last delivery that arrived here.
 pub(super) async fn of_repository(
     client: &Client,
     owner: &HookOwner,
