@@ -26,8 +26,8 @@ fn commit_of_git() -> Option<String> {
 }
 
 /// Reruns this script when HEAD moves: to another branch, or with its branch. Git says where these
-/// files are, which is elsewhere in a linked worktree. A file that does not exist is left out, since
-/// cargo would rerun the script at every build.
+/// files are, which is elsewhere in a linked worktree. A file that does not exist is left out,
+/// since cargo would rerun the script at every build.
 fn watch_head() {
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     let names = ["HEAD", "packed-refs"].map(str::to_owned);

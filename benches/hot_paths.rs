@@ -1,4 +1,4 @@
-//! What every delivery pays for: `cargo bench`.
+//! The costs of every delivery: `cargo bench`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn sized(mut payload: Value, size: usize) -> Vec<u8> {
     payload.to_string().into_bytes()
 }
 
-/// Drops links that nobody reads until `excess` bytes are gone.
+/// Drops unused links until `excess` bytes are gone.
 fn drop_links(value: &mut Value, excess: &mut usize) {
     let Some(fields) = value.as_object_mut() else {
         return;
@@ -108,7 +108,7 @@ fn decoded(name: &str, payload: &Value) -> PullRequestEvent {
     event
         .pull_request()
         .cloned()
-        .expect("it tells of a pull request")
+        .expect("it is about a pull request")
 }
 
 /// A pull request of forty facts and ten reviews, merged; and its last event.

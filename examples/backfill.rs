@@ -1,7 +1,8 @@
-//! What a backfill costs, and what live deliveries notice of it: `cargo run --release --example backfill`.
+//! The cost of a backfill, and its effect on live deliveries: `cargo run --release --example
+//! backfill`.
 //!
-//! A GitHub of its own, on this machine, has the history; the server that fetches it is a process of its own.
-//! `docs/PERFORMANCE.md` tells how to read the numbers.
+//! A GitHub of its own, on this machine, has the history; the server that fetches it is a process
+//! of its own. `docs/PERFORMANCE.md` describes how to read the numbers.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,19 +22,19 @@ use testkit::github::growth::{Growth, people};
 use testkit::github::world::Webhook;
 use testkit::github::{FakeGithub, GITHUB_TOKEN, Resource};
 
-/// Whose history is fetched, and where things happen meanwhile.
+/// The repository whose history is fetched, and the one of live deliveries.
 const HISTORY: &str = "acme-corp/api-server";
 const LIVE: &str = "acme-corp/site";
-/// How often it is looked how far the server is.
+/// Interval of reading the server's progress.
 const LOOKING: Duration = Duration::from_millis(50);
 
 #[derive(Parser)]
 #[command(about = "Measures backfills, and live deliveries beside one")]
 struct Arguments {
-    /// How many pull requests the larger history has.
+    /// Number of pull requests of the larger history.
     #[arg(long, default_value_t = 1000)]
     pulls: usize,
-    /// How long each answer of GitHub's takes, in milliseconds.
+    /// Delay of each answer of the fake GitHub, in milliseconds.
     #[arg(long, default_value_t = 300)]
     latency: u64,
     /// Live deliveries in a second.
@@ -79,7 +80,8 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// A GitHub with so long a history, whose answers take so long, and a server with an empty database.
+/// A GitHub with so long a history, whose answers take so long, and a server with an empty
+/// database.
 async fn start(
     dir: &Path,
     pulls: usize,
@@ -118,7 +120,7 @@ async fn fetched(server: &Server, pulls: usize) -> anyhow::Result<(Duration, Dur
     };
     let fetched = asked.elapsed();
     let is_whole = run["state"] == "done" && run["prs_done"] == pulls && run["errors"] == json!([]);
-    ensure!(is_whole, "the backfill came to {run}");
+    ensure!(is_whole, "the backfill ended as {run}");
     while server.store.counts().await?.accepted > 0 {
         tokio::time::sleep(LOOKING).await;
     }
@@ -165,7 +167,7 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     let mut told = github.world(|world| world.grow(LIVE, growth));
     told.retain(|webhook| webhook.event.starts_with("pull_request"));
     let mut told = told.into_iter();
-    // What is opened once only: connections, statements, caches.
+    // Warm-up: connections, statements and caches are opened once.
     live::deliver(
         &server,
         told.by_ref(),
@@ -209,7 +211,8 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A backfill takes more than GitHub allows: what it leaves is there for whoever waits.
+/// A backfill larger than the rate limit: the rest of the limit is left for requests that a client
+/// waits for.
 async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
     let (github, server) = start(&arguments.dir, arguments.pulls, Duration::ZERO).await?;
     // A point for each page, were none of them left to others.
@@ -232,7 +235,7 @@ async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
     let (mut answered, mut refused) = (0, 0);
     for item in newest["items"].as_array().into_iter().flatten() {
         let number = item["number"].as_i64().context("a number")?;
-        // So that GitHub has something new to tell, which costs a point.
+        // A change, so that the answer is not a 304 and costs a point.
         let now = Utc::now().into();
         let _: Vec<Webhook> = github.world(|world| {
             world.act(

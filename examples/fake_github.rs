@@ -1,7 +1,8 @@
-//! A GitHub to try Tallyhook on, with pull requests of random histories: `cargo run --example fake_github`.
+//! A GitHub to try Tallyhook on, with pull requests of random histories: `cargo run --example
+//! fake_github`.
 //!
-//! It answers REST and GraphQL, and with `--rate` things go on happening, of which its webhooks tell. Its answers and its webhooks can be made
-//! to go wrong. The tests have the same one.
+//! It answers REST and GraphQL, and with `--rate` events go on, and its webhooks deliver them. Its
+//! answers and its webhooks can be made to go wrong. The tests have the same one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -27,28 +28,30 @@ struct Arguments {
     /// The repository that there is, as owner/name.
     #[arg(long, default_value = "acme-corp/api-server")]
     repository: String,
-    /// How many pull requests it has.
+    /// Number of pull requests.
     #[arg(long, default_value_t = 200)]
     pulls: usize,
     /// Another number makes other histories.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where a webhook goes, such as `http://127.0.0.1:8080/webhooks/github`; more can be added through the API.
+    /// Where a webhook goes, such as `http://127.0.0.1:8080/webhooks/github`; more can be added
+    /// through the API.
     #[arg(long, requires = "secret")]
     webhook: Option<String>,
-    /// What webhooks are signed with.
+    /// Secret that signs the webhooks.
     #[arg(long)]
     secret: Option<String>,
-    /// How many things happen in a second.
+    /// Events per second.
     #[arg(long, default_value_t = 0.0)]
     rate: f64,
     /// Which part of the webhooks is lost, from 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     lost: f64,
-    /// Which part of the answers is an error, from 0 to 1: 500, 502, 503, or an answer that breaks off.
+    /// Which part of the answers is an error, from 0 to 1: 500, 502, 503, or an answer that breaks
+    /// off.
     #[arg(long, default_value_t = 0.0)]
     errors: f64,
-    /// How long each answer takes, in milliseconds.
+    /// Delay of each answer, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency: u64,
     /// More pull requests than these in one query are too much for it.
@@ -100,7 +103,7 @@ async fn main() -> anyhow::Result<()> {
         github.add_hook(HOOK, &owner_of_hooks, url, secret);
     }
     say(&format!(
-        "# {} pull requests, of which {} webhooks would have told",
+        "# {} pull requests, of which {} webhooks would have been sent",
         arguments.pulls,
         told.len()
     ));
@@ -121,7 +124,7 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// Things happen, and webhooks tell of them, for ever.
+/// Changes pull requests and sends their webhooks, without end.
 async fn goes_on(github: &FakeGithub, arguments: &Arguments, owner: &str) {
     let mut random = StdRng::seed_from_u64(arguments.seed);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / arguments.rate));

@@ -1,8 +1,9 @@
-//! How fast it is, on this machine: `cargo run --release --example load`. With `--services` on PostgreSQL and RabbitMQ,
-//! those of `scripts/services`.
+//! Throughput and latency on this machine: `cargo run --release --example load`. With `--services`
+//! on PostgreSQL and RabbitMQ, those of `scripts/services`.
 //!
-//! Starts the server, and beside it a bare baseline, in processes of their own over databases of their own; loads
-//! them through loopback and prints what it measured. `docs/PERFORMANCE.md` tells how to read the numbers.
+//! Starts the server, and beside it a bare baseline, in processes of their own over databases of
+//! their own; loads them through loopback and prints what it measured. `docs/PERFORMANCE.md`
+//! describes how to read the numbers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,19 +43,20 @@ const STEADY_ON_SERVICES: [(&str, f64); 3] = [
 #[derive(Parser)]
 #[command(about = "Measures accepting and draining, beside a bare baseline")]
 struct Arguments {
-    /// How long each measurement of accepting takes.
+    /// Duration of each measurement of accepting.
     #[arg(long, default_value_t = 6)]
     seconds: u64,
-    /// How often baseline and server are measured in turns; medians are reported.
+    /// Number of alternating runs of baseline and server; medians are reported.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How many deliveries are stored before the drain is measured.
+    /// Number of deliveries that are stored before the drain is measured.
     #[arg(long, default_value_t = 30_000)]
     backlog: usize,
     /// Where the databases go; must be on a disk.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/load"))]
     dir: PathBuf,
-    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead: `eval "$(scripts/services env)"` sets both.
+    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead: `eval "$(scripts/services
+    /// env)"` sets both.
     #[arg(long)]
     services: bool,
     /// Prints one JSON object instead of text.
@@ -75,7 +77,7 @@ enum LeaderRole {
     Drain,
     Both,
     Steady,
-    /// What the services can do at the most, without Tallyhook.
+    /// The limits of the services, without Tallyhook.
     Limits,
 }
 
@@ -329,7 +331,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// What was measured, printed as it comes or as one object at the end.
+/// The measurements, printed one by one or as one object at the end.
 struct Report {
     json: bool,
     values: BTreeMap<String, Value>,

@@ -1,8 +1,9 @@
-//! How fast a million pull requests are read from PostgreSQL, on this machine:
+//! The speed of reading a million pull requests from PostgreSQL, on this machine:
 //! `cargo run --release --example read -- --server postgres://USER:PASSWORD@HOST/postgres`.
 //!
-//! Makes a database on that server, fills it, asks the store what the API would ask it, and prints medians beside a
-//! baseline of the same run: the time in which the server counts the rows of the table, and nothing else.
+//! Makes a database on that server, fills it, asks the store what the API would ask it, and prints
+//! medians beside a baseline of the same run: the time in which the server counts the rows of the
+//! table, and nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ struct Arguments {
     /// A PostgreSQL server on which databases may be made.
     #[arg(long)]
     server: String,
-    /// How often everything is asked.
+    /// Number of repetitions of every request.
     #[arg(long, default_value_t = 15)]
     times: usize,
     /// Keeps the database, and uses the one that an earlier run kept.

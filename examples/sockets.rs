@@ -1,8 +1,10 @@
-//! How long it takes from the POST of a webhook to the frame at a client of `/ws`, and what a thousand clients cost:
-//! `cargo run --release --example sockets`. With `--services` on PostgreSQL and RabbitMQ, those of `scripts/services`.
+//! The latency from the POST of a webhook to the frame at a client of `/ws`, and what a thousand
+//! clients cost: `cargo run --release --example sockets`. With `--services` on PostgreSQL and
+//! RabbitMQ, those of `scripts/services`.
 //!
-//! The servers are processes of their own, over databases of their own; webhooks and clients are made here, on one thread
-//! each. `docs/PERFORMANCE.md` tells how to read the numbers, which are printed as the rows of its table.
+//! The servers are processes of their own, over databases of their own; webhooks and clients are
+//! made here, on one thread each. `docs/PERFORMANCE.md` describes how to read the numbers, which
+//! are printed as the rows of its table.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -40,7 +42,7 @@ const WARM: Duration = Duration::from_secs(2);
 const FIRST: i64 = 1_000_000;
 /// About as large as a frame.
 const ECHOED: usize = 320;
-/// Of the clients of the crowd, so many go away and come back.
+/// The number of clients of the crowd that disconnect and reconnect.
 const COMING_BACK: usize = 10;
 /// What stalled clients ask for: more than the system keeps of it for them.
 const BACKLOG: i64 = 20_000;
@@ -54,10 +56,10 @@ struct Arguments {
     /// For how long.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-    /// How many clients the crowd has.
+    /// Number of clients of the crowd.
     #[arg(long, default_value_t = 1000)]
     clients: usize,
-    /// How many of them are stalled, in the second of two runs.
+    /// Number of stalled clients among them, in the second of two runs.
     #[arg(long, default_value_t = 10)]
     stalled: usize,
     /// Changes in a second, when the crowd listens.
@@ -69,8 +71,8 @@ struct Arguments {
     /// Where the databases go; must be on a disk.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sockets"))]
     dir: PathBuf,
-    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead, with a process for each role and two that
-    /// answer readers: `eval "$(scripts/services env)"` sets both.
+    /// On the servers of `TEST_DATABASE_URL` and `TEST_AMQP_URL` instead, with a process for each
+    /// role and two that answer readers: `eval "$(scripts/services env)"` sets both.
     #[arg(long)]
     services: bool,
     /// Measures only these parts.
@@ -153,21 +155,21 @@ fn post(
     Ok(measured)
 }
 
-/// Deliveries that are not measured, of pull requests numbered from `number` on. The first that a server gets make its
-/// repository tracked, so that what comes later is told.
+/// Deliveries that are not measured, of pull requests numbered from `number` on. The first that a
+/// server gets make its repository tracked, so that what comes later is told.
 fn warm(address: &str, number: i64, per_second: f64) -> anyhow::Result<()> {
     let deliveries = (per_second * WARM.as_secs_f64()) as usize;
     let traffic = Traffic::new(number, deliveries, per_second, Utc::now().timestamp())?;
     post(address, traffic, per_second, WARM).map(drop)
 }
 
-/// What is sent to be measured, in so long.
+/// Deliveries of a measurement, and its duration.
 fn new_traffic(per_second: f64, time: Duration) -> anyhow::Result<Traffic> {
     let deliveries = (per_second * time.as_secs_f64()) as usize;
     Traffic::new(FIRST, deliveries, per_second, Utc::now().timestamp())
 }
 
-/// From when each delivery was due until its frame came, by client.
+/// The latency of each frame from the time its delivery was due, by client.
 fn latencies(
     heard: &Heard,
     sent: &Measured,
@@ -240,7 +242,8 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
     servers.into_iter().try_for_each(Server::stop)
 }
 
-/// What this machine takes for there and back at the same pace, at the same time: bytes over a connection, no more.
+/// What this machine takes for there and back at the same pace, at the same time: bytes over a
+/// connection, no more.
 fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut stream = TcpStream::connect(listener.local_addr()?)?;
@@ -356,7 +359,7 @@ async fn backlog(database_url: &str) -> anyhow::Result<String> {
         store
             .record(&recording, now)
             .await?
-            .map_err(|_| anyhow::anyhow!("somebody else wrote"))?;
+            .map_err(|_| anyhow::anyhow!("another program wrote"))?;
     }
     store.close().await;
     Ok(last.to_string())

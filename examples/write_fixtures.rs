@@ -1,8 +1,9 @@
-//! Writes `fixtures/` from the story told in `write_fixtures/`: `cargo run --example write_fixtures`.
+//! Writes `fixtures/` from the story in `write_fixtures/`: `cargo run --example write_fixtures`.
 //!
-//! With `--check` nothing is written; the exit code is 1 if a file differs from the story. The answers in
-//! `*.expected.json` are literals of the story, worked out by hand: they are what Tallyhook is held to, so
-//! nothing here computes them. [`expected::Expected::assert_consistent`] only checks that they add up.
+//! With `--check` nothing is written; the exit code is 1 if a file differs from the story. The
+//! answers in `*.expected.json` are literals of the story, worked out by hand: they are what
+//! Tallyhook is held to, so nothing here computes them. [`expected::Expected::assert_consistent`]
+//! only checks that they add up.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -17,8 +17,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Installs the logger: level info, or for `quiet` commands warn, unless `RUST_LOG` sets a filter. A
-/// second call in a process changes nothing.
+/// Installs the logger: level info, or for `quiet` commands warn, unless `RUST_LOG` sets a filter.
+/// A second call in a process changes nothing.
 pub fn init_logging(format: LogFormat, quiet: bool) {
     let default = if quiet {
         "warn"

@@ -1,4 +1,4 @@
-//! Deliveries as they come while people work: so many a second, each timed until it is applied.
+//! Deliveries as people's work sends them: a number per second, each timed until it is applied.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::server::{SECRET, Server};
 use testkit::github::world::Webhook;
 
-/// How often it is looked whether a delivery is applied: the least that a latency is told to.
+/// Interval of checking whether a delivery is applied: the resolution of the latencies.
 const LOOKING: Duration = Duration::from_millis(1);
 
 /// From when each was due until it was applied, the shortest first.

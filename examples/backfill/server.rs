@@ -1,4 +1,5 @@
-//! The server that is measured: a process of its own, so that its memory is told apart from that of the GitHub it asks.
+//! The server that is measured: a process of its own, so that its memory is measured apart from
+//! that of the GitHub it asks.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -19,7 +20,7 @@ use testkit::github::GITHUB_TOKEN;
 pub(crate) const SECRET: &str = "a secret of the load test";
 const TOKEN: &str = "tallyhook_token_of_the_load_test";
 
-/// What a child process is told.
+/// The arguments of a child process.
 #[derive(Args)]
 pub(crate) struct Child {
     #[arg(long, hide = true, requires = "database")]
@@ -129,7 +130,7 @@ async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&answer)?)
 }
 
-/// What a child process does: serve on a free port until its standard input ends.
+/// Runs a child process: serves on a free port until its standard input ends.
 pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
     telemetry::init_logging(LogFormat::Text, true);
     let mut config = Config {

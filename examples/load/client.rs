@@ -1,4 +1,5 @@
-//! The load itself: raw keep-alive connections on one thread, since client and server share the machine.
+//! The load itself: raw keep-alive connections on one thread, since client and server share the
+//! machine.
 
 #![allow(dead_code, reason = "every program that measures uses a part of it")]
 
@@ -13,7 +14,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::traffic::{Traffic, Writer};
 
-/// What a run measured.
+/// The measurements of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     /// Answers with 202.
@@ -33,7 +34,8 @@ impl Measured {
         self.accepted as f64 / self.seconds
     }
 
-    /// Milliseconds under which `part` of the answers came, in an open loop from when they were due to be asked for.
+    /// Milliseconds under which `part` of the answers came, in an open loop from when they were due
+    /// to be asked for.
     pub(crate) fn quantile_ms(&self, part: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let place = (self.latencies.len() as f64 * part).ceil() as usize;
@@ -46,7 +48,8 @@ impl Measured {
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// The next one when the last was answered, on each of so many connections, until the time is over.
+    /// The next one when the last was answered, on each of so many connections, until the time is
+    /// over.
     Closed { connections: usize, time: Duration },
     /// The same, until so many are sent.
     Fill {
@@ -61,7 +64,7 @@ impl Pace {
     fn connections(self) -> usize {
         match self {
             Self::Closed { connections, .. } | Self::Fill { connections, .. } => connections,
-            // Each is used about once a second: the server closes those that nobody uses.
+            // Each is used about once a second: the server closes idle ones.
             Self::Open { per_second, .. } => (per_second as usize).clamp(16, 256),
         }
     }

@@ -1,4 +1,4 @@
-//! What the services can do at the most: what Tallyhook's numbers on them are to be seen beside.
+//! The limits of the services, to compare Tallyhook's numbers with.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::place::Place;
 const MESSAGE_BYTES: usize = 2048;
 /// As large as a usual payload when it is compressed.
 const BODY_BYTES: usize = 3072;
-/// Messages without a confirm, as many as Tallyhook's publisher has at the most.
+/// Messages without a confirm: the maximum of Tallyhook's publisher.
 const IN_FLIGHT: usize = 512;
 /// Rows of one statement.
 const ROWS: usize = 64;
@@ -90,7 +90,8 @@ async fn confirms(url: &str, time: Duration) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// Rows that two connections insert by statements of many rows, each a commit, as Tallyhook's group commit has them.
+/// Rows that two connections insert by statements of many rows, each a commit, as Tallyhook's group
+/// commit has them.
 async fn inserts(url: &str, time: Duration) -> anyhow::Result<f64> {
     let mut connection = PgConnection::connect(url).await?;
     let table = "CREATE TABLE limits (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, guid text UNIQUE, body bytea)";

@@ -10,7 +10,7 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, postgres::PgConnectOptions,
 };
 
-/// A database and a queue; children are told by arguments.
+/// A database and a queue; children receive them as arguments.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Place {
     #[arg(long, hide = true)]
@@ -19,7 +19,7 @@ pub(crate) struct Place {
     pub(crate) amqp_url: Option<String>,
 }
 
-/// The database that `--services` makes, anew for every measurement.
+/// The database that `--services` makes, a new one for every measurement.
 const NAME: &str = "tallyhook_load";
 
 impl Place {

@@ -1,4 +1,5 @@
-//! The servers under load, each a process of its own, so that what it takes is told apart from what the client takes.
+//! The servers under load, each a process of its own, so that what it takes is measured apart from
+//! what the client takes.
 
 #![allow(dead_code, reason = "every program that measures uses a part of it")]
 
@@ -20,7 +21,7 @@ use tallyhook_store::{NewDelivery, NewState, Opening, Store, StoredBody};
 use crate::place::Place;
 use crate::traffic::SECRET;
 
-/// What opens the API.
+/// The token of the API.
 pub(crate) const TOKEN: &str = "tallyhook_token_of_the_load_test";
 
 /// Which server a child process is.
@@ -36,7 +37,8 @@ pub(crate) enum Role {
     Working,
     /// Tallyhook that answers readers, and nothing else.
     Answering,
-    /// actix, the signature, and the same grouped insert of the same compressed body; nothing is decoded.
+    /// actix, the signature, and the same grouped insert of the same compressed body; nothing is
+    /// decoded.
     Baseline,
 }
 
@@ -104,7 +106,8 @@ impl Server {
         if address.is_empty() {
             bail!("the server did not start");
         }
-        // A broker that is not connected yet is no failure to the server, and none of what is measured.
+        // A broker that is not connected yet is no failure to the server, and none of what is
+        // measured.
         let ready = || get(&address, "/readyz").is_ok_and(|answer| answer.contains("\"ready\""));
         while role != Role::Baseline && !ready() {
             std::thread::sleep(Duration::from_millis(2));
@@ -187,7 +190,8 @@ impl Metrics {
             .map_or(0.0, |(_, value)| value)
     }
 
-    /// How many deliveries this process has applied. The gauges of the inbox are up to a second old, this is not.
+    /// Returns the number of deliveries this process has applied. The gauges of the inbox are up to
+    /// a second old, this is not.
     pub(crate) fn applied(&self) -> f64 {
         let is_applied = |name: &str| {
             name.starts_with("tallyhook_deliveries_total{") && name.contains("\"applied\"")
@@ -238,7 +242,7 @@ fn get(address: &str, path: &str) -> anyhow::Result<String> {
     }
 }
 
-/// What a child process does: serve on a free port until its standard input ends.
+/// Runs a child process: serves on a free port until its standard input ends.
 pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     telemetry::init_logging(LogFormat::Text, true);
     let config = Config {

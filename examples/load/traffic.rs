@@ -1,7 +1,8 @@
-//! What is posted: payloads as GitHub sends them, brought to size, signed ahead of time and patched while sending.
+//! The posted deliveries: payloads as GitHub sends them, brought to size, signed ahead of time and
+//! patched while sending.
 //!
-//! Each pull request has six deliveries, and those of one are [`WINDOW`] apart, so that no batch of the workers finds
-//! two of the same pull request: the costly case, and the usual one.
+//! Each pull request has six deliveries, and those of one are [`WINDOW`] apart, so that no batch of
+//! the workers finds two of the same pull request: the costly case, and the usual one.
 
 use serde_json::{Value, json};
 use tallyhook_core::github::signature::Secrets;
@@ -10,13 +11,14 @@ use testkit::payloads::{self, Account, Pr, World};
 
 pub(crate) const SECRET: &str = "a secret of the load test";
 const KIB: usize = 1024;
-/// How many pull requests take turns.
+/// Number of pull requests that the deliveries alternate between.
 const WINDOW: usize = 512;
-/// The number in the templates; seven digits that stand for themselves and end every id made from them.
+/// The number in the templates; seven digits that stand for themselves and end every id made from
+/// them.
 const NUMBER: i64 = 7_000_001;
 const GUID: &[u8] = b"00000000-0000-0000-0000-000000000000";
 
-/// What the deliveries of a run are.
+/// The kind of deliveries of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `issue_comment` of 8 KiB.
@@ -73,7 +75,8 @@ impl Traffic {
         Writer(self.requests.clone())
     }
 
-    /// The bytes of a delivery. Those beyond the signed ones repeat bodies, under a GUID of their own.
+    /// The bytes of a delivery. Those beyond the signed ones repeat bodies, under a GUID of their
+    /// own.
     pub(crate) fn write<'a>(
         &self,
         writer: &'a mut Writer,
@@ -237,7 +240,8 @@ impl Template {
     }
 }
 
-/// Drops what a personal repository's payload lacks and links that lead nowhere here, then fills up the description.
+/// Drops what a personal repository's payload lacks and links that lead nowhere here, then fills up
+/// the description.
 fn bring_to_size(payload: &mut Value, size: usize) {
     if let Some(payload) = payload.as_object_mut() {
         payload.remove("organization");

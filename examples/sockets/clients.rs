@@ -1,4 +1,5 @@
-//! The clients of `/ws`, all on one thread beside the one that posts: what each hears, and when.
+//! The clients of `/ws`, all on one thread beside the one that posts, and the frames that each
+//! receives.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -28,39 +29,40 @@ type Socket = WebSocketStream<TcpStream>;
 
 /// Handshakes at the same time.
 const AT_ONCE: usize = 32;
-/// After what should have been heard, how long it is waited for.
+/// Time to wait for a frame after it was due.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten by the system.
+/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten
+/// by the system.
 const STALL: Duration = Duration::from_secs(15);
 /// The least that the system keeps for a stalled client on this side.
 const NARROW: u32 = 4096;
 
-/// What a client does.
+/// The behaviour of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Manner {
     /// Reads all the time.
     Steady,
-    /// Goes away after so many changes, and comes back after so long for what it missed.
+    /// Disconnects after a number of changes, and reconnects later for the missed ones.
     ComesBack { after: usize, away: Duration },
     /// Asks for everything since this event, reads nothing of it, and does it again, for so long.
     Stalls { since: String, time: Duration },
 }
 
-/// What clients heard.
+/// The frames that the clients received.
 #[derive(Default)]
 pub(crate) struct Heard {
-    /// Of steady clients, by client: each change by its delivery, and when it was heard.
+    /// Of steady clients, by client: each change by its delivery, and the time of its frame.
     pub(crate) steady: Vec<Vec<(usize, Instant)>>,
-    /// Those that went away, and came back and had missed nothing.
+    /// Clients that reconnected and had missed nothing.
     pub(crate) came_back: usize,
-    /// How often one was stalled, each of which the server has ended.
+    /// Number of stalls, each of which the server has ended.
     pub(crate) stalls: usize,
 }
 
 /// Clients that are connected.
 pub(crate) struct Clients(JoinHandle<anyhow::Result<Heard>>);
 
-/// What is read of a notification.
+/// The fields of a notification that are read.
 #[derive(Deserialize)]
 struct Told {
     pr_number: i64,
@@ -69,7 +71,8 @@ struct Told {
 }
 
 impl Clients {
-    /// Connects clients, each to its address (host and port); they listen for `changes`, which are sent within `time`.
+    /// Connects clients, each to its address (host and port); they listen for `changes`, which are
+    /// sent within `time`.
     pub(crate) fn connect(
         clients: Vec<(String, Manner)>,
         changes: &Arc<Changes>,
@@ -90,7 +93,7 @@ impl Clients {
         Ok(Self(thread))
     }
 
-    /// Waits until every client has heard every change, and has heard it once.
+    /// Waits until every client has received every change exactly once.
     pub(crate) fn finish(self) -> anyhow::Result<Heard> {
         self.0
             .join()
@@ -98,7 +101,7 @@ impl Clients {
     }
 }
 
-/// What the clients of a run share.
+/// The state that the clients of a run share.
 struct Run {
     changes: Arc<Changes>,
     /// By all of them.
@@ -152,7 +155,7 @@ async fn run(
     };
     let in_time = timeout(time + PATIENCE, all).await;
     let (told, all) = (run.heard.get(), listeners * run.changes.len());
-    in_time.with_context(|| format!("{told} of {all} frames were heard"))??;
+    in_time.with_context(|| format!("{told} of {all} frames were received"))??;
     while let Some(stalls) = stalling.join_next().await {
         heard.stalls += stalls??;
     }
@@ -177,7 +180,8 @@ async fn connect(address: &str, after: Option<&str>) -> anyhow::Result<Socket> {
     )
 }
 
-/// Listens until every change was heard. Events have to come in their order, which leaves no room for a second time.
+/// Receives until every change has arrived. Events must arrive in order, which leaves no room for a
+/// second time.
 async fn listen(
     run: Rc<Run>,
     address: String,
@@ -230,7 +234,7 @@ async fn stall(address: String, since: String, time: Duration) -> anyhow::Result
         let (mut socket, _) =
             tokio_tungstenite::client_async(request(&address, Some(&since))?, stream).await?;
         sleep(STALL).await;
-        // What the system has kept, and then no more.
+        // Reads the frames that the system has buffered, and then no more.
         timeout(PATIENCE, ended(&mut socket))
             .await
             .context("a stalled client was not dropped")??;

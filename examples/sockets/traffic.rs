@@ -1,4 +1,5 @@
-//! Webhooks each of which is a change: pull requests that are opened, closed, opened again and merged.
+//! Webhooks each of which is a change: pull requests that are opened, closed, opened again and
+//! merged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use tallyhook_core::github::signature::Secrets;
 use testkit::payloads::{self, Account, Pr, World};
 
 pub(crate) const SECRET: &str = "a secret of the load test";
-/// What happens to each pull request.
+/// The actions on each pull request.
 const STEPS: usize = 4;
-/// Pull requests take turns, so that the dates of one, which have no parts of a second, are each another.
+/// Pull requests take turns, so that the dates of one, which have no parts of a second, are each
+/// another.
 const TURN_SECONDS: f64 = 2.0;
 
 /// The deliveries of a run, each with its signature.
@@ -25,7 +27,8 @@ pub(crate) struct Traffic {
 pub(crate) struct Changes(HashMap<(i64, i64), usize>);
 
 impl Changes {
-    /// By the number of the pull request and the moment of the change, in seconds since 1970. `None` of another run's.
+    /// By the number of the pull request and the time of the change, in seconds since 1970. `None`
+    /// of another run's.
     pub(crate) fn delivery(&self, number: i64, at: i64) -> Option<usize> {
         self.0.get(&(number, at)).copied()
     }
@@ -35,12 +38,12 @@ impl Changes {
     }
 }
 
-/// Nothing here is written anew for each connection.
+/// All bytes are prepared before, none per connection.
 pub(crate) struct Writer;
 
 impl Traffic {
-    /// `deliveries` of which `per_second` are to be sent, of pull requests numbered from `number` on; the first change
-    /// happened at `begin`, in seconds since 1970.
+    /// `deliveries` of which `per_second` are to be sent, of pull requests numbered from `number`
+    /// on; the first change happened at `begin`, in seconds since 1970.
     pub(crate) fn new(
         number: i64,
         deliveries: usize,
@@ -74,7 +77,8 @@ impl Traffic {
                         "tell-it-at-once",
                         &text,
                     );
-                    // The first round fills the row, each later one takes the place of those that were merged.
+                    // The first round fills the row, each later one takes the place of those that
+                    // were merged.
                     match pull_requests.get_mut(slot) {
                         Some(merged) => *merged = opened,
                         None => pull_requests.push(opened),

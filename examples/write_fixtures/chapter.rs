@@ -8,14 +8,15 @@ use testkit::payloads::{
     review_comment_event, review_event, review_thread_event, rfc3339, sha,
 };
 
-/// `03-02 09:00` or `03-02 09:00:10` is a moment of 2026.
+/// `03-02 09:00` or `03-02 09:00:10` is a time of 2026.
 pub(crate) fn full_time(short: &str) -> String {
     let seconds = if short.len() == 11 { ":00" } else { "" };
     format!("2026-{}{seconds}Z", short.replace(' ', "T"))
 }
 
-/// A pull request and the deliveries about it so far. Every method is one thing that happens: it changes
-/// the pull request and records the delivery. `at` is a moment in the short form of [`full_time`].
+/// A pull request and the deliveries about it so far. Every method is one thing that happens: it
+/// changes the pull request and records the delivery. `at` is a time in the short form of
+/// [`full_time`].
 pub(crate) struct Chapter {
     name: &'static str,
     pub(crate) pr: Pr,
@@ -178,7 +179,7 @@ impl Chapter {
         review
     }
 
-    /// `by` dismisses `review`; the payload then no longer tells what it had said.
+    /// `by` dismisses `review`; the payload then no longer contains its former state.
     pub(crate) fn dismissed(&mut self, review: &Review, by: &Account, at: &str) {
         let at = full_time(at);
         self.pr.touch(&at);
@@ -255,7 +256,7 @@ impl Chapter {
         }
     }
 
-    /// What the merge of this pull request, or its direct push, does to the default branch.
+    /// The effect of merging this pull request, or of its direct push, on the default branch.
     pub(crate) fn default_branch_pushed(&mut self, by: &Account, at: &str) {
         let at = full_time(at);
         let after = sha(&format!("merge-{}", self.pr.number));
@@ -317,7 +318,8 @@ impl Chapter {
         self.deliveries.push(delivery);
     }
 
-    /// What GitHub sends, without the signatures: whoever replays makes them with a secret of their own.
+    /// A delivery of GitHub without the signatures: `replay` computes them with a secret of its
+    /// own.
     fn headers(&self, event: &str, guid: &str) -> Value {
         json!({
             "Content-Type": "application/json",

@@ -1,11 +1,12 @@
-//! What Tallyhook must answer for one pull request, as the story states it.
+//! The expected answer of Tallyhook for one pull request, as the story states it.
 
 use serde_json::{Value, json};
 
 use crate::chapter::full_time;
 use testkit::payloads::{Pr, epoch_seconds};
 
-/// The answer for one pull request; times in the story's short form, everything unsaid is `null` or empty.
+/// The answer for one pull request; times in the story's short form, everything unsaid is `null` or
+/// empty.
 #[derive(Default)]
 pub(crate) struct Expected {
     pub(crate) story: &'static str,
@@ -52,8 +53,9 @@ impl Stages {
 }
 
 impl Expected {
-    /// Stops the writer when the literals contradict each other or the payloads: the cycle time, and the law
-    /// that the stages add up to the time from creation, or from readiness where coding is unknown.
+    /// Stops the writer when the literals contradict each other or the payloads: the cycle time,
+    /// and the law that the stages add up to the time from creation, or from readiness where coding
+    /// is unknown.
     pub(crate) fn assert_consistent(&self, pr: &Pr) {
         let number = pr.number;
         let moment = |time: &str| epoch_seconds(&full_time(time));

@@ -1,4 +1,5 @@
-//! Monday 9 March to Thursday 19 March 2026: the pull requests opened after the first week, 115 to 125.
+//! Monday 9 March to Thursday 19 March 2026: the pull requests opened after the first week, 115 to
+//! 125.
 
 use crate::chapter::Chapter;
 use crate::expected::{Expected, Stages};

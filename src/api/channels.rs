@@ -1,6 +1,6 @@
 //! Channels and the notifications that were sent to them.
 
-use actix_web::web;
+use actix_web::{get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::NotificationKind;
@@ -100,9 +100,10 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
 
 /// The channels of the settings with their progress.
 #[utoipa::path(
-    get, path = "/api/channels", tag = "notifications", operation_id = "list_channels", security(("token" = [])),
+    tag = "notifications", operation_id = "list_channels", security(("token" = [])),
     responses((status = 200, body = Page<ChannelItem>))
 )]
+#[get("/channels")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
@@ -114,13 +115,14 @@ pub(super) async fn list(
 
 /// Sends a test message to a channel.
 #[utoipa::path(
-    post, path = "/api/channels/{name}/test", tag = "notifications", operation_id = "test_channel",
+    tag = "notifications", operation_id = "test_channel",
     security(("token" = [])), params(("name" = String, Path)),
     responses(
         (status = 200, body = ChannelTestResult, description = "`ok` is true if the receiver accepted it"),
         (status = 404, body = ApiErrorBody),
     )
 )]
+#[post("/channels/{name}/test")]
 pub(super) async fn test(
     api: web::Data<ApiState>,
     name: web::Path<String>,
@@ -144,11 +146,12 @@ pub(super) struct NotificationsQuery {
 
 /// Sent and pending notifications of all channels, the newest event first.
 #[utoipa::path(
-    get, path = "/api/notifications", tag = "notifications", operation_id = "list_notifications",
+    tag = "notifications", operation_id = "list_notifications",
     security(("token" = [])), params(NotificationsQuery),
     responses((status = 200, body = Page<NotificationItem>), (status = 400, body = ApiErrorBody))
 )]
-pub(super) async fn notifications(
+#[get("/notifications")]
+pub(super) async fn list_notifications(
     api: web::Data<ApiState>,
     query: web::Query<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {

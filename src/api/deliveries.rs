@@ -1,6 +1,6 @@
 //! The inbox and its dead letters over HTTP.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -77,10 +77,11 @@ pub(super) struct DeadLettersQuery {
 
 /// Deliveries, newest first. The list is empty if the repository has none.
 #[utoipa::path(
-    get, path = "/api/deliveries", tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
+    tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
     params(DeliveriesQuery),
     responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ApiErrorBody))
 )]
+#[get("/deliveries")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
     query: web::Query<DeliveriesQuery>,
@@ -90,11 +91,12 @@ pub(super) async fn list(
 
 /// Dead letters, newest first.
 #[utoipa::path(
-    get, path = "/api/dead-letters", tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
+    tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
     params(DeadLettersQuery),
     responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ApiErrorBody))
 )]
-pub(super) async fn dead(
+#[get("/dead-letters")]
+pub(super) async fn list_dead(
     api: web::Data<ApiState>,
     query: web::Query<DeadLettersQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
@@ -146,10 +148,11 @@ async fn listed(
 
 /// Every delivery of a GUID: several only if their bodies differ.
 #[utoipa::path(
-    get, path = "/api/deliveries/{guid}", tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
+    tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
     params(("guid" = String, Path)),
     responses((status = 200, body = Page<DeliveryDetail>), (status = 404, body = super::error::ApiErrorBody))
 )]
+#[get("/deliveries/{guid}")]
 pub(super) async fn show(
     api: web::Data<ApiState>,
     guid: web::Path<String>,
@@ -167,10 +170,11 @@ pub(super) async fn show(
 
 /// One dead letter with its history and payload.
 #[utoipa::path(
-    get, path = "/api/dead-letters/{id}", tag = "deliveries", operation_id = "get_dead_letter", security(("token" = [])),
+    tag = "deliveries", operation_id = "get_dead_letter", security(("token" = [])),
     params(("id" = i64, Path)),
     responses((status = 200, body = DeliveryDetail), (status = 404, body = super::error::ApiErrorBody))
 )]
+#[get("/dead-letters/{id}")]
 pub(super) async fn show_dead(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
@@ -190,10 +194,11 @@ pub(super) struct DiscardQuery {
 
 /// Discards a dead letter: its state becomes ignored.
 #[utoipa::path(
-    delete, path = "/api/dead-letters/{id}", tag = "deliveries", operation_id = "discard_dead_letter",
+    tag = "deliveries", operation_id = "discard_dead_letter",
     security(("token" = [])), params(("id" = i64, Path), DiscardQuery),
     responses((status = 204, description = "discarded"), (status = 404, body = super::error::ApiErrorBody))
 )]
+#[delete("/dead-letters/{id}")]
 pub(super) async fn discard(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
@@ -216,11 +221,12 @@ pub(super) async fn discard(
 
 /// Dead letters grouped by reason, event and repository, the largest group first.
 #[utoipa::path(
-    get, path = "/api/dead-letters/groups", tag = "deliveries", operation_id = "list_dead_letter_groups",
+    tag = "deliveries", operation_id = "list_dead_letter_groups",
     security(("token" = [])),
     responses((status = 200, body = Page<DeadGroup>))
 )]
-pub(super) async fn groups(
+#[get("/dead-letters/groups")]
+pub(super) async fn list_groups(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<DeadGroup>>, ApiError> {
     Ok(web::Json(Page {
@@ -244,13 +250,14 @@ pub(super) struct RequeueGroup {
 
 /// Requeues a group of dead letters, or all of them. Their attempts start from zero.
 #[utoipa::path(
-    post, path = "/api/dead-letters/requeue", tag = "deliveries", operation_id = "requeue_dead_letters",
+    tag = "deliveries", operation_id = "requeue_dead_letters",
     security(("token" = [])), request_body = RequeueGroup,
     responses(
         (status = 202, description = "requeued; `deliveries` is their number"),
         (status = 400, body = super::error::ApiErrorBody),
     )
 )]
+#[post("/dead-letters/requeue")]
 pub(super) async fn requeue_group(
     api: web::Data<ApiState>,
     group: web::Json<RequeueGroup>,
@@ -280,10 +287,11 @@ pub(super) async fn requeue_group(
 
 /// Requeues a dead letter. Its attempts start from zero.
 #[utoipa::path(
-    post, path = "/api/dead-letters/{id}/requeue", tag = "deliveries", operation_id = "requeue_dead_letter",
+    tag = "deliveries", operation_id = "requeue_dead_letter",
     security(("token" = [])), params(("id" = i64, Path)),
     responses((status = 202, description = "requeued"), (status = 404, body = super::error::ApiErrorBody))
 )]
+#[post("/dead-letters/{id}/requeue")]
 pub(super) async fn requeue(
     api: web::Data<ApiState>,
     id: web::Path<i64>,

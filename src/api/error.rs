@@ -135,7 +135,8 @@ impl ResponseError for ApiError {
     }
 }
 
-/// Returns status and code of an error of GitHub: not found, a setting to fix, or a reason to retry.
+/// Returns status and code of an error of GitHub: not found, a setting to fix, or a reason to
+/// retry.
 fn github_response(error: &GithubError) -> (StatusCode, &'static str) {
     match error {
         GithubError::NotFound { .. } | GithubError::Gone { .. } => {

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, get, web};
 use chrono::{TimeDelta, Utc};
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -23,7 +23,8 @@ const NOTIFICATIONS_DEAD: &str = "tallyhook_notifications_dead";
 const CHANNEL_FAILURES: &str = "tallyhook_channel_failures";
 
 /// Returns 200 while the process answers.
-#[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz", responses((status = 200)))]
+#[utoipa::path(tag = "health", operation_id = "healthz", responses((status = 200)))]
+#[get("/healthz")]
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
@@ -35,7 +36,8 @@ const MAX_PENDING_AGE: TimeDelta = TimeDelta::minutes(10);
 
 /// Returns 200 if the process can do its work; otherwise the failing part is named. A failure that
 /// only GitHub can fix is named, too, but takes no process out of service.
-#[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
+#[utoipa::path(tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
+#[get("/readyz")]
 pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
     let failing = match api.store.check().await {
         Ok(()) => None,
@@ -119,10 +121,11 @@ async fn notifier(api: &ApiState) -> &'static str {
 
 /// Metrics for Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "health", operation_id = "metrics",
+    tag = "health", operation_id = "metrics",
     responses((status = 200, content_type = "text/plain"))
 )]
-pub(super) async fn metrics(api: web::Data<ApiState>) -> HttpResponse {
+#[get("/metrics")]
+pub(super) async fn prometheus(api: web::Data<ApiState>) -> HttpResponse {
     let mut text = telemetry::prometheus().render();
     match api.counts().await {
         Ok(counts) => text += &stored_gauges(&counts),

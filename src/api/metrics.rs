@@ -1,6 +1,6 @@
 //! Aggregates of merged pull requests: cycle time, review time, stages.
 
-use actix_web::web;
+use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::metrics::{Aggregates, AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::github::types::Timestamp;
@@ -44,10 +44,11 @@ pub struct BucketSummary {
 
 /// Cycle time, review time and stages of merged pull requests, by the time of the merge.
 #[utoipa::path(
-    get, path = "/api/metrics/cycle-time", tag = "metrics", operation_id = "cycle_time", security(("token" = [])),
+    tag = "metrics", operation_id = "cycle_time", security(("token" = [])),
     params(MetricsQuery),
     responses((status = 200, body = CycleTime), (status = 400, body = super::error::ApiErrorBody))
 )]
+#[get("/metrics/cycle-time")]
 pub(super) async fn cycle_time(
     api: web::Data<ApiState>,
     query: web::Query<MetricsQuery>,

@@ -1,5 +1,5 @@
-//! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks; and
-//! requests for data from GitHub.
+//! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks;
+//! and requests for data from GitHub.
 
 pub mod auth;
 mod channels;
@@ -19,8 +19,10 @@ mod ws;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{HttpResponse, web};
+use actix_web::{App, HttpResponse, web};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use tallyhook_core::domain::people::Bots;
@@ -34,6 +36,9 @@ use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
+use utoipa_actix_web::AppExt;
+use utoipa_actix_web::scope::{Scope, scope};
+use utoipa_actix_web::service_config::ServiceConfig;
 
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
@@ -91,8 +96,8 @@ struct StoredCounts {
     backlogs: Vec<Backlog>,
 }
 
-/// The lifetime of cached counts. They are readable without a token, and the more rows there are the
-/// longer they take.
+/// The lifetime of cached counts. They are readable without a token, and the more rows there are
+/// the longer they take.
 const COUNTS_LIFETIME: Duration = Duration::from_secs(1);
 
 impl ApiState {
@@ -155,95 +160,79 @@ impl ApiState {
 }
 
 /// Adds the routes to a server that has [`ApiState`] among its data: those for operators, and with
-/// `readers` those of the API.
-pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
+/// `readers` those of the API. A handler names its path and method, and is registered here alone:
+/// the OpenAPI document is collected from the same calls.
+pub fn routes(config: &mut ServiceConfig<'_>, readers: bool) {
     config
-        .route("/healthz", web::get().to(health::healthz))
-        .route("/readyz", web::get().to(health::readyz))
-        .route("/metrics", web::get().to(health::metrics))
+        .service(health::healthz)
+        .service(health::readyz)
+        .service(health::prometheus)
         .default_service(web::to(no_such_path));
     if readers {
-        let query = web::QueryConfig::default().error_handler(|error, _| {
-            error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
-        });
-        config.service(
-            web::resource("/ws")
-                .app_data(query.clone())
-                .route(web::get().to(ws::connect)),
-        );
-        config.service(
-            web::scope("/api")
-                .wrap(from_fn(auth::require_token))
-                .app_data(query)
-                .app_data(web::JsonConfig::default().error_handler(|error, _| {
-                    error::ApiError::BadRequest(format!("the body is wrong: {error}")).into()
-                }))
-                .app_data(
-                    web::PathConfig::default()
-                        .error_handler(|_, _| error::ApiError::NotFound("path").into()),
-                )
-                .route("/prs", web::get().to(pull_requests::list))
-                .route(
-                    "/prs/{number}",
-                    web::get().to(pull_requests::of_default_repository),
-                )
-                .route(
-                    "/repos/{owner}/{repo}/prs/{number}",
-                    web::get().to(pull_requests::of_repository),
-                )
-                .route(
-                    "/repos/{owner}/{repo}/prs/{number}/monitor",
-                    web::post().to(repositories::watch),
-                )
-                .route(
-                    "/repos/{owner}/{repo}/prs/{number}/monitor",
-                    web::delete().to(repositories::unwatch),
-                )
-                .route("/repos", web::get().to(repositories::list))
-                .route("/repos", web::post().to(repositories::add))
-                .route(
-                    "/repos/{owner}/{repo}",
-                    web::delete().to(repositories::remove),
-                )
-                .route("/repos/{owner}/{repo}/sync", web::post().to(sync::start))
-                .route("/sync-runs", web::get().to(sync::list))
-                .route("/sync-runs/{id}", web::get().to(sync::show))
-                .route("/sync-runs/{id}", web::delete().to(sync::cancel))
-                .route("/sync", web::post().to(sync::poll))
-                .route("/sync/stats", web::get().to(sync::stats))
-                .route("/tasks", web::get().to(tasks::list))
-                .route("/tasks", web::post().to(tasks::create))
-                .route("/tasks/{id}", web::get().to(tasks::show))
-                .route("/tasks/{id}", web::patch().to(tasks::change))
-                .route("/tasks/{id}/pr", web::post().to(task_pull_request::create))
-                .route("/tasks/{id}/prs", web::post().to(tasks::link))
-                .route(
-                    "/tasks/{id}/prs/{owner}/{repo}/{number}",
-                    web::delete().to(tasks::unlink),
-                )
-                .route("/stories/{id}/prs", web::get().to(tasks::of_story))
-                .route("/ws-ticket", web::post().to(ws::ticket))
-                .route("/channels", web::get().to(channels::list))
-                .route("/channels/{name}/test", web::post().to(channels::test))
-                .route("/notifications", web::get().to(channels::notifications))
-                .route("/metrics/cycle-time", web::get().to(metrics::cycle_time))
-                .route("/deliveries", web::get().to(deliveries::list))
-                .route("/deliveries/{guid}", web::get().to(deliveries::show))
-                .route("/dead-letters", web::get().to(deliveries::dead))
-                .route("/dead-letters/groups", web::get().to(deliveries::groups))
-                .route(
-                    "/dead-letters/requeue",
-                    web::post().to(deliveries::requeue_group),
-                )
-                .route("/dead-letters/{id}", web::get().to(deliveries::show_dead))
-                .route("/dead-letters/{id}", web::delete().to(deliveries::discard))
-                .route(
-                    "/dead-letters/{id}/requeue",
-                    web::post().to(deliveries::requeue),
-                )
-                .default_service(web::to(no_such_path)),
-        );
+        config
+            .app_data(web::QueryConfig::default().error_handler(|error, _| {
+                error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
+            }))
+            .service(ws::connect)
+            .service(with_token());
     }
+}
+
+/// Returns the calls that require a token.
+fn with_token() -> Scope<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    scope("/api")
+        .wrap(from_fn(auth::require_token))
+        .app_data(web::JsonConfig::default().error_handler(|error, _| {
+            error::ApiError::BadRequest(format!("the body is wrong: {error}")).into()
+        }))
+        .app_data(
+            web::PathConfig::default()
+                .error_handler(|_, _| error::ApiError::NotFound("path").into()),
+        )
+        .service(pull_requests::list)
+        .service(pull_requests::of_default_repository)
+        .service(pull_requests::of_repository)
+        .service(repositories::watch)
+        .service(repositories::unwatch)
+        .service(repositories::list)
+        .service(repositories::add)
+        .service(repositories::remove)
+        .service(sync::start)
+        .service(sync::list)
+        .service(sync::show)
+        .service(sync::cancel)
+        .service(sync::poll)
+        .service(sync::stats)
+        .service(tasks::list)
+        .service(tasks::create)
+        .service(tasks::show)
+        .service(tasks::change)
+        .service(task_pull_request::create)
+        .service(tasks::link)
+        .service(tasks::unlink)
+        .service(tasks::of_story)
+        .service(ws::create_ticket)
+        .service(channels::list)
+        .service(channels::test)
+        .service(channels::list_notifications)
+        .service(metrics::cycle_time)
+        .service(deliveries::list)
+        .service(deliveries::show)
+        .service(deliveries::list_dead)
+        .service(deliveries::list_groups)
+        .service(deliveries::requeue_group)
+        .service(deliveries::show_dead)
+        .service(deliveries::discard)
+        .service(deliveries::requeue)
+        .default_service(web::to(no_such_path))
 }
 
 /// Formats a timestamp of our own clock.
@@ -258,50 +247,9 @@ async fn no_such_path() -> Result<HttpResponse, error::ApiError> {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tallyhook", description = "Self-hosted GitHub event processor: pull requests and where their time goes."),
-    paths(
-        crate::ingest::receive,
-        pull_requests::list,
-        pull_requests::of_default_repository,
-        pull_requests::of_repository,
-        metrics::cycle_time,
-        repositories::list,
-        repositories::add,
-        repositories::remove,
-        repositories::watch,
-        repositories::unwatch,
-        sync::start,
-        sync::list,
-        sync::show,
-        sync::cancel,
-        sync::poll,
-        sync::stats,
-        tasks::list,
-        tasks::create,
-        tasks::show,
-        tasks::change,
-        task_pull_request::create,
-        tasks::link,
-        tasks::unlink,
-        tasks::of_story,
-        ws::connect,
-        ws::ticket,
-        channels::list,
-        channels::test,
-        channels::notifications,
-        deliveries::list,
-        deliveries::show,
-        deliveries::dead,
-        deliveries::show_dead,
-        deliveries::discard,
-        deliveries::requeue,
-        deliveries::groups,
-        deliveries::requeue_group,
-        health::healthz,
-        health::readyz,
-        health::metrics,
-    ),
+    // Its route belongs to the role ingest.
+    paths(crate::ingest::receive),
     components(schemas(error::ApiErrorBody)),
-    modifiers(&TokenSecurity, &CommonErrors),
     tags(
         (name = "pull requests", description = "Pull requests and the derivation of their numbers"),
         (name = "metrics", description = "Cycle times, review times and stages"),
@@ -372,7 +320,14 @@ impl Modify for CommonErrors {
 /// Returns the API's description, OpenAPI 3.1 in JSON.
 ///
 /// # Errors
-/// Never for this document; the type comes from serde.
+/// Never for this document; the type is that of serde.
 pub fn openapi() -> serde_json::Result<String> {
-    ApiDocument::openapi().to_pretty_json()
+    let app = App::new()
+        .into_utoipa_app()
+        .openapi(ApiDocument::openapi())
+        .configure(|service| routes(service, true));
+    let (_, mut document) = app.split_for_parts();
+    TokenSecurity.modify(&mut document);
+    CommonErrors.modify(&mut document);
+    document.to_pretty_json()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use actix_web::web;
+use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
@@ -159,7 +159,8 @@ pub struct ExplainedStep {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by commas.
+    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by
+    /// commas.
     state: Option<String>,
     /// `owner/name`
     repo: Option<String>,
@@ -180,10 +181,11 @@ type PullRequestCursor = (i64, RepoId, PrNumber);
 
 /// Pull requests, newest update first.
 #[utoipa::path(
-    get, path = "/api/prs", tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
+    tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
     params(ListQuery),
     responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ApiErrorBody), (status = 401, body = super::error::ApiErrorBody))
 )]
+#[get("/prs")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
     query: web::Query<ListQuery>,
@@ -224,7 +226,7 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
 
 /// One pull request of the default repository.
 #[utoipa::path(
-    get, path = "/api/prs/{number}", tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
+    tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
     params(("number" = i64, Path), FreshQuery),
     responses(
         (status = 200, body = PullRequestDetail),
@@ -233,6 +235,7 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
         (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
     )
 )]
+#[get("/prs/{number}")]
 pub(super) async fn of_default_repository(
     api: web::Data<ApiState>,
     number: web::Path<i64>,
@@ -248,7 +251,7 @@ pub(super) async fn of_default_repository(
 
 /// One pull request.
 #[utoipa::path(
-    get, path = "/api/repos/{owner}/{repo}/prs/{number}", tag = "pull requests", operation_id = "get_repository_pull_request",
+    tag = "pull requests", operation_id = "get_repository_pull_request",
     security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path), FreshQuery),
     responses(
@@ -258,6 +261,7 @@ pub(super) async fn of_default_repository(
         (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
     )
 )]
+#[get("/repos/{owner}/{repo}/prs/{number}")]
 pub(super) async fn of_repository(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
@@ -484,7 +488,7 @@ const fn flag_sentence(flag: Flag) -> &'static str {
             "A commit is dated before git existed or after the end; that date is left out."
         }
         Flag::HistoryIncomplete => {
-            "Its opening was not seen, so what came before the first event is unknown."
+            "Its opening was not seen, so the time before the first event is unknown."
         }
         Flag::MergedAsDraft => "It was merged as a draft.",
         Flag::MergedWithChangesRequested => "It was merged against a request for changes.",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::completeness::{
@@ -52,9 +52,10 @@ pub struct RepositoryItem {
 
 /// The tracked repositories, by name.
 #[utoipa::path(
-    get, path = "/api/repos", tag = "repositories", operation_id = "list_repositories", security(("token" = [])),
+    tag = "repositories", operation_id = "list_repositories", security(("token" = [])),
     responses((status = 200, body = Page<RepositoryItem>))
 )]
+#[get("/repos")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
@@ -90,7 +91,7 @@ pub(super) struct AddedRepository {
 
 /// Starts to track a repository, and starts its backfill.
 #[utoipa::path(
-    post, path = "/api/repos", tag = "repositories", operation_id = "track_repository", security(("token" = [])),
+    tag = "repositories", operation_id = "track_repository", security(("token" = [])),
     request_body = TrackRequest,
     responses(
         (status = 201, body = AddedRepository),
@@ -100,6 +101,7 @@ pub(super) struct AddedRepository {
         (status = 503, body = ApiErrorBody, description = "`github_unavailable`"),
     )
 )]
+#[post("/repos")]
 pub(super) async fn add(
     api: web::Data<ApiState>,
     added: web::Json<TrackRequest>,
@@ -210,10 +212,11 @@ async fn fetch_repository(
 
 /// Stops tracking a repository, and cancels its backfill. Its data is kept.
 #[utoipa::path(
-    delete, path = "/api/repos/{owner}/{repo}", tag = "repositories", operation_id = "untrack_repository",
+    tag = "repositories", operation_id = "untrack_repository",
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
     responses((status = 204, description = "no longer tracked"), (status = 404, body = ApiErrorBody))
 )]
+#[delete("/repos/{owner}/{repo}")]
 pub(super) async fn remove(
     api: web::Data<ApiState>,
     path: web::Path<(String, String)>,
@@ -227,7 +230,7 @@ pub(super) async fn remove(
 
 /// Watches one pull request by polling, also in a repository that is not tracked.
 #[utoipa::path(
-    post, path = "/api/repos/{owner}/{repo}/prs/{number}/monitor", tag = "repositories",
+    tag = "repositories",
     operation_id = "watch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses(
@@ -236,6 +239,7 @@ pub(super) async fn remove(
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
+#[post("/repos/{owner}/{repo}/prs/{number}/monitor")]
 pub(super) async fn watch(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
@@ -253,11 +257,12 @@ pub(super) async fn watch(
 
 /// Stops watching a pull request.
 #[utoipa::path(
-    delete, path = "/api/repos/{owner}/{repo}/prs/{number}/monitor", tag = "repositories",
+    tag = "repositories",
     operation_id = "unwatch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses((status = 204, description = "no longer watched"), (status = 404, body = ApiErrorBody))
 )]
+#[delete("/repos/{owner}/{repo}/prs/{number}/monitor")]
 pub(super) async fn unwatch(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,

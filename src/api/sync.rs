@@ -1,6 +1,6 @@
 //! Requests for data from GitHub: backfills, and rounds of the poller.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::Timestamp;
@@ -58,7 +58,7 @@ pub(super) struct RunRequest {
 /// Starts a backfill of a tracked repository. While one is under way its id is returned; a failed
 /// one continues where it stopped.
 #[utoipa::path(
-    post, path = "/api/repos/{owner}/{repo}/sync", tag = "repositories", operation_id = "sync_repository",
+    tag = "repositories", operation_id = "sync_repository",
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
     request_body = Option<RunRequest>,
     responses(
@@ -68,6 +68,7 @@ pub(super) struct RunRequest {
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
+#[post("/repos/{owner}/{repo}/sync")]
 pub(super) async fn start(
     api: web::Data<ApiState>,
     path: web::Path<(String, String)>,
@@ -121,10 +122,11 @@ pub(super) struct RunsQuery {
 
 /// Backfills, the newest first.
 #[utoipa::path(
-    get, path = "/api/sync-runs", tag = "repositories", operation_id = "list_sync_runs", security(("token" = [])),
+    tag = "repositories", operation_id = "list_sync_runs", security(("token" = [])),
     params(RunsQuery),
     responses((status = 200, body = Page<SyncRunItem>), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
 )]
+#[get("/sync-runs")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
     query: web::Query<RunsQuery>,
@@ -144,10 +146,11 @@ pub(super) async fn list(
 
 /// One backfill.
 #[utoipa::path(
-    get, path = "/api/sync-runs/{id}", tag = "repositories", operation_id = "get_sync_run", security(("token" = [])),
+    tag = "repositories", operation_id = "get_sync_run", security(("token" = [])),
     params(("id" = i64, Path)),
     responses((status = 200, body = SyncRunItem), (status = 404, body = ApiErrorBody))
 )]
+#[get("/sync-runs/{id}")]
 pub(super) async fn show(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
@@ -162,7 +165,7 @@ pub(super) async fn show(
 
 /// Cancels a backfill. The pull requests that it fetched are kept.
 #[utoipa::path(
-    delete, path = "/api/sync-runs/{id}", tag = "repositories", operation_id = "cancel_sync_run",
+    tag = "repositories", operation_id = "cancel_sync_run",
     security(("token" = [])), params(("id" = i64, Path)),
     responses(
         (status = 204, description = "cancelled"),
@@ -170,6 +173,7 @@ pub(super) async fn show(
         (status = 409, body = ApiErrorBody, description = "the run has ended"),
     )
 )]
+#[delete("/sync-runs/{id}")]
 pub(super) async fn cancel(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
@@ -186,12 +190,13 @@ pub(super) async fn cancel(
 
 /// Starts a round of the poller now.
 #[utoipa::path(
-    post, path = "/api/sync", tag = "repositories", operation_id = "sync_now", security(("token" = [])),
+    tag = "repositories", operation_id = "sync_now", security(("token" = [])),
     responses(
         (status = 202, description = "the round starts as soon as a running one has ended"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
+#[post("/sync")]
 pub(super) async fn poll(api: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     api.github()?;
     api.store.ask_for_poll(Utc::now()).await?;
@@ -236,7 +241,8 @@ pub struct PollerConfig {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelStats {
     pub channel: String,
-    /// Pending notifications, plus changes that no worker has matched with the channel's filter yet.
+    /// Pending notifications, plus changes that no worker has matched with the channel's filter
+    /// yet.
     pub pending: u64,
     /// The time of the oldest of these.
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -284,9 +290,10 @@ const LAST_ERRORS: u32 = 20;
 
 /// Statistics and settings of the poller.
 #[utoipa::path(
-    get, path = "/api/sync/stats", tag = "repositories", operation_id = "sync_stats", security(("token" = [])),
+    tag = "repositories", operation_id = "sync_stats", security(("token" = [])),
     responses((status = 200, body = SyncStats))
 )]
+#[get("/sync/stats")]
 pub(super) async fn stats(api: web::Data<ApiState>) -> Result<web::Json<SyncStats>, ApiError> {
     let stats = api.store.poller_stats().await?;
     let tracked = api.store.tracked().await?;

@@ -1,6 +1,6 @@
 //! Opening the pull request of a task on request.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, post, web};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_github_client::hooks::HookOwner;
@@ -56,7 +56,7 @@ pub(super) struct OpenedPullRequest {
 /// Opens the pull request of a task at GitHub, or finds the one that is open, and links it.
 /// Idempotent.
 #[utoipa::path(
-    post, path = "/api/tasks/{id}/pr", tag = "tasks", operation_id = "open_pull_request", security(("token" = [])),
+    tag = "tasks", operation_id = "open_pull_request", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")), request_body = Option<OpenPullRequestBody>,
     responses(
         (status = 201, body = TaskWithPullRequest),
@@ -74,6 +74,7 @@ pub(super) struct OpenedPullRequest {
         (status = 503, body = ApiErrorBody, description = "`github_unavailable`: retry, nothing is opened twice"),
     )
 )]
+#[post("/tasks/{id}/pr")]
 pub(super) async fn create(
     api: web::Data<ApiState>,
     id: web::Path<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, delete, get, patch, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use tallyhook_core::domain::pull_request::PullRequest;
@@ -122,9 +122,10 @@ type TaskCursor = (i64, TaskId);
 
 /// Tasks, the newest first.
 #[utoipa::path(
-    get, path = "/api/tasks", tag = "tasks", operation_id = "list_tasks", security(("token" = [])), params(TasksQuery),
+    tag = "tasks", operation_id = "list_tasks", security(("token" = [])), params(TasksQuery),
     responses((status = 200, body = Page<TaskItem>), (status = 400, body = ApiErrorBody))
 )]
+#[get("/tasks")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
     query: web::Query<TasksQuery>,
@@ -164,7 +165,7 @@ pub(super) struct CreateTaskBody {
 
 /// Creates a task. It is linked at once to the pull requests that name its key.
 #[utoipa::path(
-    post, path = "/api/tasks", tag = "tasks", operation_id = "create_task", security(("token" = [])),
+    tag = "tasks", operation_id = "create_task", security(("token" = [])),
     request_body = CreateTaskBody,
     responses(
         (status = 201, body = TaskDetail),
@@ -172,6 +173,7 @@ pub(super) struct CreateTaskBody {
         (status = 409, body = ApiErrorBody, description = "a task has that key"),
     )
 )]
+#[post("/tasks")]
 pub(super) async fn create(
     api: web::Data<ApiState>,
     made: web::Json<CreateTaskBody>,
@@ -210,10 +212,11 @@ pub(super) async fn create(
 
 /// A task by its id or key, with its history.
 #[utoipa::path(
-    get, path = "/api/tasks/{id}", tag = "tasks", operation_id = "get_task", security(("token" = [])),
+    tag = "tasks", operation_id = "get_task", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")),
     responses((status = 200, body = TaskDetail), (status = 404, body = ApiErrorBody))
 )]
+#[get("/tasks/{id}")]
 pub(super) async fn show(
     api: web::Data<ApiState>,
     id: web::Path<String>,
@@ -251,10 +254,11 @@ fn nullable<'de, D: Deserializer<'de>>(
 
 /// Changes a task.
 #[utoipa::path(
-    patch, path = "/api/tasks/{id}", tag = "tasks", operation_id = "change_task", security(("token" = [])),
+    tag = "tasks", operation_id = "change_task", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")), request_body = ChangeTaskBody,
     responses((status = 200, body = TaskDetail), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
 )]
+#[patch("/tasks/{id}")]
 pub(super) async fn change(
     api: web::Data<ApiState>,
     id: web::Path<String>,
@@ -296,7 +300,7 @@ pub(super) struct LinkRequest {
 
 /// Links a pull request to a task, whether or not it names the task's key.
 #[utoipa::path(
-    post, path = "/api/tasks/{id}/prs", tag = "tasks", operation_id = "link_pull_request", security(("token" = [])),
+    tag = "tasks", operation_id = "link_pull_request", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")), request_body = LinkRequest,
     responses(
         (status = 201, body = TaskDetail),
@@ -304,6 +308,7 @@ pub(super) struct LinkRequest {
         (status = 404, body = ApiErrorBody),
     )
 )]
+#[post("/tasks/{id}/prs")]
 pub(super) async fn link(
     api: web::Data<ApiState>,
     id: web::Path<String>,
@@ -343,7 +348,7 @@ pub(super) async fn link(
 
 /// Removes a link. A pull request that names the task's key remains linked by it.
 #[utoipa::path(
-    delete, path = "/api/tasks/{id}/prs/{owner}/{repo}/{number}", tag = "tasks", operation_id = "unlink_pull_request",
+    tag = "tasks", operation_id = "unlink_pull_request",
     security(("token" = [])),
     params(
         ("id" = String, Path, description = "id or key"),
@@ -351,6 +356,7 @@ pub(super) async fn link(
     ),
     responses((status = 204, description = "no longer linked"), (status = 404, body = ApiErrorBody))
 )]
+#[delete("/tasks/{id}/prs/{owner}/{repo}/{number}")]
 pub(super) async fn unlink(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, String, i64)>,
@@ -382,10 +388,11 @@ pub(super) async fn unlink(
 
 /// The pull requests of a task, by its id or key.
 #[utoipa::path(
-    get, path = "/api/stories/{id}/prs", tag = "tasks", operation_id = "pull_requests_of_story",
+    tag = "tasks", operation_id = "pull_requests_of_story",
     security(("token" = [])), params(("id" = String, Path, description = "id or key")),
     responses((status = 200, body = Page<PullRequestItem>), (status = 404, body = ApiErrorBody))
 )]
+#[get("/stories/{id}/prs")]
 pub(super) async fn of_story(
     api: web::Data<ApiState>,
     id: web::Path<String>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{HOST, HeaderName, ORIGIN};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use chrono::Utc;
 use metrics::{counter, gauge};
@@ -39,7 +39,8 @@ pub struct WebSocketServer {
 }
 
 impl WebSocketServer {
-    /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token checked.
+    /// Serves at most `clients` at a time. At each `heartbeat` a client is pinged and its token
+    /// checked.
     pub fn new(feed: NotificationFeed, clients: u32, heartbeat: Duration) -> Self {
         Self {
             feed,
@@ -74,10 +75,11 @@ pub struct WsTicket {
 /// Creates a ticket for `/ws?ticket=`, for one use within 30 seconds: a browser cannot send a token
 /// there.
 #[utoipa::path(
-    post, path = "/api/ws-ticket", tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
+    tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
     responses((status = 201, body = WsTicket))
 )]
-pub(super) async fn ticket(
+#[post("/ws-ticket")]
+pub(super) async fn create_ticket(
     api: web::Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -97,14 +99,14 @@ pub(super) async fn ticket(
     }))
 }
 
-/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, or a ticket of
-/// a token that is still valid.
+/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, or a ticket
+/// of a token that is still valid.
 ///
 /// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008
 /// within half a minute after the token was revoked, and with 4410 if the event of `after` has
 /// expired.
 #[utoipa::path(
-    get, path = "/ws", tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
+    tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
     responses(
         (status = 101, description = "Each text frame has this schema", body = crate::notify::Notification),
         (status = 400, body = super::error::ApiErrorBody),
@@ -113,6 +115,7 @@ pub(super) async fn ticket(
         (status = 503, description = "The limit of clients is reached", body = super::error::ApiErrorBody),
     )
 )]
+#[get("/ws")]
 pub(super) async fn connect(
     api: web::Data<ApiState>,
     sockets: web::Data<WebSocketServer>,
@@ -125,7 +128,7 @@ pub(super) async fn connect(
         after,
         ticket,
     } = query.into_inner();
-    // A ticket is used up by its check, so the checks that need no ticket come first.
+    // A ticket is used up by its check, so the checks that need no ticket are made first.
     refuse_foreign(&request)?;
     let after: Option<EventId> = after
         .map(|after| after.parse())
@@ -144,18 +147,7 @@ pub(super) async fn connect(
         .try_acquire_owned()
         .map_err(|_| too_many())?;
     let slot = ClientSlot::new(permit);
-    let frames = match sockets.feed.subscribe(after).await {
-        Ok(frames) => Ok(frames),
-        Err(SubscriptionError::Store(error)) => return Err(error.into()),
-        Err(SubscriptionError::Stopping) => {
-            return Err(ApiError::Busy("this process is stopping; try again"));
-        }
-        // A browser does not see the status of a failed handshake, but it sees the close code.
-        Err(SubscriptionError::Expired) => Err(reason(
-            CloseCode::Other(EVENT_EXPIRED),
-            "the event of `after` has expired",
-        )),
-    };
+    let frames = subscribe(&sockets.feed, after).await?;
     // Ends with its connection or with the feed, and the HTTP server waits for it at shutdown.
     actix_web::rt::spawn(async move {
         let reason = match frames {
@@ -179,6 +171,23 @@ pub(super) async fn connect(
         drop(slot);
     });
     Ok(response)
+}
+
+/// Subscribes a client. The inner error closes its socket: a browser does not see the status of a
+/// failed handshake, but it sees the close code.
+async fn subscribe(
+    feed: &Feed,
+    after: Option<EventId>,
+) -> Result<Result<Subscription, CloseReason>, ApiError> {
+    match feed.subscribe(after).await {
+        Ok(frames) => Ok(Ok(frames)),
+        Err(Closed::Store(error)) => Err(error.into()),
+        Err(Closed::Stopping) => Err(ApiError::Busy("this process is stopping; try again")),
+        Err(Closed::Forgotten) => Ok(Err(reason(
+            CloseCode::Other(EVENT_EXPIRED),
+            "the event of `after` has expired",
+        ))),
+    }
 }
 
 fn too_many() -> ApiError {
@@ -300,8 +309,8 @@ impl WsClient {
         }
     }
 
-    /// Returns true if its token is still valid. While the database fails nothing can be sent anyway,
-    /// so the client stays.
+    /// Returns true if its token is still valid. While the database fails nothing can be sent
+    /// anyway, so the client stays.
     async fn is_authorized(&self) -> bool {
         auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
     }
@@ -339,8 +348,8 @@ impl WsClient {
     }
 }
 
-/// Sends a frame within [`SEND_TIMEOUT`]. A slow client is closed, since others need its slot; it can
-/// reconnect with `after` and misses nothing.
+/// Sends a frame within [`SEND_TIMEOUT`]. A slow client is closed, since others need its slot; it
+/// can reconnect with `after` and misses nothing.
 async fn in_time(
     sent: impl Future<Output = Result<(), actix_ws::Closed>>,
 ) -> Result<(), CloseWith> {

@@ -14,7 +14,8 @@ use crate::config::Config;
 /// The name under which the token is stored.
 const ADMIN: &str = "admin";
 
-/// Creates the token unless the store has one, and writes it to a file that only this user can read.
+/// Creates the token unless the store has one, and writes it to a file that only this user can
+/// read.
 ///
 /// # Errors
 /// If the database or the file cannot be written.

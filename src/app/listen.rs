@@ -10,6 +10,7 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::RoleSet;
 use super::shutdown::REQUEST_GRACE;
@@ -50,7 +51,7 @@ pub(super) fn bind(
                     .add(("X-Content-Type-Options", "nosniff"))
                     .add(("Cache-Control", "no-store")),
             )
-            .configure(|service| api::routes(service, roles.api))
+            .configure(|service| api::routes(&mut ServiceConfig::new(service), roles.api))
     })
     .on_connect(|connection, _| {
         if let Some(stream) = connection.downcast_ref() {

@@ -39,7 +39,8 @@ pub(super) struct SharedParts {
 
 impl SharedParts {
     /// # Errors
-    /// An invalid channel, an unusable database, an invalid `AMQP_URL`, or TLS that cannot be set up.
+    /// An invalid channel, an unusable database, an invalid `AMQP_URL`, or TLS that cannot be set
+    /// up.
     pub(super) async fn open(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
         let roles = options.roles;
         let channels = Arc::new(Channels::new(&config.notify)?);

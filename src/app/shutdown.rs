@@ -47,7 +47,7 @@ impl BackgroundTasks {
         self.stop.subscribe()
     }
 
-    /// Returns the signal of the relay, which comes after the workers' end.
+    /// Returns the signal of the relay, which is sent after the workers' end.
     pub(super) fn relay_stop_signal(&self) -> watch::Receiver<bool> {
         self.stop_relay.subscribe()
     }
@@ -97,7 +97,8 @@ async fn end(tasks: &mut JoinSet<()>, deadline: Instant) {
             Ok(Some(Ok(()))) => {}
             Ok(Some(Err(error))) => tracing::error!(%error, "a background task panicked"),
             Err(_) => {
-                // Its work is in the inbox and is taken up by another process, or at the next start.
+                // Its work is in the inbox and is taken up by another process, or at the next
+                // start.
                 tracing::warn!("a background task did not end in time and is cancelled");
                 tasks.shutdown().await;
             }

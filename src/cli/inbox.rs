@@ -186,35 +186,7 @@ impl DeadCommand {
                 let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
                 output::json(&detail(store, dead).await?)
             }
-            Self::Requeue(RequeueArgs {
-                ids,
-                reason,
-                event,
-                repo,
-                all: _,
-            }) => {
-                let selection = if ids.is_empty() {
-                    DeadSelection::Like(DeadLike {
-                        reason,
-                        event,
-                        repo,
-                    })
-                } else {
-                    DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
-                };
-                let requeued = store.requeue(&selection, Utc::now()).await?;
-                output::line(&format!(
-                    "requeued {requeued}, for the running server or the next one"
-                ))?;
-                let asked = ids.len() as u64;
-                if requeued < asked {
-                    return Err(missing(&format!(
-                        "{} of the given ids are not dead letters",
-                        asked - requeued
-                    )));
-                }
-                Ok(())
-            }
+            Self::Requeue(arguments) => arguments.run(store).await,
             Self::Discard { id, reason } => {
                 if store
                     .discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now())
@@ -226,6 +198,39 @@ impl DeadCommand {
                 }
             }
         }
+    }
+}
+
+impl RequeueArgs {
+    async fn run(self, store: &dyn Store) -> CommandResult {
+        let Self {
+            ids,
+            reason,
+            event,
+            repo,
+            all: _,
+        } = self;
+        let selection = if ids.is_empty() {
+            DeadSelection::Like(DeadLike {
+                reason,
+                event,
+                repo,
+            })
+        } else {
+            DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
+        };
+        let requeued = store.requeue(&selection, Utc::now()).await?;
+        output::line(&format!(
+            "requeued {requeued}, for the running server or the next one"
+        ))?;
+        let given = ids.len() as u64;
+        if requeued < given {
+            return Err(missing(&format!(
+                "{} of the given ids are not dead letters",
+                given - requeued
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -338,15 +343,16 @@ async fn detail(store: &Store, delivery: Delivery) -> CommandResult<serde_json::
     })?)
 }
 
-/// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a time.
+/// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a
+/// time.
 async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) -> CommandResult {
     let mut ids = Vec::new();
     loop {
         let page = store.deliveries(&filter, PAGE).await?;
         let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
-        // Snapshots of the poller and of backfills are not webhooks and cannot be replayed; deliveries
-        // that `recover` fetched can.
+        // Snapshots of the poller and of backfills are not webhooks and cannot be replayed;
+        // deliveries that `recover` fetched can.
         ids.extend(
             page.iter()
                 .filter(|delivery| delivery.event != event::SNAPSHOT)

@@ -49,7 +49,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the whole product on a throw-away store: fixtures through the real endpoint, a table, the API
+    /// Show the whole product on a throw-away store: fixtures through the real endpoint, a table,
+    /// the API
     Demo(demo::DemoArgs),
     /// Run the server
     Serve(serve::ServeArgs),

@@ -185,8 +185,8 @@ fn parse_document(text: &str) -> anyhow::Result<Option<Vec<RecordedDelivery>>> {
     Ok(None)
 }
 
-/// Returns the event in a file's name: `pull_request.opened.json`, `pull_request/opened.payload.json`,
-/// `pull_request_edited_title.json`.
+/// Returns the event in a file's name: `pull_request.opened.json`,
+/// `pull_request/opened.payload.json`, `pull_request_edited_title.json`.
 fn event_of_path(path: &Path) -> Option<&'static str> {
     let name = |part: Option<&std::ffi::OsStr>| {
         part.and_then(std::ffi::OsStr::to_str)

@@ -25,8 +25,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Files or folders: bare payloads named EVENT.ACTION.json or EVENT/ACTION.payload.json, answers of GitHub's
-    /// deliveries API, JSON lines of those, and files of `deliveries export`
+    /// Files or folders: bare payloads named EVENT.ACTION.json or EVENT/ACTION.payload.json,
+    /// answers of GitHub's deliveries API, JSON lines of those, and files of `deliveries export`
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The endpoint; default: this configuration's listener
@@ -101,8 +101,8 @@ impl ReplayArgs {
         }
     }
 
-    /// Drops, duplicates and shuffles by the options. One seed serves all three, so that a run can be
-    /// reproduced.
+    /// Drops, duplicates and shuffles by the options. One seed serves all three, so that a run can
+    /// be reproduced.
     fn select(&self, recorded: Vec<RecordedDelivery>) -> Vec<RecordedDelivery> {
         let mut random = StdRng::seed_from_u64(self.shuffle.unwrap_or_default());
         let mut selected = Vec::with_capacity(recorded.len());

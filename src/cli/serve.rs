@@ -15,7 +15,8 @@ pub(super) struct ServeArgs {
     /// Address and port (beats `TALLYHOOK_LISTEN`); port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// The roles of this process: all, or a list such as `ingest,api`; a list needs `AMQP_URL` and PostgreSQL
+    /// The roles of this process: all, or a list such as `ingest,api`; a list needs `AMQP_URL` and
+    /// PostgreSQL
     #[arg(long, value_enum, value_delimiter = ',', default_value = "all")]
     role: Vec<RoleArgument>,
     /// Refuse a database of another version instead of migrating it

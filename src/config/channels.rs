@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_come_from_the_environment_and_from_the_file() {
+    fn channels_are_read_from_environment_and_file() {
         assert!(notify(&[], "").channels.is_empty());
         let environment = [
             (SLACK_WEBHOOK_URL, "https://hooks.example.com/T0/B0/carrot"),

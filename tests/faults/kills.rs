@@ -14,7 +14,8 @@ use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
 /// Every `crash_point!` that a delivery passes, except the poison's, and the role it belongs to.
-/// Those of backfills and notifications have tests of their own.
+/// Those
+/// of backfills and notifications have tests of their own.
 const PLACES: [(&str, Role); 14] = [
     ("ingest.body_read", Role::Receiver),
     ("accept.before_commit", Role::Receiver),
@@ -31,10 +32,11 @@ const PLACES: [(&str, Role); 14] = [
     ("queue.acknowledged", Role::Worker),
     ("queue.published", Role::Worker),
 ];
-/// Kills between which nothing is waited for. One less than the attempts after which a delivery is a dead letter, so
-/// that none can become one by having been under way in all of them.
+/// Kills between which nothing is waited for. One less than the attempts after which a delivery is
+/// a dead letter, so that none can become one by having been under way in all of them.
 const IN_A_ROW: usize = 4;
-/// After so long only what is leased waits: what a worker claimed by a statement whose answer the database's end cut off.
+/// After so long only what is leased waits: what a worker claimed by a statement whose answer the
+/// database's end cut off.
 const SETTLED: Duration = Duration::from_secs(15);
 /// The long form ends by itself, with fewer kills on a slow machine.
 const LONGEST: Duration = Duration::from_mins(20);
@@ -45,7 +47,7 @@ const OF_THE_SWEEPER: [(&str, Role); 2] = [
 ];
 const SIGABRT: i32 = 6;
 
-/// The way a process ends.
+/// The way in which a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     At(&'static str, Role, u64),
@@ -64,8 +66,8 @@ impl End {
         }
     }
 
-    /// One kill of many: the crash points in turn, and of every twenty kills two by SIGKILL, one of the broker and one of
-    /// the database.
+    /// One kill of many: the crash points in turn, and of every twenty kills two by SIGKILL, one of
+    /// the broker and one of the database.
     fn of(number: usize) -> Self {
         match number % 20 {
             4 => Self::Broker,
@@ -80,13 +82,13 @@ impl End {
     }
 }
 
-/// The kills of a cluster, and the deliveries posted between them.
+/// The kills of a cluster, and the deliveries posted during them.
 struct Killing<'a> {
     cluster: Cluster<'a>,
     traffic: Arc<Traffic>,
     posted: Posted,
     next: usize,
-    /// How often each way was taken.
+    /// The number of times each way occurred.
     had: BTreeMap<String, usize>,
 }
 
@@ -179,8 +181,8 @@ impl<'a> Killing<'a> {
         *self.had.entry(had).or_default() += 1;
     }
 
-    /// Returns true if the process ends at its crash point; it is killed if the posted deliveries
-    /// do not bring it there.
+    /// Returns true if the process ends at its crash point; kills it if the posted deliveries do
+    /// not reach it.
     fn ends(&mut self, victim: usize, load: &Load, chunk: usize, at_crash_point: bool) -> bool {
         if !at_crash_point {
             load.wait_for(chunk / 3);
@@ -213,8 +215,8 @@ impl<'a> Killing<'a> {
         }
     }
 
-    /// Waits until nothing waits but for the end of a lease, so that no delivery is under way in more kills than it has
-    /// attempts.
+    /// Waits until nothing waits but for the end of a lease, so that no delivery is under way in
+    /// more kills than it has attempts.
     fn settle(&mut self) {
         let started = Instant::now();
         while self
@@ -255,7 +257,8 @@ impl<'a> Killing<'a> {
 /// Each crash point once.
 pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
     let chunk = 40;
-    // With some to spare for the sweeper's, which are reached if others have left something by then.
+    // With some to spare for the sweeper's, which are reached if others have left something by
+    // then.
     let mut killing = Killing::start(services, 13, chunk * (PLACES.len() + 6));
     for (number, (place, role)) in PLACES.into_iter().enumerate() {
         let end = End::At(place, role, 1);
@@ -305,8 +308,8 @@ pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
     killing.conclude()
 }
 
-/// Deliveries that a killed receiver had stored and not published are applied without waiting for
-/// five minutes.
+/// The deliveries that a killed receiver had stored but not published when it was killed are applied
+/// without a wait of five minutes.
 pub(crate) fn unpublished(services: &Services, _: Form) -> Row {
     let mut killing = Killing::start(services, 15, 200);
     killing.kill(End::At("accept.committed", Role::Receiver, 2), 100);

@@ -1,4 +1,4 @@
-//! The sender of deliveries: like GitHub and its user, it sends again what was not answered with
+//! The sender: like GitHub and its user, it send again what was not answered with
 //! 2xx.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where the receivers listen now.
 pub(crate) type Targets = Arc<RwLock<Vec<String>>>;
 
-/// The deliveries posted, and their answers.
+/// The posted deliveries and their answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Posted {
     /// Each of them was answered with 2xx in the end.
@@ -59,8 +59,8 @@ struct Shared {
 }
 
 impl Load {
-    /// Posts the requests from `from` on, so many a second, until it is stopped or `until` is reached; as fast as it
-    /// goes without `per_second`.
+    /// Posts the requests from `from` on, so many a second, until it is stopped or `until` is
+    /// reached; as fast as it goes without `per_second`.
     pub(crate) fn start(
         traffic: &Arc<Traffic>,
         targets: &Targets,

@@ -1,4 +1,5 @@
-//! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and taken down with it.
+//! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and
+//! taken down with it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -32,7 +33,7 @@ pub(crate) struct Services {
     made: AtomicU32,
 }
 
-/// The database and virtual host of one cluster.
+/// The resources of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) database_url: String,
@@ -103,7 +104,7 @@ impl Services {
         }
     }
 
-    /// Starts the broker. Returns the time at which it answered.
+    /// Starts the broker and returns the time at which it answered.
     pub(crate) fn start_broker(&self) -> Instant {
         std::thread::scope(|threads| {
             let starting = threads.spawn(|| self.verb("start rabbitmq"));
@@ -114,7 +115,7 @@ impl Services {
         })
     }
 
-    /// Returns true if a method frame follows the protocol's greeting.
+    /// Returns true if the answer to the protocol's greeting.
     fn broker_answers(&self) -> bool {
         let (_, address) = self.variable("TEST_AMQP_URL").rsplit_once('@').unwrap();
         let (address, _) = address.split_once('/').unwrap();
@@ -146,7 +147,7 @@ impl Services {
     fn variable(&self, name: &str) -> &str {
         self.variables
             .get(name)
-            .unwrap_or_else(|| panic!("scripts/services env does not tell {name}"))
+            .unwrap_or_else(|| panic!("scripts/services env does not print {name}"))
     }
 
     /// An empty database, and a virtual host in which nothing was declared.
@@ -211,7 +212,7 @@ impl Services {
             self.variable("TEST_RABBITMQ_MANAGEMENT_URL")
         );
         let mut tried = String::new();
-        // Right after a start it answers before it can execute commands.
+        // Right after a start it answers before it can execute a command.
         until("the management API obeys", Duration::from_secs(20), || {
             let answer = block_on(self.http.request(method.clone(), &url).json(body).send());
             tried = format!("{method} {path}: {answer:?}");
@@ -219,7 +220,7 @@ impl Services {
         });
     }
 
-    /// Deletes a queue, even while it has consumers.
+    /// Deletes a queue, even with consumers.
     pub(crate) fn delete_queue(&self, place: &Place, queue: &str) {
         self.manage(
             &reqwest::Method::DELETE,
@@ -228,7 +229,7 @@ impl Services {
         );
     }
 
-    /// Returns the broker's description of a queue, if it exists.
+    /// Reads a queue from the broker, if it exists.
     pub(crate) fn queue(&self, place: &Place, queue: &str) -> Option<Value> {
         let url = format!(
             "{}/api/queues/{}/{queue}",

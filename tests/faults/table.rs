@@ -5,18 +5,18 @@ use std::time::Duration;
 use crate::cluster::Outcome;
 use crate::load::Posted;
 
-/// The measurements of one scenario.
+/// The result of one scenario.
 pub(crate) struct Row {
     pub(crate) posted: Posted,
     pub(crate) outcome: Outcome,
-    /// From the repair to the first delivery that was finished.
+    /// From the end of the fault to the first finished delivery.
     pub(crate) back: Option<Duration>,
     /// And to the last.
     pub(crate) all: Option<Duration>,
     pub(crate) note: String,
 }
 
-/// The machine that the numbers were measured on.
+/// The machine of the measurements.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -1,5 +1,6 @@
-//! Deliveries whose outcome is known: lives of pull requests, shuffled, some sent twice. Bodies are those of
-//! `tests/support/payloads`, with the pull request's number patched in, so that a hundred thousand cost little.
+//! Deliveries whose outcome is known: lives of pull requests, shuffled, some sent twice. Bodies are
+//! those of `tests/support/payloads`, with the pull request's number patched in, so that a hundred
+//! thousand cost little.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ use testkit::payloads::{self, Account, Pr, World};
 const NUMBER: i64 = 7_000_001;
 /// Deliveries of a pull request.
 const STEPS: usize = 6;
-/// Every so many deliveries one is sent a second time.
+/// One of this many deliveries is sent twice.
 const TWICE: f64 = 0.05;
 
 struct Template {
@@ -98,7 +99,7 @@ impl Traffic {
         self.guid(*delivery)
     }
 
-    /// Returns the facts that must be stored once the first `until` requests are done, apart from
+    /// The facts once the first `until` requests are done, apart from
     /// the deliveries in `without`.
     pub(crate) fn expected(&self, until: usize, without: &BTreeSet<String>) -> Expected {
         let mut expected = Expected::default();
@@ -127,7 +128,7 @@ impl Traffic {
     }
 }
 
-/// The facts at the end of an undisturbed run.
+/// The result of an undisturbed run.
 #[derive(Default)]
 pub(crate) struct Expected {
     pub(crate) facts: BTreeMap<PrKey, PullRequest>,

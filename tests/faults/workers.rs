@@ -1,4 +1,4 @@
-//! Failures of workers, and deliveries that end them.
+//! Faults of workers, and deliveries that kill them.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +13,7 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-/// The number of deliveries that a worker holds without an acknowledgement.
+/// The number of deliveries a worker holds without an acknowledgement.
 const PREFETCH: u64 = 512;
 const SIGABRT: i32 = 6;
 
@@ -84,7 +84,7 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
         cluster.add(Role::Worker, crash);
     }
     let mut ended = 0;
-    until("everything came to its end", 2 * PATIENCE, || {
+    until("every delivery is finished", 2 * PATIENCE, || {
         for status in cluster.supervise(crash) {
             assert_eq!(
                 status.signal(),
@@ -96,7 +96,7 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
         cluster.counts().is_some_and(|counts| counts.accepted == 0)
     });
     let all = started.elapsed();
-    // Dead letters other than the poison would have another outcome than expected.
+    // Dead letters besides the poison would be deliveries in an unexpected state.
     let outcome =
         cluster.check(&traffic.expected(traffic.len(), &BTreeSet::from([poison.clone()])));
     assert_eq!(outcome.counts.dead, 1);
@@ -154,7 +154,7 @@ pub(crate) fn asked_to_end(services: &Services, form: Form) -> Row {
     assert_eq!(
         (outcome.counts.dead, outcome.tried_again),
         (0, 0),
-        "somebody's attempt was cut off"
+        "a worker's attempt was cut off"
     );
     let note = format!(
         "{} processes ended, the slowest within {:.1} s",

@@ -65,7 +65,7 @@ async fn status_with(server: &TestServer, token: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn requests_without_a_token_are_unauthorized() {
+async fn request_without_a_valid_token_is_refused() {
     let server = TestServer::start().await;
     for path in [
         "/api/prs",
@@ -313,7 +313,7 @@ async fn an_invalid_query_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn unknown_paths_are_not_found_and_no_query_breaks_the_server() {
+async fn unknown_resources_are_404_and_malformed_requests_are_400() {
     let server = TestServer::start().await;
     for path in [
         "/",
@@ -435,7 +435,7 @@ async fn a_pull_request_is_shown_with_every_documented_field() {
 }
 
 #[tokio::test]
-async fn without_a_default_repository_the_short_form_says_what_to_do() {
+async fn short_form_without_a_default_repository_names_the_settings() {
     let server = configured(|config| config.default_repository = None).await;
     let answer = server.get("/api/prs/107").await;
     assert_refused(&answer, 409, "conflict");
@@ -448,8 +448,9 @@ async fn without_a_default_repository_the_short_form_says_what_to_do() {
     server.stop().await;
 }
 
-/// The expected numbers were worked out by hand from `fixtures/*.expected.json`. Nineteen count, in hours from creation
-/// to merge: 0.75 2 2 2.5 5 5 6 7 8 20 20 21 21.5 24 25 26 26 53 73. Not #111 by a bot, nor #118 merged as a draft.
+/// The expected numbers were worked out by hand from `fixtures/*.expected.json`. Nineteen count, in
+/// hours from creation to merge: 0.75 2 2 2.5 5 5 6 7 8 20 20 21 21.5 24 25 26 26 53 73. Not #111
+/// by a bot, nor #118 merged as a draft.
 #[tokio::test]
 async fn cycle_times_are_those_of_the_fixtures() {
     let server = with_fixtures().await;
@@ -784,7 +785,7 @@ fn assert_security_headers(response: &reqwest::Response) {
 }
 
 #[tokio::test]
-async fn health_and_metrics_need_no_token_and_count_what_is_stored() {
+async fn health_and_metrics_need_no_token_and_show_stored_state() {
     let mut server = TestServer::start().await;
     let get = async |path: &str| {
         let response = server
@@ -856,7 +857,7 @@ async fn health_and_metrics_need_no_token_and_count_what_is_stored() {
     let readiness: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &readiness["database"]), (503, &json!("failing")));
     assert_eq!(get("/healthz").await.0, 200);
-    // Counters of the process are shown all the same.
+    // The metrics of the process itself are shown all the same.
     let (status, text) = get("/metrics").await;
     assert!(
         status == 200 && text.contains("tallyhook_duplicates_total "),

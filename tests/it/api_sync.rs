@@ -1,4 +1,5 @@
-//! Requests to GitHub, from outside: tracked repositories, backfills, the poller, watched pull
+//! Requests for data from GitHub, from outside: tracked repositories, backfills, the poller,
+//! watched pull
 //! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,7 +153,7 @@ async fn tracked_by_webhook(server: &TestServer) {
 }
 
 #[tokio::test]
-async fn without_github_access_the_error_names_the_settings() {
+async fn error_without_github_access_names_the_settings() {
     let server = start(None).await;
     tracked_by_webhook(&server).await;
     for (path, body) in [
@@ -235,7 +236,7 @@ async fn a_repository_that_is_added_is_tracked_and_backfilled() {
 }
 
 #[tokio::test]
-async fn github_errors_for_a_repository_are_passed_on_with_their_code() {
+async fn github_errors_of_a_repository_are_returned() {
     let (server, github) = with_github().await;
     for wrong in [
         "",
@@ -298,7 +299,7 @@ async fn github_errors_for_a_repository_are_passed_on_with_their_code() {
 }
 
 #[tokio::test]
-async fn requests_wait_for_github_at_most_the_configured_time() {
+async fn request_waits_for_github_at_most_sync_timeout() {
     let github = FakeGithub::start().await;
     github.add_repository(7, REPO);
     github.next([Fault::Slow(Duration::from_hours(1))]);
@@ -344,7 +345,7 @@ async fn a_backfill_is_requested_followed_and_cancelled() {
         (&Value::Null, &Value::Null)
     );
 
-    // A quarter of it took 100 seconds, and a little of this test.
+    // A quarter of it took 100 seconds, plus the short time of this test.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
@@ -420,7 +421,7 @@ async fn backfills_are_listed_in_pages_with_the_newest_first() {
 }
 
 #[tokio::test]
-async fn a_repository_shows_since_when_it_is_complete_and_what_is_missing() {
+async fn completeness_shows_the_complete_period_and_the_gaps() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     post(
@@ -494,7 +495,7 @@ async fn without_a_secret_for_its_webhook_a_repository_is_not_tracked() {
 }
 
 #[tokio::test]
-async fn failed_items_stay_missing_until_fetched_whatever_later_shorter_backfills_do() {
+async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let run_of = async |since: &str, max_prs: u32, failed: &[i64]| {
@@ -565,7 +566,7 @@ async fn failed_items_stay_missing_until_fetched_whatever_later_shorter_backfill
     github.stop().await;
 }
 
-/// The readiness of a process that only polls.
+/// The readiness of a process with the role poller alone.
 fn readiness(status: &str, poller: &str) -> Value {
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,
@@ -574,7 +575,7 @@ fn readiness(status: &str, poller: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_poller_that_finishes_no_round_is_degraded_but_ready() {
+async fn poller_without_a_finished_round_is_degraded_and_stays_in_service() {
     let github = FakeGithub::start().await;
     for (interval, told) in [
         (Duration::from_secs(60), readiness("ready", "ok")),
@@ -605,7 +606,7 @@ async fn a_poller_that_finishes_no_round_is_degraded_but_ready() {
 }
 
 #[tokio::test]
-async fn a_process_that_only_polls_reports_its_readiness() {
+async fn poller_role_alone_reports_its_readiness() {
     let place = Place::new().await;
     let config: Config = testkit::config(&place);
     let roles = Roles {
@@ -643,7 +644,7 @@ async fn a_process_that_only_polls_reports_its_readiness() {
 }
 
 #[tokio::test]
-async fn a_round_is_requested_and_the_poller_reports_its_result() {
+async fn requested_round_runs_and_shows_in_the_statistics() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let config = json!({"enabled": true, "interval_seconds": 60.0, "batch_size": 10, "max_concurrent": 5,
@@ -698,7 +699,7 @@ async fn gauges(server: &TestServer) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn stats_show_the_state_of_watched_pull_requests() {
+async fn statistics_show_due_and_failing_watched_pull_requests() {
     let server = start(None).await;
     let store = &server.running.store;
     let [new, well, broken, worse] = [1, 2, 3, 4].map(PrNumber);
@@ -787,7 +788,7 @@ async fn a_pull_request_of_any_repository_is_watched() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_created_with_the_repository_or_its_manual_steps_are_returned() {
+async fn webhook_is_created_with_the_repository_or_left_to_the_user_without_permission() {
     let (server, github) = with_github().await;
     let url = "https://hooks.example.com/webhooks/github";
     let asked = json!({"repo": REPO, "webhook_url": url});

@@ -1,4 +1,5 @@
-//! Real recorded deliveries: none is refused, none dies, and real pull requests get their real numbers.
+//! Real recorded deliveries: none is refused, none dies, and real pull requests get their real
+//! numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

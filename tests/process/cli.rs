@@ -1,5 +1,7 @@
-//! The command line as its users have it: the program in a folder of its own, with only the
-//! settings that a test names.
+//! The command line as its users have it: the program in a folder of its own, with no environment
+//! but the given one.
+
+#[path test names.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -35,7 +37,7 @@ async fn with_fixtures() -> (Place, Vec<Value>) {
     (server.stop().await, pull_requests)
 }
 
-/// Returns the contents of a stopped server's database once everything in it is applied.
+/// The counts of a stopped server's database, once everything in it is applied.
 async fn pull_requests_in(folder: Place) -> Vec<Value> {
     let mut server = TestServer::start_in(folder, Options::default()).await;
     server.drained().await;
@@ -147,7 +149,7 @@ fn wrong_settings_are_named_in_one_line_with_code_2() {
 }
 
 #[test]
-fn a_failed_command_says_why_in_one_line_with_code_1() {
+fn failure_is_one_line_with_exit_code_1() {
     let here = folder();
     let mut nowhere = tallyhook(here.path(), &["serve"]);
     run(nowhere.env("DATABASE_URL", "sqlite://no-such-folder/t.db"))
@@ -180,7 +182,7 @@ fn a_failed_command_says_why_in_one_line_with_code_1() {
     ))
     .failed(1, &["no delivery"]);
 
-    // Nothing listens on a port that was just closed.
+    // The listener of this address is closed.
     drop(taken);
     let url = format!("http://{address}/webhooks/github");
     run(&mut tallyhook(
@@ -349,7 +351,7 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let second = replay(here.path(), &server, &[&fixtures()]);
     assert_eq!(second, json!({"duplicate": 111, "pong": 1}));
 
-    // The configured listener is the default destination; a wrong secret is refused.
+    // The default URL is the listener of the configuration; a wrong secret is refused.
     let address = server.url.trim_start_matches("http://");
     let one = format!("{}/01-quick-review.jsonl", fixtures());
     let told = run(tallyhook(here.path(), &["replay", &one]).env("TALLYHOOK_LISTEN", address)).ok();

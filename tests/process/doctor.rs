@@ -16,7 +16,8 @@ const REPO: &str = "acme-corp/api-server";
 const HOOK: i64 = 5;
 const URL: &str = "https://tallyhook.example.com/webhooks/github";
 
-/// Everything that is looked at, set up well: a database, a repository, a webhook whose last delivery went well.
+/// Everything that is looked at, set up well: a database, a repository, a webhook whose last
+/// delivery went well.
 struct Scene {
     github: FakeGithub,
     place: Place,
@@ -62,14 +63,13 @@ impl Scene {
     }
 }
 
-/// The findings, and the exit code.
+/// The findings and the exit code.
 struct Findings {
     code: i32,
     all: Vec<Value>,
 }
 
-/// Runs the command. Whatever it finds, it shows no secret, and its exit code says whether
-/// something is wrong.
+/// Runs it and checks that no secret is printed and that the exit code matches the findings.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
     let all: Vec<Value> =
@@ -107,7 +107,7 @@ fn findings(command: &mut Command) -> Findings {
 }
 
 impl Findings {
-    /// Returns the findings that are not ok: the severity and the check.
+    /// The findings that are not ok, by state and check.
     fn not_ok(&self) -> Vec<(&str, &str)> {
         let bad = self.all.iter().filter(|finding| finding["state"] != "ok");
         bad.map(|finding| {
@@ -119,7 +119,7 @@ impl Findings {
         .collect()
     }
 
-    /// Asserts that these are all the findings that are not ok, and that their text has each of
+    /// Asserts that these are the only finding the findings that are not ok, and that their contains each of
     /// `words`.
     #[track_caller]
     fn only(&self, state: &str, check: &str, words: &[&str]) {
@@ -127,7 +127,7 @@ impl Findings {
         self.told(check, words);
     }
 
-    /// Asserts that the worst finding of `check` has each of `words`.
+    /// Asserts that the worst finding of `check` contains each of `words`.
     #[track_caller]
     fn told(&self, check: &str, words: &[&str]) {
         let of = || self.all.iter().filter(|finding| finding["check"] == check);
@@ -251,7 +251,7 @@ async fn each_defect_of_a_token_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_without_all_events_is_reported() {
+async fn webhook_with_missing_events_is_reported() {
     let scene = Scene::new().await;
     let with = |change: Value| {
         scene.github.change_hook(HOOK, &change);
@@ -267,12 +267,12 @@ async fn a_webhook_without_all_events_is_reported() {
     with(json!({"events": most})).only(
         "warning",
         "webhook",
-        &["does not tell of pull_request_review_thread, push\""],
+        &["does not send pull_request_review_thread, push\""],
     );
     with(json!({"events": ["push"]})).only(
         "wrong",
         "webhook",
-        &["does not tell of pull_request,", "add the events"],
+        &["does not send pull_request,", "add the events"],
     );
     let all = [&most[..], &["pull_request_review_thread", "push"]].concat();
     assert_eq!(with(json!({"events": all})).not_ok(), []);
@@ -296,13 +296,13 @@ async fn a_webhook_without_all_events_is_reported() {
         ],
     );
 
-    // The organisation's webhook covers its repositories, too.
+    // A webhook covers the organisation covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));
     scene
         .findings()
-        .only("wrong", "webhook", &["does not tell of pull_request"]);
+        .only("wrong", "webhook", &["does not send pull_request"]);
     scene.github.stop().await;
 }
 
@@ -334,7 +334,7 @@ async fn failing_deliveries_are_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clock_skew_and_a_missing_repository_are_reported() {
+async fn clock_offset_and_deleted_repository_are_reported() {
     let scene = Scene::new().await;
     scene.github.set_clock_ahead(TimeDelta::hours(1));
     scene
@@ -423,7 +423,7 @@ async fn an_app_is_checked_with_its_installations_and_its_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_ready_is_reported_with_the_next_step() {
+async fn database_that_is_not_ready_is_reported_with_the_next_step() {
     let place = Place::embedded();
     let doctor = |url: &str| {
         findings(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", url))
@@ -463,7 +463,7 @@ async fn a_database_that_is_not_ready_is_reported_with_the_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_another_version_is_reported() {
+async fn database_of_another_version_is_reported() {
     let place = Place::embedded();
     assert_eq!(
         run(&mut tallyhook(place.path(), &["migrate"])).code,
@@ -541,7 +541,7 @@ async fn doctor_runs_beside_a_running_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_wrong_setting_and_server_is_reported() {
+async fn each_wrong_setting_or_server_is_reported() {
     let scene = Scene::new().await;
     let with = |name: &str, value: &str| findings(scene.doctor().env(name, value));
     with("DELIVERY_RETENTION_DAYS", "soon").only(

@@ -1,4 +1,5 @@
-//! No secret, no token and no body is shown: planted ones are looked for wherever something is written or answered.
+//! No secret, no token and no body is shown: planted ones are looked for wherever something is
+//! written or answered.
 
 use chrono::Utc;
 use serde_json::json;
@@ -143,7 +144,8 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             && answers.contains("tallyhook_signature_failures_total")
     );
 
-    // The passwords of a database and a broker elsewhere are in URLs, and their dump is what is kept of everything.
+    // The passwords of a database and a broker elsewhere are in URLs, and their dump is what is
+    // kept of everything.
     for url in [Some(&place.database_url), place.amqp_url.as_ref()]
         .into_iter()
         .flatten()
@@ -174,7 +176,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             assert!(!shown, "{canary} is in {}", path.display());
         }
     }
-    // The log has the first few words of a wrong input, and no more of it.
+    // The log has the first few words of an error are shown, and no more of it.
     let longest = log.lines().map(str::len).max().unwrap_or_default();
     assert!(longest < 2000, "a line of {longest} bytes is in the log");
     assert!(log.matches(IN_BODY).count() < 15, "a body is in the log");

@@ -1,4 +1,4 @@
-//! Backup and restore work as the documentation says: its own commands are run.
+//! Backup and restore work as documented: the README's own commands are run.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,8 @@ use tallyhook::app::ServerOptions as Options;
 
 use testkit::{Place, TestServer};
 
-/// The blocks of commands of the README's section, in order: back up and restore SQLite, back up and restore PostgreSQL.
+/// The blocks of commands of the README's section, in order: back up and restore SQLite, back up
+/// and restore PostgreSQL.
 fn commands() -> [String; 4] {
     let readme = include_str!("../../README.md");
     let section = readme
@@ -84,7 +85,8 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
 
     let mut server = TestServer::start_in(place, Options::default()).await;
     assert_eq!(seen(&server).await, expected);
-    // It goes on from there: dead deliveries can be retried, and later ones can be sent again.
+    // The restored server continues: dead letters can be requeued, and later deliveries can be sent
+    // again.
     let dead = server.running.store.dead_groups().await.unwrap();
     assert_eq!(dead.iter().map(|group| group.deliveries).sum::<u64>(), 1);
     for one in after {

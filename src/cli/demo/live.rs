@@ -23,8 +23,8 @@ const TASK: &str = "DEMO-1";
 /// The time to wait for a notification.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Opens and merges the pull request and prints the notifications; continues with further ones unless
-/// `once`.
+/// Opens and merges the pull request and prints the notifications; continues with further ones
+/// unless `once`.
 pub(super) async fn show(
     running: &RunningServer,
     client: &DeliverySender,
@@ -126,7 +126,8 @@ async fn print_next(notifications: &mut FeedSubscription, task: TaskId) -> Comma
     output::line(&format!("  {text}"))
 }
 
-/// Returns the delivery of that action from the fixtures, changed to the demo's pull request and to now.
+/// Returns the delivery of that action from the fixtures, changed to the demo's pull request and to
+/// now.
 fn replayed_now(story: &str, action: &str) -> anyhow::Result<RecordedDelivery> {
     for recorded in recorded::parse_lines(story)? {
         let mut payload: Value = serde_json::from_slice(&recorded.payload)?;

@@ -22,7 +22,8 @@ pub(super) struct DemoArgs {
     /// Exit after the table, with exit code 0
     #[arg(long)]
     once: bool,
-    /// Address and port (beats `TALLYHOOK_LISTEN`); if the default port is in use, a free one is taken
+    /// Address and port (beats `TALLYHOOK_LISTEN`); if the default port is in use, a free one is
+    /// taken
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
 }
@@ -65,8 +66,8 @@ impl DemoArgs {
         let token = auth::new_token();
         let any_port = self.listen.is_none() && !sources.is_set(TALLYHOOK_LISTEN);
         let database = format!("sqlite://{}", folder.path().join("demo.db").display());
-        // The demo ignores the configured broker, channels and GitHub token: nothing of it leaves this
-        // machine.
+        // The demo ignores the configured broker, channels and GitHub token: nothing of it leaves
+        // this machine.
         let mut config = Config::new(
             &sources
                 .keep_only(TALLYHOOK_LISTEN)

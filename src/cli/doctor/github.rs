@@ -27,16 +27,7 @@ struct CheckedRepository {
 
 pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> Vec<Finding> {
     let Some(credentials) = config.github_credentials.clone() else {
-        let opens = if config.tasks.auto_pr {
-            ", TASK_AUTO_PR opens no pull requests"
-        } else {
-            ""
-        };
-        let found = format!(
-            "neither a token nor an App is configured: no request is sent to GitHub{opens}, and it is not checked"
-        );
-        let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to fetch what webhooks miss";
-        return vec![Finding::warning("GitHub", found, advice)];
+        return vec![no_access(config)];
     };
     let is_app = matches!(credentials, Credentials::App(_));
     let client = match Client::with(
@@ -87,6 +78,19 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
     findings
 }
 
+fn no_access(config: &Config) -> Finding {
+    let opens = if config.tasks.auto_pr {
+        ", TASK_AUTO_PR opens no pull requests"
+    } else {
+        ""
+    };
+    let found = format!(
+        "neither a token nor an App is configured: no request is sent to GitHub{opens}, and it is not checked"
+    );
+    let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to fetch what webhooks miss";
+    Finding::warning("GitHub", found, advice)
+}
+
 /// Returns the default repository and the tracked ones.
 fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<CheckedRepository> {
     let is_default = |name: &str| {
@@ -121,8 +125,8 @@ async fn token(client: &Client) -> Result<Vec<Finding>, GithubError> {
     Ok(findings)
 }
 
-/// Checks the scopes of a classic token. The permissions of a fine-grained one show in the checks that
-/// use them.
+/// Checks the scopes of a classic token. The permissions of a fine-grained one show in the checks
+/// that use them.
 fn scopes(scopes: Option<&[String]>) -> Finding {
     let Some(scopes) = scopes else {
         return Finding::ok(

@@ -391,7 +391,7 @@ fn channel_finding(name: &str, origin: &str, record: Option<&ChannelRecord>) -> 
     }
 }
 
-/// Whether working trees can be looked after.
+/// Checks that working trees can be removed: the folder and git.
 pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
     let Some(root) = &config.tasks.worktree_root else {
         return vec![Finding::ok(

@@ -22,8 +22,8 @@ struct HookView<'a> {
     last: Option<(i64, String)>,
 }
 
-/// Checks the webhook of a repository, or that of its organisation. `last_delivery_at` is the time of
-/// the last delivery that arrived here.
+/// Checks the webhook of a repository, or that of its organisation. `last_delivery_at` is the time
+/// of the last delivery that arrived here.
 pub(super) async fn of_repository(
     client: &Client,
     owner: &HookOwner,
@@ -132,8 +132,55 @@ fn of_hook(hook: &WebhookInfo) -> Finding {
 
 /// Combines all problems of a webhook into one finding, with the worst state.
 fn check_hook(hook: &HookView<'_>) -> Finding {
-    let mut problems: Vec<(CheckState, String, &str)> = Vec::new();
-    let mut problem = |state, found: String, advice| problems.push((state, found, advice));
+    let mut problems = configuration_problems(hook);
+    problems.extend(last_delivery_problem(hook));
+    let url = hook
+        .config
+        .url
+        .as_deref()
+        .filter(|url| webhook::is_endpoint(url))
+        .unwrap_or(ENDPOINT);
+    if problems.is_empty() {
+        let last = hook
+            .last
+            .as_ref()
+            .map_or("nothing was delivered yet".to_owned(), |(code, _)| {
+                format!("the last delivery was answered with {code}")
+            });
+        return Finding::ok("webhook", format!("it posts to {url}; {last}"));
+    }
+    let is_wrong = problems
+        .iter()
+        .any(|problem| problem.state == CheckState::Wrong);
+    let found: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.found.as_str())
+        .collect();
+    let advice: Vec<_> = problems.iter().map(|problem| problem.advice).collect();
+    let (found, advice) = (format!("{url}: {}", found.join("; ")), advice.join("; "));
+    if is_wrong {
+        Finding::wrong("webhook", found, advice)
+    } else {
+        Finding::warning("webhook", found, advice)
+    }
+}
+
+/// One problem of a webhook.
+struct HookProblem {
+    state: CheckState,
+    found: String,
+    advice: &'static str,
+}
+
+fn configuration_problems(hook: &HookView<'_>) -> Vec<HookProblem> {
+    let mut problems = Vec::new();
+    let mut problem = |state, found: String, advice| {
+        problems.push(HookProblem {
+            state,
+            found,
+            advice,
+        });
+    };
     if !hook.active {
         problem(
             CheckState::Wrong,
@@ -175,62 +222,35 @@ fn check_hook(hook: &HookView<'_>) -> Finding {
             "turn SSL verification on",
         );
     }
-    match &hook.last {
-        Some((code, _)) if (200..300).contains(code) => {}
-        Some((401, _)) => problem(
-            CheckState::Wrong,
-            "its last delivery was answered with 401".to_owned(),
+    problems
+}
+
+fn last_delivery_problem(hook: &HookView<'_>) -> Option<HookProblem> {
+    let (code, message) = hook.last.as_ref()?;
+    let (answer, advice) = match code {
+        200..300 => return None,
+        401 => (
+            "answered with 401".to_owned(),
             "set its secret to that of GITHUB_WEBHOOK_SECRET",
         ),
-        Some((code, message)) => {
-            let message = if message.is_empty() {
-                String::new()
-            } else {
-                format!(" ({message})")
+        code => {
+            let message = match message.as_str() {
+                "" => String::new(),
+                message => format!(" ({message})"),
             };
-            let answer = if *code == 0 {
-                "not answered".to_owned()
-            } else {
-                format!("answered with {code}")
+            let answer = match code {
+                0 => format!("not answered{message}"),
+                code => format!("answered with {code}{message}"),
             };
             let advice = "make sure that it reaches this server, then fetch what failed with `tallyhook recover`";
-            problem(
-                CheckState::Wrong,
-                format!("its last delivery was {answer}{message}"),
-                advice,
-            );
+            (answer, advice)
         }
-        None => {}
-    }
-    let url = hook
-        .config
-        .url
-        .as_deref()
-        .filter(|url| webhook::is_endpoint(url))
-        .unwrap_or(ENDPOINT);
-    if problems.is_empty() {
-        let last = hook
-            .last
-            .as_ref()
-            .map_or("nothing was delivered yet".to_owned(), |(code, _)| {
-                format!("the last delivery was answered with {code}")
-            });
-        return Finding::ok("webhook", format!("it posts to {url}; {last}"));
-    }
-    let worst = problems
-        .iter()
-        .any(|(state, ..)| *state == CheckState::Wrong);
-    let found: Vec<_> = problems
-        .iter()
-        .map(|(_, found, _)| found.as_str())
-        .collect();
-    let advice: Vec<_> = problems.iter().map(|(.., advice)| *advice).collect();
-    let (found, advice) = (format!("{url}: {}", found.join("; ")), advice.join("; "));
-    if worst {
-        Finding::wrong("webhook", found, advice)
-    } else {
-        Finding::warning("webhook", found, advice)
-    }
+    };
+    Some(HookProblem {
+        state: CheckState::Wrong,
+        found: format!("its last delivery was {answer}"),
+        advice,
+    })
 }
 
 fn has_event(events: &[String], wanted: &str) -> bool {
