@@ -4,20 +4,22 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
+use tallyhook_core::text::one_line;
+use tallyhook_github_client::http::{read_bounded, retry_after, root_cause};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::channel::{self, Channel, ChannelKind, Channels};
 use super::{slack, target};
 
-/// The most of an answer that is read, in bytes, and kept, in characters.
-const READ: usize = 2048;
-const KEPT: usize = 500;
-/// A receiver may ask for so long a rest.
-const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+/// The limit of a response body, in bytes, and of the part that is shown, in characters.
+const MAX_BYTES: usize = 2048;
+const MAX_SHOWN: usize = 500;
+/// The longest delay that a receiver may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// What is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,47 +156,37 @@ impl Channels {
         } else {
             "no answer"
         };
-        // The cause at the bottom says what is wrong; those above it repeat the address.
-        let mut cause: &dyn Error = error;
-        while let Some(below) = cause.source() {
-            cause = below;
-        }
         let cause = match error.source() {
-            Some(_) => format!(": {}", one_line(&channel.target.hide(&cause.to_string()))),
+            Some(_) => format!(": {}", excerpt(channel, &root_cause(error))),
             None => String::new(),
         };
         Answer::without_words(Outcome::Broken, format!("{what}{cause}"))
     }
 }
 
-async fn read(mut response: Response, channel: &Channel) -> Answer {
+async fn read(response: Response, channel: &Channel) -> Answer {
     let status = response.status();
-    let rest = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| rest(value.to_str().ok()?, Utc::now()));
-    let mut body = Vec::new();
-    // What was said with the status is worth nothing more than to be shown.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= READ {
-            break;
-        }
-    }
-    let said = String::from_utf8_lossy(&body[..body.len().min(READ)]);
-    let said = one_line(&channel.target.hide(&said));
+    let delay = retry_after(response.headers(), Utc::now());
+    // The text beside the status is only shown: a body that breaks off counts as empty.
+    let body = read_bounded(response, MAX_BYTES).await.unwrap_or_default();
     Answer {
-        outcome: outcome(status, rest, channel.kind),
+        outcome: outcome(status, delay, channel.kind),
         what: status.to_string(),
-        said,
+        said: excerpt(channel, &String::from_utf8_lossy(&body.bytes)),
     }
 }
 
-fn outcome(status: StatusCode, rest: Option<Duration>, kind: ChannelKind) -> Outcome {
-    match (status, rest) {
+/// Returns a foreign text on one line, cut to a length that can be shown, without the secret parts
+/// of the address.
+fn excerpt(channel: &Channel, text: &str) -> String {
+    one_line(&channel.target.hide(text), MAX_SHOWN)
+}
+
+fn outcome(status: StatusCode, delay: Option<Duration>, kind: ChannelKind) -> Outcome {
+    match (status, delay) {
         (status, _) if status.is_success() => Outcome::Taken,
-        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(rest)) => {
-            Outcome::NotNow(rest)
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(delay)) => {
+            Outcome::NotNow(delay.min(MAX_RETRY_AFTER))
         }
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => Outcome::Broken,
         (status, _) if status.is_server_error() => Outcome::Broken,
@@ -203,30 +195,6 @@ fn outcome(status: StatusCode, rest: Option<Duration>, kind: ChannelKind) -> Out
         }
         _ => Outcome::Refused,
     }
-}
-
-/// What `Retry-After` asks for: seconds, or a date.
-fn rest(header: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let header = header.trim();
-    let rest = match header.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(header).ok()?) - now)
-            .to_std()
-            .unwrap_or_default(),
-    };
-    Some(rest.clamp(RESTS.0, RESTS.1))
-}
-
-/// The beginning of a foreign text, which moves nothing on the screen it is shown on.
-fn one_line(text: &str) -> String {
-    let escaped = |letter: char| -> Box<dyn Iterator<Item = char>> {
-        if ['"', '\'', '\\'].contains(&letter) {
-            Box::new([letter].into_iter())
-        } else {
-            Box::new(letter.escape_debug())
-        }
-    };
-    text.trim().chars().take(KEPT).flat_map(escaped).collect()
 }
 
 fn advice(kind: ChannelKind, answer: &Answer) -> &'static str {
@@ -287,32 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_is_told_in_seconds_or_by_a_date_and_has_bounds() {
-        let now = DateTime::from_timestamp(784_111_777, 0).unwrap();
-        for (header, seconds) in [
-            ("30", Some(30)),
-            (" 0 ", Some(1)),
-            ("86400", Some(3600)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(1)),
-            ("Mon, 06 Nov 1995 08:50:37 GMT", Some(3600)),
-            ("-5", None),
-            ("soon", None),
-        ] {
-            assert_eq!(
-                rest(header, now),
-                seconds.map(Duration::from_secs),
-                "{header}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_foreign_text_is_kept_as_one_line_that_does_nothing() {
+    fn delay_that_a_receiver_asks_for_is_at_most_an_hour() {
+        let delay = Some(Duration::from_hours(24));
         assert_eq!(
-            one_line(" {\"error\":\"no\"}\r\n\x1b[31m\u{202e}\u{e9}"),
-            "{\"error\":\"no\"}\\r\\n\\u{1b}[31m\\u{202e}\u{e9}"
+            outcome(StatusCode::TOO_MANY_REQUESTS, delay, ChannelKind::Webhook),
+            Outcome::NotNow(MAX_RETRY_AFTER)
         );
-        assert_eq!(one_line(&"\u{e9}".repeat(KEPT + 1)), "\u{e9}".repeat(KEPT));
     }
 }
