@@ -4,22 +4,23 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use tallyhook_core::text::one_line;
+use tallyhook_github_client::http::{read_bounded, retry_after, root_cause};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::channel::{self, Channel, ChannelKind, Channels};
 use super::{redact, slack, ssrf_guard};
 
-/// Bytes of a response body that are read.
-const MAX_BODY: usize = 2048;
+/// The limit of a response body, in bytes, and of the part that is shown, in characters.
+const MAX_BYTES: usize = 2048;
 /// Characters of a response body that are stored and shown.
-const MAX_EXCERPT: usize = 500;
-/// Bounds of the delay that a receiver may ask for.
-const RETRY_AFTER_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+const MAX_SHOWN: usize = 500;
+/// The longest delay that a receiver may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// A message to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,13 +161,8 @@ impl Channels {
         } else {
             "no answer"
         };
-        // The innermost cause names the failure; those above it repeat the address.
-        let mut cause: &dyn Error = error;
-        while let Some(below) = cause.source() {
-            cause = below;
-        }
         let cause = match error.source() {
-            Some(_) => format!(": {}", excerpt(channel, &cause.to_string())),
+            Some(_) => format!(": {}", excerpt(channel, &root_cause(error)),
             None => String::new(),
         };
         SendResult::without_response(SendOutcome::Unavailable, format!("{what}{cause}"))
@@ -174,38 +170,29 @@ impl Channels {
 }
 
 /// Reads the beginning of a response and classifies it.
-async fn read_response(mut response: Response, channel: &Channel) -> SendResult {
+async fn read_response(response: Response, channel: &Channel) -> SendResult {
     let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| retry_after(value.to_str().ok()?, Utc::now()));
-    let mut body = Vec::new();
-    // The body is only shown, so a body that breaks off is no failure.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= MAX_BODY {
-            break;
-        }
-    }
-    let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]);
-    SendResult {
-        outcome: classify(status, retry_after, channel.kind),
+    let delay = retry_after(response.headers(), Utc::now());
+    // The text beside shown, so a only shown: a body that breaks off counts as empty.
+    let body = read_bounded(response, MAX_BYTES).await.unwrap_or_default();
+    Answer {
+        outcome: classify(status, delay, channel.kind),
         status: status.to_string(),
-        excerpt: excerpt(channel, &body),
+        said: excerpt(channel, &String::from_utf8_lossy(&body.bytes)),
     }
 }
 
-/// Returns a receiver's text without secrets of its address, on one line.
+/// Returns a foreign text on one line, cut to a length that can be shown, without the secret parts
+/// of the address.
 fn excerpt(channel: &Channel, text: &str) -> String {
-    one_line(&redact::redact(channel.url.url(), text), MAX_EXCERPT)
+    one_line(&channel.target.hide(text), MAX_SHOWN)
 }
 
-fn classify(status: StatusCode, retry_after: Option<Duration>, kind: ChannelKind) -> SendOutcome {
-    match (status, retry_after) {
+fn classify(status: StatusCode, delay: Option<Duration>, kind: ChannelKind) -> SendOutcome {
+    match (status, delay) {
         (status, _) if status.is_success() => SendOutcome::Accepted,
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(delay)) => {
-            SendOutcome::RetryAfter(delay)
+            SendOutcome::RetryAfter(delay.min(MAX_RETRY_AFTER))
         }
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => {
             SendOutcome::Unavailable
@@ -218,19 +205,6 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, kind: ChannelKind
     }
 }
 
-/// Parses the `Retry-After` header, which is a number of seconds or a date.
-fn retry_after(header: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let header = header.trim();
-    let delay = match header.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(header).ok()?) - now)
-            .to_std()
-            .unwrap_or_default(),
-    };
-    Some(delay.clamp(RETRY_AFTER_BOUNDS.0, RETRY_AFTER_BOUNDS.1))
-}
-
-/// Returns the next step after a test message.
 fn advice(kind: ChannelKind, answer: &SendResult) -> &'static str {
     match (answer.outcome, kind) {
         (SendOutcome::Accepted, _) => "nothing to do",
@@ -305,23 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_is_clamped() {
-        let now = DateTime::from_timestamp(784_111_777, 0).unwrap();
-        for (header, seconds) in [
-            ("30", Some(30)),
-            (" 0 ", Some(1)),
-            ("86400", Some(3600)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(1)),
-            ("Mon, 06 Nov 1995 08:50:37 GMT", Some(3600)),
-            ("-5", None),
-            ("soon", None),
-        ] {
-            assert_eq!(
-                retry_after(header, now),
-                seconds.map(Duration::from_secs),
-                "{header}"
-            );
-        }
+    fn delay_that_a_receiver_asks_for_is_at_most_an_hour() {
+        let delay = Some(Duration::from_hours(24));
+        assert_eq!(
+            outcome(StatusCode::TOO_MANY_REQUESTS, delay, ChannelKind::Webhook),
+            Outcome::NotNow(MAX_RETRY_AFTER)
+        );
     }
 }

@@ -9,14 +9,14 @@ use reqwest::header::HeaderMap;
 use super::base_url::ApiUrl;
 use super::error::GithubError;
 use super::rate_limit::RateLimit;
-use super::request::{Request, RequestAuth};
+use super::request::{ApiRequest, RequestAuth};
 use super::response::{FinalResponse, excerpt};
 
 /// The header of organizations with single sign-on.
 pub(crate) const SSO: &str = "x-github-sso";
 
 /// The result of one attempt.
-pub(crate) enum Attempt {
+pub(crate) enum AttemptResult {
     /// Another attempt would have the same result.
     Done(Result<FinalResponse, GithubError>),
     Redirected(Url),
@@ -35,7 +35,7 @@ pub(crate) enum Attempt {
 /// One attempt, as far as the meaning of its response depends on it.
 pub(crate) struct AttemptContext<'a> {
     pub(crate) api: &'a ApiUrl,
-    pub(crate) request: &'a Request,
+    pub(crate) request: &'a ApiRequest,
     pub(crate) url: &'a Url,
     pub(crate) auth: &'a RequestAuth,
     /// The rate limits of unspecified length before it.
@@ -44,7 +44,8 @@ pub(crate) struct AttemptContext<'a> {
 }
 
 impl AttemptContext<'_> {
-    /// Returns the error of an organization that wants single sign-on, with the link to it where it is one of GitHub's.
+    /// Returns the error of an organization that wants single sign-on, with the link to it where it
+    /// is one of GitHub's.
     pub(crate) fn sso_required(
         &self,
         path: String,

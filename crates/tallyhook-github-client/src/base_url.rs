@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-/// The base URL of GitHub's REST API: `https://api.github.com`, or `https://HOST/api/v3` of an Enterprise Server.
+/// The base URL of GitHub's REST API: `https://api.github.com`, or `https://HOST/api/v3` of an
+/// Enterprise Server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiUrl(Url);
 
@@ -38,7 +39,8 @@ impl ApiUrl {
             .filter(|url| self.contains(url))
     }
 
-    /// Returns the address of GraphQL: beside REST, which has a version in its path on an Enterprise Server.
+    /// Returns the address of GraphQL: beside REST, which has a version in its path on an
+    /// Enterprise Server.
     pub(crate) fn graphql(&self) -> Url {
         let mut url = self.0.clone();
         let path = url.path().trim_end_matches('/');
@@ -49,15 +51,17 @@ impl ApiUrl {
         url
     }
 
-    /// Resolves `link`, relative to `from`. Returns `None` if scheme, host or port differ: the token is sent nowhere else.
+    /// Resolves `link`, relative to `from`. Returns `None` if scheme, host or port differ: the
+    /// token is sent nowhere else.
     pub(crate) fn follow(&self, from: &Url, link: &str) -> Option<Url> {
         from.join(link).ok().filter(|url| self.contains(url))
     }
 
-    /// Returns `link` if it is a page of the web site that belongs to this API, so that it is safe to show as a link.
+    /// Returns `link` if it is a page of the web site that belongs to this API, so that it is safe
+    /// to show as a link.
     ///
-    /// The site of `api.github.com` is `github.com`, that of `api.SUB.ghe.com` is `SUB.ghe.com`, and an Enterprise
-    /// Server serves both on one host.
+    /// The site of `api.github.com` is `github.com`, that of `api.SUB.ghe.com` is `SUB.ghe.com`,
+    /// and an Enterprise Server serves both on one host.
     pub(crate) fn web_page(&self, link: &str) -> Option<Url> {
         let url = Url::parse(link).ok()?;
         let api = self.0.host_str().unwrap_or_default();

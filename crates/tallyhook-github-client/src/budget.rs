@@ -1,7 +1,7 @@
 //! The request budget, in which live work has precedence over backfill.
 //!
-//! Live work and backfill have separate limits of requests in flight, and backfill leaves a part of each hourly allowance
-//! to live work.
+//! Live work and backfill have separate limits of requests in flight, and backfill leaves a part of
+//! each hourly allowance to live work.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use utoipa::ToSchema;
 use super::rate_limit;
 use super::request::Principal;
 
-/// Limits of requests in flight. GitHub refuses a hundred at once, and other programs may use the same token.
+/// Limits of requests in flight. GitHub refuses a hundred at once, and other programs may use the
+/// same token.
 const LIVE: usize = 8;
 const BACKFILL: usize = 2;
 /// Backfill leaves a fifth of an allowance to live work.
@@ -25,7 +26,7 @@ const RESERVED: u64 = 5;
 
 /// The priority of a request: a person or a deadline waits for live work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Priority {
+pub(crate) enum RequestPriority {
     Live,
     Backfill,
 }
@@ -63,16 +64,18 @@ impl Default for RequestBudget {
 }
 
 impl RequestBudget {
-    /// Waits for a permit for one request in flight. Never `None`, since the semaphores are never closed.
-    pub(crate) async fn permit(&self, priority: Priority) -> Option<SemaphorePermit<'_>> {
+    /// Waits for a permit for one request in flight. Never `None`, since the semaphores are never
+    /// closed.
+    pub(crate) async fn permit(&self, priority: RequestPriority) -> Option<SemaphorePermit<'_>> {
         let places = match priority {
-            Priority::Live => &self.live,
-            Priority::Backfill => &self.backfill,
+            RequestPriority::Live => &self.live,
+            RequestPriority::Backfill => &self.backfill,
         };
         places.acquire().await.ok()
     }
 
-    /// Records the allowance that a response announces. One without the headers counts against none.
+    /// Records the allowance that a response announces. One without the headers counts against
+    /// none.
     pub(crate) fn record_headers(
         &self,
         principal: Principal,
@@ -105,7 +108,8 @@ impl RequestBudget {
         }
     }
 
-    /// Returns the time that backfill has to wait because the rest of `resource` is reserved for live work.
+    /// Returns the time that backfill has to wait because the rest of `resource` is reserved for
+    /// live work.
     pub(crate) fn reserve_wait(
         &self,
         principal: Principal,
@@ -136,11 +140,14 @@ mod tests {
     fn backfill_takes_no_permit_of_live_work() {
         let budget = RequestBudget::default();
         let permit = |priority| budget.permit(priority).now_or_never().flatten();
-        let mut backfill: Vec<_> = std::iter::from_fn(|| permit(Priority::Backfill)).collect();
-        let live: Vec<_> = std::iter::from_fn(|| permit(Priority::Live)).collect();
+        let mut backfill: Vec<_> =
+            std::iter::from_fn(|| permit(RequestPriority::Backfill)).collect();
+        let live: Vec<_> = std::iter::from_fn(|| permit(RequestPriority::Live)).collect();
         assert_eq!((backfill.len(), live.len()), (2, 8));
         backfill.pop();
-        assert!(permit(Priority::Live).is_none() && permit(Priority::Backfill).is_some());
+        assert!(
+            permit(RequestPriority::Live).is_none() && permit(RequestPriority::Backfill).is_some()
+        );
     }
 
     #[test]

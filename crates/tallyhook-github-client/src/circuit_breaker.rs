@@ -1,4 +1,5 @@
-//! The circuit breaker: while GitHub is down, requests fail at once instead of each waiting for a time-out.
+//! The circuit breaker: while GitHub is down, requests fail at once instead of each waiting for a
+//! time-out.
 
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ pub(crate) struct CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// Admits a request, or returns the end of the open state. After it one request alone is admitted, as a trial.
+    /// Admits a request, or returns the end of the open state. After it one request alone is
+    /// admitted, as a trial.
     pub(crate) fn try_acquire(&mut self, now: DateTime<Utc>) -> Result<(), DateTime<Utc>> {
         match self.until {
             None => Ok(()),

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::attempt::{Attempt, AttemptContext, SSO, missing_permission};
+use super::attempt::{AttemptContext, AttemptResult, SSO, missing_permission};
 use super::classify_graphql;
 use super::error::{DetectedSecret, FieldError, GithubError};
 use super::http::{retry_after, server_time};
@@ -18,7 +18,7 @@ use super::response::{FinalResponse, RawResponse, excerpt, unexpected};
 
 /// The body of an error.
 #[derive(Deserialize)]
-struct ErrorBody {
+struct GithubErrorBody {
     message: String,
     #[serde(default)]
     errors: Value,
@@ -39,7 +39,7 @@ struct SecretScanning {
 }
 
 /// Returns the meaning of `response`.
-pub(crate) fn classify(context: &AttemptContext<'_>, response: RawResponse) -> Attempt {
+pub(crate) fn classify(context: &AttemptContext<'_>, response: RawResponse) -> AttemptResult {
     if let ApiKind::Graphql { subject } = &context.request.api
         && let Some(attempt) = classify_graphql::classify(context, subject, &response)
     {
@@ -49,7 +49,7 @@ pub(crate) fn classify(context: &AttemptContext<'_>, response: RawResponse) -> A
 }
 
 impl AttemptContext<'_> {
-    fn classify_rest(&self, response: RawResponse) -> Attempt {
+    fn classify_rest(&self, response: RawResponse) -> AttemptResult {
         let RawResponse {
             status,
             headers,
@@ -57,12 +57,12 @@ impl AttemptContext<'_> {
         } = response;
         let message = error_message(&body).0;
         if let Some(limit) = rate_limit(status, &headers, &message, self.unspecified, self.now) {
-            return Attempt::RateLimited(limit);
+            return AttemptResult::RateLimited(limit);
         }
         let unchanged =
             status == StatusCode::NOT_MODIFIED && self.request.etag(self.auth).is_some();
         if status.is_success() || unchanged {
-            return Attempt::Done(Ok(FinalResponse {
+            return AttemptResult::Done(Ok(FinalResponse {
                 url: self.url.clone(),
                 headers,
                 body,
@@ -74,7 +74,7 @@ impl AttemptContext<'_> {
             return self.redirect(status, &headers);
         }
         if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
-            return Attempt::Failed {
+            return AttemptResult::Failed {
                 reason: format!("it answers {status}"),
                 not_sent: false,
                 retry_after: retry_after(&headers, self.now),
@@ -83,24 +83,24 @@ impl AttemptContext<'_> {
         if status == StatusCode::UNAUTHORIZED {
             return self.unauthorized(message, &headers);
         }
-        Attempt::Done(Err(self.refused(status, &headers, &body)))
+        AttemptResult::Done(Err(self.refused(status, &headers, &body)))
     }
 
     fn path(&self) -> String {
         self.url.path().to_owned()
     }
 
-    fn unauthorized(&self, message: String, headers: &HeaderMap) -> Attempt {
+    fn unauthorized(&self, message: String, headers: &HeaderMap) -> AttemptResult {
         match self.auth.principal {
-            Principal::App => Attempt::Done(Err(app_refused(message, headers, self.now))),
-            Principal::Installation(_) => Attempt::TokenRefused(GithubError::AppRefused {
+            Principal::App => AttemptResult::Done(Err(app_refused(message, headers, self.now))),
+            Principal::Installation(_) => AttemptResult::TokenRefused(GithubError::AppRefused {
                 message,
                 advice:
                     "even a new token of its installation is refused, check that it still exists"
                         .to_owned(),
             }),
             Principal::Token | Principal::Anonymous | Principal::OauthClient => {
-                Attempt::Done(Err(GithubError::Unauthorized {
+                AttemptResult::Done(Err(GithubError::Unauthorized {
                     message,
                     owner: self.auth.owner.clone(),
                 }))
@@ -138,7 +138,7 @@ impl AttemptContext<'_> {
         }
     }
 
-    fn redirect(&self, status: StatusCode, headers: &HeaderMap) -> Attempt {
+    fn redirect(&self, status: StatusCode, headers: &HeaderMap) -> AttemptResult {
         let keeps_method = [
             StatusCode::TEMPORARY_REDIRECT,
             StatusCode::PERMANENT_REDIRECT,
@@ -148,14 +148,14 @@ impl AttemptContext<'_> {
             || self.request.method == Method::GET
                 && [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND].contains(&status);
         if !may_follow {
-            return Attempt::Done(Err(unexpected(self.url, &format!("it answers {status}"))));
+            return AttemptResult::Done(Err(unexpected(self.url, &format!("it answers {status}"))));
         }
         let location = headers
             .get(LOCATION)
             .and_then(|location| location.to_str().ok());
         match location.and_then(|location| self.api.follow(self.url, location)) {
-            Some(to) => Attempt::Redirected(to),
-            None => Attempt::Done(Err(unexpected(self.url, "it leads to another origin"))),
+            Some(to) => AttemptResult::Redirected(to),
+            None => AttemptResult::Done(Err(unexpected(self.url, "it leads to another origin"))),
         }
     }
 }
@@ -180,9 +180,10 @@ fn app_refused(message: String, headers: &HeaderMap, now: DateTime<Utc>) -> Gith
     GithubError::AppRefused { message, advice }
 }
 
-/// Returns the message of an error body on one line, with its field errors appended, and the field errors.
+/// Returns the message of an error body on one line, with its field errors appended, and the field
+/// errors.
 fn error_message(body: &[u8]) -> (String, Vec<FieldError>) {
-    let Ok(ErrorBody {
+    let Ok(GithubErrorBody {
         message, errors, ..
     }) = serde_json::from_slice(body)
     else {
@@ -210,7 +211,7 @@ fn field_errors(errors: Value) -> Vec<FieldError> {
 
 /// Returns the secrets that push protection found, if the error is one of its.
 fn detected_secrets(body: &[u8]) -> Option<Vec<DetectedSecret>> {
-    let body: ErrorBody = serde_json::from_slice(body).ok()?;
+    let body: GithubErrorBody = serde_json::from_slice(body).ok()?;
     Some(body.metadata?.secret_scanning?.bypass_placeholders)
 }
 

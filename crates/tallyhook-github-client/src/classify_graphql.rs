@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::attempt::{Attempt, AttemptContext, missing_permission};
+use super::attempt::{AttemptContext, AttemptResult, missing_permission};
 use super::error::{GithubError, GraphqlError};
 use super::rate_limit;
 use super::response::{RawResponse, excerpt};
@@ -35,7 +35,7 @@ pub(crate) fn classify(
     context: &AttemptContext<'_>,
     subject: &str,
     response: &RawResponse,
-) -> Option<Attempt> {
+) -> Option<AttemptResult> {
     let RawResponse {
         status,
         headers,
@@ -61,7 +61,7 @@ pub(crate) fn classify(
     let may_repeat = !(is_write && has_data);
     if may_repeat && (errors.iter().any(is_limit) || rate_limit::is_secondary(&message)) {
         let limit = rate_limit::limit_length(headers, context.unspecified, context.now);
-        return Some(Attempt::RateLimited(limit));
+        return Some(AttemptResult::RateLimited(limit));
     }
     if is_write {
         return classify_mutation(context, subject, response, has_data, errors);
@@ -87,18 +87,18 @@ pub(crate) fn classify(
             reason: "neither data nor errors".to_owned(),
         },
     };
-    Some(Attempt::Done(Err(error)))
+    Some(AttemptResult::Done(Err(error)))
 }
 
-/// Returns the meaning of a mutation's response. Its errors keep GitHub's type: `NOT_FOUND` may be about any of its
-/// arguments.
+/// Returns the meaning of a mutation's response. Its errors keep GitHub's type: `NOT_FOUND` may be
+/// about any of its arguments.
 fn classify_mutation(
     context: &AttemptContext<'_>,
     subject: &str,
     response: &RawResponse,
     has_data: bool,
     errors: Vec<GraphqlError>,
-) -> Option<Attempt> {
+) -> Option<AttemptResult> {
     if has_data || response.status == StatusCode::FORBIDDEN && errors.is_empty() {
         return None;
     }
@@ -111,7 +111,7 @@ fn classify_mutation(
         None if errors.is_empty() => unknown(subject, "neither data nor errors"),
         None => refused(context, subject, response, errors),
     };
-    Some(Attempt::Done(Err(error)))
+    Some(AttemptResult::Done(Err(error)))
 }
 
 fn refused(
@@ -140,8 +140,8 @@ fn refused(
 }
 
 /// Returns the outcome of a query that has to be split.
-pub(crate) fn too_much(subject: &str, reason: &str) -> Attempt {
-    Attempt::Done(Err(GithubError::TooMuch {
+pub(crate) fn too_much(subject: &str, reason: &str) -> AttemptResult {
+    AttemptResult::Done(Err(GithubError::TooMuch {
         path: subject.to_owned(),
         reason: excerpt(reason),
     }))
@@ -154,7 +154,8 @@ fn unknown(subject: &str, reason: &str) -> GithubError {
     }
 }
 
-/// Returns whether `data` has anything but nulls. The cost of a query is there even if it found nothing.
+/// Returns whether `data` has anything but nulls. The cost of a query is there even if it found
+/// nothing.
 fn has_values(data: &RawValue) -> bool {
     let fields: HashMap<String, Option<IgnoredAny>> =
         serde_json::from_str(data.get()).unwrap_or_default();

@@ -11,15 +11,15 @@ use serde::de::DeserializeOwned;
 
 use super::Result;
 use super::base_url::ApiUrl;
-use super::budget::Priority;
+use super::budget::RequestPriority;
 use super::clock::Clock;
 use super::credentials::Credentials;
 use super::error::GithubError;
 use super::etag_cache::{CachedResponse, EtagCache};
 use super::installations::InstallationTokens;
-use super::request::{Access, CachedEtag, DEFAULT_MAX_BYTES, Request};
+use super::request::{ApiRequest, CachedEtag, DEFAULT_MAX_BYTES, RequestAccess};
 use super::response::{FinalResponse, etag, next_page, parse_json};
-use super::send::{Progress, SendOptions};
+use super::send::{SendOptions, SendProgress};
 use super::statistics::ClientStatistics;
 use super::token::ClientSecret;
 use super::transport::{RESPONSE_TIMEOUT, Transport};
@@ -27,13 +27,14 @@ use super::transport::{RESPONSE_TIMEOUT, Transport};
 /// The usual number of attempts at a call.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// A client of one GitHub with one token or one App. A handle: its clones share limits, tokens and counts.
+/// A client of one GitHub with one token or one App. A handle: its clones share limits, tokens and
+/// counts.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<ClientState>,
     options: SendOptions,
     /// The identity of the handle's requests, if it is not the client's own credentials.
-    identity: Option<Access>,
+    identity: Option<RequestAccess>,
 }
 
 struct ClientState {
@@ -61,7 +62,8 @@ impl Client {
         Self::with(api, credentials, Clock::System, RESPONSE_TIMEOUT)
     }
 
-    /// Returns a client with a clock of its own, and with `timeout` for each response. Large bodies have more time.
+    /// Returns a client with a clock of its own, and with `timeout` for each response. Large bodies
+    /// have more time.
     ///
     /// # Errors
     /// If TLS cannot be set up on this machine.
@@ -79,7 +81,7 @@ impl Client {
         Ok(Self {
             shared: Arc::new(shared),
             options: SendOptions {
-                priority: Priority::Live,
+                priority: RequestPriority::Live,
                 max_attempts: MAX_ATTEMPTS,
                 sent: Arc::default(),
             },
@@ -87,13 +89,13 @@ impl Client {
         })
     }
 
-    /// Returns a handle for background work, with a count of its own. Its requests wait while less than a fifth of the
-    /// hour's allowance is left, and only two of them are in flight at once.
+    /// Returns a handle for background work, with a count of its own. Its requests wait while less
+    /// than a fifth of the hour's allowance is left, and only two of them are in flight at once.
     #[must_use]
     pub fn for_backfill(&self) -> Self {
         Self {
             options: SendOptions {
-                priority: Priority::Backfill,
+                priority: RequestPriority::Backfill,
                 sent: Arc::new(AtomicU64::default()),
                 ..self.options.clone()
             },
@@ -113,21 +115,23 @@ impl Client {
         }
     }
 
-    /// Returns a handle whose requests have no credentials, for endpoints that refuse an `Authorization` header or come
-    /// before there are any: the conversion of an App manifest, the revocation of leaked tokens.
+    /// Returns a handle whose requests have no credentials, for endpoints that refuse an
+    /// `Authorization` header or are used before there are any: the conversion of an App manifest,
+    /// the revocation of leaked tokens.
     #[must_use]
     pub fn without_credentials(&self) -> Self {
         Self {
-            identity: Some(Access::Nobody),
+            identity: Some(RequestAccess::Nobody),
             ..self.clone()
         }
     }
 
-    /// Returns a handle whose requests authenticate as an App's OAuth client, for the endpoints below `/applications`.
+    /// Returns a handle whose requests authenticate as an App's OAuth client, for the endpoints
+    /// below `/applications`.
     #[must_use]
     pub fn with_client_secret(&self, secret: ClientSecret) -> Self {
         Self {
-            identity: Some(Access::Basic(secret)),
+            identity: Some(RequestAccess::Basic(secret)),
             ..self.clone()
         }
     }
@@ -150,7 +154,7 @@ impl Client {
     /// # Errors
     /// [`GithubError`], named by what to do.
     pub async fn get_up_to<T: DeserializeOwned>(&self, path: &str, max_bytes: usize) -> Result<T> {
-        let request = Request {
+        let request = ApiRequest {
             max_bytes,
             ..self.get_request(path)
         };
@@ -172,7 +176,7 @@ impl Client {
             etag: known.etag.clone(),
             generation: known.generation,
         });
-        let request = Request {
+        let request = ApiRequest {
             cached,
             ..self.get_request(path)
         };
@@ -203,7 +207,8 @@ impl Client {
         })
     }
 
-    /// Posts `body` to `path`. It is sent a second time only if GitHub certainly did not process the first.
+    /// Posts `body` to `path`. It is sent a second time only if GitHub certainly did not process
+    /// the first.
     ///
     /// # Errors
     /// [`GithubError`], named by what to do. After [`GithubError::Unknown`] it may have happened.
@@ -226,7 +231,7 @@ impl Client {
     /// # Errors
     /// As of [`Client::post`].
     pub async fn delete(&self, path: &str) -> Result<()> {
-        let request = Request {
+        let request = ApiRequest {
             method: Method::DELETE,
             repeatable: false,
             ..self.get_request(path)
@@ -252,7 +257,7 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T> {
-        let request = Request {
+        let request = ApiRequest {
             method,
             body,
             repeatable: false,
@@ -271,13 +276,17 @@ impl Client {
     }
 
     /// Sends a request that changes something, at a distance from the previous one.
-    pub(crate) async fn execute_write(&self, request: Request, url: Url) -> Result<FinalResponse> {
+    pub(crate) async fn execute_write(
+        &self,
+        request: ApiRequest,
+        url: Url,
+    ) -> Result<FinalResponse> {
         self.transport().wait_for_write().await;
         self.execute(request, url).await
     }
 
     /// Sends `request` until it has a final response.
-    pub(crate) async fn execute(&self, request: Request, url: Url) -> Result<FinalResponse> {
+    pub(crate) async fn execute(&self, request: ApiRequest, url: Url) -> Result<FinalResponse> {
         let result = self.send(request, url).await;
         if let Err(error) = &result {
             self.transport().counter.record_error(error);
@@ -285,7 +294,7 @@ impl Client {
         result
     }
 
-    async fn send(&self, request: Request, url: Url) -> Result<FinalResponse> {
+    async fn send(&self, request: ApiRequest, url: Url) -> Result<FinalResponse> {
         let (transport, tokens) = (self.transport(), &self.shared.tokens);
         let access = request.access.clone();
         let mut pending = transport.prepare(request, url, self.options.clone());
@@ -293,9 +302,9 @@ impl Client {
         loop {
             let auth = tokens.authorize(transport, &access, &self.options).await?;
             match pending.attempt(&auth).await {
-                Progress::Done(result) => return result,
-                Progress::Retry => {}
-                Progress::TokenRefused(error) => {
+                SendProgress::Done(result) => return result,
+                SendProgress::Retry => {}
+                SendProgress::TokenRefused(error) => {
                     tokens.forget(&auth).await;
                     if std::mem::replace(&mut has_new_token, true) {
                         return Err(error);
@@ -306,15 +315,15 @@ impl Client {
     }
 
     /// Returns a GET of `path` as the identity of this handle.
-    pub(crate) fn get_request(&self, path: &str) -> Request {
-        Request::get(self.access(path))
+    pub(crate) fn get_request(&self, path: &str) -> ApiRequest {
+        ApiRequest::get(self.access(path))
     }
 
     /// Returns the identity of a request for `path`.
-    pub(crate) fn access(&self, path: &str) -> Access {
+    pub(crate) fn access(&self, path: &str) -> RequestAccess {
         self.identity
             .clone()
-            .unwrap_or_else(|| Access::for_path(path))
+            .unwrap_or_else(|| RequestAccess::for_path(path))
     }
 
     pub(crate) fn transport(&self) -> &Transport {

@@ -1,4 +1,5 @@
-//! The credentials of a client: a token, or a GitHub App, which signs its own tokens and gets one for each installation.
+//! The credentials of a client: a token, or a GitHub App, which signs its own tokens and gets one
+//! for each installation.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -43,7 +44,8 @@ struct AppClaims<'a> {
 }
 
 impl GithubApp {
-    /// Returns the App with this number or client id, and this private key: an RSA key of 2048 bits or more as PEM.
+    /// Returns the App with this number or client id, and this private key: an RSA key of 2048 bits
+    /// or more as PEM.
     ///
     /// # Errors
     /// The part that is invalid.
@@ -64,7 +66,8 @@ impl GithubApp {
             .ok_or(InvalidApp::Key)
     }
 
-    /// Returns a JSON Web Token that authenticates the App itself for some minutes; `None` if the key cannot sign.
+    /// Returns a JSON Web Token that authenticates the App itself for some minutes; `None` if the
+    /// key cannot sign.
     fn sign(&self, now: DateTime<Utc>) -> Option<Token> {
         let claims = AppClaims {
             iat: (now - BACKDATED).timestamp(),

@@ -11,7 +11,8 @@ use thiserror::Error;
 /// A request without a usable result. The text is for people and holds neither token nor body.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum GithubError {
-    /// GitHub refuses the credentials. Replace them: repeated attempts with a wrong token end in a block of all requests.
+    /// GitHub refuses the credentials. Replace them: repeated attempts with a wrong token end in a
+    /// block of all requests.
     #[error("{}", owner.refused(message))]
     Unauthorized {
         message: String,
@@ -22,7 +23,8 @@ pub enum GithubError {
     AppRefused { message: String, advice: String },
     /// The App has no installation there. Install it.
     #[error(
-        "the GitHub App is not installed on {account}: install it there, or set GITHUB_APP_ID to the App that is"
+        "the GitHub App is not installed on {account}: install it there, \
+         or set GITHUB_APP_ID to the App that is"
     )]
     AppNotInstalled { account: String },
     /// The token or the App lacks a right. A retry is of no use before it has it.
@@ -35,13 +37,15 @@ pub enum GithubError {
     },
     /// The organization wants the token to be authorized for its single sign-on.
     #[error(
-        "GitHub answers {path} only after single sign-on ({message}): authorize the token for the organization{}",
+        "GitHub answers {path} only after single sign-on ({message}): \
+         authorize the token for the organization{}",
         at_url(url.as_deref())
     )]
     SsoRequired {
         path: String,
         message: String,
-        /// The page that authorizes the token, valid for an hour. It is always of GitHub's own web site.
+        /// The page that authorizes the token, valid for an hour. It is always of GitHub's own web
+        /// site.
         url: Option<String>,
     },
     /// It does not exist, or this token may not know that it does.
@@ -51,9 +55,10 @@ pub enum GithubError {
     #[error("{path} is gone from GitHub")]
     Gone { path: String },
     /// A rate limit lasts longer than is sensible to wait. Retry then, and not before.
-    #[error("GitHub's rate limit is used up until {}", until.to_rfc3339_opts(SecondsFormat::Secs, true))]
+    #[error("GitHub's rate limit is used up until {}", seconds(until))]
     Limited { until: DateTime<Utc> },
-    /// The request itself is wrong: the same again gets the same response. The message has the field errors in it.
+    /// The request itself is wrong: the same again gets the same response. The message has the
+    /// field errors in it.
     #[error("GitHub refused {path} with {status} ({message})")]
     Refused {
         path: String,
@@ -63,7 +68,8 @@ pub enum GithubError {
     },
     /// Push protection found secrets in the content. Remove them from it.
     #[error(
-        "GitHub refused {path} since the content has a secret in it ({}): remove it, or exclude the file",
+        "GitHub refused {path} since the content has a secret in it ({}): \
+         remove it, or exclude the file",
         secret_types(secrets)
     )]
     SecretDetected {
@@ -80,9 +86,11 @@ pub enum GithubError {
     /// GitHub did not process it, in several attempts. Retry later.
     #[error("GitHub cannot be reached at {origin} ({reason}); try again later")]
     Unreachable { origin: String, reason: String },
-    /// A write was sent, and no usable response arrived: it may have happened. Read the state at GitHub before a retry.
+    /// A write was sent, and no usable response arrived: it may have happened. Read the state at
+    /// GitHub before a retry.
     #[error(
-        "{path} may have happened at GitHub or not ({reason}): look at GitHub before it is sent again"
+        "{path} may have happened at GitHub or not ({reason}): \
+         look at GitHub before it is sent again"
     )]
     Unknown { path: String, reason: String },
     /// The response is larger than any that is expected. Skip it.
@@ -96,7 +104,8 @@ pub enum GithubError {
     Unexpected { path: String, reason: String },
 }
 
-/// The setting or connection that credentials come from, and that has to be corrected if GitHub refuses them.
+/// The setting or connection that credentials are read from, and that has to be corrected if GitHub
+/// refuses them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialOwner {
     /// `GITHUB_TOKEN`.
@@ -114,13 +123,16 @@ impl CredentialOwner {
     fn refused(&self, message: &str) -> String {
         match self {
             Self::Setting => format!(
-                "GitHub does not accept the token ({message}): set GITHUB_TOKEN to one that is valid"
+                "GitHub does not accept the token ({message}): \
+                 set GITHUB_TOKEN to one that is valid"
             ),
             Self::Connection(name) => format!(
-                "GitHub does not accept the token of the connection {name} ({message}): connect it again"
+                "GitHub does not accept the token of the connection {name} ({message}): \
+                 connect it again"
             ),
             Self::OauthClient => format!(
-                "GitHub does not accept the App's client id and client secret ({message}): set them to those of the App"
+                "GitHub does not accept the App's client id and client secret ({message}): \
+                 set them to those of the App"
             ),
             Self::Anonymous => {
                 format!("GitHub refused a request without credentials ({message}): try again later")
@@ -219,7 +231,8 @@ fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
 }
 
 impl GithubError {
-    /// Returns whether it concerns only the item that was asked for, so that other items may still be fetched.
+    /// Returns whether it concerns only the item that was asked for, so that other items may still
+    /// be fetched.
     pub fn concerns_one_item(&self) -> bool {
         match self {
             Self::AppNotInstalled { .. }
@@ -240,6 +253,10 @@ impl GithubError {
             | Self::Unknown { .. } => false,
         }
     }
+}
+
+fn seconds(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 fn missing_right(permission: Option<&str>) -> String {

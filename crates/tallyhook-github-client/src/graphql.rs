@@ -12,7 +12,7 @@ use super::classify_graphql::GraphqlEnvelope;
 use super::client::{Client, parse_write_response, to_json};
 use super::error::{GithubError, GraphqlError};
 use super::http::server_time;
-use super::request::{ApiKind, Request};
+use super::request::{ApiKind, ApiRequest};
 use super::response::parse_json;
 
 /// The data of a query or mutation, and what is missing from it.
@@ -32,8 +32,8 @@ struct GraphqlBody<'a, V> {
 }
 
 impl Client {
-    /// Sends a query about `subject`, an `owner/name` or the name of an organization. An App sends it as its installation
-    /// there, and errors name it.
+    /// Sends a query about `subject`, an `owner/name` or the name of an organization. An App sends
+    /// it as its installation there, and errors name it.
     ///
     /// A partial response is `Ok`, and its `errors` name the missing parts.
     ///
@@ -63,20 +63,20 @@ impl Client {
         })
     }
 
-    /// Sends a mutation on `subject`, as [`Client::graphql`] sends a query. It keeps the distance from the previous write,
-    /// and it is sent a second time only if GitHub certainly did not process the first: a repeated one would fail with a
-    /// conflict with itself.
+    /// Sends a mutation on `subject`, as [`Client::graphql`] sends a query. It keeps the distance
+    /// from the previous write, and it is sent a second time only if GitHub certainly did not
+    /// process the first: a repeated one would fail with a conflict with itself.
     ///
     /// # Errors
-    /// [`GithubError::GraphqlRefused`] with GitHub's own type, message and path if it was refused. After
-    /// [`GithubError::Unknown`] it may have happened: read the state before a retry.
+    /// [`GithubError::GraphqlRefused`] with GitHub's own type, message and path if it was refused.
+    /// After [`GithubError::Unknown`] it may have happened: read the state before a retry.
     pub async fn mutate<T: DeserializeOwned>(
         &self,
         mutation: &str,
         variables: &impl Serialize,
         subject: &str,
     ) -> Result<GraphqlResponse<T>> {
-        let request = Request {
+        let request = ApiRequest {
             repeatable: false,
             ..self.graphql_request(mutation, variables, subject)?
         };
@@ -99,14 +99,14 @@ impl Client {
         query: &str,
         variables: &impl Serialize,
         subject: &str,
-    ) -> Result<Request, GithubError> {
+    ) -> Result<ApiRequest, GithubError> {
         let body = to_json(subject, &GraphqlBody { query, variables })?;
         let owner = if subject.contains('/') {
             "/repos/"
         } else {
             "/orgs/"
         };
-        Ok(Request {
+        Ok(ApiRequest {
             method: Method::POST,
             body: Some(body),
             api: ApiKind::Graphql {

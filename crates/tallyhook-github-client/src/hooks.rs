@@ -220,8 +220,8 @@ impl Client {
     /// Fetches every webhook of `owner`, which is no App.
     ///
     /// # Errors
-    /// As of [`Client::get`]; without the rights it is [`NotFound`](super::GithubError::NotFound) or
-    /// [`Forbidden`](super::GithubError::Forbidden).
+    /// As of [`Client::get`]; without the rights it is [`NotFound`](super::GithubError::NotFound)
+    /// or [`Forbidden`](super::GithubError::Forbidden).
     pub async fn hooks(&self, owner: &HookOwner) -> Result<Vec<WebhookInfo>> {
         let mut pages = self.pages(&format!("{}?per_page=100", owner.hooks()))?;
         let mut hooks = Vec::new();
@@ -239,8 +239,8 @@ impl Client {
         self.get("/app/hook/config").await
     }
 
-    /// Registers an active webhook of the repository `full_name` that posts `events` to `url` as JSON, signed with
-    /// `secret`. One that posts to `url` already is updated.
+    /// Registers an active webhook of the repository `full_name` that posts `events` to `url` as
+    /// JSON, signed with `secret`. One that posts to `url` already is updated.
     ///
     /// # Errors
     /// As of [`Client::hooks`] and [`Client::post`].
@@ -286,7 +286,8 @@ impl Client {
         self.get(&format!("/repositories/{id}")).await
     }
 
-    /// Returns the attempts of a webhook in pages of [`DeliveryAttempt`], the latest first. An App's webhook has no id.
+    /// Returns the attempts of a webhook in pages of [`DeliveryAttempt`], the latest first. An
+    /// App's webhook has no id.
     ///
     /// # Errors
     /// If the path leads away from the API.

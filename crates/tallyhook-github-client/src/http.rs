@@ -1,4 +1,5 @@
-//! HTTP details that every client of this program needs: `Retry-After`, error causes, bounded bodies.
+//! HTTP details that every client of this program needs: `Retry-After`, error causes, bounded
+//! bodies.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use chrono::{DateTime, Utc};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// The shortest delay that [`retry_after`] returns. A server that answers `0` would be asked in a tight loop.
+/// The shortest delay that [`retry_after`] returns. A server that answers `0` would be asked in a
+/// tight loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest delay that [`retry_after`] returns, so that it can be added to any date.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24 * 366);
@@ -20,10 +22,12 @@ pub struct BoundedBody {
     pub truncated: bool,
 }
 
-/// Returns the delay that `Retry-After` asks for, in seconds or as a date, from one second to one year.
+/// Returns the delay that `Retry-After` asks for, in seconds or as a date, from one second to one
+/// year.
 ///
-/// A date is compared with the response's own `Date` where there is one, since this machine's clock may be wrong by
-/// minutes; else with `now`. A header that is neither a number nor a date counts as absent.
+/// A date is compared with the response's own `Date` where there is one, since this machine's clock
+/// may be wrong by minutes; else with `now`. A header that is neither a number nor a date counts as
+/// absent.
 pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let delay = match value.parse() {

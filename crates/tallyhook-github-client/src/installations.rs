@@ -1,4 +1,5 @@
-//! The installations of an App, and the tokens that GitHub issues for each of them, valid for an hour.
+//! The installations of an App, and the tokens that GitHub issues for each of them, valid for an
+//! hour.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,17 +13,18 @@ use serde::Deserialize;
 use tallyhook_core::github::types::InstallationId;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::budget::Priority;
+use super::budget::RequestPriority;
 use super::credentials::{Credentials, GithubApp};
 use super::error::GithubError;
 use super::http::server_time;
-use super::request::{Access, Principal, Request, RequestAuth};
+use super::request::{ApiRequest, Principal, RequestAccess, RequestAuth};
 use super::response::{FinalResponse, parse_json};
-use super::send::{Progress, SendOptions};
+use super::send::{SendOptions, SendProgress};
 use super::token::Token;
 use super::transport::Transport;
 
-/// The rest of its validity in which a token is replaced: no request that is under way lasts longer.
+/// The rest of its validity in which a token is replaced: no request that is under way lasts
+/// longer.
 const RENEW_BEFORE: TimeDelta = TimeDelta::minutes(5);
 
 /// The credentials of a client, with the tokens that an App has got for its installations.
@@ -36,8 +38,8 @@ pub(crate) struct InstallationTokens {
 }
 
 type OnceSlots<K, T> = Mutex<HashMap<K, OnceSlot<T>>>;
-/// A value that is fetched on demand. The fetching task holds the lock, so that the others wait for its result instead of
-/// each fetching their own.
+/// A value that is fetched on demand. The fetching task holds the lock, so that the others wait for
+/// its result instead of each fetching their own.
 type OnceSlot<T> = Arc<AsyncMutex<Option<T>>>;
 
 struct IssuedToken {
@@ -73,27 +75,29 @@ impl InstallationTokens {
         }
     }
 
-    /// Returns valid credentials for `access`. Fetches an installation's token over `transport` if necessary.
+    /// Returns valid credentials for `access`. Fetches an installation's token over `transport` if
+    /// necessary.
     pub(crate) async fn authorize(
         &self,
         transport: &Transport,
-        access: &Access,
+        access: &RequestAccess,
         options: &SendOptions,
     ) -> Result<RequestAuth, GithubError> {
         match (&self.credentials, access) {
-            (_, Access::Nobody) => Ok(RequestAuth::anonymous()),
-            (_, Access::Basic(secret)) => Ok(RequestAuth::basic(secret)),
-            (Credentials::Token(token), Access::Own | Access::Installation(_)) => {
+            (_, RequestAccess::Nobody) => Ok(RequestAuth::anonymous()),
+            (_, RequestAccess::Basic(secret)) => Ok(RequestAuth::basic(secret)),
+            (Credentials::Token(token), RequestAccess::Own | RequestAccess::Installation(_)) => {
                 Ok(RequestAuth::token(token, Principal::Token, 0))
             }
-            (Credentials::App(app), Access::Own) => app.authorize(transport.clock.now()),
-            (Credentials::App(app), Access::Installation(account)) => {
+            (Credentials::App(app), RequestAccess::Own) => app.authorize(transport.clock.now()),
+            (Credentials::App(app), RequestAccess::Installation(account)) => {
                 let requests = AppRequests {
                     app,
                     transport,
-                    // Live requests may wait for the same token, and must not wait for the permit of a backfill.
+                    // Live requests may wait for the same token, and must not wait for the permit
+                    // of a backfill.
                     options: SendOptions {
-                        priority: Priority::Live,
+                        priority: RequestPriority::Live,
                         ..options.clone()
                     },
                 };
@@ -172,18 +176,18 @@ impl InstallationTokens {
 impl AppRequests<'_> {
     /// Sends a request without a body. Even a POST may be repeated: a token more does no harm.
     async fn send(&self, method: Method, path: &str) -> Result<FinalResponse, GithubError> {
-        let request = Request {
+        let request = ApiRequest {
             method,
-            ..Request::get(Access::Own)
+            ..ApiRequest::get(RequestAccess::Own)
         };
         let url = self.transport.url(path)?;
         let mut pending = self.transport.prepare(request, url, self.options.clone());
         loop {
             let auth = self.app.authorize(self.transport.clock.now())?;
             match pending.attempt(&auth).await {
-                Progress::Done(result) => return result,
-                Progress::Retry => {}
-                Progress::TokenRefused(error) => return Err(error),
+                SendProgress::Done(result) => return result,
+                SendProgress::Retry => {}
+                SendProgress::TokenRefused(error) => return Err(error),
             }
         }
     }

@@ -1,13 +1,14 @@
 //! GitHub's API, REST and GraphQL: one client of one GitHub, with one token or one App.
 //!
-//! A call returns when GitHub's response is final. The client waits for rate limits as GitHub announces them, and retries
-//! failures that do no harm twice; a write that may have happened is never repeated. The token is sent to its own origin
-//! only; redirects and further pages are followed there and nowhere else. Live work has precedence over backfill, and
-//! while GitHub is down a circuit breaker keeps requests back.
+//! A call returns when GitHub's response is final. The client waits for rate limits as GitHub
+//! announces them, and retries failures that do no harm twice; a write that may have happened is
+//! never repeated. The token is sent to its own origin only; redirects and further pages are
+//! followed there and nowhere else. Live work has precedence over backfill, and while GitHub is
+//! down a circuit breaker keeps requests back.
 //!
-//! The modules build on each other in one direction: plain data ([`GithubError`], requests, responses), the meaning of a
-//! response, the transport with limits, breaker and budget, the retries of one request, the tokens of an App's
-//! installations, and the client with its endpoints.
+//! The modules build on each other in one direction: plain data ([`GithubError`], requests,
+//! responses), the meaning of a response, the transport with limits, breaker and budget, the
+//! retries of one request, the tokens of an App's installations, and the client with its endpoints.
 
 #![warn(clippy::unwrap_used)]
 

@@ -1,7 +1,8 @@
 //! Opening a pull request, once.
 //!
-//! A pull request that is open already between the same branches is the wanted one. After a POST without a response the
-//! list of open pull requests shows whether it happened; the POST is never repeated.
+//! A pull request that is open already between the same branches is the wanted one. After a POST
+//! without a response the list of open pull requests shows whether it happened; the POST is never
+//! repeated.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -70,7 +71,7 @@ struct BranchPair<'a> {
 }
 
 #[derive(Deserialize)]
-struct PullRequestItem {
+struct PullRequestResponse {
     number: PrNumber,
     html_url: String,
     head: HeadBranch,
@@ -96,11 +97,12 @@ struct BaseRepository {
 }
 
 impl Client {
-    /// Opens a pull request in the repository `full_name`, unless there is one. Repeated and concurrent calls end in one
-    /// pull request.
+    /// Opens a pull request in the repository `full_name`, unless there is one. Repeated and
+    /// concurrent calls end in one pull request.
     ///
     /// # Errors
-    /// [`OpenPullRequestError`]. After [`GithubError::Unknown`] it may exist all the same: the next call finds it.
+    /// [`OpenPullRequestError`]. After [`GithubError::Unknown`] it may exist all the same: the next
+    /// call finds it.
     pub async fn open_pull_request(
         &self,
         full_name: &str,
@@ -160,7 +162,7 @@ impl Client {
         } = new;
         let pull = json!({"head": branches.head, "base": branches.base, "title": title, "body": body, "draft": draft});
         match self
-            .post::<PullRequestItem>(&pulls_path(branches.repo)?, &pull)
+            .post::<PullRequestResponse>(&pulls_path(branches.repo)?, &pull)
             .await
         {
             Ok(pull) => Ok(pull.opened(true)),
@@ -196,7 +198,7 @@ impl Client {
                 ("base", branches.base),
             ])
             .finish();
-        let listed: Vec<PullRequestItem> = self
+        let listed: Vec<PullRequestResponse> = self
             .get(&format!("{}?{query}", pulls_path(branches.repo)?))
             .await?;
         // GitHub ignores a filter that it does not understand, and lists all.
@@ -207,7 +209,7 @@ impl Client {
     }
 }
 
-impl PullRequestItem {
+impl PullRequestResponse {
     fn is_of(&self, branches: &BranchPair<'_>) -> bool {
         let same_head = self
             .head
@@ -289,7 +291,8 @@ fn refusal(error: GithubError, branches: &BranchPair<'_>) -> OpenPullRequestErro
     }
 }
 
-/// Returns whether git accepts the name for a branch, and it does not look like an option of a command line.
+/// Returns whether git accepts the name for a branch, and it does not look like an option of a
+/// command line.
 fn is_branch(name: &str) -> bool {
     let is_letter = |letter: char| !letter.is_control() && !" ~^:?*[\\".contains(letter);
     !name.is_empty()

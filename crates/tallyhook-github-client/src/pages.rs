@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use super::Result;
 use super::client::Client;
 use super::error::GithubError;
-use super::request::{Access, Request};
+use super::request::{ApiRequest, RequestAccess};
 use super::response::{next_page, parse_json, unexpected};
 
 /// A list in pages, each of which links to the next.
 pub struct PagedList<'a> {
     client: &'a Client,
-    access: Access,
+    access: RequestAccess,
     next: Option<Url>,
 }
 
@@ -39,7 +39,7 @@ impl PagedList<'_> {
         let Some(url) = self.next.clone() else {
             return Ok(None);
         };
-        let request = Request::get(self.access.clone());
+        let request = ApiRequest::get(self.access.clone());
         let response = self.client.execute(request, url).await?;
         let items = parse_json(response.url.path(), &response.body)?;
         self.next = match next_page(&response.headers) {

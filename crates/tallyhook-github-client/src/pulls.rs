@@ -18,11 +18,11 @@ use super::graphql::GraphqlResponse;
 
 /// The length of a page of [`Client::pull_request_summaries`], GitHub's maximum.
 pub const SUMMARIES: usize = 100;
-/// The limit of further pages of one pull request's lists. A list of more than a few thousand entries is truncated, and
-/// marked so.
+/// The limit of further pages of one pull request's lists. A list of more than a few thousand
+/// entries is truncated, and marked so.
 const MAX_MORE_PAGES: usize = 20;
-/// The steps of an error's path before the index in a page, `repository.pullRequests.nodes.INDEX`, and before the alias,
-/// `repository.ALIAS`.
+/// The steps of an error's path before the index in a page, `repository.pullRequests.nodes.INDEX`,
+/// and before the alias, `repository.ALIAS`.
 const INDEX_STEP: usize = 3;
 const ALIAS_STEP: usize = 1;
 
@@ -89,6 +89,17 @@ pub struct FetchedPullRequests {
     pub asked_at: DateTime<Utc>,
 }
 
+impl FetchedPullRequests {
+    fn new(repository: Repository, asked_at: DateTime<Utc>) -> Self {
+        Self {
+            repository,
+            complete: Vec::new(),
+            failures: Vec::new(),
+            asked_at,
+        }
+    }
+}
+
 /// A page of pull requests, latest update first.
 #[derive(Clone, Debug)]
 pub struct FetchedPage {
@@ -126,18 +137,18 @@ struct FurtherEntries {
 }
 
 impl Client {
-    /// Fetches page `page` (from 1 on) of a repository's pull requests, latest update first; at no cost if it is
-    /// unchanged.
+    /// Fetches page `page` (from 1 on) of a repository's pull requests, latest update first; at no
+    /// cost if it is unchanged.
     ///
     /// # Errors
     /// [`GithubError`], named by what to do.
     pub async fn pull_request_summaries(
         &self,
-        of: &str,
+        repo: &str,
         page: usize,
     ) -> Result<ConditionalResponse<Vec<PullRequestSummary>>> {
         let path = format!(
-            "/repos/{of}/pulls?state=all&sort=updated&direction=desc&per_page={SUMMARIES}&page={page}"
+            "/repos/{repo}/pulls?state=all&sort=updated&direction=desc&per_page={SUMMARIES}&page={page}"
         );
         self.get_conditional(&path).await
     }
@@ -148,37 +159,37 @@ impl Client {
     /// [`GithubError`], named by what to do.
     pub async fn pull_request_summary(
         &self,
-        of: &str,
+        repo: &str,
         number: PrNumber,
     ) -> Result<PullRequestSummary> {
         let response: ConditionalResponse<PullRequestSummary> = self
-            .get_conditional(&format!("/repos/{of}/pulls/{number}"))
+            .get_conditional(&format!("/repos/{repo}/pulls/{number}"))
             .await?;
         Ok(response.value)
     }
 
-    /// Fetches `first` complete pull requests of `of` after the cursor `after`, with the dates of their commits if
-    /// `commits`.
+    /// Fetches `first` complete pull requests of `repo` after the cursor `after`, with the dates of
+    /// their commits if `commits`.
     ///
     /// # Errors
-    /// [`GithubError`], named by what to do; [`GithubError::TooMuch`] if less has to be asked for at once.
+    /// [`GithubError`], named by what to do; [`GithubError::TooMuch`] if less has to be asked for
+    /// at once.
     pub async fn pull_request_page(
         &self,
-        of: &str,
+        repo: &str,
         first: u32,
         after: Option<&str>,
         commits: bool,
     ) -> Result<FetchedPage> {
         let variables = json!({"first": first, "after": after});
-        let query = graphql::page();
         let RepositoryResponse {
             repository: page,
             errors,
             asked_at,
-        } = self
-            .query_parts::<RepositoryPage<Value>>(
-                of,
-                &query,
+        }: RepositoryResponse<RepositoryPage<Value>> = self
+            .query_parts(
+                repo,
+                &graphql::page(),
                 variables.clone(),
                 commits,
                 INDEX_STEP,
@@ -189,37 +200,32 @@ impl Client {
             page_info,
             nodes,
         } = page.pull_requests;
-        let mut fetched = FetchedPullRequests {
-            repository: page.repository,
-            complete: Vec::new(),
-            failures: Vec::new(),
-            asked_at,
-        };
+        let mut fetched = FetchedPullRequests::new(page.repository, asked_at);
         let mut gaps = Vec::new();
-        for (place, node) in nodes.unwrap_or_default().into_iter().enumerate() {
-            let number = node
-                .as_ref()
-                .and_then(|node| node["number"].as_i64())
-                .map(PrNumber);
-            let why = error_of(&errors, INDEX_STEP, &place.to_string())
+        for (index, node) in nodes.unwrap_or_default().into_iter().enumerate() {
+            let number = node.as_ref().and_then(number_of);
+            let reason = error_of(&errors, INDEX_STEP, &index.to_string())
                 .map(|error| error.message.clone());
             let parsed = node.map(serde_json::from_value::<PullRequest>);
-            match (parsed, number, why) {
+            let failure = match (parsed, number, reason) {
                 (Some(Ok(pull_request)), _, None) => {
-                    self.complete(of, pull_request, commits, &mut fetched)
-                        .await?
+                    self.complete(repo, pull_request, commits, &mut fetched)
+                        .await?;
+                    continue;
                 }
-                (Some(Err(error)), Some(number), None) => fetched
-                    .failures
-                    .push(FetchFailure::new(number, shape(&error))),
-                (_, Some(number), why) => fetched
-                    .failures
-                    .push(FetchFailure::new(number, why.unwrap_or_else(left_out))),
-                (_, None, why) => gaps.push(why.unwrap_or_else(left_out)),
-            }
+                (Some(Err(error)), Some(number), None) => FetchFailure::new(number, shape(&error)),
+                (_, Some(number), reason) => {
+                    FetchFailure::new(number, reason.unwrap_or_else(left_out))
+                }
+                (_, None, reason) => {
+                    gaps.push(reason.unwrap_or_else(left_out));
+                    continue;
+                }
+            };
+            fetched.failures.push(failure);
         }
         if !gaps.is_empty() {
-            self.name_gaps(of, variables, gaps, &mut fetched).await?;
+            self.name_gaps(repo, variables, gaps, &mut fetched).await?;
         }
         Ok(FetchedPage {
             pull_requests: fetched,
@@ -228,13 +234,14 @@ impl Client {
         })
     }
 
-    /// Fetches only the numbers of the page that [`Client::pull_request_page`] could not get: each one is a failure.
+    /// Fetches only the numbers of the page that [`Client::pull_request_page`] could not get: each
+    /// one is a failure.
     ///
     /// # Errors
     /// As of [`Client::pull_request_page`].
     pub async fn skip_page(
         &self,
-        of: &str,
+        repo: &str,
         first: u32,
         after: Option<&str>,
     ) -> Result<FetchedPage> {
@@ -246,7 +253,7 @@ impl Client {
             },
             numbers,
         ) = self
-            .numbers(of, json!({"first": first, "after": after}))
+            .numbers(repo, json!({"first": first, "after": after}))
             .await?;
         let reason = "GitHub takes too long for it";
         let failures = numbers
@@ -271,16 +278,16 @@ impl Client {
         })
     }
 
-    /// Adds the failures of the pull requests that are missing on a page: those whose numbers it has and that were not
-    /// fetched.
+    /// Adds the failures of the pull requests that are missing on a page: those whose numbers it
+    /// has and that were not fetched.
     async fn name_gaps(
         &self,
-        of: &str,
+        repo: &str,
         variables: Value,
         gaps: Vec<String>,
         fetched: &mut FetchedPullRequests,
     ) -> Result<()> {
-        let (_, mut numbers) = self.numbers(of, variables).await?;
+        let (_, mut numbers) = self.numbers(repo, variables).await?;
         let known: BTreeSet<_> = fetched
             .complete
             .iter()
@@ -289,10 +296,11 @@ impl Client {
             .collect();
         numbers.retain(|number| !known.contains(number));
         if numbers.len() != gaps.len() {
-            // A pull request moved between the two requests. A further request finds its new position.
+            // A pull request moved between the two requests. A further request finds its new
+            // position.
             let reason = "a page changed while it was read".to_owned();
             return Err(GithubError::TooMuch {
-                path: of.to_owned(),
+                path: repo.to_owned(),
                 reason,
             });
         }
@@ -300,18 +308,18 @@ impl Client {
             numbers
                 .into_iter()
                 .zip(gaps)
-                .map(|(number, why)| FetchFailure::new(number, why)),
+                .map(|(number, reason)| FetchFailure::new(number, reason)),
         );
         Ok(())
     }
 
     async fn numbers(
         &self,
-        of: &str,
+        repo: &str,
         variables: Value,
     ) -> Result<(RepositoryResponse<RepositoryPage<Number>>, Vec<PrNumber>)> {
         let mut response: RepositoryResponse<RepositoryPage<Number>> = self
-            .query_parts(of, graphql::NUMBERS, variables, false, INDEX_STEP)
+            .query_parts(repo, graphql::NUMBERS, variables, false, INDEX_STEP)
             .await?;
         let nodes = response
             .repository
@@ -329,14 +337,14 @@ impl Client {
         ))
     }
 
-    /// Fetches the complete pull requests of `of` with these numbers.
+    /// Fetches the complete pull requests of `repo` with these numbers.
     ///
     /// # Errors
-    /// [`GithubError`], named by what to do; [`GithubError::TooMuch`] if less has to be asked for at once. A number
-    /// that does not exist is a failure, not an error.
+    /// [`GithubError`], named by what to do; [`GithubError::TooMuch`] if less has to be asked for
+    /// at once. A number that does not exist is a failure, not an error.
     pub async fn pull_requests_by_number(
         &self,
-        of: &str,
+        repo: &str,
         numbers: &[PrNumber],
         commits: bool,
     ) -> Result<FetchedPullRequests> {
@@ -350,23 +358,18 @@ impl Client {
             errors,
             asked_at,
         } = self
-            .query_parts(of, &query, json!({}), commits, ALIAS_STEP)
+            .query_parts(repo, &query, json!({}), commits, ALIAS_STEP)
             .await?;
-        let mut fetched = FetchedPullRequests {
-            repository,
-            complete: Vec::with_capacity(numbers.len()),
-            failures: Vec::new(),
-            asked_at,
-        };
+        let mut fetched = FetchedPullRequests::new(repository, asked_at);
         for number in numbers {
             let alias = graphql::alias(*number);
-            let why = error_of(&errors, ALIAS_STEP, &alias);
+            let reason = error_of(&errors, ALIAS_STEP, &alias);
             let node = rest
                 .remove(&alias)
                 .map(serde_json::from_value::<Option<PullRequest>>);
-            match (node, why) {
+            match (node, reason) {
                 (Some(Ok(Some(pull_request))), None) => {
-                    self.complete(of, pull_request, commits, &mut fetched)
+                    self.complete(repo, pull_request, commits, &mut fetched)
                         .await?
                 }
                 (Some(Err(error)), None) => fetched
@@ -393,28 +396,28 @@ impl Client {
         Ok(fetched)
     }
 
-    /// Sends a query about one repository. An error of none of its parts, whose paths are longer than `depth` steps,
-    /// concerns all of them.
+    /// Sends a query about one repository. An error of none of its parts, whose paths are longer
+    /// than `depth` steps, concerns all of them.
     async fn query_parts<T: DeserializeOwned>(
         &self,
-        of: &str,
+        repo: &str,
         query: &str,
         mut variables: Value,
         commits: bool,
         depth: usize,
     ) -> Result<RepositoryResponse<T>> {
-        let (owner, name) = of.split_once('/').unwrap_or((of, ""));
+        let (owner, name) = repo.split_once('/').unwrap_or((repo, ""));
         variables["owner"] = owner.into();
         variables["name"] = name.into();
         variables["commits"] = if commits { graphql::COMMITS } else { 1 }.into();
-        let response = self.query_repository(of, query, &variables).await?;
+        let response = self.query_repository(repo, query, &variables).await?;
         match response
             .errors
             .iter()
             .find(|error| error.path.len() <= depth)
         {
             Some(error) => Err(GithubError::TooMuch {
-                path: of.to_owned(),
+                path: repo.to_owned(),
                 reason: error.message.clone(),
             }),
             None => Ok(response),
@@ -423,7 +426,7 @@ impl Client {
 
     async fn query_repository<T: DeserializeOwned>(
         &self,
-        of: &str,
+        repo: &str,
         query: &str,
         variables: &Value,
     ) -> Result<RepositoryResponse<T>> {
@@ -432,7 +435,7 @@ impl Client {
             errors,
             asked_at,
         } = self
-            .graphql::<RepositoryData<T>>(query, variables, of)
+            .graphql::<RepositoryData<T>>(query, variables, repo)
             .await?;
         match data.and_then(|data| data.repository) {
             Some(repository) => Ok(RepositoryResponse {
@@ -441,21 +444,22 @@ impl Client {
                 asked_at,
             }),
             None => Err(GithubError::NotFound {
-                path: format!("repository {of}"),
+                path: format!("repository {repo}"),
             }),
         }
     }
 
-    /// Fetches the rest of a pull request's lists. An error of this pull request alone is a failure.
+    /// Fetches the rest of a pull request's lists. An error of this pull request alone is a
+    /// failure.
     async fn complete(
         &self,
-        of: &str,
+        repo: &str,
         pull_request: PullRequest,
         commits: bool,
         fetched: &mut FetchedPullRequests,
     ) -> Result<()> {
         let number = pull_request.number;
-        match self.with_all_entries(of, pull_request, commits).await {
+        match self.with_all_entries(repo, pull_request, commits).await {
             Ok(complete) => fetched.complete.push(complete),
             Err(error) if error.concerns_one_item() => {
                 fetched
@@ -469,7 +473,7 @@ impl Client {
 
     async fn with_all_entries(
         &self,
-        of: &str,
+        repo: &str,
         mut pull_request: PullRequest,
         commits: bool,
     ) -> Result<CompletePullRequest> {
@@ -489,7 +493,7 @@ impl Client {
                     truncated: false,
                 });
             }
-            let (owner, name) = of.split_once('/').unwrap_or((of, ""));
+            let (owner, name) = repo.split_once('/').unwrap_or((repo, ""));
             let variables = json!({
                 "owner": owner, "name": name, "number": pull_request.number,
                 "reviews": reviews.is_some(), "reviewsAfter": reviews,
@@ -501,7 +505,7 @@ impl Client {
                 errors,
                 ..
             } = self
-                .query_repository::<FurtherEntries>(of, &query, &variables)
+                .query_repository::<FurtherEntries>(repo, &query, &variables)
                 .await?;
             let Some(more) = page.pull_request.filter(|_| errors.is_empty()) else {
                 let reason = errors
@@ -510,7 +514,7 @@ impl Client {
                         error.message.as_str()
                     });
                 return Err(GithubError::Unexpected {
-                    path: format!("{of}#{}", pull_request.number),
+                    path: format!("{repo}#{}", pull_request.number),
                     reason: reason.to_owned(),
                 });
             };
@@ -525,6 +529,10 @@ impl Client {
             truncated: true,
         })
     }
+}
+
+fn number_of(node: &Value) -> Option<PrNumber> {
+    node["number"].as_i64().map(PrNumber)
 }
 
 fn left_out() -> String {

@@ -1,8 +1,9 @@
 //! GitHub's rate limits, as its responses announce them.
 //!
-//! A limit is a response with 403 or 429. `Retry-After` has the time to wait; else `X-RateLimit-Remaining: 0` means that
-//! the hour's allowance is used up until `X-RateLimit-Reset`; else it is a secondary limit of unspecified length, after
-//! which the client waits for a minute, then for two, then for four. A 403 without any of these signs is about rights.
+//! A limit is a response with 403 or 429. `Retry-After` has the time to wait; else
+//! `X-RateLimit-Remaining: 0` means that the hour's allowance is used up until `X-RateLimit-Reset`;
+//! else it is a secondary limit of unspecified length, after which the client waits for a minute,
+//! then for two, then for four. A 403 without any of these signs is about rights.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use tallyhook_core::backoff::Backoff;
 use super::http::{retry_after, server_time};
 use super::request::Principal;
 
-/// The longest wait for a limit. GitHub's windows last an hour: a reset that is further away is not in seconds.
+/// The longest wait for a limit. GitHub's windows last an hour: a reset that is further away is not
+/// in seconds.
 pub(crate) const MAX_WAIT: Duration = Duration::from_hours(1);
 /// A response of the next second is of the same second by GitHub's clock.
 const MIN_WAIT: Duration = Duration::from_secs(1);
@@ -38,8 +40,8 @@ pub(crate) struct RateLimit {
 #[derive(Default)]
 pub(crate) struct RateLimitBlocks(Mutex<BTreeMap<BlockScope, DateTime<Utc>>>);
 
-/// The requests that one limit blocks. Requests without the client's own credentials have limits of their own, which are
-/// far lower and must not stop everything else.
+/// The requests that one limit blocks. Requests without the client's own credentials have limits of
+/// their own, which are far lower and must not stop everything else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum BlockScope {
     Own,
@@ -48,7 +50,8 @@ enum BlockScope {
 }
 
 impl RateLimitBlocks {
-    /// Blocks the principal's requests for `wait`, or longer if they are blocked for longer already. Returns the end.
+    /// Blocks the principal's requests for `wait`, or longer if they are blocked for longer
+    /// already. Returns the end.
     pub(crate) fn block(
         &self,
         principal: Principal,
@@ -80,8 +83,8 @@ const fn scope(principal: Principal) -> BlockScope {
     }
 }
 
-/// Returns the limit that a REST response announces, if it is one. `unspecified` counts the limits of unspecified length
-/// before it.
+/// Returns the limit that a REST response announces, if it is one. `unspecified` counts the limits
+/// of unspecified length before it.
 pub(crate) fn rate_limit(
     status: StatusCode,
     headers: &HeaderMap,
@@ -137,8 +140,8 @@ pub(crate) fn limit(headers: &HeaderMap) -> Option<u64> {
     number(headers, "x-ratelimit-limit")
 }
 
-/// Returns the allowance that a response counted against. An unknown one is `other`: the values of a metric label must
-/// not be the server's choice.
+/// Returns the allowance that a response counted against. An unknown one is `other`: the values of
+/// a metric label must not be the server's choice.
 pub(crate) fn resource(headers: &HeaderMap) -> &'static str {
     const KNOWN: [&str; 4] = ["core", "graphql", "search", "code_search"];
     let named = text(headers, "x-ratelimit-resource").unwrap_or("core");

@@ -16,16 +16,17 @@ const MIN_BYTES_PER_SECOND: u64 = 256 * 1024;
 
 /// A request without address and credentials, which may change from one attempt to the next.
 #[derive(Clone)]
-pub(crate) struct Request {
+pub(crate) struct ApiRequest {
     pub(crate) method: Method,
     pub(crate) body: Option<Vec<u8>>,
     /// The `ETag` of an earlier response.
     pub(crate) cached: Option<CachedEtag>,
-    pub(crate) access: Access,
+    pub(crate) access: RequestAccess,
     /// The limit of the response body.
     pub(crate) max_bytes: usize,
     pub(crate) api: ApiKind,
-    /// Sending it twice does no harm. A write is not: it is repeated only if GitHub certainly did not process it.
+    /// Sending it twice does no harm. A write is not: it is repeated only if GitHub certainly did
+    /// not process it.
     pub(crate) repeatable: bool,
 }
 
@@ -66,19 +67,20 @@ impl ApiKind {
 
 /// The identity that a request is sent as.
 #[derive(Clone)]
-pub(crate) enum Access {
+pub(crate) enum RequestAccess {
     /// The client's own token; with an App's credentials the App itself.
     Own,
-    /// The client's own token; with an App's credentials its installation on this, which is `/repos/OWNER/NAME` or
-    /// `/orgs/NAME`.
+    /// The client's own token; with an App's credentials its installation on this, which is
+    /// `/repos/OWNER/NAME` or `/orgs/NAME`.
     Installation(String),
-    /// No credentials: GitHub refuses an `Authorization` header at the endpoint, or there is none yet.
+    /// No credentials: GitHub refuses an `Authorization` header at the endpoint, or there is none
+    /// yet.
     Nobody,
     /// An App's client id and client secret.
     Basic(ClientSecret),
 }
 
-impl Access {
+impl RequestAccess {
     /// Returns the access that `path` needs. The path may have a query.
     pub(crate) fn for_path(path: &str) -> Self {
         let path = path.split('?').next().unwrap_or_default();
@@ -111,7 +113,8 @@ pub(crate) struct RequestAuth {
     pub(crate) principal: Principal,
     /// The setting or connection that has to be corrected if GitHub refuses the credentials.
     pub(crate) owner: CredentialOwner,
-    /// A number that differs for each installation token of a client: an `ETag` is valid for its token only.
+    /// A number that differs for each installation token of a client: an `ETag` is valid for its
+    /// token only.
     pub(crate) generation: u64,
 }
 
@@ -144,8 +147,8 @@ impl RequestAuth {
     }
 }
 
-impl Request {
-    pub(crate) const fn get(access: Access) -> Self {
+impl ApiRequest {
+    pub(crate) const fn get(access: RequestAccess) -> Self {
         Self {
             method: Method::GET,
             body: None,
@@ -203,9 +206,9 @@ mod tests {
             ("/app", None),
             ("/rate_limit", None),
         ] {
-            let installation = match Access::for_path(path) {
-                Access::Installation(account) => Some(account),
-                Access::Own | Access::Nobody | Access::Basic(_) => None,
+            let installation = match RequestAccess::for_path(path) {
+                RequestAccess::Installation(account) => Some(account),
+                RequestAccess::Own | RequestAccess::Nobody | RequestAccess::Basic(_) => None,
             };
             assert_eq!(installation.as_deref(), expected, "{path}");
         }
@@ -216,9 +219,9 @@ mod tests {
         let seconds = |bytes| transfer_time(bytes).as_secs();
         assert_eq!([0, 262_143, 262_144].map(seconds), [0, 0, 1]);
         assert_eq!(seconds(40 * 1024 * 1024), 160);
-        let request = Request {
+        let request = ApiRequest {
             body: Some(vec![0; 1024 * 1024]),
-            ..Request::get(Access::Own)
+            ..ApiRequest::get(RequestAccess::Own)
         };
         assert_eq!(request.upload_time(), Duration::from_secs(4));
     }

@@ -9,11 +9,11 @@ use reqwest::Url;
 use tallyhook_core::backoff::Backoff;
 use tokio::sync::SemaphorePermit;
 
-use super::attempt::Attempt;
-use super::budget::Priority;
+use super::attempt::AttemptResult;
+use super::budget::RequestPriority;
 use super::error::GithubError;
 use super::rate_limit::{MAX_WAIT, RateLimit};
-use super::request::{Request, RequestAuth};
+use super::request::{ApiRequest, RequestAuth};
 use super::response::{FinalResponse, unexpected};
 use super::transport::Transport;
 
@@ -29,19 +29,20 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// The options that a handle of the client sends its requests with.
 #[derive(Clone)]
 pub(crate) struct SendOptions {
-    pub(crate) priority: Priority,
+    pub(crate) priority: RequestPriority,
     /// The number of attempts that may end in a limit or a failure before the request is given up.
     pub(crate) max_attempts: u32,
     /// Counts the requests of a handle and its clones.
     pub(crate) sent: Arc<AtomicU64>,
 }
 
-/// A request between its attempts. The caller makes attempts until one is not [`Progress::Retry`], with fresh credentials
-/// for each: a wait for a rate limit may outlast a token.
+/// A request between its attempts. The caller makes attempts until one is not
+/// [`SendProgress::Retry`], with fresh credentials for each: a wait for a rate limit may outlast a
+/// token.
 pub(crate) struct PendingRequest<'a> {
     transport: &'a Transport,
     options: SendOptions,
-    request: Request,
+    request: ApiRequest,
     url: Url,
     redirects: u32,
     limited: u32,
@@ -51,7 +52,7 @@ pub(crate) struct PendingRequest<'a> {
 }
 
 /// The state of a request after an attempt.
-pub(crate) enum Progress {
+pub(crate) enum SendProgress {
     Done(Result<FinalResponse, GithubError>),
     /// All waiting that has to be done before the next attempt is done.
     Retry,
@@ -62,7 +63,7 @@ pub(crate) enum Progress {
 impl Transport {
     pub(crate) fn prepare(
         &self,
-        request: Request,
+        request: ApiRequest,
         url: Url,
         options: SendOptions,
     ) -> PendingRequest<'_> {
@@ -114,12 +115,13 @@ impl Transport {
 }
 
 impl<'a> PendingRequest<'a> {
-    /// Makes one attempt with the credentials `auth`, and waits before the next one where that is necessary.
-    pub(crate) async fn attempt(&mut self, auth: &RequestAuth) -> Progress {
+    /// Makes one attempt with the credentials `auth`, and waits before the next one where that is
+    /// necessary.
+    pub(crate) async fn attempt(&mut self, auth: &RequestAuth) -> SendProgress {
         let permit = match self.permit(auth).await {
             Ok(Some(permit)) => permit,
-            Ok(None) => return Progress::Retry,
-            Err(error) => return Progress::Done(Err(error)),
+            Ok(None) => return SendProgress::Retry,
+            Err(error) => return SendProgress::Done(Err(error)),
         };
         let attempt = self
             .transport
@@ -128,11 +130,11 @@ impl<'a> PendingRequest<'a> {
         self.options.sent.fetch_add(1, Ordering::Relaxed);
         drop(permit);
         match attempt {
-            Attempt::Done(result) => Progress::Done(result),
-            Attempt::TokenRefused(error) => Progress::TokenRefused(error),
-            Attempt::Redirected(to) => self.redirect(to),
-            Attempt::RateLimited(limit) => self.rate_limited(limit, auth),
-            Attempt::Failed {
+            AttemptResult::Done(result) => SendProgress::Done(result),
+            AttemptResult::TokenRefused(error) => SendProgress::TokenRefused(error),
+            AttemptResult::Redirected(to) => self.redirect(to),
+            AttemptResult::RateLimited(limit) => self.rate_limited(limit, auth),
+            AttemptResult::Failed {
                 reason,
                 not_sent,
                 retry_after,
@@ -140,27 +142,27 @@ impl<'a> PendingRequest<'a> {
         }
     }
 
-    fn redirect(&mut self, to: Url) -> Progress {
+    fn redirect(&mut self, to: Url) -> SendProgress {
         self.redirects += 1;
         if self.redirects > MAX_REDIRECTS {
-            return Progress::Done(Err(unexpected(
+            return SendProgress::Done(Err(unexpected(
                 &self.url,
                 "it leads from one address to another without end",
             )));
         }
         self.url = to;
-        Progress::Retry
+        SendProgress::Retry
     }
 
-    fn rate_limited(&mut self, limit: RateLimit, auth: &RequestAuth) -> Progress {
+    fn rate_limited(&mut self, limit: RateLimit, auth: &RequestAuth) -> SendProgress {
         self.limited += 1;
         self.unspecified += u32::from(limit.unspecified);
         let now = self.transport.clock.now();
         let until = self.transport.blocks.block(auth.principal, limit.wait, now);
         if self.limited >= self.options.max_attempts {
-            return Progress::Done(Err(GithubError::Limited { until }));
+            return SendProgress::Done(Err(GithubError::Limited { until }));
         }
-        Progress::Retry
+        SendProgress::Retry
     }
 
     async fn failed(
@@ -168,34 +170,36 @@ impl<'a> PendingRequest<'a> {
         reason: String,
         not_sent: bool,
         retry_after: Option<Duration>,
-    ) -> Progress {
+    ) -> SendProgress {
         self.failed += 1;
         // A write that may have happened must not be sent again, which would do it twice.
         if !not_sent && !self.request.repeatable {
-            return Progress::Done(Err(GithubError::Unknown {
+            return SendProgress::Done(Err(GithubError::Unknown {
                 path: self.request.subject(&self.url).to_owned(),
                 reason,
             }));
         }
         if self.failed >= self.options.max_attempts {
-            return Progress::Done(Err(self.transport.unreachable(reason)));
+            return SendProgress::Done(Err(self.transport.unreachable(reason)));
         }
         let backoff = BACKOFF.jittered(self.failed, rand::random());
         let delay = retry_after.map_or(backoff, |asked| asked.max(backoff).min(BACKOFF.max));
         self.transport.clock.wait(delay).await;
-        Progress::Retry
+        SendProgress::Retry
     }
 
-    /// Waits for a permit for one request in flight. Returns `None` after a wait for a rate limit, which may be only a
-    /// part of all that has to be waited for.
+    /// Waits for a permit for one request in flight. Returns `None` after a wait for a rate limit,
+    /// which may be only a part of all that has to be waited for.
     async fn permit(&self, auth: &RequestAuth) -> Result<Option<SemaphorePermit<'a>>, GithubError> {
         let transport = self.transport;
         let permit = transport.budget.permit(self.options.priority).await;
         let now = transport.clock.now();
         let resource = self.request.api.resource();
         let reserved = match self.options.priority {
-            Priority::Live => None,
-            Priority::Backfill => transport.budget.reserve_wait(auth.principal, resource, now),
+            RequestPriority::Live => None,
+            RequestPriority::Backfill => {
+                transport.budget.reserve_wait(auth.principal, resource, now)
+            }
         };
         let blocked = self.blocked_for(auth, now)?;
         if let Some(wait) = blocked.max(reserved) {
@@ -210,7 +214,8 @@ impl<'a> PendingRequest<'a> {
                 None => tracing::info!(
                     rate_limit.wait_s = seconds,
                     rate_limit.resource = resource,
-                    "the rest of GitHub's rate limit of {resource} is reserved for live work, waiting for {seconds} s"
+                    "the rest of GitHub's rate limit of {resource} is reserved for live work, \
+                     waiting for {seconds} s"
                 ),
             }
             transport.clock.wait(wait).await;

@@ -14,7 +14,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Returns a token that comes from the settings, or `None` if `text` has characters that no token has.
+    /// Returns a token of the settings, or `None` if `text` has characters that no token has.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
@@ -25,7 +25,8 @@ impl Token {
         })
     }
 
-    /// The same token as that of the connection `name`: errors name the connection instead of a setting.
+    /// The same token as that of the connection `name`: errors name the connection instead of a
+    /// setting.
     #[must_use]
     pub fn of_connection(self, name: &str) -> Self {
         let owner = CredentialOwner::Connection(name.to_owned());
@@ -46,7 +47,8 @@ impl Token {
 pub struct ClientSecret(HeaderValue);
 
 impl ClientSecret {
-    /// Returns the credentials, or `None` if one of them has characters that GitHub never uses there.
+    /// Returns the credentials, or `None` if one of them has characters that GitHub never uses
+    /// there.
     pub fn new(client_id: &str, client_secret: &str) -> Option<Self> {
         let is_word =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());

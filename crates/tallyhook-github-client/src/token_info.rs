@@ -19,7 +19,8 @@ const EXPIRY: [&str; 2] = ["%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S %z"];
 /// The properties of a token that GitHub sends in the headers of every response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenInfo {
-    /// The offset of this machine's clock from GitHub's, which has whole seconds; negative where it is behind.
+    /// The offset of this machine's clock from GitHub's, which has whole seconds; negative where it
+    /// is behind.
     pub clock_ahead: Option<TimeDelta>,
     /// The scopes of a classic token; `None` for a fine-grained one.
     pub scopes: Option<Vec<String>>,

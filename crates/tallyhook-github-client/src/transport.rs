@@ -12,7 +12,7 @@ use reqwest::header::{
 use reqwest::{Response, Url};
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::attempt::{Attempt, AttemptContext};
+use super::attempt::{AttemptContext, AttemptResult};
 use super::base_url::ApiUrl;
 use super::budget::RequestBudget;
 use super::circuit_breaker::CircuitBreaker;
@@ -22,11 +22,12 @@ use super::clock::Clock;
 use super::error::GithubError;
 use super::http::{BoundedBody, read_bounded, root_cause};
 use super::rate_limit::{self, RateLimitBlocks};
-use super::request::{ApiKind, Request, RequestAuth, transfer_time};
+use super::request::{ApiKind, ApiRequest, RequestAuth, transfer_time};
 use super::response::{RawResponse, excerpt};
 use super::statistics::RequestCounter;
 
-/// Requests by kind (`rest`, `graphql`) and by result: GitHub's status, or `timeout`, `connection`, `broken`, `too_large`.
+/// Requests by kind (`rest`, `graphql`) and by result: GitHub's status, or `timeout`, `connection`,
+/// `broken`, `too_large`.
 pub const REQUESTS: &str = "tallyhook_github_requests_total";
 /// The rest of the allowance, by resource.
 pub const RATE_REMAINING: &str = "tallyhook_github_rate_remaining";
@@ -52,7 +53,7 @@ pub(crate) struct Transport {
 }
 
 /// The result of sending a request, before its meaning is known.
-enum Transfer {
+enum TransferResult {
     Received(RawResponse),
     TooLarge,
     Broken {
@@ -105,19 +106,19 @@ impl Transport {
     /// Makes one attempt. `unspecified` counts the rate limits of unspecified length before it.
     pub(crate) async fn try_once(
         &self,
-        request: &Request,
+        request: &ApiRequest,
         url: &Url,
         auth: &RequestAuth,
         unspecified: u32,
-    ) -> Attempt {
+    ) -> AttemptResult {
         let started = Instant::now();
         let transfer = self.transfer(request, url, auth).await;
         self.record_request(request, url, &transfer, started);
         self.record_health(request, auth, &transfer);
         let response = match transfer {
-            Transfer::Received(response) => response,
-            Transfer::TooLarge => return too_large(request, url),
-            Transfer::Broken {
+            TransferResult::Received(response) => response,
+            TransferResult::TooLarge => return too_large(request, url),
+            TransferResult::Broken {
                 label,
                 reason,
                 not_sent,
@@ -134,7 +135,12 @@ impl Transport {
         classify(&context, response)
     }
 
-    async fn transfer(&self, request: &Request, url: &Url, auth: &RequestAuth) -> Transfer {
+    async fn transfer(
+        &self,
+        request: &ApiRequest,
+        url: &Url,
+        auth: &RequestAuth,
+    ) -> TransferResult {
         let mut builder = self.http.request(request.method.clone(), url.clone());
         if let Some(header) = &auth.header {
             builder = builder.header(AUTHORIZATION, header.clone());
@@ -150,27 +156,33 @@ impl Transport {
         let deadline = Deadline::now() + self.timeout + request.upload_time();
         let mut response = match timeout_at(deadline, builder.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Transfer::failed(&error),
-            Err(_) => return Transfer::timed_out("no response"),
+            Ok(Err(error)) => return TransferResult::failed(&error),
+            Err(_) => return TransferResult::timed_out("no response"),
         };
         let deadline = deadline + download_time(&response, request.max_bytes);
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         match timeout_at(deadline, read_bounded(response, request.max_bytes)).await {
             Ok(Ok(BoundedBody {
                 truncated: true, ..
-            })) => Transfer::TooLarge,
-            Ok(Ok(BoundedBody { bytes, .. })) => Transfer::Received(RawResponse {
+            })) => TransferResult::TooLarge,
+            Ok(Ok(BoundedBody { bytes, .. })) => TransferResult::Received(RawResponse {
                 status,
                 headers,
                 body: bytes,
             }),
-            Ok(Err(error)) => Transfer::failed(&error),
-            Err(_) => Transfer::timed_out("the body did not end"),
+            Ok(Err(error)) => TransferResult::failed(&error),
+            Err(_) => TransferResult::timed_out("the body did not end"),
         }
     }
 
     /// Counts a request and logs it, without its query and its content.
-    fn record_request(&self, request: &Request, url: &Url, transfer: &Transfer, started: Instant) {
+    fn record_request(
+        &self,
+        request: &ApiRequest,
+        url: &Url,
+        transfer: &TransferResult,
+        started: Instant,
+    ) {
         let response = transfer.response();
         self.counter
             .record(response.map(|response| response.status));
@@ -185,9 +197,9 @@ impl Transport {
                 .set(f64::from(u32::try_from(remaining).unwrap_or(u32::MAX)));
         }
         let status = match transfer {
-            Transfer::Received(RawResponse { status, .. }) => status.as_str().to_owned(),
-            Transfer::TooLarge => "too_large".to_owned(),
-            Transfer::Broken { label, .. } => (*label).to_owned(),
+            TransferResult::Received(RawResponse { status, .. }) => status.as_str().to_owned(),
+            TransferResult::TooLarge => "too_large".to_owned(),
+            TransferResult::Broken { label, .. } => (*label).to_owned(),
         };
         tracing::debug!(
             http.method = %request.method,
@@ -203,7 +215,7 @@ impl Transport {
     }
 
     /// Records the announced allowance, and success or failure for the circuit breaker.
-    fn record_health(&self, request: &Request, auth: &RequestAuth, transfer: &Transfer) {
+    fn record_health(&self, request: &ApiRequest, auth: &RequestAuth, transfer: &TransferResult) {
         let now = self.clock.now();
         if let Some(RawResponse { headers, .. }) = transfer.response() {
             self.budget.record_headers(auth.principal, headers, now);
@@ -212,19 +224,19 @@ impl Transport {
         let mut breaker = self.breaker.lock();
         match transfer {
             // A query that takes too long is a matter of the query, and no sign of an outage.
-            Transfer::Received(RawResponse { status, .. })
+            TransferResult::Received(RawResponse { status, .. })
                 if is_graphql && QUERY_TIMEOUT.contains(status) => {}
-            Transfer::Broken { label: TIMEOUT, .. } if is_graphql => {}
-            Transfer::Received(RawResponse { status, .. }) if status.is_server_error() => {
+            TransferResult::Broken { label: TIMEOUT, .. } if is_graphql => {}
+            TransferResult::Received(RawResponse { status, .. }) if status.is_server_error() => {
                 breaker.record_failure(&format!("it answers {status}"), now);
             }
-            Transfer::Received(_) | Transfer::TooLarge => breaker.record_success(),
-            Transfer::Broken { reason, .. } => breaker.record_failure(reason, now),
+            TransferResult::Received(_) | TransferResult::TooLarge => breaker.record_success(),
+            TransferResult::Broken { reason, .. } => breaker.record_failure(reason, now),
         }
     }
 }
 
-impl Transfer {
+impl TransferResult {
     fn response(&self) -> Option<&RawResponse> {
         match self {
             Self::Received(response) => Some(response),
@@ -254,7 +266,8 @@ impl Transfer {
     }
 }
 
-/// Returns the additional time for the announced length of a body. A longer one than `max_bytes` is not read.
+/// Returns the additional time for the announced length of a body. A longer one than `max_bytes` is
+/// not read.
 fn download_time(response: &Response, max_bytes: usize) -> Duration {
     transfer_time(content_length(response.headers()).min(max_bytes as u64))
 }
@@ -266,14 +279,14 @@ fn content_length(headers: &HeaderMap) -> u64 {
         .unwrap_or_default()
 }
 
-fn too_large(request: &Request, url: &Url) -> Attempt {
+fn too_large(request: &ApiRequest, url: &Url) -> AttemptResult {
     let limit_mib = request.max_bytes / (1024 * 1024);
     match &request.api {
-        _ if !request.repeatable => Attempt::Done(Err(GithubError::Unknown {
+        _ if !request.repeatable => AttemptResult::Done(Err(GithubError::Unknown {
             path: request.subject(url).to_owned(),
             reason: format!("the response is larger than {limit_mib} MiB"),
         })),
-        ApiKind::Rest => Attempt::Done(Err(GithubError::TooLarge {
+        ApiKind::Rest => AttemptResult::Done(Err(GithubError::TooLarge {
             path: url.path().to_owned(),
             limit_mib,
         })),
@@ -283,12 +296,12 @@ fn too_large(request: &Request, url: &Url) -> Attempt {
     }
 }
 
-fn broken(request: &Request, label: &str, reason: String, not_sent: bool) -> Attempt {
+fn broken(request: &ApiRequest, label: &str, reason: String, not_sent: bool) -> AttemptResult {
     match &request.api {
         ApiKind::Graphql { subject } if label == TIMEOUT && request.repeatable => {
             classify_graphql::too_much(subject, &reason)
         }
-        ApiKind::Graphql { .. } | ApiKind::Rest => Attempt::Failed {
+        ApiKind::Graphql { .. } | ApiKind::Rest => AttemptResult::Failed {
             reason,
             not_sent,
             retry_after: None,

@@ -1,5 +1,5 @@
-//! The fake GitHub is held to what GitHub publishes: its REST answers to the official description, and its webhooks to
-//! what is read here; and what it does wrong on purpose it does as it was told.
+//! Checks of the fake GitHub against what GitHub publishes: its REST responses against the official
+//! description, its webhooks against our own reading; and its faults against what a test asks for.
 
 #[cfg(feature = "recorded")]
 mod official;
@@ -36,7 +36,7 @@ fn growth(seed: u64, pulls: usize) -> Growth {
     }
 }
 
-/// A repository with so many pull requests, and what was told of them.
+/// A repository with pull requests, and the webhooks about them.
 async fn grown(seed: u64, pulls: usize) -> (FakeGithub, Vec<Webhook>) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO_ID, REPO);
@@ -163,7 +163,7 @@ fn a_grown_world_has_everything_that_can_happen_to_pull_requests() {
         "pull_request_review_comment created",
         "issue_comment created",
     ] {
-        assert!(seen.contains(expected), "nothing told of {expected}");
+        assert!(seen.contains(expected), "no webhook of {expected}");
     }
     let guids: HashSet<_> = told.iter().map(|webhook| &webhook.guid).collect();
     assert_eq!(guids.len(), told.len());
@@ -460,7 +460,7 @@ async fn what_is_dropped_or_too_large_is_nowhere_listed() {
     github.stop().await;
 }
 
-/// The API tells of a pull request what the last webhook told of it.
+/// The API shows a pull request as its last webhook does.
 #[tokio::test]
 async fn webhooks_and_answers_tell_the_same() {
     let (github, told) = grown(9, 60).await;
@@ -563,7 +563,7 @@ async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
         .iter()
         .map(|webhook| webhook.payload["action"].as_str().unwrap())
         .collect();
-    // Nobody is ready twice, and nobody approves of their own.
+    // A pull request is not ready twice, and an author cannot approve their own.
     assert_eq!(
         actions,
         [

@@ -31,8 +31,8 @@ impl Description {
     }
 }
 
-/// What GitHub sends as null, whatever its description says: deleted forks and accounts, labels that are not described,
-/// lines that are no longer in the diff.
+/// The fields that GitHub sends as null, against its own description: deleted forks and accounts,
+/// labels that are not described, lines that are no longer in the diff.
 const NULL_AT_TIMES: [&str; 5] = ["/head/repo", "/user", "/description", "/line", "/position"];
 
 /// Where `value` is not as described, but for what is null at times.

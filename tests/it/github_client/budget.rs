@@ -1,4 +1,4 @@
-//! What live work may ask though backfill may not, and what nobody may.
+//! The request budget: the precedence of live work over backfill, and the circuit breaker.
 
 use std::time::Duration;
 
@@ -44,11 +44,7 @@ async fn backfill_leaves_a_fifth_to_live_work() {
     github.next([leaving(999, "core"), leaving(998, "core")]);
     backfill.get::<Value>(REPO).await.unwrap();
     live.get::<Value>(REPO).await.unwrap();
-    assert_eq!(
-        time.waits().len(),
-        0,
-        "a fifth is left, or somebody waits for it"
-    );
+    assert_eq!(time.waits().len(), 0, "a fifth is left, or it is live work");
 
     // Queries have an allowance of their own.
     github.next([leaving(4000, "graphql")]);
@@ -123,7 +119,8 @@ async fn live_work_overtakes_backfill_that_is_under_way() {
         accept(&listener, "/backfill").await,
     ]
     .into_iter();
-    // The third of backfill would come before it, and is not let in until one of the two is answered.
+    // The third request of backfill was sent before it, and has no permit until one of the two is
+    // answered.
     for _ in 0..20 {
         let asking = tokio::spawn(get(live.clone(), "/live"));
         answer(accept(&listener, "/live").await).await;

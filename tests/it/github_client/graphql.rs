@@ -1,4 +1,5 @@
-//! GraphQL queries and mutations, whose result is in the body of the response and not in its status.
+//! GraphQL queries and mutations, whose result is in the body of the response and not in its
+//! status.
 
 use std::time::Duration;
 

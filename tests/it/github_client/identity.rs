@@ -1,4 +1,5 @@
-//! Requests under other identities than the client's own, and the errors that depend on the identity.
+//! Requests under other identities than the client's own, and the errors that depend on the
+//! identity.
 
 use std::time::Duration;
 

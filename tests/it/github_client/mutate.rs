@@ -1,4 +1,5 @@
-//! GraphQL mutations: sent once, paced as other writes, and with GitHub's own reasons for a refusal.
+//! GraphQL mutations: sent once, paced as other writes, and with GitHub's own reasons for a
+//! refusal.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What GitHub's limits looked like when they were recorded, answered with again.
+//! Recorded rate limits of GitHub, replayed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use super::seconds;
 use testkit::github::GITHUB_TOKEN;
 
-/// What the recorded answers of each scenario come to: the seconds waited, and whether it was got in the end.
+/// The results of the recorded responses of each scenario: the seconds waited, and whether it
+/// succeeded in the end.
 const RECORDED: [(&str, &[u64], bool); 10] = [
     ("testHandler_Fail", &[30], true),
     ("testHandler_HttpStatus_Fail", &[30], true),

@@ -1,4 +1,4 @@
-//! Who may ask for what, and how much is left of what they may ask.
+//! Tokens, their rights and their allowances.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -6,14 +6,15 @@ use tallyhook_core::github::types::Timestamp;
 
 use super::GITHUB_TOKEN;
 
-/// What a token allows.
+/// The rights of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
     /// Everything, webhooks too.
     Admin,
     /// To read every repository. Webhooks are as if they were not there.
     Read,
-    /// To read every repository, of a token with single permissions: it is told that webhooks are not among them.
+    /// To read every repository, of a fine-grained token: GitHub names the missing permission for
+    /// webhooks.
     FineGrained,
     /// To read public repositories.
     Public,
@@ -31,7 +32,7 @@ impl Rights {
     }
 }
 
-/// What GitHub counts requests against.
+/// The rate limit that a request counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     Core,
@@ -47,7 +48,7 @@ impl Resource {
     }
 }
 
-/// What a token has left of an hour's requests or points.
+/// The rest of an hour's requests or points of a token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Allowance {
     pub(super) limit: u64,
@@ -74,7 +75,7 @@ impl Allowance {
     }
 }
 
-/// A token that was given to somebody.
+/// A token that was issued.
 pub(super) struct Given {
     pub(super) token: String,
     pub(super) rights: Rights,
@@ -93,7 +94,7 @@ impl Given {
     }
 }
 
-/// All tokens that are good.
+/// All valid tokens.
 pub(super) struct Access(Vec<Given>);
 
 impl Default for Access {
@@ -122,7 +123,7 @@ impl Access {
     }
 
     /// # Panics
-    /// If the token was never given.
+    /// If the token was never issued.
     pub(super) fn expires(&mut self, token: &str, at: DateTime<Utc>) {
         self.of(token).unwrap().expires_at = Some(at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
     }
@@ -132,7 +133,7 @@ impl Access {
     }
 
     /// # Panics
-    /// If the token was never given.
+    /// If the token was never issued.
     pub(super) fn allow(&mut self, token: &str, of: Resource, limit: u64, remaining: u64) {
         let given = self
             .0

@@ -1,4 +1,4 @@
-//! What people do to pull requests, and what GitHub tells of it.
+//! The acts of people on pull requests, and GitHub's webhooks about them.
 
 use serde_json::{Value, json};
 use tallyhook_core::github::types::Timestamp;
@@ -41,7 +41,7 @@ pub enum Act {
 type Told = Vec<(&'static str, Value)>;
 
 impl PullRequest {
-    /// Nothing is told where nothing could be done.
+    /// Performs an act. Returns no webhooks where it is impossible.
     pub(super) fn act(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, act: &Act) -> Told {
         let open = self.is_open();
         match act {
@@ -190,7 +190,7 @@ impl PullRequest {
             commit_id: self.pr.head_sha.clone(),
             submitted_at: at.to_string(),
         };
-        // Who has reviewed is asked no more, of which nothing is told.
+        // A review ends the request for it, without a webhook.
         self.forget_request(&Reviewer::Account(by.clone()));
         self.happens(ids, by, at, What::Reviewed(review.id));
         self.pr.touch(&Self::late(at).to_string());
@@ -264,7 +264,7 @@ impl PullRequest {
     }
 
     fn request(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, reviewer: &Reviewer) -> Told {
-        // Who is asked already is asked again.
+        // A repeated request replaces the first.
         self.forget_request(reviewer);
         match reviewer {
             Reviewer::Account(account) => self.pr.requested_reviewers.push(account.clone()),
@@ -283,7 +283,7 @@ impl PullRequest {
         }
     }
 
-    /// Whether there was a request to forget.
+    /// Removes a request. Returns whether there was one.
     fn forget_request(&mut self, reviewer: &Reviewer) -> bool {
         let before = self.pr.requested_reviewers.len() + self.pr.requested_teams.len();
         match reviewer {

@@ -1,4 +1,5 @@
-//! How every request is taken: noted, spoiled if a test wants it so, and answered as far as its token goes.
+//! The entry of every request: recorded, replaced by a fault if a test wants one, and answered
+//! within the rights of its token.
 
 use std::sync::Mutex;
 
@@ -78,7 +79,7 @@ fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
 }
 
 impl State {
-    /// The right answer, and what it costs.
+    /// Returns the right answer and its cost.
     fn answer(
         &mut self,
         request: &HttpRequest,
@@ -143,7 +144,7 @@ impl State {
             .get(IF_NONE_MATCH)
             .is_some_and(|known| *known == *etag);
         let unchanged = is_known && answer.status == StatusCode::OK && request.method() == "GET";
-        // What is unchanged costs nothing.
+        // An unchanged response costs nothing.
         let cost = if unchanged { 0 } else { cost };
         let allowance = given.allowance(resource);
         allowance.remaining = allowance.remaining.saturating_sub(cost);
@@ -167,7 +168,7 @@ pub(super) fn plain(answer: Answer) -> HttpResponse {
     response.json(answer.value)
 }
 
-/// Adds what is left, and whose it is.
+/// Adds the rest of the allowance and the properties of the token.
 fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
     let whose = [
         ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),

@@ -22,7 +22,7 @@ use crate::payloads::{Account, objects};
 
 pub const APP_ID: &str = "4711";
 const CREATED_AT: &str = "2026-01-05T09:00:00Z";
-/// What it is told of.
+/// The events that it subscribes.
 const EVENTS: [&str; 8] = [
     "issue_comment",
     "merge_group",
@@ -33,10 +33,11 @@ const EVENTS: [&str; 8] = [
     "push",
     "repository",
 ];
-/// Its webhook, by which it is known here: at GitHub it has no number.
+/// The id of its webhook in the fake: at GitHub it has none.
 pub const HOOK: i64 = 0;
 
-/// All that the App and its installations ask for is counted together, as of this token, which nobody has.
+/// The token whose allowance all requests of the App and its installations count against. It is
+/// never issued.
 pub(super) const ALLOWANCE: &str = "of the App";
 
 /// The App, as GitHub knows it.
@@ -74,7 +75,7 @@ pub fn pem(key: &RsaKeyPair) -> String {
 }
 
 impl FakeGithub {
-    /// There is an App from now on, which goes by `time`.
+    /// Adds an App whose clock is `time`.
     pub fn add_app(&self, time: &VirtualTime) {
         let mut state = self.state();
         state.app = Some(FakeApp {
@@ -86,7 +87,7 @@ impl FakeGithub {
         state.access.give(ALLOWANCE, Rights::Admin);
     }
 
-    /// `account` installs it, as `installation`, instead of what it had installed before.
+    /// Installs it on `account` as `installation`, in place of a previous one.
     pub fn install(&self, account: &str, installation: i64) {
         self.with_app(|app| {
             app.installations.retain(|(known, _)| known != account);
@@ -94,12 +95,12 @@ impl FakeGithub {
         });
     }
 
-    /// What its installations let it do from now on.
+    /// Sets the permissions of its installations.
     pub fn let_app(&self, permissions: Value) {
         self.with_app(|app| app.permissions = permissions);
     }
 
-    /// The tokens that were given so far are worth nothing any more.
+    /// Revokes all issued tokens.
     pub fn revoke_tokens(&self) {
         self.with_app(|app| {
             app.tokens
@@ -108,7 +109,7 @@ impl FakeGithub {
         });
     }
 
-    /// A client that asks as the App, whose waits pass at once, and the time that it goes by.
+    /// Returns a client with the App's credentials and a virtual clock, and the clock.
     pub fn app_client(&self, private_key: &str) -> (Client, VirtualTime) {
         // On the second, as dates in headers are.
         let time =
@@ -126,7 +127,7 @@ impl FakeGithub {
     }
 }
 
-/// What is answered to the App itself, and to nobody else.
+/// Answers the requests that only the App itself may send.
 pub(super) fn answer(
     state: &mut State,
     path: &str,
@@ -168,7 +169,7 @@ pub(super) fn answer(
     Some(app.dated(answer.unwrap_or_else(|| plain(Answer::missing()))))
 }
 
-/// Whether it is a token that was given to an installation and is valid still, or, of the App's hook, the App itself.
+/// Returns whether it is a valid token of an installation, or the App itself.
 pub(super) fn lets_in(state: &State, authorization: Option<&str>) -> bool {
     let Some((app, token)) = state
         .app
@@ -238,7 +239,7 @@ impl FakeApp {
         })
     }
 
-    /// What is wrong with what the App signed, if anything is.
+    /// Checks the signature and the claims of the App.
     fn check(&self, authorization: Option<&str>) -> Result<(), &'static str> {
         let claims = authorization
             .and_then(claims)
@@ -276,7 +277,7 @@ impl FakeApp {
     }
 }
 
-/// What was signed, if the App signed it.
+/// Returns the claims, if the App signed them.
 fn claims(authorization: &str) -> Option<Value> {
     let (signed, signature) = authorization.strip_prefix("Bearer ")?.rsplit_once('.')?;
     let (head, claims) = signed.split_once('.')?;

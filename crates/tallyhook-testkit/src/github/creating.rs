@@ -12,7 +12,8 @@ use super::world::{Opening, PullRequest, Repository, World};
 use crate::payloads::{Account, HeadRepo, objects};
 
 impl Repository {
-    /// A branch with commits of its own, as many as are dated, or of a fork if it is named `owner:branch`.
+    /// A branch with commits of its own, as many as are dated, or of a fork if it is named
+    /// `owner:branch`.
     pub fn push(&mut self, branch: &str, commits: &[Timestamp]) {
         self.branches
             .entry(branch.to_owned())
@@ -20,7 +21,8 @@ impl Repository {
             .extend_from_slice(commits);
     }
 
-    /// The commits of a branch that the default branch did not begin with; `None` where there is no such branch.
+    /// The commits of a branch that the default branch did not begin with; `None` where there is no
+    /// such branch.
     fn commits(&self, branch: &str) -> Option<&[Timestamp]> {
         let is_default = branch == self.place.default_branch;
         self.branches
@@ -49,7 +51,7 @@ impl PullRequest {
     /// As `head` and `base` name it in a list's query.
     pub(super) fn is_between(&self, head: Option<&str>, base: Option<&str>) -> bool {
         let told = objects::simple_pull_request(&self.pr);
-        // What is not `owner:branch` is as if it were not there.
+        // A text that is not `owner:branch` counts as absent.
         let head = head.filter(|head| head.contains(':'));
         head.is_none_or(|head| {
             told["head"]["label"]
@@ -61,7 +63,7 @@ impl PullRequest {
 }
 
 impl World {
-    /// Opens what `body` tells of, if that can be.
+    /// Opens the pull request of `body`, if that is possible.
     pub(super) fn create_pull(&mut self, full_name: &str, rights: Rights, body: &[u8]) -> Answer {
         let wanted: Value = serde_json::from_slice(body).unwrap_or_default();
         let repository = self.repository(full_name);

@@ -1,4 +1,4 @@
-//! What can be wrong with GitHub's answers.
+//! Faults of GitHub's responses.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-/// How one request is answered instead of rightly.
+/// A fault of one response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// With this.
+    /// This response.
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: String,
     },
-    /// Rightly: what is wrong comes later.
+    /// The right response, before a fault of a later one.
     None,
-    /// It is done as asked, and then the answer is this status.
+    /// The request is processed, and then the response is this status.
     Lost(u16),
-    /// Rightly, but so much later.
+    /// The right response, after a delay.
     Slow(Duration),
-    /// The connection breaks in the midst of the body.
+    /// The connection breaks within the body.
     Truncated,
     /// Each so many-th pull request of a GraphQL answer is null, with an error beside the data.
     Partial(usize),
 }
 
-/// Faults that come by chance, the same ones for the same seed and order of requests.
+/// Random faults, the same ones for the same seed and order of requests.
 pub(super) struct Disturbance {
     random: StdRng,
     rate: f64,
@@ -57,7 +57,7 @@ impl Disturbance {
             .cloned()
     }
 
-    /// How often they came.
+    /// Returns the number of faults so far.
     pub(super) fn struck(&self) -> u64 {
         self.struck
     }
@@ -68,7 +68,7 @@ impl Fault {
         Self::message(status, &[], "as the test wants it")
     }
 
-    /// With an error in GitHub's shape.
+    /// An error in GitHub's form.
     pub fn message(status: u16, headers: &[(&'static str, &str)], message: &str) -> Self {
         let body = serde_json::json!({"message": message, "documentation_url": "", "status": status.to_string()});
         Self::answer(status, headers, &body.to_string())
@@ -86,7 +86,7 @@ impl Fault {
         }
     }
 
-    /// The answer itself, or `None` where the right one follows.
+    /// Returns the response, or `None` where the right one follows.
     pub(super) async fn response(self) -> Option<HttpResponse> {
         match self {
             Self::Answer {

@@ -11,22 +11,23 @@ use crate::payloads::{Account, HeadRepo, Team};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
-/// How long before the end the first pull request is opened.
+/// The time between the first pull request and the end.
 const SPAN: i64 = 60 * 24 * HOUR;
 
-/// What grows in a repository.
+/// The parameters of a generated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Growth {
     pub seed: u64,
     pub pulls: usize,
-    /// Whether several things happen to a pull request within a second.
+    /// Several acts on a pull request may have the same second.
     pub ties: bool,
     /// Nothing happens after this.
     pub until: Timestamp,
 }
 
 impl World {
-    /// Lets pull requests live in a repository: everything that GitHub tells of them, in order of time.
+    /// Generates the history of pull requests in a repository. Returns all webhooks in order of
+    /// time.
     pub fn grow(&mut self, repository: &str, growth: Growth) -> Vec<Webhook> {
         let mut random = StdRng::seed_from_u64(growth.seed);
         let end = growth.until.epoch();
@@ -42,7 +43,8 @@ impl World {
         told
     }
 
-    /// One thing more happens, at random: a pull request is opened, or something is done to one of the newest.
+    /// One thing more happens, at random: a pull request is opened, or something is done to one of
+    /// the newest.
     pub fn go_on(&mut self, repository: &str, at: Timestamp, random: &mut StdRng) -> Vec<Webhook> {
         const NEWEST: usize = 20;
         let people = people();
@@ -186,7 +188,7 @@ fn pause(ties: bool, random: &mut StdRng) -> i64 {
     }
 }
 
-/// Four members, an outsider, a bot, and somebody whose account is deleted today.
+/// Four members, an outsider, a bot, and a user whose account is deleted now.
 pub fn people() -> Vec<Account> {
     let mut people: Vec<_> = (1..5)
         .map(|number| Account::user(900_000_010 + number, &format!("member-{number}")))

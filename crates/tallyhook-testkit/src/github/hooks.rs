@@ -1,4 +1,4 @@
-//! Webhooks, and what became of their deliveries.
+//! Webhooks, and the attempts at their deliveries.
 
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -38,14 +38,14 @@ pub(super) struct Attempt {
     pub(super) forgotten: bool,
 }
 
-/// Whether a delivery goes out.
+/// The fate of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
     /// It is posted, and what is answered is remembered.
     Posted,
     /// Nothing is posted, as if the receiver were down; this status is remembered.
     Fails(u16),
-    /// Nothing is posted, and nobody remembers.
+    /// It is neither posted nor listed.
     Dropped,
     /// Over 25 MB, which GitHub neither posts nor lists.
     TooLarge,
@@ -169,7 +169,7 @@ impl Attempt {
 }
 
 impl World {
-    /// What is asked of the webhooks of `owner`: `rest` is what follows `hooks` in the path.
+    /// Answers a request about the webhooks of `owner`. `rest` is the path after `hooks`.
     pub(super) fn answer_hooks(
         &mut self,
         owner: &str,
@@ -252,7 +252,7 @@ impl World {
         }
     }
 
-    /// Something happened: remembers what became of telling it.
+    /// Records an attempt at a delivery.
     pub(super) fn attempted(&mut self, hook: i64, attempt: Attempt, status_code: u16) {
         let hook = self.hook(hook);
         // Ids grow over all hooks at GitHub; here they need be unique within one.

@@ -1,5 +1,5 @@
-//! A GitHub of the test's own, on a free port: it has repositories with webhooks, sends signed deliveries, remembers
-//! what became of them, and answers its API as GitHub does, or as wrongly as a test wants it to.
+//! A fake GitHub on a free port: it has repositories with webhooks, sends signed deliveries and
+//! lists them, and answers its API as GitHub does, or with the faults that a test asks for.
 
 mod access;
 pub mod acts;
@@ -36,10 +36,10 @@ use world::{Webhook, World};
 
 /// The limit of a request's body. actix-web's own is 256 KiB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
-/// The token that is good from the start, and may do everything.
+/// The token that is valid from the start, with all rights.
 pub const GITHUB_TOKEN: &str = "ghp_token_of_the_tests_0123456789";
 
-/// A running one, gone at the end of the test.
+/// A running fake GitHub.
 pub struct FakeGithub {
     pub url: String,
     state: Arc<Mutex<State>>,
@@ -49,7 +49,7 @@ pub struct FakeGithub {
     serving: JoinHandle<std::io::Result<()>>,
 }
 
-/// The world, and how it is told of.
+/// The state of the world, and the faults of its API.
 #[derive(Default)]
 struct State {
     world: World,
@@ -58,7 +58,7 @@ struct State {
     /// The next requests are answered with these, in order.
     faults: VecDeque<Fault>,
     disturbance: Option<Disturbance>,
-    /// What happens in the world just before a certain request.
+    /// Changes of the world just before a certain request.
     drift: Vec<(u64, Drift)>,
     /// Each answer takes that long.
     latency: Duration,
@@ -68,14 +68,14 @@ struct State {
     most_pulls: Option<u64>,
     /// Pull requests, by repository id and number, that GraphQL cannot get.
     broken: BTreeSet<(i64, i64)>,
-    /// How many requests there were.
+    /// The number of requests.
     arrived: u64,
     requests: Vec<Request>,
 }
 
 type Drift = Box<dyn FnOnce(&mut World) + Send>;
 
-/// What it was asked.
+/// A recorded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Counted from 1.
@@ -86,9 +86,9 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     pub body: String,
     pub resource: Resource,
-    /// What was answered; 0 while nothing was.
+    /// The status of the response; 0 before it.
     pub status: u16,
-    /// What was taken from the token's allowance: requests, or points of GraphQL.
+    /// The cost of the request: requests of REST, or points of GraphQL.
     pub cost: u64,
 }
 
@@ -103,7 +103,8 @@ impl Request {
 }
 
 impl State {
-    /// Notes a request, lets happen what happens before it, and gives its number and what is wrong with its answer.
+    /// Notes a request, lets happen what happens before it, and gives its number and what is wrong
+    /// with its answer.
     fn arrived(&mut self, request: Request) -> (u64, Duration, Option<Fault>) {
         self.arrived += 1;
         self.requests.push(Request {
@@ -139,10 +140,10 @@ impl FakeGithub {
         Self::start_at("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
-    /// Listens there.
+    /// Starts at this address.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address is in use.
     pub fn start_at(address: SocketAddr) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(State::default()));
         let data = web::Data::from(state.clone());
@@ -173,12 +174,12 @@ impl FakeGithub {
         self.url.parse().unwrap()
     }
 
-    /// A client of it whose waits pass at once, and the time that it goes by.
+    /// Returns a client with a virtual clock, and the clock.
     pub fn client(&self) -> (Client, VirtualTime) {
         self.client_of_patience(Duration::from_secs(30))
     }
 
-    /// The same, which waits so long for an answer.
+    /// Returns a client with a virtual clock and this time-out, and the clock.
     pub fn client_of_patience(&self, patience: Duration) -> (Client, VirtualTime) {
         let time = VirtualTime::starting_at(Utc::now());
         let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
@@ -199,7 +200,7 @@ impl FakeGithub {
         self.world(|world| world.rename(from, to));
     }
 
-    /// Looks at the world, or lets something happen in it.
+    /// Reads or changes the world.
     pub fn world<T>(&self, with: impl FnOnce(&mut World) -> T) -> T {
         with(&mut self.state().world)
     }
@@ -226,7 +227,7 @@ impl FakeGithub {
         })
     }
 
-    /// Something happened: a webhook tells of it. Gives the receiver's status, 0 if none was there.
+    /// Delivers an event by a webhook. Returns the receiver's status, 0 without a receiver.
     pub async fn deliver(
         &self,
         hook: i64,
@@ -238,7 +239,7 @@ impl FakeGithub {
             .await
     }
 
-    /// The same for what [`World`] told.
+    /// Delivers a webhook of [`World`].
     pub async fn send(&self, hook: i64, webhook: &Webhook, sending: Sending) -> u16 {
         let Webhook {
             event,
@@ -250,7 +251,7 @@ impl FakeGithub {
             .await
     }
 
-    /// Somebody presses Redeliver.
+    /// Redelivers a delivery.
     pub async fn redeliver(
         &self,
         hook: i64,
@@ -294,7 +295,7 @@ impl FakeGithub {
         status_code
     }
 
-    /// The payload of a delivery cannot be had any more, though it is still listed.
+    /// Removes the payload of a delivery that is still listed.
     pub fn forget(&self, hook: i64, guid: &str) {
         self.world(|world| {
             let attempts = world
@@ -306,7 +307,7 @@ impl FakeGithub {
         });
     }
 
-    /// Deliveries of before are no longer listed.
+    /// Removes the deliveries before `at` from the list.
     pub fn forget_before(&self, hook: i64, at: DateTime<Utc>) {
         self.world(|world| {
             world
@@ -316,42 +317,42 @@ impl FakeGithub {
         });
     }
 
-    /// A further token that is good.
+    /// Adds a valid token.
     pub fn give(&self, token: &str, rights: Rights) {
         self.state().access.give(token, rights);
     }
 
-    /// A token is good until then, and tells so.
+    /// Sets the expiry of a token, which its responses show.
     pub fn expires(&self, token: &str, at: DateTime<Utc>) {
         self.state().access.expires(token, at);
     }
 
-    /// Its clock is so far ahead of ours from now on.
+    /// Sets the offset of its clock from ours.
     pub fn set_clock_ahead(&self, ahead: TimeDelta) {
         self.state().ahead = Some(ahead);
     }
 
-    /// A token is good no more.
+    /// Revokes a token.
     pub fn revoke(&self, token: &str) {
         self.state().access.revoke(token);
     }
 
-    /// What a token has left of its hour.
+    /// Sets the allowance of a token.
     pub fn allow(&self, token: &str, of: Resource, limit: u64, remaining: u64) {
         self.state().access.allow(token, of, limit, remaining);
     }
 
-    /// The next requests are answered so, one each.
+    /// Answers the next requests with these faults, one each.
     pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().faults.extend(faults);
     }
 
-    /// From now on this part of the requests is answered with one of the faults.
+    /// Answers this part of the requests with one of the faults from now on.
     pub fn disturb(&self, seed: u64, rate: f64, faults: Vec<Fault>) {
         self.state().disturbance = Some(Disturbance::new(seed, rate, faults));
     }
 
-    /// All is answered rightly again. How many answers went wrong by chance.
+    /// Ends all faults. Returns the number of faults that occurred by chance.
     pub fn calm(&self) -> u64 {
         let mut state = self.state();
         state.most_pulls = None;
@@ -362,34 +363,34 @@ impl FakeGithub {
             .map_or(0, |disturbance| disturbance.struck())
     }
 
-    /// Each answer takes that long from now on.
+    /// Delays each response from now on.
     pub fn slow_down(&self, latency: Duration) {
         self.state().latency = latency;
     }
 
-    /// GraphQL gives up on more pull requests than these in one query.
+    /// Sets the number of pull requests above which a GraphQL query exceeds the resource limits.
     pub fn at_most(&self, pulls: u64) {
         self.state().most_pulls = Some(pulls);
     }
 
-    /// GraphQL cannot get this pull request.
+    /// Lets GraphQL fail for this pull request.
     pub fn break_pull(&self, repository: i64, number: i64) {
         self.state().broken.insert((repository, number));
     }
 
-    /// Something happens just before the `nth` request from now, the next being the first.
+    /// Changes the world just before the `nth` request from now, the next being the first.
     pub fn between(&self, nth: u64, happens: impl FnOnce(&mut World) + Send + 'static) {
         let mut state = self.state();
         let number = state.arrived + nth;
         state.drift.push((number, Box::new(happens)));
     }
 
-    /// What it was asked since the last time that this was called.
+    /// Returns the requests since the previous call.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state().requests)
     }
 
-    /// What it was asked since then, as `GET /repos/acme/api`.
+    /// Returns the requests since the previous call, as `GET /repos/acme/api`.
     pub fn asked(&self) -> Vec<String> {
         self.requests()
             .into_iter()
@@ -398,11 +399,7 @@ impl FakeGithub {
     }
 
     pub async fn stop(self) {
-        assert_eq!(
-            self.state().faults.len(),
-            0,
-            "a fault was waited for that nobody met"
-        );
+        assert_eq!(self.state().faults.len(), 0, "a planned fault was not used");
         self.server.stop(false).await;
         self.serving.await.unwrap().unwrap();
     }

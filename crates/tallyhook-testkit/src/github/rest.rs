@@ -10,7 +10,7 @@ use super::access::Rights;
 use super::world::{Commit, PullRequest, Repository, World};
 use crate::payloads::{objects, sha};
 
-/// What a request is answered with, but for the headers that all have.
+/// A response without the headers that all have.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, String)>,
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// What stands behind the `?` of a request.
+/// The query of a request.
 pub(super) struct Parameters(Query<Vec<(String, String)>>);
 
 impl Parameters {
@@ -70,7 +70,7 @@ impl Parameters {
 }
 
 impl World {
-    /// Answers whoever has these rights.
+    /// Answers a token with these rights.
     pub(super) fn answer(&mut self, rights: Rights, request: &HttpRequest, body: &[u8]) -> Answer {
         let path = request.path().trim_matches('/');
         if let Some(moved) = self.moved(path, request.query_string()) {
@@ -240,7 +240,8 @@ impl World {
         self.paged(of, request, items, Clone::clone)
     }
 
-    /// The page that is asked for, with links to others; these name the repository by its id, as GitHub's do.
+    /// The page that is asked for, with links to others; these name the repository by its id, as
+    /// GitHub's do.
     fn paged<T>(
         &self,
         of: &Repository,

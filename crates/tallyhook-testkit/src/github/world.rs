@@ -1,5 +1,5 @@
-//! What is on GitHub: repositories, their pull requests, and all that happened to these. The webhooks that tell of it
-//! and the answers of the API are made from this one state.
+//! The state of GitHub: repositories, their pull requests, and the history of these. Webhooks and
+//! API responses are made from this one state.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::payloads::{
     self, Account, Comment, GHOST_ID, HeadRepo, Label, Pr, Review, ReviewComment, Team,
 };
 
-/// Everything that the API tells of.
+/// The state behind the API.
 #[derive(Default)]
 pub struct World {
     /// Where the API is reached, for links.
@@ -29,7 +29,8 @@ pub struct Repository {
     pub(super) former: Vec<String>,
     /// By number.
     pub pulls: BTreeMap<i64, PullRequest>,
-    /// By name, with the moments of their commits. That of every pull request need not be among them.
+    /// By name, with the moments of their commits. That of every pull request need not be among
+    /// them.
     pub(super) branches: BTreeMap<String, Vec<Timestamp>>,
     pub archived: bool,
     /// Its owner's plan has no drafts.
@@ -49,7 +50,7 @@ pub struct PullRequest {
     pub timeline: Vec<Happening>,
     pub queued: bool,
     pub opened_as_draft: bool,
-    /// How many heads its branch has had.
+    /// The number of heads that its branch has had.
     pub(super) heads: u32,
 }
 
@@ -101,14 +102,14 @@ pub enum What {
     Reopened,
 }
 
-/// Who is asked for a review.
+/// A requested reviewer.
 #[derive(Clone, Debug)]
 pub enum Reviewer {
     Account(Account),
     Team(Team),
 }
 
-/// What GitHub posts to webhooks when something happened. Whether it arrives is another matter.
+/// A webhook that GitHub posts after an act. A test decides whether it arrives.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     pub event: &'static str,
@@ -127,8 +128,8 @@ impl Ids {
         3_000_000_000 + self.0
     }
 
-    /// A review has its id from when it was begun, so that ids do not tell the order of reviews. Different for different
-    /// numbers, since the modulus is a prime.
+    /// A review has its id from when it was begun, so that ids do not show the order of reviews.
+    /// Different for different numbers, since the modulus is a prime.
     pub(super) fn next_review(&mut self) -> i64 {
         3_000_000_000 + self.next() % 2_147_483_647 * 1_327_217_885 % 2_147_483_647
     }
@@ -215,7 +216,7 @@ impl World {
         }
     }
 
-    /// Opens the next pull request of a repository: its number, and what GitHub tells of it.
+    /// Opens the next pull request of a repository. Returns its number and the webhooks.
     pub fn open(&mut self, repository: &str, opening: &Opening<'_>) -> (i64, Vec<Webhook>) {
         let (id, issue_id) = (self.ids.next(), self.ids.next());
         let repository = self.repository(repository);
@@ -233,8 +234,8 @@ impl World {
         )
     }
 
-    /// Somebody does something to a pull request: what GitHub tells of it, which is nothing where it cannot be done.
-    /// It happens at `at`, but no earlier than what happened last.
+    /// Performs an act on a pull request. Returns the webhooks, which are none where the act is
+    /// impossible. Its time is `at`, but not earlier than that of the previous act.
     pub fn act(
         &mut self,
         repository: &str,

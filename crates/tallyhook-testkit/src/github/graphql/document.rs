@@ -20,7 +20,7 @@ pub(super) struct Wanted<'q> {
     pub(super) inner: Vec<&'q [Selection]>,
 }
 
-/// What GitHub counts before it runs a query.
+/// The size of a query, which GitHub computes before it runs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Weight {
     /// A request for each list of each object that has it.
@@ -92,7 +92,8 @@ impl Query {
         fragments.find(|fragment| fragment.name == name)
     }
 
-    /// The fields that are asked of an object of type `kind`, or of any if `None`, each name of the answer once.
+    /// The fields that are asked of an object of type `kind`, or of any if `None`, each name of the
+    /// answer once.
     pub(super) fn wanted<'q>(
         &'q self,
         selections: &[&'q [Selection]],
@@ -160,7 +161,7 @@ impl Query {
         Some(literal(&argument.value, &self.variables)).filter(|value| !value.is_null())
     }
 
-    /// How many a list is asked for: `first` or `last`.
+    /// Returns the requested length of a list: `first` or `last`.
     pub(super) fn count(&self, field: &Field) -> Option<i64> {
         let told = |name| {
             self.argument(&field.arguments, name)
@@ -195,7 +196,7 @@ impl Query {
     }
 }
 
-/// Whether objects of type `kind` are what a fragment on `condition` is about.
+/// Returns whether a fragment on `condition` applies to objects of type `kind`.
 fn is_a(kind: &str, condition: &str) -> bool {
     match condition {
         "Actor" | "RequestedReviewer" => {

@@ -16,7 +16,7 @@ use super::world::World;
 /// More nodes than these are refused before anything is looked up.
 const MOST_NODES: u64 = 500_000;
 
-/// What holds for one query.
+/// The conditions of one query.
 pub(super) struct Conditions<'a> {
     pub(super) is_admin: bool,
     pub(super) sees_private: bool,

@@ -1,5 +1,5 @@
-//! The world in the words of GitHub's GraphQL schema: every object with its `__typename` and all fields that this fake
-//! knows, a connection as an object whose `$items` are what it can list.
+//! The world in the words of GitHub's GraphQL schema: every object with its `__typename` and all
+//! fields that this fake knows, a connection as an object whose `$items` are what it can list.
 
 use serde_json::{Value, json};
 

@@ -28,9 +28,9 @@ pub(super) struct Run<'a> {
     pub(super) world: &'a World,
     pub(super) query: &'a Query,
     pub(super) conditions: &'a Conditions<'a>,
-    /// What `rateLimit` is.
+    /// The value of `rateLimit`.
     pub(super) rate_limit: Value,
-    /// What could not be got, beside what could.
+    /// The errors beside the data.
     pub(super) errors: Vec<Value>,
     pub(super) pulls: usize,
 }
@@ -182,7 +182,7 @@ impl Run<'_> {
             .conditions
             .broken_every
             .is_some_and(|every| self.pulls.is_multiple_of(every));
-        // Which one it is can be told even then.
+        // Its number is in the response even then.
         let is_more = inner
             .iter()
             .copied()
@@ -203,7 +203,8 @@ impl Run<'_> {
         self.object(&Asked::Pull(pull), inner, path)
     }
 
-    /// The pull requests of a repository in the order that is asked for, and whether that is a descending one.
+    /// The pull requests of a repository in the order that is asked for, and whether that is a
+    /// descending one.
     fn pulls_of<'v>(&self, repository: &'v Repository, field: &Field) -> (Vec<Item<'v>>, bool) {
         let order = self
             .query
@@ -269,8 +270,8 @@ impl Run<'_> {
             .collect()
     }
 
-    /// A page of a list. Its cursor says what was last, not how many there were, as GitHub's does: what moves to the
-    /// front of the list in the meantime shifts nothing.
+    /// A page of a list. Its cursor says what was last, not how many there were, as GitHub's does:
+    /// what moves to the front of the list in the meantime shifts nothing.
     fn connection(
         &mut self,
         items: &[Item<'_>],
