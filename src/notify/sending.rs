@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
@@ -15,10 +15,10 @@ use uuid::Uuid;
 use super::channel::{self, Channel, ChannelKind, Channels};
 use super::{redact, slack, ssrf_guard};
 
-/// The limit of a response body, in bytes, and of the part that is shown, in characters.
-const MAX_BYTES: usize = 2048;
+/// Bytes of a response body that are read.
+const MAX_BODY: usize = 2048;
 /// Characters of a response body that are stored and shown.
-const MAX_SHOWN: usize = 500;
+const MAX_EXCERPT: usize = 500;
 /// The longest delay that a receiver may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
@@ -162,7 +162,7 @@ impl Channels {
             "no answer"
         };
         let cause = match error.source() {
-            Some(_) => format!(": {}", excerpt(channel, &root_cause(error)),
+            Some(source) => format!(": {}", excerpt(channel, &root_cause(source))),
             None => String::new(),
         };
         SendResult::without_response(SendOutcome::Unavailable, format!("{what}{cause}"))
@@ -173,23 +173,22 @@ impl Channels {
 async fn read_response(response: Response, channel: &Channel) -> SendResult {
     let status = response.status();
     let delay = retry_after(response.headers(), Utc::now());
-    // The text beside shown, so a only shown: a body that breaks off counts as empty.
-    let body = read_bounded(response, MAX_BYTES).await.unwrap_or_default();
-    Answer {
+    // The body is only shown, so one that breaks off is no failure.
+    let body = read_bounded(response, MAX_BODY).await.unwrap_or_default();
+    SendResult {
         outcome: classify(status, delay, channel.kind),
         status: status.to_string(),
-        said: excerpt(channel, &String::from_utf8_lossy(&body.bytes)),
+        excerpt: excerpt(channel, &String::from_utf8_lossy(&body.bytes)),
     }
 }
 
-/// Returns a foreign text on one line, cut to a length that can be shown, without the secret parts
-/// of the address.
+/// Returns a receiver's text without secrets of its address, on one line.
 fn excerpt(channel: &Channel, text: &str) -> String {
-    one_line(&channel.target.hide(text), MAX_SHOWN)
+    one_line(&redact::redact(channel.url.url(), text), MAX_EXCERPT)
 }
 
-fn classify(status: StatusCode, delay: Option<Duration>, kind: ChannelKind) -> SendOutcome {
-    match (status, delay) {
+fn classify(status: StatusCode, retry_after: Option<Duration>, kind: ChannelKind) -> SendOutcome {
+    match (status, retry_after) {
         (status, _) if status.is_success() => SendOutcome::Accepted,
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(delay)) => {
             SendOutcome::RetryAfter(delay.min(MAX_RETRY_AFTER))
@@ -205,6 +204,7 @@ fn classify(status: StatusCode, delay: Option<Duration>, kind: ChannelKind) -> S
     }
 }
 
+/// Returns the next step after a test message.
 fn advice(kind: ChannelKind, answer: &SendResult) -> &'static str {
     match (answer.outcome, kind) {
         (SendOutcome::Accepted, _) => "nothing to do",
@@ -280,10 +280,10 @@ mod tests {
 
     #[test]
     fn delay_that_a_receiver_asks_for_is_at_most_an_hour() {
-        let delay = Some(Duration::from_hours(24));
+        let day = Some(Duration::from_hours(24));
         assert_eq!(
-            outcome(StatusCode::TOO_MANY_REQUESTS, delay, ChannelKind::Webhook),
-            Outcome::NotNow(MAX_RETRY_AFTER)
+            classify(StatusCode::TOO_MANY_REQUESTS, day, ChannelKind::Webhook),
+            SendOutcome::RetryAfter(MAX_RETRY_AFTER)
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Faults of the broker. GitHub's requests are accepted all the same.
+//! Failures of the broker. GitHub is answered all the same, each time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,8 +30,7 @@ fn is_missed(cluster: &Cluster<'_>) {
     });
 }
 
-/// Breaks something under load by `fault`, which also keeps it broken for a while, and
-/// repairs it
+/// Breaks something under load by `fault`, which also keeps it broken for a while, and repairs it
 /// by `mend`, which returns the time of the repair.
 fn disturbed(
     cluster: &Cluster<'_>,
@@ -190,8 +189,8 @@ pub(crate) fn queue_deleted(services: &Services, _: Form) -> Row {
     )
 }
 
-/// A virtual host without declarations, and a broker that is killed as soon as a process declares
-/// something.
+/// A virtual host without any declarations, and a broker that is killed as soon as a process
+/// declares something.
 pub(crate) fn killed_in_its_first_second(services: &Services, form: Form) -> Row {
     let rounds = form.of(1, 5);
     let mut rows = Vec::new();
@@ -247,7 +246,7 @@ pub(crate) fn wiped(services: &Services, _: Form) -> Row {
     )
 }
 
-/// The deliveries that were posted while the broker was down, at full speed.
+/// The deliveries that were posted while the broker was down, as fast as possible.
 pub(crate) fn backlog(services: &Services, form: Form) -> Row {
     let deliveries = form.of(2_000, 10_000);
     let cluster = Cluster::start(services, &EVERYONE);

@@ -43,7 +43,7 @@ pub(crate) struct Process {
     serve: Option<Serve>,
 }
 
-/// The crash settings of a cluster.
+/// The environment variable that ends a process, and its value.
 pub(crate) type Crash<'a> = Option<(&'a str, &'a str)>;
 
 pub(crate) struct Cluster<'a> {
@@ -55,7 +55,7 @@ pub(crate) struct Cluster<'a> {
     pub(crate) store: Store,
 }
 
-/// The final states of the deliveries.
+/// The outcome of the deliveries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
@@ -150,7 +150,7 @@ impl<'a> Cluster<'a> {
             .collect()
     }
 
-    /// Restarts every process that that exited by itself, and returns their exit statuses.
+    /// Restarts every process that exited by itself. Returns their exit statuses.
     pub(crate) fn supervise(&mut self, crash: Crash<'_>) -> Vec<ExitStatus> {
         let mut ended = Vec::new();
         for index in 0..self.processes.len() {
@@ -184,7 +184,7 @@ impl<'a> Cluster<'a> {
         block_on(self.store.counts()).ok()
     }
 
-    /// Returns the number of deliveries that workers finished, which excludes those ignored when it is
+    /// Returns the number of deliveries that workers finished, which excludes those ignored when
     /// stored; 0 while the database does not answer.
     pub(crate) fn finished(&self) -> u64 {
         self.counts()
@@ -197,7 +197,7 @@ impl<'a> Cluster<'a> {
         self.finished()
     }
 
-    /// Waits until more than `before` are finished, and returns the time it took.
+    /// Waits until more than `before` are finished. Returns how long it took.
     pub(crate) fn finishes_more_than(&self, before: u64) -> Duration {
         let started = Instant::now();
         until("deliveries are applied again", PATIENCE, || {
@@ -215,7 +215,7 @@ impl<'a> Cluster<'a> {
         started.elapsed()
     }
 
-    /// Returns true if `/readyz` of each process shows the expected state of its queue.
+    /// Returns true if `/readyz` of each process reports its queue as expected.
     pub(crate) fn queues_are(&self, expected: &[&str]) -> bool {
         self.those_are(&(0..self.processes.len()).collect::<Vec<_>>(), expected)
     }
@@ -251,8 +251,8 @@ impl<'a> Cluster<'a> {
         });
     }
 
-    /// Asserts that every delivery reached its expected state and that the facts equal those
-    /// of an undisturbed run.
+    /// Asserts that every delivery was finished once, with the outcome it must have, and that the
+    /// facts are those of an undisturbed run.
     pub(crate) fn check(&self, expected: &Expected) -> Outcome {
         let (mut seen, mut outcome) = (BTreeSet::new(), Outcome::default());
         let mut filter = DeliveryFilter::default();
@@ -336,7 +336,7 @@ impl<'a> Cluster<'a> {
         );
     }
 
-    /// The warnings and errors in the logs of its processes since they listen.
+    /// Returns the warnings and errors that its processes logged since they listen.
     fn complaints(&self) {
         for (index, process) in self.processes.iter().enumerate() {
             let Some(serve) = &process.serve else {

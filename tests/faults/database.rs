@@ -1,4 +1,4 @@
-//! Faults of the database. GitHub's requests are answered with 503 and sent again.
+//! Failures of the database. GitHub is answered that it must send again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::{Form, PATIENCE};
 /// Within this time after its return the first delivery is applied, says the long form.
 const HEALED: Duration = Duration::from_secs(15);
 
-/// PostgreSQL's immediate shutdown: connections are cut, and the next start is a recovery.
+/// PostgreSQL's immediate mode: connections end without notice, and the next start is a recovery.
 pub(crate) fn stopped(services: &Services, form: Form) -> Row {
     let rounds = form.of(2, 5);
     let cluster = Cluster::start(services, &EVERYONE);

@@ -14,8 +14,7 @@ use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
 /// Every `crash_point!` that a delivery passes, except the poison's, and the role it belongs to.
-/// Those
-/// of backfills and notifications have tests of their own.
+/// Those of backfills and notifications have tests of their own.
 const PLACES: [(&str, Role); 14] = [
     ("ingest.body_read", Role::Receiver),
     ("accept.before_commit", Role::Receiver),
@@ -47,7 +46,7 @@ const OF_THE_SWEEPER: [(&str, Role); 2] = [
 ];
 const SIGABRT: i32 = 6;
 
-/// The way in which a process ends.
+/// The way a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     At(&'static str, Role, u64),
@@ -82,13 +81,13 @@ impl End {
     }
 }
 
-/// The kills of a cluster, and the deliveries posted during them.
+/// The kills of a cluster, and the deliveries posted between them.
 struct Killing<'a> {
     cluster: Cluster<'a>,
     traffic: Arc<Traffic>,
     posted: Posted,
     next: usize,
-    /// The number of times each way occurred.
+    /// How often each way was taken.
     had: BTreeMap<String, usize>,
 }
 
@@ -181,8 +180,8 @@ impl<'a> Killing<'a> {
         *self.had.entry(had).or_default() += 1;
     }
 
-    /// Returns true if the process ends at its crash point; kills it if the posted deliveries do
-    /// not reach it.
+    /// Returns true if the process ends at its crash point; it is killed if the posted deliveries
+    /// do not bring it there.
     fn ends(&mut self, victim: usize, load: &Load, chunk: usize, at_crash_point: bool) -> bool {
         if !at_crash_point {
             load.wait_for(chunk / 3);
@@ -308,8 +307,8 @@ pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
     killing.conclude()
 }
 
-/// The deliveries that a killed receiver had stored but not published when it was killed are applied
-/// without a wait of five minutes.
+/// Deliveries that a killed receiver had stored and not published are applied without waiting for
+/// five minutes.
 pub(crate) fn unpublished(services: &Services, _: Form) -> Row {
     let mut killing = Killing::start(services, 15, 200);
     killing.kill(End::At("accept.committed", Role::Receiver, 2), 100);

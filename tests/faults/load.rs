@@ -1,4 +1,4 @@
-//! The sender: like GitHub and its user, it send again what was not answered with
+//! The sender of deliveries: like GitHub and its user, it sends again what was not answered with
 //! 2xx.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where the receivers listen now.
 pub(crate) type Targets = Arc<RwLock<Vec<String>>>;
 
-/// The posted deliveries and their answers.
+/// The deliveries posted, and their answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Posted {
     /// Each of them was answered with 2xx in the end.

@@ -1,11 +1,9 @@
-//! Every delivery answered with 2xx is finished, whatever faults the broker, the database and
-//! the
-//! processes have.
+//! Every delivery answered with 2xx is finished, whatever happens to the broker, the database and
+//! the processes.
 //!
 //! The real program runs as receivers and workers on a broker and a database that
 //! `scripts/services` starts for this test alone. Each scenario breaks something while deliveries
-//! with known outcomes are posted. whether each of them must have been finished once, and
-//! the facts
+//! with known outcomes are posted. Then each of them must have been finished once, and the facts
 //! must be those of an undisturbed run.
 //!
 //! The short form takes about four minutes. The long one, whose results are in
@@ -38,14 +36,15 @@ use tokio::runtime::{Builder, Runtime};
 use crate::services::Services;
 use crate::table::Row;
 
-/// The bound of each wait; it is is a promise time the product.
+/// The bound of a wait, not of what is promised: what does not happen within this time does not
+/// happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Within this time after the return of what was broken the first delivery is applied, says the
 /// long form.
 const HEALED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The size of a run.
+/// The size of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Short,

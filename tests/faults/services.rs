@@ -33,7 +33,7 @@ pub(crate) struct Services {
     made: AtomicU32,
 }
 
-/// The resources of one cluster.
+/// The database and virtual host of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) database_url: String,
@@ -104,7 +104,7 @@ impl Services {
         }
     }
 
-    /// Starts the broker and returns the time at which it answered.
+    /// Starts the broker. Returns the time at which it answered.
     pub(crate) fn start_broker(&self) -> Instant {
         std::thread::scope(|threads| {
             let starting = threads.spawn(|| self.verb("start rabbitmq"));
@@ -115,7 +115,7 @@ impl Services {
         })
     }
 
-    /// Returns true if the answer to the protocol's greeting.
+    /// Returns true if a method frame follows the protocol's greeting.
     fn broker_answers(&self) -> bool {
         let (_, address) = self.variable("TEST_AMQP_URL").rsplit_once('@').unwrap();
         let (address, _) = address.split_once('/').unwrap();
@@ -212,7 +212,7 @@ impl Services {
             self.variable("TEST_RABBITMQ_MANAGEMENT_URL")
         );
         let mut tried = String::new();
-        // Right after a start it answers before it can execute a command.
+        // Right after a start it answers before it can execute commands.
         until("the management API obeys", Duration::from_secs(20), || {
             let answer = block_on(self.http.request(method.clone(), &url).json(body).send());
             tried = format!("{method} {path}: {answer:?}");
@@ -220,7 +220,7 @@ impl Services {
         });
     }
 
-    /// Deletes a queue, even with consumers.
+    /// Deletes a queue, even while it has consumers.
     pub(crate) fn delete_queue(&self, place: &Place, queue: &str) {
         self.manage(
             &reqwest::Method::DELETE,
@@ -229,7 +229,7 @@ impl Services {
         );
     }
 
-    /// Reads a queue from the broker, if it exists.
+    /// Returns the broker's description of a queue, if it exists.
     pub(crate) fn queue(&self, place: &Place, queue: &str) -> Option<Value> {
         let url = format!(
             "{}/api/queues/{}/{queue}",

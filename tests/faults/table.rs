@@ -5,18 +5,18 @@ use std::time::Duration;
 use crate::cluster::Outcome;
 use crate::load::Posted;
 
-/// The result of one scenario.
+/// The measurements of one scenario.
 pub(crate) struct Row {
     pub(crate) posted: Posted,
     pub(crate) outcome: Outcome,
-    /// From the end of the fault to the first finished delivery.
+    /// From the repair to the first delivery that was finished.
     pub(crate) back: Option<Duration>,
     /// And to the last.
     pub(crate) all: Option<Duration>,
     pub(crate) note: String,
 }
 
-/// The machine of the measurements.
+/// The machine that the numbers were measured on.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -18,7 +18,7 @@ use testkit::payloads::{self, Account, Pr, World};
 const NUMBER: i64 = 7_000_001;
 /// Deliveries of a pull request.
 const STEPS: usize = 6;
-/// One of this many deliveries is sent twice.
+/// Every so many deliveries one is sent a second time.
 const TWICE: f64 = 0.05;
 
 struct Template {
@@ -99,7 +99,7 @@ impl Traffic {
         self.guid(*delivery)
     }
 
-    /// The facts once the first `until` requests are done, apart from
+    /// Returns the facts that must be stored once the first `until` requests are done, apart from
     /// the deliveries in `without`.
     pub(crate) fn expected(&self, until: usize, without: &BTreeSet<String>) -> Expected {
         let mut expected = Expected::default();
@@ -128,7 +128,7 @@ impl Traffic {
     }
 }
 
-/// The result of an undisturbed run.
+/// The facts at the end of an undisturbed run.
 #[derive(Default)]
 pub(crate) struct Expected {
     pub(crate) facts: BTreeMap<PrKey, PullRequest>,

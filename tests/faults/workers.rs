@@ -1,4 +1,4 @@
-//! Faults of workers, and deliveries that kill them.
+//! Failures of workers, and deliveries that end them.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +13,7 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-/// The number of deliveries a worker holds without an acknowledgement.
+/// The number of deliveries that a worker holds without an acknowledgement.
 const PREFETCH: u64 = 512;
 const SIGABRT: i32 = 6;
 
@@ -96,7 +96,7 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
         cluster.counts().is_some_and(|counts| counts.accepted == 0)
     });
     let all = started.elapsed();
-    // Dead letters besides the poison would be deliveries in an unexpected state.
+    // Dead letters other than the poison would have another outcome than expected.
     let outcome =
         cluster.check(&traffic.expected(traffic.len(), &BTreeSet::from([poison.clone()])));
     assert_eq!(outcome.counts.dead, 1);

@@ -857,7 +857,7 @@ async fn health_and_metrics_need_no_token_and_show_stored_state() {
     let readiness: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &readiness["database"]), (503, &json!("failing")));
     assert_eq!(get("/healthz").await.0, 200);
-    // The metrics of the process itself are shown all the same.
+    // Counters of the process are shown all the same.
     let (status, text) = get("/metrics").await;
     assert!(
         status == 200 && text.contains("tallyhook_duplicates_total "),

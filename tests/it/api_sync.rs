@@ -1,5 +1,4 @@
-//! Requests for data from GitHub, from outside: tracked repositories, backfills, the poller,
-//! watched pull
+//! Requests to GitHub, from outside: tracked repositories, backfills, the poller, watched pull
 //! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -345,7 +344,7 @@ async fn a_backfill_is_requested_followed_and_cancelled() {
         (&Value::Null, &Value::Null)
     );
 
-    // A quarter of it took 100 seconds, plus the short time of this test.
+    // A quarter of it took 100 seconds, and a little of this test.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
@@ -566,7 +565,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
     github.stop().await;
 }
 
-/// The readiness of a process with the role poller alone.
+/// The readiness of a process that only polls.
 fn readiness(status: &str, poller: &str) -> Value {
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,

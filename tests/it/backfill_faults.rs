@@ -83,7 +83,11 @@ enum SyncResult {
 }
 
 /// Continues a run to its end or its deferral. Returns the result and the time of the next attempt.
-async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (SyncResult, DateTime<Utc>) {
+async fn sync(
+    store: &Store,
+    github: &FakeGithub,
+    now: DateTime<Utc>,
+) -> (SyncResult, DateTime<Utc>) {
     let options = RunOptions {
         days_back: 90,
         max_prs: 1000,

@@ -1,7 +1,5 @@
-//! The command line as its users have it: the program in a folder of its own, with no environment
-//! but the given one.
-
-#[path test names.
+//! The command line as its users have it: the program in a folder of its own, with only the
+//! settings that a test names.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -37,7 +35,7 @@ async fn with_fixtures() -> (Place, Vec<Value>) {
     (server.stop().await, pull_requests)
 }
 
-/// The counts of a stopped server's database, once everything in it is applied.
+/// Returns the contents of a stopped server's database once everything in it is applied.
 async fn pull_requests_in(folder: Place) -> Vec<Value> {
     let mut server = TestServer::start_in(folder, Options::default()).await;
     server.drained().await;
@@ -182,7 +180,7 @@ fn failure_is_one_line_with_exit_code_1() {
     ))
     .failed(1, &["no delivery"]);
 
-    // The listener of this address is closed.
+    // Nothing listens on a port that was just closed.
     drop(taken);
     let url = format!("http://{address}/webhooks/github");
     run(&mut tallyhook(
@@ -351,7 +349,7 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let second = replay(here.path(), &server, &[&fixtures()]);
     assert_eq!(second, json!({"duplicate": 111, "pong": 1}));
 
-    // The default URL is the listener of the configuration; a wrong secret is refused.
+    // The configured listener is the default destination; a wrong secret is refused.
     let address = server.url.trim_start_matches("http://");
     let one = format!("{}/01-quick-review.jsonl", fixtures());
     let told = run(tallyhook(here.path(), &["replay", &one]).env("TALLYHOOK_LISTEN", address)).ok();

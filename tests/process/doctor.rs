@@ -63,13 +63,14 @@ impl Scene {
     }
 }
 
-/// The findings and the exit code.
+/// The findings, and the exit code.
 struct Findings {
     code: i32,
     all: Vec<Value>,
 }
 
-/// Runs it and checks that no secret is printed and that the exit code matches the findings.
+/// Runs the command. Whatever it finds, it shows no secret, and its exit code says whether
+/// something is wrong.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
     let all: Vec<Value> =
@@ -107,7 +108,7 @@ fn findings(command: &mut Command) -> Findings {
 }
 
 impl Findings {
-    /// The findings that are not ok, by state and check.
+    /// Returns the findings that are not ok: the severity and the check.
     fn not_ok(&self) -> Vec<(&str, &str)> {
         let bad = self.all.iter().filter(|finding| finding["state"] != "ok");
         bad.map(|finding| {
@@ -119,7 +120,7 @@ impl Findings {
         .collect()
     }
 
-    /// Asserts that these are the only finding the findings that are not ok, and that their contains each of
+    /// Asserts that these are all the findings that are not ok, and that their text has each of
     /// `words`.
     #[track_caller]
     fn only(&self, state: &str, check: &str, words: &[&str]) {
@@ -127,7 +128,7 @@ impl Findings {
         self.told(check, words);
     }
 
-    /// Asserts that the worst finding of `check` contains each of `words`.
+    /// Asserts that the worst finding of `check` has each of `words`.
     #[track_caller]
     fn told(&self, check: &str, words: &[&str]) {
         let of = || self.all.iter().filter(|finding| finding["check"] == check);
@@ -296,7 +297,7 @@ async fn webhook_with_missing_events_is_reported() {
         ],
     );
 
-    // A webhook covers the organisation covers its repositories, too.
+    // The organisation's webhook covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));

@@ -176,7 +176,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             assert!(!shown, "{canary} is in {}", path.display());
         }
     }
-    // The log has the first few words of an error are shown, and no more of it.
+    // The log has the first few words of a wrong input, and no more of it.
     let longest = log.lines().map(str::len).max().unwrap_or_default();
     assert!(longest < 2000, "a line of {longest} bytes is in the log");
     assert!(log.matches(IN_BODY).count() < 15, "a body is in the log");

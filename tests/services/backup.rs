@@ -1,4 +1,4 @@
-//! Backup and restore work as documented: the README's own commands are run.
+//! Backup and restore work as the documentation says: its own commands are run.
 
 use std::path::Path;
 use std::process::Command;
@@ -85,8 +85,7 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
 
     let mut server = TestServer::start_in(place, Options::default()).await;
     assert_eq!(seen(&server).await, expected);
-    // The restored server continues: dead letters can be requeued, and later deliveries can be sent
-    // again.
+    // It goes on from there: dead deliveries can be retried, and later ones can be sent again.
     let dead = server.running.store.dead_groups().await.unwrap();
     assert_eq!(dead.iter().map(|group| group.deliveries).sum::<u64>(), 1);
     for one in after {

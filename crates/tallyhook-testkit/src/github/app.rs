@@ -33,7 +33,7 @@ const EVENTS: [&str; 8] = [
     "push",
     "repository",
 ];
-/// The id of its webhook in the fake: at GitHub it has none.
+/// Its webhook, by which it is known here: at GitHub it has no number.
 pub const HOOK: i64 = 0;
 
 /// The token whose allowance all requests of the App and its installations count against. It is
@@ -75,7 +75,7 @@ pub fn pem(key: &RsaKeyPair) -> String {
 }
 
 impl FakeGithub {
-    /// Adds an App whose clock is `time`.
+    /// There is an App from now on, which goes by `time`.
     pub fn add_app(&self, time: &VirtualTime) {
         let mut state = self.state();
         state.app = Some(FakeApp {
@@ -87,7 +87,7 @@ impl FakeGithub {
         state.access.give(ALLOWANCE, Rights::Admin);
     }
 
-    /// Installs it on `account` as `installation`, in place of a previous one.
+    /// `account` installs it, as `installation`, instead of what it had installed before.
     pub fn install(&self, account: &str, installation: i64) {
         self.with_app(|app| {
             app.installations.retain(|(known, _)| known != account);
@@ -95,12 +95,12 @@ impl FakeGithub {
         });
     }
 
-    /// Sets the permissions of its installations.
+    /// What its installations let it do from now on.
     pub fn let_app(&self, permissions: Value) {
         self.with_app(|app| app.permissions = permissions);
     }
 
-    /// Revokes all issued tokens.
+    /// The tokens that were given so far are worth nothing any more.
     pub fn revoke_tokens(&self) {
         self.with_app(|app| {
             app.tokens
@@ -109,7 +109,7 @@ impl FakeGithub {
         });
     }
 
-    /// Returns a client with the App's credentials and a virtual clock, and the clock.
+    /// A client that asks as the App, whose waits pass at once, and the time that it goes by.
     pub fn app_client(&self, private_key: &str) -> (Client, VirtualTime) {
         // On the second, as dates in headers are.
         let time =

@@ -12,8 +12,7 @@ use super::world::{Opening, PullRequest, Repository, World};
 use crate::payloads::{Account, HeadRepo, objects};
 
 impl Repository {
-    /// A branch with commits of its own, as many as are dated, or of a fork if it is named
-    /// `owner:branch`.
+    /// A branch with commits of its own, as many as are dated, or of a fork if it is named `owner:branch`.
     pub fn push(&mut self, branch: &str, commits: &[Timestamp]) {
         self.branches
             .entry(branch.to_owned())

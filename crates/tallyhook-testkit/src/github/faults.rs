@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 /// A fault of one response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// This response.
+    /// With this.
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
@@ -68,7 +68,7 @@ impl Fault {
         Self::message(status, &[], "as the test wants it")
     }
 
-    /// An error in GitHub's form.
+    /// With an error in GitHub's shape.
     pub fn message(status: u16, headers: &[(&'static str, &str)], message: &str) -> Self {
         let body = serde_json::json!({"message": message, "documentation_url": "", "status": status.to_string()});
         Self::answer(status, headers, &body.to_string())

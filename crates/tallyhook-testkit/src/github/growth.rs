@@ -19,15 +19,14 @@ const SPAN: i64 = 60 * 24 * HOUR;
 pub struct Growth {
     pub seed: u64,
     pub pulls: usize,
-    /// Several acts on a pull request may have the same second.
+    /// Whether several things happen to a pull request within a second.
     pub ties: bool,
     /// Nothing happens after this.
     pub until: Timestamp,
 }
 
 impl World {
-    /// Generates the history of pull requests in a repository. Returns all webhooks in order of
-    /// time.
+    /// Lets pull requests live in a repository: everything that GitHub tells of them, in order of time.
     pub fn grow(&mut self, repository: &str, growth: Growth) -> Vec<Webhook> {
         let mut random = StdRng::seed_from_u64(growth.seed);
         let end = growth.until.epoch();
@@ -43,8 +42,7 @@ impl World {
         told
     }
 
-    /// One thing more happens, at random: a pull request is opened, or something is done to one of
-    /// the newest.
+    /// One thing more happens, at random: a pull request is opened, or something is done to one of the newest.
     pub fn go_on(&mut self, repository: &str, at: Timestamp, random: &mut StdRng) -> Vec<Webhook> {
         const NEWEST: usize = 20;
         let people = people();
@@ -188,7 +186,7 @@ fn pause(ties: bool, random: &mut StdRng) -> i64 {
     }
 }
 
-/// Four members, an outsider, a bot, and a user whose account is deleted now.
+/// Four members, an outsider, a bot, and somebody whose account is deleted today.
 pub fn people() -> Vec<Account> {
     let mut people: Vec<_> = (1..5)
         .map(|number| Account::user(900_000_010 + number, &format!("member-{number}")))

@@ -36,10 +36,10 @@ use world::{Webhook, World};
 
 /// The limit of a request's body. actix-web's own is 256 KiB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
-/// The token that is valid from the start, with all rights.
+/// The token that is good from the start, and may do everything.
 pub const GITHUB_TOKEN: &str = "ghp_token_of_the_tests_0123456789";
 
-/// A running fake GitHub.
+/// A running one, gone at the end of the test.
 pub struct FakeGithub {
     pub url: String,
     state: Arc<Mutex<State>>,
@@ -86,9 +86,9 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     pub body: String,
     pub resource: Resource,
-    /// The status of the response; 0 before it.
+    /// What was answered; 0 while nothing was.
     pub status: u16,
-    /// The cost of the request: requests of REST, or points of GraphQL.
+    /// What was taken from the token's allowance: requests, or points of GraphQL.
     pub cost: u64,
 }
 
@@ -143,7 +143,7 @@ impl FakeGithub {
     /// Starts at this address.
     ///
     /// # Errors
-    /// If the address is in use.
+    /// If the address cannot be had.
     pub fn start_at(address: SocketAddr) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(State::default()));
         let data = web::Data::from(state.clone());
@@ -174,12 +174,12 @@ impl FakeGithub {
         self.url.parse().unwrap()
     }
 
-    /// Returns a client with a virtual clock, and the clock.
+    /// A client of it whose waits pass at once, and the time that it goes by.
     pub fn client(&self) -> (Client, VirtualTime) {
         self.client_of_patience(Duration::from_secs(30))
     }
 
-    /// Returns a client with a virtual clock and this time-out, and the clock.
+    /// The same, which waits so long for an answer.
     pub fn client_of_patience(&self, patience: Duration) -> (Client, VirtualTime) {
         let time = VirtualTime::starting_at(Utc::now());
         let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
@@ -200,7 +200,7 @@ impl FakeGithub {
         self.world(|world| world.rename(from, to));
     }
 
-    /// Reads or changes the world.
+    /// Looks at the world, or lets something happen in it.
     pub fn world<T>(&self, with: impl FnOnce(&mut World) -> T) -> T {
         with(&mut self.state().world)
     }
@@ -227,7 +227,7 @@ impl FakeGithub {
         })
     }
 
-    /// Delivers an event by a webhook. Returns the receiver's status, 0 without a receiver.
+    /// Something happened: a webhook tells of it. Gives the receiver's status, 0 if none was there.
     pub async fn deliver(
         &self,
         hook: i64,
@@ -239,7 +239,7 @@ impl FakeGithub {
             .await
     }
 
-    /// Delivers a webhook of [`World`].
+    /// The same for what [`World`] told.
     pub async fn send(&self, hook: i64, webhook: &Webhook, sending: Sending) -> u16 {
         let Webhook {
             event,
@@ -251,7 +251,7 @@ impl FakeGithub {
             .await
     }
 
-    /// Redelivers a delivery.
+    /// Somebody presses Redeliver.
     pub async fn redeliver(
         &self,
         hook: i64,
@@ -295,7 +295,7 @@ impl FakeGithub {
         status_code
     }
 
-    /// Removes the payload of a delivery that is still listed.
+    /// The payload of a delivery cannot be had any more, though it is still listed.
     pub fn forget(&self, hook: i64, guid: &str) {
         self.world(|world| {
             let attempts = world
@@ -307,7 +307,7 @@ impl FakeGithub {
         });
     }
 
-    /// Removes the deliveries before `at` from the list.
+    /// Deliveries of before are no longer listed.
     pub fn forget_before(&self, hook: i64, at: DateTime<Utc>) {
         self.world(|world| {
             world
@@ -317,42 +317,42 @@ impl FakeGithub {
         });
     }
 
-    /// Adds a valid token.
+    /// A further token that is good.
     pub fn give(&self, token: &str, rights: Rights) {
         self.state().access.give(token, rights);
     }
 
-    /// Sets the expiry of a token, which its responses show.
+    /// A token is good until then, and tells so.
     pub fn expires(&self, token: &str, at: DateTime<Utc>) {
         self.state().access.expires(token, at);
     }
 
-    /// Sets the offset of its clock from ours.
+    /// Its clock is so far ahead of ours from now on.
     pub fn set_clock_ahead(&self, ahead: TimeDelta) {
         self.state().ahead = Some(ahead);
     }
 
-    /// Revokes a token.
+    /// A token is good no more.
     pub fn revoke(&self, token: &str) {
         self.state().access.revoke(token);
     }
 
-    /// Sets the allowance of a token.
+    /// What a token has left of its hour.
     pub fn allow(&self, token: &str, of: Resource, limit: u64, remaining: u64) {
         self.state().access.allow(token, of, limit, remaining);
     }
 
-    /// Answers the next requests with these faults, one each.
+    /// The next requests are answered so, one each.
     pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().faults.extend(faults);
     }
 
-    /// Answers this part of the requests with one of the faults from now on.
+    /// From now on this part of the requests is answered with one of the faults.
     pub fn disturb(&self, seed: u64, rate: f64, faults: Vec<Fault>) {
         self.state().disturbance = Some(Disturbance::new(seed, rate, faults));
     }
 
-    /// Ends all faults. Returns the number of faults that occurred by chance.
+    /// All is answered rightly again. How many answers went wrong by chance.
     pub fn calm(&self) -> u64 {
         let mut state = self.state();
         state.most_pulls = None;
@@ -363,34 +363,34 @@ impl FakeGithub {
             .map_or(0, |disturbance| disturbance.struck())
     }
 
-    /// Delays each response from now on.
+    /// Each answer takes that long from now on.
     pub fn slow_down(&self, latency: Duration) {
         self.state().latency = latency;
     }
 
-    /// Sets the number of pull requests above which a GraphQL query exceeds the resource limits.
+    /// GraphQL gives up on more pull requests than these in one query.
     pub fn at_most(&self, pulls: u64) {
         self.state().most_pulls = Some(pulls);
     }
 
-    /// Lets GraphQL fail for this pull request.
+    /// GraphQL cannot get this pull request.
     pub fn break_pull(&self, repository: i64, number: i64) {
         self.state().broken.insert((repository, number));
     }
 
-    /// Changes the world just before the `nth` request from now, the next being the first.
+    /// Something happens just before the `nth` request from now, the next being the first.
     pub fn between(&self, nth: u64, happens: impl FnOnce(&mut World) + Send + 'static) {
         let mut state = self.state();
         let number = state.arrived + nth;
         state.drift.push((number, Box::new(happens)));
     }
 
-    /// Returns the requests since the previous call.
+    /// What it was asked since the last time that this was called.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state().requests)
     }
 
-    /// Returns the requests since the previous call, as `GET /repos/acme/api`.
+    /// What it was asked since then, as `GET /repos/acme/api`.
     pub fn asked(&self) -> Vec<String> {
         self.requests()
             .into_iter()

@@ -29,8 +29,7 @@ pub struct Repository {
     pub(super) former: Vec<String>,
     /// By number.
     pub pulls: BTreeMap<i64, PullRequest>,
-    /// By name, with the moments of their commits. That of every pull request need not be among
-    /// them.
+    /// By name, with the moments of their commits. That of every pull request need not be among them.
     pub(super) branches: BTreeMap<String, Vec<Timestamp>>,
     pub archived: bool,
     /// Its owner's plan has no drafts.
@@ -50,7 +49,7 @@ pub struct PullRequest {
     pub timeline: Vec<Happening>,
     pub queued: bool,
     pub opened_as_draft: bool,
-    /// The number of heads that its branch has had.
+    /// How many heads its branch has had.
     pub(super) heads: u32,
 }
 
@@ -216,7 +215,7 @@ impl World {
         }
     }
 
-    /// Opens the next pull request of a repository. Returns its number and the webhooks.
+    /// Opens the next pull request of a repository: its number, and what GitHub tells of it.
     pub fn open(&mut self, repository: &str, opening: &Opening<'_>) -> (i64, Vec<Webhook>) {
         let (id, issue_id) = (self.ids.next(), self.ids.next());
         let repository = self.repository(repository);
@@ -234,8 +233,8 @@ impl World {
         )
     }
 
-    /// Performs an act on a pull request. Returns the webhooks, which are none where the act is
-    /// impossible. Its time is `at`, but not earlier than that of the previous act.
+    /// Somebody does something to a pull request: what GitHub tells of it, which is nothing where it cannot be done.
+    /// It happens at `at`, but no earlier than what happened last.
     pub fn act(
         &mut self,
         repository: &str,
