@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::pull_request::{PullRequest, Source};
-use tallyhook::domain::timings::timings;
-use tallyhook::event::{self, PullRequestEvent};
-use tallyhook::github::signature::{Secrets, Signature};
-use tallyhook::store::StoredBody;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::domain::timings::timings;
+use tallyhook_core::event::{self, PullRequestEvent};
+use tallyhook_core::github::signature::{Secrets, Signature};
+use tallyhook_store::StoredBody;
 
 #[path = "../tests/support/payloads.rs"]
 mod payloads;
@@ -32,7 +32,14 @@ fn at(minute: i64) -> String {
 }
 
 fn opened() -> Pr {
-    Pr::new(&World::acme(), 7, Some(&author()), "Answer from the commit", "answer-from-commit", &at(0))
+    Pr::new(
+        &World::acme(),
+        7,
+        Some(&author()),
+        "Answer from the commit",
+        "answer-from-commit",
+        &at(0),
+    )
 }
 
 /// The text of a payload, its description shortened or filled up until the whole has `size` bytes.
@@ -43,8 +50,12 @@ fn sized(mut payload: Value, size: usize) -> Vec<u8> {
     let mut excess = payload.to_string().len().saturating_sub(size);
     drop_links(&mut payload, &mut excess);
     let missing = size - payload.to_string().len();
-    let text = payload["pull_request"]["body"].as_str().unwrap_or_default().to_owned();
-    payload["pull_request"]["body"] = (text + &" and the worker waits for a commit".repeat(KIB)[..missing]).into();
+    let text = payload["pull_request"]["body"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    payload["pull_request"]["body"] =
+        (text + &" and the worker waits for a commit".repeat(KIB)[..missing]).into();
     payload.to_string().into_bytes()
 }
 
@@ -60,16 +71,22 @@ fn drop_links(value: &mut Value, excess: &mut usize) {
         }
         !dropped
     });
-    fields.values_mut().for_each(|field| drop_links(field, excess));
+    fields
+        .values_mut()
+        .for_each(|field| drop_links(field, excess));
 }
 
 fn pull_request_body() -> Vec<u8> {
-    sized(payloads::pull_request_event(&opened(), "opened", &author(), json!({})), 20 * KIB)
+    sized(
+        payloads::pull_request_event(&opened(), "opened", &author(), json!({})),
+        20 * KIB,
+    )
 }
 
 /// A review as GitHub's own examples have it: of a small repository, without most of the links.
 fn review_body() -> Vec<u8> {
-    let payload = payloads::review_event(&opened(), "submitted", &review(&opened(), 1), &reviewer(1));
+    let payload =
+        payloads::review_event(&opened(), "submitted", &review(&opened(), 1), &reviewer(1));
     sized(payload, 12 * KIB)
 }
 
@@ -77,7 +94,12 @@ fn review(pr: &Pr, place: i64) -> Review {
     Review {
         id: 4_300_000_000 + place,
         reviewer: Some(reviewer(place % 4)),
-        state: if place % 3 == 0 { "approved" } else { "commented" }.to_owned(),
+        state: if place % 3 == 0 {
+            "approved"
+        } else {
+            "commented"
+        }
+        .to_owned(),
         body: None,
         commit_id: pr.head_sha.clone(),
         submitted_at: pr.updated_at.clone(),
@@ -86,13 +108,19 @@ fn review(pr: &Pr, place: i64) -> Review {
 
 fn decoded(name: &str, payload: &Value) -> PullRequestEvent {
     let event = event::decode(name, payload.to_string().as_bytes()).expect("it is one of GitHub's");
-    event.pull_request().cloned().expect("it tells of a pull request")
+    event
+        .pull_request()
+        .cloned()
+        .expect("it tells of a pull request")
 }
 
 /// A pull request of forty facts and ten reviews, merged; and its last event.
 fn long_story() -> (PullRequest, PullRequestEvent) {
     let mut pr = opened();
-    let mut events = vec![decoded("pull_request", &payloads::pull_request_event(&pr, "opened", &author(), json!({})))];
+    let mut events = vec![decoded(
+        "pull_request",
+        &payloads::pull_request_event(&pr, "opened", &author(), json!({})),
+    )];
     for place in 0..10 {
         pr.touch(&at(place * 60 + 10));
         let comment = Comment {
@@ -114,16 +142,27 @@ fn long_story() -> (PullRequest, PullRequestEvent) {
         for step in 0..2 {
             let (before, after) = pr.push(&at(place * 60 + 30 + step));
             let pushed = json!({"before": before, "after": after});
-            events.push(decoded("pull_request", &payloads::pull_request_event(&pr, "synchronize", &author(), pushed)));
+            events.push(decoded(
+                "pull_request",
+                &payloads::pull_request_event(&pr, "synchronize", &author(), pushed),
+            ));
         }
         pr.touch(&at(place * 60 + 40));
         events.push(decoded(
             "pull_request",
-            &payloads::pull_request_event(&pr, "edited", &author(), json!({"changes": {"body": {}}})),
+            &payloads::pull_request_event(
+                &pr,
+                "edited",
+                &author(),
+                json!({"changes": {"body": {}}}),
+            ),
         ));
     }
     pr.merge(&author(), &at(700));
-    let merged = decoded("pull_request", &payloads::pull_request_event(&pr, "closed", &author(), json!({})));
+    let merged = decoded(
+        "pull_request",
+        &payloads::pull_request_event(&pr, "closed", &author(), json!({})),
+    );
     let mut pull_request = PullRequest::unknown(merged.key());
     for event in events.iter().chain([&merged]) {
         pull_request.apply(event, Source::Webhook);
@@ -136,7 +175,8 @@ fn bytes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("signature");
     for size in [8 * KIB, 20 * KIB] {
         let body = pull_request_body()[..size.min(20 * KIB)].to_vec();
-        let signature = Signature::parse(&secrets.sign(&body).to_header()).expect("it was just made");
+        let signature =
+            Signature::parse(&secrets.sign(&body).to_header()).expect("it was just made");
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("verify {} KiB", size / KIB), |bench| {
             bench.iter(|| secrets.verify(black_box(&body), &signature));
@@ -145,7 +185,10 @@ fn bytes(criterion: &mut Criterion) {
     group.finish();
 
     let mut group = criterion.benchmark_group("decode");
-    for (name, body) in [("pull_request", pull_request_body()), ("pull_request_review", review_body())] {
+    for (name, body) in [
+        ("pull_request", pull_request_body()),
+        ("pull_request_review", review_body()),
+    ] {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(format!("{name} {} KiB", body.len() / KIB), |bench| {
             bench.iter(|| event::decode(name, black_box(&body)));
@@ -157,8 +200,12 @@ fn bytes(criterion: &mut Criterion) {
     let body = pull_request_body();
     let stored = StoredBody::compress(&body).expect("there is memory");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("compress 20 KiB", |bench| bench.iter(|| StoredBody::compress(black_box(&body))));
-    group.bench_function("decompress 20 KiB", |bench| bench.iter(|| black_box(&stored).decompress()));
+    group.bench_function("compress 20 KiB", |bench| {
+        bench.iter(|| StoredBody::compress(black_box(&body)))
+    });
+    group.bench_function("decompress 20 KiB", |bench| {
+        bench.iter(|| black_box(&stored).decompress())
+    });
     group.finish();
 }
 

@@ -66,7 +66,11 @@ async fn main() -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&arguments.dir)?;
     let slow = Duration::from_millis(arguments.latency);
-    for (pulls, latency) in [(100, slow), (arguments.pulls, slow), (arguments.pulls, Duration::ZERO)] {
+    for (pulls, latency) in [
+        (100, slow),
+        (arguments.pulls, slow),
+        (arguments.pulls, Duration::ZERO),
+    ] {
         alone(&arguments.dir, pulls, latency).await?;
     }
     for latency in [slow, Duration::ZERO] {
@@ -82,11 +86,25 @@ fn say(line: &str) {
 }
 
 /// A GitHub with so long a history, whose answers take so long, and a server with an empty database.
-async fn start(dir: &Path, pulls: usize, latency: Duration) -> anyhow::Result<(FakeGithub, Server)> {
+async fn start(
+    dir: &Path,
+    pulls: usize,
+    latency: Duration,
+) -> anyhow::Result<(FakeGithub, Server)> {
     let github = FakeGithub::start().await;
     github.add_repository(7, HISTORY);
     let until = (Utc::now() - TimeDelta::hours(1)).into();
-    github.world(|world| world.grow(HISTORY, Growth { seed: 1, pulls, ties: true, until }));
+    github.world(|world| {
+        world.grow(
+            HISTORY,
+            Growth {
+                seed: 1,
+                pulls,
+                ties: true,
+                until,
+            },
+        )
+    });
     github.slow_down(latency);
     let server = Server::start(dir, &github.url).await?;
     Ok((github, server))
@@ -118,7 +136,11 @@ async fn alone(dir: &Path, pulls: usize, latency: Duration) -> anyhow::Result<()
     let idle = server.peak_mib()?;
     let (fetched, applied) = fetched(&server, pulls).await?;
     let requests = github.requests();
-    let points: u64 = requests.iter().filter(|one| one.resource == Resource::Graphql).map(|one| one.cost).sum();
+    let points: u64 = requests
+        .iter()
+        .filter(|one| one.resource == Resource::Graphql)
+        .map(|one| one.cost)
+        .sum();
     // The repository, its list, and of each of them itself, its reviews and its commits.
     let rest = 1 + pulls.div_ceil(100) + 3 * pulls;
     say(&format!(
@@ -140,14 +162,31 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     let (github, server) = start(&arguments.dir, arguments.pulls, latency).await?;
     github.add_repository(8, LIVE);
     let until = (Utc::now() - TimeDelta::hours(1)).into();
-    let growth = Growth { seed: 2, pulls: 600, ties: true, until };
+    let growth = Growth {
+        seed: 2,
+        pulls: 600,
+        ties: true,
+        until,
+    };
     let mut told = github.world(|world| world.grow(LIVE, growth));
     told.retain(|webhook| webhook.event.starts_with("pull_request"));
     let mut told = told.into_iter();
     // What is opened once only: connections, statements, caches.
-    live::deliver(&server, told.by_ref(), arguments.rate, live::lasting(Duration::from_secs(2))).await?;
+    live::deliver(
+        &server,
+        told.by_ref(),
+        arguments.rate,
+        live::lasting(Duration::from_secs(2)),
+    )
+    .await?;
     let seconds = Duration::from_secs(arguments.seconds);
-    let idle = live::deliver(&server, told.by_ref(), arguments.rate, live::lasting(seconds)).await?;
+    let idle = live::deliver(
+        &server,
+        told.by_ref(),
+        arguments.rate,
+        live::lasting(seconds),
+    )
+    .await?;
     let (over, is_over) = tokio::sync::oneshot::channel::<()>();
     let history = async {
         let times = fetched(&server, arguments.pulls).await;
@@ -155,7 +194,10 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
         times
     };
     let is_over = async { drop(is_over.await) };
-    let (history, busy) = tokio::join!(history, live::deliver(&server, told, arguments.rate, is_over));
+    let (history, busy) = tokio::join!(
+        history,
+        live::deliver(&server, told, arguments.rate, is_over)
+    );
     let ((fetched, applied), busy) = (history?, busy?);
     say(&format!(
         "live deliveries, {}/s, posted to applied: {idle}; beside a backfill of {}, {} ms an answer ({:.1} s, applied in \
@@ -198,9 +240,19 @@ async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
         let number = item["number"].as_i64().context("a number")?;
         // So that GitHub has something new to tell, which costs a point.
         let now = Utc::now().into();
-        let _: Vec<Webhook> =
-            github.world(|world| world.act(HISTORY, number, &people()[0], now, &github::acts::Act::Comment));
-        match server.get(&format!("/api/repos/{HISTORY}/prs/{number}?fresh=true")).await {
+        let _: Vec<Webhook> = github.world(|world| {
+            world.act(
+                HISTORY,
+                number,
+                &people()[0],
+                now,
+                &github::acts::Act::Comment,
+            )
+        });
+        match server
+            .get(&format!("/api/repos/{HISTORY}/prs/{number}?fresh=true"))
+            .await
+        {
             Ok(_) => answered += 1,
             Err(error) => {
                 say(&format!("refused: {error:#}"));

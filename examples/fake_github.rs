@@ -11,7 +11,7 @@ use chrono::Utc;
 use clap::Parser;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 
 #[path = "../tests/support/github/mod.rs"]
 mod github;
@@ -78,16 +78,25 @@ async fn main() -> anyhow::Result<()> {
         bail!("--rate is from 0 to 1000 a second");
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
-    let github = FakeGithub::start_at(address).with_context(|| format!("cannot listen on {address}"))?;
+    let github =
+        FakeGithub::start_at(address).with_context(|| format!("cannot listen on {address}"))?;
     github.add_repository(1_900_000_001, &arguments.repository);
-    let growth = Growth { seed: arguments.seed, pulls: arguments.pulls, ties: true, until: Utc::now().into() };
+    let growth = Growth {
+        seed: arguments.seed,
+        pulls: arguments.pulls,
+        ties: true,
+        until: Utc::now().into(),
+    };
     let told = github.world(|world| world.grow(&arguments.repository, growth));
     github.slow_down(Duration::from_millis(arguments.latency));
     if let Some(pulls) = arguments.at_most {
         github.at_most(pulls);
     }
     if arguments.errors > 0.0 {
-        let faults = [500, 502, 503].map(Fault::status).into_iter().chain([Fault::Truncated]);
+        let faults = [500, 502, 503]
+            .map(Fault::status)
+            .into_iter()
+            .chain([Fault::Truncated]);
         github.disturb(arguments.seed, arguments.errors, faults.collect());
     }
     let owner_of_hooks = format!("repos/{}", arguments.repository);
@@ -97,7 +106,11 @@ async fn main() -> anyhow::Result<()> {
         }
         github.add_hook(HOOK, &owner_of_hooks, url, secret);
     }
-    say(&format!("# {} pull requests, of which {} webhooks would have told", arguments.pulls, told.len()));
+    say(&format!(
+        "# {} pull requests, of which {} webhooks would have told",
+        arguments.pulls,
+        told.len()
+    ));
     say(&format!("GITHUB_API_URL={}", github.url));
     say(&format!("GITHUB_TOKEN={GITHUB_TOKEN}"));
     say(&format!("GITHUB_REPO_OWNER={owner}"));
@@ -124,11 +137,29 @@ async fn goes_on(github: &FakeGithub, arguments: &Arguments, owner: &str) {
         let now = Timestamp::from(Utc::now());
         let told = github.world(|world| world.go_on(&arguments.repository, now, &mut random));
         for webhook in told {
-            let what = format!("{} {}", webhook.event, webhook.payload["action"].as_str().unwrap_or_default());
+            let what = format!(
+                "{} {}",
+                webhook.event,
+                webhook.payload["action"].as_str().unwrap_or_default()
+            );
             for hook in github.hooks_of(owner) {
                 let lost = random.random_bool(arguments.lost);
-                let status = github.send(hook, &webhook, if lost { Sending::Dropped } else { Sending::Posted }).await;
-                let became = if lost { "lost".to_owned() } else { format!("answered {status}") };
+                let status = github
+                    .send(
+                        hook,
+                        &webhook,
+                        if lost {
+                            Sending::Dropped
+                        } else {
+                            Sending::Posted
+                        },
+                    )
+                    .await;
+                let became = if lost {
+                    "lost".to_owned()
+                } else {
+                    format!("answered {status}")
+                };
                 say(&format!("{} {}: {became}", webhook.at, what.trim_end()));
             }
         }

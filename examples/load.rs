@@ -35,7 +35,11 @@ use traffic::{Kind, Traffic};
 const CONNECTIONS: usize = 128;
 /// Deliveries per second of an even load: what is promised for one process, and for many.
 const STEADY: [(&str, f64); 2] = [("steady_200", 200.0), ("steady_1000", 1000.0)];
-const STEADY_ON_SERVICES: [(&str, f64); 3] = [("steady_200", 200.0), ("steady_500", 500.0), ("steady_2000", 2000.0)];
+const STEADY_ON_SERVICES: [(&str, f64); 3] = [
+    ("steady_200", 200.0),
+    ("steady_500", 500.0),
+    ("steady_2000", 2000.0),
+];
 
 #[derive(Parser)]
 #[command(about = "Measures accepting and draining, beside a bare baseline")]
@@ -60,7 +64,7 @@ struct Arguments {
     json: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<Part>,
+    only: Vec<LeaderRole>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -68,7 +72,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+enum LeaderRole {
     Accept,
     Drain,
     Both,
@@ -91,24 +95,31 @@ fn main() -> anyhow::Result<()> {
         bail!("numbers of a debug build say nothing: run with --release");
     }
     std::fs::create_dir_all(&arguments.dir)?;
-    let mut report = Report { json: arguments.json, values: BTreeMap::new() };
+    let mut report = Report {
+        json: arguments.json,
+        values: BTreeMap::new(),
+    };
     report.machine(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    if arguments.services && wanted(Part::Limits) {
-        limits::measure(&new_place(&arguments)?, Duration::from_secs(arguments.seconds), &mut report)?;
+    if arguments.services && wanted(LeaderRole::Limits) {
+        limits::measure(
+            &new_place(&arguments)?,
+            Duration::from_secs(arguments.seconds),
+            &mut report,
+        )?;
     }
-    if wanted(Part::Accept) {
+    if wanted(LeaderRole::Accept) {
         for (kind, name) in [(Kind::Small, "accept_8k"), (Kind::Large, "accept_20k")] {
             accept(&arguments, kind, name, &mut report)?;
         }
     }
-    if wanted(Part::Drain) {
+    if wanted(LeaderRole::Drain) {
         drain(&arguments, &mut report)?;
     }
-    if wanted(Part::Both) {
+    if wanted(LeaderRole::Both) {
         both(&arguments, &mut report)?;
     }
-    if wanted(Part::Steady) {
+    if wanted(LeaderRole::Steady) {
         steady(&arguments, &mut report)?;
     }
     report.end();
@@ -117,22 +128,44 @@ fn main() -> anyhow::Result<()> {
 
 /// An empty database, and an empty queue.
 fn new_place(arguments: &Arguments) -> anyhow::Result<Place> {
-    if arguments.services { Place::on_services() } else { Place::embedded(&arguments.dir) }
+    if arguments.services {
+        Place::on_services()
+    } else {
+        Place::embedded(&arguments.dir)
+    }
 }
 
 /// Accepting alone, baseline and server in turns.
-fn accept(arguments: &Arguments, kind: Kind, name: &str, report: &mut Report) -> anyhow::Result<()> {
+fn accept(
+    arguments: &Arguments,
+    kind: Kind,
+    name: &str,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let traffic = Rc::new(Traffic::new(kind, 50_000)?);
     let time = Duration::from_secs(arguments.seconds);
     let mut rounds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for _ in 0..arguments.rounds {
         let mut rates = [0.0; 2];
-        for (place, (role, who)) in [(Role::Baseline, "baseline"), (Role::Paused, "server")].into_iter().enumerate() {
+        for (place, (role, who)) in [(Role::Baseline, "baseline"), (Role::Paused, "server")]
+            .into_iter()
+            .enumerate()
+        {
             let server = Server::start(role, &new_place(arguments)?)?;
-            let warm = Pace::Closed { connections: CONNECTIONS, time: Duration::from_secs(1) };
+            let warm = Pace::Closed {
+                connections: CONNECTIONS,
+                time: Duration::from_secs(1),
+            };
             client::post(&server.address, &traffic, warm)?;
             let before = server.processor_seconds()?;
-            let measured = client::post(&server.address, &traffic, Pace::Closed { connections: CONNECTIONS, time })?;
+            let measured = client::post(
+                &server.address,
+                &traffic,
+                Pace::Closed {
+                    connections: CONNECTIONS,
+                    time,
+                },
+            )?;
             expect_all_accepted(&measured)?;
             rates[place] = measured.rate();
             let processor = (server.processor_seconds()? - before) / measured.accepted as f64;
@@ -166,7 +199,11 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 fn expect_all_accepted(measured: &Measured) -> anyhow::Result<()> {
-    if measured.refused > 0 { bail!("{} deliveries were not accepted", measured.refused) } else { Ok(()) }
+    if measured.refused > 0 {
+        bail!("{} deliveries were not accepted", measured.refused)
+    } else {
+        Ok(())
+    }
 }
 
 /// A backlog is stored while the workers are paused, then worked off after a restart.
@@ -174,7 +211,10 @@ fn drain(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let traffic = Rc::new(Traffic::new(Kind::Life, arguments.backlog)?);
     let place = new_place(arguments)?;
     let server = Server::start(Role::Paused, &place)?;
-    let fill = Pace::Fill { connections: CONNECTIONS, deliveries: traffic.len() };
+    let fill = Pace::Fill {
+        connections: CONNECTIONS,
+        deliveries: traffic.len(),
+    };
     expect_all_accepted(&client::post(&server.address, &traffic, fill)?)?;
     server.stop()?;
     let server = Server::start(Role::Whole, &place)?;
@@ -215,9 +255,19 @@ fn drained(server: &Server, deliveries: usize, started: Instant) -> anyhow::Resu
 /// Accepting as fast as it goes, while the workers work.
 fn both(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let time = Duration::from_secs(arguments.seconds);
-    let traffic = Rc::new(Traffic::new(Kind::Life, 20_000 * arguments.seconds as usize)?);
+    let traffic = Rc::new(Traffic::new(
+        Kind::Life,
+        20_000 * arguments.seconds as usize,
+    )?);
     let server = Server::start(Role::Whole, &new_place(arguments)?)?;
-    let measured = client::post(&server.address, &traffic, Pace::Closed { connections: CONNECTIONS, time })?;
+    let measured = client::post(
+        &server.address,
+        &traffic,
+        Pace::Closed {
+            connections: CONNECTIONS,
+            time,
+        },
+    )?;
     expect_all_accepted(&measured)?;
     let left = measured.accepted as f64 - server.metrics()?.applied();
     let after = drained(&server, measured.accepted, Instant::now())?;
@@ -242,10 +292,17 @@ fn both(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
 /// The promised load, with everything running: latency and lag.
 fn steady(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     let place = new_place(arguments)?;
-    let loads = if arguments.services { &STEADY_ON_SERVICES[..] } else { &STEADY[..] };
+    let loads = if arguments.services {
+        &STEADY_ON_SERVICES[..]
+    } else {
+        &STEADY[..]
+    };
     for &(name, per_second) in loads {
         let time = Duration::from_secs(arguments.seconds * 2);
-        let traffic = Rc::new(Traffic::new(Kind::Life, (per_second * time.as_secs_f64()) as usize)?);
+        let traffic = Rc::new(Traffic::new(
+            Kind::Life,
+            (per_second * time.as_secs_f64()) as usize,
+        )?);
         let server = Server::start(Role::Whole, &place)?;
         let measured = client::post(&server.address, &traffic, Pace::Open { per_second, time })?;
         expect_all_accepted(&measured)?;
@@ -283,10 +340,15 @@ struct Report {
 impl Report {
     fn machine(&mut self, dir: &Path) -> anyhow::Result<()> {
         let processor = std::fs::read_to_string("/proc/cpuinfo")?;
-        let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        let model = processor
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let filesystem = filesystem(dir)?;
         if filesystem.ends_with("tmpfs") || filesystem.ends_with("overlay") {
-            eprintln!("note: {} is on {filesystem}: its commits cost less than a disk's, or other", dir.display());
+            eprintln!(
+                "note: {} is on {filesystem}: its commits cost less than a disk's, or other",
+                dir.display()
+            );
         }
         let machine = json!({
             "processor": model.map(|(_, name)| name.trim()),
@@ -324,8 +386,12 @@ impl Report {
 fn filesystem(folder: &Path) -> anyhow::Result<String> {
     let folder = folder.canonicalize()?;
     let mounts = std::fs::read_to_string("/proc/mounts")?;
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
     let around = fields.filter(|fields| fields.len() > 2 && folder.starts_with(fields[1]));
-    let nearest = around.max_by_key(|fields| fields[1].len()).context("no filesystem")?;
+    let nearest = around
+        .max_by_key(|fields| fields[1].len())
+        .context("no filesystem")?;
     Ok(format!("{} {}", nearest[0], nearest[2]))
 }

@@ -10,9 +10,9 @@ use anyhow::Context;
 use clap::Parser;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use tallyhook::domain::metrics::Bucket;
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{self, AggregateFilter, Opening, PullRequestFilter, StateFilter, Store};
+use tallyhook_core::domain::metrics::Bucket;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{AggregateFilter, Opening, PullRequestFilter, StateFilter, Store};
 
 const MILLION: &str = include_str!("../tests/support/million.sql");
 const NAME: &str = "tallyhook_read_example";
@@ -36,16 +36,25 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let options: PgConnectOptions = arguments.server.parse().context("--server is no URL of PostgreSQL")?;
+    let options: PgConnectOptions = arguments
+        .server
+        .parse()
+        .context("--server is no URL of PostgreSQL")?;
     let url = options.clone().database(NAME).to_url_lossy().to_string();
     let mut server = PgConnection::connect_with(&options).await?;
-    let there =
-        sqlx::query("SELECT FROM pg_database WHERE datname = $1").bind(NAME).fetch_optional(&mut server).await?;
+    let there = sqlx::query("SELECT FROM pg_database WHERE datname = $1")
+        .bind(NAME)
+        .fetch_optional(&mut server)
+        .await?;
     if there.is_none() {
-        run(&mut server, &format!("CREATE DATABASE {NAME} ENCODING 'UTF8' TEMPLATE template0")).await?;
+        run(
+            &mut server,
+            &format!("CREATE DATABASE {NAME} ENCODING 'UTF8' TEMPLATE template0"),
+        )
+        .await?;
         fill(&url).await?;
     }
-    let store = store::open(&url, Opening::Beside).await?;
+    let store = tallyhook_store::open(&url, Opening::Beside).await?;
     let mut baseline = PgConnection::connect(&url).await?;
     measure(&*store, &mut baseline, arguments.times).await?;
     store.close().await;
@@ -57,13 +66,18 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(connection: &mut PgConnection, sql: &str) -> anyhow::Result<()> {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
 async fn fill(url: &str) -> anyhow::Result<()> {
     let started = Instant::now();
-    store::open(url, Opening::Alone).await?.close().await;
+    tallyhook_store::open(url, Opening::Alone)
+        .await?
+        .close()
+        .await;
     let mut connection = PgConnection::connect(url).await?;
     run(&mut connection, MILLION).await?;
     run(&mut connection, "VACUUM (ANALYZE)").await?;
@@ -73,11 +87,17 @@ async fn fill(url: &str) -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "the table is what it is for")]
-async fn measure(store: &dyn Store, baseline: &mut PgConnection, times: usize) -> anyhow::Result<()> {
+async fn measure(
+    store: &dyn Store,
+    baseline: &mut PgConnection,
+    times: usize,
+) -> anyhow::Result<()> {
     let mut counting = Vec::new();
     for _ in 0..times {
         let started = Instant::now();
-        sqlx::query("SELECT count(*) FROM pull_requests").execute(&mut *baseline).await?;
+        sqlx::query("SELECT count(*) FROM pull_requests")
+            .execute(&mut *baseline)
+            .await?;
         counting.push(started.elapsed());
     }
     let counting = median(&mut counting);
@@ -85,9 +105,16 @@ async fn measure(store: &dyn Store, baseline: &mut PgConnection, times: usize) -
     let tell = |what: &str, mut took: Vec<Duration>| {
         let (median, slowest) = (median(&mut took), took.last().copied().unwrap_or_default());
         let ratio = median.as_secs_f64() / counting.as_secs_f64();
-        println!("| {what} | {:.1} ms | {:.1} ms | {ratio:.2} |", millis(median), millis(slowest));
+        println!(
+            "| {what} | {:.1} ms | {:.1} ms | {ratio:.2} |",
+            millis(median),
+            millis(slowest)
+        );
     };
-    tell("baseline: `SELECT count(*) FROM pull_requests`", vec![counting]);
+    tell(
+        "baseline: `SELECT count(*) FROM pull_requests`",
+        vec![counting],
+    );
     for (what, filter) in aggregates() {
         let mut took = Vec::new();
         for _ in 0..times {
@@ -127,12 +154,42 @@ fn aggregates() -> Vec<(&'static str, AggregateFilter)> {
     };
     vec![
         ("aggregates of 30 days", month),
-        ("the same by day", AggregateFilter { bucket: Some(Bucket::Day), ..month }),
-        ("aggregates of 30 days of one repository", AggregateFilter { repo: Some(RepoId(3)), ..month }),
+        (
+            "the same by day",
+            AggregateFilter {
+                bucket: Some(Bucket::Day),
+                ..month
+            },
+        ),
+        (
+            "aggregates of 30 days of one repository",
+            AggregateFilter {
+                repo: Some(RepoId(3)),
+                ..month
+            },
+        ),
         ("aggregates of all 850,000 that were merged", all),
-        ("the same by day", AggregateFilter { bucket: Some(Bucket::Day), ..all }),
-        ("the same by month", AggregateFilter { bucket: Some(Bucket::Month), ..all }),
-        ("aggregates of all of the largest repository", AggregateFilter { repo: Some(RepoId(3)), ..all }),
+        (
+            "the same by day",
+            AggregateFilter {
+                bucket: Some(Bucket::Day),
+                ..all
+            },
+        ),
+        (
+            "the same by month",
+            AggregateFilter {
+                bucket: Some(Bucket::Month),
+                ..all
+            },
+        ),
+        (
+            "aggregates of all of the largest repository",
+            AggregateFilter {
+                repo: Some(RepoId(3)),
+                ..all
+            },
+        ),
     ]
 }
 
@@ -140,22 +197,77 @@ fn lists() -> Vec<(&'static str, PullRequestFilter)> {
     let all = PullRequestFilter::default();
     let after = |at: &str| {
         let at = Timestamp::parse(at)?;
-        Some((at, PrKey { repo: RepoId(100), number: PrNumber(0) }))
+        Some((
+            at,
+            PrKey {
+                repo: RepoId(100),
+                number: PrNumber(0),
+            },
+        ))
     };
     let (middle, last) = (after("2024-08-28T00:00:00Z"), after("2023-03-01T02:00:00Z"));
     let (author, dormant) = (Some("account-6".to_owned()), Some(RepoId(2)));
     vec![
         ("first page", all.clone()),
-        ("page in the middle", PullRequestFilter { after: middle, ..all.clone() }),
-        ("last page", PullRequestFilter { after: last, ..all.clone() }),
-        ("open ones", PullRequestFilter { states: vec![StateFilter::Open], ..all.clone() }),
-        ("closed ones, middle", PullRequestFilter { states: vec![StateFilter::Closed], after: middle, ..all.clone() }),
-        ("of an author", PullRequestFilter { author: author.clone(), ..all.clone() }),
-        ("of an author, middle", PullRequestFilter { author: author.clone(), after: middle, ..all.clone() }),
-        ("of a repository at rest for years", PullRequestFilter { repo: dormant, ..all.clone() }),
+        (
+            "page in the middle",
+            PullRequestFilter {
+                after: middle,
+                ..all.clone()
+            },
+        ),
+        (
+            "last page",
+            PullRequestFilter {
+                after: last,
+                ..all.clone()
+            },
+        ),
+        (
+            "open ones",
+            PullRequestFilter {
+                states: vec![StateFilter::Open],
+                ..all.clone()
+            },
+        ),
+        (
+            "closed ones, middle",
+            PullRequestFilter {
+                states: vec![StateFilter::Closed],
+                after: middle,
+                ..all.clone()
+            },
+        ),
+        (
+            "of an author",
+            PullRequestFilter {
+                author: author.clone(),
+                ..all.clone()
+            },
+        ),
+        (
+            "of an author, middle",
+            PullRequestFilter {
+                author: author.clone(),
+                after: middle,
+                ..all.clone()
+            },
+        ),
+        (
+            "of a repository at rest for years",
+            PullRequestFilter {
+                repo: dormant,
+                ..all.clone()
+            },
+        ),
         (
             "of that and an author, merged",
-            PullRequestFilter { states: vec![StateFilter::Merged], repo: dormant, author, ..all },
+            PullRequestFilter {
+                states: vec![StateFilter::Merged],
+                repo: dormant,
+                author,
+                ..all
+            },
         ),
     ]
 }

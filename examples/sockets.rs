@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use clap::Parser;
-use tallyhook::domain::notification::{Status, StatusChange, SyncSource};
-use tallyhook::github::types::{PrKey, PrNumber, RepoId};
-use tallyhook::store::{self, Change, Opening, Recording};
+use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
 
 #[path = "load/client.rs"]
 mod client;
@@ -77,7 +77,7 @@ struct Arguments {
     services: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<Part>,
+    only: Vec<LeaderRole>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+enum LeaderRole {
     Latency,
     Crowd,
 }
@@ -106,11 +106,11 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     say("| | p50 | p99 | longest | of |\n|---|--:|--:|--:|--:|");
-    if wanted(Part::Latency) {
+    if wanted(LeaderRole::Latency) {
         latency(&arguments)?;
     }
     // Its question is what one process holds.
-    if wanted(Part::Crowd) && !arguments.services {
+    if wanted(LeaderRole::Crowd) && !arguments.services {
         for stalled in [0, arguments.stalled] {
             crowd(&arguments, stalled)?;
         }
@@ -128,16 +128,30 @@ fn row(what: &str, mut latencies: Vec<Duration>) {
     latencies.sort_unstable();
     let quantile = |part: f64| {
         let place = (latencies.len() as f64 * part).ceil() as usize;
-        latencies.get(place.saturating_sub(1)).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
+        latencies
+            .get(place.saturating_sub(1))
+            .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
     };
     let [p50, p99, most] = [0.5, 0.99, 1.0].map(quantile);
-    say(&format!("| {what} | {p50:.2} | {p99:.2} | {most:.2} ms | {} |", latencies.len()));
+    say(&format!(
+        "| {what} | {p50:.2} | {p99:.2} | {most:.2} ms | {} |",
+        latencies.len()
+    ));
 }
 
 /// Posts to `address` at an even pace; all of it has to be accepted.
-fn post(address: &str, traffic: Traffic, per_second: f64, time: Duration) -> anyhow::Result<Measured> {
+fn post(
+    address: &str,
+    traffic: Traffic,
+    per_second: f64,
+    time: Duration,
+) -> anyhow::Result<Measured> {
     let measured = client::post(address, &Rc::new(traffic), Pace::Open { per_second, time })?;
-    ensure!(measured.refused == 0, "{} deliveries were not accepted", measured.refused);
+    ensure!(
+        measured.refused == 0,
+        "{} deliveries were not accepted",
+        measured.refused
+    );
     Ok(measured)
 }
 
@@ -156,38 +170,71 @@ fn new_traffic(per_second: f64, time: Duration) -> anyhow::Result<Traffic> {
 }
 
 /// From when each delivery was due until its frame came, by client.
-fn latencies(heard: &Heard, sent: &Measured, per_second: f64) -> anyhow::Result<Vec<Vec<Duration>>> {
+fn latencies(
+    heard: &Heard,
+    sent: &Measured,
+    per_second: f64,
+) -> anyhow::Result<Vec<Vec<Duration>>> {
     let started = sent.started.context("nothing was sent")?;
     let due = |delivery: usize| started + Duration::from_secs_f64(delivery as f64 / per_second);
     let of_client = |client: &Vec<(usize, Instant)>| {
-        client.iter().map(|(delivery, at)| at.saturating_duration_since(due(*delivery))).collect()
+        client
+            .iter()
+            .map(|(delivery, at)| at.saturating_duration_since(due(*delivery)))
+            .collect()
     };
     Ok(heard.steady.iter().map(of_client).collect())
 }
 
 /// One client at each process that answers readers.
 fn latency(arguments: &Arguments) -> anyhow::Result<()> {
-    let place = if arguments.services { Place::on_services()? } else { Place::embedded(&arguments.dir)? };
+    let place = if arguments.services {
+        Place::on_services()?
+    } else {
+        Place::embedded(&arguments.dir)?
+    };
     let roles = match arguments.services {
-        true => &[Role::TakingIn, Role::Working, Role::Answering, Role::Answering][..],
+        true => &[
+            Role::TakingIn,
+            Role::Working,
+            Role::Answering,
+            Role::Answering,
+        ][..],
         false => &[Role::Whole],
     };
-    let servers = roles.iter().map(|role| Server::start(*role, &place)).collect::<anyhow::Result<Vec<_>>>()?;
+    let servers = roles
+        .iter()
+        .map(|role| Server::start(*role, &place))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let takes_in = &servers[0].address;
     warm(takes_in, 1, arguments.rate)?;
     let time = Duration::from_secs(arguments.seconds);
     let traffic = new_traffic(arguments.rate, time)?;
     let bytes = traffic.request_bytes();
-    let answers = servers.iter().zip(roles).filter(|(_, role)| matches!(role, Role::Whole | Role::Answering));
-    let plan: Vec<_> = answers.map(|(server, _)| (server.address.clone(), Manner::Steady)).collect();
+    let answers = servers
+        .iter()
+        .zip(roles)
+        .filter(|(_, role)| matches!(role, Role::Whole | Role::Answering));
+    let plan: Vec<_> = answers
+        .map(|(server, _)| (server.address.clone(), Manner::Steady))
+        .collect();
     let clients = Clients::connect(plan, &traffic.changes, time)?;
     let rate = arguments.rate;
     let echo = std::thread::spawn(move || echo(rate, time));
     let sent = post(takes_in, traffic, rate, time)?;
     let heard = clients.finish()?;
-    let echoed = echo.join().map_err(|_| anyhow::anyhow!("the echo broke"))??;
-    let form = if arguments.services { "PostgreSQL and RabbitMQ, four processes" } else { "embedded" };
-    row(&format!("{form}, {rate}/s of {} KiB: POST to 202", bytes / 1024), sent.latencies.clone());
+    let echoed = echo
+        .join()
+        .map_err(|_| anyhow::anyhow!("the echo broke"))??;
+    let form = if arguments.services {
+        "PostgreSQL and RabbitMQ, four processes"
+    } else {
+        "embedded"
+    };
+    row(
+        &format!("{form}, {rate}/s of {} KiB: POST to 202", bytes / 1024),
+        sent.latencies.clone(),
+    );
     for (place, of_client) in (1..).zip(latencies(&heard, &sent, rate)?) {
         row(&format!("POST to the frame, client {place}"), of_client);
     }
@@ -221,7 +268,9 @@ fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
         echoed.push(due.elapsed());
     }
     drop(stream);
-    answering.join().map_err(|_| anyhow::anyhow!("the echo broke"))??;
+    answering
+        .join()
+        .map_err(|_| anyhow::anyhow!("the echo broke"))??;
     Ok(echoed)
 }
 
@@ -239,11 +288,19 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     let traffic = new_traffic(rate, time)?;
     let changes = traffic.changes.len();
     let manner = |client: usize| match client {
-        client if client < stalled => Manner::Stalls { since: since.clone(), time },
-        client if client < stalled + COMING_BACK => Manner::ComesBack { after: changes / 3, away: time / 3 },
+        client if client < stalled => Manner::Stalls {
+            since: since.clone(),
+            time,
+        },
+        client if client < stalled + COMING_BACK => Manner::ComesBack {
+            after: changes / 3,
+            away: time / 3,
+        },
         _ => Manner::Steady,
     };
-    let plan = (0..arguments.clients).map(|client| (server.address.clone(), manner(client))).collect();
+    let plan = (0..arguments.clients)
+        .map(|client| (server.address.clone(), manner(client)))
+        .collect();
     let clients = Clients::connect(plan, &traffic.changes, time)?;
     let before = server.processor_seconds()?;
     let sent = post(&server.address, traffic, rate, time)?;
@@ -251,7 +308,13 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     let resident = server.resident_mib()?;
     let heard = clients.finish()?;
     let all = latencies(&heard, &sent, rate)?.concat();
-    row(&format!("{} clients, {stalled} of them stalled, {rate}/s: POST to 202", arguments.clients), sent.latencies);
+    row(
+        &format!(
+            "{} clients, {stalled} of them stalled, {rate}/s: POST to 202",
+            arguments.clients
+        ),
+        sent.latencies,
+    );
     row("POST to the frame, all others", all);
     let slow = server.metrics()?.value("tallyhook_websocket_slow_total");
     say(&format!(
@@ -261,25 +324,41 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
         heard.came_back,
         heard.stalls,
     ));
-    ensure!(slow == heard.stalls as f64, "not every stalled client was dropped");
+    ensure!(
+        slow == heard.stalls as f64,
+        "not every stalled client was dropped"
+    );
     server.stop()
 }
 
 /// Changes that happened before: what stalled clients ask for. The event after which they came.
 #[tokio::main(flavor = "current_thread")]
 async fn backlog(database_url: &str) -> anyhow::Result<String> {
-    let store = store::open(database_url, Opening::Beside).await?;
+    let store = tallyhook_store::open(database_url, Opening::Beside).await?;
     let last = store.newest_event().await?;
     let now = Utc::now();
     let repo = RepoId(payloads::World::acme().repo_id);
     for from in (0..BACKLOG).step_by(1000) {
-        let opened = |number| Change {
-            key: PrKey { repo, number: PrNumber(2 * FIRST + number) },
-            change: StatusChange { old: None, new: Status::Open, at: now.into() },
+        let opened = |number| PullRequestChange {
+            key: PrKey {
+                repo,
+                number: PrNumber(2 * FIRST + number),
+            },
+            change: StatusChange {
+                old: None,
+                new: Status::Open,
+                at: now.into(),
+            },
             source: SyncSource::Worker,
         };
-        let recording = Recording { changes: (from..from + 1000).map(opened).collect(), ..Recording::default() };
-        store.record(&recording, now).await?.map_err(|_| anyhow::anyhow!("somebody else wrote"))?;
+        let recording = BatchWrite {
+            changes: (from..from + 1000).map(opened).collect(),
+            ..BatchWrite::default()
+        };
+        store
+            .record(&recording, now)
+            .await?
+            .map_err(|_| anyhow::anyhow!("somebody else wrote"))?;
     }
     store.close().await;
     Ok(last.to_string())

@@ -42,11 +42,17 @@ fn main() -> io::Result<ExitCode> {
 fn story_files() -> BTreeMap<String, String> {
     let team = team::Team::new();
     let mut files = BTreeMap::new();
-    for (chapter, expected) in week_one::tell(&team).into_iter().chain(week_two::tell(&team)) {
+    for (chapter, expected) in week_one::tell(&team)
+        .into_iter()
+        .chain(week_two::tell(&team))
+    {
         let name = chapter.file_name();
         expected.assert_consistent(&chapter.pr);
         files.insert(format!("{name}.jsonl"), chapter.json_lines());
-        files.insert(format!("{name}.expected.json"), expected.to_json(&chapter.pr));
+        files.insert(
+            format!("{name}.expected.json"),
+            expected.to_json(&chapter.pr),
+        );
     }
     files
 }
@@ -64,7 +70,11 @@ fn check(folder: &Path, files: &BTreeMap<String, String>) -> io::Result<ExitCode
     for path in &differing {
         eprintln!("differs from the story: {}", path.display());
     }
-    Ok(if differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if differing.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Fixtures on disk that the story no longer has. Other files, such as the README, are not ours.

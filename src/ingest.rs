@@ -8,21 +8,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use actix_web::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
 use futures_util::StreamExt;
 use metrics::counter;
 use serde::Serialize;
+use tallyhook_core::delivery::{DeliveryId, Lane};
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::event::{self, Event};
+use tallyhook_core::github::signature::{Secrets, Signature};
+use tallyhook_queue::{HANDED_OVER_AGAIN, Permit, Publication, Queue};
+use tallyhook_store::{Accepted, NewDelivery, NewState, Store};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
-use crate::domain::pull_request::Source;
-use crate::event::{self, Event};
-use crate::github::signature::{Secrets, Signature};
-use crate::queue::{DeliveryId, HANDED_OVER_AGAIN, Lane, Permit, Publication, Queue};
-use crate::store::{Accepted, Arrival, Arriving, NewDelivery, NewState, Store};
+use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, tell_dead};
 
 const MIB: usize = 1024 * 1024;
@@ -71,7 +75,14 @@ pub struct Ingest {
 
 impl Ingest {
     pub fn new(secrets: Secrets, store: Arc<dyn Store>, queue: Arc<Queue>, limits: Limits) -> Self {
-        Self { secrets, store, queue, limits, in_flight: Arc::default(), large: Arc::new(Semaphore::new(1)) }
+        Self {
+            secrets,
+            store,
+            queue,
+            limits,
+            in_flight: Arc::default(),
+            large: Arc::new(Semaphore::new(1)),
+        }
     }
 }
 
@@ -112,16 +123,26 @@ impl Refusal {
                 "bad_signature",
                 "X-Hub-Signature-256 is missing or not made with this server's secret",
             ),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than GitHub's payloads"),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "the body is larger than GitHub's payloads",
+            ),
             Self::MediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "expected application/json or application/x-www-form-urlencoded, without Content-Encoding",
             ),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not arrive in time"),
-            Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "cannot be stored now; send it again")
-            }
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "too_slow",
+                "the body did not arrive in time",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "cannot be stored now; send it again",
+            ),
         };
         let mut response = HttpResponse::build(status);
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -151,11 +172,19 @@ impl Refusal {
         (status = 503, description = "cannot be stored now"),
     )
 )]
-pub async fn receive(request: HttpRequest, payload: web::Payload, ingest: web::Data<Ingest>) -> HttpResponse {
+pub async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    ingest: web::Data<Ingest>,
+) -> HttpResponse {
     let started = Instant::now();
     match handle(&request, payload, ingest.into_inner(), started).await {
         Ok(answer) => {
-            let status = if answer.status == "pong" { StatusCode::OK } else { StatusCode::ACCEPTED };
+            let status = if answer.status == "pong" {
+                StatusCode::OK
+            } else {
+                StatusCode::ACCEPTED
+            };
             HttpResponse::build(status).json(answer)
         }
         Err(refusal) => {
@@ -176,10 +205,21 @@ async fn handle(
     let form = media_type(request.headers())?;
     let signature = signature(request.headers())?;
     let headers = DeliveryHeaders::read(request.headers());
-    let cap = if form { ingest.limits.form_bytes } else { ingest.limits.json_bytes };
+    let cap = if form {
+        ingest.limits.form_bytes
+    } else {
+        ingest.limits.json_bytes
+    };
     let promised = promised_bytes(request.headers());
-    let body = Body::read(payload, promised, cap, &ingest, started + ingest.limits.body_time).await?;
-    crate::crash_point!("ingest.body_read");
+    let body = Body::read(
+        payload,
+        promised,
+        cap,
+        &ingest,
+        started + ingest.limits.body_time,
+    )
+    .await?;
+    tallyhook_core::crash_point::reached("ingest.body_read");
 
     let deadline = started + ingest.limits.answer_time;
     let large = body.bytes.len() > LARGE;
@@ -196,22 +236,31 @@ async fn handle(
         }
     };
     let (prepared, share) = if large {
-        let turn =
-            timeout_at(deadline, ingest.large.clone().acquire_owned()).await.map_err(|_| Refusal::Unavailable)?;
+        let turn = timeout_at(deadline, ingest.large.clone().acquire_owned())
+            .await
+            .map_err(|_| Refusal::Unavailable)?;
         let turn = turn.map_err(|_| Refusal::Unavailable)?;
         // The turn ends with the work, also if nobody waits for it any more.
         let work = move || {
             let _turn = turn;
             work()
         };
-        let prepared = timeout_at(deadline, web::block(work)).await.map_err(|_| Refusal::Unavailable)?;
+        let prepared = timeout_at(deadline, web::block(work))
+            .await
+            .map_err(|_| Refusal::Unavailable)?;
         prepared.map_err(|_| Refusal::Unavailable)??
     } else {
         work()?
     };
     match prepared {
-        Prepared::Ping(delivery) => Ok(Answer { status: "pong", delivery }),
-        Prepared::Unused(delivery) => Ok(Answer { status: "ignored", delivery }),
+        Prepared::Ping(delivery) => Ok(Answer {
+            status: "pong",
+            delivery,
+        }),
+        Prepared::Unused(delivery) => Ok(Answer {
+            status: "ignored",
+            delivery,
+        }),
         Prepared::Delivery(delivery, event) => {
             // Apart from the request: whoever gives up waiting, it is stored and handed over all the same, and its
             // memory counts until then.
@@ -219,7 +268,9 @@ async fn handle(
                 let _share = share;
                 store(&ingest, *delivery, event.as_deref()).await
             });
-            let stored = timeout_at(deadline, stored).await.map_err(|_| Refusal::Unavailable)?;
+            let stored = timeout_at(deadline, stored)
+                .await
+                .map_err(|_| Refusal::Unavailable)?;
             stored.map_err(|_| Refusal::Unavailable)?
         }
     }
@@ -233,8 +284,18 @@ pub fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(Refusal::MediaType);
     }
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    match content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "application/json" => Ok(false),
         "application/x-www-form-urlencoded" => Ok(true),
         _ => Err(Refusal::MediaType),
@@ -261,7 +322,9 @@ pub fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
 
 /// The body's length as the sender promises it; 0 where it does not tell.
 fn promised_bytes(headers: &HeaderMap) -> usize {
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
@@ -278,11 +341,15 @@ impl DeliveryHeaders {
     pub fn read(headers: &HeaderMap) -> Self {
         let text = |name| {
             let value = headers.get(name)?.to_str().ok()?.trim();
-            let usable =
-                !value.is_empty() && value.len() <= Self::LONGEST && value.bytes().all(|b| b.is_ascii_graphic());
+            let usable = !value.is_empty()
+                && value.len() <= Self::LONGEST
+                && value.bytes().all(|b| b.is_ascii_graphic());
             usable.then(|| value.to_owned())
         };
-        Self { event: text("x-github-event"), guid: text("x-github-delivery") }
+        Self {
+            event: text("x-github-event"),
+            guid: text("x-github-delivery"),
+        }
     }
 }
 
@@ -303,7 +370,11 @@ impl Share {
     fn take(&mut self, bytes: usize, budget: usize) -> Result<(), Refusal> {
         let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         self.taken += bytes;
-        if before + bytes > budget { Err(Refusal::Unavailable) } else { Ok(()) }
+        if before + bytes > budget {
+            Err(Refusal::Unavailable)
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives back what is over `bytes`.
@@ -328,9 +399,15 @@ impl Body {
         ingest: &Ingest,
         deadline: Instant,
     ) -> Result<Self, Refusal> {
-        let share = Share { in_flight: ingest.in_flight.clone(), taken: 0 };
+        let share = Share {
+            in_flight: ingest.in_flight.clone(),
+            taken: 0,
+        };
         let promised = promised.min(cap);
-        let mut body = Self { bytes: Vec::with_capacity(promised.min(USUAL)), share };
+        let mut body = Self {
+            bytes: Vec::with_capacity(promised.min(USUAL)),
+            share,
+        };
         loop {
             let chunk = match timeout_at(deadline, payload.next()).await {
                 Ok(Some(chunk)) => chunk.map_err(|_| Refusal::TooSlow)?,
@@ -340,10 +417,12 @@ impl Body {
             if body.bytes.len() + chunk.len() > cap {
                 return Err(Refusal::TooLarge);
             }
-            body.share.take(chunk.len(), ingest.limits.in_flight_bytes)?;
+            body.share
+                .take(chunk.len(), ingest.limits.in_flight_bytes)?;
             if body.bytes.len() >= BELIEVED {
                 // Growing by doubling would cost twice what arrives.
-                body.bytes.reserve_exact(promised.saturating_sub(body.bytes.len()));
+                body.bytes
+                    .reserve_exact(promised.saturating_sub(body.bytes.len()));
             }
             body.bytes.extend_from_slice(&chunk);
         }
@@ -378,24 +457,39 @@ fn prepare(
     if !ingest.secrets.verify(raw, signature) {
         return Err(Refusal::Signature("wrong"));
     }
-    let event = headers.event.ok_or(Refusal::Header("X-GitHub-Event is missing"))?;
-    let guid = headers.guid.ok_or(Refusal::Header("X-GitHub-Delivery is missing"))?;
+    let event = headers
+        .event
+        .ok_or(Refusal::Header("X-GitHub-Event is missing"))?;
+    let guid = headers
+        .guid
+        .ok_or(Refusal::Header("X-GitHub-Delivery is missing"))?;
     let from_form = form.then(|| form_payload(raw)).transpose()?;
     let json = from_form.as_deref().unwrap_or(raw);
     if event == "ping" {
-        return if event::is_json(json) { Ok(Prepared::Ping(guid)) } else { Err(Refusal::NotJson) };
+        return if event::is_json(json) {
+            Ok(Prepared::Ping(guid))
+        } else {
+            Err(Refusal::NotJson)
+        };
     }
     let label = metric_label(&event);
     let (source, lane, received_at) = (Source::Webhook, Lane::Live, Utc::now());
-    let arriving = Arriving { guid, event, json, source, lane, received_at };
-    let guid = arriving.guid.clone();
-    match arriving.read().map_err(|_| Refusal::Unavailable)? {
-        Arrival::NotJson => Err(Refusal::NotJson),
-        Arrival::Unused => {
+    let incoming = IncomingDelivery {
+        guid,
+        event,
+        json,
+        source,
+        lane,
+        received_at,
+    };
+    let guid = incoming.guid.clone();
+    match incoming.classify().map_err(|_| Refusal::Unavailable)? {
+        Classified::NotJson => Err(Refusal::NotJson),
+        Classified::Unsubscribed => {
             counter!(DELIVERIES, "event" => label, "outcome" => "unused").increment(1);
             Ok(Prepared::Unused(guid))
         }
-        Arrival::Delivery(delivery, event) => {
+        Classified::Delivery(delivery, event) => {
             let event = event.filter(|_| ingest.queue.carries_events() && json.len() <= LARGE);
             Ok(Prepared::Delivery(delivery, event))
         }
@@ -408,13 +502,23 @@ fn prepare(
 /// [`Refusal::NotJson`] if the form has no such field.
 pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
     let payload = form_urlencoded::parse(raw).find(|(name, _)| name == "payload");
-    payload.map(|(_, value)| value.into_owned().into_bytes()).ok_or(Refusal::NotJson)
+    payload
+        .map(|(_, value)| value.into_owned().into_bytes())
+        .ok_or(Refusal::NotJson)
 }
 
-async fn store(ingest: &Ingest, mut delivery: NewDelivery, decoded: Option<&Event>) -> Result<Answer, Refusal> {
+async fn store(
+    ingest: &Ingest,
+    mut delivery: NewDelivery,
+    decoded: Option<&Event>,
+) -> Result<Answer, Refusal> {
     // The event of a large body is not kept in memory until the commit: the relay reads it again, one at a time.
     let by_relay = ingest.queue.carries_events() && decoded.is_none();
-    let permit = if by_relay { None } else { reserve(ingest, &mut delivery) };
+    let permit = if by_relay {
+        None
+    } else {
+        reserve(ingest, &mut delivery)
+    };
     let (guid, event) = (delivery.guid.clone(), delivery.event.clone());
     let (source, received_at) = (delivery.source.as_str(), delivery.received_at);
     let publication = |id| Publication::new(id, &guid, &event, source, received_at, decoded);
@@ -438,7 +542,8 @@ async fn store(ingest: &Ingest, mut delivery: NewDelivery, decoded: Option<&Even
             "accepted"
         }
         (Accepted::Stored(_), NewState::Ignored { .. }) => {
-            counter!(DELIVERIES, "event" => metric_label(&event), "outcome" => "ignored").increment(1);
+            counter!(DELIVERIES, "event" => metric_label(&event), "outcome" => "ignored")
+                .increment(1);
             "ignored"
         }
         (Accepted::Stored(id), NewState::Dead { reason }) => {
@@ -446,8 +551,11 @@ async fn store(ingest: &Ingest, mut delivery: NewDelivery, decoded: Option<&Even
             "accepted"
         }
     };
-    crate::crash_point!("ingest.handed_over");
-    Ok(Answer { status, delivery: guid })
+    tallyhook_core::crash_point::reached("ingest.handed_over");
+    Ok(Answer {
+        status,
+        delivery: guid,
+    })
 }
 
 /// Room in the queue, taken before the commit: with it the row need not be swept soon, without it it is due at once.

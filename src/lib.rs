@@ -9,23 +9,14 @@
 
 pub mod api;
 pub mod app;
-pub mod backfill;
 pub mod cli;
 pub mod config;
-pub mod crash_point;
-pub mod domain;
-pub mod event;
-pub mod fetch;
-pub mod github;
-pub mod hook;
+pub mod incoming;
 pub mod ingest;
+pub mod leader;
 pub mod notify;
-pub mod poller;
 pub mod process;
-pub mod queue;
-pub mod recover;
 pub mod relay;
-pub mod store;
+pub mod sync;
 pub mod tasks;
 pub mod telemetry;
-pub mod worktree;

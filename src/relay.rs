@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use tallyhook_core::delivery::{DeliveryId, Lane};
+use tallyhook_queue::{DeadCopy, HANDED_OVER_AGAIN, Health, Permit, Publication, Queue};
+use tallyhook_store::{Delivery, LeaderRole, Purged, Store, StoreError, Unfinished, portions};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::queue::{DeadCopy, DeliveryId, HANDED_OVER_AGAIN, Health, Lane, Permit, Publication, Queue};
-use crate::store::{self, Delivery, Part, Purged, Store, StoreError, Unfinished, portions};
 use crate::telemetry;
 
 /// How often rows that became due are looked for, when nothing else says that there are some.
@@ -100,7 +101,14 @@ impl Relay {
         desk.more |= news.more;
         desk.lost |= news.lost;
         self.hand_back(&mut desk.refused).await;
-        if desk.inherits && self.told("what was not sent", self.store.hand_over_again(Utc::now()).await).is_some() {
+        if desk.inherits
+            && self
+                .told(
+                    "what was not sent",
+                    self.store.hand_over_again(Utc::now()).await,
+                )
+                .is_some()
+        {
             desk.inherits = false;
         }
         if !self.sweeps {
@@ -114,7 +122,14 @@ impl Relay {
             (desk.more, desk.lost) = (false, false);
             return;
         }
-        if desk.lost && self.told("what was lost", self.store.hand_over_again(Utc::now()).await).is_some() {
+        if desk.lost
+            && self
+                .told(
+                    "what was lost",
+                    self.store.hand_over_again(Utc::now()).await,
+                )
+                .is_some()
+        {
             (desk.more, desk.lost) = (true, false);
         }
         if ticked || desk.more {
@@ -135,21 +150,37 @@ impl Relay {
             Health::Ok => None,
             Health::Disconnected => desk.without_broker.or_else(|| Some(Instant::now())),
         };
-        if desk.without_broker.is_some_and(|since| since.elapsed() > WITHOUT_BROKER) {
+        if desk
+            .without_broker
+            .is_some_and(|since| since.elapsed() > WITHOUT_BROKER)
+        {
             // Another may have one.
             if led {
-                self.store.resign(Part::Sweeper).await;
+                self.store.release_role(LeaderRole::Sweeper).await;
             }
             desk.leads = false;
             return;
         }
-        desk.leads = self.told("who sweeps", self.store.lead(Part::Sweeper).await).unwrap_or(false);
+        desk.leads = self
+            .told(
+                "who sweeps",
+                self.store.acquire_role(LeaderRole::Sweeper).await,
+            )
+            .unwrap_or(false);
         if !desk.leads {
             return;
         }
-        let orphans = self.told("what others left", self.store.release_orphans(Utc::now()).await).unwrap_or(0);
+        let orphans = self
+            .told(
+                "what others left",
+                self.store.release_orphans(Utc::now()).await,
+            )
+            .unwrap_or(0);
         if orphans > 0 {
-            tracing::info!(deliveries = orphans, "deliveries of a worker that is no more are taken up again");
+            tracing::info!(
+                deliveries = orphans,
+                "deliveries of a worker that is no more are taken up again"
+            );
             desk.more = true;
         }
         // The one before may have ended together with the queue. That a first try fails is seen by the next.
@@ -157,7 +188,7 @@ impl Relay {
     }
 
     /// A failure's line in the log.
-    fn told<T>(&self, what: &'static str, answer: store::Result<T>) -> Option<T> {
+    fn told<T>(&self, what: &'static str, answer: tallyhook_store::Result<T>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
             Err(StoreError::Closed) => None,
@@ -171,7 +202,12 @@ impl Relay {
     /// Makes due again what the queue did not take.
     async fn hand_back(&self, refused: &mut Vec<DeliveryId>) {
         if !refused.is_empty()
-            && self.told("what was refused", self.store.hand_back(refused, Utc::now()).await).is_some()
+            && self
+                .told(
+                    "what was refused",
+                    self.store.hand_back(refused, Utc::now()).await,
+                )
+                .is_some()
         {
             refused.clear();
         }
@@ -187,16 +223,25 @@ impl Relay {
         more
     }
 
-    async fn sweep_lane(&self, lane: Lane, refused: &mut Vec<DeliveryId>) -> store::Result<bool> {
+    async fn sweep_lane(
+        &self,
+        lane: Lane,
+        refused: &mut Vec<DeliveryId>,
+    ) -> tallyhook_store::Result<bool> {
         // A queue that is half full is left alone: one larger sweep is cheaper than many small ones.
         if self.queue.room(lane).await < SWEEP {
             return Ok(true);
         }
-        let room: Vec<Permit> = std::iter::from_fn(|| self.queue.try_reserve(lane)).take(SWEEP).collect();
+        let room: Vec<Permit> = std::iter::from_fn(|| self.queue.try_reserve(lane))
+            .take(SWEEP)
+            .collect();
         let now = Utc::now();
         let limit = u32::try_from(room.len()).unwrap_or(u32::MAX);
-        let due = self.store.take_due(lane, limit, now, now + HANDED_OVER_AGAIN).await?;
-        crate::crash_point!("relay.swept");
+        let due = self
+            .store
+            .take_due(lane, limit, now, now + HANDED_OVER_AGAIN)
+            .await?;
+        tallyhook_core::crash_point::reached("relay.swept");
         let full = due.len() == room.len();
         if self.queue.carries_events() {
             if let Err(error) = self.publish(room, &due).await {
@@ -212,10 +257,16 @@ impl Relay {
     }
 
     /// Sends rows with their events. What a portion's failure leaves unsent stays due by the caller.
-    async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> store::Result<()> {
+    async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> tallyhook_store::Result<()> {
         let mut room = room.into_iter();
         for portion in portions(&self.store.waiting(due).await?, SWEEP_BYTES) {
-            for (delivery, permit) in self.store.unfinished(&portion).await?.into_iter().zip(&mut room) {
+            for (delivery, permit) in self
+                .store
+                .unfinished(&portion)
+                .await?
+                .into_iter()
+                .zip(&mut room)
+            {
                 permit.send(delivery.id, || publication(&delivery));
             }
         }
@@ -230,7 +281,10 @@ impl Relay {
         if dead.is_empty() {
             return;
         }
-        let copied = self.queue.copy_dead(dead.into_iter().map(copy).collect()).await;
+        let copied = self
+            .queue
+            .copy_dead(dead.into_iter().map(copy).collect())
+            .await;
         self.told("dead letters", self.store.dead_copied(&copied).await);
     }
 
@@ -239,12 +293,23 @@ impl Relay {
         let now = Utc::now();
         // An event that was taken up stays while a channel is still to be told of it, be there such a channel in the
         // settings or not.
-        let given_up = self.store.give_up(now - TimeDelta::days(NEWS_DAYS), now, PURGE).await;
-        let given_up = self.told("notifications to be given up", given_up).unwrap_or(0);
+        let given_up = self
+            .store
+            .give_up(now - TimeDelta::days(NEWS_DAYS), now, PURGE)
+            .await;
+        let given_up = self
+            .told("notifications to be given up", given_up)
+            .unwrap_or(0);
         if given_up > 0 {
-            tracing::warn!(notifications = given_up, "notifications were given up since they were too old");
+            tracing::warn!(
+                notifications = given_up,
+                "notifications were given up since they were too old"
+            );
         }
-        let events = self.store.purge_events(now - TimeDelta::days(EVENT_DAYS), PURGE).await;
+        let events = self
+            .store
+            .purge_events(now - TimeDelta::days(EVENT_DAYS), PURGE)
+            .await;
         let events = self.told("events to be cleared away", events).unwrap_or(0);
         let bodies_before = now - TimeDelta::days(self.retention_days.into());
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
@@ -264,12 +329,33 @@ impl Relay {
 
 /// The message of a row, with its event if it can be read.
 fn publication(delivery: &Unfinished) -> Publication {
-    let Unfinished { id, guid, event, source, received_at, .. } = delivery;
-    Publication::new(*id, guid, event, source.as_str(), *received_at, delivery.event().ok().as_ref())
+    let Unfinished {
+        id,
+        guid,
+        event,
+        source,
+        received_at,
+        ..
+    } = delivery;
+    Publication::new(
+        *id,
+        guid,
+        event,
+        source.as_str(),
+        *received_at,
+        delivery.event().ok().as_ref(),
+    )
 }
 
 fn copy(dead: Delivery) -> DeadCopy {
-    let Delivery { id, guid, event, source, received_at, .. } = dead;
+    let Delivery {
+        id,
+        guid,
+        event,
+        source,
+        received_at,
+        ..
+    } = dead;
     DeadCopy {
         id,
         publication: Publication::new(id, &guid, &event, source.as_str(), received_at, None),

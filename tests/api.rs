@@ -6,16 +6,19 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
-use support::{Place, TestServer, assert_refused};
 use tallyhook::api::auth;
 use tallyhook::app::Options;
 use tallyhook::config::Config;
+
+use support::{Place, TestServer, assert_refused};
 
 /// A server that has applied the shipped fixtures: 25 pull requests, #101 to #125.
 async fn with_fixtures() -> TestServer {
     let mut server = TestServer::start().await;
     for fixture in support::fixtures() {
-        let (status, answer) = server.post(&fixture.event, &fixture.guid, &fixture.payload).await;
+        let (status, answer) = server
+            .post(&fixture.event, &fixture.guid, &fixture.payload)
+            .await;
         assert!(status == 202 || status == 200, "{answer}");
     }
     server.drained().await;
@@ -36,17 +39,31 @@ fn items(page: &(u16, Value)) -> &Vec<Value> {
 }
 
 fn numbers(page: &(u16, Value)) -> Vec<i64> {
-    items(page).iter().map(|item| item["number"].as_i64().unwrap()).collect()
+    items(page)
+        .iter()
+        .map(|item| item["number"].as_i64().unwrap())
+        .collect()
 }
 
 #[track_caller]
 fn assert_hours(found: &Value, expected: f64) {
     let found = found.as_f64().unwrap();
-    assert!((found - expected).abs() < 1e-9, "{found}, expected {expected}");
+    assert!(
+        (found - expected).abs() < 1e-9,
+        "{found}, expected {expected}"
+    );
 }
 
 async fn status_with(server: &TestServer, token: &str) -> u16 {
-    server.http.get(format!("{}/api/prs", server.url)).bearer_auth(token).send().await.unwrap().status().as_u16()
+    server
+        .http
+        .get(format!("{}/api/prs", server.url))
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 #[tokio::test]
@@ -66,8 +83,14 @@ async fn nobody_reads_without_a_token() {
         "/api/sync/stats",
         "/api/nothing-here",
     ] {
-        for authorization in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Basic eDp5"), Some("Bearer wrong")]
-        {
+        for authorization in [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("Basic eDp5"),
+            Some("Bearer wrong"),
+        ] {
             let mut request = server.http.get(format!("{}{path}", server.url));
             if let Some(value) = authorization {
                 request = request.header("Authorization", value);
@@ -81,9 +104,19 @@ async fn nobody_reads_without_a_token() {
     }
     // Nor is anything changed.
     for path in ["/api/dead-letters/1/requeue", "/api/dead-letters/1"] {
-        let answer = server.http.post(format!("{}{path}", server.url)).send().await.unwrap();
+        let answer = server
+            .http
+            .post(format!("{}{path}", server.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 401);
-        let answer = server.http.delete(format!("{}{path}", server.url)).send().await.unwrap();
+        let answer = server
+            .http
+            .delete(format!("{}{path}", server.url))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 401);
     }
     server.stop().await;
@@ -94,10 +127,24 @@ async fn a_created_token_reads_until_it_is_revoked() {
     let server = TestServer::start().await;
     let (token, now) = (auth::new_token(), chrono::Utc::now());
     assert_eq!(status_with(&server, &token).await, 401);
-    assert!(server.running.store.create_token("dashboard", &auth::hash(&token), now).await.unwrap());
+    assert!(
+        server
+            .running
+            .store
+            .create_token("dashboard", &auth::hash(&token), now)
+            .await
+            .unwrap()
+    );
     assert_eq!(status_with(&server, &token).await, 200);
     assert_eq!(status_with(&server, &token[..token.len() - 1]).await, 401);
-    assert!(server.running.store.revoke_token("dashboard", now).await.unwrap());
+    assert!(
+        server
+            .running
+            .store
+            .revoke_token("dashboard", now)
+            .await
+            .unwrap()
+    );
     assert_eq!(status_with(&server, &token).await, 401);
     assert_eq!(status_with(&server, support::TOKEN).await, 200);
     server.stop().await;
@@ -106,11 +153,17 @@ async fn a_created_token_reads_until_it_is_revoked() {
 #[tokio::test]
 async fn the_first_start_writes_an_admin_token_that_only_its_user_can_read() {
     let place = Place::embedded();
-    let config = Config { admin_token: None, ..support::config(&place) };
+    let config = Config {
+        admin_token: None,
+        ..support::config(&place)
+    };
     let server = TestServer::start_as(&config, place, Options::default()).await;
     let path = server.place.path().join("tallyhook-admin-token");
     let written = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     assert_eq!(status_with(&server, written.trim()).await, 200);
     let place = server.stop().await;
 
@@ -131,8 +184,12 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
 
     // As on GitHub, closed includes merged.
     let open = vec![105, 106, 125];
-    let merged: Vec<_> = (101..=124).filter(|number| ![104, 105, 106].contains(number)).collect();
-    let closed: Vec<_> = (101..=124).filter(|number| ![105, 106].contains(number)).collect();
+    let merged: Vec<_> = (101..=124)
+        .filter(|number| ![104, 105, 106].contains(number))
+        .collect();
+    let closed: Vec<_> = (101..=124)
+        .filter(|number| ![105, 106].contains(number))
+        .collect();
     for (state, expected) in [
         ("open", open),
         ("merged", merged),
@@ -149,13 +206,26 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
 
     let text = |item: &Value, name: &str| item[name].as_str().unwrap().to_owned();
     let where_ = |keep: &dyn Fn(&Value) -> bool| -> Vec<i64> {
-        items(&all).iter().filter(|item| keep(item)).map(|item| item["number"].as_i64().unwrap()).collect()
+        items(&all)
+            .iter()
+            .filter(|item| keep(item))
+            .map(|item| item["number"].as_i64().unwrap())
+            .collect()
     };
-    let author = text(items(&all).iter().find(|item| item["number"] == 101).unwrap(), "author");
+    let author = text(
+        items(&all)
+            .iter()
+            .find(|item| item["number"] == 101)
+            .unwrap(),
+        "author",
+    );
     let of_author = where_(&|item| text(item, "author") == author);
     assert!(of_author.len() > 1 && of_author.len() < 25);
     assert_eq!(numbers(&list(&format!("author={author}")).await), of_author);
-    assert_eq!(numbers(&list(&format!("author={}", author.to_uppercase())).await), of_author);
+    assert_eq!(
+        numbers(&list(&format!("author={}", author.to_uppercase())).await),
+        of_author
+    );
     assert_eq!(numbers(&list("author=nobody").await), Vec::<i64>::new());
 
     assert_eq!(numbers(&list("repo=acme-corp/api-server").await).len(), 25);
@@ -163,9 +233,18 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
 
     // From counts, to does not: the moment of one update is the border of both.
     let border = text(&items(&all)[10], "updated_at");
-    let (since, before) = (list(&format!("from={border}")).await, list(&format!("to={border}")).await);
-    assert_eq!(numbers(&since), where_(&|item| text(item, "updated_at") >= border));
-    assert_eq!(numbers(&before), where_(&|item| text(item, "updated_at") < border));
+    let (since, before) = (
+        list(&format!("from={border}")).await,
+        list(&format!("to={border}")).await,
+    );
+    assert_eq!(
+        numbers(&since),
+        where_(&|item| text(item, "updated_at") >= border)
+    );
+    assert_eq!(
+        numbers(&before),
+        where_(&|item| text(item, "updated_at") < border)
+    );
     assert_eq!(numbers(&since).len() + numbers(&before).len(), 25);
     assert!(numbers(&since).len() >= 11);
     server.stop().await;
@@ -178,18 +257,28 @@ async fn pages_hold_every_pull_request_once_with_the_newest_update_first() {
     for size in [1, 4, 24, 25] {
         let (mut paged, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = server.get(&format!("/api/prs?per_page={size}{cursor}")).await;
+            let page = server
+                .get(&format!("/api/prs?per_page={size}{cursor}"))
+                .await;
             assert!(items(&page).len() <= size);
             paged.extend(items(&page).clone());
             assert!(paged.len() <= 25, "a page was repeated");
-            let Some(next) = page.1["next"].as_str() else { break };
+            let Some(next) = page.1["next"].as_str() else {
+                break;
+            };
             assert_eq!(items(&page).len(), size);
             cursor = format!("&cursor={next}");
         }
         assert_eq!(&paged, items(&whole), "pages of {size}");
     }
-    let updates: Vec<_> = items(&whole).iter().map(|item| item["updated_at"].as_str().unwrap()).collect();
-    assert!(updates.is_sorted_by(|newer, older| newer >= older), "{updates:?}");
+    let updates: Vec<_> = items(&whole)
+        .iter()
+        .map(|item| item["updated_at"].as_str().unwrap())
+        .collect();
+    assert!(
+        updates.is_sorted_by(|newer, older| newer >= older),
+        "{updates:?}"
+    );
     let default = server.get("/api/prs").await;
     assert_eq!(items(&default).len(), 25);
     server.stop().await;
@@ -269,9 +358,15 @@ async fn what_is_not_there_is_not_found_and_no_question_breaks_the_server() {
         let answer = server.get(path).await;
         assert!(answer.0 < 500, "{path}: {}", answer.1);
     }
-    let wrong_method = server.http.put(format!("{}/api/prs", server.url)).bearer_auth(support::TOKEN);
+    let wrong_method = server
+        .http
+        .put(format!("{}/api/prs", server.url))
+        .bearer_auth(support::TOKEN);
     let wrong_method = wrong_method.send().await.unwrap();
-    let answer = (wrong_method.status().as_u16(), wrong_method.json().await.unwrap());
+    let answer = (
+        wrong_method.status().as_u16(),
+        wrong_method.json().await.unwrap(),
+    );
     assert_refused(&answer, 404, "not_found");
     assert_eq!(server.get("/healthz").await.0, 200);
     server.stop().await;
@@ -282,8 +377,20 @@ async fn a_pull_request_is_shown_with_every_documented_field() {
     let server = with_fixtures().await;
     let (status, short) = server.get("/api/prs/107").await;
     assert_eq!(status, 200);
-    assert_eq!(server.get("/api/repos/acme-corp/api-server/prs/107").await.1, short);
-    assert_eq!(server.get("/api/repos/ACME-corp/API-server/prs/107").await.1, short);
+    assert_eq!(
+        server
+            .get("/api/repos/acme-corp/api-server/prs/107")
+            .await
+            .1,
+        short
+    );
+    assert_eq!(
+        server
+            .get("/api/repos/ACME-corp/API-server/prs/107")
+            .await
+            .1,
+        short
+    );
     for name in "repo number pr_id github_pr_id title author author_is_bot state draft html_url base_ref head_ref head_sha \
         pr_created_at updated_at closed_at merged_at additions deletions changed_files commits first_commit_at ready_at \
         first_response_at first_review_at final_approval_at cycle_time_hours review_time_hours stages flags source as_of \
@@ -292,20 +399,34 @@ async fn a_pull_request_is_shown_with_every_documented_field() {
     {
         assert!(short.get(name).is_some(), "{name} is missing");
     }
-    assert_eq!((&short["state"], &short["cycle_time_hours"]), (&json!("merged"), &json!(26.0)));
+    assert_eq!(
+        (&short["state"], &short["cycle_time_hours"]),
+        (&json!("merged"), &json!(26.0))
+    );
     let pr_id: uuid::Uuid = short["pr_id"].as_str().unwrap().parse().unwrap();
     assert_eq!(pr_id.get_version_num(), 5);
     for (list, names) in [
-        ("reviews", "github_review_id reviewer reviewer_is_bot state original_state submitted_at"),
+        (
+            "reviews",
+            "github_review_id reviewer reviewer_is_bot state original_state submitted_at",
+        ),
         ("timeline", "at type actor detail"),
     ] {
         let list = short[list].as_array().unwrap();
         assert!(list.len() > 1);
         for name in names.split_whitespace() {
-            assert!(list.iter().all(|item| item.get(name).is_some()), "{name} is missing");
+            assert!(
+                list.iter().all(|item| item.get(name).is_some()),
+                "{name} is missing"
+            );
         }
     }
-    let times: Vec<_> = short["timeline"].as_array().unwrap().iter().map(|item| item["at"].as_str().unwrap()).collect();
+    let times: Vec<_> = short["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["at"].as_str().unwrap())
+        .collect();
     assert!(times.is_sorted(), "{times:?}");
     for step in short["explain"]["steps"].as_array().unwrap() {
         for name in ["stage", "from", "to", "hours", "because"] {
@@ -320,7 +441,12 @@ async fn without_a_default_repository_the_short_form_says_what_to_do() {
     let server = configured(|config| config.default_repository = None).await;
     let answer = server.get("/api/prs/107").await;
     assert_refused(&answer, 409, "conflict");
-    assert!(answer.1["error"]["message"].as_str().unwrap().contains("GITHUB_REPO_OWNER"));
+    assert!(
+        answer.1["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("GITHUB_REPO_OWNER")
+    );
     server.stop().await;
 }
 
@@ -342,10 +468,16 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_hours(&all["p90_hours"], 31.4);
     assert_hours(&all["mean_hours"], 347.75 / 19.0);
     assert_eq!(all.get("values"), None);
-    assert_eq!(all["excluded"], json!({"bot_author": 1, "merged_as_draft": 1}));
+    assert_eq!(
+        all["excluded"],
+        json!({"bot_author": 1, "merged_as_draft": 1})
+    );
     let flags = json!({"merged_without_review": 1, "reopened": 2, "pushed_after_approval": 1, "reviewed_in_draft": 1,
         "merged_with_changes_requested": 1, "merged_without_approval": 1});
-    assert_eq!((&all["flags"], &all["closed_unmerged"]), (&flags, &json!(1)));
+    assert_eq!(
+        (&all["flags"], &all["closed_unmerged"]),
+        (&flags, &json!(1))
+    );
     assert_eq!(answer["buckets"], json!([]));
 
     // 1 1 1 2 2 2 2 3 4 5 7 18 19 24 25 50 70; #103 and #116 have none.
@@ -367,16 +499,28 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_eq!(all["stages"]["review"]["n"], 17);
 
     let bots = ask("?authors=bot").await;
-    assert_eq!((&bots["all"]["n"], &bots["all"]["values"]), (&json!(1), &json!([3.5])));
+    assert_eq!(
+        (&bots["all"]["n"], &bots["all"]["values"]),
+        (&json!(1), &json!([3.5]))
+    );
     assert_eq!(ask("?repo=acme-corp/api-server").await["all"], *all);
 
     // The end does not belong to the range, its beginning does: #114 was merged at noon.
     let range = ask("?from=2026-03-09T12:00:00Z&to=2026-03-16T12:00:00Z").await;
     assert_eq!(range["all"]["n"], 8);
-    assert_eq!(ask("?from=2026-03-09T12:00:01Z&to=2026-03-16T12:00:01Z").await["all"]["n"], 8);
-    assert_eq!(ask("?from=2026-03-09T12:00:01Z&to=2026-03-16T12:00:00Z").await["all"]["n"], 7);
+    assert_eq!(
+        ask("?from=2026-03-09T12:00:01Z&to=2026-03-16T12:00:01Z").await["all"]["n"],
+        8
+    );
+    assert_eq!(
+        ask("?from=2026-03-09T12:00:01Z&to=2026-03-16T12:00:00Z").await["all"]["n"],
+        7
+    );
     let none = ask("?from=2030-01-01T00:00:00Z").await;
-    assert_eq!((&none["all"]["n"], &none["all"]["p50_hours"]), (&json!(0), &Value::Null));
+    assert_eq!(
+        (&none["all"]["n"], &none["all"]["p50_hours"]),
+        (&json!(0), &Value::Null)
+    );
     server.stop().await;
 }
 
@@ -384,11 +528,22 @@ async fn cycle_times_are_those_of_the_fixtures() {
 async fn buckets_are_days_weeks_from_monday_and_months() {
     let server = with_fixtures().await;
     let buckets = async |bucket: &str| {
-        let (_, answer) = server.get(&format!("/api/metrics/cycle-time?bucket={bucket}")).await;
+        let (_, answer) = server
+            .get(&format!("/api/metrics/cycle-time?bucket={bucket}"))
+            .await;
         let buckets = answer["buckets"].as_array().unwrap().clone();
-        let shape = buckets.iter().map(|one| (one["start"].as_str().unwrap()[..10].to_owned(), one["n"].clone()));
+        let shape = buckets.iter().map(|one| {
+            (
+                one["start"].as_str().unwrap()[..10].to_owned(),
+                one["n"].clone(),
+            )
+        });
         let shape: Vec<_> = shape.map(|(day, n)| format!("{day}: {n}")).collect();
-        assert!(buckets.iter().all(|one| one["start"].as_str().unwrap().ends_with("T00:00:00Z")));
+        assert!(
+            buckets
+                .iter()
+                .all(|one| one["start"].as_str().unwrap().ends_with("T00:00:00Z"))
+        );
         (shape, buckets)
     };
     assert_eq!(buckets("month").await.0, ["2026-03-01: 19"]);
@@ -396,13 +551,19 @@ async fn buckets_are_days_weeks_from_monday_and_months() {
     assert_eq!(shape, ["2026-03-02: 9", "2026-03-09: 8", "2026-03-16: 2"]);
     assert_eq!(weeks[0]["excluded"], json!({"bot_author": 1}));
     assert_eq!(weeks[1]["excluded"], json!({"merged_as_draft": 1}));
-    assert_eq!((&weeks[2]["values"], &weeks[2]["p90_hours"]), (&json!([2.0, 25.0]), &Value::Null));
+    assert_eq!(
+        (&weeks[2]["values"], &weeks[2]["p90_hours"]),
+        (&json!([2.0, 25.0]), &Value::Null)
+    );
     // 0.75 2.5 7 21 21.5 24 26 26 53
     assert_hours(&weeks[0]["p50_hours"], 21.5);
     assert_hours(&weeks[0]["p90_hours"], 31.4);
     let (shape, days) = buckets("day").await;
     let expected = "02: 2|04: 2|05: 3|06: 2|09: 3|10: 2|11: 1|12: 2|16: 1|17: 1";
-    let expected: Vec<_> = expected.split('|').map(|day| format!("2026-03-{day}")).collect();
+    let expected: Vec<_> = expected
+        .split('|')
+        .map(|day| format!("2026-03-{day}"))
+        .collect();
     assert_eq!(shape, expected);
     assert_eq!(days[0]["values"], json!([0.75, 2.5]));
     server.stop().await;
@@ -415,32 +576,56 @@ async fn deliveries_are_listed_paged_and_shown() {
     assert_eq!(items(&whole).len(), 100);
     let (mut guids, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = server.get(&format!("/api/deliveries?per_page=30{cursor}")).await;
-        guids.extend(items(&page).iter().map(|item| item["guid"].as_str().unwrap().to_owned()));
+        let page = server
+            .get(&format!("/api/deliveries?per_page=30{cursor}"))
+            .await;
+        guids.extend(
+            items(&page)
+                .iter()
+                .map(|item| item["guid"].as_str().unwrap().to_owned()),
+        );
         assert!(guids.len() <= 110, "a page was repeated");
-        let Some(next) = page.1["next"].as_str() else { break };
+        let Some(next) = page.1["next"].as_str() else {
+            break;
+        };
         cursor = format!("&cursor={next}");
     }
     // 112 were posted, of which one was a ping and one a repetition. Newest first.
-    let posted: Vec<_> = support::fixtures().into_iter().filter(|one| one.event != "ping").collect();
+    let posted: Vec<_> = support::fixtures()
+        .into_iter()
+        .filter(|one| one.event != "ping")
+        .collect();
     assert_eq!(guids.len(), 110);
     assert_eq!(guids[0], posted.last().unwrap().guid);
     let expected: BTreeSet<_> = posted.iter().map(|one| one.guid.clone()).collect();
     assert_eq!(guids.iter().cloned().collect::<BTreeSet<_>>(), expected);
 
-    let count = async |query: &str| items(&server.get(&format!("/api/deliveries?per_page=100&{query}")).await).len();
+    let count = async |query: &str| {
+        items(
+            &server
+                .get(&format!("/api/deliveries?per_page=100&{query}"))
+                .await,
+        )
+        .len()
+    };
     assert_eq!(count("event=push").await, 1);
     assert_eq!(count("state=ignored").await, 2);
     assert_eq!(count("state=ignored&event=issue_comment").await, 1);
     assert_eq!(count("state=accepted").await, 0);
-    assert_eq!(count("event=pull_request_review&repo=acme-corp/api-server").await, 32);
+    assert_eq!(
+        count("event=pull_request_review&repo=acme-corp/api-server").await,
+        32
+    );
     assert_eq!(count("repo=acme-corp/other").await, 0);
 
     let first = &posted[0];
     let (_, shown) = server.get(&format!("/api/deliveries/{}", first.guid)).await;
     assert_eq!(shown["items"].as_array().unwrap().len(), 1);
     let shown = &shown["items"][0];
-    assert_eq!(shown["payload"], serde_json::from_slice::<Value>(&first.payload).unwrap());
+    assert_eq!(
+        shown["payload"],
+        serde_json::from_slice::<Value>(&first.payload).unwrap()
+    );
     for name in
         "id guid event action repo pr_number source state reason attempts received_at next_attempt_at finished_at \
         body_bytes history payload"
@@ -448,7 +633,10 @@ async fn deliveries_are_listed_paged_and_shown() {
     {
         assert!(shown.get(name).is_some(), "{name} is missing");
     }
-    assert_eq!((&shown["state"], &shown["source"]), (&json!("applied"), &json!("webhook")));
+    assert_eq!(
+        (&shown["state"], &shown["source"]),
+        (&json!("applied"), &json!("webhook"))
+    );
     server.stop().await;
 }
 
@@ -456,30 +644,58 @@ async fn deliveries_are_listed_paged_and_shown() {
 async fn a_dead_letter_is_tried_again_or_let_go() {
     let mut server = TestServer::start().await;
     for guid in ["one", "two"] {
-        server.post("pull_request", guid, br#"{"action":"opened"}"#).await;
+        server
+            .post("pull_request", guid, br#"{"action":"opened"}"#)
+            .await;
     }
     let dead = server.get("/api/dead-letters").await;
-    let guids: Vec<_> = items(&dead).iter().map(|item| item["guid"].clone()).collect();
+    let guids: Vec<_> = items(&dead)
+        .iter()
+        .map(|item| item["guid"].clone())
+        .collect();
     assert_eq!(guids, ["two", "one"]);
     let id = &items(&dead)[0]["id"];
     let (status, shown) = server.get(&format!("/api/dead-letters/{id}")).await;
-    assert_eq!((status, &shown["payload"]), (200, &json!({"action": "opened"})));
+    assert_eq!(
+        (status, &shown["payload"]),
+        (200, &json!({"action": "opened"}))
+    );
 
     let send = async |method: reqwest::Method, path: String| {
-        let request = server.http.request(method, format!("{}{path}", server.url)).bearer_auth(support::TOKEN);
+        let request = server
+            .http
+            .request(method, format!("{}{path}", server.url))
+            .bearer_auth(support::TOKEN);
         request.send().await.unwrap().status().as_u16()
     };
-    assert_eq!(send(reqwest::Method::POST, format!("/api/dead-letters/{id}/requeue")).await, 202);
+    assert_eq!(
+        send(
+            reqwest::Method::POST,
+            format!("/api/dead-letters/{id}/requeue")
+        )
+        .await,
+        202
+    );
     server.running.drained().await.unwrap();
     // The rules have not learned to read it: it is dead again, and now its history says when.
     let (_, again) = server.get(&format!("/api/dead-letters/{id}")).await;
-    assert_eq!((&again["state"], &again["attempts"]), (&json!("dead"), &json!(1)));
+    assert_eq!(
+        (&again["state"], &again["attempts"]),
+        (&json!("dead"), &json!(1))
+    );
     assert_eq!(again["history"].as_array().unwrap().len(), 1);
 
     let discard = format!("/api/dead-letters/{id}?reason=a%20test");
     assert_eq!(send(reqwest::Method::DELETE, discard.clone()).await, 204);
     assert_eq!(send(reqwest::Method::DELETE, discard).await, 404);
-    assert_eq!(send(reqwest::Method::POST, format!("/api/dead-letters/{id}/requeue")).await, 404);
+    assert_eq!(
+        send(
+            reqwest::Method::POST,
+            format!("/api/dead-letters/{id}/requeue")
+        )
+        .await,
+        404
+    );
     let (_, let_go) = server.get("/api/deliveries/two").await;
     assert_eq!(let_go["items"][0]["state"], "ignored");
     assert_eq!(let_go["items"][0]["reason"], "discarded: a test");
@@ -502,24 +718,48 @@ async fn dead_letters_come_in_groups_and_a_group_is_tried_again_together() {
     server.post("push", "five", b"{}").await;
     // Where in its body each was wrong does not keep them apart.
     let groups = server.get("/api/dead-letters/groups").await;
-    let numbers: Vec<_> = items(&groups).iter().map(|group| group["deliveries"].as_i64().unwrap()).collect();
-    assert_eq!((numbers.iter().sum::<i64>(), numbers[0]), (5, 2), "{groups:?}");
+    let numbers: Vec<_> = items(&groups)
+        .iter()
+        .map(|group| group["deliveries"].as_i64().unwrap())
+        .collect();
+    assert_eq!(
+        (numbers.iter().sum::<i64>(), numbers[0]),
+        (5, 2),
+        "{groups:?}"
+    );
 
     let requeue = async |body: Value| {
-        let request = server.http.post(format!("{}/api/dead-letters/requeue", server.url)).bearer_auth(support::TOKEN);
+        let request = server
+            .http
+            .post(format!("{}/api/dead-letters/requeue", server.url))
+            .bearer_auth(support::TOKEN);
         let response = request.json(&body).send().await.unwrap();
-        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.unwrap(),
+        )
     };
-    for wrong in [json!({}), json!({"all": true, "event": "push"}), json!({"evnet": "push"}), json!([])] {
+    for wrong in [
+        json!({}),
+        json!({"all": true, "event": "push"}),
+        json!({"evnet": "push"}),
+        json!([]),
+    ] {
         assert_refused(&requeue(wrong).await, 400, "bad_request");
     }
     let group = &items(&groups)[0];
     let like = json!({"reason": group["reason"], "event": group["event"]});
-    assert_eq!(requeue(like).await, (202, json!({"status": "requeued", "deliveries": 2})));
+    assert_eq!(
+        requeue(like).await,
+        (202, json!({"status": "requeued", "deliveries": 2}))
+    );
     server.running.drained().await.unwrap();
     // They are dead again, and were tried.
     let dead = server.get("/api/dead-letters").await;
-    let tried: Vec<_> = items(&dead).iter().filter(|one| one["attempts"] == 1).collect();
+    let tried: Vec<_> = items(&dead)
+        .iter()
+        .filter(|one| one["attempts"] == 1)
+        .collect();
     assert_eq!((items(&dead).len(), tried.len()), (5, 2));
     assert_eq!(requeue(json!({"all": true})).await.1["deliveries"], 5);
     server.running.drained().await.unwrap();
@@ -527,9 +767,21 @@ async fn dead_letters_come_in_groups_and_a_group_is_tried_again_together() {
 }
 
 fn assert_security_headers(response: &reqwest::Response) {
-    for (name, value) in [("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")] {
-        let found = response.headers().get(name).map(|value| value.to_str().unwrap());
-        assert_eq!(found, Some(value), "{name} of {} {}", response.url(), response.status());
+    for (name, value) in [
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
+    ] {
+        let found = response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap());
+        assert_eq!(
+            found,
+            Some(value),
+            "{name} of {} {}",
+            response.url(),
+            response.status()
+        );
     }
 }
 
@@ -537,20 +789,40 @@ fn assert_security_headers(response: &reqwest::Response) {
 async fn health_and_metrics_are_open_and_name_what_is_stored() {
     let mut server = TestServer::start().await;
     let get = async |path: &str| {
-        let response = server.http.get(format!("{}{path}", server.url)).send().await.unwrap();
+        let response = server
+            .http
+            .get(format!("{}{path}", server.url))
+            .send()
+            .await
+            .unwrap();
         assert_security_headers(&response);
         (response.status().as_u16(), response.text().await.unwrap())
     };
-    assert_eq!(get("/healthz").await, (200, r#"{"status":"ok"}"#.to_owned()));
+    assert_eq!(
+        get("/healthz").await,
+        (200, r#"{"status":"ok"}"#.to_owned())
+    );
     assert_eq!(get("/readyz").await.0, 200);
     assert_eq!(get("/nothing").await.0, 404);
-    server.post("pull_request", "broken", br#"{"action":"opened"}"#).await;
+    server
+        .post("pull_request", "broken", br#"{"action":"opened"}"#)
+        .await;
     server.post("pull_request", "broken", b"{}").await;
-    let fixture = support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    let fixture = support::fixtures()
+        .into_iter()
+        .find(|one| one.event == "pull_request")
+        .unwrap();
     for _ in 0..2 {
-        server.post(&fixture.event, &fixture.guid, &fixture.payload).await;
+        server
+            .post(&fixture.event, &fixture.guid, &fixture.payload)
+            .await;
     }
-    server.signed("pull_request", "x", b"another body").body("{}").send().await.unwrap();
+    server
+        .signed("pull_request", "x", b"another body")
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
     server.running.drained().await.unwrap();
 
     let (status, text) = get("/metrics").await;
@@ -576,7 +848,10 @@ async fn health_and_metrics_are_open_and_name_what_is_stored() {
         "tallyhook_apply_lag_seconds_count ",
         "tallyhook_process_seconds_count ",
     ] {
-        assert!(lines.iter().any(|line| line.starts_with(start)), "{start}is not in:\n{text}");
+        assert!(
+            lines.iter().any(|line| line.starts_with(start)),
+            "{start}is not in:\n{text}"
+        );
     }
     server.running.store.close().await;
     let (status, text) = get("/readyz").await;
@@ -585,7 +860,10 @@ async fn health_and_metrics_are_open_and_name_what_is_stored() {
     assert_eq!(get("/healthz").await.0, 200);
     // What the process counts itself is told all the same.
     let (status, text) = get("/metrics").await;
-    assert!(status == 200 && text.contains("tallyhook_duplicates_total "), "{status} {text}");
+    assert!(
+        status == 200 && text.contains("tallyhook_duplicates_total "),
+        "{status} {text}"
+    );
     assert_refused(&server.get("/api/prs").await, 503, "unavailable");
     server.stop().await;
 }

@@ -8,20 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use github::{FakeGithub, Fault, GITHUB_TOKEN};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Place, TestServer, assert_refused};
 use tallyhook::app::{Options, Roles};
 use tallyhook::config::Config;
-use tallyhook::domain::join::Dated;
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::pull_request::PullRequest;
-use tallyhook::domain::repository::{Access, Repository, Seen};
-use tallyhook::domain::timings::timings;
-use tallyhook::github::client::{Credentials, Token};
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{Known, PrError, PullRequestRecord, Recording, RunState, SyncRun, SyncState};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::timings::timings;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_github_client::{Credentials, Token};
+use tallyhook_store::{
+    BatchWrite, PrError, PullRequestRecord, RunState, StoredPullRequest, SyncRun, SyncState,
+};
+
+use github::{FakeGithub, Fault, GITHUB_TOKEN};
+use support::{Place, TestServer, assert_refused};
 
 const REPO: &str = "acme-corp/api-server";
 
@@ -38,8 +41,19 @@ async fn configured(github: Option<&FakeGithub>, change: impl FnOnce(&mut Config
         config.github_credentials = Token::parse(GITHUB_TOKEN).map(Credentials::Token);
     }
     change(&mut config);
-    let roles = Roles { api: true, ..Roles::NONE };
-    TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await
+    let roles = Roles {
+        api: true,
+        ..Roles::NONE
+    };
+    TestServer::start_as(
+        &config,
+        place,
+        Options {
+            roles,
+            ..Options::default()
+        },
+    )
+    .await
 }
 
 /// A server with a GitHub that has one repository.
@@ -50,12 +64,26 @@ async fn with_github() -> (TestServer, FakeGithub) {
 }
 
 async fn call(server: &TestServer, method: Method, path: &str, body: &Value) -> (u16, Value) {
-    let request = server.http.request(method, format!("{}{path}", server.url)).bearer_auth(support::TOKEN);
-    let request = if body.is_null() { request } else { request.json(body) };
+    let request = server
+        .http
+        .request(method, format!("{}{path}", server.url))
+        .bearer_auth(support::TOKEN);
+    let request = if body.is_null() {
+        request
+    } else {
+        request.json(body)
+    };
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
-    (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    (
+        status,
+        if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap()
+        },
+    )
 }
 
 async fn post(server: &TestServer, path: &str, body: Value) -> (u16, Value) {
@@ -75,24 +103,55 @@ async fn repositories(server: &TestServer) -> Vec<Value> {
 /// Takes the one run that waits.
 async fn take(server: &TestServer) -> SyncRun {
     let now = Utc::now();
-    let run = server.running.store.take_run(None, now - TimeDelta::seconds(100), now + TimeDelta::minutes(5)).await;
+    let run = server
+        .running
+        .store
+        .take_run(
+            None,
+            now - TimeDelta::seconds(100),
+            now + TimeDelta::minutes(5),
+        )
+        .await;
     run.unwrap().unwrap()
 }
 
 async fn save(server: &TestServer, run: &SyncRun) {
     let now = Utc::now();
-    assert!(server.running.store.save_run(run, now, now + TimeDelta::minutes(5)).await.unwrap());
+    assert!(
+        server
+            .running
+            .store
+            .save_run(run, now, now + TimeDelta::minutes(5))
+            .await
+            .unwrap()
+    );
 }
 
 async fn tracked_by_webhook(server: &TestServer) {
     let at = Timestamp::clamped(1_772_445_600);
     let repository = Repository {
         id: RepoId(7),
-        seen: Dated { at, value: Seen { name: REPO.to_owned(), private: Some(false) } },
+        seen: Dated {
+            at,
+            value: Seen {
+                name: REPO.to_owned(),
+                private: Some(false),
+            },
+        },
         installation: None,
-        access: Dated { at, value: Access::Granted },
+        access: Dated {
+            at,
+            value: Access::Granted,
+        },
     };
-    assert!(server.running.store.track(&repository, Utc::now()).await.unwrap());
+    assert!(
+        server
+            .running
+            .store
+            .track(&repository, Utc::now())
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -108,12 +167,27 @@ async fn without_access_to_github_it_is_said_what_to_set() {
         let answer = post(&server, path, body).await;
         assert_refused(&answer, 409, "github_access_missing");
         let message = answer.1["error"]["message"].as_str().unwrap();
-        assert!(message.contains("GITHUB_TOKEN") && message.contains("GITHUB_APP_ID"), "{message}");
+        assert!(
+            message.contains("GITHUB_TOKEN") && message.contains("GITHUB_APP_ID"),
+            "{message}"
+        );
     }
     let completeness = &repositories(&server).await[0]["completeness"];
-    let why: Vec<_> = completeness["missing"].as_array().unwrap().iter().map(|missing| &missing["why"]).collect();
-    assert!(why.iter().any(|why| why.as_str().unwrap().contains("GITHUB_TOKEN")), "{completeness}");
-    assert_eq!(server.get("/api/sync/stats").await.1["config"]["enabled"], false);
+    let why: Vec<_> = completeness["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|missing| &missing["why"])
+        .collect();
+    assert!(
+        why.iter()
+            .any(|why| why.as_str().unwrap().contains("GITHUB_TOKEN")),
+        "{completeness}"
+    );
+    assert_eq!(
+        server.get("/api/sync/stats").await.1["config"]["enabled"],
+        false
+    );
     server.stop().await;
 }
 
@@ -122,19 +196,43 @@ async fn a_repository_that_is_added_is_tracked_and_backfilled() {
     let (server, github) = with_github().await;
     github.rename(REPO, "acme-corp/backend");
     let (status, added) = post(&server, "/api/repos", json!({"repo": REPO})).await;
-    assert_eq!((status, &added["repo"], &added["sync_status"]), (201, &json!("acme-corp/backend"), &json!("pending")));
-    assert_eq!(added["completeness"]["missing"][0]["why"], "the backfill is not done yet");
-    let (_, run) = server.get(&format!("/api/sync-runs/{}", added["sync_run"])).await;
-    assert_eq!((&run["repo"], &run["state"]), (&added["repo"], &json!("queued")));
-    assert_eq!(run["options"], json!({"days_back": 90, "max_prs": 1000, "commits": false}));
+    assert_eq!(
+        (status, &added["repo"], &added["sync_status"]),
+        (201, &json!("acme-corp/backend"), &json!("pending"))
+    );
+    assert_eq!(
+        added["completeness"]["missing"][0]["why"],
+        "the backfill is not done yet"
+    );
+    let (_, run) = server
+        .get(&format!("/api/sync-runs/{}", added["sync_run"]))
+        .await;
+    assert_eq!(
+        (&run["repo"], &run["state"]),
+        (&added["repo"], &json!("queued"))
+    );
+    assert_eq!(
+        run["options"],
+        json!({"days_back": 90, "max_prs": 1000, "commits": false})
+    );
 
     let (status, again) = post(&server, "/api/repos", json!({"repo": "acme-corp/backend"})).await;
     assert_eq!((status, &again), (200, &added));
     assert_eq!(repositories(&server).await, [added]);
-    assert_eq!(delete(&server, "/api/repos/Acme-Corp/Backend").await, (204, Value::Null));
-    assert_refused(&delete(&server, "/api/repos/acme-corp/backend").await, 404, "not_found");
+    assert_eq!(
+        delete(&server, "/api/repos/Acme-Corp/Backend").await,
+        (204, Value::Null)
+    );
+    assert_refused(
+        &delete(&server, "/api/repos/acme-corp/backend").await,
+        404,
+        "not_found",
+    );
     assert_eq!(repositories(&server).await, Vec::<Value>::new());
-    assert_eq!(server.get(&format!("/api/sync-runs/{}", run["id"])).await.1["state"], "cancelled");
+    assert_eq!(
+        server.get(&format!("/api/sync-runs/{}", run["id"])).await.1["state"],
+        "cancelled"
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -142,21 +240,60 @@ async fn a_repository_that_is_added_is_tracked_and_backfilled() {
 #[tokio::test]
 async fn what_github_says_of_a_repository_is_told() {
     let (server, github) = with_github().await;
-    for wrong in ["", "acme", "acme-corp/", "a/b/c", "../..", "acme-corp/api?x"] {
-        assert_refused(&post(&server, "/api/repos", json!({"repo": wrong})).await, 404, "not_found");
+    for wrong in [
+        "",
+        "acme",
+        "acme-corp/",
+        "a/b/c",
+        "../..",
+        "acme-corp/api?x",
+    ] {
+        assert_refused(
+            &post(&server, "/api/repos", json!({"repo": wrong})).await,
+            404,
+            "not_found",
+        );
     }
     assert_eq!(github.asked(), Vec::<String>::new());
-    assert_refused(&post(&server, "/api/repos", json!({"repo": "acme-corp/none"})).await, 404, "not_found");
-    for wrong in [json!({}), json!({"repo": 7}), json!({"repo": REPO, "webhooks": true})] {
-        assert_refused(&post(&server, "/api/repos", wrong).await, 400, "bad_request");
+    assert_refused(
+        &post(&server, "/api/repos", json!({"repo": "acme-corp/none"})).await,
+        404,
+        "not_found",
+    );
+    for wrong in [
+        json!({}),
+        json!({"repo": 7}),
+        json!({"repo": REPO, "webhooks": true}),
+    ] {
+        assert_refused(
+            &post(&server, "/api/repos", wrong).await,
+            400,
+            "bad_request",
+        );
     }
     for (fault, status, code) in [
-        (Fault::message(401, &[], "Bad credentials"), 409, "github_access_refused"),
-        (Fault::message(403, &[], "Resource not accessible by personal access token"), 409, "github_access_refused"),
-        (Fault::answer(200, &[], "a page of somebody's proxy"), 502, "github_failed"),
+        (
+            Fault::message(401, &[], "Bad credentials"),
+            409,
+            "github_access_refused",
+        ),
+        (
+            Fault::message(403, &[], "Resource not accessible by personal access token"),
+            409,
+            "github_access_refused",
+        ),
+        (
+            Fault::answer(200, &[], "a page of somebody's proxy"),
+            502,
+            "github_failed",
+        ),
     ] {
         github.next([fault]);
-        assert_refused(&post(&server, "/api/repos", json!({"repo": REPO})).await, status, code);
+        assert_refused(
+            &post(&server, "/api/repos", json!({"repo": REPO})).await,
+            status,
+            code,
+        );
         assert_eq!(repositories(&server).await, Vec::<Value>::new());
     }
     server.stop().await;
@@ -168,8 +305,15 @@ async fn nobody_waits_for_github_longer_than_is_set() {
     let github = FakeGithub::start().await;
     github.add_repository(7, REPO);
     github.next([Fault::Slow(Duration::from_hours(1))]);
-    let server = configured(Some(&github), |config| config.sync.timeout = Duration::from_millis(300)).await;
-    assert_refused(&post(&server, "/api/repos", json!({"repo": REPO})).await, 503, "github_unavailable");
+    let server = configured(Some(&github), |config| {
+        config.sync.timeout = Duration::from_millis(300)
+    })
+    .await;
+    assert_refused(
+        &post(&server, "/api/repos", json!({"repo": REPO})).await,
+        503,
+        "github_unavailable",
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -180,7 +324,13 @@ async fn a_backfill_is_asked_for_followed_and_cancelled() {
     let path = "/api/repos/acme-corp/api-server/sync";
     assert_refused(&post(&server, path, Value::Null).await, 404, "not_found");
     tracked_by_webhook(&server).await;
-    for wrong in [json!({"days_back": 0}), json!({"max_prs": 1_000_001}), json!({"days": 1}), json!(7), json!("x")] {
+    for wrong in [
+        json!({"days_back": 0}),
+        json!({"max_prs": 1_000_001}),
+        json!({"days": 1}),
+        json!(7),
+        json!("x"),
+    ] {
         assert_refused(&post(&server, path, wrong).await, 400, "bad_request");
     }
     let (status, asked) = post(&server, path, json!({"days_back": 365, "commits": true})).await;
@@ -188,21 +338,34 @@ async fn a_backfill_is_asked_for_followed_and_cancelled() {
     assert_eq!(post(&server, path, Value::Null).await, (202, asked.clone()));
     let show = format!("/api/sync-runs/{}", asked["sync_run"]);
     let (_, run) = server.get(&show).await;
-    assert_eq!(run["options"], json!({"days_back": 365, "max_prs": 1000, "commits": true}));
-    assert_eq!((&run["eta_seconds"], &run["started_at"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        run["options"],
+        json!({"days_back": 365, "max_prs": 1000, "commits": true})
+    );
+    assert_eq!(
+        (&run["eta_seconds"], &run["started_at"]),
+        (&Value::Null, &Value::Null)
+    );
 
     // A quarter of it took 100 seconds, and a moment of this test.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
     let (_, run) = server.get(&show).await;
-    assert_eq!((&run["state"], &run["prs_done"], &run["prs_total"]), (&json!("running"), &json!(25), &json!(100)));
+    assert_eq!(
+        (&run["state"], &run["prs_done"], &run["prs_total"]),
+        (&json!("running"), &json!(25), &json!(100))
+    );
     let eta = run["eta_seconds"].as_u64().unwrap();
     assert!((300..400).contains(&eta), "{eta}");
 
     assert_eq!(delete(&server, &show).await, (204, Value::Null));
     assert_refused(&delete(&server, &show).await, 409, "conflict");
-    assert_refused(&delete(&server, "/api/sync-runs/999").await, 404, "not_found");
+    assert_refused(
+        &delete(&server, "/api/sync-runs/999").await,
+        404,
+        "not_found",
+    );
     assert_refused(&server.get("/api/sync-runs/999").await, 404, "not_found");
     assert_eq!(server.get(&show).await.1["state"], "cancelled");
     server.stop().await;
@@ -217,21 +380,44 @@ async fn backfills_are_listed_in_pages_with_the_newest_first() {
     for _ in 0..5 {
         let (_, run) = post(&server, "/api/repos/acme-corp/api-server/sync", Value::Null).await;
         asked.insert(0, run["sync_run"].clone());
-        assert_eq!(delete(&server, &format!("/api/sync-runs/{}", run["sync_run"])).await.0, 204);
+        assert_eq!(
+            delete(&server, &format!("/api/sync-runs/{}", run["sync_run"]))
+                .await
+                .0,
+            204
+        );
     }
     for repo in ["", "&repo=ACME-corp/api-server"] {
         let (mut paged, mut cursor) = (Vec::new(), String::new());
         loop {
-            let (status, page) = server.get(&format!("/api/sync-runs?per_page=2{repo}{cursor}")).await;
+            let (status, page) = server
+                .get(&format!("/api/sync-runs?per_page=2{repo}{cursor}"))
+                .await;
             assert_eq!(status, 200, "{page}");
-            paged.extend(page["items"].as_array().unwrap().iter().map(|run| run["id"].clone()));
-            let Some(next) = page["next"].as_str() else { break };
+            paged.extend(
+                page["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|run| run["id"].clone()),
+            );
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
             cursor = format!("&cursor={next}");
         }
         assert_eq!(paged, asked);
     }
-    assert_refused(&server.get("/api/sync-runs?repo=no-one/nothing").await, 404, "not_found");
-    assert_refused(&server.get("/api/sync-runs?cursor=x").await, 400, "bad_request");
+    assert_refused(
+        &server.get("/api/sync-runs?repo=no-one/nothing").await,
+        404,
+        "not_found",
+    );
+    assert_refused(
+        &server.get("/api/sync-runs?cursor=x").await,
+        400,
+        "bad_request",
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -240,29 +426,57 @@ async fn backfills_are_listed_in_pages_with_the_newest_first() {
 async fn a_repository_tells_since_when_it_is_whole_and_what_is_missing() {
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
-    post(&server, "/api/repos/acme-corp/api-server/sync", json!({"max_prs": 50})).await;
+    post(
+        &server,
+        "/api/repos/acme-corp/api-server/sync",
+        json!({"max_prs": 50}),
+    )
+    .await;
     let mut run = take(&server).await;
     (run.state, run.prs_done, run.prs_total) = (RunState::Done, 50, Some(80));
     run.complete_since = Timestamp::parse("2026-01-05T10:00:00Z");
-    run.errors = vec![PrError { pr: 41, error: "GitHub cannot answer so much at once".to_owned() }];
+    run.errors = vec![PrError {
+        pr: 41,
+        error: "GitHub cannot answer so much at once".to_owned(),
+    }];
     save(&server, &run).await;
     let repository = &repositories(&server).await[0];
-    assert_eq!((&repository["sync_status"], &repository["last_error"]), (&json!("synced"), &Value::Null));
+    assert_eq!(
+        (&repository["sync_status"], &repository["last_error"]),
+        (&json!("synced"), &Value::Null)
+    );
     let completeness = &repository["completeness"];
     assert_eq!(completeness["since"], "2026-01-05T10:00:00Z");
     let missing = completeness["missing"].as_array().unwrap();
     assert_eq!(missing.len(), 2, "{completeness}");
-    assert!(missing[0]["why"].as_str().unwrap().contains("after 50"), "{completeness}");
-    assert_eq!(missing[1], json!({"what": "#41", "why": "GitHub cannot answer so much at once"}));
+    assert!(
+        missing[0]["why"].as_str().unwrap().contains("after 50"),
+        "{completeness}"
+    );
+    assert_eq!(
+        missing[1],
+        json!({"what": "#41", "why": "GitHub cannot answer so much at once"})
+    );
 
     let failed = SyncState::Failed("GitHub does not accept the token".to_owned());
-    server.running.store.sync_state(RepoId(7), &failed, Utc::now()).await.unwrap();
+    server
+        .running
+        .store
+        .sync_state(RepoId(7), &failed, Utc::now())
+        .await
+        .unwrap();
     let repository = &repositories(&server).await[0];
     assert_eq!(
         (&repository["sync_status"], &repository["last_error"]),
         (&json!("error"), &json!("GitHub does not accept the token"))
     );
-    assert_eq!(repository["completeness"]["missing"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        repository["completeness"]["missing"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -274,7 +488,10 @@ async fn without_a_secret_for_its_webhook_a_repository_is_not_tracked() {
     let server = configured(Some(&github), |config| config.hook_secret = None).await;
     let asked = json!({"repo": REPO, "webhook_url": "https://hooks.example.com/webhooks/github"});
     assert_refused(&post(&server, "/api/repos", asked).await, 409, "conflict");
-    assert_eq!((repositories(&server).await, github.asked()), (Vec::new(), Vec::new()));
+    assert_eq!(
+        (repositories(&server).await, github.asked()),
+        (Vec::new(), Vec::new())
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -284,26 +501,69 @@ async fn what_failed_is_missing_until_it_is_fetched_however_short_later_backfill
     let (server, github) = with_github().await;
     tracked_by_webhook(&server).await;
     let run_of = async |since: &str, max_prs: u32, failed: &[i64]| {
-        post(&server, "/api/repos/acme-corp/api-server/sync", json!({"max_prs": max_prs})).await;
+        post(
+            &server,
+            "/api/repos/acme-corp/api-server/sync",
+            json!({"max_prs": max_prs}),
+        )
+        .await;
         let mut run = take(&server).await;
-        (run.state, run.prs_done, run.complete_since) = (RunState::Done, 50, Timestamp::parse(since));
-        run.errors = failed.iter().map(|pr| PrError { pr: *pr, error: "GitHub cannot answer".to_owned() }).collect();
+        (run.state, run.prs_done, run.complete_since) =
+            (RunState::Done, 50, Timestamp::parse(since));
+        run.errors = failed
+            .iter()
+            .map(|pr| PrError {
+                pr: *pr,
+                error: "GitHub cannot answer".to_owned(),
+            })
+            .collect();
         save(&server, &run).await;
         let missing = repositories(&server).await[0]["completeness"]["missing"].take();
-        missing.as_array().unwrap().iter().map(|missing| missing["what"].to_string()).collect::<Vec<_>>()
+        missing
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|missing| missing["what"].to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(run_of("2026-01-05T10:00:00Z", 50, &[41, 42]).await.len(), 3);
     // Of fewer days, it reaches its end; what the first left out stays left out.
     let told = run_of("2026-02-05T10:00:00Z", 90, &[]).await;
-    assert!(told[0].contains("before 2026-01-05T10:00:00Z") && told[1..] == [r##""#41""##, r##""#42""##], "{told:?}");
-    let mut fetched = PullRequest::unknown(PrKey { repo: RepoId(7), number: PrNumber(41) });
+    assert!(
+        told[0].contains("before 2026-01-05T10:00:00Z")
+            && told[1..] == [r##""#41""##, r##""#42""##],
+        "{told:?}"
+    );
+    let mut fetched = PullRequest::unknown(PrKey {
+        repo: RepoId(7),
+        number: PrNumber(41),
+    });
     fetched.whole_until = Timestamp::parse("2026-02-05T10:00:00Z");
     let (timings, reviews) = (timings(&fetched, &Bots::default()), BTreeSet::new());
-    let record = PullRequestRecord { known: Known { pull_request: fetched, version: 0 }, timings, reviews };
-    let recording = Recording { pull_requests: vec![record], ..Recording::default() };
-    server.running.store.record(&recording, Utc::now()).await.unwrap().unwrap();
+    let record = PullRequestRecord {
+        known: StoredPullRequest {
+            pull_request: fetched,
+            version: 0,
+        },
+        timings,
+        reviews,
+    };
+    let recording = BatchWrite {
+        pull_requests: vec![record],
+        ..BatchWrite::default()
+    };
+    server
+        .running
+        .store
+        .record(&recording, Utc::now())
+        .await
+        .unwrap()
+        .unwrap();
     // All of them were fetched, and there were just as many as are asked for.
-    assert_eq!(run_of("1970-01-01T00:00:00Z", 50, &[]).await, [r##""#42""##]);
+    assert_eq!(
+        run_of("1970-01-01T00:00:00Z", 50, &[]).await,
+        [r##""#42""##]
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -319,16 +579,28 @@ fn readiness(status: &str, poller: &str) -> Value {
 #[tokio::test]
 async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
     let github = FakeGithub::start().await;
-    for (interval, told) in
-        [(Duration::from_secs(60), readiness("ready", "ok")), (Duration::ZERO, readiness("degraded", "degraded"))]
-    {
+    for (interval, told) in [
+        (Duration::from_secs(60), readiness("ready", "ok")),
+        (Duration::ZERO, readiness("degraded", "degraded")),
+    ] {
         let place = Place::new().await;
         let mut config = support::config(&place);
         config.github_api_url = github.api();
         config.github_credentials = Token::parse(GITHUB_TOKEN).map(Credentials::Token);
         config.sync.interval = interval;
-        let roles = Roles { poller: true, ..Roles::NONE };
-        let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+        let roles = Roles {
+            poller: true,
+            ..Roles::NONE
+        };
+        let server = TestServer::start_as(
+            &config,
+            place,
+            Options {
+                roles,
+                ..Options::default()
+            },
+        )
+        .await;
         assert_eq!(server.get("/readyz").await, (200, told));
         server.stop().await;
     }
@@ -339,12 +611,37 @@ async fn a_poller_that_ends_no_round_is_told_of_and_stays_in_service() {
 async fn a_poller_alone_tells_how_it_is() {
     let place = Place::new().await;
     let config: Config = support::config(&place);
-    let roles = Roles { poller: true, ..Roles::NONE };
-    let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+    let roles = Roles {
+        poller: true,
+        ..Roles::NONE
+    };
+    let server = TestServer::start_as(
+        &config,
+        place,
+        Options {
+            roles,
+            ..Options::default()
+        },
+    )
+    .await;
     // It has nothing to ask GitHub with.
-    assert_eq!(server.get("/readyz").await, (200, readiness("ready", "not_used")));
-    let metrics = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("tallyhook_oldest_pending_seconds 0\n"), "{metrics}");
+    assert_eq!(
+        server.get("/readyz").await,
+        (200, readiness("ready", "not_used"))
+    );
+    let metrics = server
+        .http
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("tallyhook_oldest_pending_seconds 0\n"),
+        "{metrics}"
+    );
     server.stop().await;
 }
 
@@ -364,11 +661,18 @@ async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
     assert!(store.poller_stats().await.unwrap().asked_at.is_some());
     store.poll_began(Utc::now()).await.unwrap();
     assert_eq!(server.get("/api/sync/stats").await.1["running"], true);
-    let missed = Recording { missed: vec![(RepoId(7), 3)], ..Recording::default() };
+    let missed = BatchWrite {
+        missed: vec![(RepoId(7), 3)],
+        ..BatchWrite::default()
+    };
     store.record(&missed, Utc::now()).await.unwrap().unwrap();
-    store.poll_ended(Utc::now(), 1, &json!({"remaining": 4999})).await.unwrap();
+    store
+        .poll_ended(Utc::now(), 1, &json!({"remaining": 4999}))
+        .await
+        .unwrap();
     let (_, stats) = server.get("/api/sync/stats").await;
-    let told = ["running", "sync_count", "error_count", "missed_by_webhook"].map(|name| stats[name].clone());
+    let told = ["running", "sync_count", "error_count", "missed_by_webhook"]
+        .map(|name| stats[name].clone());
     assert_eq!(told, [json!(false), json!(1), json!(1), json!(3)]);
     assert_eq!(stats["github"], json!({"remaining": 4999}));
     assert!(stats["last_sync_at"].as_str().unwrap().ends_with('Z'));
@@ -380,10 +684,20 @@ async fn a_round_is_asked_for_and_the_poller_tells_what_it_did() {
 
 /// Numbers of `/metrics` without labels, or with one.
 async fn gauges(server: &TestServer) -> BTreeMap<String, f64> {
-    let text = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    let text = server
+        .http
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let numbers = lines.filter_map(|line| line.rsplit_once(' '));
-    numbers.map(|(name, number)| (name.to_owned(), number.parse().unwrap())).collect()
+    numbers
+        .map(|(name, number)| (name.to_owned(), number.parse().unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -401,13 +715,23 @@ async fn it_is_told_how_what_is_watched_is_doing() {
         (worse, long_ago, Err("GitHub has no such pull request")),
         (broken, now, Err("GitHub does not accept the token")),
     ] {
-        store.watch_checked("other/repo", number, at, outcome).await.unwrap();
+        store
+            .watch_checked("other/repo", number, at, outcome)
+            .await
+            .unwrap();
     }
     let monitor = server.get("/api/sync/stats").await.1["monitor"].take();
     let told = ["watched", "due", "failing"].map(|name| monitor[name].clone());
     assert_eq!(told, [json!(4), json!(2), json!(2)]);
     let errors: Vec<_> = monitor["last_errors"].as_array().unwrap().iter().collect();
-    let told = errors.iter().map(|one| [&one["repo"], &one["number"], &one["failures"], &one["error"]]);
+    let told = errors.iter().map(|one| {
+        [
+            &one["repo"],
+            &one["number"],
+            &one["failures"],
+            &one["error"],
+        ]
+    });
     assert_eq!(
         json!(told.collect::<Vec<_>>()),
         json!([
@@ -417,9 +741,14 @@ async fn it_is_told_how_what_is_watched_is_doing() {
     );
     assert!(errors[1]["checked_at"].as_str() < errors[0]["checked_at"].as_str());
     let gauges = gauges(&server).await;
-    let states = ["watched", "due", "failing"].map(|state| gauges[&format!("tallyhook_monitors{{state=\"{state}\"}}")]);
+    let states = ["watched", "due", "failing"]
+        .map(|state| gauges[&format!("tallyhook_monitors{{state=\"{state}\"}}")]);
     assert_eq!(states, [4.0, 2.0, 2.0]);
-    assert_eq!(gauges.get("tallyhook_poller_last_round_seconds"), None, "there was no round");
+    assert_eq!(
+        gauges.get("tallyhook_poller_last_round_seconds"),
+        None,
+        "there was no round"
+    );
     server.stop().await;
 }
 
@@ -428,15 +757,32 @@ async fn a_pull_request_of_any_repository_is_watched() {
     let (server, github) = with_github().await;
     let path = |repo: &str, number: &str| format!("/api/repos/{repo}/prs/{number}/monitor");
     for _ in 0..2 {
-        assert_eq!(post(&server, &path("Other/Repo", "5"), Value::Null).await.0, 202);
+        assert_eq!(
+            post(&server, &path("Other/Repo", "5"), Value::Null).await.0,
+            202
+        );
     }
     let due = server.running.store.watched(Utc::now(), 9).await.unwrap();
-    assert_eq!((due.len(), &*due[0].repo_name, due[0].number.0), (1, "Other/Repo", 5));
-    for wrong in [path("other/repo", "0"), path("other/repo", "x"), path("..%2f/repo", "5")] {
+    assert_eq!(
+        (due.len(), &*due[0].repo_name, due[0].number.0),
+        (1, "Other/Repo", 5)
+    );
+    for wrong in [
+        path("other/repo", "0"),
+        path("other/repo", "x"),
+        path("..%2f/repo", "5"),
+    ] {
         assert_refused(&post(&server, &wrong, Value::Null).await, 404, "not_found");
     }
-    assert_eq!(delete(&server, &path("other/repo", "5")).await, (204, Value::Null));
-    assert_refused(&delete(&server, &path("other/repo", "5")).await, 404, "not_found");
+    assert_eq!(
+        delete(&server, &path("other/repo", "5")).await,
+        (204, Value::Null)
+    );
+    assert_refused(
+        &delete(&server, &path("other/repo", "5")).await,
+        404,
+        "not_found",
+    );
     assert_eq!(repositories(&server).await, Vec::<Value>::new());
     assert_eq!(github.asked(), Vec::<String>::new());
     server.stop().await;
@@ -444,38 +790,85 @@ async fn a_pull_request_of_any_repository_is_watched() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_made_with_the_repository_and_what_the_token_may_not_is_told_to_be_done_by_hand() {
+async fn a_webhook_is_made_with_the_repository_and_what_the_token_may_not_is_told_to_be_done_by_hand()
+ {
     let (server, github) = with_github().await;
     let url = "https://hooks.example.com/webhooks/github";
     let asked = json!({"repo": REPO, "webhook_url": url});
     let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
-    assert_eq!((status, &answer["webhook"]["state"]), (201, &json!("made")), "{answer}");
-    let created = github.requests().into_iter().find(|request| request.method == "POST").unwrap();
+    assert_eq!(
+        (status, &answer["webhook"]["state"]),
+        (201, &json!("made")),
+        "{answer}"
+    );
+    let created = github
+        .requests()
+        .into_iter()
+        .find(|request| request.method == "POST")
+        .unwrap();
     let created: Value = serde_json::from_str(&created.body).unwrap();
-    assert_eq!((&created["config"]["url"], &created["config"]["content_type"]), (&json!(url), &json!("json")));
+    assert_eq!(
+        (
+            &created["config"]["url"],
+            &created["config"]["content_type"]
+        ),
+        (&json!(url), &json!("json"))
+    );
     assert_eq!(created["config"]["secret"], "a-secret-of-the-tests");
     let events = created["events"].as_array().unwrap();
-    assert!(events.contains(&json!("pull_request_review")) && !events.contains(&json!("installation")), "{events:?}");
+    assert!(
+        events.contains(&json!("pull_request_review")) && !events.contains(&json!("installation")),
+        "{events:?}"
+    );
     let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
-    assert_eq!((status, &answer["webhook"]["state"]), (200, &json!("mended")));
+    assert_eq!(
+        (status, &answer["webhook"]["state"]),
+        (200, &json!("mended"))
+    );
     assert!(!answer.to_string().contains("a-secret"), "{answer}");
 
     let refused = Fault::message(404, &[], "Not Found");
     github.next([Fault::None, refused]);
     let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
-    assert_eq!((status, &answer["webhook"]["state"]), (200, &json!("by_hand")));
+    assert_eq!(
+        (status, &answer["webhook"]["state"]),
+        (200, &json!("by_hand"))
+    );
     let message = answer["webhook"]["message"].as_str().unwrap();
-    assert!(message.contains("admin:repo_hook") && message.contains("GITHUB_WEBHOOK_SECRET"), "{message}");
+    assert!(
+        message.contains("admin:repo_hook") && message.contains("GITHUB_WEBHOOK_SECRET"),
+        "{message}"
+    );
     for (fault, words) in [
-        (Fault::message(401, &[], "Bad credentials"), "does not accept the token"),
-        (Fault::answer(200, &[], "a page of somebody's proxy"), "not answered as GitHub's API does"),
+        (
+            Fault::message(401, &[], "Bad credentials"),
+            "does not accept the token",
+        ),
+        (
+            Fault::answer(200, &[], "a page of somebody's proxy"),
+            "not answered as GitHub's API does",
+        ),
     ] {
         github.next([Fault::None, fault]);
         let (status, answer) = post(&server, "/api/repos", asked.clone()).await;
-        assert_eq!((status, &answer["repo"], &answer["webhook"]["state"]), (200, &json!(REPO), &json!("by_hand")));
-        assert!(answer["webhook"]["message"].as_str().unwrap().contains(words), "{answer}");
+        assert_eq!(
+            (status, &answer["repo"], &answer["webhook"]["state"]),
+            (200, &json!(REPO), &json!("by_hand"))
+        );
+        assert!(
+            answer["webhook"]["message"]
+                .as_str()
+                .unwrap()
+                .contains(words),
+            "{answer}"
+        );
     }
-    let wrong = post(&server, "/api/repos", json!({"repo": REPO, "webhook_url": "https://elsewhere"})).await;
+    let wrong = post(
+        &server,
+        "/api/repos",
+        json!({"repo": REPO, "webhook_url": "https://elsewhere"}),
+    )
+    .await;
     assert_refused(&wrong, 400, "bad_request");
     server.stop().await;
     github.stop().await;

@@ -7,43 +7,81 @@ mod support;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use serde_json::Value;
+use tallyhook::sync::backfill::{Backfill, Ended, lease};
+use tallyhook::sync::fetch::seen;
+use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_github_client::Client;
+use tallyhook_store::{DeliveryFilter, RunOptions, RunState, SyncRun, SyncStatus};
+
 use github::acts::Act;
 use github::growth::Growth;
 use github::world::Webhook;
 use github::{FakeGithub, Fault, Sending};
-use serde_json::Value;
 use support::payloads::Account;
 use support::{SECRET, TestServer};
-use tallyhook::backfill::{Backfill, Ended, lease};
-use tallyhook::fetch::seen;
-use tallyhook::github::client::Client;
-use tallyhook::github::types::{RepoId, Timestamp};
-use tallyhook::store::{DeliveryFilter, RunOptions, RunState, SyncRun, SyncStatus};
 
 const NAME: &str = "acme-corp/api-server";
 const REPO: RepoId = RepoId(7);
-const OPTIONS: RunOptions = RunOptions { days_back: 90, max_prs: 1000, commits: false };
+const OPTIONS: RunOptions = RunOptions {
+    days_back: 90,
+    max_prs: 1000,
+    commits: false,
+};
 
 /// A repository of so many pull requests, all that GitHub told of them, and a server that was told nothing.
 async fn grown(pulls: usize) -> (FakeGithub, Vec<Webhook>, TestServer) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO.0, NAME);
     let until = Timestamp::from(Utc::now() - TimeDelta::hours(1));
-    let told = github.world(|world| world.grow(NAME, Growth { seed: 7, pulls, ties: true, until }));
+    let told = github.world(|world| {
+        world.grow(
+            NAME,
+            Growth {
+                seed: 7,
+                pulls,
+                ties: true,
+                until,
+            },
+        )
+    });
     let server = TestServer::start().await;
-    server.running.store.track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now()).await.unwrap();
+    server
+        .running
+        .store
+        .track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now())
+        .await
+        .unwrap();
     (github, told, server)
 }
 
 /// A run of the server's repository, asked for and taken.
 async fn taken(server: &TestServer, options: RunOptions) -> SyncRun {
-    server.running.store.ask_for_run(REPO, &options, Utc::now()).await.unwrap().unwrap();
-    server.running.store.take_run(Some(REPO), Utc::now(), lease()).await.unwrap().unwrap()
+    server
+        .running
+        .store
+        .ask_for_run(REPO, &options, Utc::now())
+        .await
+        .unwrap()
+        .unwrap();
+    server
+        .running
+        .store
+        .take_run(Some(REPO), Utc::now(), lease())
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 async fn backfill(server: &TestServer, client: &Client, options: RunOptions) -> Ended {
     let run = taken(server, options).await;
-    Backfill { client: client.clone(), store: server.running.store.clone() }.run(run, |_| {}).await.unwrap()
+    Backfill {
+        client: client.clone(),
+        store: server.running.store.clone(),
+    }
+    .run(run, |_| {})
+    .await
+    .unwrap()
 }
 
 fn finished(ended: Ended) -> SyncRun {
@@ -60,7 +98,9 @@ async fn facts_of(server: &TestServer) -> Vec<Value> {
     loop {
         let (_, page) = server.get(&format!("/api/prs?per_page=100{cursor}")).await;
         for item in page["items"].as_array().unwrap() {
-            let (_, mut detail) = server.get(&format!("/api/repos/{NAME}/prs/{}", item["number"])).await;
+            let (_, mut detail) = server
+                .get(&format!("/api/repos/{NAME}/prs/{}", item["number"]))
+                .await;
             for other in ["source", "as_of", "timeline", "explain"] {
                 detail.as_object_mut().unwrap().remove(other);
             }
@@ -80,7 +120,10 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
     let (github, told, mut server) = grown(100).await;
     let (client, _) = github.client();
     let run = finished(backfill(&server, &client, OPTIONS).await);
-    assert_eq!((run.state, run.prs_done, run.prs_total, &run.errors), (RunState::Done, 100, Some(100), &Vec::new()));
+    assert_eq!(
+        (run.state, run.prs_done, run.prs_total, &run.errors),
+        (RunState::Done, 100, Some(100), &Vec::new())
+    );
     assert_eq!(run.complete_since, Some(Timestamp::clamped(0)));
     let requests = github.requests();
     assert!(requests.len() <= 6, "{}", requests.len());
@@ -88,7 +131,12 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
     server.drained().await;
 
     let mut webhooks = TestServer::start().await;
-    github.add_hook(1, "repos/acme-corp/api-server", &format!("{}/webhooks/github", webhooks.url), SECRET);
+    github.add_hook(
+        1,
+        "repos/acme-corp/api-server",
+        &format!("{}/webhooks/github", webhooks.url),
+        SECRET,
+    );
     for webhook in &told {
         assert_eq!(github.send(1, webhook, Sending::Posted).await, 202);
     }
@@ -96,9 +144,18 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
     let (fetched, told) = (facts_of(&server).await, facts_of(&webhooks).await);
     assert_eq!((fetched.len(), told.len()), (100, 100));
     // Of the last second webhooks alone do not tell what it came to.
-    let differ = fetched.iter().zip(&told).filter(|(fetched, told)| fetched != told).count();
+    let differ = fetched
+        .iter()
+        .zip(&told)
+        .filter(|(fetched, told)| fetched != told)
+        .count();
     assert!(differ <= 5, "{differ}");
-    webhooks.running.store.track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now()).await.unwrap();
+    webhooks
+        .running
+        .store
+        .track(&seen(REPO, NAME.to_owned(), Some(false)), Utc::now())
+        .await
+        .unwrap();
     finished(backfill(&webhooks, &client, OPTIONS).await);
     webhooks.drained().await;
     assert_eq!(facts_of(&webhooks).await, fetched);
@@ -111,7 +168,17 @@ async fn a_hundred_pull_requests_take_six_requests_and_are_as_webhooks_tell_them
 async fn a_thousand_with_reviews_and_commits_take_sixty_requests() {
     let (github, _, mut server) = grown(1000).await;
     let (client, _) = github.client();
-    let run = finished(backfill(&server, &client, RunOptions { commits: true, ..OPTIONS }).await);
+    let run = finished(
+        backfill(
+            &server,
+            &client,
+            RunOptions {
+                commits: true,
+                ..OPTIONS
+            },
+        )
+        .await,
+    );
     assert_eq!((run.prs_done, run.errors.len()), (1000, 0));
     let requests = github.requests();
     assert!(requests.len() <= 60, "{}", requests.len());
@@ -129,12 +196,27 @@ async fn run_again_it_changes_nothing() {
     finished(backfill(&server, &client, OPTIONS).await);
     server.drained().await;
     let before = facts_of(&server).await;
-    let deliveries = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap().len();
+    let deliveries = server
+        .running
+        .store
+        .deliveries(&DeliveryFilter::default(), 1000)
+        .await
+        .unwrap()
+        .len();
     let again = finished(backfill(&server, &client, OPTIONS).await);
     assert_eq!(again.prs_done, 60);
     server.drained().await;
     assert_eq!(facts_of(&server).await, before);
-    assert_eq!(server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap().len(), deliveries);
+    assert_eq!(
+        server
+            .running
+            .store
+            .deliveries(&DeliveryFilter::default(), 1000)
+            .await
+            .unwrap()
+            .len(),
+        deliveries
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -143,7 +225,17 @@ async fn run_again_it_changes_nothing() {
 async fn it_stops_at_so_many_and_so_long_ago() {
     let (github, _, mut server) = grown(60).await;
     let (client, _) = github.client();
-    let run = finished(backfill(&server, &client, RunOptions { max_prs: 30, ..OPTIONS }).await);
+    let run = finished(
+        backfill(
+            &server,
+            &client,
+            RunOptions {
+                max_prs: 30,
+                ..OPTIONS
+            },
+        )
+        .await,
+    );
     assert_eq!((run.prs_done, run.prs_total), (30, Some(30)));
     let oldest = run.complete_since.unwrap();
     server.drained().await;
@@ -152,11 +244,32 @@ async fn it_stops_at_so_many_and_so_long_ago() {
     assert_eq!(facts.iter().map(updated).min(), Some(oldest));
 
     let days_back = 20;
-    let run = finished(backfill(&server, &client, RunOptions { days_back, ..OPTIONS }).await);
+    let run = finished(
+        backfill(
+            &server,
+            &client,
+            RunOptions {
+                days_back,
+                ..OPTIONS
+            },
+        )
+        .await,
+    );
     let back_to = Timestamp::from(Utc::now() - TimeDelta::days(i64::from(days_back)));
-    assert!(run.complete_since.unwrap().epoch().abs_diff(back_to.epoch()) < 60);
+    assert!(
+        run.complete_since
+            .unwrap()
+            .epoch()
+            .abs_diff(back_to.epoch())
+            < 60
+    );
     let expected = github.world(|world| {
-        world.repository(NAME).pulls.values().filter(|pull| pull.updated_at() >= back_to).count() as u64
+        world
+            .repository(NAME)
+            .pulls
+            .values()
+            .filter(|pull| pull.updated_at() >= back_to)
+            .count() as u64
     });
     assert_eq!(run.prs_done, expected);
     server.stop().await;
@@ -170,12 +283,22 @@ async fn what_changes_during_the_walk_is_found_by_the_closing_pass() {
     // The one that is on the last page moves to the front before that page is asked for.
     let last = github.world(|world| {
         let pulls = &world.repository(NAME).pulls;
-        *pulls.iter().min_by_key(|(_, pull)| pull.updated_at()).unwrap().0
+        *pulls
+            .iter()
+            .min_by_key(|(_, pull)| pull.updated_at())
+            .unwrap()
+            .0
     });
     let now = Timestamp::from(Utc::now());
     github.between(3, move |world| {
         let by = Account::user(900_000_011, "member-1");
-        world.act(NAME, last, &by, now, &Act::Retitle("moved to the front".to_owned()));
+        world.act(
+            NAME,
+            last,
+            &by,
+            now,
+            &Act::Retitle("moved to the front".to_owned()),
+        );
     });
     let run = finished(backfill(&server, &client, OPTIONS).await);
     assert_eq!(run.errors, []);
@@ -195,7 +318,10 @@ async fn pages_get_smaller_where_github_cannot_give_as_many() {
     github.at_most(10);
     github.next([Fault::status(502)]);
     let run = finished(backfill(&server, &client, OPTIONS).await);
-    assert_eq!((run.prs_done, run.errors.len(), run.state), (40, 0, RunState::Done));
+    assert_eq!(
+        (run.prs_done, run.errors.len(), run.state),
+        (40, 0, RunState::Done)
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -207,7 +333,10 @@ async fn what_fails_by_itself_is_named_and_the_rest_goes_on() {
     github.break_pull(REPO.0, 5);
     let run = finished(backfill(&server, &client, OPTIONS).await);
     assert_eq!((run.state, run.error), (RunState::Done, None));
-    assert_eq!(run.errors.iter().map(|error| error.pr).collect::<Vec<_>>(), [5]);
+    assert_eq!(
+        run.errors.iter().map(|error| error.pr).collect::<Vec<_>>(),
+        [5]
+    );
     server.drained().await;
     assert_eq!(facts_of(&server).await.len(), 39);
     github.calm();
@@ -227,13 +356,29 @@ async fn a_token_that_is_revoked_meanwhile_fails_the_run_which_goes_on_with_anot
     let run = finished(backfill(&server, &client, OPTIONS).await);
     assert_eq!((run.state, run.prs_done), (RunState::Failed, 25));
     let error = run.error.unwrap();
-    assert!(error.contains("GITHUB_TOKEN") && !error.contains('\n'), "{error}");
-    let repository = server.running.store.tracked_repository(REPO).await.unwrap().unwrap();
-    assert_eq!((repository.sync_status, repository.last_error), (SyncStatus::Error, Some(error)));
+    assert!(
+        error.contains("GITHUB_TOKEN") && !error.contains('\n'),
+        "{error}"
+    );
+    let repository = server
+        .running
+        .store
+        .tracked_repository(REPO)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (repository.sync_status, repository.last_error),
+        (SyncStatus::Error, Some(error))
+    );
     github.requests();
     let run = finished(backfill(&server, &client, OPTIONS).await);
     assert_eq!((run.state, run.prs_done), (RunState::Done, 60));
-    assert_eq!(github.requests().len(), 3, "two pages that were left, and the closing pass");
+    assert_eq!(
+        github.requests().len(),
+        3,
+        "two pages that were left, and the closing pass"
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -243,14 +388,36 @@ async fn a_limit_puts_it_off() {
     let (github, _, server) = grown(60).await;
     let (client, _) = github.client();
     let wait = ("Retry-After", "7200");
-    github.next([Fault::None, Fault::message(403, &[wait], "You have exceeded a secondary rate limit")]);
-    let Ended::PutOff(run, until) = backfill(&server, &client, OPTIONS).await else { panic!() };
+    github.next([
+        Fault::None,
+        Fault::message(403, &[wait], "You have exceeded a secondary rate limit"),
+    ]);
+    let Ended::PutOff(run, until) = backfill(&server, &client, OPTIONS).await else {
+        panic!()
+    };
     assert_eq!((run.state, run.prs_done), (RunState::Running, 25));
-    assert!((until - Utc::now() - TimeDelta::hours(2)).num_seconds().abs() < 60, "{until}");
+    assert!(
+        (until - Utc::now() - TimeDelta::hours(2))
+            .num_seconds()
+            .abs()
+            < 60,
+        "{until}"
+    );
     let store = &server.running.store;
-    assert_eq!(store.take_run(None, Utc::now(), lease()).await.unwrap(), None);
+    assert_eq!(
+        store.take_run(None, Utc::now(), lease()).await.unwrap(),
+        None
+    );
     let later = until + TimeDelta::seconds(1);
-    assert_eq!(store.take_run(None, later, later).await.unwrap().unwrap().prs_done, 25);
+    assert_eq!(
+        store
+            .take_run(None, later, later)
+            .await
+            .unwrap()
+            .unwrap()
+            .prs_done,
+        25
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -268,8 +435,14 @@ async fn cancelled_it_stops() {
     };
     // Slow enough that the run is cancelled before its second page.
     github.slow_down(Duration::from_millis(300));
-    let backfill = Backfill { client, store: store.clone() };
-    let (ended, ()) = tokio::join!(backfill.run(run, move |_| told.send(()).unwrap()), cancelling);
+    let backfill = Backfill {
+        client,
+        store: store.clone(),
+    };
+    let (ended, ()) = tokio::join!(
+        backfill.run(run, move |_| told.send(()).unwrap()),
+        cancelling
+    );
     assert!(matches!(ended.unwrap(), Ended::LetGo));
     let run = server.running.store.sync_run(id).await.unwrap().unwrap();
     assert_eq!(run.state, RunState::Cancelled);

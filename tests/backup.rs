@@ -7,16 +7,28 @@ use std::process::Command;
 
 use chrono::Utc;
 use serde_json::Value;
-use support::{Place, TestServer};
 use tallyhook::app::Options;
+
+use support::{Place, TestServer};
 
 /// The blocks of commands of the README's section, in order: back up and restore SQLite, back up and restore PostgreSQL.
 fn commands() -> [String; 4] {
     let readme = include_str!("../README.md");
-    let section = readme.split("\n## Backup and restore\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+    let section = readme
+        .split("\n## Backup and restore\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let blocks = section
+        .split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap().to_owned());
     let blocks: Vec<_> = blocks.collect();
-    blocks.try_into().expect("the README has four blocks of commands there")
+    blocks
+        .try_into()
+        .expect("the README has four blocks of commands there")
 }
 
 fn run(commands: &str, folder: &Path, database_url: &str) {
@@ -26,13 +38,21 @@ fn run(commands: &str, folder: &Path, database_url: &str) {
         .env("DATABASE_URL", database_url)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{commands}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{commands}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Everything that readers see of the fixtures.
 async fn seen(server: &TestServer) -> Vec<Value> {
     let mut seen = Vec::new();
-    for path in ["/api/prs?per_page=100", "/api/metrics/cycle-time?bucket=week", "/api/deliveries?per_page=100"] {
+    for path in [
+        "/api/prs?per_page=100",
+        "/api/metrics/cycle-time?bucket=week",
+        "/api/deliveries?per_page=100",
+    ] {
         seen.push(server.get(path).await.1);
     }
     assert!(seen[0]["items"].as_array().unwrap().len() > 20);
@@ -49,7 +69,9 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
     }
     server.drained().await;
     // One that waits for a decision when the backup is made, and still does after the restore.
-    server.post("pull_request", "dead", br#"{"action":"opened"}"#).await;
+    server
+        .post("pull_request", "dead", br#"{"action":"opened"}"#)
+        .await;
     let expected = seen(&server).await;
     let url = server.place.database_url.clone();
     run(backup, server.place.path(), &url);
@@ -71,7 +93,16 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
         assert!(server.post(&one.event, &one.guid, &one.payload).await.0 < 300);
     }
     server.drained().await;
-    assert!(server.running.store.purge(Utc::now(), Utc::now(), 10).await.unwrap().bodies > 0);
+    assert!(
+        server
+            .running
+            .store
+            .purge(Utc::now(), Utc::now(), 10)
+            .await
+            .unwrap()
+            .bodies
+            > 0
+    );
     server.stop().await;
 }
 

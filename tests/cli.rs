@@ -7,10 +7,11 @@ mod support;
 use std::net::TcpListener;
 use std::path::Path;
 
-use process::{Ended, SECRET, Serve, bare, pull_requests, run, tallyhook};
 use serde_json::{Value, json};
-use support::{Place, TestServer};
 use tallyhook::app::Options;
+
+use process::{Ended, SECRET, Serve, bare, pull_requests, run, tallyhook};
+use support::{Place, TestServer};
 
 fn folder() -> Place {
     Place::embedded()
@@ -28,7 +29,9 @@ fn json_of(command: &mut std::process::Command) -> Value {
 async fn with_fixtures() -> (Place, Vec<Value>) {
     let mut server = TestServer::start().await;
     for fixture in support::fixtures() {
-        server.post(&fixture.event, &fixture.guid, &fixture.payload).await;
+        server
+            .post(&fixture.event, &fixture.guid, &fixture.payload)
+            .await;
     }
     server.drained().await;
     let pull_requests = pull_requests(&server.http, &server.url).await;
@@ -46,7 +49,10 @@ async fn pull_requests_in(folder: Place) -> Vec<Value> {
 
 fn replay(folder: &Path, server: &Serve, arguments: &[&str]) -> Value {
     let url = format!("{}/webhooks/github", server.url);
-    json_of(&mut tallyhook(folder, &[&["replay", "--json", "--url", &url], arguments].concat()))
+    json_of(&mut tallyhook(
+        folder,
+        &[&["replay", "--json", "--url", &url], arguments].concat(),
+    ))
 }
 
 #[test]
@@ -54,7 +60,14 @@ fn the_demo_shows_its_table_and_leaves_nothing_behind() {
     let (here, temporary) = (folder(), folder());
     let mut demo = bare(here.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
     let shown = run(demo.env("TMPDIR", temporary.path())).ok();
-    for word in ["#101", "#125", "Answer 429 when the rate limit is reached", "merged", "2.50", "without review"] {
+    for word in [
+        "#101",
+        "#125",
+        "Answer 429 when the rate limit is reached",
+        "merged",
+        "2.50",
+        "without review",
+    ] {
         assert!(shown.contains(word), "no `{word}` in:\n{shown}");
     }
     for folder in [here, temporary] {
@@ -67,21 +80,35 @@ fn the_demo_goes_by_no_setting_of_the_real_one() {
     let here = folder();
     let github = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut demo = bare(here.path(), &["demo", "--once", "--listen", "127.0.0.1:0"]);
-    demo.env("GITHUB_TOKEN", "real").env("GITHUB_API_URL", format!("http://{}", github.local_addr().unwrap()));
-    demo.env("AMQP_URL", "amqp://nobody@127.0.0.1:1").env("NOTIFY_WEBHOOK_URL", "not even an address");
-    demo.env("TASK_KEY_PATTERNS", r"#(\d+)").env("BOT_LOGINS", "mira");
+    demo.env("GITHUB_TOKEN", "real").env(
+        "GITHUB_API_URL",
+        format!("http://{}", github.local_addr().unwrap()),
+    );
+    demo.env("AMQP_URL", "amqp://nobody@127.0.0.1:1")
+        .env("NOTIFY_WEBHOOK_URL", "not even an address");
+    demo.env("TASK_KEY_PATTERNS", r"#(\d+)")
+        .env("BOT_LOGINS", "mira");
     let shown = run(&mut demo).ok();
-    assert!(shown.contains("task DEMO-1 goes from CODE_REVIEWING to DONE"), "{shown}");
+    assert!(
+        shown.contains("task DEMO-1 goes from CODE_REVIEWING to DONE"),
+        "{shown}"
+    );
     github.set_nonblocking(true).unwrap();
-    assert_eq!(github.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "GitHub was asked");
+    assert_eq!(
+        github.accept().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock,
+        "GitHub was asked"
+    );
 }
 
 #[test]
 fn serve_does_not_start_without_a_secret() {
     let here = folder();
     run(&mut bare(here.path(), &["serve"])).failed(2, &["GITHUB_WEBHOOK_SECRET", "tallyhook demo"]);
-    run(bare(here.path(), &["serve"]).env("GITHUB_WEBHOOK_SECRET", " \n")).failed(2, &["GITHUB_WEBHOOK_SECRET"]);
-    run(&mut bare(here.path(), &["replay", &fixtures()])).failed(2, &["GITHUB_WEBHOOK_SECRET", "--secret"]);
+    run(bare(here.path(), &["serve"]).env("GITHUB_WEBHOOK_SECRET", " \n"))
+        .failed(2, &["GITHUB_WEBHOOK_SECRET"]);
+    run(&mut bare(here.path(), &["replay", &fixtures()]))
+        .failed(2, &["GITHUB_WEBHOOK_SECRET", "--secret"]);
     assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
 }
 
@@ -97,16 +124,28 @@ fn wrong_settings_are_named_in_one_line_with_code_2() {
     let broker = serve("AMQP_URL", "http://bunny:carrot@localhost");
     broker.failed(2, &["AMQP_URL", "amqp://USER"]);
     assert!(!broker.stderr.contains("carrot"), "{}", broker.stderr);
-    run(&mut tallyhook(here.path(), &["serve", "--role", "ingest,api"])).failed(2, &["--role", "AMQP_URL", "postgres"]);
+    run(&mut tallyhook(
+        here.path(),
+        &["serve", "--role", "ingest,api"],
+    ))
+    .failed(2, &["--role", "AMQP_URL", "postgres"]);
 
     let with_file = |text: &str| {
         std::fs::write(here.path().join("tallyhook.toml"), text).unwrap();
-        run(&mut tallyhook(here.path(), &["serve", "--config", "tallyhook.toml"]))
+        run(&mut tallyhook(
+            here.path(),
+            &["serve", "--config", "tallyhook.toml"],
+        ))
     };
-    with_file("github_webhook_secert = 'x'").failed(2, &["tallyhook.toml", "github_webhook_secert"]);
+    with_file("github_webhook_secert = 'x'")
+        .failed(2, &["tallyhook.toml", "github_webhook_secert"]);
     with_file("a = = 1").failed(2, &["tallyhook.toml", "not TOML"]);
     with_file("bot_logins = { a = 1 }").failed(2, &["tallyhook.toml", "bot_logins"]);
-    run(&mut tallyhook(here.path(), &["serve", "--config", "none.toml"])).failed(2, &["none.toml", "cannot read"]);
+    run(&mut tallyhook(
+        here.path(),
+        &["serve", "--config", "none.toml"],
+    ))
+    .failed(2, &["none.toml", "cannot read"]);
     run(&mut tallyhook(here.path(), &["serve", "--config", "."])).failed(2, &["cannot read"]);
 }
 
@@ -119,30 +158,54 @@ fn what_cannot_be_done_is_told_in_one_line_with_code_1() {
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    run(&mut tallyhook(here.path(), &["serve", "--listen", &address])).failed(1, &[&address, "is taken"]);
-    run(&mut tallyhook(here.path(), &["demo", "--once", "--listen", &address])).failed(1, &[&address, "is taken"]);
+    run(&mut tallyhook(
+        here.path(),
+        &["serve", "--listen", &address],
+    ))
+    .failed(1, &[&address, "is taken"]);
+    run(&mut tallyhook(
+        here.path(),
+        &["demo", "--once", "--listen", &address],
+    ))
+    .failed(1, &[&address, "is taken"]);
 
-    run(&mut tallyhook(here.path(), &["replay", "none.jsonl"])).failed(1, &["none.jsonl", "cannot read"]);
+    run(&mut tallyhook(here.path(), &["replay", "none.jsonl"]))
+        .failed(1, &["none.jsonl", "cannot read"]);
     std::fs::write(here.path().join("broken.jsonl"), "{}\n").unwrap();
-    run(&mut tallyhook(here.path(), &["replay", "broken.jsonl"])).failed(1, &["broken.jsonl", "line 1"]);
+    run(&mut tallyhook(here.path(), &["replay", "broken.jsonl"]))
+        .failed(1, &["broken.jsonl", "line 1"]);
     std::fs::write(here.path().join("unnamed.json"), "{}").unwrap();
-    run(&mut tallyhook(here.path(), &["replay", "unnamed.json"])).failed(1, &["unnamed.json", "EVENT.ACTION.json"]);
-    run(&mut tallyhook(here.path(), &["replay", &fixtures(), "--drop", "1"])).failed(1, &["no delivery"]);
+    run(&mut tallyhook(here.path(), &["replay", "unnamed.json"]))
+        .failed(1, &["unnamed.json", "EVENT.ACTION.json"]);
+    run(&mut tallyhook(
+        here.path(),
+        &["replay", &fixtures(), "--drop", "1"],
+    ))
+    .failed(1, &["no delivery"]);
 
     // Nobody listens where somebody did a moment ago.
     drop(taken);
     let url = format!("http://{address}/webhooks/github");
-    run(&mut tallyhook(here.path(), &["replay", &fixtures(), "--url", &url]))
-        .failed(1, &[&url, "is the server running"]);
+    run(&mut tallyhook(
+        here.path(),
+        &["replay", &fixtures(), "--url", &url],
+    ))
+    .failed(1, &[&url, "is the server running"]);
 }
 
 #[test]
 fn commands_say_when_there_is_no_database_yet() {
     let here = folder();
-    for arguments in [&["deliveries", "list"][..], &["dead", "list"], &["token", "list"], &["recompute"]] {
+    for arguments in [
+        &["deliveries", "list"][..],
+        &["dead", "list"],
+        &["token", "list"],
+        &["recompute"],
+    ] {
         run(&mut tallyhook(here.path(), arguments)).failed(1, &["test.db", "tallyhook migrate"]);
     }
-    run(&mut tallyhook(here.path(), &["serve", "--no-migrate"])).failed(1, &["test.db", "tallyhook migrate"]);
+    run(&mut tallyhook(here.path(), &["serve", "--no-migrate"]))
+        .failed(1, &["test.db", "tallyhook migrate"]);
     assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
 }
 
@@ -150,13 +213,39 @@ fn commands_say_when_there_is_no_database_yet() {
 fn help_succeeds_and_wrong_calls_do_not() {
     let here = folder();
     let help = run(&mut bare(here.path(), &["--help"])).ok();
-    for word in ["demo", "serve", "replay", "GITHUB_WEBHOOK_SECRET", "DATABASE_URL", "Exit codes"] {
+    for word in [
+        "demo",
+        "serve",
+        "replay",
+        "GITHUB_WEBHOOK_SECRET",
+        "DATABASE_URL",
+        "Exit codes",
+    ] {
         assert!(help.contains(word), "no `{word}` in:\n{help}");
     }
-    for command in ["demo", "serve", "replay", "deliveries", "dead", "recompute", "migrate", "token", "openapi"] {
-        assert!(run(&mut bare(here.path(), &[command, "--help"])).ok().contains("--config"), "{command}");
+    for command in [
+        "demo",
+        "serve",
+        "replay",
+        "deliveries",
+        "dead",
+        "recompute",
+        "migrate",
+        "token",
+        "openapi",
+    ] {
+        assert!(
+            run(&mut bare(here.path(), &[command, "--help"]))
+                .ok()
+                .contains("--config"),
+            "{command}"
+        );
     }
-    assert!(run(&mut bare(here.path(), &["--version"])).ok().starts_with("tallyhook "));
+    assert!(
+        run(&mut bare(here.path(), &["--version"]))
+            .ok()
+            .starts_with("tallyhook ")
+    );
     for wrong in [
         &["serve", "--bogus"][..],
         &["bogus"],
@@ -174,7 +263,10 @@ fn help_succeeds_and_wrong_calls_do_not() {
     ] {
         let Ended { code, stderr, .. } = run(&mut tallyhook(here.path(), wrong));
         assert_eq!(code, Some(2), "{wrong:?}: {stderr}");
-        assert!(!stderr.is_empty() && !stderr.contains("panicked"), "{wrong:?}: {stderr}");
+        assert!(
+            !stderr.is_empty() && !stderr.contains("panicked"),
+            "{wrong:?}: {stderr}"
+        );
     }
 }
 
@@ -184,19 +276,46 @@ async fn serve_says_where_it_listens_and_ends_well_when_asked_to() {
     // A file is enough of a configuration.
     let file = format!("github_webhook_secret = '{SECRET}'\ntallyhook_listen = '127.0.0.1:0'\n");
     std::fs::write(here.path().join("tallyhook.toml"), file).unwrap();
-    let mut serve = bare(here.path(), &["serve", "--config", "tallyhook.toml", "--log-format", "json"]);
+    let mut serve = bare(
+        here.path(),
+        &[
+            "serve",
+            "--config",
+            "tallyhook.toml",
+            "--log-format",
+            "json",
+        ],
+    );
     let serve = Serve::start_command(&mut serve);
     let http = reqwest::Client::new();
-    assert_eq!(http.get(format!("{}/readyz", serve.url)).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http.get(format!("{}/readyz", serve.url))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let token = std::fs::read_to_string(here.path().join("tallyhook-admin-token")).unwrap();
     let url = format!("{}/api/prs", serve.url);
-    assert_eq!(http.get(url).bearer_auth(token.trim()).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http.get(url)
+            .bearer_auth(token.trim())
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 
     let (status, log) = serve.terminate();
     assert_eq!(status.code(), Some(0), "{log:?}");
     for line in &log {
         let line: Value = serde_json::from_str(line).unwrap();
-        assert!(line["message"].is_string() && line["timestamp"].is_string(), "{line}");
+        assert!(
+            line["message"].is_string() && line["timestamp"].is_string(),
+            "{line}"
+        );
     }
     assert!(!log.join("\n").contains(token.trim()));
 }
@@ -209,7 +328,10 @@ async fn a_second_serve_on_the_same_file_is_refused_and_the_first_goes_on() {
         run(&mut tallyhook(here.path(), &[command])).failed(1, &["another tallyhook", "test.db"]);
     }
     let http = reqwest::Client::new();
-    let answer = process::signed(&http, &first.url, "star", "a-star", b"{}").send().await.unwrap();
+    let answer = process::signed(&http, &first.url, "star", "a-star", b"{}")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 202);
     assert_eq!(first.terminate().0.code(), Some(0));
     // The lock went with its process.
@@ -223,7 +345,10 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let here = folder();
     let server = Serve::start(here.path());
     let first = replay(here.path(), &server, &[&fixtures()]);
-    assert_eq!(first, json!({"accepted": 109, "duplicate": 1, "ignored": 1, "pong": 1}));
+    assert_eq!(
+        first,
+        json!({"accepted": 109, "duplicate": 1, "ignored": 1, "pong": 1})
+    );
     let second = replay(here.path(), &server, &[&fixtures()]);
     assert_eq!(second, json!({"duplicate": 111, "pong": 1}));
 
@@ -231,9 +356,13 @@ async fn the_fixtures_can_be_replayed_and_replayed_again() {
     let address = server.url.trim_start_matches("http://");
     let one = format!("{}/01-quick-review.jsonl", fixtures());
     let told = run(tallyhook(here.path(), &["replay", &one]).env("TALLYHOOK_LISTEN", address)).ok();
-    assert!(told.contains("posted: ") && told.contains("1 pong"), "{told}");
+    assert!(
+        told.contains("posted: ") && told.contains("1 pong"),
+        "{told}"
+    );
     let mut wrong = tallyhook(here.path(), &["replay", &one, "--secret", "wrong"]);
-    run(wrong.env("TALLYHOOK_LISTEN", address)).failed_after_output(1, &["refusal", "401", "bad_signature"]);
+    run(wrong.env("TALLYHOOK_LISTEN", address))
+        .failed_after_output(1, &["refusal", "401", "bad_signature"]);
 
     assert_eq!(server.terminate().0.code(), Some(0));
     assert_eq!(pull_requests_in(here).await, in_order);
@@ -244,8 +373,15 @@ async fn a_shuffled_replay_with_repetitions_gives_the_same_and_a_seed_gives_the_
     let (_seeded, in_order) = with_fixtures().await;
     let here = folder();
     let server = Serve::start(here.path());
-    let answers = replay(here.path(), &server, &[&fixtures(), "--shuffle", "7", "--duplicate", "0.5"]);
-    assert_eq!((&answers["accepted"], &answers["ignored"]), (&json!(109), &json!(1)));
+    let answers = replay(
+        here.path(),
+        &server,
+        &[&fixtures(), "--shuffle", "7", "--duplicate", "0.5"],
+    );
+    assert_eq!(
+        (&answers["accepted"], &answers["ignored"]),
+        (&json!(109), &json!(1))
+    );
     assert!(answers["duplicate"].as_u64().unwrap() > 20, "{answers}");
     assert_eq!(server.terminate().0.code(), Some(0));
     assert_eq!(pull_requests_in(here).await, in_order);
@@ -254,7 +390,11 @@ async fn a_shuffled_replay_with_repetitions_gives_the_same_and_a_seed_gives_the_
     for _ in 0..2 {
         let here = folder();
         let server = Serve::start(here.path());
-        runs.push(replay(here.path(), &server, &[&fixtures(), "--shuffle", "7", "--drop", "0.5"]));
+        runs.push(replay(
+            here.path(),
+            &server,
+            &[&fixtures(), "--shuffle", "7", "--drop", "0.5"],
+        ));
     }
     assert_eq!(runs[0], runs[1]);
     let kept = runs[0]["accepted"].as_u64().unwrap();
@@ -264,8 +404,12 @@ async fn a_shuffled_replay_with_repetitions_gives_the_same_and_a_seed_gives_the_
 #[tokio::test]
 async fn what_is_exported_can_be_replayed_elsewhere() {
     let (seeded, in_order) = with_fixtures().await;
-    let export =
-        |arguments: &[&str]| run(&mut tallyhook(seeded.path(), &[&["deliveries", "export"], arguments].concat()));
+    let export = |arguments: &[&str]| {
+        run(&mut tallyhook(
+            seeded.path(),
+            &[&["deliveries", "export"], arguments].concat(),
+        ))
+    };
     assert_eq!(export(&["--output", "all.jsonl"]).ok(), "");
     let written = std::fs::read_to_string(seeded.path().join("all.jsonl")).unwrap();
     assert_eq!(written.lines().count(), 110);
@@ -286,18 +430,42 @@ async fn what_is_exported_can_be_replayed_elsewhere() {
 #[tokio::test]
 async fn deliveries_are_listed_and_shown() {
     let (seeded, _) = with_fixtures().await;
-    let deliveries = |arguments: &[&str]| tallyhook(seeded.path(), &[&["deliveries"], arguments].concat());
-    let list = json_of(&mut deliveries(&["list", "--json", "--limit", "5", "--event", "pull_request_review"]));
+    let deliveries =
+        |arguments: &[&str]| tallyhook(seeded.path(), &[&["deliveries"], arguments].concat());
+    let list = json_of(&mut deliveries(&[
+        "list",
+        "--json",
+        "--limit",
+        "5",
+        "--event",
+        "pull_request_review",
+    ]));
     let list = list.as_array().unwrap();
     assert_eq!(list.len(), 5);
-    assert!(list.iter().all(|one| one["event"] == "pull_request_review" && one["state"] == "applied"));
+    assert!(
+        list.iter()
+            .all(|one| one["event"] == "pull_request_review" && one["state"] == "applied")
+    );
     assert!(list.is_sorted_by(|newer, older| newer["id"].as_i64() > older["id"].as_i64()));
 
     let guid = list[0]["guid"].as_str().unwrap();
     let shown = json_of(&mut deliveries(&["show", guid]));
-    assert_eq!((&shown["guid"], &shown["payload"]["action"]), (&list[0]["guid"], &list[0]["action"]));
-    let table = run(&mut deliveries(&["list", "--repo", "acme-corp/api-server", "--limit", "100"])).ok();
-    assert!(table.contains("GUID") && table.contains("acme-corp") && table.contains("applied"), "{table}");
+    assert_eq!(
+        (&shown["guid"], &shown["payload"]["action"]),
+        (&list[0]["guid"], &list[0]["action"])
+    );
+    let table = run(&mut deliveries(&[
+        "list",
+        "--repo",
+        "acme-corp/api-server",
+        "--limit",
+        "100",
+    ]))
+    .ok();
+    assert!(
+        table.contains("GUID") && table.contains("acme-corp") && table.contains("applied"),
+        "{table}"
+    );
     run(&mut deliveries(&["show", "nothing"])).failed(1, &["no delivery nothing"]);
 }
 
@@ -308,25 +476,56 @@ async fn dead_letters_are_decided_on_beside_a_running_server() {
     let http = reqwest::Client::new();
     for guid in ["one", "two"] {
         let body = br#"{"action":"opened"}"#;
-        let answer = process::signed(&http, &server.url, "pull_request", guid, body).send().await.unwrap();
+        let answer = process::signed(&http, &server.url, "pull_request", guid, body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 202);
     }
     let dead = |arguments: &[&str]| tallyhook(here.path(), &[&["dead"], arguments].concat());
     let listed = json_of(&mut dead(&["list", "--json"]));
-    let [group] = &listed["groups"].as_array().unwrap()[..] else { panic!("more than one kind: {listed}") };
-    assert_eq!((&group["deliveries"], &group["event"]), (&json!(2), &json!("pull_request")));
+    let [group] = &listed["groups"].as_array().unwrap()[..] else {
+        panic!("more than one kind: {listed}")
+    };
+    assert_eq!(
+        (&group["deliveries"], &group["event"]),
+        (&json!(2), &json!("pull_request"))
+    );
     let list = &listed["items"];
-    assert_eq!((&list[0]["guid"], &list[1]["guid"]), (&json!("two"), &json!("one")));
+    assert_eq!(
+        (&list[0]["guid"], &list[1]["guid"]),
+        (&json!("two"), &json!("one"))
+    );
     let shown = run(&mut dead(&["list"])).ok();
-    assert!(shown.contains("dead letters") && shown.contains("two") && shown.contains("one"), "{shown}");
+    assert!(
+        shown.contains("dead letters") && shown.contains("two") && shown.contains("one"),
+        "{shown}"
+    );
     let reason = group["reason"].as_str().unwrap();
-    assert!(run(&mut dead(&["requeue", "--reason", reason, "--event", "push"])).ok().starts_with("0 to be"));
+    assert!(
+        run(&mut dead(&[
+            "requeue", "--reason", reason, "--event", "push"
+        ]))
+        .ok()
+        .starts_with("0 to be")
+    );
     let (two, one) = (list[0]["id"].to_string(), list[1]["id"].to_string());
-    assert_eq!(json_of(&mut dead(&["show", &one]))["payload"], json!({"action": "opened"}));
+    assert_eq!(
+        json_of(&mut dead(&["show", &one]))["payload"],
+        json!({"action": "opened"})
+    );
 
-    assert!(run(&mut dead(&["requeue", &one])).ok().starts_with("1 to be tried again"));
-    run(&mut dead(&["requeue", "99"])).failed_after_output(1, &["1 of those given are no dead letters"]);
-    assert_eq!(run(&mut dead(&["discard", &two, "--reason", "made by a test"])).ok(), "discarded\n");
+    assert!(
+        run(&mut dead(&["requeue", &one]))
+            .ok()
+            .starts_with("1 to be tried again")
+    );
+    run(&mut dead(&["requeue", "99"]))
+        .failed_after_output(1, &["1 of those given are no dead letters"]);
+    assert_eq!(
+        run(&mut dead(&["discard", &two, "--reason", "made by a test"])).ok(),
+        "discarded\n"
+    );
     run(&mut dead(&["discard", &two, "--reason", "again"])).failed(1, &["no dead letter"]);
     run(&mut dead(&["show", &two])).failed(1, &["no dead letter"]);
     assert_eq!(server.terminate().0.code(), Some(0));
@@ -337,11 +536,21 @@ async fn dead_letters_are_decided_on_beside_a_running_server() {
     assert_eq!(let_go["items"][0]["reason"], "discarded: made by a test");
     // It was tried again, to no other end than before.
     let (_, again) = server.get("/api/deliveries/one").await;
-    assert_eq!((&again["items"][0]["state"], &again["items"][0]["attempts"]), (&json!("dead"), &json!(1)));
+    assert_eq!(
+        (&again["items"][0]["state"], &again["items"][0]["attempts"]),
+        (&json!("dead"), &json!(1))
+    );
     let here = server.stop().await;
-    assert!(run(&mut tallyhook(here.path(), &["dead", "requeue", "--all"])).ok().starts_with("1 to be tried again"));
+    assert!(
+        run(&mut tallyhook(here.path(), &["dead", "requeue", "--all"]))
+            .ok()
+            .starts_with("1 to be tried again")
+    );
     let none = json!({"groups": [], "items": []});
-    assert_eq!(json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])), none);
+    assert_eq!(
+        json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])),
+        none
+    );
 }
 
 #[tokio::test]
@@ -353,10 +562,21 @@ async fn tokens_are_made_listed_and_revoked_beside_a_running_server() {
     assert_eq!(made.lines().count(), 1);
     let http = reqwest::Client::new();
     let url = format!("{}/api/prs", server.url);
-    let status = async || http.get(&url).bearer_auth(made.trim()).send().await.unwrap().status().as_u16();
+    let status = async || {
+        http.get(&url)
+            .bearer_auth(made.trim())
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
     assert_eq!(status().await, 200);
     let list = json_of(&mut token(&["list", "--json"]));
-    assert_eq!((&list[0]["name"], &list[0]["revoked_at"]), (&json!("dashboard"), &Value::Null));
+    assert_eq!(
+        (&list[0]["name"], &list[0]["revoked_at"]),
+        (&json!("dashboard"), &Value::Null)
+    );
     assert!(!run(&mut token(&["list"])).ok().contains(made.trim()));
     run(&mut token(&["create", "dashboard"])).failed(1, &["dashboard", "revoke it first"]);
 
@@ -375,9 +595,21 @@ fn migrate_makes_a_database_that_serve_takes_as_it_is() {
     for _ in 0..2 {
         run(&mut tallyhook(here.path(), &["migrate"])).ok();
     }
-    assert_eq!(json_of(&mut tallyhook(here.path(), &["deliveries", "list", "--json"])), json!([]));
-    let mut serve = tallyhook(here.path(), &["serve", "--no-migrate", "--log-format", "json"]);
-    assert_eq!(Serve::start_command(&mut serve).terminate().0.code(), Some(0));
+    assert_eq!(
+        json_of(&mut tallyhook(
+            here.path(),
+            &["deliveries", "list", "--json"]
+        )),
+        json!([])
+    );
+    let mut serve = tallyhook(
+        here.path(),
+        &["serve", "--no-migrate", "--log-format", "json"],
+    );
+    assert_eq!(
+        Serve::start_command(&mut serve).terminate().0.code(),
+        Some(0)
+    );
 }
 
 #[tokio::test]
@@ -385,21 +617,36 @@ async fn recompute_takes_another_list_of_bots_into_account() {
     let (seeded, before) = with_fixtures().await;
     let author = before[0]["author"].as_str().unwrap().to_owned();
     let by_author = before.iter().filter(|one| one["author"] == author).count();
-    assert!(by_author > 1 && before.iter().any(|one| one["author"] != author && one["author_is_bot"] == false));
-    assert!(before.iter().all(|one| one["author"] != author || one["author_is_bot"] == false));
+    assert!(
+        by_author > 1
+            && before
+                .iter()
+                .any(|one| one["author"] != author && one["author_is_bot"] == false)
+    );
+    assert!(
+        before
+            .iter()
+            .all(|one| one["author"] != author || one["author_is_bot"] == false)
+    );
 
     let recomputed = run(tallyhook(seeded.path(), &["recompute"]).env("BOT_LOGINS", &author)).ok();
     assert_eq!(recomputed, "25 pull requests\n");
     let server = TestServer::start_in(seeded, Options::default()).await;
     let after = pull_requests(&server.http, &server.url).await;
     for (before, after) in before.iter().zip(&after) {
-        assert_eq!(after["author_is_bot"] == true, before["author_is_bot"] == true || after["author"] == author);
+        assert_eq!(
+            after["author_is_bot"] == true,
+            before["author_is_bot"] == true || after["author"] == author
+        );
     }
     let (_, metrics) = server.get("/api/metrics/cycle-time").await;
-    assert_eq!(metrics["all"]["excluded"]["bot_author"].as_u64().unwrap() as usize, {
-        let merged = |one: &&Value| one["state"] == "merged" && one["author_is_bot"] == true;
-        after.iter().filter(merged).count()
-    });
+    assert_eq!(
+        metrics["all"]["excluded"]["bot_author"].as_u64().unwrap() as usize,
+        {
+            let merged = |one: &&Value| one["state"] == "merged" && one["author_is_bot"] == true;
+            after.iter().filter(merged).count()
+        }
+    );
     let seeded = server.stop().await;
 
     run(&mut tallyhook(seeded.path(), &["recompute"])).ok();
@@ -432,7 +679,10 @@ fn the_description_of_the_api_names_every_path() {
             let responses = &openapi["paths"][path][method]["responses"];
             assert!(responses.is_object(), "{method} {path}");
             // Who wants a token says what becomes of those without.
-            assert_eq!(responses["401"].is_object(), path.starts_with("/api/") || path == "/webhooks/github");
+            assert_eq!(
+                responses["401"].is_object(),
+                path.starts_with("/api/") || path == "/webhooks/github"
+            );
         }
     }
 }
@@ -442,6 +692,9 @@ fn completions_are_printed() {
     let here = folder();
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&mut bare(here.path(), &["completions", shell])).ok();
-        assert!(script.contains("tallyhook") && script.contains("replay"), "{shell}");
+        assert!(
+            script.contains("tallyhook") && script.contains("replay"),
+            "{shell}"
+        );
     }
 }

@@ -10,12 +10,13 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use chrono::{TimeDelta, Utc};
-use github::{FakeGithub, Fault, GITHUB_TOKEN, Resource, Rights, Sending, app};
-use process::{SECRET, Serve, TOKEN, run, tallyhook};
 use serde_json::{Value, json};
 use sqlx::Connection;
+use tallyhook_github_client::VirtualTime;
+
+use github::{FakeGithub, Fault, GITHUB_TOKEN, Resource, Rights, Sending, app};
+use process::{SECRET, Serve, TOKEN, run, tallyhook};
 use support::Place;
-use tallyhook::github::client::VirtualTime;
 
 const REPO: &str = "acme-corp/api-server";
 const HOOK: i64 = 5;
@@ -32,15 +33,23 @@ impl Scene {
         let github = FakeGithub::start().await;
         github.add_repository(7, REPO);
         github.add_hook(HOOK, &format!("repos/{REPO}"), URL, SECRET);
-        let scene = Self { github, place: Place::embedded() };
+        let scene = Self {
+            github,
+            place: Place::embedded(),
+        };
         scene.last_delivery(202).await;
-        assert_eq!(run(&mut tallyhook(scene.place.path(), &["migrate"])).code, Some(0));
+        assert_eq!(
+            run(&mut tallyhook(scene.place.path(), &["migrate"])).code,
+            Some(0)
+        );
         scene
     }
 
     async fn last_delivery(&self, status: u16) {
         let sending = Sending::Fails(status);
-        self.github.deliver(HOOK, ("ping", "0b1", &json!({})), Utc::now(), sending).await;
+        self.github
+            .deliver(HOOK, ("ping", "0b1", &json!({})), Utc::now(), sending)
+            .await;
     }
 
     fn doctor(&self) -> Command {
@@ -68,25 +77,51 @@ struct Findings {
 /// Runs it. Whatever it finds, it tells no secret, and its exit code says whether something is wrong.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
-    let all: Vec<Value> = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let all: Vec<Value> =
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
     let wrong = all.iter().any(|finding| finding["state"] == "wrong");
-    assert_eq!(ended.code, Some(i32::from(wrong)), "{}{}", ended.stdout, ended.stderr);
-    assert_eq!(ended.stderr.lines().count(), usize::from(wrong), "{}", ended.stderr);
+    assert_eq!(
+        ended.code,
+        Some(i32::from(wrong)),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert_eq!(
+        ended.stderr.lines().count(),
+        usize::from(wrong),
+        "{}",
+        ended.stderr
+    );
     for secret in [SECRET, TOKEN, GITHUB_TOKEN, "carrot", "PRIVATE KEY"] {
-        assert!(!ended.stdout.contains(secret) && !ended.stderr.contains(secret), "{}{}", ended.stdout, ended.stderr);
+        assert!(
+            !ended.stdout.contains(secret) && !ended.stderr.contains(secret),
+            "{}{}",
+            ended.stdout,
+            ended.stderr
+        );
     }
     for finding in &all {
         let advised = finding["advice"] != "";
         assert_eq!(advised, finding["state"] != "ok", "{finding}");
     }
-    Findings { code: ended.code.unwrap(), all }
+    Findings {
+        code: ended.code.unwrap(),
+        all,
+    }
 }
 
 impl Findings {
     /// What is not ok: how bad, and what.
     fn not_ok(&self) -> Vec<(&str, &str)> {
         let bad = self.all.iter().filter(|finding| finding["state"] != "ok");
-        bad.map(|finding| (finding["state"].as_str().unwrap(), finding["check"].as_str().unwrap())).collect()
+        bad.map(|finding| {
+            (
+                finding["state"].as_str().unwrap(),
+                finding["check"].as_str().unwrap(),
+            )
+        })
+        .collect()
     }
 
     /// Asserts that this is all that is not ok, and that it is told with each of `words`.
@@ -100,8 +135,12 @@ impl Findings {
     #[track_caller]
     fn told(&self, check: &str, words: &[&str]) {
         let of = || self.all.iter().filter(|finding| finding["check"] == check);
-        let worst = of().find(|finding| finding["state"] != "ok").or_else(|| of().next());
-        let told = worst.unwrap_or_else(|| panic!("nothing of {check}: {:#?}", self.all)).to_string();
+        let worst = of()
+            .find(|finding| finding["state"] != "ok")
+            .or_else(|| of().next());
+        let told = worst
+            .unwrap_or_else(|| panic!("nothing of {check}: {:#?}", self.all))
+            .to_string();
         for word in words {
             assert!(told.contains(word), "no `{word}` in {told}");
         }
@@ -112,7 +151,12 @@ impl Findings {
 async fn where_all_is_well_every_line_is_ok() {
     let scene = Scene::new().await;
     let found = scene.findings();
-    assert_eq!((found.code, found.not_ok()), (0, vec![]), "{:#?}", found.all);
+    assert_eq!(
+        (found.code, found.not_ok()),
+        (0, vec![]),
+        "{:#?}",
+        found.all
+    );
     for (check, words) in [
         ("database", ["of this version", "repositories tracked"]),
         ("listener", ["any", "port"]),
@@ -132,9 +176,24 @@ async fn people_get_a_table() {
     let scene = Scene::new().await;
     let mut command = tallyhook(scene.place.path(), &["doctor"]);
     let ended = run(command.env("GITHUB_WEBHOOK_SECRET", "carrot"));
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
-    for words in ["what to do", "webhook secret", "warning", "openssl rand", "neither a token nor an App"] {
-        assert!(ended.stdout.contains(words), "no `{words}` in\n{}", ended.stdout);
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), ""),
+        "{}",
+        ended.stdout
+    );
+    for words in [
+        "what to do",
+        "webhook secret",
+        "warning",
+        "openssl rand",
+        "neither a token nor an App",
+    ] {
+        assert!(
+            ended.stdout.contains(words),
+            "no `{words}` in\n{}",
+            ended.stdout
+        );
     }
     assert!(!ended.stdout.contains("carrot"));
     scene.github.stop().await;
@@ -144,7 +203,11 @@ async fn people_get_a_table() {
 async fn a_token_is_looked_at_closely() {
     let scene = Scene::new().await;
     let with = |token: &str| findings(scene.doctor().env("GITHUB_TOKEN", token));
-    with("ghp_nobody").only("wrong", "GitHub", &["does not accept the token", "set GITHUB_TOKEN"]);
+    with("ghp_nobody").only(
+        "wrong",
+        "GitHub",
+        &["does not accept the token", "set GITHUB_TOKEN"],
+    );
 
     scene.github.give("ghp_public", Rights::Public);
     let public = with("ghp_public");
@@ -153,21 +216,39 @@ async fn a_token_is_looked_at_closely() {
 
     scene.github.give("ghp_reader", Rights::Read);
     let reader = with("ghp_reader");
-    assert_eq!((reader.code, reader.not_ok()), (0, vec![("warning", "token"), ("warning", "webhook")]));
-    reader.told("token", &["public_repo", "cannot see webhooks", "admin:repo_hook"]);
+    assert_eq!(
+        (reader.code, reader.not_ok()),
+        (0, vec![("warning", "token"), ("warning", "webhook")])
+    );
+    reader.told(
+        "token",
+        &["public_repo", "cannot see webhooks", "admin:repo_hook"],
+    );
 
     scene.github.give("github_pat_fine", Rights::FineGrained);
     let fine = with("github_pat_fine");
-    fine.only("warning", "webhook", &["repository_hooks=write", "may not see it"]);
+    fine.only(
+        "warning",
+        "webhook",
+        &["repository_hooks=write", "may not see it"],
+    );
     fine.told("token", &["single permissions"]);
 
-    scene.github.expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(30));
+    scene
+        .github
+        .expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(30));
     scene.findings().told("token's end", &["ok", "valid until"]);
-    scene.github.expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(3));
-    scene.findings().only("warning", "token's end", &["valid until", "make a new one"]);
+    scene
+        .github
+        .expires(GITHUB_TOKEN, Utc::now() + TimeDelta::days(3));
+    scene
+        .findings()
+        .only("warning", "token's end", &["valid until", "make a new one"]);
     scene.github.give(GITHUB_TOKEN, Rights::Admin);
     scene.github.allow(GITHUB_TOKEN, Resource::Core, 5000, 499);
-    scene.findings().only("warning", "rate limit", &["499 of 5000"]);
+    scene
+        .findings()
+        .only("warning", "rate limit", &["499 of 5000"]);
     scene.github.stop().await;
 }
 
@@ -178,23 +259,52 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
         scene.github.change_hook(HOOK, &change);
         scene.findings()
     };
-    let most = ["pull_request", "pull_request_review", "pull_request_review_comment", "issue_comment", "repository"];
-    with(json!({"events": most})).only("warning", "webhook", &["does not tell of pull_request_review_thread, push\""]);
-    with(json!({"events": ["push"]})).only("wrong", "webhook", &["does not tell of pull_request,", "add the events"]);
+    let most = [
+        "pull_request",
+        "pull_request_review",
+        "pull_request_review_comment",
+        "issue_comment",
+        "repository",
+    ];
+    with(json!({"events": most})).only(
+        "warning",
+        "webhook",
+        &["does not tell of pull_request_review_thread, push\""],
+    );
+    with(json!({"events": ["push"]})).only(
+        "wrong",
+        "webhook",
+        &["does not tell of pull_request,", "add the events"],
+    );
     let all = [&most[..], &["pull_request_review_thread", "push"]].concat();
     assert_eq!(with(json!({"events": all})).not_ok(), []);
     with(json!({"active": false})).only("wrong", "webhook", &["not active"]);
-    with(json!({"active": true, "config": {"content_type": "xml"}})).only("wrong", "webhook", &["content type"]);
+    with(json!({"active": true, "config": {"content_type": "xml"}})).only(
+        "wrong",
+        "webhook",
+        &["content type"],
+    );
     let loose = json!({"config": {"content_type": "form", "insecure_ssl": "1"}});
     with(loose).only("warning", "webhook", &["does not check our certificate"]);
-    let elsewhere = json!({"config": {"insecure_ssl": "0", "url": "https://me:carrot@ci.example.com/hook"}});
-    with(elsewhere).only("wrong", "webhook", &["none of its 1 webhooks", "/webhooks/github", "hook create acme-corp/"]);
+    let elsewhere =
+        json!({"config": {"insecure_ssl": "0", "url": "https://me:carrot@ci.example.com/hook"}});
+    with(elsewhere).only(
+        "wrong",
+        "webhook",
+        &[
+            "none of its 1 webhooks",
+            "/webhooks/github",
+            "hook create acme-corp/",
+        ],
+    );
 
     // The organisation's tells of its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));
-    scene.findings().only("wrong", "webhook", &["does not tell of pull_request"]);
+    scene
+        .findings()
+        .only("wrong", "webhook", &["does not tell of pull_request"]);
     scene.github.stop().await;
 }
 
@@ -202,12 +312,26 @@ async fn a_webhook_that_does_not_tell_us_all_is_told_of() {
 async fn deliveries_that_fail_are_told_of() {
     let scene = Scene::new().await;
     scene.last_delivery(502).await;
-    scene.findings().only("wrong", "webhook", &["answered with 502", "tallyhook recover"]);
+    scene.findings().only(
+        "wrong",
+        "webhook",
+        &["answered with 502", "tallyhook recover"],
+    );
     scene.last_delivery(401).await;
-    scene.findings().only("wrong", "webhook", &["answered with 401", "the secret of GITHUB_WEBHOOK_SECRET"]);
+    scene.findings().only(
+        "wrong",
+        "webhook",
+        &["answered with 401", "the secret of GITHUB_WEBHOOK_SECRET"],
+    );
     // Of how the token stands, the repository and its webhooks.
-    scene.github.next([Fault::None, Fault::None, Fault::status(422)]);
-    scene.findings().only("wrong", "webhook", &["refused", "hooks", "look again later"]);
+    scene
+        .github
+        .next([Fault::None, Fault::None, Fault::status(422)]);
+    scene.findings().only(
+        "wrong",
+        "webhook",
+        &["refused", "hooks", "look again later"],
+    );
     scene.github.stop().await;
 }
 
@@ -215,14 +339,23 @@ async fn deliveries_that_fail_are_told_of() {
 async fn a_clock_that_is_off_and_a_repository_that_is_gone_are_told_of() {
     let scene = Scene::new().await;
     scene.github.set_clock_ahead(TimeDelta::hours(1));
-    scene.findings().only("wrong", "clock", &["s behind that of GitHub", "NTP"]);
+    scene
+        .findings()
+        .only("wrong", "clock", &["s behind that of GitHub", "NTP"]);
     scene.github.set_clock_ahead(TimeDelta::seconds(-20));
-    scene.findings().only("warning", "clock", &["s ahead of that of GitHub"]);
+    scene
+        .findings()
+        .only("warning", "clock", &["s ahead of that of GitHub"]);
     scene.github.set_clock_ahead(TimeDelta::zero());
     scene.github.rename(REPO, "acme-corp/server");
-    scene.findings().told("repository", &["ok", "it is called acme-corp/server now"]);
+    scene
+        .findings()
+        .told("repository", &["ok", "it is called acme-corp/server now"]);
     let other = findings(scene.doctor().env("GITHUB_REPO_NAME", "other"));
-    other.told("repository", &["wrong", "GitHub has no /repos/acme-corp/other"]);
+    other.told(
+        "repository",
+        &["wrong", "GitHub has no /repos/acme-corp/other"],
+    );
     scene.github.stop().await;
 }
 
@@ -234,13 +367,19 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
     scene.github.add_hook(app::HOOK, "app", URL, SECRET);
     let with = |auto_pr: &str| {
         let mut command = scene.doctor();
-        command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", app::APP_ID).env("TASK_AUTO_PR", auto_pr);
+        command
+            .env_remove("GITHUB_TOKEN")
+            .env("GITHUB_APP_ID", app::APP_ID)
+            .env("TASK_AUTO_PR", auto_pr);
         findings(command.env("GITHUB_APP_PRIVATE_KEY", app::private_key()))
     };
     let (doctor, opening) = (|| with("false"), || with("true"));
     let nowhere = doctor();
     nowhere.told("installations", &["wrong", "installed nowhere"]);
-    nowhere.told("repository", &["wrong", "not installed on acme-corp/api-server"]);
+    nowhere.told(
+        "repository",
+        &["wrong", "not installed on acme-corp/api-server"],
+    );
     scene.github.install("acme-corp", 9);
     let found = doctor();
     assert_eq!(found.not_ok(), [], "{:#?}", found.all);
@@ -248,55 +387,121 @@ async fn an_app_is_looked_at_with_its_installations_and_its_webhook() {
     found.told("installations", &["acme-corp"]);
     found.told("webhook", &[URL, "nothing was delivered yet"]);
 
-    opening().only("warning", "App", &["and not make them", "TASK_AUTO_PR", "write access to pull requests"]);
+    opening().only(
+        "warning",
+        "App",
+        &[
+            "and not make them",
+            "TASK_AUTO_PR",
+            "write access to pull requests",
+        ],
+    );
     scene.github.let_app(json!({"metadata": "read"}));
-    opening().only("wrong", "App", &["may not read pull requests", "write access to pull requests"]);
+    opening().only(
+        "wrong",
+        "App",
+        &[
+            "may not read pull requests",
+            "write access to pull requests",
+        ],
+    );
     doctor().only("wrong", "App", &["may not read pull requests"]);
     scene.github.let_app(json!({"pull_requests": "write"}));
     assert_eq!(opening().not_ok(), []);
-    scene.github.change_hook(app::HOOK, &json!({"config": {"url": "https://elsewhere.example.com"}}));
+    scene.github.change_hook(
+        app::HOOK,
+        &json!({"config": {"url": "https://elsewhere.example.com"}}),
+    );
     doctor().only("wrong", "webhook", &["posts to no address"]);
-    scene.github.add_app(&VirtualTime::starting_at(Utc::now() - TimeDelta::hours(1)));
-    doctor().only("wrong", "GitHub", &["does not accept the App", "check this machine's clock"]);
+    scene
+        .github
+        .add_app(&VirtualTime::starting_at(Utc::now() - TimeDelta::hours(1)));
+    doctor().only(
+        "wrong",
+        "GitHub",
+        &["does not accept the App", "check this machine's clock"],
+    );
     scene.github.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_not_ready_is_told_of_by_what_to_do() {
     let place = Place::embedded();
-    let doctor = |url: &str| findings(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", url));
+    let doctor = |url: &str| {
+        findings(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", url))
+    };
     let file = |path: &str| doctor(&format!("sqlite://{path}"));
-    file("test.db").told("database", &["warning", "there is none at test.db yet", "tallyhook serve"]);
+    file("test.db").told(
+        "database",
+        &["warning", "there is none at test.db yet", "tallyhook serve"],
+    );
     file("none/test.db").told("database", &["wrong", "none/test.db", "none can be made"]);
-    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "looking leaves nothing behind");
+    assert_eq!(
+        std::fs::read_dir(place.path()).unwrap().count(),
+        0,
+        "looking leaves nothing behind"
+    );
 
-    std::fs::write(place.path().join("text.db"), "this is no database, however long it may be".repeat(20)).unwrap();
+    std::fs::write(
+        place.path().join("text.db"),
+        "this is no database, however long it may be".repeat(20),
+    )
+    .unwrap();
     file("text.db").told("database", &["wrong", "file is not a database"]);
     std::fs::write(place.path().join("empty.db"), "").unwrap();
     file("empty.db").told("database", &["warning", "no tables yet"]);
 
     let server = "postgres://bunny:carrot@127.0.0.1:1/tallyhook";
-    doctor(server).told("database", &["wrong", "127.0.0.1:1", "as user bunny", "set DATABASE_URL right"]);
+    doctor(server).told(
+        "database",
+        &[
+            "wrong",
+            "127.0.0.1:1",
+            "as user bunny",
+            "set DATABASE_URL right",
+        ],
+    );
     doctor("mysql://bunny:carrot@localhost/x").told("database", &["wrong", "`mysql`"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_version_is_told_of() {
     let place = Place::embedded();
-    assert_eq!(run(&mut tallyhook(place.path(), &["migrate"])).code, Some(0));
+    assert_eq!(
+        run(&mut tallyhook(place.path(), &["migrate"])).code,
+        Some(0)
+    );
     let doctor = || findings(&mut tallyhook(place.path(), &["doctor", "--json"]));
     doctor().told("database", &["ok", "of this version"]);
-    let read_only = run(tallyhook(place.path(), &["doctor", "--json"]).env("DATABASE_URL", "sqlite://test.db?mode=ro"));
-    assert!(read_only.stdout.contains("to which nothing can be written"), "{}", read_only.stdout);
+    let read_only = run(tallyhook(place.path(), &["doctor", "--json"])
+        .env("DATABASE_URL", "sqlite://test.db?mode=ro"));
+    assert!(
+        read_only.stdout.contains("to which nothing can be written"),
+        "{}",
+        read_only.stdout
+    );
     let execute = async |statement: &'static str| {
         let url = format!("sqlite://{}", place.path().join("test.db").display());
         let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
     };
     execute("INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, true, checksum, 1 FROM _sqlx_migrations LIMIT 1").await;
-    doctor().told("database", &["wrong", "this version of tallyhook knows", "use the newer tallyhook"]);
+    doctor().told(
+        "database",
+        &[
+            "wrong",
+            "this version of tallyhook knows",
+            "use the newer tallyhook",
+        ],
+    );
     execute("DELETE FROM _sqlx_migrations WHERE version IN (9999, 1)").await;
-    doctor().told("database", &["warning", "migrations of", "tallyhook migrate"]);
+    doctor().told(
+        "database",
+        &["warning", "migrations of", "tallyhook migrate"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,7 +511,15 @@ async fn it_looks_beside_a_running_server() {
     let address = serve.url.trim_start_matches("http://");
     let found = findings(scene.doctor().env("TALLYHOOK_LISTEN", address));
     assert_eq!(found.not_ok(), [], "{:#?}", found.all);
-    found.told("listener", &["a server of ours answers", "ready", "migrations ok", "notifier not_used"]);
+    found.told(
+        "listener",
+        &[
+            "a server of ours answers",
+            "ready",
+            "migrations ok",
+            "notifier not_used",
+        ],
+    );
     assert!(serve.terminate().0.success());
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -315,7 +528,11 @@ async fn it_looks_beside_a_running_server() {
         move || drop(taken.accept().unwrap())
     });
     let address = taken.local_addr().unwrap().to_string();
-    findings(scene.doctor().env("TALLYHOOK_LISTEN", address)).only("wrong", "listener", &["taken by something else"]);
+    findings(scene.doctor().env("TALLYHOOK_LISTEN", address)).only(
+        "wrong",
+        "listener",
+        &["taken by something else"],
+    );
     answering.join().unwrap();
     findings(scene.doctor().env("TALLYHOOK_LISTEN", "192.0.2.1:80")).only(
         "wrong",
@@ -329,29 +546,68 @@ async fn it_looks_beside_a_running_server() {
 async fn settings_and_servers_that_are_wrong_are_each_told_of() {
     let scene = Scene::new().await;
     let with = |name: &str, value: &str| findings(scene.doctor().env(name, value));
-    with("DELIVERY_RETENTION_DAYS", "soon").only("wrong", "settings", &["DELIVERY_RETENTION_DAYS is `soon`"]);
+    with("DELIVERY_RETENTION_DAYS", "soon").only(
+        "wrong",
+        "settings",
+        &["DELIVERY_RETENTION_DAYS is `soon`"],
+    );
     with("GITHUB_TOKEN", "two carrots").only("wrong", "settings", &["GITHUB_TOKEN is no token"]);
-    findings(scene.doctor().args(["--config", "none.toml"])).only("wrong", "settings", &["none.toml"]);
+    findings(scene.doctor().args(["--config", "none.toml"])).only(
+        "wrong",
+        "settings",
+        &["none.toml"],
+    );
     findings(scene.doctor().env_remove("GITHUB_WEBHOOK_SECRET")).only(
         "wrong",
         "webhook secret",
         &["is not set", "openssl"],
     );
-    with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET} carrot")).only("warning", "webhook secret", &["less than 16"]);
+    with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET} carrot")).only(
+        "warning",
+        "webhook secret",
+        &["less than 16"],
+    );
     with("TALLYHOOK_ADMIN_TOKEN", "carrot").only("warning", "admin token", &["less than 16"]);
-    with("AMQP_URL", "amqp://bunny:carrot@127.0.0.1:1").only("wrong", "broker", &["connecting", "set AMQP_URL right"]);
-    with("AMQP_URL", "http://bunny:carrot@127.0.0.1").only("wrong", "broker", &["is no URL of a broker"]);
-    with("GITHUB_API_URL", "http://127.0.0.1:1").only("wrong", "GitHub", &["cannot be reached at http://127.0.0.1:1"]);
+    with("AMQP_URL", "amqp://bunny:carrot@127.0.0.1:1").only(
+        "wrong",
+        "broker",
+        &["connecting", "set AMQP_URL right"],
+    );
+    with("AMQP_URL", "http://bunny:carrot@127.0.0.1").only(
+        "wrong",
+        "broker",
+        &["is no URL of a broker"],
+    );
+    with("GITHUB_API_URL", "http://127.0.0.1:1").only(
+        "wrong",
+        "GitHub",
+        &["cannot be reached at http://127.0.0.1:1"],
+    );
     // Elsewhere the system has them, and no variable says where.
     if cfg!(target_os = "linux") {
-        let uncertified = findings(scene.doctor().envs([("SSL_CERT_FILE", "/none"), ("SSL_CERT_DIR", "/none")]));
-        assert_eq!(uncertified.not_ok(), [("wrong", "channel"), ("wrong", "GitHub")]);
+        let uncertified = findings(
+            scene
+                .doctor()
+                .envs([("SSL_CERT_FILE", "/none"), ("SSL_CERT_DIR", "/none")]),
+        );
+        assert_eq!(
+            uncertified.not_ok(),
+            [("wrong", "channel"), ("wrong", "GitHub")]
+        );
         uncertified.told("channel", &["install the certificates"]);
         uncertified.told("GitHub", &["install the certificates"]);
     }
-    with("WORKTREE_ROOT", "nowhere").only("wrong", "working trees", &["nowhere, which is no folder"]);
+    with("WORKTREE_ROOT", "nowhere").only(
+        "wrong",
+        "working trees",
+        &["nowhere, which is no folder"],
+    );
     with("WORKTREE_ROOT", "/").told("working trees", &["ok", "git version"]);
-    with("NOTIFY_WEBHOOK_URL", "http://10.0.0.1/carrot").only("wrong", "channel", &["a private address"]);
+    with("NOTIFY_WEBHOOK_URL", "http://10.0.0.1/carrot").only(
+        "wrong",
+        "channel",
+        &["a private address"],
+    );
     with("SLACK_WEBHOOK_URL", "https://hooks.example.com/carrot")
         .told("channel", &["ok", "https://hooks.example.com;"]);
     findings(scene.doctor().env_remove("GITHUB_TOKEN")).only(
@@ -359,7 +615,16 @@ async fn settings_and_servers_that_are_wrong_are_each_told_of() {
         "GitHub",
         &["set GITHUB_TOKEN, or GITHUB_APP_ID"],
     );
-    let opening = findings(scene.doctor().env_remove("GITHUB_TOKEN").env("TASK_AUTO_PR", "true"));
-    opening.only("warning", "GitHub", &["TASK_AUTO_PR makes no pull requests", "set GITHUB_TOKEN"]);
+    let opening = findings(
+        scene
+            .doctor()
+            .env_remove("GITHUB_TOKEN")
+            .env("TASK_AUTO_PR", "true"),
+    );
+    opening.only(
+        "warning",
+        "GitHub",
+        &["TASK_AUTO_PR makes no pull requests", "set GITHUB_TOKEN"],
+    );
     scene.github.stop().await;
 }

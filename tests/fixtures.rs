@@ -24,8 +24,15 @@ const NUMBERS: [&str; 11] = [
 async fn every_fixture_gives_its_expected_numbers() {
     let mut server = TestServer::start().await;
     for fixture in support::fixtures() {
-        let (status, answer) = server.post(&fixture.event, &fixture.guid, &fixture.payload).await;
-        assert!(status == 202 || status == 200, "{} {}: {answer}", fixture.event, fixture.guid);
+        let (status, answer) = server
+            .post(&fixture.event, &fixture.guid, &fixture.payload)
+            .await;
+        assert!(
+            status == 202 || status == 200,
+            "{} {}: {answer}",
+            fixture.event,
+            fixture.guid
+        );
     }
     server.drained().await;
 
@@ -55,7 +62,11 @@ async fn every_fixture_gives_its_expected_numbers() {
 fn assert_same_hours(found: &Value, expected: &Value, name: &str, path: &std::path::Path) {
     match (found.as_f64(), expected.as_f64()) {
         (Some(found), Some(expected)) => {
-            assert!((found - expected).abs() < 1e-9, "{name} of {}: {found}, expected {expected}", path.display());
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{name} of {}: {found}, expected {expected}",
+                path.display()
+            );
         }
         (found, expected) => assert_eq!(found, expected, "{name} of {}", path.display()),
     }
@@ -68,7 +79,11 @@ fn assert_explained(found: &Value, path: &std::path::Path) {
         let stage = name.trim_end_matches("_hours");
         let of_stage = steps.iter().filter(|step| step["stage"] == stage);
         let explained: f64 = of_stage.map(|step| step["hours"].as_f64().unwrap()).sum();
-        assert!((explained - hours.as_f64().unwrap_or(0.0)).abs() < 1e-9, "{name} of {}", path.display());
+        assert!(
+            (explained - hours.as_f64().unwrap_or(0.0)).abs() < 1e-9,
+            "{name} of {}",
+            path.display()
+        );
     }
     assert!(!found["explain"]["text"].as_str().unwrap().is_empty());
 }

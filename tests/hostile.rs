@@ -10,14 +10,16 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
-use tallyhook::event::{self, NAMES, Undecodable};
-use tallyhook::github::signature::{Secrets, Signature};
 use tallyhook::ingest::{self, DeliveryHeaders, Refusal};
+use tallyhook_core::event::{self, NAMES, Undecodable};
+use tallyhook_core::github::signature::{Secrets, Signature};
 
 use support::Fixture;
 
 static FIXTURES: LazyLock<Vec<(Fixture, Value)>> = LazyLock::new(|| {
-    let fixtures = support::fixtures().into_iter().filter(|fixture| NAMES.contains(&fixture.event.as_str()));
+    let fixtures = support::fixtures()
+        .into_iter()
+        .filter(|fixture| NAMES.contains(&fixture.event.as_str()));
     let parsed = fixtures.map(|fixture| {
         let payload = serde_json::from_slice(&fixture.payload).unwrap();
         (fixture, payload)
@@ -280,12 +282,23 @@ fn deep_bodies_do_not_exhaust_the_stack() {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
             let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             let (_, payload) = &FIXTURES[0];
-            let unread = payload.to_string().replacen('{', &format!(r#"{{"custom_properties":{deep},"#), 1);
-            let read = payload.to_string().replacen('{', &format!(r#"{{"label":{deep},"#), 1);
-            assert!(laws::check("pull_request", unread.as_bytes()).is_some(), "{depth}");
+            let unread =
+                payload
+                    .to_string()
+                    .replacen('{', &format!(r#"{{"custom_properties":{deep},"#), 1);
+            let read = payload
+                .to_string()
+                .replacen('{', &format!(r#"{{"label":{deep},"#), 1);
+            assert!(
+                laws::check("pull_request", unread.as_bytes()).is_some(),
+                "{depth}"
+            );
             for name in NAMES {
                 laws::check(name, read.as_bytes());
-                assert!(laws::check(name, deep.as_bytes()).is_none(), "{name} {depth}");
+                assert!(
+                    laws::check(name, deep.as_bytes()).is_none(),
+                    "{name} {depth}"
+                );
             }
         }
     }
@@ -300,19 +313,36 @@ fn json_of_another_shape_is_not_called_something_else() {
         assert!(body.contains(from), "{from}");
         event::decode(event, body.replacen(from, to, 1).as_bytes()).unwrap_err()
     };
-    assert!(matches!(told(r#""state":"open""#, r#""state":["open"]"#), Undecodable::Shape(_)));
-    assert!(matches!(told(r#""title":""#, r#""title":"\ud83d"#), Undecodable::Shape(_)));
-    assert!(matches!(told(r#""state":"open""#, r#""state":[open]"#), Undecodable::NotJson(_)));
+    assert!(matches!(
+        told(r#""state":"open""#, r#""state":["open"]"#),
+        Undecodable::Shape(_)
+    ));
+    assert!(matches!(
+        told(r#""title":""#, r#""title":"\ud83d"#),
+        Undecodable::Shape(_)
+    ));
+    assert!(matches!(
+        told(r#""state":"open""#, r#""state":[open]"#),
+        Undecodable::NotJson(_)
+    ));
     let mut body = FIXTURES[0].1.to_string().into_bytes();
-    let place = body.windows(9).position(|window| window == br#""title":""#).unwrap();
+    let place = body
+        .windows(9)
+        .position(|window| window == br#""title":""#)
+        .unwrap();
     body[place + 9] = 0xff;
-    assert!(matches!(event::decode("pull_request", &body), Err(Undecodable::NotJson(_))));
+    assert!(matches!(
+        event::decode("pull_request", &body),
+        Err(Undecodable::NotJson(_))
+    ));
 }
 
 /// Found by the property above: a closing dated before the creation counted time that no other stage lost.
 #[test]
 fn what_happened_before_the_creation_takes_no_time() {
-    let merged = FIXTURES.iter().filter(|(_, payload)| payload["pull_request"]["merged"] == true);
+    let merged = FIXTURES
+        .iter()
+        .filter(|(_, payload)| payload["pull_request"]["merged"] == true);
     let told = merged.map(|(Fixture { event, .. }, payload)| {
         let mut payload = payload.clone();
         payload["pull_request"]["closed_at"] = json!(0);
@@ -325,8 +355,13 @@ fn what_happened_before_the_creation_takes_no_time() {
 #[test]
 fn a_repeated_field_is_no_event() {
     let (Fixture { event, .. }, payload) = &FIXTURES[0];
-    let twice = payload.to_string().replacen('{', r#"{"pull_request":null,"#, 1);
-    assert!(matches!(event::decode(event, twice.as_bytes()), Err(Undecodable::Shape(_))));
+    let twice = payload
+        .to_string()
+        .replacen('{', r#"{"pull_request":null,"#, 1);
+    assert!(matches!(
+        event::decode(event, twice.as_bytes()),
+        Err(Undecodable::Shape(_))
+    ));
 }
 
 #[test]
@@ -338,7 +373,13 @@ fn a_body_of_another_event_is_refused_by_what_it_lacks() {
     }
     let empty = Value::Object(Map::new()).to_string();
     for name in NAMES {
-        assert!(matches!(event::decode(name, empty.as_bytes()), Err(Undecodable::Shape(_))), "{name}");
+        assert!(
+            matches!(
+                event::decode(name, empty.as_bytes()),
+                Err(Undecodable::Shape(_))
+            ),
+            "{name}"
+        );
     }
 }
 

@@ -10,11 +10,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use tallyhook::app::Options;
+use tallyhook::ingest::Limits;
+use tallyhook_core::github::signature::Secrets;
+
 use support::payloads::{self, Account, Comment, Pr, World};
 use support::{Place, SECRET, TestServer, assert_refused, sign};
-use tallyhook::app::Options;
-use tallyhook::github::signature::Secrets;
-use tallyhook::ingest::Limits;
 
 const GUID: &str = "0b1c6a52-7b6e-4d0e-9a5a-2f4de1c0a001";
 
@@ -24,16 +25,28 @@ fn mira() -> Account {
 
 fn pull_request() -> Pr {
     let title = "Answer 429 when the rate limit is reached";
-    Pr::new(&World::acme(), 7, Some(&mira()), title, "rate-limit", "2026-03-02T09:00:00Z")
+    Pr::new(
+        &World::acme(),
+        7,
+        Some(&mira()),
+        title,
+        "rate-limit",
+        "2026-03-02T09:00:00Z",
+    )
 }
 
 /// Somebody opens a pull request.
 fn opened() -> Vec<u8> {
-    payloads::pull_request_event(&pull_request(), "opened", &mira(), json!({})).to_string().into_bytes()
+    payloads::pull_request_event(&pull_request(), "opened", &mira(), json!({}))
+        .to_string()
+        .into_bytes()
 }
 
 fn with_limits(limits: Limits) -> Options {
-    Options { limits, ..Options::default() }
+    Options {
+        limits,
+        ..Options::default()
+    }
 }
 
 async fn send(request: RequestBuilder) -> (u16, Value) {
@@ -50,7 +63,10 @@ async fn stored(server: &TestServer) -> Vec<Value> {
 
 fn form(body: &[u8]) -> Vec<u8> {
     let payload = std::str::from_utf8(body).unwrap();
-    form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish().into_bytes()
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("payload", payload)
+        .finish()
+        .into_bytes()
 }
 
 fn form_request(server: &TestServer, guid: &str, form: &[u8], signature: String) -> RequestBuilder {
@@ -68,19 +84,31 @@ fn form_request(server: &TestServer, guid: &str, form: &[u8], signature: String)
 async fn a_delivery_is_accepted_once_and_applied() {
     let mut server = TestServer::start().await;
     let first = server.post("pull_request", GUID, &opened()).await;
-    assert_eq!(first, (202, json!({"status": "accepted", "delivery": GUID})));
+    assert_eq!(
+        first,
+        (202, json!({"status": "accepted", "delivery": GUID}))
+    );
     let again = server.post("pull_request", GUID, &opened()).await;
-    assert_eq!(again, (202, json!({"status": "duplicate", "delivery": GUID})));
+    assert_eq!(
+        again,
+        (202, json!({"status": "duplicate", "delivery": GUID}))
+    );
     server.drained().await;
     let late = server.post("pull_request", GUID, &opened()).await;
     assert_eq!(late.1["status"], "duplicate");
 
     let stored = stored(&server).await;
     assert_eq!(stored.len(), 1);
-    assert_eq!((&stored[0]["state"], &stored[0]["attempts"]), (&json!("applied"), &json!(1)));
+    assert_eq!(
+        (&stored[0]["state"], &stored[0]["attempts"]),
+        (&json!("applied"), &json!(1))
+    );
     assert_eq!(stored[0]["body_bytes"], opened().len());
     let (status, found) = server.get("/api/prs/7").await;
-    assert_eq!((status, &found["title"], &found["author"]), (200, &json!(pull_request().title), &json!("mira")));
+    assert_eq!(
+        (status, &found["title"], &found["author"]),
+        (200, &json!(pull_request().title), &json!("mira"))
+    );
     server.stop().await;
 }
 
@@ -90,30 +118,57 @@ async fn one_guid_with_another_body_is_another_delivery() {
     let mut closed = pull_request();
     closed.close("2026-03-02T10:00:00Z");
     let closed = payloads::pull_request_event(&closed, "closed", &mira(), json!({})).to_string();
-    assert_eq!(server.post("pull_request", GUID, &opened()).await.1["status"], "accepted");
-    assert_eq!(server.post("pull_request", GUID, closed.as_bytes()).await.1["status"], "accepted");
+    assert_eq!(
+        server.post("pull_request", GUID, &opened()).await.1["status"],
+        "accepted"
+    );
+    assert_eq!(
+        server.post("pull_request", GUID, closed.as_bytes()).await.1["status"],
+        "accepted"
+    );
     server.drained().await;
     let (_, both) = server.get(&format!("/api/deliveries/{GUID}")).await;
-    let actions: Vec<_> = both["items"].as_array().unwrap().iter().map(|item| item["action"].clone()).collect();
+    let actions: Vec<_> = both["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["action"].clone())
+        .collect();
     assert_eq!(actions, ["opened", "closed"]);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_used_event_that_cannot_be_decoded_is_kept_as_a_dead_letter_and_comes_back_on_redelivery() {
+async fn a_used_event_that_cannot_be_decoded_is_kept_as_a_dead_letter_and_comes_back_on_redelivery()
+{
     let mut server = TestServer::start().await;
     let broken = br#"{"action":"opened"}"#;
-    assert_eq!(server.post("pull_request", GUID, broken).await, (202, json!({"status": "accepted", "delivery": GUID})));
+    assert_eq!(
+        server.post("pull_request", GUID, broken).await,
+        (202, json!({"status": "accepted", "delivery": GUID}))
+    );
     let dead = stored(&server).await.remove(0);
     assert_eq!(dead["state"], "dead");
-    assert!(dead["reason"].as_str().unwrap().starts_with("cannot be decoded: missing field"), "{dead}");
+    assert!(
+        dead["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot be decoded: missing field"),
+        "{dead}"
+    );
 
     let again = server.post("pull_request", GUID, broken).await;
-    assert_eq!(again, (202, json!({"status": "requeued", "delivery": GUID})));
+    assert_eq!(
+        again,
+        (202, json!({"status": "requeued", "delivery": GUID}))
+    );
     server.drained().await;
     let dead = stored(&server).await;
     assert_eq!(dead.len(), 1);
-    assert_eq!((&dead[0]["state"], &dead[0]["attempts"]), (&json!("dead"), &json!(1)));
+    assert_eq!(
+        (&dead[0]["state"], &dead[0]["attempts"]),
+        (&json!("dead"), &json!(1))
+    );
     server.stop().await;
 }
 
@@ -121,7 +176,10 @@ async fn a_used_event_that_cannot_be_decoded_is_kept_as_a_dead_letter_and_comes_
 async fn an_event_that_is_not_used_is_answered_and_not_stored() {
     let server = TestServer::start().await;
     let answer = server.post("star", GUID, br#"{"action":"created"}"#).await;
-    assert_eq!(answer, (202, json!({"status": "ignored", "delivery": GUID})));
+    assert_eq!(
+        answer,
+        (202, json!({"status": "ignored", "delivery": GUID}))
+    );
     assert_eq!(stored(&server).await, Vec::<Value>::new());
     server.stop().await;
 }
@@ -129,21 +187,50 @@ async fn an_event_that_is_not_used_is_answered_and_not_stored() {
 #[tokio::test]
 async fn a_used_event_without_a_pull_request_is_stored_and_ignored() {
     let mut server = TestServer::start().await;
-    let comment = Comment { id: 1, author: Some(mira()), body: "+1".into(), created_at: "2026-03-02T09:30:00Z".into() };
+    let comment = Comment {
+        id: 1,
+        author: Some(mira()),
+        body: "+1".into(),
+        created_at: "2026-03-02T09:30:00Z".into(),
+    };
     let comment = payloads::issue_comment_event(&pull_request(), "created", &comment, &mira());
     let comment = payloads::on_plain_issue(comment).to_string();
     let answer = server.post("issue_comment", GUID, comment.as_bytes()).await;
-    assert_eq!(answer, (202, json!({"status": "ignored", "delivery": GUID})));
+    assert_eq!(
+        answer,
+        (202, json!({"status": "ignored", "delivery": GUID}))
+    );
 
     // A push is worked on for what it tells of the repository.
     let (before, after) = (payloads::sha("before"), payloads::sha("after"));
-    let push = payloads::push_event(&World::acme(), "main", (&before, &after), &mira(), "2026-03-02T09:40:00Z");
-    let answer = server.post("push", "a-push", push.to_string().as_bytes()).await;
-    assert_eq!(answer, (202, json!({"status": "accepted", "delivery": "a-push"})));
+    let push = payloads::push_event(
+        &World::acme(),
+        "main",
+        (&before, &after),
+        &mira(),
+        "2026-03-02T09:40:00Z",
+    );
+    let answer = server
+        .post("push", "a-push", push.to_string().as_bytes())
+        .await;
+    assert_eq!(
+        answer,
+        (202, json!({"status": "accepted", "delivery": "a-push"}))
+    );
     server.drained().await;
 
-    let found: Vec<_> = stored(&server).await.iter().map(|one| (one["event"].clone(), one["state"].clone())).collect();
-    assert_eq!(found, [(json!("push"), json!("ignored")), (json!("issue_comment"), json!("ignored"))]);
+    let found: Vec<_> = stored(&server)
+        .await
+        .iter()
+        .map(|one| (one["event"].clone(), one["state"].clone()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (json!("push"), json!("ignored")),
+            (json!("issue_comment"), json!("ignored"))
+        ]
+    );
     assert_eq!(server.get("/api/prs").await.1["items"], json!([]));
     server.stop().await;
 }
@@ -164,7 +251,9 @@ async fn signed_requests_without_usable_headers_or_json_are_bad_requests() {
     let body = opened();
     let request = |headers: &[(&str, &str)]| {
         let mut request = server.http.post(format!("{}/webhooks/github", server.url));
-        request = request.header("Content-Type", "application/json").header("X-Hub-Signature-256", sign(&body));
+        request = request
+            .header("Content-Type", "application/json")
+            .header("X-Hub-Signature-256", sign(&body));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -175,9 +264,18 @@ async fn signed_requests_without_usable_headers_or_json_are_bad_requests() {
         &[("X-GitHub-Delivery", GUID)][..],
         &[("X-GitHub-Event", "pull_request")],
         &[("X-GitHub-Event", ""), ("X-GitHub-Delivery", GUID)],
-        &[("X-GitHub-Event", "pull_request"), ("X-GitHub-Delivery", " ")],
-        &[("X-GitHub-Event", "pull_request"), ("X-GitHub-Delivery", &long)],
-        &[("X-GitHub-Event", "pull request"), ("X-GitHub-Delivery", GUID)],
+        &[
+            ("X-GitHub-Event", "pull_request"),
+            ("X-GitHub-Delivery", " "),
+        ],
+        &[
+            ("X-GitHub-Event", "pull_request"),
+            ("X-GitHub-Delivery", &long),
+        ],
+        &[
+            ("X-GitHub-Event", "pull request"),
+            ("X-GitHub-Delivery", GUID),
+        ],
         &[],
     ] {
         assert_refused(&send(request(headers)).await, 400, "bad_header");
@@ -193,7 +291,17 @@ async fn signed_requests_without_usable_headers_or_json_are_bad_requests() {
         assert_refused(&server.post(event, GUID, body).await, 400, "not_json");
     }
     let without_payload = b"other=%7B%7D";
-    assert_refused(&send(form_request(&server, GUID, without_payload, sign(without_payload))).await, 400, "not_json");
+    assert_refused(
+        &send(form_request(
+            &server,
+            GUID,
+            without_payload,
+            sign(without_payload),
+        ))
+        .await,
+        400,
+        "not_json",
+    );
     assert_eq!(stored(&server).await, Vec::<Value>::new());
     server.stop().await;
 }
@@ -202,11 +310,16 @@ async fn signed_requests_without_usable_headers_or_json_are_bad_requests() {
 async fn whoever_cannot_sign_learns_nothing_and_leaves_nothing() {
     let server = TestServer::start().await;
     let body = opened();
-    let of_another_secret = Secrets::single("another secret").unwrap().sign(&body).to_header();
+    let of_another_secret = Secrets::single("another secret")
+        .unwrap()
+        .sign(&body)
+        .to_header();
     let good = sign(&body);
     let unsigned = || {
         let request = server.http.post(format!("{}/webhooks/github", server.url));
-        let request = request.header("Content-Type", "application/json").header("X-GitHub-Event", "pull_request");
+        let request = request
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", "pull_request");
         request.header("X-GitHub-Delivery", GUID)
     };
     let sha1 = "sha1=7d38cdd689735b008b3c702edd92eea23791c5f6";
@@ -222,18 +335,33 @@ async fn whoever_cannot_sign_learns_nothing_and_leaves_nothing() {
         &[("X-Hub-Signature-256", &of_another_secret)],
         &[("X-Hub-Signature-256", &sign(b"another body"))],
         &[("X-Hub-Signature-256", &sign(b""))],
-        &[("X-Hub-Signature-256", &good), ("X-Hub-Signature-256", &good)],
-        &[("X-Hub-Signature-256", &of_another_secret), ("X-Hub-Signature-256", &good)],
+        &[
+            ("X-Hub-Signature-256", &good),
+            ("X-Hub-Signature-256", &good),
+        ],
+        &[
+            ("X-Hub-Signature-256", &of_another_secret),
+            ("X-Hub-Signature-256", &good),
+        ],
     ] {
         let mut request = unsigned();
         for (name, value) in signatures {
             request = request.header(*name, *value);
         }
-        assert_refused(&send(request.body(body.clone())).await, 401, "bad_signature");
+        assert_refused(
+            &send(request.body(body.clone())).await,
+            401,
+            "bad_signature",
+        );
     }
     // Neither the other headers nor the body are looked at before the signature holds.
-    let wrong = server.http.post(format!("{}/webhooks/github", server.url)).header("Content-Type", "application/json");
-    let wrong = wrong.header("X-Hub-Signature-256", of_another_secret).body("not json");
+    let wrong = server
+        .http
+        .post(format!("{}/webhooks/github", server.url))
+        .header("Content-Type", "application/json");
+    let wrong = wrong
+        .header("X-Hub-Signature-256", of_another_secret)
+        .body("not json");
     assert_refused(&send(wrong).await, 401, "bad_signature");
     assert_eq!(stored(&server).await, Vec::<Value>::new());
     server.stop().await;
@@ -252,34 +380,55 @@ async fn three_hundred_mutations_of_a_signed_request_are_all_refused() {
             2 => mutant.insert(random.random_range(0..=body.len()), random.random()),
             3 => {
                 let place = random.random_range(0..header.len());
-                let others: Vec<_> = (b'!'..=b'~').filter(|byte| !byte.eq_ignore_ascii_case(&header[place])).collect();
+                let others: Vec<_> = (b'!'..=b'~')
+                    .filter(|byte| !byte.eq_ignore_ascii_case(&header[place]))
+                    .collect();
                 header[place] = others[random.random_range(0..others.len())];
             }
             _ => drop(header.remove(random.random_range(0..header.len()))),
         }
         let request = server.http.post(format!("{}/webhooks/github", server.url));
-        let request = request.header("Content-Type", "application/json").header("X-GitHub-Event", "pull_request");
+        let request = request
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", "pull_request");
         let request = request.header("X-GitHub-Delivery", GUID);
         let request = request.header("X-Hub-Signature-256", header).body(mutant);
         assert_refused(&send(request).await, 401, "bad_signature");
     }
     assert_eq!(stored(&server).await, Vec::<Value>::new());
-    assert_eq!(server.post("pull_request", GUID, &body).await.1["status"], "accepted");
+    assert_eq!(
+        server.post("pull_request", GUID, &body).await.1["status"],
+        "accepted"
+    );
     server.stop().await;
 }
 
 #[tokio::test]
 async fn a_body_over_the_cap_is_too_large_and_one_of_just_the_cap_is_not() {
-    let server =
-        TestServer::start_with(with_limits(Limits { json_bytes: 1000, form_bytes: 1200, ..Limits::default() })).await;
+    let server = TestServer::start_with(with_limits(Limits {
+        json_bytes: 1000,
+        form_bytes: 1200,
+        ..Limits::default()
+    }))
+    .await;
     let of_size = |size: usize| format!("{{\"zen\":\"{}\"}}", "z".repeat(size - 10)).into_bytes();
     assert_eq!(server.post("ping", GUID, &of_size(1000)).await.0, 200);
-    assert_refused(&server.post("ping", GUID, &of_size(1001)).await, 413, "too_large");
-    let form_of_size = |size: usize| format!("payload=%7B%7D&padding={}", "p".repeat(size - 23)).into_bytes();
+    assert_refused(
+        &server.post("ping", GUID, &of_size(1001)).await,
+        413,
+        "too_large",
+    );
+    let form_of_size =
+        |size: usize| format!("payload=%7B%7D&padding={}", "p".repeat(size - 23)).into_bytes();
     for (size, expected) in [(1200, 202), (1201, 413)] {
         let form = form_of_size(size);
         assert_eq!(form.len(), size);
-        assert_eq!(send(form_request(&server, GUID, &form, sign(&form))).await.0, expected);
+        assert_eq!(
+            send(form_request(&server, GUID, &form, sign(&form)))
+                .await
+                .0,
+            expected
+        );
     }
     server.stop().await;
 }
@@ -289,7 +438,13 @@ async fn the_cap_is_twenty_five_mebibytes() {
     let server = TestServer::start().await;
     let mut body = vec![b' '; 25 * 1024 * 1024];
     // A well-formed signature of something else: what fits is read to its end and found to be unsigned.
-    let request = |body: Vec<u8>| send(server.signed("pull_request", GUID, b"something else").body(body));
+    let request = |body: Vec<u8>| {
+        send(
+            server
+                .signed("pull_request", GUID, b"something else")
+                .body(body),
+        )
+    };
     assert_refused(&request(body.clone()).await, 401, "bad_signature");
     body.push(b' ');
     assert_refused(&request(body).await, 413, "too_large");
@@ -306,8 +461,12 @@ async fn only_plain_json_and_forms_are_media_types_of_webhooks() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.header("X-GitHub-Event", "pull_request").header("X-GitHub-Delivery", GUID);
-        request.header("X-Hub-Signature-256", sign(&body)).body(body.clone())
+        let request = request
+            .header("X-GitHub-Event", "pull_request")
+            .header("X-GitHub-Delivery", GUID);
+        request
+            .header("X-Hub-Signature-256", sign(&body))
+            .body(body.clone())
     };
     for headers in [
         &[][..],
@@ -316,28 +475,46 @@ async fn only_plain_json_and_forms_are_media_types_of_webhooks() {
         &[("Content-Type", "application/xml")],
         &[("Content-Type", "application/jsonx")],
         &[("Content-Type", "multipart/form-data; boundary=x")],
-        &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
-        &[("Content-Type", "application/json"), ("Content-Encoding", "identity")],
-        &[("Content-Type", "application/json"), ("Content-Encoding", "")],
+        &[
+            ("Content-Type", "application/json"),
+            ("Content-Encoding", "gzip"),
+        ],
+        &[
+            ("Content-Type", "application/json"),
+            ("Content-Encoding", "identity"),
+        ],
+        &[
+            ("Content-Type", "application/json"),
+            ("Content-Encoding", ""),
+        ],
     ] {
         assert_refused(&send(request(headers)).await, 415, "unsupported_media_type");
     }
     assert_eq!(stored(&server).await, Vec::<Value>::new());
-    let answer = send(request(&[("Content-Type", "Application/JSON; charset=utf-8")])).await;
+    let answer = send(request(&[(
+        "Content-Type",
+        "Application/JSON; charset=utf-8",
+    )]))
+    .await;
     assert_eq!((answer.0, &answer.1["status"]), (202, &json!("accepted")));
     server.stop().await;
 }
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_in_time_is_given_up() {
-    let limits = Limits { body_time: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits {
+        body_time: Duration::from_millis(50),
+        ..Limits::default()
+    };
     let server = TestServer::start_with(with_limits(limits)).await;
     let address = server.running.address;
     let body = opened();
     // Half of the body, then silence with the connection open.
     let answer = tokio::task::spawn_blocking(move || {
         let mut connection = TcpStream::connect(address).unwrap();
-        connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        connection
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         let head = format!(
             "POST /webhooks/github HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nX-GitHub-Event: pull_request\r\n\
              X-GitHub-Delivery: {GUID}\r\nX-Hub-Signature-256: {}\r\nContent-Length: {}\r\n\r\n",
@@ -360,25 +537,44 @@ async fn a_body_that_does_not_arrive_in_time_is_given_up() {
 
 async fn assert_unavailable(request: RequestBuilder) {
     let response = request.send().await.unwrap();
-    let retry_after = response.headers()["Retry-After"].to_str().unwrap().parse::<u32>().unwrap();
+    let retry_after = response.headers()["Retry-After"]
+        .to_str()
+        .unwrap()
+        .parse::<u32>()
+        .unwrap();
     assert!(retry_after > 0);
     let status = response.status().as_u16();
-    assert_refused(&(status, response.json().await.unwrap()), 503, "unavailable");
+    assert_refused(
+        &(status, response.json().await.unwrap()),
+        503,
+        "unavailable",
+    );
 }
 
 #[tokio::test]
 async fn bodies_beyond_the_budget_are_to_come_again_and_the_budget_is_given_back() {
     let body = opened();
-    let limits = Limits { in_flight_bytes: body.len(), ..Limits::default() };
+    let limits = Limits {
+        in_flight_bytes: body.len(),
+        ..Limits::default()
+    };
     let server = TestServer::start_with(with_limits(limits)).await;
     let larger = [&body[..], b" "].concat();
     for _ in 0..3 {
-        assert_unavailable(server.signed("pull_request", GUID, &larger).body(larger.clone())).await;
+        assert_unavailable(
+            server
+                .signed("pull_request", GUID, &larger)
+                .body(larger.clone()),
+        )
+        .await;
     }
     assert_eq!(stored(&server).await, Vec::<Value>::new());
     // All of the budget is free again, every time.
     for guid in ["one", "two", "three"] {
-        assert_eq!(server.post("pull_request", guid, &body).await.1["status"], "accepted");
+        assert_eq!(
+            server.post("pull_request", guid, &body).await.1["status"],
+            "accepted"
+        );
     }
     server.stop().await;
 }
@@ -388,9 +584,16 @@ async fn what_cannot_be_stored_is_to_come_again() {
     let server = TestServer::start().await;
     server.running.store.close().await;
     let body = opened();
-    assert_unavailable(server.signed("pull_request", GUID, &body).body(body.clone())).await;
+    assert_unavailable(
+        server
+            .signed("pull_request", GUID, &body)
+            .body(body.clone()),
+    )
+    .await;
     // Who asked is still known, and who cannot sign is told the same as ever.
-    let wrong = server.signed("pull_request", GUID, b"another body").body(body);
+    let wrong = server
+        .signed("pull_request", GUID, b"another body")
+        .body(body);
     assert_refused(&send(wrong).await, 401, "bad_signature");
     server.stop().await;
 }
@@ -399,14 +602,27 @@ async fn what_cannot_be_stored_is_to_come_again() {
 async fn a_form_is_signed_as_it_was_sent_and_stored_as_its_json() {
     let mut server = TestServer::start().await;
     let (json_body, form) = (opened(), form(&opened()));
-    assert_refused(&send(form_request(&server, GUID, &form, sign(&json_body))).await, 401, "bad_signature");
+    assert_refused(
+        &send(form_request(&server, GUID, &form, sign(&json_body))).await,
+        401,
+        "bad_signature",
+    );
     let answer = send(form_request(&server, GUID, &form, sign(&form))).await;
-    assert_eq!(answer, (202, json!({"status": "accepted", "delivery": GUID})));
+    assert_eq!(
+        answer,
+        (202, json!({"status": "accepted", "delivery": GUID}))
+    );
     // The same payload as JSON is the same delivery.
-    assert_eq!(server.post("pull_request", GUID, &json_body).await.1["status"], "duplicate");
+    assert_eq!(
+        server.post("pull_request", GUID, &json_body).await.1["status"],
+        "duplicate"
+    );
     server.drained().await;
     let (_, shown) = server.get(&format!("/api/deliveries/{GUID}")).await;
-    assert_eq!(shown["items"][0]["payload"], serde_json::from_slice::<Value>(&json_body).unwrap());
+    assert_eq!(
+        shown["items"][0]["payload"],
+        serde_json::from_slice::<Value>(&json_body).unwrap()
+    );
     assert_eq!(shown["items"][0]["state"], "applied");
     server.stop().await;
 }
@@ -418,14 +634,25 @@ async fn during_a_rotation_the_old_and_the_new_secret_are_valid() {
     config.webhook_secrets = Secrets::parse("the-old-one the-new-one");
     let server = TestServer::start_as(&config, place, Options::default()).await;
     let body = opened();
-    for (secret, expected) in
-        [("the-old-one", 202), ("the-new-one", 202), ("the-old-one the-new-one", 401), ("retired", 401), (SECRET, 401)]
-    {
+    for (secret, expected) in [
+        ("the-old-one", 202),
+        ("the-new-one", 202),
+        ("the-old-one the-new-one", 401),
+        ("retired", 401),
+        (SECRET, 401),
+    ] {
         let request = server.http.post(format!("{}/webhooks/github", server.url));
-        let request = request.header("Content-Type", "application/json").header("X-GitHub-Event", "pull_request");
+        let request = request
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Event", "pull_request");
         let request = request.header("X-GitHub-Delivery", secret.replace(' ', "-"));
         let signature = Secrets::single(secret).unwrap().sign(&body).to_header();
-        let (status, answer) = send(request.header("X-Hub-Signature-256", signature).body(body.clone())).await;
+        let (status, answer) = send(
+            request
+                .header("X-Hub-Signature-256", signature)
+                .body(body.clone()),
+        )
+        .await;
         assert_eq!(status, expected, "{secret}: {answer}");
     }
     assert_eq!(stored(&server).await.len(), 2);
@@ -438,14 +665,27 @@ async fn of_thirty_two_posts_of_one_delivery_at_once_exactly_one_is_accepted() {
     let body = opened();
     let posts = (0..32).map(|_| server.post("pull_request", GUID, &body));
     let answers = futures_util::future::join_all(posts).await;
-    let number = |status: &str| answers.iter().filter(|(code, one)| *code == 202 && one["status"] == status).count();
+    let number = |status: &str| {
+        answers
+            .iter()
+            .filter(|(code, one)| *code == 202 && one["status"] == status)
+            .count()
+    };
     assert_eq!((number("accepted"), number("duplicate")), (1, 31));
     server.drained().await;
     let stored = stored(&server).await;
     assert_eq!(stored.len(), 1);
-    assert_eq!((&stored[0]["state"], &stored[0]["attempts"]), (&json!("applied"), &json!(1)));
+    assert_eq!(
+        (&stored[0]["state"], &stored[0]["attempts"]),
+        (&json!("applied"), &json!(1))
+    );
     let (_, found) = server.get("/api/prs/7").await;
-    let opened = found["timeline"].as_array().unwrap().iter().filter(|item| item["type"] == "opened").count();
+    let opened = found["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|item| item["type"] == "opened")
+        .count();
     assert_eq!(opened, 1);
     server.stop().await;
 }

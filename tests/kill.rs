@@ -18,10 +18,11 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use futures_util::{StreamExt, stream};
-use process::{Serve, pull_requests, signed, tallyhook};
 use serde_json::Value;
-use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
+
+use process::{Serve, pull_requests, signed, tallyhook};
+use support::{Fixture, Place, TestServer};
 
 /// Every place of `crash_point!` that a delivery comes by without a broker, but the poison's, and the visits after which the process ends there. As many requests as are made in
 /// one life, four at a time, are sure to visit the first seven so often, and the others once.
@@ -61,14 +62,18 @@ impl End {
     fn of(story: usize, life: usize) -> Self {
         let number = story * LIVES + life;
         match PLACES.get(number % (PLACES.len() + 1)) {
-            Some((place, visits)) => Self::At(place, visits[number / (PLACES.len() + 1) % visits.len()]),
+            Some((place, visits)) => {
+                Self::At(place, visits[number / (PLACES.len() + 1) % visits.len()])
+            }
             None => Self::Killed(1 + number % 20),
         }
     }
 
     fn is_sure(self) -> bool {
         match self {
-            Self::At(place, visits) => visits == 1 || place.starts_with("ingest.") || place.starts_with("accept."),
+            Self::At(place, visits) => {
+                visits == 1 || place.starts_with("ingest.") || place.starts_with("accept.")
+            }
             Self::Killed(_) | Self::Asked(_) => true,
         }
     }
@@ -76,7 +81,13 @@ impl End {
 
 /// One life of the server on the database in `folder`: posts the first `until` of `story` that were not taken yet,
 /// notes which of them were answered with 2xx, and tells how it ended.
-async fn live(folder: &Path, story: &[Fixture], taken: &mut BTreeSet<usize>, until: usize, end: End) -> ExitStatus {
+async fn live(
+    folder: &Path,
+    story: &[Fixture],
+    taken: &mut BTreeSet<usize>,
+    until: usize,
+    end: End,
+) -> ExitStatus {
     let mut command = tallyhook(folder, &["serve", "--log-format", "json"]);
     if let End::At(place, visits) = end {
         command.env("TALLYHOOK_CRASH_AT", format!("{place}:{visits}"));
@@ -89,7 +100,12 @@ async fn live(folder: &Path, story: &[Fixture], taken: &mut BTreeSet<usize>, unt
     let open: Vec<_> = (0..until).filter(|place| !taken.contains(place)).collect();
     let mut answers = stream::iter(open)
         .map(|place| {
-            let Fixture { event, guid, payload, .. } = &story[place];
+            let Fixture {
+                event,
+                guid,
+                payload,
+                ..
+            } = &story[place];
             let request = signed(&http, &url, event, guid, payload);
             async move { (place, request.send().await) }
         })
@@ -117,8 +133,18 @@ async fn live(folder: &Path, story: &[Fixture], taken: &mut BTreeSet<usize>, unt
 /// The last life, which nothing disturbs: posts what was never answered with 2xx and finishes everything.
 async fn last_life(place: Place, story: &[Fixture], taken: &BTreeSet<usize>) -> TestServer {
     let mut server = TestServer::start_in(place, Options::default()).await;
-    for (_, Fixture { event, guid, payload, .. }) in
-        story.iter().enumerate().filter(|(place, _)| !taken.contains(place))
+    for (
+        _,
+        Fixture {
+            event,
+            guid,
+            payload,
+            ..
+        },
+    ) in story
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| !taken.contains(place))
     {
         let (status, answer) = server.post(event, guid, payload).await;
         assert!(status == 202 || status == 200, "{answer}");
@@ -131,25 +157,43 @@ async fn last_life(place: Place, story: &[Fixture], taken: &BTreeSet<usize>) -> 
 async fn deliveries(server: &TestServer) -> BTreeMap<String, Value> {
     let (mut found, mut cursor) = (BTreeMap::new(), String::new());
     loop {
-        let (_, page) = server.get(&format!("/api/deliveries?per_page=100{cursor}")).await;
+        let (_, page) = server
+            .get(&format!("/api/deliveries?per_page=100{cursor}"))
+            .await;
         for delivery in page["items"].as_array().unwrap() {
-            let twice = found.insert(delivery["guid"].as_str().unwrap().to_owned(), delivery.clone());
+            let twice = found.insert(
+                delivery["guid"].as_str().unwrap().to_owned(),
+                delivery.clone(),
+            );
             assert!(twice.is_none(), "stored twice: {delivery}");
         }
-        let Some(next) = page["next"].as_str() else { return found };
+        let Some(next) = page["next"].as_str() else {
+            return found;
+        };
         cursor = format!("&cursor={next}");
     }
 }
 
 /// Everything was stored once and came to its end once, and what is known is what an undisturbed run knows.
-async fn assert_as_if_nothing_had_happened(server: &TestServer, story: &[Fixture], undisturbed: &[Value]) {
+async fn assert_as_if_nothing_had_happened(
+    server: &TestServer,
+    story: &[Fixture],
+    undisturbed: &[Value],
+) {
     let stored = deliveries(server).await;
     for Fixture { guid, .. } in story.iter().filter(|one| one.event != "ping") {
         let delivery = stored.get(guid).unwrap_or_else(|| panic!("lost: {guid}"));
-        assert!(delivery["state"] == "applied" || delivery["state"] == "ignored", "{delivery}");
+        assert!(
+            delivery["state"] == "applied" || delivery["state"] == "ignored",
+            "{delivery}"
+        );
         assert!(delivery["finished_at"].is_string(), "{delivery}");
     }
-    let expected: BTreeSet<_> = story.iter().filter(|one| one.event != "ping").map(|one| &one.guid).collect();
+    let expected: BTreeSet<_> = story
+        .iter()
+        .filter(|one| one.event != "ping")
+        .map(|one| &one.guid)
+        .collect();
     assert_eq!(stored.len(), expected.len());
     let found = pull_requests(&server.http, &server.url).await;
     assert_eq!(found.len(), undisturbed.len());
@@ -189,11 +233,18 @@ async fn killed(number: usize, story: &[Fixture], undisturbed: &[Value]) -> Vec<
 
 /// Runs `future` to its end on this thread.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 #[test]
-#[allow(clippy::print_stdout, reason = "how many kills there were belongs to the result")]
+#[allow(
+    clippy::print_stdout,
+    reason = "how many kills there were belongs to the result"
+)]
 fn a_hundred_kills_lose_nothing_and_change_nothing() {
     let story = support::fixtures();
     let undisturbed = block_on(undisturbed(&story));
@@ -203,16 +254,24 @@ fn a_hundred_kills_lose_nothing_and_change_nothing() {
         let lanes = [0, 1].map(|lane| {
             threads.spawn(move || {
                 let numbers = (lane..STORIES).step_by(2);
-                numbers.flat_map(|number| block_on(killed(number, story, undisturbed))).collect::<Vec<_>>()
+                numbers
+                    .flat_map(|number| block_on(killed(number, story, undisturbed)))
+                    .collect::<Vec<_>>()
             })
         });
         for place in lanes.into_iter().flat_map(|lane| lane.join().unwrap()) {
             *reached.entry(place).or_default() += 1;
         }
     });
-    println!("{} kills, of which at crash points: {reached:?}", STORIES * LIVES);
+    println!(
+        "{} kills, of which at crash points: {reached:?}",
+        STORIES * LIVES
+    );
     for (place, _) in PLACES {
-        assert!(reached.contains_key(place), "{place} was never reached: {reached:?}");
+        assert!(
+            reached.contains_key(place),
+            "{place} was never reached: {reached:?}"
+        );
     }
 }
 
@@ -230,20 +289,40 @@ async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
     let server = last_life(place, &story, &taken).await;
     assert_as_if_nothing_had_happened(&server, &story, &undisturbed).await;
     // Nobody's attempt was cut off.
-    assert!(deliveries(&server).await.values().all(|one| one["attempts"].as_u64() <= Some(1)));
+    assert!(
+        deliveries(&server)
+            .await
+            .values()
+            .all(|one| one["attempts"].as_u64() <= Some(1))
+    );
     server.stop().await;
 }
 
 #[tokio::test]
 async fn a_delivery_that_ends_the_process_is_parked_after_five_attempts_and_takes_nobody_along() {
     let story = support::fixtures();
-    let poison = story.iter().position(|one| one.event == "pull_request" && one.guid.contains("-0107-")).unwrap();
+    let poison = story
+        .iter()
+        .position(|one| one.event == "pull_request" && one.guid.contains("-0107-"))
+        .unwrap();
     let poison = story[poison].guid.clone();
     let place = Place::new().await;
     // Everything is there before the first worker looks at it, so that the poison shares its first batch.
-    let accepting = Options { roles: Roles { worker: false, ..Roles::ALL }, ..Options::default() };
+    let accepting = Options {
+        roles: Roles {
+            worker: false,
+            ..Roles::ALL
+        },
+        ..Options::default()
+    };
     let server = TestServer::start_in(place, accepting).await;
-    for Fixture { event, guid, payload, .. } in &story {
+    for Fixture {
+        event,
+        guid,
+        payload,
+        ..
+    } in &story
+    {
         server.post(event, guid, payload).await;
     }
     let place = server.stop().await;
@@ -259,10 +338,22 @@ async fn a_delivery_that_ends_the_process_is_parked_after_five_attempts_and_take
     let mut stored = deliveries(&server).await;
     assert_eq!(stored.len(), 110);
     let dead = stored.remove(&poison).unwrap();
-    assert_eq!((dead["state"].as_str(), dead["attempts"].as_u64()), (Some("dead"), Some(5)));
-    assert!(dead["reason"].as_str().unwrap().starts_with("gave up after 5 attempts"), "{dead}");
+    assert_eq!(
+        (dead["state"].as_str(), dead["attempts"].as_u64()),
+        (Some("dead"), Some(5))
+    );
+    assert!(
+        dead["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("gave up after 5 attempts"),
+        "{dead}"
+    );
     for delivery in stored.values() {
-        assert!(delivery["state"] == "applied" || delivery["state"] == "ignored", "{delivery}");
+        assert!(
+            delivery["state"] == "applied" || delivery["state"] == "ignored",
+            "{delivery}"
+        );
         // The one that was cut off with the poison, and their own.
         assert!(delivery["attempts"].as_u64() <= Some(2), "{delivery}");
     }

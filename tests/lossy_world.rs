@@ -11,22 +11,23 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
-use github::growth::Growth;
-use github::world::{Happening, PullRequest, Reviewer, Webhook, What};
-use github::{FakeGithub, Sending};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tallyhook::config::Config;
+use tallyhook::sync::fetch;
+use tallyhook::sync::poller::Poller;
+use tallyhook::sync::recover;
+use tallyhook_core::github::types::RepoId;
+use tallyhook_github_client::Client;
+use tallyhook_github_client::hooks::HookOwner;
+
+use github::growth::Growth;
+use github::world::{Happening, PullRequest, Reviewer, Webhook, What};
+use github::{FakeGithub, Sending};
 use support::payloads::Account;
 use support::{SECRET, TestServer};
-use tallyhook::config::Config;
-use tallyhook::fetch;
-use tallyhook::github::client::Client;
-use tallyhook::github::client::hooks::HookOwner;
-use tallyhook::github::types::RepoId;
-use tallyhook::poller::Poller;
-use tallyhook::recover;
 
 const REPO: &str = "acme-corp/api-server";
 const REPO_ID: i64 = 1_900_000_001;
@@ -39,8 +40,12 @@ const AT_ONCE: usize = 8;
 
 /// How many worlds, and how many pull requests in each.
 fn size() -> (u64, usize) {
-    let Ok(told) = std::env::var("TALLYHOOK_LOSSY") else { return (3, 40) };
-    let (seeds, pulls) = told.split_once(',').expect("TALLYHOOK_LOSSY is SEEDS,PULLS");
+    let Ok(told) = std::env::var("TALLYHOOK_LOSSY") else {
+        return (3, 40);
+    };
+    let (seeds, pulls) = told
+        .split_once(',')
+        .expect("TALLYHOOK_LOSSY is SEEDS,PULLS");
     (seeds.parse().unwrap(), pulls.parse().unwrap())
 }
 
@@ -69,11 +74,28 @@ fn fates(told: Vec<Webhook>, now: DateTime<Utc>, random: &mut StdRng) -> Vec<(We
 async fn repair(server: &mut TestServer, client: &Client, now: DateTime<Utc>) {
     let store = server.running.store.clone();
     let owner = HookOwner::repository(REPO).unwrap();
-    let asked = recover::Asked { owner, hook: Some(HOOK), since: now - REMEMBERED };
-    let report = recover::run(client, &*store, &asked, |_, _| {}).await.unwrap();
-    assert_eq!((report.recovered + report.already_here + report.unused, report.not_fetched.len()), (report.failed, 0));
+    let asked = recover::Asked {
+        owner,
+        hook: Some(HOOK),
+        since: now - REMEMBERED,
+    };
+    let report = recover::run(client, &*store, &asked, |_, _| {})
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            report.recovered + report.already_here + report.unused,
+            report.not_fetched.len()
+        ),
+        (report.failed, 0)
+    );
     let settings = Config::new(&Default::default()).ok().unwrap().sync;
-    let poller = Poller { client: client.clone(), store, settings, default_repository: Some(REPO.to_owned()) };
+    let poller = Poller {
+        client: client.clone(),
+        store,
+        settings,
+        default_repository: Some(REPO.to_owned()),
+    };
     for _ in 0..ROUNDS {
         let round = poller.round(false).await.unwrap();
         for polled in &round.repositories {
@@ -125,10 +147,13 @@ fn expected(pull: &PullRequest) -> Value {
 /// By id.
 fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
     let reviews = pull.reviews.iter().map(|review| {
-        let before = pull.timeline.iter().find_map(|happening| match &happening.what {
-            What::Dismissed(id, before) if *id == review.id => Some(before),
-            _ => None,
-        });
+        let before = pull
+            .timeline
+            .iter()
+            .find_map(|happening| match &happening.what {
+                What::Dismissed(id, before) if *id == review.id => Some(before),
+                _ => None,
+            });
         let told = json!({
             "reviewer": login(review.reviewer.as_ref()),
             "state": review.state,
@@ -143,10 +168,20 @@ fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
 /// What of the timeline is known by both ways; other things only webhooks tell. Each once, in an order of its own.
 fn timeline(pull: &PullRequest) -> Vec<String> {
     // What is the same but for who did it is one fact: within a second nobody could tell two from one. Comments have ids.
-    let mut acts: BTreeMap<(String, &str, Option<String>, usize), Option<&Account>> = BTreeMap::new();
+    let mut acts: BTreeMap<(String, &str, Option<String>, usize), Option<&Account>> =
+        BTreeMap::new();
     let opened_as = pull.opened_as_draft.then(|| "draft".to_owned());
-    acts.insert((pull.pr.created_at.clone(), "opened", opened_as, 0), pull.pr.author.as_ref());
-    for (place, Happening { at, actor, what, .. }) in pull.timeline.iter().enumerate() {
+    acts.insert(
+        (pull.pr.created_at.clone(), "opened", opened_as, 0),
+        pull.pr.author.as_ref(),
+    );
+    for (
+        place,
+        Happening {
+            at, actor, what, ..
+        },
+    ) in pull.timeline.iter().enumerate()
+    {
         let reviewer = |reviewer: &Reviewer| match reviewer {
             Reviewer::Account(account) => account.login.clone(),
             Reviewer::Team(team) => team.slug.clone(),
@@ -167,9 +202,14 @@ fn timeline(pull: &PullRequest) -> Vec<String> {
         let own = if kind == "commented" { place + 1 } else { 0 };
         let known = acts.entry((at.to_string(), kind, detail, own)).or_default();
         // A known account outranks a deleted one, and of two the one with the greater id.
-        *known = (*known).into_iter().chain(actor).max_by_key(|account| account.id);
+        *known = (*known)
+            .into_iter()
+            .chain(actor)
+            .max_by_key(|account| account.id);
     }
-    let told = acts.iter().map(|((at, kind, detail, _), actor)| entry(at, kind, login(*actor), detail.as_deref()));
+    let told = acts
+        .iter()
+        .map(|((at, kind, detail, _), actor)| entry(at, kind, login(*actor), detail.as_deref()));
     let mut entries: Vec<_> = told.collect();
     entries.sort_unstable();
     entries
@@ -183,10 +223,16 @@ fn entry(at: &str, kind: &str, actor: &str, detail: Option<&str>) -> String {
 fn found(told: &Value, expected: &Value) -> Value {
     let mut found = told.clone();
     let fields = expected.as_object().unwrap();
-    found.as_object_mut().unwrap().retain(|name, _| fields.contains_key(name));
+    found
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| fields.contains_key(name));
     let reviews = told["reviews"].as_array().unwrap().iter().map(|review| {
         let fields = ["reviewer", "state", "original_state", "submitted_at"];
-        let kept: Value = fields.iter().map(|field| ((*field).to_owned(), review[field].clone())).collect();
+        let kept: Value = fields
+            .iter()
+            .map(|field| ((*field).to_owned(), review[field].clone()))
+            .collect();
         (review["github_review_id"].as_i64().unwrap(), kept)
     });
     found["reviews"] = json!(reviews.collect::<BTreeMap<_, _>>());
@@ -203,11 +249,20 @@ fn found(told: &Value, expected: &Value) -> Value {
         "closed",
         "reopened",
     ];
-    let known = told["timeline"].as_array().unwrap().iter().filter_map(|told| {
-        let text = |name: &str| told[name].as_str();
-        let kind = text("type").filter(|kind| kinds.contains(kind))?;
-        Some(entry(text("at")?, kind, text("actor").unwrap_or("nobody"), text("detail")))
-    });
+    let known = told["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|told| {
+            let text = |name: &str| told[name].as_str();
+            let kind = text("type").filter(|kind| kinds.contains(kind))?;
+            Some(entry(
+                text("at")?,
+                kind,
+                text("actor").unwrap_or("nobody"),
+                text("detail"),
+            ))
+        });
     let mut known: Vec<_> = known.collect();
     known.sort_unstable();
     found["timeline"] = json!(known);
@@ -216,7 +271,14 @@ fn found(told: &Value, expected: &Value) -> Value {
 
 /// The numbers of the pull requests that are not as the world has them, with what differs.
 async fn differences(server: &TestServer, github: &FakeGithub) -> Vec<String> {
-    let expected: Vec<_> = github.world(|world| world.repository(REPO).pulls.values().map(expected).collect());
+    let expected: Vec<_> = github.world(|world| {
+        world
+            .repository(REPO)
+            .pulls
+            .values()
+            .map(expected)
+            .collect()
+    });
     let mut differences = Vec::new();
     for expected in expected {
         let number = &expected["number"];
@@ -228,7 +290,10 @@ async fn differences(server: &TestServer, github: &FakeGithub) -> Vec<String> {
         let found = found(&told, &expected);
         for (field, value) in expected.as_object().unwrap() {
             if found[field] != *value {
-                differences.push(format!("#{number} {field}: {} in place of {value}", found[field]));
+                differences.push(format!(
+                    "#{number} {field}: {} in place of {value}",
+                    found[field]
+                ));
             }
         }
     }
@@ -242,13 +307,30 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
     let (client, _) = github.client();
     let now = Utc::now();
     github.add_repository(REPO_ID, REPO);
-    github.add_hook(HOOK, &format!("repos/{REPO}"), &format!("{}/webhooks/github", server.url), SECRET);
+    github.add_hook(
+        HOOK,
+        &format!("repos/{REPO}"),
+        &format!("{}/webhooks/github", server.url),
+        SECRET,
+    );
     // As if it had been there before the first of them was opened: what was before is for a backfill.
     let repository = fetch::seen(RepoId(REPO_ID), REPO.to_owned(), Some(false));
-    assert!(server.running.store.track(&repository, now - TimeDelta::days(61)).await.unwrap());
+    assert!(
+        server
+            .running
+            .store
+            .track(&repository, now - TimeDelta::days(61))
+            .await
+            .unwrap()
+    );
 
     // What is younger than that is left to webhooks by a round that nobody asked for.
-    let growth = Growth { seed, pulls, ties: true, until: (now - TimeDelta::minutes(2)).into() };
+    let growth = Growth {
+        seed,
+        pulls,
+        ties: true,
+        until: (now - TimeDelta::minutes(2)).into(),
+    };
     let told = github.world(|world| world.grow(REPO, growth));
     let fates = fates(told, now, &mut StdRng::seed_from_u64(seed));
     stream::iter(fates)
@@ -256,13 +338,20 @@ async fn live(seed: u64, pulls: usize) -> Vec<String> {
             let github = &github;
             async move {
                 let status = github.send(HOOK, &webhook, sending).await;
-                assert!(sending != Sending::Posted || [200, 202].contains(&status), "{} {status}", webhook.event);
+                assert!(
+                    sending != Sending::Posted || [200, 202].contains(&status),
+                    "{} {status}",
+                    webhook.event
+                );
             }
         })
         .await;
     github.forget_before(HOOK, now - REMEMBERED);
     server.drained().await;
-    assert!(differences(&server, &github).await.len() > pulls / 4, "hardly anything was lost");
+    assert!(
+        differences(&server, &github).await.len() > pulls / 4,
+        "hardly anything was lost"
+    );
 
     repair(&mut server, &client, now).await;
     let differences = differences(&server, &github).await;
@@ -276,7 +365,17 @@ async fn what_was_lost_is_found_by_asking() {
     let (seeds, pulls) = size();
     let mut wrong = Vec::new();
     for seed in 0..seeds {
-        wrong.extend(live(seed, pulls).await.into_iter().map(|difference| format!("seed {seed} {difference}")));
+        wrong.extend(
+            live(seed, pulls)
+                .await
+                .into_iter()
+                .map(|difference| format!("seed {seed} {difference}")),
+        );
     }
-    assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differences\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tallyhook::domain::notification::{Status, StatusChange, change, notifies, status};
-use tallyhook::domain::pull_request::{Outcome, PullRequest, Source};
-use tallyhook::event::{FactKind, FetchedPullRequest, PullRequestEvent};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::domain::notification::{Status, StatusChange, change, notifies, status};
+use tallyhook_core::domain::pull_request::{Outcome, PullRequest, Source};
+use tallyhook_core::event::{FactKind, FetchedPullRequest, PullRequestEvent};
+use tallyhook_core::github::types::Timestamp;
 
 use histories::Step;
 
@@ -22,7 +22,9 @@ enum Told {
 }
 
 /// Applies them one by one: what they end in, and the changes with what brought them.
-fn live_through<'a>(told: impl IntoIterator<Item = &'a Told>) -> (PullRequest, Vec<(StatusChange, Outcome)>) {
+fn live_through<'a>(
+    told: impl IntoIterator<Item = &'a Told>,
+) -> (PullRequest, Vec<(StatusChange, Outcome)>) {
     let mut known = PullRequest::unknown(histories::KEY);
     let mut changes = Vec::new();
     for told in told {
@@ -58,7 +60,10 @@ fn lived(events: &[PullRequestEvent]) -> Vec<(Status, Timestamp)> {
 }
 
 fn told_of(changes: &[(StatusChange, Outcome)]) -> Vec<(Status, Timestamp)> {
-    changes.iter().map(|(change, _)| (change.new, change.at)).collect()
+    changes
+        .iter()
+        .map(|(change, _)| (change.new, change.at))
+        .collect()
 }
 
 proptest! {
@@ -147,16 +152,27 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn told(changes: &[(StatusChange, Outcome)]) -> Vec<(Option<Status>, Status, Timestamp)> {
-    changes.iter().map(|(change, _)| (change.old, change.new, change.at)).collect()
+    changes
+        .iter()
+        .map(|(change, _)| (change.old, change.new, change.at))
+        .collect()
 }
 
 fn history(steps: &[(i64, Step)]) -> Vec<Told> {
-    histories::events(false, None, steps).into_iter().map(Told::Event).collect()
+    histories::events(false, None, steps)
+        .into_iter()
+        .map(Told::Event)
+        .collect()
 }
 
 #[test]
 fn what_is_known_to_be_over_is_not_told() {
-    let events = history(&[(10, Step::Close), (10, Step::Reopen), (10, Step::Merge), (10, Step::Label(1))]);
+    let events = history(&[
+        (10, Step::Close),
+        (10, Step::Reopen),
+        (10, Step::Merge),
+        (10, Step::Label(1)),
+    ]);
     let (_, changes) = live_through(events.iter().rev());
     assert_eq!(told(&changes), [(None, Status::Merged, at(30))]);
 }
@@ -165,26 +181,51 @@ fn what_is_known_to_be_over_is_not_told() {
 fn a_push_that_is_late_leaves_it_merged() {
     let events = history(&[(10, Step::Push), (10, Step::Merge)]);
     let (_, changes) = live_through([&events[0], &events[2], &events[1], &events[2]]);
-    assert_eq!(told(&changes), [(None, Status::Open, at(0)), (Some(Status::Open), Status::Merged, at(20))]);
+    assert_eq!(
+        told(&changes),
+        [
+            (None, Status::Open, at(0)),
+            (Some(Status::Open), Status::Merged, at(20))
+        ]
+    );
 }
 
 #[test]
 fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
-    let events = history(&[(10, Step::Close), (10, Step::Reopen), (10, Step::Push), (10, Step::Push)]);
-    let (known, changes) = live_through([&events[0], &events[1], &events[3], &events[4], &events[2]]);
+    let events = history(&[
+        (10, Step::Close),
+        (10, Step::Reopen),
+        (10, Step::Push),
+        (10, Step::Push),
+    ]);
+    let (known, changes) =
+        live_through([&events[0], &events[1], &events[3], &events[4], &events[2]]);
     let expected = [
         (None, Status::Open, at(0)),
         (Some(Status::Open), Status::Closed, at(10)),
         (Some(Status::Closed), Status::Open, at(30)),
     ];
     assert_eq!(told(&changes), expected);
-    assert_eq!(status(&known), Some((Status::Open, at(20))), "once it is known, it is dated rightly");
+    assert_eq!(
+        status(&known),
+        Some((Status::Open, at(20))),
+        "once it is known, it is dated rightly"
+    );
 }
 
 #[test]
 fn a_reopening_counts_even_if_its_closing_was_missed() {
-    let events = history(&[(10, Step::Close), (10, Step::Reopen), (10, Step::Close), (10, Step::Reopen)]);
-    for (heard, since) in [(&[0, 2][..], at(20)), (&[0, 1, 2, 4], at(40)), (&[4], at(40))] {
+    let events = history(&[
+        (10, Step::Close),
+        (10, Step::Reopen),
+        (10, Step::Close),
+        (10, Step::Reopen),
+    ]);
+    for (heard, since) in [
+        (&[0, 2][..], at(20)),
+        (&[0, 1, 2, 4], at(40)),
+        (&[4], at(40)),
+    ] {
         let (known, _) = live_through(heard.iter().map(|place| &events[*place]));
         assert_eq!(status(&known), Some((Status::Open, since)), "{heard:?}");
     }
@@ -194,7 +235,10 @@ fn a_reopening_counts_even_if_its_closing_was_missed() {
 fn closed_and_reopened_within_one_second_is_open() {
     let events = history(&[(10, Step::Close), (0, Step::Reopen)]);
     let (known, changes) = live_through(&events);
-    assert_eq!(told(&changes).last(), Some(&(Some(Status::Closed), Status::Open, at(10))));
+    assert_eq!(
+        told(&changes).last(),
+        Some(&(Some(Status::Closed), Status::Open, at(10)))
+    );
     assert_eq!(status(&known), Some((Status::Open, at(10))));
     // Whoever hears of the reopening first has nothing to tell of the closing.
     let (_, changes) = live_through([&events[0], &events[2], &events[1]]);
@@ -203,7 +247,11 @@ fn closed_and_reopened_within_one_second_is_open() {
 
 #[test]
 fn the_time_before_tracking_tells_nobody() {
-    let change = StatusChange { old: None, new: Status::Merged, at: at(10) };
+    let change = StatusChange {
+        old: None,
+        new: Status::Merged,
+        at: at(10),
+    };
     assert!(!notifies(&change, at(11)));
     assert!(notifies(&change, at(10)) && notifies(&change, at(9)));
 }

@@ -10,21 +10,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
-use receiver::{Receiver, Reply};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::payloads::{self, Account, Pr, World};
-use support::{Place, TOKEN, TestServer, assert_refused};
 use tallyhook::app::{Options, Roles, Running};
 use tallyhook::config::{Channel, Filter, Receiver as Kind};
-use tallyhook::domain::notification::{self, Status, StatusChange, SyncSource};
-use tallyhook::github::signature::{Secrets, Signature};
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook::notify::Pace;
-use tallyhook::store::{Attempt, Change, Next, Recording};
+use tallyhook_core::domain::notification::{self, Status, StatusChange, SyncSource};
+use tallyhook_core::github::signature::{Secrets, Signature};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{Attempt, BatchWrite, Next, PullRequestChange};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
+
+use receiver::{Receiver, Reply};
+use support::payloads::{self, Account, Pr, World};
+use support::{Place, TOKEN, TestServer, assert_refused};
 
 const REPO: &str = "acme-corp/api-server";
 const WEB: (RepoId, &str) = (RepoId(8), "acme-corp/web");
@@ -40,20 +41,33 @@ const QUICK: Pace = Pace {
 fn webhook(name: &str, receiver: &Receiver) -> Channel {
     Channel {
         name: name.to_owned(),
-        receiver: Kind::Webhook { secret: Secrets::single(SIGNED_WITH) },
+        receiver: Kind::Webhook {
+            secret: Secrets::single(SIGNED_WITH),
+        },
         url: format!("{}/hook", receiver.url),
         filter: Filter::default(),
     }
 }
 
 fn slack(receiver: &Receiver) -> Channel {
-    Channel { receiver: Kind::Slack, ..webhook("slack", receiver) }
+    Channel {
+        receiver: Kind::Slack,
+        ..webhook("slack", receiver)
+    }
 }
 
 async fn start_in(place: Place, channels: Vec<Channel>) -> TestServer {
     let mut config = support::config(&place);
     config.notify.channels = channels;
-    TestServer::start_as(&config, place, Options { pace: QUICK, ..Options::default() }).await
+    TestServer::start_as(
+        &config,
+        place,
+        Options {
+            pace: QUICK,
+            ..Options::default()
+        },
+    )
+    .await
 }
 
 /// With the two repositories of these tests.
@@ -74,7 +88,14 @@ fn mira() -> Account {
 }
 
 fn pull_request(number: i64) -> Pr {
-    Pr::new(&World::acme(), number, Some(&mira()), "Answer <!here> & 429", "rate-limit", "2026-03-02T09:00:00Z")
+    Pr::new(
+        &World::acme(),
+        number,
+        Some(&mira()),
+        "Answer <!here> & 429",
+        "rate-limit",
+        "2026-03-02T09:00:00Z",
+    )
 }
 
 fn repo_id() -> RepoId {
@@ -83,36 +104,75 @@ fn repo_id() -> RepoId {
 }
 
 async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
-    let body = payloads::pull_request_event(pr, action, &mira(), json!({})).to_string().into_bytes();
-    assert_eq!(server.post("pull_request", &Uuid::new_v4().to_string(), &body).await.0, 202);
+    let body = payloads::pull_request_event(pr, action, &mira(), json!({}))
+        .to_string()
+        .into_bytes();
+    assert_eq!(
+        server
+            .post("pull_request", &Uuid::new_v4().to_string(), &body)
+            .await
+            .0,
+        202
+    );
     server.drained().await;
 }
 
 /// Records what pull requests became, in one transaction.
 async fn record(server: &TestServer, repo: RepoId, changes: &[(i64, Status)]) {
-    let change = |(number, new): &(i64, Status)| Change {
-        key: PrKey { repo, number: PrNumber(*number) },
-        change: StatusChange { old: None, new: *new, at: Timestamp::clamped(*number) },
+    let change = |(number, new): &(i64, Status)| PullRequestChange {
+        key: PrKey {
+            repo,
+            number: PrNumber(*number),
+        },
+        change: StatusChange {
+            old: None,
+            new: *new,
+            at: Timestamp::clamped(*number),
+        },
         source: SyncSource::Worker,
     };
-    let recording = Recording { changes: changes.iter().map(change).collect(), ..Recording::default() };
-    server.running.store.record(&recording, Utc::now()).await.unwrap().unwrap();
+    let recording = BatchWrite {
+        changes: changes.iter().map(change).collect(),
+        ..BatchWrite::default()
+    };
+    server
+        .running
+        .store
+        .record(&recording, Utc::now())
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 async fn record_opened(server: &TestServer, numbers: impl IntoIterator<Item = i64>) {
-    let opened: Vec<_> = numbers.into_iter().map(|number| (number, Status::Open)).collect();
+    let opened: Vec<_> = numbers
+        .into_iter()
+        .map(|number| (number, Status::Open))
+        .collect();
     record(server, repo_id(), &opened).await;
 }
 
 async fn channel(server: &TestServer, name: &str) -> Value {
     let (status, answer) = server.get("/api/channels").await;
     assert_eq!(status, 200);
-    answer["items"].as_array().unwrap().iter().find(|item| item["name"] == name).unwrap().clone()
+    answer["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|item| item["name"] == name)
+        .unwrap()
+        .clone()
 }
 
 /// Waits until a channel was told of everything, and tells its counts: sent, dead, superseded.
 async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
-    let newest = server.running.store.newest_event().await.unwrap().to_string();
+    let newest = server
+        .running
+        .store
+        .newest_event()
+        .await
+        .unwrap()
+        .to_string();
     loop {
         let channel = channel(server, name).await;
         let told = &channel["told"];
@@ -124,34 +184,62 @@ async fn settled(server: &TestServer, name: &str) -> [u64; 3] {
 
 /// What a channel was told of a pull request.
 async fn notification(server: &TestServer, name: &str, number: i64) -> Value {
-    let (_, list) = server.get(&format!("/api/notifications?channel={name}&per_page=100")).await;
+    let (_, list) = server
+        .get(&format!("/api/notifications?channel={name}&per_page=100"))
+        .await;
     let items = list["items"].as_array().unwrap();
-    items.iter().find(|item| item["notification"]["pr_number"] == number).unwrap().clone()
+    items
+        .iter()
+        .find(|item| item["notification"]["pr_number"] == number)
+        .unwrap()
+        .clone()
 }
 
 #[tokio::test]
 async fn a_change_is_sent_as_the_websocket_tells_it_with_a_key_and_a_signature() {
     let mut receiver = Receiver::start().await;
     let mut server = start(vec![webhook("ops", &receiver)]).await;
-    let mut request = format!("{}/ws", server.url.replace("http:", "ws:")).into_client_request().unwrap();
-    request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+    let mut request = format!("{}/ws", server.url.replace("http:", "ws:"))
+        .into_client_request()
+        .unwrap();
+    request
+        .headers_mut()
+        .insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
     let mut pr = pull_request(7);
     post(&mut server, &pr, "opened").await;
     pr.merge(&mira(), "2026-03-03T14:00:00Z");
     post(&mut server, &pr, "closed").await;
 
-    for (status, at) in [("OPEN", "2026-03-02T09:00:00Z"), ("MERGED", "2026-03-03T14:00:00Z")] {
+    for (status, at) in [
+        ("OPEN", "2026-03-02T09:00:00Z"),
+        ("MERGED", "2026-03-03T14:00:00Z"),
+    ] {
         let sent = receiver.next().await;
         let told = socket.next().await.unwrap().unwrap().into_text().unwrap();
-        assert_eq!((sent.path.as_str(), sent.body.as_str()), ("/hook", told.as_str()));
+        assert_eq!(
+            (sent.path.as_str(), sent.body.as_str()),
+            ("/hook", told.as_str())
+        );
         let signature = Signature::parse(sent.header("x-hub-signature-256")).unwrap();
-        assert!(Secrets::single(SIGNED_WITH).unwrap().verify(sent.body.as_bytes(), &signature));
+        assert!(
+            Secrets::single(SIGNED_WITH)
+                .unwrap()
+                .verify(sent.body.as_bytes(), &signature)
+        );
         assert_eq!(sent.json()["new_status"], status);
         let pr_id = sent.json()["pr_id"].as_str().unwrap().parse().unwrap();
         let key = Uuid::new_v5(&pr_id, format!("{status} {at}").as_bytes()).to_string();
-        let names = ["content-type", "x-tallyhook-event", "x-tallyhook-delivery", "idempotency-key"];
-        assert_eq!(names.map(|name| sent.header(name)), ["application/json", "pr_status_change", &key, &key]);
+        let names = [
+            "content-type",
+            "x-tallyhook-event",
+            "x-tallyhook-delivery",
+            "idempotency-key",
+        ];
+        assert_eq!(
+            names.map(|name| sent.header(name)),
+            ["application/json", "pr_status_change", &key, &key]
+        );
     }
     assert_eq!(settled(&server, "ops").await, [2, 0, 0]);
     server.stop().await;
@@ -175,7 +263,11 @@ async fn everything_is_sent_once_and_in_order() {
 async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    receiver.replies([Reply::Status(500, "", "no\nway"), Reply::Close, Reply::Status(408, "", "")]);
+    receiver.replies([
+        Reply::Status(500, "", "no\nway"),
+        Reply::Close,
+        Reply::Status(408, "", ""),
+    ]);
     record_opened(&server, [1, 2]).await;
     let (mut keys, mut numbers) = (Vec::new(), Vec::new());
     for _ in 0..5 {
@@ -188,9 +280,15 @@ async fn a_receiver_that_is_broken_rests_and_is_told_later_in_order() {
     assert_eq!(keys.len(), 2);
     assert_eq!(settled(&server, "ops").await, [2, 0, 0]);
     let first = notification(&server, "ops", 1).await;
-    assert_eq!((&first["attempts"], &first["answer"]), (&json!(4), &json!("200 OK: ok")));
+    assert_eq!(
+        (&first["attempts"], &first["answer"]),
+        (&json!(4), &json!("200 OK: ok"))
+    );
     let channel = channel(&server, "ops").await;
-    assert_eq!((&channel["failures"], &channel["rests_until"]), (&json!(0), &Value::Null));
+    assert_eq!(
+        (&channel["failures"], &channel["rests_until"]),
+        (&json!(0), &Value::Null)
+    );
     assert_eq!(channel["last_error"], "408 Request Timeout");
     server.stop().await;
 }
@@ -201,8 +299,20 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
     let place = Place::new().await;
     let mut config = support::config(&place);
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let pace = Pace { first_wait: Duration::from_hours(1), longest_wait: Duration::from_hours(1), ..QUICK };
-    let server = TestServer::start_as(&config, place, Options { pace, ..Options::default() }).await;
+    let pace = Pace {
+        first_wait: Duration::from_hours(1),
+        longest_wait: Duration::from_hours(1),
+        ..QUICK
+    };
+    let server = TestServer::start_as(
+        &config,
+        place,
+        Options {
+            pace,
+            ..Options::default()
+        },
+    )
+    .await;
     track(&server).await;
     let (status, ready) = server.get("/readyz").await;
     // Of the rest, such as a broker that is still being connected to, this test says nothing.
@@ -216,17 +326,34 @@ async fn a_channel_that_is_broken_is_told_of_and_takes_nothing_out_of_service() 
             break stats;
         }
     };
-    assert_eq!((&stats["channel"], &stats["pending"]), (&json!("ops"), &json!(2)));
+    assert_eq!(
+        (&stats["channel"], &stats["pending"]),
+        (&json!("ops"), &json!(2))
+    );
     assert!(stats["pending_since"].is_string(), "{stats}");
     let (status, ready) = server.get("/readyz").await;
-    assert_eq!((status, &ready["status"], &ready["notifier"]), (200, &json!("degraded"), &json!("degraded")));
-    let metrics = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
+    assert_eq!(
+        (status, &ready["status"], &ready["notifier"]),
+        (200, &json!("degraded"), &json!("degraded"))
+    );
+    let metrics = server
+        .http
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     for line in [
         "notifications_pending{channel=\"ops\"} 2\n",
         "notifications_dead{channel=\"ops\"} 0\n",
         "channel_failures{channel=\"ops\"} 1\n",
     ] {
-        assert!(metrics.contains(&format!("\ntallyhook_{line}")), "{metrics}");
+        assert!(
+            metrics.contains(&format!("\ntallyhook_{line}")),
+            "{metrics}"
+        );
     }
     server.stop().await;
 }
@@ -238,21 +365,59 @@ async fn what_no_worker_takes_up_is_told_of() {
     let place = server.stop().await;
     let mut config = support::config(&place);
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let roles = Roles { worker: false, ..Roles::ALL };
-    let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+    let roles = Roles {
+        worker: false,
+        ..Roles::ALL
+    };
+    let server = TestServer::start_as(
+        &config,
+        place,
+        Options {
+            roles,
+            ..Options::default()
+        },
+    )
+    .await;
     let stats = async || server.get("/api/sync/stats").await.1["notifier"][0].take();
-    assert_eq!(stats().await, json!({"channel": "ops", "pending": 0, "pending_since": null, "failures": 0}));
+    assert_eq!(
+        stats().await,
+        json!({"channel": "ops", "pending": 0, "pending_since": null, "failures": 0})
+    );
     let at = Utc::now() - TimeDelta::minutes(11);
     for (number, at) in [(1, at), (2, Utc::now())] {
-        let change = StatusChange { old: None, new: Status::Open, at: Timestamp::clamped(number) };
-        let key = PrKey { repo: repo_id(), number: PrNumber(number) };
-        let changes = vec![Change { key, change, source: SyncSource::Worker }];
-        let recording = Recording { changes, ..Recording::default() };
-        server.running.store.record(&recording, at).await.unwrap().unwrap();
+        let change = StatusChange {
+            old: None,
+            new: Status::Open,
+            at: Timestamp::clamped(number),
+        };
+        let key = PrKey {
+            repo: repo_id(),
+            number: PrNumber(number),
+        };
+        let changes = vec![PullRequestChange {
+            key,
+            change,
+            source: SyncSource::Worker,
+        }];
+        let recording = BatchWrite {
+            changes,
+            ..BatchWrite::default()
+        };
+        server
+            .running
+            .store
+            .record(&recording, at)
+            .await
+            .unwrap()
+            .unwrap();
     }
     let stats = stats().await;
     let since = at.to_rfc3339_opts(SecondsFormat::Millis, true);
-    assert_eq!((&stats["pending"], &stats["pending_since"]), (&json!(2), &json!(since)), "{stats}");
+    assert_eq!(
+        (&stats["pending"], &stats["pending_since"]),
+        (&json!(2), &json!(since)),
+        "{stats}"
+    );
     assert_eq!(server.get("/readyz").await.1["notifier"], "degraded");
     server.stop().await;
 }
@@ -273,7 +438,11 @@ async fn a_rest_that_is_asked_for_is_kept_and_is_no_attempt() {
     assert!(resting["rests_until"].is_string(), "{resting}");
     record_opened(&server, [2]).await;
     let (again, next) = (receiver.next().await, receiver.next().await);
-    assert!(again.at - asked.at >= Duration::from_secs(1), "{:?}", again.at - asked.at);
+    assert!(
+        again.at - asked.at >= Duration::from_secs(1),
+        "{:?}",
+        again.at - asked.at
+    );
     assert_eq!(asked.body, again.body);
     assert_ne!(asked.body, next.body);
     assert_eq!(settled(&server, "slack").await, [2, 0, 0]);
@@ -292,7 +461,15 @@ async fn what_never_arrives_is_given_up_after_ten_attempts() {
     assert_eq!(settled(&server, "ops").await, [1, 1, 0]);
     let dead = notification(&server, "ops", 1).await;
     let told = ["state", "attempts", "answer", "next_attempt_at"].map(|name| dead[name].clone());
-    assert_eq!(told, [json!("dead"), json!(10), json!("503 Service Unavailable: <down>"), Value::Null]);
+    assert_eq!(
+        told,
+        [
+            json!("dead"),
+            json!(10),
+            json!("503 Service Unavailable: <down>"),
+            Value::Null
+        ]
+    );
     server.stop().await;
 }
 
@@ -311,9 +488,15 @@ async fn what_is_refused_holds_nobody_up_and_is_given_up_after_three_attempts() 
     let mut told = Vec::new();
     for _ in 0..4 {
         let sent = receiver.next().await;
-        told.push((sent.path.clone(), sent.json()["pr_number"].as_i64().unwrap()));
+        told.push((
+            sent.path.clone(),
+            sent.json()["pr_number"].as_i64().unwrap(),
+        ));
     }
-    assert_eq!(told, [1, 2, 1, 1].map(|number| ("/hook".to_owned(), number)));
+    assert_eq!(
+        told,
+        [1, 2, 1, 1].map(|number| ("/hook".to_owned(), number))
+    );
     assert_eq!(settled(&server, "ops").await, [1, 1, 0]);
     assert_eq!(notification(&server, "ops", 1).await["answer"], "302 Found");
     assert!(receiver.try_next().is_none());
@@ -325,9 +508,19 @@ async fn what_is_old_by_now_is_not_sent_behind_what_is_new() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([Reply::Status(400, "", "")]);
-    record(&server, repo_id(), &[(1, Status::Open), (2, Status::Open), (1, Status::Merged)]).await;
-    let told = [receiver.change().await, receiver.change().await, receiver.change().await];
-    let expected = [(1, "OPEN"), (2, "OPEN"), (1, "MERGED")].map(|(number, new)| (number, new.to_owned()));
+    record(
+        &server,
+        repo_id(),
+        &[(1, Status::Open), (2, Status::Open), (1, Status::Merged)],
+    )
+    .await;
+    let told = [
+        receiver.change().await,
+        receiver.change().await,
+        receiver.change().await,
+    ];
+    let expected =
+        [(1, "OPEN"), (2, "OPEN"), (1, "MERGED")].map(|(number, new)| (number, new.to_owned()));
     assert_eq!(told, expected);
     assert_eq!(settled(&server, "ops").await, [2, 0, 1]);
     assert!(receiver.try_next().is_none());
@@ -343,11 +536,22 @@ async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
     pr.merge(&mira(), "2026-03-03T14:00:00Z");
     post(&mut server, &pr, "closed").await;
     let (opened, merged) = (receiver.next().await, receiver.next().await);
-    assert!(merged.at - opened.at >= QUICK.slack, "{:?}", merged.at - opened.at);
-    let text = merged.json()["blocks"][0]["text"]["text"].as_str().unwrap().to_owned();
-    let url = payloads::pull_request_event(&pr, "closed", &mira(), json!({}))["pull_request"]["html_url"].clone();
-    let expected =
-        format!("*<{}|{REPO}#7>* was merged after 29.0 h: Answer &lt;!here&gt; &amp; 429", url.as_str().unwrap());
+    assert!(
+        merged.at - opened.at >= QUICK.slack,
+        "{:?}",
+        merged.at - opened.at
+    );
+    let text = merged.json()["blocks"][0]["text"]["text"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let url =
+        payloads::pull_request_event(&pr, "closed", &mira(), json!({}))["pull_request"]["html_url"]
+            .clone();
+    let expected = format!(
+        "*<{}|{REPO}#7>* was merged after 29.0 h: Answer &lt;!here&gt; &amp; 429",
+        url.as_str().unwrap()
+    );
     assert_eq!(text, expected);
     assert!(!merged.headers.contains_key("x-hub-signature-256"));
 
@@ -356,7 +560,10 @@ async fn slack_is_told_in_words_at_its_pace_and_not_after_its_hook_is_gone() {
     receiver.next().await;
     assert_eq!(settled(&server, "slack").await, [2, 1, 0]);
     let dead = notification(&server, "slack", 8).await;
-    assert_eq!((&dead["attempts"], &dead["answer"]), (&json!(1), &json!("404 Not Found: no_service")));
+    assert_eq!(
+        (&dead["attempts"], &dead["answer"]),
+        (&json!(1), &json!("404 Not Found: no_service"))
+    );
     server.stop().await;
 }
 
@@ -367,7 +574,15 @@ async fn a_receiver_that_says_nothing_holds_up_no_other() {
     let mut config = support::config(&place);
     config.notify.channels = vec![webhook("silent", &silent), webhook("quick", &quick)];
     config.notify.timeout = Duration::from_secs(1);
-    let server = TestServer::start_as(&config, place, Options { pace: QUICK, ..Options::default() }).await;
+    let server = TestServer::start_as(
+        &config,
+        place,
+        Options {
+            pace: QUICK,
+            ..Options::default()
+        },
+    )
+    .await;
     track(&server).await;
     silent.replies([Reply::Silence]);
     record_opened(&server, [1, 2]).await;
@@ -376,12 +591,16 @@ async fn a_receiver_that_says_nothing_holds_up_no_other() {
     assert_eq!(channel(&server, "silent").await["told"]["pending"], 2);
     assert_eq!(silent.numbers(2).await, [1, 2]);
     assert_eq!(settled(&server, "silent").await, [2, 0, 0]);
-    assert_eq!(channel(&server, "silent").await["last_error"], "no answer within 1s");
+    assert_eq!(
+        channel(&server, "silent").await["last_error"],
+        "no answer within 1s"
+    );
     server.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwhile_is_not_missed() {
+async fn what_is_being_sent_at_the_end_is_not_sent_again_and_what_happens_meanwhile_is_not_missed()
+{
     let (mut ops, mut late) = (Receiver::start().await, Receiver::start().await);
     let server = start(vec![webhook("ops", &ops)]).await;
     let (finish, until) = oneshot::channel();
@@ -415,8 +634,17 @@ async fn what_another_process_sent_meanwhile_is_not_sent_again() {
     assert_eq!(receiver.numbers(1).await, [1]);
     // These were read with the first. Another process that has the part meanwhile sends them all.
     let store = &server.running.store;
-    for row in store.due_notifications("ops", Utc::now(), 99).await.unwrap() {
-        let attempt = Attempt { channel: "ops", event: row.event.id, answer: "200 OK", at: Utc::now() };
+    for row in store
+        .due_notifications("ops", Utc::now(), 99)
+        .await
+        .unwrap()
+    {
+        let attempt = Attempt {
+            channel: "ops",
+            event: row.event.id,
+            answer: "200 OK",
+            at: Utc::now(),
+        };
         assert!(store.attempted(&attempt, Next::Sent, None).await.unwrap());
     }
     finish.send(()).unwrap();
@@ -429,21 +657,53 @@ async fn what_another_process_sent_meanwhile_is_not_sent_again() {
 
 #[tokio::test]
 async fn each_channel_is_told_of_what_it_is_for() {
-    let (mut all, mut web, mut kept) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);
-    let filtered = |name, receiver, filter| Channel { filter, ..webhook(name, receiver) };
-    let of_web = Filter { repos: Some(vec![WEB.1.to_owned()]), kinds: Some(vec![notification::Kind::PrStatusChange]) };
-    let of_trees = Filter { repos: None, kinds: Some(vec![notification::Kind::WorktreeKept]) };
-    let channels = vec![webhook("all", &all), filtered("web", &web, of_web), filtered("kept", &kept, of_trees)];
+    let (mut all, mut web, mut kept) = (
+        Receiver::start().await,
+        Receiver::start().await,
+        Receiver::start().await,
+    );
+    let filtered = |name, receiver, filter| Channel {
+        filter,
+        ..webhook(name, receiver)
+    };
+    let of_web = Filter {
+        repos: Some(vec![WEB.1.to_owned()]),
+        kinds: Some(vec![notification::Kind::PrStatusChange]),
+    };
+    let of_trees = Filter {
+        repos: None,
+        kinds: Some(vec![notification::Kind::WorktreeKept]),
+    };
+    let channels = vec![
+        webhook("all", &all),
+        filtered("web", &web, of_web),
+        filtered("kept", &kept, of_trees),
+    ];
     let server = start(channels).await;
     record_opened(&server, [1]).await;
     record(&server, WEB.0, &[(2, Status::Open)]).await;
-    let (_, task) = server.ask(Method::POST, "/api/tasks", &json!({"title": "Sort the queue"})).await;
+    let (_, task) = server
+        .ask(
+            Method::POST,
+            "/api/tasks",
+            &json!({"title": "Sort the queue"}),
+        )
+        .await;
     let path = format!("/api/tasks/{}", task["id"].as_str().unwrap());
-    assert_eq!(server.ask(Method::PATCH, &path, &json!({"status": "DONE"})).await.0, 200);
+    assert_eq!(
+        server
+            .ask(Method::PATCH, &path, &json!({"status": "DONE"}))
+            .await
+            .0,
+        200
+    );
     assert_eq!(all.numbers(2).await, [1, 2]);
     let moved = all.next().await;
     assert_eq!(moved.header("x-tallyhook-event"), "task_status_change");
-    assert_eq!((&moved.json()["task_id"], &moved.json()["new_status"]), (&task["id"], &json!("DONE")));
+    assert_eq!(
+        (&moved.json()["task_id"], &moved.json()["new_status"]),
+        (&task["id"], &json!("DONE"))
+    );
     // What a person does to a task is about no repository.
     assert_eq!(web.numbers(1).await, [2]);
     assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
@@ -459,20 +719,39 @@ async fn nothing_is_sent_into_a_private_network_unless_that_is_allowed() {
     let mut config = support::config(&place);
     config.notify.allow_private = false;
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let error = Running::start(&config, Options::default()).await.err().unwrap().to_string();
-    for words in ["channel `ops`", "127.0.0.1 is a loopback address", "set NOTIFY_ALLOW_PRIVATE to true"] {
+    let error = Running::start(&config, Options::default())
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    for words in [
+        "channel `ops`",
+        "127.0.0.1 is a loopback address",
+        "set NOTIFY_ALLOW_PRIVATE to true",
+    ] {
         assert!(error.contains(words), "{error}");
     }
     assert!(!error.contains("hook"), "{error}");
 
     // A name is looked up only when something is sent.
     config.notify.channels[0].url = receiver.url.replace("127.0.0.1", "localhost");
-    let server = TestServer::start_as(&config, place, Options { pace: QUICK, ..Options::default() }).await;
+    let server = TestServer::start_as(
+        &config,
+        place,
+        Options {
+            pace: QUICK,
+            ..Options::default()
+        },
+    )
+    .await;
     track(&server).await;
     let tried = try_out(&server, "ops").await.1;
     assert_eq!(tried["ok"], false);
     let answer = tried["answer"].as_str().unwrap();
-    assert!(answer.starts_with("nothing is sent there: ") && answer.contains("NOTIFY_ALLOW_PRIVATE"), "{answer}");
+    assert!(
+        answer.starts_with("nothing is sent there: ") && answer.contains("NOTIFY_ALLOW_PRIVATE"),
+        "{answer}"
+    );
     record_opened(&server, [1]).await;
     assert_eq!(settled(&server, "ops").await, [0, 1, 0]);
     assert!(receiver.try_next().is_none());
@@ -480,7 +759,10 @@ async fn nothing_is_sent_into_a_private_network_unless_that_is_allowed() {
 }
 
 async fn try_out(server: &TestServer, name: &str) -> (u16, Value) {
-    let request = server.http.post(format!("{}/api/channels/{name}/test", server.url)).bearer_auth(TOKEN);
+    let request = server
+        .http
+        .post(format!("{}/api/channels/{name}/test", server.url))
+        .bearer_auth(TOKEN);
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
@@ -488,21 +770,47 @@ async fn try_out(server: &TestServer, name: &str) -> (u16, Value) {
 #[tokio::test]
 async fn a_channel_can_be_tried_out_and_looked_at() {
     let mut receiver = Receiver::start().await;
-    let filter = Filter { repos: Some(vec!["acme-corp/*".to_owned()]), kinds: None };
-    let server = start(vec![Channel { filter, ..webhook("ops", &receiver) }, slack(&receiver)]).await;
+    let filter = Filter {
+        repos: Some(vec!["acme-corp/*".to_owned()]),
+        kinds: None,
+    };
+    let server = start(vec![
+        Channel {
+            filter,
+            ..webhook("ops", &receiver)
+        },
+        slack(&receiver),
+    ])
+    .await;
     let (_, tried) = try_out(&server, "ops").await;
-    assert_eq!(tried, json!({"channel": "ops", "ok": true, "answer": "200 OK: ok", "advice": null}));
+    assert_eq!(
+        tried,
+        json!({"channel": "ops", "ok": true, "answer": "200 OK: ok", "advice": null})
+    );
     let test = receiver.next().await;
-    assert_eq!((&test.json()["type"], test.header("x-tallyhook-event")), (&json!("test"), "test"));
+    assert_eq!(
+        (&test.json()["type"], test.header("x-tallyhook-event")),
+        (&json!("test"), "test")
+    );
     receiver.replies([Reply::Status(403, "", "{\"error\": \"bad signature\"}")]);
     let (_, tried) = try_out(&server, "ops").await;
     assert_eq!(
         (&tried["ok"], &tried["answer"]),
-        (&json!(false), &json!("403 Forbidden: {\"error\": \"bad signature\"}"))
+        (
+            &json!(false),
+            &json!("403 Forbidden: {\"error\": \"bad signature\"}")
+        )
     );
-    assert!(tried["advice"].as_str().unwrap().contains("secret"), "{tried}");
+    assert!(
+        tried["advice"].as_str().unwrap().contains("secret"),
+        "{tried}"
+    );
     assert_refused(&try_out(&server, "none").await, 404, "not_found");
-    assert_refused(&server.get("/api/notifications?state=lost").await, 400, "bad_request");
+    assert_refused(
+        &server.get("/api/notifications?state=lost").await,
+        400,
+        "bad_request",
+    );
 
     let (_, list) = server.get("/api/channels").await;
     let told = json!({"pending": 0, "sent": 0, "dead": 0, "superseded": 0});
@@ -519,20 +827,40 @@ async fn a_channel_can_be_tried_out_and_looked_at() {
 }
 
 /// The program with channels of the file: one for every receiver, called `ops-0` and so on.
-fn with_channels(place: &Place, receivers: &[&Receiver], arguments: &[&str]) -> std::process::Command {
+fn with_channels(
+    place: &Place,
+    receivers: &[&Receiver],
+    arguments: &[&str],
+) -> std::process::Command {
     let channel = |(at, receiver): (usize, &&Receiver)| {
-        format!("[[channel]]\nname = 'ops-{at}'\nkind = 'webhook'\nurl = '{}/hook'\n", receiver.url)
+        format!(
+            "[[channel]]\nname = 'ops-{at}'\nkind = 'webhook'\nurl = '{}/hook'\n",
+            receiver.url
+        )
     };
     let file = place.path().join("tallyhook.toml");
-    std::fs::write(&file, receivers.iter().enumerate().map(channel).collect::<String>()).unwrap();
-    let mut command = process::tallyhook(place.path(), &[&["--config", "tallyhook.toml"], arguments].concat());
+    std::fs::write(
+        &file,
+        receivers
+            .iter()
+            .enumerate()
+            .map(channel)
+            .collect::<String>(),
+    )
+    .unwrap();
+    let mut command = process::tallyhook(
+        place.path(),
+        &[&["--config", "tallyhook.toml"], arguments].concat(),
+    );
     command.env("NOTIFY_ALLOW_PRIVATE", "true");
     command
 }
 
 /// Runs a command to its end, while the receivers of the test go on.
 async fn run(mut command: std::process::Command) -> process::Ended {
-    tokio::task::spawn_blocking(move || process::run(&mut command)).await.unwrap()
+    tokio::task::spawn_blocking(move || process::run(&mut command))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -546,26 +874,66 @@ async fn the_command_line_tries_channels_out_and_lists_them() {
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines[0], "ok    ops-0: 200 OK: ok");
     assert!(
-        lines[1].starts_with("wrong ops-1: 401 Unauthorized: who are you?\\u{1b}[2J (check the address"),
+        lines[1].starts_with(
+            "wrong ops-1: 401 Unauthorized: who are you?\\u{1b}[2J (check the address"
+        ),
         "{lines:?}"
     );
-    let alone = run(with_channels(&place, &receivers, &["notify", "test", "ops-0", "--json"])).await.ok();
-    assert_eq!(serde_json::from_str::<Value>(&alone).unwrap()[0]["ok"], true);
-    run(with_channels(&place, &receivers, &["notify", "test", "none"])).await.failed(2, &["`none`", "ops-0, ops-1"]);
-    run(with_channels(&place, &[], &["notify", "test"])).await.failed(2, &["SLACK_WEBHOOK_URL"]);
+    let alone = run(with_channels(
+        &place,
+        &receivers,
+        &["notify", "test", "ops-0", "--json"],
+    ))
+    .await
+    .ok();
+    assert_eq!(
+        serde_json::from_str::<Value>(&alone).unwrap()[0]["ok"],
+        true
+    );
+    run(with_channels(
+        &place,
+        &receivers,
+        &["notify", "test", "none"],
+    ))
+    .await
+    .failed(2, &["`none`", "ops-0, ops-1"]);
+    run(with_channels(&place, &[], &["notify", "test"]))
+        .await
+        .failed(2, &["SLACK_WEBHOOK_URL"]);
 
-    run(process::tallyhook(place.path(), &["migrate"])).await.ok();
-    let listed = run(with_channels(&place, &receivers, &["notify", "list"])).await.ok();
-    assert!(listed.contains("ops-0") && listed.contains(&good.url) && !listed.contains("/hook"), "{listed}");
-    let json = run(with_channels(&place, &receivers, &["notify", "list", "--json"])).await.ok();
-    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()[1]["name"], "ops-1");
+    run(process::tallyhook(place.path(), &["migrate"]))
+        .await
+        .ok();
+    let listed = run(with_channels(&place, &receivers, &["notify", "list"]))
+        .await
+        .ok();
+    assert!(
+        listed.contains("ops-0") && listed.contains(&good.url) && !listed.contains("/hook"),
+        "{listed}"
+    );
+    let json = run(with_channels(
+        &place,
+        &receivers,
+        &["notify", "list", "--json"],
+    ))
+    .await
+    .ok();
+    assert_eq!(
+        serde_json::from_str::<Value>(&json).unwrap()[1]["name"],
+        "ops-1"
+    );
     let refused = run({
         let mut command = with_channels(&place, &receivers, &["notify", "test"]);
         command.env_remove("NOTIFY_ALLOW_PRIVATE");
         command
     });
-    refused.await.failed(2, &["channel `ops-0`", "loopback", "NOTIFY_ALLOW_PRIVATE"]);
-    assert_eq!((good.next().await.path, good.next().await.path), ("/hook".to_owned(), "/hook".to_owned()));
+    refused
+        .await
+        .failed(2, &["channel `ops-0`", "loopback", "NOTIFY_ALLOW_PRIVATE"]);
+    assert_eq!(
+        (good.next().await.path, good.next().await.path),
+        ("/hook".to_owned(), "/hook".to_owned())
+    );
     assert!(good.try_next().is_none());
 }
 
@@ -576,7 +944,10 @@ async fn of_two_workers_one_sends_and_the_other_goes_on() {
     let place = Place::on_services().await;
     let mut config = support::config(&place);
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let options = Options { pace: QUICK, ..Options::default() };
+    let options = Options {
+        pace: QUICK,
+        ..Options::default()
+    };
     let one = TestServer::start_as(&config, place, options).await;
     let other = Running::start(&config, options).await.unwrap();
     track(&one).await;

@@ -10,11 +10,11 @@ use futures_util::StreamExt;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::pull_request::{PullRequest, Source};
-use tallyhook::domain::timings::{Stage, State, Timings, timings};
-use tallyhook::event::{FetchedPullRequest, PullRequestEvent};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::domain::timings::{Stage, State, Timings, timings};
+use tallyhook_core::event::{FetchedPullRequest, PullRequestEvent};
+use tallyhook_core::github::types::Timestamp;
 
 use support::TestServer;
 use support::payloads::{self, Account, Pr, Review, World};
@@ -74,7 +74,7 @@ proptest! {
             };
             prop_assert_eq!(stages.total(), merged_at.epoch() - start.epoch());
         } else {
-            prop_assert_eq!(stages, tallyhook::domain::timings::Stages::default());
+            prop_assert_eq!(stages, tallyhook_core::domain::timings::Stages::default());
             prop_assert!(timings.final_approval_at.is_none() && timings.cycle_time.is_none());
         }
         for stage in [stages.coding, stages.pickup, stages.review, stages.merge_wait, stages.redraft, stages.closed] {
@@ -153,18 +153,24 @@ proptest! {
 
 /// What one second counts for, told by the state that the events up to it left behind.
 fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stage {
-    let so_far = events.iter().take_while(|event| event.pull_request.as_ref().unwrap().updated_at.epoch() <= second);
+    let so_far = events
+        .iter()
+        .take_while(|event| event.pull_request.as_ref().unwrap().updated_at.epoch() <= second);
     let (mut open, mut draft) = (true, true);
     for event in so_far {
         let snapshot = event.pull_request.as_ref().unwrap();
         open = snapshot.conversation.open;
-        draft = snapshot.branches.as_ref().map_or(draft, |branches| branches.draft.unwrap());
+        draft = snapshot
+            .branches
+            .as_ref()
+            .map_or(draft, |branches| branches.draft.unwrap());
     }
     // A snapshot of a closing may be dated a second late.
     let closed_by = |event: &PullRequestEvent| {
         let snapshot = event.pull_request.as_ref().unwrap();
         let closed_at = snapshot.conversation.closed_at.map(Timestamp::epoch);
-        closed_at.is_some_and(|at| at <= second && second < snapshot.updated_at.epoch()) && event.action == "closed"
+        closed_at.is_some_and(|at| at <= second && second < snapshot.updated_at.epoch())
+            && event.action == "closed"
     };
     let before = |at: Option<Timestamp>| at.is_none_or(|at| second < at.epoch());
     if !open || events.iter().any(closed_by) {
@@ -230,7 +236,14 @@ proptest! {
 fn six_deliveries(number: i64) -> Vec<(&'static str, Value)> {
     let world = World::acme();
     let (author, reviewer) = (Account::user(501, "mara"), Account::user(502, "noel"));
-    let mut pr = Pr::new(&world, number, Some(&author), "Sort the queue", "sort-queue", "2026-03-02T09:00:00Z");
+    let mut pr = Pr::new(
+        &world,
+        number,
+        Some(&author),
+        "Sort the queue",
+        "sort-queue",
+        "2026-03-02T09:00:00Z",
+    );
     pr.id = 7_000_000 + number;
     pr.draft = true;
     let review = |id, state: &str, commit: &str, at: &str| Review {
@@ -241,26 +254,44 @@ fn six_deliveries(number: i64) -> Vec<(&'static str, Value)> {
         commit_id: commit.to_owned(),
         submitted_at: at.to_owned(),
     };
-    let mut deliveries = vec![("pull_request", payloads::pull_request_event(&pr, "opened", &author, json!({})))];
+    let mut deliveries = vec![(
+        "pull_request",
+        payloads::pull_request_event(&pr, "opened", &author, json!({})),
+    )];
 
     pr.draft = false;
     pr.touch("2026-03-02T10:00:00Z");
-    deliveries.push(("pull_request", payloads::pull_request_event(&pr, "ready_for_review", &author, json!({}))));
+    deliveries.push((
+        "pull_request",
+        payloads::pull_request_event(&pr, "ready_for_review", &author, json!({})),
+    ));
 
     pr.touch("2026-03-02T12:00:00Z");
     let objection = review(1, "changes_requested", &pr.head_sha, "2026-03-02T12:00:00Z");
-    deliveries.push(("pull_request_review", payloads::review_event(&pr, "submitted", &objection, &reviewer)));
+    deliveries.push((
+        "pull_request_review",
+        payloads::review_event(&pr, "submitted", &objection, &reviewer),
+    ));
 
     let (before, head) = pr.push("2026-03-02T13:00:00Z");
     let pushed = json!({"before": before, "after": head});
-    deliveries.push(("pull_request", payloads::pull_request_event(&pr, "synchronize", &author, pushed)));
+    deliveries.push((
+        "pull_request",
+        payloads::pull_request_event(&pr, "synchronize", &author, pushed),
+    ));
 
     pr.touch("2026-03-02T15:00:00Z");
     let approval = review(2, "approved", &pr.head_sha, "2026-03-02T15:00:00Z");
-    deliveries.push(("pull_request_review", payloads::review_event(&pr, "submitted", &approval, &reviewer)));
+    deliveries.push((
+        "pull_request_review",
+        payloads::review_event(&pr, "submitted", &approval, &reviewer),
+    ));
 
     pr.merge(&reviewer, "2026-03-02T15:30:00Z");
-    deliveries.push(("pull_request", payloads::pull_request_event(&pr, "closed", &reviewer, json!({}))));
+    deliveries.push((
+        "pull_request",
+        payloads::pull_request_event(&pr, "closed", &reviewer, json!({})),
+    ));
     deliveries
 }
 
@@ -285,7 +316,9 @@ async fn post_in(server: &TestServer, number: i64, order: &[usize]) {
     for place in order {
         let (event, payload) = &deliveries[*place];
         let body = payload.to_string();
-        let (status, answer) = server.post(event, &format!("order-{number}-{place}"), body.as_bytes()).await;
+        let (status, answer) = server
+            .post(event, &format!("order-{number}-{place}"), body.as_bytes())
+            .await;
         assert_eq!((status, answer["status"].as_str()), (202, Some("accepted")));
     }
 }

@@ -6,42 +6,73 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
-use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
-use tallyhook::domain::pull_request::Source;
-use tallyhook::queue::Lane;
-use tallyhook::store::{
-    DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery, NewState, StoredBody,
+use tallyhook_core::delivery::Lane;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_store::{
+    DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery, NewState,
+    StoredBody,
 };
+
+use support::{Fixture, Place, TestServer};
 
 /// A server at `place`, with workers or without.
 async fn start(place: Place, worker: bool) -> TestServer {
-    TestServer::start_in(place, Options { roles: Roles { worker, ..Roles::ALL }, ..Options::default() }).await
+    TestServer::start_in(
+        place,
+        Options {
+            roles: Roles {
+                worker,
+                ..Roles::ALL
+            },
+            ..Options::default()
+        },
+    )
+    .await
 }
 
 async fn post(server: &TestServer, deliveries: &[Fixture]) {
-    let posts = stream::iter(deliveries).map(|one| server.post(&one.event, &one.guid, &one.payload));
+    let posts =
+        stream::iter(deliveries).map(|one| server.post(&one.event, &one.guid, &one.payload));
     let answers: Vec<_> = posts.buffer_unordered(16).collect().await;
-    assert!(answers.iter().all(|(status, _)| (200..300).contains(status)));
+    assert!(
+        answers
+            .iter()
+            .all(|(status, _)| (200..300).contains(status))
+    );
 }
 
 /// Every stored delivery.
 async fn stored(server: &TestServer) -> Vec<Delivery> {
-    server.running.store.deliveries(&DeliveryFilter::default(), 100_000).await.unwrap()
+    server
+        .running
+        .store
+        .deliveries(&DeliveryFilter::default(), 100_000)
+        .await
+        .unwrap()
 }
 
 async fn assert_all_finished(server: &TestServer, attempts: u32) {
     let stored = stored(server).await;
     assert!(!stored.is_empty());
     for delivery in stored {
-        assert!(matches!(delivery.state, DeliveryState::Applied | DeliveryState::Ignored), "{delivery:?}");
+        assert!(
+            matches!(
+                delivery.state,
+                DeliveryState::Applied | DeliveryState::Ignored
+            ),
+            "{delivery:?}"
+        );
         assert!(delivery.attempts <= attempts, "{delivery:?}");
     }
 }
 
 /// Deliveries that a backfill would bring.
 fn backfilled(count: usize) -> impl Iterator<Item = NewDelivery> {
-    let fixture = support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    let fixture = support::fixtures()
+        .into_iter()
+        .find(|one| one.event == "pull_request")
+        .unwrap();
     (0..count).map(move |number| NewDelivery {
         guid: format!("backfill-{number}"),
         body_sha256: [1; 32],
@@ -53,7 +84,9 @@ fn backfilled(count: usize) -> impl Iterator<Item = NewDelivery> {
         lane: Lane::Backfill,
         received_at: Utc::now(),
         body: StoredBody::compress(&fixture.payload).unwrap(),
-        state: NewState::Pending { due: DateTime::UNIX_EPOCH },
+        state: NewState::Pending {
+            due: DateTime::UNIX_EPOCH,
+        },
     })
 }
 
@@ -70,7 +103,12 @@ async fn a_backlog_of_the_inbox_is_handed_over(place: Place) {
     let fixtures = support::fixtures();
     let server = start(place, false).await;
     post(&server, &fixtures).await;
-    assert!(stored(&server).await.iter().any(|one| one.state == DeliveryState::Accepted));
+    assert!(
+        stored(&server)
+            .await
+            .iter()
+            .any(|one| one.state == DeliveryState::Accepted)
+    );
     let place = server.stop().await;
     let mut server = start(place, true).await;
     server.drained().await;
@@ -84,7 +122,12 @@ async fn what_a_worker_that_is_no_more_had_claimed_is_taken_up_again(place: Plac
     post(&server, &fixtures).await;
     let ids: Vec<_> = stored(&server).await.iter().map(|one| one.id).collect();
     let lease = Utc::now() + TimeDelta::minutes(5);
-    let claim = server.running.store.claim(&ids, Utc::now(), lease, 5).await.unwrap();
+    let claim = server
+        .running
+        .store
+        .claim(&ids, Utc::now(), lease, 5)
+        .await
+        .unwrap();
     assert!(claim.claimed.len() > 20);
     // The process ends with its claims.
     let place = server.stop().await;
@@ -101,13 +144,24 @@ async fn a_failed_attempt_is_made_again_when_it_is_time(place: Place) {
     let ids: Vec<_> = stored(&server).await.iter().map(|one| one.id).collect();
     let store = &server.running.store;
     let now = Utc::now();
-    store.claim(&ids, now, now + TimeDelta::minutes(5), 5).await.unwrap();
-    store.retry(&ids, "made by a test", now, now + TimeDelta::seconds(1)).await.unwrap();
+    store
+        .claim(&ids, now, now + TimeDelta::minutes(5), 5)
+        .await
+        .unwrap();
+    store
+        .retry(&ids, "made by a test", now, now + TimeDelta::seconds(1))
+        .await
+        .unwrap();
     let place = server.stop().await;
     let mut server = start(place, true).await;
     server.drained().await;
     assert_all_finished(&server, 2).await;
-    assert!(stored(&server).await.iter().all(|one| one.history.len() == 1 || one.state == DeliveryState::Ignored));
+    assert!(
+        stored(&server)
+            .await
+            .iter()
+            .all(|one| one.history.len() == 1 || one.state == DeliveryState::Ignored)
+    );
     server.stop().await;
 }
 
@@ -116,18 +170,46 @@ async fn a_dead_letter_is_parked_requeued_or_let_go(place: Place) {
     let mut server = start(place, true).await;
     post(&server, &fixtures[..8]).await;
     for guid in ["one", "two"] {
-        server.post("pull_request", guid, br#"{"action":"opened"}"#).await;
+        server
+            .post("pull_request", guid, br#"{"action":"opened"}"#)
+            .await;
     }
     server.drained().await;
     let store = server.running.store.clone();
-    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+    let dead = DeliveryFilter {
+        state: Some(DeliveryState::Dead),
+        ..DeliveryFilter::default()
+    };
     let parked = store.deliveries(&dead, 100).await.unwrap();
-    assert_eq!(parked.iter().map(|one| one.guid.as_str()).collect::<Vec<_>>(), ["two", "one"]);
-    assert!(store.discard(parked[0].id, "discarded: by a test", Utc::now()).await.unwrap());
-    assert_eq!(store.requeue(&DeadSelection::Like(DeadLike::default()), Utc::now()).await.unwrap(), 1);
+    assert_eq!(
+        parked
+            .iter()
+            .map(|one| one.guid.as_str())
+            .collect::<Vec<_>>(),
+        ["two", "one"]
+    );
+    assert!(
+        store
+            .discard(parked[0].id, "discarded: by a test", Utc::now())
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store
+            .requeue(&DeadSelection::Like(DeadLike::default()), Utc::now())
+            .await
+            .unwrap(),
+        1
+    );
     server.drained().await;
     let again = store.deliveries(&dead, 100).await.unwrap();
-    assert_eq!(again.iter().map(|one| (one.guid.as_str(), one.attempts)).collect::<Vec<_>>(), [("one", 1)]);
+    assert_eq!(
+        again
+            .iter()
+            .map(|one| (one.guid.as_str(), one.attempts))
+            .collect::<Vec<_>>(),
+        [("one", 1)]
+    );
     server.stop().await;
 }
 
@@ -140,10 +222,18 @@ async fn backfill_does_not_hold_up_what_is_live(place: Place) {
     let mut progress = server.running.progress.clone();
     // The workers have begun with it.
     progress.changed().await.unwrap();
-    let live = &support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    let live = &support::fixtures()
+        .into_iter()
+        .find(|one| one.event == "pull_request")
+        .unwrap();
     post(&server, std::slice::from_ref(live)).await;
     loop {
-        let found = server.running.store.deliveries_of(&live.guid).await.unwrap();
+        let found = server
+            .running
+            .store
+            .deliveries_of(&live.guid)
+            .await
+            .unwrap();
         if found[0].state != DeliveryState::Accepted {
             break;
         }
@@ -170,7 +260,12 @@ async fn whoever_is_asked_to_end_finishes_what_was_begun(mut place: Place) {
     server.drained().await;
     // No attempt was cut off.
     assert_all_finished(&server, 1).await;
-    assert!(stored(&server).await.iter().all(|one| guids.contains(&one.guid)));
+    assert!(
+        stored(&server)
+            .await
+            .iter()
+            .all(|one| guids.contains(&one.guid))
+    );
     server.stop().await;
 }
 
@@ -202,7 +297,10 @@ macro_rules! suite {
 suite!(in_process_and_sqlite, super::Place::embedded());
 
 #[cfg(feature = "services")]
-suite!(rabbitmq_and_sqlite, super::Place::embedded_with_broker().await);
+suite!(
+    rabbitmq_and_sqlite,
+    super::Place::embedded_with_broker().await
+);
 
 #[cfg(feature = "services")]
 suite!(in_process_and_postgres, super::Place::on_postgres());

@@ -6,16 +6,19 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::broker::Broker;
-use support::{Fixture, Place, TestServer};
 use tallyhook::app::{Options, Roles};
 use tallyhook::config::Config;
-use tallyhook::event::message;
-use tallyhook::queue;
-use tallyhook::store::{DeliveryFilter, DeliveryState};
+use tallyhook_core::event::message;
+use tallyhook_store::{DeliveryFilter, DeliveryState};
+
+use support::broker::Broker;
+use support::{Fixture, Place, TestServer};
 
 async fn start(url: &str, folder: Place) -> TestServer {
-    let config = Config { amqp_url: Some(url.to_owned()), ..support::config(&folder) };
+    let config = Config {
+        amqp_url: Some(url.to_owned()),
+        ..support::config(&folder)
+    };
     TestServer::start_as(&config, folder, Options::default()).await
 }
 
@@ -30,8 +33,15 @@ async fn post_all(server: &TestServer, deliveries: &[Fixture]) {
 async fn until_connected(server: &TestServer, connected: bool) {
     let started = std::time::Instant::now();
     loop {
-        let ready: Value =
-            server.http.get(format!("{}/readyz", server.url)).send().await.unwrap().json().await.unwrap();
+        let ready: Value = server
+            .http
+            .get(format!("{}/readyz", server.url))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         if (ready["queue"] == "ok") == connected {
             return;
         }
@@ -47,9 +57,19 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
     let mut messages = BTreeMap::new();
     while messages.len() < count {
         for message in broker.get(queue, 500).await {
-            messages.insert(message["properties"]["message_id"].as_str().unwrap().to_owned(), message);
+            messages.insert(
+                message["properties"]["message_id"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+                message,
+            );
         }
-        assert!(started.elapsed().as_secs() < 60, "messages of {} of {count} deliveries came", messages.len());
+        assert!(
+            started.elapsed().as_secs() < 60,
+            "messages of {} of {count} deliveries came",
+            messages.len()
+        );
     }
     messages.into_values().collect()
 }
@@ -58,15 +78,23 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
 async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
     let broker = Broker::new().await;
     for _ in 0..2 {
-        assert_eq!(queue::look(&broker.url).await, Ok(Some("tallyhook.v1.unrouted")));
+        assert_eq!(
+            tallyhook_queue::look(&broker.url).await,
+            Ok(Some("tallyhook.v1.unrouted"))
+        );
     }
     let server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
-    assert_eq!(queue::look(&broker.url).await, Ok(None));
+    assert_eq!(tallyhook_queue::look(&broker.url).await, Ok(None));
     server.stop().await;
     let (server, _) = broker.url.rsplit_once('/').unwrap();
-    let refused = queue::look(&format!("{server}/nowhere")).await.unwrap_err();
-    assert!(!refused.contains(server.split(':').nth(2).unwrap().split('@').next().unwrap()), "{refused}");
+    let refused = tallyhook_queue::look(&format!("{server}/nowhere"))
+        .await
+        .unwrap_err();
+    assert!(
+        !refused.contains(server.split(':').nth(2).unwrap().split('@').next().unwrap()),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -79,7 +107,12 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
     post_all(&server, &fixtures).await;
     server.drained().await;
 
-    let stored = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap();
+    let stored = server
+        .running
+        .store
+        .deliveries(&DeliveryFilter::default(), 1000)
+        .await
+        .unwrap();
     // Some were ignored when they came; those are nobody's business.
     let worked: Vec<_> = stored.iter().filter(|one| one.attempts > 0).collect();
     let messages = messages(&broker, "of-a-subscriber", worked.len()).await;
@@ -99,15 +132,32 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
             (&properties["content_type"], &properties["delivery_mode"]),
             (&json!("application/json"), &json!(2))
         );
-        let kind = delivery.action.as_ref().map_or(delivery.event.clone(), |a| format!("{}.{a}", delivery.event));
+        let kind = delivery
+            .action
+            .as_ref()
+            .map_or(delivery.event.clone(), |a| {
+                format!("{}.{a}", delivery.event)
+            });
         assert_eq!(properties["type"], kind);
         assert_eq!(sent["routing_key"], format!("live.{}", delivery.event));
-        assert_eq!((&payload["v"], &payload["source"]), (&json!(1), &json!("webhook")));
+        assert_eq!(
+            (&payload["v"], &payload["source"]),
+            (&json!(1), &json!("webhook"))
+        );
         assert_eq!(payload["guid"], delivery.guid);
         assert_eq!(payload["event"]["type"], delivery.event);
-        assert_eq!(payload["event"]["repo"]["name"].as_str(), delivery.repo.as_deref());
+        assert_eq!(
+            payload["event"]["repo"]["name"].as_str(),
+            delivery.repo.as_deref()
+        );
         // Never GitHub's own body, nor anything of it that is not an event's.
-        assert!(sent["payload"].as_str().unwrap().find("_url\":\"https://api.").is_none());
+        assert!(
+            sent["payload"]
+                .as_str()
+                .unwrap()
+                .find("_url\":\"https://api.")
+                .is_none()
+        );
     }
     server.stop().await;
 }
@@ -117,7 +167,11 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
 fn the_schema_of_messages_is_the_one_that_was_promised() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.v1.schema.json");
     let promised = std::fs::read_to_string(path).unwrap();
-    assert_eq!(message::schema().unwrap().trim(), promised.trim(), "run: tallyhook openapi --events > {path}");
+    assert_eq!(
+        message::schema().unwrap().trim(),
+        promised.trim(),
+        "run: tallyhook openapi --events > {path}"
+    );
 }
 
 #[tokio::test]
@@ -125,14 +179,27 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
-    let fixture = support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    let fixture = support::fixtures()
+        .into_iter()
+        .find(|one| one.event == "pull_request")
+        .unwrap();
     post_all(&server, std::slice::from_ref(&fixture)).await;
-    server.post("pull_request", "broken", br#"{"action":"opened"}"#).await;
+    server
+        .post("pull_request", "broken", br#"{"action":"opened"}"#)
+        .await;
     server.drained().await;
     let copies = messages(&broker, "tallyhook.v1.dead", 1).await;
-    let [copy] = &copies[..] else { panic!("{copies:?}") };
+    let [copy] = &copies[..] else {
+        panic!("{copies:?}")
+    };
     let headers = &copy["properties"]["headers"];
-    assert!(headers["tallyhook-reason"].as_str().unwrap().contains("cannot be decoded"), "{headers}");
+    assert!(
+        headers["tallyhook-reason"]
+            .as_str()
+            .unwrap()
+            .contains("cannot be decoded"),
+        "{headers}"
+    );
     assert_eq!(headers["tallyhook-event"], "pull_request");
 
     let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
@@ -150,17 +217,30 @@ async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
-    for properties in
-        [json!({}), json!({"message_id": "x"}), json!({"message_id": "99999"}), json!({"message_id": "-1"})]
-    {
-        let forged = json!({"properties": properties, "payload": "{\"v\":1}", "payload_encoding": "string"});
+    for properties in [
+        json!({}),
+        json!({"message_id": "x"}),
+        json!({"message_id": "99999"}),
+        json!({"message_id": "-1"}),
+    ] {
+        let forged =
+            json!({"properties": properties, "payload": "{\"v\":1}", "payload_encoding": "string"});
         broker.put("tallyhook.v1.live", &forged).await;
     }
     let fixtures = support::fixtures();
     post_all(&server, &fixtures).await;
     server.drained().await;
-    let stored = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap();
-    assert!(stored.iter().all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored)));
+    let stored = server
+        .running
+        .store
+        .deliveries(&DeliveryFilter::default(), 1000)
+        .await
+        .unwrap();
+    assert!(
+        stored
+            .iter()
+            .all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored))
+    );
     server.stop().await;
 }
 
@@ -169,18 +249,28 @@ async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
-    let fixture = support::fixtures().into_iter().find(|one| one.event == "pull_request").unwrap();
+    let fixture = support::fixtures()
+        .into_iter()
+        .find(|one| one.event == "pull_request")
+        .unwrap();
     let mut body: Value = serde_json::from_slice(&fixture.payload).unwrap();
     body["action"] = json!("x".repeat(1000));
-    server.post("pull_request", "long", &serde_json::to_vec(&body).unwrap()).await;
+    server
+        .post("pull_request", "long", &serde_json::to_vec(&body).unwrap())
+        .await;
     // One that dies with a long name of its repository.
     body["repository"]["full_name"] = json!(format!("acme-corp/{}", "y".repeat(100_000)));
     body["pull_request"] = json!(7);
-    server.post("pull_request", "dead", &serde_json::to_vec(&body).unwrap()).await;
+    server
+        .post("pull_request", "dead", &serde_json::to_vec(&body).unwrap())
+        .await;
     post_all(&server, &support::fixtures()).await;
     server.drained().await;
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
-    assert_eq!(server.running.store.deliveries_of("long").await.unwrap()[0].state, DeliveryState::Applied);
+    assert_eq!(
+        server.running.store.deliveries_of("long").await.unwrap()[0].state,
+        DeliveryState::Applied
+    );
     until_connected(&server, true).await;
     server.stop().await;
 }
@@ -197,22 +287,46 @@ async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_ag
     post_all(&server, after).await;
     server.drained().await;
     until_connected(&server, true).await;
-    let stored = server.running.store.deliveries(&DeliveryFilter::default(), 1000).await.unwrap();
-    assert!(stored.iter().all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored)));
+    let stored = server
+        .running
+        .store
+        .deliveries(&DeliveryFilter::default(), 1000)
+        .await
+        .unwrap();
+    assert!(
+        stored
+            .iter()
+            .all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored))
+    );
     server.stop().await;
 }
 
 #[tokio::test]
 async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
     // A port that was free a moment ago, and that nobody listens on.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = start(&format!("amqp://tallyhook:secret@{free}/%2f"), Place::embedded()).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let server = start(
+        &format!("amqp://tallyhook:secret@{free}/%2f"),
+        Place::embedded(),
+    )
+    .await;
     let fixtures = support::fixtures();
     post_all(&server, &fixtures).await;
-    let response = server.http.get(format!("{}/readyz", server.url)).send().await.unwrap();
+    let response = server
+        .http
+        .get(format!("{}/readyz", server.url))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     let ready: Value = response.json().await.unwrap();
-    assert_eq!((&ready["status"], &ready["queue"]), (&json!("degraded"), &json!("degraded")));
+    assert_eq!(
+        (&ready["status"], &ready["queue"]),
+        (&json!("degraded"), &json!("degraded"))
+    );
     let counts = server.running.store.counts().await.unwrap();
     assert!(counts.accepted > 20 && counts.applied == 0, "{counts:?}");
     let folder = server.stop().await;
@@ -222,33 +336,81 @@ async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
     let mut server = start(&broker.url, folder).await;
     server.drained().await;
     let finished = server.running.store.counts().await.unwrap();
-    assert_eq!((finished.applied + finished.ignored, finished.dead), (counts.accepted + counts.ignored, 0));
+    assert_eq!(
+        (finished.applied + finished.ignored, finished.dead),
+        (counts.accepted + counts.ignored, 0)
+    );
     until_connected(&server, true).await;
     server.stop().await;
 }
 
 /// What `/readyz` of a process with these roles says: the status and the queue's state.
 async fn readiness(place: Place, broker: &str, roles: Roles) -> (u16, Value) {
-    let config = Config { amqp_url: Some(broker.to_owned()), ..support::config(&place) };
-    let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
-    let response = server.http.get(format!("{}/readyz", server.url)).send().await.unwrap();
-    let answer = (response.status().as_u16(), response.json::<Value>().await.unwrap()["queue"].clone());
+    let config = Config {
+        amqp_url: Some(broker.to_owned()),
+        ..support::config(&place)
+    };
+    let server = TestServer::start_as(
+        &config,
+        place,
+        Options {
+            roles,
+            ..Options::default()
+        },
+    )
+    .await;
+    let response = server
+        .http
+        .get(format!("{}/readyz", server.url))
+        .send()
+        .await
+        .unwrap();
+    let answer = (
+        response.status().as_u16(),
+        response.json::<Value>().await.unwrap()["queue"].clone(),
+    );
     server.stop().await;
     answer
 }
 
 #[tokio::test]
 async fn each_role_is_ready_when_it_can_do_its_own_work() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let nobody = format!("amqp://tallyhook:secret@{free}/%2f");
     let none = Roles::NONE;
     for (roles, expected) in [
-        (Roles { ingest: true, ..none }, (200, json!("degraded"))),
-        (Roles { worker: true, ..none }, (503, json!("failing"))),
+        (
+            Roles {
+                ingest: true,
+                ..none
+            },
+            (200, json!("degraded")),
+        ),
+        (
+            Roles {
+                worker: true,
+                ..none
+            },
+            (503, json!("failing")),
+        ),
         (Roles { api: true, ..none }, (200, json!("not_used"))),
-        (Roles { worker: true, api: true, ..none }, (503, json!("failing"))),
+        (
+            Roles {
+                worker: true,
+                api: true,
+                ..none
+            },
+            (503, json!("failing")),
+        ),
     ] {
-        assert_eq!(readiness(Place::embedded(), &nobody, roles).await, expected, "{roles:?}");
+        assert_eq!(
+            readiness(Place::embedded(), &nobody, roles).await,
+            expected,
+            "{roles:?}"
+        );
     }
 }
 
@@ -257,18 +419,57 @@ async fn each_role_serves_its_own_paths_and_all_serve_the_operator_s() {
     let broker = Broker::new().await;
     let none = Roles::NONE;
     for (roles, takes_in, answers) in [
-        (Roles { ingest: true, ..none }, 401, 404),
-        (Roles { worker: true, ..none }, 404, 404),
+        (
+            Roles {
+                ingest: true,
+                ..none
+            },
+            401,
+            404,
+        ),
+        (
+            Roles {
+                worker: true,
+                ..none
+            },
+            404,
+            404,
+        ),
         (Roles { api: true, ..none }, 404, 200),
     ] {
         let place = Place::embedded();
-        let config = Config { amqp_url: Some(broker.url.clone()), ..support::config(&place) };
-        let server = TestServer::start_as(&config, place, Options { roles, ..Options::default() }).await;
+        let config = Config {
+            amqp_url: Some(broker.url.clone()),
+            ..support::config(&place)
+        };
+        let server = TestServer::start_as(
+            &config,
+            place,
+            Options {
+                roles,
+                ..Options::default()
+            },
+        )
+        .await;
         let posted = server.http.post(format!("{}/webhooks/github", server.url));
-        let posted = posted.header("Content-Type", "application/json").send().await.unwrap().status();
-        assert_eq!((posted.as_u16(), server.get("/api/prs").await.0), (takes_in, answers), "{roles:?}");
+        let posted = posted
+            .header("Content-Type", "application/json")
+            .send()
+            .await
+            .unwrap()
+            .status();
+        assert_eq!(
+            (posted.as_u16(), server.get("/api/prs").await.0),
+            (takes_in, answers),
+            "{roles:?}"
+        );
         for path in ["/healthz", "/metrics"] {
-            let open = server.http.get(format!("{}{path}", server.url)).send().await.unwrap();
+            let open = server
+                .http
+                .get(format!("{}{path}", server.url))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(open.status(), 200, "{path} {roles:?}");
         }
         server.stop().await;

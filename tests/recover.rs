@@ -10,19 +10,20 @@ use std::collections::HashSet;
 use std::process::Command;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use tallyhook::app::Options;
+use tallyhook::sync::fetch::seen;
+use tallyhook::sync::recover::{self, Asked, Report};
+use tallyhook_core::domain::notification::SyncSource;
+use tallyhook_core::github::types::RepoId;
+use tallyhook_github_client::VirtualTime;
+use tallyhook_github_client::hooks::HookOwner;
+use tallyhook_store::{EventId, News, OutboxEvent, PullRequestChange};
+
 use github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
 use process::{Ended, pull_requests, tallyhook};
-use serde_json::{Value, json};
 use support::payloads::World;
 use support::{Fixture, Place, SECRET, TestServer};
-use tallyhook::app::Options;
-use tallyhook::domain::notification::SyncSource;
-use tallyhook::fetch::seen;
-use tallyhook::github::client::VirtualTime;
-use tallyhook::github::client::hooks::HookOwner;
-use tallyhook::github::types::RepoId;
-use tallyhook::recover::{self, Asked, Report};
-use tallyhook::store::{Change, EventId, News, OutboxEvent};
 
 const OWNER: &str = "repos/acme-corp/api-server";
 const HOOK: i64 = 41;
@@ -31,7 +32,8 @@ const HOOK: i64 = 41;
 fn hundred() -> Vec<(Fixture, Value)> {
     let mut seen = HashSet::new();
     let fixtures = support::fixtures().into_iter();
-    let different = fixtures.filter(|fixture| fixture.event != "ping" && seen.insert(fixture.guid.clone()));
+    let different =
+        fixtures.filter(|fixture| fixture.event != "ping" && seen.insert(fixture.guid.clone()));
     let hundred: Vec<_> = different
         .take(100)
         .map(|fixture| {
@@ -58,21 +60,34 @@ fn ago(minutes: i64) -> DateTime<Utc> {
 /// `tallyhook recover` on the database of `place`.
 fn recover(place: &Place, github: &FakeGithub, arguments: &[&str]) -> Command {
     let mut command = tallyhook(place.path(), &[&["recover"], arguments].concat());
-    command.env("GITHUB_TOKEN", GITHUB_TOKEN).env("GITHUB_API_URL", &github.url);
-    command.env("GITHUB_REPO_OWNER", "acme-corp").env("GITHUB_REPO_NAME", "api-server");
+    command
+        .env("GITHUB_TOKEN", GITHUB_TOKEN)
+        .env("GITHUB_API_URL", &github.url);
+    command
+        .env("GITHUB_REPO_OWNER", "acme-corp")
+        .env("GITHUB_REPO_NAME", "api-server");
     command
 }
 
 /// Runs a command to its end, while the servers of the test go on.
 async fn run(mut command: Command) -> Ended {
-    tokio::task::spawn_blocking(move || process::run(&mut command)).await.unwrap()
+    tokio::task::spawn_blocking(move || process::run(&mut command))
+        .await
+        .unwrap()
 }
 
 /// How many of each, in the order of the report.
 fn counts(report: &Value) -> [u64; 6] {
     let count = |name: &str| report[name].as_u64().unwrap();
     let missing = report["not_fetched"].as_array().unwrap().len() as u64;
-    [count("listed"), count("failed"), count("unused"), count("already_here"), count("recovered"), missing]
+    [
+        count("listed"),
+        count("failed"),
+        count("unused"),
+        count("already_here"),
+        count("recovered"),
+        missing,
+    ]
 }
 
 async fn facts_of(server: &TestServer) -> Vec<Value> {
@@ -90,48 +105,105 @@ async fn what_was_missed_is_as_if_it_had_come() {
         let delivery = (event.as_str(), guid.as_str(), payload);
         match number % 10 {
             2 | 5 | 8 => {
-                github.deliver(HOOK, delivery, at, Sending::Fails(502)).await;
+                github
+                    .deliver(HOOK, delivery, at, Sending::Fails(502))
+                    .await;
                 failed.push(guid.clone());
             }
             6 => {
                 github.deliver(HOOK, delivery, at, Sending::Fails(0)).await;
-                let status = github.redeliver(HOOK, guid, at + TimeDelta::seconds(30), Sending::Posted).await;
+                let status = github
+                    .redeliver(HOOK, guid, at + TimeDelta::seconds(30), Sending::Posted)
+                    .await;
                 assert_eq!(status, 202);
                 redelivered += 1;
             }
-            _ => assert_eq!(github.deliver(HOOK, delivery, at, Sending::Posted).await, 202),
+            _ => assert_eq!(
+                github.deliver(HOOK, delivery, at, Sending::Posted).await,
+                202
+            ),
         }
     }
     assert_eq!((failed.len(), redelivered), (30, 10));
     // One that is not used here, and one of before the days that are asked for.
-    github.deliver(HOOK, ("check_run", "unused", &json!({})), ago(5), Sending::Fails(500)).await;
-    github.deliver(HOOK, ("push", "too-old", &json!({})), ago(5 * 24 * 60), Sending::Fails(500)).await;
+    github
+        .deliver(
+            HOOK,
+            ("check_run", "unused", &json!({})),
+            ago(5),
+            Sending::Fails(500),
+        )
+        .await;
+    github
+        .deliver(
+            HOOK,
+            ("push", "too-old", &json!({})),
+            ago(5 * 24 * 60),
+            Sending::Fails(500),
+        )
+        .await;
     github.forget(HOOK, &failed[3]);
 
     let first = run(recover(&server.place, &github, &["--json"])).await;
     first.failed_after_output(1, &["1 of 30 missing deliveries could not be fetched"]);
     let report: Value = serde_json::from_str(&first.stdout).unwrap();
     assert_eq!(counts(&report), [111, 31, 1, 0, 29, 1]);
-    assert_eq!((&report["hooks"], &report["dead_letters"]), (&json!([HOOK]), &json!(0)));
+    assert_eq!(
+        (&report["hooks"], &report["dead_letters"]),
+        (&json!([HOOK]), &json!(0))
+    );
     assert_eq!(report["not_fetched"][0]["guid"], failed[3]);
-    assert!(report["not_fetched"][0]["why"].as_str().unwrap().contains("GitHub has no /repos/acme-corp"));
+    assert!(
+        report["not_fetched"][0]["why"]
+            .as_str()
+            .unwrap()
+            .contains("GitHub has no /repos/acme-corp")
+    );
     // The webhooks, two pages, and each delivery that failed.
-    assert_eq!((report["github_requests"].as_u64(), github.asked().len()), (Some(33), 33));
+    assert_eq!(
+        (report["github_requests"].as_u64(), github.asked().len()),
+        (Some(33), 33)
+    );
 
     let again = run(recover(&server.place, &github, &["--json"])).await;
     assert_eq!(again.code, Some(1));
-    assert_eq!(counts(&serde_json::from_str(&again.stdout).unwrap()), [111, 31, 1, 29, 0, 1]);
+    assert_eq!(
+        counts(&serde_json::from_str(&again.stdout).unwrap()),
+        [111, 31, 1, 29, 0, 1]
+    );
     assert_eq!(github.asked().len(), 4);
 
-    assert_eq!(github.redeliver(HOOK, &failed[3], ago(1), Sending::Posted).await, 202);
+    assert_eq!(
+        github
+            .redeliver(HOOK, &failed[3], ago(1), Sending::Posted)
+            .await,
+        202
+    );
     let table = run(recover(&server.place, &github, &[])).await.ok();
-    for words in ["112 ", "30 ", "29 ", "attempts listed", "already here", "recovered", "3 requests to GitHub"] {
+    for words in [
+        "112 ",
+        "30 ",
+        "29 ",
+        "attempts listed",
+        "already here",
+        "recovered",
+        "3 requests to GitHub",
+    ] {
         assert!(table.contains(words), "no `{words}` in:\n{table}");
     }
 
     server.drained().await;
     let mut whole = TestServer::start().await;
-    for (Fixture { event, guid, payload, .. }, _) in &hundred {
+    for (
+        Fixture {
+            event,
+            guid,
+            payload,
+            ..
+        },
+        _,
+    ) in &hundred
+    {
         whole.post(event, guid, payload).await;
     }
     whole.drained().await;
@@ -151,22 +223,36 @@ async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
     let hundred = hundred();
     for (number, (Fixture { event, guid, .. }, payload)) in hundred.iter().take(12).enumerate() {
         let at = ago(1000 - i64::try_from(number).unwrap());
-        assert_eq!(github.deliver(HOOK, (event, guid, payload), at, Sending::Posted).await, 0, "nobody is there");
+        assert_eq!(
+            github
+                .deliver(HOOK, (event, guid, payload), at, Sending::Posted)
+                .await,
+            0,
+            "nobody is there"
+        );
     }
-    let report: Value = serde_json::from_str(&run(recover(&place, &github, &["--json"])).await.ok()).unwrap();
+    let report: Value =
+        serde_json::from_str(&run(recover(&place, &github, &["--json"])).await.ok()).unwrap();
     assert_eq!(counts(&report), [12, 12, 0, 0, 12, 0]);
 
     server = TestServer::start_in(place, Options::default()).await;
     server.drained().await;
     let stored = server.get("/api/deliveries?per_page=100").await.1;
     let stored = stored["items"].as_array().unwrap();
-    assert!(
-        stored.iter().all(
-            |item| item["source"] == "poller" && ["applied", "ignored"].contains(&item["state"].as_str().unwrap())
-        )
+    assert!(stored.iter().all(|item| item["source"] == "poller"
+        && ["applied", "ignored"].contains(&item["state"].as_str().unwrap())));
+    let guids: HashSet<_> = stored
+        .iter()
+        .map(|item| item["guid"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        guids,
+        hundred
+            .iter()
+            .take(12)
+            .map(|(fixture, _)| fixture.guid.as_str())
+            .collect()
     );
-    let guids: HashSet<_> = stored.iter().map(|item| item["guid"].as_str().unwrap()).collect();
-    assert_eq!(guids, hundred.iter().take(12).map(|(fixture, _)| fixture.guid.as_str()).collect());
     assert!(!facts_of(&server).await.is_empty());
     server.stop().await;
     github.stop().await;
@@ -176,24 +262,49 @@ async fn what_was_recovered_without_a_server_is_applied_by_the_next_one() {
 async fn what_was_recovered_is_told_as_found_by_asking() {
     let mut server = TestServer::start().await;
     let store = server.running.store.clone();
-    let repo = seen(RepoId(World::acme().repo_id), "acme-corp/api-server".to_owned(), None);
+    let repo = seen(
+        RepoId(World::acme().repo_id),
+        "acme-corp/api-server".to_owned(),
+        None,
+    );
     store.track(&repo, DateTime::UNIX_EPOCH).await.unwrap();
     let github = fake("http://127.0.0.1:1").await;
-    let (Fixture { event, guid, payload: bytes, .. }, payload) =
-        &hundred().into_iter().find(|(_, payload)| payload["action"] == "opened").unwrap();
-    github.deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502)).await;
-    assert_eq!(numbers(&recovered(&server, &github).await.unwrap()), [1, 1, 0, 0, 1, 0]);
+    let (
+        Fixture {
+            event,
+            guid,
+            payload: bytes,
+            ..
+        },
+        payload,
+    ) = &hundred()
+        .into_iter()
+        .find(|(_, payload)| payload["action"] == "opened")
+        .unwrap();
+    github
+        .deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502))
+        .await;
+    assert_eq!(
+        numbers(&recovered(&server, &github).await.unwrap()),
+        [1, 1, 0, 0, 1, 0]
+    );
     server.drained().await;
     // Webhooks do not come, whatever was recovered.
     assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
     let source = |event: &OutboxEvent| match event.news {
-        News::PullRequest(Change { source, .. }, _) => Some(source),
+        News::PullRequest(PullRequestChange { source, .. }, _) => Some(source),
         News::Task(_) | News::WorktreeKept(_) => None,
     };
-    assert_eq!(told.iter().map(source).collect::<Vec<_>>(), [Some(SyncSource::Worker)]);
+    assert_eq!(
+        told.iter().map(source).collect::<Vec<_>>(),
+        [Some(SyncSource::Worker)]
+    );
     // Redelivered, it is the same delivery.
-    assert_eq!(server.post(event, guid, bytes).await.1["status"], "duplicate");
+    assert_eq!(
+        server.post(event, guid, bytes).await.1["status"],
+        "duplicate"
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -203,18 +314,35 @@ async fn the_webhooks_are_ours_or_all_or_the_one_that_is_named() {
     let place = TestServer::start().await.stop().await;
     let github = fake("https://tallyhook.example.com").await;
     github.add_hook(42, OWNER, "https://ci.example.com/hook", "s");
-    github.add_hook(43, "orgs/acme-corp", "https://tallyhook.example.com/gh", "s");
+    github.add_hook(
+        43,
+        "orgs/acme-corp",
+        "https://tallyhook.example.com/gh",
+        "s",
+    );
     github.add_hook(44, "orgs/acme-corp", "https://chat.example.com/x", "s");
     let base = format!("/{OWNER}/hooks");
     let list = |id: i64, base: &str| format!("GET {base}/{id}/deliveries?per_page=100");
 
     run(recover(&place, &github, &["--json"])).await.ok();
-    assert_eq!(github.asked(), [format!("GET {base}?per_page=100"), list(HOOK, &base)]);
+    assert_eq!(
+        github.asked(),
+        [format!("GET {base}?per_page=100"), list(HOOK, &base)]
+    );
     run(recover(&place, &github, &["--hook", "42"])).await.ok();
     assert_eq!(github.asked(), [list(42, &base)]);
-    run(recover(&place, &github, &["--org", "acme-corp"])).await.ok();
+    run(recover(&place, &github, &["--org", "acme-corp"]))
+        .await
+        .ok();
     let base = "/orgs/acme-corp/hooks";
-    assert_eq!(github.asked(), [format!("GET {base}?per_page=100"), list(43, base), list(44, base)]);
+    assert_eq!(
+        github.asked(),
+        [
+            format!("GET {base}?per_page=100"),
+            list(43, base),
+            list(44, base)
+        ]
+    );
     github.stop().await;
 }
 
@@ -228,21 +356,42 @@ async fn what_is_missing_to_do_it_is_said_in_one_line() {
         run(command)
     };
     let mut nowhere = recover(&place, &github, &[]);
-    nowhere.env_remove("GITHUB_REPO_OWNER").env_remove("GITHUB_REPO_NAME");
-    run(nowhere).await.failed(2, &["--repo", "--org", "GITHUB_REPO_OWNER"]);
-    with("GITHUB_TOKEN", "").await.failed(2, &["GITHUB_TOKEN", "admin:repo_hook"]);
-    with("GITHUB_API_URL", "github").await.failed(2, &["GITHUB_API_URL", "https://"]);
+    nowhere
+        .env_remove("GITHUB_REPO_OWNER")
+        .env_remove("GITHUB_REPO_NAME");
+    run(nowhere)
+        .await
+        .failed(2, &["--repo", "--org", "GITHUB_REPO_OWNER"]);
+    with("GITHUB_TOKEN", "")
+        .await
+        .failed(2, &["GITHUB_TOKEN", "admin:repo_hook"]);
+    with("GITHUB_API_URL", "github")
+        .await
+        .failed(2, &["GITHUB_API_URL", "https://"]);
     for wrong in ["acme-corp", "acme-corp/../x", "a/b/c"] {
-        run(recover(&place, &github, &["--repo", wrong])).await.failed(2, &["OWNER/NAME", wrong]);
+        run(recover(&place, &github, &["--repo", wrong]))
+            .await
+            .failed(2, &["OWNER/NAME", wrong]);
     }
     assert_eq!(github.requests(), []);
 
-    with("GITHUB_TOKEN", "ghp_another").await.failed(1, &["Bad credentials", "GITHUB_TOKEN"]);
-    run(recover(&place, &github, &["--hook", "9"])).await.failed(1, &["acme-corp/api-server", "admin:repo_hook"]);
-    run(recover(&place, &github, &["--repo", "acme-corp/none"])).await.failed(1, &["acme-corp/none has no webhook"]);
-    let needed = [("X-Accepted-OAuth-Scopes", "admin:org_hook"), ("X-RateLimit-Remaining", "9")];
+    with("GITHUB_TOKEN", "ghp_another")
+        .await
+        .failed(1, &["Bad credentials", "GITHUB_TOKEN"]);
+    run(recover(&place, &github, &["--hook", "9"]))
+        .await
+        .failed(1, &["acme-corp/api-server", "admin:repo_hook"]);
+    run(recover(&place, &github, &["--repo", "acme-corp/none"]))
+        .await
+        .failed(1, &["acme-corp/none has no webhook"]);
+    let needed = [
+        ("X-Accepted-OAuth-Scopes", "admin:org_hook"),
+        ("X-RateLimit-Remaining", "9"),
+    ];
     github.next([Fault::message(403, &needed, "Must be an owner")]);
-    run(recover(&place, &github, &["--org", "acme"])).await.failed(1, &["admin:org_hook", "Must be an owner"]);
+    run(recover(&place, &github, &["--org", "acme"]))
+        .await
+        .failed(1, &["admin:org_hook", "Must be an owner"]);
     github.stop().await;
 }
 
@@ -254,36 +403,64 @@ async fn an_app_recovers_from_its_own_webhook() {
     github.add_hook(github::app::HOOK, "app", &server.url, SECRET);
     for (number, (Fixture { event, guid, .. }, payload)) in hundred().iter().take(12).enumerate() {
         let at = ago(1000 - i64::try_from(number).unwrap());
-        github.deliver(github::app::HOOK, (event, guid, payload), at, Sending::Fails(502)).await;
+        github
+            .deliver(
+                github::app::HOOK,
+                (event, guid, payload),
+                at,
+                Sending::Fails(502),
+            )
+            .await;
     }
     let as_app = |arguments: &[&str]| {
         let mut command = recover(&server.place, &github, arguments);
-        command.env_remove("GITHUB_TOKEN").env("GITHUB_APP_ID", github::app::APP_ID);
-        command.env("GITHUB_APP_PRIVATE_KEY", github::app::private_key().replace('\n', "\\n"));
+        command
+            .env_remove("GITHUB_TOKEN")
+            .env("GITHUB_APP_ID", github::app::APP_ID);
+        command.env(
+            "GITHUB_APP_PRIVATE_KEY",
+            github::app::private_key().replace('\n', "\\n"),
+        );
         command
     };
-    let report: Value = serde_json::from_str(&run(as_app(&["--app", "--json"])).await.ok()).unwrap();
-    assert_eq!((counts(&report), &report["hooks"]), ([12, 12, 0, 0, 12, 0], &json!([null])));
+    let report: Value =
+        serde_json::from_str(&run(as_app(&["--app", "--json"])).await.ok()).unwrap();
+    assert_eq!(
+        (counts(&report), &report["hooks"]),
+        ([12, 12, 0, 0, 12, 0], &json!([null]))
+    );
     assert_eq!(github.asked()[0], "GET /app/hook/deliveries?per_page=100");
     let table = run(as_app(&["--app"])).await.ok();
-    assert!(table.contains("of webhook of the App") && table.contains("already here"), "{table}");
+    assert!(
+        table.contains("of webhook of the App") && table.contains("already here"),
+        "{table}"
+    );
 
     github.asked();
-    run(recover(&server.place, &github, &["--app"])).await.failed(2, &["GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY"]);
+    run(recover(&server.place, &github, &["--app"]))
+        .await
+        .failed(2, &["GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY"]);
     let mut both = as_app(&["--app"]);
     both.env("GITHUB_TOKEN", GITHUB_TOKEN);
     run(both).await.failed(2, &["a token or as an App"]);
     assert_eq!(github.requests(), []);
-    run(as_app(&["--repo", "acme-corp/api-server"])).await.failed(1, &["not installed on acme-corp/api-server"]);
+    run(as_app(&["--repo", "acme-corp/api-server"]))
+        .await
+        .failed(1, &["not installed on acme-corp/api-server"]);
 
     github.install("acme-corp", 9);
     let file = server.place.path().join("app.pem");
     std::fs::write(&file, github::app::private_key()).unwrap();
     let mut command = as_app(&["--repo", "acme-corp/api-server"]);
-    command.env("GITHUB_APP_PRIVATE_KEY", &file).env("RUST_LOG", "trace");
+    command
+        .env("GITHUB_APP_PRIVATE_KEY", &file)
+        .env("RUST_LOG", "trace");
     let logged = run(command).await;
     assert_eq!(logged.code, Some(0), "{}", logged.stderr);
-    assert!(logged.stderr.contains("/app/installations/9/access_tokens"), "nothing was logged");
+    assert!(
+        logged.stderr.contains("/app/installations/9/access_tokens"),
+        "nothing was logged"
+    );
     // What an App signs begins so, as any JSON does in base64.
     for secret in ["ghs_token", "eyJ", "PRIVATE KEY"] {
         assert!(!logged.stderr.contains(secret), "{secret} is in the log");
@@ -309,7 +486,11 @@ async fn the_token_is_in_no_log() {
 /// Recovers with a client whose waits pass at once.
 async fn recovered(server: &TestServer, github: &FakeGithub) -> anyhow::Result<Report> {
     let owner = HookOwner::repository("acme-corp/api-server").unwrap();
-    let asked = Asked { owner, hook: Some(HOOK), since: ago(3 * 24 * 60) };
+    let asked = Asked {
+        owner,
+        hook: Some(HOOK),
+        since: ago(3 * 24 * 60),
+    };
     let (client, _) = github.client();
     recover::run(&client, &*server.running.store, &asked, |_, _| {}).await
 }
@@ -324,31 +505,67 @@ async fn what_stands_in_the_way_of_all_ends_it_and_the_rest_comes_next_time() {
     let mut server = TestServer::start().await;
     let github = fake("http://127.0.0.1:1").await;
     for (Fixture { event, guid, .. }, payload) in hundred().iter().take(5) {
-        github.deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502)).await;
+        github
+            .deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502))
+            .await;
     }
     // The list, one delivery that is got after a while, one that is not there, and a limit of hours.
     let gone = Fault::message(410, &[], "Gone");
     let limited = Fault::message(429, &[("Retry-After", "9000")], "");
-    let broken = [Fault::status(502), Fault::Truncated, Fault::message(403, &[("Retry-After", "60")], "")];
-    github.next([Fault::None].into_iter().chain(broken).chain([Fault::None, gone, limited]));
+    let broken = [
+        Fault::status(502),
+        Fault::Truncated,
+        Fault::message(403, &[("Retry-After", "60")], ""),
+    ];
+    github.next(
+        [Fault::None]
+            .into_iter()
+            .chain(broken)
+            .chain([Fault::None, gone, limited]),
+    );
     let report = recovered(&server, &github).await.unwrap();
     assert_eq!(numbers(&report), [5, 5, 0, 0, 1, 4]);
-    let whys: Vec<_> = report.not_fetched.iter().map(|missing| missing.why.as_str()).collect();
+    let whys: Vec<_> = report
+        .not_fetched
+        .iter()
+        .map(|missing| missing.why.as_str())
+        .collect();
     assert!(whys[0].contains("gone from GitHub"), "{whys:?}");
-    assert!(whys[1..].iter().all(|why| why.contains("rate limit is used up until")), "{whys:?}");
-    assert_eq!(github.asked().len(), 7, "nothing is asked once the limit is known");
+    assert!(
+        whys[1..]
+            .iter()
+            .all(|why| why.contains("rate limit is used up until")),
+        "{whys:?}"
+    );
+    assert_eq!(
+        github.asked().len(),
+        7,
+        "nothing is asked once the limit is known"
+    );
 
-    github.next([Fault::None, Fault::None, Fault::message(401, &[], "Bad credentials")]);
+    github.next([
+        Fault::None,
+        Fault::None,
+        Fault::message(401, &[], "Bad credentials"),
+    ]);
     let report = recovered(&server, &github).await.unwrap();
     assert_eq!(numbers(&report), [5, 5, 0, 1, 1, 3]);
-    assert!(report.not_fetched.iter().all(|missing| missing.why.contains("Bad credentials")));
+    assert!(
+        report
+            .not_fetched
+            .iter()
+            .all(|missing| missing.why.contains("Bad credentials"))
+    );
 
     let report = recovered(&server, &github).await.unwrap();
     assert_eq!(numbers(&report), [5, 5, 0, 2, 3, 0]);
     // The list itself has to be whole: what is not on it would be taken for delivered.
     github.next(vec![Fault::status(502); 4]);
     let error = recovered(&server, &github).await.unwrap_err();
-    assert!(format!("{error:#}").contains("cannot be reached"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("cannot be reached"),
+        "{error:#}"
+    );
     server.drained().await;
     server.stop().await;
     github.stop().await;
@@ -364,15 +581,28 @@ async fn what_cannot_be_decoded_is_a_dead_letter_and_what_is_empty_is_told() {
         (&opened.event, "whole", payload),
         ("push", "empty", &Value::Null),
     ] {
-        github.deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502)).await;
+        github
+            .deliver(HOOK, (event, guid, payload), ago(10), Sending::Fails(502))
+            .await;
     }
     let report = recovered(&server, &github).await.unwrap();
-    assert_eq!((numbers(&report), report.dead_letters), ([3, 3, 0, 0, 2, 1], 1));
+    assert_eq!(
+        (numbers(&report), report.dead_letters),
+        ([3, 3, 0, 0, 2, 1], 1)
+    );
     let missing = &report.not_fetched[0];
-    assert_eq!((missing.guid.as_str(), missing.why.as_str()), ("empty", "GitHub has its payload no more"));
+    assert_eq!(
+        (missing.guid.as_str(), missing.why.as_str()),
+        ("empty", "GitHub has its payload no more")
+    );
     server.drained().await;
-    let state = async |guid: &str| server.get(&format!("/api/deliveries/{guid}")).await.1["items"][0]["state"].clone();
-    assert_eq!((state("shapeless").await, state("whole").await), (json!("dead"), json!("applied")));
+    let state = async |guid: &str| {
+        server.get(&format!("/api/deliveries/{guid}")).await.1["items"][0]["state"].clone()
+    };
+    assert_eq!(
+        (state("shapeless").await, state("whole").await),
+        (json!("dead"), json!("applied"))
+    );
     server.stop().await;
     github.stop().await;
 }
@@ -383,9 +613,16 @@ async fn a_success_counts_wherever_it_stands_in_the_list() {
     let github = fake("http://127.0.0.1:1").await;
     let (Fixture { event, guid, .. }, payload) = &hundred()[0];
     // It succeeded at first, and then somebody tried again while the receiver was down.
-    github.deliver(HOOK, (event, guid, payload), ago(20), Sending::Fails(200)).await;
-    github.redeliver(HOOK, guid, ago(10), Sending::Fails(502)).await;
-    assert_eq!(numbers(&recovered(&server, &github).await.unwrap()), [2, 0, 0, 0, 0, 0]);
+    github
+        .deliver(HOOK, (event, guid, payload), ago(20), Sending::Fails(200))
+        .await;
+    github
+        .redeliver(HOOK, guid, ago(10), Sending::Fails(502))
+        .await;
+    assert_eq!(
+        numbers(&recovered(&server, &github).await.unwrap()),
+        [2, 0, 0, 0, 0, 0]
+    );
     server.stop().await;
     github.stop().await;
 }

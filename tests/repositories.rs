@@ -3,22 +3,38 @@
 mod support;
 
 use serde_json::{Value, json};
+
 use support::TestServer;
 use support::payloads::{self, Account, Pr, World, objects};
 
 const INSTALLATION: i64 = 51;
 
 async fn post(server: &mut TestServer, event: &str, body: &Value) {
-    let guid = format!("{event}-{}-{}", body["action"].as_str().unwrap(), body.to_string().len());
+    let guid = format!(
+        "{event}-{}-{}",
+        body["action"].as_str().unwrap(),
+        body.to_string().len()
+    );
     let (status, answer) = server.post(event, &guid, body.to_string().as_bytes()).await;
-    assert_eq!((status, answer["status"].as_str()), (202, Some("accepted")), "{answer}");
+    assert_eq!(
+        (status, answer["status"].as_str()),
+        (202, Some("accepted")),
+        "{answer}"
+    );
     server.drained().await;
 }
 
 /// A pull request's event, sent by the installation.
 fn opened(world: &World) -> Value {
     let author = Account::user(501, "mara");
-    let pr = Pr::new(world, 1, Some(&author), "Sort the queue", "sort-queue", "2026-03-02T09:00:00Z");
+    let pr = Pr::new(
+        world,
+        1,
+        Some(&author),
+        "Sort the queue",
+        "sort-queue",
+        "2026-03-02T09:00:00Z",
+    );
     let mut event = payloads::pull_request_event(&pr, "opened", &author, json!({}));
     event["installation"] = json!({"id": INSTALLATION});
     event
@@ -47,14 +63,30 @@ async fn a_renamed_and_a_transferred_repository_is_the_same() {
     let mut world = World::acme();
     post(&mut server, "pull_request", &opened(&world)).await;
     world.repo = "backend".to_owned();
-    post(&mut server, "repository", &repository_event(&world, "renamed")).await;
+    post(
+        &mut server,
+        "repository",
+        &repository_event(&world, "renamed"),
+    )
+    .await;
     assert_eq!(access(&server, "acme-corp/backend").await, "granted");
-    assert_eq!(server.get("/api/repos/acme-corp/api-server/prs/1").await.0, 404);
+    assert_eq!(
+        server.get("/api/repos/acme-corp/api-server/prs/1").await.0,
+        404
+    );
 
     world.owner = Account::organization(902, "umbrella");
-    post(&mut server, "repository", &repository_event(&world, "transferred")).await;
+    post(
+        &mut server,
+        "repository",
+        &repository_event(&world, "transferred"),
+    )
+    .await;
     let (_, found) = server.get("/api/repos/umbrella/backend/prs/1").await;
-    assert_eq!((&found["repo"], &found["title"]), (&json!("umbrella/backend"), &json!("Sort the queue")));
+    assert_eq!(
+        (&found["repo"], &found["title"]),
+        (&json!("umbrella/backend"), &json!("Sort the queue"))
+    );
 
     // A late delivery from before does not bring the old name back.
     let mut late = opened(&World::acme());
@@ -69,11 +101,27 @@ async fn a_deleted_repository_is_frozen() {
     let mut server = TestServer::start().await;
     let world = World::acme();
     post(&mut server, "pull_request", &opened(&world)).await;
-    post(&mut server, "repository", &repository_event(&world, "privatized")).await;
+    post(
+        &mut server,
+        "repository",
+        &repository_event(&world, "privatized"),
+    )
+    .await;
     assert_eq!(access(&server, "acme-corp/api-server").await, "granted");
-    post(&mut server, "repository", &repository_event(&world, "deleted")).await;
+    post(
+        &mut server,
+        "repository",
+        &repository_event(&world, "deleted"),
+    )
+    .await;
     assert_eq!(access(&server, "acme-corp/api-server").await, "deleted");
-    assert_eq!(server.get("/api/prs").await.1["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        server.get("/api/prs").await.1["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
     server.stop().await;
 }
 
@@ -81,7 +129,12 @@ async fn a_deleted_repository_is_frozen() {
 async fn a_repository_that_an_installation_loses_is_frozen() {
     let mut server = TestServer::start().await;
     let repo = "acme-corp/api-server";
-    post(&mut server, "installation", &installation_event("suspend", &json!({}))).await;
+    post(
+        &mut server,
+        "installation",
+        &installation_event("suspend", &json!({})),
+    )
+    .await;
     post(&mut server, "pull_request", &opened(&World::acme())).await;
     assert_eq!(access(&server, repo).await, "revoked");
     server.stop().await;
@@ -92,7 +145,10 @@ async fn a_repository_that_is_taken_out_of_an_installation_is_frozen() {
     let mut server = TestServer::start().await;
     let repo = "acme-corp/api-server";
     let listed = json!({"id": World::acme().repo_id, "full_name": repo, "private": false});
-    let removed = installation_event("removed", &json!({"repositories_removed": [listed], "repositories_added": []}));
+    let removed = installation_event(
+        "removed",
+        &json!({"repositories_removed": [listed], "repositories_added": []}),
+    );
     post(&mut server, "pull_request", &opened(&World::acme())).await;
     assert_eq!(access(&server, repo).await, "granted");
     post(&mut server, "installation_repositories", &removed).await;

@@ -8,15 +8,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use database::{Backend, Database, database};
-use tallyhook::domain::metrics::{Authors, Bucket, Summary};
-use tallyhook::domain::task::{TaskKey, TaskStatus};
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::queue::{DeliveryId, Lane};
-use tallyhook::store::{
-    self, AggregateFilter, Attempt, DeliveryFilter, DeliveryState, Due, EventId, Next, NotificationFilter,
-    NotificationState, Opening, PullRequestFilter, Recording, StateFilter, Store, TaskRef,
+use tallyhook_core::delivery::{DeliveryId, Lane};
+use tallyhook_core::domain::metrics::{Authors, Bucket, Summary};
+use tallyhook_core::domain::task::{TaskKey, TaskStatus};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{
+    AggregateFilter, Attempt, BatchWrite, DeliveryFilter, DeliveryState, Due, EventId, Next,
+    NotificationFilter, NotificationState, Opening, PullRequestFilter, StateFilter, Store, TaskRef,
 };
+
+use database::{Backend, Database, database};
 
 const MILLION: &str = include_str!("support/million.sql");
 const LARGE: &str = "relname IN ('pull_requests', 'reviews', 'deliveries', 'delivery_bodies', 'tasks', 'mentions', \
@@ -33,23 +34,36 @@ async fn counted(database: &Database) -> [i64; 3] {
         "((SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE {LARGE}) \
          + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE {LARGE}))::bigint"
     );
-    let blocks =
-        "sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint FROM pg_statio_user_tables";
+    let blocks = "sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint FROM pg_statio_user_tables";
     [
-        database.number(&format!("SELECT {tables} WHERE {LARGE}")).await,
+        database
+            .number(&format!("SELECT {tables} WHERE {LARGE}"))
+            .await,
         database.number(&format!("SELECT {rows}")).await,
-        database.number(&format!("SELECT {blocks} WHERE {LARGE}")).await,
+        database
+            .number(&format!("SELECT {blocks} WHERE {LARGE}"))
+            .await,
     ]
 }
 
 /// Asserts that `call`, which reads, looks at no more than `most` rows or entries of indices of the large tables, and at
 /// blocks in proportion, and reads none of these tables from end to end.
-async fn touches<T>(database: &Database, what: &str, most: i64, call: impl AsyncFnOnce(Arc<dyn Store>) -> T) -> T {
+async fn touches<T>(
+    database: &Database,
+    what: &str,
+    most: i64,
+    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+) -> T {
     looks_at(database, what, most, 3 * most + 100, call).await
 }
 
 /// The same of one that writes: a row that changes has a new entry in every index.
-async fn changes<T>(database: &Database, what: &str, most: i64, call: impl AsyncFnOnce(Arc<dyn Store>) -> T) -> T {
+async fn changes<T>(
+    database: &Database,
+    what: &str,
+    most: i64,
+    call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
+) -> T {
     looks_at(database, what, most, 15 * most + 100, call).await
 }
 
@@ -61,15 +75,23 @@ async fn looks_at<T>(
     call: impl AsyncFnOnce(Arc<dyn Store>) -> T,
 ) -> T {
     let before = counted(database).await;
-    let store = store::open(&database.url, Opening::Beside).await.unwrap();
+    let store = tallyhook_store::open(&database.url, Opening::Beside)
+        .await
+        .unwrap();
     let answer = call(store.clone()).await;
     // What a connection did is counted at its end at the latest.
     store.close().await;
     let after = counted(database).await;
     let [scans, rows, blocks] = [0, 1, 2].map(|place| after[place] - before[place]);
     assert_eq!(scans, 0, "{what} reads a whole table");
-    assert!(rows <= most_rows, "{what} looks at {rows} rows, not at most {most_rows}");
-    assert!(blocks <= most_blocks, "{what} looks at {blocks} blocks, not at most {most_blocks}");
+    assert!(
+        rows <= most_rows,
+        "{what} looks at {rows} rows, not at most {most_rows}"
+    );
+    assert!(
+        blocks <= most_blocks,
+        "{what} looks at {blocks} blocks, not at most {most_blocks}"
+    );
     answer
 }
 
@@ -79,7 +101,10 @@ async fn quiet(database: &Database) {
                   AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while database.number(others).await > 0 {
-        assert!(std::time::Instant::now() < until, "somebody else stays connected");
+        assert!(
+            std::time::Instant::now() < until,
+            "somebody else stays connected"
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -87,7 +112,11 @@ async fn quiet(database: &Database) {
 /// The database of a million.
 async fn million() -> Database {
     let database = database(Backend::Postgres);
-    store::open(&database.url, Opening::Alone).await.unwrap().close().await;
+    tallyhook_store::open(&database.url, Opening::Alone)
+        .await
+        .unwrap()
+        .close()
+        .await;
     database.run(MILLION).await;
     database.run("VACUUM (ANALYZE)").await;
     database
@@ -121,7 +150,15 @@ async fn lists_of_pull_requests(database: &Database) {
             states: states.clone(),
             repo,
             author: author.map(str::to_owned),
-            after: place.map(|at| (at, PrKey { repo: repo.unwrap_or(RepoId(9)), number: PrNumber(0) })),
+            after: place.map(|at| {
+                (
+                    at,
+                    PrKey {
+                        repo: repo.unwrap_or(RepoId(9)),
+                        number: PrNumber(0),
+                    },
+                )
+            }),
             ..PullRequestFilter::default()
         };
         // An entry of an index per row of each state, and the rows.
@@ -131,8 +168,15 @@ async fn lists_of_pull_requests(database: &Database) {
         })
         .await;
     }
-    let filter = PullRequestFilter { from: places[1], to: places[1], ..PullRequestFilter::default() };
-    touches(database, "an empty range", 10, async |store| store.pull_requests(&filter, PAGE).await.unwrap()).await;
+    let filter = PullRequestFilter {
+        from: places[1],
+        to: places[1],
+        ..PullRequestFilter::default()
+    };
+    touches(database, "an empty range", 10, async |store| {
+        store.pull_requests(&filter, PAGE).await.unwrap()
+    })
+    .await;
 }
 
 fn combinations<'a, A: Copy, B, C: Copy, D: Copy>(
@@ -142,22 +186,53 @@ fn combinations<'a, A: Copy, B, C: Copy, D: Copy>(
     d: &'a [D],
 ) -> impl Iterator<Item = (A, &'a B, C, D)> {
     a.iter().flat_map(move |a| {
-        b.iter().flat_map(move |b| c.iter().flat_map(move |c| d.iter().map(move |d| (*a, b, *c, *d))))
+        b.iter().flat_map(move |b| {
+            c.iter()
+                .flat_map(move |c| d.iter().map(move |d| (*a, b, *c, *d)))
+        })
     })
 }
 
 async fn single_rows(database: &Database) {
-    let number = database.number("SELECT min(number) FROM pull_requests WHERE repo_id = 7 AND number % 2 = 0").await;
-    let key = PrKey { repo: RepoId(7), number: PrNumber(number) };
-    let row = touches(database, "a pull request", 4, async |store| store.pull_request(key).await.unwrap()).await;
+    let number = database
+        .number("SELECT min(number) FROM pull_requests WHERE repo_id = 7 AND number % 2 = 0")
+        .await;
+    let key = PrKey {
+        repo: RepoId(7),
+        number: PrNumber(number),
+    };
+    let row = touches(database, "a pull request", 4, async |store| {
+        store.pull_request(key).await.unwrap()
+    })
+    .await;
     assert_eq!(row.unwrap().key, key);
-    let known = touches(database, "what is known of one", 4, async |store| store.load(&[key]).await.unwrap()).await;
+    let known = touches(database, "what is known of one", 4, async |store| {
+        store.load(&[key]).await.unwrap()
+    })
+    .await;
     assert_eq!(known[0].pull_request.reviews.len(), 1);
-    let keys: Vec<_> = (0..256).map(|place| PrKey { number: PrNumber(place * 3000), ..key }).collect();
-    touches(database, "what is known of many", 600, async |store| store.load(&keys).await.unwrap()).await;
-    touches(database, "keys", 600, async |store| store.keys_after(Some(key), 500).await.unwrap()).await;
-    touches(database, "stubs", 10, async |store| store.unfetched(RepoId(3), Utc::now(), PAGE).await.unwrap()).await;
-    touches(database, "a repository", 0, async |store| store.repository_id("Acme-Corp/service-7").await.unwrap()).await;
+    let keys: Vec<_> = (0..256)
+        .map(|place| PrKey {
+            number: PrNumber(place * 3000),
+            ..key
+        })
+        .collect();
+    touches(database, "what is known of many", 600, async |store| {
+        store.load(&keys).await.unwrap()
+    })
+    .await;
+    touches(database, "keys", 600, async |store| {
+        store.keys_after(Some(key), 500).await.unwrap()
+    })
+    .await;
+    touches(database, "stubs", 10, async |store| {
+        store.unfetched(RepoId(3), Utc::now(), PAGE).await.unwrap()
+    })
+    .await;
+    touches(database, "a repository", 0, async |store| {
+        store.repository_id("Acme-Corp/service-7").await.unwrap()
+    })
+    .await;
 }
 
 async fn aggregates(database: &Database) {
@@ -169,113 +244,249 @@ async fn aggregates(database: &Database) {
     let in_month = "merged_at >= '2025-01-01Z' AND merged_at < '2025-01-31Z'";
     for (filter, repo, range) in [
         (month, "true", in_month),
-        (AggregateFilter { bucket: Some(Bucket::Week), ..month }, "true", in_month),
-        (AggregateFilter { repo: Some(RepoId(3)), ..month }, "repo_id = 3", in_month),
-        (AggregateFilter { repo: Some(RepoId(190)), ..AggregateFilter::default() }, "repo_id = 190", "true"),
+        (
+            AggregateFilter {
+                bucket: Some(Bucket::Week),
+                ..month
+            },
+            "true",
+            in_month,
+        ),
+        (
+            AggregateFilter {
+                repo: Some(RepoId(3)),
+                ..month
+            },
+            "repo_id = 3",
+            in_month,
+        ),
+        (
+            AggregateFilter {
+                repo: Some(RepoId(190)),
+                ..AggregateFilter::default()
+            },
+            "repo_id = 190",
+            "true",
+        ),
         (AggregateFilter::default(), "true", "true"),
     ] {
         let merged = format!("state = 'merged' AND {repo} AND {range}");
         // Those that were closed are counted in the range over all repositories.
-        let closed = format!("state = 'closed' AND {}", range.replace("merged_at", "closed_at"));
-        let most = database.number(&format!("SELECT count(*) FROM pull_requests WHERE {merged} OR {closed}")).await;
+        let closed = format!(
+            "state = 'closed' AND {}",
+            range.replace("merged_at", "closed_at")
+        );
+        let most = database
+            .number(&format!(
+                "SELECT count(*) FROM pull_requests WHERE {merged} OR {closed}"
+            ))
+            .await;
         let what = format!("{filter:?}");
-        let found = touches(database, &what, most, async |store| store.aggregates(&filter).await.unwrap()).await;
+        let found = touches(database, &what, most, async |store| {
+            store.aggregates(&filter).await.unwrap()
+        })
+        .await;
         compare_percentiles(database, &merged, &found.all).await;
     }
-    let bots = AggregateFilter { authors: Authors::Bot, ..month };
-    touches(database, "bots", 40_000, async |store| store.aggregates(&bots).await.unwrap()).await;
+    let bots = AggregateFilter {
+        authors: Authors::Bot,
+        ..month
+    };
+    touches(database, "bots", 40_000, async |store| {
+        store.aggregates(&bots).await.unwrap()
+    })
+    .await;
 }
 
 /// Holds percentiles to those of the server, to the millisecond.
 async fn compare_percentiles(database: &Database, merged: &str, found: &Summary) {
-    for (column, summary) in
-        [("cycle_time_s", &found.cycle_time), ("pickup_s", &found.stages.pickup), ("review_s", &found.stages.review)]
-    {
-        for (part, hours) in [("0.5", summary.p50_hours), ("0.75", summary.p75_hours), ("0.9", summary.p90_hours)] {
+    for (column, summary) in [
+        ("cycle_time_s", &found.cycle_time),
+        ("pickup_s", &found.stages.pickup),
+        ("review_s", &found.stages.review),
+    ] {
+        for (part, hours) in [
+            ("0.5", summary.p50_hours),
+            ("0.75", summary.p75_hours),
+            ("0.9", summary.p90_hours),
+        ] {
             let sql = format!(
                 "SELECT round(percentile_cont({part}) WITHIN GROUP (ORDER BY {column}) * 1000)::bigint \
                  FROM pull_requests WHERE NOT author_is_bot AND NOT flags @> '{{stub}}' AND {merged}"
             );
             #[allow(clippy::cast_possible_truncation, reason = "milliseconds of some days")]
             let found = (hours.unwrap() * 3_600_000.0).round() as i64;
-            assert_eq!(found, database.number(&sql).await, "{column} {part} {merged}");
+            assert_eq!(
+                found,
+                database.number(&sql).await,
+                "{column} {part} {merged}"
+            );
         }
     }
 }
 
 async fn lists_of_deliveries(database: &Database) {
-    let states = [None, Some(DeliveryState::Applied), Some(DeliveryState::Dead)];
+    let states = [
+        None,
+        Some(DeliveryState::Applied),
+        Some(DeliveryState::Dead),
+    ];
     let events = [None, Some("push"), Some("merge_group")];
     let repos = [None, Some("Acme-Corp/service-7"), Some("acme-corp/none")];
     let places = [None, Some(DeliveryId(250_000))];
     for (before, state, event, repo) in combinations(&places, &states, &events, &repos) {
-        let filter =
-            DeliveryFilter { state: *state, event: event.map(str::to_owned), repo: repo.map(str::to_owned), before };
+        let filter = DeliveryFilter {
+            state: *state,
+            event: event.map(str::to_owned),
+            repo: repo.map(str::to_owned),
+            before,
+        };
         // Of the kind of an event in one repository there may be few in either's many.
-        let both = if event.is_some() && repo.is_some() { 2500 } else { 0 };
+        let both = if event.is_some() && repo.is_some() {
+            2500
+        } else {
+            0
+        };
         let most = 4 * i64::from(PAGE) + 10 + both;
-        touches(database, &format!("{filter:?}"), most, async |store| store.deliveries(&filter, PAGE).await.unwrap())
-            .await;
+        touches(database, &format!("{filter:?}"), most, async |store| {
+            store.deliveries(&filter, PAGE).await.unwrap()
+        })
+        .await;
     }
-    touches(database, "a delivery", 2, async |store| store.delivery(DeliveryId(77)).await.unwrap().unwrap()).await;
-    touches(database, "a body", 4, async |store| store.body(DeliveryId(499_000)).await.unwrap().unwrap()).await;
+    touches(database, "a delivery", 2, async |store| {
+        store.delivery(DeliveryId(77)).await.unwrap().unwrap()
+    })
+    .await;
+    touches(database, "a body", 4, async |store| {
+        store.body(DeliveryId(499_000)).await.unwrap().unwrap()
+    })
+    .await;
     let guid = "c4ca4238-a0b9-2382-0dcc-509a6f75849b";
-    let of_guid = touches(database, "a guid", 2, async |store| store.deliveries_of(guid).await.unwrap()).await;
+    let of_guid = touches(database, "a guid", 2, async |store| {
+        store.deliveries_of(guid).await.unwrap()
+    })
+    .await;
     assert_eq!(of_guid.len(), 1);
-    touches(database, "groups of dead letters", 200, async |store| store.dead_groups().await.unwrap()).await;
-    touches(database, "uncopied dead letters", 200, async |store| store.uncopied_dead(50).await.unwrap()).await;
+    touches(database, "groups of dead letters", 200, async |store| {
+        store.dead_groups().await.unwrap()
+    })
+    .await;
+    touches(database, "uncopied dead letters", 200, async |store| {
+        store.uncopied_dead(50).await.unwrap()
+    })
+    .await;
 }
 
 async fn tasks(database: &Database) {
     let key = TaskRef::Key(TaskKey::parse("PROJ-7770").unwrap());
-    let task = touches(database, "a task", 20, async |store| store.task(&key).await.unwrap().unwrap()).await;
+    let task = touches(database, "a task", 20, async |store| {
+        store.task(&key).await.unwrap().unwrap()
+    })
+    .await;
     // Five name it, one of which is linked, too.
     assert_eq!(task.prs.len(), 5);
-    touches(database, "history of a task", 10, async |store| store.task_history(task.id, PAGE).await.unwrap()).await;
-    for (status, before) in [(None, None), (Some(TaskStatus::Todo), None), (None, Some((task.created_at, task.id)))] {
+    touches(database, "history of a task", 10, async |store| {
+        store.task_history(task.id, PAGE).await.unwrap()
+    })
+    .await;
+    for (status, before) in [
+        (None, None),
+        (Some(TaskStatus::Todo), None),
+        (None, Some((task.created_at, task.id))),
+    ] {
         // Every tenth is to be done, and each comes with its pull requests.
         let most = i64::from(PAGE) * if status.is_some() { 30 } else { 20 };
-        let found = touches(database, "tasks", most, async |store| store.tasks(status, before, PAGE).await.unwrap());
+        let found = touches(database, "tasks", most, async |store| {
+            store.tasks(status, before, PAGE).await.unwrap()
+        });
         assert_eq!(found.await.len(), PAGE as usize);
     }
     let now = Utc::now();
-    let due =
-        touches(database, "due tasks", 64 * 20, async |store| store.due_tasks(Due::FOLLOW, now, 64).await.unwrap());
+    let due = touches(database, "due tasks", 64 * 20, async |store| {
+        store.due_tasks(Due::FOLLOW, now, 64).await.unwrap()
+    });
     assert_eq!(due.await.len(), 64);
-    touches(database, "pushes", 5, async |store| store.due_tasks(Due::PUSH, now, 64).await.unwrap()).await;
+    touches(database, "pushes", 5, async |store| {
+        store.due_tasks(Due::PUSH, now, 64).await.unwrap()
+    })
+    .await;
     let pr = task.prs[0];
-    changes(database, "linking", 60, async |store| store.unlink_task(task.id, pr, now).await.unwrap()).await;
+    changes(database, "linking", 60, async |store| {
+        store.unlink_task(task.id, pr, now).await.unwrap()
+    })
+    .await;
     // A batch of pull requests that became something else, and what they are marks their tasks.
-    let moved: BTreeSet<_> =
-        task.prs.iter().copied().chain((0..250).map(|n| PrKey { number: PrNumber(n * 20), ..pr })).collect();
-    let change = Recording { moved, ..Recording::default() };
-    let recorded = changes(database, "marking tasks", 1500, async |store| store.record(&change, now).await.unwrap());
+    let moved: BTreeSet<_> = task
+        .prs
+        .iter()
+        .copied()
+        .chain((0..250).map(|n| PrKey {
+            number: PrNumber(n * 20),
+            ..pr
+        }))
+        .collect();
+    let change = BatchWrite {
+        moved,
+        ..BatchWrite::default()
+    };
+    let recorded = changes(database, "marking tasks", 1500, async |store| {
+        store.record(&change, now).await.unwrap()
+    });
     assert_eq!(recorded.await, Ok(()));
 }
 
 async fn channels(database: &Database) {
     let (now, middle) = (Utc::now(), EventId(100_000));
     let page = async |store: Arc<dyn Store>| store.events_after(middle, PAGE).await.unwrap();
-    assert_eq!(touches(database, "events", 3 * i64::from(PAGE), page).await.len(), PAGE as usize);
-    touches(database, "the newest event", 2, async |store| store.newest_event().await.unwrap()).await;
+    assert_eq!(
+        touches(database, "events", 3 * i64::from(PAGE), page)
+            .await
+            .len(),
+        PAGE as usize
+    );
+    touches(database, "the newest event", 2, async |store| {
+        store.newest_event().await.unwrap()
+    })
+    .await;
     let due = touches(database, "due notifications", 32 * 4 + 10, async |store| {
         store.due_notifications("webhook", now, 32).await.unwrap()
     });
     let due = due.await;
     assert_eq!(due.len(), 32);
     // What is pending is looked through.
-    touches(database, "the next notification", 1100, async |store| store.next_notification("webhook").await.unwrap())
-        .await;
+    touches(database, "the next notification", 1100, async |store| {
+        store.next_notification("webhook").await.unwrap()
+    })
+    .await;
     touches(database, "what is still to be told", 1300, async |store| {
         store.backlogs(&["slack", "webhook"]).await.unwrap()
     })
     .await;
     let event = due[0].event.id;
-    changes(database, "superseding", 20, async |store| store.supersede("webhook", event, now).await.unwrap()).await;
-    let attempt = Attempt { channel: "webhook", event, answer: "200", at: now };
-    changes(database, "an attempt", 20, async |store| store.attempted(&attempt, Next::Sent, None).await.unwrap()).await;
-    for (state, after) in [(None, None), (Some(NotificationState::Dead), None), (None, Some((middle, String::new())))] {
-        let filter = NotificationFilter { state, after, ..NotificationFilter::default() };
+    changes(database, "superseding", 20, async |store| {
+        store.supersede("webhook", event, now).await.unwrap()
+    })
+    .await;
+    let attempt = Attempt {
+        channel: "webhook",
+        event,
+        answer: "200",
+        at: now,
+    };
+    changes(database, "an attempt", 20, async |store| {
+        store.attempted(&attempt, Next::Sent, None).await.unwrap()
+    })
+    .await;
+    for (state, after) in [
+        (None, None),
+        (Some(NotificationState::Dead), None),
+        (None, Some((middle, String::new()))),
+    ] {
+        let filter = NotificationFilter {
+            state,
+            after,
+            ..NotificationFilter::default()
+        };
         let what = format!("{filter:?}");
         let told = touches(database, &what, 4 * i64::from(PAGE), async |store| {
             store.notifications(&filter, PAGE).await.unwrap()
@@ -283,33 +494,58 @@ async fn channels(database: &Database) {
         assert!(told.await.len() >= 40);
     }
     let old = DateTime::from_timestamp(1_771_545_600, 0).unwrap() + TimeDelta::days(1);
-    let purged =
-        changes(database, "clearing events away", 6000, async |store| store.purge_events(old, 500).await.unwrap());
+    let purged = changes(database, "clearing events away", 6000, async |store| {
+        store.purge_events(old, 500).await.unwrap()
+    });
     assert_eq!(purged.await, 500);
 }
 
 /// What workers and the sweeper do all day.
 async fn work(database: &Database) {
-    let now: DateTime<Utc> = DateTime::from_timestamp(1_772_500_000, 0).unwrap() + TimeDelta::days(3);
+    let now: DateTime<Utc> =
+        DateTime::from_timestamp(1_772_500_000, 0).unwrap() + TimeDelta::days(3);
     // All are counted, in an index.
-    touches(database, "counts", 510_000, async |store| store.counts().await.unwrap()).await;
+    touches(database, "counts", 510_000, async |store| {
+        store.counts().await.unwrap()
+    })
+    .await;
     let ids: Vec<_> = (499_100..499_356).map(DeliveryId).collect();
-    touches(database, "waiting", 600, async |store| store.waiting(&ids).await.unwrap()).await;
+    touches(database, "waiting", 600, async |store| {
+        store.waiting(&ids).await.unwrap()
+    })
+    .await;
     let until = now + TimeDelta::seconds(60);
-    let claim =
-        changes(database, "claiming", 1300, async |store| store.claim(&ids, now, until, 5).await.unwrap()).await;
+    let claim = changes(database, "claiming", 1300, async |store| {
+        store.claim(&ids, now, until, 5).await.unwrap()
+    })
+    .await;
     assert_eq!(claim.claimed.len(), 256);
-    touches(database, "unfinished", 1300, async |store| store.unfinished(&ids).await.unwrap()).await;
+    touches(database, "unfinished", 1300, async |store| {
+        store.unfinished(&ids).await.unwrap()
+    })
+    .await;
     // From here on the entries of rows as they were before are met, too, until the server has cleared them away.
-    changes(database, "giving back", 2600, async |store| store.retry(&ids, "an error", now, now).await.unwrap()).await;
-    changes(database, "handing back", 2600, async |store| store.hand_back(&ids, now).await.unwrap()).await;
+    changes(database, "giving back", 2600, async |store| {
+        store.retry(&ids, "an error", now, now).await.unwrap()
+    })
+    .await;
+    changes(database, "handing back", 2600, async |store| {
+        store.hand_back(&ids, now).await.unwrap()
+    })
+    .await;
     let due = changes(database, "taking what is due", 5200, async |store| {
         store.take_due(Lane::Live, 512, now, until).await.unwrap()
     });
     assert_eq!(due.await.len(), 512);
-    changes(database, "orphans", 2600, async |store| store.release_orphans(now).await.unwrap()).await;
+    changes(database, "orphans", 2600, async |store| {
+        store.release_orphans(now).await.unwrap()
+    })
+    .await;
     let purged = changes(database, "cleaning", 6000, async |store| {
-        store.purge(now, now - TimeDelta::days(365), 500).await.unwrap()
+        store
+            .purge(now, now - TimeDelta::days(365), 500)
+            .await
+            .unwrap()
     });
     assert_eq!(purged.await.bodies, 500);
 }

@@ -8,26 +8,28 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tallyhook::app::Options;
+use tallyhook::config::{Config, Tasks};
+use tallyhook::leader::OutboxWorker;
+use tallyhook::sync::fetch::{Fetcher, seen};
+use tallyhook::tasks::{Follower, Opener, Pushes};
+use tallyhook_core::delivery::Lane;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus};
+use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
+use tallyhook_github_client::{Credentials, Token};
+use tallyhook_store::{
+    BatchWrite, Due, NewTask, Opening as Open, Store, TaskCause, TaskPlace, TaskRef,
+};
+
 use github::growth::people;
 use github::world::{Opening, Repository};
 use github::{FakeGithub, Fault, GITHUB_TOKEN, Rights};
-use reqwest::Method;
-use serde_json::{Value, json};
 use support::payloads::{self, HeadRepo, World};
 use support::socket::{Socket, connect, frame};
 use support::{Place, TestServer, assert_refused, config, repo_id};
-use tallyhook::app::Options;
-use tallyhook::config::{Config, Tasks};
-use tallyhook::domain::pull_request::Source;
-use tallyhook::domain::task::{TaskId, TaskKey, TaskStatus};
-use tallyhook::fetch::{Fetcher, seen};
-use tallyhook::github::client::{Credentials, Token};
-use tallyhook::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook::queue::Lane;
-use tallyhook::store::{
-    self, Attendant, Due, NewTask, Opening as Open, Recording, Store, TaskCause, TaskPlace, TaskRef,
-};
-use tallyhook::tasks::{Follower, Opener, Pushes};
 
 const NAME: &str = "acme-corp/api-server";
 const BRANCH: &str = "sort-the-queue";
@@ -56,13 +58,20 @@ impl Scene {
         let config = Config {
             github_credentials: Some(Credentials::Token(Token::parse(token).unwrap())),
             github_api_url: github.api(),
-            tasks: Tasks { auto_pr, ..usual.tasks.clone() },
+            tasks: Tasks {
+                auto_pr,
+                ..usual.tasks.clone()
+            },
             ..usual
         };
         let server = TestServer::start_as(&config, place, Options::default()).await;
         server.track(repo_id(), NAME, DateTime::UNIX_EPOCH).await;
         let socket = connect(&server, "").await;
-        Self { github, server, socket }
+        Self {
+            github,
+            server,
+            socket,
+        }
     }
 
     async fn make(&self, task: Value) -> Value {
@@ -72,7 +81,9 @@ impl Scene {
     }
 
     async fn open(&self, task: &str, wanted: Value) -> (u16, Value) {
-        self.server.ask(Method::POST, &format!("/api/tasks/{task}/pr"), &wanted).await
+        self.server
+            .ask(Method::POST, &format!("/api/tasks/{task}/pr"), &wanted)
+            .await
     }
 
     /// What is told next: of what, and what it is now.
@@ -83,7 +94,11 @@ impl Scene {
     }
 
     fn posts(&self) -> usize {
-        self.github.asked().iter().filter(|asked| asked.starts_with("POST /repos/")).count()
+        self.github
+            .asked()
+            .iter()
+            .filter(|asked| asked.starts_with("POST /repos/"))
+            .count()
     }
 
     async fn stop(self) {
@@ -109,7 +124,10 @@ fn told(what: &str, status: &str) -> (String, String) {
 
 fn causes(task: &Value) -> Vec<&str> {
     let history = task["history"].as_array().unwrap();
-    history.iter().map(|entry| entry["cause"].as_str().unwrap()).collect()
+    history
+        .iter()
+        .map(|entry| entry["cause"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -117,25 +135,57 @@ async fn a_task_gets_its_pull_request_and_goes_with_it() {
     let mut scene = Scene::new(false).await;
     let task = json!({"key": "PROJ-123", "title": "Sort the queue", "branch": BRANCH, "status": "IMPLEMENTING"});
     scene.make(task).await;
-    let (status, answer) = scene.open("PROJ-123", json!({"body": "By arrival.", "draft": true})).await;
+    let (status, answer) = scene
+        .open("PROJ-123", json!({"body": "By arrival.", "draft": true}))
+        .await;
     assert_eq!(status, 201, "{answer}");
     let html_url = "https://github.com/acme-corp/api-server/pull/1";
-    assert_eq!(answer["pull_request"], json!({"repo": NAME, "number": 1, "html_url": html_url, "created": true}));
+    assert_eq!(
+        answer["pull_request"],
+        json!({"repo": NAME, "number": 1, "html_url": html_url, "created": true})
+    );
     let linked = &answer["task"]["prs"][0];
-    assert_eq!((&linked["number"], &linked["title"]), (&json!(1), &json!("Sort the queue")));
+    assert_eq!(
+        (&linked["number"], &linked["title"]),
+        (&json!(1), &json!("Sort the queue"))
+    );
     assert_eq!(scene.told().await, told("pr", "OPEN"));
     assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
-    let opened = scene.github.world(|world| world.repository(NAME).pulls[&1].pr.clone());
-    assert_eq!((opened.draft, opened.body.as_deref(), opened.base_ref.as_str()), (true, Some("By arrival."), "main"));
+    let opened = scene
+        .github
+        .world(|world| world.repository(NAME).pulls[&1].pr.clone());
+    assert_eq!(
+        (
+            opened.draft,
+            opened.body.as_deref(),
+            opened.base_ref.as_str()
+        ),
+        (true, Some("By arrival."), "main")
+    );
 
     // Again, with nothing to say.
-    let again = scene.server.http.post(format!("{}/api/tasks/proj-123/pr", scene.server.url));
+    let again = scene
+        .server
+        .http
+        .post(format!("{}/api/tasks/proj-123/pr", scene.server.url));
     let again = again.bearer_auth(support::TOKEN).send().await.unwrap();
     assert_eq!(again.status(), 200);
     let again: Value = again.json().await.unwrap();
-    assert_eq!((&again["pull_request"]["created"], &again["pull_request"]["number"]), (&json!(false), &json!(1)));
-    assert_eq!(causes(&again["task"]), ["pull_request", "pull_request_made", "created"]);
-    assert_eq!(again["task"]["history"][1]["note"], format!("opened {html_url}"));
+    assert_eq!(
+        (
+            &again["pull_request"]["created"],
+            &again["pull_request"]["number"]
+        ),
+        (&json!(false), &json!(1))
+    );
+    assert_eq!(
+        causes(&again["task"]),
+        ["pull_request", "pull_request_made", "created"]
+    );
+    assert_eq!(
+        again["task"]["history"][1]["note"],
+        format!("opened {html_url}")
+    );
     assert_eq!(scene.posts(), 1);
     scene.stop().await;
 }
@@ -146,13 +196,38 @@ async fn one_that_somebody_else_has_opened_is_found_and_linked() {
     scene.github.world(|world| {
         let (author, title, head_repo) = (&people()[0], "Nothing of any key", HeadRepo::Same);
         let at = Timestamp::from(Utc::now());
-        world.open(NAME, &Opening { author, title, branch: BRANCH, head_repo, draft: false, at, commits: &[(at, at)] });
+        world.open(
+            NAME,
+            &Opening {
+                author,
+                title,
+                branch: BRANCH,
+                head_repo,
+                draft: false,
+                at,
+                commits: &[(at, at)],
+            },
+        );
     });
     scene.make(json!({"key": "PROJ-1", "title": "Sort"})).await;
-    let (status, answer) = scene.open("PROJ-1", json!({"repo": NAME, "head": BRANCH, "base": "main"})).await;
-    assert_eq!((status, &answer["pull_request"]["created"]), (200, &json!(false)), "{answer}");
+    let (status, answer) = scene
+        .open(
+            "PROJ-1",
+            json!({"repo": NAME, "head": BRANCH, "base": "main"}),
+        )
+        .await;
+    assert_eq!(
+        (status, &answer["pull_request"]["created"]),
+        (200, &json!(false)),
+        "{answer}"
+    );
     assert_eq!(answer["task"]["prs"][0]["title"], "Nothing of any key");
-    assert!(answer["task"]["history"].to_string().contains("found https://github.com/"), "{answer}");
+    assert!(
+        answer["task"]["history"]
+            .to_string()
+            .contains("found https://github.com/"),
+        "{answer}"
+    );
     assert_eq!(scene.posts(), 0);
     scene.stop().await;
 }
@@ -160,20 +235,46 @@ async fn one_that_somebody_else_has_opened_is_found_and_linked() {
 #[tokio::test]
 async fn every_refusal_has_a_code() {
     let scene = Scene::new(false).await;
-    scene.make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH})).await;
-    scene.make(json!({"key": "PROJ-2", "title": "Without a branch"})).await;
+    scene
+        .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))
+        .await;
+    scene
+        .make(json!({"key": "PROJ-2", "title": "Without a branch"}))
+        .await;
     assert_refused(&scene.open("PROJ-9", json!({})).await, 404, "not_found");
     assert_refused(&scene.open("PROJ-2", json!({})).await, 400, "bad_request");
-    for wrong in
-        [json!({"titel": "x"}), json!({"title": " "}), json!({"repo": "acme"}), json!({"head": "-x"}), json!([1])]
-    {
+    for wrong in [
+        json!({"titel": "x"}),
+        json!({"title": " "}),
+        json!({"repo": "acme"}),
+        json!({"head": "-x"}),
+        json!([1]),
+    ] {
         assert_refused(&scene.open("PROJ-1", wrong).await, 400, "bad_request");
     }
-    assert_refused(&scene.open("PROJ-1", json!({"repo": "acme-corp/other"})).await, 404, "repository_missing");
-    assert_refused(&scene.open("PROJ-1", json!({"head": "gone"})).await, 422, "head_missing");
-    assert_refused(&scene.open("PROJ-1", json!({"head": "main"})).await, 422, "no_commits");
+    assert_refused(
+        &scene
+            .open("PROJ-1", json!({"repo": "acme-corp/other"}))
+            .await,
+        404,
+        "repository_missing",
+    );
+    assert_refused(
+        &scene.open("PROJ-1", json!({"head": "gone"})).await,
+        422,
+        "head_missing",
+    );
+    assert_refused(
+        &scene.open("PROJ-1", json!({"head": "main"})).await,
+        422,
+        "no_commits",
+    );
     change(&scene.github, |repository| repository.archived = true);
-    assert_refused(&scene.open("PROJ-1", json!({})).await, 409, "repository_read_only");
+    assert_refused(
+        &scene.open("PROJ-1", json!({})).await,
+        409,
+        "repository_read_only",
+    );
     change(&scene.github, |repository| repository.archived = false);
     assert_eq!(scene.posts(), 2);
     let (_, task) = scene.server.get("/api/tasks/PROJ-1").await;
@@ -181,14 +282,22 @@ async fn every_refusal_has_a_code() {
     scene.stop().await;
 
     let scene = Scene::with_token(false, "github_pat_fine").await;
-    scene.make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH})).await;
+    scene
+        .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))
+        .await;
     let refused = scene.open("PROJ-1", json!({})).await;
     assert_refused(&refused, 409, "github_access_refused");
-    assert!(refused.1.to_string().contains("pull_requests=write"), "{}", refused.1);
+    assert!(
+        refused.1.to_string().contains("pull_requests=write"),
+        "{}",
+        refused.1
+    );
     scene.stop().await;
 
     let server = TestServer::start().await;
-    let refused = server.ask(Method::POST, "/api/tasks/PROJ-1/pr", &json!({})).await;
+    let refused = server
+        .ask(Method::POST, "/api/tasks/PROJ-1/pr", &json!({}))
+        .await;
     assert_refused(&refused, 409, "github_access_missing");
     server.stop().await;
 }
@@ -197,23 +306,43 @@ async fn every_refusal_has_a_code() {
 async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wanted() {
     let mut scene = Scene::new(true).await;
     let (world, mira) = (World::acme(), people().remove(0));
-    let task =
-        |key: &str, branch: &str, status: &str| json!({"key": key, "title": key, "branch": branch, "status": status});
+    let task = |key: &str, branch: &str, status: &str| json!({"key": key, "title": key, "branch": branch, "status": status});
     scene.make(task("PROJ-1", BRANCH, "IMPLEMENTING")).await;
     scene.make(task("PROJ-2", "other", "TODO")).await;
-    change(&scene.github, |repository| repository.push("other", &[at(1)]));
+    change(&scene.github, |repository| {
+        repository.push("other", &[at(1)])
+    });
     let (before, after) = (payloads::sha("before"), payloads::sha("after"));
     for (guid, branch) in [("p1", "other"), ("p2", BRANCH), ("p3", BRANCH)] {
-        let push = payloads::push_event(&world, branch, (&before, &after), &mira, "2026-03-02T09:00:00Z").to_string();
-        assert_eq!(scene.server.post("push", guid, push.as_bytes()).await.0, 202);
+        let push = payloads::push_event(
+            &world,
+            branch,
+            (&before, &after),
+            &mira,
+            "2026-03-02T09:00:00Z",
+        )
+        .to_string();
+        assert_eq!(
+            scene.server.post("push", guid, push.as_bytes()).await.0,
+            202
+        );
     }
     assert_eq!(scene.told().await, told("pr", "OPEN"));
     assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
     let (_, followed) = scene.server.get("/api/tasks/PROJ-1").await;
-    assert_eq!((&followed["prs"][0]["title"], &followed["prs"][0]["number"]), (&json!("PROJ-1"), &json!(1)));
-    assert!(causes(&followed).contains(&"pull_request_made"), "{followed}");
+    assert_eq!(
+        (&followed["prs"][0]["title"], &followed["prs"][0]["number"]),
+        (&json!("PROJ-1"), &json!(1))
+    );
+    assert!(
+        causes(&followed).contains(&"pull_request_made"),
+        "{followed}"
+    );
     let (_, other) = scene.server.get("/api/tasks/PROJ-2").await;
-    assert_eq!((&other["prs"], &other["status"]), (&json!([]), &json!("TODO")));
+    assert_eq!(
+        (&other["prs"], &other["status"]),
+        (&json!([]), &json!("TODO"))
+    );
     assert_eq!(scene.posts(), 1);
     scene.stop().await;
 }
@@ -221,28 +350,63 @@ async fn a_push_to_the_branch_of_a_task_opens_its_pull_request_where_that_is_wan
 /// A store with a task in IMPLEMENTING, and whoever opens pull requests on pushes.
 async fn pushed() -> (FakeGithub, Place, Arc<dyn Store>, Pushes, TaskRef) {
     let (github, place) = (github().await, Place::embedded());
-    let store = store::open(&place.database_url, Open::Alone).await.unwrap();
-    store.track(&seen(repo_id(), NAME.to_owned(), None), Utc::now()).await.unwrap();
+    let store = tallyhook_store::open(&place.database_url, Open::Alone)
+        .await
+        .unwrap();
+    store
+        .track(&seen(repo_id(), NAME.to_owned(), None), Utc::now())
+        .await
+        .unwrap();
     let task = NewTask {
         id: TaskId(uuid::Uuid::new_v4()),
         key: None,
         title: "Sort".to_owned(),
         status: TaskStatus::Implementing,
-        place: TaskPlace { repo: Some(NAME.to_owned()), branch: Some("empty".to_owned()), worktree: None },
+        place: TaskPlace {
+            repo: Some(NAME.to_owned()),
+            branch: Some("empty".to_owned()),
+            worktree: None,
+        },
     };
     assert!(store.create_task(&task, Utc::now()).await.unwrap());
-    Follower { store: store.clone() }.look().await.unwrap();
+    Follower {
+        store: store.clone(),
+    }
+    .look()
+    .await
+    .unwrap();
     change(&github, |repository| repository.push("empty", &[]));
     let (client, _) = github.client();
-    let fetcher = Fetcher { client, store: store.clone(), source: Source::Poller, lane: Lane::Live, commits: false };
-    let pushes = Pushes { opener: Opener { fetcher, default_repository: None } };
+    let fetcher = Fetcher {
+        client,
+        store: store.clone(),
+        source: Source::Poller,
+        lane: Lane::Live,
+        commits: false,
+    };
+    let pushes = Pushes {
+        opener: Opener {
+            fetcher,
+            default_repository: None,
+        },
+    };
     (github, place, store, pushes, TaskRef::Id(task.id))
 }
 
 async fn push(store: &dyn Store, pushes: &mut Pushes) {
     let pushed = BTreeSet::from([(repo_id(), "empty".to_owned())]);
-    store.record(&Recording { pushes: pushed, ..Recording::default() }, Utc::now()).await.unwrap().unwrap();
-    pushes.act().await.unwrap();
+    store
+        .record(
+            &BatchWrite {
+                pushes: pushed,
+                ..BatchWrite::default()
+            },
+            Utc::now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    pushes.run_once().await.unwrap();
 }
 
 #[tokio::test]
@@ -253,13 +417,29 @@ async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
     for _ in 0..3 {
         push(&*store, &mut pushes).await;
         assert!(!task().await.due.push);
-        pushes.act().await.unwrap();
+        pushes.run_once().await.unwrap();
     }
-    assert_eq!(github.asked().iter().filter(|asked| asked.starts_with("POST")).count(), 3);
+    assert_eq!(
+        github
+            .asked()
+            .iter()
+            .filter(|asked| asked.starts_with("POST"))
+            .count(),
+        3
+    );
     let history = store.task_history(id, 9).await.unwrap();
-    let noted: Vec<_> = history.iter().map(|entry| (entry.cause, entry.note.as_deref())).collect();
+    let noted: Vec<_> = history
+        .iter()
+        .map(|entry| (entry.cause, entry.note.as_deref()))
+        .collect();
     let why = "acme-corp:empty has no commit that main lacks: push one first";
-    assert_eq!(noted, [(TaskCause::PullRequestRefused, Some(why)), (TaskCause::Created, None)]);
+    assert_eq!(
+        noted,
+        [
+            (TaskCause::PullRequestRefused, Some(why)),
+            (TaskCause::Created, None)
+        ]
+    );
     store.close().await;
     github.stop().await;
 }
@@ -268,21 +448,49 @@ async fn a_push_that_is_refused_is_told_once_and_tried_with_the_next() {
 async fn a_push_opens_no_second_one_where_a_person_chose_another_base() {
     let mut scene = Scene::new(true).await;
     change(&scene.github, |repository| repository.push("release", &[]));
-    scene.make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH})).await;
-    assert_eq!(scene.open("PROJ-1", json!({"base": "release"})).await.0, 201);
+    scene
+        .make(json!({"key": "PROJ-1", "title": "Sort", "branch": BRANCH}))
+        .await;
+    assert_eq!(
+        scene.open("PROJ-1", json!({"base": "release"})).await.0,
+        201
+    );
     assert_eq!(scene.told().await, told("pr", "OPEN"));
     assert_eq!(scene.told().await, told("task", "CODE_REVIEWING"));
-    scene.server.ask(Method::PATCH, "/api/tasks/PROJ-1", &json!({"status": "IMPLEMENTING"})).await;
+    scene
+        .server
+        .ask(
+            Method::PATCH,
+            "/api/tasks/PROJ-1",
+            &json!({"status": "IMPLEMENTING"}),
+        )
+        .await;
     assert_eq!(scene.told().await, told("task", "IMPLEMENTING"));
 
     let (before, after) = (payloads::sha("before"), payloads::sha("after"));
     let mira = people().remove(0);
-    let push = payloads::push_event(&World::acme(), BRANCH, (&before, &after), &mira, "2026-03-02T09:00:00Z");
-    assert_eq!(scene.server.post("push", "p1", push.to_string().as_bytes()).await.0, 202);
+    let push = payloads::push_event(
+        &World::acme(),
+        BRANCH,
+        (&before, &after),
+        &mira,
+        "2026-03-02T09:00:00Z",
+    );
+    assert_eq!(
+        scene
+            .server
+            .post("push", "p1", push.to_string().as_bytes())
+            .await
+            .0,
+        202
+    );
     scene.server.drained().await;
     let key = TaskRef::Key(TaskKey::parse("PROJ-1").unwrap());
     let store = &scene.server.running.store;
-    support::eventually("no push is left", async || !store.task(&key).await.unwrap().unwrap().due.push).await;
+    support::eventually("no push is left", async || {
+        !store.task(&key).await.unwrap().unwrap().due.push
+    })
+    .await;
     assert_eq!(scene.posts(), 1);
     scene.stop().await;
 }
@@ -295,14 +503,32 @@ async fn while_github_is_away_a_push_is_tried_again_later() {
     push(&*store, &mut pushes).await;
     let seen = store.task(&task).await.unwrap().unwrap();
     assert_eq!((seen.due, seen.tries), (Due::PUSH, 1));
-    let due = async |after: i64| store.due_tasks(Due::PUSH, before + TimeDelta::seconds(after), 9).await.unwrap().len();
+    let due = async |after: i64| {
+        store
+            .due_tasks(Due::PUSH, before + TimeDelta::seconds(after), 9)
+            .await
+            .unwrap()
+            .len()
+    };
     assert_eq!((due(29).await, due(40).await), (0, 1));
-    assert_eq!(store.task_history(seen.id, 9).await.unwrap().len(), 1, "nothing is told of what passes");
+    assert_eq!(
+        store.task_history(seen.id, 9).await.unwrap().len(),
+        1,
+        "nothing is told of what passes"
+    );
 
     // What else happens to the task leaves that as it is.
-    let key = PrKey { repo: repo_id(), number: PrNumber(5) };
+    let key = PrKey {
+        repo: repo_id(),
+        number: PrNumber(5),
+    };
     assert!(store.link_task(seen.id, key, Utc::now()).await.unwrap());
-    Follower { store: store.clone() }.look().await.unwrap();
+    Follower {
+        store: store.clone(),
+    }
+    .look()
+    .await
+    .unwrap();
     let seen = store.task(&task).await.unwrap().unwrap();
     assert_eq!((seen.due, seen.tries, due(29).await), (Due::PUSH, 1, 0));
     store.close().await;

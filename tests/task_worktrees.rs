@@ -12,19 +12,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chrono::DateTime;
-use git::{commit, git};
-use process::{Ended, tallyhook};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tallyhook::app::Options;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::task::TaskKey;
+use tallyhook_core::github::types::{PrKey, PrNumber};
+use tallyhook_store::{Due, TaskRef};
+use tempfile::TempDir;
+
+use git::{commit, git};
+use process::{Ended, tallyhook};
 use support::payloads::{self, Account, Pr, World};
 use support::socket::{Socket, connect, frame};
 use support::{Place, TestServer, repo_id};
-use tallyhook::app::Options;
-use tallyhook::domain::pull_request::PullRequest;
-use tallyhook::domain::task::TaskKey;
-use tallyhook::github::types::{PrKey, PrNumber};
-use tallyhook::store::{Due, TaskRef};
-use tempfile::TempDir;
 
 const REPO: &str = "acme-corp/api-server";
 
@@ -33,7 +34,10 @@ fn mira() -> Account {
 }
 
 fn pr_id(number: i64) -> Value {
-    json!(PullRequest::id(PrKey { repo: repo_id(), number: PrNumber(number) }))
+    json!(PullRequest::id(PrKey {
+        repo: repo_id(),
+        number: PrNumber(number)
+    }))
 }
 
 /// A server, somebody who listens, and a repository with a root of working trees beside it.
@@ -56,7 +60,11 @@ impl Story {
         let server = TestServer::start_as(&config, place, Options::default()).await;
         server.track(repo_id(), REPO, DateTime::UNIX_EPOCH).await;
         let socket = connect(&server, "").await;
-        Self { server, socket, folder }
+        Self {
+            server,
+            socket,
+            folder,
+        }
     }
 
     fn root(&self) -> PathBuf {
@@ -70,21 +78,33 @@ impl Story {
     /// A working tree with one commit on a branch of the same name, and the pull request of it.
     fn work(&self, number: i64, name: &str) -> Pr {
         let tree = self.root().join(name);
-        git(&self.repository(), &["worktree", "add", "-q", "-b", name, tree.to_str().unwrap()]);
+        git(
+            &self.repository(),
+            &["worktree", "add", "-q", "-b", name, tree.to_str().unwrap()],
+        );
         fs::write(tree.join("code"), name).unwrap();
         commit(&tree, "work");
         self.pull_request(number, name, &git(&tree, &["rev-parse", "HEAD"]))
     }
 
     fn pull_request(&self, number: i64, branch: &str, head_sha: &str) -> Pr {
-        let mut pr = Pr::new(&World::acme(), number, Some(&mira()), "Work", branch, "2026-03-02T09:00:00Z");
+        let mut pr = Pr::new(
+            &World::acme(),
+            number,
+            Some(&mira()),
+            "Work",
+            branch,
+            "2026-03-02T09:00:00Z",
+        );
         pr.body = None;
         pr.head_sha = head_sha.to_owned();
         pr
     }
 
     async fn post(&mut self, pr: &Pr, action: &str) {
-        let body = payloads::pull_request_event(pr, action, &mira(), json!({})).to_string().into_bytes();
+        let body = payloads::pull_request_event(pr, action, &mira(), json!({}))
+            .to_string()
+            .into_bytes();
         let guid = uuid::Uuid::new_v4().to_string();
         assert_eq!(self.server.post("pull_request", &guid, &body).await.0, 202);
         self.server.drained().await;
@@ -119,7 +139,14 @@ impl Story {
 
     async fn link(&self, key: &str, number: i64) {
         let path = format!("/api/tasks/{key}/prs");
-        let (status, answer) = self.server.ask(Method::POST, &path, &json!({"repo": REPO, "number": number})).await;
+        let (status, answer) = self
+            .server
+            .ask(
+                Method::POST,
+                &path,
+                &json!({"repo": REPO, "number": number}),
+            )
+            .await;
         assert_eq!(status, 201, "{answer}");
     }
 
@@ -145,7 +172,10 @@ impl Story {
 
     /// `tallyhook worktrees`
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = tallyhook(self.server.place.path(), &[&["worktrees"], arguments].concat());
+        let mut command = tallyhook(
+            self.server.place.path(),
+            &[&["worktrees"], arguments].concat(),
+        );
         command.env("WORKTREE_ROOT", self.root());
         command
     }
@@ -159,14 +189,18 @@ impl Story {
 
 /// Runs a command to its end, while the server of the test goes on.
 async fn run(mut command: Command) -> Ended {
-    tokio::task::spawn_blocking(move || process::run(&mut command)).await.unwrap()
+    tokio::task::spawn_blocking(move || process::run(&mut command))
+        .await
+        .unwrap()
 }
 
 /// What is remembered of a task's working tree, the newest first.
 fn of_tree(task: &Value) -> Vec<Value> {
     let history = task["history"].as_array().unwrap().iter();
     let of_tree = history.filter(|entry| entry["cause"].as_str().unwrap().starts_with("worktree"));
-    of_tree.map(|entry| json!([entry["cause"], entry["pr_id"], entry["note"]])).collect()
+    of_tree
+        .map(|entry| json!([entry["cause"], entry["pr_id"], entry["note"]]))
+        .collect()
 }
 
 #[tokio::test]
@@ -174,16 +208,27 @@ async fn the_tree_of_a_task_goes_with_the_merge() {
     let mut story = Story::begin(true).await;
     let mut pr = story.work(7, "sort");
     story.open(&pr).await;
-    story.make("PROJ-7", 7, json!({"branch": "sort", "worktree": "sort"})).await;
-    assert_eq!(story.told("task_status_change").await["new_status"], "CODE_REVIEWING");
+    story
+        .make("PROJ-7", 7, json!({"branch": "sort", "worktree": "sort"}))
+        .await;
+    assert_eq!(
+        story.told("task_status_change").await["new_status"],
+        "CODE_REVIEWING"
+    );
     assert_eq!(story.settled("PROJ-7").await["worktree"], "sort");
     story.merge(&mut pr).await;
     assert_eq!(story.told("task_status_change").await["new_status"], "DONE");
     let task = story.settled("PROJ-7").await;
     assert_eq!(task["worktree"], Value::Null);
-    assert_eq!(of_tree(&task), [json!(["worktree_removed", pr_id(7), "sort"])]);
+    assert_eq!(
+        of_tree(&task),
+        [json!(["worktree_removed", pr_id(7), "sort"])]
+    );
     assert!(!story.root().join("sort").exists());
-    assert_eq!(git(&story.repository(), &["rev-parse", "sort"]), pr.head_sha);
+    assert_eq!(
+        git(&story.repository(), &["rev-parse", "sort"]),
+        pr.head_sha
+    );
     assert_eq!(story.lines(&[]).await, json!([]));
     story.server.stop().await;
 }
@@ -201,24 +246,50 @@ async fn what_would_be_lost_stays_and_is_told_once() {
     story.told("task_status_change").await;
     let told = story.told("worktree_kept").await;
     let why = "not everything in it is committed: notes";
-    assert_eq!((&told["reason"], &told["repo"], &told["pr_id"]), (&json!(why), &json!(REPO), &pr_id(7)));
+    assert_eq!(
+        (&told["reason"], &told["repo"], &told["pr_id"]),
+        (&json!(why), &json!(REPO), &pr_id(7))
+    );
     let task = story.settled("PROJ-7").await;
-    assert_eq!((&told["task_id"], &task["worktree"]), (&task["id"], &json!("sort")));
+    assert_eq!(
+        (&told["task_id"], &task["worktree"]),
+        (&task["id"], &json!("sort"))
+    );
 
     // Looked at again, it is as it was.
-    assert_eq!(story.server.ask(Method::PATCH, "/api/tasks/PROJ-7", &json!({"title": "Sorted"})).await.0, 200);
+    assert_eq!(
+        story
+            .server
+            .ask(
+                Method::PATCH,
+                "/api/tasks/PROJ-7",
+                &json!({"title": "Sorted"})
+            )
+            .await
+            .0,
+        200
+    );
     let task = story.settled("PROJ-7").await;
     assert_eq!(of_tree(&task), [json!(["worktree_kept", pr_id(7), why])]);
     story.open(&story.pull_request(8, "other", "")).await;
     assert_eq!(fs::read_to_string(&notes).unwrap(), "not committed");
 
     let kept = story.lines(&[]).await;
-    assert_eq!((&kept[0]["verdict"], &kept[0]["reason"]), (&json!("kept"), &json!(why)));
+    assert_eq!(
+        (&kept[0]["verdict"], &kept[0]["reason"]),
+        (&json!("kept"), &json!(why))
+    );
     fs::remove_file(&notes).unwrap();
     let table = run(story.command(&[])).await.ok();
-    assert!(table.contains("PROJ-7") && table.contains("removed"), "{table}");
+    assert!(
+        table.contains("PROJ-7") && table.contains("removed"),
+        "{table}"
+    );
     assert!(!story.root().join("sort").exists());
-    assert_eq!(of_tree(&story.task("PROJ-7").await)[0][0], "worktree_removed");
+    assert_eq!(
+        of_tree(&story.task("PROJ-7").await)[0][0],
+        "worktree_removed"
+    );
     story.server.stop().await;
 }
 
@@ -228,29 +299,64 @@ async fn nobody_loses_the_tree_that_is_worked_in() {
     let (mut one, mut two) = (story.work(7, "one"), story.work(8, "two"));
     story.open(&one).await;
     story.open(&two).await;
-    story.make("PROJ-7", 7, json!({"branch": "one", "worktree": "one"})).await;
+    story
+        .make("PROJ-7", 7, json!({"branch": "one", "worktree": "one"}))
+        .await;
     story.told("task_status_change").await;
     story.link("PROJ-7", 8).await;
     story.merge(&mut one).await;
     // The other one is open, so that the task is not done.
     let in_use = story.settled("PROJ-7").await;
-    assert_eq!((of_tree(&in_use).len(), &in_use["worktree"]), (0, &json!("one")));
+    assert_eq!(
+        (of_tree(&in_use).len(), &in_use["worktree"]),
+        (0, &json!("one"))
+    );
     assert_eq!(story.lines(&[]).await[0]["verdict"], "in_use");
     // And then a person goes on with it.
-    story.server.ask(Method::PATCH, "/api/tasks/PROJ-7", &json!({"status": "IMPLEMENTING"})).await;
-    assert_eq!(story.told("task_status_change").await["new_status"], "IMPLEMENTING");
+    story
+        .server
+        .ask(
+            Method::PATCH,
+            "/api/tasks/PROJ-7",
+            &json!({"status": "IMPLEMENTING"}),
+        )
+        .await;
+    assert_eq!(
+        story.told("task_status_change").await["new_status"],
+        "IMPLEMENTING"
+    );
     story.close(&mut two).await;
     assert_eq!(story.settled("PROJ-7").await["worktree"], "one");
-    story.server.ask(Method::PATCH, "/api/tasks/PROJ-7", &json!({"status": "DONE"})).await;
+    story
+        .server
+        .ask(
+            Method::PATCH,
+            "/api/tasks/PROJ-7",
+            &json!({"status": "DONE"}),
+        )
+        .await;
     story.told("task_status_change").await;
     let task = story.settled("PROJ-7").await;
-    assert_eq!(of_tree(&task), [json!(["worktree_removed", pr_id(7), "one"])]);
+    assert_eq!(
+        of_tree(&task),
+        [json!(["worktree_removed", pr_id(7), "one"])]
+    );
     assert!(!story.root().join("one").exists() && story.root().join("two").exists());
 
     // Done by a person alone: what is in it was never merged.
     story.make("PROJ-8", 8, json!({"worktree": "two"})).await;
-    assert_eq!(story.told("task_status_change").await["new_status"], "CANCELLED");
-    story.server.ask(Method::PATCH, "/api/tasks/PROJ-8", &json!({"status": "DONE"})).await;
+    assert_eq!(
+        story.told("task_status_change").await["new_status"],
+        "CANCELLED"
+    );
+    story
+        .server
+        .ask(
+            Method::PATCH,
+            "/api/tasks/PROJ-8",
+            &json!({"status": "DONE"}),
+        )
+        .await;
     story.told("task_status_change").await;
     assert_eq!(story.settled("PROJ-8").await["worktree"], "two");
     assert!(story.root().join("two/code").exists());
@@ -265,24 +371,40 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
     story.told("task_status_change").await;
     // As in a folder that is not mounted.
-    let (tree, elsewhere) = (story.root().join("sort"), story.folder.path().join("elsewhere"));
+    let (tree, elsewhere) = (
+        story.root().join("sort"),
+        story.folder.path().join("elsewhere"),
+    );
     fs::rename(&tree, &elsewhere).unwrap();
     story.merge(&mut pr).await;
     story.told("task_status_change").await;
-    let missing = json!(["worktree_missing", pr_id(7), "nothing is there on the machine that looked"]);
+    let missing = json!([
+        "worktree_missing",
+        pr_id(7),
+        "nothing is there on the machine that looked"
+    ]);
     let task = story.settled("PROJ-7").await;
-    assert_eq!((of_tree(&task), &task["worktree"]), (vec![missing.clone()], &json!("sort")));
+    assert_eq!(
+        (of_tree(&task), &task["worktree"]),
+        (vec![missing.clone()], &json!("sort"))
+    );
     for dry_run in [&["--dry-run"][..], &[]] {
         assert_eq!(story.lines(dry_run).await[0]["verdict"], "missing");
     }
-    assert_eq!(of_tree(&story.task("PROJ-7").await), std::slice::from_ref(&missing));
+    assert_eq!(
+        of_tree(&story.task("PROJ-7").await),
+        std::slice::from_ref(&missing)
+    );
     // Nobody was told that it is kept.
     story.open(&story.pull_request(8, "other", "")).await;
 
     fs::rename(&elsewhere, &tree).unwrap();
     assert_eq!(story.lines(&[]).await[0]["verdict"], "removed");
     let task = story.task("PROJ-7").await;
-    assert_eq!(of_tree(&task), [json!(["worktree_removed", pr_id(7), "sort"]), missing]);
+    assert_eq!(
+        of_tree(&task),
+        [json!(["worktree_removed", pr_id(7), "sort"]), missing]
+    );
     assert!(task["worktree"].is_null() && !tree.exists());
     story.server.stop().await;
 }
@@ -290,10 +412,20 @@ async fn a_tree_that_this_machine_cannot_see_is_not_forgotten() {
 #[tokio::test]
 async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
     let mut story = Story::begin(false).await;
-    let (mut clean, mut ahead, open) = (story.work(7, "clean"), story.work(8, "ahead"), story.work(9, "open"));
+    let (mut clean, mut ahead, open) = (
+        story.work(7, "clean"),
+        story.work(8, "ahead"),
+        story.work(9, "open"),
+    );
     for (pr, name) in [(&clean, "clean"), (&ahead, "ahead"), (&open, "open")] {
         story.open(pr).await;
-        story.make(&format!("PROJ-{}", pr.number), pr.number, json!({"worktree": name})).await;
+        story
+            .make(
+                &format!("PROJ-{}", pr.number),
+                pr.number,
+                json!({"worktree": name}),
+            )
+            .await;
         story.told("task_status_change").await;
     }
     commit(&story.root().join("ahead"), "more work");
@@ -303,15 +435,26 @@ async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
     }
     let before = everything(&story).await;
     let lines = story.lines(&["--dry-run"]).await;
-    let told: Vec<_> =
-        lines.as_array().unwrap().iter().map(|line| [&line["key"], &line["verdict"], &line["reason"]]).collect();
+    let told: Vec<_> = lines
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| [&line["key"], &line["verdict"], &line["reason"]])
+        .collect();
     let ahead = "its branch is ahead of the pull request by 1 commits";
     assert_eq!(
         json!(told),
-        json!([["PROJ-9", "in_use", null], ["PROJ-8", "kept", ahead], ["PROJ-7", "would_remove", null]])
+        json!([
+            ["PROJ-9", "in_use", null],
+            ["PROJ-8", "kept", ahead],
+            ["PROJ-7", "would_remove", null]
+        ])
     );
     let table = run(story.command(&["--dry-run"])).await.ok();
-    assert!(table.contains("would be removed") && table.contains("in use"), "{table}");
+    assert!(
+        table.contains("would be removed") && table.contains("in use"),
+        "{table}"
+    );
     assert_eq!(everything(&story).await, before);
     let mut nowhere = story.command(&[]);
     nowhere.env_remove("WORKTREE_ROOT");
@@ -319,31 +462,60 @@ async fn a_dry_run_says_what_would_become_of_each_and_changes_nothing() {
     assert_eq!(everything(&story).await, before);
 
     let lines = story.lines(&[]).await;
-    assert_eq!([&lines[1]["verdict"], &lines[2]["verdict"]], [&json!("kept"), &json!("removed")]);
+    assert_eq!(
+        [&lines[1]["verdict"], &lines[2]["verdict"]],
+        [&json!("kept"), &json!("removed")]
+    );
     assert!(story.root().join("ahead/code").exists() && !story.root().join("clean").exists());
-    assert_eq!(of_tree(&story.task("PROJ-8").await), [json!(["worktree_kept", pr_id(8), ahead])]);
+    assert_eq!(
+        of_tree(&story.task("PROJ-8").await),
+        [json!(["worktree_kept", pr_id(8), ahead])]
+    );
     story.server.stop().await;
 }
 
 /// All that a dry run could change: trees, branches, tasks.
 async fn everything(story: &Story) -> Value {
     let trees = git(&story.repository(), &["worktree", "list", "--porcelain"]);
-    let mut files: Vec<_> = fs::read_dir(story.root()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(story.root())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
-    let tasks = [story.task("PROJ-7").await, story.task("PROJ-8").await, story.task("PROJ-9").await];
-    json!([trees, files, git(&story.repository(), &["branch", "--verbose"]), tasks])
+    let tasks = [
+        story.task("PROJ-7").await,
+        story.task("PROJ-8").await,
+        story.task("PROJ-9").await,
+    ];
+    json!([
+        trees,
+        files,
+        git(&story.repository(), &["branch", "--verbose"]),
+        tasks
+    ])
 }
 
 #[tokio::test]
 async fn hostile_paths_and_names_of_branches_touch_nothing() {
     let mut story = Story::begin(true).await;
     let (root, outside) = (story.root(), story.folder.path().join("outside"));
-    git(&story.repository(), &["worktree", "add", "-q", "-b", "outside", outside.to_str().unwrap()]);
+    git(
+        &story.repository(),
+        &[
+            "worktree",
+            "add",
+            "-q",
+            "-b",
+            "outside",
+            outside.to_str().unwrap(),
+        ],
+    );
     symlink(&outside, story.root().join("link")).unwrap();
     let mut fine = story.work(1, "fine");
     let sha = fine.head_sha.clone();
     let no_name = |name: &str| format!("`{name}` is no name that a branch may have here");
-    let straight = "the path does not lead straight to something below the root of working trees".to_owned();
+    let straight =
+        "the path does not lead straight to something below the root of working trees".to_owned();
     let cases = [
         ("../outside", "outside", straight.clone()),
         (outside.to_str().unwrap(), "outside", straight.clone()),
@@ -351,12 +523,24 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
         (root.to_str().unwrap(), "outside", straight.clone()),
         (".", "outside", straight.clone()),
         ("/", "outside", straight),
-        ("link", "outside", "the path goes through a symbolic link".to_owned()),
+        (
+            "link",
+            "outside",
+            "the path goes through a symbolic link".to_owned(),
+        ),
         ("fine", "--force", no_name("--force")),
-        ("fine", "--upload-pack=touch /tmp/it-ran", no_name("--upload-pack=touch /tmp/it-ran")),
+        (
+            "fine",
+            "--upload-pack=touch /tmp/it-ran",
+            no_name("--upload-pack=touch /tmp/it-ran"),
+        ),
         ("fine", "fine\n--force", no_name("fine\\n--force")),
         ("fine", "main..fine", no_name("main..fine")),
-        ("fine", "refs/heads/fine", "it has something else than its branch checked out: refs/heads/fine".to_owned()),
+        (
+            "fine",
+            "refs/heads/fine",
+            "it has something else than its branch checked out: refs/heads/fine".to_owned(),
+        ),
     ];
     for (number, (path, branch, why)) in (10..).zip(cases) {
         let mut pr = story.pull_request(number, branch, &sha);
@@ -366,7 +550,11 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
         story.told("task_status_change").await;
         story.merge(&mut pr).await;
         story.told("task_status_change").await;
-        assert_eq!(story.told("worktree_kept").await["reason"], why, "{path} {branch:?}");
+        assert_eq!(
+            story.told("worktree_kept").await["reason"],
+            why,
+            "{path} {branch:?}"
+        );
         assert_eq!(story.settled(&key).await["worktree"], path);
     }
     assert!(outside.join(".git").exists() && story.root().join("fine/code").exists());
@@ -377,6 +565,9 @@ async fn hostile_paths_and_names_of_branches_touch_nothing() {
     story.told("task_status_change").await;
     story.merge(&mut fine).await;
     story.told("task_status_change").await;
-    assert_eq!(of_tree(&story.settled("PROJ-1").await)[0][0], "worktree_removed");
+    assert_eq!(
+        of_tree(&story.settled("PROJ-1").await)[0][0],
+        "worktree_removed"
+    );
     story.server.stop().await;
 }

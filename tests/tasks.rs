@@ -5,11 +5,12 @@ mod support;
 use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::github::types::{PrKey, PrNumber};
+
 use support::payloads::{self, Account, Pr, World};
 use support::socket::{Socket, connect, frame};
 use support::{TestServer, assert_refused, repo_id};
-use tallyhook::domain::pull_request::PullRequest;
-use tallyhook::github::types::{PrKey, PrNumber};
 
 const REPO: &str = "acme-corp/api-server";
 
@@ -18,7 +19,14 @@ fn mira() -> Account {
 }
 
 fn pull_request(number: i64, branch: &str, title: &str) -> Pr {
-    let mut pr = Pr::new(&World::acme(), number, Some(&mira()), title, branch, "2026-03-02T09:00:00Z");
+    let mut pr = Pr::new(
+        &World::acme(),
+        number,
+        Some(&mira()),
+        title,
+        branch,
+        "2026-03-02T09:00:00Z",
+    );
     pr.body = None;
     pr
 }
@@ -38,7 +46,9 @@ impl Story {
     }
 
     async fn post(&mut self, pr: &Pr, action: &str) {
-        let body = payloads::pull_request_event(pr, action, &mira(), json!({})).to_string().into_bytes();
+        let body = payloads::pull_request_event(pr, action, &mira(), json!({}))
+            .to_string()
+            .into_bytes();
         let guid = uuid::Uuid::new_v4().to_string();
         assert_eq!(self.server.post("pull_request", &guid, &body).await.0, 202);
         self.server.drained().await;
@@ -51,7 +61,10 @@ impl Story {
     }
 
     async fn change(&self, id: &str, change: Value) -> Value {
-        let (status, task) = self.server.ask(Method::PATCH, &format!("/api/tasks/{id}"), &change).await;
+        let (status, task) = self
+            .server
+            .ask(Method::PATCH, &format!("/api/tasks/{id}"), &change)
+            .await;
         assert_eq!(status, 200, "{task}");
         task
     }
@@ -67,15 +80,27 @@ impl Story {
         let told = frame(&mut self.socket).await;
         assert_eq!(told["type"], "pr_status_change", "{told}");
         let new = told["new_status"].as_str().unwrap().to_owned();
-        (told["pr_number"].as_i64().unwrap(), told["task_id"].clone(), new)
+        (
+            told["pr_number"].as_i64().unwrap(),
+            told["task_id"].clone(),
+            new,
+        )
     }
 
     /// The next change of a task: from where to where, and whether a pull request is the cause.
     async fn task_told(&mut self, id: &Value) -> (String, String, bool) {
         let told = frame(&mut self.socket).await;
-        assert_eq!((&told["type"], &told["task_id"]), (&json!("task_status_change"), id), "{told}");
+        assert_eq!(
+            (&told["type"], &told["task_id"]),
+            (&json!("task_status_change"), id),
+            "{told}"
+        );
         let text = |name: &str| told[name].as_str().unwrap().to_owned();
-        (text("old_status"), text("new_status"), told["pr_trigger"].as_bool().unwrap())
+        (
+            text("old_status"),
+            text("new_status"),
+            told["pr_trigger"].as_bool().unwrap(),
+        )
     }
 }
 
@@ -84,23 +109,40 @@ fn moved(from: &str, to: &str, by_pr: bool) -> (String, String, bool) {
 }
 
 fn pr_id(number: i64) -> Value {
-    json!(PullRequest::id(PrKey { repo: repo_id(), number: PrNumber(number) }))
+    json!(PullRequest::id(PrKey {
+        repo: repo_id(),
+        number: PrNumber(number)
+    }))
 }
 
 #[tokio::test]
 async fn a_task_goes_with_its_pull_request_and_remembers_why() {
     let mut story = Story::begin().await;
-    let task = story.make(json!({"key": "proj-123", "title": "Sort the queue"})).await;
-    assert_eq!((&task["key"], &task["status"]), (&json!("PROJ-123"), &json!("TODO")));
+    let task = story
+        .make(json!({"key": "proj-123", "title": "Sort the queue"}))
+        .await;
+    assert_eq!(
+        (&task["key"], &task["status"]),
+        (&json!("PROJ-123"), &json!("TODO"))
+    );
 
     let mut pr = pull_request(7, "proj-123-sort", "PROJ-123: sort the queue");
     story.post(&pr, "opened").await;
-    assert_eq!(story.pr_told().await, (7, task["id"].clone(), "OPEN".to_owned()));
-    assert_eq!(story.task_told(&task["id"]).await, moved("TODO", "CODE_REVIEWING", true));
+    assert_eq!(
+        story.pr_told().await,
+        (7, task["id"].clone(), "OPEN".to_owned())
+    );
+    assert_eq!(
+        story.task_told(&task["id"]).await,
+        moved("TODO", "CODE_REVIEWING", true)
+    );
     pr.merge(&mira(), "2026-03-02T10:30:00Z");
     story.post(&pr, "closed").await;
     assert_eq!(story.pr_told().await.2, "MERGED");
-    assert_eq!(story.task_told(&task["id"]).await, moved("CODE_REVIEWING", "DONE", true));
+    assert_eq!(
+        story.task_told(&task["id"]).await,
+        moved("CODE_REVIEWING", "DONE", true)
+    );
 
     let task = story.task("PROJ-123").await;
     assert_eq!(task["status"], "DONE");
@@ -115,26 +157,67 @@ async fn a_task_goes_with_its_pull_request_and_remembers_why() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|entry| json!([entry["old_status"], entry["new_status"], entry["cause"], entry["pr_id"], entry["at"]]))
+        .map(|entry| {
+            json!([
+                entry["old_status"],
+                entry["new_status"],
+                entry["cause"],
+                entry["pr_id"],
+                entry["at"]
+            ])
+        })
         .collect();
-    assert_eq!(history[0], json!(["CODE_REVIEWING", "DONE", "pull_request", pr_id(7), "2026-03-02T10:30:00Z"]));
-    assert_eq!(history[1], json!(["TODO", "CODE_REVIEWING", "pull_request", pr_id(7), "2026-03-02T09:00:00Z"]));
+    assert_eq!(
+        history[0],
+        json!([
+            "CODE_REVIEWING",
+            "DONE",
+            "pull_request",
+            pr_id(7),
+            "2026-03-02T10:30:00Z"
+        ])
+    );
+    assert_eq!(
+        history[1],
+        json!([
+            "TODO",
+            "CODE_REVIEWING",
+            "pull_request",
+            pr_id(7),
+            "2026-03-02T09:00:00Z"
+        ])
+    );
     assert_eq!(history[2][2], "created");
     let (_, prs) = story.server.get("/api/stories/proj-123/prs").await;
-    assert_eq!((prs["items"][0]["number"].as_i64(), prs["items"].as_array().unwrap().len()), (Some(7), 1));
+    assert_eq!(
+        (
+            prs["items"][0]["number"].as_i64(),
+            prs["items"].as_array().unwrap().len()
+        ),
+        (Some(7), 1)
+    );
     story.server.stop().await;
 }
 
 #[tokio::test]
 async fn a_task_is_done_when_all_are_closed_and_one_is_merged() {
     let mut story = Story::begin().await;
-    let id = story.make(json!({"key": "456", "title": "Two halves"})).await["id"].clone();
-    let (mut one, mut two) = (pull_request(1, "story-456/a", "One"), pull_request(2, "b", "For story-456"));
+    let id = story
+        .make(json!({"key": "456", "title": "Two halves"}))
+        .await["id"]
+        .clone();
+    let (mut one, mut two) = (
+        pull_request(1, "story-456/a", "One"),
+        pull_request(2, "b", "For story-456"),
+    );
     for pr in [&one, &two] {
         story.post(pr, "opened").await;
         story.pr_told().await;
         if pr.number == 1 {
-            assert_eq!(story.task_told(&id).await, moved("TODO", "CODE_REVIEWING", true));
+            assert_eq!(
+                story.task_told(&id).await,
+                moved("TODO", "CODE_REVIEWING", true)
+            );
         }
     }
     one.merge(&mira(), "2026-03-02T10:00:00Z");
@@ -144,11 +227,17 @@ async fn a_task_is_done_when_all_are_closed_and_one_is_merged() {
     story.post(&two, "closed").await;
     assert_eq!(story.pr_told().await.0, 2);
     // The first merge alone was not told: the other one was open.
-    assert_eq!(story.task_told(&id).await, moved("CODE_REVIEWING", "DONE", true));
+    assert_eq!(
+        story.task_told(&id).await,
+        moved("CODE_REVIEWING", "DONE", true)
+    );
     two.reopen("2026-03-02T12:00:00Z");
     story.post(&two, "reopened").await;
     assert_eq!(story.pr_told().await.2, "OPEN");
-    assert_eq!(story.task_told(&id).await, moved("DONE", "CODE_REVIEWING", true));
+    assert_eq!(
+        story.task_told(&id).await,
+        moved("DONE", "CODE_REVIEWING", true)
+    );
     story.server.stop().await;
 }
 
@@ -159,13 +248,22 @@ async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_rename
     story.post(&pr, "opened").await;
     assert_eq!(story.pr_told().await, (3, Value::Null, "OPEN".to_owned()));
     let id = story.make(json!({"key": "OPS-9", "title": "Late"})).await["id"].clone();
-    assert_eq!(story.task_told(&id).await, moved("TODO", "CODE_REVIEWING", true));
+    assert_eq!(
+        story.task_told(&id).await,
+        moved("TODO", "CODE_REVIEWING", true)
+    );
 
-    let other = story.make(json!({"key": "OPS-10", "title": "The right one"})).await["id"].clone();
+    let other = story
+        .make(json!({"key": "OPS-10", "title": "The right one"}))
+        .await["id"]
+        .clone();
     pr.title = "OPS-10: one".to_owned();
     pr.touch("2026-03-02T10:00:00Z");
     story.post(&pr, "edited").await;
-    assert_eq!(story.task_told(&other).await, moved("TODO", "CODE_REVIEWING", true));
+    assert_eq!(
+        story.task_told(&other).await,
+        moved("TODO", "CODE_REVIEWING", true)
+    );
     assert_eq!(story.task("OPS-9").await["prs"], json!([]));
     story.server.stop().await;
 }
@@ -173,15 +271,23 @@ async fn a_task_that_is_made_later_finds_its_pull_request_and_one_that_is_rename
 #[tokio::test]
 async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
     let mut story = Story::begin().await;
-    let id = story.make(json!({"key": "PROJ-1", "title": "By hand"})).await["id"].clone();
+    let id = story
+        .make(json!({"key": "PROJ-1", "title": "By hand"}))
+        .await["id"]
+        .clone();
     let mut pr = pull_request(4, "proj-1", "PROJ-1");
     story.post(&pr, "opened").await;
     story.pr_told().await;
     story.task_told(&id).await;
     // Now is later than anything that happens to the pull request below.
-    let task = story.change("proj-1", json!({"status": "IMPLEMENTING"})).await;
+    let task = story
+        .change("proj-1", json!({"status": "IMPLEMENTING"}))
+        .await;
     assert_eq!(task["differs"]["would_be"], "CODE_REVIEWING");
-    assert_eq!(story.task_told(&id).await, moved("CODE_REVIEWING", "IMPLEMENTING", false));
+    assert_eq!(
+        story.task_told(&id).await,
+        moved("CODE_REVIEWING", "IMPLEMENTING", false)
+    );
     pr.merge(&mira(), "2026-03-02T10:30:00Z");
     story.post(&pr, "closed").await;
     assert_eq!(story.pr_told().await.2, "MERGED");
@@ -199,11 +305,17 @@ async fn what_a_person_says_later_stays_and_the_difference_is_shown() {
     assert_eq!(task["history"][0]["cause"], "by_hand");
 
     // A pull request that closes after that word counts more.
-    story.server.ask(Method::POST, "/api/tasks/PROJ-1/prs", &json!({"number": 5})).await;
+    story
+        .server
+        .ask(Method::POST, "/api/tasks/PROJ-1/prs", &json!({"number": 5}))
+        .await;
     marker.close("2100-01-01T00:00:00Z");
     story.post(&marker, "closed").await;
     assert_eq!(story.pr_told().await.2, "CLOSED");
-    assert_eq!(story.task_told(&id).await, moved("IMPLEMENTING", "DONE", true));
+    assert_eq!(
+        story.task_told(&id).await,
+        moved("IMPLEMENTING", "DONE", true)
+    );
     story.server.stop().await;
 }
 
@@ -212,15 +324,52 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
     let mut story = Story::begin().await;
     let id = story.make(json!({"title": "Without a key"})).await["id"].clone();
     let path = format!("/api/tasks/{}/prs", id.as_str().unwrap());
-    assert_refused(&story.server.ask(Method::POST, &path, &json!({"number": 8})).await, 404, "not_found");
-    story.post(&pull_request(8, "branch", "Anything"), "opened").await;
+    assert_refused(
+        &story
+            .server
+            .ask(Method::POST, &path, &json!({"number": 8}))
+            .await,
+        404,
+        "not_found",
+    );
+    story
+        .post(&pull_request(8, "branch", "Anything"), "opened")
+        .await;
     story.pr_told().await;
-    assert_eq!(story.server.ask(Method::POST, &path, &json!({"number": 8})).await.0, 201);
-    assert_eq!(story.task_told(&id).await, moved("TODO", "CODE_REVIEWING", true));
-    assert_eq!(story.server.ask(Method::POST, &path, &json!({"repo": REPO, "number": 8})).await.0, 200);
+    assert_eq!(
+        story
+            .server
+            .ask(Method::POST, &path, &json!({"number": 8}))
+            .await
+            .0,
+        201
+    );
+    assert_eq!(
+        story.task_told(&id).await,
+        moved("TODO", "CODE_REVIEWING", true)
+    );
+    assert_eq!(
+        story
+            .server
+            .ask(Method::POST, &path, &json!({"repo": REPO, "number": 8}))
+            .await
+            .0,
+        200
+    );
     let undo = format!("{path}/{REPO}/8");
-    assert_eq!(story.server.ask(Method::DELETE, &undo, &Value::Null).await.0, 204);
-    assert_refused(&story.server.ask(Method::DELETE, &undo, &Value::Null).await, 404, "not_found");
+    assert_eq!(
+        story
+            .server
+            .ask(Method::DELETE, &undo, &Value::Null)
+            .await
+            .0,
+        204
+    );
+    assert_refused(
+        &story.server.ask(Method::DELETE, &undo, &Value::Null).await,
+        404,
+        "not_found",
+    );
     assert_eq!(story.task(id.as_str().unwrap()).await["prs"], json!([]));
     story.server.stop().await;
 }
@@ -228,10 +377,18 @@ async fn a_link_by_hand_needs_no_key_and_can_be_undone() {
 #[tokio::test]
 async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
     let server = TestServer::start().await;
-    server.track(repo_id(), REPO, DateTime::from_timestamp(1_772_500_000, 0).unwrap()).await;
+    server
+        .track(
+            repo_id(),
+            REPO,
+            DateTime::from_timestamp(1_772_500_000, 0).unwrap(),
+        )
+        .await;
     let socket = connect(&server, "").await;
     let mut story = Story { server, socket };
-    story.make(json!({"key": "OLD-1", "title": "From before"})).await;
+    story
+        .make(json!({"key": "OLD-1", "title": "From before"}))
+        .await;
     let mut pr = pull_request(9, "old-1", "OLD-1");
     pr.merge(&mira(), "2026-03-02T10:30:00Z");
     story.post(&pr, "closed").await;
@@ -250,13 +407,29 @@ async fn what_happened_before_tracking_moves_a_task_but_tells_nobody() {
 async fn tasks_are_listed_in_pages_and_what_is_wrong_is_refused() {
     let story = Story::begin().await;
     for number in 1..=5 {
-        story.make(json!({"key": format!("LIST-{number}"), "title": "One of five"})).await;
+        story
+            .make(json!({"key": format!("LIST-{number}"), "title": "One of five"}))
+            .await;
     }
-    story.change("LIST-3", json!({"status": "CANCELLED", "title": "Not this one"})).await;
+    story
+        .change(
+            "LIST-3",
+            json!({"status": "CANCELLED", "title": "Not this one"}),
+        )
+        .await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
-        let (_, page) = story.server.get(&format!("/api/tasks?per_page=2{cursor}")).await;
-        seen.extend(page["items"].as_array().unwrap().iter().map(|task| task["key"].as_str().unwrap().to_owned()));
+        let (_, page) = story
+            .server
+            .get(&format!("/api/tasks?per_page=2{cursor}"))
+            .await;
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|task| task["key"].as_str().unwrap().to_owned()),
+        );
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
@@ -265,35 +438,117 @@ async fn tasks_are_listed_in_pages_and_what_is_wrong_is_refused() {
     seen.sort();
     assert_eq!(seen, ["LIST-1", "LIST-2", "LIST-3", "LIST-4", "LIST-5"]);
     let (_, page) = story.server.get("/api/tasks?status=CANCELLED").await;
-    assert_eq!((page["items"].as_array().unwrap().len(), &page["items"][0]["title"]), (1, &json!("Not this one")));
+    assert_eq!(
+        (
+            page["items"].as_array().unwrap().len(),
+            &page["items"][0]["title"]
+        ),
+        (1, &json!("Not this one"))
+    );
 
     let place = json!({"repo": REPO, "branch": "b", "worktree": "b"});
     let task = story.change("LIST-1", place).await;
-    assert_eq!((&task["repo"], &task["branch"], &task["worktree"]), (&json!(REPO), &json!("b"), &json!("b")));
-    let task = story.change("LIST-1", json!({"worktree": null, "branch": "c"})).await;
-    assert_eq!((&task["repo"], &task["branch"], &task["worktree"]), (&json!(REPO), &json!("c"), &Value::Null));
+    assert_eq!(
+        (&task["repo"], &task["branch"], &task["worktree"]),
+        (&json!(REPO), &json!("b"), &json!("b"))
+    );
+    let task = story
+        .change("LIST-1", json!({"worktree": null, "branch": "c"}))
+        .await;
+    assert_eq!(
+        (&task["repo"], &task["branch"], &task["worktree"]),
+        (&json!(REPO), &json!("c"), &Value::Null)
+    );
     for (id, change, repo) in [
         ("LIST-1", json!({"repo": null}), Value::Null),
         ("LIST-1", json!({"branch": "d", "repo": null}), Value::Null),
         ("LIST-1", json!({"branch": "d"}), json!(REPO)),
         ("LIST-2", json!({"branch": null}), Value::Null),
-        ("LIST-2", json!({"branch": "d", "repo": "acme-corp/web"}), json!("acme-corp/web")),
+        (
+            "LIST-2",
+            json!({"branch": "d", "repo": "acme-corp/web"}),
+            json!("acme-corp/web"),
+        ),
         ("LIST-2", json!({"branch": "e"}), json!("acme-corp/web")),
     ] {
-        assert_eq!(story.change(id, change.clone()).await["repo"], repo, "{change}");
+        assert_eq!(
+            story.change(id, change.clone()).await["repo"],
+            repo,
+            "{change}"
+        );
     }
 
     for (method, path, body, status, code) in [
-        (Method::POST, "/api/tasks", json!({"key": "list-1", "title": "Again"}), 409, "conflict"),
-        (Method::POST, "/api/tasks", json!({"key": "a b", "title": "x"}), 400, "bad_request"),
-        (Method::POST, "/api/tasks", json!({"title": " "}), 400, "bad_request"),
-        (Method::POST, "/api/tasks", json!({"title": "x", "branch": "--upload-pack=x"}), 400, "bad_request"),
-        (Method::POST, "/api/tasks", json!({"title": "x", "repo": "../x"}), 400, "bad_request"),
-        (Method::POST, "/api/tasks", json!({"title": "x", "state": "DONE"}), 400, "bad_request"),
-        (Method::PATCH, "/api/tasks/LIST-1", json!({"status": "REVIEWED"}), 400, "bad_request"),
-        (Method::PATCH, "/api/tasks/LIST-9", json!({"status": "DONE"}), 404, "not_found"),
-        (Method::GET, "/api/tasks/..%2f", json!(null), 404, "not_found"),
-        (Method::GET, "/api/stories/9/prs", json!(null), 404, "not_found"),
+        (
+            Method::POST,
+            "/api/tasks",
+            json!({"key": "list-1", "title": "Again"}),
+            409,
+            "conflict",
+        ),
+        (
+            Method::POST,
+            "/api/tasks",
+            json!({"key": "a b", "title": "x"}),
+            400,
+            "bad_request",
+        ),
+        (
+            Method::POST,
+            "/api/tasks",
+            json!({"title": " "}),
+            400,
+            "bad_request",
+        ),
+        (
+            Method::POST,
+            "/api/tasks",
+            json!({"title": "x", "branch": "--upload-pack=x"}),
+            400,
+            "bad_request",
+        ),
+        (
+            Method::POST,
+            "/api/tasks",
+            json!({"title": "x", "repo": "../x"}),
+            400,
+            "bad_request",
+        ),
+        (
+            Method::POST,
+            "/api/tasks",
+            json!({"title": "x", "state": "DONE"}),
+            400,
+            "bad_request",
+        ),
+        (
+            Method::PATCH,
+            "/api/tasks/LIST-1",
+            json!({"status": "REVIEWED"}),
+            400,
+            "bad_request",
+        ),
+        (
+            Method::PATCH,
+            "/api/tasks/LIST-9",
+            json!({"status": "DONE"}),
+            404,
+            "not_found",
+        ),
+        (
+            Method::GET,
+            "/api/tasks/..%2f",
+            json!(null),
+            404,
+            "not_found",
+        ),
+        (
+            Method::GET,
+            "/api/stories/9/prs",
+            json!(null),
+            404,
+            "not_found",
+        ),
     ] {
         assert_refused(&story.server.ask(method, path, &body).await, status, code);
     }

@@ -12,10 +12,11 @@ use std::time::UNIX_EPOCH;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use git::{commit, git, try_git};
 use rustix::fs::{FlockOperation, flock};
-use tallyhook::worktree::{Candidate, Reason, Removal, remove};
+use tallyhook::tasks::worktree::{Candidate, Reason, Removal, remove};
 use tempfile::TempDir;
+
+use git::{commit, git, try_git};
 
 /// A repository, and a root with the working tree `topic` in it, which has one commit.
 struct Place {
@@ -25,17 +26,36 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap(), head: String::new() };
+        let place = Self {
+            folder: tempfile::tempdir().unwrap(),
+            head: String::new(),
+        };
         fs::create_dir(place.root()).unwrap();
-        git(place.folder.path(), &["init", "-q", "-b", "main", "repository"]);
+        git(
+            place.folder.path(),
+            &["init", "-q", "-b", "main", "repository"],
+        );
         place.write("../repository/code", "one\n");
         place.write("../repository/.gitignore", "target\n");
         commit(&place.repository(), "first");
         let tree = place.tree();
-        git(&place.repository(), &["worktree", "add", "-q", "-b", "topic", tree.to_str().unwrap()]);
+        git(
+            &place.repository(),
+            &[
+                "worktree",
+                "add",
+                "-q",
+                "-b",
+                "topic",
+                tree.to_str().unwrap(),
+            ],
+        );
         place.write("topic/code", "two\n");
         commit(&tree, "work");
-        Self { head: place.head_of("topic"), ..place }
+        Self {
+            head: place.head_of("topic"),
+            ..place
+        }
     }
 
     /// As after the merge on GitHub: one new commit on main, of which the branch's are no part.
@@ -55,7 +75,11 @@ impl Place {
     }
 
     fn repository(&self) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join("repository")
+        self.folder
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("repository")
     }
 
     fn head_of(&self, branch: &str) -> String {
@@ -73,7 +97,11 @@ impl Place {
     fn trap(&self) -> String {
         let program = self.folder.path().join("trap");
         let ran = self.folder.path().join("it-ran");
-        fs::write(&program, format!("#!/bin/sh\ntouch {}\ncat\n", ran.display())).unwrap();
+        fs::write(
+            &program,
+            format!("#!/bin/sh\ntouch {}\ncat\n", ran.display()),
+        )
+        .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         program.to_str().unwrap().to_owned()
     }
@@ -84,7 +112,17 @@ impl Place {
 
     async fn inspect_at(&self, path: &Path, branch: &str) -> Removal {
         let root = self.root();
-        remove(Candidate { root: &root, path, branch, head_sha: &self.head, merged: true }, true).await
+        remove(
+            Candidate {
+                root: &root,
+                path,
+                branch,
+                head_sha: &self.head,
+                merged: true,
+            },
+            true,
+        )
+        .await
     }
 
     /// What would become of it.
@@ -95,7 +133,17 @@ impl Place {
     async fn remove(&self, dry_run: bool) -> Removal {
         let root = self.root();
         let path = Path::new("topic");
-        remove(Candidate { root: &root, path, branch: "topic", head_sha: &self.head, merged: true }, dry_run).await
+        remove(
+            Candidate {
+                root: &root,
+                path,
+                branch: "topic",
+                head_sha: &self.head,
+                merged: true,
+            },
+            dry_run,
+        )
+        .await
     }
 
     /// Asserts that it is kept for this reason, by an inspection and by a removal.
@@ -109,7 +157,14 @@ impl Place {
 #[tokio::test]
 async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
     let place = Place::squash_merged();
-    assert!(!try_git(&place.repository(), &["merge-base", "--is-ancestor", "topic", "main"]).status.success());
+    assert!(
+        !try_git(
+            &place.repository(),
+            &["merge-base", "--is-ancestor", "topic", "main"]
+        )
+        .status
+        .success()
+    );
     place.write("topic/target/made", "again by the next build");
     assert_eq!(place.inspect().await, Removal::WouldRemove);
     assert_eq!(place.remove(true).await, Removal::WouldRemove);
@@ -117,7 +172,12 @@ async fn the_tree_of_a_squash_merge_is_removed_and_its_branch_stays() {
     assert_eq!(place.remove(false).await, Removal::Removed);
     assert!(!place.tree().exists());
     assert_eq!(place.head_of("topic"), place.head);
-    assert_eq!(git(&place.repository(), &["worktree", "list"]).lines().count(), 1);
+    assert_eq!(
+        git(&place.repository(), &["worktree", "list"])
+            .lines()
+            .count(),
+        1
+    );
     assert_eq!(place.remove(false).await, Removal::Kept(Reason::Gone));
 }
 
@@ -129,7 +189,10 @@ async fn while_another_process_removes_trees_this_one_waits() {
     let mut removing = Box::pin(place.remove(false));
     assert!((&mut removing).now_or_never().is_none());
     // It looks at nothing before, since half of it may be there.
-    git(&place.repository(), &["worktree", "remove", place.tree().to_str().unwrap()]);
+    git(
+        &place.repository(),
+        &["worktree", "remove", place.tree().to_str().unwrap()],
+    );
     drop(turn);
     assert_eq!(removing.await, Removal::Kept(Reason::Gone));
 }
@@ -138,30 +201,63 @@ async fn while_another_process_removes_trees_this_one_waits() {
 async fn of_many_who_remove_a_tree_one_does() {
     let place = Place::squash_merged();
     let removals = join_all((0..4).map(|_| place.remove(false))).await;
-    let (removed, others): (Vec<_>, Vec<_>) = removals.into_iter().partition(|became| *became == Removal::Removed);
-    assert_eq!((removed.len(), others), (1, vec![Removal::Kept(Reason::Gone); 3]));
+    let (removed, others): (Vec<_>, Vec<_>) = removals
+        .into_iter()
+        .partition(|became| *became == Removal::Removed);
+    assert_eq!(
+        (removed.len(), others),
+        (1, vec![Removal::Kept(Reason::Gone); 3])
+    );
 }
 
 #[tokio::test]
 async fn the_path_may_be_absolute_and_the_root_behind_a_link() {
     let place = Place::squash_merged();
-    assert_eq!(place.inspect_at(&place.tree(), "topic").await, Removal::WouldRemove);
+    assert_eq!(
+        place.inspect_at(&place.tree(), "topic").await,
+        Removal::WouldRemove
+    );
     let link = place.folder.path().join("link");
     symlink(place.root(), &link).unwrap();
     for path in [link.join("topic"), place.tree(), "topic/".into()] {
-        let candidate = Candidate { root: &link, path: &path, branch: "topic", head_sha: &place.head, merged: true };
-        assert_eq!(remove(candidate, true).await, Removal::WouldRemove, "{path:?}");
+        let candidate = Candidate {
+            root: &link,
+            path: &path,
+            branch: "topic",
+            head_sha: &place.head,
+            merged: true,
+        };
+        assert_eq!(
+            remove(candidate, true).await,
+            Removal::WouldRemove,
+            "{path:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_repository_without_a_tree_of_its_own_does_as_well() {
     let place = Place::new();
-    let (bare, tree) = (place.folder.path().join("bare.git"), place.root().join("other"));
-    git(place.folder.path(), &["clone", "-q", "--bare", "repository", "bare.git"]);
-    git(&bare, &["worktree", "add", "-q", tree.to_str().unwrap(), "topic"]);
+    let (bare, tree) = (
+        place.folder.path().join("bare.git"),
+        place.root().join("other"),
+    );
+    git(
+        place.folder.path(),
+        &["clone", "-q", "--bare", "repository", "bare.git"],
+    );
+    git(
+        &bare,
+        &["worktree", "add", "-q", tree.to_str().unwrap(), "topic"],
+    );
     let root = place.root();
-    let candidate = Candidate { root: &root, path: &tree, branch: "topic", head_sha: &place.head, merged: true };
+    let candidate = Candidate {
+        root: &root,
+        path: &tree,
+        branch: "topic",
+        head_sha: &place.head,
+        merged: true,
+    };
     assert_eq!(remove(candidate, false).await, Removal::Removed);
     assert!(!tree.exists());
 }
@@ -170,8 +266,17 @@ async fn a_repository_without_a_tree_of_its_own_does_as_well() {
 async fn what_github_has_not_merged_is_kept() {
     let place = Place::squash_merged();
     let (root, path) = (place.root(), place.tree());
-    let candidate = Candidate { root: &root, path: &path, branch: "topic", head_sha: &place.head, merged: false };
-    assert_eq!(remove(candidate, false).await, Removal::Kept(Reason::NotMerged));
+    let candidate = Candidate {
+        root: &root,
+        path: &path,
+        branch: "topic",
+        head_sha: &place.head,
+        merged: false,
+    };
+    assert_eq!(
+        remove(candidate, false).await,
+        Removal::Kept(Reason::NotMerged)
+    );
     assert!(path.exists());
 }
 
@@ -184,8 +289,15 @@ async fn commits_that_are_not_in_the_pull_request_are_kept() {
 
     git(&place.tree(), &["reset", "-q", "--hard", "HEAD~2"]);
     assert_eq!(place.inspect().await, Removal::WouldRemove);
-    git(&place.tree(), &["commit", "-q", "--amend", "-m", "said better"]);
-    place.assert_kept(Reason::OtherTip { tip: place.head_of("topic") }).await;
+    git(
+        &place.tree(),
+        &["commit", "-q", "--amend", "-m", "said better"],
+    );
+    place
+        .assert_kept(Reason::OtherTip {
+            tip: place.head_of("topic"),
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -193,9 +305,14 @@ async fn a_branch_behind_the_pull_request_is_kept() {
     let place = Place::squash_merged();
     git(&place.tree(), &["reset", "-q", "--hard", "HEAD~1"]);
     let tip = place.head_of("topic");
-    place.assert_kept(Reason::OtherTip { tip: tip.clone() }).await;
+    place
+        .assert_kept(Reason::OtherTip { tip: tip.clone() })
+        .await;
     // The head may be a commit that only GitHub has.
-    let place = Place { head: "0123456789abcdef0123456789abcdef01234567".to_owned(), ..place };
+    let place = Place {
+        head: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        ..place
+    };
     place.assert_kept(Reason::OtherTip { tip }).await;
 }
 
@@ -211,10 +328,17 @@ async fn what_is_not_committed_is_kept() {
 
     place.write("topic/notes/\x1b[31m", "not tracked");
     place.assert_kept(dirty("notes/")).await;
-    fs::rename(place.tree().join("notes/\x1b[31m"), place.tree().join("a\nb")).unwrap();
+    fs::rename(
+        place.tree().join("notes/\x1b[31m"),
+        place.tree().join("a\nb"),
+    )
+    .unwrap();
     place.assert_kept(dirty("a\\nb")).await;
     // Whoever hides such files from the eye does not hide them from the check.
-    git(&place.tree(), &["config", "status.showUntrackedFiles", "no"]);
+    git(
+        &place.tree(),
+        &["config", "status.showUntrackedFiles", "no"],
+    );
     place.assert_kept(dirty("a\\nb")).await;
     fs::remove_file(place.tree().join("a\nb")).unwrap();
     assert_eq!(place.inspect().await, Removal::WouldRemove);
@@ -227,9 +351,16 @@ async fn what_is_not_committed_is_kept() {
 async fn changes_that_git_was_told_not_to_see_are_kept() {
     for flag in ["assume-unchanged", "skip-worktree"] {
         let place = Place::squash_merged();
-        git(&place.tree(), &["update-index", &format!("--{flag}"), "code"]);
+        git(
+            &place.tree(),
+            &["update-index", &format!("--{flag}"), "code"],
+        );
         place.write("topic/code", "my own settings");
-        assert_eq!(git(&place.tree(), &["status", "--porcelain"]), "", "the test hides nothing");
+        assert_eq!(
+            git(&place.tree(), &["status", "--porcelain"]),
+            "",
+            "the test hides nothing"
+        );
         place.assert_kept(Reason::Hidden("code".to_owned())).await;
     }
 }
@@ -237,7 +368,10 @@ async fn changes_that_git_was_told_not_to_see_are_kept() {
 #[tokio::test]
 async fn a_sparse_tree_may_go() {
     let place = Place::squash_merged();
-    git(&place.tree(), &["sparse-checkout", "set", "--no-cone", "/.gitignore"]);
+    git(
+        &place.tree(),
+        &["sparse-checkout", "set", "--no-cone", "/.gitignore"],
+    );
     assert!(!place.tree().join("code").exists());
     assert_eq!(place.remove(false).await, Removal::Removed);
 }
@@ -278,8 +412,15 @@ async fn a_stash_of_the_branch_is_kept_and_one_of_another_branch_is_not_our_busi
 #[tokio::test]
 async fn a_merge_that_is_half_done_is_kept() {
     let place = Place::squash_merged();
-    git(&place.tree(), &["merge", "-q", "--no-commit", "--strategy=ours", "main"]);
-    assert_eq!(git(&place.tree(), &["status", "--porcelain"]), "", "the tree looks clean");
+    git(
+        &place.tree(),
+        &["merge", "-q", "--no-commit", "--strategy=ours", "main"],
+    );
+    assert_eq!(
+        git(&place.tree(), &["status", "--porcelain"]),
+        "",
+        "the tree looks clean"
+    );
     place.assert_kept(Reason::Unfinished("MERGE_HEAD")).await;
 }
 
@@ -287,26 +428,52 @@ async fn a_merge_that_is_half_done_is_kept() {
 async fn a_tree_with_something_else_checked_out_is_kept() {
     let place = Place::squash_merged();
     git(&place.tree(), &["checkout", "-q", "-b", "other"]);
-    place.assert_kept(Reason::OtherBranch("refs/heads/other".to_owned())).await;
+    place
+        .assert_kept(Reason::OtherBranch("refs/heads/other".to_owned()))
+        .await;
     git(&place.tree(), &["checkout", "-q", "--detach", "topic"]);
-    place.assert_kept(Reason::OtherBranch("a commit without a branch".to_owned())).await;
+    place
+        .assert_kept(Reason::OtherBranch("a commit without a branch".to_owned()))
+        .await;
     git(&place.tree(), &["checkout", "-q", "topic"]);
     assert_eq!(place.inspect().await, Removal::WouldRemove);
 
     let second = place.root().join("second");
-    git(&place.repository(), &["worktree", "add", "-q", "--force", second.to_str().unwrap(), "topic"]);
-    place.assert_kept(Reason::CheckedOutElsewhere(second.display().to_string())).await;
+    git(
+        &place.repository(),
+        &[
+            "worktree",
+            "add",
+            "-q",
+            "--force",
+            second.to_str().unwrap(),
+            "topic",
+        ],
+    );
+    place
+        .assert_kept(Reason::CheckedOutElsewhere(second.display().to_string()))
+        .await;
 }
 
 #[tokio::test]
 async fn a_locked_tree_is_kept() {
     let place = Place::squash_merged();
-    for (arguments, why) in
-        [(&["worktree", "lock"][..], ""), (&["worktree", "lock", "--reason", "on a stick"], "on a stick")]
-    {
-        git(&place.repository(), &[arguments, &["../root/topic"]].concat());
+    for (arguments, why) in [
+        (&["worktree", "lock"][..], ""),
+        (
+            &["worktree", "lock", "--reason", "on a stick"],
+            "on a stick",
+        ),
+    ] {
+        git(
+            &place.repository(),
+            &[arguments, &["../root/topic"]].concat(),
+        );
         place.assert_kept(Reason::Locked(why.to_owned())).await;
-        git(&place.repository(), &["worktree", "unlock", "../root/topic"]);
+        git(
+            &place.repository(),
+            &["worktree", "unlock", "../root/topic"],
+        );
     }
 }
 
@@ -335,7 +502,10 @@ async fn a_tree_with_submodules_is_kept() {
     let place = Place::new();
     place.write("topic/.gitmodules", "");
     commit(&place.tree(), "more");
-    let place = Place { head: place.head_of("topic"), ..place };
+    let place = Place {
+        head: place.head_of("topic"),
+        ..place
+    };
     place.assert_kept(Reason::Submodules).await;
 }
 
@@ -343,14 +513,34 @@ async fn a_tree_with_submodules_is_kept() {
 async fn paths_that_lead_elsewhere_are_refused() {
     let place = Place::squash_merged();
     let outside = place.folder.path().join("outside");
-    git(&place.repository(), &["worktree", "add", "-q", "-b", "out", outside.to_str().unwrap(), "topic"]);
+    git(
+        &place.repository(),
+        &[
+            "worktree",
+            "add",
+            "-q",
+            "-b",
+            "out",
+            outside.to_str().unwrap(),
+            "topic",
+        ],
+    );
     symlink(&outside, place.root().join("link")).unwrap();
     symlink(place.tree(), place.root().join("alias")).unwrap();
     symlink(place.folder.path(), place.root().join("up")).unwrap();
     place.write("plain/file", "no repository");
     place.write("topic/target/inside", "part of a tree");
     git(&place.root(), &["clone", "-q", "../repository", "clone"]);
-    git(&place.root(), &["init", "-q", "--separate-git-dir", "../separate.git", "separate"]);
+    git(
+        &place.root(),
+        &[
+            "init",
+            "-q",
+            "--separate-git-dir",
+            "../separate.git",
+            "separate",
+        ],
+    );
     let outside = outside.to_str().unwrap();
     for (path, reason) in [
         ("", Reason::OutsideRoot),
@@ -371,13 +561,31 @@ async fn paths_that_lead_elsewhere_are_refused() {
         ("separate", Reason::NotAWorktree),
     ] {
         for branch in ["topic", "out"] {
-            assert_eq!(place.inspect_at(Path::new(path), branch).await, Removal::Kept(reason.clone()), "{path}");
+            assert_eq!(
+                place.inspect_at(Path::new(path), branch).await,
+                Removal::Kept(reason.clone()),
+                "{path}"
+            );
         }
     }
-    for path in ["missing", "-rf", "--force", "--upload-pack=touch it-ran", "a\nb"] {
-        assert_eq!(place.inspect_at(Path::new(path), "topic").await, Removal::Kept(Reason::Gone), "{path}");
+    for path in [
+        "missing",
+        "-rf",
+        "--force",
+        "--upload-pack=touch it-ran",
+        "a\nb",
+    ] {
+        assert_eq!(
+            place.inspect_at(Path::new(path), "topic").await,
+            Removal::Kept(Reason::Gone),
+            "{path}"
+        );
     }
-    assert_eq!(place.inspect().await, Removal::WouldRemove, "all of this leaves a good one alone");
+    assert_eq!(
+        place.inspect().await,
+        Removal::WouldRemove,
+        "all of this leaves a good one alone"
+    );
 }
 
 #[tokio::test]
@@ -386,12 +594,23 @@ async fn a_tree_may_have_any_name() {
     for name in ["--force", "-rf", "a b", "ä\x1b"] {
         let path = place.root().join(name);
         let path = path.to_str().unwrap();
-        git(&place.repository(), &["worktree", "move", "../root/topic", path]);
+        git(
+            &place.repository(),
+            &["worktree", "move", "../root/topic", path],
+        );
         let root = place.root();
-        let candidate =
-            Candidate { root: &root, path: Path::new(name), branch: "topic", head_sha: &place.head, merged: true };
+        let candidate = Candidate {
+            root: &root,
+            path: Path::new(name),
+            branch: "topic",
+            head_sha: &place.head,
+            merged: true,
+        };
         assert_eq!(remove(candidate, false).await, Removal::Removed, "{name}");
-        git(&place.repository(), &["worktree", "add", "-q", "../root/topic", "topic"]);
+        git(
+            &place.repository(),
+            &["worktree", "add", "-q", "../root/topic", "topic"],
+        );
     }
 }
 
@@ -416,17 +635,46 @@ async fn names_that_no_branch_has_are_refused() {
         "a\\b",
     ] {
         let verdict = place.inspect_at(Path::new("topic"), name).await;
-        assert!(matches!(verdict, Removal::Kept(Reason::BranchName(_))), "{name:?}: {verdict:?}");
+        assert!(
+            matches!(verdict, Removal::Kept(Reason::BranchName(_))),
+            "{name:?}: {verdict:?}"
+        );
     }
-    for name in ["main", "refs/heads/topic", "heads/topic", "TOPIC", "$(touch it-ran)", "topic;true"] {
+    for name in [
+        "main",
+        "refs/heads/topic",
+        "heads/topic",
+        "TOPIC",
+        "$(touch it-ran)",
+        "topic;true",
+    ] {
         let verdict = place.inspect_at(Path::new("topic"), name).await;
-        let verdict_is_right = matches!(verdict, Removal::Kept(Reason::OtherBranch(_) | Reason::BranchName(_)));
+        let verdict_is_right = matches!(
+            verdict,
+            Removal::Kept(Reason::OtherBranch(_) | Reason::BranchName(_))
+        );
         assert!(verdict_is_right, "{name:?}: {verdict:?}");
     }
     let (root, path) = (place.root(), place.tree());
-    for head_sha in ["", "topic", "HEAD", "--all", &place.head[..39], &place.head.to_uppercase()] {
-        let candidate = Candidate { root: &root, path: &path, branch: "topic", head_sha, merged: true };
-        assert_eq!(remove(candidate, true).await, Removal::Kept(Reason::HeadSha(head_sha.to_owned())));
+    for head_sha in [
+        "",
+        "topic",
+        "HEAD",
+        "--all",
+        &place.head[..39],
+        &place.head.to_uppercase(),
+    ] {
+        let candidate = Candidate {
+            root: &root,
+            path: &path,
+            branch: "topic",
+            head_sha,
+            merged: true,
+        };
+        assert_eq!(
+            remove(candidate, true).await,
+            Removal::Kept(Reason::HeadSha(head_sha.to_owned()))
+        );
     }
 }
 
@@ -437,17 +685,40 @@ async fn a_tree_that_its_repository_does_not_know_is_kept() {
     place.write("fake/code", "two\n");
     place.write("fake/.gitignore", "target\n");
     fs::copy(place.tree().join(".git"), place.root().join("fake/.git")).unwrap();
-    assert_eq!(place.inspect_at(Path::new("fake"), "topic").await, Removal::Kept(Reason::NotAWorktree));
+    assert_eq!(
+        place.inspect_at(Path::new("fake"), "topic").await,
+        Removal::Kept(Reason::NotAWorktree)
+    );
     // One that says it is the main tree.
-    place.write("fake/.git", &format!("gitdir: {}\n", place.repository().join(".git").display()));
-    assert_eq!(place.inspect_at(Path::new("fake"), "main").await, Removal::Kept(Reason::NotAWorktree));
+    place.write(
+        "fake/.git",
+        &format!("gitdir: {}\n", place.repository().join(".git").display()),
+    );
+    assert_eq!(
+        place.inspect_at(Path::new("fake"), "main").await,
+        Removal::Kept(Reason::NotAWorktree)
+    );
     place.write("fake/.git", "gitdir: /dev/zero\n");
     let verdict = place.inspect_at(Path::new("fake"), "topic").await;
-    assert!(matches!(verdict, Removal::Kept(Reason::Git(_))), "{verdict:?}");
+    assert!(
+        matches!(verdict, Removal::Kept(Reason::Git(_))),
+        "{verdict:?}"
+    );
     // Settings of one tree alone that have git look at another.
-    git(&place.repository(), &["config", "extensions.worktreeConfig", "true"]);
+    git(
+        &place.repository(),
+        &["config", "extensions.worktreeConfig", "true"],
+    );
     let elsewhere = place.repository();
-    git(&place.tree(), &["config", "--worktree", "core.worktree", elsewhere.to_str().unwrap()]);
+    git(
+        &place.tree(),
+        &[
+            "config",
+            "--worktree",
+            "core.worktree",
+            elsewhere.to_str().unwrap(),
+        ],
+    );
     assert_eq!(place.inspect().await, Removal::Kept(Reason::NotAWorktree));
 }
 
@@ -456,7 +727,12 @@ async fn an_inspection_changes_nothing() {
     let place = Place::squash_merged();
     let index = || fs::read(place.repository().join(".git/worktrees/topic/index")).unwrap();
     // Git would like to note that the content is what it was.
-    fs::File::options().write(true).open(place.tree().join("code")).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(place.tree().join("code"))
+        .unwrap()
+        .set_modified(UNIX_EPOCH)
+        .unwrap();
     let before = index();
     assert_eq!(place.inspect().await, Removal::WouldRemove);
     assert!(index() == before, "an inspection writes");
@@ -469,23 +745,51 @@ async fn programs_that_a_repository_names_are_not_run() {
     let place = Place::new();
     place.write("topic/.gitattributes", "code filter=a=b\n");
     commit(&place.tree(), "more");
-    let place = Place { head: place.head_of("topic"), ..place };
+    let place = Place {
+        head: place.head_of("topic"),
+        ..place
+    };
     let trap = place.trap();
     let hooks = place.repository().join(".git/hooks");
-    for hook in ["post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"] {
+    for hook in [
+        "post-checkout",
+        "reference-transaction",
+        "post-index-change",
+        "fsmonitor-watchman",
+    ] {
         fs::create_dir_all(&hooks).unwrap();
         fs::copy(&trap, hooks.join(hook)).unwrap();
     }
-    for name in ["core.fsmonitor", "core.sshCommand", "core.pager", "core.askPass", "gpg.program", "core.editor"] {
+    for name in [
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "core.askPass",
+        "gpg.program",
+        "core.editor",
+    ] {
         git(&place.repository(), &["config", name, &trap]);
     }
-    for name in ["filter.a=b.clean", "filter.a=b.smudge", "filter.a=b.process"] {
+    for name in [
+        "filter.a=b.clean",
+        "filter.a=b.smudge",
+        "filter.a=b.process",
+    ] {
         git(&place.repository(), &["config", name, &trap]);
     }
-    git(&place.repository(), &["config", "filter.a=b.required", "true"]);
-    git(&place.repository(), &["config", "log.showSignature", "true"]);
+    git(
+        &place.repository(),
+        &["config", "filter.a=b.required", "true"],
+    );
+    git(
+        &place.repository(),
+        &["config", "log.showSignature", "true"],
+    );
     // Git has to read the file again, through the filter, to know whether it was changed.
-    let code = fs::File::options().write(true).open(place.tree().join("code")).unwrap();
+    let code = fs::File::options()
+        .write(true)
+        .open(place.tree().join("code"))
+        .unwrap();
     code.set_modified(UNIX_EPOCH).unwrap();
     assert!(!place.trap_ran(), "it is not set off by the making of it");
 
@@ -505,7 +809,10 @@ fn the_environment_plays_no_part() {
     let place = Place::new();
     let trap = place.trap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_tree_of_a_squash_merge_is_removed_and_its_branch_stays"])
+        .args([
+            "--exact",
+            "the_tree_of_a_squash_merge_is_removed_and_its_branch_stays",
+        ])
         .env("GIT_DIR", place.repository().join(".git"))
         .env("GIT_WORK_TREE", place.repository())
         .env("GIT_INDEX_FILE", "/nowhere")
@@ -517,6 +824,9 @@ fn the_environment_plays_no_part() {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert!(
+        output.status.success() && told.contains("1 passed"),
+        "{told}"
+    );
     assert!(!place.trap_ran());
 }

@@ -12,21 +12,22 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
-use support::payloads::{self, Account, Pr, World};
-use support::socket::{Socket, connect, frame, request, with_header, with_token};
-use support::{Place, TOKEN, TestServer, assert_refused, fixtures, repo_id};
 use tallyhook::api::auth;
 use tallyhook::app::Options;
-use tallyhook::domain::notification::{Status, StatusChange, SyncSource};
-use tallyhook::domain::pull_request::PullRequest;
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{Change, Recording};
+use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{BatchWrite, PullRequestChange};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
+
+use support::payloads::{self, Account, Pr, World};
+use support::socket::{Socket, connect, frame, request, with_header, with_token};
+use support::{Place, TOKEN, TestServer, assert_refused, fixtures, repo_id};
 
 const REPO: &str = "acme-corp/api-server";
 const LONG_AGO: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -37,7 +38,14 @@ fn mira() -> Account {
 
 fn pull_request(number: i64) -> Pr {
     let title = "Answer 429 when the rate limit is reached";
-    Pr::new(&World::acme(), number, Some(&mira()), title, "rate-limit", "2026-03-02T09:00:00Z")
+    Pr::new(
+        &World::acme(),
+        number,
+        Some(&mira()),
+        title,
+        "rate-limit",
+        "2026-03-02T09:00:00Z",
+    )
 }
 
 async fn start() -> TestServer {
@@ -47,7 +55,9 @@ async fn start() -> TestServer {
 }
 
 async fn post(server: &mut TestServer, pr: &Pr, action: &str) {
-    let body = payloads::pull_request_event(pr, action, &mira(), json!({})).to_string().into_bytes();
+    let body = payloads::pull_request_event(pr, action, &mira(), json!({}))
+        .to_string()
+        .into_bytes();
     let guid = uuid::Uuid::new_v4().to_string();
     assert_eq!(server.post("pull_request", &guid, &body).await.0, 202);
     server.drained().await;
@@ -58,7 +68,10 @@ async fn refusal(request: Request) -> (u16, Value) {
     match tokio_tungstenite::connect_async(request).await {
         Err(tungstenite::Error::Http(answer)) => {
             let body = answer.body().as_deref().unwrap_or_default();
-            (answer.status().as_u16(), serde_json::from_slice(body).unwrap())
+            (
+                answer.status().as_u16(),
+                serde_json::from_slice(body).unwrap(),
+            )
         }
         other => panic!("{other:?}"),
     }
@@ -87,7 +100,10 @@ async fn a_webhook_is_told_as_the_contract_says() {
     post(&mut server, &pr, "opened").await;
     pr.merge(&mira(), "2026-03-02T10:30:00Z");
     post(&mut server, &pr, "closed").await;
-    let key = PrKey { repo: repo_id(), number: PrNumber(7) };
+    let key = PrKey {
+        repo: repo_id(),
+        number: PrNumber(7),
+    };
     let (opened, merged) = (frame(&mut socket).await, frame(&mut socket).await);
     let told = |old: Option<&str>, new: &str, at: &str, id: &Value| {
         json!({
@@ -95,8 +111,19 @@ async fn a_webhook_is_told_as_the_contract_says() {
             "old_status": old, "new_status": new, "sync_source": "webhook", "timestamp": at, "event_id": id,
         })
     };
-    assert_eq!(opened, told(None, "OPEN", "2026-03-02T09:00:00Z", &opened["event_id"]));
-    assert_eq!(merged, told(Some("OPEN"), "MERGED", "2026-03-02T10:30:00Z", &merged["event_id"]));
+    assert_eq!(
+        opened,
+        told(None, "OPEN", "2026-03-02T09:00:00Z", &opened["event_id"])
+    );
+    assert_eq!(
+        merged,
+        told(
+            Some("OPEN"),
+            "MERGED",
+            "2026-03-02T10:30:00Z",
+            &merged["event_id"]
+        )
+    );
     assert!(opened["event_id"].as_str().unwrap() < merged["event_id"].as_str().unwrap());
     server.stop().await;
 }
@@ -110,7 +137,13 @@ async fn one_repository_can_be_listened_to() {
     post(&mut server, &pull_request(1), "opened").await;
     record(&server, RepoId(8), 2..3).await;
     post(&mut server, &pull_request(3), "opened").await;
-    assert_eq!([number_of(&frame(&mut here).await), number_of(&frame(&mut here).await)], [1, 3]);
+    assert_eq!(
+        [
+            number_of(&frame(&mut here).await),
+            number_of(&frame(&mut here).await)
+        ],
+        [1, 3]
+    );
     assert_eq!(number_of(&frame(&mut there).await), 2);
     server.stop().await;
 }
@@ -120,7 +153,10 @@ async fn who_comes_back_has_missed_nothing() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;
     post(&mut server, &pull_request(1), "opened").await;
-    let last = frame(&mut socket).await["event_id"].as_str().unwrap().to_owned();
+    let last = frame(&mut socket).await["event_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     socket.close(None).await.unwrap();
     // More than are read at once.
     record(&server, repo_id(), 1_000..1_300).await;
@@ -146,8 +182,15 @@ async fn what_is_not_remembered_any_more_is_said_to_be_so() {
     let server = start().await;
     let mut socket = connect(&server, "?after=0000000000000000123").await;
     let (code, reason) = closed(&mut socket).await;
-    assert!(code == 4410 && reason.contains("not known any more"), "{code} {reason}");
-    assert_refused(&refusal(with_token(request(&server, "?after=123"))).await, 400, "bad_request");
+    assert!(
+        code == 4410 && reason.contains("not known any more"),
+        "{code} {reason}"
+    );
+    assert_refused(
+        &refusal(with_token(request(&server, "?after=123"))).await,
+        400,
+        "bad_request",
+    );
     server.stop().await;
 }
 
@@ -158,10 +201,22 @@ async fn only_who_may_and_is_of_this_house_comes_in() {
     config.websocket_clients = 1;
     let server = TestServer::start_as(&config, place, Options::default()).await;
     assert_refused(&refusal(request(&server, "")).await, 401, "unauthorized");
-    assert_refused(&refusal(request(&server, "?ticket=none")).await, 401, "unauthorized");
-    let wrong = with_header(request(&server, ""), "authorization", "Bearer tallyhook_wrong");
+    assert_refused(
+        &refusal(request(&server, "?ticket=none")).await,
+        401,
+        "unauthorized",
+    );
+    let wrong = with_header(
+        request(&server, ""),
+        "authorization",
+        "Bearer tallyhook_wrong",
+    );
     assert_refused(&refusal(wrong).await, 401, "unauthorized");
-    let foreign = with_header(with_token(request(&server, "")), "origin", "https://evil.example");
+    let foreign = with_header(
+        with_token(request(&server, "")),
+        "origin",
+        "https://evil.example",
+    );
     assert_refused(&refusal(foreign).await, 403, "forbidden");
     let (status, answer) = server.get("/ws").await;
     assert_refused(&(status, answer), 400, "bad_request");
@@ -169,7 +224,11 @@ async fn only_who_may_and_is_of_this_house_comes_in() {
     let ours = with_header(with_token(request(&server, "")), "origin", &server.url);
     let (mut socket, _) = tokio_tungstenite::connect_async(ours).await.unwrap();
     assert!(metric(&server, "tallyhook_websocket_clients").await >= 1.0);
-    assert_refused(&refusal(with_token(request(&server, ""))).await, 503, "unavailable");
+    assert_refused(
+        &refusal(with_token(request(&server, ""))).await,
+        503,
+        "unavailable",
+    );
     socket.close(None).await.unwrap();
     // Whoever says goodbye is answered when nothing is left of it.
     while socket.next().await.is_some() {}
@@ -179,8 +238,18 @@ async fn only_who_may_and_is_of_this_house_comes_in() {
 
 /// A number of this process, which other tests may share; 0 while there is none.
 async fn metric(server: &TestServer, name: &str) -> f64 {
-    let text = server.http.get(format!("{}/metrics", server.url)).send().await.unwrap().text().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let text = server
+        .http
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0.0, |number| number.parse().unwrap())
 }
 
@@ -192,26 +261,48 @@ async fn a_ticket_opens_one_socket() {
     let server = TestServer::start_as(&config, place, Options::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;
     let asked = server.http.post(format!("{}/api/ws-ticket", server.url));
-    assert_eq!(asked.try_clone().unwrap().send().await.unwrap().status(), 401);
+    assert_eq!(
+        asked.try_clone().unwrap().send().await.unwrap().status(),
+        401
+    );
     let answer = asked.bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await.unwrap();
     let query = format!("?ticket={}", answer["ticket"].as_str().unwrap());
     // What is refused for another reason does not cost it.
-    let plain = server.http.get(format!("{}/ws{query}", server.url)).send().await.unwrap();
-    assert_refused(&(plain.status().as_u16(), plain.json().await.unwrap()), 400, "bad_request");
-    assert_refused(&refusal(request(&server, &format!("{query}&after=123"))).await, 400, "bad_request");
+    let plain = server
+        .http
+        .get(format!("{}/ws{query}", server.url))
+        .send()
+        .await
+        .unwrap();
+    assert_refused(
+        &(plain.status().as_u16(), plain.json().await.unwrap()),
+        400,
+        "bad_request",
+    );
+    assert_refused(
+        &refusal(request(&server, &format!("{query}&after=123"))).await,
+        400,
+        "bad_request",
+    );
     let mut other = connect(&server, "").await;
     assert_refused(&refusal(request(&server, &query)).await, 503, "unavailable");
     other.close(None).await.unwrap();
     while other.next().await.is_some() {}
 
-    let (mut socket, _) = tokio_tungstenite::connect_async(request(&server, &query)).await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::connect_async(request(&server, &query))
+        .await
+        .unwrap();
     record(&server, repo_id(), 1..2).await;
     assert_eq!(number_of(&frame(&mut socket).await), 1);
     socket.close(None).await.unwrap();
     while socket.next().await.is_some() {}
-    assert_refused(&refusal(request(&server, &query)).await, 401, "unauthorized");
+    assert_refused(
+        &refusal(request(&server, &query)).await,
+        401,
+        "unauthorized",
+    );
     server.stop().await;
 }
 
@@ -219,28 +310,61 @@ async fn a_ticket_opens_one_socket() {
 async fn who_has_no_right_any_more_hears_no_more() {
     // Long enough for those who stay to answer, although nobody reads from them for a while.
     let heartbeat = Duration::from_secs(4);
-    let server = TestServer::start_with(Options { heartbeat, ..Options::default() }).await;
+    let server = TestServer::start_with(Options {
+        heartbeat,
+        ..Options::default()
+    })
+    .await;
     server.track(repo_id(), REPO, LONG_AGO).await;
     let created = |name: &'static str| {
         let store = server.running.store.clone();
-        async move { assert!(store.create_token(name, &auth::hash(name), Utc::now()).await.unwrap()) }
+        async move {
+            assert!(
+                store
+                    .create_token(name, &auth::hash(name), Utc::now())
+                    .await
+                    .unwrap()
+            )
+        }
     };
     created("leaver").await;
     created("colleague").await;
-    let as_who =
-        |query: &str, who: &str| with_header(request(&server, query), "authorization", &format!("Bearer {who}"));
+    let as_who = |query: &str, who: &str| {
+        with_header(
+            request(&server, query),
+            "authorization",
+            &format!("Bearer {who}"),
+        )
+    };
     let ticket = async || {
-        let asked = server.http.post(format!("{}/api/ws-ticket", server.url)).bearer_auth("leaver");
+        let asked = server
+            .http
+            .post(format!("{}/api/ws-ticket", server.url))
+            .bearer_auth("leaver");
         let answer: Value = asked.send().await.unwrap().json().await.unwrap();
         format!("?ticket={}", answer["ticket"].as_str().unwrap())
     };
-    let (used, unused) = (request(&server, &ticket().await), request(&server, &ticket().await));
-    let (mut leaver, _) = tokio_tungstenite::connect_async(as_who("", "leaver")).await.unwrap();
+    let (used, unused) = (
+        request(&server, &ticket().await),
+        request(&server, &ticket().await),
+    );
+    let (mut leaver, _) = tokio_tungstenite::connect_async(as_who("", "leaver"))
+        .await
+        .unwrap();
     let (mut by_ticket, _) = tokio_tungstenite::connect_async(used).await.unwrap();
-    let (mut colleague, _) = tokio_tungstenite::connect_async(as_who("", "colleague")).await.unwrap();
+    let (mut colleague, _) = tokio_tungstenite::connect_async(as_who("", "colleague"))
+        .await
+        .unwrap();
     let mut admin = connect(&server, "").await;
 
-    assert!(server.running.store.revoke_token("leaver", Utc::now()).await.unwrap());
+    assert!(
+        server
+            .running
+            .store
+            .revoke_token("leaver", Utc::now())
+            .await
+            .unwrap()
+    );
     assert_refused(&refusal(unused).await, 401, "unauthorized");
     let ended = async {
         tokio::select! {
@@ -249,9 +373,17 @@ async fn who_has_no_right_any_more_hears_no_more() {
             told = frame(&mut admin) => panic!("{told}"),
         }
     };
-    let ended = timeout(Duration::from_secs(20), ended).await.expect("they listen on");
+    let ended = timeout(Duration::from_secs(20), ended)
+        .await
+        .expect("they listen on");
     let ended = [ended.0, ended.1].map(|(code, reason)| (CloseCode::from(code), reason));
-    assert_eq!(ended, [(); 2].map(|()| (CloseCode::Policy, "the token is not in force any more".to_owned())));
+    assert_eq!(
+        ended,
+        [(); 2].map(|()| (
+            CloseCode::Policy,
+            "the token is not in force any more".to_owned()
+        ))
+    );
     record(&server, repo_id(), 1..2).await;
     assert_eq!(number_of(&frame(&mut colleague).await), 1);
     assert_eq!(number_of(&frame(&mut admin).await), 1);
@@ -264,18 +396,37 @@ async fn clients_are_told_when_the_server_stops() {
     let mut socket = connect(&server, "").await;
     let stopping = server.stop();
     let (_, (code, reason)) = futures_util::future::join(stopping, closed(&mut socket)).await;
-    assert_eq!((CloseCode::from(code), reason.as_str()), (CloseCode::Away, "this server is stopping"));
+    assert_eq!(
+        (CloseCode::from(code), reason.as_str()),
+        (CloseCode::Away, "this server is stopping")
+    );
 }
 
 /// Records that pull requests were opened, in one transaction.
 async fn record(server: &TestServer, repo: RepoId, numbers: std::ops::Range<i64>) {
-    let opened = |number| Change {
-        key: PrKey { repo, number: PrNumber(number) },
-        change: StatusChange { old: None, new: Status::Open, at: Timestamp::clamped(number) },
+    let opened = |number| PullRequestChange {
+        key: PrKey {
+            repo,
+            number: PrNumber(number),
+        },
+        change: StatusChange {
+            old: None,
+            new: Status::Open,
+            at: Timestamp::clamped(number),
+        },
         source: SyncSource::Worker,
     };
-    let recording = Recording { changes: numbers.map(opened).collect(), ..Recording::default() };
-    server.running.store.record(&recording, Utc::now()).await.unwrap().unwrap();
+    let recording = BatchWrite {
+        changes: numbers.map(opened).collect(),
+        ..BatchWrite::default()
+    };
+    server
+        .running
+        .store
+        .record(&recording, Utc::now())
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -290,7 +441,10 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
     let narrow = TcpSocket::new_v4().unwrap();
     narrow.set_recv_buffer_size(4096).unwrap();
     let stream = narrow.connect(server.running.address).await.unwrap();
-    let (mut stalled, _) = tokio_tungstenite::client_async(with_token(request(&server, "")), stream).await.unwrap();
+    let (mut stalled, _) =
+        tokio_tungstenite::client_async(with_token(request(&server, "")), stream)
+            .await
+            .unwrap();
     let mut quick = connect(&server, "").await;
 
     let write = async {
@@ -317,12 +471,17 @@ async fn who_is_slow_is_dropped_and_slows_nobody() {
         }
     };
     assert!(received < EVENTS, "{received}");
-    assert!(code == CloseCode::Again && reason.starts_with("too slow"), "{code} {reason}");
+    assert!(
+        code == CloseCode::Again && reason.starts_with("too slow"),
+        "{code} {reason}"
+    );
     // Its place is given to another.
     let mut another = loop {
         match tokio_tungstenite::connect_async(with_token(request(&server, ""))).await {
             Ok((socket, _)) => break socket,
-            Err(tungstenite::Error::Http(answer)) if answer.status() == 503 => tokio::task::yield_now().await,
+            Err(tungstenite::Error::Http(answer)) if answer.status() == 503 => {
+                tokio::task::yield_now().await
+            }
             Err(error) => panic!("{error}"),
         }
     };
@@ -350,7 +509,11 @@ async fn told(server: &TestServer, first: &str) -> Told {
         if key.1 == LAST {
             return told;
         }
-        told.entry(key).or_default().push((frame["old_status"].clone(), text("new_status"), text("timestamp")));
+        told.entry(key).or_default().push((
+            frame["old_status"].clone(),
+            text("new_status"),
+            text("timestamp"),
+        ));
     }
 }
 
@@ -360,12 +523,15 @@ async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServe
     let mut server = TestServer::start().await;
     let mut repositories = BTreeSet::new();
     let fixtures = fixtures();
-    let mut order: Vec<_> = (0..fixtures.len()).chain((0..fixtures.len()).filter(|place| place % 10 < 3)).collect();
+    let mut order: Vec<_> = (0..fixtures.len())
+        .chain((0..fixtures.len()).filter(|place| place % 10 < 3))
+        .collect();
     order.shuffle(&mut random);
     for fixture in &fixtures {
         let payload: Value = serde_json::from_slice(&fixture.payload).unwrap();
         let repository = payload["repository"].clone();
-        if let (Some(id), Some(name)) = (repository["id"].as_i64(), repository["full_name"].as_str())
+        if let (Some(id), Some(name)) =
+            (repository["id"].as_i64(), repository["full_name"].as_str())
             && repositories.insert(id)
         {
             server.track(RepoId(id), name, tracked_since).await;
@@ -374,10 +540,15 @@ async fn told_of_fixtures(seed: u64, tracked_since: DateTime<Utc>) -> (TestServe
     server.track(repo_id(), REPO, LONG_AGO).await;
     let mut socket = connect(&server, "").await;
     record(&server, repo_id(), FIRST..FIRST + 1).await;
-    let first = frame(&mut socket).await["event_id"].as_str().unwrap().to_owned();
+    let first = frame(&mut socket).await["event_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for place in order {
         let fixture = &fixtures[place];
-        let (status, answer) = server.post(&fixture.event, &fixture.guid, &fixture.payload).await;
+        let (status, answer) = server
+            .post(&fixture.event, &fixture.guid, &fixture.payload)
+            .await;
         assert!(status < 300, "{answer}");
     }
     server.drained().await;
@@ -393,7 +564,11 @@ async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
         assert!(told.len() > 10, "{told:?}");
         for ((repo, number), changes) in &told {
             let distinct: BTreeSet<_> = changes.iter().map(|(_, new, at)| (new, at)).collect();
-            assert_eq!(distinct.len(), changes.len(), "seed {seed}: {repo}#{number} {changes:?}");
+            assert_eq!(
+                distinct.len(),
+                changes.len(),
+                "seed {seed}: {repo}#{number} {changes:?}"
+            );
             // Each goes on where the one before ended, and the last is how it is.
             let mut status = Value::Null;
             for (old, new, _) in changes {
@@ -402,7 +577,10 @@ async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
                 status = json!(new);
             }
             let (_, pr) = server.get(&format!("/api/repos/{repo}/prs/{number}")).await;
-            assert_eq!(pr["state"].as_str().unwrap().to_uppercase(), status.as_str().unwrap());
+            assert_eq!(
+                pr["state"].as_str().unwrap().to_uppercase(),
+                status.as_str().unwrap()
+            );
         }
         server.stop().await;
     }
@@ -412,7 +590,11 @@ async fn late_repeated_and_reordered_deliveries_make_one_frame_of_a_change() {
 async fn nobody_is_told_of_the_time_before_tracking() {
     let (server, all) = told_of_fixtures(7, LONG_AGO).await;
     server.stop().await;
-    let mut moments: Vec<_> = all.values().flatten().map(|(_, _, at)| at.clone()).collect();
+    let mut moments: Vec<_> = all
+        .values()
+        .flatten()
+        .map(|(_, _, at)| at.clone())
+        .collect();
     moments.sort_unstable();
     let since = &moments[moments.len() / 2];
     let (server, told) = told_of_fixtures(7, since.parse().unwrap()).await;
@@ -432,7 +614,11 @@ async fn the_webhook_that_makes_a_repository_known_is_told() {
     let now = payloads::rfc3339(Utc::now().timestamp());
     pr = Pr::new(&World::acme(), 7, Some(&mira()), "New", "new", &now);
     post(&mut server, &pr, "opened").await;
-    assert_eq!(number_of(&frame(&mut socket).await), 7, "what is older is not news");
+    assert_eq!(
+        number_of(&frame(&mut socket).await),
+        7,
+        "what is older is not news"
+    );
     server.stop().await;
 
     let mut server = TestServer::start().await;
@@ -449,15 +635,30 @@ async fn every_process_shows_every_change() {
 
     let mut server = TestServer::start_in(Place::on_services().await, Options::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;
-    let readers = Options { roles: Roles { api: true, ..Roles::NONE }, ..Options::default() };
-    let other = Running::start(&support::config(&server.place), readers).await.unwrap();
+    let readers = Options {
+        roles: Roles {
+            api: true,
+            ..Roles::NONE
+        },
+        ..Options::default()
+    };
+    let other = Running::start(&support::config(&server.place), readers)
+        .await
+        .unwrap();
     let mut here = connect(&server, "").await;
-    let there = with_token(format!("ws://{}/ws", other.address).into_client_request().unwrap());
+    let there = with_token(
+        format!("ws://{}/ws", other.address)
+            .into_client_request()
+            .unwrap(),
+    );
     let (mut there, _) = tokio_tungstenite::connect_async(there).await.unwrap();
     for number in 1..20 {
         post(&mut server, &pull_request(number), "opened").await;
         let told = frame(&mut here).await;
-        assert_eq!((number_of(&told), &frame(&mut there).await), (number, &told));
+        assert_eq!(
+            (number_of(&told), &frame(&mut there).await),
+            (number, &told)
+        );
     }
     other.stop().await;
     server.stop().await;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tallyhook::github::signature::Secrets;
-use tallyhook::store::DeliveryState;
+use tallyhook_core::github::signature::Secrets;
+use tallyhook_store::DeliveryState;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -22,14 +22,22 @@ impl Latencies {
     /// Such that `part` of them are no longer.
     pub(crate) fn quantile(&self, part: f64) -> Duration {
         let place = (self.0.len() as f64 * part).ceil() as usize;
-        self.0.get(place.saturating_sub(1)).copied().unwrap_or_default()
+        self.0
+            .get(place.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
 impl fmt::Display for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [p50, p99, most] = [0.5, 0.99, 1.0].map(|part| self.quantile(part).as_secs_f64() * 1000.0);
-        write!(f, "p50 {p50:.1}, p99 {p99:.1}, longest {most:.1} ms of {}", self.0.len())
+        let [p50, p99, most] =
+            [0.5, 0.99, 1.0].map(|part| self.quantile(part).as_secs_f64() * 1000.0);
+        write!(
+            f,
+            "p50 {p50:.1}, p99 {p99:.1}, longest {most:.1} ms of {}",
+            self.0.len()
+        )
     }
 }
 
@@ -55,9 +63,17 @@ pub(crate) async fn deliver(
             due = ticks.tick() => due,
             () = &mut over => break,
         };
-        let Webhook { event, guid, payload, .. } = webhooks.next().context("there are no more webhooks")?;
+        let Webhook {
+            event,
+            guid,
+            payload,
+            ..
+        } = webhooks.next().context("there are no more webhooks")?;
         let body = payload.to_string().into_bytes();
-        let signature = Secrets::single(SECRET).context("a secret")?.sign(&body).to_header();
+        let signature = Secrets::single(SECRET)
+            .context("a secret")?
+            .sign(&body)
+            .to_header();
         let request = server.http.post(format!("{}/webhooks/github", server.url));
         let request = request
             .header("Content-Type", "application/json")
@@ -69,13 +85,22 @@ pub(crate) async fn deliver(
         under_way.spawn(async move {
             let status = request.send().await?.status();
             ensure!(status == 202, "a delivery was answered with {status}");
-            while store.deliveries_of(&guid).await?.iter().any(|one| one.state == DeliveryState::Accepted) {
+            while store
+                .deliveries_of(&guid)
+                .await?
+                .iter()
+                .any(|one| one.state == DeliveryState::Accepted)
+            {
                 sleep(LOOKING).await;
             }
             Ok(due.elapsed())
         });
     }
-    let mut latencies = under_way.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let mut latencies = under_way
+        .join_all()
+        .await
+        .into_iter()
+        .collect::<anyhow::Result<Vec<_>>>()?;
     latencies.sort_unstable();
     Ok(Latencies(latencies))
 }

@@ -10,10 +10,10 @@ use clap::Args;
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
 use tallyhook::config::{Config, Sources};
-use tallyhook::github::client::{Credentials, Token};
-use tallyhook::github::signature::Secrets;
-use tallyhook::store::{self, Opening, Store};
 use tallyhook::telemetry::{self, LogFormat};
+use tallyhook_core::github::signature::Secrets;
+use tallyhook_github_client::{Credentials, Token};
+use tallyhook_store::{Opening, Store};
 
 use crate::github::GITHUB_TOKEN;
 
@@ -66,8 +66,14 @@ impl Server {
         let mut url = String::new();
         stdout.read_line(&mut url)?;
         ensure!(!url.is_empty(), "the server did not start");
-        let store = store::open(&database, Opening::Beside).await?;
-        Ok(Self { child, url: url.trim().to_owned(), store, http: reqwest::Client::new(), _stdout: stdout })
+        let store = tallyhook_store::open(&database, Opening::Beside).await?;
+        Ok(Self {
+            child,
+            url: url.trim().to_owned(),
+            store,
+            http: reqwest::Client::new(),
+            _stdout: stdout,
+        })
     }
 
     /// Asks its API; anything but success is an error.
@@ -82,8 +88,15 @@ impl Server {
     /// The most memory it had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("no VmHWM")?.parse()?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .context("no VmHWM")?;
+        let kib: f64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("no VmHWM")?
+            .parse()?;
         Ok(kib / 1024.0)
     }
 
@@ -92,7 +105,11 @@ impl Server {
         self.store.close().await;
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { bail!("the server ended with {status}") }
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("the server ended with {status}")
+        }
     }
 }
 
@@ -118,7 +135,9 @@ pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
     telemetry::log(LogFormat::Text, true);
     let mut config = Config {
         webhook_secrets: Secrets::single(SECRET),
-        github_credentials: Some(Credentials::Token(Token::parse(GITHUB_TOKEN).context("a token")?)),
+        github_credentials: Some(Credentials::Token(
+            Token::parse(GITHUB_TOKEN).context("a token")?,
+        )),
         github_api_url: github.parse().ok().context("GitHub's address")?,
         database_url: database.to_owned(),
         listen: "127.0.0.1:0".parse()?,

@@ -37,7 +37,9 @@ impl Measured {
     pub(crate) fn quantile_ms(&self, part: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let place = (self.latencies.len() as f64 * part).ceil() as usize;
-        self.latencies.get(place.saturating_sub(1).min(last)).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
+        self.latencies
+            .get(place.saturating_sub(1).min(last))
+            .map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
     }
 }
 
@@ -47,7 +49,10 @@ pub(crate) enum Pace {
     /// The next one when the last was answered, on each of so many connections, until the time is over.
     Closed { connections: usize, time: Duration },
     /// The same, until so many are sent.
-    Fill { connections: usize, deliveries: usize },
+    Fill {
+        connections: usize,
+        deliveries: usize,
+    },
     /// So many each second, whether answered or not.
     Open { per_second: f64, time: Duration },
 }
@@ -85,11 +90,15 @@ struct Run {
 
 /// Posts `traffic` to `address` (host and port).
 pub(crate) fn post(address: &str, traffic: &Rc<Traffic>, pace: Pace) -> anyhow::Result<Measured> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, async {
         let mut streams = Vec::new();
         for _ in 0..pace.connections() {
-            let stream = TcpStream::connect(address).await.context("the server takes no connection")?;
+            let stream = TcpStream::connect(address)
+                .await
+                .context("the server takes no connection")?;
             stream.set_nodelay(true)?;
             streams.push(stream);
         }
@@ -147,8 +156,12 @@ async fn exchange(
     place: usize,
 ) -> anyhow::Result<u16> {
     // A GUID of its own: odd steps through all of them.
-    let guid = run.guids.wrapping_add((place as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
-    stream.write_all(run.traffic.write(writer, place, guid)).await?;
+    let guid = run
+        .guids
+        .wrapping_add((place as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    stream
+        .write_all(run.traffic.write(writer, place, guid))
+        .await?;
     read_answer(stream, buffer).await
 }
 
@@ -167,10 +180,14 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Resul
         };
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
         });
         if body.len() >= length.context("an answer without a length")? {
-            return head.get(9..12).and_then(|status| status.parse().ok()).context("an answer without a status");
+            return head
+                .get(9..12)
+                .and_then(|status| status.parse().ok())
+                .context("an answer without a status");
         }
     }
 }

@@ -6,7 +6,9 @@ use anyhow::Context;
 use clap::Args;
 use lapin::options::QueueDeleteOptions;
 use lapin::{Connection, ConnectionProperties};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, postgres::PgConnectOptions,
+};
 
 /// A database and a queue; children are told by arguments.
 #[derive(Args, Clone, Debug)]
@@ -28,33 +30,50 @@ impl Place {
             std::fs::remove_dir_all(&folder)?;
         }
         std::fs::create_dir(&folder)?;
-        Ok(Self { database_url: Some(format!("sqlite://{}", folder.join("load.db").display())), amqp_url: None })
+        Ok(Self {
+            database_url: Some(format!("sqlite://{}", folder.join("load.db").display())),
+            amqp_url: None,
+        })
     }
 
     /// An empty database and empty lanes on the servers that the environment names.
     #[tokio::main(flavor = "current_thread")]
     pub(crate) async fn on_services() -> anyhow::Result<Self> {
-        let told = |name| std::env::var(name).with_context(|| format!("{name} is not set: see --help"));
+        let told =
+            |name| std::env::var(name).with_context(|| format!("{name} is not set: see --help"));
         let (server, amqp_url) = (told("TEST_DATABASE_URL")?, told("TEST_AMQP_URL")?);
         let mut connection = PgConnection::connect(&server).await?;
-        for statement in [format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)"), format!("CREATE DATABASE {NAME}")] {
-            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+        for statement in [
+            format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)"),
+            format!("CREATE DATABASE {NAME}"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await?;
         }
         connection.close().await?;
         let broker = Connection::connect(&amqp_url, ConnectionProperties::default()).await?;
         let channel = broker.create_channel().await?;
         for lane in ["tallyhook.v1.live", "tallyhook.v1.backfill"] {
-            channel.queue_delete(lane.into(), QueueDeleteOptions::default()).await?;
+            channel
+                .queue_delete(lane.into(), QueueDeleteOptions::default())
+                .await?;
         }
         broker.close(200, "done".into()).await?;
         let options: PgConnectOptions = server.parse()?;
         let database_url = options.database(NAME).to_url_lossy().to_string();
-        Ok(Self { database_url: Some(database_url), amqp_url: Some(amqp_url) })
+        Ok(Self {
+            database_url: Some(database_url),
+            amqp_url: Some(amqp_url),
+        })
     }
 
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
-        for (name, url) in [("--database-url", &self.database_url), ("--amqp-url", &self.amqp_url)] {
+        for (name, url) in [
+            ("--database-url", &self.database_url),
+            ("--amqp-url", &self.amqp_url),
+        ] {
             if let Some(url) = url {
                 arguments.extend([name.to_owned(), url.clone()]);
             }

@@ -12,11 +12,11 @@ use anyhow::{Context, bail};
 use chrono::Utc;
 use tallyhook::app::{Options, Roles, Running};
 use tallyhook::config::{Config, Sources};
-use tallyhook::domain::pull_request::Source;
-use tallyhook::github::signature::{Secrets, Signature};
-use tallyhook::queue::Lane;
-use tallyhook::store::{self, NewDelivery, NewState, Opening, Store, StoredBody};
 use tallyhook::telemetry::{self, LogFormat};
+use tallyhook_core::delivery::Lane;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::github::signature::{Secrets, Signature};
+use tallyhook_store::{NewDelivery, NewState, Opening, Store, StoredBody};
 
 use crate::place::Place;
 use crate::traffic::SECRET;
@@ -56,10 +56,22 @@ impl Role {
     const fn roles(self) -> Roles {
         match self {
             Self::Whole => Roles::ALL,
-            Self::Paused => Roles { worker: false, ..Roles::ALL },
-            Self::TakingIn => Roles { ingest: true, ..Roles::NONE },
-            Self::Working => Roles { worker: true, ..Roles::NONE },
-            Self::Answering => Roles { api: true, ..Roles::NONE },
+            Self::Paused => Roles {
+                worker: false,
+                ..Roles::ALL
+            },
+            Self::TakingIn => Roles {
+                ingest: true,
+                ..Roles::NONE
+            },
+            Self::Working => Roles {
+                worker: true,
+                ..Roles::NONE
+            },
+            Self::Answering => Roles {
+                api: true,
+                ..Roles::NONE
+            },
             Self::Baseline => Roles::NONE,
         }
     }
@@ -98,7 +110,12 @@ impl Server {
         while role != Role::Baseline && !ready() {
             std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(Self { child, address, start: started.elapsed(), _stdout: stdout })
+        Ok(Self {
+            child,
+            address,
+            start: started.elapsed(),
+            _stdout: stdout,
+        })
     }
 
     /// The most memory it had resident, in MiB.
@@ -113,7 +130,10 @@ impl Server {
 
     fn mib(&self, what: &'static str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with(what)).context(what)?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(what))
+            .context(what)?;
         let kib: f64 = line.split_whitespace().nth(1).context(what)?.parse()?;
         Ok(kib / 1024.0)
     }
@@ -122,7 +142,11 @@ impl Server {
     pub(crate) fn processor_seconds(&self) -> anyhow::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').context("no process name")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        let ticks = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<f64>);
         // In hundredths of a second, whatever the kernel's own clock.
         Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
     }
@@ -135,7 +159,11 @@ impl Server {
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { bail!("the server ended with {status}") }
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("the server ended with {status}")
+        }
     }
 }
 
@@ -155,22 +183,33 @@ pub(crate) struct Metrics(String);
 impl Metrics {
     /// The value of the series with exactly this name and these labels.
     pub(crate) fn value(&self, series: &str) -> f64 {
-        self.lines().find(|(name, _)| *name == series).map_or(0.0, |(_, value)| value)
+        self.lines()
+            .find(|(name, _)| *name == series)
+            .map_or(0.0, |(_, value)| value)
     }
 
     /// How many deliveries this process has applied. The gauges of the inbox are up to a second old, this is not.
     pub(crate) fn applied(&self) -> f64 {
-        let is_applied = |name: &str| name.starts_with("tallyhook_deliveries_total{") && name.contains("\"applied\"");
-        self.lines().filter(|(name, _)| is_applied(name)).map(|(_, value)| value).sum()
+        let is_applied = |name: &str| {
+            name.starts_with("tallyhook_deliveries_total{") && name.contains("\"applied\"")
+        };
+        self.lines()
+            .filter(|(name, _)| is_applied(name))
+            .map(|(_, value)| value)
+            .sum()
     }
 
     /// The bucket of a histogram under whose bound `part` of the values lie, as `<= 0.025`.
     pub(crate) fn bound(&self, histogram: &str, part: f64) -> String {
         let all = self.value(&format!("{histogram}_count"));
         let prefix = format!("{histogram}_bucket{{le=\"");
-        let mut buckets = self.lines().filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
+        let mut buckets = self
+            .lines()
+            .filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?, value)));
         let found = buckets.find(|(_, count)| *count >= all * part);
-        found.map_or("unknown".to_owned(), |(rest, _)| format!("<= {} s", rest.trim_end_matches("\"}")))
+        found.map_or("unknown".to_owned(), |(rest, _)| {
+            format!("<= {} s", rest.trim_end_matches("\"}"))
+        })
     }
 
     fn lines(&self) -> impl Iterator<Item = (&str, f64)> {
@@ -184,11 +223,20 @@ impl Metrics {
 /// The body of a plain GET; anything but 200 is an error.
 fn get(address: &str, path: &str) -> anyhow::Result<String> {
     let mut stream = std::net::TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its head")?;
-    if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { bail!("{path} answered {head}") }
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("an answer without an end of its head")?;
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body.to_owned())
+    } else {
+        bail!("{path} answered {head}")
+    }
 }
 
 /// What a child process does: serve on a free port until its standard input ends.
@@ -205,7 +253,14 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
     if role == Role::Baseline {
         return baseline(&config).await;
     }
-    let running = Running::start(&config, Options { roles: role.roles(), ..Options::default() }).await?;
+    let running = Running::start(
+        &config,
+        Options {
+            roles: role.roles(),
+            ..Options::default()
+        },
+    )
+    .await?;
     announce(&running.address.to_string());
     parent_is_done().await?;
     running.stop().await;
@@ -224,7 +279,7 @@ async fn parent_is_done() -> anyhow::Result<()> {
 }
 
 async fn baseline(config: &Config) -> anyhow::Result<()> {
-    let store = store::open(&config.database_url, Opening::Alone).await?;
+    let store = tallyhook_store::open(&config.database_url, Opening::Alone).await?;
     let secrets = config.webhook_secrets.clone().context("no secret")?;
     let data = (web::Data::from(store.clone()), web::Data::new(secrets));
     let server = HttpServer::new(move || {
@@ -235,7 +290,13 @@ async fn baseline(config: &Config) -> anyhow::Result<()> {
             .route("/webhooks/github", web::post().to(accept))
     });
     let server = server.disable_signals().bind(config.listen)?;
-    announce(&server.addrs().first().context("the server listens nowhere")?.to_string());
+    announce(
+        &server
+            .addrs()
+            .first()
+            .context("the server listens nowhere")?
+            .to_string(),
+    );
     let server = server.run();
     let handle = server.handle();
     let serving = tokio::spawn(server);
@@ -253,7 +314,12 @@ async fn accept(
     store: web::Data<dyn Store>,
     secrets: web::Data<Secrets>,
 ) -> HttpResponse {
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
     let (Some(signature), Some(event), Some(guid)) = (
         header("x-hub-signature-256").and_then(Signature::parse),
         header("x-github-event"),
@@ -284,7 +350,8 @@ async fn accept(
     };
     let store: Arc<dyn Store> = store.into_inner();
     match store.accept(delivery).await {
-        Ok(_) => HttpResponse::Accepted().json(serde_json::json!({"status": "accepted", "delivery": guid})),
+        Ok(_) => HttpResponse::Accepted()
+            .json(serde_json::json!({"status": "accepted", "delivery": guid})),
         Err(_) => HttpResponse::ServiceUnavailable().finish(),
     }
 }

@@ -4,7 +4,7 @@
 //! two of the same pull request: the costly case, and the usual one.
 
 use serde_json::{Value, json};
-use tallyhook::github::signature::Secrets;
+use tallyhook_core::github::signature::Secrets;
 
 use crate::payloads::{self, Account, Pr, World};
 
@@ -51,7 +51,8 @@ impl Traffic {
     /// Builds and signs `deliveries` of `kind`.
     pub(crate) fn new(kind: Kind, deliveries: usize) -> anyhow::Result<Self> {
         let requests = templates(kind);
-        let secrets = Secrets::single(SECRET).ok_or_else(|| anyhow::anyhow!("the secret is empty"))?;
+        let secrets =
+            Secrets::single(SECRET).ok_or_else(|| anyhow::anyhow!("the secret is empty"))?;
         let mut writer = Writer(requests.clone());
         let mut tags = Vec::with_capacity(deliveries);
         for delivery in 0..deliveries {
@@ -73,17 +74,28 @@ impl Traffic {
     }
 
     /// The bytes of a delivery. Those beyond the signed ones repeat bodies, under a GUID of their own.
-    pub(crate) fn write<'a>(&self, writer: &'a mut Writer, delivery: usize, guid: u128) -> &'a [u8] {
+    pub(crate) fn write<'a>(
+        &self,
+        writer: &'a mut Writer,
+        delivery: usize,
+        guid: u128,
+    ) -> &'a [u8] {
         let signed = delivery % self.tags.len();
         let template = writer.numbered(signed);
         template.bytes[template.tag..template.tag + 64].copy_from_slice(&self.tags[signed]);
-        write_guid(&mut template.bytes[template.guid..template.guid + GUID.len()], guid);
+        write_guid(
+            &mut template.bytes[template.guid..template.guid + GUID.len()],
+            guid,
+        );
         &template.bytes
     }
 
     /// The mean size of a body, in bytes.
     pub(crate) fn body_bytes(&self) -> usize {
-        let bodies = self.requests.iter().map(|template| template.bytes.len() - template.body);
+        let bodies = self
+            .requests
+            .iter()
+            .map(|template| template.bytes.len() - template.body);
         bodies.sum::<usize>() / self.requests.len()
     }
 }
@@ -112,7 +124,8 @@ fn write_guid(place: &mut [u8], guid: u128) {
     let mut nibbles = (0..32).rev().map(|nibble| (guid >> (nibble * 4)) & 0xf);
     for (digit, dash) in place.iter_mut().zip(GUID) {
         if *dash != b'-' {
-            *digit = b"0123456789abcdef"[usize::try_from(nibbles.next().unwrap_or_default()).unwrap_or_default()];
+            *digit = b"0123456789abcdef"
+                [usize::try_from(nibbles.next().unwrap_or_default()).unwrap_or_default()];
         }
     }
 }
@@ -124,15 +137,29 @@ fn templates(kind: Kind) -> Vec<Template> {
         Kind::Large => *event == "pull_request" && payload["action"] == "opened",
         Kind::Life => true,
     });
-    wanted.map(|(event, payload)| Template::new(event, payload)).collect()
+    wanted
+        .map(|(event, payload)| Template::new(event, payload))
+        .collect()
 }
 
 /// The six deliveries of one pull request.
 fn life() -> [(&'static str, Value); 6] {
     let world = World::acme();
-    let (author, reviewer) = (Account::user(900_000_101, "mona"), Account::user(900_000_102, "hubot-reviewer"));
-    let at = |minute: i64| payloads::rfc3339(payloads::epoch_seconds("2026-03-02T09:00:00Z") + minute * 60);
-    let mut pr = Pr::new(&world, NUMBER, Some(&author), "Answer from the commit", "answer-from-commit", &at(0));
+    let (author, reviewer) = (
+        Account::user(900_000_101, "mona"),
+        Account::user(900_000_102, "hubot-reviewer"),
+    );
+    let at = |minute: i64| {
+        payloads::rfc3339(payloads::epoch_seconds("2026-03-02T09:00:00Z") + minute * 60)
+    };
+    let mut pr = Pr::new(
+        &world,
+        NUMBER,
+        Some(&author),
+        "Answer from the commit",
+        "answer-from-commit",
+        &at(0),
+    );
     let opened = payloads::pull_request_event(&pr, "opened", &author, json!({}));
     pr.touch(&at(20));
     pr.comments = 1;
@@ -155,7 +182,12 @@ fn life() -> [(&'static str, Value); 6] {
     let first = review(&pr, 4_300_000_000, "changes_requested", &at(45));
     let reviewed = payloads::review_event(&pr, "submitted", &first, &reviewer);
     let (before, after) = pr.push(&at(90));
-    let pushed = payloads::pull_request_event(&pr, "synchronize", &author, json!({"before": before, "after": after}));
+    let pushed = payloads::pull_request_event(
+        &pr,
+        "synchronize",
+        &author,
+        json!({"before": before, "after": after}),
+    );
     pr.touch(&at(120));
     let second = review(&pr, 4_400_000_000, "approved", &at(120));
     let approved = payloads::review_event(&pr, "submitted", &second, &reviewer);
@@ -173,7 +205,11 @@ fn life() -> [(&'static str, Value); 6] {
 
 impl Template {
     fn new(event: &str, mut payload: Value) -> Self {
-        let size = if event == "issue_comment" { 8 * KIB } else { 20 * KIB };
+        let size = if event == "issue_comment" {
+            8 * KIB
+        } else {
+            20 * KIB
+        };
         bring_to_size(&mut payload, size);
         let body = payload.to_string();
         let head = format!(
@@ -184,10 +220,20 @@ impl Template {
             String::from_utf8_lossy(GUID),
             "0".repeat(64),
         );
-        let numbers = body.match_indices(&NUMBER.to_string()).map(|(at, _)| head.len() + at).collect();
-        let guid = head.find("X-GitHub-Delivery: ").unwrap_or_default() + "X-GitHub-Delivery: ".len();
+        let numbers = body
+            .match_indices(&NUMBER.to_string())
+            .map(|(at, _)| head.len() + at)
+            .collect();
+        let guid =
+            head.find("X-GitHub-Delivery: ").unwrap_or_default() + "X-GitHub-Delivery: ".len();
         let tag = head.find("sha256=").unwrap_or_default() + "sha256=".len();
-        Self { body: head.len(), bytes: (head + &body).into_bytes(), numbers, guid, tag }
+        Self {
+            body: head.len(),
+            bytes: (head + &body).into_bytes(),
+            numbers,
+            guid,
+            tag,
+        }
     }
 }
 
@@ -198,9 +244,16 @@ fn bring_to_size(payload: &mut Value, size: usize) {
     }
     let mut dropped = ["issue", "comment"].iter();
     while payload.to_string().len() > size {
-        let links: Vec<_> =
-            payload["repository"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
-        if let Some(link) = links.iter().find(|key| key.ends_with("_url") && *key != "html_url") {
+        let links: Vec<_> = payload["repository"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.clone())
+            .collect();
+        if let Some(link) = links
+            .iter()
+            .find(|key| key.ends_with("_url") && *key != "html_url")
+        {
             let repository = payload["repository"].as_object_mut();
             repository.map(|repository| repository.remove(link));
         } else if let Some(object) = dropped.next() {
@@ -211,21 +264,32 @@ fn bring_to_size(payload: &mut Value, size: usize) {
         }
     }
     let missing = size.saturating_sub(payload.to_string().len());
-    let object = if payload["issue"].is_object() { "issue" } else { "pull_request" };
-    let text = payload[object]["body"].as_str().unwrap_or_default().to_owned() + &prose(missing);
+    let object = if payload["issue"].is_object() {
+        "issue"
+    } else {
+        "pull_request"
+    };
+    let text = payload[object]["body"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+        + &prose(missing);
     payload[object]["body"] = text.into();
 }
 
 /// Words in an order that compresses about as well as what people write.
 fn prose(length: usize) -> String {
     const WORDS: [&str; 24] = [
-        "the", "commit", "waits", "for", "a", "disk", "before", "answer", "queue", "worker", "and", "review", "since",
-        "every", "delivery", "keeps", "its", "order", "when", "restart", "checks", "table", "index", "merge",
+        "the", "commit", "waits", "for", "a", "disk", "before", "answer", "queue", "worker", "and",
+        "review", "since", "every", "delivery", "keeps", "its", "order", "when", "restart",
+        "checks", "table", "index", "merge",
     ];
     let mut state = 1_u64;
     let mut text = String::new();
     while text.len() < length {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         text.push(' ');
         text.push_str(WORDS[usize::try_from(state >> 33).unwrap_or_default() % WORDS.len()]);
     }

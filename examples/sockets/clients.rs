@@ -78,7 +78,9 @@ impl Clients {
         let (ready, is_ready) = mpsc::sync_channel(1);
         let changes = changes.clone();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             LocalSet::new().block_on(&runtime, run(clients, changes, time, ready))
         });
         if is_ready.recv().is_err() {
@@ -90,7 +92,9 @@ impl Clients {
 
     /// Waits until every client has heard every change, and has heard it once.
     pub(crate) fn finish(self) -> anyhow::Result<Heard> {
-        self.0.join().map_err(|_| anyhow::anyhow!("a client broke"))?
+        self.0
+            .join()
+            .map_err(|_| anyhow::anyhow!("a client broke"))?
     }
 }
 
@@ -107,7 +111,10 @@ async fn run(
     time: Duration,
     ready: mpsc::SyncSender<()>,
 ) -> anyhow::Result<Heard> {
-    let run = Rc::new(Run { changes, heard: Cell::new(0) });
+    let run = Rc::new(Run {
+        changes,
+        heard: Cell::new(0),
+    });
     let connected = stream::iter(clients).map(async |(address, manner)| {
         let socket = match &manner {
             Manner::Stalls { .. } => None,
@@ -117,11 +124,18 @@ async fn run(
     });
     let connected: Vec<_> = connected.buffered(AT_ONCE).try_collect().await?;
     let (mut listening, mut stalling) = (JoinSet::new(), JoinSet::new());
-    let listeners = connected.iter().filter(|(.., socket)| socket.is_some()).count();
+    let listeners = connected
+        .iter()
+        .filter(|(.., socket)| socket.is_some())
+        .count();
     for (address, manner, socket) in connected {
         match (manner, socket) {
-            (Manner::Stalls { since, time }, _) => drop(stalling.spawn_local(stall(address, since, time))),
-            (manner, Some(socket)) => drop(listening.spawn_local(listen(run.clone(), address, manner, socket))),
+            (Manner::Stalls { since, time }, _) => {
+                drop(stalling.spawn_local(stall(address, since, time)))
+            }
+            (manner, Some(socket)) => {
+                drop(listening.spawn_local(listen(run.clone(), address, manner, socket)))
+            }
             (_, None) => {}
         }
     }
@@ -148,13 +162,19 @@ async fn run(
 fn request(address: &str, after: Option<&str>) -> anyhow::Result<Request> {
     let query = after.map_or_else(String::new, |after| format!("?after={after}"));
     let mut request = format!("ws://{address}/ws{query}").into_client_request()?;
-    request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse()?);
+    request
+        .headers_mut()
+        .insert("authorization", format!("Bearer {TOKEN}").parse()?);
     Ok(request)
 }
 
 async fn connect(address: &str, after: Option<&str>) -> anyhow::Result<Socket> {
     let stream = TcpStream::connect(address).await?;
-    Ok(tokio_tungstenite::client_async(request(address, after)?, stream).await?.0)
+    Ok(
+        tokio_tungstenite::client_async(request(address, after)?, stream)
+            .await?
+            .0,
+    )
 }
 
 /// Listens until every change was heard. Events have to come in their order, which leaves no room for a second time.
@@ -167,7 +187,10 @@ async fn listen(
     let mut heard = Vec::with_capacity(run.changes.len());
     let mut last = String::new();
     while heard.len() < run.changes.len() {
-        let message = socket.next().await.context("the server closed a connection")??;
+        let message = socket
+            .next()
+            .await
+            .context("the server closed a connection")??;
         let at = Instant::now();
         let text = match message {
             Message::Text(text) => text,
@@ -177,7 +200,10 @@ async fn listen(
         let told: Told = serde_json::from_str(&text)?;
         ensure!(told.event_id > last, "{} came after {last}", told.event_id);
         last = told.event_id;
-        let Some(delivery) = run.changes.delivery(told.pr_number, told.timestamp.timestamp()) else {
+        let Some(delivery) = run
+            .changes
+            .delivery(told.pr_number, told.timestamp.timestamp())
+        else {
             continue;
         };
         heard.push((delivery, at));
@@ -201,10 +227,13 @@ async fn stall(address: String, since: String, time: Duration) -> anyhow::Result
         let narrow = TcpSocket::new_v4()?;
         narrow.set_recv_buffer_size(NARROW)?;
         let stream = narrow.connect(address.parse()?).await?;
-        let (mut socket, _) = tokio_tungstenite::client_async(request(&address, Some(&since))?, stream).await?;
+        let (mut socket, _) =
+            tokio_tungstenite::client_async(request(&address, Some(&since))?, stream).await?;
         sleep(STALL).await;
         // What the system has kept, and then no more.
-        timeout(PATIENCE, ended(&mut socket)).await.context("a stalled client was not dropped")??;
+        timeout(PATIENCE, ended(&mut socket))
+            .await
+            .context("a stalled client was not dropped")??;
         stalls += 1;
     }
     Ok(stalls)
@@ -214,8 +243,12 @@ async fn stall(address: String, since: String, time: Duration) -> anyhow::Result
 async fn ended(socket: &mut Socket) -> anyhow::Result<()> {
     loop {
         match socket.next().await {
-            Some(Ok(Message::Close(Some(reason)))) if reason.code == CloseCode::Again => return Ok(()),
-            Some(Ok(Message::Close(reason))) => bail!("a stalled client was dropped with {reason:?}"),
+            Some(Ok(Message::Close(Some(reason)))) if reason.code == CloseCode::Again => {
+                return Ok(());
+            }
+            Some(Ok(Message::Close(reason))) => {
+                bail!("a stalled client was dropped with {reason:?}")
+            }
             Some(Ok(_)) => {}
             // There was no room even for that.
             None | Some(Err(Error::Protocol(_) | Error::Io(_))) => return Ok(()),

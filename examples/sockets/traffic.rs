@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use tallyhook::github::signature::Secrets;
+use tallyhook_core::github::signature::Secrets;
 
 use crate::payloads::{self, Account, Pr, World};
 
@@ -41,7 +41,12 @@ pub(crate) struct Writer;
 impl Traffic {
     /// `deliveries` of which `per_second` are to be sent, of pull requests numbered from `number` on; the first change
     /// happened at `begin`, in seconds since 1970.
-    pub(crate) fn new(number: i64, deliveries: usize, per_second: f64, begin: i64) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        number: i64,
+        deliveries: usize,
+        per_second: f64,
+        begin: i64,
+    ) -> anyhow::Result<Self> {
         let world = World::acme();
         let author = Account::user(900_000_101, "mona");
         let secrets = Secrets::single(SECRET).context("the secret is empty")?;
@@ -50,14 +55,25 @@ impl Traffic {
         let mut requests = Vec::with_capacity(deliveries);
         let mut changes = HashMap::with_capacity(deliveries);
         for delivery in 0..deliveries {
-            let (round, step, slot) = (delivery / (turn * STEPS), delivery / turn % STEPS, delivery % turn);
+            let (round, step, slot) = (
+                delivery / (turn * STEPS),
+                delivery / turn % STEPS,
+                delivery % turn,
+            );
             let number = number + i64::try_from(round * turn + slot)?;
             let at = begin + (delivery as f64 / per_second) as i64;
             let text = payloads::rfc3339(at);
             let action = ["opened", "closed", "reopened", "closed"][step];
             match step {
                 0 => {
-                    let opened = Pr::new(&world, number, Some(&author), "Tell it at once", "tell-it-at-once", &text);
+                    let opened = Pr::new(
+                        &world,
+                        number,
+                        Some(&author),
+                        "Tell it at once",
+                        "tell-it-at-once",
+                        &text,
+                    );
                     // The first round fills the row, each later one takes the place of those that were merged.
                     match pull_requests.get_mut(slot) {
                         Some(merged) => *merged = opened,
@@ -68,11 +84,15 @@ impl Traffic {
                 2 => pull_requests[slot].reopen(&text),
                 _ => pull_requests[slot].merge(&author, &text),
             }
-            let payload = payloads::pull_request_event(&pull_requests[slot], action, &author, json!({}));
+            let payload =
+                payloads::pull_request_event(&pull_requests[slot], action, &author, json!({}));
             requests.push(request(&payload, &secrets));
             changes.insert((number, at), delivery);
         }
-        Ok(Self { requests, changes: Arc::new(Changes(changes)) })
+        Ok(Self {
+            requests,
+            changes: Arc::new(Changes(changes)),
+        })
     }
 
     /// The mean size of a request, in bytes.
@@ -85,7 +105,12 @@ impl Traffic {
     }
 
     /// The bytes of a delivery, under a GUID of its own.
-    pub(crate) fn write<'a>(&'a self, _writer: &'a mut Writer, delivery: usize, _guid: u128) -> &'a [u8] {
+    pub(crate) fn write<'a>(
+        &'a self,
+        _writer: &'a mut Writer,
+        delivery: usize,
+        _guid: u128,
+    ) -> &'a [u8] {
         &self.requests[delivery]
     }
 }

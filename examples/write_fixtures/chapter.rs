@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::payloads::{
-    Account, Comment, Label, Milestone, Pr, Review, ReviewComment, Team, World, epoch_seconds, issue_comment_event,
-    objects, on_plain_issue, ping_event, pull_request_event, push_event, review_comment_event, review_event,
-    review_thread_event, rfc3339, sha,
+    Account, Comment, Label, Milestone, Pr, Review, ReviewComment, Team, World, epoch_seconds,
+    issue_comment_event, objects, on_plain_issue, ping_event, pull_request_event, push_event,
+    review_comment_event, review_event, review_thread_event, rfc3339, sha,
 };
 
 /// `03-02 09:00` or `03-02 09:00:10` is a moment of 2026.
@@ -44,11 +44,19 @@ impl Chapter {
     }
 
     fn before(name: &'static str, pr: Pr) -> Self {
-        Self { name, pr, deliveries: Vec::new(), last_id: 0 }
+        Self {
+            name,
+            pr,
+            deliveries: Vec::new(),
+            last_id: 0,
+        }
     }
 
     pub(crate) fn labeled(&mut self, name: &str, by: &Account, at: &str) {
-        let label = Label { id: 6_100_000_001, name: name.to_owned() };
+        let label = Label {
+            id: 6_100_000_001,
+            name: name.to_owned(),
+        };
         let extra = json!({"label": objects::label(&self.pr.world, &label)});
         self.pr.labels.push(label);
         self.act("labeled", by, &full_time(at), extra);
@@ -68,7 +76,12 @@ impl Chapter {
 
     pub(crate) fn retitled(&mut self, title: &str, by: &Account, at: &str) {
         let from = std::mem::replace(&mut self.pr.title, title.to_owned());
-        self.act("edited", by, &full_time(at), json!({"changes": {"title": {"from": from}}}));
+        self.act(
+            "edited",
+            by,
+            &full_time(at),
+            json!({"changes": {"title": {"from": from}}}),
+        );
     }
 
     pub(crate) fn review_requested(&mut self, from: &Account, by: &Account, at: &str) {
@@ -78,7 +91,10 @@ impl Chapter {
     }
 
     pub(crate) fn team_requested(&mut self, slug: &str, by: &Account, at: &str) {
-        let team = Team { id: 9_900_001, slug: slug.to_owned() };
+        let team = Team {
+            id: 9_900_001,
+            slug: slug.to_owned(),
+        };
         let extra = json!({"requested_team": objects::team(&self.pr.world, &team)});
         self.pr.requested_teams.push(team);
         self.act("review_requested", by, &full_time(at), extra);
@@ -87,7 +103,12 @@ impl Chapter {
     pub(crate) fn pushed(&mut self, by: &Account, at: &str) {
         let at = full_time(at);
         let (before, after) = self.pr.push(&at);
-        self.act("synchronize", by, &at, json!({"before": before, "after": after}));
+        self.act(
+            "synchronize",
+            by,
+            &at,
+            json!({"before": before, "after": after}),
+        );
     }
 
     pub(crate) fn converted_to_draft(&mut self, by: &Account, at: &str) {
@@ -131,10 +152,18 @@ impl Chapter {
     }
 
     /// The same for a review whose id is already known from its inline comments.
-    pub(crate) fn reviewed_as(&mut self, id: i64, by: Option<&Account>, state: &str, at: &str) -> Review {
+    pub(crate) fn reviewed_as(
+        &mut self,
+        id: i64,
+        by: Option<&Account>,
+        state: &str,
+        at: &str,
+    ) -> Review {
         let at = full_time(at);
         self.pr.touch(&at);
-        self.pr.requested_reviewers.retain(|asked| Some(asked) != by);
+        self.pr
+            .requested_reviewers
+            .retain(|asked| Some(asked) != by);
         let review = Review {
             id,
             reviewer: by.cloned(),
@@ -160,7 +189,13 @@ impl Chapter {
     }
 
     /// An inline comment, written at `written` and shown to others with its review at `at`.
-    pub(crate) fn inline_comment(&mut self, review_id: i64, by: &Account, written: &str, at: &str) -> ReviewComment {
+    pub(crate) fn inline_comment(
+        &mut self,
+        review_id: i64,
+        by: &Account,
+        written: &str,
+        at: &str,
+    ) -> ReviewComment {
         let at = full_time(at);
         self.pr.touch(&at);
         self.pr.review_comments += 1;
@@ -198,14 +233,26 @@ impl Chapter {
     /// A comment on issue `number`, which is no pull request and changes none.
     pub(crate) fn commented_on_issue(&mut self, number: i64, by: &Account, body: &str, at: &str) {
         let at = full_time(at);
-        let issue = Pr::new(&self.pr.world, number, Some(by), "Timeouts under load", "", &at);
+        let issue = Pr::new(
+            &self.pr.world,
+            number,
+            Some(by),
+            "Timeouts under load",
+            "",
+            &at,
+        );
         let comment = self.comment(by, body, &at);
         let payload = on_plain_issue(issue_comment_event(&issue, "created", &comment, by));
         self.record(&at, "issue_comment", payload);
     }
 
     fn comment(&mut self, by: &Account, body: &str, at: &str) -> Comment {
-        Comment { id: self.new_id(), author: Some(by.clone()), body: body.to_owned(), created_at: at.to_owned() }
+        Comment {
+            id: self.new_id(),
+            author: Some(by.clone()),
+            body: body.to_owned(),
+            created_at: at.to_owned(),
+        }
     }
 
     /// What the merge of this pull request, or its direct push, does to the default branch.
@@ -213,14 +260,24 @@ impl Chapter {
         let at = full_time(at);
         let after = sha(&format!("merge-{}", self.pr.number));
         let world: &World = &self.pr.world;
-        let payload = push_event(world, &world.default_branch, (&self.pr.base_sha, &after), by, &at);
+        let payload = push_event(
+            world,
+            &world.default_branch,
+            (&self.pr.base_sha, &after),
+            by,
+            &at,
+        );
         self.record(&at, "push", payload);
     }
 
     /// GitHub sends the latest delivery once more at `at`: another delivery id, the same GUID.
     pub(crate) fn redelivered(&mut self, at: &str) {
         let id = self.delivery_id();
-        let mut again = self.deliveries.last().cloned().expect("something was delivered before");
+        let mut again = self
+            .deliveries
+            .last()
+            .cloned()
+            .expect("something was delivered before");
         again["id"] = json!(id);
         again["redelivery"] = json!(true);
         again["delivered_at"] = json!(full_time(at));
@@ -236,7 +293,11 @@ impl Chapter {
     /// Appends what GitHub's deliveries API returns for a delivery; it took two seconds to arrive.
     fn record(&mut self, at: &str, event: &str, payload: Value) {
         let id = self.delivery_id();
-        let guid = format!("fa1ab1e0-{:04}-4000-8000-{:012}", self.pr.number, self.deliveries.len() + 1);
+        let guid = format!(
+            "fa1ab1e0-{:04}-4000-8000-{:012}",
+            self.pr.number,
+            self.deliveries.len() + 1
+        );
         let mut delivery = json!({
             "id": id,
             "guid": guid,

@@ -60,22 +60,46 @@ impl Expected {
         let payload = |time: &Option<String>| time.as_deref().map(epoch_seconds);
         assert_eq!(self.title, pr.title, "title of {number}");
         assert_eq!(self.draft, pr.draft, "draft of {number}");
-        assert_eq!(self.closed_at.map(moment), payload(&pr.closed_at), "end of {number}");
-        assert_eq!(self.merged_at.map(moment), payload(&pr.merged_at), "merge of {number}");
+        assert_eq!(
+            self.closed_at.map(moment),
+            payload(&pr.closed_at),
+            "end of {number}"
+        );
+        assert_eq!(
+            self.merged_at.map(moment),
+            payload(&pr.merged_at),
+            "merge of {number}"
+        );
         assert!(self.flags.is_sorted(), "flags of {number}");
 
-        let stages: Vec<f64> = self.stages.fields().iter().filter_map(|(_, v)| v.as_f64()).collect();
+        let stages: Vec<f64> = self
+            .stages
+            .fields()
+            .iter()
+            .filter_map(|(_, v)| v.as_f64())
+            .collect();
         let Some(merged) = self.merged_at.map(moment) else {
-            assert!(stages.is_empty() && self.cycle_time_hours.is_none(), "{number} is not merged");
+            assert!(
+                stages.is_empty() && self.cycle_time_hours.is_none(),
+                "{number} is not merged"
+            );
             return;
         };
         let created = epoch_seconds(&pr.created_at);
-        assert_eq!(seconds(self.cycle_time_hours.unwrap_or(0.0)), merged - created, "cycle of {number}");
+        assert_eq!(
+            seconds(self.cycle_time_hours.unwrap_or(0.0)),
+            merged - created,
+            "cycle of {number}"
+        );
         let start = match self.stages.coding {
             Some(_) => created,
             None => self.ready_at.map_or(created, moment),
         };
-        assert_eq!(seconds(stages.iter().sum()), merged - start, "law of {number}");
+        assert_eq!(
+            seconds(stages.iter().sum()),
+            merged - start,
+            "law of {number}"
+        );
     }
 
     /// The file, with its fields in the order in which a person reads them.
@@ -111,7 +135,11 @@ impl Expected {
 fn lines(fields: &[(&str, Value)], indent: &str, after_last: &str) -> String {
     let mut text = String::new();
     for (index, (name, value)) in fields.iter().enumerate() {
-        let end = if index + 1 < fields.len() { "," } else { after_last };
+        let end = if index + 1 < fields.len() {
+            ","
+        } else {
+            after_last
+        };
         text.push_str(&format!("{indent}\"{name}\": {value}{end}\n"));
     }
     text

@@ -39,12 +39,33 @@ impl Team {
     }
 
     /// A pull request opened ready; a chapter begins with it.
-    pub(crate) fn pr(&self, number: i64, author: &Account, title: &str, branch: &str, at: &str) -> Pr {
-        Pr::new(&self.world, number, Some(author), title, branch, &full_time(at))
+    pub(crate) fn pr(
+        &self,
+        number: i64,
+        author: &Account,
+        title: &str,
+        branch: &str,
+        at: &str,
+    ) -> Pr {
+        Pr::new(
+            &self.world,
+            number,
+            Some(author),
+            title,
+            branch,
+            &full_time(at),
+        )
     }
 
     /// A pull request opened as a draft.
-    pub(crate) fn draft(&self, number: i64, author: &Account, title: &str, branch: &str, at: &str) -> Pr {
+    pub(crate) fn draft(
+        &self,
+        number: i64,
+        author: &Account,
+        title: &str,
+        branch: &str,
+        at: &str,
+    ) -> Pr {
         let mut pr = self.pr(number, author, title, branch, at);
         pr.draft = true;
         pr

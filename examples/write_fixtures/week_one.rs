@@ -27,7 +27,13 @@ pub(crate) fn tell(team: &Team) -> Vec<Told> {
 }
 
 fn quick_review(team: &Team) -> Told {
-    let pr = team.pr(101, &team.tomas, "Answer 429 when the rate limit is reached", "rate-limit", "03-02 09:00");
+    let pr = team.pr(
+        101,
+        &team.tomas,
+        "Answer 429 when the rate limit is reached",
+        "rate-limit",
+        "03-02 09:00",
+    );
     let mut chapter = Chapter::pinged("quick-review", pr, &team.mira, "03-02 08:30");
     chapter.labeled("api", &team.tomas, "03-02 09:01");
     chapter.reviewed(Some(&team.mira), "approved", "03-02 11:00");
@@ -46,14 +52,25 @@ fn quick_review(team: &Team) -> Told {
         merged_at: Some("03-02 11:30"),
         cycle_time_hours: Some(2.5),
         review_time_hours: Some(2.0),
-        stages: Stages { pickup: Some(2.0), review: Some(0.0), merge_wait: Some(0.5), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(2.0),
+            review: Some(0.0),
+            merge_wait: Some(0.5),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn draft_then_ready(team: &Team) -> Told {
-    let pr = team.draft(102, &team.ines, "Read the configuration from one file", "one-config", "03-02 10:00");
+    let pr = team.draft(
+        102,
+        &team.ines,
+        "Read the configuration from one file",
+        "one-config",
+        "03-02 10:00",
+    );
     let mut chapter = Chapter::opened("draft-then-ready", pr);
     chapter.ready_for_review(&team.ines, "03-04 10:00");
     chapter.reviewed(Some(&team.tomas), "approved", "03-04 12:00");
@@ -84,9 +101,19 @@ fn draft_then_ready(team: &Team) -> Told {
 }
 
 fn merged_without_review(team: &Team) -> Told {
-    let pr = team.pr(103, &team.ines, "Restore the health check", "health-check", "03-02 11:00");
+    let pr = team.pr(
+        103,
+        &team.ines,
+        "Restore the health check",
+        "health-check",
+        "03-02 11:00",
+    );
     let mut chapter = Chapter::opened("merged-without-review", pr);
-    chapter.commented(&team.tomas, "Confirmed, the load balancer sees it again.", "03-02 11:15");
+    chapter.commented(
+        &team.tomas,
+        "Confirmed, the load balancer sees it again.",
+        "03-02 11:15",
+    );
     chapter.redelivered("03-02 11:25");
     chapter.merged(&team.ines, "03-02 11:45");
     let expected = Expected {
@@ -99,7 +126,10 @@ fn merged_without_review(team: &Team) -> Told {
         closed_at: Some("03-02 11:45"),
         merged_at: Some("03-02 11:45"),
         cycle_time_hours: Some(0.75),
-        stages: Stages { merge_wait: Some(0.75), ..Stages::default() },
+        stages: Stages {
+            merge_wait: Some(0.75),
+            ..Stages::default()
+        },
         flags: &["merged_without_review"],
         ..Expected::default()
     };
@@ -107,7 +137,13 @@ fn merged_without_review(team: &Team) -> Told {
 }
 
 fn closed_unmerged(team: &Team) -> Told {
-    let pr = team.pr(104, &team.yuki, "Try a second connection pool", "second-pool", "03-02 13:00");
+    let pr = team.pr(
+        104,
+        &team.yuki,
+        "Try a second connection pool",
+        "second-pool",
+        "03-02 13:00",
+    );
     let mut chapter = Chapter::opened("closed-unmerged", pr);
     chapter.reviewed(Some(&team.mira), "commented", "03-02 15:00");
     chapter.closed(&team.yuki, "03-03 09:00");
@@ -127,13 +163,24 @@ fn closed_unmerged(team: &Team) -> Told {
 }
 
 fn open_with_review(team: &Team) -> Told {
-    let pr = team.pr(105, &team.mira, "Split the router by resource", "split-router", "03-03 10:00");
+    let pr = team.pr(
+        105,
+        &team.mira,
+        "Split the router by resource",
+        "split-router",
+        "03-03 10:00",
+    );
     let mut chapter = Chapter::opened("open-with-review", pr);
     chapter.team_requested("backend", &team.mira, "03-03 10:06");
     chapter.reviewed(Some(&team.mira), "commented", "03-03 11:00");
     chapter.reviewed(Some(&team.tomas), "commented", "03-03 14:00");
     chapter.milestoned(&team.milestone(), &team.mira, "03-03 14:10");
-    chapter.commented_on_issue(98, &team.tomas, "Splitting the router will help here.", "03-03 14:20");
+    chapter.commented_on_issue(
+        98,
+        &team.tomas,
+        "Splitting the router will help here.",
+        "03-03 14:20",
+    );
     let expected = Expected {
         story: "Mira asks the whole team and annotates her own change as a review, which does not count. Tomas comments \
                 after four hours and mentions it on an issue, which is no pull request. It stays open.",
@@ -149,7 +196,13 @@ fn open_with_review(team: &Team) -> Told {
 }
 
 fn draft_never_ready(team: &Team) -> Told {
-    let pr = team.draft(106, &team.yuki, "Sketch of a streaming export", "streaming-export", "03-03 11:00");
+    let pr = team.draft(
+        106,
+        &team.yuki,
+        "Sketch of a streaming export",
+        "streaming-export",
+        "03-03 11:00",
+    );
     let mut chapter = Chapter::opened("draft-never-ready", pr);
     chapter.commented(&team.mira, "I like where this goes.", "03-03 16:00");
     let expected = Expected {
@@ -163,7 +216,13 @@ fn draft_never_ready(team: &Team) -> Told {
 }
 
 fn changes_then_approval(team: &Team) -> Told {
-    let pr = team.pr(107, &team.tomas, "Sign the session cookie", "signed-cookie", "03-03 14:00");
+    let pr = team.pr(
+        107,
+        &team.tomas,
+        "Sign the session cookie",
+        "signed-cookie",
+        "03-03 14:00",
+    );
     let mut chapter = Chapter::opened("changes-then-approval", pr);
     chapter.review_requested(&team.ines, &team.tomas, "03-03 14:01");
     let review = chapter.new_id();
@@ -188,14 +247,25 @@ fn changes_then_approval(team: &Team) -> Told {
         merged_at: Some("03-04 16:00"),
         cycle_time_hours: Some(26.0),
         review_time_hours: Some(19.0),
-        stages: Stages { pickup: Some(19.0), review: Some(5.0), merge_wait: Some(2.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(19.0),
+            review: Some(5.0),
+            merge_wait: Some(2.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn bot_first(team: &Team) -> Told {
-    let pr = team.pr(108, &team.yuki, "Log one line per request", "request-log", "03-04 09:00");
+    let pr = team.pr(
+        108,
+        &team.yuki,
+        "Log one line per request",
+        "request-log",
+        "03-04 09:00",
+    );
     let mut chapter = Chapter::opened("bot-first", pr);
     chapter.reviewed(Some(&team.lint_bot), "changes_requested", "03-04 09:00:10");
     chapter.reviewed(Some(&team.mira), "approved", "03-04 14:00");
@@ -213,14 +283,25 @@ fn bot_first(team: &Team) -> Told {
         merged_at: Some("03-05 09:00"),
         cycle_time_hours: Some(24.0),
         review_time_hours: Some(5.0),
-        stages: Stages { pickup: Some(5.0), review: Some(0.0), merge_wait: Some(19.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(5.0),
+            review: Some(0.0),
+            merge_wait: Some(19.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn back_to_draft(team: &Team) -> Told {
-    let pr = team.pr(109, &team.tomas, "Retry failed uploads", "retry-uploads", "03-04 10:00");
+    let pr = team.pr(
+        109,
+        &team.tomas,
+        "Retry failed uploads",
+        "retry-uploads",
+        "03-04 10:00",
+    );
     let mut chapter = Chapter::opened("back-to-draft", pr);
     chapter.converted_to_draft(&team.tomas, "03-04 12:00");
     chapter.ready_for_review(&team.tomas, "03-05 09:00");
@@ -252,7 +333,13 @@ fn back_to_draft(team: &Team) -> Told {
 }
 
 fn closed_and_reopened(team: &Team) -> Told {
-    let pr = team.pr(110, &team.ines, "Drop the old token format", "old-tokens", "03-04 13:00");
+    let pr = team.pr(
+        110,
+        &team.ines,
+        "Drop the old token format",
+        "old-tokens",
+        "03-04 13:00",
+    );
     let mut chapter = Chapter::opened("closed-and-reopened", pr);
     chapter.reviewed(Some(&team.yuki), "commented", "03-04 15:00");
     chapter.closed(&team.ines, "03-04 17:00");
@@ -286,7 +373,13 @@ fn closed_and_reopened(team: &Team) -> Told {
 }
 
 fn bot_author(team: &Team) -> Told {
-    let pr = team.pr(111, &team.deps_bot, "Bump the TLS library", "deps/tls", "03-05 06:00");
+    let pr = team.pr(
+        111,
+        &team.deps_bot,
+        "Bump the TLS library",
+        "deps/tls",
+        "03-05 06:00",
+    );
     let mut chapter = Chapter::opened("bot-author", pr);
     chapter.reviewed(Some(&team.tomas), "approved", "03-05 09:00");
     chapter.auto_merge_enabled(&team.tomas, "03-05 09:05");
@@ -305,7 +398,12 @@ fn bot_author(team: &Team) -> Told {
         merged_at: Some("03-05 09:30"),
         cycle_time_hours: Some(3.5),
         review_time_hours: Some(3.0),
-        stages: Stages { pickup: Some(3.0), review: Some(0.0), merge_wait: Some(0.5), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(3.0),
+            review: Some(0.0),
+            merge_wait: Some(0.5),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
@@ -331,7 +429,12 @@ fn push_after_approval(team: &Team) -> Told {
         merged_at: Some("03-06 10:00"),
         cycle_time_hours: Some(21.0),
         review_time_hours: Some(2.0),
-        stages: Stages { pickup: Some(2.0), review: Some(0.0), merge_wait: Some(19.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(2.0),
+            review: Some(0.0),
+            merge_wait: Some(19.0),
+            ..Stages::default()
+        },
         flags: &["pushed_after_approval"],
         ..Expected::default()
     };
@@ -339,7 +442,13 @@ fn push_after_approval(team: &Team) -> Told {
 }
 
 fn dismissed_approval(team: &Team) -> Told {
-    let pr = team.pr(113, &team.yuki, "Limit the size of uploads", "upload-limit", "03-06 09:00");
+    let pr = team.pr(
+        113,
+        &team.yuki,
+        "Limit the size of uploads",
+        "upload-limit",
+        "03-06 09:00",
+    );
     let mut chapter = Chapter::opened("dismissed-approval", pr);
     let approval = chapter.reviewed(Some(&team.tomas), "approved", "03-06 10:00");
     chapter.dismissed(&approval, &team.mira, "03-06 12:00");
@@ -358,19 +467,35 @@ fn dismissed_approval(team: &Team) -> Told {
         merged_at: Some("03-06 16:00"),
         cycle_time_hours: Some(7.0),
         review_time_hours: Some(1.0),
-        stages: Stages { pickup: Some(1.0), review: Some(5.0), merge_wait: Some(1.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(1.0),
+            review: Some(5.0),
+            merge_wait: Some(1.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn fork_deleted(team: &Team) -> Told {
-    let mut pr = team.pr(114, &team.lena, "Correct the retry example", "retry-docs", "03-06 11:00");
+    let mut pr = team.pr(
+        114,
+        &team.lena,
+        "Correct the retry example",
+        "retry-docs",
+        "03-06 11:00",
+    );
     pr.body = None;
-    pr.head_repo = HeadRepo::Fork { owner: team.lena.clone(), id: 1_900_000_777 };
+    pr.head_repo = HeadRepo::Fork {
+        owner: team.lena.clone(),
+        id: 1_900_000_777,
+    };
     let mut chapter = Chapter::opened("fork-deleted", pr);
     chapter.assigned(&team.mira, &team.mira, "03-06 16:00");
-    chapter.pr.head_repo = HeadRepo::Deleted { owner: team.lena.clone() };
+    chapter.pr.head_repo = HeadRepo::Deleted {
+        owner: team.lena.clone(),
+    };
     chapter.reviewed(Some(&team.mira), "approved", "03-09 09:00");
     chapter.merged(&team.mira, "03-09 12:00");
     let expected = Expected {
@@ -386,7 +511,12 @@ fn fork_deleted(team: &Team) -> Told {
         merged_at: Some("03-09 12:00"),
         cycle_time_hours: Some(73.0),
         review_time_hours: Some(70.0),
-        stages: Stages { pickup: Some(70.0), review: Some(0.0), merge_wait: Some(3.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(70.0),
+            review: Some(0.0),
+            merge_wait: Some(3.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)

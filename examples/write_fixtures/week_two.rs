@@ -23,7 +23,13 @@ pub(crate) fn tell(team: &Team) -> Vec<Told> {
 }
 
 fn ghost_reviewer(team: &Team) -> Told {
-    let pr = team.pr(115, &team.ines, "Rotate the signing keys", "rotate-keys", "03-09 09:00");
+    let pr = team.pr(
+        115,
+        &team.ines,
+        "Rotate the signing keys",
+        "rotate-keys",
+        "03-09 09:00",
+    );
     let mut chapter = Chapter::opened("ghost-reviewer", pr);
     chapter.reviewed(None, "approved", "03-09 13:00");
     chapter.merged(&team.ines, "03-09 14:00");
@@ -40,14 +46,25 @@ fn ghost_reviewer(team: &Team) -> Told {
         merged_at: Some("03-09 14:00"),
         cycle_time_hours: Some(5.0),
         review_time_hours: Some(4.0),
-        stages: Stages { pickup: Some(4.0), review: Some(0.0), merge_wait: Some(1.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(4.0),
+            review: Some(0.0),
+            merge_wait: Some(1.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn reviewed_in_draft(team: &Team) -> Told {
-    let pr = team.draft(116, &team.tomas, "Describe the error codes", "error-codes", "03-09 10:00");
+    let pr = team.draft(
+        116,
+        &team.tomas,
+        "Describe the error codes",
+        "error-codes",
+        "03-09 10:00",
+    );
     let mut chapter = Chapter::opened("reviewed-in-draft", pr);
     chapter.reviewed(Some(&team.yuki), "approved", "03-09 11:00");
     chapter.ready_for_review(&team.tomas, "03-09 14:00");
@@ -61,7 +78,11 @@ fn reviewed_in_draft(team: &Team) -> Told {
         closed_at: Some("03-09 15:00"),
         merged_at: Some("03-09 15:00"),
         cycle_time_hours: Some(5.0),
-        stages: Stages { coding: Some(4.0), merge_wait: Some(1.0), ..Stages::default() },
+        stages: Stages {
+            coding: Some(4.0),
+            merge_wait: Some(1.0),
+            ..Stages::default()
+        },
         flags: &["reviewed_in_draft"],
         ..Expected::default()
     };
@@ -86,7 +107,11 @@ fn changes_still_requested(team: &Team) -> Told {
         merged_at: Some("03-10 11:00"),
         cycle_time_hours: Some(20.0),
         review_time_hours: Some(18.0),
-        stages: Stages { pickup: Some(18.0), review: Some(2.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(18.0),
+            review: Some(2.0),
+            ..Stages::default()
+        },
         flags: &["merged_with_changes_requested"],
         ..Expected::default()
     };
@@ -94,7 +119,13 @@ fn changes_still_requested(team: &Team) -> Told {
 }
 
 fn merged_as_draft(team: &Team) -> Told {
-    let pr = team.draft(118, &team.ines, "Raise the pool size", "pool-size", "03-10 09:00");
+    let pr = team.draft(
+        118,
+        &team.ines,
+        "Raise the pool size",
+        "pool-size",
+        "03-10 09:00",
+    );
     let mut chapter = Chapter::opened("merged-as-draft", pr);
     chapter.merged(&team.mira, "03-10 13:00");
     let expected = Expected {
@@ -106,7 +137,10 @@ fn merged_as_draft(team: &Team) -> Told {
         closed_at: Some("03-10 13:00"),
         merged_at: Some("03-10 13:00"),
         cycle_time_hours: Some(4.0),
-        stages: Stages { coding: Some(4.0), ..Stages::default() },
+        stages: Stages {
+            coding: Some(4.0),
+            ..Stages::default()
+        },
         flags: &["merged_as_draft", "merged_without_review"],
         ..Expected::default()
     };
@@ -114,7 +148,13 @@ fn merged_as_draft(team: &Team) -> Told {
 }
 
 fn merge_queue(team: &Team) -> Told {
-    let pr = team.pr(119, &team.tomas, "Measure the queue's age", "queue-age", "03-10 13:00");
+    let pr = team.pr(
+        119,
+        &team.tomas,
+        "Measure the queue's age",
+        "queue-age",
+        "03-10 13:00",
+    );
     let mut chapter = Chapter::opened("merge-queue", pr);
     chapter.reviewed(Some(&team.mira), "approved", "03-10 14:00");
     chapter.enqueued(&team.tomas, "03-10 14:10");
@@ -132,14 +172,25 @@ fn merge_queue(team: &Team) -> Told {
         merged_at: Some("03-10 15:00"),
         cycle_time_hours: Some(2.0),
         review_time_hours: Some(1.0),
-        stages: Stages { pickup: Some(1.0), review: Some(0.0), merge_wait: Some(1.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(1.0),
+            review: Some(0.0),
+            merge_wait: Some(1.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn objection_dismissed(team: &Team) -> Told {
-    let pr = team.pr(120, &team.mira, "Use one clock everywhere", "one-clock", "03-11 09:00");
+    let pr = team.pr(
+        120,
+        &team.mira,
+        "Use one clock everywhere",
+        "one-clock",
+        "03-11 09:00",
+    );
     let mut chapter = Chapter::opened("objection-dismissed", pr);
     chapter.reviewed(Some(&team.tomas), "approved", "03-11 10:00");
     let objection = chapter.reviewed(Some(&team.yuki), "changes_requested", "03-11 11:00");
@@ -158,14 +209,25 @@ fn objection_dismissed(team: &Team) -> Told {
         merged_at: Some("03-11 15:00"),
         cycle_time_hours: Some(6.0),
         review_time_hours: Some(1.0),
-        stages: Stages { pickup: Some(1.0), review: Some(4.0), merge_wait: Some(1.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(1.0),
+            review: Some(4.0),
+            merge_wait: Some(1.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn never_approved(team: &Team) -> Told {
-    let pr = team.pr(121, &team.tomas, "Name the worker threads", "thread-names", "03-11 13:00");
+    let pr = team.pr(
+        121,
+        &team.tomas,
+        "Name the worker threads",
+        "thread-names",
+        "03-11 13:00",
+    );
     let mut chapter = Chapter::opened("never-approved", pr);
     chapter.commented(&team.yuki, "That will make traces readable.", "03-11 14:00");
     chapter.reviewed(Some(&team.ines), "commented", "03-11 16:00");
@@ -182,7 +244,11 @@ fn never_approved(team: &Team) -> Told {
         merged_at: Some("03-12 09:00"),
         cycle_time_hours: Some(20.0),
         review_time_hours: Some(3.0),
-        stages: Stages { pickup: Some(3.0), review: Some(17.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(3.0),
+            review: Some(17.0),
+            ..Stages::default()
+        },
         flags: &["merged_without_approval"],
         ..Expected::default()
     };
@@ -190,7 +256,13 @@ fn never_approved(team: &Team) -> Told {
 }
 
 fn closed_while_draft(team: &Team) -> Told {
-    let pr = team.pr(122, &team.ines, "Compress the archive", "compress", "03-12 09:00");
+    let pr = team.pr(
+        122,
+        &team.ines,
+        "Compress the archive",
+        "compress",
+        "03-12 09:00",
+    );
     let mut chapter = Chapter::opened("closed-while-draft", pr);
     chapter.converted_to_draft(&team.ines, "03-12 10:00");
     chapter.closed(&team.ines, "03-12 12:00");
@@ -226,7 +298,13 @@ fn closed_while_draft(team: &Team) -> Told {
 }
 
 fn ghost_author(team: &Team) -> Told {
-    let mut pr = team.pr(123, &team.ghost, "Fix a typo in the guide", "guide-typo", "03-16 09:00");
+    let mut pr = team.pr(
+        123,
+        &team.ghost,
+        "Fix a typo in the guide",
+        "guide-typo",
+        "03-16 09:00",
+    );
     pr.author = None;
     let mut chapter = Chapter::opened("ghost-author", pr);
     chapter.reviewed(None, "commented", "03-16 10:00");
@@ -245,14 +323,25 @@ fn ghost_author(team: &Team) -> Told {
         merged_at: Some("03-17 10:00"),
         cycle_time_hours: Some(25.0),
         review_time_hours: Some(24.0),
-        stages: Stages { pickup: Some(24.0), review: Some(0.0), merge_wait: Some(1.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(24.0),
+            review: Some(0.0),
+            merge_wait: Some(1.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn review_at_the_merge(team: &Team) -> Told {
-    let pr = team.pr(124, &team.mira, "Remove the unused route", "unused-route", "03-16 10:00");
+    let pr = team.pr(
+        124,
+        &team.mira,
+        "Remove the unused route",
+        "unused-route",
+        "03-16 10:00",
+    );
     let mut chapter = Chapter::opened("review-at-the-merge", pr);
     chapter.reviewed(Some(&team.tomas), "approved", "03-16 12:00");
     chapter.merged(&team.tomas, "03-16 12:00");
@@ -270,14 +359,25 @@ fn review_at_the_merge(team: &Team) -> Told {
         merged_at: Some("03-16 12:00"),
         cycle_time_hours: Some(2.0),
         review_time_hours: Some(2.0),
-        stages: Stages { pickup: Some(2.0), review: Some(0.0), merge_wait: Some(0.0), ..Stages::default() },
+        stages: Stages {
+            pickup: Some(2.0),
+            review: Some(0.0),
+            merge_wait: Some(0.0),
+            ..Stages::default()
+        },
         ..Expected::default()
     };
     (chapter, expected)
 }
 
 fn waiting_for_a_human(team: &Team) -> Told {
-    let pr = team.pr(125, &team.yuki, "Warn before a token expires", "token-expiry", "03-19 09:00");
+    let pr = team.pr(
+        125,
+        &team.yuki,
+        "Warn before a token expires",
+        "token-expiry",
+        "03-19 09:00",
+    );
     let mut chapter = Chapter::opened("waiting-for-a-human", pr);
     chapter.commented(&team.lint_bot, "Looks good to me.", "03-19 09:00:10");
     chapter.commented(&team.yuki, "Is anybody there?", "03-20 09:00");

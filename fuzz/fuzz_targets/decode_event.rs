@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
 use serde_json::Value;
-use tallyhook::event::NAMES;
+use tallyhook_core::event::NAMES;
 
 #[path = "../../tests/support/laws.rs"]
 mod laws;

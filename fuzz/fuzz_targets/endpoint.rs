@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use tallyhook::github::signature::Secrets;
+use tallyhook_core::github::signature::Secrets;
 use tallyhook::ingest::{self, DeliveryHeaders};
 
 #[path = "../../tests/support/laws.rs"]

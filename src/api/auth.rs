@@ -7,10 +7,10 @@ use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
+use tallyhook_store::{StoreError, TokenHash};
 
 use super::Api;
 use super::error::ApiError;
-use crate::store::{StoreError, TokenHash};
 
 /// A new token: 256 random bits, marked so that a scanner for leaked secrets knows it.
 pub fn new_token() -> String {
@@ -20,7 +20,8 @@ pub fn new_token() -> String {
 
 /// Whether `text` has the form of a token made here.
 pub fn is_token(text: &str) -> bool {
-    text.strip_prefix("tallyhook_").is_some_and(|digits| digits.len() == 64 && hex::decode(digits).is_ok())
+    text.strip_prefix("tallyhook_")
+        .is_some_and(|digits| digits.len() == 64 && hex::decode(digits).is_ok())
 }
 
 /// What is stored of a token. Equal digests are looked up, never compared byte by byte with a secret.
@@ -37,14 +38,21 @@ pub async fn require_token(
     let hash = bearer(request.headers()).map(hash);
     let refused = match (api, hash) {
         (Some(api), Some(hash)) => match is_valid(&api, &hash).await {
-            Ok(true) => return next.call(request).await.map(ServiceResponse::map_into_left_body),
+            Ok(true) => {
+                return next
+                    .call(request)
+                    .await
+                    .map(ServiceResponse::map_into_left_body);
+            }
             Ok(false) => ApiError::Unauthorized,
             Err(error) => ApiError::from(error),
         },
         _ => ApiError::Unauthorized,
     };
     // An answer, not an error: an error of a middleware would pass by the headers that every answer carries.
-    Ok(request.into_response(refused.error_response()).map_into_right_body())
+    Ok(request
+        .into_response(refused.error_response())
+        .map_into_right_body())
 }
 
 pub(super) async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreError> {
@@ -58,5 +66,8 @@ pub(super) async fn is_valid(api: &Api, hash: &TokenHash) -> Result<bool, StoreE
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim()).filter(|token| !token.is_empty())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+        .filter(|token| !token.is_empty())
 }

@@ -3,16 +3,17 @@
 use actix_web::web;
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::notification::Kind;
+use tallyhook_store::{
+    ChannelRecord, EventId, NotificationFilter, NotificationRow, NotificationState,
+    Result as StoreResult, Store, Told,
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use super::page::{self, Page};
 use super::{Api, rfc3339};
-use crate::domain::notification::Kind;
 use crate::notify::{Channel, ChannelKind, Channels, Notification, Tried};
-use crate::store::{
-    ChannelRecord, EventId, NotificationFilter, NotificationRow, NotificationState, Result as StoreResult, Store, Told,
-};
 
 /// A channel of the settings, and how far it has come.
 #[derive(Debug, Serialize, ToSchema)]
@@ -67,7 +68,9 @@ pub struct NotificationItem {
 pub async fn items(channels: &Channels, store: &dyn Store) -> StoreResult<Vec<ChannelItem>> {
     let mut records = store.channels().await?;
     let of = |channel: &Channel| {
-        let at = records.iter().position(|record| record.name == channel.name);
+        let at = records
+            .iter()
+            .position(|record| record.name == channel.name);
         item(channel, at.map(|at| records.swap_remove(at)))
     };
     Ok(channels.iter().map(of).collect())
@@ -86,7 +89,10 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
         place: state.as_ref().map(|state| state.place.to_string()),
         told: told.unwrap_or_default(),
         failures: state.as_ref().map_or(0, |state| state.failures),
-        rests_until: state.and_then(|state| state.rests_until).filter(|until| *until > Utc::now()).map(rfc3339),
+        rests_until: state
+            .and_then(|state| state.rests_until)
+            .filter(|until| *until > Utc::now())
+            .map(rfc3339),
         last_error,
         last_error_at: last_error_at.map(rfc3339),
     }
@@ -98,7 +104,10 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
     responses((status = 200, body = Page<ChannelItem>))
 )]
 pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
-    Ok(web::Json(Page { items: items(&api.channels, &*api.store).await?, next: None }))
+    Ok(web::Json(Page {
+        items: items(&api.channels, &*api.store).await?,
+        next: None,
+    }))
 }
 
 /// Sends a message to a channel that says of itself that it is a test.
@@ -110,8 +119,14 @@ pub(super) async fn list(api: web::Data<Api>) -> Result<web::Json<Page<ChannelIt
         (status = 404, body = ErrorBody),
     )
 )]
-pub(super) async fn test(api: web::Data<Api>, name: web::Path<String>) -> Result<web::Json<Tried>, ApiError> {
-    let channel = api.channels.named(&name).ok_or(ApiError::NotFound("channel"))?;
+pub(super) async fn test(
+    api: web::Data<Api>,
+    name: web::Path<String>,
+) -> Result<web::Json<Tried>, ApiError> {
+    let channel = api
+        .channels
+        .named(&name)
+        .ok_or(ApiError::NotFound("channel"))?;
     Ok(web::Json(api.channels.test(channel, Utc::now()).await))
 }
 
@@ -135,12 +150,26 @@ pub(super) async fn notifications(
     api: web::Data<Api>,
     query: web::Query<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {
-    let NotificationsQuery { channel, state, per_page, cursor } = query.into_inner();
+    let NotificationsQuery {
+        channel,
+        state,
+        per_page,
+        cursor,
+    } = query.into_inner();
     let size = page::size(per_page)?;
     let after: Option<(i64, String)> = page::decode(cursor.as_deref())?;
-    let filter = NotificationFilter { channel, state, after: after.map(|(event, channel)| (EventId(event), channel)) };
+    let filter = NotificationFilter {
+        channel,
+        state,
+        after: after.map(|(event, channel)| (EventId(event), channel)),
+    };
     let rows = api.store.notifications(&filter, size + 1).await?;
-    Ok(web::Json(page::page(rows, size, |row| (row.event.id.0, row.channel.clone()), notification)))
+    Ok(web::Json(page::page(
+        rows,
+        size,
+        |row| (row.event.id.0, row.channel.clone()),
+        notification,
+    )))
 }
 
 fn notification(row: NotificationRow) -> NotificationItem {

@@ -4,14 +4,16 @@ use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_store::{
+    DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Store,
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::page::{self, Page};
 use super::{Api, rfc3339};
-use crate::domain::pull_request::Source;
-use crate::queue::DeliveryId;
-use crate::store::{DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Store};
 
 /// A stored delivery.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -96,16 +98,50 @@ pub(super) async fn dead(
     api: web::Data<Api>,
     query: web::Query<DeadLettersQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    let DeadLettersQuery { event, repo, per_page, cursor } = query.into_inner();
-    listed(&api, DeliveriesQuery { state: Some(DeliveryState::Dead), event, repo, per_page, cursor }).await
+    let DeadLettersQuery {
+        event,
+        repo,
+        per_page,
+        cursor,
+    } = query.into_inner();
+    listed(
+        &api,
+        DeliveriesQuery {
+            state: Some(DeliveryState::Dead),
+            event,
+            repo,
+            per_page,
+            cursor,
+        },
+    )
+    .await
 }
 
-async fn listed(api: &Api, query: DeliveriesQuery) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    let DeliveriesQuery { state, event, repo, per_page, cursor } = query;
+async fn listed(
+    api: &Api,
+    query: DeliveriesQuery,
+) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+    let DeliveriesQuery {
+        state,
+        event,
+        repo,
+        per_page,
+        cursor,
+    } = query;
     let size = page::size(per_page)?;
-    let filter = DeliveryFilter { state, event, repo, before: page::decode(cursor.as_deref())? };
+    let filter = DeliveryFilter {
+        state,
+        event,
+        repo,
+        before: page::decode(cursor.as_deref())?,
+    };
     let deliveries = api.store.deliveries(&filter, size + 1).await?;
-    Ok(web::Json(page::page(deliveries, size, |delivery| delivery.id, |delivery| item(&delivery))))
+    Ok(web::Json(page::page(
+        deliveries,
+        size,
+        |delivery| delivery.id,
+        |delivery| item(&delivery),
+    )))
 }
 
 /// Every delivery of a GUID: several only if their bodies differ.
@@ -135,7 +171,10 @@ pub(super) async fn show(
     params(("id" = i64, Path)),
     responses((status = 200, body = DeliveryDetail), (status = 404, body = super::error::ErrorBody))
 )]
-pub(super) async fn show_dead(api: web::Data<Api>, id: web::Path<i64>) -> Result<web::Json<DeliveryDetail>, ApiError> {
+pub(super) async fn show_dead(
+    api: web::Data<Api>,
+    id: web::Path<i64>,
+) -> Result<web::Json<DeliveryDetail>, ApiError> {
     let delivery = api.store.delivery(DeliveryId(*id)).await?;
     let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
     let dead = dead.ok_or(ApiError::NotFound("dead letter"))?;
@@ -160,8 +199,15 @@ pub(super) async fn discard(
     id: web::Path<i64>,
     query: web::Query<DiscardQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let reason = format!("discarded: {}", query.reason.as_deref().unwrap_or("no reason given"));
-    if api.store.discard(DeliveryId(*id), &reason, Utc::now()).await? {
+    let reason = format!(
+        "discarded: {}",
+        query.reason.as_deref().unwrap_or("no reason given")
+    );
+    if api
+        .store
+        .discard(DeliveryId(*id), &reason, Utc::now())
+        .await?
+    {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(ApiError::NotFound("dead letter"))
@@ -175,7 +221,10 @@ pub(super) async fn discard(
     responses((status = 200, body = Page<DeadGroup>))
 )]
 pub(super) async fn groups(api: web::Data<Api>) -> Result<web::Json<Page<DeadGroup>>, ApiError> {
-    Ok(web::Json(Page { items: api.store.dead_groups().await?, next: None }))
+    Ok(web::Json(Page {
+        items: api.store.dead_groups().await?,
+        next: None,
+    }))
 }
 
 /// Which dead letters are to be tried again: those that agree in everything that is told.
@@ -204,14 +253,28 @@ pub(super) async fn requeue_group(
     api: web::Data<Api>,
     group: web::Json<RequeueGroup>,
 ) -> Result<HttpResponse, ApiError> {
-    let RequeueGroup { reason, event, repo, all } = group.into_inner();
-    let like = DeadLike { reason, event, repo };
+    let RequeueGroup {
+        reason,
+        event,
+        repo,
+        all,
+    } = group.into_inner();
+    let like = DeadLike {
+        reason,
+        event,
+        repo,
+    };
     if all != (like == DeadLike::default()) {
-        let message = "tell a reason, an event or a repo of those to be tried again, or else \"all\": true";
+        let message =
+            "tell a reason, an event or a repo of those to be tried again, or else \"all\": true";
         return Err(ApiError::BadRequest(message.to_owned()));
     }
-    let deliveries = api.store.requeue(&DeadSelection::Like(like), Utc::now()).await?;
-    Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "deliveries": deliveries})))
+    let deliveries = api
+        .store
+        .requeue(&DeadSelection::Like(like), Utc::now())
+        .await?;
+    Ok(HttpResponse::Accepted()
+        .json(serde_json::json!({"status": "requeued", "deliveries": deliveries})))
 }
 
 /// Tries a dead letter again, with all attempts to go.
@@ -220,11 +283,16 @@ pub(super) async fn requeue_group(
     security(("token" = [])), params(("id" = i64, Path)),
     responses((status = 202, description = "to be tried again"), (status = 404, body = super::error::ErrorBody))
 )]
-pub(super) async fn requeue(api: web::Data<Api>, id: web::Path<i64>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn requeue(
+    api: web::Data<Api>,
+    id: web::Path<i64>,
+) -> Result<HttpResponse, ApiError> {
     let selection = DeadSelection::Ids(vec![DeliveryId(*id)]);
     match api.store.requeue(&selection, Utc::now()).await? {
         0 => Err(ApiError::NotFound("dead letter")),
-        _ => Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "id": *id}))),
+        _ => {
+            Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "id": *id})))
+        }
     }
 }
 
@@ -248,10 +316,17 @@ fn item(delivery: &Delivery) -> DeliveryItem {
 }
 
 async fn with_payload(store: &dyn Store, delivery: Delivery) -> Result<DeliveryDetail, ApiError> {
-    let body = store.body(delivery.id).await?.and_then(|body| body.decompress().ok());
+    let body = store
+        .body(delivery.id)
+        .await?
+        .and_then(|body| body.decompress().ok());
     // As it came: a tree of it would take many times its size.
     let payload = body.and_then(|body| RawValue::from_string(String::from_utf8(body).ok()?).ok());
-    Ok(DeliveryDetail { delivery: item(&delivery), history: delivery.history, payload })
+    Ok(DeliveryDetail {
+        delivery: item(&delivery),
+        history: delivery.history,
+        payload,
+    })
 }
 
 impl From<Delivery> for DeliveryItem {

@@ -5,11 +5,11 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use tallyhook_github_client::GithubError;
+use tallyhook_github_client::creation::NotOpened;
+use tallyhook_store::StoreError;
 use utoipa::ToSchema;
 
-use crate::github::client::GithubError;
-use crate::github::client::creation::NotOpened;
-use crate::store::StoreError;
 use crate::tasks::OpenError;
 
 /// What a caller is told. What went wrong inside is logged, not told.
@@ -93,7 +93,9 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
-            Self::Unavailable | Self::Busy(_) | Self::GithubUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Busy(_) | Self::GithubUnavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::GithubFailed(_) => StatusCode::BAD_GATEWAY,
             Self::Github(error) => of_github(error).0,
             Self::NotOpened(why) => of_not_opened(why).0,
@@ -101,7 +103,10 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let error = ErrorDetail { code: self.code(), message: self.to_string() };
+        let error = ErrorDetail {
+            code: self.code(),
+            message: self.to_string(),
+        };
         let mut response = HttpResponse::build(self.status_code());
         if matches!(self, Self::Unauthorized) {
             response.insert_header(("WWW-Authenticate", "Bearer"));
@@ -113,7 +118,9 @@ impl ResponseError for ApiError {
 /// What an error of GitHub's is here: nothing of ours that is not there, something to be set right, or a moment to wait.
 fn of_github(error: &GithubError) -> (StatusCode, &'static str) {
     match error {
-        GithubError::NotFound { .. } | GithubError::Gone { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        GithubError::NotFound { .. } | GithubError::Gone { .. } => {
+            (StatusCode::NOT_FOUND, "not_found")
+        }
         GithubError::Unauthorized { .. }
         | GithubError::AppRefused { .. }
         | GithubError::AppNotInstalled { .. }
@@ -135,7 +142,9 @@ fn of_not_opened(why: &NotOpened) -> (StatusCode, &'static str) {
         NotOpened::HeadMissing { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "head_missing"),
         NotOpened::BaseMissing { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "base_missing"),
         NotOpened::NothingNew { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "no_commits"),
-        NotOpened::DraftsNotSupported { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "drafts_not_supported"),
+        NotOpened::DraftsNotSupported { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "drafts_not_supported")
+        }
         NotOpened::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "pull_request_refused"),
         NotOpened::RepositoryMissing { .. } => (StatusCode::NOT_FOUND, "repository_missing"),
         NotOpened::ReadOnly { .. } => (StatusCode::CONFLICT, "repository_read_only"),
@@ -177,12 +186,31 @@ mod tests {
     fn what_passes_by_itself_is_told_apart_from_what_has_to_be_set_right() {
         let text = String::new;
         let code = |error: GithubError| ApiError::Github(error).code();
-        assert_eq!(code(GithubError::Limited { until: chrono::DateTime::UNIX_EPOCH }), "github_unavailable");
-        assert_eq!(code(GithubError::Unreachable { origin: text(), reason: text() }), "github_unavailable");
-        assert_eq!(code(GithubError::AppNotInstalled { on: text() }), "github_access_refused");
+        assert_eq!(
+            code(GithubError::Limited {
+                until: chrono::DateTime::UNIX_EPOCH
+            }),
+            "github_unavailable"
+        );
+        assert_eq!(
+            code(GithubError::Unreachable {
+                origin: text(),
+                reason: text()
+            }),
+            "github_unavailable"
+        );
+        assert_eq!(
+            code(GithubError::AppNotInstalled { on: text() }),
+            "github_access_refused"
+        );
         assert_eq!(code(GithubError::Gone { path: text() }), "not_found");
         assert_eq!(
-            code(GithubError::Refused { path: text(), status: 422, message: text(), complaints: vec![] }),
+            code(GithubError::Refused {
+                path: text(),
+                status: 422,
+                message: text(),
+                complaints: vec![]
+            }),
             "github_failed"
         );
     }

@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
+use tallyhook_core::delivery::Lane;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::github::types::{PrKey, Timestamp};
+use tallyhook_github_client::Client;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Api;
 use super::error::ApiError;
-use crate::domain::pull_request::Source;
-use crate::fetch::{FetchError, Fetcher, RefreshError};
-use crate::github::client::Client;
-use crate::github::types::{PrKey, Timestamp};
-use crate::queue::Lane;
+use crate::sync::fetch::{FetchError, Fetcher, RefreshError};
 
 /// Questions to GitHub that nobody waits for; more at once are not asked.
 const BEHIND: usize = 4;
@@ -26,7 +26,9 @@ impl Api {
     pub(super) async fn refresh(&self, name: &str, key: PrKey) -> Result<(), ApiError> {
         let fetcher = self.fetcher(self.github()?);
         let refreshed = timeout(self.sync.timeout, fetcher.refresh(name, key)).await;
-        refreshed.unwrap_or(Err(RefreshError::Unanswered)).map_err(ApiError::from)
+        refreshed
+            .unwrap_or(Err(RefreshError::Unanswered))
+            .map_err(ApiError::from)
     }
 
     /// The same behind an answer that is as of longer ago than is set.
@@ -39,7 +41,8 @@ impl Api {
         let mut asking = self.behind.0.lock().unwrap_or_else(PoisonError::into_inner);
         while asking.try_join_next().is_some() {}
         if asking.len() < BEHIND {
-            let (fetcher, name, patience) = (self.fetcher(github), name.to_owned(), self.sync.timeout);
+            let (fetcher, name, patience) =
+                (self.fetcher(github), name.to_owned(), self.sync.timeout);
             asking.spawn(async move {
                 if let Ok(Err(error)) = timeout(patience, fetcher.refresh(&name, key)).await {
                     tracing::warn!(repo = name, number = key.number.0, %error, "a pull request could not be refreshed");
@@ -64,12 +67,14 @@ impl From<RefreshError> for ApiError {
         match error {
             RefreshError::Fetch(FetchError::Github(error)) => error.into(),
             RefreshError::Fetch(FetchError::Store(error)) => error.into(),
-            RefreshError::Fetch(error @ FetchError::Another { .. }) => Self::Conflict(error.to_string()),
+            RefreshError::Fetch(error @ FetchError::Another { .. }) => {
+                Self::Conflict(error.to_string())
+            }
             RefreshError::Missing(_) => Self::NotFound("pull request"),
             RefreshError::NotGot(why) => Self::GithubFailed(why),
-            error @ (RefreshError::Fetch(FetchError::Memory(_)) | RefreshError::TooLate | RefreshError::Unanswered) => {
-                Self::GithubUnavailable(error.to_string())
-            }
+            error @ (RefreshError::Fetch(FetchError::Memory(_))
+            | RefreshError::TooLate
+            | RefreshError::Unanswered) => Self::GithubUnavailable(error.to_string()),
         }
     }
 }
@@ -79,12 +84,16 @@ mod tests {
     use actix_web::ResponseError;
 
     use super::*;
-    use crate::github::types::RepoId;
+    use tallyhook_core::github::types::RepoId;
 
     #[test]
     fn only_what_github_does_not_have_is_not_found() {
         let why = || "resource limits".to_owned();
-        let another = FetchError::Another { name: "a/b".to_owned(), before: RepoId(1), now: RepoId(2) };
+        let another = FetchError::Another {
+            name: "a/b".to_owned(),
+            before: RepoId(1),
+            now: RepoId(2),
+        };
         for (error, status) in [
             (RefreshError::Missing(why()), 404),
             (another.into(), 409),

@@ -7,10 +7,10 @@ use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
+use tallyhook_queue::Health;
+use tallyhook_store::{Backlog, Moment, StoreError};
 
 use super::{Api, Stored};
-use crate::queue::Health;
-use crate::store::{Backlog, Moment, StoreError};
 use crate::telemetry;
 
 /// The process answers.
@@ -32,10 +32,20 @@ pub(super) async fn readyz(api: web::Data<Api>) -> HttpResponse {
         Ok(()) => None,
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            Some(if matches!(error, StoreError::Version { .. }) { "migrations" } else { "database" })
+            Some(if matches!(error, StoreError::Version { .. }) {
+                "migrations"
+            } else {
+                "database"
+            })
         }
     };
-    let state = |part| if failing == Some(part) { "failing" } else { "ok" };
+    let state = |part| {
+        if failing == Some(part) {
+            "failing"
+        } else {
+            "ok"
+        }
+    };
     let queue = match api.queue.as_ref().map(|queue| queue.health()) {
         None => "not_used",
         Some(Health::Ok) => "ok",
@@ -68,8 +78,14 @@ async fn poller(api: &Api) -> &'static str {
     let Ok(stats) = api.store.poller_stats().await else {
         return "degraded";
     };
-    let quiet = Utc::now() - stats.last_sync_at.max(Some(api.started)).unwrap_or(api.started);
-    let too_long = quiet.to_std().is_ok_and(|quiet| quiet > api.sync.interval * ROUNDS);
+    let quiet = Utc::now()
+        - stats
+            .last_sync_at
+            .max(Some(api.started))
+            .unwrap_or(api.started);
+    let too_long = quiet
+        .to_std()
+        .is_ok_and(|quiet| quiet > api.sync.interval * ROUNDS);
     if too_long { "degraded" } else { "ok" }
 }
 
@@ -82,8 +98,13 @@ async fn notifier(api: &Api) -> &'static str {
         return "degraded";
     };
     let late = Utc::now() - LATE;
-    let fails = |backlog: &Backlog| backlog.failures > 0 || backlog.since.is_some_and(|since| since < late);
-    if backlogs.iter().any(fails) { "degraded" } else { "ok" }
+    let fails =
+        |backlog: &Backlog| backlog.failures > 0 || backlog.since.is_some_and(|since| since < late);
+    if backlogs.iter().any(fails) {
+        "degraded"
+    } else {
+        "ok"
+    }
 }
 
 /// Numbers for Prometheus.
@@ -98,17 +119,28 @@ pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
         // The process's own numbers are worth the most when something fails.
         Err(error) => tracing::warn!(%error, "/metrics lacks what the database would tell"),
     }
-    HttpResponse::Ok().insert_header(ContentType::plaintext()).body(text)
+    HttpResponse::Ok()
+        .insert_header(ContentType::plaintext())
+        .body(text)
 }
 
 /// Gauges of what is stored, read from the database so that every process tells the same.
 fn stored_state(stored: &Stored) -> String {
-    let Stored { inbox, watches, last_round, backlogs } = stored;
-    let since = |at: Option<Moment>| at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0).to_string());
+    let Stored {
+        inbox,
+        watches,
+        last_round,
+        backlogs,
+    } = stored;
+    let since =
+        |at: Option<Moment>| at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0).to_string());
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, values: &[(&str, String)]| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge");
+        let _ = writeln!(
+            text,
+            "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge"
+        );
         for (labels, value) in values {
             let _ = writeln!(text, "tallyhook_{name}{labels} {value}");
         }
@@ -120,21 +152,47 @@ fn stored_state(stored: &Stored) -> String {
         ("{state=\"dead\"}", inbox.dead.to_string()),
     ];
     gauge("inbox", "Stored deliveries by state.", &by_state);
-    gauge("dead_letters", "Deliveries that wait for a person's decision.", &[("", inbox.dead.to_string())]);
+    gauge(
+        "dead_letters",
+        "Deliveries that wait for a person's decision.",
+        &[("", inbox.dead.to_string())],
+    );
     let oldest = since(inbox.oldest_pending).unwrap_or_else(|| "0".to_owned());
-    gauge("oldest_pending_seconds", "Age of the oldest unfinished delivery.", &[("", oldest)]);
+    gauge(
+        "oldest_pending_seconds",
+        "Age of the oldest unfinished delivery.",
+        &[("", oldest)],
+    );
     let watched = [
         ("{state=\"watched\"}", watches.watched.to_string()),
         ("{state=\"due\"}", watches.due.to_string()),
         ("{state=\"failing\"}", watches.failing.to_string()),
     ];
-    gauge("monitors", "Watched pull requests: all, those whose turn it is, those that could not be got.", &watched);
-    let round: Vec<_> = since(*last_round).map(|age| ("", age)).into_iter().collect();
-    gauge("poller_last_round_seconds", "Since the poller's last round ended; none while there was none.", &round);
+    gauge(
+        "monitors",
+        "Watched pull requests: all, those whose turn it is, those that could not be got.",
+        &watched,
+    );
+    let round: Vec<_> = since(*last_round)
+        .map(|age| ("", age))
+        .into_iter()
+        .collect();
+    gauge(
+        "poller_last_round_seconds",
+        "Since the poller's last round ended; none while there was none.",
+        &round,
+    );
     // Names of channels have no letters that would have to be escaped.
-    let labels: Vec<_> = backlogs.iter().map(|backlog| format!("{{channel=\"{}\"}}", backlog.channel)).collect();
+    let labels: Vec<_> = backlogs
+        .iter()
+        .map(|backlog| format!("{{channel=\"{}\"}}", backlog.channel))
+        .collect();
     let of_channels = |number: fn(&Backlog) -> u64| -> Vec<_> {
-        labels.iter().zip(backlogs).map(|(labels, backlog)| (labels.as_str(), number(backlog).to_string())).collect()
+        labels
+            .iter()
+            .zip(backlogs)
+            .map(|(labels, backlog)| (labels.as_str(), number(backlog).to_string()))
+            .collect()
     };
     let pending = of_channels(|backlog| backlog.pending);
     gauge(
@@ -143,8 +201,16 @@ fn stored_state(stored: &Stored) -> String {
         &pending,
     );
     let dead = of_channels(|backlog| backlog.dead);
-    gauge("notifications_dead", "Notifications that were given up, of those still kept, by channel.", &dead);
+    gauge(
+        "notifications_dead",
+        "Notifications that were given up, of those still kept, by channel.",
+        &dead,
+    );
     let failures = of_channels(|backlog| backlog.failures.into());
-    gauge("channel_failures", "Attempts in a row that found a channel's receiver broken.", &failures);
+    gauge(
+        "channel_failures",
+        "Attempts in a row that found a channel's receiver broken.",
+        &failures,
+    );
     text
 }

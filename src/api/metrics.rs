@@ -2,13 +2,13 @@
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::metrics::{Aggregates, Authors, Bucket, Summary};
+use tallyhook_core::github::types::Timestamp;
+use tallyhook_store::AggregateFilter;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::error::ApiError;
-use crate::domain::metrics::{Aggregates, Authors, Bucket, Summary};
-use crate::github::types::Timestamp;
-use crate::store::AggregateFilter;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -61,6 +61,11 @@ pub(super) async fn cycle_time(
         bucket: query.bucket,
     };
     let Aggregates { all, buckets } = api.store.aggregates(&filter).await?;
-    let buckets = buckets.into_iter().map(|(start, summary)| BucketSummary { start, summary });
-    Ok(web::Json(CycleTime { all, buckets: buckets.collect() }))
+    let buckets = buckets
+        .into_iter()
+        .map(|(start, summary)| BucketSummary { start, summary });
+    Ok(web::Json(CycleTime {
+        all,
+        buckets: buckets.collect(),
+    }))
 }

@@ -22,6 +22,13 @@ use std::time::Duration;
 use actix_web::middleware::from_fn;
 use actix_web::{HttpResponse, web};
 use chrono::{SecondsFormat, TimeDelta, Utc};
+pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::github::types::RepoId;
+use tallyhook_github_client::Client;
+use tallyhook_github_client::hooks::HookSecret;
+use tallyhook_queue::Queue;
+use tallyhook_store::{Backlog, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -36,18 +43,13 @@ pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::repositories::RepositoryItem;
-pub use self::sync::{ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats};
+pub use self::sync::{
+    ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
+};
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::ws::{Sockets, Ticket};
 use crate::config::Sync;
-pub use crate::domain::metrics::{DurationSummary, StageSummaries, Summary};
-use crate::domain::people::Bots;
-use crate::github::client::Client;
-use crate::github::client::hooks::HookSecret;
-use crate::github::types::RepoId;
 use crate::notify::Channels;
-use crate::queue::Queue;
-use crate::store::{self, Backlog, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
 
 /// The API's share of the process.
 pub struct Api {
@@ -94,7 +96,7 @@ const COUNTS: Duration = Duration::from_secs(1);
 
 impl Api {
     /// What is stored, as of at most a second ago.
-    async fn stored(&self) -> store::Result<Stored> {
+    async fn stored(&self) -> tallyhook_store::Result<Stored> {
         let mut counted = self.counted.0.lock().await;
         if let Some((at, stored)) = &*counted
             && at.elapsed() < COUNTS
@@ -111,19 +113,28 @@ impl Api {
         Ok(stored)
     }
 
-    async fn watches(&self) -> store::Result<WatchCounts> {
-        let interval = TimeDelta::from_std(self.sync.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
-        self.store.watch_counts(Utc::now().checked_sub_signed(interval).unwrap_or_default()).await
+    async fn watches(&self) -> tallyhook_store::Result<WatchCounts> {
+        let interval =
+            TimeDelta::from_std(self.sync.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
+        self.store
+            .watch_counts(Utc::now().checked_sub_signed(interval).unwrap_or_default())
+            .await
     }
 
     /// How the channels of the settings are doing.
-    async fn backlogs(&self) -> store::Result<Vec<Backlog>> {
-        let names: Vec<_> = self.channels.iter().map(|channel| channel.name.as_str()).collect();
+    async fn backlogs(&self) -> tallyhook_store::Result<Vec<Backlog>> {
+        let names: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| channel.name.as_str())
+            .collect();
         self.store.backlogs(&names).await
     }
 
     fn github(&self) -> Result<&Client, error::ApiError> {
-        self.github.as_ref().ok_or(error::ApiError::GithubAccessMissing)
+        self.github
+            .as_ref()
+            .ok_or(error::ApiError::GithubAccessMissing)
     }
 
     /// The repository that a query names, if it names one.
@@ -154,7 +165,11 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
         let query = web::QueryConfig::default().error_handler(|error, _| {
             error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
         });
-        config.service(web::resource("/ws").app_data(query.clone()).route(web::get().to(ws::connect)));
+        config.service(
+            web::resource("/ws")
+                .app_data(query.clone())
+                .route(web::get().to(ws::connect)),
+        );
         config.service(
             web::scope("/api")
                 .wrap(from_fn(auth::require_token))
@@ -162,15 +177,33 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .app_data(web::JsonConfig::default().error_handler(|error, _| {
                     error::ApiError::BadRequest(format!("the body is wrong: {error}")).into()
                 }))
-                .app_data(web::PathConfig::default().error_handler(|_, _| error::ApiError::NotFound("path").into()))
+                .app_data(
+                    web::PathConfig::default()
+                        .error_handler(|_, _| error::ApiError::NotFound("path").into()),
+                )
                 .route("/prs", web::get().to(pull_requests::list))
-                .route("/prs/{number}", web::get().to(pull_requests::of_default_repository))
-                .route("/repos/{owner}/{repo}/prs/{number}", web::get().to(pull_requests::of_repository))
-                .route("/repos/{owner}/{repo}/prs/{number}/monitor", web::post().to(repositories::watch))
-                .route("/repos/{owner}/{repo}/prs/{number}/monitor", web::delete().to(repositories::unwatch))
+                .route(
+                    "/prs/{number}",
+                    web::get().to(pull_requests::of_default_repository),
+                )
+                .route(
+                    "/repos/{owner}/{repo}/prs/{number}",
+                    web::get().to(pull_requests::of_repository),
+                )
+                .route(
+                    "/repos/{owner}/{repo}/prs/{number}/monitor",
+                    web::post().to(repositories::watch),
+                )
+                .route(
+                    "/repos/{owner}/{repo}/prs/{number}/monitor",
+                    web::delete().to(repositories::unwatch),
+                )
                 .route("/repos", web::get().to(repositories::list))
                 .route("/repos", web::post().to(repositories::add))
-                .route("/repos/{owner}/{repo}", web::delete().to(repositories::remove))
+                .route(
+                    "/repos/{owner}/{repo}",
+                    web::delete().to(repositories::remove),
+                )
                 .route("/repos/{owner}/{repo}/sync", web::post().to(sync::start))
                 .route("/sync-runs", web::get().to(sync::list))
                 .route("/sync-runs/{id}", web::get().to(sync::show))
@@ -183,7 +216,10 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/tasks/{id}", web::patch().to(tasks::change))
                 .route("/tasks/{id}/pr", web::post().to(task_pull_request::create))
                 .route("/tasks/{id}/prs", web::post().to(tasks::link))
-                .route("/tasks/{id}/prs/{owner}/{repo}/{number}", web::delete().to(tasks::unlink))
+                .route(
+                    "/tasks/{id}/prs/{owner}/{repo}/{number}",
+                    web::delete().to(tasks::unlink),
+                )
                 .route("/stories/{id}/prs", web::get().to(tasks::of_story))
                 .route("/ws-ticket", web::post().to(ws::ticket))
                 .route("/channels", web::get().to(channels::list))
@@ -194,10 +230,16 @@ pub fn routes(config: &mut web::ServiceConfig, readers: bool) {
                 .route("/deliveries/{guid}", web::get().to(deliveries::show))
                 .route("/dead-letters", web::get().to(deliveries::dead))
                 .route("/dead-letters/groups", web::get().to(deliveries::groups))
-                .route("/dead-letters/requeue", web::post().to(deliveries::requeue_group))
+                .route(
+                    "/dead-letters/requeue",
+                    web::post().to(deliveries::requeue_group),
+                )
                 .route("/dead-letters/{id}", web::get().to(deliveries::show_dead))
                 .route("/dead-letters/{id}", web::delete().to(deliveries::discard))
-                .route("/dead-letters/{id}/requeue", web::post().to(deliveries::requeue))
+                .route(
+                    "/dead-letters/{id}/requeue",
+                    web::post().to(deliveries::requeue),
+                )
                 .default_service(web::to(not_found)),
         );
     }
@@ -277,7 +319,10 @@ struct Bearer;
 impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme(
+            "token",
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        );
     }
 }
 
@@ -287,19 +332,35 @@ struct Errors;
 impl Modify for Errors {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let error = |description: &str| {
-            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
-            ResponseBuilder::new().description(description).content("application/json", body).build()
+            let body = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("ErrorBody")))
+                .build();
+            ResponseBuilder::new()
+                .description(description)
+                .content("application/json", body)
+                .build()
         };
         for item in document.paths.paths.values_mut() {
-            let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
-            for operation in operations.into_iter().flatten().filter(|operation| operation.security.is_some()) {
+            let operations = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.patch,
+                &mut item.delete,
+            ];
+            for operation in operations
+                .into_iter()
+                .flatten()
+                .filter(|operation| operation.security.is_some())
+            {
                 let responses = &mut operation.responses.responses;
                 for (status, description) in [
                     ("401", "there is no valid token with it"),
                     ("503", "the database or GitHub does not answer now"),
                     ("default", "another error, such as of GitHub's"),
                 ] {
-                    responses.entry(status.to_owned()).or_insert_with(|| error(description).into());
+                    responses
+                        .entry(status.to_owned())
+                        .or_insert_with(|| error(description).into());
                 }
             }
         }

@@ -26,7 +26,9 @@ const MOST: u32 = 100;
 pub(super) fn size(per_page: Option<u32>) -> Result<u32, ApiError> {
     match per_page.unwrap_or(DEFAULT) {
         size @ 1..=MOST => Ok(size),
-        _ => Err(ApiError::BadRequest(format!("per_page must be between 1 and {MOST}"))),
+        _ => Err(ApiError::BadRequest(format!(
+            "per_page must be between 1 and {MOST}"
+        ))),
     }
 }
 
@@ -40,8 +42,14 @@ pub(super) fn page<R, T, C: Serialize>(
     let size = size as usize;
     let more = rows.len() > size;
     rows.truncate(size);
-    let next = rows.last().filter(|_| more).map(|last| encode(&cursor(last)));
-    Page { items: rows.into_iter().map(item).collect(), next }
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|last| encode(&cursor(last)));
+    Page {
+        items: rows.into_iter().map(item).collect(),
+        next,
+    }
 }
 
 fn encode(cursor: &impl Serialize) -> String {
@@ -54,7 +62,8 @@ fn encode(cursor: &impl Serialize) -> String {
 /// # Errors
 /// If it was made by somebody else.
 pub(super) fn decode<C: DeserializeOwned>(cursor: Option<&str>) -> Result<Option<C>, ApiError> {
-    let bad = || ApiError::BadRequest("the cursor is not one of this list; start without it".to_owned());
+    let bad =
+        || ApiError::BadRequest("the cursor is not one of this list; start without it".to_owned());
     let Some(cursor) = cursor else {
         return Ok(None);
     };

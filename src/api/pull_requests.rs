@@ -4,20 +4,20 @@ use std::fmt::Write;
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::review::Review;
+use tallyhook_core::domain::timings::{Flag, Stage, Stages, State, Step, Timings, timings};
+use tallyhook_core::event::ReviewState;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::Api;
 use super::error::ApiError;
 use super::page::{self, Page};
-use crate::domain::people::Bots;
-use crate::domain::pull_request::{PullRequest, Source};
-use crate::domain::repository::Access;
-use crate::domain::review::Review;
-use crate::domain::timings::{Flag, Stage, Stages, State, Step, Timings, timings};
-use crate::event::ReviewState;
-use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use crate::store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
 
 /// A pull request and its numbers. Unknown is null.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -260,7 +260,13 @@ pub(super) async fn of_repository(
     fresh: web::Query<Fresh>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let (owner, repo, number) = path.into_inner();
-    show(&api, &format!("{owner}/{repo}"), PrNumber(number), fresh.fresh).await
+    show(
+        &api,
+        &format!("{owner}/{repo}"),
+        PrNumber(number),
+        fresh.fresh,
+    )
+    .await
 }
 
 /// Whether what is known is enough.
@@ -272,7 +278,12 @@ pub(super) struct Fresh {
     fresh: bool,
 }
 
-async fn show(api: &Api, name: &str, number: PrNumber, fresh: bool) -> Result<web::Json<PullRequestDetail>, ApiError> {
+async fn show(
+    api: &Api,
+    name: &str,
+    number: PrNumber,
+    fresh: bool,
+) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let unknown = ApiError::NotFound("pull request");
     let Some(repo) = api.store.repository_id(name).await? else {
         return Err(unknown);
@@ -288,8 +299,12 @@ async fn show(api: &Api, name: &str, number: PrNumber, fresh: bool) -> Result<we
         api.refresh_behind(name, key, row.as_of);
     }
     let known = api.store.load(&[key]).await?.into_iter().next();
-    let pull_request = known.map(|known| known.pull_request).ok_or(ApiError::NotFound("pull request"))?;
-    detail(row, &pull_request, &api.bots).map(web::Json).ok_or(unknown)
+    let pull_request = known
+        .map(|known| known.pull_request)
+        .ok_or(ApiError::NotFound("pull request"))?;
+    detail(row, &pull_request, &api.bots)
+        .map(web::Json)
+        .ok_or(unknown)
 }
 
 fn hours(seconds: i64) -> f64 {
@@ -300,7 +315,11 @@ fn hours(seconds: i64) -> f64 {
 
 /// A row as the API shows it.
 pub fn list_item(row: PullRequestRow) -> PullRequestItem {
-    let Durations { cycle_time, review_time, stages } = row.durations;
+    let Durations {
+        cycle_time,
+        review_time,
+        stages,
+    } = row.durations;
     PullRequestItem {
         pr_id: PullRequest::id(row.key),
         repo: row.repo,
@@ -340,13 +359,20 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
 }
 
 /// A row with everything that is known of it; `None` if no snapshot of it was seen.
-pub fn detail(row: PullRequestRow, pull_request: &PullRequest, bots: &Bots) -> Option<PullRequestDetail> {
+pub fn detail(
+    row: PullRequestRow,
+    pull_request: &PullRequest,
+    bots: &Bots,
+) -> Option<PullRequestDetail> {
     let timings = timings(pull_request, bots)?;
     let mut reviews: Vec<_> = pull_request.reviews.values().collect();
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
     Some(PullRequestDetail {
         pull_request: list_item(row),
-        reviews: reviews.iter().map(|review| review_item(review, bots)).collect(),
+        reviews: reviews
+            .iter()
+            .map(|review| review_item(review, bots))
+            .collect(),
         timeline: timeline(pull_request, &reviews),
         explain: explain(&timings),
     })
@@ -394,18 +420,33 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem
 
 fn explain(timings: &Timings) -> Explanation {
     let mut text = match (timings.state, timings.cycle_time) {
-        (State::Merged, Some(cycle_time)) => format!("Merged {} after it was opened.", in_words(cycle_time)),
+        (State::Merged, Some(cycle_time)) => {
+            format!("Merged {} after it was opened.", in_words(cycle_time))
+        }
         (State::Open, _) if timings.ready_at.is_none() => "Open, and a draft so far.".to_owned(),
-        (State::Open, _) if timings.first_review_at.is_none() => "Open, waiting for a first review.".to_owned(),
+        (State::Open, _) if timings.first_review_at.is_none() => {
+            "Open, waiting for a first review.".to_owned()
+        }
         (State::Open, _) => "Open, under review.".to_owned(),
         _ => "Closed without a merge, so it has no cycle time.".to_owned(),
     };
-    for Step { stage, seconds, because, .. } in &timings.steps {
+    for Step {
+        stage,
+        seconds,
+        because,
+        ..
+    } in &timings.steps
+    {
         // Writing to a string cannot fail.
-        let _ = write!(text, " {}: {}, {because}.", stage.title(), in_words(*seconds));
+        let _ = write!(
+            text,
+            " {}: {}, {because}.",
+            stage_title(*stage),
+            in_words(*seconds)
+        );
     }
     for flag in &timings.flags {
-        let _ = write!(text, " {}", flag.sentence());
+        let _ = write!(text, " {}", flag_sentence(*flag));
     }
     let steps = timings.steps.iter().map(|step| ExplainedStep {
         stage: step.stage,
@@ -414,7 +455,10 @@ fn explain(timings: &Timings) -> Explanation {
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
-    Explanation { text, steps: steps.collect() }
+    Explanation {
+        text,
+        steps: steps.collect(),
+    }
 }
 
 /// Seconds as people say them: the two largest units.
@@ -428,33 +472,33 @@ fn in_words(seconds: i64) -> String {
     }
 }
 
-impl Flag {
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::ClockSkew => "A commit is dated before git existed or after the end; that date is left out.",
-            Self::HistoryIncomplete => "Its opening was not seen, so what came before the first event is unknown.",
-            Self::MergedAsDraft => "It was merged as a draft.",
-            Self::MergedWithChangesRequested => "It was merged against a request for changes.",
-            Self::MergedWithoutApproval => "It was merged without a standing approval.",
-            Self::MergedWithoutReview => "Nobody else reviewed it.",
-            Self::PushedAfterApproval => "It was pushed to after the approval.",
-            Self::Reopened => "It was closed and opened again.",
-            Self::ReviewedInDraft => "It was reviewed only while it was a draft.",
-            Self::Stub => "Only parts of it were ever seen.",
-            Self::Truncated => "GitHub has more of its reviews, timeline or commits than were fetched.",
+const fn flag_sentence(flag: Flag) -> &'static str {
+    match flag {
+        Flag::ClockSkew => {
+            "A commit is dated before git existed or after the end; that date is left out."
         }
+        Flag::HistoryIncomplete => {
+            "Its opening was not seen, so what came before the first event is unknown."
+        }
+        Flag::MergedAsDraft => "It was merged as a draft.",
+        Flag::MergedWithChangesRequested => "It was merged against a request for changes.",
+        Flag::MergedWithoutApproval => "It was merged without a standing approval.",
+        Flag::MergedWithoutReview => "Nobody else reviewed it.",
+        Flag::PushedAfterApproval => "It was pushed to after the approval.",
+        Flag::Reopened => "It was closed and opened again.",
+        Flag::ReviewedInDraft => "It was reviewed only while it was a draft.",
+        Flag::Stub => "Only parts of it were ever seen.",
+        Flag::Truncated => "GitHub has more of its reviews, timeline or commits than were fetched.",
     }
 }
 
-impl Stage {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Coding => "Coding",
-            Self::Pickup => "Pickup",
-            Self::Review => "Review",
-            Self::MergeWait => "Waiting for the merge",
-            Self::Redraft => "Back in draft",
-            Self::Closed => "Closed",
-        }
+const fn stage_title(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Coding => "Coding",
+        Stage::Pickup => "Pickup",
+        Stage::Review => "Review",
+        Stage::MergeWait => "Waiting for the merge",
+        Stage::Redraft => "Back in draft",
+        Stage::Closed => "Closed",
     }
 }

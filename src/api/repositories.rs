@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::completeness::{Backfill, Completeness, Coverage, End, completeness};
+use tallyhook_core::domain::repository::{Access, Repository};
+use tallyhook_core::github::types::{PrKey, PrNumber};
+use tallyhook_github_client::Client;
+use tallyhook_github_client::hooks::{HookOwner, HookSecret};
+use tallyhook_store::{RunState, StoredPullRequest, SyncRun, SyncStatus, TrackedRepository};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -12,14 +18,8 @@ use super::error::{ApiError, ErrorBody};
 use super::page::Page;
 use super::sync::run_of;
 use super::{Api, rfc3339};
-use crate::domain::completeness::{Backfill, Completeness, Coverage, End, completeness};
-use crate::domain::repository::{Access, Repository};
-use crate::fetch;
-use crate::github::client::Client;
-use crate::github::client::hooks::{HookOwner, HookSecret};
-use crate::github::types::{PrKey, PrNumber};
-use crate::hook::{self, Webhook, WebhookState};
-use crate::store::{Known, RunState, SyncRun, SyncStatus, TrackedRepository};
+use crate::sync::fetch;
+use crate::sync::webhook::{self, Webhook, WebhookState};
 
 /// So many runs of a repository are looked at for what they left out: as many as are kept.
 const RUNS: u32 = 20;
@@ -95,36 +95,76 @@ pub(super) struct AddedRepository {
         (status = 503, body = ErrorBody, description = "`github_unavailable`"),
     )
 )]
-pub(super) async fn add(api: web::Data<Api>, added: web::Json<Added>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn add(
+    api: web::Data<Api>,
+    added: web::Json<Added>,
+) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
     let now = Utc::now();
-    if let Some(url) = added.webhook_url.as_deref().filter(|url| !hook::is_endpoint(url)) {
-        return Err(ApiError::BadRequest(format!("webhook_url is {url}, expected https://HOST{}", hook::ENDPOINT)));
+    if let Some(url) = added
+        .webhook_url
+        .as_deref()
+        .filter(|url| !webhook::is_endpoint(url))
+    {
+        return Err(ApiError::BadRequest(format!(
+            "webhook_url is {url}, expected https://HOST{}",
+            webhook::ENDPOINT
+        )));
     }
-    let hook = added.webhook_url.as_deref().map(|url| secret_of(&api).map(|secret| (url, secret))).transpose()?;
+    let hook = added
+        .webhook_url
+        .as_deref()
+        .map(|url| secret_of(&api).map(|secret| (url, secret)))
+        .transpose()?;
     let found = look_up(&api, github, &added.repo).await?;
     let is_new = api.store.track(&found, now).await?;
     if is_new {
-        api.store.ask_for_run(found.id, &api.sync.backfill.into(), now).await?;
+        api.store
+            .ask_for_run(found.id, &api.sync.backfill.into(), now)
+            .await?;
     }
-    let tracked = api.store.tracked_repository(found.id).await?.ok_or(ApiError::NotFound("repository"))?;
+    let tracked = api
+        .store
+        .tracked_repository(found.id)
+        .await?
+        .ok_or(ApiError::NotFound("repository"))?;
     let webhook = match hook {
         Some((url, secret)) => Some(make_hook(&api, github, &tracked.name, url, secret).await),
         None => None,
     };
     let repository = item(&api, tracked).await?;
-    let mut answer = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(answer.json(AddedRepository { repository, webhook }))
+    let mut answer = if is_new {
+        HttpResponse::Created()
+    } else {
+        HttpResponse::Ok()
+    };
+    Ok(answer.json(AddedRepository {
+        repository,
+        webhook,
+    }))
 }
 
 fn secret_of(api: &Api) -> Result<&HookSecret, ApiError> {
     let why = "GITHUB_WEBHOOK_SECRET is not set here: GitHub is to sign with it";
-    api.hook_secret.as_ref().ok_or_else(|| ApiError::Conflict(why.to_owned()))
+    api.hook_secret
+        .as_ref()
+        .ok_or_else(|| ApiError::Conflict(why.to_owned()))
 }
 
 /// Whatever GitHub says to it, the repository is tracked by then, which an error would hide.
-async fn make_hook(api: &Api, github: &Client, name: &str, url: &str, secret: &HookSecret) -> Webhook {
-    match timeout(api.sync.timeout, hook::register(github, name, url, secret)).await {
+async fn make_hook(
+    api: &Api,
+    github: &Client,
+    name: &str,
+    url: &str,
+    secret: &HookSecret,
+) -> Webhook {
+    match timeout(
+        api.sync.timeout,
+        webhook::register(github, name, url, secret),
+    )
+    .await
+    {
         Ok(Ok(webhook)) => webhook,
         Ok(Err(error)) => not_made(url, error.to_string()),
         Err(_) => not_made(url, UNANSWERED.to_owned()),
@@ -132,8 +172,15 @@ async fn make_hook(api: &Api, github: &Client, name: &str, url: &str, secret: &H
 }
 
 fn not_made(url: &str, why: String) -> Webhook {
-    let (url, events, message) = (url.to_owned(), hook::events(), Some(why));
-    Webhook { state: WebhookState::ByHand, id: None, url, content_type: "application/json", events, message }
+    let (url, events, message) = (url.to_owned(), webhook::events(), Some(why));
+    Webhook {
+        state: WebhookState::ByHand,
+        id: None,
+        url,
+        content_type: "application/json",
+        events,
+        message,
+    }
 }
 
 /// What GitHub knows of a repository. Whoever asks waits, so that GitHub is not waited for as long as elsewhere.
@@ -152,7 +199,10 @@ async fn look_up(api: &Api, github: &Client, name: &str) -> Result<Repository, A
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
     responses((status = 204, description = "not tracked any more"), (status = 404, body = ErrorBody))
 )]
-pub(super) async fn remove(api: web::Data<Api>, path: web::Path<(String, String)>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn remove(
+    api: web::Data<Api>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
     let tracked = api.tracked(&path.0, &path.1).await?;
     match api.store.untrack(tracked.id, Utc::now()).await? {
         true => Ok(HttpResponse::NoContent().finish()),
@@ -182,7 +232,8 @@ pub(super) async fn watch(
         return Err(ApiError::NotFound("pull request"));
     }
     api.store.watch(&name, PrNumber(number), Utc::now()).await?;
-    Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "watched", "repo": name, "number": number})))
+    Ok(HttpResponse::Accepted()
+        .json(serde_json::json!({"status": "watched", "repo": name, "number": number})))
 }
 
 /// Watches a pull request no more.
@@ -197,7 +248,11 @@ pub(super) async fn unwatch(
     path: web::Path<(String, String, i64)>,
 ) -> Result<HttpResponse, ApiError> {
     let (owner, repo, number) = path.into_inner();
-    match api.store.unwatch(&format!("{owner}/{repo}"), PrNumber(number)).await? {
+    match api
+        .store
+        .unwatch(&format!("{owner}/{repo}"), PrNumber(number))
+        .await?
+    {
         true => Ok(HttpResponse::NoContent().finish()),
         false => Err(ApiError::NotFound("watched pull request")),
     }
@@ -234,7 +289,9 @@ async fn backfill<'a>(
     repository: &TrackedRepository,
     runs: &'a [SyncRun],
 ) -> Result<Option<Backfill<'a>>, ApiError> {
-    let Some((last, earlier)) = runs.split_first() else { return Ok(None) };
+    let Some((last, earlier)) = runs.split_first() else {
+        return Ok(None);
+    };
     let end = match last.state {
         RunState::Queued | RunState::Running => End::NotYet,
         RunState::Done => End::Done,
@@ -242,21 +299,39 @@ async fn backfill<'a>(
         RunState::Cancelled => End::Cancelled,
     };
     let reach = repository.complete_since.filter(|since| since.epoch() != 0);
-    let furthest = runs.iter().find(|run| reach.is_some() && run.complete_since == reach);
+    let furthest = runs
+        .iter()
+        .find(|run| reach.is_some() && run.complete_since == reach);
     let cut = furthest.filter(|run| run.prs_done >= u64::from(run.options.max_prs));
     // A later run may not have gone back to what failed in an earlier one.
     let mut failed: BTreeMap<_, _> = earlier.iter().rev().flat_map(errors).collect();
-    let keys: Vec<_> = failed.keys().map(|number| PrKey { repo: repository.id, number: *number }).collect();
-    for Known { pull_request, .. } in api.store.load(&keys).await? {
-        if pull_request.whole_until.or(pull_request.truncated_at).is_some() {
+    let keys: Vec<_> = failed
+        .keys()
+        .map(|number| PrKey {
+            repo: repository.id,
+            number: *number,
+        })
+        .collect();
+    for StoredPullRequest { pull_request, .. } in api.store.load(&keys).await? {
+        if pull_request
+            .whole_until
+            .or(pull_request.truncated_at)
+            .is_some()
+        {
             failed.remove(&pull_request.key.number);
         }
     }
     failed.extend(errors(last));
     let cut_at = cut.map(|run| run.options.max_prs);
-    Ok(Some(Backfill { end, cut_at, failed: failed.into_iter().collect() }))
+    Ok(Some(Backfill {
+        end,
+        cut_at,
+        failed: failed.into_iter().collect(),
+    }))
 }
 
 fn errors(run: &SyncRun) -> impl Iterator<Item = (PrNumber, &str)> {
-    run.errors.iter().map(|failed| (PrNumber(failed.pr), failed.error.as_str()))
+    run.errors
+        .iter()
+        .map(|failed| (PrNumber(failed.pr), failed.error.as_str()))
 }

@@ -3,14 +3,16 @@
 use actix_web::{HttpResponse, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::github::types::Timestamp;
+use tallyhook_store::{
+    Backlog, Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts,
+};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use super::page::{self, Page};
 use super::{Api, rfc3339};
 use crate::config::{MOST_DAYS_BACK, MOST_PRS};
-use crate::github::types::Timestamp;
-use crate::store::{Backlog, Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts};
 
 /// A backfill.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,7 +81,10 @@ pub(super) async fn start(
         max_prs: asked.max_prs.unwrap_or(usual.max_prs),
         commits: asked.commits.unwrap_or(usual.commits),
     };
-    let run = api.store.ask_for_run(tracked.id, &options, Utc::now()).await?;
+    let run = api
+        .store
+        .ask_for_run(tracked.id, &options, Utc::now())
+        .await?;
     let run = run.ok_or(ApiError::NotFound("tracked repository"))?;
     Ok(HttpResponse::Accepted().json(serde_json::json!({"sync_run": run.id.0})))
 }
@@ -91,7 +96,10 @@ fn asked(body: &[u8]) -> Result<AskedRun, ApiError> {
     }
     let wrong = |error: String| ApiError::BadRequest(format!("the body is wrong: {error}"));
     let asked: AskedRun = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
-    for (name, value, most) in [("days_back", asked.days_back, MOST_DAYS_BACK), ("max_prs", asked.max_prs, MOST_PRS)] {
+    for (name, value, most) in [
+        ("days_back", asked.days_back, MOST_DAYS_BACK),
+        ("max_prs", asked.max_prs, MOST_PRS),
+    ] {
         if value.is_some_and(|value| !(1..=most).contains(&value)) {
             return Err(wrong(format!("{name} must be between 1 and {most}")));
         }
@@ -122,9 +130,14 @@ pub(super) async fn list(
     let size = page::size(query.per_page)?;
     let before: Option<i64> = page::decode(query.cursor.as_deref())?;
     let repo = api.repository(query.repo.as_deref()).await?;
-    let runs = api.store.sync_runs(repo, before.map(SyncRunId), size + 1).await?;
+    let runs = api
+        .store
+        .sync_runs(repo, before.map(SyncRunId), size + 1)
+        .await?;
     let now = Utc::now();
-    Ok(web::Json(page::page(runs, size, run_of, |run| item(run, now))))
+    Ok(web::Json(page::page(runs, size, run_of, |run| {
+        item(run, now)
+    })))
 }
 
 /// One backfill.
@@ -133,8 +146,15 @@ pub(super) async fn list(
     params(("id" = i64, Path)),
     responses((status = 200, body = SyncRunItem), (status = 404, body = ErrorBody))
 )]
-pub(super) async fn show(api: web::Data<Api>, id: web::Path<i64>) -> Result<web::Json<SyncRunItem>, ApiError> {
-    let run = api.store.sync_run(SyncRunId(*id)).await?.ok_or(ApiError::NotFound("sync run"))?;
+pub(super) async fn show(
+    api: web::Data<Api>,
+    id: web::Path<i64>,
+) -> Result<web::Json<SyncRunItem>, ApiError> {
+    let run = api
+        .store
+        .sync_run(SyncRunId(*id))
+        .await?
+        .ok_or(ApiError::NotFound("sync run"))?;
     Ok(web::Json(item(run, Utc::now())))
 }
 
@@ -148,7 +168,10 @@ pub(super) async fn show(api: web::Data<Api>, id: web::Path<i64>) -> Result<web:
         (status = 409, body = ErrorBody, description = "it is over"),
     )
 )]
-pub(super) async fn cancel(api: web::Data<Api>, id: web::Path<i64>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn cancel(
+    api: web::Data<Api>,
+    id: web::Path<i64>,
+) -> Result<HttpResponse, ApiError> {
     let id = SyncRunId(*id);
     if api.store.cancel_run(id, Utc::now()).await? {
         return Ok(HttpResponse::NoContent().finish());
@@ -270,7 +293,10 @@ pub(super) async fn stats(api: web::Data<Api>) -> Result<web::Json<SyncStats>, A
         last_sync_at: stats.last_sync_at.map(rfc3339),
         sync_count: stats.sync_count,
         error_count: stats.error_count,
-        missed_by_webhook: tracked.iter().map(|repository| repository.missed_by_webhook).sum(),
+        missed_by_webhook: tracked
+            .iter()
+            .map(|repository| repository.missed_by_webhook)
+            .sum(),
         config: PollerConfig {
             enabled: api.github.is_some(),
             interval_seconds: api.sync.interval.as_secs_f64(),
@@ -287,19 +313,39 @@ pub(super) async fn stats(api: web::Data<Api>) -> Result<web::Json<SyncStats>, A
 }
 
 fn channel(backlog: Backlog) -> ChannelStats {
-    let Backlog { channel, pending, since, failures, dead: _ } = backlog;
-    ChannelStats { channel, pending, pending_since: since.map(rfc3339), failures }
+    let Backlog {
+        channel,
+        pending,
+        since,
+        failures,
+        dead: _,
+    } = backlog;
+    ChannelStats {
+        channel,
+        pending,
+        pending_since: since.map(rfc3339),
+        failures,
+    }
 }
 
 async fn monitor(api: &Api) -> Result<MonitorStats, ApiError> {
-    let WatchCounts { watched, due, failing } = api.watches().await?;
-    let last_errors = api.store.failing_watches(LAST_ERRORS).await?.into_iter().map(|watched| FailingMonitor {
-        repo: watched.repo_name,
-        number: watched.number.0,
-        failures: watched.failures,
-        error: watched.error.unwrap_or_default(),
-        checked_at: watched.checked_at.map(rfc3339),
-    });
+    let WatchCounts {
+        watched,
+        due,
+        failing,
+    } = api.watches().await?;
+    let last_errors = api
+        .store
+        .failing_watches(LAST_ERRORS)
+        .await?
+        .into_iter()
+        .map(|watched| FailingMonitor {
+            repo: watched.repo_name,
+            number: watched.number.0,
+            failures: watched.failures,
+            error: watched.error.unwrap_or_default(),
+            checked_at: watched.checked_at.map(rfc3339),
+        });
     let settings = &api.sync.monitor;
     let config = MonitorConfig {
         poll_interval_seconds: settings.poll_interval.as_secs_f64(),
@@ -307,7 +353,13 @@ async fn monitor(api: &Api) -> Result<MonitorStats, ApiError> {
         retry_delay_seconds: settings.retry_delay.as_secs_f64(),
         concurrent: settings.concurrent,
     };
-    Ok(MonitorStats { watched, due, failing, last_errors: last_errors.collect(), config })
+    Ok(MonitorStats {
+        watched,
+        due,
+        failing,
+        last_errors: last_errors.collect(),
+        config,
+    })
 }
 
 pub(super) fn run_of(run: &SyncRun) -> i64 {

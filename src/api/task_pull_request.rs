@@ -2,14 +2,14 @@
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use tallyhook_core::github::types::PrNumber;
+use tallyhook_github_client::hooks::HookOwner;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::error::{ApiError, ErrorBody};
 use super::tasks::{TaskDetail, checked_title, detail, find};
-use crate::github::client::hooks::HookOwner;
-use crate::github::types::PrNumber;
 use crate::tasks::{Opener, PullRequestOf, Wanted};
 
 /// Bytes that GitHub lets a body have.
@@ -80,37 +80,68 @@ pub(super) async fn create(
     let github = api.github()?;
     let wanted = wanted(&body)?;
     let task = find(&api, &id).await?;
-    let opener = Opener { fetcher: api.fetcher(github), default_repository: api.default_repository.clone() };
+    let opener = Opener {
+        fetcher: api.fetcher(github),
+        default_repository: api.default_repository.clone(),
+    };
     let opening = timeout(api.sync.timeout, opener.open(&task, &wanted)).await;
     let unanswered = |_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned());
     let of = opening.map_err(unanswered)??;
     // It is there, whatever comes of this; its webhook tells of it, too.
     match timeout(api.sync.timeout, opener.fetch(&of)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(repo = of.repo, %error, "what was opened is not known here yet"),
+        Ok(Err(error)) => {
+            tracing::warn!(repo = of.repo, %error, "what was opened is not known here yet")
+        }
         Err(_) => tracing::warn!(repo = of.repo, "what was opened is not known here yet"),
     }
     let PullRequestOf { repo, opened } = of;
     let task = detail(&api, find(&api, &id).await?).await?;
-    let mut answer = if opened.created { HttpResponse::Created() } else { HttpResponse::Ok() };
+    let mut answer = if opened.created {
+        HttpResponse::Created()
+    } else {
+        HttpResponse::Ok()
+    };
     let (number, html_url, created) = (opened.key.number, opened.html_url, opened.created);
-    let pull_request = OpenedPullRequest { repo, number, html_url, created };
+    let pull_request = OpenedPullRequest {
+        repo,
+        number,
+        html_url,
+        created,
+    };
     Ok(answer.json(TaskWithPullRequest { pull_request, task }))
 }
 
 /// Reads a body that may be left out.
 fn wanted(body: &[u8]) -> Result<Wanted, ApiError> {
     let wrong = |error: &str| ApiError::BadRequest(format!("the body is wrong: {error}"));
-    let PullRequestWanted { repo, head, base, title, body, draft } = match body {
+    let PullRequestWanted {
+        repo,
+        head,
+        base,
+        title,
+        body,
+        draft,
+    } = match body {
         [] => PullRequestWanted::default(),
         body => serde_json::from_slice(body).map_err(|error| wrong(&error.to_string()))?,
     };
-    if repo.as_ref().is_some_and(|repo| HookOwner::repository(repo).is_err()) {
+    if repo
+        .as_ref()
+        .is_some_and(|repo| HookOwner::repository(repo).is_err())
+    {
         return Err(wrong("`repo` is owner/name"));
     }
     if body.as_ref().is_some_and(|body| body.len() > BODY) {
         return Err(wrong("`body` is longer than GitHub takes"));
     }
     let title = title.map(checked_title).transpose()?;
-    Ok(Wanted { repo, head, base, title, body, draft })
+    Ok(Wanted {
+        repo,
+        head,
+        base,
+        title,
+        body,
+        draft,
+    })
 }

@@ -5,6 +5,14 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::task::{Held, TaskId, TaskKey, TaskStatus, held};
+use tallyhook_core::domain::timings::State;
+use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
+use tallyhook_github_client::hooks::HookOwner;
+use tallyhook_store::{
+    NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef,
+};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -12,12 +20,6 @@ use super::error::{ApiError, ErrorBody};
 use super::page::{self, Page};
 use super::pull_requests::{PullRequestItem, list_item};
 use super::{Api, rfc3339};
-use crate::domain::pull_request::PullRequest;
-use crate::domain::task::{Held, TaskId, TaskKey, TaskStatus, held};
-use crate::domain::timings::State;
-use crate::github::client::hooks::HookOwner;
-use crate::github::types::{PrKey, PrNumber, Timestamp};
-use crate::store::{NewTask, PullRequestRow, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef};
 use crate::tasks::linked_prs;
 
 /// The most letters of each.
@@ -134,7 +136,9 @@ pub(super) async fn list(
     let rows = api.store.pull_requests_of(&keys).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
     let cursor = |task: &Task| (task.created_at.timestamp_micros(), task.id);
-    Ok(web::Json(page::page(tasks, size, cursor, |task| item(task, &rows))))
+    Ok(web::Json(page::page(tasks, size, cursor, |task| {
+        item(task, &rows)
+    })))
 }
 
 /// A task to be made.
@@ -166,8 +170,18 @@ pub(super) struct TaskMade {
         (status = 409, body = ErrorBody, description = "there is a task of that key"),
     )
 )]
-pub(super) async fn create(api: web::Data<Api>, made: web::Json<TaskMade>) -> Result<HttpResponse, ApiError> {
-    let TaskMade { key, title, status, repo, branch, worktree } = made.into_inner();
+pub(super) async fn create(
+    api: web::Data<Api>,
+    made: web::Json<TaskMade>,
+) -> Result<HttpResponse, ApiError> {
+    let TaskMade {
+        key,
+        title,
+        status,
+        repo,
+        branch,
+        worktree,
+    } = made.into_inner();
     let default = || api.default_repository.clone().filter(|_| branch.is_some());
     let task = NewTask {
         id: TaskId(Uuid::new_v4()),
@@ -184,7 +198,11 @@ pub(super) async fn create(api: web::Data<Api>, made: web::Json<TaskMade>) -> Re
         let key = task.key.map(|key| key.to_string()).unwrap_or_default();
         return Err(ApiError::Conflict(format!("there is a task {key} already")));
     }
-    let made = api.store.task(&TaskRef::Id(task.id)).await?.ok_or(ApiError::NotFound("task"))?;
+    let made = api
+        .store
+        .task(&TaskRef::Id(task.id))
+        .await?
+        .ok_or(ApiError::NotFound("task"))?;
     Ok(HttpResponse::Created().json(detail(&api, made).await?))
 }
 
@@ -194,7 +212,10 @@ pub(super) async fn create(api: web::Data<Api>, made: web::Json<TaskMade>) -> Re
     params(("id" = String, Path, description = "id or key")),
     responses((status = 200, body = TaskDetail), (status = 404, body = ErrorBody))
 )]
-pub(super) async fn show(api: web::Data<Api>, id: web::Path<String>) -> Result<web::Json<TaskDetail>, ApiError> {
+pub(super) async fn show(
+    api: web::Data<Api>,
+    id: web::Path<String>,
+) -> Result<web::Json<TaskDetail>, ApiError> {
     let task = find(&api, &id).await?;
     Ok(web::Json(detail(&api, task).await?))
 }
@@ -234,7 +255,13 @@ pub(super) async fn change(
     id: web::Path<String>,
     changed: web::Json<TaskChanged>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
-    let TaskChanged { title, status, repo, branch, worktree } = changed.into_inner();
+    let TaskChanged {
+        title,
+        status,
+        repo,
+        branch,
+        worktree,
+    } = changed.into_inner();
     let mut edit = TaskEdit {
         title: title.map(checked_title).transpose()?,
         status,
@@ -277,16 +304,34 @@ pub(super) async fn link(
     linked: web::Json<Linked>,
 ) -> Result<HttpResponse, ApiError> {
     let task = find(&api, &id).await?;
-    let name = linked.repo.clone().or_else(|| api.default_repository.clone());
-    let name = name.ok_or_else(|| ApiError::BadRequest("`repo` is missing, and there is no default one".to_owned()))?;
-    let repo = api.store.repository_id(&name).await?.ok_or(ApiError::NotFound("repository"))?;
-    let key = PrKey { repo, number: PrNumber(linked.number) };
+    let name = linked
+        .repo
+        .clone()
+        .or_else(|| api.default_repository.clone());
+    let name = name.ok_or_else(|| {
+        ApiError::BadRequest("`repo` is missing, and there is no default one".to_owned())
+    })?;
+    let repo = api
+        .store
+        .repository_id(&name)
+        .await?
+        .ok_or(ApiError::NotFound("repository"))?;
+    let key = PrKey {
+        repo,
+        number: PrNumber(linked.number),
+    };
     if api.store.pull_request(key).await?.is_none() {
-        return Err(ApiError::NotFound("pull request here: fetch it with a backfill, or watch it"));
+        return Err(ApiError::NotFound(
+            "pull request here: fetch it with a backfill, or watch it",
+        ));
     }
     let is_new = api.store.link_task(task.id, key, Utc::now()).await?;
     let task = find(&api, &id).await?;
-    let mut answer = if is_new { HttpResponse::Created() } else { HttpResponse::Ok() };
+    let mut answer = if is_new {
+        HttpResponse::Created()
+    } else {
+        HttpResponse::Ok()
+    };
     Ok(answer.json(detail(&api, task).await?))
 }
 
@@ -307,8 +352,23 @@ pub(super) async fn unlink(
     let (id, owner, repo, number) = path.into_inner();
     let task = find(&api, &id).await?;
     let name = format!("{owner}/{repo}");
-    let repo = api.store.repository_id(&name).await?.ok_or(ApiError::NotFound("repository"))?;
-    match api.store.unlink_task(task.id, PrKey { repo, number: PrNumber(number) }, Utc::now()).await? {
+    let repo = api
+        .store
+        .repository_id(&name)
+        .await?
+        .ok_or(ApiError::NotFound("repository"))?;
+    match api
+        .store
+        .unlink_task(
+            task.id,
+            PrKey {
+                repo,
+                number: PrNumber(number),
+            },
+            Utc::now(),
+        )
+        .await?
+    {
         true => Ok(HttpResponse::NoContent().finish()),
         false => Err(ApiError::NotFound("link")),
     }
@@ -325,27 +385,46 @@ pub(super) async fn of_story(
     id: web::Path<String>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let task = find(&api, &id).await?;
-    let mut items: Vec<_> = api.store.pull_requests_of(&task.prs).await?.into_iter().map(list_item).collect();
-    items.sort_by(|one, two| two.updated_at.cmp(&one.updated_at).then(one.pr_id.cmp(&two.pr_id)));
+    let mut items: Vec<_> = api
+        .store
+        .pull_requests_of(&task.prs)
+        .await?
+        .into_iter()
+        .map(list_item)
+        .collect();
+    items.sort_by(|one, two| {
+        two.updated_at
+            .cmp(&one.updated_at)
+            .then(one.pr_id.cmp(&two.pr_id))
+    });
     Ok(web::Json(Page { items, next: None }))
 }
 
 /// The task that a path names.
 pub(super) async fn find(api: &Api, text: &str) -> Result<Task, ApiError> {
     let id = Uuid::parse_str(text).ok().map(|id| TaskRef::Id(TaskId(id)));
-    let which = id.or_else(|| TaskKey::parse(text).map(TaskRef::Key)).ok_or(ApiError::NotFound("task"))?;
-    api.store.task(&which).await?.ok_or(ApiError::NotFound("task"))
+    let which = id
+        .or_else(|| TaskKey::parse(text).map(TaskRef::Key))
+        .ok_or(ApiError::NotFound("task"))?;
+    api.store
+        .task(&which)
+        .await?
+        .ok_or(ApiError::NotFound("task"))
 }
 
 fn item(task: Task, rows: &BTreeMap<PrKey, PullRequestRow>) -> TaskItem {
-    let prs = task.prs.iter().filter_map(|key| rows.get(key)).map(|row| TaskPullRequest {
-        pr_id: PullRequest::id(row.key),
-        repo: row.repo.clone(),
-        number: row.key.number,
-        title: row.title.clone(),
-        state: row.state,
-        html_url: row.html_url.clone(),
-    });
+    let prs = task
+        .prs
+        .iter()
+        .filter_map(|key| rows.get(key))
+        .map(|row| TaskPullRequest {
+            pr_id: PullRequest::id(row.key),
+            repo: row.repo.clone(),
+            number: row.key.number,
+            title: row.title.clone(),
+            state: row.state,
+            html_url: row.html_url.clone(),
+        });
     TaskItem {
         id: task.id,
         key: task.key.map(|key| key.to_string()),
@@ -368,13 +447,23 @@ pub(super) async fn detail(api: &Api, task: Task) -> Result<TaskDetail, ApiError
         Some(_) => linked_prs(&*api.store, &task).await?,
         None => Vec::new(),
     };
-    let differs = held(&task.state, &linked).map(|Held { would_be, because, at }| Difference {
-        would_be,
-        pr_id: PullRequest::id(because),
-        pr_number: because.number,
-        at,
-    });
-    Ok(TaskDetail { task: item(task, &rows), differs, history: history.into_iter().map(entry).collect() })
+    let differs = held(&task.state, &linked).map(
+        |Held {
+             would_be,
+             because,
+             at,
+         }| Difference {
+            would_be,
+            pr_id: PullRequest::id(because),
+            pr_number: because.number,
+            at,
+        },
+    );
+    Ok(TaskDetail {
+        task: item(task, &rows),
+        differs,
+        history: history.into_iter().map(entry).collect(),
+    })
 }
 
 fn entry(event: TaskEvent) -> HistoryItem {
@@ -407,7 +496,9 @@ fn checked(
 
 pub(super) fn checked_title(title: String) -> Result<String, ApiError> {
     let is_title = !title.trim().is_empty() && title.chars().count() <= TITLE;
-    is_title.then_some(title).ok_or_else(|| ApiError::BadRequest(format!("a title has 1 to {TITLE} letters")))
+    is_title
+        .then_some(title)
+        .ok_or_else(|| ApiError::BadRequest(format!("a title has 1 to {TITLE} letters")))
 }
 
 fn checked_repo(repo: String) -> Result<String, ApiError> {
@@ -419,10 +510,14 @@ fn checked_branch(branch: String) -> Result<String, ApiError> {
     let is_odd = |letter: char| letter.is_control() || letter.is_whitespace();
     let is_branch = !branch.is_empty() && !branch.starts_with('-') && !branch.contains(is_odd);
     let wrong = || ApiError::BadRequest("`branch` is no name of a branch".to_owned());
-    (is_branch && branch.chars().count() <= BRANCH).then_some(branch).ok_or_else(wrong)
+    (is_branch && branch.chars().count() <= BRANCH)
+        .then_some(branch)
+        .ok_or_else(wrong)
 }
 
 fn checked_path(path: String) -> Result<String, ApiError> {
     let is_path = !path.is_empty() && !path.contains('\0') && path.len() <= PATH;
-    is_path.then_some(path).ok_or_else(|| ApiError::BadRequest("`worktree` is no path".to_owned()))
+    is_path
+        .then_some(path)
+        .ok_or_else(|| ApiError::BadRequest("`worktree` is no path".to_owned()))
 }

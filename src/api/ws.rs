@@ -10,6 +10,7 @@ use chrono::Utc;
 use metrics::{counter, gauge};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use tallyhook_store::{EventId, TokenHash};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +18,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::ApiError;
 use super::{Api, auth, rfc3339};
 use crate::notify::{Closed, Feed, Frame, Subscription};
-use crate::store::{EventId, TokenHash};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
 /// How long a ticket counts.
@@ -41,7 +41,11 @@ pub struct Sockets {
 impl Sockets {
     /// Of at most `clients` at once. With each `heartbeat` it is asked whether they are there, and whether they may be.
     pub fn new(feed: Feed, clients: u32, heartbeat: Duration) -> Self {
-        Self { feed, places: Arc::new(Semaphore::new(clients as usize)), heartbeat }
+        Self {
+            feed,
+            places: Arc::new(Semaphore::new(clients as usize)),
+            heartbeat,
+        }
     }
 }
 
@@ -71,14 +75,24 @@ pub struct Ticket {
     post, path = "/api/ws-ticket", tag = "notifications", operation_id = "ws_ticket", security(("token" = [])),
     responses((status = 201, body = Ticket))
 )]
-pub(super) async fn ticket(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let token = auth::bearer(request.headers()).map(auth::hash).ok_or(ApiError::Unauthorized)?;
+pub(super) async fn ticket(
+    api: web::Data<Api>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let token = auth::bearer(request.headers())
+        .map(auth::hash)
+        .ok_or(ApiError::Unauthorized)?;
     let bits: [u8; 32] = rand::rng().random();
     let ticket = hex::encode(bits);
     let now = Utc::now();
     let expires = now + TICKET;
-    api.store.issue_ticket(&auth::hash(&ticket), &token, now, expires).await?;
-    Ok(HttpResponse::Created().json(Ticket { ticket, expires_at: rfc3339(expires) }))
+    api.store
+        .issue_ticket(&auth::hash(&ticket), &token, now, expires)
+        .await?;
+    Ok(HttpResponse::Created().json(Ticket {
+        ticket,
+        expires_at: rfc3339(expires),
+    }))
 }
 
 /// A WebSocket of notifications, each the JSON of one change. Wants a token, or a ticket of one that is still in force.
@@ -102,10 +116,17 @@ pub(super) async fn connect(
     query: web::Query<Wanted>,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let Wanted { repo, after, ticket } = query.into_inner();
+    let Wanted {
+        repo,
+        after,
+        ticket,
+    } = query.into_inner();
     // A ticket counts once: what refuses the request whatever it has is looked at before.
     refuse_foreign(&request)?;
-    let after: Option<EventId> = after.map(|after| after.parse()).transpose().map_err(|()| no_event())?;
+    let after: Option<EventId> = after
+        .map(|after| after.parse())
+        .transpose()
+        .map_err(|()| no_event())?;
     let (response, session, messages) = actix_ws::handle(&request, body)
         .map_err(|error| ApiError::BadRequest(format!("this path is a WebSocket: {error}")))?;
     // A place is not taken yet, so that they are not full of those who may not come in.
@@ -113,23 +134,37 @@ pub(super) async fn connect(
         return Err(too_many());
     }
     let token = authorize(&api, &request, ticket.as_deref()).await?;
-    let permit = sockets.places.clone().try_acquire_owned().map_err(|_| too_many())?;
+    let permit = sockets
+        .places
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| too_many())?;
     let place = Place::take(permit);
     let frames = match sockets.feed.subscribe(after).await {
         Ok(frames) => Ok(frames),
         Err(Closed::Store(error)) => return Err(error.into()),
         Err(Closed::Stopping) => return Err(ApiError::Busy("this process is stopping; try again")),
         // A browser is not shown the status of an answer, but it is shown why its socket was closed.
-        Err(Closed::Forgotten) => {
-            Err(reason(CloseCode::Other(FORGOTTEN), "the event of `after` is not known any more"))
-        }
+        Err(Closed::Forgotten) => Err(reason(
+            CloseCode::Other(FORGOTTEN),
+            "the event of `after` is not known any more",
+        )),
     };
     // Ends with its connection or with the feed, and the server waits for it when it stops.
     actix_web::rt::spawn(async move {
         let reason = match frames {
             Ok(frames) => {
                 let session = session.clone();
-                Client { session, messages, frames, repo, api, token }.serve(sockets.heartbeat).await
+                Client {
+                    session,
+                    messages,
+                    frames,
+                    repo,
+                    api,
+                    token,
+                }
+                .serve(sockets.heartbeat)
+                .await
             }
             Err(reason) => Some(reason),
         };
@@ -150,26 +185,46 @@ fn no_event() -> ApiError {
 
 /// Pages of other sites may not listen with what a browser knows of ours.
 fn refuse_foreign(request: &HttpRequest) -> Result<(), ApiError> {
-    let header = |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
-    let Some(origin) = header(ORIGIN) else { return Ok(()) };
+    let header = |name: HeaderName| {
+        request
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    let Some(origin) = header(ORIGIN) else {
+        return Ok(());
+    };
     let authority = origin.split_once("://").map(|(_, authority)| authority);
     match (authority, header(HOST)) {
         (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host) => Ok(()),
-        _ => Err(ApiError::Forbidden("the `Origin` of the request is another host than this one")),
+        _ => Err(ApiError::Forbidden(
+            "the `Origin` of the request is another host than this one",
+        )),
     }
 }
 
 /// The token that is in force, or whose the ticket is.
-async fn authorize(api: &Api, request: &HttpRequest, ticket: Option<&str>) -> Result<TokenHash, ApiError> {
+async fn authorize(
+    api: &Api,
+    request: &HttpRequest,
+    ticket: Option<&str>,
+) -> Result<TokenHash, ApiError> {
     let token = match (auth::bearer(request.headers()), ticket) {
         (Some(token), _) => auth::hash(token),
         (None, Some(ticket)) => {
-            let token = api.store.take_ticket(&auth::hash(ticket), Utc::now()).await?;
+            let token = api
+                .store
+                .take_ticket(&auth::hash(ticket), Utc::now())
+                .await?;
             token.ok_or(ApiError::Unauthorized)?
         }
         (None, None) => return Err(ApiError::Unauthorized),
     };
-    if auth::is_valid(api, &token).await? { Ok(token) } else { Err(ApiError::Unauthorized) }
+    if auth::is_valid(api, &token).await? {
+        Ok(token)
+    } else {
+        Err(ApiError::Unauthorized)
+    }
 }
 
 /// One of the places for clients, while it is taken.
@@ -245,18 +300,30 @@ impl Client {
 
     async fn tell(&mut self, frame: Result<Arc<Frame>, Closed>) -> Result<(), End> {
         match frame {
-            Ok(frame) if self.wants(&frame) => in_time(self.session.text(frame.text.as_str())).await,
+            Ok(frame) if self.wants(&frame) => {
+                in_time(self.session.text(frame.text.as_str())).await
+            }
             Ok(_) => Ok(()),
-            Err(Closed::Stopping | Closed::Forgotten) => Err(Some(reason(CloseCode::Away, "this server is stopping"))),
+            Err(Closed::Stopping | Closed::Forgotten) => {
+                Err(Some(reason(CloseCode::Away, "this server is stopping")))
+            }
             Err(Closed::Store(error)) => {
                 tracing::error!(%error, "a client of /ws cannot be told what it missed");
-                Err(Some(reason(CloseCode::Error, "the database does not answer; try again")))
+                Err(Some(reason(
+                    CloseCode::Error,
+                    "the database does not answer; try again",
+                )))
             }
         }
     }
 
     fn wants(&self, frame: &Frame) -> bool {
-        let is_of = |repo: &String| frame.repo.as_ref().is_some_and(|of| repo.eq_ignore_ascii_case(of));
+        let is_of = |repo: &String| {
+            frame
+                .repo
+                .as_ref()
+                .is_some_and(|of| repo.eq_ignore_ascii_case(of))
+        };
         self.repo.as_ref().is_none_or(is_of)
     }
 }
@@ -268,13 +335,19 @@ async fn in_time(sent: impl Future<Output = Result<(), actix_ws::Closed>>) -> Re
         Ok(Err(actix_ws::Closed)) => Err(None),
         Err(_) => {
             counter!(WEBSOCKET_SLOW).increment(1);
-            Err(Some(reason(CloseCode::Again, "too slow: come back with `after`, and miss nothing")))
+            Err(Some(reason(
+                CloseCode::Again,
+                "too slow: come back with `after`, and miss nothing",
+            )))
         }
     }
 }
 
 fn reason(code: CloseCode, description: &str) -> CloseReason {
-    CloseReason { code, description: Some(description.to_owned()) }
+    CloseReason {
+        code,
+        description: Some(description.to_owned()),
+    }
 }
 
 /// Whether a client is there.
@@ -315,18 +388,29 @@ mod tests {
             (Some("https://t.example.com"), Some("t.example.com"), true),
             (Some("http://LOCALHOST:8080"), Some("localhost:8080"), true),
             (Some("http://localhost:8081"), Some("localhost:8080"), false),
-            (Some("https://t.example.com.evil.example"), Some("t.example.com"), false),
+            (
+                Some("https://t.example.com.evil.example"),
+                Some("t.example.com"),
+                false,
+            ),
             (Some("https://evil.example"), Some("t.example.com"), false),
             (Some("t.example.com"), Some("t.example.com"), false),
             (Some("null"), Some("t.example.com"), false),
             (Some("https://t.example.com"), None, false),
         ] {
-            let headers = [origin.map(|origin| (ORIGIN, origin)), host.map(|host| (HOST, host))];
-            let request = headers
-                .into_iter()
-                .flatten()
-                .fold(actix_web::test::TestRequest::default(), |request, header| request.insert_header(header));
-            assert_eq!(refuse_foreign(&request.to_http_request()).is_ok(), is_ours, "{origin:?} at {host:?}");
+            let headers = [
+                origin.map(|origin| (ORIGIN, origin)),
+                host.map(|host| (HOST, host)),
+            ];
+            let request = headers.into_iter().flatten().fold(
+                actix_web::test::TestRequest::default(),
+                |request, header| request.insert_header(header),
+            );
+            assert_eq!(
+                refuse_foreign(&request.to_http_request()).is_ok(),
+                is_ours,
+                "{origin:?} at {host:?}"
+            );
         }
     }
 }

@@ -6,15 +6,15 @@ use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use serde::Serialize;
+use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_github_client::Client;
+use tallyhook_github_client::hooks::HookOwner;
+use tallyhook_store::{Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
 
 use super::{Failure, Outcome, Sources, github, output};
-use crate::backfill::{self, Backfill as Walker, Ended};
 use crate::config::Config;
-use crate::fetch;
-use crate::github::client::Client;
-use crate::github::client::hooks::HookOwner;
-use crate::github::types::{RepoId, Timestamp};
-use crate::store::{self, Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
+use crate::sync::backfill::{self, Backfill as Walker, Ended};
+use crate::sync::fetch;
 
 /// A run of a process that is no more is free again after so long.
 const LOOKING: Duration = Duration::from_secs(1);
@@ -55,8 +55,9 @@ impl Backfill {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let config = Config::new(&sources)?;
         let repo = &self.repo;
-        HookOwner::repository(repo)
-            .map_err(|_| Failure::Usage(format!("`{repo}` is no repository: expected OWNER/REPO")))?;
+        HookOwner::repository(repo).map_err(|_| {
+            Failure::Usage(format!("`{repo}` is no repository: expected OWNER/REPO"))
+        })?;
         let client = github::client(&config, "to read pull requests")?;
         let defaults = RunOptions::from(config.sync.backfill);
         let options = RunOptions {
@@ -64,7 +65,7 @@ impl Backfill {
             max_prs: self.max_prs.unwrap_or(defaults.max_prs),
             commits: self.commits || defaults.commits,
         };
-        let store = store::open(&config.database_url, Opening::Beside).await?;
+        let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
         let walker = Walker { client, store };
         let ended = self.walk(&walker, options).await;
         walker.store.close().await;
@@ -76,8 +77,17 @@ impl Backfill {
         let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
         let asked = asked.context("the repository is not tracked any more")?;
         if asked.options != options {
-            let RunOptions { days_back, max_prs, commits } = asked.options;
-            tracing::warn!(days_back, max_prs, commits, "one is unfinished already, and goes on as it was asked for");
+            let RunOptions {
+                days_back,
+                max_prs,
+                commits,
+            } = asked.options;
+            tracing::warn!(
+                days_back,
+                max_prs,
+                commits,
+                "one is unfinished already, and goes on as it was asked for"
+            );
         }
         let bar = output::progress(0, "fetching");
         let finished = finish(walker, &asked, |run| {
@@ -123,22 +133,36 @@ async fn tracked(client: &Client, store: &dyn Store, name: &str) -> anyhow::Resu
         Err(error) => {
             // Of one that is tracked already this is its state, for whoever asks the server.
             if let Some(id) = store.repository_id(name).await? {
-                store.sync_state(id, &SyncState::Failed(error.to_string()), Utc::now()).await?;
+                store
+                    .sync_state(id, &SyncState::Failed(error.to_string()), Utc::now())
+                    .await?;
             }
             return Err(error.into());
         }
     };
     let id = info.id;
-    store.track(&fetch::seen(id, info.full_name, Some(info.private)), Utc::now()).await?;
+    store
+        .track(
+            &fetch::seen(id, info.full_name, Some(info.private)),
+            Utc::now(),
+        )
+        .await?;
     Ok(id)
 }
 
 /// Works on the run, or waits for the process that does: a server takes what is asked for, too.
-async fn finish(walker: &Walker, asked: &SyncRun, progress: impl Fn(&SyncRun)) -> anyhow::Result<SyncRun> {
+async fn finish(
+    walker: &Walker,
+    asked: &SyncRun,
+    progress: impl Fn(&SyncRun),
+) -> anyhow::Result<SyncRun> {
     let store = &*walker.store;
     let mut told = false;
     loop {
-        if let Some(run) = store.take_run(Some(asked.repo), Utc::now(), backfill::lease()).await? {
+        if let Some(run) = store
+            .take_run(Some(asked.repo), Utc::now(), backfill::lease())
+            .await?
+        {
             if run.prs_done > 0 {
                 tracing::warn!(prs = run.prs_done, "goes on where it stopped");
             }
@@ -148,7 +172,10 @@ async fn finish(walker: &Walker, asked: &SyncRun, progress: impl Fn(&SyncRun)) -
                 Ended::LetGo => {}
             }
         }
-        let run = store.sync_run(asked.id).await?.context("the backfill is not known any more")?;
+        let run = store
+            .sync_run(asked.id)
+            .await?
+            .context("the backfill is not known any more")?;
         progress(&run);
         match run.state {
             RunState::Done | RunState::Failed => return Ok(run),
@@ -168,7 +195,8 @@ fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
         "{} of {} pull requests are fetched, and GitHub has to be left alone until {}: {}; run it again then, it goes on \
          where it stopped",
         run.prs_done,
-        run.prs_total.map_or("the".to_owned(), |total| total.to_string()),
+        run.prs_total
+            .map_or("the".to_owned(), |total| total.to_string()),
         until.to_rfc3339_opts(SecondsFormat::Secs, true),
         run.error.unwrap_or_default(),
     )
@@ -176,10 +204,12 @@ fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
 
 fn print(report: &Report) -> Outcome {
     let mut table = output::table(&["", &report.repo]);
-    let since = report.complete_since.map_or("-".to_owned(), |since| match since.epoch() {
-        0 => "its beginning".to_owned(),
-        _ => since.to_string(),
-    });
+    let since = report
+        .complete_since
+        .map_or("-".to_owned(), |since| match since.epoch() {
+            0 => "its beginning".to_owned(),
+            _ => since.to_string(),
+        });
     for (what, value) in [
         ("pull requests", report.prs_done.to_string()),
         ("reviews", report.reviews_synced.to_string()),
@@ -197,5 +227,7 @@ fn print(report: &Report) -> Outcome {
         }
         output::line(&table.to_string())?;
     }
-    output::line("What was fetched is in the inbox: a server that runs applies it, at once if it is running now.")
+    output::line(
+        "What was fetched is in the inbox: a server that runs applies it, at once if it is running now.",
+    )
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, github, output};
 use crate::config::Config;
-use crate::hook::{self, Webhook, WebhookState};
+use crate::sync::webhook::{self, Webhook, WebhookState};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HookCommand {
@@ -34,19 +34,21 @@ impl HookCommand {
 
 impl Create {
     async fn run(self, sources: Sources) -> Outcome {
-        if !hook::is_endpoint(&self.url) {
+        if !webhook::is_endpoint(&self.url) {
             return Err(Failure::Usage(format!(
                 "`{}` is no address of a webhook: expected one such as https://hooks.example.com{}",
                 self.url,
-                hook::ENDPOINT
+                webhook::ENDPOINT
             )));
         }
         let config = Config::new(&sources)?;
         let Some(secret) = &config.hook_secret else {
-            return Err(Failure::Usage(format!("{GITHUB_WEBHOOK_SECRET} is not set: GitHub is to sign with it")));
+            return Err(Failure::Usage(format!(
+                "{GITHUB_WEBHOOK_SECRET} is not set: GitHub is to sign with it"
+            )));
         };
         let client = github::client(&config, "that may write webhooks (scope admin:repo_hook)")?;
-        let webhook = hook::register(&client, &self.repo, &self.url, secret).await?;
+        let webhook = webhook::register(&client, &self.repo, &self.url, secret).await?;
         if self.json {
             output::json(&webhook)?;
         } else {

@@ -8,13 +8,15 @@ use anyhow::Context;
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::value::RawValue;
+use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::event;
+use tallyhook_store::{
+    DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store,
+};
 
 use super::recorded::{ApiDelivery, ApiRequest};
 use super::{Failure, Outcome, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
-use crate::event;
-use crate::queue::DeliveryId;
-use crate::store::{DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store};
 
 /// Deliveries read at once.
 const PAGE: u32 = 100;
@@ -130,7 +132,11 @@ pub(super) struct Requeue {
 impl Deliveries {
     pub(super) async fn run(self, store: &dyn Store) -> Outcome {
         match self {
-            Self::List { filter, limit, json } => list(store, filter.into(), limit, json).await,
+            Self::List {
+                filter,
+                limit,
+                json,
+            } => list(store, filter.into(), limit, json).await,
             Self::Show { guid } => {
                 let deliveries = store.deliveries_of(&guid).await?;
                 if deliveries.is_empty() {
@@ -141,11 +147,18 @@ impl Deliveries {
                 }
                 Ok(())
             }
-            Self::Export { filter, output: Some(path) } => {
-                let file = std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            Self::Export {
+                filter,
+                output: Some(path),
+            } => {
+                let file = std::fs::File::create(&path)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
                 export(store, filter.into(), std::io::BufWriter::new(file)).await
             }
-            Self::Export { filter, output: None } => export(store, filter.into(), std::io::stdout()).await,
+            Self::Export {
+                filter,
+                output: None,
+            } => export(store, filter.into(), std::io::stdout()).await,
         }
     }
 }
@@ -155,7 +168,10 @@ impl Dead {
         match self {
             Self::List { limit, json } => {
                 let groups = store.dead_groups().await?;
-                let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+                let dead = DeliveryFilter {
+                    state: Some(DeliveryState::Dead),
+                    ..DeliveryFilter::default()
+                };
                 let items = store.deliveries(&dead, limit).await?;
                 if json {
                     let items: Vec<_> = items.into_iter().map(DeliveryItem::from).collect();
@@ -170,22 +186,40 @@ impl Dead {
                 let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
                 output::json(&detail(store, dead).await?)
             }
-            Self::Requeue(Requeue { ids, reason, event, repo, all: _ }) => {
+            Self::Requeue(Requeue {
+                ids,
+                reason,
+                event,
+                repo,
+                all: _,
+            }) => {
                 let selection = if ids.is_empty() {
-                    DeadSelection::Like(DeadLike { reason, event, repo })
+                    DeadSelection::Like(DeadLike {
+                        reason,
+                        event,
+                        repo,
+                    })
                 } else {
                     DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
                 };
                 let requeued = store.requeue(&selection, Utc::now()).await?;
-                output::line(&format!("{requeued} to be tried again by the running server, or by the next one"))?;
+                output::line(&format!(
+                    "{requeued} to be tried again by the running server, or by the next one"
+                ))?;
                 let asked = ids.len() as u64;
                 if requeued < asked {
-                    return Err(missing(&format!("{} of those given are no dead letters", asked - requeued)));
+                    return Err(missing(&format!(
+                        "{} of those given are no dead letters",
+                        asked - requeued
+                    )));
                 }
                 Ok(())
             }
             Self::Discard { id, reason } => {
-                if store.discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now()).await? {
+                if store
+                    .discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now())
+                    .await?
+                {
                     output::line("discarded")
                 } else {
                     Err(missing(&format!("there is no dead letter {id}")))
@@ -201,21 +235,37 @@ fn missing(what: &str) -> Failure {
 
 impl From<Filter> for DeliveryFilter {
     fn from(filter: Filter) -> Self {
-        Self { state: filter.state.map(Into::into), event: filter.event, repo: filter.repo, before: None }
+        Self {
+            state: filter.state.map(Into::into),
+            event: filter.event,
+            repo: filter.repo,
+            before: None,
+        }
     }
 }
 
 async fn list(store: &dyn Store, filter: DeliveryFilter, limit: u32, json: bool) -> Outcome {
     let deliveries = store.deliveries(&filter, limit).await?;
     if json {
-        return output::json(&deliveries.into_iter().map(DeliveryItem::from).collect::<Vec<_>>());
+        return output::json(
+            &deliveries
+                .into_iter()
+                .map(DeliveryItem::from)
+                .collect::<Vec<_>>(),
+        );
     }
     print_table(deliveries)
 }
 
 fn group_table(groups: Vec<DeadGroup>) -> String {
-    let mut table =
-        output::table(&["dead letters", "reason", "event", "repository", "first received", "last received"]);
+    let mut table = output::table(&[
+        "dead letters",
+        "reason",
+        "event",
+        "repository",
+        "first received",
+        "last received",
+    ]);
     for group in groups {
         table.add_row([
             group.deliveries.to_string(),
@@ -230,8 +280,18 @@ fn group_table(groups: Vec<DeadGroup>) -> String {
 }
 
 fn print_table(deliveries: Vec<Delivery>) -> Outcome {
-    let mut table =
-        output::table(&["id", "received", "event", "action", "repository", "PR", "state", "tries", "reason", "GUID"]);
+    let mut table = output::table(&[
+        "id",
+        "received",
+        "event",
+        "action",
+        "repository",
+        "PR",
+        "state",
+        "tries",
+        "reason",
+        "GUID",
+    ]);
     for delivery in deliveries {
         table.add_row([
             delivery.id.0.to_string(),
@@ -239,7 +299,10 @@ fn print_table(deliveries: Vec<Delivery>) -> Outcome {
             delivery.event,
             delivery.action.unwrap_or_default(),
             delivery.repo.unwrap_or_default(),
-            delivery.pr_number.map(|number| number.to_string()).unwrap_or_default(),
+            delivery
+                .pr_number
+                .map(|number| number.to_string())
+                .unwrap_or_default(),
             delivery.state.as_str().to_owned(),
             delivery.attempts.to_string(),
             delivery.reason.unwrap_or_default(),
@@ -259,14 +322,20 @@ async fn payload(store: &dyn Store, id: DeliveryId) -> Outcome<Option<Box<RawVal
     };
     let body = body.decompress().context("the stored body is damaged")?;
     let text = String::from_utf8(body).context("the stored body is not text")?;
-    Ok(Some(RawValue::from_string(text).context("the stored body is not JSON")?))
+    Ok(Some(
+        RawValue::from_string(text).context("the stored body is not JSON")?,
+    ))
 }
 
 /// A delivery with its payload, laid out for reading.
 async fn detail(store: &dyn Store, delivery: Delivery) -> Outcome<serde_json::Value> {
     let payload = payload(store, delivery.id).await?;
     let history = delivery.history.clone();
-    Ok(serde_json::to_value(DeliveryDetail { delivery: delivery.into(), history, payload })?)
+    Ok(serde_json::to_value(DeliveryDetail {
+        delivery: delivery.into(),
+        history,
+        payload,
+    })?)
 }
 
 /// Writes the webhooks that still have their bodies, oldest first, without holding more than one page of bodies.
@@ -277,14 +346,25 @@ async fn export(store: &dyn Store, mut filter: DeliveryFilter, mut out: impl Wri
         let Some(last) = page.last() else { break };
         filter.before = Some(last.id);
         // What was made of GitHub's API is no webhook that could be sent again; one that `recover` fetched is.
-        ids.extend(page.iter().filter(|delivery| delivery.event != event::SNAPSHOT).map(|delivery| delivery.id));
+        ids.extend(
+            page.iter()
+                .filter(|delivery| delivery.event != event::SNAPSHOT)
+                .map(|delivery| delivery.id),
+        );
     }
     for id in ids.into_iter().rev() {
-        let (Some(delivery), Some(payload)) = (store.delivery(id).await?, payload(store, id).await?) else {
+        let (Some(delivery), Some(payload)) =
+            (store.delivery(id).await?, payload(store, id).await?)
+        else {
             continue;
         };
-        let headers = [("X-GitHub-Event", &delivery.event), ("X-GitHub-Delivery", &delivery.guid)];
-        let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_owned(), value.clone())).into();
+        let headers = [
+            ("X-GitHub-Event", &delivery.event),
+            ("X-GitHub-Delivery", &delivery.guid),
+        ];
+        let headers: BTreeMap<_, _> = headers
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .into();
         let line = ApiDelivery {
             guid: Some(delivery.guid),
             delivered_at: Some(seconds(delivery.received_at)),

@@ -21,10 +21,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tallyhook_core::event::message;
+use tallyhook_store::{DatabaseUrlError, Opening};
 
-use crate::config::{Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, Sources, TALLYHOOK_LISTEN};
-use crate::event::message;
-use crate::store::{self, Opening};
+use crate::config::{
+    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, Sources, TALLYHOOK_LISTEN,
+};
 use crate::telemetry::{self, LogFormat};
 
 /// Self-hosted GitHub event processor: signed webhooks in, explained cycle times out.
@@ -95,10 +97,18 @@ enum Command {
 }
 
 fn settings_help() -> String {
-    let mut help = String::from("Settings (environment; a flag beats them, they beat the file of --config):\n");
+    let mut help = String::from(
+        "Settings (environment; a flag beats them, they beat the file of --config):\n",
+    );
     for setting in SETTINGS {
-        let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
-        help.push_str(&format!("  {}\n      {}{default}\n", setting.name, setting.help));
+        let default = setting
+            .default
+            .map(|default| format!(" [default: {default}]"))
+            .unwrap_or_default();
+        help.push_str(&format!(
+            "  {}\n      {}{default}\n",
+            setting.name, setting.help
+        ));
     }
     help.push_str("\nExit codes: 0 ok, 1 failed, 2 called or configured wrongly.");
     help
@@ -118,7 +128,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
         let error = error.into();
         match error.downcast::<ConfigError>() {
             Ok(error) => Self::Usage(error.to_string()),
-            Err(error) => Self::Failed(error),
+            Err(error) => match error.downcast::<DatabaseUrlError>() {
+                Ok(error) => Self::Usage(error.to_string()),
+                Err(error) => Self::Failed(error),
+            },
         }
     }
 }
@@ -127,12 +140,21 @@ type Outcome<T = ()> = Result<T, Failure>;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "crash-points")]
+    tallyhook_core::crash_point::arm(crate::config::crash_plan());
     let cli = Cli::parse();
     let quiet = !matches!(cli.command, Command::Serve(_));
     telemetry::log(cli.log_format, quiet);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(error) => return report(&Failure::Failed(anyhow::Error::new(error).context("cannot start threads"))),
+        Err(error) => {
+            return report(&Failure::Failed(
+                anyhow::Error::new(error).context("cannot start threads"),
+            ));
+        }
     };
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -153,9 +175,17 @@ fn report(failure: &Failure) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Outcome {
-    let Cli { config, log_format: _, database_url, command } = cli;
-    let sources =
-        || Ok::<_, Failure>(Sources::of_process(config.as_deref())?.with_flag(DATABASE_URL, database_url.clone()));
+    let Cli {
+        config,
+        log_format: _,
+        database_url,
+        command,
+    } = cli;
+    let sources = || {
+        Ok::<_, Failure>(
+            Sources::of_process(config.as_deref())?.with_flag(DATABASE_URL, database_url.clone()),
+        )
+    };
     match command {
         Command::Demo(demo) => demo.run(sources()?).await,
         Command::Serve(serve) => serve.run(sources()?).await,
@@ -171,12 +201,15 @@ async fn run(cli: Cli) -> Outcome {
         Command::Worktrees(worktrees) => worktrees.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
-            let store = store::open(&config.database_url, Opening::Beside).await?;
+            let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
             recompute::run(&*store, &config.bots, &config.tasks.patterns).await
         }
         Command::Migrate => {
             let config = Config::new(&sources()?)?;
-            store::open(&config.database_url, Opening::Alone).await?.close().await;
+            tallyhook_store::open(&config.database_url, Opening::Alone)
+                .await?
+                .close()
+                .await;
             output::line("the database is at this version")
         }
         Command::Token(command) => command.run(&*beside(&sources()?).await?).await,
@@ -191,9 +224,9 @@ async fn run(cli: Cli) -> Outcome {
 }
 
 /// Opens the store beside a server that may be running.
-async fn beside(sources: &Sources) -> Outcome<std::sync::Arc<dyn store::Store>> {
+async fn beside(sources: &Sources) -> Outcome<std::sync::Arc<dyn tallyhook_store::Store>> {
     let config = Config::new(sources)?;
-    Ok(store::open(&config.database_url, Opening::Beside).await?)
+    Ok(tallyhook_store::open(&config.database_url, Opening::Beside).await?)
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use chrono::Utc;
 use clap::Subcommand;
+use tallyhook_store::Opening;
 
 use super::{Failure, Outcome, Sources, output};
 use crate::api::{ChannelItem, channel_items};
 use crate::config::Config;
 use crate::notify::{Channels, Tried};
-use crate::store::{self, Opening};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NotifyCommand {
@@ -34,19 +34,29 @@ impl NotifyCommand {
         match self {
             Self::Test { channel, json } => test(&channels, channel.as_deref(), json).await,
             Self::List { json } => {
-                let store = store::open(&config.database_url, Opening::Beside).await?;
+                let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
                 let items = channel_items(&channels, &*store).await;
                 store.close().await;
-                if json { output::json(&items?) } else { list(&items?) }
+                if json {
+                    output::json(&items?)
+                } else {
+                    list(&items?)
+                }
             }
         }
     }
 }
 
 async fn test(channels: &Channels, name: Option<&str>, json: bool) -> Outcome {
-    let chosen: Vec<_> = channels.iter().filter(|channel| name.is_none_or(|name| name == channel.name)).collect();
+    let chosen: Vec<_> = channels
+        .iter()
+        .filter(|channel| name.is_none_or(|name| name == channel.name))
+        .collect();
     if chosen.is_empty() {
-        let names: Vec<_> = channels.iter().map(|channel| channel.name.as_str()).collect();
+        let names: Vec<_> = channels
+            .iter()
+            .map(|channel| channel.name.as_str())
+            .collect();
         return Err(Failure::Usage(match (name, names.as_slice()) {
             (_, []) => {
                 "there is no channel: set SLACK_WEBHOOK_URL or NOTIFY_WEBHOOK_URL, or add a [[channel]]".to_owned()
@@ -67,29 +77,64 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> Outcome {
     if json {
         output::json(&tried)?;
     }
-    let failed: Vec<_> = tried.iter().filter(|tried| !tried.ok).map(|tried| tried.channel.as_str()).collect();
+    let failed: Vec<_> = tried
+        .iter()
+        .filter(|tried| !tried.ok)
+        .map(|tried| tried.channel.as_str())
+        .collect();
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::Failed(anyhow::anyhow!("the test message did not arrive: {}", failed.join(", "))))
+    Err(Failure::Failed(anyhow::anyhow!(
+        "the test message did not arrive: {}",
+        failed.join(", ")
+    )))
 }
 
-fn told(Tried { channel, ok, answer, advice }: &Tried) -> String {
-    let advice = advice.as_deref().map(|advice| format!(" ({advice})")).unwrap_or_default();
-    format!("{} {channel}: {answer}{advice}", if *ok { "ok   " } else { "wrong" })
+fn told(
+    Tried {
+        channel,
+        ok,
+        answer,
+        advice,
+    }: &Tried,
+) -> String {
+    let advice = advice
+        .as_deref()
+        .map(|advice| format!(" ({advice})"))
+        .unwrap_or_default();
+    format!(
+        "{} {channel}: {answer}{advice}",
+        if *ok { "ok   " } else { "wrong" }
+    )
 }
 
 fn list(items: &[ChannelItem]) -> Outcome {
     if items.is_empty() {
         return output::line("there is no channel");
     }
-    let mut table =
-        output::table(&["channel", "kind", "sent to", "place", "pending", "sent", "dead", "superseded", "last error"]);
+    let mut table = output::table(&[
+        "channel",
+        "kind",
+        "sent to",
+        "place",
+        "pending",
+        "sent",
+        "dead",
+        "superseded",
+        "last error",
+    ]);
     for item in items {
         let told = item.told;
-        let mut row =
-            vec![item.name.clone(), item.kind.to_string(), item.origin.clone(), item.place.clone().unwrap_or_default()];
-        row.extend([told.pending, told.sent, told.dead, told.superseded].map(|count| count.to_string()));
+        let mut row = vec![
+            item.name.clone(),
+            item.kind.to_string(),
+            item.origin.clone(),
+            item.place.clone().unwrap_or_default(),
+        ];
+        row.extend(
+            [told.pending, told.sent, told.dead, told.superseded].map(|count| count.to_string()),
+        );
         row.push(item.last_error.clone().unwrap_or_default());
         table.add_row(row);
     }

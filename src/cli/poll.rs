@@ -1,11 +1,11 @@
 //! `tallyhook poll`
 
 use clap::Args;
+use tallyhook_store::Opening;
 
 use super::{Failure, Outcome, Sources, github, output};
 use crate::config::Config;
-use crate::poller::{Poller, Round};
-use crate::store::{self, Opening};
+use crate::sync::poller::{Poller, Round};
 
 #[derive(Debug, Args)]
 pub(super) struct Poll {
@@ -21,7 +21,7 @@ impl Poll {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let config = Config::new(&sources)?;
         let client = github::client(&config, "to read pull requests")?;
-        let store = store::open(&config.database_url, Opening::Beside).await?;
+        let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
         let poller = Poller {
             client,
             store,
@@ -37,12 +37,29 @@ impl Poll {
         } else {
             print(&round)?;
         }
-        let default = default.err().map(|error| (config.default_repository.unwrap_or_default(), error.to_string()));
-        let failed = round.repositories.iter().filter_map(|polled| Some((polled.repo.clone(), polled.failure()?)));
-        match default.into_iter().chain(failed).collect::<Vec<_>>().as_slice() {
+        let default = default.err().map(|error| {
+            (
+                config.default_repository.unwrap_or_default(),
+                error.to_string(),
+            )
+        });
+        let failed = round
+            .repositories
+            .iter()
+            .filter_map(|polled| Some((polled.repo.clone(), polled.failure()?)));
+        match default
+            .into_iter()
+            .chain(failed)
+            .collect::<Vec<_>>()
+            .as_slice()
+        {
             [] => Ok(()),
             [(repo, why), rest @ ..] => {
-                let others = if rest.is_empty() { String::new() } else { format!(", and {} more failed", rest.len()) };
+                let others = if rest.is_empty() {
+                    String::new()
+                } else {
+                    format!(", and {} more failed", rest.len())
+                };
                 Err(Failure::Failed(anyhow::anyhow!("{repo}: {why}{others}")))
             }
         }
@@ -57,7 +74,11 @@ fn print(round: &Round) -> Outcome {
     }
     let mut table = output::table(&["repository", "fetched", "missed by webhooks", ""]);
     for polled in &round.repositories {
-        let missed: Vec<_> = polled.missed.iter().map(|number| format!("#{number}")).collect();
+        let missed: Vec<_> = polled
+            .missed
+            .iter()
+            .map(|number| format!("#{number}"))
+            .collect();
         table.add_row([
             polled.repo.clone(),
             polled.fetched.to_string(),

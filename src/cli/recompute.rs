@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use chrono::Utc;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::task::Patterns;
+use tallyhook_core::domain::timings::timings;
+use tallyhook_store::{BatchWrite, PullRequestRecord, Store};
 
 use super::{Outcome, output};
-use crate::domain::people::Bots;
-use crate::domain::task::Patterns;
-use crate::domain::timings::timings;
-use crate::store::{PullRequestRecord, Recording, Store};
 
 /// Pull requests of one transaction.
 const PAGE: u32 = 200;
@@ -22,18 +22,27 @@ pub(super) async fn run(store: &dyn Store, bots: &Bots, patterns: &Patterns) -> 
         let Some(last) = keys.last() else { break };
         // A server that writes one of them in between makes this page begin again.
         loop {
-            let pull_requests = store.load(&keys).await?.into_iter().map(|known| PullRequestRecord {
-                timings: timings(&known.pull_request, bots),
-                reviews: BTreeSet::new(),
-                known,
-            });
+            let pull_requests =
+                store
+                    .load(&keys)
+                    .await?
+                    .into_iter()
+                    .map(|known| PullRequestRecord {
+                        timings: timings(&known.pull_request, bots),
+                        reviews: BTreeSet::new(),
+                        known,
+                    });
             let pull_requests: Vec<_> = pull_requests.collect();
             let named = |record: &PullRequestRecord| {
                 let pull_request = &record.known.pull_request;
                 (pull_request.key, patterns.named_by(pull_request))
             };
             let mentions = pull_requests.iter().map(named).collect();
-            let recording = Recording { pull_requests, mentions, ..Recording::default() };
+            let recording = BatchWrite {
+                pull_requests,
+                mentions,
+                ..BatchWrite::default()
+            };
             if store.record(&recording, Utc::now()).await?.is_ok() {
                 break;
             }

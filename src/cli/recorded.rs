@@ -40,13 +40,26 @@ pub(super) struct ApiRequest {
 impl ApiDelivery {
     fn into_recorded(self) -> anyhow::Result<Recorded> {
         let header = |wanted: &str| {
-            let found = self.request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            let found = self
+                .request
+                .headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted));
             found.map(|(_, value)| value.clone())
         };
-        let event = header("X-GitHub-Event").or(self.event.clone()).context("it does not say which event it is")?;
+        let event = header("X-GitHub-Event")
+            .or(self.event.clone())
+            .context("it does not say which event it is")?;
         let payload = self.request.payload.get().as_bytes().to_vec();
-        let guid = header("X-GitHub-Delivery").or(self.guid.clone()).unwrap_or_else(|| guid_of(&event, &payload));
-        Ok(Recorded { event, guid, delivered_at: self.delivered_at, payload })
+        let guid = header("X-GitHub-Delivery")
+            .or(self.guid.clone())
+            .unwrap_or_else(|| guid_of(&event, &payload));
+        Ok(Recorded {
+            event,
+            guid,
+            delivered_at: self.delivered_at,
+            payload,
+        })
     }
 }
 
@@ -91,10 +104,11 @@ fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let path = entry.path();
         if path.is_dir() {
             files.extend(files_below(&path)?);
-        } else if path
-            .extension()
-            .is_some_and(|ending| ["json", "jsonl", "ndjson"].iter().any(|known| ending == *known))
-        {
+        } else if path.extension().is_some_and(|ending| {
+            ["json", "jsonl", "ndjson"]
+                .iter()
+                .any(|known| ending == *known)
+        }) {
             files.push(path);
         }
     }
@@ -102,8 +116,12 @@ fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn read_into(recorded: &mut Vec<Recorded>, path: &Path, naming: Naming) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if path.extension().is_some_and(|ending| ending == "jsonl" || ending == "ndjson") {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if path
+        .extension()
+        .is_some_and(|ending| ending == "jsonl" || ending == "ndjson")
+    {
         recorded.extend(parse_lines(&text).with_context(|| path.display().to_string())?);
         return Ok(());
     }
@@ -118,7 +136,9 @@ fn read_into(recorded: &mut Vec<Recorded>, path: &Path, naming: Naming) -> anyho
             delivered_at: None,
             payload: text.into_bytes(),
         }),
-        None if naming == Naming::SkipUnknown => tracing::debug!(path = %path.display(), "not a delivery"),
+        None if naming == Naming::SkipUnknown => {
+            tracing::debug!(path = %path.display(), "not a delivery")
+        }
         None => bail!(
             "{} is a bare payload whose name tells no event: call it EVENT.ACTION.json, such as pull_request.opened.json",
             path.display()
@@ -129,10 +149,16 @@ fn read_into(recorded: &mut Vec<Recorded>, path: &Path, naming: Naming) -> anyho
 
 /// JSON lines, one delivery each.
 pub(crate) fn parse_lines(text: &str) -> anyhow::Result<Vec<Recorded>> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let parsed = lines.map(|(place, line)| {
-        let delivery: ApiDelivery = serde_json::from_str(line).with_context(|| format!("line {}", place + 1))?;
-        delivery.into_recorded().with_context(|| format!("line {}", place + 1))
+        let delivery: ApiDelivery =
+            serde_json::from_str(line).with_context(|| format!("line {}", place + 1))?;
+        delivery
+            .into_recorded()
+            .with_context(|| format!("line {}", place + 1))
     });
     parsed.collect()
 }
@@ -143,7 +169,11 @@ fn parse_document(text: &str) -> anyhow::Result<Option<Vec<Recorded>>> {
         return Ok(Some(vec![one.into_recorded()?]));
     }
     if let Ok(many) = serde_json::from_str::<Vec<ApiDelivery>>(text) {
-        return many.into_iter().map(ApiDelivery::into_recorded).collect::<anyhow::Result<_>>().map(Some);
+        return many
+            .into_iter()
+            .map(ApiDelivery::into_recorded)
+            .collect::<anyhow::Result<_>>()
+            .map(Some);
     }
     serde_json::from_str::<serde::de::IgnoredAny>(text).context("not JSON")?;
     Ok(None)
@@ -152,17 +182,24 @@ fn parse_document(text: &str) -> anyhow::Result<Option<Vec<Recorded>>> {
 /// The event that a file's name tells: `pull_request.opened.json`, `pull_request/opened.payload.json`,
 /// `pull_request_edited_title.json`.
 fn event_of_path(path: &Path) -> Option<&'static str> {
-    let name =
-        |part: Option<&std::ffi::OsStr>| part.and_then(std::ffi::OsStr::to_str).map(|name| name.replace('-', "_"));
+    let name = |part: Option<&std::ffi::OsStr>| {
+        part.and_then(std::ffi::OsStr::to_str)
+            .map(|name| name.replace('-', "_"))
+    };
     let file = name(path.file_name())?;
     let stem = file.split('.').next()?;
     let folder = name(path.parent().and_then(Path::file_name)).unwrap_or_default();
     let exact = |wanted: &str| EVENTS.iter().find(|event| **event == wanted).copied();
     let longest_start = || {
-        let starts = EVENTS.iter().filter(|event| stem.strip_prefix(**event).is_some_and(|rest| rest.starts_with('_')));
+        let starts = EVENTS.iter().filter(|event| {
+            stem.strip_prefix(**event)
+                .is_some_and(|rest| rest.starts_with('_'))
+        });
         starts.max_by_key(|event| event.len()).copied()
     };
-    exact(stem).or_else(|| exact(&folder)).or_else(longest_start)
+    exact(stem)
+        .or_else(|| exact(&folder))
+        .or_else(longest_start)
 }
 
 /// GitHub's webhook events.
@@ -250,11 +287,20 @@ mod tests {
     fn a_file_s_name_tells_its_event() {
         for (path, event) in [
             ("pull_request.opened.json", Some("pull_request")),
-            ("octokit/pull_request/opened.payload.json", Some("pull_request")),
-            ("octokit/pull_request_review/submitted.payload.json", Some("pull_request_review")),
+            (
+                "octokit/pull_request/opened.payload.json",
+                Some("pull_request"),
+            ),
+            (
+                "octokit/pull_request_review/submitted.payload.json",
+                Some("pull_request_review"),
+            ),
             ("ping/payload.json", Some("ping")),
             ("pull_request_edited_title.json", Some("pull_request")),
-            ("installation_repositories_added.json", Some("installation_repositories")),
+            (
+                "installation_repositories_added.json",
+                Some("installation_repositories"),
+            ),
             ("check-run.json", Some("check_run")),
             ("01-quick-review.expected.json", None),
         ] {
@@ -264,8 +310,7 @@ mod tests {
 
     #[test]
     fn what_the_deliveries_api_returns_keeps_its_guid_and_its_bytes() {
-        let line =
-            r#"{"guid":"g","event":"ping","request":{"headers":{"x-github-event":"push"},"payload":{"b":1, "a":2}}}"#;
+        let line = r#"{"guid":"g","event":"ping","request":{"headers":{"x-github-event":"push"},"payload":{"b":1, "a":2}}}"#;
         let expected = Recorded {
             event: "push".into(),
             guid: "g".into(),
@@ -273,7 +318,10 @@ mod tests {
             payload: br#"{"b":1, "a":2}"#.into(),
         };
         assert_eq!(parse_lines(line).unwrap(), std::slice::from_ref(&expected));
-        assert_eq!(parse_document(&format!("[{line}]")).unwrap(), Some(vec![expected]));
+        assert_eq!(
+            parse_document(&format!("[{line}]")).unwrap(),
+            Some(vec![expected])
+        );
         assert_eq!(parse_document(r#"{"zen":"x"}"#).unwrap(), None);
         assert!(parse_document("{").is_err());
         assert!(parse_lines("{}").is_err());

@@ -2,13 +2,13 @@
 
 use chrono::{SecondsFormat, SubsecRound, TimeDelta, Utc};
 use clap::Args;
+use tallyhook_github_client::Credentials;
+use tallyhook_github_client::hooks::HookOwner;
+use tallyhook_store::Opening;
 
 use super::{Failure, Outcome, Sources, github, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY};
-use crate::github::client::Credentials;
-use crate::github::client::hooks::HookOwner;
-use crate::recover::{self, Asked, Report};
-use crate::store::{self, Opening};
+use crate::sync::recover::{self, Asked, Report};
 
 #[derive(Debug, Args)]
 pub(super) struct Recover {
@@ -41,12 +41,17 @@ impl Recover {
                 "the deliveries of an App are told to itself alone: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
             )));
         }
-        let rights =
-            format!("that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation admin:org_hook)");
+        let rights = format!(
+            "that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation admin:org_hook)"
+        );
         let client = github::client(&config, &rights)?;
-        let store = store::open(&config.database_url, Opening::Beside).await?;
+        let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
         let since = Utc::now().trunc_subsecs(0) - TimeDelta::days(i64::from(self.days));
-        let asked = Asked { owner, hook: self.hook, since };
+        let asked = Asked {
+            owner,
+            hook: self.hook,
+            since,
+        };
         let bar = output::progress(0, "fetching");
         let report = recover::run(&client, &*store, &asked, |done, all| {
             bar.set_length(all);
@@ -77,7 +82,9 @@ impl Recover {
             return Ok(HookOwner::App);
         }
         if let Some(org) = &self.org {
-            let name = org.parse().map_err(|_| Failure::Usage(format!("`{org}` is no name of an organisation")))?;
+            let name = org
+                .parse()
+                .map_err(|_| Failure::Usage(format!("`{org}` is no name of an organisation")))?;
             return Ok(HookOwner::Organization(name));
         }
         let Some(repo) = self.repo.as_ref().or(config.default_repository.as_ref()) else {
@@ -95,26 +102,44 @@ impl Recover {
 fn print(report: &Report) -> Outcome {
     let mut table = output::table(&["deliveries", ""]);
     let since = report.since.to_rfc3339_opts(SecondsFormat::Secs, true);
-    let name = |hook: &Option<i64>| hook.map_or_else(|| "of the App".to_owned(), |id| id.to_string());
+    let name =
+        |hook: &Option<i64>| hook.map_or_else(|| "of the App".to_owned(), |id| id.to_string());
     let hooks: Vec<_> = report.hooks.iter().map(name).collect();
     for (number, what) in [
-        (report.listed, format!("attempts listed by GitHub since {since}, of webhook {}", hooks.join(", "))),
+        (
+            report.listed,
+            format!(
+                "attempts listed by GitHub since {since}, of webhook {}",
+                hooks.join(", ")
+            ),
+        ),
         (report.failed, "failed at every attempt".to_owned()),
-        (report.unused, "of these: events that are not used here".to_owned()),
+        (
+            report.unused,
+            "of these: events that are not used here".to_owned(),
+        ),
         (report.already_here, "of these: already here".to_owned()),
         (report.recovered, "of these: recovered".to_owned()),
-        (report.not_fetched.len() as u64, "of these: could not be fetched".to_owned()),
+        (
+            report.not_fetched.len() as u64,
+            "of these: could not be fetched".to_owned(),
+        ),
     ] {
         table.add_row([number.to_string(), what]);
     }
     output::line(&table.to_string())?;
     if report.dead_letters > 0 {
-        output::line(&format!("{} of the recovered are dead letters: see `tallyhook dead list`", report.dead_letters))?;
+        output::line(&format!(
+            "{} of the recovered are dead letters: see `tallyhook dead list`",
+            report.dead_letters
+        ))?;
     }
     if !report.not_fetched.is_empty() {
         let mut table = output::table(&["missing", "event", "last attempt", "why"]);
         for missing in &report.not_fetched {
-            let at = missing.delivered_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            let at = missing
+                .delivered_at
+                .to_rfc3339_opts(SecondsFormat::Secs, true);
             table.add_row([&missing.guid, &missing.event, &at, &missing.why]);
         }
         output::line(&table.to_string())?;

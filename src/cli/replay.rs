@@ -11,12 +11,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
+use tallyhook_core::github::signature::Secrets;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::recorded::{self, Recorded};
 use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, output};
 use crate::config::Config;
-use crate::github::signature::Secrets;
 
 /// Posts under way at once: enough for the server to commit several together.
 const AT_ONCE: usize = 8;
@@ -67,22 +67,37 @@ impl Replay {
                 "with which secret are they to be signed? Give --secret or set {GITHUB_WEBHOOK_SECRET}"
             ))
         })?;
-        let url = self.url.clone().unwrap_or_else(|| format!("http://{}/webhooks/github", config.listen));
+        let url = self
+            .url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}/webhooks/github", config.listen));
         let deliveries = self.select(recorded::read_all(&self.paths)?);
         if deliveries.is_empty() {
-            return Err(Failure::Failed(anyhow::anyhow!("there is no delivery in what was given")));
+            return Err(Failure::Failed(anyhow::anyhow!(
+                "there is no delivery in what was given"
+            )));
         }
         let client = Client::new(url, secrets)?;
         let result = client.post_all(&deliveries, self.rate).await?;
         if self.json {
             output::json(&result.answers)?;
         } else {
-            let counts: Vec<_> = result.answers.iter().map(|(status, number)| format!("{number} {status}")).collect();
-            output::line(&format!("{} posted: {}", deliveries.len(), counts.join(", ")))?;
+            let counts: Vec<_> = result
+                .answers
+                .iter()
+                .map(|(status, number)| format!("{number} {status}"))
+                .collect();
+            output::line(&format!(
+                "{} posted: {}",
+                deliveries.len(),
+                counts.join(", ")
+            ))?;
         }
         match result.refused {
             None => Ok(()),
-            Some(refusal) => Err(Failure::Failed(anyhow::anyhow!("not all were taken; the first refusal: {refusal}"))),
+            Some(refusal) => Err(Failure::Failed(anyhow::anyhow!(
+                "not all were taken; the first refusal: {refusal}"
+            ))),
         }
     }
 
@@ -129,26 +144,37 @@ struct Answer {
 
 impl Client {
     pub(super) fn new(url: String, secrets: Secrets) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().context("cannot make an HTTP client")?;
+        let http = reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .context("cannot make an HTTP client")?;
         Ok(Self { http, url, secrets })
     }
 
     /// Posts them all, several at once. A server that cannot be reached ends it at once.
-    pub(super) async fn post_all(&self, deliveries: &[Recorded], rate: Option<u32>) -> anyhow::Result<Posted> {
+    pub(super) async fn post_all(
+        &self,
+        deliveries: &[Recorded],
+        rate: Option<u32>,
+    ) -> anyhow::Result<Posted> {
         let bar = output::progress(deliveries.len() as u64, "posting");
         let mut pace = rate.map(|rate| {
             let mut pace = interval(Duration::from_secs(1) / rate);
             pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
             pace
         });
-        let paced = futures_util::stream::unfold((deliveries.iter(), &mut pace), |(mut left, pace)| async move {
-            let next = left.next()?;
-            if let Some(pace) = pace.as_mut() {
-                pace.tick().await;
-            }
-            Some((next, (left, pace)))
-        });
-        let mut answers = std::pin::pin!(paced.map(|delivery| self.post(delivery)).buffered(AT_ONCE));
+        let paced = futures_util::stream::unfold(
+            (deliveries.iter(), &mut pace),
+            |(mut left, pace)| async move {
+                let next = left.next()?;
+                if let Some(pace) = pace.as_mut() {
+                    pace.tick().await;
+                }
+                Some((next, (left, pace)))
+            },
+        );
+        let mut answers =
+            std::pin::pin!(paced.map(|delivery| self.post(delivery)).buffered(AT_ONCE));
         let mut posted = Posted::default();
         while let Some(answer) = answers.next().await {
             bar.inc(1);
@@ -172,18 +198,31 @@ impl Client {
             .header("Content-Type", "application/json")
             .header("X-GitHub-Event", &delivery.event)
             .header("X-GitHub-Delivery", &delivery.guid)
-            .header("X-Hub-Signature-256", self.secrets.sign(&delivery.payload).to_header())
+            .header(
+                "X-Hub-Signature-256",
+                self.secrets.sign(&delivery.payload).to_header(),
+            )
             .body(delivery.payload.clone());
-        let response =
-            request.send().await.with_context(|| format!("cannot reach {}: is the server running?", self.url))?;
+        let response = request
+            .send()
+            .await
+            .with_context(|| format!("cannot reach {}: is the server running?", self.url))?;
         let status = response.status();
-        let body = response.bytes().await.with_context(|| format!("{} broke off its answer", self.url))?;
+        let body = response
+            .bytes()
+            .await
+            .with_context(|| format!("{} broke off its answer", self.url))?;
         if status.is_success() {
             let answer: Answer = serde_json::from_slice(&body)
                 .with_context(|| format!("{} does not answer like a tallyhook server", self.url))?;
             return Ok(Ok(answer.status));
         }
         let body = String::from_utf8_lossy(&body);
-        Ok(Err(format!("{} {} was answered {status}: {}", delivery.event, delivery.guid, body.trim())))
+        Ok(Err(format!(
+            "{} {} was answered {status}: {}",
+            delivery.event,
+            delivery.guid,
+            body.trim()
+        )))
     }
 }

@@ -1,12 +1,12 @@
 //! `tallyhook serve`
 
 use clap::{Args, ValueEnum};
+use tallyhook_store::Opening;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN};
 use crate::app::{Options, Roles, Running};
 use crate::config::Config;
-use crate::store::Opening;
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
@@ -38,9 +38,18 @@ enum Role {
 fn roles(told: &[Role]) -> Roles {
     told.iter().fold(Roles::NONE, |roles, role| match role {
         Role::All => Roles::ALL,
-        Role::Ingest => Roles { ingest: true, ..roles },
-        Role::Worker => Roles { worker: true, ..roles },
-        Role::Poller => Roles { poller: true, ..roles },
+        Role::Ingest => Roles {
+            ingest: true,
+            ..roles
+        },
+        Role::Worker => Roles {
+            worker: true,
+            ..roles
+        },
+        Role::Poller => Roles {
+            poller: true,
+            ..roles
+        },
         Role::Api => Roles { api: true, ..roles },
     })
 }
@@ -49,7 +58,9 @@ impl Serve {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let roles = roles(&self.role);
         let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
-        if roles != Roles::ALL && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite")) {
+        if roles != Roles::ALL
+            && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
+        {
             let message = "--role splits the work among processes, which need AMQP_URL and a DATABASE_URL of \
                            postgres:// in common: set both, or leave --role out";
             return Err(Failure::Usage(message.to_owned()));
@@ -61,8 +72,20 @@ impl Serve {
             )));
         }
         let signalled = signals()?;
-        let opening = if self.no_migrate { Opening::AloneAsIs } else { Opening::Alone };
-        let mut running = Running::start(&config, Options { opening, roles, ..Options::default() }).await?;
+        let opening = if self.no_migrate {
+            Opening::AloneAsIs
+        } else {
+            Opening::Alone
+        };
+        let mut running = Running::start(
+            &config,
+            Options {
+                opening,
+                roles,
+                ..Options::default()
+            },
+        )
+        .await?;
         let ended = tokio::select! {
             () = signalled => Ok(()),
             error = running.failed() => Err(Failure::Failed(error)),

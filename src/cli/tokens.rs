@@ -3,10 +3,10 @@
 use chrono::{SecondsFormat, Utc};
 use clap::Subcommand;
 use serde_json::json;
+use tallyhook_store::Store;
 
 use super::{Failure, Outcome, output};
 use crate::api::auth;
-use crate::store::Store;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -37,7 +37,9 @@ impl TokenCommand {
                 if store.create_token(&name, &auth::hash(&token), now).await? {
                     return output::line(&token);
                 }
-                Err(failed(&format!("there is a token `{name}`: revoke it first, or choose another name")))
+                Err(failed(&format!(
+                    "there is a token `{name}`: revoke it first, or choose another name"
+                )))
             }
             Self::List { json } => list(store, json).await,
             Self::Revoke { name } => {
@@ -55,8 +57,12 @@ async fn list(store: &dyn Store, json: bool) -> Outcome {
     let rows: Vec<[Option<String>; 3]> = tokens
         .into_iter()
         .map(|token| {
-            let text = |at: crate::store::Moment| at.to_rfc3339_opts(SecondsFormat::Secs, true);
-            [Some(token.name), Some(text(token.created_at)), token.revoked_at.map(text)]
+            let text = |at: tallyhook_store::Moment| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            [
+                Some(token.name),
+                Some(text(token.created_at)),
+                token.revoked_at.map(text),
+            ]
         })
         .collect();
     if json {

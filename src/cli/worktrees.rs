@@ -2,14 +2,14 @@
 
 use clap::Args;
 use serde::Serialize;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::task::TaskId;
+use tallyhook_core::github::types::PrNumber;
+use tallyhook_store::{Opening, Store, Task};
 use uuid::Uuid;
 
 use super::{Outcome, Sources, output};
 use crate::config::{Config, ConfigError};
-use crate::domain::pull_request::PullRequest;
-use crate::domain::task::TaskId;
-use crate::github::types::PrNumber;
-use crate::store::{self, Opening, Store, Task};
 use crate::tasks::{Cleaned, Cleaner};
 
 /// Tasks that are read at once.
@@ -54,28 +54,42 @@ impl Worktrees {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
         let config = Config::new(&sources)?;
         let root = config.tasks.worktree_root.ok_or_else(|| {
-            ConfigError::new("WORKTREE_ROOT is not set: set it to the folder below which the working trees are")
+            ConfigError::new(
+                "WORKTREE_ROOT is not set: set it to the folder below which the working trees are",
+            )
         })?;
-        let store = store::open(&config.database_url, Opening::Beside).await?;
-        let cleaner = Cleaner { store: store.clone(), root };
+        let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
+        let cleaner = Cleaner {
+            store: store.clone(),
+            root,
+        };
         let mut lines = Vec::new();
         for (task, worktree) in with_worktrees(&*store).await? {
             let cleaned = cleaner.clean(&task, self.dry_run).await?;
             lines.push(line(task, worktree, cleaned));
         }
         store.close().await;
-        if self.json { output::json(&lines) } else { print(&lines) }
+        if self.json {
+            output::json(&lines)
+        } else {
+            print(&lines)
+        }
     }
 }
 
 /// Every task that has one, the newest first.
-async fn with_worktrees(store: &dyn Store) -> store::Result<Vec<(Task, String)>> {
+async fn with_worktrees(store: &dyn Store) -> tallyhook_store::Result<Vec<(Task, String)>> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
         let page = store.tasks(None, before, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(found) };
+        let Some(last) = page.last() else {
+            return Ok(found);
+        };
         before = Some((last.created_at, last.id));
-        found.extend(page.into_iter().filter_map(|task| task.place.worktree.clone().map(|path| (task, path))));
+        found.extend(
+            page.into_iter()
+                .filter_map(|task| task.place.worktree.clone().map(|path| (task, path))),
+        );
     }
 }
 
@@ -115,7 +129,9 @@ fn print(lines: &[Line]) -> Outcome {
             line.key.clone().unwrap_or_else(|| line.task_id.to_string()),
             // People chose it: nothing of it may move the terminal's cursor.
             line.worktree.escape_debug().to_string(),
-            line.pr_number.map(|number| format!("#{number}")).unwrap_or_default(),
+            line.pr_number
+                .map(|number| format!("#{number}"))
+                .unwrap_or_default(),
             verdict.to_owned(),
             line.reason.clone().unwrap_or_default(),
         ]);

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tallyhook_core::domain::notification::Kind;
+use tallyhook_core::github::signature::Secrets;
+
 use super::sync::Time;
 use super::{ConfigError, Sources};
-use crate::domain::notification::Kind;
-use crate::github::signature::Secrets;
 
 pub(super) const SLACK_WEBHOOK_URL: &str = "SLACK_WEBHOOK_URL";
 pub(super) const NOTIFY_WEBHOOK_URL: &str = "NOTIFY_WEBHOOK_URL";
@@ -63,17 +64,26 @@ pub struct Filter {
 impl Filter {
     /// Whether it is to be told of news of that kind, about that repository if it is about one.
     pub fn takes(&self, kind: Kind, repo: Option<&str>) -> bool {
-        let is_wanted = self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind));
-        is_wanted && self.repos.as_ref().is_none_or(|wanted| repo.is_some_and(|repo| is_among(repo, wanted)))
+        let is_wanted = self
+            .kinds
+            .as_ref()
+            .is_none_or(|kinds| kinds.contains(&kind));
+        is_wanted
+            && self
+                .repos
+                .as_ref()
+                .is_none_or(|wanted| repo.is_some_and(|repo| is_among(repo, wanted)))
     }
 }
 
 fn is_among(repo: &str, patterns: &[String]) -> bool {
     let repo = repo.to_ascii_lowercase();
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(owner) => repo.starts_with(owner),
-        None => *pattern == repo,
-    })
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(owner) => repo.starts_with(owner),
+            None => *pattern == repo,
+        })
 }
 
 impl Notify {
@@ -84,15 +94,22 @@ impl Notify {
         channels.extend(sources.channels.iter().cloned());
         let mut names = BTreeSet::new();
         if let Some(twice) = channels.iter().find(|channel| !names.insert(&channel.name)) {
-            return Err(ConfigError(format!("two channels are called `{}`: rename one", twice.name)));
+            return Err(ConfigError(format!(
+                "two channels are called `{}`: rename one",
+                twice.name
+            )));
         }
         if channels.len() > MOST_CHANNELS {
-            return Err(ConfigError(format!("there are more than {MOST_CHANNELS} channels")));
+            return Err(ConfigError(format!(
+                "there are more than {MOST_CHANNELS} channels"
+            )));
         }
         Ok(Self {
             channels,
             allow_private: sources.parsed(NOTIFY_ALLOW_PRIVATE, "true or false")?,
-            timeout: sources.within("NOTIFICATION_TIMEOUT", Time(SECOND)..=Time(SECOND * 60))?.0,
+            timeout: sources
+                .within("NOTIFICATION_TIMEOUT", Time(SECOND)..=Time(SECOND * 60))?
+                .0,
         })
     }
 }
@@ -106,12 +123,20 @@ fn of_environment(sources: &Sources) -> Result<Vec<Channel>, ConfigError> {
         filter: Filter::default(),
     };
     let mut channels = Vec::new();
-    channels.extend(sources.value(SLACK_WEBHOOK_URL).map(|url| channel("slack", url, Receiver::Slack)));
-    let secret = sources.value(NOTIFY_WEBHOOK_SECRET).and_then(Secrets::single);
+    channels.extend(
+        sources
+            .value(SLACK_WEBHOOK_URL)
+            .map(|url| channel("slack", url, Receiver::Slack)),
+    );
+    let secret = sources
+        .value(NOTIFY_WEBHOOK_SECRET)
+        .and_then(Secrets::single);
     match sources.value(NOTIFY_WEBHOOK_URL) {
         Some(url) => channels.push(channel("webhook", url, Receiver::Webhook { secret })),
         None if secret.is_some() => {
-            let message = format!("{NOTIFY_WEBHOOK_SECRET} signs what is sent to {NOTIFY_WEBHOOK_URL}: set both");
+            let message = format!(
+                "{NOTIFY_WEBHOOK_SECRET} signs what is sent to {NOTIFY_WEBHOOK_URL}: set both"
+            );
             return Err(ConfigError(message));
         }
         None => {}
@@ -124,8 +149,11 @@ fn of_environment(sources: &Sources) -> Result<Vec<Channel>, ConfigError> {
 /// # Errors
 /// What is wrong, without any value but names.
 pub(super) fn of_file(value: toml::Value) -> Result<Vec<Channel>, ConfigError> {
-    let tables = || ConfigError("`channel` must be tables, each below a line [[channel]]".to_owned());
-    let toml::Value::Array(items) = value else { return Err(tables()) };
+    let tables =
+        || ConfigError("`channel` must be tables, each below a line [[channel]]".to_owned());
+    let toml::Value::Array(items) = value else {
+        return Err(tables());
+    };
     let channels = items.into_iter().map(|item| match item {
         toml::Value::Table(table) => of_table(&table),
         _ => Err(tables()),
@@ -134,15 +162,25 @@ pub(super) fn of_file(value: toml::Value) -> Result<Vec<Channel>, ConfigError> {
 }
 
 fn of_table(table: &toml::Table) -> Result<Channel, ConfigError> {
-    if let Some(unknown) = table.keys().find(|key| !CHANNEL_KEYS.contains(&key.as_str())) {
+    if let Some(unknown) = table
+        .keys()
+        .find(|key| !CHANNEL_KEYS.contains(&key.as_str()))
+    {
         let keys = CHANNEL_KEYS.join(", ");
-        return Err(ConfigError(format!("unknown key `{unknown}` of a [[channel]]; the keys are {keys}")));
+        return Err(ConfigError(format!(
+            "unknown key `{unknown}` of a [[channel]]; the keys are {keys}"
+        )));
     }
-    let name = text(table, "name")?.ok_or_else(|| ConfigError("a [[channel]] has no `name`".to_owned()))?;
-    let is_good = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    let name = text(table, "name")?
+        .ok_or_else(|| ConfigError("a [[channel]] has no `name`".to_owned()))?;
+    let is_good =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_good) {
-        let expected = format!("expected at most {LONGEST_NAME} lower-case letters, digits and dashes");
-        return Err(ConfigError(format!("the `name` of a [[channel]] is wrong: {expected}")));
+        let expected =
+            format!("expected at most {LONGEST_NAME} lower-case letters, digits and dashes");
+        return Err(ConfigError(format!(
+            "the `name` of a [[channel]] is wrong: {expected}"
+        )));
     }
     let wrong = |ConfigError(what)| ConfigError(format!("channel `{name}`: {what}"));
     let missing = |key: &str| wrong(ConfigError(format!("`{key}` is missing")));
@@ -150,31 +188,59 @@ fn of_table(table: &toml::Table) -> Result<Channel, ConfigError> {
     let receiver = match (text(table, "kind").map_err(wrong)?, secret) {
         (Some("slack"), None) => Receiver::Slack,
         (Some("slack"), Some(_)) => {
-            return Err(wrong(ConfigError("`secret` is for kind webhook: nothing is signed for Slack".to_owned())));
+            return Err(wrong(ConfigError(
+                "`secret` is for kind webhook: nothing is signed for Slack".to_owned(),
+            )));
         }
-        (Some("webhook"), Some("")) => return Err(wrong(ConfigError("`secret` is empty".to_owned()))),
-        (Some("webhook"), secret) => Receiver::Webhook { secret: secret.and_then(Secrets::single) },
-        (Some(_), _) => return Err(wrong(ConfigError("`kind` must be slack or webhook".to_owned()))),
+        (Some("webhook"), Some("")) => {
+            return Err(wrong(ConfigError("`secret` is empty".to_owned())));
+        }
+        (Some("webhook"), secret) => Receiver::Webhook {
+            secret: secret.and_then(Secrets::single),
+        },
+        (Some(_), _) => {
+            return Err(wrong(ConfigError(
+                "`kind` must be slack or webhook".to_owned(),
+            )));
+        }
         (None, _) => return Err(missing("kind")),
     };
-    let url = text(table, "url").map_err(wrong)?.ok_or_else(|| missing("url"))?;
+    let url = text(table, "url")
+        .map_err(wrong)?
+        .ok_or_else(|| missing("url"))?;
     let filter = filter(table).map_err(wrong)?;
-    Ok(Channel { name: name.to_owned(), receiver, url: url.to_owned(), filter })
+    Ok(Channel {
+        name: name.to_owned(),
+        receiver,
+        url: url.to_owned(),
+        filter,
+    })
 }
 
 fn filter(table: &toml::Table) -> Result<Filter, ConfigError> {
-    let repos = texts(table, "repos")?.map(|repos| repos.into_iter().map(pattern).collect()).transpose()?;
-    let kinds = texts(table, "kinds")?.map(|kinds| kinds.into_iter().map(kind).collect()).transpose()?;
+    let repos = texts(table, "repos")?
+        .map(|repos| repos.into_iter().map(pattern).collect())
+        .transpose()?;
+    let kinds = texts(table, "kinds")?
+        .map(|kinds| kinds.into_iter().map(kind).collect())
+        .transpose()?;
     Ok(Filter { repos, kinds })
 }
 
 fn pattern(text: &str) -> Result<String, ConfigError> {
     let is_name = |part: &str| {
-        !part.is_empty() && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
     };
     match text.split_once('/') {
-        Some((owner, name)) if is_name(owner) && (name == "*" || is_name(name)) => Ok(text.to_ascii_lowercase()),
-        _ => Err(ConfigError("one of `repos` is wrong: expected owner/name or owner/*".to_owned())),
+        Some((owner, name)) if is_name(owner) && (name == "*" || is_name(name)) => {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err(ConfigError(
+            "one of `repos` is wrong: expected owner/name or owner/*".to_owned(),
+        )),
     }
 }
 
@@ -183,19 +249,38 @@ fn kind(text: &str) -> Result<Kind, ConfigError> {
         let kinds = Kind::ALL.map(Kind::as_str).join(", ");
         ConfigError(format!("one of `kinds` is wrong: expected {kinds}"))
     };
-    Kind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(wrong)
+    Kind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(wrong)
 }
 
 fn text<'t>(table: &'t toml::Table, key: &str) -> Result<Option<&'t str>, ConfigError> {
     let wrong = || ConfigError(format!("`{key}` must be a text"));
-    table.get(key).map(|value| value.as_str().map(str::trim).ok_or_else(wrong)).transpose()
+    table
+        .get(key)
+        .map(|value| value.as_str().map(str::trim).ok_or_else(wrong))
+        .transpose()
 }
 
 fn texts<'t>(table: &'t toml::Table, key: &str) -> Result<Option<Vec<&'t str>>, ConfigError> {
-    let wrong = || ConfigError(format!("`{key}` must be a list of texts, and not an empty one"));
-    let Some(value) = table.get(key) else { return Ok(None) };
-    let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(wrong)?;
-    items.iter().map(|item| item.as_str().ok_or_else(wrong)).collect::<Result<_, _>>().map(Some)
+    let wrong = || {
+        ConfigError(format!(
+            "`{key}` must be a list of texts, and not an empty one"
+        ))
+    };
+    let Some(value) = table.get(key) else {
+        return Ok(None);
+    };
+    let items = value
+        .as_array()
+        .filter(|items| !items.is_empty())
+        .ok_or_else(wrong)?;
+    items
+        .iter()
+        .map(|item| item.as_str().ok_or_else(wrong))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 #[cfg(test)]
@@ -205,7 +290,10 @@ mod tests {
     use crate::config::{Config, parse_file};
 
     fn notify(environment: &[(&str, &str)], file: &str) -> Notify {
-        Config::new(&sources(environment, file)).ok().unwrap().notify
+        Config::new(&sources(environment, file))
+            .ok()
+            .unwrap()
+            .notify
     }
 
     #[test]
@@ -219,8 +307,15 @@ mod tests {
         let file = "notification_timeout = '3s'\nnotify_allow_private = true\n\
             [[channel]]\nname = 'ops'\nkind = 'webhook'\nurl = 'http://10.0.0.7/'\nrepos = ['Acme-Corp/*', 'other/web']\n\
             kinds = ['worktree_kept']\n[[channel]]\nname = 'team-2'\nkind = 'slack'\nurl = 'https://hooks.example.com/2'";
-        let Notify { channels, allow_private, timeout } = notify(&environment, file);
-        let names: Vec<_> = channels.iter().map(|channel| channel.name.as_str()).collect();
+        let Notify {
+            channels,
+            allow_private,
+            timeout,
+        } = notify(&environment, file);
+        let names: Vec<_> = channels
+            .iter()
+            .map(|channel| channel.name.as_str())
+            .collect();
         assert_eq!(names, ["slack", "webhook", "ops", "team-2"]);
         assert_eq!((allow_private, timeout), (true, SECOND * 3));
         let signed: Vec<_> = channels
@@ -233,7 +328,10 @@ mod tests {
         assert_eq!(signed, [None, Some(true), Some(false), None]);
         assert_eq!(channels[0].filter, Filter::default());
         let ops = &channels[2].filter;
-        assert_eq!(ops.repos.as_deref(), Some(&["acme-corp/*".to_owned(), "other/web".to_owned()][..]));
+        assert_eq!(
+            ops.repos.as_deref(),
+            Some(&["acme-corp/*".to_owned(), "other/web".to_owned()][..])
+        );
         assert_eq!(ops.kinds, Some(vec![Kind::WorktreeKept]));
     }
 
@@ -254,7 +352,10 @@ mod tests {
         ] {
             assert_eq!(some.takes(Kind::TaskStatusChange, repo), taken, "{repo:?}");
             assert!(!some.takes(Kind::PrStatusChange, repo), "{repo:?}");
-            assert!(Filter::default().takes(Kind::WorktreeKept, repo), "{repo:?}");
+            assert!(
+                Filter::default().takes(Kind::WorktreeKept, repo),
+                "{repo:?}"
+            );
         }
     }
 
@@ -262,30 +363,78 @@ mod tests {
     fn what_is_wrong_is_said_without_a_value_that_may_be_secret() {
         let good = "name = 'ops'\nkind = 'webhook'\nurl = 'https://carrot.example.com/carrot'\n";
         for (lines, words) in [
-            ("name = 'ops'\nkind = 'webhook'".to_owned(), "channel `ops`: `url` is missing"),
-            (good.replace("webhook", "carrot"), "channel `ops`: `kind` must be slack or webhook"),
-            (good.replace("kind", "knd"), "unknown key `knd` of a [[channel]]; the keys are name, kind, url"),
-            (good.replace("'ops'", "'Carrot'"), "lower-case letters, digits and dashes"),
+            (
+                "name = 'ops'\nkind = 'webhook'".to_owned(),
+                "channel `ops`: `url` is missing",
+            ),
+            (
+                good.replace("webhook", "carrot"),
+                "channel `ops`: `kind` must be slack or webhook",
+            ),
+            (
+                good.replace("kind", "knd"),
+                "unknown key `knd` of a [[channel]]; the keys are name, kind, url",
+            ),
+            (
+                good.replace("'ops'", "'Carrot'"),
+                "lower-case letters, digits and dashes",
+            ),
             (good.replace("name", "kinds"), "a [[channel]] has no `name`"),
-            (format!("{good}secret = ['carrot']"), "`secret` must be a text"),
+            (
+                format!("{good}secret = ['carrot']"),
+                "`secret` must be a text",
+            ),
             (format!("{good}secret = ''"), "`secret` is empty"),
-            (format!("{}secret = 'carrot'", good.replace("webhook", "slack")), "nothing is signed for Slack"),
-            (format!("{good}repos = ['carrot']"), "expected owner/name or owner/*"),
-            (format!("{good}repos = ['a/*b']"), "expected owner/name or owner/*"),
-            (format!("{good}repos = []"), "`repos` must be a list of texts"),
-            (format!("{good}kinds = ['carrot']"), "expected pr_status_change, task_status_change, worktree_kept"),
+            (
+                format!("{}secret = 'carrot'", good.replace("webhook", "slack")),
+                "nothing is signed for Slack",
+            ),
+            (
+                format!("{good}repos = ['carrot']"),
+                "expected owner/name or owner/*",
+            ),
+            (
+                format!("{good}repos = ['a/*b']"),
+                "expected owner/name or owner/*",
+            ),
+            (
+                format!("{good}repos = []"),
+                "`repos` must be a list of texts",
+            ),
+            (
+                format!("{good}kinds = ['carrot']"),
+                "expected pr_status_change, task_status_change, worktree_kept",
+            ),
         ] {
-            let error = parse_file(&format!("[[channel]]\n{lines}")).err().unwrap().to_string();
+            let error = parse_file(&format!("[[channel]]\n{lines}"))
+                .err()
+                .unwrap()
+                .to_string();
             assert!(error.contains(words), "{error}");
             assert!(!error.contains("arrot") && !error.contains('\n'), "{error}");
         }
-        assert!(parse_file("channel = 'carrot'").err().unwrap().to_string().contains("[[channel]]"));
+        assert!(
+            parse_file("channel = 'carrot'")
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("[[channel]]")
+        );
         assert!(error(&[(NOTIFY_WEBHOOK_SECRET, "carrot")]).contains("set both"));
-        assert!(error(&[("NOTIFICATION_TIMEOUT", "0s")]).contains("expected one from 1s to 1m such as 10s"));
+        assert!(
+            error(&[("NOTIFICATION_TIMEOUT", "0s")])
+                .contains("expected one from 1s to 1m such as 10s")
+        );
         let twice = sources(
             &[(SLACK_WEBHOOK_URL, "https://a.example")],
             &format!("[[channel]]\n{good}").replace("ops", "slack"),
         );
-        assert!(Config::new(&twice).err().unwrap().to_string().contains("two channels are called `slack`"));
+        assert!(
+            Config::new(&twice)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("two channels are called `slack`")
+        );
     }
 }

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 use std::time::Duration;
 
+use tallyhook_store::RunOptions;
+
 use super::{ConfigError, Sources};
 
 /// How GitHub is asked: by the poller, by backfills, about watched pull requests.
@@ -42,6 +44,22 @@ pub struct Backfill {
     pub max_prs: u32,
     /// Whether the dates of commits are asked for.
     pub commits: bool,
+}
+
+impl From<Backfill> for RunOptions {
+    fn from(
+        Backfill {
+            days_back,
+            max_prs,
+            commits,
+        }: Backfill,
+    ) -> Self {
+        Self {
+            days_back,
+            max_prs,
+            commits,
+        }
+    }
 }
 
 /// The most of each that can be asked for.
@@ -106,30 +124,94 @@ mod tests {
 
     #[test]
     fn durations_are_written_as_people_do() {
-        let Sync { interval, timeout, retry_delay, monitor, backfill, cache_ttl, .. } =
-            Config::new(&Sources::default()).ok().unwrap().sync;
-        assert_eq!([interval, timeout, retry_delay, cache_ttl].map(|time| time.as_secs()), [60, 30, 10, 300]);
-        assert_eq!((monitor.poll_interval.as_secs(), monitor.retry_delay.as_secs()), (300, 30));
-        assert_eq!(backfill, Backfill { days_back: 90, max_prs: 1000, commits: false });
+        let Sync {
+            interval,
+            timeout,
+            retry_delay,
+            monitor,
+            backfill,
+            cache_ttl,
+            ..
+        } = Config::new(&Sources::default()).ok().unwrap().sync;
+        assert_eq!(
+            [interval, timeout, retry_delay, cache_ttl].map(|time| time.as_secs()),
+            [60, 30, 10, 300]
+        );
+        assert_eq!(
+            (
+                monitor.poll_interval.as_secs(),
+                monitor.retry_delay.as_secs()
+            ),
+            (300, 30)
+        );
+        assert_eq!(
+            backfill,
+            Backfill {
+                days_back: 90,
+                max_prs: 1000,
+                commits: false
+            }
+        );
         let file = "sync_interval = '1m 30s'\ngithub_sync_commits = true\nsync_batch_size = 25";
-        let sync = Config::new(&sources(&[("PR_CACHE_TTL", "0s")], file)).ok().unwrap().sync;
-        assert_eq!((sync.interval.as_secs(), sync.backfill.commits, sync.batch_size), (90, true, 25));
+        let sync = Config::new(&sources(&[("PR_CACHE_TTL", "0s")], file))
+            .ok()
+            .unwrap()
+            .sync;
+        assert_eq!(
+            (
+                sync.interval.as_secs(),
+                sync.backfill.commits,
+                sync.batch_size
+            ),
+            (90, true, 25)
+        );
         assert_eq!(sync.cache_ttl, Duration::ZERO);
     }
 
     #[test]
     fn what_is_out_of_bounds_is_said_with_its_bounds() {
         for (name, wrong, expected) in [
-            ("SYNC_INTERVAL", "60", "expected one from 1s to 1day such as 60s"),
-            ("SYNC_INTERVAL", "0s", "expected one from 1s to 1day such as 60s"),
-            ("SYNC_TIMEOUT", "11m", "expected one from 1s to 10m such as 30s"),
-            ("MONITOR_POLL_INTERVAL", "soon", "expected one from 1s to 1day such as 5m"),
-            ("SYNC_MAX_CONCURRENT", "0", "expected one from 1 to 50 such as 5"),
-            ("SYNC_BATCH_SIZE", "ten", "expected one from 1 to 100 such as 10"),
-            ("GITHUB_SYNC_MAX_PRS", "-1", "expected one from 1 to 1000000 such as 1000"),
+            (
+                "SYNC_INTERVAL",
+                "60",
+                "expected one from 1s to 1day such as 60s",
+            ),
+            (
+                "SYNC_INTERVAL",
+                "0s",
+                "expected one from 1s to 1day such as 60s",
+            ),
+            (
+                "SYNC_TIMEOUT",
+                "11m",
+                "expected one from 1s to 10m such as 30s",
+            ),
+            (
+                "MONITOR_POLL_INTERVAL",
+                "soon",
+                "expected one from 1s to 1day such as 5m",
+            ),
+            (
+                "SYNC_MAX_CONCURRENT",
+                "0",
+                "expected one from 1 to 50 such as 5",
+            ),
+            (
+                "SYNC_BATCH_SIZE",
+                "ten",
+                "expected one from 1 to 100 such as 10",
+            ),
+            (
+                "GITHUB_SYNC_MAX_PRS",
+                "-1",
+                "expected one from 1 to 1000000 such as 1000",
+            ),
             ("GITHUB_SYNC_COMMITS", "yes", "expected true or false"),
         ] {
-            assert_eq!(error(&[(name, wrong)]), format!("{name} is `{wrong}`, {expected}"));
+            assert_eq!(
+                error(&[(name, wrong)]),
+                format!("{name} is `{wrong}`, {expected}")
+            );
         }
     }
 }

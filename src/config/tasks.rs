@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use tallyhook_core::domain::task::Patterns;
+
 use super::{ConfigError, Sources};
-use crate::domain::task::Patterns;
 
 /// How tasks follow their pull requests.
 #[derive(Clone, Debug)]
@@ -22,10 +23,15 @@ impl Tasks {
     /// # Errors
     /// Which setting is wrong, and what was expected.
     pub(super) fn new(sources: &Sources) -> Result<Self, ConfigError> {
-        let patterns: Vec<_> = sources.value(TASK_KEY_PATTERNS).unwrap_or_default().split_ascii_whitespace().collect();
+        let patterns: Vec<_> = sources
+            .value(TASK_KEY_PATTERNS)
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .collect();
         let patterns = Patterns::new(&patterns);
         Ok(Self {
-            patterns: patterns.map_err(|error| ConfigError(format!("{TASK_KEY_PATTERNS} is wrong: {error}")))?,
+            patterns: patterns
+                .map_err(|error| ConfigError(format!("{TASK_KEY_PATTERNS} is wrong: {error}")))?,
             auto_pr: sources.parsed("TASK_AUTO_PR", "true or false")?,
             worktree_root: sources.value("WORKTREE_ROOT").map(PathBuf::from),
         })
@@ -48,15 +54,26 @@ mod tests {
 
     #[test]
     fn patterns_are_a_list_in_the_file_and_words_in_the_environment() {
-        for (environment, file) in
-            [(&[][..], "task_key_patterns = ['#(\\d+)', 'AB-\\d+']"), (&[(TASK_KEY_PATTERNS, "#(\\d+)  AB-\\d+")], "")]
-        {
+        for (environment, file) in [
+            (&[][..], "task_key_patterns = ['#(\\d+)', 'AB-\\d+']"),
+            (&[(TASK_KEY_PATTERNS, "#(\\d+)  AB-\\d+")], ""),
+        ] {
             let tasks = Config::new(&sources(environment, file)).ok().unwrap().tasks;
-            let keys: BTreeSet<_> =
-                tasks.patterns.keys("AB-7", "#8", "PROJ-9").iter().map(ToString::to_string).collect();
+            let keys: BTreeSet<_> = tasks
+                .patterns
+                .keys("AB-7", "#8", "PROJ-9")
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             assert_eq!(keys, ["8", "AB-7"].map(str::to_owned).into());
         }
-        assert!(error(&[(TASK_KEY_PATTERNS, "a(")]).starts_with("TASK_KEY_PATTERNS is wrong: the pattern `a(`"));
-        assert_eq!(error(&[("TASK_AUTO_PR", "yes")]), "TASK_AUTO_PR is `yes`, expected true or false");
+        assert!(
+            error(&[(TASK_KEY_PATTERNS, "a(")])
+                .starts_with("TASK_KEY_PATTERNS is wrong: the pattern `a(`")
+        );
+        assert_eq!(
+            error(&[("TASK_AUTO_PR", "yes")]),
+            "TASK_AUTO_PR is `yes`, expected true or false"
+        );
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::github::signature::Secrets;
 use utoipa::ToSchema;
 
 use super::target::{self, Reach, Refused, Target};
 use crate::config::{self, ConfigError, Filter, NOTIFY_ALLOW_PRIVATE, Receiver};
-use crate::github::signature::Secrets;
 
 /// Where notifications are sent.
 pub struct Channel {
@@ -45,13 +45,21 @@ impl Channel {
         let name = settings.name.clone();
         let target = Target::parse(&settings.url, reach).map_err(|refused| {
             let advice = advice(&refused);
-            ConfigError::new(format!("channel `{name}`: its address is refused: {refused}{advice}"))
+            ConfigError::new(format!(
+                "channel `{name}`: its address is refused: {refused}{advice}"
+            ))
         })?;
         let (kind, secret) = match &settings.receiver {
             Receiver::Slack => (ChannelKind::Slack, None),
             Receiver::Webhook { secret } => (ChannelKind::Webhook, secret.clone()),
         };
-        Ok(Self { name, kind, filter: settings.filter.clone(), target, secret })
+        Ok(Self {
+            name,
+            kind,
+            filter: settings.filter.clone(),
+            target,
+            secret,
+        })
     }
 
     /// Scheme, host and port; the rest of the address may be a secret.
@@ -63,7 +71,9 @@ impl Channel {
 /// What somebody may do whose target was refused, to be put behind the reason.
 pub(super) fn advice(refused: &Refused) -> String {
     match refused {
-        Refused::NotPublic { .. } => format!("; if that is meant, set {NOTIFY_ALLOW_PRIVATE} to true"),
+        Refused::NotPublic { .. } => {
+            format!("; if that is meant, set {NOTIFY_ALLOW_PRIVATE} to true")
+        }
         Refused::NoAddress | Refused::Credentials => String::new(),
     }
 }
@@ -79,10 +89,21 @@ impl Channels {
     /// # Errors
     /// [`ConfigError`] that names the channel to whose address nothing may be sent; another if TLS cannot be set up.
     pub fn new(settings: &config::Notify) -> anyhow::Result<Self> {
-        let reach = if settings.allow_private { Reach::Anywhere } else { Reach::Public };
-        let channels = settings.channels.iter().map(|channel| Channel::new(channel, reach));
+        let reach = if settings.allow_private {
+            Reach::Anywhere
+        } else {
+            Reach::Public
+        };
+        let channels = settings
+            .channels
+            .iter()
+            .map(|channel| Channel::new(channel, reach));
         let http = target::client(reach, settings.timeout)?;
-        Ok(Self { channels: channels.collect::<Result<_, _>>()?, http, patience: settings.timeout })
+        Ok(Self {
+            channels: channels.collect::<Result<_, _>>()?,
+            http,
+            patience: settings.timeout,
+        })
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Channel> {

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use tallyhook_store::{EventId, OutboxEvent, Result, Store, StoreError};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::Notification;
-use crate::store::{Attendant, EventId, OutboxEvent, Result, Store, StoreError, attend};
+use crate::leader::{OutboxWorker, run_worker};
 
 /// Frames that are there for whoever is not done with the one before, at about half a KiB. They are shared by all: who
 /// needs more of them reads alone.
@@ -77,8 +78,19 @@ pub async fn feed(store: Arc<dyn Store>) -> Result<(Feed, Reader)> {
     let place = store.newest_event().await?;
     let (frames, _) = broadcast::channel(RING);
     let reading_back = Arc::new(Semaphore::new(READING_BACK));
-    let feed = Feed { store: store.clone(), frames: frames.downgrade(), reading_back };
-    Ok((feed, Reader { store, frames, place }))
+    let feed = Feed {
+        store: store.clone(),
+        frames: frames.downgrade(),
+        reading_back,
+    };
+    Ok((
+        feed,
+        Reader {
+            store,
+            frames,
+            place,
+        },
+    ))
 }
 
 impl Feed {
@@ -94,8 +106,20 @@ impl Feed {
             Some(id) => id,
             None => self.store.newest_event().await?,
         };
-        let (store, reading_back, behind) = (self.store.clone(), self.reading_back.clone(), after.is_some());
-        Ok(Subscription { store, reading_back, frames, place, behind, reading: JoinSet::new(), page: VecDeque::new() })
+        let (store, reading_back, behind) = (
+            self.store.clone(),
+            self.reading_back.clone(),
+            after.is_some(),
+        );
+        Ok(Subscription {
+            store,
+            reading_back,
+            frames,
+            place,
+            behind,
+            reading: JoinSet::new(),
+            page: VecDeque::new(),
+        })
     }
 }
 
@@ -114,9 +138,15 @@ impl Subscription {
             if self.behind {
                 if self.reading.is_empty() {
                     // By itself, so that it gives its turn back whatever the one who asked is busy with.
-                    self.reading.spawn(read_back(self.store.clone(), self.reading_back.clone(), self.place));
+                    self.reading.spawn(read_back(
+                        self.store.clone(),
+                        self.reading_back.clone(),
+                        self.place,
+                    ));
                 }
-                let Some(read) = self.reading.join_next().await else { continue };
+                let Some(read) = self.reading.join_next().await else {
+                    continue;
+                };
                 let events = read.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))?;
                 self.behind = is_full(&events);
                 self.page.extend(events.into_iter().map(frame));
@@ -134,7 +164,11 @@ impl Subscription {
 }
 
 /// Reads a page of what comes after `place`, once one may.
-async fn read_back(store: Arc<dyn Store>, reading_back: Arc<Semaphore>, place: EventId) -> Result<Vec<OutboxEvent>> {
+async fn read_back(
+    store: Arc<dyn Store>,
+    reading_back: Arc<Semaphore>,
+    place: EventId,
+) -> Result<Vec<OutboxEvent>> {
     let _permit = reading_back.acquire().await;
     store.events_after(place, PAGE).await
 }
@@ -142,16 +176,16 @@ async fn read_back(store: Arc<dyn Store>, reading_back: Arc<Semaphore>, place: E
 impl Reader {
     /// Reads until `stopping` becomes true; then all subscriptions end.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        attend(&self.store.clone(), stopping, &mut self).await;
+        run_worker(&self.store.clone(), stopping, &mut self).await;
     }
 }
 
 #[async_trait::async_trait]
-impl Attendant for Reader {
-    const TROUBLE: &str = "the outbox cannot be read";
+impl OutboxWorker for Reader {
+    const ERROR_MESSAGE: &str = "the outbox cannot be read";
 
     /// Tells all that is new.
-    async fn act(&mut self) -> Result<()> {
+    async fn run_once(&mut self) -> Result<()> {
         loop {
             let events = self.store.events_after(self.place, PAGE).await?;
             let is_full = is_full(&events);
@@ -173,7 +207,11 @@ fn is_full(page: &[OutboxEvent]) -> bool {
 
 fn frame(event: OutboxEvent) -> Arc<Frame> {
     let (id, repo) = (event.id, event.repo.clone());
-    Arc::new(Frame { id, repo, text: Notification::from(event).to_text() })
+    Arc::new(Frame {
+        id,
+        repo,
+        text: Notification::from(event).to_text(),
+    })
 }
 
 #[cfg(test)]
@@ -185,23 +223,33 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::domain::join::Dated;
-    use crate::domain::notification::{Status, StatusChange, SyncSource};
-    use crate::domain::repository::{Access, Repository, Seen};
-    use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use crate::store::{self, Change, Opening, Recording};
+    use tallyhook_core::domain::join::Dated;
+    use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
+    use tallyhook_core::domain::repository::{Access, Repository, Seen};
+    use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+    use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
 
     const REPO: RepoId = RepoId(7);
 
     /// Records that a pull request was opened.
     async fn opened(store: &dyn Store, number: i64) {
         let at = Timestamp::clamped(number);
-        let change = Change {
-            key: PrKey { repo: REPO, number: PrNumber(number) },
-            change: StatusChange { old: None, new: Status::Open, at },
+        let change = PullRequestChange {
+            key: PrKey {
+                repo: REPO,
+                number: PrNumber(number),
+            },
+            change: StatusChange {
+                old: None,
+                new: Status::Open,
+                at,
+            },
             source: SyncSource::Webhook,
         };
-        let recording = Recording { changes: vec![change], ..Recording::default() };
+        let recording = BatchWrite {
+            changes: vec![change],
+            ..BatchWrite::default()
+        };
         store.record(&recording, Utc::now()).await.unwrap().unwrap();
     }
 
@@ -209,12 +257,26 @@ mod tests {
     async fn tracking() -> (TempDir, Arc<dyn Store>) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
-        let store = store::open(&url, Opening::Alone).await.unwrap();
+        let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
         let at = Timestamp::clamped(0);
-        let seen = Seen { name: "acme-corp/api-server".to_owned(), private: None };
-        let access = Dated { at, value: Access::Granted };
-        let repository = Repository { id: REPO, seen: Dated { at, value: seen }, installation: None, access };
-        store.track(&repository, DateTime::UNIX_EPOCH).await.unwrap();
+        let seen = Seen {
+            name: "acme-corp/api-server".to_owned(),
+            private: None,
+        };
+        let access = Dated {
+            at,
+            value: Access::Granted,
+        };
+        let repository = Repository {
+            id: REPO,
+            seen: Dated { at, value: seen },
+            installation: None,
+            access,
+        };
+        store
+            .track(&repository, DateTime::UNIX_EPOCH)
+            .await
+            .unwrap();
         (folder, store)
     }
 
@@ -225,7 +287,11 @@ mod tests {
         let first = store.newest_event().await.unwrap();
         opened(&*store, 2).await;
         let (feed, _reader) = feed(store.clone()).await.unwrap();
-        let mut others = feed.reading_back.acquire_many(u32::try_from(READING_BACK).unwrap()).await.unwrap();
+        let mut others = feed
+            .reading_back
+            .acquire_many(u32::try_from(READING_BACK).unwrap())
+            .await
+            .unwrap();
         let mut late = feed.subscribe(Some(first)).await.unwrap();
         assert!(late.next().now_or_never().is_none());
         // It gets in line.
@@ -233,10 +299,14 @@ mod tests {
         let mut later = Box::pin(feed.reading_back.acquire());
         assert!((&mut later).now_or_never().is_none());
         drop(others.split(1));
-        assert!((&mut later).now_or_never().is_none(), "who came later is before it");
+        assert!(
+            (&mut later).now_or_never().is_none(),
+            "who came later is before it"
+        );
         // Nobody waits for one who does not look whether it was read.
-        let given_back =
-            tokio::time::timeout(Duration::from_secs(10), &mut later).await.expect("its turn does not end");
+        let given_back = tokio::time::timeout(Duration::from_secs(10), &mut later)
+            .await
+            .expect("its turn does not end");
         drop(given_back);
 
         let reads = async {
@@ -248,7 +318,9 @@ mod tests {
                 }
             }
         };
-        let frame = tokio::time::timeout(Duration::from_secs(10), reads).await.expect("it begins anew each time");
+        let frame = tokio::time::timeout(Duration::from_secs(10), reads)
+            .await
+            .expect("it begins anew each time");
         assert!(frame.text.contains("\"pr_number\":2,"), "{}", frame.text);
         drop(others);
         store.close().await;
@@ -264,14 +336,22 @@ mod tests {
         let reading = tokio::spawn(reader.run(stop.subscribe()));
 
         // As many as may are reading back, and do not come to an end.
-        let others = feed.reading_back.acquire_many(u32::try_from(READING_BACK).unwrap()).await.unwrap();
+        let others = feed
+            .reading_back
+            .acquire_many(u32::try_from(READING_BACK).unwrap())
+            .await
+            .unwrap();
         let mut late = feed.subscribe(Some(first)).await.unwrap();
         let mut hearing = feed.subscribe(None).await.unwrap();
         let hears = async {
             for number in 2..50 {
                 opened(&*store, number).await;
                 let frame = hearing.next().await.unwrap();
-                assert!(frame.text.contains(&format!("\"pr_number\":{number},")), "{}", frame.text);
+                assert!(
+                    frame.text.contains(&format!("\"pr_number\":{number},")),
+                    "{}",
+                    frame.text
+                );
             }
         };
         tokio::select! {
@@ -281,7 +361,11 @@ mod tests {
         drop(others);
         for number in 2..50 {
             let frame = late.next().await.unwrap();
-            assert!(frame.text.contains(&format!("\"pr_number\":{number},")), "{}", frame.text);
+            assert!(
+                frame.text.contains(&format!("\"pr_number\":{number},")),
+                "{}",
+                frame.text
+            );
         }
         stop.send_replace(true);
         reading.await.unwrap();

@@ -8,6 +8,11 @@ mod slack;
 pub mod target;
 
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::notification::{Kind, Status, SyncSource};
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::github::types::Timestamp;
+use tallyhook_store::{News, OutboxEvent, PullRequestChange, TaskChange, WorktreeKept};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -15,11 +20,6 @@ pub use self::channel::{Channel, ChannelKind, Channels};
 pub use self::feed::{Closed, Feed, Frame, Reader, Subscription, feed};
 pub use self::notifier::{Notifier, Pace};
 pub use self::sending::Tried;
-use crate::domain::notification::{Kind, Status, SyncSource};
-use crate::domain::pull_request::PullRequest;
-use crate::domain::task::{TaskId, TaskStatus};
-use crate::github::types::Timestamp;
-use crate::store::{Change, News, OutboxEvent, TaskChange, WorktreeKept};
 
 /// What somebody is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,10 +98,19 @@ impl Notification {
     /// The same for a change however often and by whatever way it is told, and of no other.
     pub fn key(&self) -> Uuid {
         let (subject, change) = match self {
-            Self::PrStatusChange { pr_id, new_status, timestamp, .. } => (*pr_id, format!("{new_status} {timestamp}")),
+            Self::PrStatusChange {
+                pr_id,
+                new_status,
+                timestamp,
+                ..
+            } => (*pr_id, format!("{new_status} {timestamp}")),
             // A task that falls back to what a person said becomes again what it was, as of the same moment.
-            Self::TaskStatusChange { task_id, event_id, .. } => (task_id.0, format!("status {event_id}")),
-            Self::WorktreeKept { task_id, event_id, .. } => (task_id.0, format!("kept {event_id}")),
+            Self::TaskStatusChange {
+                task_id, event_id, ..
+            } => (task_id.0, format!("status {event_id}")),
+            Self::WorktreeKept {
+                task_id, event_id, ..
+            } => (task_id.0, format!("kept {event_id}")),
         };
         Uuid::new_v5(&subject, change.as_bytes())
     }
@@ -118,7 +127,14 @@ impl From<OutboxEvent> for Notification {
         let OutboxEvent { id, repo, news } = event;
         let (event_id, repo) = (id.to_string(), repo.unwrap_or_default());
         match news {
-            News::PullRequest(Change { key, change, source }, task_id) => Self::PrStatusChange {
+            News::PullRequest(
+                PullRequestChange {
+                    key,
+                    change,
+                    source,
+                },
+                task_id,
+            ) => Self::PrStatusChange {
                 pr_id: PullRequest::id(key),
                 repo,
                 pr_number: key.number.0,
@@ -129,7 +145,13 @@ impl From<OutboxEvent> for Notification {
                 timestamp: change.at,
                 event_id,
             },
-            News::Task(TaskChange { task, old, new, at, because }) => Self::TaskStatusChange {
+            News::Task(TaskChange {
+                task,
+                old,
+                new,
+                at,
+                because,
+            }) => Self::TaskStatusChange {
                 task_id: task,
                 old_status: old,
                 new_status: new,
@@ -137,7 +159,12 @@ impl From<OutboxEvent> for Notification {
                 timestamp: at,
                 event_id,
             },
-            News::WorktreeKept(WorktreeKept { task, key, reason, at }) => Self::WorktreeKept {
+            News::WorktreeKept(WorktreeKept {
+                task,
+                key,
+                reason,
+                at,
+            }) => Self::WorktreeKept {
                 task_id: task,
                 pr_id: PullRequest::id(key),
                 repo,
@@ -153,18 +180,39 @@ impl From<OutboxEvent> for Notification {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::github::types::{PrKey, PrNumber, RepoId};
-    use crate::store::EventId;
+    use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+    use tallyhook_store::EventId;
 
     #[test]
     fn a_key_is_of_one_change() {
         let (task, at) = (TaskId(Uuid::nil()), Timestamp::clamped(1));
-        let key = PrKey { repo: RepoId(1), number: PrNumber(1) };
+        let key = PrKey {
+            repo: RepoId(1),
+            number: PrNumber(1),
+        };
         let (old, new) = (TaskStatus::Todo, TaskStatus::Implementing);
-        let moved = News::Task(TaskChange { task, old, new, at, because: None });
-        let kept = News::WorktreeKept(WorktreeKept { task, key, reason: String::new(), at });
+        let moved = News::Task(TaskChange {
+            task,
+            old,
+            new,
+            at,
+            because: None,
+        });
+        let kept = News::WorktreeKept(WorktreeKept {
+            task,
+            key,
+            reason: String::new(),
+            at,
+        });
         for news in [moved, kept] {
-            let key = |id| Notification::from(OutboxEvent { id: EventId(id), repo: None, news: news.clone() }).key();
+            let key = |id| {
+                Notification::from(OutboxEvent {
+                    id: EventId(id),
+                    repo: None,
+                    news: news.clone(),
+                })
+                .key()
+            };
             assert_eq!(key(1), key(1));
             assert_ne!(key(1), key(2), "{news:?}");
         }

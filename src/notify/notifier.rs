@@ -12,6 +12,10 @@ use chrono::Utc;
 use futures_util::future::{join, join_all};
 use metrics::counter;
 use rand::RngExt;
+use tallyhook_store::{
+    Attempt, ChannelState, EventId, LeaderRole, Moment, News, Next, NotificationRow, OutboxEvent,
+    Rest, Result, Store, StoreError, TaskRef,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -19,10 +23,7 @@ use super::Notification;
 use super::channel::{Channel, ChannelKind, Channels};
 use super::sending::{Message, Outcome};
 use super::slack;
-use crate::store::{
-    Attempt, ChannelState, EventId, Moment, News, Next, NotificationRow, OutboxEvent, Part, Rest, Result, Store,
-    StoreError, TaskRef, Tenure,
-};
+use crate::leader::LeaderLease;
 use crate::telemetry::NOTIFICATIONS;
 
 /// How often it is looked for events that nothing was heard of.
@@ -54,7 +55,11 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         let second = Duration::from_secs(1);
-        Self { first_wait: second * 2, longest_wait: second * 600, slack: second }
+        Self {
+            first_wait: second * 2,
+            longest_wait: second * 600,
+            slack: second,
+        }
     }
 }
 
@@ -62,7 +67,10 @@ impl Pace {
     /// How long to wait after so many failures; with `chance`, from 0 to 1, up to a quarter less.
     fn wait(&self, failures: u32, chance: f64) -> Duration {
         let factor = GROWTH.saturating_pow(failures.saturating_sub(1));
-        self.first_wait.saturating_mul(factor).min(self.longest_wait).mul_f64(1.0 - chance / 4.0)
+        self.first_wait
+            .saturating_mul(factor)
+            .min(self.longest_wait)
+            .mul_f64(1.0 - chance / 4.0)
     }
 }
 
@@ -76,7 +84,7 @@ pub struct Notifier {
 /// One channel at work.
 struct Desk<'a> {
     channel: &'a Channel,
-    tenure: &'a Tenure,
+    lease: &'a LeaderLease,
     /// Before then Slack takes no more.
     next: Instant,
     stopping: watch::Receiver<bool>,
@@ -92,7 +100,8 @@ impl Desk<'_> {
     }
 
     fn count(&self, outcome: &'static str) {
-        counter!(NOTIFICATIONS, "channel" => self.channel.name.clone(), "outcome" => outcome).increment(1);
+        counter!(NOTIFICATIONS, "channel" => self.channel.name.clone(), "outcome" => outcome)
+            .increment(1);
     }
 
     /// Waits, but not on when everything stops.
@@ -118,39 +127,44 @@ impl Notifier {
 
     /// Works until `stopping` is raised, while this process has the part.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let tenure = Tenure::new(Part::Notifier);
+        let lease = LeaderLease::new(LeaderRole::Notifier);
         loop {
-            if tenure.ask(&*self.store).await.unwrap_or(false) {
-                self.lead(&tenure, &mut stopping).await;
+            if lease.renew(&*self.store).await.unwrap_or(false) {
+                self.lead(&lease, &mut stopping).await;
             }
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
                 () = sleep(AGAIN) => {}
             }
         }
-        self.store.resign(Part::Notifier).await;
+        self.store.release_role(LeaderRole::Notifier).await;
     }
 
     /// Works while the part is this process's. What is being sent at its end is finished and noted: cut off, it would be
     /// sent again by whoever is next.
-    async fn lead(&self, tenure: &Tenure, stopping: &mut watch::Receiver<bool>) {
+    async fn lead(&self, lease: &LeaderLease, stopping: &mut watch::Receiver<bool>) {
         let (end, ended) = watch::channel(false);
         let ending = async {
             tokio::select! {
-                () = tenure.lost(&*self.store) => {
+                () = lease.wait_lost(&*self.store) => {
                     tracing::warn!("another process sends notifications now, or the database does not answer");
                 }
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
             end.send_replace(true);
         };
-        join(self.work(tenure, &ended), ending).await;
+        join(self.work(lease, &ended), ending).await;
     }
 
     /// Ends when `stopping` is raised.
-    async fn work(&self, tenure: &Tenure, stopping: &watch::Receiver<bool>) {
+    async fn work(&self, lease: &LeaderLease, stopping: &watch::Receiver<bool>) {
         let (news, heard) = watch::channel(());
-        let desk = |channel| Desk { channel, tenure, next: Instant::now(), stopping: stopping.clone() };
+        let desk = |channel| Desk {
+            channel,
+            lease,
+            next: Instant::now(),
+            stopping: stopping.clone(),
+        };
         tokio::select! {
             never = self.listen(&news) => match never {},
             _ = join_all(self.channels.iter().map(|channel| self.serve(desk(channel), heard.clone()))) => {}
@@ -195,7 +209,7 @@ impl Notifier {
     async fn turn(&self, desk: &mut Desk<'_>) -> Result<Duration> {
         let mut state = self.store.open_channel(desk.name()).await?;
         while !desk.is_stopping() {
-            if !desk.tenure.is_sure() && !desk.tenure.ask(&*self.store).await? {
+            if !desk.lease.is_held() && !desk.lease.renew(&*self.store).await? {
                 return Ok(AGAIN);
             }
             if !self.take_up(desk.channel, &mut state.place).await? {
@@ -205,7 +219,10 @@ impl Notifier {
             if let Some(until) = state.rests_until.filter(|until| *until > now) {
                 return Ok((until - now).to_std().unwrap_or_default());
             }
-            let due = self.store.due_notifications(desk.name(), now, NOTIFICATIONS_AT_ONCE).await?;
+            let due = self
+                .store
+                .due_notifications(desk.name(), now, NOTIFICATIONS_AT_ONCE)
+                .await?;
             if due.is_empty() {
                 let next = self.store.next_notification(desk.name()).await?;
                 return Ok(next.map_or(TICK, |next| (next - now).to_std().unwrap_or_default()));
@@ -229,9 +246,18 @@ impl Notifier {
     async fn take_up(&self, channel: &Channel, place: &mut EventId) -> Result<bool> {
         loop {
             let events = self.store.events_after(*place, EVENTS).await?;
-            let Some(last) = events.last().map(|event| event.id) else { return Ok(true) };
-            let wanted = events.into_iter().filter_map(|event| wanted(channel, event)).collect::<Vec<_>>();
-            if !self.store.take_up(&channel.name, *place, last, &wanted, Utc::now()).await? {
+            let Some(last) = events.last().map(|event| event.id) else {
+                return Ok(true);
+            };
+            let wanted = events
+                .into_iter()
+                .filter_map(|event| wanted(channel, event))
+                .collect::<Vec<_>>();
+            if !self
+                .store
+                .take_up(&channel.name, *place, last, &wanted, Utc::now())
+                .await?
+            {
                 return Ok(false);
             }
             *place = last;
@@ -239,28 +265,40 @@ impl Notifier {
     }
 
     /// Sends one, and notes what came of it.
-    async fn tell(&self, desk: &mut Desk<'_>, row: &NotificationRow, state: &mut ChannelState) -> Result<Then> {
+    async fn tell(
+        &self,
+        desk: &mut Desk<'_>,
+        row: &NotificationRow,
+        state: &mut ChannelState,
+    ) -> Result<Then> {
         let event = row.event.id;
         if row.answer.is_some() && self.store.supersede(desk.name(), event, Utc::now()).await? {
             desk.count("superseded");
             return Ok(Then::Next);
         }
         let message = self.message(desk.channel.kind, row.event.clone()).await?;
-        if !desk.tenure.is_sure() {
+        if !desk.lease.is_held() {
             // Another may have the part, and have sent this one.
             return Ok(Then::Anew);
         }
         let answer = self.channels.send(desk.channel, &message).await;
-        crate::crash_point!("notify.sent");
+        tallyhook_core::crash_point::reached("notify.sent");
         if desk.channel.kind == ChannelKind::Slack {
             desk.next = Instant::now() + self.pace.slack;
         }
         let at = Utc::now();
         // The same for both, so that whatever is next when the channel has rested is this one, or surely another.
         let chance = rand::rng().random();
-        let (next, rest) = decide(answer.outcome, row.attempts, state, at, |failures| self.pace.wait(failures, chance));
+        let (next, rest) = decide(answer.outcome, row.attempts, state, at, |failures| {
+            self.pace.wait(failures, chance)
+        });
         let text = answer.text();
-        let attempt = Attempt { channel: desk.name(), event, answer: &text, at };
+        let attempt = Attempt {
+            channel: desk.name(),
+            event,
+            answer: &text,
+            at,
+        };
         // It was sent, and must not be sent again since the database is away for a moment.
         let mut is_unsure = false;
         let is_noted = loop {
@@ -276,7 +314,7 @@ impl Notifier {
             }
             sleep(AGAIN).await;
         };
-        crate::crash_point!("notify.recorded");
+        tallyhook_core::crash_point::reached("notify.recorded");
         if !is_noted && !is_unsure {
             // It may be so with those that were read with it.
             tracing::warn!(channel = desk.name(), event.id = %event, "what was sent was finished by somebody else");
@@ -294,14 +332,26 @@ impl Notifier {
         if !is_noted {
             return Ok(Then::Anew);
         }
-        let Some(Rest { until, failures }) = rest else { return Ok(Then::Next) };
+        let Some(Rest { until, failures }) = rest else {
+            return Ok(Then::Next);
+        };
         match (state.failures, failures) {
-            (0, 1) => tracing::warn!(channel = desk.name(), answer = what, "a channel does not take notifications"),
-            (1.., 0) => tracing::info!(channel = desk.name(), "a channel takes notifications again"),
+            (0, 1) => tracing::warn!(
+                channel = desk.name(),
+                answer = what,
+                "a channel does not take notifications"
+            ),
+            (1.., 0) => {
+                tracing::info!(channel = desk.name(), "a channel takes notifications again")
+            }
             _ => {}
         }
         (state.rests_until, state.failures) = (until, failures);
-        Ok(if until.is_some() { Then::Rest } else { Then::Next })
+        Ok(if until.is_some() {
+            Then::Rest
+        } else {
+            Then::Next
+        })
     }
 
     async fn message(&self, kind: ChannelKind, event: OutboxEvent) -> Result<Message> {
@@ -314,7 +364,11 @@ impl Notifier {
             ChannelKind::Slack => slack::message(&notification, &known).to_string(),
             ChannelKind::Webhook => notification.to_text(),
         };
-        Ok(Message { key: notification.key(), kind: notification.kind().as_str(), body })
+        Ok(Message {
+            key: notification.key(),
+            kind: notification.kind().as_str(),
+            body,
+        })
     }
 
     /// What people want to know besides.
@@ -365,21 +419,61 @@ fn decide(
     wait: impl Fn(u32) -> Duration,
 ) -> (Next, Option<Rest>) {
     let (attempt, failures) = (attempts.saturating_add(1), channel.failures);
-    let again = |most: u32, waits: u32| if attempt < most { Next::Again(at + wait(waits)) } else { Next::Dead };
+    let again = |most: u32, waits: u32| {
+        if attempt < most {
+            Next::Again(at + wait(waits))
+        } else {
+            Next::Dead
+        }
+    };
     match outcome {
         Outcome::Taken => {
             let rested = failures > 0 || channel.rests_until.is_some();
-            (Next::Sent, rested.then_some(Rest { until: None, failures: 0 }))
+            (
+                Next::Sent,
+                rested.then_some(Rest {
+                    until: None,
+                    failures: 0,
+                }),
+            )
         }
-        Outcome::NotNow(rest) => (Next::NotNow(at + rest), Some(Rest { until: Some(at + rest), failures })),
+        Outcome::NotNow(rest) => (
+            Next::NotNow(at + rest),
+            Some(Rest {
+                until: Some(at + rest),
+                failures,
+            }),
+        ),
         Outcome::Broken => {
             // Whatever was sent next would find the same.
             let failures = failures.saturating_add(1);
-            let waits = if attempt < OTHERS_FIRST { attempt } else { attempt.saturating_add(1) };
-            (again(MOST_ATTEMPTS, waits), Some(Rest { until: Some(at + wait(failures)), failures }))
+            let waits = if attempt < OTHERS_FIRST {
+                attempt
+            } else {
+                attempt.saturating_add(1)
+            };
+            (
+                again(MOST_ATTEMPTS, waits),
+                Some(Rest {
+                    until: Some(at + wait(failures)),
+                    failures,
+                }),
+            )
         }
-        Outcome::Refused => (again(MOST_REFUSALS, attempt), Some(Rest { until: None, failures })),
-        Outcome::Gone => (Next::Dead, Some(Rest { until: None, failures })),
+        Outcome::Refused => (
+            again(MOST_REFUSALS, attempt),
+            Some(Rest {
+                until: None,
+                failures,
+            }),
+        ),
+        Outcome::Gone => (
+            Next::Dead,
+            Some(Rest {
+                until: None,
+                failures,
+            }),
+        ),
     }
 }
 
@@ -392,14 +486,23 @@ mod tests {
     }
 
     fn decided(outcome: Outcome, attempts: u32, failures: u32) -> (Next, Option<Rest>) {
-        let channel = ChannelState { place: EventId(1), rests_until: None, failures, last_error: None };
-        decide(outcome, attempts, &channel, at(0), |failures| Duration::from_secs(failures.into()))
+        let channel = ChannelState {
+            place: EventId(1),
+            rests_until: None,
+            failures,
+            last_error: None,
+        };
+        decide(outcome, attempts, &channel, at(0), |failures| {
+            Duration::from_secs(failures.into())
+        })
     }
 
     #[test]
     fn waits_grow_up_to_ten_minutes() {
         let pace = Pace::default();
-        let waits: Vec<_> = (1..=7).map(|failures| pace.wait(failures, 0.0).as_secs()).collect();
+        let waits: Vec<_> = (1..=7)
+            .map(|failures| pace.wait(failures, 0.0).as_secs())
+            .collect();
         assert_eq!(waits, [2, 8, 32, 128, 512, 600, 600]);
         assert_eq!(pace.wait(1, 1.0), Duration::from_millis(1500));
         assert_eq!(pace.wait(u32::MAX, 0.5).as_secs(), 525);
@@ -407,26 +510,53 @@ mod tests {
 
     #[test]
     fn what_breaks_rests_the_channel_and_is_tried_ten_times() {
-        let rest = |until, failures| Some(Rest { until: Some(at(until)), failures });
-        assert_eq!(decided(Outcome::Broken, 0, 0), (Next::Again(at(1)), rest(1, 1)));
+        let rest = |until, failures| {
+            Some(Rest {
+                until: Some(at(until)),
+                failures,
+            })
+        };
+        assert_eq!(
+            decided(Outcome::Broken, 0, 0),
+            (Next::Again(at(1)), rest(1, 1))
+        );
         // Others failed before it.
-        assert_eq!(decided(Outcome::Broken, 1, 6), (Next::Again(at(2)), rest(7, 7)));
-        assert_eq!(decided(Outcome::Broken, 8, 8), (Next::Again(at(10)), rest(9, 9)));
+        assert_eq!(
+            decided(Outcome::Broken, 1, 6),
+            (Next::Again(at(2)), rest(7, 7))
+        );
+        assert_eq!(
+            decided(Outcome::Broken, 8, 8),
+            (Next::Again(at(10)), rest(9, 9))
+        );
         assert_eq!(decided(Outcome::Broken, 9, 9), (Next::Dead, rest(10, 10)));
     }
 
     #[test]
     fn what_breaks_thrice_waits_longer_than_its_channel() {
-        let until = |(next, rest): (Next, Option<Rest>)| (next, rest.and_then(|rest| rest.until).unwrap());
-        assert_eq!(until(decided(Outcome::Broken, 1, 1)), (Next::Again(at(2)), at(2)));
-        assert_eq!(until(decided(Outcome::Broken, 2, 2)), (Next::Again(at(4)), at(3)));
+        let until =
+            |(next, rest): (Next, Option<Rest>)| (next, rest.and_then(|rest| rest.until).unwrap());
+        assert_eq!(
+            until(decided(Outcome::Broken, 1, 1)),
+            (Next::Again(at(2)), at(2))
+        );
+        assert_eq!(
+            until(decided(Outcome::Broken, 2, 2)),
+            (Next::Again(at(4)), at(3))
+        );
         // Another was taken meanwhile.
-        assert_eq!(until(decided(Outcome::Broken, 3, 0)), (Next::Again(at(5)), at(1)));
+        assert_eq!(
+            until(decided(Outcome::Broken, 3, 0)),
+            (Next::Again(at(5)), at(1))
+        );
     }
 
     #[test]
     fn what_is_refused_lets_others_go_on_and_is_tried_three_times() {
-        let none = Some(Rest { until: None, failures: 4 });
+        let none = Some(Rest {
+            until: None,
+            failures: 4,
+        });
         assert_eq!(decided(Outcome::Refused, 0, 4), (Next::Again(at(1)), none));
         assert_eq!(decided(Outcome::Refused, 1, 4), (Next::Again(at(2)), none));
         assert_eq!(decided(Outcome::Refused, 2, 4), (Next::Dead, none));
@@ -435,13 +565,28 @@ mod tests {
 
     #[test]
     fn a_rest_that_is_asked_for_is_no_failure() {
-        let rest = Rest { until: Some(at(30)), failures: 2 };
-        assert_eq!(decided(Outcome::NotNow(Duration::from_secs(30)), 9, 2), (Next::NotNow(at(30)), Some(rest)));
+        let rest = Rest {
+            until: Some(at(30)),
+            failures: 2,
+        };
+        assert_eq!(
+            decided(Outcome::NotNow(Duration::from_secs(30)), 9, 2),
+            (Next::NotNow(at(30)), Some(rest))
+        );
     }
 
     #[test]
     fn what_is_taken_ends_what_was_wrong() {
         assert_eq!(decided(Outcome::Taken, 5, 0), (Next::Sent, None));
-        assert_eq!(decided(Outcome::Taken, 0, 3), (Next::Sent, Some(Rest { until: None, failures: 0 })));
+        assert_eq!(
+            decided(Outcome::Taken, 0, 3),
+            (
+                Next::Sent,
+                Some(Rest {
+                    until: None,
+                    failures: 0
+                })
+            )
+        );
     }
 }

@@ -55,11 +55,19 @@ pub(super) struct Answer {
 
 impl Answer {
     fn without_words(outcome: Outcome, what: String) -> Self {
-        Self { outcome, what, said: String::new() }
+        Self {
+            outcome,
+            what,
+            said: String::new(),
+        }
     }
 
     pub(super) fn text(&self) -> String {
-        if self.said.is_empty() { self.what.clone() } else { format!("{}: {}", self.what, self.said) }
+        if self.said.is_empty() {
+            self.what.clone()
+        } else {
+            format!("{}: {}", self.what, self.said)
+        }
     }
 }
 
@@ -85,11 +93,20 @@ impl Channels {
                 serde_json::json!({"type": "test", "message": text, "channel": channel.name, "timestamp": timestamp})
             }
         };
-        let message = Message { key: Uuid::new_v4(), kind: "test", body: body.to_string() };
+        let message = Message {
+            key: Uuid::new_v4(),
+            kind: "test",
+            body: body.to_string(),
+        };
         let answer = self.send(channel, &message).await;
         let ok = answer.outcome == Outcome::Taken;
         let advice = (!ok).then(|| advice(channel.kind, &answer).to_owned());
-        Tried { channel: channel.name.clone(), ok, answer: answer.text(), advice }
+        Tried {
+            channel: channel.name.clone(),
+            ok,
+            answer: answer.text(),
+            advice,
+        }
     }
 
     pub(super) async fn send(&self, channel: &Channel, message: &Message) -> Answer {
@@ -106,7 +123,10 @@ impl Channels {
                 .header("X-Tallyhook-Delivery", message.key.to_string()),
         };
         let request = match &channel.secret {
-            Some(secret) => request.header("X-Hub-Signature-256", secret.sign(message.body.as_bytes()).to_header()),
+            Some(secret) => request.header(
+                "X-Hub-Signature-256",
+                secret.sign(message.body.as_bytes()).to_header(),
+            ),
             None => request,
         };
         match request.send().await {
@@ -118,12 +138,22 @@ impl Channels {
     fn unanswered(&self, error: &reqwest::Error, channel: &Channel) -> Answer {
         if let Some(refused) = target::refusal(error) {
             let advice = channel::advice(refused);
-            return Answer::without_words(Outcome::Refused, format!("nothing is sent there: {refused}{advice}"));
+            return Answer::without_words(
+                Outcome::Refused,
+                format!("nothing is sent there: {refused}{advice}"),
+            );
         }
         if error.is_timeout() {
-            return Answer::without_words(Outcome::Broken, format!("no answer within {:?}", self.patience));
+            return Answer::without_words(
+                Outcome::Broken,
+                format!("no answer within {:?}", self.patience),
+            );
         }
-        let what = if error.is_connect() { "no connection" } else { "no answer" };
+        let what = if error.is_connect() {
+            "no connection"
+        } else {
+            "no answer"
+        };
         // The cause at the bottom says what is wrong; those above it repeat the address.
         let mut cause: &dyn Error = error;
         while let Some(below) = cause.source() {
@@ -139,7 +169,10 @@ impl Channels {
 
 async fn read(mut response: Response, channel: &Channel) -> Answer {
     let status = response.status();
-    let rest = response.headers().get(RETRY_AFTER).and_then(|value| rest(value.to_str().ok()?, Utc::now()));
+    let rest = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| rest(value.to_str().ok()?, Utc::now()));
     let mut body = Vec::new();
     // What was said with the status is worth nothing more than to be shown.
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -150,16 +183,24 @@ async fn read(mut response: Response, channel: &Channel) -> Answer {
     }
     let said = String::from_utf8_lossy(&body[..body.len().min(READ)]);
     let said = one_line(&channel.target.hide(&said));
-    Answer { outcome: outcome(status, rest, channel.kind), what: status.to_string(), said }
+    Answer {
+        outcome: outcome(status, rest, channel.kind),
+        what: status.to_string(),
+        said,
+    }
 }
 
 fn outcome(status: StatusCode, rest: Option<Duration>, kind: ChannelKind) -> Outcome {
     match (status, rest) {
         (status, _) if status.is_success() => Outcome::Taken,
-        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(rest)) => Outcome::NotNow(rest),
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(rest)) => {
+            Outcome::NotNow(rest)
+        }
         (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => Outcome::Broken,
         (status, _) if status.is_server_error() => Outcome::Broken,
-        (StatusCode::NOT_FOUND | StatusCode::GONE, _) if kind == ChannelKind::Slack => Outcome::Gone,
+        (StatusCode::NOT_FOUND | StatusCode::GONE, _) if kind == ChannelKind::Slack => {
+            Outcome::Gone
+        }
         _ => Outcome::Refused,
     }
 }
@@ -169,7 +210,9 @@ fn rest(header: &str, now: DateTime<Utc>) -> Option<Duration> {
     let header = header.trim();
     let rest = match header.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(header).ok()?) - now).to_std().unwrap_or_default(),
+        Err(_) => (DateTime::<Utc>::from(httpdate::parse_http_date(header).ok()?) - now)
+            .to_std()
+            .unwrap_or_default(),
     };
     Some(rest.clamp(RESTS.0, RESTS.1))
 }
@@ -191,9 +234,15 @@ fn advice(kind: ChannelKind, answer: &Answer) -> &'static str {
         (Outcome::Taken, _) => "nothing is to be done",
         (Outcome::NotNow(_), _) => "the receiver asks for a rest: try again later",
         (Outcome::Broken, _) => "check that the receiver runs and can be reached from this machine",
-        (Outcome::Gone, _) => "the incoming webhook is no more: make a new one in Slack and set its address",
-        (Outcome::Refused, ChannelKind::Slack) => "check the address against the incoming webhook in Slack",
-        (Outcome::Refused, ChannelKind::Webhook) => "check the address, and the secret against that of the receiver",
+        (Outcome::Gone, _) => {
+            "the incoming webhook is no more: make a new one in Slack and set its address"
+        }
+        (Outcome::Refused, ChannelKind::Slack) => {
+            "check the address against the incoming webhook in Slack"
+        }
+        (Outcome::Refused, ChannelKind::Webhook) => {
+            "check the address, and the secret against that of the receiver"
+        }
     }
 }
 
@@ -213,13 +262,27 @@ mod tests {
             (410, None, Outcome::Gone, Outcome::Refused),
             (408, None, Outcome::Broken, Outcome::Broken),
             (429, None, Outcome::Broken, Outcome::Broken),
-            (429, ten, Outcome::NotNow(Duration::from_secs(10)), Outcome::NotNow(Duration::from_secs(10))),
-            (503, ten, Outcome::NotNow(Duration::from_secs(10)), Outcome::NotNow(Duration::from_secs(10))),
+            (
+                429,
+                ten,
+                Outcome::NotNow(Duration::from_secs(10)),
+                Outcome::NotNow(Duration::from_secs(10)),
+            ),
+            (
+                503,
+                ten,
+                Outcome::NotNow(Duration::from_secs(10)),
+                Outcome::NotNow(Duration::from_secs(10)),
+            ),
             (500, ten, Outcome::Broken, Outcome::Broken),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(outcome(status, rest, ChannelKind::Slack), slack, "{status}");
-            assert_eq!(outcome(status, rest, ChannelKind::Webhook), webhook, "{status}");
+            assert_eq!(
+                outcome(status, rest, ChannelKind::Webhook),
+                webhook,
+                "{status}"
+            );
         }
     }
 
@@ -236,7 +299,11 @@ mod tests {
             ("-5", None),
             ("soon", None),
         ] {
-            assert_eq!(rest(header, now), seconds.map(Duration::from_secs), "{header}");
+            assert_eq!(
+                rest(header, now),
+                seconds.map(Duration::from_secs),
+                "{header}"
+            );
         }
     }
 

@@ -2,11 +2,11 @@
 //! and calls nobody.
 
 use serde_json::{Value, json};
+use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::task::TaskId;
+use tallyhook_store::{PullRequestRow, Task};
 
 use super::Notification;
-use crate::domain::notification::Status;
-use crate::domain::task::TaskId;
-use crate::store::{PullRequestRow, Task};
 
 /// The most characters of a foreign text. Five of them escaped make less than a section may have.
 const LONGEST: usize = 500;
@@ -23,7 +23,13 @@ pub(super) fn message(notification: &Notification, known: &Known) -> Value {
     let task = |id: &TaskId| task_name(*id, known.task.as_ref());
     let known = known.pull_request.as_ref();
     match notification {
-        Notification::PrStatusChange { repo, pr_number, old_status, new_status, .. } => {
+        Notification::PrStatusChange {
+            repo,
+            pr_number,
+            old_status,
+            new_status,
+            ..
+        } => {
             let name = escape(&format!("{repo}#{pr_number}"));
             let became = became(*old_status, *new_status, known);
             let title = known.and_then(|known| known.title.as_deref()).map(escape);
@@ -33,16 +39,37 @@ pub(super) fn message(notification: &Notification, known: &Known) -> Value {
             blocks.extend(known.map(|known| context(&format!("by {}", escape(&known.author)))));
             shown(&format!("{name} {became}{title}"), &blocks)
         }
-        Notification::TaskStatusChange { task_id, old_status, new_status, pr_trigger, .. } => {
-            let by = if *pr_trigger { "a pull request" } else { "somebody" };
-            let text = format!("Task {} was moved from {old_status} to {new_status} by {by}", task(task_id));
+        Notification::TaskStatusChange {
+            task_id,
+            old_status,
+            new_status,
+            pr_trigger,
+            ..
+        } => {
+            let by = if *pr_trigger {
+                "a pull request"
+            } else {
+                "somebody"
+            };
+            let text = format!(
+                "Task {} was moved from {old_status} to {new_status} by {by}",
+                task(task_id)
+            );
             shown(&text, &[section(&text)])
         }
-        Notification::WorktreeKept { task_id, repo, pr_number, reason, .. } => {
+        Notification::WorktreeKept {
+            task_id,
+            repo,
+            pr_number,
+            reason,
+            ..
+        } => {
             let name = escape(&format!("{repo}#{pr_number}"));
             let linked = link(known.and_then(|known| known.html_url.as_deref()), &name);
             let task = task(task_id);
-            let text = |name: &str| format!("{name} was merged, and the working tree of task {task} is kept");
+            let text = |name: &str| {
+                format!("{name} was merged, and the working tree of task {task} is kept")
+            };
             let reason = escape(reason);
             let blocks = [section(&text(&format!("*{linked}*"))), section(&reason)];
             shown(&format!("{}: {reason}", text(&name)), &blocks)
@@ -58,7 +85,11 @@ pub(super) fn plain(text: &str) -> Value {
 /// What people call a task, or else its id.
 fn task_name(id: TaskId, known: Option<&Task>) -> String {
     match known {
-        Some(Task { key: Some(key), title, .. }) => escape(&format!("{key} ({title})")),
+        Some(Task {
+            key: Some(key),
+            title,
+            ..
+        }) => escape(&format!("{key} ({title})")),
         Some(Task { title, .. }) => escape(&format!("\u{201c}{title}\u{201d}")),
         None => id.to_string(),
     }
@@ -98,13 +129,18 @@ fn mrkdwn(text: &str) -> Value {
 fn escape(text: &str) -> String {
     let is_long = text.chars().nth(LONGEST).is_some();
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars().take(if is_long { LONGEST - 1 } else { LONGEST }) {
+    for letter in text
+        .chars()
+        .take(if is_long { LONGEST - 1 } else { LONGEST })
+    {
         match letter {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             // A line of its own could look like one of ours.
-            letter if letter.is_control() || ['\u{2028}', '\u{2029}'].contains(&letter) => escaped.push(' '),
+            letter if letter.is_control() || ['\u{2028}', '\u{2029}'].contains(&letter) => {
+                escaped.push(' ')
+            }
             letter => escaped.push(letter),
         }
     }
@@ -117,13 +153,19 @@ fn escape(text: &str) -> String {
 /// `label`, which is escaped, as a link to a page of the web; without one if the address could be anything else.
 fn link(address: Option<&str>, label: &str) -> String {
     let is_web = |address: &&str| {
-        let is_plain = !address.chars().any(|letter| letter.is_whitespace() || letter.is_control());
+        let is_plain = !address
+            .chars()
+            .any(|letter| letter.is_whitespace() || letter.is_control());
         let has_scheme = address.starts_with("https://") || address.starts_with("http://");
         has_scheme && is_plain && address.chars().count() <= LONGEST_LINK
     };
     match address.filter(is_web) {
         Some(address) => {
-            let address = address.replace('&', "&amp;").replace('<', "%3C").replace('>', "%3E").replace('|', "%7C");
+            let address = address
+                .replace('&', "&amp;")
+                .replace('<', "%3C")
+                .replace('>', "%3E")
+                .replace('|', "%7C");
             format!("<{address}|{label}>")
         }
         None => label.to_owned(),
@@ -136,13 +178,13 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::notification::SyncSource;
-    use crate::domain::pull_request::Source;
-    use crate::domain::repository::Access;
-    use crate::domain::task::{TaskKey, TaskState, TaskStatus};
-    use crate::domain::timings::State;
-    use crate::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use crate::store::{Due, Durations, TaskPlace};
+    use tallyhook_core::domain::notification::SyncSource;
+    use tallyhook_core::domain::pull_request::Source;
+    use tallyhook_core::domain::repository::Access;
+    use tallyhook_core::domain::task::{TaskKey, TaskState, TaskStatus};
+    use tallyhook_core::domain::timings::State;
+    use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+    use tallyhook_store::{Due, Durations, TaskPlace};
 
     /// The most characters of a section's text.
     const SECTION: usize = 3000;
@@ -164,7 +206,10 @@ mod tests {
     fn known(title: &str, html_url: &str) -> Known {
         let at = Timestamp::clamped(0);
         let pull_request = PullRequestRow {
-            key: PrKey { repo: RepoId(1), number: PrNumber(7) },
+            key: PrKey {
+                repo: RepoId(1),
+                number: PrNumber(7),
+            },
             repo: "acme-corp/api-server".to_owned(),
             repo_access: Access::Granted,
             github_pr_id: None,
@@ -191,12 +236,18 @@ mod tests {
             first_response_at: None,
             first_review_at: None,
             final_approval_at: None,
-            durations: Durations { cycle_time: Some(29 * 3600), ..Durations::default() },
+            durations: Durations {
+                cycle_time: Some(29 * 3600),
+                ..Durations::default()
+            },
             flags: Vec::new(),
             source: Source::Webhook,
             as_of: at,
         };
-        Known { pull_request: Some(pull_request), task: None }
+        Known {
+            pull_request: Some(pull_request),
+            task: None,
+        }
     }
 
     fn task(title: &str) -> Known {
@@ -204,7 +255,10 @@ mod tests {
             id: TaskId(Uuid::nil()),
             key: TaskKey::parse("PROJ-123"),
             title: title.to_owned(),
-            state: TaskState { status: TaskStatus::Done, by_hand: None },
+            state: TaskState {
+                status: TaskStatus::Done,
+                by_hand: None,
+            },
             place: TaskPlace::default(),
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
@@ -213,27 +267,52 @@ mod tests {
             tries: 0,
             prs: Vec::new(),
         };
-        Known { pull_request: None, task: Some(task) }
+        Known {
+            pull_request: None,
+            task: Some(task),
+        }
     }
 
     fn texts(message: &Value) -> Vec<&str> {
         let blocks = message["blocks"].as_array().unwrap().iter();
         blocks
-            .filter_map(|block| block["text"]["text"].as_str().or_else(|| block["elements"][0]["text"].as_str()))
+            .filter_map(|block| {
+                block["text"]["text"]
+                    .as_str()
+                    .or_else(|| block["elements"][0]["text"].as_str())
+            })
             .collect()
     }
 
     #[test]
     fn a_merge_is_told_with_its_link_title_author_and_time() {
-        let known = known("Answer 429", "https://github.example/acme-corp/api-server/pull/7");
+        let known = known(
+            "Answer 429",
+            "https://github.example/acme-corp/api-server/pull/7",
+        );
         let told = message(&changed(Some(Status::Open), Status::Merged), &known);
         let link = "<https://github.example/acme-corp/api-server/pull/7|acme-corp/api-server#7>";
-        assert_eq!(texts(&told), [&format!("*{link}* was merged after 29.0 h: Answer 429"), "by mira"]);
-        assert_eq!(told["text"], "acme-corp/api-server#7 was merged after 29.0 h: Answer 429");
-        assert_eq!((&told["unfurl_links"], &told["unfurl_media"]), (&json!(false), &json!(false)));
+        assert_eq!(
+            texts(&told),
+            [
+                &format!("*{link}* was merged after 29.0 h: Answer 429"),
+                "by mira"
+            ]
+        );
+        assert_eq!(
+            told["text"],
+            "acme-corp/api-server#7 was merged after 29.0 h: Answer 429"
+        );
+        assert_eq!(
+            (&told["unfurl_links"], &told["unfurl_media"]),
+            (&json!(false), &json!(false))
+        );
         let blocks = told["blocks"].as_array().unwrap();
         assert_eq!(
-            (&blocks[0]["text"]["verbatim"], &blocks[1]["elements"][0]["verbatim"]),
+            (
+                &blocks[0]["text"]["verbatim"],
+                &blocks[1]["elements"][0]["verbatim"]
+            ),
             (&json!(true), &json!(true))
         );
     }
@@ -243,7 +322,11 @@ mod tests {
         for (old, new, words) in [
             (None, Status::Open, "was opened"),
             (Some(Status::Closed), Status::Open, "was opened again"),
-            (Some(Status::Open), Status::Closed, "was closed without a merge"),
+            (
+                Some(Status::Open),
+                Status::Closed,
+                "was closed without a merge",
+            ),
             (None, Status::Merged, "was merged"),
         ] {
             let told = message(&changed(old, new), &Known::default());
@@ -254,28 +337,55 @@ mod tests {
     #[test]
     fn nobody_is_called_and_no_link_is_made_by_what_comes_from_github() {
         let hostile = "<!channel> & <https://evil.example|click>\n> `a`\u{2028}&lt;!here&gt;";
-        let told = message(&changed(None, Status::Open), &known(hostile, "https://github.example/a|b>c<d&e"));
+        let told = message(
+            &changed(None, Status::Open),
+            &known(hostile, "https://github.example/a|b>c<d&e"),
+        );
         let escaped = "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; &gt; `a` &amp;lt;!here&amp;gt;";
         let link = "<https://github.example/a%7Cb%3Ec%3Cd&amp;e|acme-corp/api-server#7>";
         assert_eq!(texts(&told)[0], format!("*{link}* was opened: {escaped}"));
-        assert_eq!(told["text"], format!("acme-corp/api-server#7 was opened: {escaped}"));
+        assert_eq!(
+            told["text"],
+            format!("acme-corp/api-server#7 was opened: {escaped}")
+        );
     }
 
     #[test]
     fn only_a_page_of_the_web_is_linked() {
         let long = format!("https://{}", "a".repeat(LONGEST_LINK));
-        for address in ["javascript:alert(1)", "https://a b", "https://a\n", "slack://open", "!channel", "", &long] {
+        for address in [
+            "javascript:alert(1)",
+            "https://a b",
+            "https://a\n",
+            "slack://open",
+            "!channel",
+            "",
+            &long,
+        ] {
             let told = message(&changed(None, Status::Closed), &known("t", address));
-            assert_eq!(texts(&told)[0], "*acme-corp/api-server#7* was closed without a merge: t", "{address}");
+            assert_eq!(
+                texts(&told)[0],
+                "*acme-corp/api-server#7* was closed without a merge: t",
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn a_text_of_any_length_fits() {
-        let told = message(&changed(None, Status::Open), &known(&"&".repeat(100_000), "https://a"));
+        let told = message(
+            &changed(None, Status::Open),
+            &known(&"&".repeat(100_000), "https://a"),
+        );
         let text = texts(&told)[0];
-        assert!(text.chars().count() <= SECTION && text.ends_with("&amp;\u{2026}"), "{text}");
-        assert_eq!(escape(&"\u{1f980}".repeat(LONGEST)), "\u{1f980}".repeat(LONGEST));
+        assert!(
+            text.chars().count() <= SECTION && text.ends_with("&amp;\u{2026}"),
+            "{text}"
+        );
+        assert_eq!(
+            escape(&"\u{1f980}".repeat(LONGEST)),
+            "\u{1f980}".repeat(LONGEST)
+        );
     }
 
     #[test]
@@ -291,9 +401,15 @@ mod tests {
         };
         let id = Uuid::nil();
         let words = format!("Task {id} was moved from CODE_REVIEWING to DONE by");
-        assert_eq!(texts(&message(&moved(true), &Known::default())), [format!("{words} a pull request")]);
+        assert_eq!(
+            texts(&message(&moved(true), &Known::default())),
+            [format!("{words} a pull request")]
+        );
         let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by somebody";
-        assert_eq!(texts(&message(&moved(false), &task("Sort the <!here> queue"))), [named]);
+        assert_eq!(
+            texts(&message(&moved(false), &task("Sort the <!here> queue"))),
+            [named]
+        );
         let kept = Notification::WorktreeKept {
             task_id,
             pr_id: id,
@@ -306,7 +422,16 @@ mod tests {
         let told = message(&kept, &known("t", "https://a"));
         let words = format!("was merged, and the working tree of task {id} is kept");
         let reason = "2 files &lt;!here&gt; are not committed";
-        assert_eq!(texts(&told), [&format!("*<https://a|acme-corp/api-server#7>* {words}"), reason]);
-        assert_eq!(told["text"], format!("acme-corp/api-server#7 {words}: {reason}"));
+        assert_eq!(
+            texts(&told),
+            [
+                &format!("*<https://a|acme-corp/api-server#7>* {words}"),
+                reason
+            ]
+        );
+        assert_eq!(
+            told["text"],
+            format!("acme-corp/api-server#7 {words}: {reason}")
+        );
     }
 }

@@ -85,7 +85,9 @@ impl Target {
             let plain = &plain[said.len() - rest.len()..];
             // At the end of what was cut is the beginning of a word.
             let is_begun = |word: &str| plain.len() >= BEGUN && word.starts_with(plain);
-            let word = words.iter().find(|word| plain.starts_with(*word) || is_begun(word));
+            let word = words
+                .iter()
+                .find(|word| plain.starts_with(*word) || is_begun(word));
             hidden.push(if word.is_some() { '…' } else { letter });
             let told = word.map_or(letter.len_utf8(), |word| word.len());
             rest = rest.get(told..).unwrap_or_default();
@@ -95,11 +97,22 @@ impl Target {
 
     /// All of the address that may be a secret, as it is sent and as it is read, in lower case and the longest first.
     fn words(&self) -> Vec<String> {
-        let (path, query) = (self.0.path().trim_end_matches('/'), self.0.query().unwrap_or_default());
-        let parts = path.split('/').chain(query.split(['&', '='])).filter(|part| part.len() >= SECRET);
+        let (path, query) = (
+            self.0.path().trim_end_matches('/'),
+            self.0.query().unwrap_or_default(),
+        );
+        let parts = path
+            .split('/')
+            .chain(query.split(['&', '=']))
+            .filter(|part| part.len() >= SECRET);
         let mut words: Vec<_> = parts
             .chain([path, query])
-            .flat_map(|part| [part.to_ascii_lowercase(), decoded(part).to_ascii_lowercase()])
+            .flat_map(|part| {
+                [
+                    part.to_ascii_lowercase(),
+                    decoded(part).to_ascii_lowercase(),
+                ]
+            })
             .filter(|word| !word.is_empty())
             .collect();
         words.sort_by_key(|word| std::cmp::Reverse(word.len()));
@@ -111,8 +124,13 @@ impl Target {
 /// A part of an address without `%` and what stands behind it.
 fn decoded(part: &str) -> String {
     // They mean something in a form, and nothing here.
-    let plain = part.replace('&', "%26").replace('=', "%3D").replace('+', "%2B");
-    form_urlencoded::parse(plain.as_bytes()).map(|(name, _)| name).collect()
+    let plain = part
+        .replace('&', "%26")
+        .replace('=', "%3D")
+        .replace('+', "%2B");
+    form_urlencoded::parse(plain.as_bytes())
+        .map(|(name, _)| name)
+        .collect()
 }
 
 impl fmt::Display for Target {
@@ -132,7 +150,13 @@ impl fmt::Debug for Target {
 /// # Errors
 /// If TLS cannot be set up.
 pub fn client(reach: Reach, patience: Duration) -> reqwest::Result<Client> {
-    build(Guard { names: Arc::new(System), check: Arc::new(move |address| reach.check(address)) }, patience)
+    build(
+        Guard {
+            names: Arc::new(System),
+            check: Arc::new(move |address| reach.check(address)),
+        },
+        patience,
+    )
 }
 
 fn build(guard: Guard, patience: Duration) -> reqwest::Result<Client> {
@@ -169,7 +193,9 @@ impl Resolve for Guard {
         let (answer, check) = (self.names.resolve(name), Arc::clone(&self.check));
         Box::pin(async move {
             let addresses: Vec<SocketAddr> = answer.await?.collect();
-            addresses.iter().try_for_each(|address| check(address.ip()))?;
+            addresses
+                .iter()
+                .try_for_each(|address| check(address.ip()))?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
@@ -181,7 +207,8 @@ struct System;
 impl Resolve for System {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let addresses: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
@@ -205,7 +232,9 @@ fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Some("a private"),
         [100, 64..=127, ..] => Some("a carrier's private"),
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("a documentation"),
-        [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] | [240..=255, ..] => Some("a reserved"),
+        [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] | [240..=255, ..] => {
+            Some("a reserved")
+        }
         [224..=239, ..] => Some("a multicast"),
         _ => None,
     }
@@ -304,7 +333,11 @@ mod tests {
             ("fec0::1", "a private"),
             ("ff02::1", "a multicast"),
         ] {
-            assert_eq!(not_public(address.parse().unwrap()), Some(kind), "{address}");
+            assert_eq!(
+                not_public(address.parse().unwrap()),
+                Some(kind),
+                "{address}"
+            );
         }
         for address in [
             "1.1.1.1",
@@ -348,21 +381,51 @@ mod tests {
             "http://0/",
         ] {
             let refused = Target::parse(text, Reach::Public).unwrap_err();
-            assert!(matches!(refused, Refused::NotPublic { .. }), "{text}: {refused}");
+            assert!(
+                matches!(refused, Refused::NotPublic { .. }),
+                "{text}: {refused}"
+            );
             assert!(Target::parse(text, Reach::Anywhere).is_ok(), "{text}");
         }
-        for text in ["file:///etc/passwd", "gopher://a/", "https://", "hooks.example.com", "http://", "//a/b", ""] {
-            assert_eq!(Target::parse(text, Reach::Anywhere), Err(Refused::NoAddress), "{text}");
+        for text in [
+            "file:///etc/passwd",
+            "gopher://a/",
+            "https://",
+            "hooks.example.com",
+            "http://",
+            "//a/b",
+            "",
+        ] {
+            assert_eq!(
+                Target::parse(text, Reach::Anywhere),
+                Err(Refused::NoAddress),
+                "{text}"
+            );
         }
-        for text in ["https://me@example.com/", "https://example.com:x@127.0.0.1/", "http://:x@example.com/"] {
-            assert_eq!(Target::parse(text, Reach::Anywhere), Err(Refused::Credentials), "{text}");
+        for text in [
+            "https://me@example.com/",
+            "https://example.com:x@127.0.0.1/",
+            "http://:x@example.com/",
+        ] {
+            assert_eq!(
+                Target::parse(text, Reach::Anywhere),
+                Err(Refused::Credentials),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_may_be_a_secret_is_not_shown() {
-        let target = Target::parse("https://hooks.example.com/services/T0/secret?key=secret", Reach::Public).unwrap();
-        assert_eq!(format!("{target} {target:?}"), "https://hooks.example.com Target(https://hooks.example.com)");
+        let target = Target::parse(
+            "https://hooks.example.com/services/T0/secret?key=secret",
+            Reach::Public,
+        )
+        .unwrap();
+        assert_eq!(
+            format!("{target} {target:?}"),
+            "https://hooks.example.com Target(https://hooks.example.com)"
+        );
     }
 
     #[test]
@@ -375,10 +438,16 @@ mod tests {
         for (said, shown) in [
             ("", ""),
             ("no such hook, token or name", "no such hook, token or name"),
-            ("Cannot POST /hook/AbCdEfGh%2Fij/x7/?token=p%40ssw+ord&k=v&Long-Name", "Cannot POST …/?…"),
+            (
+                "Cannot POST /hook/AbCdEfGh%2Fij/x7/?token=p%40ssw+ord&k=v&Long-Name",
+                "Cannot POST …/?…",
+            ),
             ("Cannot POST /hook/abcdefgh%2fij/x7 é", "Cannot POST … é"),
             ("'/hook/AbCdEfGh/ij/x7' is not known", "'…' is not known"),
-            (r#"{"path":"\/hook\/AbCdEfGh%2Fij\/x7"}"#, r#"{"path":"\/hook\/…\/x7"}"#),
+            (
+                r#"{"path":"\/hook\/AbCdEfGh%2Fij\/x7"}"#,
+                r#"{"path":"\/hook\/…\/x7"}"#,
+            ),
             ("AbCdEfGh/ijABCDEFGH%2FIJ", "……"),
             ("p%40ssw+ord, p@ssw+ord, LONG-NAME", "…, …, …"),
             // Cut off.
@@ -407,13 +476,28 @@ mod tests {
 
     impl Resolve for Scripted {
         fn resolve(&self, _: Name) -> Resolving {
-            let answer = self.0.lock().unwrap().next().expect("nothing is looked up once more");
+            let answer = self
+                .0
+                .lock()
+                .unwrap()
+                .next()
+                .expect("nothing is looked up once more");
             Box::pin(async move { Ok(Box::new(answer.into_iter()) as Addrs) })
         }
     }
 
-    fn guarded(names: &Arc<Scripted>, check: impl Fn(IpAddr) -> Result<(), Refused> + Send + Sync + 'static) -> Client {
-        build(Guard { names: names.clone(), check: Arc::new(check) }, Duration::from_secs(10)).unwrap()
+    fn guarded(
+        names: &Arc<Scripted>,
+        check: impl Fn(IpAddr) -> Result<(), Refused> + Send + Sync + 'static,
+    ) -> Client {
+        build(
+            Guard {
+                names: names.clone(),
+                check: Arc::new(check),
+            },
+            Duration::from_secs(10),
+        )
+        .unwrap()
     }
 
     /// Answers `times` requests, each on a connection of its own.
@@ -447,21 +531,46 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (allowed, forbidden) = (listener.local_addr().unwrap(), forbidden());
         let inside = forbidden.local_addr().unwrap();
-        let names = Scripted::new(vec![vec![allowed], vec![inside], vec![allowed, inside], vec![allowed]]);
+        let names = Scripted::new(vec![
+            vec![allowed],
+            vec![inside],
+            vec![allowed, inside],
+            vec![allowed],
+        ]);
         // Stands for the public internet, of which a test has none.
         let check = move |address| {
-            let refused = Refused::NotPublic { address, kind: "a private" };
-            if address == allowed.ip() { Ok(()) } else { Err(refused) }
+            let refused = Refused::NotPublic {
+                address,
+                kind: "a private",
+            };
+            if address == allowed.ip() {
+                Ok(())
+            } else {
+                Err(refused)
+            }
         };
         let http = guarded(&names, check);
         let server = tokio::spawn(serve(listener, 2, OK));
 
         let url = "http://hooks.example.com/";
-        assert_eq!(http.post(url).send().await.unwrap().remote_addr(), Some(allowed));
-        assert_eq!(names.left(), 3, "what is checked is what is connected to: it is looked up once");
+        assert_eq!(
+            http.post(url).send().await.unwrap().remote_addr(),
+            Some(allowed)
+        );
+        assert_eq!(
+            names.left(),
+            3,
+            "what is checked is what is connected to: it is looked up once"
+        );
         for _ in 0..2 {
             let error = http.post(url).send().await.unwrap_err();
-            assert_eq!(refusal(&error), Some(&Refused::NotPublic { address: inside.ip(), kind: "a private" }));
+            assert_eq!(
+                refusal(&error),
+                Some(&Refused::NotPublic {
+                    address: inside.ip(),
+                    kind: "a private"
+                })
+            );
         }
         assert!(http.post(url).send().await.is_ok());
         server.await.unwrap();
@@ -473,7 +582,11 @@ mod tests {
         let forbidden = forbidden();
         let names = Scripted::new(vec![vec![forbidden.local_addr().unwrap()]]);
         let http = guarded(&names, |address| Reach::Public.check(address));
-        let error = http.get("http://hooks.example.com/").send().await.unwrap_err();
+        let error = http
+            .get("http://hooks.example.com/")
+            .send()
+            .await
+            .unwrap_err();
         let refused = refusal(&error).unwrap().to_string();
         assert_eq!(refused, "127.0.0.2 is a loopback address");
         assert_untouched(&forbidden);
@@ -482,10 +595,21 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(serve(listener, 1, OK));
         let http = client(Reach::Anywhere, Duration::from_secs(10)).unwrap();
-        assert_eq!(http.get(format!("http://localhost:{port}/")).send().await.unwrap().status(), 200);
+        assert_eq!(
+            http.get(format!("http://localhost:{port}/"))
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            200
+        );
         server.await.unwrap();
         let http = client(Reach::Public, Duration::from_secs(10)).unwrap();
-        let error = http.get(format!("http://localhost:{port}/")).send().await.unwrap_err();
+        let error = http
+            .get(format!("http://localhost:{port}/"))
+            .send()
+            .await
+            .unwrap_err();
         assert!(refusal(&error).is_some(), "{error:?}");
     }
 
@@ -493,7 +617,8 @@ mod tests {
     async fn a_redirect_is_not_followed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let moved = "HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+        let moved =
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
         let server = tokio::spawn(serve(listener, 1, moved));
         let http = client(Reach::Anywhere, Duration::from_secs(10)).unwrap();
         assert_eq!(http.post(url).send().await.unwrap().status(), 307);

@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
+use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::task::{TaskStatus, follow};
+use tallyhook_core::github::types::PrKey;
+use tallyhook_store::{
+    Due, LeaderRole, News, Result, Settled, Store, Task, TaskCause, WorktreeKept,
+};
 use tokio::sync::watch;
 
 use super::{AT_ONCE, is_of_branch, linked, settle};
-use crate::domain::notification::Status;
-use crate::domain::pull_request::PullRequest;
-use crate::domain::task::{TaskStatus, follow};
-use crate::github::types::PrKey;
-use crate::store::{Attendant, Due, News, Part, Result, Settled, Store, Task, TaskCause, WorktreeKept, attend};
-use crate::worktree::{Candidate, Reason, Removal, remove};
+use crate::leader::{OutboxWorker, run_worker};
+use crate::tasks::worktree::{Candidate, Reason, Removal, remove};
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 16;
@@ -43,7 +46,7 @@ pub enum Cleaned {
 impl Cleaner {
     /// Removes what is due until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        attend(&self.store.clone(), stopping, &mut self).await;
+        run_worker(&self.store.clone(), stopping, &mut self).await;
     }
 
     /// Looks at the working tree of every task that is marked.
@@ -109,8 +112,13 @@ impl Cleaner {
         for keys in task.prs.chunks(AT_ONCE) {
             let known = self.store.load(keys).await?;
             prs.extend(known.iter().filter_map(linked));
-            let merged = known.into_iter().map(|known| known.pull_request).filter(|pr| pr.merged_at.is_some());
-            latest = merged.chain(latest).max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key));
+            let merged = known
+                .into_iter()
+                .map(|known| known.pull_request)
+                .filter(|pr| pr.merged_at.is_some());
+            latest = merged
+                .chain(latest)
+                .max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key));
         }
         // Where the task is about to go counts as well.
         let status = follow(&task.state, &prs).map_or(task.state.status, |moved| moved.to);
@@ -121,25 +129,51 @@ impl Cleaner {
     }
 
     async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {
-        let settled = Settled { done: Due::CLEANUP, ..Settled::default() };
+        let settled = Settled {
+            done: Due::CLEANUP,
+            ..Settled::default()
+        };
         let (cause, key, note, told) = match cleaned {
             Cleaned::InUse | Cleaned::WouldRemove(_) => return Ok(settled),
             Cleaned::Removed(key) => {
                 let path = task.place.worktree.clone().unwrap_or_default();
                 let noted = Some((TaskCause::WorktreeRemoved, Some(*key), path));
-                return Ok(Settled { noted, worktree_removed: true, ..settled });
+                return Ok(Settled {
+                    noted,
+                    worktree_removed: true,
+                    ..settled
+                });
             }
-            Cleaned::Missing(key) => (TaskCause::WorktreeMissing, *key, Reason::Gone.to_string(), None),
+            Cleaned::Missing(key) => (
+                TaskCause::WorktreeMissing,
+                *key,
+                Reason::Gone.to_string(),
+                None,
+            ),
             Cleaned::Kept(key, reason) => {
                 let reason = reason.to_string();
-                let kept = WorktreeKept { task: task.id, key: *key, reason: reason.clone(), at: Utc::now().into() };
-                (TaskCause::WorktreeKept, *key, reason, Some(News::WorktreeKept(kept)))
+                let kept = WorktreeKept {
+                    task: task.id,
+                    key: *key,
+                    reason: reason.clone(),
+                    at: Utc::now().into(),
+                };
+                (
+                    TaskCause::WorktreeKept,
+                    *key,
+                    reason,
+                    Some(News::WorktreeKept(kept)),
+                )
             }
         };
         if self.is_said(task, cause, key, &note).await? {
             return Ok(settled);
         }
-        Ok(Settled { noted: Some((cause, Some(key), note)), told, ..settled })
+        Ok(Settled {
+            noted: Some((cause, Some(key), note)),
+            told,
+            ..settled
+        })
     }
 
     /// Whether this was the last thing of its kind that was said of the working tree. What machines say in turn are things
@@ -154,11 +188,11 @@ impl Cleaner {
 }
 
 #[async_trait::async_trait]
-impl Attendant for Cleaner {
-    const TROUBLE: &str = "working trees cannot be looked after";
-    const PART: Option<Part> = Some(Part::Cleaner);
+impl OutboxWorker for Cleaner {
+    const ERROR_MESSAGE: &str = "working trees cannot be looked after";
+    const ROLE: Option<LeaderRole> = Some(LeaderRole::Cleaner);
 
-    async fn act(&mut self) -> Result<()> {
+    async fn run_once(&mut self) -> Result<()> {
         self.look().await
     }
 }

@@ -3,18 +3,20 @@
 
 mod cleanup;
 mod opening;
+pub mod worktree;
 
 use std::sync::Arc;
 
 use chrono::Utc;
+use tallyhook_core::domain::notification::status;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::task::{LinkedPr, follow};
+use tallyhook_store::{Due, LeaderRole, Result, Settled, Store, StoredPullRequest, Task};
 use tokio::sync::watch;
 
 pub use self::cleanup::{Cleaned, Cleaner};
 pub use self::opening::{OpenError, Opener, PullRequestOf, Pushes, Wanted};
-use crate::domain::notification::status;
-use crate::domain::pull_request::PullRequest;
-use crate::domain::task::{LinkedPr, follow};
-use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, Task, attend};
+use crate::leader::{OutboxWorker, run_worker};
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 64;
@@ -29,7 +31,7 @@ pub struct Follower {
 impl Follower {
     /// Looks at what is marked until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
-        attend(&self.store.clone(), stopping, &mut self).await;
+        run_worker(&self.store.clone(), stopping, &mut self).await;
     }
 
     /// Looks at every task that is marked.
@@ -52,7 +54,11 @@ impl Follower {
 /// Lets one task follow. One that is marked again meanwhile stays marked.
 async fn settle(store: &dyn Store, task: &Task) -> Result<()> {
     let prs = linked_prs(store, task).await?;
-    let settled = Settled { done: Due::FOLLOW, moved: follow(&task.state, &prs), ..Settled::default() };
+    let settled = Settled {
+        done: Due::FOLLOW,
+        moved: follow(&task.state, &prs),
+        ..Settled::default()
+    };
     store.settle_task(task, &settled, Utc::now()).await?;
     Ok(())
 }
@@ -71,22 +77,29 @@ pub async fn linked_prs(store: &dyn Store, task: &Task) -> Result<Vec<LinkedPr>>
 }
 
 /// A pull request of a task, once it is known what it is.
-fn linked(Known { pull_request, .. }: &Known) -> Option<LinkedPr> {
+fn linked(StoredPullRequest { pull_request, .. }: &StoredPullRequest) -> Option<LinkedPr> {
     let (status, since) = status(pull_request)?;
-    Some(LinkedPr { key: pull_request.key, status, since })
+    Some(LinkedPr {
+        key: pull_request.key,
+        status,
+        since,
+    })
 }
 
 /// Whether it is from the task's branch, as far as GitHub tells.
 fn is_of_branch(task: &Task, pull_request: &PullRequest) -> bool {
-    pull_request.branches.as_ref().is_some_and(|seen| task.place.branch.as_ref() == Some(&seen.value.head_ref))
+    pull_request
+        .branches
+        .as_ref()
+        .is_some_and(|seen| task.place.branch.as_ref() == Some(&seen.value.head_ref))
 }
 
 #[async_trait::async_trait]
-impl Attendant for Follower {
-    const TROUBLE: &str = "tasks cannot follow their pull requests";
-    const PART: Option<Part> = Some(Part::Follower);
+impl OutboxWorker for Follower {
+    const ERROR_MESSAGE: &str = "tasks cannot follow their pull requests";
+    const ROLE: Option<LeaderRole> = Some(LeaderRole::Follower);
 
-    async fn act(&mut self) -> Result<()> {
+    async fn run_once(&mut self) -> Result<()> {
         self.look().await
     }
 }

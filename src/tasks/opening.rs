@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::github::types::PrKey;
+use tallyhook_github_client::GithubError;
+use tallyhook_github_client::creation::{NewPull, NotOpened, Opened};
+use tallyhook_store::{
+    Due, LeaderRole, Result, Settled, Store, StoreError, StoredPullRequest, Task, TaskCause,
+    TaskRef,
+};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::{AT_ONCE, is_of_branch, linked};
-use crate::domain::notification::Status;
-use crate::domain::task::{TaskId, TaskStatus};
-use crate::fetch::{Fetcher, RefreshError};
-use crate::github::client::GithubError;
-use crate::github::client::creation::{NewPull, NotOpened, Opened};
-use crate::github::types::PrKey;
-use crate::store::{Attendant, Due, Known, Part, Result, Settled, Store, StoreError, Task, TaskCause, TaskRef, attend};
+use crate::leader::{OutboxWorker, run_worker};
+use crate::sync::fetch::{Fetcher, RefreshError};
 
 /// Tasks that are looked at in one go.
 const PAGE: u32 = 16;
@@ -73,20 +77,49 @@ impl Opener {
     /// # Errors
     /// [`OpenError`]. Nothing is lost by asking again.
     pub async fn open(&self, task: &Task, wanted: &Wanted) -> Result<PullRequestOf, OpenError> {
-        let Wanted { repo, head, base, title, body, draft } = wanted;
-        let repo = repo.as_ref().or(task.place.repo.as_ref()).or(self.default_repository.as_ref());
+        let Wanted {
+            repo,
+            head,
+            base,
+            title,
+            body,
+            draft,
+        } = wanted;
+        let repo = repo
+            .as_ref()
+            .or(task.place.repo.as_ref())
+            .or(self.default_repository.as_ref());
         let repo = repo.ok_or(OpenError::NoRepository)?;
-        let head = head.as_ref().or(task.place.branch.as_ref()).ok_or(OpenError::NoBranch)?;
-        let title = title.clone().unwrap_or_else(|| task.title.chars().take(TITLE).collect());
+        let head = head
+            .as_ref()
+            .or(task.place.branch.as_ref())
+            .ok_or(OpenError::NoBranch)?;
+        let title = title
+            .clone()
+            .unwrap_or_else(|| task.title.chars().take(TITLE).collect());
         let (base, body) = (base.as_deref(), body.as_deref().unwrap_or_default());
-        let new = NewPull { head, base, title: &title, body, draft: *draft };
+        let new = NewPull {
+            head,
+            base,
+            title: &title,
+            body,
+            draft: *draft,
+        };
         let opened = self.fetcher.client.create_pull(repo, &new).await?;
-        let is_linked_now = self.fetcher.store.link_task(task.id, opened.key, Utc::now()).await?;
+        let is_linked_now = self
+            .fetcher
+            .store
+            .link_task(task.id, opened.key, Utc::now())
+            .await?;
         if opened.created || is_linked_now {
             let how = if opened.created { "opened" } else { "found" };
-            self.note(task.id, opened.key, format!("{how} {}", opened.html_url)).await?;
+            self.note(task.id, opened.key, format!("{how} {}", opened.html_url))
+                .await?;
         }
-        Ok(PullRequestOf { repo: repo.clone(), opened })
+        Ok(PullRequestOf {
+            repo: repo.clone(),
+            opened,
+        })
     }
 
     /// Sees to it that what GitHub shows of it is known here, whether or not its webhook comes.
@@ -101,9 +134,15 @@ impl Opener {
     async fn note(&self, id: TaskId, key: PrKey, how: String) -> Result<()> {
         let store = &self.fetcher.store;
         let noted = Some((TaskCause::PullRequestMade, Some(key), how));
-        let settled = Settled { done: Due::PUSH, noted, ..Settled::default() };
+        let settled = Settled {
+            done: Due::PUSH,
+            noted,
+            ..Settled::default()
+        };
         for _ in 0..TRIES {
-            let Some(task) = store.task(&TaskRef::Id(id)).await? else { return Ok(()) };
+            let Some(task) = store.task(&TaskRef::Id(id)).await? else {
+                return Ok(());
+            };
             if store.settle_task(&task, &settled, Utc::now()).await? {
                 return Ok(());
             }
@@ -122,7 +161,7 @@ impl Pushes {
     /// Looks at what was pushed to until `stopping` becomes true.
     pub async fn run(mut self, stopping: watch::Receiver<bool>) {
         let store = Arc::clone(&self.opener.fetcher.store);
-        attend(&store, stopping, &mut self).await;
+        run_worker(&store, stopping, &mut self).await;
     }
 
     fn store(&self) -> &dyn Store {
@@ -130,7 +169,10 @@ impl Pushes {
     }
 
     async fn settle(&self, task: &Task) -> Result<()> {
-        let done = Settled { done: Due::PUSH, ..Settled::default() };
+        let done = Settled {
+            done: Due::PUSH,
+            ..Settled::default()
+        };
         let settled = match task.state.status {
             TaskStatus::Implementing if self.is_open(task).await? => done,
             TaskStatus::Implementing => match self.opener.open(task, &Wanted::default()).await {
@@ -148,16 +190,22 @@ impl Pushes {
             _ => done,
         };
         // Whoever pushed, or said something else, in between has marked it again.
-        self.store().settle_task(task, &settled, Utc::now()).await.map(|_| ())
+        self.store()
+            .settle_task(task, &settled, Utc::now())
+            .await
+            .map(|_| ())
     }
 
     /// Whether a pull request of the task is open from its branch, wherever that is to go: a person chose so.
     async fn is_open(&self, task: &Task) -> Result<bool> {
-        let Some(name) = &task.place.repo else { return Ok(false) };
+        let Some(name) = &task.place.repo else {
+            return Ok(false);
+        };
         let repo = self.store().repository_id(name).await?;
-        let is_open = |known: &Known| {
+        let is_open = |known: &StoredPullRequest| {
             is_of_branch(task, &known.pull_request)
-                && linked(known).is_some_and(|pr| pr.status == Status::Open && Some(pr.key.repo) == repo)
+                && linked(known)
+                    .is_some_and(|pr| pr.status == Status::Open && Some(pr.key.repo) == repo)
         };
         for keys in task.prs.chunks(AT_ONCE) {
             if self.store().load(keys).await?.iter().any(is_open) {
@@ -170,16 +218,24 @@ impl Pushes {
     /// What passes is tried again; what does not is told once, and the next push tries again.
     async fn refused(&self, task: &Task, why: &NotOpened) -> Result<Settled> {
         if let Some(again) = again(why, task.tries, Utc::now()) {
-            return Ok(Settled { again: Some(again), ..Settled::default() });
+            return Ok(Settled {
+                again: Some(again),
+                ..Settled::default()
+            });
         }
         let note = why.to_string();
         let last = self.store().task_history(task.id, 1).await?.pop();
         let is_told = last.is_some_and(|last| {
-            last.cause == TaskCause::PullRequestRefused && last.note.as_deref() == Some(note.as_str())
+            last.cause == TaskCause::PullRequestRefused
+                && last.note.as_deref() == Some(note.as_str())
         });
         tracing::warn!(task = %task.id, reason = %note, "no pull request was opened for a task");
         let noted = (!is_told).then_some((TaskCause::PullRequestRefused, None, note));
-        Ok(Settled { done: Due::PUSH, noted, ..Settled::default() })
+        Ok(Settled {
+            done: Due::PUSH,
+            noted,
+            ..Settled::default()
+        })
     }
 }
 
@@ -195,11 +251,11 @@ fn again(why: &NotOpened, tries: u32, now: DateTime<Utc>) -> Option<DateTime<Utc
 }
 
 #[async_trait::async_trait]
-impl Attendant for Pushes {
-    const TROUBLE: &str = "no pull requests can be opened for tasks";
-    const PART: Option<Part> = Some(Part::Opener);
+impl OutboxWorker for Pushes {
+    const ERROR_MESSAGE: &str = "no pull requests can be opened for tasks";
+    const ROLE: Option<LeaderRole> = Some(LeaderRole::Opener);
 
-    async fn act(&mut self) -> Result<()> {
+    async fn run_once(&mut self) -> Result<()> {
         loop {
             let tasks = self.store().due_tasks(Due::PUSH, Utc::now(), PAGE).await?;
             if tasks.is_empty() {
@@ -220,15 +276,25 @@ mod tests {
     fn what_passes_is_tried_again_later_each_time_and_not_for_ever() {
         let now = DateTime::from_timestamp(1_772_445_600, 0).unwrap();
         let text = String::new;
-        let unreachable = NotOpened::Github(GithubError::Unreachable { origin: text(), reason: text() });
-        let waits = (0..9).map(|tries| again(&unreachable, tries, now).map(|at| (at - now).num_seconds()));
+        let unreachable = NotOpened::Github(GithubError::Unreachable {
+            origin: text(),
+            reason: text(),
+        });
+        let waits =
+            (0..9).map(|tries| again(&unreachable, tries, now).map(|at| (at - now).num_seconds()));
         let waits: Vec<_> = waits.collect();
         assert_eq!(waits[..7], [30, 60, 120, 240, 480, 960, 1920].map(Some));
         assert_eq!(waits[7..], [None, None]);
         let until = now + TimeDelta::hours(2);
-        assert_eq!(again(&NotOpened::Github(GithubError::Limited { until }), 0, now), Some(until));
+        assert_eq!(
+            again(&NotOpened::Github(GithubError::Limited { until }), 0, now),
+            Some(until)
+        );
         for final_answer in [
-            NotOpened::NothingNew { head: text(), base: text() },
+            NotOpened::NothingNew {
+                head: text(),
+                base: text(),
+            },
             NotOpened::Github(GithubError::Unauthorized { message: text() }),
         ] {
             assert_eq!(again(&final_answer, 0, now), None);

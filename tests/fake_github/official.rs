@@ -6,8 +6,8 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Schema};
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use tallyhook::github::graphql;
-use tallyhook::github::types::PrNumber;
+use tallyhook_core::github::graphql;
+use tallyhook_core::github::types::PrNumber;
 
 use crate::github::{FakeGithub, Rights, app};
 use crate::support;
@@ -18,7 +18,8 @@ struct Description(Value);
 
 impl Description {
     fn read(data: &Path) -> Self {
-        let text = std::fs::read_to_string(data.join("openapi/github-rest-subset.jsonschema.json")).unwrap();
+        let text = std::fs::read_to_string(data.join("openapi/github-rest-subset.jsonschema.json"))
+            .unwrap();
         Self(serde_json::from_str(&text).unwrap())
     }
 
@@ -37,8 +38,14 @@ const NULL_AT_TIMES: [&str; 5] = ["/head/repo", "/user", "/description", "/line"
 
 /// Where `value` is not as described, but for what is null at times.
 fn faults(validator: &Validator, value: &Value) -> Vec<String> {
-    let errors = validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path()));
-    let known = |error: &String| NULL_AT_TIMES.iter().any(|field| error.contains(&format!("{field}: null is not")));
+    let errors = validator
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()));
+    let known = |error: &String| {
+        NULL_AT_TIMES
+            .iter()
+            .any(|field| error.contains(&format!("{field}: null is not")))
+    };
     errors.filter(|error| !known(error)).collect()
 }
 
@@ -53,7 +60,11 @@ async fn rest_answers_are_as_github_describes_them() {
     github.rename("acme-corp/renamed", "acme-corp/server");
     let busy = github.world(|world| {
         let pulls = world.repository(REPO).pulls.values();
-        pulls.max_by_key(|pull| pull.reviews.len().min(pull.inline.len() * 5)).unwrap().pr.number
+        pulls
+            .max_by_key(|pull| pull.reviews.len().min(pull.inline.len() * 5))
+            .unwrap()
+            .pr
+            .number
     });
 
     let repo = "/repos/{owner}/{repo}";
@@ -63,9 +74,21 @@ async fn rest_answers_are_as_github_describes_them() {
         ("/pulls", "/pulls?state=bogus", 422),
         ("/pulls/{pull_number}", &format!("/pulls/{busy}"), 200),
         ("/pulls/{pull_number}", "/pulls/999", 404),
-        ("/pulls/{pull_number}/reviews", &format!("/pulls/{busy}/reviews"), 200),
-        ("/pulls/{pull_number}/commits", &format!("/pulls/{busy}/commits"), 200),
-        ("/pulls/{pull_number}/comments", &format!("/pulls/{busy}/comments"), 200),
+        (
+            "/pulls/{pull_number}/reviews",
+            &format!("/pulls/{busy}/reviews"),
+            200,
+        ),
+        (
+            "/pulls/{pull_number}/commits",
+            &format!("/pulls/{busy}/commits"),
+            200,
+        ),
+        (
+            "/pulls/{pull_number}/comments",
+            &format!("/pulls/{busy}/comments"),
+            200,
+        ),
         ("/hooks", "/hooks", 200),
         ("/hooks/{hook_id}", "/hooks/5", 200),
         ("/hooks/{hook_id}", "/hooks/6", 404),
@@ -78,15 +101,23 @@ async fn rest_answers_are_as_github_describes_them() {
     }
     let moved = get(&github, "/repos/acme-corp/renamed").await;
     assert_eq!(
-        (moved.status, faults(&description.of(&format!("response GET {repo} 301")), &moved.body)),
+        (
+            moved.status,
+            faults(
+                &description.of(&format!("response GET {repo} 301")),
+                &moved.body
+            )
+        ),
         (301, vec![])
     );
     let limits = get(&github, "/rate_limit").await.body;
-    assert_eq!(faults(&description.of("response GET /rate_limit 200"), &limits), [""; 0]);
+    assert_eq!(
+        faults(&description.of("response GET /rate_limit 200"), &limits),
+        [""; 0]
+    );
 
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
-    let wanted =
-        json!({"name": "web", "events": ["push"], "config": {"url": "https://me.example/hook", "secret": "s"}});
+    let wanted = json!({"name": "web", "events": ["push"], "config": {"url": "https://me.example/hook", "secret": "s"}});
     for (token, status) in [(READER, 403), (GITHUB_TOKEN, 201), (GITHUB_TOKEN, 422)] {
         let seen = ask(http().post(&hooks).json(&wanted), token).await;
         assert_eq!(seen.status, status);
@@ -114,19 +145,53 @@ async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them()
         (READER, "door", false, 403, "not accessible"),
         (GITHUB_TOKEN, "door", true, 422, "Draft"),
         (GITHUB_TOKEN, "gone", false, 422, r#""field":"head""#),
-        (GITHUB_TOKEN, "empty", false, 422, "No commits between main and empty"),
-        (GITHUB_TOKEN, "door", false, 201, r#""label":"acme-corp:door""#),
-        (GITHUB_TOKEN, "door", false, 422, "A pull request already exists for acme-corp:door."),
+        (
+            GITHUB_TOKEN,
+            "empty",
+            false,
+            422,
+            "No commits between main and empty",
+        ),
+        (
+            GITHUB_TOKEN,
+            "door",
+            false,
+            201,
+            r#""label":"acme-corp:door""#,
+        ),
+        (
+            GITHUB_TOKEN,
+            "door",
+            false,
+            422,
+            "A pull request already exists for acme-corp:door.",
+        ),
     ] {
         let wanted = json!({"title": "Add a door", "head": head, "base": "main", "draft": draft});
-        assert_eq!(faults(&description.of(&format!("request POST {path}")), &wanted), [""; 0]);
+        assert_eq!(
+            faults(&description.of(&format!("request POST {path}")), &wanted),
+            [""; 0]
+        );
         let seen = ask(http().post(&pulls).json(&wanted), token).await;
         let validator = description.of(&format!("response POST {path} {status}"));
-        assert_eq!((seen.status, faults(&validator, &seen.body)), (status, vec![]), "{words}");
-        assert!(seen.body.to_string().contains(words), "{words}: {}", seen.body);
+        assert_eq!(
+            (seen.status, faults(&validator, &seen.body)),
+            (status, vec![]),
+            "{words}"
+        );
+        assert!(
+            seen.body.to_string().contains(words),
+            "{words}: {}",
+            seen.body
+        );
     }
-    for (query, expected) in [("head=acme-corp:door&base=main", 1), ("head=acme-corp:door&base=other", 0)] {
-        let listed = get(&github, &format!("/repos/{REPO}/pulls?{query}")).await.body;
+    for (query, expected) in [
+        ("head=acme-corp:door&base=main", 1),
+        ("head=acme-corp:door&base=other", 0),
+    ] {
+        let listed = get(&github, &format!("/repos/{REPO}/pulls?{query}"))
+            .await
+            .body;
         assert_eq!(listed.as_array().unwrap().len(), expected, "{query}");
     }
     github.stop().await;
@@ -140,7 +205,12 @@ async fn an_app_is_as_github_describes_it() {
     let (client, time) = github.app_client(&app::private_key());
     github.add_app(&time);
     github.install("acme-corp", 9);
-    github.add_hook(app::HOOK, "app", "https://tallyhook.example.com/webhooks/github", "s");
+    github.add_hook(
+        app::HOOK,
+        "app",
+        "https://tallyhook.example.com/webhooks/github",
+        "s",
+    );
     for path in ["/app", "/app/installations", "/app/hook/config"] {
         let told: Value = client.get(path).await.unwrap();
         let mut faults = faults(&description.of(&format!("response GET {path} 200")), &told);
@@ -166,7 +236,12 @@ fn queries_are_valid_by_github_s_schema() {
         let checked = ExecutableDocument::parse_and_validate(&schema, query, "query.graphql");
         checked.err().map(|error| error.errors.to_string())
     };
-    for query in [PAGE, &graphql::page(), &graphql::numbered(&[PrNumber(1), PrNumber(2)]), &graphql::more()] {
+    for query in [
+        PAGE,
+        &graphql::page(),
+        &graphql::numbered(&[PrNumber(1), PrNumber(2)]),
+        &graphql::more(),
+    ] {
         assert_eq!(wrong(query), None);
     }
     assert!(wrong("{ repository(owner: \"a\", name: \"b\") { titel } }").is_some());

@@ -10,7 +10,13 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-pub(crate) const EVERYONE: [Role; 5] = [Role::Receiver, Role::Receiver, Role::Worker, Role::Worker, Role::Worker];
+pub(crate) const EVERYONE: [Role; 5] = [
+    Role::Receiver,
+    Role::Receiver,
+    Role::Worker,
+    Role::Worker,
+    Role::Worker,
+];
 pub(crate) const LIVE: &str = "tallyhook.v1.live";
 /// Requests each second.
 pub(crate) const RATE: usize = 60;
@@ -19,7 +25,9 @@ const PLENTY: usize = 12_000;
 
 /// The processes have noticed that their broker is gone.
 fn is_missed(cluster: &Cluster<'_>) {
-    until("everybody misses the broker", PATIENCE, || cluster.queues_are(&["degraded", "failing"]));
+    until("everybody misses the broker", PATIENCE, || {
+        cluster.queues_are(&["degraded", "failing"])
+    });
 }
 
 /// Breaks something under load with `fault`, which also sees to it that there is a while of it, and mends it by `mend`,
@@ -32,14 +40,25 @@ fn disturbed(
 ) -> Row {
     let traffic = Arc::new(Traffic::new(seed, PLENTY));
     cluster.connected();
-    let load = Load::start(&traffic, &cluster.targets, (0, traffic.len()), Some(RATE as f64));
+    let load = Load::start(
+        &traffic,
+        &cluster.targets,
+        (0, traffic.len()),
+        Some(RATE as f64),
+    );
     cluster.finishes_more_than(RATE as u64);
     fault(cluster, &load);
     let before = cluster.finished();
     let (returned, back) = comes_back(cluster, before, mend);
     let posted = load.stop();
     cluster.drained_within(PATIENCE);
-    concluded(cluster, &traffic, posted, Some(back), Some(returned.elapsed()))
+    concluded(
+        cluster,
+        &traffic,
+        posted,
+        Some(back),
+        Some(returned.elapsed()),
+    )
 }
 
 /// Mends the broker: since when, and how long after that the first delivery came to its end.
@@ -67,9 +86,18 @@ fn concluded(
     all: Option<Duration>,
 ) -> Row {
     let outcome = cluster.check(&traffic.expected(posted.requests, &Default::default()));
-    assert_eq!(posted.at_first, posted.requests, "not each delivery was answered with 2xx at once");
+    assert_eq!(
+        posted.at_first, posted.requests,
+        "not each delivery was answered with 2xx at once"
+    );
     assert_eq!(outcome.counts.dead, 0);
-    Row { posted, outcome, back, all, note: String::new() }
+    Row {
+        posted,
+        outcome,
+        back,
+        all,
+        note: String::new(),
+    }
 }
 
 fn kill_for_a_while(cluster: &Cluster<'_>, load: &Load) {
@@ -79,11 +107,21 @@ fn kill_for_a_while(cluster: &Cluster<'_>, load: &Load) {
 }
 
 pub(crate) fn killed(services: &Services, _: Form) -> Row {
-    disturbed(&Cluster::start(services, &EVERYONE), 1, kill_for_a_while, Services::start_broker)
+    disturbed(
+        &Cluster::start(services, &EVERYONE),
+        1,
+        kill_for_a_while,
+        Services::start_broker,
+    )
 }
 
 pub(crate) fn killed_beside_sqlite(services: &Services, _: Form) -> Row {
-    disturbed(&Cluster::start(services, &[Role::Whole]), 2, kill_for_a_while, Services::start_broker)
+    disturbed(
+        &Cluster::start(services, &[Role::Whole]),
+        2,
+        kill_for_a_while,
+        Services::start_broker,
+    )
 }
 
 pub(crate) fn frozen(services: &Services, _: Form) -> Row {
@@ -104,7 +142,9 @@ pub(crate) fn alarmed(services: &Services, _: Form) -> Row {
     let alarm = |cluster: &Cluster<'_>, load: &Load| {
         cluster.services.verb("alarm rabbitmq on");
         let publishers = cluster.of(Role::Receiver);
-        until("the receivers are told to wait", PATIENCE, || cluster.those_are(&publishers, &["degraded"]));
+        until("the receivers are told to wait", PATIENCE, || {
+            cluster.those_are(&publishers, &["degraded"])
+        });
         load.wait_for(5 * RATE);
     };
     // The program behind this verb takes longer to end than to do what it is told.
@@ -121,17 +161,31 @@ pub(crate) fn queue_deleted(services: &Services, _: Form) -> Row {
     let cluster = Cluster::start(services, &EVERYONE);
     let traffic = Arc::new(Traffic::new(5, PLENTY));
     cluster.connected();
-    let load = Load::start(&traffic, &cluster.targets, (0, traffic.len()), Some(RATE as f64));
+    let load = Load::start(
+        &traffic,
+        &cluster.targets,
+        (0, traffic.len()),
+        Some(RATE as f64),
+    );
     cluster.finishes_more_than(RATE as u64);
     services.delete_queue(&cluster.place, LIVE);
     let deleted = Instant::now();
     // Sixteen more may be under way.
-    let posted_before = traffic.expected(load.answered() + 16, &Default::default()).applied.len();
+    let posted_before = traffic
+        .expected(load.answered() + 16, &Default::default())
+        .applied
+        .len();
     cluster.finishes_more_than(posted_before as u64);
     let back = deleted.elapsed();
     let posted = load.stop();
     cluster.drained_within(PATIENCE);
-    concluded(&cluster, &traffic, posted, Some(back), Some(deleted.elapsed()))
+    concluded(
+        &cluster,
+        &traffic,
+        posted,
+        Some(back),
+        Some(deleted.elapsed()),
+    )
 }
 
 /// A virtual host that nobody declared anything in, and a broker that is killed as soon as somebody does.
@@ -143,7 +197,9 @@ pub(crate) fn killed_in_its_first_second(services: &Services, form: Form) -> Row
         let place = services.place();
         let (cluster, lived) = std::thread::scope(|threads| {
             let killer = threads.spawn(|| {
-                until("the queue is declared", PATIENCE, || services.queue(&place, LIVE).is_some());
+                until("the queue is declared", PATIENCE, || {
+                    services.queue(&place, LIVE).is_some()
+                });
                 let declared = Instant::now();
                 services.verb("kill rabbitmq");
                 declared.elapsed()
@@ -157,10 +213,19 @@ pub(crate) fn killed_in_its_first_second(services: &Services, form: Form) -> Row
         let (returned, back) = comes_back(&cluster, 0, Services::start_broker);
         posted = posted.and(cluster.post(&traffic, 100, traffic.len()));
         cluster.drained_within(PATIENCE);
-        rows.push(concluded(&cluster, &traffic, posted, Some(back), Some(returned.elapsed())));
+        rows.push(concluded(
+            &cluster,
+            &traffic,
+            posted,
+            Some(back),
+            Some(returned.elapsed()),
+        ));
     }
     let mut worst = rows.into_iter().max_by_key(|row| row.back).unwrap();
-    worst.note = format!("the slowest of {rounds}; killed at most {} ms after the declare", longest.as_millis());
+    worst.note = format!(
+        "the slowest of {rounds}; killed at most {} ms after the declare",
+        longest.as_millis()
+    );
     worst
 }
 
@@ -171,7 +236,12 @@ pub(crate) fn wiped(services: &Services, _: Form) -> Row {
         cluster.services.verb("wipe rabbitmq");
     };
     let place = services.place_in_the_first_vhost();
-    disturbed(&Cluster::start_in(services, place, &EVERYONE), 7, wipe, Services::start_broker)
+    disturbed(
+        &Cluster::start_in(services, place, &EVERYONE),
+        7,
+        wipe,
+        Services::start_broker,
+    )
 }
 
 /// What was posted while the broker was down, as fast as it went.
@@ -192,7 +262,16 @@ pub(crate) fn backlog(services: &Services, form: Form) -> Row {
     let (returned, back) = comes_back(&cluster, cluster.finished(), Services::start_broker);
     cluster.drained_within(PATIENCE);
     let all = returned.elapsed();
-    let mut row = concluded(&cluster, &traffic, before.and(backlog), Some(back), Some(all));
-    row.note = format!("{} while it was down, answered at {rate:.0}/s", backlog.requests);
+    let mut row = concluded(
+        &cluster,
+        &traffic,
+        before.and(backlog),
+        Some(back),
+        Some(all),
+    );
+    row.note = format!(
+        "{} while it was down, answered at {rate:.0}/s",
+        backlog.requests
+    );
     row
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::pull_request::PullRequest;
-use tallyhook::domain::timings::timings;
-use tallyhook::store::{self, Counts, DeliveryFilter, DeliveryState, Durations, Opening, Store};
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::timings::timings;
+use tallyhook_store::{Counts, DeliveryFilter, DeliveryState, Durations, Opening, Store};
 use tempfile::TempDir;
 
 use crate::load::{Load, Posted, Targets};
@@ -77,12 +77,25 @@ impl<'a> Cluster<'a> {
     pub(crate) fn start_in(services: &'a Services, place: Place, roles: &[Role]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut processes = Vec::new();
-        let mut first = Process { role: roles[0], serve: None };
+        let mut first = Process {
+            role: roles[0],
+            serve: None,
+        };
         first.serve = Some(start(&folder, &place, roles[0], None));
         processes.push(first);
-        let url = place.database_url.replace("sqlite://", &format!("sqlite://{}/", folder.path().display()));
-        let store = block_on(store::open(&url, Opening::Beside)).unwrap();
-        let mut cluster = Self { services, place, folder, processes, targets: Targets::default(), store };
+        let url = place.database_url.replace(
+            "sqlite://",
+            &format!("sqlite://{}/", folder.path().display()),
+        );
+        let store = block_on(tallyhook_store::open(&url, Opening::Beside)).unwrap();
+        let mut cluster = Self {
+            services,
+            place,
+            folder,
+            processes,
+            targets: Targets::default(),
+            store,
+        };
         for role in &roles[1..] {
             cluster.add(*role, None);
         }
@@ -119,7 +132,9 @@ impl<'a> Cluster<'a> {
     /// Has the receivers that run posted to.
     fn aim(&self) {
         let receivers = self.processes.iter().filter(|one| one.role != Role::Worker);
-        let urls = receivers.filter_map(|one| Some(one.serve.as_ref()?.url.clone())).collect();
+        let urls = receivers
+            .filter_map(|one| Some(one.serve.as_ref()?.url.clone()))
+            .collect();
         *self.targets.write().unwrap() = urls;
     }
 
@@ -130,7 +145,9 @@ impl<'a> Cluster<'a> {
     /// Indexes of the processes with this role.
     pub(crate) fn of(&self, role: Role) -> Vec<usize> {
         let all = self.processes.iter().enumerate();
-        all.filter(|(_, one)| one.role == role).map(|(index, _)| index).collect()
+        all.filter(|(_, one)| one.role == role)
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Starts again whoever has ended by itself: how they ended.
@@ -138,7 +155,9 @@ impl<'a> Cluster<'a> {
         let mut ended = Vec::new();
         for index in 0..self.processes.len() {
             if let Some(serve) = &mut self.processes[index].serve {
-                let Some(status) = serve.ended() else { continue };
+                let Some(status) = serve.ended() else {
+                    continue;
+                };
                 ended.push(status);
             }
             // It may end again before it listens.
@@ -168,7 +187,8 @@ impl<'a> Cluster<'a> {
     /// Deliveries that workers brought to their end, which what is ignored has come to when it is stored; 0 while the
     /// database does not answer.
     pub(crate) fn finished(&self) -> u64 {
-        self.counts().map_or(0, |counts| counts.applied + counts.dead)
+        self.counts()
+            .map_or(0, |counts| counts.applied + counts.dead)
     }
 
     /// The same, once the database answers.
@@ -180,14 +200,18 @@ impl<'a> Cluster<'a> {
     /// Waits until more than `before` came to their end: how long it took.
     pub(crate) fn finishes_more_than(&self, before: u64) -> Duration {
         let started = Instant::now();
-        until("deliveries are applied again", PATIENCE, || self.finished() > before);
+        until("deliveries are applied again", PATIENCE, || {
+            self.finished() > before
+        });
         started.elapsed()
     }
 
     /// Waits until nothing waits: how long it took.
     pub(crate) fn drained_within(&self, patience: Duration) -> Duration {
         let started = Instant::now();
-        until("every delivery comes to its end", patience, || self.counts().is_some_and(|counts| counts.accepted == 0));
+        until("every delivery comes to its end", patience, || {
+            self.counts().is_some_and(|counts| counts.accepted == 0)
+        });
         started.elapsed()
     }
 
@@ -198,18 +222,33 @@ impl<'a> Cluster<'a> {
 
     /// The same of some of them.
     pub(crate) fn those_are(&self, indexes: &[usize], expected: &[&str]) -> bool {
-        indexes.iter().filter_map(|index| self.processes[*index].serve.as_ref()).all(|serve| {
-            let answer = block_on(async {
-                let answer = self.services.http.get(format!("{}/readyz", serve.url)).send().await.ok()?;
-                answer.json::<Value>().await.ok()
-            });
-            answer.is_some_and(|answer| answer["queue"].as_str().is_some_and(|queue| expected.contains(&queue)))
-        })
+        indexes
+            .iter()
+            .filter_map(|index| self.processes[*index].serve.as_ref())
+            .all(|serve| {
+                let answer = block_on(async {
+                    let answer = self
+                        .services
+                        .http
+                        .get(format!("{}/readyz", serve.url))
+                        .send()
+                        .await
+                        .ok()?;
+                    answer.json::<Value>().await.ok()
+                });
+                answer.is_some_and(|answer| {
+                    answer["queue"]
+                        .as_str()
+                        .is_some_and(|queue| expected.contains(&queue))
+                })
+            })
     }
 
     /// Waits until every process is connected to the broker.
     pub(crate) fn connected(&self) {
-        until("the broker is connected", PATIENCE, || self.queues_are(&["ok"]));
+        until("the broker is connected", PATIENCE, || {
+            self.queues_are(&["ok"])
+        });
     }
 
     /// Every delivery came to the end that it must have, once, and what is known is what an undisturbed run knows.
@@ -227,13 +266,23 @@ impl<'a> Cluster<'a> {
                     DeliveryState::Dead => &expected.dead,
                     DeliveryState::Accepted => panic!("in limbo: {delivery:?}"),
                 };
-                assert!(wanted.contains(&delivery.guid), "came to another end: {delivery:?}");
+                assert!(
+                    wanted.contains(&delivery.guid),
+                    "came to another end: {delivery:?}"
+                );
                 assert!(delivery.finished_at.is_some(), "{delivery:?}");
                 outcome.tried_again += usize::from(delivery.attempts > 1);
-                assert!(seen.insert(delivery.guid.clone()), "stored twice: {delivery:?}");
+                assert!(
+                    seen.insert(delivery.guid.clone()),
+                    "stored twice: {delivery:?}"
+                );
             }
         }
-        assert_eq!(seen.len(), expected.deliveries(), "deliveries that were answered with 2xx are lost");
+        assert_eq!(
+            seen.len(),
+            expected.deliveries(),
+            "deliveries that were answered with 2xx are lost"
+        );
         outcome.counts = block_on(self.store.counts()).unwrap();
         outcome.pull_requests = self.check_facts(expected);
         outcome
@@ -248,14 +297,22 @@ impl<'a> Cluster<'a> {
             after = Some(*last);
             for known in block_on(self.store.load(&keys)).unwrap() {
                 let key = known.pull_request.key;
-                assert_eq!(Some(&known.pull_request), expected.facts.get(&key), "facts of {key}");
+                assert_eq!(
+                    Some(&known.pull_request),
+                    expected.facts.get(&key),
+                    "facts of {key}"
+                );
                 found += 1;
             }
         }
         assert_eq!(found, expected.facts.len(), "pull requests");
         // Numbers of one in so many, since each is a question of its own.
         let step = (found / 200).max(1);
-        expected.facts.values().step_by(step).for_each(|fact| self.check_numbers(fact));
+        expected
+            .facts
+            .values()
+            .step_by(step)
+            .for_each(|fact| self.check_numbers(fact));
         found
     }
 
@@ -265,8 +322,11 @@ impl<'a> Cluster<'a> {
             return assert!(row.is_none(), "{row:?}");
         };
         let row = row.unwrap_or_else(|| panic!("no row of {}", fact.key));
-        let durations =
-            Durations { cycle_time: timings.cycle_time, review_time: timings.review_time, stages: timings.stages };
+        let durations = Durations {
+            cycle_time: timings.cycle_time,
+            review_time: timings.review_time,
+            stages: timings.stages,
+        };
         assert_eq!(
             (row.state, row.merged_at, row.durations),
             (timings.state, fact.merged_at, durations),
@@ -278,11 +338,24 @@ impl<'a> Cluster<'a> {
     /// What its processes complained of since they listen.
     fn complaints(&self) {
         for (index, process) in self.processes.iter().enumerate() {
-            let Some(serve) = &process.serve else { continue };
+            let Some(serve) = &process.serve else {
+                continue;
+            };
             let log = serve.logged();
-            let told: Vec<_> = log.iter().filter(|line| !line.contains("\"level\":\"INFO\"")).collect();
-            eprintln!("--- process {index}, {:?}: the last of {} complaints", process.role, told.len());
-            told.iter().rev().take(25).rev().for_each(|line| eprintln!("{line}"));
+            let told: Vec<_> = log
+                .iter()
+                .filter(|line| !line.contains("\"level\":\"INFO\""))
+                .collect();
+            eprintln!(
+                "--- process {index}, {:?}: the last of {} complaints",
+                process.role,
+                told.len()
+            );
+            told.iter()
+                .rev()
+                .take(25)
+                .rev()
+                .for_each(|line| eprintln!("{line}"));
         }
     }
 }
@@ -304,12 +377,24 @@ impl Drop for Cluster<'_> {
 }
 
 fn start(folder: &TempDir, place: &Place, role: Role, crash: Crash<'_>) -> Serve {
-    try_start(folder, place, role, crash).unwrap_or_else(|status| panic!("{role:?} did not start: {status}"))
+    try_start(folder, place, role, crash)
+        .unwrap_or_else(|status| panic!("{role:?} did not start: {status}"))
 }
 
-fn try_start(folder: &TempDir, place: &Place, role: Role, crash: Crash<'_>) -> Result<Serve, ExitStatus> {
-    let mut command = tallyhook(folder.path(), &["serve", "--log-format", "json", "--role", role.flag()]);
-    command.env("DATABASE_URL", &place.database_url).env("AMQP_URL", &place.amqp_url).envs(crash);
+fn try_start(
+    folder: &TempDir,
+    place: &Place,
+    role: Role,
+    crash: Crash<'_>,
+) -> Result<Serve, ExitStatus> {
+    let mut command = tallyhook(
+        folder.path(),
+        &["serve", "--log-format", "json", "--role", role.flag()],
+    );
+    command
+        .env("DATABASE_URL", &place.database_url)
+        .env("AMQP_URL", &place.amqp_url)
+        .envs(crash);
     Serve::try_start(&mut command).map_err(|(status, log)| {
         eprintln!("{role:?} ended before it listened: {log:#?}");
         status

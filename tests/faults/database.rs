@@ -20,16 +20,26 @@ pub(crate) fn stopped(services: &Services, form: Form) -> Row {
     let cluster = Cluster::start(services, &EVERYONE);
     let traffic = Arc::new(Traffic::new(9, 12_000));
     cluster.connected();
-    let load = Load::start(&traffic, &cluster.targets, (0, traffic.len()), Some(RATE as f64));
+    let load = Load::start(
+        &traffic,
+        &cluster.targets,
+        (0, traffic.len()),
+        Some(RATE as f64),
+    );
     let (mut slowest, mut refused) = (None, 0);
     for _ in 0..rounds {
         cluster.finishes_more_than(cluster.finished() + RATE as u64);
         let already = load.refused();
         services.verb("stop postgres");
-        crate::until("deliveries are refused", PATIENCE, || load.refused() > already + 10);
+        crate::until("deliveries are refused", PATIENCE, || {
+            load.refused() > already + 10
+        });
         services.verb("start postgres");
         let back = cluster.finishes_more_than(cluster.finished_when_it_answers());
-        assert!(form == Form::Short || back < HEALED, "it took {back:?} to heal");
+        assert!(
+            form == Form::Short || back < HEALED,
+            "it took {back:?} to heal"
+        );
         slowest = slowest.max(Some(back));
         refused = load.refused();
     }
@@ -39,5 +49,11 @@ pub(crate) fn stopped(services: &Services, form: Form) -> Row {
     let outcome = cluster.check(&traffic.expected(posted.requests, &Default::default()));
     assert_eq!(outcome.counts.dead, 0);
     let note = format!("{rounds} times; {refused} answers were not 2xx and sent again");
-    Row { posted, outcome, back: slowest, all: Some(returned.elapsed()), note }
+    Row {
+        posted,
+        outcome,
+        back: slowest,
+        all: Some(returned.elapsed()),
+        note,
+    }
 }

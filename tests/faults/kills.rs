@@ -39,7 +39,10 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// The long form ends by itself, with fewer kills on a slow machine.
 const LONGEST: Duration = Duration::from_mins(20);
 /// Only who sweeps gets to these, and only for deliveries that somebody else left.
-const OF_THE_SWEEPER: [(&str, Role); 2] = [("relay.swept", Role::Worker), ("queue.published", Role::Worker)];
+const OF_THE_SWEEPER: [(&str, Role); 2] = [
+    ("relay.swept", Role::Worker),
+    ("queue.published", Role::Worker),
+];
 const SIGABRT: i32 = 6;
 
 /// How something ends.
@@ -104,11 +107,17 @@ impl<'a> Killing<'a> {
     fn kill(&mut self, end: End, chunk: usize) {
         let until_place = (self.next + chunk).min(self.traffic.len());
         let (from, services) = (self.next, self.cluster.services);
-        let load = |cluster: &Cluster<'_>| Load::start(&self.traffic, &cluster.targets, (from, until_place), None);
+        let load = |cluster: &Cluster<'_>| {
+            Load::start(&self.traffic, &cluster.targets, (from, until_place), None)
+        };
         let (load, had) = match end {
             End::Broker | End::Database => {
                 let load = load(&self.cluster);
-                let server = if end == End::Broker { "rabbitmq" } else { "postgres" };
+                let server = if end == End::Broker {
+                    "rabbitmq"
+                } else {
+                    "postgres"
+                };
                 load.wait_for(chunk / 4);
                 services.verb(&format!("kill {server}"));
                 services.verb(&format!("start {server}"));
@@ -119,11 +128,23 @@ impl<'a> Killing<'a> {
                 workers.iter().for_each(|index| self.cluster.stop(*index));
                 let load = load(&self.cluster);
                 load.wait_for(chunk / 2);
-                self.cluster.restart(workers[0], Some(("TALLYHOOK_CRASH_AT", &format!("{place}:1"))));
+                self.cluster.restart(
+                    workers[0],
+                    Some(("TALLYHOOK_CRASH_AT", &format!("{place}:1"))),
+                );
                 // It may have been given everything before it swept.
                 let ended = self.ends(workers[0], &load, chunk, true);
-                workers.iter().for_each(|index| self.cluster.restart(*index, None));
-                (load, if ended { end.name() } else { End::Killed(role).name() })
+                workers
+                    .iter()
+                    .for_each(|index| self.cluster.restart(*index, None));
+                (
+                    load,
+                    if ended {
+                        end.name()
+                    } else {
+                        End::Killed(role).name()
+                    },
+                )
             }
             End::At(_, role, _) | End::Killed(role) => {
                 let victim = self.cluster.of(role)[from % 2];
@@ -131,15 +152,26 @@ impl<'a> Killing<'a> {
                     End::At(place, _, visits) => Some(format!("{place}:{visits}")),
                     _ => None,
                 };
-                self.cluster.restart(victim, crash.as_deref().map(|crash| ("TALLYHOOK_CRASH_AT", crash)));
+                self.cluster.restart(
+                    victim,
+                    crash.as_deref().map(|crash| ("TALLYHOOK_CRASH_AT", crash)),
+                );
                 // Before that a receiver publishes nothing. A worker may have ended by then.
                 until("the process is connected", PATIENCE, || {
-                    self.cluster.those_are(&[victim], &["ok"]) || self.cluster.serve(victim).ended().is_some()
+                    self.cluster.those_are(&[victim], &["ok"])
+                        || self.cluster.serve(victim).ended().is_some()
                 });
                 let load = load(&self.cluster);
                 let ended = self.ends(victim, &load, chunk, crash.is_some());
                 self.cluster.restart(victim, None);
-                (load, if ended { end.name() } else { format!("SIGKILL ({role:?})") })
+                (
+                    load,
+                    if ended {
+                        end.name()
+                    } else {
+                        format!("SIGKILL ({role:?})")
+                    },
+                )
             }
         };
         self.posted = self.posted.and(load.finish());
@@ -157,12 +189,21 @@ impl<'a> Killing<'a> {
         let mut over: Option<Instant> = None;
         loop {
             if let Some(status) = self.cluster.serve(victim).ended() {
-                assert_eq!(status.signal(), Some(SIGABRT), "it ended otherwise: {status}");
+                assert_eq!(
+                    status.signal(),
+                    Some(SIGABRT),
+                    "it ended otherwise: {status}"
+                );
                 return true;
             }
             if load.is_over() {
                 let since = *over.get_or_insert_with(Instant::now);
-                if self.cluster.counts().is_some_and(|counts| counts.accepted == 0) || since.elapsed().as_secs() > 3 {
+                if self
+                    .cluster
+                    .counts()
+                    .is_some_and(|counts| counts.accepted == 0)
+                    || since.elapsed().as_secs() > 3
+                {
                     self.cluster.serve(victim).kill();
                     return false;
                 }
@@ -175,7 +216,12 @@ impl<'a> Killing<'a> {
     /// attempts.
     fn settle(&mut self) {
         let started = Instant::now();
-        while self.cluster.counts().is_none_or(|counts| counts.accepted > 0) && started.elapsed() < SETTLED {
+        while self
+            .cluster
+            .counts()
+            .is_none_or(|counts| counts.accepted > 0)
+            && started.elapsed() < SETTLED
+        {
             std::thread::sleep(crate::POLL);
         }
     }
@@ -183,15 +229,25 @@ impl<'a> Killing<'a> {
     /// The last wait is for everything.
     fn conclude(mut self) -> Row {
         if self.next < self.traffic.len() {
-            let posted = self.cluster.post(&self.traffic, self.next, self.traffic.len());
+            let posted = self
+                .cluster
+                .post(&self.traffic, self.next, self.traffic.len());
             self.posted = self.posted.and(posted);
         }
         let all = self.cluster.drained_within(PATIENCE);
-        let outcome = self.cluster.check(&self.traffic.expected(self.traffic.len(), &BTreeSet::new()));
+        let outcome = self
+            .cluster
+            .check(&self.traffic.expected(self.traffic.len(), &BTreeSet::new()));
         assert_eq!(outcome.counts.dead, 0);
         let kills: usize = self.had.values().sum();
         let note = format!("{kills} kills: {:?}", self.had);
-        Row { posted: self.posted, outcome, back: None, all: Some(all), note }
+        Row {
+            posted: self.posted,
+            outcome,
+            back: None,
+            all: Some(all),
+            note,
+        }
     }
 }
 
@@ -216,7 +272,11 @@ pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
     }
     for (place, role) in PLACES {
         let name = End::At(place, role, 1).name();
-        assert!(killing.had.contains_key(&name), "{name} was never reached: {:?}", killing.had);
+        assert!(
+            killing.had.contains_key(&name),
+            "{name} was never reached: {:?}",
+            killing.had
+        );
     }
     killing.conclude()
 }
@@ -234,7 +294,11 @@ pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
         }
         if number % 20 == 19 {
             let seconds = started.elapsed().as_secs();
-            println!("  {} kills, {} requests answered with 2xx, {seconds} s", number + 1, killing.next);
+            println!(
+                "  {} kills, {} requests answered with 2xx, {seconds} s",
+                number + 1,
+                killing.next
+            );
         }
     }
     killing.conclude()

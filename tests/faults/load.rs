@@ -70,7 +70,10 @@ impl Load {
             traffic: traffic.clone(),
             targets: targets.clone(),
             // A receiver that was killed and one that took its port are not the same.
-            http: reqwest::Client::builder().timeout(Duration::from_secs(12)).build().unwrap(),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(12))
+                .build()
+                .unwrap(),
             from,
             stopping: AtomicBool::new(false),
             answered: AtomicUsize::new(0),
@@ -93,7 +96,9 @@ impl Load {
     /// Waits until so many more were answered with 2xx.
     pub(crate) fn wait_for(&self, more: usize) {
         let wanted = self.answered() + more;
-        until("deliveries are answered", PATIENCE, || self.answered() >= wanted);
+        until("deliveries are answered", PATIENCE, || {
+            self.answered() >= wanted
+        });
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -150,8 +155,19 @@ async fn post(shared: &Shared, place: usize) {
             targets[(place + attempt) % targets.len()].clone()
         };
         let sent = Instant::now();
-        let answer = signed(&shared.http, &url, delivery.event, &delivery.guid, &delivery.body).send().await;
-        if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+        let answer = signed(
+            &shared.http,
+            &url,
+            delivery.event,
+            &delivery.guid,
+            &delivery.body,
+        )
+        .send()
+        .await;
+        if answer
+            .as_ref()
+            .is_ok_and(|answer| answer.status().is_success())
+        {
             let mut posted = shared.posted.lock().unwrap();
             posted.requests += 1;
             posted.at_first += usize::from(attempt == 0);
@@ -163,7 +179,11 @@ async fn post(shared: &Shared, place: usize) {
         shared.refused.fetch_add(1, Ordering::SeqCst);
         // Anything but "not now" or no answer at all is a defect.
         let refused = answer.as_ref().is_ok_and(|answer| answer.status() != 503);
-        assert!(!refused && Instant::now() < deadline, "{}: {answer:?}", delivery.guid);
+        assert!(
+            !refused && Instant::now() < deadline,
+            "{}: {answer:?}",
+            delivery.guid
+        );
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -75,10 +75,16 @@ const SCENARIOS: [(&str, Scenario); 15] = [
     ("broker frozen for 20 s", broker::frozen),
     ("memory alarm", broker::alarmed),
     ("queue deleted", broker::queue_deleted),
-    ("broker killed in its first second", broker::killed_in_its_first_second),
+    (
+        "broker killed in its first second",
+        broker::killed_in_its_first_second,
+    ),
     ("backlog", broker::backlog),
     ("database stopped at once", database::stopped),
-    ("worker killed with all it holds", workers::killed_with_all_it_holds),
+    (
+        "worker killed with all it holds",
+        workers::killed_with_all_it_holds,
+    ),
     ("poison", workers::poison),
     ("SIGTERM", workers::asked_to_end),
     ("kills at crash points", kills::at_crash_points),
@@ -88,8 +94,13 @@ const SCENARIOS: [(&str, Scenario); 15] = [
     ("broker wiped", broker::wiped),
 ];
 
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+});
 
 pub(crate) fn runtime() -> &'static Runtime {
     &RUNTIME
@@ -103,23 +114,40 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < patience, "waited {patience:?} in vain until {what}");
+        assert!(
+            started.elapsed() < patience,
+            "waited {patience:?} in vain until {what}"
+        );
         std::thread::sleep(POLL);
     }
 }
 
 fn main() -> ExitCode {
     let form = Form::told();
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|word| name.contains(word.as_str()));
-    let scenarios: Vec<_> = SCENARIOS.into_iter().filter(|(name, _)| is_chosen(name)).collect();
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let is_chosen =
+        |name: &str| chosen.is_empty() || chosen.iter().any(|word| name.contains(word.as_str()));
+    let scenarios: Vec<_> = SCENARIOS
+        .into_iter()
+        .filter(|(name, _)| is_chosen(name))
+        .collect();
     // `scripts/test --all` runs every test twice, the second time on servers. This one has its own both times.
     if scenarios.is_empty() || std::env::var_os("TALLYHOOK_TEST_ON").is_some() {
-        println!("\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; {} filtered out", SCENARIOS.len());
+        println!(
+            "\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; {} filtered out",
+            SCENARIOS.len()
+        );
         return ExitCode::SUCCESS;
     }
     let started = Instant::now();
-    println!("\nrunning {} scenarios, {form:?} form, {}", scenarios.len(), table::machine());
+    println!(
+        "\nrunning {} scenarios, {form:?} form, {}",
+        scenarios.len(),
+        table::machine()
+    );
     let services = Services::up();
     let (mut rows, mut failed) = (Vec::new(), 0);
     for (name, scenario) in &scenarios {
@@ -127,16 +155,26 @@ fn main() -> ExitCode {
         let run = || {
             let row = scenario(&services, form);
             // On a machine of which nothing else is known no time is asked for.
-            assert!(form == Form::Short || row.back.is_none_or(|back| back < HEALED), "it took {:?} to heal", row.back);
+            assert!(
+                form == Form::Short || row.back.is_none_or(|back| back < HEALED),
+                "it took {:?} to heal",
+                row.back
+            );
             row
         };
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(row) => {
-                println!("scenario {name} ... ok ({:.1} s)", begun.elapsed().as_secs_f64());
+                println!(
+                    "scenario {name} ... ok ({:.1} s)",
+                    begun.elapsed().as_secs_f64()
+                );
                 rows.push((*name, row));
             }
             Err(_) => {
-                println!("scenario {name} ... FAILED ({:.1} s)", begun.elapsed().as_secs_f64());
+                println!(
+                    "scenario {name} ... FAILED ({:.1} s)",
+                    begun.elapsed().as_secs_f64()
+                );
                 failed += 1;
                 // Whatever it left broken is not the next one's.
                 services.heal();
@@ -152,5 +190,9 @@ fn main() -> ExitCode {
         SCENARIOS.len() - scenarios.len(),
         started.elapsed().as_secs_f64()
     );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

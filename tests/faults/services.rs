@@ -14,7 +14,12 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::{PATIENCE, block_on, until};
 
 /// What the variables of another pair of servers would do: have the script use those.
-const FOREIGN: [&str; 4] = ["TEST_SERVICES", "TEST_DATABASE_URL", "TEST_AMQP_URL", "TALLYHOOK_SERVICES_DIR"];
+const FOREIGN: [&str; 4] = [
+    "TEST_SERVICES",
+    "TEST_DATABASE_URL",
+    "TEST_AMQP_URL",
+    "TALLYHOOK_SERVICES_DIR",
+];
 
 /// The servers, gone with this value.
 pub(crate) struct Services {
@@ -39,11 +44,17 @@ pub(crate) struct Place {
 impl Services {
     pub(crate) fn up() -> Self {
         let told = std::env::var_os("TEST_SERVICES").map(PathBuf::from);
-        let script = told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services"));
+        let script =
+            told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services"));
         let folder = PathBuf::from(format!("/var/tmp/tallyhook-faults-{}", std::process::id()));
         let mut guard = Command::new("setsid");
-        guard.args(["sh", "-c", "cat >/dev/null; exec \"$0\" down"]).arg(&script).stdin(Stdio::piped());
-        guard.stdout(Stdio::null()).env("TALLYHOOK_SERVICES_DIR", &folder);
+        guard
+            .args(["sh", "-c", "cat >/dev/null; exec \"$0\" down"])
+            .arg(&script)
+            .stdin(Stdio::piped());
+        guard
+            .stdout(Stdio::null())
+            .env("TALLYHOOK_SERVICES_DIR", &folder);
         for name in &FOREIGN[..3] {
             guard.env_remove(name);
         }
@@ -67,7 +78,8 @@ impl Services {
     }
 
     fn call(&self, verb: &str) -> String {
-        self.try_call(verb).unwrap_or_else(|complaint| panic!("{complaint}"))
+        self.try_call(verb)
+            .unwrap_or_else(|complaint| panic!("{complaint}"))
     }
 
     fn try_call(&self, verb: &str) -> Result<String, String> {
@@ -75,11 +87,19 @@ impl Services {
         for name in FOREIGN {
             command.env_remove(name);
         }
-        let output = command.args(verb.split(' ')).env("TALLYHOOK_SERVICES_DIR", &self.folder).output().unwrap();
+        let output = command
+            .args(verb.split(' '))
+            .env("TALLYHOOK_SERVICES_DIR", &self.folder)
+            .output()
+            .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         match output.status.success() {
             true => Ok(text(output.stdout)),
-            false => Err(format!("{verb}: {}{}", text(output.stdout), text(output.stderr))),
+            false => Err(format!(
+                "{verb}: {}{}",
+                text(output.stdout),
+                text(output.stderr)
+            )),
         }
     }
 
@@ -111,7 +131,12 @@ impl Services {
 
     /// Has both run and well, whatever was done to them.
     pub(crate) fn heal(&self) {
-        for verb in ["thaw rabbitmq", "kill rabbitmq", "start rabbitmq", "start postgres"] {
+        for verb in [
+            "thaw rabbitmq",
+            "kill rabbitmq",
+            "start rabbitmq",
+            "start postgres",
+        ] {
             if let Err(complaint) = self.try_call(verb) {
                 eprintln!("{complaint}");
             }
@@ -119,7 +144,9 @@ impl Services {
     }
 
     fn variable(&self, name: &str) -> &str {
-        self.variables.get(name).unwrap_or_else(|| panic!("scripts/services env does not tell {name}"))
+        self.variables
+            .get(name)
+            .unwrap_or_else(|| panic!("scripts/services env does not tell {name}"))
     }
 
     /// An empty database, and a virtual host in which nothing was declared.
@@ -128,15 +155,29 @@ impl Services {
         let database_url = self.database(&name);
         self.manage(&reqwest::Method::PUT, &format!("vhosts/{name}"), &json!({}));
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        self.manage(&reqwest::Method::PUT, &format!("permissions/{name}/tallyhook"), &all);
-        let amqp_url = self.variable("TEST_AMQP_URL").replace("/%2f", &format!("/{name}"));
-        Place { database_url, amqp_url, vhost: name }
+        self.manage(
+            &reqwest::Method::PUT,
+            &format!("permissions/{name}/tallyhook"),
+            &all,
+        );
+        let amqp_url = self
+            .variable("TEST_AMQP_URL")
+            .replace("/%2f", &format!("/{name}"));
+        Place {
+            database_url,
+            amqp_url,
+            vhost: name,
+        }
     }
 
     /// The same in the virtual host which a broker has that was wiped clean.
     pub(crate) fn place_in_the_first_vhost(&self) -> Place {
         let database_url = self.database(&self.new_name());
-        Place { database_url, amqp_url: self.variable("TEST_AMQP_URL").to_owned(), vhost: "%2f".to_owned() }
+        Place {
+            database_url,
+            amqp_url: self.variable("TEST_AMQP_URL").to_owned(),
+            vhost: "%2f".to_owned(),
+        }
     }
 
     fn new_name(&self) -> String {
@@ -145,7 +186,10 @@ impl Services {
 
     fn database(&self, name: &str) -> String {
         let server = self.variable("TEST_DATABASE_URL");
-        execute(server, &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
+        execute(
+            server,
+            &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"),
+        );
         let (address, _) = server.rsplit_once('/').unwrap();
         format!("{address}/{name}")
     }
@@ -153,12 +197,19 @@ impl Services {
     /// Removes the queues of a place.
     pub(crate) fn leave(&self, place: &Place) {
         if place.vhost != "%2f" {
-            self.manage(&reqwest::Method::DELETE, &format!("vhosts/{}", place.vhost), &json!({}));
+            self.manage(
+                &reqwest::Method::DELETE,
+                &format!("vhosts/{}", place.vhost),
+                &json!({}),
+            );
         }
     }
 
     fn manage(&self, method: &reqwest::Method, path: &str, body: &Value) {
-        let url = format!("{}/api/{path}", self.variable("TEST_RABBITMQ_MANAGEMENT_URL"));
+        let url = format!(
+            "{}/api/{path}",
+            self.variable("TEST_RABBITMQ_MANAGEMENT_URL")
+        );
         let mut tried = String::new();
         // Right after a start it answers before it can do what it is told.
         until("the management API obeys", Duration::from_secs(20), || {
@@ -170,15 +221,27 @@ impl Services {
 
     /// Deletes a queue, whoever consumes it.
     pub(crate) fn delete_queue(&self, place: &Place, queue: &str) {
-        self.manage(&reqwest::Method::DELETE, &format!("queues/{}/{queue}", place.vhost), &json!({}));
+        self.manage(
+            &reqwest::Method::DELETE,
+            &format!("queues/{}/{queue}", place.vhost),
+            &json!({}),
+        );
     }
 
     /// What the broker tells of a queue, if it is there.
     pub(crate) fn queue(&self, place: &Place, queue: &str) -> Option<Value> {
-        let url = format!("{}/api/queues/{}/{queue}", self.variable("TEST_RABBITMQ_MANAGEMENT_URL"), place.vhost);
+        let url = format!(
+            "{}/api/queues/{}/{queue}",
+            self.variable("TEST_RABBITMQ_MANAGEMENT_URL"),
+            place.vhost
+        );
         block_on(async {
             let answer = self.http.get(url).send().await.ok()?;
-            if answer.status().is_success() { answer.json().await.ok() } else { None }
+            if answer.status().is_success() {
+                answer.json().await.ok()
+            } else {
+                None
+            }
         })
     }
 }
@@ -188,22 +251,32 @@ impl Drop for Services {
         drop(self.guard.stdin.take());
         match self.guard.wait() {
             Ok(status) if status.success() => {}
-            other => eprintln!("the servers in {} were not taken down: {other:?}", self.folder.display()),
+            other => eprintln!(
+                "the servers in {} were not taken down: {other:?}",
+                self.folder.display()
+            ),
         }
     }
 }
 
 /// The lines `export NAME=VALUE` of `scripts/services env`, quoted for a shell.
 fn variables(text: &str) -> BTreeMap<String, String> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.replace('\\', ""))).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.replace('\\', "")))
+        .collect()
 }
 
 /// Runs one statement.
 fn execute(url: &str, sql: &str) {
     block_on(async {
         let mut connection = PgConnection::connect(url).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
     });
 }

@@ -20,9 +20,22 @@ pub(crate) struct Row {
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
-    let built = if cfg!(debug_assertions) { "debug" } else { "release" };
-    format!("{built} build, {cores} cores, {} GiB", kib.map_or(0, |kib: u64| kib >> 20))
+    let kib = memory.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
+    let built = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    format!(
+        "{built} build, {cores} cores, {} GiB",
+        kib.map_or(0, |kib: u64| kib >> 20)
+    )
 }
 
 pub(crate) fn print(rows: &[(&str, Row)]) {
@@ -31,9 +44,22 @@ pub(crate) fn print(rows: &[(&str, Row)]) {
          | in limbo | equal PRs | tried again | note |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|");
-    for (name, Row { posted, outcome, back, all, note }) in rows {
-        let seconds =
-            |time: &Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()));
+    for (
+        name,
+        Row {
+            posted,
+            outcome,
+            back,
+            all,
+            note,
+        },
+    ) in rows
+    {
+        let seconds = |time: &Option<Duration>| {
+            time.map_or("-".to_owned(), |time| {
+                format!("{:.1} s", time.as_secs_f64())
+            })
+        };
         println!(
             "| {name} | {} | {} | {:.2} s | {} | {} | {} | {} | {} | {} | {} | {} | {note} |",
             posted.requests,

@@ -7,9 +7,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use tallyhook::domain::pull_request::{PullRequest, Source};
-use tallyhook::event;
-use tallyhook::github::types::PrKey;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::event;
+use tallyhook_core::github::types::PrKey;
 
 use crate::support::payloads::{self, Account, Pr, World};
 
@@ -47,7 +47,11 @@ impl Traffic {
         let mut order: Vec<_> = (0..deliveries).collect();
         order.extend((0..deliveries).filter(|_| random.random_bool(TWICE)));
         order.shuffle(&mut random);
-        Self { stories: stories(), order, seed }
+        Self {
+            stories: stories(),
+            order,
+            seed,
+        }
     }
 
     /// Requests, repetitions among them.
@@ -66,13 +70,21 @@ impl Traffic {
     }
 
     fn delivery(&self, delivery: usize) -> Delivery {
-        let Template { event, body, numbers } = self.template(delivery);
+        let Template {
+            event,
+            body,
+            numbers,
+        } = self.template(delivery);
         let digits = (NUMBER.unsigned_abs() as usize + delivery / STEPS).to_string();
         let mut body = body.clone();
         for at in numbers {
             body[*at..*at + digits.len()].copy_from_slice(digits.as_bytes());
         }
-        Delivery { event, guid: self.guid(delivery), body }
+        Delivery {
+            event,
+            guid: self.guid(delivery),
+            body,
+        }
     }
 
     fn guid(&self, delivery: usize) -> String {
@@ -100,7 +112,10 @@ impl Traffic {
             match decoded.as_ref().and_then(event::Event::pull_request) {
                 Some(told) => {
                     let key = told.key();
-                    let known = expected.facts.entry(key).or_insert_with(|| PullRequest::unknown(key));
+                    let known = expected
+                        .facts
+                        .entry(key)
+                        .or_insert_with(|| PullRequest::unknown(key));
                     known.apply(told, Source::Webhook);
                     expected.applied.insert(guid);
                 }
@@ -129,14 +144,27 @@ impl Expected {
 
 /// Three lives: changed on request and merged; a draft first; closed without a merge.
 fn stories() -> Vec<[Template; STEPS]> {
-    let story = |steps: [(&'static str, Value); STEPS]| steps.map(|(event, payload)| template(event, &payload));
-    vec![story(changed_on_request()), story(draft_first()), story(closed_in_the_end())]
+    let story = |steps: [(&'static str, Value); STEPS]| {
+        steps.map(|(event, payload)| template(event, &payload))
+    };
+    vec![
+        story(changed_on_request()),
+        story(draft_first()),
+        story(closed_in_the_end()),
+    ]
 }
 
 fn template(event: &'static str, payload: &Value) -> Template {
     let body = payload.to_string();
-    let numbers = body.match_indices(&NUMBER.to_string()).map(|(at, _)| at).collect();
-    Template { event, body: body.into_bytes(), numbers }
+    let numbers = body
+        .match_indices(&NUMBER.to_string())
+        .map(|(at, _)| at)
+        .collect();
+    Template {
+        event,
+        body: body.into_bytes(),
+        numbers,
+    }
 }
 
 fn at(minute: i64) -> String {
@@ -144,7 +172,10 @@ fn at(minute: i64) -> String {
 }
 
 fn people() -> (Account, Account) {
-    (Account::user(900_000_101, "mona"), Account::user(900_000_102, "rita"))
+    (
+        Account::user(900_000_101, "mona"),
+        Account::user(900_000_102, "rita"),
+    )
 }
 
 fn pull_request(author: &Account, title: &str) -> Pr {
@@ -167,8 +198,12 @@ fn review(pr: &Pr, id: i64, state: &str, minute: i64) -> Value {
 fn comment(pr: &Pr, minute: i64) -> Value {
     let (_, author) = people();
     let body = "Does this hold when the disk is full?".to_owned();
-    let comment =
-        payloads::Comment { id: 4_200_000_000 + NUMBER, author: Some(author.clone()), body, created_at: at(minute) };
+    let comment = payloads::Comment {
+        id: 4_200_000_000 + NUMBER,
+        author: Some(author.clone()),
+        body,
+        created_at: at(minute),
+    };
     payloads::issue_comment_event(pr, "created", &comment, &author)
 }
 
@@ -182,7 +217,12 @@ fn changed_on_request() -> [(&'static str, Value); STEPS] {
     pr.touch(&at(45));
     let refused = review(&pr, 4_300_000_000, "changes_requested", 45);
     let (before, after) = pr.push(&at(90));
-    let pushed = payloads::pull_request_event(&pr, "synchronize", &author, json!({"before": before, "after": after}));
+    let pushed = payloads::pull_request_event(
+        &pr,
+        "synchronize",
+        &author,
+        json!({"before": before, "after": after}),
+    );
     pr.touch(&at(120));
     let approved = review(&pr, 4_400_000_000, "approved", 120);
     pr.merge(&author, &at(125));

@@ -31,7 +31,9 @@ pub(crate) fn killed_with_all_it_holds(services: &Services, form: Form) -> Row {
     let all_at_the_broker = posted_at_the_broker(&cluster, &traffic);
     let locked = LockedInbox::lock(&cluster.place);
     let workers: Vec<_> = (0..3).map(|_| cluster.add(Role::Worker, None)).collect();
-    until("the workers hold all they may", PATIENCE, || unacknowledged(&cluster) == Some(3 * PREFETCH));
+    until("the workers hold all they may", PATIENCE, || {
+        unacknowledged(&cluster) == Some(3 * PREFETCH)
+    });
     cluster.serve(workers[0]).kill();
     drop(locked);
     let killed = Instant::now();
@@ -41,16 +43,27 @@ pub(crate) fn killed_with_all_it_holds(services: &Services, form: Form) -> Row {
     let outcome = cluster.check(&traffic.expected(traffic.len(), &BTreeSet::new()));
     assert_eq!(outcome.counts.dead, 0);
     let note = format!("it held {PREFETCH} of {all_at_the_broker} messages; two others went on");
-    Row { posted, outcome, back: Some(back), all: Some(all), note }
+    Row {
+        posted,
+        outcome,
+        back: Some(back),
+        all: Some(all),
+        note,
+    }
 }
 
 /// Waits until all that was posted is at the broker, or as much as it is given at a time.
 fn posted_at_the_broker(cluster: &Cluster<'_>, traffic: &Traffic) -> u64 {
-    let published = traffic.expected(traffic.len(), &BTreeSet::new()).applied.len() as u64;
+    let published = traffic
+        .expected(traffic.len(), &BTreeSet::new())
+        .applied
+        .len() as u64;
     let mut messages = 0;
     until("what was posted is at the broker", PATIENCE, || {
         let queue = cluster.services.queue(&cluster.place, LIVE);
-        messages = queue.and_then(|queue| queue["messages"].as_u64()).unwrap_or(0);
+        messages = queue
+            .and_then(|queue| queue["messages"].as_u64())
+            .unwrap_or(0);
         messages >= published.min(4 * PREFETCH)
     });
     messages
@@ -73,19 +86,35 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
     let mut ended = 0;
     until("everything came to its end", 2 * PATIENCE, || {
         for status in cluster.supervise(crash) {
-            assert_eq!(status.signal(), Some(SIGABRT), "a worker ended otherwise: {status}");
+            assert_eq!(
+                status.signal(),
+                Some(SIGABRT),
+                "a worker ended otherwise: {status}"
+            );
             ended += 1;
         }
         cluster.counts().is_some_and(|counts| counts.accepted == 0)
     });
     let all = started.elapsed();
     // Dead letters that are not the poison would have come to another end than expected.
-    let outcome = cluster.check(&traffic.expected(traffic.len(), &BTreeSet::from([poison.clone()])));
+    let outcome =
+        cluster.check(&traffic.expected(traffic.len(), &BTreeSet::from([poison.clone()])));
     assert_eq!(outcome.counts.dead, 1);
-    let dead = crate::block_on(cluster.store.deliveries_of(&poison)).unwrap().remove(0);
+    let dead = crate::block_on(cluster.store.deliveries_of(&poison))
+        .unwrap()
+        .remove(0);
     assert_eq!(dead.attempts, 5, "{dead:?}");
-    let note = format!("1 parked after {} attempts, 0 innocent; workers ended {ended} times", dead.attempts);
-    Row { posted, outcome, back: None, all: Some(all), note }
+    let note = format!(
+        "1 parked after {} attempts, 0 innocent; workers ended {ended} times",
+        dead.attempts
+    );
+    Row {
+        posted,
+        outcome,
+        back: None,
+        all: Some(all),
+        note,
+    }
 }
 
 /// A receiver and a worker are asked to end while both have work.
@@ -94,7 +123,12 @@ pub(crate) fn asked_to_end(services: &Services, form: Form) -> Row {
     let mut cluster = Cluster::start(services, &EVERYONE);
     let traffic = Arc::new(Traffic::new(12, 12_000));
     cluster.connected();
-    let load = Load::start(&traffic, &cluster.targets, (0, traffic.len()), Some(2.0 * RATE as f64));
+    let load = Load::start(
+        &traffic,
+        &cluster.targets,
+        (0, traffic.len()),
+        Some(2.0 * RATE as f64),
+    );
     let mut slowest = Duration::ZERO;
     for round in 0..rounds {
         cluster.finishes_more_than(cluster.finished() + RATE as u64);
@@ -108,13 +142,30 @@ pub(crate) fn asked_to_end(services: &Services, form: Form) -> Row {
             cluster.restart(index, None);
         }
     }
-    assert!(slowest < Duration::from_secs(10), "SIGTERM took {slowest:?}");
+    assert!(
+        slowest < Duration::from_secs(10),
+        "SIGTERM took {slowest:?}"
+    );
     let asked_last = Instant::now();
     let posted = load.stop();
     cluster.drained_within(PATIENCE);
     let all = asked_last.elapsed();
     let outcome = cluster.check(&traffic.expected(posted.requests, &BTreeSet::new()));
-    assert_eq!((outcome.counts.dead, outcome.tried_again), (0, 0), "somebody's attempt was cut off");
-    let note = format!("{} processes ended, the slowest within {:.1} s", 2 * rounds, slowest.as_secs_f64());
-    Row { posted, outcome, back: None, all: Some(all), note }
+    assert_eq!(
+        (outcome.counts.dead, outcome.tried_again),
+        (0, 0),
+        "somebody's attempt was cut off"
+    );
+    let note = format!(
+        "{} processes ended, the slowest within {:.1} s",
+        2 * rounds,
+        slowest.as_secs_f64()
+    );
+    Row {
+        posted,
+        outcome,
+        back: None,
+        all: Some(all),
+        note,
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::github::client::{
+use tallyhook_github_client::{
     BreakerState, Client, Clock, Credentials, GithubError, Statistics, Token, VirtualTime,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +15,10 @@ use crate::{REPO, again, fake, seconds};
 
 /// An answer that leaves so much of an allowance of 5,000 for ten minutes more.
 fn leaving(remaining: u32, resource: &str) -> Fault {
-    let (remaining, reset) = (remaining.to_string(), (Utc::now().timestamp() + 600).to_string());
+    let (remaining, reset) = (
+        remaining.to_string(),
+        (Utc::now().timestamp() + 600).to_string(),
+    );
     let headers = [
         ("X-RateLimit-Limit", "5000"),
         ("X-RateLimit-Remaining", remaining.as_str()),
@@ -26,7 +29,10 @@ fn leaving(remaining: u32, resource: &str) -> Fault {
 }
 
 async fn query(client: &Client) {
-    client.graphql::<Value>("{ repository { id } }", &json!({}), "acme-corp/api-server").await.unwrap();
+    client
+        .graphql::<Value>("{ repository { id } }", &json!({}), "acme-corp/api-server")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -38,16 +44,29 @@ async fn backfill_leaves_a_fifth_to_live_work() {
     github.next([leaving(999, "core"), leaving(998, "core")]);
     backfill.get::<Value>(REPO).await.unwrap();
     live.get::<Value>(REPO).await.unwrap();
-    assert_eq!(time.waits().len(), 0, "a fifth is left, or somebody waits for it");
+    assert_eq!(
+        time.waits().len(),
+        0,
+        "a fifth is left, or somebody waits for it"
+    );
 
     // Queries have an allowance of their own.
     github.next([leaving(4000, "graphql")]);
     query(&backfill).await;
     assert_eq!(time.waits().len(), 0);
     backfill.get::<Value>(REPO).await.unwrap();
-    assert!(matches!(seconds(&time)[..], [595..=601]), "{:?}", time.waits());
+    assert!(
+        matches!(seconds(&time)[..], [595..=601]),
+        "{:?}",
+        time.waits()
+    );
 
-    github.next([leaving(7, "graphql"), leaving(6, "graphql"), Fault::None, leaving(5000, "graphql")]);
+    github.next([
+        leaving(7, "graphql"),
+        leaving(6, "graphql"),
+        Fault::None,
+        leaving(5000, "graphql"),
+    ]);
     query(&backfill).await;
     query(&live).await;
     backfill.get::<Value>(REPO).await.unwrap();
@@ -64,7 +83,10 @@ async fn where_there_are_no_limits_nothing_is_waited_for() {
     for client in [&live.for_backfill(), &live, &live.for_backfill()] {
         client.get::<Value>(REPO).await.unwrap();
     }
-    assert_eq!((time.waits(), live.statistics().allowances), (vec![], vec![]));
+    assert_eq!(
+        (time.waits(), live.statistics().allowances),
+        (vec![], vec![])
+    );
     github.stop().await;
 }
 
@@ -74,7 +96,12 @@ async fn a_limit_that_backfill_meets_holds_for_all() {
     github.next([Fault::message(429, &[("Retry-After", "7200")], "")]);
     for client in [live.for_backfill(), live] {
         let error = client.get::<Value>(REPO).await.unwrap_err();
-        assert_eq!(error, GithubError::Limited { until: time.now() + TimeDelta::hours(2) });
+        assert_eq!(
+            error,
+            GithubError::Limited {
+                until: time.now() + TimeDelta::hours(2)
+            }
+        );
     }
     assert_eq!(github.asked().len(), 1);
     github.stop().await;
@@ -83,11 +110,19 @@ async fn a_limit_that_backfill_meets_holds_for_all() {
 #[tokio::test]
 async fn live_work_overtakes_backfill_that_is_under_way() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let api = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
     let live = Client::new(api, token).unwrap();
-    let backfill: Vec<_> = (0..3).map(|_| tokio::spawn(get(live.for_backfill(), "/backfill"))).collect();
-    let mut held = [accept(&listener, "/backfill").await, accept(&listener, "/backfill").await].into_iter();
+    let backfill: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(get(live.for_backfill(), "/backfill")))
+        .collect();
+    let mut held = [
+        accept(&listener, "/backfill").await,
+        accept(&listener, "/backfill").await,
+    ]
+    .into_iter();
     // The third of backfill would come before it, and is not let in until one of the two is answered.
     for _ in 0..20 {
         let asking = tokio::spawn(get(live.clone(), "/live"));
@@ -105,10 +140,14 @@ async fn live_work_overtakes_backfill_that_is_under_way() {
 #[tokio::test]
 async fn who_waits_before_trying_again_is_in_nobody_s_way() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let api = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let api = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
     let backfill = Client::new(api, token).unwrap().for_backfill();
-    let waiting: Vec<_> = (0..2).map(|_| tokio::spawn(get(backfill.clone(), "/waiting"))).collect();
+    let waiting: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(get(backfill.clone(), "/waiting")))
+        .collect();
     for _ in &waiting {
         let mut stream = accept(&listener, "/waiting").await;
         let busy = b"HTTP/1.1 503 Busy\r\nConnection: close\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n";
@@ -139,7 +178,10 @@ async fn accept(listener: &TcpListener, path: &str) -> TcpStream {
 }
 
 async fn answer(mut stream: TcpStream) {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
 }
 
 fn breaker(client: &Client) -> BreakerState {
@@ -150,31 +192,58 @@ fn breaker(client: &Client) -> BreakerState {
 async fn who_is_down_is_left_alone_for_a_while() {
     let (github, client, time) = fake().await;
     // The fifth failure in a row is within the second call, which is not tried again.
-    github.next(again(&Fault::status(503), 4).into_iter().chain([Fault::Truncated]));
+    github.next(
+        again(&Fault::status(503), 4)
+            .into_iter()
+            .chain([Fault::Truncated]),
+    );
     client.get::<Value>(REPO).await.unwrap_err();
     assert_eq!(breaker(&client), BreakerState::Closed);
     client.get::<Value>(REPO).await.unwrap_err();
-    assert_eq!((breaker(&client), github.asked().len()), (BreakerState::Open, 5));
+    assert_eq!(
+        (breaker(&client), github.asked().len()),
+        (BreakerState::Open, 5)
+    );
 
     let until = client.statistics().breaker.until.unwrap();
     for client in [&client, &client.for_backfill()] {
         let error = client.get::<Value>(REPO).await.unwrap_err();
         let told = error.to_string();
-        assert!(told.contains("the answer broke off") && told.contains(&until.to_string()), "{error}");
+        assert!(
+            told.contains("the answer broke off") && told.contains(&until.to_string()),
+            "{error}"
+        );
         assert!(matches!(error, GithubError::Unreachable { .. }));
     }
-    assert_eq!((github.asked().len(), client.statistics().last_error.unwrap().contains("nothing is asked")), (0, true));
+    assert_eq!(
+        (
+            github.asked().len(),
+            client
+                .statistics()
+                .last_error
+                .unwrap()
+                .contains("nothing is asked")
+        ),
+        (0, true)
+    );
 
     time.pass(Duration::from_secs(30));
     assert_eq!(breaker(&client), BreakerState::HalfOpen);
     github.next([Fault::status(500)]);
     client.get::<Value>(REPO).await.unwrap_err();
-    assert_eq!((breaker(&client), github.asked().len()), (BreakerState::Open, 1), "one trial");
+    assert_eq!(
+        (breaker(&client), github.asked().len()),
+        (BreakerState::Open, 1),
+        "one trial"
+    );
     time.pass(Duration::from_secs(59));
     client.get::<Value>(REPO).await.unwrap_err();
     time.pass(Duration::from_secs(1));
     client.get::<Value>(REPO).await.unwrap();
-    assert_eq!((breaker(&client), github.asked().len()), (BreakerState::Closed, 1));
+    assert_eq!(
+        (breaker(&client), github.asked().len()),
+        (BreakerState::Closed, 1)
+    );
     github.stop().await;
 }
 
@@ -183,7 +252,10 @@ async fn a_query_that_is_too_much_or_a_refusal_does_not_mean_that_github_is_down
     let (github, client, _) = fake().await;
     github.next(again(&Fault::status(504), 6));
     for _ in 0..6 {
-        let error = client.graphql::<Value>("{ repository { id } }", &json!({}), "a/b").await.unwrap_err();
+        let error = client
+            .graphql::<Value>("{ repository { id } }", &json!({}), "a/b")
+            .await
+            .unwrap_err();
         assert!(matches!(error, GithubError::TooMuch { .. }), "{error}");
     }
     github.next(again(&Fault::message(404, &[], "Not Found"), 6));
@@ -200,8 +272,19 @@ async fn statistics_tell_what_all_handles_did() {
     github.add_repository(7, "acme-corp/api-server");
     let time = VirtualTime::starting_at(Utc::now());
     let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
-    let client = Client::with(github.api(), token, Clock::Virtual(time.clone()), Duration::from_millis(200)).unwrap();
-    github.next([Fault::status(502), Fault::Slow(Duration::from_secs(20)), Fault::None, Fault::status(404)]);
+    let client = Client::with(
+        github.api(),
+        token,
+        Clock::Virtual(time.clone()),
+        Duration::from_millis(200),
+    )
+    .unwrap();
+    github.next([
+        Fault::status(502),
+        Fault::Slow(Duration::from_secs(20)),
+        Fault::None,
+        Fault::status(404),
+    ]);
     client.get_conditional::<Value>(REPO).await.unwrap();
     client.for_backfill().get::<Value>(REPO).await.unwrap_err();
     client.get_conditional::<Value>(REPO).await.unwrap();

@@ -15,10 +15,11 @@ mod support;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
 use serde_json::{Value, json};
-use tallyhook::github::client::hooks::{Attempt, HookOwner};
-use tallyhook::github::client::{Client, Clock, Credentials, GithubError, Token, VirtualTime};
+use tallyhook_github_client::hooks::{Attempt, HookOwner};
+use tallyhook_github_client::{Client, Clock, Credentials, GithubError, Token, VirtualTime};
+
+use github::{FakeGithub, Fault, GITHUB_TOKEN, Sending};
 
 pub(crate) const REPO: &str = "/repos/acme-corp/api-server";
 
@@ -41,7 +42,10 @@ pub(crate) fn again(fault: &Fault, times: usize) -> Vec<Fault> {
 async fn every_request_says_who_asks_and_for_what() {
     let (github, client, _) = fake().await;
     let repository: Value = client.get(REPO).await.unwrap();
-    assert_eq!((&repository["id"], &repository["full_name"]), (&json!(7), &json!("acme-corp/api-server")));
+    assert_eq!(
+        (&repository["id"], &repository["full_name"]),
+        (&json!(7), &json!("acme-corp/api-server"))
+    );
     let echoed: Value = client.post("/echo", &json!({"a": 1})).await.unwrap();
     assert_eq!(echoed, json!({"a": 1}));
     let requests = github.requests();
@@ -49,10 +53,19 @@ async fn every_request_says_who_asks_and_for_what() {
     for request in &requests {
         assert_eq!(request.header("accept"), "application/vnd.github+json");
         assert_eq!(request.header("x-github-api-version"), "2022-11-28");
-        assert_eq!(request.header("authorization"), format!("Bearer {GITHUB_TOKEN}"));
+        assert_eq!(
+            request.header("authorization"),
+            format!("Bearer {GITHUB_TOKEN}")
+        );
         assert!(request.header("user-agent").starts_with("tallyhook/"));
     }
-    assert_eq!((requests[1].header("content-type"), requests[1].body.as_str()), ("application/json", r#"{"a":1}"#));
+    assert_eq!(
+        (
+            requests[1].header("content-type"),
+            requests[1].body.as_str()
+        ),
+        ("application/json", r#"{"a":1}"#)
+    );
     assert_eq!(client.requests(), 2);
     github.stop().await;
 }
@@ -61,11 +74,21 @@ async fn every_request_says_who_asks_and_for_what() {
 async fn what_is_asked_is_counted_and_so_is_what_is_left() {
     let recorder = tallyhook::telemetry::prometheus();
     let (github, client, _) = fake().await;
-    github.next([Fault::message(410, &[("X-RateLimit-Remaining", "4321")], "Gone")]);
+    github.next([Fault::message(
+        410,
+        &[("X-RateLimit-Remaining", "4321")],
+        "Gone",
+    )]);
     client.get::<Value>(REPO).await.unwrap_err();
     let metrics = recorder.render();
-    assert!(metrics.contains(r#"tallyhook_github_requests_total{kind="rest",status="410"} 1"#), "{metrics}");
-    assert!(metrics.contains(r#"tallyhook_github_rate_remaining{resource="core"}"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"tallyhook_github_requests_total{kind="rest",status="410"} 1"#),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains(r#"tallyhook_github_rate_remaining{resource="core"}"#),
+        "{metrics}"
+    );
     github.stop().await;
 }
 
@@ -76,7 +99,14 @@ async fn pages_are_followed_to_the_last() {
     let now = Utc::now();
     for number in 0..250 {
         let at = now - TimeDelta::seconds(number);
-        github.deliver(1, ("push", &format!("guid-{number}"), &json!({})), at, Sending::Fails(502)).await;
+        github
+            .deliver(
+                1,
+                ("push", &format!("guid-{number}"), &json!({})),
+                at,
+                Sending::Fails(502),
+            )
+            .await;
     }
     let owner = HookOwner::repository("acme-corp/api-server").unwrap();
     let mut pages = client.attempts(&owner, Some(1)).unwrap();
@@ -84,7 +114,12 @@ async fn pages_are_followed_to_the_last() {
     while let Some(page) = pages.next::<Attempt>().await.unwrap() {
         guids.extend(page.into_iter().map(|attempt| attempt.guid));
     }
-    assert_eq!(guids, (0..250).map(|number| format!("guid-{number}")).collect::<Vec<_>>());
+    assert_eq!(
+        guids,
+        (0..250)
+            .map(|number| format!("guid-{number}"))
+            .collect::<Vec<_>>()
+    );
     let asked = github.asked();
     assert_eq!(asked.len(), 3);
     assert!(asked[1].contains("&cursor=v1_"), "{asked:?}");
@@ -95,14 +130,21 @@ async fn pages_are_followed_to_the_last() {
 async fn neither_a_link_nor_a_redirect_leads_the_token_elsewhere() {
     let (github, client, _) = fake().await;
     let elsewhere = FakeGithub::start().await;
-    let link = format!("<{}/repos/acme-corp/api-server/hooks?page=2>; rel=\"next\"", elsewhere.url);
+    let link = format!(
+        "<{}/repos/acme-corp/api-server/hooks?page=2>; rel=\"next\"",
+        elsewhere.url
+    );
     github.next([Fault::answer(200, &[("Link", &link)], "[]")]);
     let mut pages = client.pages(REPO).unwrap();
     let error = pages.next::<Value>().await.unwrap_err();
     assert!(error.to_string().contains("another origin"), "{error}");
 
     for status in [301, 302, 307, 308] {
-        github.next([Fault::message(status, &[("Location", &format!("{}{REPO}", elsewhere.url))], "Moved")]);
+        github.next([Fault::message(
+            status,
+            &[("Location", &format!("{}{REPO}", elsewhere.url))],
+            "Moved",
+        )]);
         let error = client.get::<Value>(REPO).await.unwrap_err();
         assert!(error.to_string().contains("another origin"), "{error}");
     }
@@ -118,15 +160,33 @@ async fn a_renamed_repository_is_found_by_its_id() {
     github.rename("acme-corp/api-server", "acme/server");
     let repository: Value = client.get(REPO).await.unwrap();
     assert_eq!(repository["full_name"], "acme/server");
-    assert_eq!(github.asked(), [format!("GET {REPO}"), "GET /repositories/7".to_owned()]);
+    assert_eq!(
+        github.asked(),
+        [format!("GET {REPO}"), "GET /repositories/7".to_owned()]
+    );
 
     let moved = |status, to: &str| Fault::message(status, &[("Location", to)], "Moved");
     github.next([moved(307, "/echo")]);
-    assert_eq!(client.post::<Value>("/elsewhere", &json!([1])).await.unwrap(), json!([1]));
+    assert_eq!(
+        client
+            .post::<Value>("/elsewhere", &json!([1]))
+            .await
+            .unwrap(),
+        json!([1])
+    );
     github.next([moved(301, "/echo")]);
-    let error = client.post::<Value>("/elsewhere", &json!([1])).await.unwrap_err();
-    assert!(error.to_string().contains("301"), "a POST must not become a GET: {error}");
-    assert_eq!(github.asked(), ["POST /elsewhere", "POST /echo", "POST /elsewhere"]);
+    let error = client
+        .post::<Value>("/elsewhere", &json!([1]))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("301"),
+        "a POST must not become a GET: {error}"
+    );
+    assert_eq!(
+        github.asked(),
+        ["POST /elsewhere", "POST /echo", "POST /elsewhere"]
+    );
 
     github.next(again(&moved(302, REPO), 6));
     let error = client.get::<Value>(REPO).await.unwrap_err();
@@ -141,17 +201,26 @@ async fn what_has_not_changed_is_known_already() {
     let (github, client, _) = fake().await;
     let first = client.get_conditional::<Value>(REPO).await.unwrap();
     let second = client.get_conditional::<Value>(REPO).await.unwrap();
-    assert_eq!((first.unchanged, second.unchanged, &first.value), (false, true, &second.value));
+    assert_eq!(
+        (first.unchanged, second.unchanged, &first.value),
+        (false, true, &second.value)
+    );
     github.rename("acme-corp/api-server", "acme/api");
     let third = client.get_conditional::<Value>(REPO).await.unwrap();
-    assert_eq!((third.unchanged, &third.value["full_name"]), (false, &json!("acme/api")));
+    assert_eq!(
+        (third.unchanged, &third.value["full_name"]),
+        (false, &json!("acme/api"))
+    );
     let asked = github.requests();
     assert_eq!(asked[0].header("if-none-match"), "");
     assert!(asked[1].header("if-none-match").starts_with("W/\""));
 
     // An answer that nobody asked for by its ETag says nothing.
     github.next([Fault::answer(304, &[], "")]);
-    assert!(matches!(client.get::<Value>(REPO).await, Err(GithubError::Unexpected { .. })));
+    assert!(matches!(
+        client.get::<Value>(REPO).await,
+        Err(GithubError::Unexpected { .. })
+    ));
     github.stop().await;
 }
 
@@ -169,13 +238,18 @@ async fn what_fails_on_the_way_is_tried_again_a_little_later_each_time() {
     github.requests();
     github.next(again(&Fault::status(503), 4));
     let error = client.get::<Value>(REPO).await.unwrap_err();
-    assert!(matches!(&error, GithubError::Unreachable { reason, .. } if reason.contains("503")), "{error}");
+    assert!(
+        matches!(&error, GithubError::Unreachable { reason, .. } if reason.contains("503")),
+        "{error}"
+    );
     assert_eq!(github.asked().len(), 4);
 
     client.get::<Value>(REPO).await.unwrap();
     let before = time.waits().len();
-    github
-        .next([Fault::message(503, &[("Retry-After", "20")], ""), Fault::message(503, &[("Retry-After", "9999")], "")]);
+    github.next([
+        Fault::message(503, &[("Retry-After", "20")], ""),
+        Fault::message(503, &[("Retry-After", "9999")], ""),
+    ]);
     client.get::<Value>(REPO).await.unwrap();
     assert_eq!(seconds(&time)[before..], [20, 60]);
     github.stop().await;
@@ -187,14 +261,23 @@ async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_told() {
     let time = VirtualTime::starting_at(Utc::now());
     let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
     let patience = Duration::from_millis(200);
-    let client = Client::with(github.api(), token.clone(), Clock::Virtual(time.clone()), patience).unwrap();
+    let client = Client::with(
+        github.api(),
+        token.clone(),
+        Clock::Virtual(time.clone()),
+        patience,
+    )
+    .unwrap();
     let slow = Fault::Slow(Duration::from_secs(20));
     github.next(again(&slow, 1));
     client.get::<Value>(REPO).await.unwrap();
     assert_eq!(time.waits().len(), 1);
     github.next(again(&slow, 1));
     let error = client.post::<Value>("/echo", &json!(1)).await.unwrap_err();
-    assert!(matches!(&error, GithubError::Unreachable { reason, .. } if reason.contains("in time")), "{error}");
+    assert!(
+        matches!(&error, GithubError::Unreachable { reason, .. } if reason.contains("in time")),
+        "{error}"
+    );
     assert_eq!(github.asked().len(), 3);
     github.stop().await;
 
@@ -220,7 +303,10 @@ async fn what_may_have_been_done_is_not_done_again() {
     assert_eq!(seconds(&time), [1]);
     // What a limit refused was certainly not done.
     github.next([Fault::message(429, &[("Retry-After", "7")], "")]);
-    assert_eq!(client.post::<Value>("/echo", &json!(1)).await.unwrap(), json!(1));
+    assert_eq!(
+        client.post::<Value>("/echo", &json!(1)).await.unwrap(),
+        json!(1)
+    );
     assert_eq!((seconds(&time), github.asked().len()), (vec![1, 1, 7], 2));
     github.stop().await;
 }
@@ -232,24 +318,45 @@ async fn limits_are_waited_out_as_long_as_they_say() {
     let used_up = |reset: i64| {
         Fault::message(
             403,
-            &[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", &reset.to_string())],
+            &[
+                ("X-RateLimit-Remaining", "0"),
+                ("X-RateLimit-Reset", &reset.to_string()),
+            ],
             "API rate limit",
         )
     };
     for (faults, expected) in [
-        (vec![Fault::message(403, &[("Retry-After", "5")], "")], vec![5..=5]),
+        (
+            vec![Fault::message(403, &[("Retry-After", "5")], "")],
+            vec![5..=5],
+        ),
         (vec![used_up(in_an_hour)], vec![1795..=1802]),
         // Told in milliseconds: an hour, and not for ever.
         (vec![used_up(in_an_hour * 1000)], vec![3600..=3600]),
-        (again(&Fault::message(429, &[], ""), 3), vec![60..=60, 120..=120, 240..=240]),
-        (again(&Fault::message(403, &[("X-RateLimit-Remaining", "9")], secondary), 2), vec![60..=60, 120..=120]),
+        (
+            again(&Fault::message(429, &[], ""), 3),
+            vec![60..=60, 120..=120, 240..=240],
+        ),
+        (
+            again(
+                &Fault::message(403, &[("X-RateLimit-Remaining", "9")], secondary),
+                2,
+            ),
+            vec![60..=60, 120..=120],
+        ),
     ] {
         let (github, client, time) = fake().await;
         github.next(faults);
         client.get::<Value>(REPO).await.unwrap();
         let waits = seconds(&time);
         assert_eq!(waits.len(), expected.len(), "{waits:?}");
-        assert!(waits.iter().zip(&expected).all(|(wait, range)| range.contains(wait)), "{waits:?}: {expected:?}");
+        assert!(
+            waits
+                .iter()
+                .zip(&expected)
+                .all(|(wait, range)| range.contains(wait)),
+            "{waits:?}: {expected:?}"
+        );
         github.stop().await;
     }
 }
@@ -257,10 +364,21 @@ async fn limits_are_waited_out_as_long_as_they_say() {
 #[tokio::test]
 async fn a_limit_without_end_is_given_up_and_tells_until_when() {
     let (github, client, time) = fake().await;
-    github.next(again(&Fault::message(403, &[("gh-limited-by", "cpu")], ""), 4));
+    github.next(again(
+        &Fault::message(403, &[("gh-limited-by", "cpu")], ""),
+        4,
+    ));
     let error = client.get::<Value>(REPO).await.unwrap_err();
-    assert_eq!(error, GithubError::Limited { until: time.now() + TimeDelta::seconds(480) });
-    assert_eq!((seconds(&time), github.asked().len()), (vec![60, 120, 240], 4));
+    assert_eq!(
+        error,
+        GithubError::Limited {
+            until: time.now() + TimeDelta::seconds(480)
+        }
+    );
+    assert_eq!(
+        (seconds(&time), github.asked().len()),
+        (vec![60, 120, 240], 4)
+    );
 
     // Whoever asks next waits it out before anything is sent.
     client.get::<Value>(REPO).await.unwrap();
@@ -271,7 +389,12 @@ async fn a_limit_without_end_is_given_up_and_tells_until_when() {
     github.next([Fault::message(429, &[("Retry-After", "7200")], "")]);
     for _ in 0..2 {
         let error = client.get::<Value>(REPO).await.unwrap_err();
-        assert_eq!(error, GithubError::Limited { until: time.now() + TimeDelta::hours(2) });
+        assert_eq!(
+            error,
+            GithubError::Limited {
+                until: time.now() + TimeDelta::hours(2)
+            }
+        );
     }
     assert_eq!((time.waits().len(), github.asked().len()), (4, 1));
     github.stop().await;
@@ -280,20 +403,51 @@ async fn a_limit_without_end_is_given_up_and_tells_until_when() {
 #[tokio::test]
 async fn an_answer_for_good_is_told_by_what_to_do() {
     let (github, client, time) = fake().await;
-    let admin = [("X-Accepted-OAuth-Scopes", "admin:repo_hook, repo"), ("X-RateLimit-Remaining", "4000")];
+    let admin = [
+        ("X-Accepted-OAuth-Scopes", "admin:repo_hook, repo"),
+        ("X-RateLimit-Remaining", "4000"),
+    ];
     let permission = [("X-Accepted-GitHub-Permissions", "repository_hooks=read")];
     let none: [(&'static str, &str); 0] = [];
     for (status, headers, message, words) in [
-        (401, &none[..], "Bad credentials", &["Bad credentials", "GITHUB_TOKEN"][..]),
-        (403, &admin[..], "Must have admin rights", &["Must have admin rights", "admin:repo_hook"][..]),
-        (403, &permission[..], "Resource not accessible by personal access token", &["repository_hooks=read"][..]),
-        (404, &none[..], "Not Found", &["/repos/acme-corp/api-server", "may not see"][..]),
+        (
+            401,
+            &none[..],
+            "Bad credentials",
+            &["Bad credentials", "GITHUB_TOKEN"][..],
+        ),
+        (
+            403,
+            &admin[..],
+            "Must have admin rights",
+            &["Must have admin rights", "admin:repo_hook"][..],
+        ),
+        (
+            403,
+            &permission[..],
+            "Resource not accessible by personal access token",
+            &["repository_hooks=read"][..],
+        ),
+        (
+            404,
+            &none[..],
+            "Not Found",
+            &["/repos/acme-corp/api-server", "may not see"][..],
+        ),
         (410, &none[..], "Gone", &["gone"][..]),
-        (422, &none[..], "Validation Failed", &["422", "Validation Failed"][..]),
+        (
+            422,
+            &none[..],
+            "Validation Failed",
+            &["422", "Validation Failed"][..],
+        ),
     ] {
         github.next([Fault::message(status, headers, message)]);
         let error = client.get::<Value>(REPO).await.unwrap_err().to_string();
-        assert!(words.iter().all(|word| error.contains(word)), "{status}: {error}");
+        assert!(
+            words.iter().all(|word| error.contains(word)),
+            "{status}: {error}"
+        );
         assert!(!error.contains(GITHUB_TOKEN) && !error.contains('\n'));
     }
     assert_eq!((github.asked().len(), time.waits().len()), (6, 0));
@@ -309,9 +463,19 @@ async fn what_is_no_answer_of_github_s_is_taken_for_none() {
         assert!(matches!(error, GithubError::Unexpected { .. }), "{error}");
         assert!(!error.to_string().contains("canary"), "{error}");
     }
-    github.next([Fault::answer(200, &[], &format!("\"{}\"", "x".repeat(2 * 1024 * 1024)))]);
-    let error = client.get_up_to::<Value>(REPO, 1024 * 1024).await.unwrap_err();
-    assert!(matches!(error, GithubError::TooLarge { limit_mib: 1, .. }), "{error}");
+    github.next([Fault::answer(
+        200,
+        &[],
+        &format!("\"{}\"", "x".repeat(2 * 1024 * 1024)),
+    )]);
+    let error = client
+        .get_up_to::<Value>(REPO, 1024 * 1024)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, GithubError::TooLarge { limit_mib: 1, .. }),
+        "{error}"
+    );
     github.stop().await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook::github::client::{Client, Clock, Credentials, GithubError, Token, VirtualTime};
+use tallyhook_github_client::{Client, Clock, Credentials, GithubError, Token, VirtualTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -19,30 +19,73 @@ const RECORDED: [(&str, &[u64], bool); 10] = [
     ("testHandler_Wait", &[2], true),
     ("testHandler_WaitStuck", &[3, 3, 3], false),
     ("testHandler_Wait_Secondary_Limits", &[60], true),
-    ("testHandler_Wait_Secondary_Limits_Body_Marker_Only", &[60], true),
-    ("testHandler_Wait_Secondary_Limits_Too_Many_Requests", &[8], true),
-    ("testHandler_Wait_Secondary_Limits_Too_Many_Requests_Date_Retry_After", &[8], true),
-    ("testHandler_Wait_Secondary_Limits_Too_Many_Requests_Date_Retry_After_Missing_Date_Header", &[8], true),
-    ("testHandler_Wait_Secondary_Limits_Too_Many_Requests_No_Retry_After", &[60], true),
+    (
+        "testHandler_Wait_Secondary_Limits_Body_Marker_Only",
+        &[60],
+        true,
+    ),
+    (
+        "testHandler_Wait_Secondary_Limits_Too_Many_Requests",
+        &[8],
+        true,
+    ),
+    (
+        "testHandler_Wait_Secondary_Limits_Too_Many_Requests_Date_Retry_After",
+        &[8],
+        true,
+    ),
+    (
+        "testHandler_Wait_Secondary_Limits_Too_Many_Requests_Date_Retry_After_Missing_Date_Header",
+        &[8],
+        true,
+    ),
+    (
+        "testHandler_Wait_Secondary_Limits_Too_Many_Requests_No_Retry_After",
+        &[60],
+        true,
+    ),
 ];
 
 #[tokio::test]
 async fn recorded_limits_are_waited_out_or_given_up_as_they_mean() {
-    let scenarios = support::recorded_data().join("hub4j-github-api/AbuseLimitHandlerTest/wiremock");
+    let scenarios =
+        support::recorded_data().join("hub4j-github-api/AbuseLimitHandlerTest/wiremock");
     let there = std::fs::read_dir(&scenarios).unwrap().count();
-    assert_eq!(there, RECORDED.len(), "scenarios were recorded that nothing is expected of");
+    assert_eq!(
+        there,
+        RECORDED.len(),
+        "scenarios were recorded that nothing is expected of"
+    );
     for (scenario, waits, is_got) in RECORDED {
         // On the second, as dates in headers are.
         let time = VirtualTime::starting_at(DateTime::from_timestamp(1_772_445_600, 0).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let api = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let answering = tokio::spawn(answer(listener, recorded(&scenarios.join(scenario)), time.clone()));
+        let api = format!("http://{}", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let answering = tokio::spawn(answer(
+            listener,
+            recorded(&scenarios.join(scenario)),
+            time.clone(),
+        ));
         let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
-        let client = Client::with(api, token, Clock::Virtual(time.clone()), Duration::from_secs(30)).unwrap();
+        let client = Client::with(
+            api,
+            token,
+            Clock::Virtual(time.clone()),
+            Duration::from_secs(30),
+        )
+        .unwrap();
         let got = client.get::<Value>("/repos/hub4j-test-org/temp").await;
         match &got {
-            Ok(repository) => assert!(is_got && repository["full_name"].is_string(), "{scenario}: {repository}"),
-            Err(error) => assert!(!is_got && matches!(error, GithubError::Limited { .. }), "{scenario}: {error}"),
+            Ok(repository) => assert!(
+                is_got && repository["full_name"].is_string(),
+                "{scenario}: {repository}"
+            ),
+            Err(error) => assert!(
+                !is_got && matches!(error, GithubError::Limited { .. }),
+                "{scenario}: {error}"
+            ),
         }
         assert_eq!(seconds(&time), waits, "{scenario}");
         answering.abort();
@@ -58,7 +101,9 @@ fn recorded(scenario: &Path) -> Vec<Value> {
         let mapping: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
         let mut answer = mapping["response"].clone();
         if let Some(name) = answer["bodyFileName"].as_str() {
-            answer["body"] = std::fs::read_to_string(scenario.join("__files").join(name)).unwrap().into();
+            answer["body"] = std::fs::read_to_string(scenario.join("__files").join(name))
+                .unwrap()
+                .into();
         }
         answer
     });
@@ -81,21 +126,37 @@ async fn answer(listener: TcpListener, answers: Vec<Value>, time: VirtualTime) {
             body.len()
         );
         for (name, value) in answer["headers"].as_object().unwrap() {
-            if let Some(value) =
-                value.as_str().filter(|_| !["Content-Encoding", "Transfer-Encoding"].contains(&&**name))
+            if let Some(value) = value
+                .as_str()
+                .filter(|_| !["Content-Encoding", "Transfer-Encoding"].contains(&&**name))
             {
                 text += &format!("{name}: {}\r\n", rendered(value, time.now()));
             }
         }
-        stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{text}\r\n{body}").as_bytes())
+            .await
+            .unwrap();
     }
 }
 
 /// A header whose template, as in `{{now offset='8 seconds' format='unix'}}`, is filled in.
 fn rendered(value: &str, now: DateTime<Utc>) -> String {
-    let Some((_, template)) = value.split_once("{{") else { return value.to_owned() };
-    let argument = |name: &str| Some(template.split_once(&format!("{name}='"))?.1.split_once('\'')?.0);
-    let offset = argument("offset").map_or(0, |offset| offset.trim_end_matches(" seconds").parse().unwrap());
+    let Some((_, template)) = value.split_once("{{") else {
+        return value.to_owned();
+    };
+    let argument = |name: &str| {
+        Some(
+            template
+                .split_once(&format!("{name}='"))?
+                .1
+                .split_once('\'')?
+                .0,
+        )
+    };
+    let offset = argument("offset").map_or(0, |offset| {
+        offset.trim_end_matches(" seconds").parse().unwrap()
+    });
     let at = now + TimeDelta::seconds(offset);
     match argument("format") {
         Some("unix") => at.timestamp().to_string(),

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use tallyhook::domain::join::Dated;
-use tallyhook::domain::pull_request::Source;
-use tallyhook::domain::repository::Access;
-use tallyhook::event::{self, CommitDates, Event};
-use tallyhook::github::types::{InstallationId, RepoId, Timestamp};
-use tallyhook::store::{Conflict, DeliveryState, Finished, PullRequestFilter, Recording, Sighting};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::repository::Access;
+use tallyhook_core::event::{self, CommitDates, Event};
+use tallyhook_core::github::types::{InstallationId, RepoId, Timestamp};
+use tallyhook_store::{
+    BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation,
+    VersionConflict,
+};
 
 use super::database::Database;
 use super::{WHOLE_LIFE, accept, histories, now, open, recording, repository, state, write};
@@ -28,10 +31,16 @@ on_every_database! {
 async fn what_is_known_comes_back_as_it_was(database: Database) {
     let store = open(&database).await;
     let unknown = store.load(&[histories::KEY]).await.unwrap().remove(0);
-    assert_eq!((unknown.version, unknown.pull_request.timeline.is_empty()), (0, true));
+    assert_eq!(
+        (unknown.version, unknown.pull_request.timeline.is_empty()),
+        (0, true)
+    );
     let written = write(&*store, &WHOLE_LIFE).await;
     let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
-    assert_eq!((read.version, &read.pull_request), (1, &written.pull_request));
+    assert_eq!(
+        (read.version, &read.pull_request),
+        (1, &written.pull_request)
+    );
     assert_eq!(read.pull_request.reviews.len(), 2);
 }
 
@@ -42,8 +51,11 @@ async fn whoever_read_an_older_version_writes_nothing(database: Database) {
     write(&*store, &WHOLE_LIFE).await;
     let id = accept(&*store, "a").await;
     let mut late = recording(stale, BTreeSet::new());
-    late.finished = vec![Finished::Applied(id)];
-    assert_eq!(store.record(&late, now()).await.unwrap(), Err(Conflict));
+    late.finished = vec![FinishedDelivery::Applied(id)];
+    assert_eq!(
+        store.record(&late, now()).await.unwrap(),
+        Err(VersionConflict)
+    );
     assert_eq!(state(&*store, id).await.0, DeliveryState::Accepted);
     let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
     assert!(read.pull_request.merged_at.is_some());
@@ -54,41 +66,87 @@ async fn an_older_snapshot_is_refused_by_the_database_itself(database: Database)
     write(&*store, &WHOLE_LIFE).await;
     let mut broken = store.load(&[histories::KEY]).await.unwrap().remove(0);
     broken.pull_request.conversation.as_mut().unwrap().at = Timestamp::clamped(0);
-    assert_eq!(store.record(&recording(broken, BTreeSet::new()), now()).await.unwrap(), Err(Conflict));
+    assert_eq!(
+        store
+            .record(&recording(broken, BTreeSet::new()), now())
+            .await
+            .unwrap(),
+        Err(VersionConflict)
+    );
     let mut unmerged = store.load(&[histories::KEY]).await.unwrap().remove(0);
     unmerged.pull_request.merged_at = None;
-    assert_eq!(store.record(&recording(unmerged, BTreeSet::new()), now()).await.unwrap(), Err(Conflict));
+    assert_eq!(
+        store
+            .record(&recording(unmerged, BTreeSet::new()), now())
+            .await
+            .unwrap(),
+        Err(VersionConflict)
+    );
 }
 
 async fn a_delivery_is_finished_once(database: Database) {
     let store = open(&database).await;
     let id = accept(&*store, "a").await;
-    let finish = Recording { finished: vec![Finished::Ignored(id, "seen".to_owned())], ..Recording::default() };
+    let finish = BatchWrite {
+        finished: vec![FinishedDelivery::Ignored(id, "seen".to_owned())],
+        ..BatchWrite::default()
+    };
     assert_eq!(store.record(&finish, now()).await.unwrap(), Ok(()));
-    assert_eq!(store.record(&finish, now()).await.unwrap(), Err(Conflict));
+    assert_eq!(
+        store.record(&finish, now()).await.unwrap(),
+        Err(VersionConflict)
+    );
 }
 
 async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
     let store = open(&database).await;
-    let record = async |repository: Sighting| {
-        let recording = Recording { repositories: vec![repository], ..Recording::default() };
+    let record = async |repository: RepositoryObservation| {
+        let recording = BatchWrite {
+            repositories: vec![repository],
+            ..BatchWrite::default()
+        };
         store.record(&recording, now()).await.unwrap().unwrap();
     };
     record(repository(200, "acme-corp/server", Access::Granted)).await;
     record(repository(100, "acme-corp/api-server", Access::Granted)).await;
-    assert_eq!(store.repository_id("acme-corp/api-server").await.unwrap(), None);
-    assert_eq!(store.repository_id("Acme-Corp/Server").await.unwrap(), Some(RepoId(7)));
+    assert_eq!(
+        store.repository_id("acme-corp/api-server").await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store.repository_id("Acme-Corp/Server").await.unwrap(),
+        Some(RepoId(7))
+    );
     record(repository(300, "acme-corp/backend", Access::Granted)).await;
-    assert_eq!(store.repository_id("acme-corp/backend").await.unwrap(), Some(RepoId(7)));
+    assert_eq!(
+        store.repository_id("acme-corp/backend").await.unwrap(),
+        Some(RepoId(7))
+    );
 }
 
 async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
     let store = open(&database).await;
     write(&*store, &WHOLE_LIFE).await;
-    let access = async || store.pull_request(histories::KEY).await.unwrap().unwrap().repo_access;
+    let access = async || {
+        store
+            .pull_request(histories::KEY)
+            .await
+            .unwrap()
+            .unwrap()
+            .repo_access
+    };
     let installation = async |at: i64, value: Access| {
-        let change = (InstallationId(5), Dated { at: Timestamp::clamped(at), value });
-        let recording = Recording { installations: vec![change], ..Recording::default() };
+        let change = (
+            InstallationId(5),
+            Dated {
+                at: Timestamp::clamped(at),
+                value,
+            },
+        );
+        let recording = BatchWrite {
+            installations: vec![change],
+            ..BatchWrite::default()
+        };
         store.record(&recording, now()).await.unwrap().unwrap();
     };
     assert_eq!(access().await, Access::Granted);
@@ -99,9 +157,9 @@ async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
     installation(160, Access::Granted).await;
     installation(155, Access::Revoked).await;
     assert_eq!(access().await, Access::Granted);
-    let deleted = Recording {
+    let deleted = BatchWrite {
         repositories: vec![repository(170, "acme-corp/api-server", Access::Deleted)],
-        ..Recording::default()
+        ..BatchWrite::default()
     };
     store.record(&deleted, now()).await.unwrap().unwrap();
     assert_eq!(access().await, Access::Deleted);
@@ -116,25 +174,53 @@ async fn every_moment_and_number_comes_back_as_it_was(database: Database) {
     }
     known.pull_request.created_at = Some(first);
     known.pull_request.merged_at = Some(first);
-    known.pull_request.commits =
-        Some(Dated { at: first, value: CommitDates { first: Some(first), last: Some(last), prehistoric: true } });
+    known.pull_request.commits = Some(Dated {
+        at: first,
+        value: CommitDates {
+            first: Some(first),
+            last: Some(last),
+            prehistoric: true,
+        },
+    });
     known.pull_request.whole_until = Some(last);
     known.pull_request.truncated_at = Some(first);
     known.pull_request.conversation.as_mut().unwrap().at = last;
     known.pull_request.github_id = Some(i64::MIN);
     known.pull_request.diff.as_mut().unwrap().value.additions = Some(i64::MAX);
     known.pull_request.diff.as_mut().unwrap().at = first;
-    let observed = known.pull_request.observed.values().next().copied().unwrap();
-    known.pull_request.observed.extend([(first, observed), (last, observed)]);
+    let observed = known
+        .pull_request
+        .observed
+        .values()
+        .next()
+        .copied()
+        .unwrap();
+    known
+        .pull_request
+        .observed
+        .extend([(first, observed), (last, observed)]);
     let review = known.pull_request.reviews.values_mut().next().unwrap();
     (review.submitted_at, review.dismissed_at) = (first, Some(last));
     let reviews = known.pull_request.reviews.keys().copied().collect();
-    store.record(&recording(known.clone(), reviews), now()).await.unwrap().unwrap();
-    assert_eq!(store.load(&[histories::KEY]).await.unwrap()[0].pull_request, known.pull_request);
+    store
+        .record(&recording(known.clone(), reviews), now())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store.load(&[histories::KEY]).await.unwrap()[0].pull_request,
+        known.pull_request
+    );
 
     let row = store.pull_request(histories::KEY).await.unwrap().unwrap();
-    assert_eq!((row.updated_at, row.merged_at, row.github_pr_id), (last, Some(first), Some(i64::MIN)));
-    let ended = PullRequestFilter { from: Some(last), ..PullRequestFilter::default() };
+    assert_eq!(
+        (row.updated_at, row.merged_at, row.github_pr_id),
+        (last, Some(first), Some(i64::MIN))
+    );
+    let ended = PullRequestFilter {
+        from: Some(last),
+        ..PullRequestFilter::default()
+    };
     assert_eq!(store.pull_requests(&ended, 9).await.unwrap(), [row]);
 }
 
@@ -145,10 +231,16 @@ async fn a_title_with_a_nul_is_stored_and_the_same_everywhere(database: Database
         "pull_request": {"id": 1, "number": 3, "title": "a \u0000 and a \\u0000", "body": "\u0000", "state": "open",
         "created_at": "2026-03-02T10:00:00Z", "updated_at": "2026-03-02T10:00:00Z", "labels": [{"name": "\u0000"}],
         "head": {"ref": "\u0000", "sha": "\u0000"}, "base": {"ref": "main", "sha": "1"}}}"#;
-    let Ok(Event::PullRequest(event)) = event::decode("pull_request", payload) else { panic!("it cannot be decoded") };
+    let Ok(Event::PullRequest(event)) = event::decode("pull_request", payload) else {
+        panic!("it cannot be decoded")
+    };
     let mut known = store.load(&[event.key()]).await.unwrap().remove(0);
     known.pull_request.apply(&event, Source::Webhook);
-    store.record(&recording(known.clone(), BTreeSet::new()), now()).await.unwrap().unwrap();
+    store
+        .record(&recording(known.clone(), BTreeSet::new()), now())
+        .await
+        .unwrap()
+        .unwrap();
     let read = store.load(&[event.key()]).await.unwrap().remove(0);
     assert_eq!(read.pull_request, known.pull_request);
     let title = read.pull_request.conversation.unwrap().value.title.unwrap();
@@ -164,9 +256,18 @@ async fn reviews_are_joined_with_what_is_there(database: Database) {
     let reviews = BTreeSet::from([before.id]);
     let review = known.pull_request.reviews.get_mut(&before.id).unwrap();
     let earlier = Timestamp::clamped(before.submitted_at.epoch() - 1);
-    (review.original_state, review.commit_id, review.dismissed, review.dismissed_at) = (None, None, false, None);
+    (
+        review.original_state,
+        review.commit_id,
+        review.dismissed,
+        review.dismissed_at,
+    ) = (None, None, false, None);
     (review.submitted_at, review.author.login) = (earlier, "renamed".to_owned());
-    store.record(&recording(known, reviews), now()).await.unwrap().unwrap();
+    store
+        .record(&recording(known, reviews), now())
+        .await
+        .unwrap()
+        .unwrap();
     let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let mut expected = before.clone();
     (expected.submitted_at, expected.author.login) = (earlier, "renamed".to_owned());

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use tallyhook::github::types::RepoId;
-use tallyhook::queue::{DeliveryId, Lane};
-use tallyhook::store::{
-    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, Finished, NewDelivery, NewState, Recording,
-    Waiting,
+use tallyhook_core::delivery::{DeliveryId, Lane};
+use tallyhook_core::github::types::RepoId;
+use tallyhook_store::{
+    Accepted, BatchWrite, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, FinishedDelivery,
+    NewDelivery, NewState, Waiting,
 };
 
 use super::database::Database;
@@ -37,28 +37,56 @@ on_every_database! {
 async fn a_delivery_is_stored_once_per_guid_and_body(database: Database) {
     let store = open(&database).await;
     let first = accept(&*store, "a").await;
-    assert_eq!(store.accept(delivery("a", pending())).await.unwrap(), Accepted::Duplicate);
-    let other_body = NewDelivery { body_sha256: [8; 32], ..delivery("a", pending()) };
+    assert_eq!(
+        store.accept(delivery("a", pending())).await.unwrap(),
+        Accepted::Duplicate
+    );
+    let other_body = NewDelivery {
+        body_sha256: [8; 32],
+        ..delivery("a", pending())
+    };
     assert!(matches!(store.accept(other_body).await.unwrap(), Accepted::Stored(id) if id > first));
     assert_eq!(store.deliveries_of("a").await.unwrap().len(), 2);
-    assert_eq!(store.body(first).await.unwrap().unwrap().decompress().unwrap(), b"{\"zen\":1}");
+    assert_eq!(
+        store
+            .body(first)
+            .await
+            .unwrap()
+            .unwrap()
+            .decompress()
+            .unwrap(),
+        b"{\"zen\":1}"
+    );
 }
 
 async fn of_many_at_once_one_is_stored(database: Database) {
     let store = open(&database).await;
     let posts = (0..32).map(|_| store.accept(delivery("same", pending())));
     let answers = futures_util::future::join_all(posts).await;
-    let stored = answers.iter().filter(|answer| matches!(answer, Ok(Accepted::Stored(_)))).count();
-    let duplicate = answers.iter().filter(|answer| matches!(answer, Ok(Accepted::Duplicate))).count();
+    let stored = answers
+        .iter()
+        .filter(|answer| matches!(answer, Ok(Accepted::Stored(_))))
+        .count();
+    let duplicate = answers
+        .iter()
+        .filter(|answer| matches!(answer, Ok(Accepted::Duplicate)))
+        .count();
     assert_eq!((stored, duplicate), (1, 31));
 }
 
 async fn groups_of_every_size_are_stored_whole(database: Database) {
     let store = open(&database).await;
-    for (round, size) in [1_usize, 3, 4, 5, 15, 16, 17, 63, 64, 65, 100, 300].into_iter().enumerate() {
+    for (round, size) in [1_usize, 3, 4, 5, 15, 16, 17, 63, 64, 65, 100, 300]
+        .into_iter()
+        .enumerate()
+    {
         let guids: Vec<_> = (0..size).map(|place| format!("{round}-{place}")).collect();
-        let answers =
-            futures_util::future::join_all(guids.iter().map(|guid| store.accept(delivery(guid, pending())))).await;
+        let answers = futures_util::future::join_all(
+            guids
+                .iter()
+                .map(|guid| store.accept(delivery(guid, pending()))),
+        )
+        .await;
         let ids: BTreeSet<_> = answers
             .into_iter()
             .map(|answer| match answer.unwrap() {
@@ -73,13 +101,29 @@ async fn groups_of_every_size_are_stored_whole(database: Database) {
     }
 }
 
-async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_until_the_lease_ends(database: Database) {
+async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_until_the_lease_ends(
+    database: Database,
+) {
     let store = open(&database).await;
     let id = accept(&*store, "a").await;
-    assert_eq!(store.waiting(&[id]).await.unwrap(), [Waiting { id, tried: false, body_bytes: 9 }]);
+    assert_eq!(
+        store.waiting(&[id]).await.unwrap(),
+        [Waiting {
+            id,
+            tried: false,
+            body_bytes: 9
+        }]
+    );
     assert_eq!(claim(&*store, &[id], now()).await, [id]);
     assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 1));
-    assert_eq!(store.waiting(&[id]).await.unwrap(), [Waiting { id, tried: true, body_bytes: 9 }]);
+    assert_eq!(
+        store.waiting(&[id]).await.unwrap(),
+        [Waiting {
+            id,
+            tried: true,
+            body_bytes: 9
+        }]
+    );
     assert_eq!(claim(&*store, &[id], later(59)).await, []);
     assert_eq!(claim(&*store, &[id], later(60)).await, [id]);
     assert_eq!(state(&*store, id).await.1, 2);
@@ -87,57 +131,168 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
 
 async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(database: Database) {
     let store = open(&database).await;
-    let (poison, innocent) = (accept(&*store, "poison").await, accept(&*store, "innocent").await);
+    let (poison, innocent) = (
+        accept(&*store, "poison").await,
+        accept(&*store, "innocent").await,
+    );
     for attempt in 0..5 {
-        assert_eq!(claim(&*store, &[poison], later(100 * attempt)).await, [poison]);
+        assert_eq!(
+            claim(&*store, &[poison], later(100 * attempt)).await,
+            [poison]
+        );
     }
-    let claim = store.claim(&[poison, innocent], later(500), later(560), 5).await.unwrap();
-    assert_eq!(claim.claimed.iter().map(|claimed| claimed.id).collect::<Vec<_>>(), [innocent]);
-    assert_eq!(claim.exhausted.iter().map(|exhausted| exhausted.guid.as_str()).collect::<Vec<_>>(), ["poison"]);
+    let claim = store
+        .claim(&[poison, innocent], later(500), later(560), 5)
+        .await
+        .unwrap();
+    assert_eq!(
+        claim
+            .claimed
+            .iter()
+            .map(|claimed| claimed.id)
+            .collect::<Vec<_>>(),
+        [innocent]
+    );
+    assert_eq!(
+        claim
+            .exhausted
+            .iter()
+            .map(|exhausted| exhausted.guid.as_str())
+            .collect::<Vec<_>>(),
+        ["poison"]
+    );
     assert_eq!(store.waiting(&[poison]).await.unwrap(), []);
     assert_eq!(state(&*store, poison).await, (DeliveryState::Dead, 5));
-    let reason = store.delivery(poison).await.unwrap().unwrap().reason.unwrap();
+    let reason = store
+        .delivery(poison)
+        .await
+        .unwrap()
+        .unwrap()
+        .reason
+        .unwrap();
     assert!(reason.contains("5 attempts"), "{reason}");
 }
 
 async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database) {
     let store = open(&database).await;
-    let ids = [accept(&*store, "a").await, accept(&*store, "b").await, accept(&*store, "c").await];
+    let ids = [
+        accept(&*store, "a").await,
+        accept(&*store, "b").await,
+        accept(&*store, "c").await,
+    ];
     let not_yet = delivery("later", NewState::Pending { due: later(10) });
     store.accept(not_yet).await.unwrap();
-    let backfill = NewDelivery { lane: Lane::Backfill, ..delivery("old", pending()) };
+    let backfill = NewDelivery {
+        lane: Lane::Backfill,
+        ..delivery("old", pending())
+    };
     store.accept(backfill).await.unwrap();
 
-    assert_eq!(store.take_due(Lane::Live, 2, now(), later(300)).await.unwrap(), ids[..2]);
-    assert_eq!(store.take_due(Lane::Live, 9, now(), later(300)).await.unwrap(), ids[2..]);
-    assert_eq!(store.take_due(Lane::Live, 9, now(), later(300)).await.unwrap(), []);
-    assert_eq!(store.take_due(Lane::Live, 9, later(10), later(300)).await.unwrap().len(), 1);
-    assert_eq!(store.take_due(Lane::Backfill, 9, now(), later(300)).await.unwrap().len(), 1);
-    assert_eq!(store.take_due(Lane::Live, 9, later(300), later(600)).await.unwrap().len(), 4);
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 2, now(), later(300))
+            .await
+            .unwrap(),
+        ids[..2]
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, now(), later(300))
+            .await
+            .unwrap(),
+        ids[2..]
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, now(), later(300))
+            .await
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, later(10), later(300))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Backfill, 9, now(), later(300))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, later(300), later(600))
+            .await
+            .unwrap()
+            .len(),
+        4
+    );
     // When the queue lost what it was handed nothing waits for its time.
     assert_eq!(store.hand_over_again(now()).await.unwrap(), 5);
-    assert_eq!(store.take_due(Lane::Live, 9, now(), later(300)).await.unwrap().len(), 4);
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, now(), later(300))
+            .await
+            .unwrap()
+            .len(),
+        4
+    );
 }
 
 async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Database) {
     let store = open(&database).await;
     let id = accept(&*store, "a").await;
     claim(&*store, &[id], now()).await;
-    store.retry(&[id], "the disk is \"full\"", now(), later(4)).await.unwrap();
+    store
+        .retry(&[id], "the disk is \"full\"", now(), later(4))
+        .await
+        .unwrap();
     let delivery = store.delivery(id).await.unwrap().unwrap();
-    assert_eq!((delivery.next_attempt_at, delivery.history.len()), (Some(later(4)), 1));
-    assert_eq!((delivery.history[0].error.as_str(), delivery.history[0].attempt), ("the disk is \"full\"", 1));
-    assert_eq!(store.take_due(Lane::Live, 9, later(3), later(300)).await.unwrap(), []);
-    assert_eq!(store.take_due(Lane::Live, 9, later(4), later(300)).await.unwrap(), [id]);
+    assert_eq!(
+        (delivery.next_attempt_at, delivery.history.len()),
+        (Some(later(4)), 1)
+    );
+    assert_eq!(
+        (
+            delivery.history[0].error.as_str(),
+            delivery.history[0].attempt
+        ),
+        ("the disk is \"full\"", 1)
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, later(3), later(300))
+            .await
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        store
+            .take_due(Lane::Live, 9, later(4), later(300))
+            .await
+            .unwrap(),
+        [id]
+    );
     assert_eq!(claim(&*store, &[id], later(4)).await, [id]);
     assert_eq!(state(&*store, id).await.1, 2);
     // What is not the delivery's fault is no attempt of it.
-    store.release(&[id], "the database failed", later(4), later(8)).await.unwrap();
+    store
+        .release(&[id], "the database failed", later(4), later(8))
+        .await
+        .unwrap();
     assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 1));
     assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 2);
 }
 
-async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded(database: Database) {
+async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded(
+    database: Database,
+) {
     let store = open(&database).await;
     let id = accept(&*store, "a").await;
     claim(&*store, &[id], now()).await;
@@ -147,27 +302,53 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
     assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 1);
     assert_eq!(claim(&*store, &[id], later(1000)).await, []);
 
-    assert_eq!(store.requeue(&DeadSelection::Ids(vec![id]), now()).await.unwrap(), 1);
-    assert_eq!(store.requeue(&DeadSelection::Like(DeadLike::default()), now()).await.unwrap(), 0);
+    assert_eq!(
+        store
+            .requeue(&DeadSelection::Ids(vec![id]), now())
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        store
+            .requeue(&DeadSelection::Like(DeadLike::default()), now())
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(state(&*store, id).await, (DeliveryState::Accepted, 0));
     assert_eq!(claim(&*store, &[id], now()).await, [id]);
     store.bury(&[id], "again", now()).await.unwrap();
 
-    assert_eq!(store.accept(delivery("a", pending())).await.unwrap(), Accepted::Requeued(id));
+    assert_eq!(
+        store.accept(delivery("a", pending())).await.unwrap(),
+        Accepted::Requeued(id)
+    );
     claim(&*store, &[id], now()).await;
     store.bury(&[id], "and again", now()).await.unwrap();
 
     assert!(store.discard(id, "discarded: seen", now()).await.unwrap());
     assert!(!store.discard(id, "discarded: twice", now()).await.unwrap());
     let delivery = store.delivery(id).await.unwrap().unwrap();
-    assert_eq!((delivery.state, delivery.reason.as_deref()), (DeliveryState::Ignored, Some("discarded: seen")));
+    assert_eq!(
+        (delivery.state, delivery.reason.as_deref()),
+        (DeliveryState::Ignored, Some("discarded: seen"))
+    );
 }
 
-async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_ones(database: Database) {
+async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_ones(
+    database: Database,
+) {
     let store = open(&database).await;
-    let (applied, dead, open) =
-        (accept(&*store, "applied").await, accept(&*store, "dead").await, accept(&*store, "open").await);
-    let finished = Recording { finished: vec![Finished::Applied(applied)], ..Recording::default() };
+    let (applied, dead, open) = (
+        accept(&*store, "applied").await,
+        accept(&*store, "dead").await,
+        accept(&*store, "open").await,
+    );
+    let finished = BatchWrite {
+        finished: vec![FinishedDelivery::Applied(applied)],
+        ..BatchWrite::default()
+    };
     store.record(&finished, now()).await.unwrap().unwrap();
     store.bury(&[dead], "for good", now()).await.unwrap();
 
@@ -176,7 +357,10 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
     let bodies = store.purge(later(1), now(), 100).await.unwrap();
     assert_eq!((bodies.bodies, bodies.rows), (1, 0));
     assert!(store.body(applied).await.unwrap().is_none());
-    assert_eq!(store.accept(delivery("applied", pending())).await.unwrap(), Accepted::Duplicate);
+    assert_eq!(
+        store.accept(delivery("applied", pending())).await.unwrap(),
+        Accepted::Duplicate
+    );
     let rows = store.purge(later(1), later(1), 100).await.unwrap();
     assert_eq!((rows.bodies, rows.rows), (0, 1));
     assert!(store.delivery(applied).await.unwrap().is_none());
@@ -185,13 +369,26 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
 
 async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
     let store = open(&database).await;
-    assert_eq!(store.counts().await.unwrap(), store::Counts::default());
+    assert_eq!(store.counts().await.unwrap(), tallyhook_store::Counts::default());
     accept(&*store, "a").await;
-    let ignored = NewState::Ignored { reason: "a comment on an issue".to_owned() };
+    let ignored = NewState::Ignored {
+        reason: "a comment on an issue".to_owned(),
+    };
     store.accept(delivery("b", ignored)).await.unwrap();
-    store.accept(delivery("c", NewState::Dead { reason: "no JSON of ours".to_owned() })).await.unwrap();
+    store
+        .accept(delivery(
+            "c",
+            NewState::Dead {
+                reason: "no JSON of ours".to_owned(),
+            },
+        ))
+        .await
+        .unwrap();
     let counts = store.counts().await.unwrap();
-    assert_eq!((counts.accepted, counts.applied, counts.ignored, counts.dead), (1, 0, 1, 1));
+    assert_eq!(
+        (counts.accepted, counts.applied, counts.ignored, counts.dead),
+        (1, 0, 1, 1)
+    );
     assert_eq!(counts.oldest_pending, Some(now()));
 }
 
@@ -200,11 +397,17 @@ async fn lists_are_filtered_and_go_on_where_they_stopped(database: Database) {
     for place in 0..5 {
         accept(&*store, &format!("a-{place}")).await;
     }
-    let other = NewDelivery { event: "push".to_owned(), ..delivery("push", pending()) };
+    let other = NewDelivery {
+        event: "push".to_owned(),
+        ..delivery("push", pending())
+    };
     store.accept(other).await.unwrap();
     let list = async |filter: DeliveryFilter| {
         let listed = store.deliveries(&filter, 2).await.unwrap();
-        listed.into_iter().map(|delivery| delivery.guid).collect::<Vec<_>>()
+        listed
+            .into_iter()
+            .map(|delivery| delivery.guid)
+            .collect::<Vec<_>>()
     };
     let of = |event: &str, before| DeliveryFilter {
         event: Some(event.to_owned()),
@@ -215,7 +418,10 @@ async fn lists_are_filtered_and_go_on_where_they_stopped(database: Database) {
     assert_eq!(list(of("pull_request", None)).await, ["a-4", "a-3"]);
     assert_eq!(list(of("pull_request", Some(DeliveryId(2)))).await, ["a-0"]);
     assert_eq!(list(of("push", None)).await, ["push"]);
-    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+    let dead = DeliveryFilter {
+        state: Some(DeliveryState::Dead),
+        ..DeliveryFilter::default()
+    };
     assert_eq!(list(dead).await, Vec::<String>::new());
 }
 
@@ -224,15 +430,32 @@ async fn what_is_unfinished_is_read_with_its_body(database: Database) {
     let ids = [accept(&*store, "a").await, accept(&*store, "b").await];
     claim(&*store, &ids, now()).await;
     store.bury(&ids[..1], "for good", now()).await.unwrap();
-    let unfinished = store.unfinished(&[ids[1], ids[0], DeliveryId(99)]).await.unwrap();
-    let [one] = unfinished.as_slice() else { panic!("{unfinished:?}") };
-    assert_eq!((one.id, one.guid.as_str(), one.attempts, one.received_at), (ids[1], "b", 1, now()));
-    assert_eq!(one.body.as_ref().unwrap().decompress().unwrap(), b"{\"zen\":1}");
+    let unfinished = store
+        .unfinished(&[ids[1], ids[0], DeliveryId(99)])
+        .await
+        .unwrap();
+    let [one] = unfinished.as_slice() else {
+        panic!("{unfinished:?}")
+    };
+    assert_eq!(
+        (one.id, one.guid.as_str(), one.attempts, one.received_at),
+        (ids[1], "b", 1, now())
+    );
+    assert_eq!(
+        one.body.as_ref().unwrap().decompress().unwrap(),
+        b"{\"zen\":1}"
+    );
 }
 
-async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_works_on_it(database: Database) {
+async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_works_on_it(
+    database: Database,
+) {
     let store = open(&database).await;
-    let ids = [accept(&*store, "claimed").await, accept(&*store, "lost").await, accept(&*store, "not taken").await];
+    let ids = [
+        accept(&*store, "claimed").await,
+        accept(&*store, "lost").await,
+        accept(&*store, "not taken").await,
+    ];
     let due = async |at| store.take_due(Lane::Live, 9, at, later(300)).await.unwrap();
     assert_eq!(due(now()).await, ids);
     assert_eq!(claim(&*store, &ids[..1], now()).await, ids[..1]);
@@ -248,7 +471,10 @@ async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_work
 
 async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database: Database) {
     let first = open(&database).await;
-    let (orphan, waiting) = (accept(&*first, "orphan").await, accept(&*first, "waiting").await);
+    let (orphan, waiting) = (
+        accept(&*first, "orphan").await,
+        accept(&*first, "waiting").await,
+    );
     assert_eq!(claim(&*first, &[orphan], now()).await, [orphan]);
     assert_eq!(first.release_orphans(now()).await.unwrap(), 0);
     first.close().await;
@@ -259,18 +485,34 @@ async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database
     assert_eq!(claim(&*second, &[orphan], later(1)).await, []);
     assert!(eventually(async || second.release_orphans(later(1)).await.unwrap() == 1).await);
     assert_eq!(second.release_orphans(later(1)).await.unwrap(), 0);
-    assert_eq!(second.take_due(Lane::Live, 9, later(1), later(300)).await.unwrap(), [orphan]);
-    assert_eq!(claim(&*second, &[orphan, waiting], later(1)).await, [orphan]);
+    assert_eq!(
+        second
+            .take_due(Lane::Live, 9, later(1), later(300))
+            .await
+            .unwrap(),
+        [orphan]
+    );
+    assert_eq!(
+        claim(&*second, &[orphan, waiting], later(1)).await,
+        [orphan]
+    );
     assert_eq!(state(&*second, orphan).await, (DeliveryState::Accepted, 2));
 }
 
-async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group(database: Database) {
+async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group(
+    database: Database,
+) {
     let store = open(&database).await;
     let dead = |guid: &str, event: &str, repo: Option<&str>, reason: &str, seconds| NewDelivery {
         event: event.to_owned(),
         repo: repo.map(|name| (RepoId(7), name.to_owned())),
         received_at: later(seconds),
-        ..delivery(guid, NewState::Dead { reason: reason.to_owned() })
+        ..delivery(
+            guid,
+            NewState::Dead {
+                reason: reason.to_owned(),
+            },
+        )
     };
     for new in [
         dead("1", "push", Some("acme/a"), "no ref", 5),
@@ -280,12 +522,22 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
         dead("5", "issue_comment", Some("acme/b"), "Zen", 8),
         delivery("6", pending()),
     ] {
-        assert!(matches!(store.accept(new).await.unwrap(), Accepted::Stored(_)));
+        assert!(matches!(
+            store.accept(new).await.unwrap(),
+            Accepted::Stored(_)
+        ));
     }
     let groups = store.dead_groups().await.unwrap();
     let told: Vec<_> = groups
         .iter()
-        .map(|group| (group.reason.as_str(), group.event.as_str(), group.repo.as_deref(), group.deliveries))
+        .map(|group| {
+            (
+                group.reason.as_str(),
+                group.event.as_str(),
+                group.repo.as_deref(),
+                group.deliveries,
+            )
+        })
         .collect();
     assert_eq!(
         told,
@@ -296,14 +548,33 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
             ("no ref", "push", Some("acme/a"), 1),
         ]
     );
-    assert_eq!((groups[0].first_received_at, groups[0].last_received_at), (later(4), later(6)));
+    assert_eq!(
+        (groups[0].first_received_at, groups[0].last_received_at),
+        (later(4), later(6))
+    );
 
     let requeue = async |reason: Option<&str>, event: Option<&str>, repo: Option<&str>| {
         let [reason, event, repo] = [reason, event, repo].map(|text| text.map(str::to_owned));
-        store.requeue(&DeadSelection::Like(DeadLike { reason, event, repo }), now()).await.unwrap()
+        store
+            .requeue(
+                &DeadSelection::Like(DeadLike {
+                    reason,
+                    event,
+                    repo,
+                }),
+                now(),
+            )
+            .await
+            .unwrap()
     };
-    assert_eq!(requeue(Some("no ref"), Some("issue_comment"), None).await, 0);
-    assert_eq!(requeue(Some("no ref"), Some("push"), Some("acme/b")).await, 2);
+    assert_eq!(
+        requeue(Some("no ref"), Some("issue_comment"), None).await,
+        0
+    );
+    assert_eq!(
+        requeue(Some("no ref"), Some("push"), Some("acme/b")).await,
+        2
+    );
     assert_eq!(requeue(None, None, Some("acme/b")).await, 1);
     assert_eq!(requeue(None, None, None).await, 2);
     assert_eq!(store.dead_groups().await.unwrap(), []);
@@ -312,20 +583,32 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
 
 async fn each_dead_letter_is_copied_once_per_death(database: Database) {
     let store = open(&database).await;
-    let ids = [accept(&*store, "a").await, accept(&*store, "b").await, accept(&*store, "c").await];
+    let ids = [
+        accept(&*store, "a").await,
+        accept(&*store, "b").await,
+        accept(&*store, "c").await,
+    ];
     let uncopied = async |limit| {
         let dead = store.uncopied_dead(limit).await.unwrap();
-        dead.into_iter().map(|delivery| delivery.id).collect::<Vec<_>>()
+        dead.into_iter()
+            .map(|delivery| delivery.id)
+            .collect::<Vec<_>>()
     };
     assert_eq!(uncopied(9).await, []);
     store.bury(&ids[..2], "for good", now()).await.unwrap();
-    assert_eq!((uncopied(9).await, uncopied(1).await), (ids[..2].to_vec(), ids[..1].to_vec()));
+    assert_eq!(
+        (uncopied(9).await, uncopied(1).await),
+        (ids[..2].to_vec(), ids[..1].to_vec())
+    );
     // One that is not dead any more, or not yet, is not marked.
     store.dead_copied(&[ids[0], ids[2]]).await.unwrap();
     assert_eq!(uncopied(9).await, ids[1..2]);
     store.bury(&ids[2..], "for good", now()).await.unwrap();
     assert_eq!(uncopied(9).await, ids[1..]);
-    store.requeue(&DeadSelection::Ids(vec![ids[0]]), now()).await.unwrap();
+    store
+        .requeue(&DeadSelection::Ids(vec![ids[0]]), now())
+        .await
+        .unwrap();
     store.bury(&ids[..1], "again", now()).await.unwrap();
     assert_eq!(uncopied(9).await, ids);
 }
@@ -335,21 +618,48 @@ async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
     let odd = NewDelivery {
         action: Some("a\0".to_owned()),
         repo: Some((RepoId(7), "acme/\0".to_owned())),
-        ..delivery("a\0b", NewState::Dead { reason: "\0".to_owned() })
+        ..delivery(
+            "a\0b",
+            NewState::Dead {
+                reason: "\0".to_owned(),
+            },
+        )
     };
-    let Accepted::Stored(id) = store.accept(odd.clone()).await.unwrap() else { panic!("it is new") };
+    let Accepted::Stored(id) = store.accept(odd.clone()).await.unwrap() else {
+        panic!("it is new")
+    };
     assert_eq!(store.accept(odd).await.unwrap(), Accepted::Requeued(id));
     assert_eq!(claim(&*store, &[id], now()).await, [id]);
-    store.retry(&[id], "an error \0", now(), now()).await.unwrap();
-    store.release(&[id], "an error \0", now(), now()).await.unwrap();
+    store
+        .retry(&[id], "an error \0", now(), now())
+        .await
+        .unwrap();
+    store
+        .release(&[id], "an error \0", now(), now())
+        .await
+        .unwrap();
     store.bury(&[id], "for \0 reason", now()).await.unwrap();
     assert_eq!(store.deliveries_of("a\0b").await.unwrap().len(), 1);
-    let odd = DeliveryFilter { event: Some("\0".to_owned()), repo: Some("\0".to_owned()), ..DeliveryFilter::default() };
+    let odd = DeliveryFilter {
+        event: Some("\0".to_owned()),
+        repo: Some("\0".to_owned()),
+        ..DeliveryFilter::default()
+    };
     assert_eq!(store.deliveries(&odd, 9).await.unwrap(), []);
     assert!(store.discard(id, "no \0 use", now()).await.unwrap());
     let other = accept(&*store, "b").await;
-    let finished = vec![Finished::Ignored(other, "\0".to_owned())];
-    store.record(&Recording { finished, ..Recording::default() }, now()).await.unwrap().unwrap();
+    let finished = vec![FinishedDelivery::Ignored(other, "\0".to_owned())];
+    store
+        .record(
+            &BatchWrite {
+                finished,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 async fn of_many_workers_one_gets_a_delivery(database: Database) {
@@ -357,14 +667,22 @@ async fn of_many_workers_one_gets_a_delivery(database: Database) {
     let posts = (0..60).map(|place| store.accept(delivery(&format!("{place}"), pending())));
     let mut ids = Vec::new();
     for answer in futures_util::future::join_all(posts).await {
-        let Accepted::Stored(id) = answer.unwrap() else { panic!("it is new") };
+        let Accepted::Stored(id) = answer.unwrap() else {
+            panic!("it is new")
+        };
         ids.push(id);
     }
     ids.sort_unstable();
     for round in 0..5 {
         // Each worker asks for most of them, in another order.
         let workers = (0..6).map(|worker| {
-            let mut wanted: Vec<_> = ids.iter().copied().cycle().skip(worker * 10).take(45).collect();
+            let mut wanted: Vec<_> = ids
+                .iter()
+                .copied()
+                .cycle()
+                .skip(worker * 10)
+                .take(45)
+                .collect();
             if worker % 2 == 1 {
                 wanted.reverse();
             }

@@ -22,17 +22,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tallyhook::domain::join::Dated;
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::pull_request::Source;
-use tallyhook::domain::repository::{Access, Repository, Seen};
-use tallyhook::domain::timings::timings;
-use tallyhook::event::ReviewState;
-use tallyhook::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
-use tallyhook::queue::{DeliveryId, Lane};
-use tallyhook::store::{
-    self, Accepted, DeliveryState, Known, NewDelivery, NewState, Opening, PullRequestRecord, Recording, Sighting,
-    Store, StoredBody,
+use tallyhook_core::delivery::{DeliveryId, Lane};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::domain::timings::timings;
+use tallyhook_core::event::ReviewState;
+use tallyhook_core::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
+use tallyhook_store::{
+    Accepted, BatchWrite, DeliveryState, NewDelivery, NewState, Opening, PullRequestRecord,
+    RepositoryObservation, Store, StoredBody, StoredPullRequest,
 };
 
 use database::Database;
@@ -40,7 +40,9 @@ use histories::Step;
 
 /// The store in an empty database.
 pub(crate) async fn open(database: &Database) -> Arc<dyn Store> {
-    store::open(&database.url, Opening::Alone).await.unwrap()
+    tallyhook_store::open(&database.url, Opening::Alone)
+        .await
+        .unwrap()
 }
 
 pub(crate) fn now() -> DateTime<Utc> {
@@ -84,12 +86,23 @@ pub(crate) async fn state(store: &dyn Store, id: DeliveryId) -> (DeliveryState, 
 }
 
 /// Claims for a minute, with five attempts at the most.
-pub(crate) async fn claim(store: &dyn Store, ids: &[DeliveryId], at: DateTime<Utc>) -> Vec<DeliveryId> {
-    let claim = store.claim(ids, at, at + TimeDelta::seconds(60), 5).await.unwrap();
-    claim.claimed.into_iter().map(|claimed| claimed.id).collect()
+pub(crate) async fn claim(
+    store: &dyn Store,
+    ids: &[DeliveryId],
+    at: DateTime<Utc>,
+) -> Vec<DeliveryId> {
+    let claim = store
+        .claim(ids, at, at + TimeDelta::seconds(60), 5)
+        .await
+        .unwrap();
+    claim
+        .claimed
+        .into_iter()
+        .map(|claimed| claimed.id)
+        .collect()
 }
 /// Applies a history and writes it, as a worker does.
-pub(crate) async fn write(store: &dyn Store, steps: &[(i64, Step)]) -> Known {
+pub(crate) async fn write(store: &dyn Store, steps: &[(i64, Step)]) -> StoredPullRequest {
     let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let mut reviews = BTreeSet::new();
     for event in histories::events(false, Some(500), steps) {
@@ -101,24 +114,41 @@ pub(crate) async fn write(store: &dyn Store, steps: &[(i64, Step)]) -> Known {
     known
 }
 
-pub(crate) fn recording(known: Known, reviews: BTreeSet<ReviewId>) -> Recording {
+pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -> BatchWrite {
     let timings = timings(&known.pull_request, &Bots::default());
-    Recording {
-        pull_requests: vec![PullRequestRecord { timings, known, reviews }],
+    BatchWrite {
+        pull_requests: vec![PullRequestRecord {
+            timings,
+            known,
+            reviews,
+        }],
         repositories: vec![repository(100, "acme-corp/api-server", Access::Granted)],
-        ..Recording::default()
+        ..BatchWrite::default()
     }
 }
 
 /// As a webhook shows it.
-pub(crate) fn repository(at: i64, name: &str, access: Access) -> Sighting {
+pub(crate) fn repository(at: i64, name: &str, access: Access) -> RepositoryObservation {
     let repository = Repository {
         id: histories::KEY.repo,
-        seen: Dated { at: Timestamp::clamped(at), value: Seen { name: name.to_owned(), private: None } },
+        seen: Dated {
+            at: Timestamp::clamped(at),
+            value: Seen {
+                name: name.to_owned(),
+                private: None,
+            },
+        },
         installation: Some(InstallationId(5)),
-        access: Dated { at: Timestamp::clamped(at), value: access },
+        access: Dated {
+            at: Timestamp::clamped(at),
+            value: access,
+        },
     };
-    Sighting { repository, last_delivery: Some(now()), tracks: Some(now()) }
+    RepositoryObservation {
+        repository,
+        last_delivery: Some(now()),
+        tracks: Some(now()),
+    }
 }
 
 pub(crate) const WHOLE_LIFE: [(i64, Step); 9] = [

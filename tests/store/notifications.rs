@@ -1,8 +1,9 @@
 //! What channels are told: each event once, in order, and what came of it.
 
-use tallyhook::domain::notification::Status;
-use tallyhook::store::{
-    Attempt, Backlog, EventId, Next, NotificationFilter, NotificationRow, NotificationState, Rest, Store, Told,
+use tallyhook_core::domain::notification::Status;
+use tallyhook_store::{
+    Attempt, Backlog, EventId, Next, NotificationFilter, NotificationRow, NotificationState, Rest,
+    Store, Told,
 };
 
 use super::database::Database;
@@ -26,17 +27,37 @@ const OPS: &str = "ops";
 /// Opens so many pull requests: the ids of the events.
 async fn events(store: &dyn Store, count: i64) -> Vec<EventId> {
     let before = store.newest_event().await.unwrap();
-    record(store, (0..count).map(|number| change(before.0 * 100 + number, None, Status::Open, 0)).collect()).await;
+    record(
+        store,
+        (0..count)
+            .map(|number| change(before.0 * 100 + number, None, Status::Open, 0))
+            .collect(),
+    )
+    .await;
     let new = store.events_after(before, 999).await.unwrap();
     assert_eq!(new.len(), usize::try_from(count).unwrap());
     new.into_iter().map(|event| event.id).collect()
 }
 
 /// Lets a channel take up all that there is, each event with the subject that `subject` gives its place.
-async fn take_up(store: &dyn Store, channel: &str, ids: &[EventId], subject: impl Fn(usize) -> usize) {
+async fn take_up(
+    store: &dyn Store,
+    channel: &str,
+    ids: &[EventId],
+    subject: impl Fn(usize) -> usize,
+) {
     let place = store.open_channel(channel).await.unwrap().place;
-    let wanted: Vec<_> = ids.iter().enumerate().map(|(at, id)| (*id, subject(at).to_string())).collect();
-    assert!(store.take_up(channel, place, *ids.last().unwrap(), &wanted, now()).await.unwrap());
+    let wanted: Vec<_> = ids
+        .iter()
+        .enumerate()
+        .map(|(at, id)| (*id, subject(at).to_string()))
+        .collect();
+    assert!(
+        store
+            .take_up(channel, place, *ids.last().unwrap(), &wanted, now())
+            .await
+            .unwrap()
+    );
 }
 
 async fn attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<Rest>) {
@@ -44,7 +65,12 @@ async fn attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<R
 }
 
 async fn is_attempted(store: &dyn Store, event: EventId, next: Next, rest: Option<Rest>) -> bool {
-    let attempt = Attempt { channel: OPS, event, answer: "an\0swer", at: later(1) };
+    let attempt = Attempt {
+        channel: OPS,
+        event,
+        answer: "an\0swer",
+        at: later(1),
+    };
     store.attempted(&attempt, next, rest).await.unwrap()
 }
 
@@ -57,17 +83,40 @@ fn ids(rows: &[NotificationRow]) -> Vec<EventId> {
 }
 
 async fn all(store: &dyn Store) -> Vec<NotificationRow> {
-    store.notifications(&NotificationFilter::default(), 99).await.unwrap()
+    store
+        .notifications(&NotificationFilter::default(), 99)
+        .await
+        .unwrap()
 }
 
 async fn a_channel_begins_behind_what_is_there(database: Database) {
     let store = open(&database).await;
-    assert_eq!(store.open_channel("early").await.unwrap().place, EventId::BEGINNING);
+    assert_eq!(
+        store.open_channel("early").await.unwrap().place,
+        EventId::BEGINNING
+    );
     let ids = events(&*store, 2).await;
     let state = store.open_channel(OPS).await.unwrap();
-    assert_eq!((state.place, state.rests_until, state.failures, state.last_error), (ids[1], None, 0, None));
-    assert_eq!(store.open_channel("early").await.unwrap().place, EventId::BEGINNING);
-    let names: Vec<_> = store.channels().await.unwrap().into_iter().map(|channel| channel.name).collect();
+    assert_eq!(
+        (
+            state.place,
+            state.rests_until,
+            state.failures,
+            state.last_error
+        ),
+        (ids[1], None, 0, None)
+    );
+    assert_eq!(
+        store.open_channel("early").await.unwrap().place,
+        EventId::BEGINNING
+    );
+    let names: Vec<_> = store
+        .channels()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|channel| channel.name)
+        .collect();
     assert_eq!(names, ["early", OPS]);
 }
 
@@ -79,31 +128,75 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     assert_eq!(store.next_notification(OPS).await.unwrap(), None);
     // One of them is nothing for this channel.
     let wanted: Vec<_> = [0, 1, 3].map(|at| (events[at], at.to_string())).to_vec();
-    assert!(store.take_up(OPS, begin, events[3], &wanted, now()).await.unwrap());
+    assert!(
+        store
+            .take_up(OPS, begin, events[3], &wanted, now())
+            .await
+            .unwrap()
+    );
     // Another who did not know of it does nothing.
-    assert!(!store.take_up(OPS, begin, events[3], &wanted, now()).await.unwrap());
+    assert!(
+        !store
+            .take_up(OPS, begin, events[3], &wanted, now())
+            .await
+            .unwrap()
+    );
     assert_eq!(store.open_channel(OPS).await.unwrap().place, events[3]);
     assert_eq!(due(&*store, 0).await, [events[0], events[1], events[3]]);
     assert_eq!(due(&*store, -1).await, []);
     assert_eq!(store.next_notification(OPS).await.unwrap(), Some(now()));
-    assert_eq!(ids(&store.due_notifications(OPS, now(), 2).await.unwrap()), events[..2]);
-    assert_eq!(store.due_notifications("other", now(), 99).await.unwrap(), []);
-    let told = store.channels().await.unwrap().into_iter().map(|channel| channel.told.pending).collect::<Vec<_>>();
+    assert_eq!(
+        ids(&store.due_notifications(OPS, now(), 2).await.unwrap()),
+        events[..2]
+    );
+    assert_eq!(
+        store.due_notifications("other", now(), 99).await.unwrap(),
+        []
+    );
+    let told = store
+        .channels()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|channel| channel.told.pending)
+        .collect::<Vec<_>>();
     assert_eq!(told, [3, 0]);
     let backlog = |name: &str, pending, since, dead| {
         let channel = name.to_owned();
-        Backlog { channel, pending, since, dead, failures: 0 }
+        Backlog {
+            channel,
+            pending,
+            since,
+            dead,
+            failures: 0,
+        }
     };
     // Nobody looked at any event for the other.
-    let backlogs = [backlog(OPS, 3, Some(now()), 0), backlog("other", 4, Some(now()), 0)];
+    let backlogs = [
+        backlog(OPS, 3, Some(now()), 0),
+        backlog("other", 4, Some(now()), 0),
+    ];
     assert_eq!(store.backlogs(&[OPS, "other"]).await.unwrap(), backlogs);
-    assert_eq!(store.backlogs(&["other", "unknown"]).await.unwrap(), backlogs[1..]);
+    assert_eq!(
+        store.backlogs(&["other", "unknown"]).await.unwrap(),
+        backlogs[1..]
+    );
     assert_eq!(store.backlogs(&[]).await.unwrap(), []);
     take_up(&*store, "other", &events[3..], |at| at).await;
-    assert_eq!(store.backlogs(&[OPS, "other"]).await.unwrap()[1], backlog("other", 1, Some(now()), 0));
-    let first = store.due_notifications(OPS, now(), 1).await.unwrap().remove(0);
+    assert_eq!(
+        store.backlogs(&[OPS, "other"]).await.unwrap()[1],
+        backlog("other", 1, Some(now()), 0)
+    );
+    let first = store
+        .due_notifications(OPS, now(), 1)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(first.event, store.events_after(begin, 1).await.unwrap()[0]);
-    assert_eq!((first.state, first.attempts, first.answer), (NotificationState::Pending, 0, None));
+    assert_eq!(
+        (first.state, first.attempts, first.answer),
+        (NotificationState::Pending, 0, None)
+    );
     store.give_up(later(1), later(1), 99).await.unwrap();
     assert_eq!(
         store.backlogs(&[OPS, "other"]).await.unwrap(),
@@ -117,18 +210,50 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     let events = events(&*store, 4).await;
     take_up(&*store, OPS, &events, |at| at).await;
     attempted(&*store, events[0], Next::Sent, None).await;
-    attempted(&*store, events[1], Next::Dead, Some(Rest { until: None, failures: 1 })).await;
-    attempted(&*store, events[2], Next::Again(later(9)), Some(Rest { until: Some(later(5)), failures: 2 })).await;
+    attempted(
+        &*store,
+        events[1],
+        Next::Dead,
+        Some(Rest {
+            until: None,
+            failures: 1,
+        }),
+    )
+    .await;
+    attempted(
+        &*store,
+        events[2],
+        Next::Again(later(9)),
+        Some(Rest {
+            until: Some(later(5)),
+            failures: 2,
+        }),
+    )
+    .await;
     attempted(&*store, events[3], Next::NotNow(later(7)), None).await;
     // What is finished stays so, and says nothing of the channel.
     assert!(!is_attempted(&*store, events[1], Next::Sent, None).await);
-    assert!(!is_attempted(&*store, events[1], Next::Sent, Some(Rest { until: None, failures: 9 })).await);
+    assert!(
+        !is_attempted(
+            &*store,
+            events[1],
+            Next::Sent,
+            Some(Rest {
+                until: None,
+                failures: 9
+            })
+        )
+        .await
+    );
 
     assert_eq!(due(&*store, 6).await, []);
     assert_eq!(store.next_notification(OPS).await.unwrap(), Some(later(7)));
     assert_eq!(due(&*store, 9).await, [events[2], events[3]]);
     let rows = all(&*store).await;
-    let told: Vec<_> = rows.iter().map(|row| (row.event.id, row.state, row.attempts, row.finished_at)).collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.event.id, row.state, row.attempts, row.finished_at))
+        .collect();
     let (pending, done) = (NotificationState::Pending, Some(later(1)));
     let expected = [
         (events[3], pending, 0, None),
@@ -137,16 +262,46 @@ async fn an_attempt_says_what_comes_next(database: Database) {
         (events[0], NotificationState::Sent, 1, done),
     ];
     assert_eq!(told, expected);
-    assert!(rows.iter().all(|row| row.answer.as_deref() == Some("an\u{fffd}swer")));
+    assert!(
+        rows.iter()
+            .all(|row| row.answer.as_deref() == Some("an\u{fffd}swer"))
+    );
 
     let state = store.open_channel(OPS).await.unwrap();
     assert_eq!((state.rests_until, state.failures), (Some(later(5)), 2));
-    assert_eq!(state.last_error, Some(("an\u{fffd}swer".to_owned(), later(1))));
-    attempted(&*store, events[3], Next::Sent, Some(Rest { until: None, failures: 0 })).await;
+    assert_eq!(
+        state.last_error,
+        Some(("an\u{fffd}swer".to_owned(), later(1)))
+    );
+    attempted(
+        &*store,
+        events[3],
+        Next::Sent,
+        Some(Rest {
+            until: None,
+            failures: 0,
+        }),
+    )
+    .await;
     let state = store.open_channel(OPS).await.unwrap();
-    assert_eq!((state.rests_until, state.failures, state.last_error.is_some()), (None, 0, true));
+    assert_eq!(
+        (
+            state.rests_until,
+            state.failures,
+            state.last_error.is_some()
+        ),
+        (None, 0, true)
+    );
     let channel = store.channels().await.unwrap().remove(0);
-    assert_eq!(channel.told, Told { pending: 1, sent: 2, dead: 1, superseded: 0 });
+    assert_eq!(
+        channel.told,
+        Told {
+            pending: 1,
+            sent: 2,
+            dead: 1,
+            superseded: 0
+        }
+    );
     assert_eq!(channel.state, state);
     let backlog = store.backlogs(&[OPS, "other"]).await.unwrap().remove(0);
     assert_eq!((backlog.pending, backlog.failures), (1, 0));
@@ -166,14 +321,33 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
     assert!(!store.supersede(OPS, events[0], later(2)).await.unwrap());
     attempted(&*store, events[2], Next::Sent, None).await;
     assert!(store.supersede(OPS, events[0], later(2)).await.unwrap());
-    for (channel, event) in
-        [(OPS, events[0]), (OPS, events[2]), (OPS, events[3]), (OPS, events[4]), ("other", events[0])]
-    {
-        assert!(!store.supersede(channel, event, later(2)).await.unwrap(), "{channel} {event}");
+    for (channel, event) in [
+        (OPS, events[0]),
+        (OPS, events[2]),
+        (OPS, events[3]),
+        (OPS, events[4]),
+        ("other", events[0]),
+    ] {
+        assert!(
+            !store.supersede(channel, event, later(2)).await.unwrap(),
+            "{channel} {event}"
+        );
     }
     let state = Some(NotificationState::Superseded);
-    let rows = store.notifications(&NotificationFilter { state, ..NotificationFilter::default() }, 9).await.unwrap();
-    assert_eq!((ids(&rows), rows[0].finished_at), (vec![events[0]], Some(later(2))));
+    let rows = store
+        .notifications(
+            &NotificationFilter {
+                state,
+                ..NotificationFilter::default()
+            },
+            9,
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (ids(&rows), rows[0].finished_at),
+        (vec![events[0]], Some(later(2)))
+    );
 }
 
 async fn what_is_too_old_is_given_up(database: Database) {
@@ -182,16 +356,31 @@ async fn what_is_too_old_is_given_up(database: Database) {
     let events = events(&*store, 4).await;
     // Late, which makes them no younger.
     let wanted: Vec<_> = events.iter().map(|id| (*id, id.to_string())).collect();
-    assert!(store.take_up(OPS, begin, events[3], &wanted, later(5)).await.unwrap());
+    assert!(
+        store
+            .take_up(OPS, begin, events[3], &wanted, later(5))
+            .await
+            .unwrap()
+    );
     attempted(&*store, events[0], Next::Sent, None).await;
     attempted(&*store, events[1], Next::Again(later(5)), None).await;
     assert_eq!(store.give_up(now(), later(9), 9).await.unwrap(), 0);
     assert_eq!(store.give_up(later(1), later(9), 2).await.unwrap(), 2);
     assert_eq!(due(&*store, 99).await.len(), 1);
     assert_eq!(store.give_up(later(1), later(9), 9).await.unwrap(), 1);
-    let told: Vec<_> = all(&*store).await.into_iter().map(|row| (row.state, row.answer)).collect();
-    assert_eq!(told[2], (NotificationState::Dead, Some("an\u{fffd}swer".to_owned())));
-    assert_eq!((told[1].0, told[1].1.as_deref()), (NotificationState::Dead, Some("it was too old to be sent")));
+    let told: Vec<_> = all(&*store)
+        .await
+        .into_iter()
+        .map(|row| (row.state, row.answer))
+        .collect();
+    assert_eq!(
+        told[2],
+        (NotificationState::Dead, Some("an\u{fffd}swer".to_owned()))
+    );
+    assert_eq!(
+        (told[1].0, told[1].1.as_deref()),
+        (NotificationState::Dead, Some("it was too old to be sent"))
+    );
     assert_eq!(told[3].0, NotificationState::Sent);
 }
 
@@ -239,12 +428,25 @@ async fn lists_go_on_where_they_stopped(database: Database) {
         filter.after = Some((last.event.id, last.channel.clone()));
         listed.extend(page.into_iter().map(|row| (row.event.id, row.channel)));
     }
-    let expected: Vec<_> =
-        events.iter().rev().flat_map(|id| ["a", "b"].map(|channel| (*id, channel.to_owned()))).collect();
+    let expected: Vec<_> = events
+        .iter()
+        .rev()
+        .flat_map(|id| ["a", "b"].map(|channel| (*id, channel.to_owned())))
+        .collect();
     assert_eq!(listed, expected);
     let (channel, state) = (Some("b".to_owned()), Some(NotificationState::Pending));
-    let of_one = NotificationFilter { channel, state, after: None };
-    assert_eq!(ids(&store.notifications(&of_one, 9).await.unwrap()), [events[2], events[1], events[0]]);
-    let sent = NotificationFilter { state: Some(NotificationState::Sent), ..of_one };
+    let of_one = NotificationFilter {
+        channel,
+        state,
+        after: None,
+    };
+    assert_eq!(
+        ids(&store.notifications(&of_one, 9).await.unwrap()),
+        [events[2], events[1], events[0]]
+    );
+    let sent = NotificationFilter {
+        state: Some(NotificationState::Sent),
+        ..of_one
+    };
     assert_eq!(store.notifications(&sent, 9).await.unwrap(), []);
 }

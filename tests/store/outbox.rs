@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 
 use futures_util::future::{join_all, maybe_done};
-use tallyhook::domain::notification::{Status, StatusChange, SyncSource};
-use tallyhook::domain::repository::Access;
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{Change, Conflict, DeliveryId, EventId, Finished, News, OutboxEvent, Recording, Store};
+use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
+use tallyhook_core::domain::repository::Access;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{
+    BatchWrite, DeliveryId, EventId, FinishedDelivery, News, OutboxEvent, PullRequestChange, Store,
+    VersionConflict,
+};
 
 use super::database::Database;
 use super::{histories, later, now, open, repository};
@@ -22,22 +25,38 @@ on_every_database! {
     old_events_go_but_never_the_last,
 }
 
-pub(super) fn change(number: i64, old: Option<Status>, new: Status, at: i64) -> Change {
+pub(super) fn change(number: i64, old: Option<Status>, new: Status, at: i64) -> PullRequestChange {
     let at = Timestamp::clamped(now().timestamp() + at);
-    let key = PrKey { repo: histories::KEY.repo, number: PrNumber(number) };
-    Change { key, change: StatusChange { old, new, at }, source: SyncSource::Webhook }
+    let key = PrKey {
+        repo: histories::KEY.repo,
+        number: PrNumber(number),
+    };
+    PullRequestChange {
+        key,
+        change: StatusChange { old, new, at },
+        source: SyncSource::Webhook,
+    }
 }
 
-fn recording(changes: Vec<Change>) -> Recording {
+fn recording(changes: Vec<PullRequestChange>) -> BatchWrite {
     let repositories = vec![repository(100, "acme-corp/api-server", Access::Granted)];
-    Recording { repositories, changes, ..Recording::default() }
+    BatchWrite {
+        repositories,
+        changes,
+        ..BatchWrite::default()
+    }
 }
 
-pub(super) async fn record(store: &dyn Store, changes: Vec<Change>) {
-    while store.record(&recording(changes.clone()), now()).await.unwrap().is_err() {}
+pub(super) async fn record(store: &dyn Store, changes: Vec<PullRequestChange>) {
+    while store
+        .record(&recording(changes.clone()), now())
+        .await
+        .unwrap()
+        .is_err()
+    {}
 }
 
-fn changes(events: &[OutboxEvent]) -> Vec<Change> {
+fn changes(events: &[OutboxEvent]) -> Vec<PullRequestChange> {
     let change = |event: &OutboxEvent| match event.news {
         News::PullRequest(change, None) => change,
         _ => panic!("{event:?} is no change of a pull request without a task"),
@@ -49,39 +68,85 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
     let store = open(&database).await;
     assert_eq!(store.newest_event().await.unwrap(), EventId::BEGINNING);
     let opened = change(3, None, Status::Open, 0);
-    let merged = Change { source: SyncSource::Monitor, ..change(3, Some(Status::Open), Status::Merged, 60) };
+    let merged = PullRequestChange {
+        source: SyncSource::Monitor,
+        ..change(3, Some(Status::Open), Status::Merged, 60)
+    };
     // Tracked from now on: a second ago is before that.
-    record(&*store, vec![change(2, None, Status::Closed, -1), opened, merged]).await;
-    record(&*store, vec![opened, Change { source: SyncSource::Worker, ..merged }]).await;
-    let elsewhere = PrKey { repo: RepoId(999), number: PrNumber(1) };
-    record(&*store, vec![Change { key: elsewhere, ..opened }]).await;
+    record(
+        &*store,
+        vec![change(2, None, Status::Closed, -1), opened, merged],
+    )
+    .await;
+    record(
+        &*store,
+        vec![
+            opened,
+            PullRequestChange {
+                source: SyncSource::Worker,
+                ..merged
+            },
+        ],
+    )
+    .await;
+    let elsewhere = PrKey {
+        repo: RepoId(999),
+        number: PrNumber(1),
+    };
+    record(
+        &*store,
+        vec![PullRequestChange {
+            key: elsewhere,
+            ..opened
+        }],
+    )
+    .await;
 
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     assert_eq!(changes(&events), [opened, merged]);
     assert_eq!(events[0].repo.as_deref(), Some("acme-corp/api-server"));
     assert!(events.is_sorted_by_key(|event| event.id) && events[0].id > EventId::BEGINNING);
     assert_eq!(store.newest_event().await.unwrap(), events[1].id);
-    assert_eq!(store.events_after(EventId::BEGINNING, 1).await.unwrap(), events[..1]);
-    assert_eq!(store.events_after(events[0].id, 9).await.unwrap(), events[1..]);
+    assert_eq!(
+        store.events_after(EventId::BEGINNING, 1).await.unwrap(),
+        events[..1]
+    );
+    assert_eq!(
+        store.events_after(events[0].id, 9).await.unwrap(),
+        events[1..]
+    );
     assert!(store.remembers_event(events[1].id).await.unwrap());
-    assert!(!store.remembers_event(EventId(events[1].id.0 + 9)).await.unwrap());
+    assert!(
+        !store
+            .remembers_event(EventId(events[1].id.0 + 9))
+            .await
+            .unwrap()
+    );
 }
 
 async fn what_is_not_recorded_is_not_told(database: Database) {
     let store = open(&database).await;
-    let refused = Recording {
-        finished: vec![Finished::Applied(DeliveryId(1))],
+    let refused = BatchWrite {
+        finished: vec![FinishedDelivery::Applied(DeliveryId(1))],
         ..recording(vec![change(3, None, Status::Open, 0)])
     };
-    assert_eq!(store.record(&refused, now()).await.unwrap(), Err(Conflict));
+    assert_eq!(
+        store.record(&refused, now()).await.unwrap(),
+        Err(VersionConflict)
+    );
     assert_eq!(store.newest_event().await.unwrap(), EventId::BEGINNING);
 }
 
 async fn many_changes_at_once_enter_in_order(database: Database) {
     let store = open(&database).await;
-    let many: Vec<_> = (0..200).map(|number| change(number, Some(Status::Merged), Status::Closed, number)).collect();
+    let many: Vec<_> = (0..200)
+        .map(|number| change(number, Some(Status::Merged), Status::Closed, number))
+        .collect();
     record(&*store, many.clone()).await;
-    assert_eq!(changes(&store.events_after(EventId::BEGINNING, 999).await.unwrap()), many);
+    assert_eq!(
+        changes(&store.events_after(EventId::BEGINNING, 999).await.unwrap()),
+        many
+    );
 }
 
 async fn whoever_listens_hears_of_it(database: Database) {
@@ -93,7 +158,14 @@ async fn whoever_listens_hears_of_it(database: Database) {
     }
     record(&*store, vec![change(4, None, Status::Open, 0)]).await;
     ears[0].heard().await.unwrap();
-    assert_eq!(store.events_after(EventId::BEGINNING, 9).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .events_after(EventId::BEGINNING, 9)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
@@ -105,7 +177,10 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
     let write = async |writer: i64| {
         for number in 0..EACH {
             let changes = vec![change(writer * EACH + number, None, Status::Open, number)];
-            let recording = Recording { changes, ..Recording::default() };
+            let recording = BatchWrite {
+                changes,
+                ..BatchWrite::default()
+            };
             store.record(&recording, now()).await.unwrap().unwrap();
         }
     };
@@ -125,11 +200,26 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
 
 async fn old_events_go_but_never_the_last(database: Database) {
     let store = open(&database).await;
-    record(&*store, (0..5).map(|number| change(number, None, Status::Open, 0)).collect()).await;
-    let ids: Vec<_> = store.events_after(EventId::BEGINNING, 9).await.unwrap().iter().map(|event| event.id).collect();
+    record(
+        &*store,
+        (0..5)
+            .map(|number| change(number, None, Status::Open, 0))
+            .collect(),
+    )
+    .await;
+    let ids: Vec<_> = store
+        .events_after(EventId::BEGINNING, 9)
+        .await
+        .unwrap()
+        .iter()
+        .map(|event| event.id)
+        .collect();
     assert_eq!(store.purge_events(now(), 9).await.unwrap(), 0);
     assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 2);
-    assert!(!store.remembers_event(ids[1]).await.unwrap() && store.remembers_event(ids[2]).await.unwrap());
+    assert!(
+        !store.remembers_event(ids[1]).await.unwrap()
+            && store.remembers_event(ids[2]).await.unwrap()
+    );
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 0);
     assert_eq!(store.newest_event().await.unwrap(), ids[4]);

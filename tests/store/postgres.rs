@@ -11,12 +11,13 @@ use std::time::Duration;
 use futures_util::future::{join, join3, maybe_done};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use sqlx::{Connection, PgConnection};
-use tallyhook::domain::notification::Status;
-use tallyhook::domain::task::TaskKey;
-use tallyhook::github::types::{PrKey, PrNumber, RepoId};
-use tallyhook::store::{
-    self, Accepted, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, EventId, Finished, Opening, Part,
-    Recording, RunOptions, Store, Tenure,
+use tallyhook::leader::LeaderLease;
+use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::task::TaskKey;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+use tallyhook_store::{
+    Accepted, BatchWrite, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, EventId,
+    FinishedDelivery, LeaderRole, Opening, RunOptions, Store,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,20 +25,23 @@ use tokio::time::timeout;
 
 use super::database::{Backend, Database, database};
 use super::{
-    WHOLE_LIFE, accept, claim, delivery, eventually, histories, later, now, open, outbox, pending, recording,
-    repository, write,
+    WHOLE_LIFE, accept, claim, delivery, eventually, histories, later, now, open, outbox, pending,
+    recording, repository, write,
 };
 
 /// The connections of stores to this database that are in the midst of something.
 const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'tallyhook' AND state <> 'idle'";
-const OURS: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tallyhook'";
+const OURS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tallyhook'";
 
 /// What takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-const OPTIONS: RunOptions = RunOptions { days_back: 90, max_prs: 1000, commits: false };
+const OPTIONS: RunOptions = RunOptions {
+    days_back: 90,
+    max_prs: 1000,
+    commits: false,
+};
 
 fn postgres() -> Database {
     database(Backend::Postgres)
@@ -45,7 +49,11 @@ fn postgres() -> Database {
 
 async fn recorded(store: &dyn Store) -> bool {
     let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
-    store.record(&recording(known, BTreeSet::new()), now()).await.unwrap().is_ok()
+    store
+        .record(&recording(known, BTreeSet::new()), now())
+        .await
+        .unwrap()
+        .is_ok()
 }
 
 /// Whether a call was done before it had to be looked at more often than that; then it is cut off.
@@ -73,7 +81,10 @@ async fn through(url: &str, is_it: fn(&[u8]) -> bool, vanished: &Arc<AtomicBool>
     tokio::spawn(async move {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
-            let (mut server, vanished) = (TcpStream::connect(server.clone()).await.unwrap(), vanished.clone());
+            let (mut server, vanished) = (
+                TcpStream::connect(server.clone()).await.unwrap(),
+                vanished.clone(),
+            );
             tokio::spawn(async move {
                 let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
                 let mut vanishes = false;
@@ -118,7 +129,13 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
     while there.check().await.is_err() {}
     outbox::record(&*there, vec![outbox::change(2, None, Status::Open, 0)]).await;
     ear.heard().await.unwrap();
-    assert_eq!(here.events_after(EventId::BEGINNING, 9).await.unwrap().len(), 2);
+    assert_eq!(
+        here.events_after(EventId::BEGINNING, 9)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 /// As one who is busy does.
@@ -140,8 +157,16 @@ async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
 async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
     let database = postgres();
     let swallowed = Arc::new(AtomicBool::new(false));
-    let url = through(&database.url, |bytes| bytes.windows(6).any(|word| word == b"LISTEN"), &swallowed).await;
-    let (here, there) = (store::open(&url, Opening::Alone).await.unwrap(), open(&database).await);
+    let url = through(
+        &database.url,
+        |bytes| bytes.windows(6).any(|word| word == b"LISTEN"),
+        &swallowed,
+    )
+    .await;
+    let (here, there) = (
+        tallyhook_store::open(&url, Opening::Alone).await.unwrap(),
+        open(&database).await,
+    );
     let mut ear = here.listen().await.unwrap();
     assert!(swallowed.load(Ordering::Relaxed));
     outbox::record(&*there, vec![outbox::change(1, None, Status::Open, 0)]).await;
@@ -159,7 +184,10 @@ async fn whoever_listens_holds_up_nobody_who_closes() {
     assert!(futures_util::poll!(&mut hears).is_pending());
     let asked = tokio::time::Instant::now();
     store.close().await;
-    assert!(asked.elapsed() < Duration::from_secs(3), "as long as is waited for connections that are not given back");
+    assert!(
+        asked.elapsed() < Duration::from_secs(3),
+        "as long as is waited for connections that are not given back"
+    );
     assert!(hears.await.is_err() && store.listen().await.is_err());
     assert!(eventually(async || database.number(OURS).await == 0).await);
 }
@@ -177,20 +205,34 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
         let call = async {
             match round % 9 {
                 0..3 => drop(recorded(&*store).await),
-                3 => drop(store.accept(delivery(&format!("{round}"), pending())).await.unwrap()),
+                3 => drop(
+                    store
+                        .accept(delivery(&format!("{round}"), pending()))
+                        .await
+                        .unwrap(),
+                ),
                 4 => drop(claim(&*store, &ids, later(60 * round)).await),
                 5 => drop(store.load(&[histories::KEY]).await.unwrap()),
-                6 => drop(store.lead(Part::Sweeper).await.unwrap()),
+                6 => drop(store.acquire_role(LeaderRole::Sweeper).await.unwrap()),
                 7 => {
-                    store.ask_for_run(histories::KEY.repo, &OPTIONS, later(round)).await.unwrap();
-                    store.take_run(None, later(round), later(round)).await.unwrap();
+                    store
+                        .ask_for_run(histories::KEY.repo, &OPTIONS, later(round))
+                        .await
+                        .unwrap();
+                    store
+                        .take_run(None, later(round), later(round))
+                        .await
+                        .unwrap();
                 }
                 _ => store.check().await.unwrap(),
             }
         };
         finished += usize::from(looked_at(random.random_range(0..24), call).await);
     }
-    assert!((100..500).contains(&finished), "seed {seed}: {finished} of 600 calls were not cut off");
+    assert!(
+        (100..500).contains(&finished),
+        "seed {seed}: {finished} of 600 calls were not cut off"
+    );
     let idle = async || database.number(BUSY).await == 0;
     assert!(
         eventually(idle).await,
@@ -202,20 +244,31 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
         assert!(recorded(&*store).await, "seed {seed}");
         store.check().await.unwrap();
     }
-    assert!(store.lead(Part::Sweeper).await.unwrap());
+    assert!(store.acquire_role(LeaderRole::Sweeper).await.unwrap());
 }
 
 #[tokio::test]
 async fn processes_that_start_at_once_on_an_empty_database_all_start() {
     let database = postgres();
-    let opens = (0..8).map(|_| store::open(&database.url, Opening::Alone));
+    let opens = (0..8).map(|_| tallyhook_store::open(&database.url, Opening::Alone));
     let opened = futures_util::future::join_all(opens).await;
     let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
     for store in &stores {
         store.check().await.unwrap();
     }
-    let leaders = futures_util::future::join_all(stores.iter().map(|store| store.lead(Part::Sweeper))).await;
-    assert_eq!(leaders.iter().filter(|leads| *leads.as_ref().unwrap()).count(), 1);
+    let leaders = futures_util::future::join_all(
+        stores
+            .iter()
+            .map(|store| store.acquire_role(LeaderRole::Sweeper)),
+    )
+    .await;
+    assert_eq!(
+        leaders
+            .iter()
+            .filter(|leads| *leads.as_ref().unwrap())
+            .count(),
+        1
+    );
     futures_util::future::join_all(stores.iter().map(|store| store.close())).await;
 }
 
@@ -223,18 +276,37 @@ async fn processes_that_start_at_once_on_an_empty_database_all_start() {
 async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_it() {
     let database = postgres();
     for opening in [Opening::AloneAsIs, Opening::Beside] {
-        let refused = format!("{:#}", store::open(&database.url, opening).await.err().unwrap());
-        assert!(refused.contains("no tables yet: run `tallyhook migrate`"), "{refused}");
+        let refused = format!(
+            "{:#}",
+            tallyhook_store::open(&database.url, opening)
+                .await
+                .err()
+                .unwrap()
+        );
+        assert!(
+            refused.contains("no tables yet: run `tallyhook migrate`"),
+            "{refused}"
+        );
     }
     open(&database).await.close().await;
     for opening in [Opening::AloneAsIs, Opening::Beside] {
-        store::open(&database.url, opening).await.unwrap().close().await;
+        tallyhook_store::open(&database.url, opening)
+            .await
+            .unwrap()
+            .close()
+            .await;
     }
     let newer = "WITH newer AS (INSERT INTO _sqlx_migrations VALUES (9999, 'of tomorrow', now(), true, '', 0) RETURNING 1) \
                  SELECT count(*) FROM newer";
     assert_eq!(database.number(newer).await, 1);
     for opening in [Opening::Alone, Opening::AloneAsIs, Opening::Beside] {
-        let refused = format!("{:#}", store::open(&database.url, opening).await.err().unwrap());
+        let refused = format!(
+            "{:#}",
+            tallyhook_store::open(&database.url, opening)
+                .await
+                .err()
+                .unwrap()
+        );
         assert!(refused.contains("migration"), "{refused}");
     }
 }
@@ -244,8 +316,8 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
     let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
     let id = accept(&*one, "a").await;
-    assert!(one.lead(Part::Sweeper).await.unwrap());
-    assert!(!two.lead(Part::Sweeper).await.unwrap());
+    assert!(one.acquire_role(LeaderRole::Sweeper).await.unwrap());
+    assert!(!two.acquire_role(LeaderRole::Sweeper).await.unwrap());
     assert_eq!(claim(&*one, &[id], now()).await, [id]);
     assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
     // All its connections but one may break.
@@ -256,7 +328,7 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
     assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
 
     one.close().await;
-    assert!(eventually(async || two.lead(Part::Sweeper).await.unwrap()).await);
+    assert!(eventually(async || two.acquire_role(LeaderRole::Sweeper).await.unwrap()).await);
     assert!(eventually(async || two.release_orphans(now()).await.unwrap() == 1).await);
     assert_eq!(claim(&*two, &[id], now()).await, [id]);
 }
@@ -264,18 +336,31 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
 #[tokio::test]
 async fn what_another_process_took_up_is_not_given_back() {
     let database = postgres();
-    let (one, two, three) = (open(&database).await, open(&database).await, open(&database).await);
+    let (one, two, three) = (
+        open(&database).await,
+        open(&database).await,
+        open(&database).await,
+    );
     let id = accept(&*one, "a").await;
     assert_eq!(claim(&*one, &[id], now()).await, [id]);
     // One was stopped for longer than it had the delivery for.
     assert_eq!(claim(&*two, &[id], later(61)).await, [id]);
-    one.release(&[id], "late", later(62), later(62)).await.unwrap();
-    one.retry(&[id], "late", later(62), later(62)).await.unwrap();
+    one.release(&[id], "late", later(62), later(62))
+        .await
+        .unwrap();
+    one.retry(&[id], "late", later(62), later(62))
+        .await
+        .unwrap();
     one.bury(&[id], "late", later(62)).await.unwrap();
     assert_eq!(claim(&*three, &[id], later(63)).await, []);
     let delivery = one.delivery(id).await.unwrap().unwrap();
-    assert_eq!((delivery.state, delivery.attempts, delivery.history.len()), (DeliveryState::Accepted, 2, 0));
-    two.release(&[id], "in time", later(64), later(64)).await.unwrap();
+    assert_eq!(
+        (delivery.state, delivery.attempts, delivery.history.len()),
+        (DeliveryState::Accepted, 2, 0)
+    );
+    two.release(&[id], "in time", later(64), later(64))
+        .await
+        .unwrap();
     assert_eq!(claim(&*three, &[id], later(64)).await, [id]);
 }
 
@@ -283,33 +368,33 @@ async fn what_another_process_took_up_is_not_given_back() {
 async fn a_leader_whose_connection_broke_asks_again() {
     let database = postgres();
     let store = open(&database).await;
-    let tenure = Tenure::new(Part::Sweeper);
-    assert!(tenure.ask(&*store).await.unwrap() && tenure.is_sure());
+    let lease = LeaderLease::new(LeaderRole::Sweeper);
+    assert!(lease.renew(&*store).await.unwrap() && lease.is_held());
     assert!(database.end_connections().await >= 1);
     let other = open(&database).await;
-    assert!(other.lead(Part::Sweeper).await.unwrap());
+    assert!(other.acquire_role(LeaderRole::Sweeper).await.unwrap());
     // The first ask finds the connection broken; the next is made on a new one, and somebody else leads.
-    assert!(tenure.ask(&*store).await.is_err() && !tenure.is_sure());
-    assert!(!tenure.ask(&*store).await.unwrap() && !tenure.is_sure());
+    assert!(lease.renew(&*store).await.is_err() && !lease.is_held());
+    assert!(!lease.renew(&*store).await.unwrap() && !lease.is_held());
 }
 
 #[tokio::test]
 async fn parts_are_led_and_left_one_by_one() {
     let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
-    for part in [Part::Sweeper, Part::Poller] {
-        assert!(one.lead(part).await.unwrap());
-        assert!(!two.lead(part).await.unwrap());
+    for part in [LeaderRole::Sweeper, LeaderRole::Poller] {
+        assert!(one.acquire_role(part).await.unwrap());
+        assert!(!two.acquire_role(part).await.unwrap());
     }
     // What one does not have it does not lose either.
-    two.resign(Part::Poller).await;
-    one.resign(Part::Poller).await;
-    one.resign(Part::Poller).await;
-    assert!(two.lead(Part::Poller).await.unwrap());
-    assert!(!two.lead(Part::Sweeper).await.unwrap());
-    assert!(!one.lead(Part::Poller).await.unwrap());
-    one.resign(Part::Sweeper).await;
-    assert!(eventually(async || two.lead(Part::Sweeper).await.unwrap()).await);
+    two.release_role(LeaderRole::Poller).await;
+    one.release_role(LeaderRole::Poller).await;
+    one.release_role(LeaderRole::Poller).await;
+    assert!(two.acquire_role(LeaderRole::Poller).await.unwrap());
+    assert!(!two.acquire_role(LeaderRole::Sweeper).await.unwrap());
+    assert!(!one.acquire_role(LeaderRole::Poller).await.unwrap());
+    one.release_role(LeaderRole::Sweeper).await;
+    assert!(eventually(async || two.acquire_role(LeaderRole::Sweeper).await.unwrap()).await);
 }
 
 #[tokio::test]
@@ -337,8 +422,9 @@ async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
     let (_, name) = database.url.rsplit_once('/').unwrap();
     let name = name.split('?').next().unwrap();
     database.on_server(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
-    database
-        .on_server(&format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"));
+    database.on_server(&format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+    ));
     let asked = tokio::time::Instant::now();
     assert!(store.check().await.is_err());
     assert!(store.accept(delivery("a", pending())).await.is_err());
@@ -352,7 +438,9 @@ async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
     let database = postgres();
-    let before = database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
+    let before = database
+        .number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .await;
     let stores = [open(&database).await, open(&database).await];
     let writers = (0..8_usize).map(|writer| {
         let store: Arc<dyn Store> = stores[writer % 2].clone();
@@ -367,7 +455,9 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
                     guids.push(format!("{round}-{}", random.random_range(0..12)));
                 }
                 // The same deliveries arrive at all of them, in other orders.
-                let posts = guids.iter().map(|guid| store.accept(delivery(guid, pending())));
+                let posts = guids
+                    .iter()
+                    .map(|guid| store.accept(delivery(guid, pending())));
                 let mut mine = Vec::new();
                 for answer in futures_util::future::join_all(posts).await {
                     if let Accepted::Stored(id) = answer.unwrap() {
@@ -375,15 +465,24 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
                     }
                 }
                 store.bury(&mine, "for a while", now()).await.unwrap();
-                store.requeue(&DeadSelection::Like(DeadLike::default()), now()).await.unwrap();
+                store
+                    .requeue(&DeadSelection::Like(DeadLike::default()), now())
+                    .await
+                    .unwrap();
                 let mine = claim(&*store, &mine, later(1000 * round)).await;
                 let keys: Vec<_> = numbers[..8].iter().map(|number| key(*number)).collect();
-                let mut recording = Recording::default();
+                let mut recording = BatchWrite::default();
                 for known in store.load(&keys).await.unwrap() {
-                    recording.pull_requests.extend(super::recording(known, BTreeSet::new()).pull_requests);
+                    recording
+                        .pull_requests
+                        .extend(super::recording(known, BTreeSet::new()).pull_requests);
                 }
-                recording.repositories.push(repository(100 + round, "acme-corp/api-server", super::Access::Granted));
-                recording.finished = mine.into_iter().map(Finished::Applied).collect();
+                recording.repositories.push(repository(
+                    100 + round,
+                    "acme-corp/api-server",
+                    super::Access::Granted,
+                ));
+                recording.finished = mine.into_iter().map(FinishedDelivery::Applied).collect();
                 written += usize::from(store.record(&recording, now()).await.unwrap().is_ok());
             }
             written
@@ -397,7 +496,9 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
     for store in stores {
         store.close().await;
     }
-    let after = database.number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await;
+    let after = database
+        .number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        .await;
     assert_eq!(after, before);
 }
 
@@ -408,35 +509,59 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
     let store = open(&database).await;
     let named = |number: i64, text: &str| {
         let mentions = vec![(key(number), BTreeSet::from([TaskKey::parse(text).unwrap()]))];
-        Recording { mentions, ..Recording::default() }
+        BatchWrite {
+            mentions,
+            ..BatchWrite::default()
+        }
     };
     for text in ["A-1", "A-2"] {
         super::tasks::make(&*store, text).await;
     }
     for (number, text) in [(1, "A-1"), (2, "A-2"), (3, "A-1"), (4, "A-2")] {
-        store.record(&named(number, text), now()).await.unwrap().unwrap();
+        store
+            .record(&named(number, text), now())
+            .await
+            .unwrap()
+            .unwrap();
     }
     super::tasks::settle(&*store).await;
     // Holds both up where they write what is named.
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
-    sqlx::raw_sql("BEGIN; SELECT 1 FROM mentions FOR UPDATE").execute(&mut gate).await.unwrap();
-    let one = Recording { moved: BTreeSet::from([key(4)]), ..named(1, "A-1") };
-    let other = Recording { moved: BTreeSet::from([key(3)]), ..named(2, "A-2") };
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    sqlx::raw_sql("BEGIN; SELECT 1 FROM mentions FOR UPDATE")
+        .execute(&mut gate)
+        .await
+        .unwrap();
+    let one = BatchWrite {
+        moved: BTreeSet::from([key(4)]),
+        ..named(1, "A-1")
+    };
+    let other = BatchWrite {
+        moved: BTreeSet::from([key(3)]),
+        ..named(2, "A-2")
+    };
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let open_gate = async {
         while database.number(waiting).await < 2 {}
         sqlx::raw_sql("COMMIT").execute(&mut gate).await.unwrap();
     };
-    let records = join3(store.record(&one, now()), store.record(&other, now()), open_gate);
-    let (one, other, ()) = timeout(PATIENCE, records).await.expect("one of both never waits");
+    let records = join3(
+        store.record(&one, now()),
+        store.record(&other, now()),
+        open_gate,
+    );
+    let (one, other, ()) = timeout(PATIENCE, records)
+        .await
+        .expect("one of both never waits");
     one.unwrap().unwrap();
     other.unwrap().unwrap();
     assert_eq!(super::tasks::due(&*store).await, ["A-1", "A-2"]);
 }
 
 fn key(number: i64) -> PrKey {
-    PrKey { repo: RepoId(7), number: PrNumber(number) }
+    PrKey {
+        repo: RepoId(7),
+        number: PrNumber(number),
+    }
 }
 
 #[tokio::test]
@@ -452,8 +577,14 @@ async fn the_password_is_told_to_nobody() {
         format!("postgres://tallyhook@127.0.0.1:1/tallyhook?password={secret}"),
         format!("postgres://tallyhook@127.0.0.1:1/tallyhook?pasword={secret}"),
     ] {
-        let refused = store::open(&url, Opening::Alone).await.err().unwrap();
-        assert!(!format!("{refused:#} {refused:?}").contains(secret), "{refused:?}");
+        let refused = tallyhook_store::open(&url, Opening::Alone)
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            !format!("{refused:#} {refused:?}").contains(secret),
+            "{refused:?}"
+        );
     }
 }
 
@@ -461,18 +592,29 @@ async fn the_password_is_told_to_nobody() {
 async fn lists_do_not_depend_on_the_locale_of_the_database() {
     let database = postgres();
     let store = open(&database).await;
-    let named =
-        |name: &str| super::NewDelivery { repo: Some((RepoId(7), name.to_owned())), ..delivery(name, pending()) };
+    let named = |name: &str| super::NewDelivery {
+        repo: Some((RepoId(7), name.to_owned())),
+        ..delivery(name, pending())
+    };
     for name in ["acme/\u{c9}t\u{e9}", "ACME/a_b", "acme/A-B"] {
         store.accept(named(name)).await.unwrap();
     }
     let found = async |repo: &str| {
-        let filter = DeliveryFilter { repo: Some(repo.to_owned()), ..DeliveryFilter::default() };
+        let filter = DeliveryFilter {
+            repo: Some(repo.to_owned()),
+            ..DeliveryFilter::default()
+        };
         store.deliveries(&filter, 9).await.unwrap().len()
     };
     // As in SQLite, letters of ASCII are the same in both cases, and others are not.
     assert_eq!((found("Acme/A_B").await, found("acme/a-b").await), (1, 1));
-    assert_eq!((found("Acme/\u{c9}T\u{e9}").await, found("acme/\u{e9}t\u{e9}").await), (1, 0));
+    assert_eq!(
+        (
+            found("Acme/\u{c9}T\u{e9}").await,
+            found("acme/\u{e9}t\u{e9}").await
+        ),
+        (1, 0)
+    );
 }
 
 /// Whoever makes a task sees the pull requests that name it, and a pull request its task, also if one of both is not
@@ -486,9 +628,16 @@ async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_r
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
     let opened = outbox::change(7, None, Status::Open, 0);
     let before = store.newest_event().await.unwrap();
-    sqlx::query("SELECT pg_advisory_lock(x'54414c03'::int, 0)").execute(&mut gate).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(x'54414c03'::int, 0)")
+        .execute(&mut gate)
+        .await
+        .unwrap();
     let mentions = vec![(opened.key, BTreeSet::from([TaskKey::parse("A-1").unwrap()]))];
-    let named = Recording { mentions, changes: vec![opened], ..Recording::default() };
+    let named = BatchWrite {
+        mentions,
+        changes: vec![opened],
+        ..BatchWrite::default()
+    };
     let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let waits = async |how_many: i64| while database.number(waiting).await < how_many {};
@@ -501,7 +650,10 @@ async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_r
             () = &mut make => super::tasks::settle(&*store).await,
             () = waits(2) => {}
         }
-        sqlx::query("SELECT pg_advisory_unlock(x'54414c03'::int, 0)").execute(&mut gate).await.unwrap();
+        sqlx::query("SELECT pg_advisory_unlock(x'54414c03'::int, 0)")
+            .execute(&mut gate)
+            .await
+            .unwrap();
         make.await;
     };
     join(writer, maker).await;

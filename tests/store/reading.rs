@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use tallyhook::domain::metrics::{Aggregation, Authors, Bucket, Merged};
-use tallyhook::domain::timings::{Flag, State, Timings};
-use tallyhook::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{
-    AggregateFilter, Known, PullRequestFilter, PullRequestRecord, PullRequestRow, Recording, StateFilter, Store,
+use tallyhook_core::domain::metrics::{Aggregation, Authors, Bucket, Merged};
+use tallyhook_core::domain::timings::{Flag, State, Timings};
+use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{
+    AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
+    Store, StoredPullRequest,
 };
 
 use super::database::Database;
@@ -26,38 +27,86 @@ on_every_database! {
 async fn pull_requests_are_read_by_state_author_and_range(database: Database) {
     let store = open(&database).await;
     write(&*store, &WHOLE_LIFE).await;
-    let count = async |filter: PullRequestFilter| store.pull_requests(&filter, 10).await.unwrap().len();
-    let state = |state| PullRequestFilter { states: vec![state], ..PullRequestFilter::default() };
+    let count =
+        async |filter: PullRequestFilter| store.pull_requests(&filter, 10).await.unwrap().len();
+    let state = |state| PullRequestFilter {
+        states: vec![state],
+        ..PullRequestFilter::default()
+    };
     assert_eq!(count(PullRequestFilter::default()).await, 1);
     assert_eq!(count(state(StateFilter::Merged)).await, 1);
     assert_eq!(count(state(StateFilter::Closed)).await, 1);
     assert_eq!(count(state(StateFilter::ClosedUnmerged)).await, 0);
     assert_eq!(count(state(StateFilter::Open)).await, 0);
-    let by = |author: &str| PullRequestFilter { author: Some(author.to_owned()), ..PullRequestFilter::default() };
-    assert_eq!((count(by("Account-0")).await, count(by("account-1")).await), (1, 0));
+    let by = |author: &str| PullRequestFilter {
+        author: Some(author.to_owned()),
+        ..PullRequestFilter::default()
+    };
+    assert_eq!(
+        (count(by("Account-0")).await, count(by("account-1")).await),
+        (1, 0)
+    );
     let row = store.pull_request(histories::KEY).await.unwrap().unwrap();
     let updated = row.updated_at;
-    let range = |from, to| PullRequestFilter { from, to, ..PullRequestFilter::default() };
+    let range = |from, to| PullRequestFilter {
+        from,
+        to,
+        ..PullRequestFilter::default()
+    };
     assert_eq!(count(range(Some(updated), None)).await, 1);
     assert_eq!(count(range(None, Some(updated))).await, 0);
-    assert_eq!(count(PullRequestFilter { after: Some((updated, row.key)), ..PullRequestFilter::default() }).await, 0);
+    assert_eq!(
+        count(PullRequestFilter {
+            after: Some((updated, row.key)),
+            ..PullRequestFilter::default()
+        })
+        .await,
+        0
+    );
     assert_eq!(row.durations.cycle_time, Some(90));
     assert_eq!(row.flags, Vec::<String>::new());
 
-    let filter = |repo| AggregateFilter { repo, ..AggregateFilter::default() };
+    let filter = |repo| AggregateFilter {
+        repo,
+        ..AggregateFilter::default()
+    };
     let aggregates = store.aggregates(&filter(None)).await.unwrap();
-    assert_eq!((aggregates.all.cycle_time.n, aggregates.all.closed_unmerged), (1, Some(0)));
-    assert_eq!(aggregates.all.stages.coding.values, Some(vec![500.0 / 3600.0]));
-    assert_eq!(store.aggregates(&filter(Some(RepoId(8)))).await.unwrap().all.cycle_time.n, 0);
+    assert_eq!(
+        (aggregates.all.cycle_time.n, aggregates.all.closed_unmerged),
+        (1, Some(0))
+    );
+    assert_eq!(
+        aggregates.all.stages.coding.values,
+        Some(vec![500.0 / 3600.0])
+    );
+    assert_eq!(
+        store
+            .aggregates(&filter(Some(RepoId(8))))
+            .await
+            .unwrap()
+            .all
+            .cycle_time
+            .n,
+        0
+    );
 }
 
 async fn all_keys_are_walked_over_in_portions(database: Database) {
     let store = open(&database).await;
     write(&*store, &WHOLE_LIFE).await;
     assert_eq!(store.keys_after(None, 10).await.unwrap(), [histories::KEY]);
-    let before = PrKey { repo: RepoId(7), number: PrNumber(2) };
-    assert_eq!(store.keys_after(Some(before), 10).await.unwrap(), [histories::KEY]);
-    assert_eq!(store.keys_after(Some(histories::KEY), 10).await.unwrap(), []);
+    let before = PrKey {
+        repo: RepoId(7),
+        number: PrNumber(2),
+    };
+    assert_eq!(
+        store.keys_after(Some(before), 10).await.unwrap(),
+        [histories::KEY]
+    );
+    assert_eq!(
+        store.keys_after(Some(histories::KEY), 10).await.unwrap(),
+        []
+    );
 }
 
 /// What a test knows of a pull request that it made up.
@@ -75,12 +124,34 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
     let start = 1_772_445_600;
     let at = |random: &mut SmallRng| start + random.random_range(-40_i64..40) * 21_600;
     let seconds = |random: &mut SmallRng| {
-        [None, Some(0), Some(60), Some(random.random_range(0..400_000))].choose(random).copied().flatten()
+        [
+            None,
+            Some(0),
+            Some(60),
+            Some(random.random_range(0..400_000)),
+        ]
+        .choose(random)
+        .copied()
+        .flatten()
     };
-    let state = *[State::Open, State::Closed, State::Merged, State::Merged, State::Merged].choose(random).unwrap();
-    let flags = [Flag::Stub, Flag::MergedAsDraft, Flag::Reopened, Flag::MergedWithoutReview, Flag::ClockSkew];
+    let state = *[
+        State::Open,
+        State::Closed,
+        State::Merged,
+        State::Merged,
+        State::Merged,
+    ]
+    .choose(random)
+    .unwrap();
+    let flags = [
+        Flag::Stub,
+        Flag::MergedAsDraft,
+        Flag::Reopened,
+        Flag::MergedWithoutReview,
+        Flag::ClockSkew,
+    ];
     let ended = at(random);
-    let stages = tallyhook::domain::timings::Stages {
+    let stages = tallyhook_core::domain::timings::Stages {
         coding: seconds(random),
         pickup: seconds(random),
         review: seconds(random),
@@ -99,11 +170,17 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
         cycle_time: seconds(random),
         review_time: seconds(random),
         stages,
-        flags: flags.into_iter().filter(|_| random.random_bool(0.15)).collect(),
+        flags: flags
+            .into_iter()
+            .filter(|_| random.random_bool(0.15))
+            .collect(),
         steps: Vec::new(),
     };
     MadeUp {
-        key: PrKey { repo: RepoId(random.random_range(1..4)), number: PrNumber(number) },
+        key: PrKey {
+            repo: RepoId(random.random_range(1..4)),
+            number: PrNumber(number),
+        },
         author: format!("Account-{}", random.random_range(0..3)),
         updated_at: at(random),
         merged_at: (state == State::Merged).then_some(ended),
@@ -115,24 +192,54 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
 impl MadeUp {
     fn record(&self) -> PullRequestRecord {
         let opened = &histories::events(false, None, &[])[0];
-        let mut pull_request = tallyhook::domain::pull_request::PullRequest::unknown(self.key);
+        let mut pull_request = tallyhook_core::domain::pull_request::PullRequest::unknown(self.key);
         pull_request.apply(opened, super::Source::Webhook);
         let at = Timestamp::clamped;
-        pull_request.author.as_mut().unwrap().value.0.login.clone_from(&self.author);
+        pull_request
+            .author
+            .as_mut()
+            .unwrap()
+            .value
+            .0
+            .login
+            .clone_from(&self.author);
         pull_request.author.as_mut().unwrap().value.0.kind = AccountKind::User;
         pull_request.conversation.as_mut().unwrap().at = at(self.updated_at);
         pull_request.conversation.as_mut().unwrap().value.closed_at = self.closed_at.map(at);
         pull_request.merged_at = self.merged_at.map(at);
-        let known = Known { pull_request, version: 0 };
-        PullRequestRecord { known, timings: Some(self.timings.clone()), reviews: BTreeSet::new() }
+        let known = StoredPullRequest {
+            pull_request,
+            version: 0,
+        };
+        PullRequestRecord {
+            known,
+            timings: Some(self.timings.clone()),
+            reviews: BTreeSet::new(),
+        }
     }
 
     fn merged(&self) -> Option<Merged> {
-        let Timings { author_is_bot, flags, cycle_time, review_time, stages, .. } = &self.timings;
+        let Timings {
+            author_is_bot,
+            flags,
+            cycle_time,
+            review_time,
+            stages,
+            ..
+        } = &self.timings;
         Some(Merged {
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
-            flags: flags.iter().map(|flag| serde_json::to_value(flag).unwrap().as_str().unwrap().to_owned()).collect(),
+            flags: flags
+                .iter()
+                .map(|flag| {
+                    serde_json::to_value(flag)
+                        .unwrap()
+                        .as_str()
+                        .unwrap()
+                        .to_owned()
+                })
+                .collect(),
             durations: [
                 *cycle_time,
                 *review_time,
@@ -155,10 +262,10 @@ async fn made_up(store: &dyn Store, random: &mut SmallRng, number: i64) -> Vec<M
         repository.repository.id = RepoId(id);
         repository
     });
-    let recording = Recording {
+    let recording = BatchWrite {
         pull_requests: made_up.iter().map(MadeUp::record).collect(),
         repositories: repositories.collect(),
-        ..Recording::default()
+        ..BatchWrite::default()
     };
     store.record(&recording, now()).await.unwrap().unwrap();
     made_up
@@ -172,14 +279,30 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
     let mut all = made_up(&*store, &mut random, 400).await;
     all.sort_by_key(|one| one.merged_at);
     for _ in 0..60 {
-        let mut moment = || random.random_bool(0.6).then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600);
+        let mut moment = || {
+            random
+                .random_bool(0.6)
+                .then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600)
+        };
         let (from, to) = (moment(), moment());
         let filter = AggregateFilter {
-            repo: [None, Some(RepoId(1)), Some(RepoId(2)), Some(RepoId(9))].choose(&mut random).copied().flatten(),
+            repo: [None, Some(RepoId(1)), Some(RepoId(2)), Some(RepoId(9))]
+                .choose(&mut random)
+                .copied()
+                .flatten(),
             from: from.map(Timestamp::clamped),
             to: to.map(Timestamp::clamped),
-            authors: *[Authors::Human, Authors::Human, Authors::Bot].choose(&mut random).unwrap(),
-            bucket: *[None, Some(Bucket::Day), Some(Bucket::Week), Some(Bucket::Month)].choose(&mut random).unwrap(),
+            authors: *[Authors::Human, Authors::Human, Authors::Bot]
+                .choose(&mut random)
+                .unwrap(),
+            bucket: *[
+                None,
+                Some(Bucket::Day),
+                Some(Bucket::Week),
+                Some(Bucket::Month),
+            ]
+            .choose(&mut random)
+            .unwrap(),
         };
         let wanted = |one: &MadeUp, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
@@ -188,7 +311,10 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
         };
         let mut expected = Aggregation::new(filter.authors, filter.bucket);
         for one in &all {
-            if let Some(merged) = one.merged().filter(|merged| wanted(one, merged.merged_at.epoch())) {
+            if let Some(merged) = one
+                .merged()
+                .filter(|merged| wanted(one, merged.merged_at.epoch()))
+            {
                 expected.add(&merged);
             }
         }
@@ -199,7 +325,11 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
                 && one.closed_at.is_some_and(|at| wanted(one, at))
         });
         expected.all.closed_unmerged = Some(closed.count() as u64);
-        assert_eq!(store.aggregates(&filter).await.unwrap(), expected, "seed {seed}: {filter:?}");
+        assert_eq!(
+            store.aggregates(&filter).await.unwrap(),
+            expected,
+            "seed {seed}: {filter:?}"
+        );
     }
 }
 
@@ -210,12 +340,30 @@ async fn pages_are_whole_and_in_order_under_every_filter(database: Database) {
     let mut all = made_up(&*store, &mut random, 300).await;
     all.sort_by_key(|one| std::cmp::Reverse((one.updated_at, one.key)));
     for _ in 0..60 {
-        let mut moment = || random.random_bool(0.3).then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600);
+        let mut moment = || {
+            random
+                .random_bool(0.3)
+                .then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600)
+        };
         let (from, to) = (moment(), moment());
-        let every = [StateFilter::Open, StateFilter::Closed, StateFilter::ClosedUnmerged, StateFilter::Merged];
-        let states: Vec<_> = every.into_iter().filter(|_| random.random_bool(0.3)).collect();
-        let repo = [None, Some(RepoId(1)), Some(RepoId(9))].choose(&mut random).copied().flatten();
-        let author = [None, Some("aCCOUNT-1"), Some("nobody")].choose(&mut random).copied().flatten();
+        let every = [
+            StateFilter::Open,
+            StateFilter::Closed,
+            StateFilter::ClosedUnmerged,
+            StateFilter::Merged,
+        ];
+        let states: Vec<_> = every
+            .into_iter()
+            .filter(|_| random.random_bool(0.3))
+            .collect();
+        let repo = [None, Some(RepoId(1)), Some(RepoId(9))]
+            .choose(&mut random)
+            .copied()
+            .flatten();
+        let author = [None, Some("aCCOUNT-1"), Some("nobody")]
+            .choose(&mut random)
+            .copied()
+            .flatten();
         let expected = all.iter().filter(|one| {
             let of_state = |state: &StateFilter| match state {
                 StateFilter::Open => one.timings.state == State::Open,
@@ -245,6 +393,10 @@ async fn pages_are_whole_and_in_order_under_every_filter(database: Database) {
             read.extend(page);
         }
         let read: Vec<_> = read.iter().map(|row| row.key).collect();
-        assert_eq!(read, expected.map(|one| one.key).collect::<Vec<_>>(), "seed {seed}: {filter:?}");
+        assert_eq!(
+            read,
+            expected.map(|one| one.key).collect::<Vec<_>>(),
+            "seed {seed}: {filter:?}"
+        );
     }
 }

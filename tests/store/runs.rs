@@ -1,10 +1,10 @@
 //! Backfills: one at a time of a repository, by one process at a time, and none forgotten.
 
-use tallyhook::domain::repository::Access;
-use tallyhook::github::types::{RepoId, Timestamp};
-use tallyhook::store::{
-    MOST_ERRORS, PrError, Recording, RunOptions, RunState, Store, SyncRun, SyncRunId, SyncState, SyncStatus,
-    TrackedRepository,
+use tallyhook_core::domain::repository::Access;
+use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_store::{
+    BatchWrite, MOST_ERRORS, PrError, RunOptions, RunState, Store, SyncRun, SyncRunId, SyncState,
+    SyncStatus, TrackedRepository,
 };
 
 use super::database::Database;
@@ -27,29 +27,56 @@ on_every_database! {
 
 const REPO: RepoId = histories::KEY.repo;
 const OTHER: RepoId = RepoId(8);
-const OPTIONS: RunOptions = RunOptions { days_back: 90, max_prs: 1000, commits: false };
+const OPTIONS: RunOptions = RunOptions {
+    days_back: 90,
+    max_prs: 1000,
+    commits: false,
+};
 
 /// A store that knows two repositories.
 async fn of_two(database: &Database) -> std::sync::Arc<dyn Store> {
     let store = open(database).await;
     let mut other = repository(100, "acme-corp/web", Access::Granted);
     other.repository.id = OTHER;
-    let repositories = vec![repository(100, "acme-corp/api-server", Access::Granted), other];
-    store.record(&Recording { repositories, ..Recording::default() }, now()).await.unwrap().unwrap();
+    let repositories = vec![
+        repository(100, "acme-corp/api-server", Access::Granted),
+        other,
+    ];
+    store
+        .record(
+            &BatchWrite {
+                repositories,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
     store
 }
 
 async fn ask(store: &dyn Store, repo: RepoId, moment: i64) -> SyncRun {
-    store.ask_for_run(repo, &OPTIONS, later(moment)).await.unwrap().unwrap()
+    store
+        .ask_for_run(repo, &OPTIONS, later(moment))
+        .await
+        .unwrap()
+        .unwrap()
 }
 
 /// Takes a run for ten seconds.
 async fn take(store: &dyn Store, moment: i64) -> Option<SyncRun> {
-    store.take_run(None, later(moment), later(moment + 10)).await.unwrap()
+    store
+        .take_run(None, later(moment), later(moment + 10))
+        .await
+        .unwrap()
 }
 
 async fn save(store: &dyn Store, run: &SyncRun, moment: i64) -> bool {
-    store.save_run(run, later(moment), later(moment + 10)).await.unwrap()
+    store
+        .save_run(run, later(moment), later(moment + 10))
+        .await
+        .unwrap()
 }
 
 async fn read(store: &dyn Store, run: SyncRunId) -> SyncRun {
@@ -62,23 +89,45 @@ async fn tracked(store: &dyn Store) -> TrackedRepository {
 
 async fn a_repository_has_one_unfinished_run(database: Database) {
     let store = of_two(&database).await;
-    assert_eq!(store.ask_for_run(RepoId(9), &OPTIONS, now()).await.unwrap(), None);
-    let asked = futures_util::future::join_all((0..8).map(|moment| ask(&*store, REPO, moment))).await;
+    assert_eq!(
+        store.ask_for_run(RepoId(9), &OPTIONS, now()).await.unwrap(),
+        None
+    );
+    let asked =
+        futures_util::future::join_all((0..8).map(|moment| ask(&*store, REPO, moment))).await;
     assert!(asked.iter().all(|run| run == &asked[0]), "{asked:?}");
     assert_eq!(
         (asked[0].state, asked[0].options, &*asked[0].repo_name),
         (RunState::Queued, OPTIONS, "acme-corp/api-server")
     );
-    assert_eq!((asked[0].started_at, asked[0].finished_at, &asked[0].walk), (None, None, &None));
+    assert_eq!(
+        (asked[0].started_at, asked[0].finished_at, &asked[0].walk),
+        (None, None, &None)
+    );
     assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Pending);
     let taken = take(&*store, 20).await.unwrap();
-    let more = RunOptions { days_back: 365, ..OPTIONS };
-    assert_eq!(store.ask_for_run(REPO, &more, later(21)).await.unwrap(), Some(taken.clone()));
+    let more = RunOptions {
+        days_back: 365,
+        ..OPTIONS
+    };
+    assert_eq!(
+        store.ask_for_run(REPO, &more, later(21)).await.unwrap(),
+        Some(taken.clone())
+    );
     let other = ask(&*store, OTHER, 22).await;
     assert_ne!(other.id, taken.id);
-    assert_eq!(store.sync_runs(None, None, 9).await.unwrap(), [other.clone(), taken.clone()]);
-    assert_eq!(store.sync_runs(None, Some(other.id), 9).await.unwrap(), std::slice::from_ref(&taken));
-    assert_eq!(store.sync_runs(Some(OTHER), None, 9).await.unwrap(), std::slice::from_ref(&other));
+    assert_eq!(
+        store.sync_runs(None, None, 9).await.unwrap(),
+        [other.clone(), taken.clone()]
+    );
+    assert_eq!(
+        store.sync_runs(None, Some(other.id), 9).await.unwrap(),
+        std::slice::from_ref(&taken)
+    );
+    assert_eq!(
+        store.sync_runs(Some(OTHER), None, 9).await.unwrap(),
+        std::slice::from_ref(&other)
+    );
     assert_eq!(store.sync_runs(None, None, 1).await.unwrap(), [other]);
     assert_eq!(store.latest_runs().await.unwrap().len(), 2);
 }
@@ -87,20 +136,48 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
     let store = of_two(&database).await;
     assert_eq!(take(&*store, 0).await, None);
     let (second, first) = (ask(&*store, OTHER, 1).await, ask(&*store, REPO, 0).await);
-    assert_eq!(store.take_run(Some(RepoId(9)), later(2), later(12)).await.unwrap(), None);
+    assert_eq!(
+        store
+            .take_run(Some(RepoId(9)), later(2), later(12))
+            .await
+            .unwrap(),
+        None
+    );
     let taken = futures_util::future::join_all((0..4).map(|_| take(&*store, 2))).await;
-    let taken: Vec<_> = taken.into_iter().flatten().map(|run| (run.state, run.id)).collect();
+    let taken: Vec<_> = taken
+        .into_iter()
+        .flatten()
+        .map(|run| (run.state, run.id))
+        .collect();
     assert_eq!(taken.len(), 2);
-    assert!(taken.contains(&(RunState::Running, first.id)) && taken.contains(&(RunState::Running, second.id)));
+    assert!(
+        taken.contains(&(RunState::Running, first.id))
+            && taken.contains(&(RunState::Running, second.id))
+    );
     assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
     assert_eq!(take(&*store, 11).await, None);
     let again = take(&*store, 12).await.unwrap();
     assert_eq!((again.id, again.started_at), (first.id, Some(later(2))));
-    let of_other = store.take_run(Some(OTHER), later(12), later(22)).await.unwrap();
+    let of_other = store
+        .take_run(Some(OTHER), later(12), later(22))
+        .await
+        .unwrap();
     assert_eq!(of_other.map(|run| run.id), Some(second.id));
     assert!(store.renew_run(&again, later(40)).await.unwrap());
-    assert_eq!(store.take_run(Some(REPO), later(39), later(50)).await.unwrap(), None);
-    assert!(store.take_run(Some(REPO), later(40), later(50)).await.unwrap().is_some());
+    assert_eq!(
+        store
+            .take_run(Some(REPO), later(39), later(50))
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(
+        store
+            .take_run(Some(REPO), later(40), later(50))
+            .await
+            .unwrap()
+            .is_some()
+    );
 }
 
 async fn what_was_saved_comes_back_as_it_was(database: Database) {
@@ -108,8 +185,16 @@ async fn what_was_saved_comes_back_as_it_was(database: Database) {
     ask(&*store, REPO, 0).await;
     let mut run = take(&*store, 1).await.unwrap();
     run.walk = Some(r#"{"cursor":"a\u0000b"}"#.to_owned());
-    (run.prs_done, run.prs_total, run.reviews_synced, run.github_requests) = (25, Some(80), 31, 3);
-    run.errors = vec![PrError { pr: 7, error: "it is \"too large\"".to_owned() }];
+    (
+        run.prs_done,
+        run.prs_total,
+        run.reviews_synced,
+        run.github_requests,
+    ) = (25, Some(80), 31, 3);
+    run.errors = vec![PrError {
+        pr: 7,
+        error: "it is \"too large\"".to_owned(),
+    }];
     assert!(save(&*store, &run, 2).await);
     assert_eq!(read(&*store, run.id).await, run);
     assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
@@ -119,9 +204,17 @@ async fn only_the_errors_that_can_be_told_are_kept(database: Database) {
     let store = of_two(&database).await;
     ask(&*store, REPO, 0).await;
     let mut run = take(&*store, 1).await.unwrap();
-    run.errors = (0..1500).map(|pr| PrError { pr, error: "it is gone".to_owned() }).collect();
+    run.errors = (0..1500)
+        .map(|pr| PrError {
+            pr,
+            error: "it is gone".to_owned(),
+        })
+        .collect();
     assert!(save(&*store, &run, 2).await);
-    assert_eq!(read(&*store, run.id).await.errors, run.errors[..MOST_ERRORS]);
+    assert_eq!(
+        read(&*store, run.id).await.errors,
+        run.errors[..MOST_ERRORS]
+    );
 }
 
 async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
@@ -129,45 +222,84 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
     ask(&*store, REPO, 0).await;
     let mut run = take(&*store, 1).await.unwrap();
     run.walk = Some("{}".to_owned());
-    (run.state, run.error, run.prs_done) = (RunState::Failed, Some("the token is \0 revoked".to_owned()), 50);
+    (run.state, run.error, run.prs_done) = (
+        RunState::Failed,
+        Some("the token is \0 revoked".to_owned()),
+        50,
+    );
     assert!(save(&*store, &run, 5).await);
     let failed = tracked(&*store).await;
-    assert_eq!((failed.sync_status, failed.last_sync_at), (SyncStatus::Error, None));
-    assert_eq!(failed.last_error.as_deref(), Some("the token is \u{fffd} revoked"));
+    assert_eq!(
+        (failed.sync_status, failed.last_sync_at),
+        (SyncStatus::Error, None)
+    );
+    assert_eq!(
+        failed.last_error.as_deref(),
+        Some("the token is \u{fffd} revoked")
+    );
     assert_eq!(read(&*store, run.id).await.finished_at, Some(later(5)));
 
     let again = ask(&*store, REPO, 6).await;
-    assert_eq!((again.id, again.state, again.error, again.finished_at), (run.id, RunState::Queued, None, None));
-    assert_eq!((again.walk.as_deref(), again.prs_done, again.asked_at), (Some("{}"), 50, later(6)));
+    assert_eq!(
+        (again.id, again.state, again.error, again.finished_at),
+        (run.id, RunState::Queued, None, None)
+    );
+    assert_eq!(
+        (again.walk.as_deref(), again.prs_done, again.asked_at),
+        (Some("{}"), 50, later(6))
+    );
     let mut taken = take(&*store, 7).await.unwrap();
     assert_eq!(taken.started_at, Some(later(1)));
     (taken.state, taken.error) = (RunState::Failed, Some("the network".to_owned()));
     assert!(save(&*store, &taken, 8).await);
     // With other options it begins anew, and so does what never began to walk.
-    let more = RunOptions { days_back: 365, ..OPTIONS };
-    let anew = store.ask_for_run(REPO, &more, later(9)).await.unwrap().unwrap();
+    let more = RunOptions {
+        days_back: 365,
+        ..OPTIONS
+    };
+    let anew = store
+        .ask_for_run(REPO, &more, later(9))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((anew.id > run.id, anew.walk), (true, None));
     let mut anew = take(&*store, 10).await.unwrap();
     anew.state = RunState::Failed;
     assert!(save(&*store, &anew, 11).await);
-    let third = store.ask_for_run(REPO, &more, later(12)).await.unwrap().unwrap();
+    let third = store
+        .ask_for_run(REPO, &more, later(12))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(third.id > anew.id);
 }
 
 async fn a_run_that_is_done_says_since_when_all_is_there(database: Database) {
     let store = of_two(&database).await;
-    store.sync_state(REPO, &SyncState::Failed("it was down".to_owned()), now()).await.unwrap();
+    store
+        .sync_state(REPO, &SyncState::Failed("it was down".to_owned()), now())
+        .await
+        .unwrap();
     let at = |seconds| Some(Timestamp::clamped(seconds));
-    for (moment, complete_since, expected) in
-        [(10, at(500), at(500)), (20, at(400), at(400)), (30, at(450), at(400)), (40, None, at(400))]
-    {
+    for (moment, complete_since, expected) in [
+        (10, at(500), at(500)),
+        (20, at(400), at(400)),
+        (30, at(450), at(400)),
+        (40, None, at(400)),
+    ] {
         ask(&*store, REPO, moment).await;
         let mut run = take(&*store, moment + 1).await.unwrap();
         (run.state, run.complete_since) = (RunState::Done, complete_since);
         assert!(save(&*store, &run, moment + 2).await);
         let repository = tracked(&*store).await;
-        assert_eq!((repository.complete_since, repository.last_sync_at), (expected, Some(later(moment + 2))));
-        assert_eq!((repository.sync_status, repository.last_error), (SyncStatus::Synced, None));
+        assert_eq!(
+            (repository.complete_since, repository.last_sync_at),
+            (expected, Some(later(moment + 2)))
+        );
+        assert_eq!(
+            (repository.sync_status, repository.last_error),
+            (SyncStatus::Synced, None)
+        );
         assert_eq!(read(&*store, run.id).await.complete_since, complete_since);
     }
 }
@@ -189,17 +321,28 @@ async fn whoever_lost_a_run_writes_nothing(database: Database) {
 async fn a_cancelled_run_is_over(database: Database) {
     let store = of_two(&database).await;
     ask(&*store, REPO, 0).await;
-    let polled = SyncState::Polled { watermark: None, reconciled: false };
+    let polled = SyncState::Polled {
+        watermark: None,
+        reconciled: false,
+    };
     store.sync_state(REPO, &polled, later(1)).await.unwrap();
     assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Syncing);
     let run = take(&*store, 1).await.unwrap();
     assert!(store.cancel_run(run.id, later(2)).await.unwrap());
     assert!(!store.cancel_run(run.id, later(3)).await.unwrap());
-    assert!(!store.cancel_run(SyncRunId(run.id.0 + 1), later(3)).await.unwrap());
+    assert!(
+        !store
+            .cancel_run(SyncRunId(run.id.0 + 1), later(3))
+            .await
+            .unwrap()
+    );
     assert!(!save(&*store, &run, 3).await);
     assert!(!store.renew_run(&run, later(60)).await.unwrap());
     let cancelled = read(&*store, run.id).await;
-    assert_eq!((cancelled.state, cancelled.finished_at), (RunState::Cancelled, Some(later(2))));
+    assert_eq!(
+        (cancelled.state, cancelled.finished_at),
+        (RunState::Cancelled, Some(later(2)))
+    );
     assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Synced);
     let next = ask(&*store, REPO, 4).await;
     assert!(next.id > run.id);
@@ -224,7 +367,10 @@ async fn a_run_that_is_handed_back_is_taken_by_the_next(database: Database) {
     assert!(!save(&*store, &run, 2).await);
     assert_eq!(tracked(&*store).await.sync_status, SyncStatus::Pending);
     let next = take(&*store, 2).await.unwrap();
-    assert_eq!((next.id, next.prs_done, next.started_at), (run.id, 25, Some(later(1))));
+    assert_eq!(
+        (next.id, next.prs_done, next.started_at),
+        (run.id, 25, Some(later(1)))
+    );
 }
 
 async fn the_last_twenty_runs_are_kept(database: Database) {
@@ -232,12 +378,22 @@ async fn the_last_twenty_runs_are_kept(database: Database) {
     ask(&*store, OTHER, 0).await;
     for moment in 1..=23 {
         ask(&*store, REPO, moment).await;
-        let mut run = store.take_run(Some(REPO), later(moment), later(moment)).await.unwrap().unwrap();
+        let mut run = store
+            .take_run(Some(REPO), later(moment), later(moment))
+            .await
+            .unwrap()
+            .unwrap();
         run.state = RunState::Done;
         assert!(save(&*store, &run, moment).await);
     }
     let kept = store.sync_runs(Some(REPO), None, 100).await.unwrap();
-    let asked: Vec<_> = kept.iter().map(|run| (run.asked_at - now()).num_seconds()).collect();
+    let asked: Vec<_> = kept
+        .iter()
+        .map(|run| (run.asked_at - now()).num_seconds())
+        .collect();
     assert_eq!(asked, (4..=23).rev().collect::<Vec<_>>());
-    assert_eq!(store.sync_runs(Some(OTHER), None, 100).await.unwrap().len(), 1);
+    assert_eq!(
+        store.sync_runs(Some(OTHER), None, 100).await.unwrap().len(),
+        1
+    );
 }

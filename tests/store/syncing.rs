@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tallyhook::domain::join::Dated;
-use tallyhook::domain::repository::Access;
-use tallyhook::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook::store::{
-    PollerStats, PullRequestFilter, Recording, RunOptions, RunState, Sighting, Store, SyncState, SyncStatus,
-    TrackedRepository,
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::repository::Access;
+use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_store::{
+    BatchWrite, PollerStats, PullRequestFilter, RepositoryObservation, RunOptions, RunState, Store,
+    SyncState, SyncStatus, TrackedRepository,
 };
 
 use super::database::Database;
@@ -33,13 +33,20 @@ on_every_database! {
 
 const REPO: RepoId = KEY.repo;
 
-async fn record(store: &dyn Store, sighting: Sighting) {
-    let recording = Recording { repositories: vec![sighting], ..Recording::default() };
+async fn record(store: &dyn Store, sighting: RepositoryObservation) {
+    let recording = BatchWrite {
+        repositories: vec![sighting],
+        ..BatchWrite::default()
+    };
     store.record(&recording, now()).await.unwrap().unwrap();
 }
 
 async fn seen(store: &dyn Store) {
-    record(store, repository(100, "acme-corp/api-server", Access::Granted)).await;
+    record(
+        store,
+        repository(100, "acme-corp/api-server", Access::Granted),
+    )
+    .await;
 }
 
 async fn tracked(store: &dyn Store) -> TrackedRepository {
@@ -53,17 +60,31 @@ async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(data
     record(&*store, watched.clone()).await;
     seen(&*store).await;
     // A webhook of one that is only watched does not track it either.
-    record(&*store, Sighting { tracks: Some(now()), ..watched }).await;
+    record(
+        &*store,
+        RepositoryObservation {
+            tracks: Some(now()),
+            ..watched
+        },
+    )
+    .await;
     let all = store.tracked().await.unwrap();
     assert_eq!(all, [tracked(&*store).await]);
-    assert_eq!((all[0].id, &*all[0].name, all[0].tracked_since), (REPO, "acme-corp/api-server", now()));
-    assert_eq!((all[0].sync_status, all[0].last_sync_at), (SyncStatus::Pending, None));
+    assert_eq!(
+        (all[0].id, &*all[0].name, all[0].tracked_since),
+        (REPO, "acme-corp/api-server", now())
+    );
+    assert_eq!(
+        (all[0].sync_status, all[0].last_sync_at),
+        (SyncStatus::Pending, None)
+    );
     assert_eq!(store.tracked_repository(RepoId(8)).await.unwrap(), None);
 }
 
 async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
     let store = open(&database).await;
-    let Sighting { mut repository, .. } = repository(100, "acme-corp/api-server", Access::Granted);
+    let RepositoryObservation { mut repository, .. } =
+        repository(100, "acme-corp/api-server", Access::Granted);
     assert!(store.track(&repository, now()).await.unwrap());
     assert!(!store.track(&repository, later(1)).await.unwrap());
     assert_eq!(tracked(&*store).await.tracked_since, now());
@@ -71,56 +92,110 @@ async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
     assert!(!store.untrack(REPO, later(2)).await.unwrap());
     seen(&*store).await;
     assert_eq!(store.tracked().await.unwrap(), []);
-    (repository.seen.at, repository.seen.value.name) = (Timestamp::clamped(200), "acme-corp/backend".to_owned());
+    (repository.seen.at, repository.seen.value.name) =
+        (Timestamp::clamped(200), "acme-corp/backend".to_owned());
     assert!(store.track(&repository, later(3)).await.unwrap());
     let again = tracked(&*store).await;
-    assert_eq!((&*again.name, again.tracked_since), ("acme-corp/backend", later(3)));
+    assert_eq!(
+        (&*again.name, again.tracked_since),
+        ("acme-corp/backend", later(3))
+    );
 }
 
 async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database) {
     let store = open(&database).await;
-    let Sighting { repository, .. } = repository(100, "acme-corp/api-server", Access::Granted);
+    let RepositoryObservation { repository, .. } =
+        repository(100, "acme-corp/api-server", Access::Granted);
     assert!(store.track(&repository, now()).await.unwrap());
-    let options = RunOptions { days_back: 90, max_prs: 1000, commits: false };
-    store.ask_for_run(REPO, &options, now()).await.unwrap().unwrap();
-    let mut run = store.take_run(None, now(), later(10)).await.unwrap().unwrap();
+    let options = RunOptions {
+        days_back: 90,
+        max_prs: 1000,
+        commits: false,
+    };
+    store
+        .ask_for_run(REPO, &options, now())
+        .await
+        .unwrap()
+        .unwrap();
+    let mut run = store
+        .take_run(None, now(), later(10))
+        .await
+        .unwrap()
+        .unwrap();
     (run.state, run.complete_since) = (RunState::Done, Some(Timestamp::clamped(0)));
     assert!(store.save_run(&run, now(), later(10)).await.unwrap());
-    let polled = SyncState::Polled { watermark: Some(Timestamp::clamped(50)), reconciled: true };
+    let polled = SyncState::Polled {
+        watermark: Some(Timestamp::clamped(50)),
+        reconciled: true,
+    };
     store.sync_state(REPO, &polled, later(1)).await.unwrap();
-    store.sync_state(REPO, &SyncState::Failed("GitHub is down".to_owned()), later(2)).await.unwrap();
+    store
+        .sync_state(
+            REPO,
+            &SyncState::Failed("GitHub is down".to_owned()),
+            later(2),
+        )
+        .await
+        .unwrap();
     let known = |found: &TrackedRepository| {
-        [found.complete_since, found.watermark, found.reconciled_at.map(Timestamp::from)].map(|known| known.is_some())
+        [
+            found.complete_since,
+            found.watermark,
+            found.reconciled_at.map(Timestamp::from),
+        ]
+        .map(|known| known.is_some())
     };
     let before = tracked(&*store).await;
     assert!(!store.track(&repository, later(3)).await.unwrap());
-    assert_eq!((tracked(&*store).await, known(&before)), (before, [true; 3]));
+    assert_eq!(
+        (tracked(&*store).await, known(&before)),
+        (before, [true; 3])
+    );
     assert!(store.untrack(REPO, later(4)).await.unwrap());
     assert!(store.track(&repository, later(5)).await.unwrap());
     let again = tracked(&*store).await;
-    assert_eq!((known(&again), &again.last_error, again.sync_status), ([false; 3], &None, SyncStatus::Pending));
+    assert_eq!(
+        (known(&again), &again.last_error, again.sync_status),
+        ([false; 3], &None, SyncStatus::Pending)
+    );
 }
 
 async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Database) {
     let store = open(&database).await;
     let sighting = |last_delivery| {
         let of_its_time = repository(100, "acme-corp/api-server", Access::Granted);
-        Sighting { last_delivery, ..of_its_time }
+        RepositoryObservation {
+            last_delivery,
+            ..of_its_time
+        }
     };
     record(&*store, sighting(None)).await;
     assert_eq!(tracked(&*store).await.last_delivery_at, None);
     for last_delivery in [Some(later(5)), Some(later(1)), None] {
         record(&*store, sighting(last_delivery)).await;
     }
-    let two = Recording {
+    let two = BatchWrite {
         repositories: vec![sighting(Some(later(9))), sighting(Some(later(8)))],
         missed: vec![(REPO, 2), (REPO, 1)],
-        ..Recording::default()
+        ..BatchWrite::default()
     };
     store.record(&two, now()).await.unwrap().unwrap();
-    store.record(&Recording { missed: vec![(REPO, 4)], ..Recording::default() }, now()).await.unwrap().unwrap();
+    store
+        .record(
+            &BatchWrite {
+                missed: vec![(REPO, 4)],
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
     let noted = tracked(&*store).await;
-    assert_eq!((noted.last_delivery_at, noted.missed_by_webhook), (Some(later(9)), 7));
+    assert_eq!(
+        (noted.last_delivery_at, noted.missed_by_webhook),
+        (Some(later(9)), 7)
+    );
 }
 
 async fn a_watermark_never_goes_back(database: Database) {
@@ -134,11 +209,20 @@ async fn a_watermark_never_goes_back(database: Database) {
         (4, None, false, (at(50), Some(later(2)))),
         (5, at(51), true, (at(51), Some(later(5)))),
     ] {
-        let polled = SyncState::Polled { watermark, reconciled };
-        store.sync_state(REPO, &polled, later(moment)).await.unwrap();
+        let polled = SyncState::Polled {
+            watermark,
+            reconciled,
+        };
+        store
+            .sync_state(REPO, &polled, later(moment))
+            .await
+            .unwrap();
         let found = tracked(&*store).await;
         assert_eq!((found.watermark, found.reconciled_at), expected);
-        assert_eq!((found.sync_status, found.last_sync_at), (SyncStatus::Synced, Some(later(moment))));
+        assert_eq!(
+            (found.sync_status, found.last_sync_at),
+            (SyncStatus::Synced, Some(later(moment)))
+        );
     }
 }
 
@@ -151,17 +235,32 @@ async fn an_error_stays_until_the_next_success(database: Database) {
         (found.sync_status, found.last_error, found.last_sync_at)
     };
     let error = Some("a \u{fffd} error".to_owned());
-    assert_eq!(state(SyncState::Failed("a \0 error".to_owned())).await, (SyncStatus::Error, error, None));
-    let polled = SyncState::Polled { watermark: None, reconciled: false };
-    assert_eq!(state(polled).await, (SyncStatus::Synced, None, Some(later(1))));
+    assert_eq!(
+        state(SyncState::Failed("a \0 error".to_owned())).await,
+        (SyncStatus::Error, error, None)
+    );
+    let polled = SyncState::Polled {
+        watermark: None,
+        reconciled: false,
+    };
+    assert_eq!(
+        state(polled).await,
+        (SyncStatus::Synced, None, Some(later(1)))
+    );
 }
 
 async fn lost_access_is_told(database: Database) {
     let store = open(&database).await;
     seen(&*store).await;
     assert_eq!(tracked(&*store).await.access, Access::Granted);
-    let revoked = Dated { at: Timestamp::clamped(150), value: Access::Revoked };
-    let recording = Recording { installations: vec![(InstallationId(5), revoked)], ..Recording::default() };
+    let revoked = Dated {
+        at: Timestamp::clamped(150),
+        value: Access::Revoked,
+    };
+    let recording = BatchWrite {
+        installations: vec![(InstallationId(5), revoked)],
+        ..BatchWrite::default()
+    };
     store.record(&recording, now()).await.unwrap().unwrap();
     assert_eq!(tracked(&*store).await.access, Access::Revoked);
 }
@@ -170,7 +269,7 @@ async fn lost_access_is_told(database: Database) {
 async fn copies(
     store: &dyn Store,
     numbers: &[i64],
-    change: impl Fn(&mut tallyhook::domain::pull_request::PullRequest),
+    change: impl Fn(&mut tallyhook_core::domain::pull_request::PullRequest),
 ) {
     let known = write(store, &[(10, Step::Comment(2))]).await;
     for number in numbers {
@@ -179,13 +278,20 @@ async fn copies(
         copy.pull_request.key.number = PrNumber(*number);
         copy.pull_request.reviews.clear();
         change(&mut copy.pull_request);
-        store.record(&recording(copy, BTreeSet::new()), now()).await.unwrap().unwrap();
+        store
+            .record(&recording(copy, BTreeSet::new()), now())
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
 async fn stubs_are_to_be_fetched(database: Database) {
     let store = open(&database).await;
-    copies(&*store, &[11, 15, 12], |pull_request| pull_request.diff = None).await;
+    copies(&*store, &[11, 15, 12], |pull_request| {
+        pull_request.diff = None
+    })
+    .await;
     copies(&*store, &[13], |_| {}).await;
     let unfetched = async |limit| store.unfetched(REPO, later(60), limit).await.unwrap();
     assert_eq!(unfetched(2).await, [PrNumber(15), PrNumber(12)]);
@@ -193,12 +299,39 @@ async fn stubs_are_to_be_fetched(database: Database) {
     assert_eq!(store.unfetched(RepoId(8), later(60), 9).await.unwrap(), []);
     // Those that cannot be had let the others have their turn.
     for (number, moment) in [(15, 60), (12, 59), (10, 58), (13, 0)] {
-        store.checked(&[PrKey { number: PrNumber(number), ..KEY }], later(moment)).await.unwrap();
+        store
+            .checked(
+                &[PrKey {
+                    number: PrNumber(number),
+                    ..KEY
+                }],
+                later(moment),
+            )
+            .await
+            .unwrap();
     }
     assert_eq!(unfetched(9).await, [11, 12].map(PrNumber));
-    store.checked(&[PrKey { number: PrNumber(11), ..KEY }], later(58)).await.unwrap();
+    store
+        .checked(
+            &[PrKey {
+                number: PrNumber(11),
+                ..KEY
+            }],
+            later(58),
+        )
+        .await
+        .unwrap();
     assert_eq!(unfetched(9).await, [11, 12].map(PrNumber));
-    store.checked(&[PrKey { number: PrNumber(11), ..KEY }], later(59)).await.unwrap();
+    store
+        .checked(
+            &[PrKey {
+                number: PrNumber(11),
+                ..KEY
+            }],
+            later(59),
+        )
+        .await
+        .unwrap();
     assert_eq!(unfetched(9).await, [12, 11].map(PrNumber));
     assert!(store.untrack(REPO, now()).await.unwrap());
     assert_eq!(unfetched(9).await, []);
@@ -209,34 +342,60 @@ async fn an_answer_is_as_of_the_last_time_that_github_was_asked(database: Databa
     write(&*store, &WHOLE_LIFE).await;
     let as_of = async || {
         let row = store.pull_request(KEY).await.unwrap().unwrap();
-        assert_eq!(store.pull_requests(&PullRequestFilter::default(), 9).await.unwrap(), std::slice::from_ref(&row));
+        assert_eq!(
+            store
+                .pull_requests(&PullRequestFilter::default(), 9)
+                .await
+                .unwrap(),
+            std::slice::from_ref(&row)
+        );
         row.as_of
     };
     let updated = store.pull_request(KEY).await.unwrap().unwrap().updated_at;
     assert_eq!(as_of().await, updated);
     let at = |seconds: i64| Timestamp::clamped(updated.epoch() + seconds);
-    let other = PrKey { number: PrNumber(99), ..KEY };
+    let other = PrKey {
+        number: PrNumber(99),
+        ..KEY
+    };
     store.checked(&[other], at(90).to_utc()).await.unwrap();
     store.checked(&[KEY, KEY], at(-5).to_utc()).await.unwrap();
     assert_eq!(as_of().await, updated);
     store.checked(&[KEY, other], at(9).to_utc()).await.unwrap();
     store.checked(&[KEY], at(8).to_utc()).await.unwrap();
     assert_eq!(as_of().await, at(9));
-    let polled = SyncState::Polled { watermark: None, reconciled: false };
-    store.sync_state(REPO, &polled, at(7).to_utc()).await.unwrap();
+    let polled = SyncState::Polled {
+        watermark: None,
+        reconciled: false,
+    };
+    store
+        .sync_state(REPO, &polled, at(7).to_utc())
+        .await
+        .unwrap();
     assert_eq!(as_of().await, at(9));
-    store.sync_state(REPO, &polled, at(10).to_utc()).await.unwrap();
+    store
+        .sync_state(REPO, &polled, at(10).to_utc())
+        .await
+        .unwrap();
     assert_eq!(as_of().await, at(10));
 }
 
 async fn a_pull_request_is_watched_once_whatever_the_case_of_its_name(database: Database) {
     let store = open(&database).await;
     assert!(store.watch("Other/Repo", PrNumber(5), now()).await.unwrap());
-    assert!(!store.watch("other/repo", PrNumber(5), later(1)).await.unwrap());
+    assert!(
+        !store
+            .watch("other/repo", PrNumber(5), later(1))
+            .await
+            .unwrap()
+    );
     assert!(store.watch("other/repo", PrNumber(6), now()).await.unwrap());
     let watched = store.watched(now(), 9).await.unwrap();
     assert_eq!(watched.len(), 2);
-    assert_eq!((&*watched[0].repo_name, watched[0].number, watched[0].since), ("Other/Repo", PrNumber(5), now()));
+    assert_eq!(
+        (&*watched[0].repo_name, watched[0].number, watched[0].since),
+        ("Other/Repo", PrNumber(5), now())
+    );
     assert!(store.unwatch("OTHER/REPO", PrNumber(5)).await.unwrap());
     assert!(!store.unwatch("OTHER/REPO", PrNumber(5)).await.unwrap());
     assert_eq!(store.watched(now(), 9).await.unwrap().len(), 1);
@@ -245,23 +404,43 @@ async fn a_pull_request_is_watched_once_whatever_the_case_of_its_name(database: 
 async fn the_longest_unchecked_is_due_first(database: Database) {
     let store = open(&database).await;
     for number in 1..=4 {
-        store.watch("acme/a", PrNumber(number), now()).await.unwrap();
+        store
+            .watch("acme/a", PrNumber(number), now())
+            .await
+            .unwrap();
     }
     let checked = async |number, moment, outcome| {
-        store.watch_checked("Acme/A", PrNumber(number), later(moment), outcome).await.unwrap();
+        store
+            .watch_checked("Acme/A", PrNumber(number), later(moment), outcome)
+            .await
+            .unwrap();
     };
     checked(1, 30, Ok(())).await;
     checked(2, 20, Err("GitHub is silent")).await;
     checked(2, 21, Err("GitHub has no \0")).await;
     checked(4, 40, Ok(())).await;
     let due = store.watched(later(40), 9).await.unwrap();
-    assert_eq!(due.iter().map(|watched| watched.number.0).collect::<Vec<_>>(), [3, 2, 1]);
-    assert_eq!((due[1].failures, due[1].error.as_deref()), (2, Some("GitHub has no \u{fffd}")));
-    assert_eq!((due[0].checked_at, due[1].checked_at), (None, Some(later(21))));
+    assert_eq!(
+        due.iter()
+            .map(|watched| watched.number.0)
+            .collect::<Vec<_>>(),
+        [3, 2, 1]
+    );
+    assert_eq!(
+        (due[1].failures, due[1].error.as_deref()),
+        (2, Some("GitHub has no \u{fffd}"))
+    );
+    assert_eq!(
+        (due[0].checked_at, due[1].checked_at),
+        (None, Some(later(21)))
+    );
     assert_eq!(store.watched(later(40), 1).await.unwrap(), due[..1]);
     checked(2, 22, Ok(())).await;
     let better = &store.watched(later(23), 9).await.unwrap()[1];
-    assert_eq!((better.number, better.failures, &better.error), (PrNumber(2), 0, &None));
+    assert_eq!(
+        (better.number, better.failures, &better.error),
+        (PrNumber(2), 0, &None)
+    );
 }
 
 async fn the_poller_keeps_its_record(database: Database) {
@@ -270,17 +449,29 @@ async fn the_poller_keeps_its_record(database: Database) {
     store.ask_for_poll(now()).await.unwrap();
     assert_eq!(store.poller_stats().await.unwrap().asked_at, Some(now()));
     store.poll_began(later(1)).await.unwrap();
-    let running = PollerStats { running_since: Some(later(1)), ..PollerStats::default() };
+    let running = PollerStats {
+        running_since: Some(later(1)),
+        ..PollerStats::default()
+    };
     assert_eq!(store.poller_stats().await.unwrap(), running);
     // Asked for while one is under way: there is another after it.
     store.ask_for_poll(later(2)).await.unwrap();
     let statistics = json!({"remaining": 4900, "breaker": "closed"});
     store.poll_ended(later(3), 2, &statistics).await.unwrap();
     let stats = store.poller_stats().await.unwrap();
-    assert_eq!((stats.running_since, stats.asked_at, stats.last_sync_at), (None, Some(later(2)), Some(later(3))));
-    assert_eq!((stats.sync_count, stats.error_count, stats.statistics), (1, 2, Some(statistics)));
+    assert_eq!(
+        (stats.running_since, stats.asked_at, stats.last_sync_at),
+        (None, Some(later(2)), Some(later(3)))
+    );
+    assert_eq!(
+        (stats.sync_count, stats.error_count, stats.statistics),
+        (1, 2, Some(statistics))
+    );
     store.poll_began(later(4)).await.unwrap();
     store.poll_ended(later(5), 1, &json!(null)).await.unwrap();
     let stats = store.poller_stats().await.unwrap();
-    assert_eq!((stats.sync_count, stats.error_count, stats.asked_at), (2, 3, None));
+    assert_eq!(
+        (stats.sync_count, stats.error_count, stats.asked_at),
+        (2, 3, None)
+    );
 }

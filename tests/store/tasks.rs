@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{join, join_all};
-use tallyhook::domain::notification::Status;
-use tallyhook::domain::task::{Cause, TaskId, TaskKey, TaskStatus, Transition};
-use tallyhook::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook::store::{
-    Due, EventId, NewTask, News, Recording, Settled, Store, Task, TaskCause, TaskChange, TaskEdit, TaskPlace, TaskRef,
-    WorktreeKept,
+use tallyhook_core::domain::notification::Status;
+use tallyhook_core::domain::task::{Cause, TaskId, TaskKey, TaskStatus, Transition};
+use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
+use tallyhook_store::{
+    BatchWrite, Due, EventId, NewTask, News, Settled, Store, Task, TaskCause, TaskChange, TaskEdit,
+    TaskPlace, TaskRef, WorktreeKept,
 };
 use uuid::Uuid;
 
@@ -32,7 +32,10 @@ on_every_database! {
 }
 
 fn pr(number: i64) -> PrKey {
-    PrKey { repo: KEY.repo, number: PrNumber(number) }
+    PrKey {
+        repo: KEY.repo,
+        number: PrNumber(number),
+    }
 }
 
 fn key(text: &str) -> TaskKey {
@@ -61,18 +64,35 @@ pub(super) async fn get(store: &dyn Store, text: &str) -> Task {
 
 async fn mention(store: &dyn Store, number: i64, keys: &[&str]) {
     let mentions = vec![(pr(number), keys.iter().map(|text| key(text)).collect())];
-    store.record(&Recording { mentions, ..Recording::default() }, now()).await.unwrap().unwrap();
+    store
+        .record(
+            &BatchWrite {
+                mentions,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 pub(super) async fn due(store: &dyn Store) -> Vec<String> {
     let due = store.due_tasks(Due::ALL, now(), 99).await.unwrap();
-    let mut keys: Vec<_> = due.iter().map(|task| task.key.as_ref().unwrap().to_string()).collect();
+    let mut keys: Vec<_> = due
+        .iter()
+        .map(|task| task.key.as_ref().unwrap().to_string())
+        .collect();
     keys.sort();
     keys
 }
 
 const FOLLOWED: Settled = Settled {
-    done: Due { follow: true, push: false, cleanup: false },
+    done: Due {
+        follow: true,
+        push: false,
+        cleanup: false,
+    },
     moved: None,
     noted: None,
     told: None,
@@ -82,7 +102,19 @@ const FOLLOWED: Settled = Settled {
 
 pub(super) async fn settle(store: &dyn Store) {
     for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
-        assert!(store.settle_task(&task, &Settled { done: task.due, ..Settled::default() }, now()).await.unwrap());
+        assert!(
+            store
+                .settle_task(
+                    &task,
+                    &Settled {
+                        done: task.due,
+                        ..Settled::default()
+                    },
+                    now()
+                )
+                .await
+                .unwrap()
+        );
     }
 }
 
@@ -90,18 +122,40 @@ async fn of_one_key_there_is_one_task(database: Database) {
     let store = open(&database).await;
     let task = make(&*store, "PROJ-1").await;
     assert!(!store.create_task(&new("proj-1"), now()).await.unwrap());
-    assert_eq!(store.task(&TaskRef::Id(task.id)).await.unwrap(), Some(task.clone()));
-    assert_eq!(store.task(&TaskRef::Key(key("PROJ-2"))).await.unwrap(), None);
-    let nameless = NewTask { key: None, ..new("X-1") };
-    let another = NewTask { key: None, ..new("X-1") };
+    assert_eq!(
+        store.task(&TaskRef::Id(task.id)).await.unwrap(),
+        Some(task.clone())
+    );
+    assert_eq!(
+        store.task(&TaskRef::Key(key("PROJ-2"))).await.unwrap(),
+        None
+    );
+    let nameless = NewTask {
+        key: None,
+        ..new("X-1")
+    };
+    let another = NewTask {
+        key: None,
+        ..new("X-1")
+    };
     assert!(
-        store.create_task(&nameless, later(1)).await.unwrap() && store.create_task(&another, later(1)).await.unwrap()
+        store.create_task(&nameless, later(1)).await.unwrap()
+            && store.create_task(&another, later(1)).await.unwrap()
     );
     let all = store.tasks(None, None, 9).await.unwrap();
     assert_eq!(all.len(), 3);
     assert_eq!(all[2], task, "the newest first");
-    assert_eq!(store.tasks(None, Some((all[0].created_at, all[0].id)), 1).await.unwrap(), all[1..2]);
-    assert_eq!(store.tasks(Some(TaskStatus::Done), None, 9).await.unwrap(), []);
+    assert_eq!(
+        store
+            .tasks(None, Some((all[0].created_at, all[0].id)), 1)
+            .await
+            .unwrap(),
+        all[1..2]
+    );
+    assert_eq!(
+        store.tasks(Some(TaskStatus::Done), None, 9).await.unwrap(),
+        []
+    );
 }
 
 async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database) {
@@ -109,18 +163,36 @@ async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database
     for text in ["A-1", "A-2", "A-3"] {
         make(&*store, text).await;
     }
-    assert_eq!(due(&*store).await, ["A-1", "A-2", "A-3"], "what is new is to be looked at");
+    assert_eq!(
+        due(&*store).await,
+        ["A-1", "A-2", "A-3"],
+        "what is new is to be looked at"
+    );
     settle(&*store).await;
     mention(&*store, 7, &["A-1", "A-2", "B-9"]).await;
     assert_eq!(due(&*store).await, ["A-1", "A-2"]);
     assert_eq!(get(&*store, "A-1").await.prs, [pr(7)]);
     settle(&*store).await;
     mention(&*store, 7, &["A-2", "A-3"]).await;
-    assert_eq!(due(&*store).await, ["A-1", "A-2", "A-3"], "one lost it, one gained it");
+    assert_eq!(
+        due(&*store).await,
+        ["A-1", "A-2", "A-3"],
+        "one lost it, one gained it"
+    );
     assert_eq!(get(&*store, "A-1").await.prs, []);
     settle(&*store).await;
     let moved = BTreeSet::from([pr(7), pr(8)]);
-    store.record(&Recording { moved, ..Recording::default() }, now()).await.unwrap().unwrap();
+    store
+        .record(
+            &BatchWrite {
+                moved,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(due(&*store).await, ["A-2", "A-3"]);
     settle(&*store).await;
 
@@ -130,7 +202,17 @@ async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database
     assert_eq!(due(&*store).await, ["A-1"]);
     settle(&*store).await;
     let moved = BTreeSet::from([pr(7)]);
-    store.record(&Recording { moved, ..Recording::default() }, now()).await.unwrap().unwrap();
+    store
+        .record(
+            &BatchWrite {
+                moved,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(due(&*store).await, ["A-1", "A-2", "A-3"]);
     assert!(store.unlink_task(task.id, pr(7), now()).await.unwrap());
     assert!(!store.unlink_task(task.id, pr(7), now()).await.unwrap());
@@ -150,7 +232,12 @@ async fn a_look_at_what_was_marked_again_counts_for_nothing(database: Database) 
 
 fn transition(to: TaskStatus, at: i64) -> Transition {
     let at = Timestamp::clamped(now().timestamp() + at);
-    Transition { from: TaskStatus::Todo, to, at, cause: Cause::PullRequest(pr(7)) }
+    Transition {
+        from: TaskStatus::Todo,
+        to,
+        at,
+        cause: Cause::PullRequest(pr(7)),
+    }
 }
 
 async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database) {
@@ -159,13 +246,38 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     record_changes(&*store, Vec::new()).await;
     let (old, task) = (make(&*store, "A-1").await, make(&*store, "A-2").await);
     let before = transition(TaskStatus::Done, -1);
-    assert!(store.settle_task(&old, &Settled { moved: Some(before), ..FOLLOWED }, later(5)).await.unwrap());
-    assert_eq!(store.newest_event().await.unwrap(), EventId::BEGINNING, "it happened before");
+    assert!(
+        store
+            .settle_task(
+                &old,
+                &Settled {
+                    moved: Some(before),
+                    ..FOLLOWED
+                },
+                later(5)
+            )
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store.newest_event().await.unwrap(),
+        EventId::BEGINNING,
+        "it happened before"
+    );
     let moved = transition(TaskStatus::CodeReviewing, 1);
-    let kept = WorktreeKept { task: task.id, key: pr(7), reason: "it is dirty".to_owned(), at: moved.at };
+    let kept = WorktreeKept {
+        task: task.id,
+        key: pr(7),
+        reason: "it is dirty".to_owned(),
+        at: moved.at,
+    };
     let settled = Settled {
         moved: Some(moved),
-        noted: Some((TaskCause::WorktreeKept, Some(pr(7)), "it is dirty".to_owned())),
+        noted: Some((
+            TaskCause::WorktreeKept,
+            Some(pr(7)),
+            "it is dirty".to_owned(),
+        )),
         told: Some(News::WorktreeKept(kept.clone())),
         ..FOLLOWED
     };
@@ -173,14 +285,30 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let news: Vec<_> = events.iter().map(|event| event.news.clone()).collect();
     let (old, new) = (TaskStatus::Todo, TaskStatus::CodeReviewing);
-    let told = TaskChange { task: task.id, old, new, at: moved.at, because: Some(pr(7)) };
+    let told = TaskChange {
+        task: task.id,
+        old,
+        new,
+        at: moved.at,
+        because: Some(pr(7)),
+    };
     assert_eq!(news, [News::Task(told), News::WorktreeKept(kept)]);
-    assert!(events.iter().all(|event| event.repo.as_deref() == Some("acme-corp/api-server")));
+    assert!(
+        events
+            .iter()
+            .all(|event| event.repo.as_deref() == Some("acme-corp/api-server"))
+    );
     let after = get(&*store, "A-2").await;
-    assert_eq!((after.state.status, after.state.by_hand, after.due), (new, None, Due::default()));
+    assert_eq!(
+        (after.state.status, after.state.by_hand, after.due),
+        (new, None, Due::default())
+    );
     assert_eq!((after.updated_at, after.created_at), (later(5), now()));
     let history = store.task_history(task.id, 9).await.unwrap();
-    let causes: Vec<_> = history.iter().map(|event| (event.cause, event.old, event.new, event.pull_request)).collect();
+    let causes: Vec<_> = history
+        .iter()
+        .map(|event| (event.cause, event.old, event.new, event.pull_request))
+        .collect();
     assert_eq!(
         causes,
         [
@@ -189,7 +317,10 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
             (TaskCause::Created, None, old, None),
         ]
     );
-    assert_eq!((history[0].note.as_deref(), history[1].at), (Some("it is dirty"), moved.at));
+    assert_eq!(
+        (history[0].note.as_deref(), history[1].at),
+        (Some("it is dirty"), moved.at)
+    );
 }
 
 async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
@@ -207,7 +338,10 @@ async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
         ref other => panic!("{other:?}"),
     });
     let named = get(&*store, "A-1").await.id;
-    assert_eq!(tasks.collect::<Vec<_>>(), [(3, Some(named)), (4, Some(linked.id)), (5, None)]);
+    assert_eq!(
+        tasks.collect::<Vec<_>>(),
+        [(3, Some(named)), (4, Some(linked.id)), (5, None)]
+    );
 }
 
 async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
@@ -219,36 +353,133 @@ async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
         worktree: None,
     };
     for (text, status, place) in [
-        ("A-1", TaskStatus::Implementing, place("Acme-Corp/api-server", "here")),
-        ("A-2", TaskStatus::Todo, place("acme-corp/api-server", "here")),
-        ("A-3", TaskStatus::Implementing, place("acme-corp/api-server", "there")),
-        ("A-4", TaskStatus::Implementing, place("acme-corp/web", "here")),
+        (
+            "A-1",
+            TaskStatus::Implementing,
+            place("Acme-Corp/api-server", "here"),
+        ),
+        (
+            "A-2",
+            TaskStatus::Todo,
+            place("acme-corp/api-server", "here"),
+        ),
+        (
+            "A-3",
+            TaskStatus::Implementing,
+            place("acme-corp/api-server", "there"),
+        ),
+        (
+            "A-4",
+            TaskStatus::Implementing,
+            place("acme-corp/web", "here"),
+        ),
     ] {
-        assert!(store.create_task(&NewTask { status, place, ..new(text) }, now()).await.unwrap());
+        assert!(
+            store
+                .create_task(
+                    &NewTask {
+                        status,
+                        place,
+                        ..new(text)
+                    },
+                    now()
+                )
+                .await
+                .unwrap()
+        );
     }
     settle(&*store).await;
-    let pushes = BTreeSet::from([(KEY.repo, "here".to_owned()), (KEY.repo, "nowhere".to_owned())]);
-    store.record(&Recording { pushes, ..Recording::default() }, now()).await.unwrap().unwrap();
+    let pushes = BTreeSet::from([
+        (KEY.repo, "here".to_owned()),
+        (KEY.repo, "nowhere".to_owned()),
+    ]);
+    store
+        .record(
+            &BatchWrite {
+                pushes,
+                ..BatchWrite::default()
+            },
+            now(),
+        )
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(due(&*store).await, ["A-1"]);
-    assert_eq!(get(&*store, "A-1").await.due, Due { push: true, ..Due::default() });
+    assert_eq!(
+        get(&*store, "A-1").await.due,
+        Due {
+            push: true,
+            ..Due::default()
+        }
+    );
 }
 
 async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
     let store = open(&database).await;
-    let place = TaskPlace { worktree: Some("tree".to_owned()), ..TaskPlace::default() };
-    assert!(store.create_task(&NewTask { place, ..new("A-1") }, now()).await.unwrap());
+    let place = TaskPlace {
+        worktree: Some("tree".to_owned()),
+        ..TaskPlace::default()
+    };
+    assert!(
+        store
+            .create_task(
+                &NewTask {
+                    place,
+                    ..new("A-1")
+                },
+                now()
+            )
+            .await
+            .unwrap()
+    );
     let task = get(&*store, "A-1").await;
     assert!(store.link_task(task.id, pr(7), now()).await.unwrap());
     let task = get(&*store, "A-1").await;
-    assert_eq!(task.due, Due { follow: true, cleanup: true, push: false });
-    assert!(store.settle_task(&task, &Settled { again: Some(later(60)), ..FOLLOWED }, now()).await.unwrap());
+    assert_eq!(
+        task.due,
+        Due {
+            follow: true,
+            cleanup: true,
+            push: false
+        }
+    );
+    assert!(
+        store
+            .settle_task(
+                &task,
+                &Settled {
+                    again: Some(later(60)),
+                    ..FOLLOWED
+                },
+                now()
+            )
+            .await
+            .unwrap()
+    );
     assert_eq!(store.due_tasks(Due::ALL, later(59), 9).await.unwrap(), []);
     let due = store.due_tasks(Due::ALL, later(60), 9).await.unwrap();
-    assert_eq!((due.len(), due[0].tries, due[0].due), (1, 1, Due { cleanup: true, ..Due::default() }));
-    let settled = Settled { done: due[0].due, worktree_removed: true, ..Settled::default() };
+    assert_eq!(
+        (due.len(), due[0].tries, due[0].due),
+        (
+            1,
+            1,
+            Due {
+                cleanup: true,
+                ..Due::default()
+            }
+        )
+    );
+    let settled = Settled {
+        done: due[0].due,
+        worktree_removed: true,
+        ..Settled::default()
+    };
     assert!(store.settle_task(&due[0], &settled, now()).await.unwrap());
     let task = get(&*store, "A-1").await;
-    assert_eq!((task.tries, task.due, task.place.worktree), (0, Due::default(), None));
+    assert_eq!(
+        (task.tries, task.due, task.place.worktree),
+        (0, Due::default(), None)
+    );
 }
 
 async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
@@ -263,19 +494,43 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
     assert!(store.edit_task(task.id, &edit, later(3)).await.unwrap());
     let after = get(&*store, "A-1").await;
     let by_hand = after.state.by_hand.unwrap();
-    assert_eq!((by_hand.status, by_hand.at), (TaskStatus::Implementing, later(3).into()));
-    assert_eq!((&*after.title, after.place.branch.as_deref()), ("Another\u{fffd}title", Some("b")));
-    let same = TaskEdit { status: Some(TaskStatus::Implementing), ..TaskEdit::default() };
+    assert_eq!(
+        (by_hand.status, by_hand.at),
+        (TaskStatus::Implementing, later(3).into())
+    );
+    assert_eq!(
+        (&*after.title, after.place.branch.as_deref()),
+        ("Another\u{fffd}title", Some("b"))
+    );
+    let same = TaskEdit {
+        status: Some(TaskStatus::Implementing),
+        ..TaskEdit::default()
+    };
     assert!(store.edit_task(task.id, &same, later(4)).await.unwrap());
     let again = get(&*store, "A-1").await;
     assert_eq!(again.state.by_hand.unwrap().at, later(4).into());
     assert_eq!((again.title, again.place), (after.title, after.place));
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let (old, new) = (TaskStatus::Todo, TaskStatus::Implementing);
-    let told = TaskChange { task: task.id, old, new, at: later(3).into(), because: None };
-    assert_eq!(events.iter().map(|event| &event.news).collect::<Vec<_>>(), [&News::Task(told)], "once");
+    let told = TaskChange {
+        task: task.id,
+        old,
+        new,
+        at: later(3).into(),
+        because: None,
+    };
+    assert_eq!(
+        events.iter().map(|event| &event.news).collect::<Vec<_>>(),
+        [&News::Task(told)],
+        "once"
+    );
     assert_eq!(store.task_history(task.id, 9).await.unwrap().len(), 2);
-    assert!(!store.edit_task(TaskId(Uuid::new_v4()), &edit, now()).await.unwrap());
+    assert!(
+        !store
+            .edit_task(TaskId(Uuid::new_v4()), &edit, now())
+            .await
+            .unwrap()
+    );
 }
 
 /// Whoever looks moves a task that has a pull request. In the end none may stand where it was.
@@ -288,14 +543,18 @@ async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database
         for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
             let moved = (!task.prs.is_empty() && task.state.status == TaskStatus::Todo)
                 .then(|| transition(TaskStatus::CodeReviewing, 1));
-            store.settle_task(&task, &Settled { moved, ..FOLLOWED }, now()).await.unwrap();
+            store
+                .settle_task(&task, &Settled { moved, ..FOLLOWED }, now())
+                .await
+                .unwrap();
         }
     };
     let writers = (1..=TASKS).map(|number| {
         let (store, name) = (&*store, &name);
-        join(async move { assert!(store.create_task(&new(&name(number)), now()).await.unwrap()) }, async move {
-            mention(store, number, &[&name(number)]).await
-        })
+        join(
+            async move { assert!(store.create_task(&new(&name(number)), now()).await.unwrap()) },
+            async move { mention(store, number, &[&name(number)]).await },
+        )
     });
     let write = async {
         join_all(writers).await;
@@ -310,6 +569,9 @@ async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database
     while !due(&*store).await.is_empty() {
         look().await;
     }
-    let tasks = store.tasks(Some(TaskStatus::CodeReviewing), None, 99).await.unwrap();
+    let tasks = store
+        .tasks(Some(TaskStatus::CodeReviewing), None, 99)
+        .await
+        .unwrap();
     assert_eq!(tasks.len() as i64, TASKS);
 }

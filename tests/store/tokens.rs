@@ -1,6 +1,6 @@
 //! Tokens, and what holds for the store as a whole.
 
-use tallyhook::store::{self, Opening, Part};
+use tallyhook_store::{LeaderRole, Opening};
 
 use super::database::{Backend, Database, database};
 use super::{accept, delivery, eventually, later, now, open, pending};
@@ -22,7 +22,10 @@ async fn tokens_are_valid_until_they_are_revoked(database: Database) {
     assert!(!store.revoke_token("ci", later(2)).await.unwrap());
     assert!(!store.token_is_valid(&[1; 32]).await.unwrap());
     assert!(store.create_token("ci", &[2; 32], later(3)).await.unwrap());
-    assert!(store.token_is_valid(&[2; 32]).await.unwrap() && !store.token_is_valid(&[1; 32]).await.unwrap());
+    assert!(
+        store.token_is_valid(&[2; 32]).await.unwrap()
+            && !store.token_is_valid(&[1; 32]).await.unwrap()
+    );
     let tokens = store.tokens().await.unwrap();
     assert_eq!((tokens.len(), tokens[0].revoked_at), (1, None));
 }
@@ -39,23 +42,37 @@ async fn a_closed_store_says_so(database: Database) {
 async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
     let database = database(Backend::Sqlite);
     let store = open(&database).await;
-    let refused = store::open(&database.url, Opening::Alone).await.err().unwrap();
-    assert!(format!("{refused:#}").contains("another tallyhook is serving"), "{refused:#}");
-    let beside = store::open(&database.url, Opening::Beside).await.unwrap();
+    let refused = tallyhook_store::open(&database.url, Opening::Alone)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        format!("{refused:#}").contains("another tallyhook is serving"),
+        "{refused:#}"
+    );
+    let beside = tallyhook_store::open(&database.url, Opening::Beside)
+        .await
+        .unwrap();
     accept(&*beside, "a").await;
     assert_eq!(store.counts().await.unwrap().accepted, 1);
     beside.close().await;
     let missing = format!("{}.other", database.url);
-    let refused = store::open(&missing, Opening::Beside).await.err().unwrap();
-    assert!(format!("{refused:#}").contains("there is no database"), "{refused:#}");
+    let refused = tallyhook_store::open(&missing, Opening::Beside)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        format!("{refused:#}").contains("there is no database"),
+        "{refused:#}"
+    );
 }
 
 async fn one_process_at_a_time_leads(database: Database) {
     let first = open(&database).await;
-    assert!(first.lead(Part::Sweeper).await.unwrap());
-    assert!(first.lead(Part::Sweeper).await.unwrap());
+    assert!(first.acquire_role(LeaderRole::Sweeper).await.unwrap());
+    assert!(first.acquire_role(LeaderRole::Sweeper).await.unwrap());
     first.close().await;
     drop(first);
     let second = open(&database).await;
-    assert!(eventually(async || second.lead(Part::Sweeper).await.unwrap()).await);
+    assert!(eventually(async || second.acquire_role(LeaderRole::Sweeper).await.unwrap()).await);
 }

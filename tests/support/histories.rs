@@ -3,13 +3,18 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use proptest::prelude::*;
-use tallyhook::event::{
-    Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest, PullRequestEvent, Repo, Review,
-    ReviewState, Snapshot,
+use tallyhook_core::event::{
+    Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
+    PullRequestEvent, Repo, Review, ReviewState, Snapshot,
 };
-use tallyhook::github::types::{Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
+use tallyhook_core::github::types::{
+    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
+};
 
-pub(crate) const KEY: PrKey = PrKey { repo: RepoId(7), number: PrNumber(3) };
+pub(crate) const KEY: PrKey = PrKey {
+    repo: RepoId(7),
+    number: PrNumber(3),
+};
 const START: i64 = 1_772_445_600;
 
 /// What happens next, to whoever it can happen; what cannot happen now is left out.
@@ -33,8 +38,11 @@ pub(crate) enum Step {
 /// Steps with the seconds that pass before each: often none, so that ties happen.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
     let who = 0_u8..5;
-    let opinion =
-        prop_oneof![Just(ReviewState::Approved), Just(ReviewState::ChangesRequested), Just(ReviewState::Commented)];
+    let opinion = prop_oneof![
+        Just(ReviewState::Approved),
+        Just(ReviewState::ChangesRequested),
+        Just(ReviewState::Commented)
+    ];
     let step = prop_oneof![
         1 => Just(Step::ConvertToDraft),
         2 => Just(Step::Ready),
@@ -69,7 +77,11 @@ struct Life {
 }
 
 /// The events of a history, in the order in which they happened.
-pub(crate) fn events(draft: bool, commit_age: Option<i64>, steps: &[(i64, Step)]) -> Vec<PullRequestEvent> {
+pub(crate) fn events(
+    draft: bool,
+    commit_age: Option<i64>,
+    steps: &[(i64, Step)],
+) -> Vec<PullRequestEvent> {
     let mut life = Life {
         now: START,
         draft,
@@ -82,10 +94,18 @@ pub(crate) fn events(draft: bool, commit_age: Option<i64>, steps: &[(i64, Step)]
         reviews: Vec::new(),
         events: Vec::new(),
     };
-    life.happens("opened", account(0), Some((FactKind::Opened, draft.then(|| "draft".to_owned()))));
+    life.happens(
+        "opened",
+        account(0),
+        Some((FactKind::Opened, draft.then(|| "draft".to_owned()))),
+    );
     if let (Some(age), Some(opened)) = (commit_age, life.events.first_mut()) {
         let at = |seconds| Some(Timestamp::clamped(seconds));
-        opened.commits = Some(CommitDates { first: at(START - age), last: at(START), prehistoric: false });
+        opened.commits = Some(CommitDates {
+            first: at(START - age),
+            last: at(START),
+            prehistoric: false,
+        });
     }
     for (pause, step) in steps {
         life.now += pause;
@@ -95,10 +115,17 @@ pub(crate) fn events(draft: bool, commit_age: Option<i64>, steps: &[(i64, Step)]
 }
 
 /// What GitHub's API shows after these events, the first of a history.
-pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> FetchedPullRequest {
+pub(crate) fn fetched(
+    events: &[PullRequestEvent],
+    truncated: bool,
+    settled: bool,
+) -> FetchedPullRequest {
     let last = events.last().unwrap();
     let mut snapshot = last.pull_request.clone().unwrap();
-    for seen in events.iter().filter_map(|event| event.pull_request.as_ref()) {
+    for seen in events
+        .iter()
+        .filter_map(|event| event.pull_request.as_ref())
+    {
         snapshot.github_id = seen.github_id.or(snapshot.github_id);
         snapshot.branches = seen.branches.clone().or(snapshot.branches);
         snapshot.diff = seen.diff.clone().or(snapshot.diff);
@@ -110,7 +137,10 @@ pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool, settled: boo
         number: last.number,
         timeline: told.cloned().collect(),
         // As it was when it was submitted, and as dismissed.
-        reviews: events.iter().filter_map(|event| event.review.clone()).collect(),
+        reviews: events
+            .iter()
+            .filter_map(|event| event.review.clone())
+            .collect(),
         commits: Some(CommitDates {
             first: Some(Timestamp::clamped(START)),
             last: Some(Timestamp::clamped(START)),
@@ -124,8 +154,16 @@ pub(crate) fn fetched(events: &[PullRequestEvent], truncated: bool, settled: boo
 
 /// The author is 0, the last is a bot.
 fn account(who: u8) -> Account {
-    let kind = if who == 4 { AccountKind::Bot } else { AccountKind::User };
-    Account { id: AccountId(100 + i64::from(who)), login: format!("account-{who}"), kind }
+    let kind = if who == 4 {
+        AccountKind::Bot
+    } else {
+        AccountKind::User
+    };
+    Account {
+        id: AccountId(100 + i64::from(who)),
+        login: format!("account-{who}"),
+        kind,
+    }
 }
 
 impl Life {
@@ -134,24 +172,44 @@ impl Life {
         match step {
             Step::ConvertToDraft if self.open && !self.draft => {
                 self.draft = true;
-                self.happens("converted_to_draft", author(), Some((FactKind::ConvertedToDraft, None)));
+                self.happens(
+                    "converted_to_draft",
+                    author(),
+                    Some((FactKind::ConvertedToDraft, None)),
+                );
             }
             Step::Ready if self.open && self.draft => {
                 self.draft = false;
-                self.happens("ready_for_review", author(), Some((FactKind::ReadyForReview, None)));
+                self.happens(
+                    "ready_for_review",
+                    author(),
+                    Some((FactKind::ReadyForReview, None)),
+                );
             }
             Step::Push if self.open => {
                 self.head += 1;
                 let head = self.head_sha();
-                self.happens("synchronize", author(), Some((FactKind::Pushed, Some(head))));
+                self.happens(
+                    "synchronize",
+                    author(),
+                    Some((FactKind::Pushed, Some(head))),
+                );
             }
             Step::Label(label) => {
                 self.labels = vec![format!("label-{label}")];
-                self.happens("labeled", author(), Some((FactKind::Labeled, Some(format!("label-{label}")))));
+                self.happens(
+                    "labeled",
+                    author(),
+                    Some((FactKind::Labeled, Some(format!("label-{label}")))),
+                );
             }
             Step::Retitle(title) => {
                 let before = std::mem::replace(&mut self.title, format!("title {title}"));
-                self.happens("edited", author(), Some((FactKind::TitleEdited, Some(before))));
+                self.happens(
+                    "edited",
+                    author(),
+                    Some((FactKind::TitleEdited, Some(before))),
+                );
             }
             Step::Request if self.open => {
                 self.happens(
@@ -174,7 +232,8 @@ impl Life {
                 self.happens("reopened", author(), Some((FactKind::Reopened, None)));
             }
             Step::Merge if self.open => {
-                (self.open, self.closed_at, self.merged_at) = (false, Some(self.now), Some(self.now));
+                (self.open, self.closed_at, self.merged_at) =
+                    (false, Some(self.now), Some(self.now));
                 self.lag();
                 self.ends(account(1), FactKind::Merged);
             }
@@ -197,7 +256,13 @@ impl Life {
         let event = self.events.last_mut().unwrap();
         let snapshot = event.pull_request.as_mut().unwrap();
         (snapshot.branches, snapshot.diff, snapshot.github_id) = (None, None, None);
-        event.facts = vec![fact(self.now, FactKind::Commented, Some(number), None, account(who))];
+        event.facts = vec![fact(
+            self.now,
+            FactKind::Commented,
+            Some(number),
+            None,
+            account(who),
+        )];
     }
 
     fn comments_inline(&mut self, who: u8) {
@@ -205,7 +270,13 @@ impl Life {
         let review = self.reviews.last().map(|review| review.id.0);
         let event = self.events.last_mut().unwrap();
         event.pull_request.as_mut().unwrap().diff = None;
-        event.facts = vec![fact(self.now, FactKind::ReviewCommented, review.or(Some(9)), None, account(who))];
+        event.facts = vec![fact(
+            self.now,
+            FactKind::ReviewCommented,
+            review.or(Some(9)),
+            None,
+            account(who),
+        )];
     }
 
     fn reviews(&mut self, who: u8, state: ReviewState) {
@@ -227,7 +298,10 @@ impl Life {
         }
         let which = usize::from(which) % self.reviews.len();
         let review = &mut self.reviews[which];
-        if matches!(review.state, ReviewState::Commented | ReviewState::Dismissed) {
+        if matches!(
+            review.state,
+            ReviewState::Commented | ReviewState::Dismissed
+        ) {
             return;
         }
         review.state = ReviewState::Dismissed;
@@ -300,6 +374,18 @@ impl Life {
     }
 }
 
-fn fact(at: i64, kind: FactKind, subject: Option<i64>, detail: Option<String>, actor: Account) -> Fact {
-    Fact { at: Timestamp::clamped(at), kind, subject, detail, actor: Some(actor) }
+fn fact(
+    at: i64,
+    kind: FactKind,
+    subject: Option<i64>,
+    detail: Option<String>,
+    actor: Account,
+) -> Fact {
+    Fact {
+        at: Timestamp::clamped(at),
+        kind,
+        subject,
+        detail,
+        actor: Some(actor),
+    }
 }

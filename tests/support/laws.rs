@@ -2,18 +2,21 @@
 
 use std::sync::LazyLock;
 
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::pull_request::{Outcome, PullRequest, Source};
-use tallyhook::domain::repository;
-use tallyhook::domain::timings::{State, timings};
-use tallyhook::event::{self, Event, PullRequestEvent};
-use tallyhook::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::{Outcome, PullRequest, Source};
+use tallyhook_core::domain::repository;
+use tallyhook_core::domain::timings::{State, timings};
+use tallyhook_core::event::{self, Event, PullRequestEvent};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 /// A story with a draft, two reviews, a push and a merge, for bodies to be told on top of.
 const STORY: &str = include_str!("../../fixtures/02-draft-then-ready.jsonl");
 
 static KNOWN: LazyLock<PullRequest> = LazyLock::new(|| {
-    let mut known = PullRequest::unknown(PrKey { repo: RepoId(1), number: PrNumber(1) });
+    let mut known = PullRequest::unknown(PrKey {
+        repo: RepoId(1),
+        number: PrNumber(1),
+    });
     for line in STORY.lines() {
         let delivery: serde_json::Value = serde_json::from_str(line).expect("a fixture is JSON");
         let name = delivery["event"].as_str().expect("a delivery has an event");
@@ -46,7 +49,11 @@ fn applies(mut pull_request: PullRequest, told: &PullRequestEvent) {
     pull_request.apply(told, Source::Webhook);
     let once = pull_request.clone();
     let outcome = pull_request.apply(told, Source::Webhook);
-    assert_eq!((outcome, &pull_request), (Outcome::Unchanged, &once), "a repetition changes something");
+    assert_eq!(
+        (outcome, &pull_request),
+        (Outcome::Unchanged, &once),
+        "a repetition changes something"
+    );
     stages_add_up(&pull_request);
 }
 
@@ -57,15 +64,25 @@ fn stages_add_up(pull_request: &PullRequest) {
     };
     let stages = timings.stages;
     let steps: i64 = timings.steps.iter().map(|step| step.seconds).sum();
-    assert_eq!(steps, stages.total(), "the explanation tells of another time than the stages");
+    assert_eq!(
+        steps,
+        stages.total(),
+        "the explanation tells of another time than the stages"
+    );
     if timings.state != State::Merged {
         assert_eq!(steps, 0, "only what is merged has stages");
         return;
     }
-    let moment = |at: Option<tallyhook::github::types::Timestamp>| at.expect("a merged pull request has it").epoch();
+    let moment = |at: Option<tallyhook_core::github::types::Timestamp>| {
+        at.expect("a merged pull request has it").epoch()
+    };
     let start = match stages.coding {
         Some(_) => moment(timings.first_commit_at.or(pull_request.created_at)),
         None => moment(timings.ready_at),
     };
-    assert_eq!(stages.total(), moment(pull_request.merged_at) - start, "{stages:?}");
+    assert_eq!(
+        stages.total(),
+        moment(pull_request.merged_at) - start,
+        "{stages:?}"
+    );
 }

@@ -19,12 +19,12 @@ use reqwest::Method;
 use serde_json::Value;
 use tallyhook::app::{Options, Running};
 use tallyhook::config::{Config, Notify, Sources};
-use tallyhook::domain::join::Dated;
-use tallyhook::domain::people::Bots;
-use tallyhook::domain::repository::{Access, Repository, Seen};
-use tallyhook::github::client::hooks::HookSecret;
-use tallyhook::github::signature::Secrets;
-use tallyhook::github::types::{RepoId, Timestamp};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::repository::{Access, Repository, Seen};
+use tallyhook_core::github::signature::Secrets;
+use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_github_client::hooks::HookSecret;
 
 pub(crate) use place::Place;
 
@@ -57,7 +57,11 @@ pub(crate) fn config(place: &Place) -> Config {
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
         tasks: Config::new(&Sources::default()).ok().unwrap().tasks,
-        notify: Notify { channels: Vec::new(), allow_private: true, timeout: Duration::from_secs(10) },
+        notify: Notify {
+            channels: Vec::new(),
+            allow_private: true,
+            timeout: Duration::from_secs(10),
+        },
         amqp_url: place.amqp_url.clone(),
     }
 }
@@ -81,12 +85,22 @@ impl TestServer {
     pub(crate) async fn start_as(config: &Config, place: Place, options: Options) -> Self {
         let running = Running::start(config, options).await.unwrap();
         let url = format!("http://{}", running.address);
-        Self { running, url, http: reqwest::Client::new(), place }
+        Self {
+            running,
+            url,
+            http: reqwest::Client::new(),
+            place,
+        }
     }
 
     /// Posts a signed JSON webhook: the status and the answer.
     pub(crate) async fn post(&self, event: &str, guid: &str, body: &[u8]) -> (u16, Value) {
-        let response = self.signed(event, guid, body).body(body.to_vec()).send().await.unwrap();
+        let response = self
+            .signed(event, guid, body)
+            .body(body.to_vec())
+            .send()
+            .await
+            .unwrap();
         let status = response.status().as_u16();
         (status, response.json().await.unwrap())
     }
@@ -103,16 +117,33 @@ impl TestServer {
 
     /// Asks the API with the tests' token: the status and the answer.
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
-        let response = self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).send().await.unwrap();
+        let response = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(TOKEN)
+            .send()
+            .await
+            .unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
     /// Asks the API to do something: the status and the answer, null if it is empty.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
-        let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN).json(body);
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(TOKEN)
+            .json(body);
         let response = request.send().await.unwrap();
         let (status, answer) = (response.status().as_u16(), response.bytes().await.unwrap());
-        (status, if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer).unwrap() })
+        (
+            status,
+            if answer.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_slice(&answer).unwrap()
+            },
+        )
     }
 
     /// Tracks a repository since `since`.
@@ -120,9 +151,18 @@ impl TestServer {
         let at = Timestamp::clamped(0);
         let repository = Repository {
             id,
-            seen: Dated { at, value: Seen { name: name.to_owned(), private: None } },
+            seen: Dated {
+                at,
+                value: Seen {
+                    name: name.to_owned(),
+                    private: None,
+                },
+            },
             installation: None,
-            access: Dated { at, value: Access::Granted },
+            access: Dated {
+                at,
+                value: Access::Granted,
+            },
         };
         self.running.store.track(&repository, since).await.unwrap();
     }
@@ -143,7 +183,10 @@ impl TestServer {
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let until = std::time::Instant::now() + PATIENCE;
     while !holds().await {
-        assert!(std::time::Instant::now() < until, "{what}: that never was so");
+        assert!(
+            std::time::Instant::now() < until,
+            "{what}: that never was so"
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -188,8 +231,12 @@ pub(crate) fn fixtures() -> Vec<Fixture> {
 /// The files of the fixtures folder that end so, by name.
 pub(crate) fn fixture_files(ending: &str) -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.to_str().unwrap().ends_with(&format!(".{ending}"))).collect();
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .filter(|path| path.to_str().unwrap().ends_with(&format!(".{ending}")))
+        .collect();
     files.sort();
     files
 }
@@ -198,15 +245,24 @@ pub(crate) fn fixture_files(ending: &str) -> Vec<PathBuf> {
 #[cfg(feature = "recorded")]
 pub(crate) fn recorded_data() -> PathBuf {
     let told = std::env::var_os("TALLYHOOK_GITHUB_DATA").map(PathBuf::from);
-    let folder = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/github-data"));
-    assert!(folder.is_dir(), "there is no recorded GitHub data at {}: do without `recorded`", folder.display());
+    let folder = told
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/github-data"));
+    assert!(
+        folder.is_dir(),
+        "there is no recorded GitHub data at {}: do without `recorded`",
+        folder.display()
+    );
     folder
 }
 
 /// Asserts that a request is refused with this status and code, in the one shape that errors have.
 #[track_caller]
 pub(crate) fn assert_refused((status, answer): &(u16, Value), expected: u16, code: &str) {
-    assert_eq!((*status, answer["error"]["code"].as_str()), (expected, Some(code)), "{answer}");
+    assert_eq!(
+        (*status, answer["error"]["code"].as_str()),
+        (expected, Some(code)),
+        "{answer}"
+    );
     assert!(!answer["error"]["message"].as_str().unwrap().is_empty());
     assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
     assert_eq!(answer["error"].as_object().unwrap().len(), 2, "{answer}");

@@ -61,7 +61,10 @@ const REPO_LINKS: &[(&str, &str)] = &[
     ("languages_url", "/languages"),
     ("merges_url", "/merges"),
     ("milestones_url", "/milestones{/number}"),
-    ("notifications_url", "/notifications{?since,all,participating}"),
+    (
+        "notifications_url",
+        "/notifications{?since,all,participating}",
+    ),
     ("pulls_url", "/pulls{/number}"),
     ("releases_url", "/releases{/id}"),
     ("stargazers_url", "/stargazers"),
@@ -267,7 +270,10 @@ fn pull_request_links(pr: &Pr) -> Value {
 fn head(pr: &Pr) -> Value {
     let world = &pr.world;
     let (owner, repo) = match &pr.head_repo {
-        HeadRepo::Same => (&world.owner, pull_request_repository(world, &world.owner, world.repo_id)),
+        HeadRepo::Same => (
+            &world.owner,
+            pull_request_repository(world, &world.owner, world.repo_id),
+        ),
         HeadRepo::Fork { owner, id } => (owner, pull_request_repository(world, owner, *id)),
         HeadRepo::Deleted { owner } => (owner, Value::Null),
     };
@@ -505,8 +511,10 @@ pub(crate) fn extend(object: &mut Value, more: Value) {
 }
 
 fn with_links(mut object: Value, base: &str, links: &[(&str, &str)]) -> Value {
-    let links: Map<String, Value> =
-        links.iter().map(|(key, path)| ((*key).to_owned(), format!("{base}{path}").into())).collect();
+    let links: Map<String, Value> = links
+        .iter()
+        .map(|(key, path)| ((*key).to_owned(), format!("{base}{path}").into()))
+        .collect();
     extend(&mut object, Value::Object(links));
     object
 }

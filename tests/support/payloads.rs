@@ -11,7 +11,10 @@
 //! Times are RFC 3339 in UTC with `Z`, to the second, as text: such texts compare like the times they name.
 //! Like on GitHub every action, review and comment moves `updated_at` to its own time.
 
-#![allow(dead_code, reason = "every test binary uses another part of this module")]
+#![allow(
+    dead_code,
+    reason = "every test binary uses another part of this module"
+)]
 
 use serde_json::{Value, json};
 
@@ -59,7 +62,12 @@ impl Account {
     }
 
     fn new(id: i64, login: String, kind: &'static str, association: &'static str) -> Self {
-        Self { id, login, kind, association }
+        Self {
+            id,
+            login,
+            kind,
+            association,
+        }
     }
 
     /// The account's page; a bot's is that of its app.
@@ -229,7 +237,11 @@ impl Pr {
 
     /// `open` or `closed`; GitHub has no third state for merged ones.
     pub(crate) fn state(&self) -> &'static str {
-        if self.closed_at.is_some() { "closed" } else { "open" }
+        if self.closed_at.is_some() {
+            "closed"
+        } else {
+            "open"
+        }
     }
 
     /// Something happened at `at`.
@@ -330,7 +342,12 @@ pub(crate) fn review_event(pr: &Pr, action: &str, review: &Review, sender: &Acco
 }
 
 /// A `pull_request_review_comment` event: `created`, `edited` or `deleted`.
-pub(crate) fn review_comment_event(pr: &Pr, action: &str, comment: &ReviewComment, sender: &Account) -> Value {
+pub(crate) fn review_comment_event(
+    pr: &Pr,
+    action: &str,
+    comment: &ReviewComment,
+    sender: &Account,
+) -> Value {
     let payload = json!({
         "action": action,
         "comment": objects::review_comment(pr, comment),
@@ -340,9 +357,17 @@ pub(crate) fn review_comment_event(pr: &Pr, action: &str, comment: &ReviewCommen
 }
 
 /// A `pull_request_review_thread` event: `resolved` or `unresolved`.
-pub(crate) fn review_thread_event(pr: &Pr, action: &str, comments: &[ReviewComment], sender: &Account) -> Value {
+pub(crate) fn review_thread_event(
+    pr: &Pr,
+    action: &str,
+    comments: &[ReviewComment],
+    sender: &Account,
+) -> Value {
     let first = comments.first().map_or(pr.id, |comment| comment.id);
-    let list: Vec<Value> = comments.iter().map(|comment| objects::review_comment(pr, comment)).collect();
+    let list: Vec<Value> = comments
+        .iter()
+        .map(|comment| objects::review_comment(pr, comment))
+        .collect();
     let payload = json!({
         "action": action,
         "pull_request": objects::simple_pull_request(pr),
@@ -353,7 +378,12 @@ pub(crate) fn review_thread_event(pr: &Pr, action: &str, comments: &[ReviewComme
 }
 
 /// An `issue_comment` event of a pull request: `created`, `edited` or `deleted`.
-pub(crate) fn issue_comment_event(pr: &Pr, action: &str, comment: &Comment, sender: &Account) -> Value {
+pub(crate) fn issue_comment_event(
+    pr: &Pr,
+    action: &str,
+    comment: &Comment,
+    sender: &Account,
+) -> Value {
     let issue = objects::issue(pr);
     let repo = objects::api_repo(&pr.world);
     let url = format!("{repo}/issues/comments/{}", comment.id);
@@ -513,15 +543,23 @@ pub(crate) fn sha(name: &str) -> String {
 
 /// Seconds since 1970 of a text like `2026-03-02T09:00:00Z`; panics on any other shape.
 pub(crate) fn epoch_seconds(time: &str) -> i64 {
-    assert!(time.len() == 20 && time.ends_with('Z'), "not a UTC time to the second: {time}");
-    let part = |range: std::ops::Range<usize>| -> i64 { time[range].parse().expect("a time is made of numbers") };
+    assert!(
+        time.len() == 20 && time.ends_with('Z'),
+        "not a UTC time to the second: {time}"
+    );
+    let part = |range: std::ops::Range<usize>| -> i64 {
+        time[range].parse().expect("a time is made of numbers")
+    };
     let days = days_since_1970(part(0..4), part(5..7), part(8..10));
     days * 86_400 + part(11..13) * 3_600 + part(14..16) * 60 + part(17..19)
 }
 
 /// The text of a moment, the inverse of [`epoch_seconds`].
 pub(crate) fn rfc3339(epoch_seconds: i64) -> String {
-    let (days, second) = (epoch_seconds.div_euclid(86_400), epoch_seconds.rem_euclid(86_400));
+    let (days, second) = (
+        epoch_seconds.div_euclid(86_400),
+        epoch_seconds.rem_euclid(86_400),
+    );
     let (year, month, day) = date_after_1970(days);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

@@ -26,7 +26,9 @@ impl Place {
             Err(_) | Ok("embedded") => Self::embedded(),
             #[cfg(feature = "services")]
             Ok("services") => Self::on_services().await,
-            Ok(other) => panic!("TALLYHOOK_TEST_ON={other} is nothing that these tests were built for"),
+            Ok(other) => {
+                panic!("TALLYHOOK_TEST_ON={other} is nothing that these tests were built for")
+            }
         }
     }
 
@@ -52,7 +54,11 @@ impl Place {
     #[cfg(feature = "services")]
     pub(crate) fn on_postgres() -> Self {
         let database = database(Backend::Postgres);
-        Self { database_url: database.url.clone(), services: (Some(database), None), ..Self::embedded() }
+        Self {
+            database_url: database.url.clone(),
+            services: (Some(database), None),
+            ..Self::embedded()
+        }
     }
 
     /// A database of PostgreSQL, and a virtual host of RabbitMQ.
@@ -60,7 +66,11 @@ impl Place {
     pub(crate) async fn on_services() -> Self {
         let place = Self::on_postgres().with_broker().await;
         // For the program as a process, which finds its settings by the folder alone.
-        let told = format!("{}\n{}\n", place.database_url, place.amqp_url.as_deref().unwrap());
+        let told = format!(
+            "{}\n{}\n",
+            place.database_url,
+            place.amqp_url.as_deref().unwrap()
+        );
         std::fs::write(place.path().join("services"), told).unwrap();
         place
     }
@@ -68,7 +78,11 @@ impl Place {
     #[cfg(feature = "services")]
     async fn with_broker(self) -> Self {
         let broker = Broker::new().await;
-        Self { amqp_url: Some(broker.url.clone()), services: (self.services.0, Some(broker)), ..self }
+        Self {
+            amqp_url: Some(broker.url.clone()),
+            services: (self.services.0, Some(broker)),
+            ..self
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

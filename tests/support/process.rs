@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use tallyhook::github::signature::Secrets;
+use tallyhook_core::github::signature::Secrets;
 
 /// Nothing that is waited for takes this long; a test that would hang fails instead.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,7 +28,9 @@ pub(crate) fn tallyhook(folder: &Path, arguments: &[&str]) -> Command {
     // A place on services says where they are.
     if let Ok(services) = std::fs::read_to_string(folder.join("services")) {
         let (database, broker) = services.trim_end().split_once('\n').unwrap();
-        command.env("DATABASE_URL", database).env("AMQP_URL", broker);
+        command
+            .env("DATABASE_URL", database)
+            .env("AMQP_URL", broker);
     }
     command
 }
@@ -36,7 +38,11 @@ pub(crate) fn tallyhook(folder: &Path, arguments: &[&str]) -> Command {
 /// The program as a new user has it: nothing is set.
 pub(crate) fn bare(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tallyhook"));
-    command.args(arguments).current_dir(folder).env_clear().stdin(Stdio::null());
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null());
     command
 }
 
@@ -49,16 +55,29 @@ pub(crate) struct Ended {
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Ended {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    Ended {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
 }
 
 impl Ended {
     /// Its standard output, of a command that must have succeeded without a word of complaint.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
-        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{}", self.stdout);
+        assert_eq!(
+            (self.code, self.stderr.as_str()),
+            (Some(0), ""),
+            "{}",
+            self.stdout
+        );
         self.stdout
     }
 
@@ -78,7 +97,11 @@ impl Ended {
         assert!(self.stderr.starts_with("tallyhook: "), "{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         for word in words {
-            assert!(self.stderr.contains(word), "no `{word}` in: {}", self.stderr);
+            assert!(
+                self.stderr.contains(word),
+                "no `{word}` in: {}",
+                self.stderr
+            );
         }
     }
 }
@@ -106,17 +129,31 @@ impl Serve {
 
     /// Starts a command that logs JSON and waits for its line `listening`.
     pub(crate) fn start_command(command: &mut Command) -> Self {
-        Self::try_start(command).unwrap_or_else(|(status, log)| panic!("{status} before it listened: {log:#?}"))
+        Self::try_start(command)
+            .unwrap_or_else(|(status, log)| panic!("{status} before it listened: {log:#?}"))
     }
 
     /// Starts a command that may end before it listens: how it ended, and its log.
     pub(crate) fn try_start(command: &mut Command) -> Result<Self, (ExitStatus, Vec<String>)> {
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let (sender, log) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         // Ends with the process, whose end closes the pipe.
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut serve = Self { child, log, url: String::new() };
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        let mut serve = Self {
+            child,
+            log,
+            url: String::new(),
+        };
         let mut seen = Vec::new();
         loop {
             match serve.log.recv_timeout(PATIENCE) {
@@ -127,7 +164,9 @@ impl Serve {
                     }
                     seen.push(line);
                 }
-                Err(RecvTimeoutError::Disconnected) => return Err((serve.child.wait().unwrap(), seen)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err((serve.child.wait().unwrap(), seen));
+                }
                 Err(RecvTimeoutError::Timeout) => panic!("it does not listen: {seen:#?}"),
             }
         }
@@ -142,7 +181,13 @@ impl Serve {
     /// SIGTERM.
     pub(crate) fn ask_to_end(&self) {
         let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+        assert!(
+            Command::new("/bin/sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// How it ended, if it has.
@@ -191,13 +236,21 @@ pub(crate) fn signed(
         .header("Content-Type", "application/json")
         .header("X-GitHub-Event", event)
         .header("X-GitHub-Delivery", guid)
-        .header("X-Hub-Signature-256", Secrets::single(SECRET).unwrap().sign(body).to_header())
+        .header(
+            "X-Hub-Signature-256",
+            Secrets::single(SECRET).unwrap().sign(body).to_header(),
+        )
         .body(body.to_vec())
 }
 
 /// Asks the API of a `serve` of these tests.
 pub(crate) async fn get(http: &reqwest::Client, url: &str, path: &str) -> Value {
-    let response = http.get(format!("{url}{path}")).bearer_auth(TOKEN).send().await.unwrap();
+    let response = http
+        .get(format!("{url}{path}"))
+        .bearer_auth(TOKEN)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200, "{path}");
     response.json().await.unwrap()
 }
@@ -205,11 +258,23 @@ pub(crate) async fn get(http: &reqwest::Client, url: &str, path: &str) -> Value 
 /// Every pull request of the fixtures' repository as the API shows it, by number.
 pub(crate) async fn pull_requests(http: &reqwest::Client, url: &str) -> Vec<Value> {
     let list = get(http, url, "/api/prs?per_page=100").await;
-    let mut numbers: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["number"].as_i64()).collect();
+    let mut numbers: Vec<_> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["number"].as_i64())
+        .collect();
     numbers.sort_unstable();
     let mut found = Vec::with_capacity(numbers.len());
     for number in numbers {
-        found.push(get(http, url, &format!("/api/repos/acme-corp/api-server/prs/{}", number.unwrap())).await);
+        found.push(
+            get(
+                http,
+                url,
+                &format!("/api/repos/acme-corp/api-server/prs/{}", number.unwrap()),
+            )
+            .await,
+        );
     }
     found
 }

@@ -47,7 +47,9 @@ impl Received {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
     }
 }
 
@@ -74,7 +76,12 @@ impl Receiver {
         let (sender, received) = unbounded_channel();
         let script = Script::default();
         let serving = tokio::spawn(serve(listener, sender, script.clone()));
-        Self { url, received, script, serving }
+        Self {
+            url,
+            received,
+            script,
+            serving,
+        }
     }
 
     /// What it does with the requests that come next.
@@ -84,7 +91,10 @@ impl Receiver {
 
     /// The next request.
     pub(crate) async fn next(&mut self) -> Received {
-        timeout(PATIENCE, self.received.recv()).await.expect("nothing is received").unwrap()
+        timeout(PATIENCE, self.received.recv())
+            .await
+            .expect("nothing is received")
+            .unwrap()
     }
 
     /// A request that has come already.
@@ -95,7 +105,10 @@ impl Receiver {
     /// The next request's pull request and what it became.
     pub(crate) async fn change(&mut self) -> (i64, String) {
         let told = self.next().await.json();
-        (told["pr_number"].as_i64().unwrap(), told["new_status"].as_str().unwrap().to_owned())
+        (
+            told["pr_number"].as_i64().unwrap(),
+            told["new_status"].as_str().unwrap().to_owned(),
+        )
     }
 
     /// The pull requests of the next requests.
@@ -136,7 +149,10 @@ async fn converse(stream: TcpStream, received: UnboundedSender<Received>, script
                 (200, "", "ok")
             }
         };
-        let answer = format!("HTTP/1.1 {status} Told\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status} Told\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        );
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -145,16 +161,36 @@ async fn converse(stream: TcpStream, received: UnboundedSender<Received>, script
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     let mut line = String::new();
-    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    stream
+        .read_line(&mut line)
+        .await
+        .ok()
+        .filter(|read| *read > 0)?;
     let path = line.split(' ').nth(1).unwrap().to_owned();
     let mut headers = BTreeMap::new();
     loop {
         line.clear();
-        stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        stream
+            .read_line(&mut line)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
+    let mut body = vec![
+        0;
+        headers
+            .get("content-length")
+            .map_or(0, |length| length.parse().unwrap())
+    ];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Received { at: Instant::now(), path, headers, body: String::from_utf8(body).unwrap() })
+    Some(Received {
+        at: Instant::now(),
+        path,
+        headers,
+        body: String::from_utf8(body).unwrap(),
+    })
 }

@@ -13,7 +13,9 @@ use super::{TOKEN, TestServer};
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub(crate) fn request(server: &TestServer, query: &str) -> Request {
-    format!("{}/ws{query}", server.url.replace("http:", "ws:")).into_client_request().unwrap()
+    format!("{}/ws{query}", server.url.replace("http:", "ws:"))
+        .into_client_request()
+        .unwrap()
 }
 
 pub(crate) fn with_header(mut request: Request, name: &'static str, value: &str) -> Request {
@@ -26,7 +28,10 @@ pub(crate) fn with_token(request: Request) -> Request {
 }
 
 pub(crate) async fn connect(server: &TestServer, query: &str) -> Socket {
-    tokio_tungstenite::connect_async(with_token(request(server, query))).await.unwrap().0
+    tokio_tungstenite::connect_async(with_token(request(server, query)))
+        .await
+        .unwrap()
+        .0
 }
 
 /// The next notification.

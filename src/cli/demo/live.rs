@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
+use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus};
+use tallyhook_store::{NewTask, TaskPlace};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -13,9 +15,7 @@ use super::super::recorded::{self, Recorded};
 use super::super::replay::Client;
 use super::super::{Outcome, output};
 use crate::app::Running;
-use crate::domain::task::{TaskId, TaskKey, TaskStatus};
 use crate::notify::{self, Feed, Notification, Subscription};
-use crate::store::{NewTask, TaskPlace};
 
 /// The pull request, after those of the story, and its task.
 const NUMBER: i64 = 126;
@@ -25,7 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lets it happen and prints what is told of it; goes on with whatever else is told unless it is to be done `once`.
 pub(super) async fn show(running: &Running, client: &Client, story: &str, once: bool) -> Outcome {
-    let (feed, reader) = notify::feed(running.store.clone()).await.context("cannot read the outbox")?;
+    let (feed, reader) = notify::feed(running.store.clone())
+        .await
+        .context("cannot read the outbox")?;
     let (_goes_on, stopping) = watch::channel(false);
     tokio::select! {
         shown = happen(running, &feed, client, story, once) => shown,
@@ -33,8 +35,17 @@ pub(super) async fn show(running: &Running, client: &Client, story: &str, once: 
     }
 }
 
-async fn happen(running: &Running, feed: &Feed, client: &Client, story: &str, once: bool) -> Outcome {
-    let mut news = feed.subscribe(None).await.context("cannot listen to what happens")?;
+async fn happen(
+    running: &Running,
+    feed: &Feed,
+    client: &Client,
+    story: &str,
+    once: bool,
+) -> Outcome {
+    let mut news = feed
+        .subscribe(None)
+        .await
+        .context("cannot listen to what happens")?;
     let id = TaskId(Uuid::new_v4());
     let task = NewTask {
         id,
@@ -43,7 +54,11 @@ async fn happen(running: &Running, feed: &Feed, client: &Client, story: &str, on
         status: TaskStatus::Todo,
         place: TaskPlace::default(),
     };
-    running.store.create_task(&task, Utc::now()).await.context("cannot make a task")?;
+    running
+        .store
+        .create_task(&task, Utc::now())
+        .await
+        .context("cannot make a task")?;
     for action in ["opened", "closed"] {
         let posted = client.post_all(&[again(story, action)?], None).await?;
         if let Some(refusal) = posted.refused {
@@ -51,7 +66,9 @@ async fn happen(running: &Running, feed: &Feed, client: &Client, story: &str, on
         }
         // Of the pull request, and of the task.
         for _ in 0..2 {
-            timeout(PATIENCE, tell(&mut news, id)).await.context("nothing was told of it")??;
+            timeout(PATIENCE, tell(&mut news, id))
+                .await
+                .context("nothing was told of it")??;
         }
     }
     if once {
@@ -63,16 +80,38 @@ async fn happen(running: &Running, feed: &Feed, client: &Client, story: &str, on
 }
 
 async fn tell(news: &mut Subscription, task: TaskId) -> Outcome {
-    let frame = news.next().await.context("what happens is not told any more")?;
+    let frame = news
+        .next()
+        .await
+        .context("what happens is not told any more")?;
     let told = match serde_json::from_str(&frame.text).context("a notification cannot be read")? {
-        Notification::PrStatusChange { repo, pr_number, new_status, .. } => {
+        Notification::PrStatusChange {
+            repo,
+            pr_number,
+            new_status,
+            ..
+        } => {
             format!("{repo}#{pr_number} is {new_status}")
         }
-        Notification::TaskStatusChange { task_id, old_status, new_status, .. } => {
-            let name = if task_id == task { TASK.to_owned() } else { task_id.to_string() };
+        Notification::TaskStatusChange {
+            task_id,
+            old_status,
+            new_status,
+            ..
+        } => {
+            let name = if task_id == task {
+                TASK.to_owned()
+            } else {
+                task_id.to_string()
+            };
             format!("task {name} goes from {old_status} to {new_status}")
         }
-        Notification::WorktreeKept { repo, pr_number, reason, .. } => {
+        Notification::WorktreeKept {
+            repo,
+            pr_number,
+            reason,
+            ..
+        } => {
             format!("the working tree of {repo}#{pr_number} is kept: {reason}")
         }
     };
@@ -93,7 +132,12 @@ fn again(story: &str, action: &str) -> anyhow::Result<Recorded> {
             ("number", json!(NUMBER)),
             ("id", json!(2_900_000_000 + NUMBER)),
             ("title", json!(format!("{TASK}: do what the task says"))),
-            ("html_url", json!(format!("https://github.com/acme-corp/api-server/pull/{NUMBER}"))),
+            (
+                "html_url",
+                json!(format!(
+                    "https://github.com/acme-corp/api-server/pull/{NUMBER}"
+                )),
+            ),
         ] {
             pull_request[field] = value;
         }
@@ -103,7 +147,12 @@ fn again(story: &str, action: &str) -> anyhow::Result<Recorded> {
             }
         }
         let payload = payload.to_string().into_bytes();
-        return Ok(Recorded { payload, guid: Uuid::new_v4().to_string(), delivered_at: Some(now), ..recorded });
+        return Ok(Recorded {
+            payload,
+            guid: Uuid::new_v4().to_string(),
+            delivered_at: Some(now),
+            ..recorded
+        });
     }
     bail!("no pull request of the story was {action}")
 }

@@ -4,15 +4,17 @@ mod live;
 
 use anyhow::Context;
 use clap::Args;
+use tallyhook_core::domain::timings::State;
+use tallyhook_store::{PullRequestFilter, Store};
 
 use super::recorded::{self, Recorded};
 use super::replay::Client;
-use super::{DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN, output, serve};
+use super::{
+    DATABASE_URL, GITHUB_WEBHOOK_SECRET, Outcome, Sources, TALLYHOOK_LISTEN, output, serve,
+};
 use crate::api::{PullRequestItem, auth, list_item};
 use crate::app::{Options, Running};
 use crate::config::Config;
-use crate::domain::timings::State;
-use crate::store::{PullRequestFilter, Store};
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
@@ -55,8 +57,10 @@ const STORY: [&str; 25] = [
 
 impl Demo {
     pub(super) async fn run(self, sources: Sources) -> Outcome {
-        let folder =
-            tempfile::Builder::new().prefix("tallyhook-demo-").tempdir().context("cannot make a folder to work in")?;
+        let folder = tempfile::Builder::new()
+            .prefix("tallyhook-demo-")
+            .tempdir()
+            .context("cannot make a folder to work in")?;
         let token = auth::new_token();
         let any_port = self.listen.is_none() && !sources.names(TALLYHOOK_LISTEN);
         let database = format!("sqlite://{}", folder.path().join("demo.db").display());
@@ -87,7 +91,10 @@ impl Demo {
 
 async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -> Outcome {
     let url = format!("http://{}", running.address);
-    let secrets = config.webhook_secrets.clone().context("the demo has a secret")?;
+    let secrets = config
+        .webhook_secrets
+        .clone()
+        .context("the demo has a secret")?;
     let story = story()?;
     let client = Client::new(format!("{url}/webhooks/github"), secrets)?;
     let posted = client.post_all(&story, None).await?;
@@ -95,7 +102,11 @@ async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -
         return Err(anyhow::anyhow!("the server refused its own fixtures: {refusal}").into());
     }
     running.drained().await?;
-    let answers: Vec<_> = posted.answers.iter().map(|(status, number)| format!("{number} {status}")).collect();
+    let answers: Vec<_> = posted
+        .answers
+        .iter()
+        .map(|(status, number)| format!("{number} {status}"))
+        .collect();
     output::line(&format!(
         "{} signed deliveries went through {url}/webhooks/github: {}\n",
         story.len(),
@@ -109,7 +120,10 @@ async fn show(config: &Config, running: &mut Running, token: &str, once: bool) -
              curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
         ))?;
     }
-    output::line(&format!("\nWhat happens now, as {}/ws tells it:", url.replace("http:", "ws:")))?;
+    output::line(&format!(
+        "\nWhat happens now, as {}/ws tells it:",
+        url.replace("http:", "ws:")
+    ))?;
     live::show(running, &client, STORY[0], once).await
 }
 
@@ -124,8 +138,12 @@ fn story() -> anyhow::Result<Vec<Recorded>> {
 }
 
 async fn print_table(store: &dyn Store) -> Outcome {
-    let mut rows: Vec<_> =
-        store.pull_requests(&PullRequestFilter::default(), 100).await?.into_iter().map(list_item).collect();
+    let mut rows: Vec<_> = store
+        .pull_requests(&PullRequestFilter::default(), 100)
+        .await?
+        .into_iter()
+        .map(list_item)
+        .collect();
     rows.sort_by_key(|row| row.number);
     let mut table = output::table(&HEADINGS);
     // Titles and flags are what a narrow terminal can do without.
@@ -133,7 +151,10 @@ async fn print_table(store: &dyn Store) -> Outcome {
     let shown = |heading: &str| !narrow || !["title", "flags"].contains(&heading);
     table.set_header(HEADINGS.into_iter().filter(|heading| shown(heading)));
     for row in &rows {
-        let cells = HEADINGS.into_iter().zip(cells(row)).filter(|(heading, _)| shown(heading));
+        let cells = HEADINGS
+            .into_iter()
+            .zip(cells(row))
+            .filter(|(heading, _)| shown(heading));
         table.add_row(cells.map(|(_, cell)| cell));
     }
     output::line(&table.to_string())
@@ -141,8 +162,10 @@ async fn print_table(store: &dyn Store) -> Outcome {
 
 /// Columns that the whole table needs.
 const WIDE: u16 = 150;
-const HEADINGS: [&str; 12] =
-    ["PR", "title", "state", "cycle h", "review h", "coding", "pickup", "review", "wait", "redraft", "closed", "flags"];
+const HEADINGS: [&str; 12] = [
+    "PR", "title", "state", "cycle h", "review h", "coding", "pickup", "review", "wait", "redraft",
+    "closed", "flags",
+];
 
 fn cells(row: &PullRequestItem) -> Vec<String> {
     let state = match (row.state, row.draft) {
@@ -150,7 +173,11 @@ fn cells(row: &PullRequestItem) -> Vec<String> {
         (state, _) => state.as_str(),
     };
     let stages = &row.stages;
-    let mut cells = vec![format!("#{}", row.number), row.title.clone().unwrap_or_default(), state.to_owned()];
+    let mut cells = vec![
+        format!("#{}", row.number),
+        row.title.clone().unwrap_or_default(),
+        state.to_owned(),
+    ];
     cells.extend(
         [
             row.cycle_time_hours,
@@ -181,7 +208,11 @@ mod tests {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "jsonl") {
                 files += 1;
-                assert!(told.contains(std::fs::read_to_string(&path).unwrap().as_str()), "{}", path.display());
+                assert!(
+                    told.contains(std::fs::read_to_string(&path).unwrap().as_str()),
+                    "{}",
+                    path.display()
+                );
             }
         }
         assert_eq!(files, STORY.len());

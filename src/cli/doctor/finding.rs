@@ -40,26 +40,51 @@ impl Finding {
         Self::new(State::Ok, check, found, "")
     }
 
-    pub(super) fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn warning(
+        check: &'static str,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self::new(State::Warning, check, found, advice)
     }
 
-    pub(super) fn wrong(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn wrong(
+        check: &'static str,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         Self::new(State::Wrong, check, found, advice)
     }
 
-    fn new(state: State, check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    fn new(
+        state: State,
+        check: &'static str,
+        found: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
         // What others say may have line ends, and a line is what this is.
         let line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        Self { state, check, of: None, found: line(found.into()), advice: line(advice.into()) }
+        Self {
+            state,
+            check,
+            of: None,
+            found: line(found.into()),
+            advice: line(advice.into()),
+        }
     }
 
     /// Says of which one it is.
     pub(super) fn of(self, which: &str) -> Self {
-        Self { of: Some(which.to_owned()), ..self }
+        Self {
+            of: Some(which.to_owned()),
+            ..self
+        }
     }
 
     pub(super) fn title(&self) -> String {
-        self.of.as_ref().map_or_else(|| self.check.to_owned(), |of| format!("{} of {of}", self.check))
+        self.of.as_ref().map_or_else(
+            || self.check.to_owned(),
+            |of| format!("{} of {of}", self.check),
+        )
     }
 }

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
+use tallyhook_store::{ChannelRecord, Condition, NotReady, Opening, Store, TrackedRepository};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::{CERTIFICATES, CHECKING, Finding, silent};
-use crate::config::{AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN};
+use crate::config::{
+    AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN,
+};
 use crate::notify::Channels;
-use crate::queue;
-use crate::store::{self, ChannelRecord, Condition, NotReady, Opening, Store, TrackedRepository};
-use crate::worktree;
+use crate::tasks::worktree;
 
 /// Shorter secrets can be guessed by whoever has a signed delivery and time.
 const SHORTEST_SECRET: usize = 16;
@@ -28,7 +29,11 @@ const CLOCK_OFF: TimeDelta = TimeDelta::seconds(5);
 pub(super) fn settings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("settings", "every one of them can be read")];
     let longer = "make one with `openssl rand -hex 32`";
-    let secret = match config.webhook_secrets.as_ref().map(|secrets| secrets.shortest()) {
+    let secret = match config
+        .webhook_secrets
+        .as_ref()
+        .map(|secrets| secrets.shortest())
+    {
         None => Finding::wrong(
             "webhook secret",
             format!("{GITHUB_WEBHOOK_SECRET} is not set: `serve` takes no webhooks in without"),
@@ -42,7 +47,11 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
         Some(_) => Finding::ok("webhook secret", "is set"),
     };
     findings.push(secret);
-    if config.admin_token.as_ref().is_some_and(|token| token.len() < SHORTEST_SECRET) {
+    if config
+        .admin_token
+        .as_ref()
+        .is_some_and(|token| token.len() < SHORTEST_SECRET)
+    {
         let found = format!("TALLYHOOK_ADMIN_TOKEN has less than {SHORTEST_SECRET} characters");
         findings.push(Finding::warning("admin token", found, longer));
     }
@@ -59,7 +68,7 @@ pub(super) struct Stored {
 /// How the database is, and what is in it.
 pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
     let looking = async {
-        match store::open(&config.database_url, Opening::Beside).await {
+        match tallyhook_store::open(&config.database_url, Opening::Beside).await {
             Ok(store) => {
                 let seen = look(&*store).await;
                 store.close().await;
@@ -68,33 +77,56 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
             Err(error) => (vec![not_opened(&error)], Stored::default()),
         }
     };
-    let (mut findings, stored) =
-        timeout(CHECKING, looking).await.unwrap_or_else(|_| (vec![silent("database")], Stored::default()));
+    let (mut findings, stored) = timeout(CHECKING, looking)
+        .await
+        .unwrap_or_else(|_| (vec![silent("database")], Stored::default()));
     findings.extend(config.database_file().and_then(disk));
     (findings, stored)
 }
 
 async fn look(store: &dyn Store) -> (Vec<Finding>, Stored) {
     let seen = async {
-        let stored = Stored { tracked: store.tracked().await?, channels: store.channels().await? };
-        Ok::<_, store::StoreError>((store.condition().await?, stored))
+        let stored = Stored {
+            tracked: store.tracked().await?,
+            channels: store.channels().await?,
+        };
+        Ok::<_, tallyhook_store::StoreError>((store.condition().await?, stored))
     };
-    let (Condition { server, now, read_only }, stored) = match seen.await {
+    let (
+        Condition {
+            server,
+            now,
+            read_only,
+        },
+        stored,
+    ) = match seen.await {
         Ok(seen) => seen,
         Err(error) => {
             return (
-                vec![Finding::wrong("database", error.to_string(), "see the log of the database")],
+                vec![Finding::wrong(
+                    "database",
+                    error.to_string(),
+                    "see the log of the database",
+                )],
                 Stored::default(),
             );
         }
     };
     let mut findings = vec![match read_only {
-        None => {
-            Finding::ok("database", format!("{server}, of this version, {} repositories tracked", stored.tracked.len()))
-        }
+        None => Finding::ok(
+            "database",
+            format!(
+                "{server}, of this version, {} repositories tracked",
+                stored.tracked.len()
+            ),
+        ),
         Some(why) => {
             let advice = "let this user write to it, and to its folder";
-            Finding::wrong("database", format!("{server}, to which nothing can be written: {why}"), advice)
+            Finding::wrong(
+                "database",
+                format!("{server}, to which nothing can be written: {why}"),
+                advice,
+            )
         }
     }];
     findings.extend(now.map(|now| clock("the database server", Utc::now() - now)));
@@ -105,28 +137,43 @@ fn not_opened(error: &anyhow::Error) -> Finding {
     let makes = "nothing: `tallyhook serve` does it at its start, `tallyhook migrate` does it now";
     match error.downcast_ref::<NotReady>() {
         Some(NotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
-            Ok(_) => Finding::warning("database", format!("there is none at {} yet", path.display()), makes),
+            Ok(_) => Finding::warning(
+                "database",
+                format!("there is none at {} yet", path.display()),
+                makes,
+            ),
             Err(error) => Finding::wrong(
                 "database",
-                format!("there is none at {}, and none can be made: {error}", path.display()),
+                format!(
+                    "there is none at {}, and none can be made: {error}",
+                    path.display()
+                ),
                 format!("make its folder and let this user write to it, or set {DATABASE_URL}"),
             ),
         },
         Some(NotReady::Empty) => Finding::warning("database", "it has no tables yet", makes),
-        Some(NotReady::OtherVersion { applied, known }) if applied < known => {
-            Finding::warning("database", format!("it has {applied} migrations of {known}"), makes)
-        }
+        Some(NotReady::OtherVersion { applied, known }) if applied < known => Finding::warning(
+            "database",
+            format!("it has {applied} migrations of {known}"),
+            makes,
+        ),
         Some(NotReady::OtherVersion { applied, known }) => Finding::wrong(
             "database",
             format!("it has {applied} migrations, and this version of tallyhook knows {known}"),
             "use the newer tallyhook that it was used with",
         ),
-        None => Finding::wrong("database", format!("{error:#}"), format!("set {DATABASE_URL} right, or start it")),
+        None => Finding::wrong(
+            "database",
+            format!("{error:#}"),
+            format!("set {DATABASE_URL} right, or start it"),
+        ),
     }
 }
 
 fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    file.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// How much room there is for the database; `None` where the system does not tell.
@@ -134,7 +181,8 @@ fn disk(database: &Path) -> Option<Finding> {
     let space = rustix::fs::statvfs(folder_of(database)).ok()?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     let found = format!("{} MiB are free for the database", free >> 20);
-    let advice = "make room, or lower DELIVERY_RETENTION_DAYS: what cannot be stored is answered with 503";
+    let advice =
+        "make room, or lower DELIVERY_RETENTION_DAYS: what cannot be stored is answered with 503";
     Some(match free {
         ..FULL => Finding::wrong("disk", found, advice),
         FULL..TIGHT => Finding::warning("disk", found, advice),
@@ -144,7 +192,11 @@ fn disk(database: &Path) -> Option<Finding> {
 
 /// What it means that this machine's clock is so far `ahead` of that of `whom`.
 pub(super) fn clock(whom: &str, ahead: TimeDelta) -> Finding {
-    let side = if ahead < TimeDelta::zero() { "behind" } else { "ahead of" };
+    let side = if ahead < TimeDelta::zero() {
+        "behind"
+    } else {
+        "ahead of"
+    };
     let found = format!("{} s {side} that of {whom}", ahead.num_seconds().abs());
     let advice = "let both machines set their clocks by NTP";
     match ahead.abs() {
@@ -156,9 +208,12 @@ pub(super) fn clock(whom: &str, ahead: TimeDelta) -> Finding {
 
 pub(super) async fn broker(config: &Config) -> Vec<Finding> {
     let Some(url) = &config.amqp_url else {
-        return vec![Finding::ok("broker", format!("{AMQP_URL} is not set: the queue is inside the process"))];
+        return vec![Finding::ok(
+            "broker",
+            format!("{AMQP_URL} is not set: the queue is inside the process"),
+        )];
     };
-    vec![match queue::look(url).await {
+    vec![match tallyhook_queue::look(url).await {
         Ok(None) => Finding::ok("broker", "it answers, and has every exchange and queue"),
         Ok(Some(missing)) => Finding::warning(
             "broker",
@@ -177,8 +232,15 @@ pub(super) async fn broker(config: &Config) -> Vec<Finding> {
 pub(super) async fn listener(config: &Config) -> Vec<Finding> {
     let address = config.listen;
     let error = match TcpListener::bind(address).await {
-        Ok(_) if address.port() == 0 => return vec![Finding::ok("listener", "any free port will do")],
-        Ok(_) => return vec![Finding::ok("listener", format!("{address} is free: no server runs there"))],
+        Ok(_) if address.port() == 0 => {
+            return vec![Finding::ok("listener", "any free port will do")];
+        }
+        Ok(_) => {
+            return vec![Finding::ok(
+                "listener",
+                format!("{address} is free: no server runs there"),
+            )];
+        }
         Err(error) => error,
     };
     vec![match (error.kind(), readiness(address).await) {
@@ -189,8 +251,14 @@ pub(super) async fn listener(config: &Config) -> Vec<Finding> {
             format!("stop what uses it, or set {TALLYHOOK_LISTEN} to another"),
         ),
         _ => {
-            let advice = format!("set {TALLYHOOK_LISTEN} to an address of this machine and a port above 1023");
-            Finding::wrong("listener", format!("{address} cannot be listened on: {error}"), advice)
+            let advice = format!(
+                "set {TALLYHOOK_LISTEN} to an address of this machine and a port above 1023"
+            );
+            Finding::wrong(
+                "listener",
+                format!("{address} cannot be listened on: {error}"),
+                advice,
+            )
         }
     }]
 }
@@ -205,28 +273,52 @@ async fn readiness(address: SocketAddr) -> Option<Value> {
     };
     let url = format!("http://{}/readyz", SocketAddr::new(host, address.port()));
     // No proxy stands before this machine.
-    let http = reqwest::Client::builder().no_proxy().timeout(CHECKING / 2).build().ok()?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(CHECKING / 2)
+        .build()
+        .ok()?;
     let body = http.get(url).send().await.ok()?.bytes().await.ok()?;
     let ready: Value = serde_json::from_slice(&body).ok()?;
-    ["status", "database", "migrations", "queue"].iter().all(|part| ready[part].is_string()).then_some(ready)
+    ["status", "database", "migrations", "queue"]
+        .iter()
+        .all(|part| ready[part].is_string())
+        .then_some(ready)
 }
 
 /// Whatever parts it names, and what else here tells of those that are not well.
 fn served(address: SocketAddr, ready: &Value) -> Finding {
-    let states =
-        ready.as_object().into_iter().flatten().filter_map(|(part, state)| Some((part.as_str(), state.as_str()?)));
+    let states = ready
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(part, state)| Some((part.as_str(), state.as_str()?)));
     let (whole, parts): (Vec<_>, Vec<_>) = states.partition(|(part, _)| *part == "status");
     let status = whole.first().map_or("", |(_, status)| status);
-    let told: Vec<_> = parts.iter().map(|(part, state)| format!("{part} {state}")).collect();
-    let found = format!("a server of ours answers at {address}: {status}; {}", told.join(", "));
-    let unwell = parts.iter().filter(|(_, state)| !matches!(*state, "ok" | "not_used"));
+    let told: Vec<_> = parts
+        .iter()
+        .map(|(part, state)| format!("{part} {state}"))
+        .collect();
+    let found = format!(
+        "a server of ours answers at {address}: {status}; {}",
+        told.join(", ")
+    );
+    let unwell = parts
+        .iter()
+        .filter(|(_, state)| !matches!(*state, "ok" | "not_used"));
     let told_of = unwell.map(|(part, _)| match *part {
         "queue" => "what is said here of the broker",
         "poller" => "what is said here of GitHub",
         "notifier" => "what is said here of channels",
         _ => "what is said here of the database",
     });
-    let advice = format!("see {}", told_of.chain(["the server's log"]).collect::<Vec<_>>().join(", "));
+    let advice = format!(
+        "see {}",
+        told_of
+            .chain(["the server's log"])
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
     match status {
         "ready" => Finding::ok("listener", found),
         "degraded" => Finding::warning("listener", found, advice),
@@ -239,7 +331,11 @@ pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Findin
     let channels = match Channels::new(&config.notify) {
         Ok(channels) => channels,
         Err(error) => {
-            let advice = if error.is::<ConfigError>() { "set its address right" } else { CERTIFICATES };
+            let advice = if error.is::<ConfigError>() {
+                "set its address right"
+            } else {
+                CERTIFICATES
+            };
             return vec![Finding::wrong("channel", format!("{error:#}"), advice)];
         }
     };
@@ -249,7 +345,10 @@ pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Findin
     });
     let findings: Vec<_> = findings.collect();
     if findings.is_empty() {
-        return vec![Finding::ok("channel", "there is none: notifications are heard at `/ws` alone")];
+        return vec![Finding::ok(
+            "channel",
+            "there is none: notifications are heard at `/ws` alone",
+        )];
     }
     findings
 }
@@ -257,25 +356,50 @@ pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Findin
 fn arrives(name: &str, origin: &str, record: Option<&ChannelRecord>) -> Finding {
     let advice = format!("`tallyhook notify test {name}` tells what its receiver answers");
     match record {
-        None => Finding::ok("channel", format!("it sends to {origin}; nothing was sent yet")),
+        None => Finding::ok(
+            "channel",
+            format!("it sends to {origin}; nothing was sent yet"),
+        ),
         Some(ChannelRecord { state, .. }) if state.failures > 0 => {
-            let why = state.last_error.as_ref().map(|(why, _)| format!(": {why}")).unwrap_or_default();
-            Finding::wrong("channel", format!("the last {} attempts at {origin} failed{why}", state.failures), advice)
+            let why = state
+                .last_error
+                .as_ref()
+                .map(|(why, _)| format!(": {why}"))
+                .unwrap_or_default();
+            Finding::wrong(
+                "channel",
+                format!(
+                    "the last {} attempts at {origin} failed{why}",
+                    state.failures
+                ),
+                advice,
+            )
         }
         Some(ChannelRecord { told, .. }) if told.dead > 0 => {
-            let found = format!("it sends to {origin}; {} notifications were given up", told.dead);
-            Finding::warning("channel", found, "`tallyhook notify list` and GET /api/notifications tell which")
+            let found = format!(
+                "it sends to {origin}; {} notifications were given up",
+                told.dead
+            );
+            Finding::warning(
+                "channel",
+                found,
+                "`tallyhook notify list` and GET /api/notifications tell which",
+            )
         }
-        Some(ChannelRecord { told, .. }) => {
-            Finding::ok("channel", format!("it sends to {origin}; {} notifications arrived", told.sent))
-        }
+        Some(ChannelRecord { told, .. }) => Finding::ok(
+            "channel",
+            format!("it sends to {origin}; {} notifications arrived", told.sent),
+        ),
     }
 }
 
 /// Whether working trees can be looked after.
 pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
     let Some(root) = &config.tasks.worktree_root else {
-        return vec![Finding::ok("working trees", "WORKTREE_ROOT is not set: none is removed")];
+        return vec![Finding::ok(
+            "working trees",
+            "WORKTREE_ROOT is not set: none is removed",
+        )];
     };
     if !root.is_dir() {
         let found = format!("WORKTREE_ROOT is {}, which is no folder", root.display());
@@ -286,7 +410,10 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
         )];
     }
     vec![match worktree::version().await {
-        Ok(git) => Finding::ok("working trees", format!("those below {} are looked after by {git}", root.display())),
+        Ok(git) => Finding::ok(
+            "working trees",
+            format!("those below {} are looked after by {git}", root.display()),
+        ),
         Err(error) => Finding::wrong("working trees", error.to_string(), "install git"),
     }]
 }
@@ -295,22 +422,43 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::cli::doctor::State;
-    use crate::store::{ChannelState, EventId, Told};
+    use tallyhook_store::{ChannelState, EventId, Told};
 
     #[test]
     fn a_channel_is_as_well_as_its_last_attempts() {
         let record = |failures, dead| {
             let last_error = Some(("answered with 404".to_owned(), Utc::now()));
-            let state = ChannelState { place: EventId(7), rests_until: None, failures, last_error };
-            ChannelRecord { name: "slack".to_owned(), state, told: Told { sent: 5, dead, ..Told::default() } }
+            let state = ChannelState {
+                place: EventId(7),
+                rests_until: None,
+                failures,
+                last_error,
+            };
+            ChannelRecord {
+                name: "slack".to_owned(),
+                state,
+                told: Told {
+                    sent: 5,
+                    dead,
+                    ..Told::default()
+                },
+            }
         };
         for (failures, dead, state, words) in [
             (0, 0, State::Ok, "5 notifications arrived"),
             (0, 2, State::Warning, "2 notifications were given up"),
-            (3, 2, State::Wrong, "the last 3 attempts at https://h failed: answered with 404"),
+            (
+                3,
+                2,
+                State::Wrong,
+                "the last 3 attempts at https://h failed: answered with 404",
+            ),
         ] {
             let finding = arrives("slack", "https://h", Some(&record(failures, dead)));
-            assert!(finding.state == state && finding.found.contains(words), "{finding:?}");
+            assert!(
+                finding.state == state && finding.found.contains(words),
+                "{finding:?}"
+            );
         }
     }
 
@@ -326,16 +474,26 @@ mod tests {
         };
         let ready = told("ready", "not_used", "ok", "ok");
         assert_eq!((ready.state, ready.advice.as_str()), (State::Ok, ""));
-        assert!(ready.found.ends_with("ready; database ok, migrations ok, notifier ok, poller ok, queue not_used"));
+        assert!(ready.found.ends_with(
+            "ready; database ok, migrations ok, notifier ok, poller ok, queue not_used"
+        ));
         for (queue, poller, notifier, of) in [
             ("degraded", "ok", "ok", "of the broker"),
             ("ok", "degraded", "not_used", "of GitHub"),
             ("ok", "ok", "degraded", "of channels"),
-            ("ok", "degraded", "degraded", "of channels, what is said here of GitHub"),
+            (
+                "ok",
+                "degraded",
+                "degraded",
+                "of channels, what is said here of GitHub",
+            ),
         ] {
             let finding = told("degraded", queue, poller, notifier);
             assert_eq!(finding.state, State::Warning);
-            assert_eq!(finding.advice, format!("see what is said here {of}, the server's log"));
+            assert_eq!(
+                finding.advice,
+                format!("see what is said here {of}, the server's log")
+            );
         }
         assert_eq!(told("not_ready", "failing", "ok", "ok").state, State::Wrong);
     }
@@ -343,6 +501,9 @@ mod tests {
     #[test]
     fn room_on_the_disk_is_told() {
         let found = disk(Path::new("any.db")).unwrap().found;
-        assert!(found.ends_with(" MiB are free for the database") && !found.starts_with('0'), "{found}");
+        assert!(
+            found.ends_with(" MiB are free for the database") && !found.starts_with('0'),
+            "{found}"
+        );
     }
 }

@@ -41,7 +41,11 @@ impl Doctor {
         } else {
             print(&findings)?;
         }
-        match findings.iter().filter(|finding| finding.state == State::Wrong).count() {
+        match findings
+            .iter()
+            .filter(|finding| finding.state == State::Wrong)
+            .count()
+        {
             0 => Ok(()),
             1 => Err(Failure::Failed(anyhow::anyhow!("one thing is wrong"))),
             wrong => Err(Failure::Failed(anyhow::anyhow!("{wrong} things are wrong"))),
@@ -50,7 +54,11 @@ impl Doctor {
 }
 
 fn unreadable(error: &str) -> Finding {
-    Finding::wrong("settings", error, "set it right, then look again: all else follows from the settings")
+    Finding::wrong(
+        "settings",
+        error,
+        "set it right, then look again: all else follows from the settings",
+    )
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
@@ -62,23 +70,37 @@ async fn examine(config: &Config) -> Vec<Finding> {
         github::examine(config, &tracked),
     );
     let (settings, channels) = (here::settings(config), here::channels(config, &channels));
-    [settings, database, broker, listener, channels, worktrees, github].concat()
+    [
+        settings, database, broker, listener, channels, worktrees, github,
+    ]
+    .concat()
 }
 
 /// What a check finds, or that it takes too long.
 async fn within(check: &'static str, findings: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
-    timeout(CHECKING, findings).await.unwrap_or_else(|_| vec![silent(check)])
+    timeout(CHECKING, findings)
+        .await
+        .unwrap_or_else(|_| vec![silent(check)])
 }
 
 fn silent(check: &'static str) -> Finding {
     let found = format!("no answer within {} s", CHECKING.as_secs());
-    Finding::wrong(check, found, "see that it runs, and that nothing between here and there swallows what is sent")
+    Finding::wrong(
+        check,
+        found,
+        "see that it runs, and that nothing between here and there swallows what is sent",
+    )
 }
 
 fn print(findings: &[Finding]) -> Outcome {
     let mut table = output::table(&["", "what", "how it is", "what to do"]);
     for finding in findings {
-        table.add_row([finding.state.as_str(), &finding.title(), &finding.found, &finding.advice]);
+        table.add_row([
+            finding.state.as_str(),
+            &finding.title(),
+            &finding.found,
+            &finding.advice,
+        ]);
     }
     output::line(&table.to_string())
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 
 use super::GITHUB_TOKEN;
 
@@ -57,7 +57,11 @@ pub(super) struct Allowance {
 
 impl Allowance {
     fn new() -> Self {
-        Self { limit: 5000, remaining: 5000, reset: Timestamp::clamped(Utc::now().timestamp() + 1800) }
+        Self {
+            limit: 5000,
+            remaining: 5000,
+            reset: Timestamp::clamped(Utc::now().timestamp() + 1800),
+        }
     }
 
     pub(super) fn told(&self) -> Value {
@@ -104,7 +108,13 @@ impl Access {
     pub(super) fn give(&mut self, token: &str, rights: Rights) {
         self.revoke(token);
         let (core, graphql) = (Allowance::new(), Allowance::new());
-        self.0.push(Given { token: token.to_owned(), rights, expires_at: None, core, graphql });
+        self.0.push(Given {
+            token: token.to_owned(),
+            rights,
+            expires_at: None,
+            core,
+            graphql,
+        });
     }
 
     pub(super) fn revoke(&mut self, token: &str) {
@@ -124,7 +134,11 @@ impl Access {
     /// # Panics
     /// If the token was never given.
     pub(super) fn allow(&mut self, token: &str, of: Resource, limit: u64, remaining: u64) {
-        let given = self.0.iter_mut().find(|given| given.token == token).unwrap();
+        let given = self
+            .0
+            .iter_mut()
+            .find(|given| given.token == token)
+            .unwrap();
         let allowance = given.allowance(of);
         (allowance.limit, allowance.remaining) = (limit, remaining);
     }

@@ -1,12 +1,12 @@
 //! What people do to pull requests, and what GitHub tells of it.
 
 use serde_json::{Value, json};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 
 use super::world::{Commit, Happening, Ids, PullRequest, Reviewer, What, known};
 use crate::support::payloads::{
-    Account, Comment, Label, Review, ReviewComment, issue_comment_event, objects, pull_request_event, push_event,
-    review_comment_event, review_event, sha,
+    Account, Comment, Label, Review, ReviewComment, issue_comment_event, objects,
+    pull_request_event, push_event, review_comment_event, review_event, sha,
 };
 
 /// Something that is done to a pull request.
@@ -64,15 +64,30 @@ impl PullRequest {
             Act::Dismiss(review) => self.dismiss(ids, by, at, *review),
             Act::Comment => self.comment(ids, by, at),
             Act::Label(name) if !self.pr.labels.iter().any(|label| label.name == *name) => {
-                let label = Label { id: ids.next(), name: name.clone() };
+                let label = Label {
+                    id: ids.next(),
+                    name: name.clone(),
+                };
                 self.pr.labels.push(label.clone());
                 self.happens(ids, by, at, What::Labeled(label.clone()));
-                self.tell("labeled", by, json!({"label": objects::label(&self.pr.world, &label)}))
+                self.tell(
+                    "labeled",
+                    by,
+                    json!({"label": objects::label(&self.pr.world, &label)}),
+                )
             }
             Act::Unlabel(name) => self.unlabel(ids, by, at, name),
             Act::Retitle(to) => {
                 let from = std::mem::replace(&mut self.pr.title, to.clone());
-                self.happens(ids, by, at, What::Renamed { from: from.clone(), to: to.clone() });
+                self.happens(
+                    ids,
+                    by,
+                    at,
+                    What::Renamed {
+                        from: from.clone(),
+                        to: to.clone(),
+                    },
+                );
                 self.tell("edited", by, json!({"changes": {"title": {"from": from}}}))
             }
             Act::Request(reviewer) if open => self.request(ids, by, at, reviewer),
@@ -100,17 +115,30 @@ impl PullRequest {
     /// Adds to the timeline, and moves `updated_at`.
     fn happens(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, what: What) {
         self.pr.touch(&at.to_string());
-        self.timeline.push(Happening { id: ids.next(), at, actor: known(by), what });
+        self.timeline.push(Happening {
+            id: ids.next(),
+            at,
+            actor: known(by),
+            what,
+        });
     }
 
     fn tell(&self, action: &str, by: &Account, extra: Value) -> Told {
-        vec![("pull_request", pull_request_event(&self.pr, action, by, extra))]
+        vec![(
+            "pull_request",
+            pull_request_event(&self.pr, action, by, extra),
+        )]
     }
 
     fn push(&mut self, by: &Account, at: Timestamp) -> Told {
         let before = self.pr.head_sha.clone();
         let after = self.next_head();
-        self.commits.push(Commit { sha: after.clone(), author: known(by), authored_at: at, committed_at: at });
+        self.commits.push(Commit {
+            sha: after.clone(),
+            author: known(by),
+            authored_at: at,
+            committed_at: at,
+        });
         self.pr.commits += 1;
         self.pr.additions += 5;
         self.pr.touch(&at.to_string());
@@ -123,12 +151,26 @@ impl PullRequest {
         if let Some(last) = self.commits.last_mut() {
             (last.sha, last.committed_at) = (after.clone(), at);
         }
-        self.happens(ids, by, at, What::ForcePushed { before: before.clone(), after: after.clone() });
+        self.happens(
+            ids,
+            by,
+            at,
+            What::ForcePushed {
+                before: before.clone(),
+                after: after.clone(),
+            },
+        );
         self.pushed(by, at, &before, &after)
     }
 
     fn pushed(&self, by: &Account, at: Timestamp, before: &str, after: &str) -> Told {
-        let push = push_event(&self.pr.world, &self.pr.head_ref, (before, after), by, &at.to_string());
+        let push = push_event(
+            &self.pr.world,
+            &self.pr.head_ref,
+            (before, after),
+            by,
+            &at.to_string(),
+        );
         let mut told = self.tell("synchronize", by, json!({"before": before, "after": after}));
         told.insert(0, ("push", push));
         told
@@ -169,26 +211,38 @@ impl PullRequest {
             updated_at: at.to_string(),
         };
         self.pr.review_comments += 1;
-        told.push(("pull_request_review_comment", review_comment_event(&self.pr, "created", &comment, by)));
+        told.push((
+            "pull_request_review_comment",
+            review_comment_event(&self.pr, "created", &comment, by),
+        ));
         self.inline.push(comment);
         told
     }
 
     fn dismiss(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, id: i64) -> Told {
-        let opinion =
-            |review: &&mut Review| review.id == id && ["approved", "changes_requested"].contains(&&*review.state);
+        let opinion = |review: &&mut Review| {
+            review.id == id && ["approved", "changes_requested"].contains(&&*review.state)
+        };
         let Some(review) = self.reviews.iter_mut().find(opinion) else {
             return Vec::new();
         };
         let before = std::mem::replace(&mut review.state, "dismissed".to_owned());
         let review = review.clone();
         self.happens(ids, by, at, What::Dismissed(id, before));
-        vec![("pull_request_review", review_event(&self.pr, "dismissed", &review, by))]
+        vec![(
+            "pull_request_review",
+            review_event(&self.pr, "dismissed", &review, by),
+        )]
     }
 
     fn comment(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> Told {
         let body = "Thank you.".to_owned();
-        let comment = Comment { id: ids.next(), author: known(by), body, created_at: at.to_string() };
+        let comment = Comment {
+            id: ids.next(),
+            author: known(by),
+            body,
+            created_at: at.to_string(),
+        };
         self.pr.comments += 1;
         self.happens(ids, by, at, What::Commented(comment.id));
         let told = issue_comment_event(&self.pr, "created", &comment, by);
@@ -202,7 +256,11 @@ impl PullRequest {
         };
         let label = self.pr.labels.remove(place);
         self.happens(ids, by, at, What::Unlabeled(label.clone()));
-        self.tell("unlabeled", by, json!({"label": objects::label(&self.pr.world, &label)}))
+        self.tell(
+            "unlabeled",
+            by,
+            json!({"label": objects::label(&self.pr.world, &label)}),
+        )
     }
 
     fn request(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, reviewer: &Reviewer) -> Told {
@@ -218,7 +276,9 @@ impl PullRequest {
 
     fn requested(&self, reviewer: &Reviewer) -> Value {
         match reviewer {
-            Reviewer::Account(account) => json!({"requested_reviewer": objects::account(Some(account))}),
+            Reviewer::Account(account) => {
+                json!({"requested_reviewer": objects::account(Some(account))})
+            }
             Reviewer::Team(team) => json!({"requested_team": objects::team(&self.pr.world, team)}),
         }
     }
@@ -227,13 +287,22 @@ impl PullRequest {
     fn forget_request(&mut self, reviewer: &Reviewer) -> bool {
         let before = self.pr.requested_reviewers.len() + self.pr.requested_teams.len();
         match reviewer {
-            Reviewer::Account(account) => self.pr.requested_reviewers.retain(|asked| asked.id != account.id),
+            Reviewer::Account(account) => self
+                .pr
+                .requested_reviewers
+                .retain(|asked| asked.id != account.id),
             Reviewer::Team(team) => self.pr.requested_teams.retain(|asked| asked.id != team.id),
         }
         before > self.pr.requested_reviewers.len() + self.pr.requested_teams.len()
     }
 
-    fn dequeue(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, reason: &'static str) -> Told {
+    fn dequeue(
+        &mut self,
+        ids: &mut Ids,
+        by: &Account,
+        at: Timestamp,
+        reason: &'static str,
+    ) -> Told {
         self.queued = false;
         self.happens(ids, by, at, What::Dequeued(reason));
         self.tell("dequeued", by, json!({"reason": reason}))

@@ -15,7 +15,11 @@ use super::rest::Answer;
 use super::{Request, State, app, graphql};
 
 /// Answers any request.
-pub(super) async fn answer(request: HttpRequest, body: web::Bytes, state: web::Data<Mutex<State>>) -> HttpResponse {
+pub(super) async fn answer(
+    request: HttpRequest,
+    body: web::Bytes,
+    state: web::Data<Mutex<State>>,
+) -> HttpResponse {
     let (number, latency, fault) = state.lock().unwrap().arrived(recorded(&request, &body));
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -35,8 +39,12 @@ pub(super) async fn answer(request: HttpRequest, body: web::Bytes, state: web::D
     let mut state = state.lock().unwrap();
     let (mut response, cost) = state.answer(&request, &body, broken_every);
     if let Some(ahead) = state.ahead {
-        let date = (Utc::now() + ahead).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        response.headers_mut().insert(DATE, date.try_into().unwrap());
+        let date = (Utc::now() + ahead)
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
+        response
+            .headers_mut()
+            .insert(DATE, date.try_into().unwrap());
     }
     let response = lost.map_or(response, HttpResponse::new);
     state.answered(number, response.status(), cost);
@@ -44,7 +52,11 @@ pub(super) async fn answer(request: HttpRequest, body: web::Bytes, state: web::D
 }
 
 fn resource(path: &str) -> Resource {
-    if path.trim_matches('/').ends_with("graphql") { Resource::Graphql } else { Resource::Core }
+    if path.trim_matches('/').ends_with("graphql") {
+        Resource::Graphql
+    } else {
+        Resource::Core
+    }
 }
 
 fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
@@ -53,7 +65,11 @@ fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
         number: 0,
         method: request.method().to_string(),
         path: request.uri().to_string(),
-        headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        headers: request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
         body: String::from_utf8(body.to_vec()).unwrap(),
         resource: resource(request.path()),
         status: 0,
@@ -63,15 +79,32 @@ fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
 
 impl State {
     /// The right answer, and what it costs.
-    fn answer(&mut self, request: &HttpRequest, body: &[u8], broken_every: Option<usize>) -> (HttpResponse, u64) {
-        let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap());
+    fn answer(
+        &mut self,
+        request: &HttpRequest,
+        body: &[u8],
+        broken_every: Option<usize>,
+    ) -> (HttpResponse, u64) {
+        let authorization = request
+            .headers()
+            .get("authorization")
+            .map(|value| value.to_str().unwrap());
         if let Some(response) = app::answer(self, request.path(), authorization) {
             return (response, 0);
         }
-        let token = authorization.unwrap_or_default().trim_start_matches("Bearer ");
-        let allowance = if app::lets_in(self, authorization) { app::ALLOWANCE } else { token };
+        let token = authorization
+            .unwrap_or_default()
+            .trim_start_matches("Bearer ");
+        let allowance = if app::lets_in(self, authorization) {
+            app::ALLOWANCE
+        } else {
+            token
+        };
         let Some(given) = self.access.of(allowance) else {
-            return (plain(Answer::problem(StatusCode::UNAUTHORIZED, "Bad credentials")), 0);
+            return (
+                plain(Answer::problem(StatusCode::UNAUTHORIZED, "Bad credentials")),
+                0,
+            );
         };
         if request.headers().get("user-agent").is_none() {
             let message = "Request forbidden by administrative rules.";
@@ -96,12 +129,19 @@ impl State {
                     broken: &self.broken,
                     broken_every,
                 };
-                let graphql::Answer { value, cost } = graphql::answer(&self.world, body, &conditions);
+                let graphql::Answer { value, cost } =
+                    graphql::answer(&self.world, body, &conditions);
                 (value.into(), cost)
             }
         };
-        let etag = format!("W/\"{}\"", hex::encode(&Sha256::digest(format!("{token}{}", answer.value))[..16]));
-        let is_known = request.headers().get(IF_NONE_MATCH).is_some_and(|known| *known == *etag);
+        let etag = format!(
+            "W/\"{}\"",
+            hex::encode(&Sha256::digest(format!("{token}{}", answer.value))[..16])
+        );
+        let is_known = request
+            .headers()
+            .get(IF_NONE_MATCH)
+            .is_some_and(|known| *known == *etag);
         let unchanged = is_known && answer.status == StatusCode::OK && request.method() == "GET";
         // What is unchanged costs nothing.
         let cost = if unchanged { 0 } else { cost };
@@ -131,18 +171,28 @@ pub(super) fn plain(answer: Answer) -> HttpResponse {
 fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
     let whose = [
         ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),
-        ("github-authentication-token-expiration", given.expires_at.clone()),
+        (
+            "github-authentication-token-expiration",
+            given.expires_at.clone(),
+        ),
     ];
     let allowance = given.allowance(resource);
-    let whose = whose.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let whose = whose
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
     for (name, value) in whose.chain([
         ("x-ratelimit-limit", allowance.limit.to_string()),
         ("x-ratelimit-remaining", allowance.remaining.to_string()),
-        ("x-ratelimit-used", (allowance.limit - allowance.remaining).to_string()),
+        (
+            "x-ratelimit-used",
+            (allowance.limit - allowance.remaining).to_string(),
+        ),
         ("x-ratelimit-reset", allowance.reset.epoch().to_string()),
         ("x-ratelimit-resource", resource.as_str().to_owned()),
     ]) {
-        response.headers_mut().insert(HeaderName::from_static(name), value.parse().unwrap());
+        response
+            .headers_mut()
+            .insert(HeaderName::from_static(name), value.parse().unwrap());
     }
 }
 
@@ -151,12 +201,17 @@ fn exhausted(resource: Resource) -> Answer {
     let message = "API rate limit exceeded for user ID 1.";
     match resource {
         Resource::Core => Answer::problem(StatusCode::FORBIDDEN, message),
-        Resource::Graphql => json!({"errors": [{"type": "RATE_LIMITED", "message": message}]}).into(),
+        Resource::Graphql => {
+            json!({"errors": [{"type": "RATE_LIMITED", "message": message}]}).into()
+        }
     }
 }
 
 fn limits(given: &mut Given) -> Value {
-    let (core, graphql) = (given.allowance(Resource::Core).told(), given.allowance(Resource::Graphql).told());
+    let (core, graphql) = (
+        given.allowance(Resource::Core).told(),
+        given.allowance(Resource::Graphql).told(),
+    );
     let search = json!({"limit": 30, "remaining": 30, "used": 0, "reset": core["reset"]});
     json!({"resources": {"core": core, "graphql": graphql, "search": search}, "rate": core})
 }

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::github::client::{App, Client, Clock, Credentials, VirtualTime};
+use tallyhook_github_client::{App, Client, Clock, Credentials, VirtualTime};
 
 use super::access::Rights;
 use super::answers::plain;
@@ -67,7 +67,10 @@ pub(crate) fn private_key() -> String {
 /// A key as PEM.
 pub(crate) fn pem(key: &RsaKeyPair) -> String {
     let der = key.as_der().unwrap();
-    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()))
+    format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(der.as_ref())
+    )
 }
 
 impl FakeGithub {
@@ -98,16 +101,24 @@ impl FakeGithub {
 
     /// The tokens that were given so far are worth nothing any more.
     pub(crate) fn revoke_tokens(&self) {
-        self.with_app(|app| app.tokens.iter_mut().for_each(|given| given.token = String::new()));
+        self.with_app(|app| {
+            app.tokens
+                .iter_mut()
+                .for_each(|given| given.token = String::new())
+        });
     }
 
     /// A client that asks as the App, whose waits pass at once, and the time that it goes by.
     pub(crate) fn app_client(&self, private_key: &str) -> (Client, VirtualTime) {
         // On the second, as dates in headers are.
-        let time = VirtualTime::starting_at(DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap());
+        let time =
+            VirtualTime::starting_at(DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap());
         let app = Credentials::App(App::new(APP_ID, private_key).unwrap());
         let patience = std::time::Duration::from_secs(30);
-        (Client::with(self.api(), app, Clock::Virtual(time.clone()), patience).unwrap(), time)
+        (
+            Client::with(self.api(), app, Clock::Virtual(time.clone()), patience).unwrap(),
+            time,
+        )
     }
 
     fn with_app(&self, with: impl FnOnce(&mut FakeApp)) {
@@ -116,7 +127,11 @@ impl FakeGithub {
 }
 
 /// What is answered to the App itself, and to nobody else.
-pub(super) fn answer(state: &mut State, path: &str, authorization: Option<&str>) -> Option<HttpResponse> {
+pub(super) fn answer(
+    state: &mut State,
+    path: &str,
+    authorization: Option<&str>,
+) -> Option<HttpResponse> {
     let app = state.app.as_mut()?;
     let parts: Vec<_> = path.trim_matches('/').split('/').collect();
     let is_for_app = parts[0] == "app" || parts.last() == Some(&"installation");
@@ -126,17 +141,26 @@ pub(super) fn answer(state: &mut State, path: &str, authorization: Option<&str>)
     if let Err(problem) = app.check(authorization) {
         return Some(app.dated(plain(Answer::problem(StatusCode::UNAUTHORIZED, problem))));
     }
-    let number = |id: &str| app.installations.iter().any(|(_, known)| known.to_string() == id);
+    let number = |id: &str| {
+        app.installations
+            .iter()
+            .any(|(_, known)| known.to_string() == id)
+    };
     let answer = match parts[..] {
         ["repos" | "orgs", account, .., "installation"] => {
             let found = app.installations.iter().find(|(known, _)| known == account);
-            found.map(|(_, id)| HttpResponse::Ok().json(json!({"id": id, "target_type": "Organization"})))
+            found.map(|(_, id)| {
+                HttpResponse::Ok().json(json!({"id": id, "target_type": "Organization"}))
+            })
         }
         ["app", "installations", id, "access_tokens"] if number(id) => Some(app.give()),
         ["app", "hook", ..] => return None,
         ["app"] => Some(HttpResponse::Ok().json(app.told())),
         ["app", "installations"] => {
-            let installations = app.installations.iter().map(|(account, id)| app.installation(account, *id));
+            let installations = app
+                .installations
+                .iter()
+                .map(|(account, id)| app.installation(account, *id));
             Some(HttpResponse::Ok().json(installations.collect::<Value>()))
         }
         _ => None,
@@ -146,18 +170,29 @@ pub(super) fn answer(state: &mut State, path: &str, authorization: Option<&str>)
 
 /// Whether it is a token that was given to an installation and is valid still, or, of the App's hook, the App itself.
 pub(super) fn lets_in(state: &State, authorization: Option<&str>) -> bool {
-    let Some((app, token)) = state.app.as_ref().zip(authorization.and_then(|text| text.strip_prefix("Bearer "))) else {
+    let Some((app, token)) = state
+        .app
+        .as_ref()
+        .zip(authorization.and_then(|text| text.strip_prefix("Bearer ")))
+    else {
         return false;
     };
     let now = app.time.now();
-    app.check(authorization).is_ok() || app.tokens.iter().any(|given| given.token == token && given.expires_at > now)
+    app.check(authorization).is_ok()
+        || app
+            .tokens
+            .iter()
+            .any(|given| given.token == token && given.expires_at > now)
 }
 
 impl FakeApp {
     fn give(&mut self) -> HttpResponse {
         let expires_at = self.time.now() + TimeDelta::hours(1);
         let token = format!("ghs_token_of_an_installation_{}", self.tokens.len());
-        self.tokens.push(Given { token: token.clone(), expires_at });
+        self.tokens.push(Given {
+            token: token.clone(),
+            expires_at,
+        });
         let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Secs, true);
         HttpResponse::Created().json(json!({"token": token, "expires_at": expires_at}))
     }
@@ -205,23 +240,38 @@ impl FakeApp {
 
     /// What is wrong with what the App signed, if anything is.
     fn check(&self, authorization: Option<&str>) -> Result<(), &'static str> {
-        let claims = authorization.and_then(claims).ok_or("A JSON web token could not be decoded")?;
+        let claims = authorization
+            .and_then(claims)
+            .ok_or("A JSON web token could not be decoded")?;
         let now = self.time.now().timestamp();
-        let (issued, expires) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+        let (issued, expires) = (
+            claims["iat"].as_i64().unwrap(),
+            claims["exp"].as_i64().unwrap(),
+        );
         if claims["iss"] != APP_ID {
             Err("Integration not found")
         } else if issued > now {
-            Err("'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued")
+            Err(
+                "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued",
+            )
         } else if !(now + 1..=now + 600).contains(&expires) {
-            Err("'Expiration time' claim ('exp') must be a numeric value representing a future time")
+            Err(
+                "'Expiration time' claim ('exp') must be a numeric value representing a future time",
+            )
         } else {
             Ok(())
         }
     }
 
     fn dated(&self, mut response: HttpResponse) -> HttpResponse {
-        let date = self.time.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        response.headers_mut().insert(DATE, date.try_into().unwrap());
+        let date = self
+            .time
+            .now()
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string();
+        response
+            .headers_mut()
+            .insert(DATE, date.try_into().unwrap());
         response
     }
 }
@@ -233,6 +283,8 @@ fn claims(authorization: &str) -> Option<Value> {
     let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
     let head: Value = serde_json::from_slice(&decoded(head)?).ok()?;
     let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key().public_key());
-    key.verify(signed.as_bytes(), &decoded(signature)?).ok().filter(|()| head["alg"] == "RS256")?;
+    key.verify(signed.as_bytes(), &decoded(signature)?)
+        .ok()
+        .filter(|()| head["alg"] == "RS256")?;
     serde_json::from_slice(&decoded(claims)?).ok()
 }

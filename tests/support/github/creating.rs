@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use chrono::Utc;
 use serde_json::{Value, json};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 
 use super::access::Rights;
 use super::growth::people;
@@ -14,21 +14,31 @@ use crate::support::payloads::{Account, HeadRepo, objects};
 impl Repository {
     /// A branch with commits of its own, as many as are dated, or of a fork if it is named `owner:branch`.
     pub(crate) fn push(&mut self, branch: &str, commits: &[Timestamp]) {
-        self.branches.entry(branch.to_owned()).or_default().extend_from_slice(commits);
+        self.branches
+            .entry(branch.to_owned())
+            .or_default()
+            .extend_from_slice(commits);
     }
 
     /// The commits of a branch that the default branch did not begin with; `None` where there is no such branch.
     fn commits(&self, branch: &str) -> Option<&[Timestamp]> {
         let is_default = branch == self.place.default_branch;
-        self.branches.get(branch).map(Vec::as_slice).or(is_default.then_some(&[]))
+        self.branches
+            .get(branch)
+            .map(Vec::as_slice)
+            .or(is_default.then_some(&[]))
     }
 
     /// A branch as it is called here, and whose it is.
     fn resolve<'a>(&self, head: &'a str) -> (&'a str, HeadRepo) {
         match head.split_once(':') {
-            Some((owner, _)) if !owner.eq_ignore_ascii_case(&self.place.owner.login) => {
-                (head, HeadRepo::Fork { owner: Account::contributor(900_000_020, owner), id: 900_000_021 })
-            }
+            Some((owner, _)) if !owner.eq_ignore_ascii_case(&self.place.owner.login) => (
+                head,
+                HeadRepo::Fork {
+                    owner: Account::contributor(900_000_020, owner),
+                    id: 900_000_021,
+                },
+            ),
             Some((_, branch)) => (branch, HeadRepo::Same),
             None => (head, HeadRepo::Same),
         }
@@ -41,8 +51,12 @@ impl PullRequest {
         let told = objects::simple_pull_request(&self.pr);
         // What is not `owner:branch` is as if it were not there.
         let head = head.filter(|head| head.contains(':'));
-        head.is_none_or(|head| told["head"]["label"].as_str().unwrap().eq_ignore_ascii_case(head))
-            && base.is_none_or(|base| self.pr.base_ref == base)
+        head.is_none_or(|head| {
+            told["head"]["label"]
+                .as_str()
+                .unwrap()
+                .eq_ignore_ascii_case(head)
+        }) && base.is_none_or(|base| self.pr.base_ref == base)
     }
 }
 
@@ -57,7 +71,12 @@ impl World {
         let text = |field: &str| wanted[field].as_str().unwrap_or_default();
         let (head, base) = (text("head"), text("base"));
         let (branch, head_repo) = repository.resolve(head);
-        let commits: Vec<_> = repository.commits(branch).unwrap().iter().map(|&at| (at, at)).collect();
+        let commits: Vec<_> = repository
+            .commits(branch)
+            .unwrap()
+            .iter()
+            .map(|&at| (at, at))
+            .collect();
         let opening = Opening {
             author: &people()[0],
             title: text("title"),
@@ -71,7 +90,10 @@ impl World {
         let pull = self.repository(full_name).pulls.get_mut(&number).unwrap();
         base.clone_into(&mut pull.pr.base_ref);
         pull.pr.body = wanted["body"].as_str().map(str::to_owned);
-        Answer { status: StatusCode::CREATED, ..objects::pull_request(&pull.pr).into() }
+        Answer {
+            status: StatusCode::CREATED,
+            ..objects::pull_request(&pull.pr).into()
+        }
     }
 }
 
@@ -82,30 +104,54 @@ fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
         Rights::Read | Rights::Public => return Some(Answer::missing()),
     }
     if of.archived {
-        return Some(Answer::problem(StatusCode::FORBIDDEN, "Repository was archived so is read-only."));
+        return Some(Answer::problem(
+            StatusCode::FORBIDDEN,
+            "Repository was archived so is read-only.",
+        ));
     }
     let invalid = |field: &str, code: &str| {
-        Some(Answer::invalid(json!([{"resource": "PullRequest", "field": field, "code": code}])))
+        Some(Answer::invalid(
+            json!([{"resource": "PullRequest", "field": field, "code": code}]),
+        ))
     };
     let custom = |message: String| {
-        Some(Answer::invalid(json!([{"resource": "PullRequest", "code": "custom", "message": message}])))
+        Some(Answer::invalid(
+            json!([{"resource": "PullRequest", "code": "custom", "message": message}]),
+        ))
     };
     let text = |field: &str| wanted[field].as_str().filter(|text| !text.is_empty());
-    let Some(title) = text("title") else { return invalid("title", "missing_field") };
+    let Some(title) = text("title") else {
+        return invalid("title", "missing_field");
+    };
     if title.chars().count() > 256 {
         let message = "title is too long (maximum is 256 characters)";
         let error = json!([{"resource": "PullRequest", "field": "title", "code": "custom", "message": message}]);
         return Some(Answer::invalid(error));
     }
-    let (head, base) = (text("head").unwrap_or_default(), text("base").unwrap_or_default());
+    let (head, base) = (
+        text("head").unwrap_or_default(),
+        text("base").unwrap_or_default(),
+    );
     let (branch, _) = of.resolve(head);
-    let Some(base_commits) = of.commits(base) else { return invalid("base", "invalid") };
-    let Some(commits) = of.commits(branch) else { return invalid("head", "invalid") };
+    let Some(base_commits) = of.commits(base) else {
+        return invalid("base", "invalid");
+    };
+    let Some(commits) = of.commits(branch) else {
+        return invalid("head", "invalid");
+    };
     if commits.iter().all(|commit| base_commits.contains(commit)) {
         return custom(format!("No commits between {base} and {branch}"));
     }
-    let label = if head.contains(':') { head.to_owned() } else { format!("{}:{head}", of.place.owner.login) };
-    if of.pulls.values().any(|pull| pull.is_open() && pull.is_between(Some(&label), Some(base))) {
+    let label = if head.contains(':') {
+        head.to_owned()
+    } else {
+        format!("{}:{head}", of.place.owner.login)
+    };
+    if of
+        .pulls
+        .values()
+        .any(|pull| pull.is_open() && pull.is_between(Some(&label), Some(base)))
+    {
         return custom(format!("A pull request already exists for {label}."));
     }
     if of.without_drafts && wanted["draft"] == true {

@@ -13,7 +13,11 @@ use rand::{RngExt, SeedableRng};
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// With this.
-    Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+    },
     /// Rightly: what is wrong comes later.
     None,
     /// It is done as asked, and then the answer is this status.
@@ -36,13 +40,21 @@ pub(super) struct Disturbance {
 
 impl Disturbance {
     pub(super) fn new(seed: u64, rate: f64, faults: Vec<Fault>) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), rate, faults, struck: 0 }
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            rate,
+            faults,
+            struck: 0,
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Fault> {
         let strikes = self.random.random_bool(self.rate);
         self.struck += u64::from(strikes);
-        self.faults.choose(&mut self.random).filter(|_| strikes).cloned()
+        self.faults
+            .choose(&mut self.random)
+            .filter(|_| strikes)
+            .cloned()
     }
 
     /// How often they came.
@@ -63,14 +75,25 @@ impl Fault {
     }
 
     pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Self {
-        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self::Answer { status, headers, body: body.to_owned() }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        Self::Answer {
+            status,
+            headers,
+            body: body.to_owned(),
+        }
     }
 
     /// The answer itself, or `None` where the right one follows.
     pub(super) async fn response(self) -> Option<HttpResponse> {
         match self {
-            Self::Answer { status, headers, body } => {
+            Self::Answer {
+                status,
+                headers,
+                body,
+            } => {
                 let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap());
                 response.content_type("application/json; charset=utf-8");
                 for header in headers {
@@ -84,7 +107,10 @@ impl Fault {
                 None
             }
             Self::Truncated => {
-                let broken = [Ok(Bytes::from_static(b"[{\"id\":")), Err(std::io::Error::other("broken off"))];
+                let broken = [
+                    Ok(Bytes::from_static(b"[{\"id\":")),
+                    Err(std::io::Error::other("broken off")),
+                ];
                 Some(HttpResponse::Ok().streaming(futures_util::stream::iter(broken)))
             }
         }

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 
 use super::acts::Act;
 use super::world::{Opening, Reviewer, Webhook, World};
@@ -30,19 +30,35 @@ impl World {
     pub(crate) fn grow(&mut self, repository: &str, growth: Growth) -> Vec<Webhook> {
         let mut random = StdRng::seed_from_u64(growth.seed);
         let end = growth.until.epoch();
-        let mut births: Vec<i64> = (0..growth.pulls).map(|_| random.random_range(end - SPAN..end - HOUR)).collect();
+        let mut births: Vec<i64> = (0..growth.pulls)
+            .map(|_| random.random_range(end - SPAN..end - HOUR))
+            .collect();
         births.sort_unstable();
-        let mut told: Vec<Webhook> =
-            births.into_iter().flat_map(|at| self.live(repository, at, growth, &mut random)).collect();
+        let mut told: Vec<Webhook> = births
+            .into_iter()
+            .flat_map(|at| self.live(repository, at, growth, &mut random))
+            .collect();
         told.sort_by_key(|webhook| webhook.at);
         told
     }
 
     /// One thing more happens, at random: a pull request is opened, or something is done to one of the newest.
-    pub(crate) fn go_on(&mut self, repository: &str, at: Timestamp, random: &mut StdRng) -> Vec<Webhook> {
+    pub(crate) fn go_on(
+        &mut self,
+        repository: &str,
+        at: Timestamp,
+        random: &mut StdRng,
+    ) -> Vec<Webhook> {
         const NEWEST: usize = 20;
         let people = people();
-        let numbers: Vec<_> = self.repository(repository).pulls.keys().rev().take(NEWEST).copied().collect();
+        let numbers: Vec<_> = self
+            .repository(repository)
+            .pulls
+            .keys()
+            .rev()
+            .take(NEWEST)
+            .copied()
+            .collect();
         let Some(&number) = numbers.choose(random).filter(|_| random.random_bool(0.9)) else {
             let author = people.choose(random).unwrap();
             return self.begin(repository, author, at, random).1;
@@ -52,7 +68,13 @@ impl World {
         self.act(repository, number, by, at, &act)
     }
 
-    fn live(&mut self, repository: &str, born: i64, growth: Growth, random: &mut StdRng) -> Vec<Webhook> {
+    fn live(
+        &mut self,
+        repository: &str,
+        born: i64,
+        growth: Growth,
+        random: &mut StdRng,
+    ) -> Vec<Webhook> {
         let people = people();
         let author = people.choose(random).unwrap();
         let (number, mut told) = self.begin(repository, author, Timestamp::clamped(born), random);
@@ -70,7 +92,13 @@ impl World {
         told
     }
 
-    fn begin(&mut self, repository: &str, author: &Account, at: Timestamp, random: &mut StdRng) -> (i64, Vec<Webhook>) {
+    fn begin(
+        &mut self,
+        repository: &str,
+        author: &Account,
+        at: Timestamp,
+        random: &mut StdRng,
+    ) -> (i64, Vec<Webhook>) {
         let born = at.epoch();
         let title = format!("Change number {}", random.random_range(0..1000));
         let commits: Vec<_> = (0..random.random_range(1..4))
@@ -85,8 +113,13 @@ impl World {
             title: &title,
             branch: "topic",
             head_repo: match random.random_range(0..10) {
-                0 => HeadRepo::Deleted { owner: author.clone() },
-                1 => HeadRepo::Fork { owner: author.clone(), id: 1_900_000_777 },
+                0 => HeadRepo::Deleted {
+                    owner: author.clone(),
+                },
+                1 => HeadRepo::Fork {
+                    owner: author.clone(),
+                    id: 1_900_000_777,
+                },
                 _ => HeadRepo::Same,
             },
             draft: random.random_bool(0.3),
@@ -96,12 +129,25 @@ impl World {
         self.open(repository, &opening)
     }
 
-    fn next_act(&mut self, repository: &str, number: i64, people: &[Account], random: &mut StdRng) -> Act {
+    fn next_act(
+        &mut self,
+        repository: &str,
+        number: i64,
+        people: &[Account],
+        random: &mut StdRng,
+    ) -> Act {
         let pull = &self.repository(repository).pulls[&number];
         let review = pull.reviews.choose(random).map_or(0, |review| review.id);
         let account = people[..4].choose(random).unwrap().clone();
-        let team = Reviewer::Team(Team { id: 8_100_001, slug: "reviewers".to_owned() });
-        let asked = if random.random_bool(0.2) { team } else { Reviewer::Account(account) };
+        let team = Reviewer::Team(Team {
+            id: 8_100_001,
+            slug: "reviewers".to_owned(),
+        });
+        let asked = if random.random_bool(0.2) {
+            team
+        } else {
+            Reviewer::Account(account)
+        };
         let label = ["bug", "feature", "chore"].choose(random).unwrap();
         let acts = [
             (2, Act::ConvertToDraft),
@@ -116,7 +162,10 @@ impl World {
             (3, Act::Comment),
             (1, Act::Label((*label).to_owned())),
             (1, Act::Unlabel((*label).to_owned())),
-            (1, Act::Retitle(format!("Change renamed {}", random.random_range(0..1000)))),
+            (
+                1,
+                Act::Retitle(format!("Change renamed {}", random.random_range(0..1000))),
+            ),
             (2, Act::Request(asked.clone())),
             (1, Act::Unrequest(asked)),
             (1, Act::Enqueue),
@@ -125,7 +174,10 @@ impl World {
             (3, Act::Reopen),
             (3, Act::Merge),
         ];
-        acts.choose_weighted(random, |(weight, _)| *weight).unwrap().1.clone()
+        acts.choose_weighted(random, |(weight, _)| *weight)
+            .unwrap()
+            .1
+            .clone()
     }
 }
 
@@ -141,8 +193,9 @@ fn pause(ties: bool, random: &mut StdRng) -> i64 {
 
 /// Four members, an outsider, a bot, and somebody whose account is deleted today.
 pub(crate) fn people() -> Vec<Account> {
-    let mut people: Vec<_> =
-        (1..5).map(|number| Account::user(900_000_010 + number, &format!("member-{number}"))).collect();
+    let mut people: Vec<_> = (1..5)
+        .map(|number| Account::user(900_000_010 + number, &format!("member-{number}")))
+        .collect();
     people.push(Account::contributor(900_000_020, "outsider"));
     people.push(Account::bot(900_000_030, "updater"));
     people.push(Account::ghost());
@@ -152,6 +205,11 @@ pub(crate) fn people() -> Vec<Account> {
 fn is_for_the_author(act: &Act) -> bool {
     matches!(
         act,
-        Act::ConvertToDraft | Act::ReadyForReview | Act::Push | Act::ForcePush | Act::Retitle(_) | Act::Request(_)
+        Act::ConvertToDraft
+            | Act::ReadyForReview
+            | Act::Push
+            | Act::ForcePush
+            | Act::Retitle(_)
+            | Act::Request(_)
     )
 }

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LINK;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tallyhook::github::signature::Secrets;
+use tallyhook_core::github::signature::Secrets;
 
 use super::rest::{Answer, Parameters};
 use super::world::World;
@@ -55,7 +55,10 @@ impl Hook {
     /// # Panics
     /// If the secret is empty.
     pub(super) fn new(id: i64, owner: &str, url: &str, secret: &str) -> Self {
-        assert!(Secrets::single(secret).is_some(), "a webhook without a secret");
+        assert!(
+            Secrets::single(secret).is_some(),
+            "a webhook without a secret"
+        );
         Self {
             id,
             owner: owner.to_owned(),
@@ -90,7 +93,12 @@ impl Hook {
     }
 
     fn config(&self) -> Value {
-        let Self { url, content_type, insecure_ssl, .. } = self;
+        let Self {
+            url,
+            content_type,
+            insecure_ssl,
+            ..
+        } = self;
         json!({"url": url, "content_type": content_type, "insecure_ssl": insecure_ssl, "secret": "********"})
     }
 
@@ -98,7 +106,9 @@ impl Hook {
         match self.attempts.first().map(|attempt| attempt.status_code) {
             None => json!({"code": null, "status": "unused", "message": null}),
             Some(code @ 200..300) => json!({"code": code, "status": "active", "message": "OK"}),
-            Some(code) => json!({"code": code, "status": "invalid_http_response", "message": "Invalid HTTP Response"}),
+            Some(code) => {
+                json!({"code": code, "status": "invalid_http_response", "message": "Invalid HTTP Response"})
+            }
         }
     }
 
@@ -113,8 +123,10 @@ impl Hook {
         let config = |name: &str| body["config"][name].as_str().map(str::to_owned);
         self.url = config("url").unwrap_or_else(|| std::mem::take(&mut self.url));
         self.secret = config("secret").unwrap_or_else(|| std::mem::take(&mut self.secret));
-        self.content_type = config("content_type").unwrap_or_else(|| std::mem::take(&mut self.content_type));
-        self.insecure_ssl = config("insecure_ssl").unwrap_or_else(|| std::mem::take(&mut self.insecure_ssl));
+        self.content_type =
+            config("content_type").unwrap_or_else(|| std::mem::take(&mut self.content_type));
+        self.insecure_ssl =
+            config("insecure_ssl").unwrap_or_else(|| std::mem::take(&mut self.insecure_ssl));
     }
 }
 
@@ -158,12 +170,28 @@ impl Attempt {
 
 impl World {
     /// What is asked of the webhooks of `owner`: `rest` is what follows `hooks` in the path.
-    pub(super) fn answer_hooks(&mut self, owner: &str, rest: &[&str], request: &HttpRequest, body: &[u8]) -> Answer {
-        let place = |id: &str| self.hooks.iter().position(|hook| hook.owner == owner && hook.id.to_string() == id);
+    pub(super) fn answer_hooks(
+        &mut self,
+        owner: &str,
+        rest: &[&str],
+        request: &HttpRequest,
+        body: &[u8],
+    ) -> Answer {
+        let place = |id: &str| {
+            self.hooks
+                .iter()
+                .position(|hook| hook.owner == owner && hook.id.to_string() == id)
+        };
         let place = match rest {
             [] if request.method() == "POST" => return self.add_hook_as_told(owner, body),
             [] => {
-                return self.hooks.iter().filter(|hook| hook.owner == owner).map(Hook::told).collect::<Value>().into();
+                return self
+                    .hooks
+                    .iter()
+                    .filter(|hook| hook.owner == owner)
+                    .map(Hook::told)
+                    .collect::<Value>()
+                    .into();
             }
             [id, ..] => place(id),
         };
@@ -179,7 +207,10 @@ impl World {
             ["config"] => hook.config().into(),
             ["deliveries"] => page(&self.url, hook, request),
             ["deliveries", id] => {
-                let known = hook.attempts.iter().find(|attempt| attempt.id.to_string() == *id && !attempt.forgotten);
+                let known = hook
+                    .attempts
+                    .iter()
+                    .find(|attempt| attempt.id.to_string() == *id && !attempt.forgotten);
                 known.map_or_else(Answer::missing, |attempt| attempt.detail().into())
             }
             _ => Answer::missing(),
@@ -189,20 +220,36 @@ impl World {
     fn add_hook_as_told(&mut self, owner: &str, body: &[u8]) -> Answer {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let Some(url) = body["config"]["url"].as_str() else {
-            return Answer::invalid(json!([{"resource": "Hook", "field": "config.url", "code": "missing_field"}]));
+            return Answer::invalid(
+                json!([{"resource": "Hook", "field": "config.url", "code": "missing_field"}]),
+            );
         };
-        if self.hooks.iter().any(|hook| hook.owner == owner && hook.url == url) {
+        if self
+            .hooks
+            .iter()
+            .any(|hook| hook.owner == owner && hook.url == url)
+        {
             let message = "Hook already exists on this repository";
-            return Answer::invalid(json!([{"resource": "Hook", "code": "custom", "message": message}]));
+            return Answer::invalid(
+                json!([{"resource": "Hook", "code": "custom", "message": message}]),
+            );
         }
         let secret = body["config"]["secret"].as_str().unwrap_or("none");
-        let id = 1 + self.hooks.iter().map(|hook| hook.id).max().unwrap_or(530_000_000);
+        let id = 1 + self
+            .hooks
+            .iter()
+            .map(|hook| hook.id)
+            .max()
+            .unwrap_or(530_000_000);
         let mut hook = Hook::new(id, owner, url, secret);
         hook.events = json!(["push"]);
         hook.change(&body);
         let told = hook.told();
         self.hooks.push(hook);
-        Answer { status: StatusCode::CREATED, ..told.into() }
+        Answer {
+            status: StatusCode::CREATED,
+            ..told.into()
+        }
     }
 
     /// Something happened: remembers what became of telling it.
@@ -210,8 +257,16 @@ impl World {
         let hook = self.hook(hook);
         // Ids grow over all hooks at GitHub; here they need be unique within one.
         let id = 1_000_000 + i64::try_from(hook.attempts.len()).unwrap();
-        hook.attempts.insert(0, Attempt { id, status_code, ..attempt });
-        hook.attempts.sort_by_key(|attempt| std::cmp::Reverse((attempt.delivered_at, attempt.id)));
+        hook.attempts.insert(
+            0,
+            Attempt {
+                id,
+                status_code,
+                ..attempt
+            },
+        );
+        hook.attempts
+            .sort_by_key(|attempt| std::cmp::Reverse((attempt.delivered_at, attempt.id)));
     }
 
     pub(super) fn hook(&mut self, id: i64) -> &mut Hook {
@@ -223,26 +278,56 @@ impl World {
 fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
     let parameters = Parameters::of(request);
     let per_page = parameters.per_page();
-    let after = parameters.get("cursor").map(|cursor| cursor.trim_start_matches("v1_").to_owned());
-    let start =
-        after.map_or(0, |after| hook.attempts.iter().position(|attempt| attempt.id.to_string() == after).unwrap() + 1);
+    let after = parameters
+        .get("cursor")
+        .map(|cursor| cursor.trim_start_matches("v1_").to_owned());
+    let start = after.map_or(0, |after| {
+        hook.attempts
+            .iter()
+            .position(|attempt| attempt.id.to_string() == after)
+            .unwrap()
+            + 1
+    });
     let page: Vec<_> = hook.attempts.iter().skip(start).take(per_page).collect();
-    let mut answer = Answer::from(page.iter().map(|attempt| attempt.listed()).collect::<Value>());
-    if let Some(last) = page.last().filter(|_| start + page.len() < hook.attempts.len()) {
-        let link = format!("<{url}{}?per_page={per_page}&cursor=v1_{}>; rel=\"next\"", request.path(), last.id);
+    let mut answer = Answer::from(
+        page.iter()
+            .map(|attempt| attempt.listed())
+            .collect::<Value>(),
+    );
+    if let Some(last) = page
+        .last()
+        .filter(|_| start + page.len() < hook.attempts.len())
+    {
+        let link = format!(
+            "<{url}{}?per_page={per_page}&cursor=v1_{}>; rel=\"next\"",
+            request.path(),
+            last.id
+        );
         answer.headers.push((LINK, link));
     }
     answer
 }
 
 /// Posts a delivery, signed: the receiver's status, 0 if there is none.
-pub(super) async fn post(http: &reqwest::Client, url: &str, secret: &str, attempt: &Attempt) -> u16 {
+pub(super) async fn post(
+    http: &reqwest::Client,
+    url: &str,
+    secret: &str,
+    attempt: &Attempt,
+) -> u16 {
     let body = attempt.payload.to_string().into_bytes();
     let request = http
         .post(url)
         .header("Content-Type", "application/json")
         .header("X-GitHub-Event", &attempt.event)
         .header("X-GitHub-Delivery", &attempt.guid)
-        .header("X-Hub-Signature-256", Secrets::single(secret).unwrap().sign(&body).to_header());
-    request.body(body).send().await.map_or(0, |answer| answer.status().as_u16())
+        .header(
+            "X-Hub-Signature-256",
+            Secrets::single(secret).unwrap().sign(&body).to_header(),
+        );
+    request
+        .body(body)
+        .send()
+        .await
+        .map_or(0, |answer| answer.status().as_u16())
 }

@@ -25,16 +25,15 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpServer, web};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook::github::client::{ApiUrl, Client, Clock, Credentials, Token, VirtualTime};
+use tallyhook_github_client::{ApiUrl, Client, Clock, Credentials, Token, VirtualTime};
 use tokio::task::JoinHandle;
 
 use access::Access;
-use faults::Disturbance;
-use hooks::{Attempt, Hook};
-
 pub(crate) use access::{Resource, Rights};
+use faults::Disturbance;
 pub(crate) use faults::Fault;
 pub(crate) use hooks::Sending;
+use hooks::{Attempt, Hook};
 use world::{Webhook, World};
 
 /// The token that is good from the start, and may do everything.
@@ -96,7 +95,10 @@ pub(crate) struct Request {
 impl Request {
     /// A header of it, or nothing.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value)
     }
 }
 
@@ -104,16 +106,29 @@ impl State {
     /// Notes a request, lets happen what happens before it, and gives its number and what is wrong with its answer.
     fn arrived(&mut self, request: Request) -> (u64, Duration, Option<Fault>) {
         self.arrived += 1;
-        self.requests.push(Request { number: self.arrived, ..request });
-        for (_, drift) in self.drift.extract_if(.., |(number, _)| *number == self.arrived) {
+        self.requests.push(Request {
+            number: self.arrived,
+            ..request
+        });
+        for (_, drift) in self
+            .drift
+            .extract_if(.., |(number, _)| *number == self.arrived)
+        {
             drift(&mut self.world);
         }
-        let fault = self.faults.pop_front().or_else(|| self.disturbance.as_mut()?.next());
+        let fault = self
+            .faults
+            .pop_front()
+            .or_else(|| self.disturbance.as_mut()?.next());
         (self.arrived, self.latency, fault)
     }
 
     fn answered(&mut self, number: u64, status: StatusCode, cost: u64) {
-        if let Some(request) = self.requests.iter_mut().find(|request| request.number == number) {
+        if let Some(request) = self
+            .requests
+            .iter_mut()
+            .find(|request| request.number == number)
+        {
             (request.status, request.cost) = (status.as_u16(), cost);
         }
     }
@@ -131,13 +146,26 @@ impl FakeGithub {
     pub(crate) fn start_at(address: SocketAddr) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(State::default()));
         let data = web::Data::from(state.clone());
-        let app = move || App::new().app_data(data.clone()).default_service(web::to(answers::answer));
-        let server = HttpServer::new(app).workers(1).disable_signals().bind(address)?;
+        let app = move || {
+            App::new()
+                .app_data(data.clone())
+                .default_service(web::to(answers::answer))
+        };
+        let server = HttpServer::new(app)
+            .workers(1)
+            .disable_signals()
+            .bind(address)?;
         let url = format!("http://{}", server.addrs()[0]);
         state.lock().unwrap().world.url.clone_from(&url);
         let server = server.run();
         let http = reqwest::Client::new();
-        Ok(Self { url, state, http, server: server.handle(), serving: tokio::spawn(server) })
+        Ok(Self {
+            url,
+            state,
+            http,
+            server: server.handle(),
+            serving: tokio::spawn(server),
+        })
     }
 
     pub(crate) fn api(&self) -> ApiUrl {
@@ -153,7 +181,10 @@ impl FakeGithub {
     pub(crate) fn client_of_patience(&self, patience: Duration) -> (Client, VirtualTime) {
         let time = VirtualTime::starting_at(Utc::now());
         let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
-        (Client::with(self.api(), token, Clock::Virtual(time.clone()), patience).unwrap(), time)
+        (
+            Client::with(self.api(), token, Clock::Virtual(time.clone()), patience).unwrap(),
+            time,
+        )
     }
 
     pub(crate) fn add_repository(&self, id: i64, full_name: &str) {
@@ -184,7 +215,14 @@ impl FakeGithub {
 
     /// The webhooks of `owner`, be they added here or through the API.
     pub(crate) fn hooks_of(&self, owner: &str) -> Vec<i64> {
-        self.world(|world| world.hooks.iter().filter(|hook| hook.owner == owner).map(|hook| hook.id).collect())
+        self.world(|world| {
+            world
+                .hooks
+                .iter()
+                .filter(|hook| hook.owner == owner)
+                .map(|hook| hook.id)
+                .collect()
+        })
     }
 
     /// Something happened: a webhook tells of it. Gives the receiver's status, 0 if none was there.
@@ -195,20 +233,48 @@ impl FakeGithub {
         at: DateTime<Utc>,
         sending: Sending,
     ) -> u16 {
-        self.attempt(hook, Attempt::new(delivery, at), sending).await
+        self.attempt(hook, Attempt::new(delivery, at), sending)
+            .await
     }
 
     /// The same for what [`World`] told.
     pub(crate) async fn send(&self, hook: i64, webhook: &Webhook, sending: Sending) -> u16 {
-        let Webhook { event, guid, at, payload } = webhook;
-        self.deliver(hook, (event, guid, payload), at.to_utc(), sending).await
+        let Webhook {
+            event,
+            guid,
+            at,
+            payload,
+        } = webhook;
+        self.deliver(hook, (event, guid, payload), at.to_utc(), sending)
+            .await
     }
 
     /// Somebody presses Redeliver.
-    pub(crate) async fn redeliver(&self, hook: i64, guid: &str, at: DateTime<Utc>, sending: Sending) -> u16 {
-        let find = |hook: &Hook| hook.attempts.iter().find(|attempt| attempt.guid == guid).unwrap().clone();
+    pub(crate) async fn redeliver(
+        &self,
+        hook: i64,
+        guid: &str,
+        at: DateTime<Utc>,
+        sending: Sending,
+    ) -> u16 {
+        let find = |hook: &Hook| {
+            hook.attempts
+                .iter()
+                .find(|attempt| attempt.guid == guid)
+                .unwrap()
+                .clone()
+        };
         let known = self.world(|world| find(world.hook(hook)));
-        self.attempt(hook, Attempt { delivered_at: at, redelivery: true, ..known }, sending).await
+        self.attempt(
+            hook,
+            Attempt {
+                delivered_at: at,
+                redelivery: true,
+                ..known
+            },
+            sending,
+        )
+        .await
     }
 
     async fn attempt(&self, hook: i64, attempt: Attempt, sending: Sending) -> u16 {
@@ -230,14 +296,23 @@ impl FakeGithub {
     /// The payload of a delivery cannot be had any more, though it is still listed.
     pub(crate) fn forget(&self, hook: i64, guid: &str) {
         self.world(|world| {
-            let attempts = world.hook(hook).attempts.iter_mut().filter(|attempt| attempt.guid == guid);
+            let attempts = world
+                .hook(hook)
+                .attempts
+                .iter_mut()
+                .filter(|attempt| attempt.guid == guid);
             attempts.for_each(|attempt| attempt.forgotten = true);
         });
     }
 
     /// Deliveries of before are no longer listed.
     pub(crate) fn forget_before(&self, hook: i64, at: DateTime<Utc>) {
-        self.world(|world| world.hook(hook).attempts.retain(|attempt| attempt.delivered_at >= at));
+        self.world(|world| {
+            world
+                .hook(hook)
+                .attempts
+                .retain(|attempt| attempt.delivered_at >= at)
+        });
     }
 
     /// A further token that is good.
@@ -280,7 +355,10 @@ impl FakeGithub {
         let mut state = self.state();
         state.most_pulls = None;
         (state.latency, state.broken) = (Duration::ZERO, BTreeSet::new());
-        state.disturbance.take().map_or(0, |disturbance| disturbance.struck())
+        state
+            .disturbance
+            .take()
+            .map_or(0, |disturbance| disturbance.struck())
     }
 
     /// Each answer takes that long from now on.
@@ -312,11 +390,18 @@ impl FakeGithub {
 
     /// What it was asked since then, as `GET /repos/acme/api`.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.requests().into_iter().map(|Request { method, path, .. }| format!("{method} {path}")).collect()
+        self.requests()
+            .into_iter()
+            .map(|Request { method, path, .. }| format!("{method} {path}"))
+            .collect()
     }
 
     pub(crate) async fn stop(self) {
-        assert_eq!(self.state().faults.len(), 0, "a fault was waited for that nobody met");
+        assert_eq!(
+            self.state().faults.len(),
+            0,
+            "a fault was waited for that nobody met"
+        );
         self.server.stop(false).await;
         self.serving.await.unwrap().unwrap();
     }

@@ -19,15 +19,21 @@ pub(super) struct Answer {
 
 impl From<Value> for Answer {
     fn from(value: Value) -> Self {
-        Self { status: StatusCode::OK, headers: Vec::new(), value }
+        Self {
+            status: StatusCode::OK,
+            headers: Vec::new(),
+            value,
+        }
     }
 }
 
 impl Answer {
     pub(super) fn problem(status: StatusCode, message: &str) -> Self {
-        let value =
-            json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.as_str()});
-        Self { status, ..value.into() }
+        let value = json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.as_str()});
+        Self {
+            status,
+            ..value.into()
+        }
     }
 
     pub(super) fn missing() -> Self {
@@ -50,11 +56,16 @@ impl Parameters {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(super) fn per_page(&self) -> usize {
-        self.get("per_page").map_or(30, |number| number.parse().unwrap()).clamp(1, 100)
+        self.get("per_page")
+            .map_or(30, |number| number.parse().unwrap())
+            .clamp(1, 100)
     }
 }
 
@@ -68,8 +79,12 @@ impl World {
         let path = self.by_name(path);
         let parts: Vec<_> = path.split('/').collect();
         match &parts[..] {
-            ["echo"] => serde_json::from_slice::<Value>(body).unwrap_or_default().into(),
-            ["app", "hook", rest @ ..] => self.answer_hooks("app", &[&["0"], rest].concat(), request, body),
+            ["echo"] => serde_json::from_slice::<Value>(body)
+                .unwrap_or_default()
+                .into(),
+            ["app", "hook", rest @ ..] => {
+                self.answer_hooks("app", &[&["0"], rest].concat(), request, body)
+            }
             [kind @ ("repos" | "orgs"), rest @ ..] => {
                 let names = if *kind == "repos" { 2 } else { 1 };
                 let Some((names, rest)) = rest.split_at_checked(names) else {
@@ -83,12 +98,14 @@ impl World {
                         Rights::Read | Rights::Public => Answer::missing(),
                     },
                     _ => match self.find(&names.join("/")) {
-                        Some(found) if rights != Rights::Public || !found.place.private => match rest {
-                            ["pulls"] if request.method() == "POST" => {
-                                self.create_pull(&found.place.full_name(), rights, body)
+                        Some(found) if rights != Rights::Public || !found.place.private => {
+                            match rest {
+                                ["pulls"] if request.method() == "POST" => {
+                                    self.create_pull(&found.place.full_name(), rights, body)
+                                }
+                                _ => self.answer_repository(found, rights, rest, request),
                             }
-                            _ => self.answer_repository(found, rights, rest, request),
-                        },
+                        }
                         _ => Answer::missing(),
                     },
                 }
@@ -102,25 +119,50 @@ impl World {
         let (owner, rest) = path.strip_prefix("repos/")?.split_once('/')?;
         let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let full_name = format!("{owner}/{name}");
-        let found = self.formerly(&full_name).filter(|_| self.find(&full_name).is_none())?;
-        let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-        let url = format!("{}/repositories/{}{rest}{query}", self.url, found.place.repo_id);
-        let value =
-            json!({"message": "Moved Permanently", "url": url, "documentation_url": "https://docs.github.com/rest"});
-        Some(Answer { status: StatusCode::MOVED_PERMANENTLY, headers: vec![(LOCATION, url)], value })
+        let found = self
+            .formerly(&full_name)
+            .filter(|_| self.find(&full_name).is_none())?;
+        let query = if query.is_empty() {
+            String::new()
+        } else {
+            format!("?{query}")
+        };
+        let url = format!(
+            "{}/repositories/{}{rest}{query}",
+            self.url, found.place.repo_id
+        );
+        let value = json!({"message": "Moved Permanently", "url": url, "documentation_url": "https://docs.github.com/rest"});
+        Some(Answer {
+            status: StatusCode::MOVED_PERMANENTLY,
+            headers: vec![(LOCATION, url)],
+            value,
+        })
     }
 
     /// `repositories/ID/...` under its name.
     fn by_name(&self, path: &str) -> String {
         let named = path.strip_prefix("repositories/").and_then(|rest| {
             let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
-            let found = self.repositories.iter().find(|known| known.place.repo_id.to_string() == id)?;
-            Some(format!("repos/{}/{rest}", found.place.full_name()).trim_end_matches('/').to_owned())
+            let found = self
+                .repositories
+                .iter()
+                .find(|known| known.place.repo_id.to_string() == id)?;
+            Some(
+                format!("repos/{}/{rest}", found.place.full_name())
+                    .trim_end_matches('/')
+                    .to_owned(),
+            )
         });
         named.unwrap_or_else(|| path.to_owned())
     }
 
-    fn answer_repository(&self, of: &Repository, rights: Rights, rest: &[&str], request: &HttpRequest) -> Answer {
+    fn answer_repository(
+        &self,
+        of: &Repository,
+        rights: Rights,
+        rest: &[&str],
+        request: &HttpRequest,
+    ) -> Answer {
         if request.method() != "GET" {
             return Answer::missing();
         }
@@ -128,9 +170,9 @@ impl World {
         match rest {
             [] => repository(of, rights).into(),
             ["pulls"] => self.pulls(of, request),
-            ["pulls", number] => {
-                pull(number).map_or_else(Answer::missing, |pull| objects::pull_request(&pull.pr).into())
-            }
+            ["pulls", number] => pull(number).map_or_else(Answer::missing, |pull| {
+                objects::pull_request(&pull.pr).into()
+            }),
             ["pulls", number, list] => match (pull(number), *list) {
                 (Some(pull), "reviews") => {
                     let reviews = pull.reviews.iter().map(|review| {
@@ -148,7 +190,10 @@ impl World {
                     self.listed(of, request, &commits.collect::<Vec<_>>())
                 }
                 (Some(pull), "comments") => {
-                    let comments = pull.inline.iter().map(|comment| objects::review_comment(&pull.pr, comment));
+                    let comments = pull
+                        .inline
+                        .iter()
+                        .map(|comment| objects::review_comment(&pull.pr, comment));
                     self.listed(of, request, &comments.collect::<Vec<_>>())
                 }
                 _ => Answer::missing(),
@@ -161,7 +206,9 @@ impl World {
         let parameters = Parameters::of(request);
         let state = parameters.get("state").unwrap_or("open");
         if !["open", "closed", "all"].contains(&state) {
-            return Answer::invalid(json!([{"resource": "PullRequest", "field": "state", "code": "invalid"}]));
+            return Answer::invalid(
+                json!([{"resource": "PullRequest", "field": "state", "code": "invalid"}]),
+            );
         }
         let by_update = parameters.get("sort") == Some("updated");
         let descending = match parameters.get("direction") {
@@ -169,17 +216,24 @@ impl World {
             None => !by_update,
         };
         let (head, base) = (parameters.get("head"), parameters.get("base"));
-        let is_asked_for =
-            |pull: &&PullRequest| (state == "all" || pull.pr.state() == state) && pull.is_between(head, base);
+        let is_asked_for = |pull: &&PullRequest| {
+            (state == "all" || pull.pr.state() == state) && pull.is_between(head, base)
+        };
         let mut pulls: Vec<_> = of.pulls.values().filter(is_asked_for).collect();
         pulls.sort_by_key(|pull| {
-            let at = if by_update { &pull.pr.updated_at } else { &pull.pr.created_at };
+            let at = if by_update {
+                &pull.pr.updated_at
+            } else {
+                &pull.pr.created_at
+            };
             (at, pull.pr.number)
         });
         if descending {
             pulls.reverse();
         }
-        self.paged(of, request, &pulls, |pull| objects::simple_pull_request(&pull.pr))
+        self.paged(of, request, &pulls, |pull| {
+            objects::simple_pull_request(&pull.pr)
+        })
     }
 
     fn listed(&self, of: &Repository, request: &HttpRequest, items: &[Value]) -> Answer {
@@ -187,9 +241,18 @@ impl World {
     }
 
     /// The page that is asked for, with links to others; these name the repository by its id, as GitHub's do.
-    fn paged<T>(&self, of: &Repository, request: &HttpRequest, items: &[T], tell: impl Fn(&T) -> Value) -> Answer {
+    fn paged<T>(
+        &self,
+        of: &Repository,
+        request: &HttpRequest,
+        items: &[T],
+        tell: impl Fn(&T) -> Value,
+    ) -> Answer {
         let parameters = Parameters::of(request);
-        let page: usize = parameters.get("page").map_or(1, |page| page.parse().unwrap()).max(1);
+        let page: usize = parameters
+            .get("page")
+            .map_or(1, |page| page.parse().unwrap())
+            .max(1);
         let per_page = parameters.per_page();
         let pages = items.len().div_ceil(per_page).max(1);
         let shown = items.iter().skip((page - 1) * per_page).take(per_page);
@@ -203,7 +266,10 @@ impl World {
             .map(|(name, value)| format!("{name}={value}&"))
             .collect();
         let link = |to: usize, rel: &str| {
-            format!("<{}/repositories/{}/{inside}?{others}page={to}>; rel=\"{rel}\"", self.url, of.place.repo_id)
+            format!(
+                "<{}/repositories/{}/{inside}?{others}page={to}>; rel=\"{rel}\"",
+                self.url, of.place.repo_id
+            )
         };
         let mut links = Vec::new();
         if page > 1 {
@@ -220,8 +286,14 @@ impl World {
 }
 
 pub(super) fn not_among_permissions(needed: &str) -> Answer {
-    let mut answer = Answer::problem(StatusCode::FORBIDDEN, "Resource not accessible by personal access token");
-    answer.headers.push((HeaderName::from_static("x-accepted-github-permissions"), needed.to_owned()));
+    let mut answer = Answer::problem(
+        StatusCode::FORBIDDEN,
+        "Resource not accessible by personal access token",
+    );
+    answer.headers.push((
+        HeaderName::from_static("x-accepted-github-permissions"),
+        needed.to_owned(),
+    ));
     answer
 }
 
@@ -243,7 +315,9 @@ fn commit(pull: &PullRequest, commit: &Commit) -> Value {
     let url = format!("{repository}/commits/{}", commit.sha);
     let person = |at| {
         let author = commit.author.as_ref()?;
-        Some(json!({"name": author.login, "email": format!("{}@users.noreply.example", author.login), "date": at}))
+        Some(
+            json!({"name": author.login, "email": format!("{}@users.noreply.example", author.login), "date": at}),
+        )
     };
     let tree = sha(&format!("tree/{}", commit.sha));
     json!({

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 use uuid::Uuid;
 
 use super::hooks::Hook;
-use crate::support::payloads::{self, Account, Comment, GHOST_ID, HeadRepo, Label, Pr, Review, ReviewComment, Team};
+use crate::support::payloads::{
+    self, Account, Comment, GHOST_ID, HeadRepo, Label, Pr, Review, ReviewComment, Team,
+};
 
 /// Everything that the API tells of.
 #[derive(Default)]
@@ -152,7 +154,10 @@ pub(crate) struct Opening<'a> {
 impl World {
     pub(crate) fn add_repository(&mut self, id: i64, full_name: &str) -> &mut Repository {
         let (owner, name) = full_name.split_once('/').unwrap();
-        let known = self.repositories.iter().find(|known| known.place.owner.login == owner);
+        let known = self
+            .repositories
+            .iter()
+            .find(|known| known.place.owner.login == owner);
         let owner_id = known.map_or_else(|| self.ids.next(), |known| known.place.owner.id);
         let place = payloads::World {
             owner: Account::organization(owner_id, owner),
@@ -173,25 +178,39 @@ impl World {
 
     /// A repository by its name, whose case GitHub does not mind.
     pub(crate) fn find(&self, full_name: &str) -> Option<&Repository> {
-        self.repositories.iter().find(|known| known.place.full_name().eq_ignore_ascii_case(full_name))
+        self.repositories
+            .iter()
+            .find(|known| known.place.full_name().eq_ignore_ascii_case(full_name))
     }
 
     /// A repository by a name of before.
     pub(super) fn formerly(&self, full_name: &str) -> Option<&Repository> {
-        self.repositories.iter().find(|known| known.former.iter().any(|former| former.eq_ignore_ascii_case(full_name)))
+        self.repositories.iter().find(|known| {
+            known
+                .former
+                .iter()
+                .any(|former| former.eq_ignore_ascii_case(full_name))
+        })
     }
 
     /// # Panics
     /// If there is none.
     pub(crate) fn repository(&mut self, full_name: &str) -> &mut Repository {
-        let found = self.repositories.iter_mut().find(|known| known.place.full_name() == full_name);
+        let found = self
+            .repositories
+            .iter_mut()
+            .find(|known| known.place.full_name() == full_name);
         found.unwrap_or_else(|| panic!("no repository {full_name}"))
     }
 
     /// The old name leads to the new one from now on.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         self.repository(from).rename(to);
-        for hook in self.hooks.iter_mut().filter(|hook| hook.owner == format!("repos/{from}")) {
+        for hook in self
+            .hooks
+            .iter_mut()
+            .filter(|hook| hook.owner == format!("repos/{from}"))
+        {
             hook.owner = format!("repos/{to}");
         }
     }
@@ -200,11 +219,18 @@ impl World {
     pub(crate) fn open(&mut self, repository: &str, opening: &Opening<'_>) -> (i64, Vec<Webhook>) {
         let (id, issue_id) = (self.ids.next(), self.ids.next());
         let repository = self.repository(repository);
-        let number = repository.pulls.last_key_value().map_or(1, |(number, _)| number + 1);
+        let number = repository
+            .pulls
+            .last_key_value()
+            .map_or(1, |(number, _)| number + 1);
         let pull = PullRequest::opened(&repository.place, number, (id, issue_id), opening);
-        let payload = payloads::pull_request_event(&pull.pr, "opened", opening.author, serde_json::json!({}));
+        let payload =
+            payloads::pull_request_event(&pull.pr, "opened", opening.author, serde_json::json!({}));
         repository.pulls.insert(number, pull);
-        (number, self.told(opening.at, vec![("pull_request", payload)]))
+        (
+            number,
+            self.told(opening.at, vec![("pull_request", payload)]),
+        )
     }
 
     /// Somebody does something to a pull request: what GitHub tells of it, which is nothing where it cannot be done.
@@ -226,8 +252,12 @@ impl World {
     }
 
     fn told(&mut self, at: Timestamp, payloads: Vec<(&'static str, Value)>) -> Vec<Webhook> {
-        let told =
-            payloads.into_iter().map(|(event, payload)| Webhook { event, guid: self.ids.next_guid(), at, payload });
+        let told = payloads.into_iter().map(|(event, payload)| Webhook {
+            event,
+            guid: self.ids.next_guid(),
+            at,
+            payload,
+        });
         told.collect()
     }
 }
@@ -245,9 +275,21 @@ impl Repository {
 }
 
 impl PullRequest {
-    fn opened(place: &payloads::World, number: i64, (id, issue_id): (i64, i64), opening: &Opening<'_>) -> Self {
+    fn opened(
+        place: &payloads::World,
+        number: i64,
+        (id, issue_id): (i64, i64),
+        opening: &Opening<'_>,
+    ) -> Self {
         let author = known(opening.author);
-        let mut pr = Pr::new(place, number, author.as_ref(), opening.title, opening.branch, &opening.at.to_string());
+        let mut pr = Pr::new(
+            place,
+            number,
+            author.as_ref(),
+            opening.title,
+            opening.branch,
+            &opening.at.to_string(),
+        );
         (pr.id, pr.issue_id, pr.draft) = (id, issue_id, opening.draft);
         pr.head_repo = opening.head_repo.clone();
         let mut pull = Self {
@@ -263,7 +305,12 @@ impl PullRequest {
         };
         for &(authored_at, committed_at) in opening.commits {
             let sha = pull.next_head();
-            pull.commits.push(Commit { sha, author: author.clone(), authored_at, committed_at });
+            pull.commits.push(Commit {
+                sha,
+                author: author.clone(),
+                authored_at,
+                committed_at,
+            });
         }
         pull.pr.commits = i64::try_from(opening.commits.len()).unwrap();
         pull
@@ -272,7 +319,10 @@ impl PullRequest {
     /// Gives the branch a new head.
     pub(super) fn next_head(&mut self) -> String {
         self.heads += 1;
-        let name = format!("{}/{}/{}", self.pr.world.repo_id, self.pr.number, self.heads);
+        let name = format!(
+            "{}/{}/{}",
+            self.pr.world.repo_id, self.pr.number, self.heads
+        );
         self.pr.head_sha = payloads::sha(&name);
         self.pr.head_sha.clone()
     }

@@ -1,7 +1,9 @@
 //! A query with its variables: which fields it asks of what, and what it may cost.
 
 use apollo_compiler::Node;
-use apollo_compiler::ast::{Argument, Definition, DirectiveList, Document, Field, FragmentDefinition, Selection};
+use apollo_compiler::ast::{
+    Argument, Definition, DirectiveList, Document, Field, FragmentDefinition, Selection,
+};
 use apollo_compiler::ast::{OperationType, Value as Written};
 use serde_json::{Map, Value};
 
@@ -38,34 +40,64 @@ impl Query {
     /// # Errors
     /// What is wrong with its text.
     pub(super) fn parse(text: &str, mut variables: Map<String, Value>) -> Result<Self, String> {
-        let document = Document::parse(text, "query.graphql").map_err(|error| error.errors.to_string())?;
-        let operations = document.definitions.iter().filter_map(Definition::as_operation_definition);
-        let queries = operations.filter(|operation| operation.operation_type == OperationType::Query);
+        let document =
+            Document::parse(text, "query.graphql").map_err(|error| error.errors.to_string())?;
+        let operations = document
+            .definitions
+            .iter()
+            .filter_map(Definition::as_operation_definition);
+        let queries =
+            operations.filter(|operation| operation.operation_type == OperationType::Query);
         let [query] = queries.collect::<Vec<_>>()[..] else {
             return Err("one query is expected".to_owned());
         };
         for variable in &query.variables {
-            if let (false, Some(value)) = (variables.contains_key(variable.name.as_str()), &variable.default_value) {
+            if let (false, Some(value)) = (
+                variables.contains_key(variable.name.as_str()),
+                &variable.default_value,
+            ) {
                 variables.insert(variable.name.to_string(), literal(value, &Map::new()));
-            } else if variable.ty.is_non_null() && variables.get(variable.name.as_str()).is_none_or(Value::is_null) {
-                return Err(format!("Variable ${} of type {} was provided invalid value", variable.name, variable.ty));
+            } else if variable.ty.is_non_null()
+                && variables
+                    .get(variable.name.as_str())
+                    .is_none_or(Value::is_null)
+            {
+                return Err(format!(
+                    "Variable ${} of type {} was provided invalid value",
+                    variable.name, variable.ty
+                ));
             }
         }
-        Ok(Self { document, variables })
+        Ok(Self {
+            document,
+            variables,
+        })
     }
 
     pub(super) fn selections(&self) -> &[Selection] {
-        let mut operations = self.document.definitions.iter().filter_map(Definition::as_operation_definition);
+        let mut operations = self
+            .document
+            .definitions
+            .iter()
+            .filter_map(Definition::as_operation_definition);
         &operations.next().unwrap().selection_set
     }
 
     fn fragment(&self, name: &str) -> Option<&Node<FragmentDefinition>> {
-        let mut fragments = self.document.definitions.iter().filter_map(Definition::as_fragment_definition);
+        let mut fragments = self
+            .document
+            .definitions
+            .iter()
+            .filter_map(Definition::as_fragment_definition);
         fragments.find(|fragment| fragment.name == name)
     }
 
     /// The fields that are asked of an object of type `kind`, or of any if `None`, each name of the answer once.
-    pub(super) fn wanted<'q>(&'q self, selections: &[&'q [Selection]], kind: Option<&str>) -> Vec<Wanted<'q>> {
+    pub(super) fn wanted<'q>(
+        &'q self,
+        selections: &[&'q [Selection]],
+        kind: Option<&str>,
+    ) -> Vec<Wanted<'q>> {
         let mut wanted = Vec::new();
         for selections in selections {
             self.collect(selections, kind, &mut wanted);
@@ -73,7 +105,12 @@ impl Query {
         wanted
     }
 
-    fn collect<'q>(&'q self, selections: &'q [Selection], kind: Option<&str>, wanted: &mut Vec<Wanted<'q>>) {
+    fn collect<'q>(
+        &'q self,
+        selections: &'q [Selection],
+        kind: Option<&str>,
+        wanted: &mut Vec<Wanted<'q>>,
+    ) {
         let applies = |condition: &str| kind.is_none_or(|kind| is_a(kind, condition));
         for selection in selections {
             match selection {
@@ -81,17 +118,24 @@ impl Query {
                     let key = field.alias.as_ref().unwrap_or(&field.name).as_str();
                     match wanted.iter_mut().find(|wanted| wanted.key == key) {
                         Some(known) => known.inner.push(&field.selection_set),
-                        None => wanted.push(Wanted { key, field, inner: vec![&field.selection_set] }),
+                        None => wanted.push(Wanted {
+                            key,
+                            field,
+                            inner: vec![&field.selection_set],
+                        }),
                     }
                 }
                 Selection::FragmentSpread(spread) if self.is_included(&spread.directives) => {
                     let fragment = self.fragment(&spread.fragment_name);
-                    if let Some(fragment) = fragment.filter(|fragment| applies(fragment.type_condition.as_str())) {
+                    if let Some(fragment) =
+                        fragment.filter(|fragment| applies(fragment.type_condition.as_str()))
+                    {
                         self.collect(&fragment.selection_set, kind, wanted);
                     }
                 }
                 Selection::InlineFragment(inline)
-                    if self.is_included(&inline.directives) && inline.type_condition.as_deref().is_none_or(applies) =>
+                    if self.is_included(&inline.directives)
+                        && inline.type_condition.as_deref().is_none_or(applies) =>
                 {
                     self.collect(&inline.selection_set, kind, wanted);
                 }
@@ -102,7 +146,9 @@ impl Query {
 
     fn is_included(&self, directives: &DirectiveList) -> bool {
         let says = |name, value| {
-            let condition = directives.get(name).and_then(|directive| self.argument(&directive.arguments, "if"));
+            let condition = directives
+                .get(name)
+                .and_then(|directive| self.argument(&directive.arguments, "if"));
             condition.is_none_or(|condition| condition == value)
         };
         says("include", true) && says("skip", false)
@@ -116,7 +162,10 @@ impl Query {
 
     /// How many a list is asked for: `first` or `last`.
     pub(super) fn count(&self, field: &Field) -> Option<i64> {
-        let told = |name| self.argument(&field.arguments, name).and_then(|count| count.as_i64());
+        let told = |name| {
+            self.argument(&field.arguments, name)
+                .and_then(|count| count.as_i64())
+        };
         told("first").or_else(|| told("last"))
     }
 
@@ -128,7 +177,9 @@ impl Query {
 
     fn weigh(&self, selections: &[&[Selection]], parents: u64, weight: &mut Weight) {
         for Wanted { field, inner, .. } in self.wanted(selections, None) {
-            let count = self.count(field).and_then(|count| u64::try_from(count).ok());
+            let count = self
+                .count(field)
+                .and_then(|count| u64::try_from(count).ok());
             let children = parents * count.unwrap_or(1);
             if count.is_some() {
                 weight.requests += parents;
@@ -147,7 +198,9 @@ impl Query {
 /// Whether objects of type `kind` are what a fragment on `condition` is about.
 fn is_a(kind: &str, condition: &str) -> bool {
     match condition {
-        "Actor" | "RequestedReviewer" => ["User", "Bot", "Mannequin", "Organization", "Team"].contains(&kind),
+        "Actor" | "RequestedReviewer" => {
+            ["User", "Bot", "Mannequin", "Organization", "Team"].contains(&kind)
+        }
         "Node" | "PullRequestTimelineItems" => true,
         _ => kind == condition,
     }
@@ -164,7 +217,9 @@ fn literal(written: &Written, variables: &Map<String, Value>) -> Value {
         Written::Boolean(is) => (*is).into(),
         Written::List(items) => items.iter().map(|item| literal(item, variables)).collect(),
         Written::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| (name.to_string(), literal(value, variables)));
+            let fields = fields
+                .iter()
+                .map(|(name, value)| (name.to_string(), literal(value, variables)));
             Value::Object(fields.collect())
         }
     }

@@ -39,12 +39,16 @@ pub(super) struct Answer {
 pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) -> Answer {
     let asked: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(text) = asked["query"].as_str() else {
-        return failed(&json!({"message": "A query attribute must be specified and must be a string."}));
+        return failed(
+            &json!({"message": "A query attribute must be specified and must be a string."}),
+        );
     };
     let variables = asked["variables"].as_object().cloned().unwrap_or_default();
     let query = match Query::parse(text, variables) {
         Ok(query) => query,
-        Err(error) => return failed(&json!({"message": error, "locations": [{"line": 1, "column": 1}]})),
+        Err(error) => {
+            return failed(&json!({"message": error, "locations": [{"line": 1, "column": 1}]}));
+        }
     };
     let weight = query.weight();
     if weight.nodes > MOST_NODES {
@@ -55,8 +59,14 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
         return failed(&json!({"type": "MAX_NODE_LIMIT_EXCEEDED", "message": message}));
     }
     let (cost, allowance) = (weight.cost(), conditions.allowance);
-    if conditions.most_pulls.is_some_and(|most| weight.pull_requests > most) {
-        return Answer { value: too_much(&query), cost };
+    if conditions
+        .most_pulls
+        .is_some_and(|most| weight.pull_requests > most)
+    {
+        return Answer {
+            value: too_much(&query),
+            cost,
+        };
     }
     let rate_limit = json!({
         "__typename": "RateLimit",
@@ -67,22 +77,41 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
         "nodeCount": weight.nodes,
         "resetAt": allowance.reset.to_string(),
     });
-    let mut run = Run { world, query: &query, conditions, rate_limit, errors: Vec::new(), pulls: 0 };
+    let mut run = Run {
+        world,
+        query: &query,
+        conditions,
+        rate_limit,
+        errors: Vec::new(),
+        pulls: 0,
+    };
     match run.data() {
-        Ok(data) if run.errors.is_empty() => Answer { value: json!({"data": data}), cost },
-        Ok(data) => Answer { value: json!({"data": data, "errors": run.errors}), cost },
+        Ok(data) if run.errors.is_empty() => Answer {
+            value: json!({"data": data}),
+            cost,
+        },
+        Ok(data) => Answer {
+            value: json!({"data": data, "errors": run.errors}),
+            cost,
+        },
         Err(Refused(error)) => failed(&error),
     }
 }
 
 fn failed(error: &Value) -> Answer {
-    Answer { value: json!({"errors": [error]}), cost: 1 }
+    Answer {
+        value: json!({"errors": [error]}),
+        cost: 1,
+    }
 }
 
 /// GitHub gives up: nothing of what was asked for is there.
 fn too_much(query: &Query) -> Value {
     let wanted = query.wanted(&[query.selections()], None);
-    let data: Map<String, Value> = wanted.iter().map(|wanted| (wanted.key.to_owned(), Value::Null)).collect();
+    let data: Map<String, Value> = wanted
+        .iter()
+        .map(|wanted| (wanted.key.to_owned(), Value::Null))
+        .collect();
     let errors = wanted.iter().map(|wanted| {
         let message = "Resource limits for this query exceeded.";
         json!({"type": "RESOURCE_LIMITS_EXCEEDED", "path": [wanted.key], "message": message})

@@ -70,13 +70,31 @@ pub(super) fn pull_request(pull: &PullRequest) -> Value {
     });
     for (name, items) in [
         ("labels", pr.labels.iter().map(label).collect::<Vec<_>>()),
-        ("assignees", pr.assignees.iter().map(|account| actor(Some(account))).collect()),
+        (
+            "assignees",
+            pr.assignees
+                .iter()
+                .map(|account| actor(Some(account)))
+                .collect(),
+        ),
         ("reviewRequests", review_requests(pull)),
-        ("reviews", pull.reviews.iter().map(|review| self::review(pull, review)).collect()),
+        (
+            "reviews",
+            pull.reviews
+                .iter()
+                .map(|review| self::review(pull, review))
+                .collect(),
+        ),
         ("comments", pull.comments.iter().map(comment).collect()),
         ("commits", pull.commits.iter().map(commit).collect()),
         ("reviewThreads", pull.inline.iter().map(thread).collect()),
-        ("timelineItems", pull.timeline.iter().map(|happening| self::happening(pull, happening)).collect()),
+        (
+            "timelineItems",
+            pull.timeline
+                .iter()
+                .map(|happening| self::happening(pull, happening))
+                .collect(),
+        ),
     ] {
         object[name] = connection(&items);
     }
@@ -89,7 +107,9 @@ fn connection(items: &[Value]) -> Value {
 
 /// Bots lack the `[bot]` that they have in REST; deleted accounts are null.
 pub(super) fn actor(account: Option<&Account>) -> Value {
-    let Some(account) = account else { return Value::Null };
+    let Some(account) = account else {
+        return Value::Null;
+    };
     let kind = match account.kind {
         kind @ ("User" | "Bot" | "Organization") => kind,
         _ => "Mannequin",
@@ -145,7 +165,12 @@ fn reviewer(reviewer: &Reviewer) -> Value {
 }
 
 fn review_requests(pull: &PullRequest) -> Vec<Value> {
-    let accounts = pull.pr.requested_reviewers.iter().cloned().map(Reviewer::Account);
+    let accounts = pull
+        .pr
+        .requested_reviewers
+        .iter()
+        .cloned()
+        .map(Reviewer::Account);
     let teams = pull.pr.requested_teams.iter().cloned().map(Reviewer::Team);
     let requests = accounts.chain(teams).map(
         |asked| json!({"__typename": "ReviewRequest", "asCodeOwner": false, "requestedReviewer": reviewer(&asked)}),
@@ -154,8 +179,12 @@ fn review_requests(pull: &PullRequest) -> Vec<Value> {
 }
 
 fn review(pull: &PullRequest, review: &Review) -> Value {
-    let comments =
-        pull.inline.iter().filter(|comment| comment.review_id == review.id).map(review_comment).collect::<Vec<_>>();
+    let comments = pull
+        .inline
+        .iter()
+        .filter(|comment| comment.review_id == review.id)
+        .map(review_comment)
+        .collect::<Vec<_>>();
     json!({
         "__typename": "PullRequestReview",
         "id": node_id("PRR", review.id),
@@ -249,14 +278,28 @@ fn happening(pull: &PullRequest, happening: &Happening) -> Value {
                 .map_or(Value::Null, |known| review(pull, known));
         }
         What::Commented(id) => {
-            return pull.comments.iter().find(|comment| comment.id == *id).map_or(Value::Null, comment);
+            return pull
+                .comments
+                .iter()
+                .find(|comment| comment.id == *id)
+                .map_or(Value::Null, comment);
         }
         What::ReadyForReview => more("ReadyForReviewEvent", json!({})),
         What::ConvertedToDraft => more("ConvertToDraftEvent", json!({})),
-        What::Requested(asked) => more("ReviewRequestedEvent", json!({"requestedReviewer": reviewer(asked)})),
-        What::RequestRemoved(asked) => more("ReviewRequestRemovedEvent", json!({"requestedReviewer": reviewer(asked)})),
+        What::Requested(asked) => more(
+            "ReviewRequestedEvent",
+            json!({"requestedReviewer": reviewer(asked)}),
+        ),
+        What::RequestRemoved(asked) => more(
+            "ReviewRequestRemovedEvent",
+            json!({"requestedReviewer": reviewer(asked)}),
+        ),
         What::Dismissed(id, before) => {
-            let dismissed = pull.reviews.iter().find(|review| review.id == *id).map(|known| review(pull, known));
+            let dismissed = pull
+                .reviews
+                .iter()
+                .find(|review| review.id == *id)
+                .map(|known| review(pull, known));
             let before = before.to_uppercase();
             more(
                 "ReviewDismissedEvent",
@@ -265,15 +308,22 @@ fn happening(pull: &PullRequest, happening: &Happening) -> Value {
         }
         What::Labeled(given) => more("LabeledEvent", json!({"label": label(given)})),
         What::Unlabeled(taken) => more("UnlabeledEvent", json!({"label": label(taken)})),
-        What::Renamed { from, to } => more("RenamedTitleEvent", json!({"previousTitle": from, "currentTitle": to})),
-        What::ForcePushed { before, after } => {
-            more("HeadRefForcePushedEvent", json!({"beforeCommit": oid(before), "afterCommit": oid(after)}))
-        }
+        What::Renamed { from, to } => more(
+            "RenamedTitleEvent",
+            json!({"previousTitle": from, "currentTitle": to}),
+        ),
+        What::ForcePushed { before, after } => more(
+            "HeadRefForcePushedEvent",
+            json!({"beforeCommit": oid(before), "afterCommit": oid(after)}),
+        ),
         What::Enqueued => more("AddedToMergeQueueEvent", json!({})),
         What::Dequeued(reason) => more("RemovedFromMergeQueueEvent", json!({"reason": reason})),
         What::Merged => {
             let commit = pr.merge_commit_sha.as_deref().map(oid);
-            more("MergedEvent", json!({"mergeRefName": pr.base_ref, "commit": commit}))
+            more(
+                "MergedEvent",
+                json!({"mergeRefName": pr.base_ref, "commit": commit}),
+            )
         }
         What::Closed => more("ClosedEvent", json!({})),
         What::Reopened => more("ReopenedEvent", json!({})),

@@ -4,7 +4,7 @@ use apollo_compiler::ast::{Field, Selection};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use tallyhook::github::types::Timestamp;
+use tallyhook_core::github::types::Timestamp;
 
 use super::super::world::{PullRequest, Repository, World};
 use super::document::{Query, Wanted};
@@ -41,7 +41,12 @@ impl Run<'_> {
         self.object(&Asked::Query, &[self.query.selections()], &[])
     }
 
-    fn object(&mut self, asked: &Asked<'_>, selections: &[&[Selection]], path: &[Value]) -> Result<Value, Refused> {
+    fn object(
+        &mut self,
+        asked: &Asked<'_>,
+        selections: &[&[Selection]],
+        path: &[Value],
+    ) -> Result<Value, Refused> {
         let made;
         let asked = match asked {
             Asked::Pull(pull) => {
@@ -66,7 +71,9 @@ impl Run<'_> {
                     let limit = self.rate_limit.clone();
                     self.object(&Asked::Known(&limit), &inner, &path)?
                 }
-                (Asked::Repository(repository), "pullRequest") => self.pull(repository, field, &inner, &path)?,
+                (Asked::Repository(repository), "pullRequest") => {
+                    self.pull(repository, field, &inner, &path)?
+                }
                 (Asked::Repository(repository), "pullRequests") => {
                     let (items, descending) = self.pulls_of(repository, field);
                     self.connection(&items, descending, field, &inner, &path)?
@@ -75,7 +82,9 @@ impl Run<'_> {
                     let known = objects::repository(repository, self.conditions.is_admin);
                     self.known(known.get(name), kind, field, &inner, &path)?
                 }
-                (Asked::Known(value), name) => self.known(value.get(name), kind, field, &inner, &path)?,
+                (Asked::Known(value), name) => {
+                    self.known(value.get(name), kind, field, &inner, &path)?
+                }
                 (Asked::Query | Asked::Pull(_), _) => return Err(undefined(kind, field, &path)),
             };
             answer.insert(key.to_owned(), value);
@@ -111,13 +120,32 @@ impl Run<'_> {
         Value::Null
     }
 
-    fn repository(&mut self, field: &Field, inner: &[&[Selection]], path: &[Value]) -> Result<Value, Refused> {
-        let told = |name| self.query.argument(&field.arguments, name).unwrap_or_default();
-        let name = format!("{}/{}", told("owner").as_str().unwrap_or(""), told("name").as_str().unwrap_or(""));
-        let found = self.world.find(&name).or_else(|| self.world.formerly(&name));
+    fn repository(
+        &mut self,
+        field: &Field,
+        inner: &[&[Selection]],
+        path: &[Value],
+    ) -> Result<Value, Refused> {
+        let told = |name| {
+            self.query
+                .argument(&field.arguments, name)
+                .unwrap_or_default()
+        };
+        let name = format!(
+            "{}/{}",
+            told("owner").as_str().unwrap_or(""),
+            told("name").as_str().unwrap_or("")
+        );
+        let found = self
+            .world
+            .find(&name)
+            .or_else(|| self.world.formerly(&name));
         match found.filter(|found| self.conditions.sees_private || !found.place.private) {
             Some(found) => self.object(&Asked::Repository(found), inner, path),
-            None => Ok(self.missing(path, &format!("Could not resolve to a Repository with the name '{name}'."))),
+            None => Ok(self.missing(
+                path,
+                &format!("Could not resolve to a Repository with the name '{name}'."),
+            )),
         }
     }
 
@@ -128,12 +156,16 @@ impl Run<'_> {
         inner: &[&[Selection]],
         path: &[Value],
     ) -> Result<Value, Refused> {
-        let number = self.query.argument(&field.arguments, "number").and_then(|number| number.as_i64());
+        let number = self
+            .query
+            .argument(&field.arguments, "number")
+            .and_then(|number| number.as_i64());
         let number = number.unwrap_or_default();
         match of.pulls.get(&number) {
             Some(pull) => self.pull_unless_broken(pull, inner, path),
             None => {
-                let message = format!("Could not resolve to a PullRequest with the number of {number}.");
+                let message =
+                    format!("Could not resolve to a PullRequest with the number of {number}.");
                 Ok(self.missing(path, &message))
             }
         }
@@ -146,16 +178,26 @@ impl Run<'_> {
         path: &[Value],
     ) -> Result<Value, Refused> {
         self.pulls += 1;
-        let is_nth = self.conditions.broken_every.is_some_and(|every| self.pulls.is_multiple_of(every));
+        let is_nth = self
+            .conditions
+            .broken_every
+            .is_some_and(|every| self.pulls.is_multiple_of(every));
         // Which one it is can be told even then.
         let is_more = inner
             .iter()
             .copied()
             .flatten()
             .any(|field| !matches!(field, Selection::Field(field) if field.name == "number"));
-        if is_more && (is_nth || self.conditions.broken.contains(&(pull.pr.world.repo_id, pull.pr.number))) {
+        if is_more
+            && (is_nth
+                || self
+                    .conditions
+                    .broken
+                    .contains(&(pull.pr.world.repo_id, pull.pr.number)))
+        {
             let message = "Something went wrong while executing your query on this pull request.";
-            self.errors.push(json!({"type": "INTERNAL", "path": path, "message": message}));
+            self.errors
+                .push(json!({"type": "INTERNAL", "path": path, "message": message}));
             return Ok(Value::Null);
         }
         self.object(&Asked::Pull(pull), inner, path)
@@ -163,7 +205,10 @@ impl Run<'_> {
 
     /// The pull requests of a repository in the order that is asked for, and whether that is a descending one.
     fn pulls_of<'v>(&self, repository: &'v Repository, field: &Field) -> (Vec<Item<'v>>, bool) {
-        let order = self.query.argument(&field.arguments, "orderBy").unwrap_or_default();
+        let order = self
+            .query
+            .argument(&field.arguments, "orderBy")
+            .unwrap_or_default();
         let states = self.query.argument(&field.arguments, "states");
         let is_wanted = |pull: &&PullRequest| {
             let state = match (&pull.pr.merged_at, pull.is_open()) {
@@ -171,8 +216,12 @@ impl Run<'_> {
                 (None, true) => "OPEN",
                 (None, false) => "CLOSED",
             };
-            let is_listed =
-                |states: &Value| states == state || states.as_array().is_some_and(|all| all.contains(&state.into()));
+            let is_listed = |states: &Value| {
+                states == state
+                    || states
+                        .as_array()
+                        .is_some_and(|all| all.contains(&state.into()))
+            };
             states.as_ref().is_none_or(is_listed)
         };
         let key = |pull: &PullRequest| {
@@ -183,9 +232,19 @@ impl Run<'_> {
             format!("{at}|{:010}", pull.pr.number)
         };
         let descending = order["direction"] == "DESC";
-        let mut items: Vec<_> =
-            repository.pulls.values().filter(is_wanted).map(|pull| (key(pull), Asked::Pull(pull))).collect();
-        items.sort_by(|(one, _), (two, _)| if descending { two.cmp(one) } else { one.cmp(two) });
+        let mut items: Vec<_> = repository
+            .pulls
+            .values()
+            .filter(is_wanted)
+            .map(|pull| (key(pull), Asked::Pull(pull)))
+            .collect();
+        items.sort_by(|(one, _), (two, _)| {
+            if descending {
+                two.cmp(one)
+            } else {
+                one.cmp(two)
+            }
+        });
         (items, descending)
     }
 
@@ -196,13 +255,18 @@ impl Run<'_> {
         let since = since.and_then(|since| Timestamp::parse(since.as_str()?));
         let is_chosen = |item: &Value| {
             let kind = item["__typename"].as_str().map(screaming);
-            let is_late = |since| item["createdAt"].as_str().and_then(Timestamp::parse) >= Some(since);
+            let is_late =
+                |since| item["createdAt"].as_str().and_then(Timestamp::parse) >= Some(since);
             types.as_ref().is_none_or(|types| {
-                types.as_array().is_some_and(|all| all.iter().any(|one| one.as_str() == kind.as_deref()))
+                types
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|one| one.as_str() == kind.as_deref()))
             }) && since.is_none_or(is_late)
         };
         let keyed = items.iter().filter(|item| is_chosen(item)).enumerate();
-        keyed.map(|(place, item)| (format!("{place:010}"), Asked::Known(item))).collect()
+        keyed
+            .map(|(place, item)| (format!("{place:010}"), Asked::Known(item)))
+            .collect()
     }
 
     /// A page of a list. Its cursor says what was last, not how many there were, as GitHub's does: what moves to the
@@ -219,9 +283,13 @@ impl Run<'_> {
         let wanted = self.query.wanted(inner, None);
         let count = self.query.count(field);
         match count {
-            None if wanted.iter().any(|wanted| wanted.field.name != "totalCount") => {
-                let message =
-                    format!("You must provide a `first` or `last` value to properly paginate the `{name}` connection.");
+            None if wanted
+                .iter()
+                .any(|wanted| wanted.field.name != "totalCount") =>
+            {
+                let message = format!(
+                    "You must provide a `first` or `last` value to properly paginate the `{name}` connection."
+                );
                 return Err(refused("MISSING_PAGINATION_BOUNDARIES", path, &message));
             }
             Some(count) if !(0..=100).contains(&count) => {
@@ -240,13 +308,19 @@ impl Run<'_> {
                     let message = format!("`{cursor}` does not appear to be a valid cursor.");
                     return Err(refused("INVALID_CURSOR_ARGUMENTS", path, &message));
                 };
-                items.iter().position(|(key, _)| if descending { *key < last } else { *key > last }).unwrap_or(total)
+                items
+                    .iter()
+                    .position(|(key, _)| if descending { *key < last } else { *key > last })
+                    .unwrap_or(total)
             }
-            None if self.query.argument(&field.arguments, "last").is_some() => total.saturating_sub(count),
+            None if self.query.argument(&field.arguments, "last").is_some() => {
+                total.saturating_sub(count)
+            }
             None => 0,
         };
         let page = &items[start..total.min(start + count)];
-        let cursors = |item: Option<&Item<'_>>| item.map_or(Value::Null, |(key, _)| cursor(key).into());
+        let cursors =
+            |item: Option<&Item<'_>>| item.map_or(Value::Null, |(key, _)| cursor(key).into());
         let page_info = json!({
             "__typename": "PageInfo",
             "hasNextPage": start + page.len() < total,
@@ -264,7 +338,11 @@ impl Run<'_> {
                 "edges" => {
                     let mut edges = Vec::new();
                     for (place, item) in page.iter().enumerate() {
-                        edges.push(self.edge(item, &inner, &[&path[..], &[place.into()]].concat())?);
+                        edges.push(self.edge(
+                            item,
+                            &inner,
+                            &[&path[..], &[place.into()]].concat(),
+                        )?);
                     }
                     edges.into()
                 }
@@ -275,7 +353,12 @@ impl Run<'_> {
         Ok(Value::Object(answer))
     }
 
-    fn nodes(&mut self, page: &[Item<'_>], inner: &[&[Selection]], path: &[Value]) -> Result<Value, Refused> {
+    fn nodes(
+        &mut self,
+        page: &[Item<'_>],
+        inner: &[&[Selection]],
+        path: &[Value],
+    ) -> Result<Value, Refused> {
         let mut nodes = Vec::with_capacity(page.len());
         for (place, (_, asked)) in page.iter().enumerate() {
             nodes.push(self.node(asked, inner, &[path, &[place.into()]].concat())?);
@@ -283,7 +366,12 @@ impl Run<'_> {
         Ok(nodes.into())
     }
 
-    fn node(&mut self, asked: &Asked<'_>, inner: &[&[Selection]], path: &[Value]) -> Result<Value, Refused> {
+    fn node(
+        &mut self,
+        asked: &Asked<'_>,
+        inner: &[&[Selection]],
+        path: &[Value],
+    ) -> Result<Value, Refused> {
         match asked {
             Asked::Pull(pull) => self.pull_unless_broken(pull, inner, path),
             Asked::Known(Value::Null) => Ok(Value::Null),
@@ -291,9 +379,19 @@ impl Run<'_> {
         }
     }
 
-    fn edge(&mut self, (key, asked): &Item<'_>, inner: &[&[Selection]], path: &[Value]) -> Result<Value, Refused> {
+    fn edge(
+        &mut self,
+        (key, asked): &Item<'_>,
+        inner: &[&[Selection]],
+        path: &[Value],
+    ) -> Result<Value, Refused> {
         let mut edge = Map::new();
-        for Wanted { key: name, field, inner } in self.query.wanted(inner, None) {
+        for Wanted {
+            key: name,
+            field,
+            inner,
+        } in self.query.wanted(inner, None)
+        {
             let path = [path, &[name.into()]].concat();
             let value = match field.name.as_str() {
                 "cursor" => cursor(key).into(),
@@ -318,7 +416,9 @@ fn undefined(kind: &str, field: &Field, path: &[Value]) -> Refused {
 }
 
 fn refused(kind: &str, path: &[Value], message: &str) -> Refused {
-    Refused(json!({"type": kind, "path": path, "locations": [{"line": 1, "column": 1}], "message": message}))
+    Refused(
+        json!({"type": kind, "path": path, "locations": [{"line": 1, "column": 1}], "message": message}),
+    )
 }
 
 fn cursor(key: &str) -> String {

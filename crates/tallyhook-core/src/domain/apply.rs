@@ -1,0 +1,297 @@
+//! Applying a batch of deliveries to the stored facts.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+use chrono::TimeDelta;
+
+use super::join::Join;
+use super::notification::{self, Status};
+use super::people::Bots;
+use super::pull_request::{Outcome, PullRequest, Source};
+use super::recording::{
+    BatchWrite, FinishedDelivery, PullRequestChange, PullRequestRecord, RepositoryObservation,
+    StoredPullRequest,
+};
+use super::repository::{self, Repository};
+use super::task::{self, Patterns, TaskKey};
+use super::timings::timings;
+use crate::delivery::{DeliveryId, Moment};
+use crate::event::{Event, FetchedPullRequest, Repo};
+use crate::github::types::{PrKey, RepoId, Timestamp};
+
+/// The reason why a push is ignored.
+const PUSH: &str = "a push names no pull request; its synchronize event does";
+
+/// A decoded delivery.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodedDelivery<'a> {
+    pub id: DeliveryId,
+    pub source: Source,
+    pub received_at: Moment,
+    pub event: &'a Event,
+}
+
+/// The settings that applying a batch depends on.
+#[derive(Clone, Debug)]
+pub struct ApplyRules {
+    pub bots: Bots,
+    /// The patterns of task keys, which link pull requests to tasks.
+    pub patterns: Patterns,
+    /// Whether a push makes the tasks on its branch due.
+    pub tracks_pushes: bool,
+}
+
+/// The result of applying a batch.
+#[derive(Clone, Debug, Default)]
+pub struct AppliedBatch {
+    pub write: BatchWrite,
+    /// The number of events whose snapshot was older than the stored facts.
+    pub stale: u64,
+    /// By repository: its name, and the number of changes that the poller found and no webhook brought.
+    pub missed: BTreeMap<RepoId, (String, u64)>,
+}
+
+/// Returns the keys of the pull requests that the deliveries are about, which [`apply_batch`] needs.
+pub fn keys_of(deliveries: &[DecodedDelivery<'_>]) -> BTreeSet<PrKey> {
+    deliveries
+        .iter()
+        .filter_map(|delivery| delivery.event.pr_key())
+        .collect()
+}
+
+/// Applies a batch to `stored`, which has an entry for each of [`keys_of`] the deliveries. The final facts do not depend on
+/// the order of the deliveries; the status changes in between do.
+pub fn apply_batch(
+    deliveries: &[DecodedDelivery<'_>],
+    stored: Vec<StoredPullRequest>,
+    rules: &ApplyRules,
+) -> AppliedBatch {
+    let before: Vec<_> = stored
+        .iter()
+        .map(|stored| PreviousState::of(&stored.pull_request))
+        .collect();
+    let mut records: BTreeMap<PrKey, ChangedRecord> = stored
+        .into_iter()
+        .map(|known| (known.pull_request.key, ChangedRecord::new(known)))
+        .collect();
+    let mut batch = AppliedBatch::default();
+    let mut repositories: BTreeMap<RepoId, RepositoryObservation> = BTreeMap::new();
+    for delivery in deliveries {
+        observe(delivery, &mut repositories, &mut batch.write);
+        if let Some(record) = delivery
+            .event
+            .pr_key()
+            .and_then(|key| records.get_mut(&key))
+        {
+            apply_one(delivery, record, &mut batch);
+        }
+    }
+    batch.write.repositories = repositories.into_values().collect();
+    batch.write.missed = batch
+        .missed
+        .iter()
+        .map(|(repo, (_, missed))| (*repo, *missed))
+        .collect();
+    if rules.tracks_pushes {
+        batch.write.pushes = deliveries
+            .iter()
+            .filter_map(|delivery| pushed_branch(delivery.event))
+            .collect();
+    }
+    for before in before {
+        if let Some(ChangedRecord {
+            record,
+            is_changed: true,
+        }) = records.get(&before.key)
+        {
+            before.compare(
+                &record.known.pull_request,
+                &rules.patterns,
+                &mut batch.write,
+            );
+        }
+    }
+    let changed = records.into_values().filter(|record| record.is_changed);
+    batch.write.pull_requests = changed
+        .map(|ChangedRecord { mut record, .. }| {
+            record.timings = timings(&record.known.pull_request, &rules.bots);
+            record
+        })
+        .collect();
+    batch
+}
+
+/// A record in the making.
+struct ChangedRecord {
+    record: PullRequestRecord,
+    is_changed: bool,
+}
+
+impl ChangedRecord {
+    fn new(known: StoredPullRequest) -> Self {
+        Self {
+            record: PullRequestRecord {
+                known,
+                timings: None,
+                reviews: BTreeSet::new(),
+            },
+            is_changed: false,
+        }
+    }
+}
+
+/// Adds what a delivery says besides its pull request: repositories, installations, and that it is finished.
+fn observe(
+    delivery: &DecodedDelivery<'_>,
+    repositories: &mut BTreeMap<RepoId, RepositoryObservation>,
+    write: &mut BatchWrite,
+) {
+    let received_at = Timestamp::from(delivery.received_at);
+    for repository in repository::observed(delivery.event, received_at) {
+        let observation = observation(repository, delivery);
+        match repositories.entry(observation.repository.id) {
+            Entry::Vacant(entry) => {
+                entry.insert(observation);
+            }
+            Entry::Occupied(mut entry) => entry.get_mut().join(observation),
+        }
+    }
+    write
+        .installations
+        .extend(repository::installation_access(delivery.event, received_at));
+    write.finished.push(match delivery.event {
+        Event::Push(_) => FinishedDelivery::Ignored(delivery.id, PUSH.to_owned()),
+        _ => FinishedDelivery::Applied(delivery.id),
+    });
+}
+
+/// Applies a delivery to its pull request.
+fn apply_one(
+    delivery: &DecodedDelivery<'_>,
+    changed: &mut ChangedRecord,
+    batch: &mut AppliedBatch,
+) {
+    let record = &mut changed.record;
+    if let Some(repo) = missed_by_webhook(delivery, &record.known.pull_request) {
+        batch
+            .missed
+            .entry(repo.id)
+            .or_insert_with(|| (repo.name.clone(), 0))
+            .1 += 1;
+    }
+    let old = notification::status(&record.known.pull_request).map(|(old, _)| old);
+    let outcome = apply_event(delivery, record);
+    changed.is_changed |= outcome != Outcome::Unchanged;
+    batch.stale += u64::from(outcome == Outcome::Stale);
+    let pull_request = &record.known.pull_request;
+    let change = notification::change(old, pull_request);
+    batch
+        .write
+        .changes
+        .extend(change.map(|change| PullRequestChange {
+            key: pull_request.key,
+            change,
+            source: delivery.source.into(),
+        }));
+}
+
+fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -> Outcome {
+    let pull_request = &mut record.known.pull_request;
+    if let Event::Snapshot(fetched) = delivery.event {
+        record
+            .reviews
+            .extend(fetched.reviews.iter().map(|review| review.id));
+        return pull_request.apply_fetched(fetched, delivery.source);
+    }
+    let Some(event) = delivery.event.pull_request() else {
+        return Outcome::Unchanged;
+    };
+    record
+        .reviews
+        .extend(event.review.as_ref().map(|review| review.id));
+    // A recovered delivery, too, is what a webhook says, although it was asked for.
+    pull_request.apply(event, Source::Webhook)
+}
+
+/// Returns the repository of a change that the poller found and no webhook brought.
+fn missed_by_webhook<'a>(delivery: &DecodedDelivery<'a>, known: &PullRequest) -> Option<&'a Repo> {
+    let Event::Snapshot(fetched) = delivery.event else {
+        return None;
+    };
+    let is_old = fetched.is_beyond_webhooks(delivery.received_at.into());
+    let is_missed = delivery.source == Source::Poller && is_old && known.is_behind(fetched);
+    is_missed.then_some(&fetched.repo)
+}
+
+fn observation(repository: Repository, delivery: &DecodedDelivery<'_>) -> RepositoryObservation {
+    let received_at = delivery.received_at;
+    RepositoryObservation {
+        repository,
+        last_delivery: (delivery.source == Source::Webhook).then_some(received_at),
+        tracks: match delivery.source {
+            // Watching one pull request is no request for the others.
+            Source::Monitor => None,
+            // The event happened before its webhook was received, and is worth a notification.
+            Source::Webhook => {
+                Some(received_at - TimeDelta::seconds(FetchedPullRequest::WEBHOOKS_TAKE))
+            }
+            Source::Poller | Source::Backfill => Some(received_at),
+        },
+    }
+}
+
+/// Returns the branch that a push updated; a deleted branch is none.
+fn pushed_branch(event: &Event) -> Option<(RepoId, String)> {
+    let Event::Push(push) = event else {
+        return None;
+    };
+    let is_deletion = push
+        .after
+        .as_deref()
+        .is_none_or(|sha| sha.bytes().all(|digit| digit == b'0'));
+    let branch = push.git_ref.strip_prefix("refs/heads/")?;
+    (!is_deletion).then(|| (push.repo.id, branch.to_owned()))
+}
+
+/// The state of a pull request before a batch, as far as a batch compares it.
+struct PreviousState {
+    key: PrKey,
+    status: Option<(Status, Timestamp)>,
+    /// The texts that may name tasks: branch, title and body.
+    texts: [Option<String>; 3],
+}
+
+impl PreviousState {
+    fn of(pull_request: &PullRequest) -> Self {
+        let texts = task::texts(pull_request).map(|text| text.map(str::to_owned));
+        Self {
+            key: pull_request.key,
+            status: notification::status(pull_request),
+            texts,
+        }
+    }
+
+    /// Adds to `write` how a pull request differs from this state, as far as tasks depend on it.
+    fn compare(&self, now: &PullRequest, patterns: &Patterns, write: &mut BatchWrite) {
+        if self.status != notification::status(now) {
+            write.moved.insert(self.key);
+        }
+        write.mentions.extend(
+            self.new_mentions(now, patterns)
+                .map(|keys| (self.key, keys)),
+        );
+    }
+
+    /// Returns all task keys that it names now, if they differ from before.
+    fn new_mentions(&self, now: &PullRequest, patterns: &Patterns) -> Option<BTreeSet<TaskKey>> {
+        let before = self.texts.each_ref().map(Option::as_deref);
+        if before == task::texts(now) {
+            return None;
+        }
+        let [branch, title, body] = before.map(Option::unwrap_or_default);
+        let keys = patterns.named_by(now);
+        (keys != patterns.keys(branch, title, body)).then_some(keys)
+    }
+}

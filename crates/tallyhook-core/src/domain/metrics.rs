@@ -1,0 +1,450 @@
+//! Aggregates over merged pull requests: percentiles, means, and what was left out of them.
+
+use std::collections::BTreeMap;
+
+use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::github::types::Timestamp;
+
+/// Percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks, which is what
+/// PostgreSQL's `percentile_cont` does. `None` of nothing.
+pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64> {
+    let last = n.checked_sub(1)?;
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ranks are small"
+    )]
+    let (rank, low) = {
+        let rank = p.clamp(0.0, 1.0) * last as f64;
+        (rank, rank.floor() as usize)
+    };
+    let high = (low + 1).min(last);
+    #[allow(clippy::cast_precision_loss, reason = "ranks are small")]
+    let part = rank - low as f64;
+    Some(value(low) + (value(high) - value(low)) * part)
+}
+
+/// Below this many values the 90th percentile says nothing, and the values themselves are told instead.
+const FEW: usize = 5;
+
+/// Whose pull requests count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Authors {
+    #[default]
+    Human,
+    Bot,
+}
+
+/// A stretch of the calendar, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Bucket {
+    Day,
+    /// From Monday on.
+    Week,
+    Month,
+}
+
+impl Bucket {
+    /// When the bucket that `at` is in begins.
+    pub fn start_of(self, at: Timestamp) -> Timestamp {
+        let date = at.to_utc().date_naive();
+        let first = match self {
+            Self::Day => Some(date),
+            Self::Week => {
+                date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into()))
+            }
+            Self::Month => NaiveDate::from_ymd_opt(date.year(), date.month(), 1),
+        };
+        first.map_or(at, |first| first.and_time(NaiveTime::MIN).and_utc().into())
+    }
+}
+
+/// A merged pull request, as aggregates see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    pub merged_at: Timestamp,
+    pub author_is_bot: bool,
+    pub flags: Vec<String>,
+    /// In seconds: cycle time, review time, coding, pickup, review, merge wait, redraft, closed.
+    pub durations: [Option<i64>; DURATIONS],
+}
+
+const DURATIONS: usize = 8;
+
+impl Merged {
+    /// Why it does not count; the first reason that holds.
+    fn excluded(&self, authors: Authors) -> Option<&'static str> {
+        let has = |flag| self.flags.iter().any(|have| have == flag);
+        if self.author_is_bot && authors == Authors::Human {
+            Some("bot_author")
+        } else if has("merged_as_draft") {
+            Some("merged_as_draft")
+        } else if has("stub") {
+            Some("stub")
+        } else {
+            None
+        }
+    }
+}
+
+/// One set of merged pull requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Summary {
+    /// The cycle time: from creation to merge.
+    #[serde(flatten)]
+    pub cycle_time: DurationSummary,
+    /// From creation to the first review.
+    pub review_time: DurationSummary,
+    pub stages: StageSummaries,
+    /// Pull requests that were merged and do not count, by reason: `bot_author`, `merged_as_draft`, `stub`.
+    pub excluded: BTreeMap<String, u64>,
+    /// Of those that count, how many have each flag, such as `merged_without_review`.
+    pub flags: BTreeMap<String, u64>,
+    /// Pull requests that were closed without a merge in the same range; null in buckets.
+    pub closed_unmerged: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StageSummaries {
+    pub coding: DurationSummary,
+    pub pickup: DurationSummary,
+    pub review: DurationSummary,
+    pub merge_wait: DurationSummary,
+    pub redraft: DurationSummary,
+    pub closed: DurationSummary,
+}
+
+/// The distribution of one duration. Percentiles are interpolated linearly between the closest ranks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DurationSummary {
+    pub n: usize,
+    /// Pull requests that count and do not have this duration.
+    pub missing: usize,
+    pub p50_hours: Option<f64>,
+    pub p75_hours: Option<f64>,
+    /// Null below five values.
+    pub p90_hours: Option<f64>,
+    pub mean_hours: Option<f64>,
+    /// Told below five values, where percentiles say little.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<f64>>,
+}
+
+/// Summaries of a whole range and of its buckets, earliest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Aggregates {
+    pub all: Summary,
+    pub buckets: Vec<(Timestamp, Summary)>,
+}
+
+/// Takes merged pull requests in one by one. What it keeps of each is four bytes per duration.
+#[derive(Debug)]
+pub struct Aggregation {
+    authors: Authors,
+    bucket: Option<Bucket>,
+    all: Tally,
+    /// The bucket that is being filled.
+    current: Option<(Timestamp, Tally)>,
+    buckets: Vec<(Timestamp, Summary)>,
+}
+
+impl Aggregation {
+    pub fn new(authors: Authors, bucket: Option<Bucket>) -> Self {
+        Self {
+            authors,
+            bucket,
+            all: Tally::default(),
+            current: None,
+            buckets: Vec::new(),
+        }
+    }
+
+    /// Takes in the next one, in the order of their merges.
+    pub fn add(&mut self, merged: &Merged) {
+        let Some(bucket) = self.bucket else {
+            return self.all.add(merged, self.authors);
+        };
+        let start = bucket.start_of(merged.merged_at);
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|(current, _)| *current != start)
+        {
+            self.end_bucket();
+        }
+        self.current
+            .get_or_insert_with(|| (start, Tally::default()))
+            .1
+            .add(merged, self.authors);
+    }
+
+    /// Works the numbers out.
+    pub fn finish(mut self) -> Aggregates {
+        self.end_bucket();
+        Aggregates {
+            all: self.all.summary(),
+            buckets: self.buckets,
+        }
+    }
+
+    fn end_bucket(&mut self) {
+        if let Some((start, mut tally)) = self.current.take() {
+            self.buckets.push((start, tally.summary()));
+            self.all.append(tally);
+        }
+    }
+}
+
+/// What is counted of one set.
+#[derive(Debug, Default)]
+struct Tally {
+    counted: usize,
+    excluded: BTreeMap<String, u64>,
+    flags: BTreeMap<String, u64>,
+    durations: [Seconds; DURATIONS],
+}
+
+impl Tally {
+    fn add(&mut self, merged: &Merged, authors: Authors) {
+        if authors == Authors::Bot && !merged.author_is_bot {
+            return;
+        }
+        if let Some(reason) = merged.excluded(authors) {
+            return count(&mut self.excluded, reason, 1);
+        }
+        self.counted += 1;
+        for flag in &merged.flags {
+            count(&mut self.flags, flag, 1);
+        }
+        for (known, duration) in self.durations.iter_mut().zip(merged.durations) {
+            known.extend(duration);
+        }
+    }
+
+    fn append(&mut self, other: Self) {
+        self.counted += other.counted;
+        for (counts, others) in [
+            (&mut self.excluded, other.excluded),
+            (&mut self.flags, other.flags),
+        ] {
+            for (name, number) in others {
+                count(counts, &name, number);
+            }
+        }
+        for (known, Seconds { usual, long }) in self.durations.iter_mut().zip(other.durations) {
+            known.usual.extend(usual);
+            known.long.extend(long);
+        }
+    }
+
+    fn summary(&mut self) -> Summary {
+        let counted = self.counted;
+        let [
+            cycle_time,
+            review_time,
+            coding,
+            pickup,
+            review,
+            merge_wait,
+            redraft,
+            closed,
+        ] = self
+            .durations
+            .each_mut()
+            .map(|duration| duration.summary(counted));
+        Summary {
+            cycle_time,
+            review_time,
+            stages: StageSummaries {
+                coding,
+                pickup,
+                review,
+                merge_wait,
+                redraft,
+                closed,
+            },
+            excluded: self.excluded.clone(),
+            flags: self.flags.clone(),
+            closed_unmerged: None,
+        }
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, name: &str, number: u64) {
+    match counts.get_mut(name) {
+        Some(counted) => *counted += number,
+        None => drop(counts.insert(name.to_owned(), number)),
+    }
+}
+
+/// Durations of many pull requests, in seconds.
+#[derive(Debug, Default)]
+struct Seconds {
+    /// Up to 136 years, which is nearly all of them, in half the memory.
+    usual: Vec<u32>,
+    /// Everything else. None is negative, so that these are the longest.
+    long: Vec<i64>,
+}
+
+impl Extend<i64> for Seconds {
+    fn extend<I: IntoIterator<Item = i64>>(&mut self, durations: I) {
+        for duration in durations {
+            match u32::try_from(duration) {
+                Ok(usual) => self.usual.push(usual),
+                Err(_) => self.long.push(duration),
+            }
+        }
+    }
+}
+
+impl Seconds {
+    fn summary(&mut self, counted: usize) -> DurationSummary {
+        self.usual.sort_unstable();
+        self.long.sort_unstable();
+        let n = self.usual.len() + self.long.len();
+        #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
+        let hours = |place: usize| {
+            let seconds = self
+                .usual
+                .get(place)
+                .map_or_else(|| self.long[place - self.usual.len()], |s| i64::from(*s));
+            seconds as f64 / 3600.0
+        };
+        let few = n < FEW;
+        DurationSummary {
+            n,
+            missing: counted - n,
+            p50_hours: percentile(n, hours, 0.5),
+            p75_hours: percentile(n, hours, 0.75),
+            p90_hours: percentile(n, hours, 0.9).filter(|_| !few),
+            mean_hours: self.mean_hours(),
+            values: few.then(|| (0..n).map(hours).collect()),
+        }
+    }
+
+    fn mean_hours(&self) -> Option<f64> {
+        let n = self.usual.len() + self.long.len();
+        let sum: i128 = self
+            .usual
+            .iter()
+            .map(|s| i128::from(*s))
+            .chain(self.long.iter().map(|s| i128::from(*s)))
+            .sum();
+        #[allow(clippy::cast_precision_loss, reason = "rounded once, at the end")]
+        (n > 0).then(|| sum as f64 / n as f64 / 3600.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(at: i64, hours: i64) -> Merged {
+        let mut durations = [None; DURATIONS];
+        durations[0] = Some(hours * 3600);
+        Merged {
+            merged_at: Timestamp::clamped(at),
+            author_is_bot: false,
+            flags: Vec::new(),
+            durations,
+        }
+    }
+
+    fn cycle_time(hours: &[i64]) -> DurationSummary {
+        let mut aggregation = Aggregation::new(Authors::Human, None);
+        for hours in hours {
+            aggregation.add(&merged(0, *hours));
+        }
+        aggregation.finish().all.cycle_time
+    }
+
+    #[test]
+    fn percentiles_are_those_of_percentile_cont() {
+        // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from unnest(array[1,2,4,8,16,32]) h
+        let hours = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        let percentile = |hours: &[f64], p| percentile(hours.len(), |place| hours[place], p);
+        assert_eq!(percentile(&hours, 0.5), Some(6.0));
+        assert_eq!(percentile(&hours, 0.75), Some(14.0));
+        assert_eq!(percentile(&hours, 0.9), Some(24.0));
+        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!(percentile(&[3.0], 0.9), Some(3.0));
+    }
+
+    #[test]
+    fn few_values_are_told_instead_of_a_ninetieth_percentile() {
+        let four = cycle_time(&[4, 1, 3, 2]);
+        assert_eq!(
+            (four.p90_hours, four.values),
+            (None, Some(vec![1.0, 2.0, 3.0, 4.0]))
+        );
+        let five = cycle_time(&[4, 1, 3, 2, 5]);
+        assert_eq!((five.n, five.p90_hours, five.values), (5, Some(4.6), None));
+        assert_eq!(five.mean_hours, Some(3.0));
+    }
+
+    #[test]
+    fn a_duration_of_centuries_is_the_longest() {
+        let centuries = 876_000;
+        let five = cycle_time(&[1, 10 * centuries, 3, 9 * centuries, 2]);
+        assert_eq!(
+            (five.p50_hours, five.p75_hours),
+            (Some(3.0), Some(9.0 * 876_000.0))
+        );
+        assert_eq!(five.mean_hours, Some((6.0 + 19.0 * 876_000.0) / 5.0));
+    }
+
+    #[test]
+    fn buckets_begin_at_midnight_on_mondays_and_on_the_first() {
+        let start =
+            |bucket: Bucket, at: &str| bucket.start_of(Timestamp::parse(at).unwrap()).to_string();
+        for (at, day, week, month) in [
+            (
+                "2026-03-01T23:59:59Z",
+                "2026-03-01",
+                "2026-02-23",
+                "2026-03-01",
+            ),
+            (
+                "2026-03-02T00:00:00Z",
+                "2026-03-02",
+                "2026-03-02",
+                "2026-03-01",
+            ),
+            (
+                "1969-12-31T12:00:00Z",
+                "1969-12-31",
+                "1969-12-29",
+                "1969-12-01",
+            ),
+            (
+                "2024-12-31T00:00:00Z",
+                "2024-12-31",
+                "2024-12-30",
+                "2024-12-01",
+            ),
+        ] {
+            for (bucket, expected) in [
+                (Bucket::Day, day),
+                (Bucket::Week, week),
+                (Bucket::Month, month),
+            ] {
+                assert_eq!(
+                    start(bucket, at),
+                    format!("{expected}T00:00:00Z"),
+                    "{at} {bucket:?}"
+                );
+            }
+        }
+        // The first week of all began before there were dates.
+        assert_eq!(
+            start(Bucket::Week, "0001-01-01T05:00:00Z"),
+            "0001-01-01T00:00:00Z"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The rules: what an event changes, and what the numbers are. Synchronous, pure and total; time is an argument.
+
+pub mod apply;
+pub mod completeness;
+pub mod join;
+pub mod metrics;
+pub mod notification;
+pub mod people;
+pub mod pull_request;
+pub mod recording;
+pub mod repository;
+pub mod review;
+pub mod task;
+pub mod timings;

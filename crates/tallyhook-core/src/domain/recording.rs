@@ -1,0 +1,104 @@
+//! One batch of changes as plain data: what the store read, and what it has to write.
+
+use std::collections::BTreeSet;
+
+use super::join::{Dated, Join};
+use super::notification::{StatusChange, SyncSource};
+use super::pull_request::PullRequest;
+use super::repository::{Access, Repository};
+use super::task::TaskKey;
+use super::timings::Timings;
+use crate::delivery::{DeliveryId, Moment};
+use crate::github::types::{InstallationId, PrKey, RepoId, ReviewId};
+
+/// A pull request as it was read, with the version that a write must find.
+#[derive(Clone, Debug)]
+pub struct StoredPullRequest {
+    pub pull_request: PullRequest,
+    /// 0 while there is no row.
+    pub version: i64,
+}
+
+/// A pull request to be written.
+#[derive(Clone, Debug)]
+pub struct PullRequestRecord {
+    pub known: StoredPullRequest,
+    /// `None` until a snapshot of it was seen.
+    pub timings: Option<Timings>,
+    /// The reviews that changed.
+    pub reviews: BTreeSet<ReviewId>,
+}
+
+/// The final state of a delivery that a batch finishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishedDelivery {
+    Applied(DeliveryId),
+    /// With the reason.
+    Ignored(DeliveryId, String),
+}
+
+impl FinishedDelivery {
+    pub fn id(&self) -> DeliveryId {
+        match self {
+            Self::Applied(id) | Self::Ignored(id, _) => *id,
+        }
+    }
+
+    /// The value of the label `outcome` of metrics.
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Applied(_) => "applied",
+            Self::Ignored(..) => "ignored",
+        }
+    }
+}
+
+/// The facts about a repository that a batch showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryObservation {
+    pub repository: Repository,
+    /// The receipt of its newest webhook.
+    pub last_delivery: Option<Moment>,
+    /// The start of its tracking if it was unknown before; `None` leaves it untracked. Ignored for a known repository.
+    pub tracks: Option<Moment>,
+}
+
+impl Join for RepositoryObservation {
+    fn join(&mut self, other: Self) {
+        self.repository.join(other.repository);
+        self.last_delivery = self.last_delivery.max(other.last_delivery);
+        self.tracks = [self.tracks, other.tracks].into_iter().flatten().min();
+    }
+}
+
+/// A change of a pull request's status, and the source that it was learnt from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullRequestChange {
+    pub key: PrKey,
+    pub change: StatusChange,
+    pub source: SyncSource,
+}
+
+/// One batch of changes, written all or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct BatchWrite {
+    pub pull_requests: Vec<PullRequestRecord>,
+    pub repositories: Vec<RepositoryObservation>,
+    /// The number of changes that the poller found and no webhook brought.
+    pub missed: Vec<(RepoId, u64)>,
+    /// Access to all repositories of an installation.
+    pub installations: Vec<(InstallationId, Dated<Access>)>,
+    /// Status changes in the order in which they were learnt. Those worth a notification enter the outbox.
+    pub changes: Vec<PullRequestChange>,
+    /// Pull requests whose status, or the time of it, differs from before: their tasks follow.
+    pub moved: BTreeSet<PrKey>,
+    /// All task keys that a pull request names now, where they differ from before.
+    pub mentions: Vec<(PrKey, BTreeSet<TaskKey>)>,
+    /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become due.
+    pub pushes: BTreeSet<(RepoId, String)>,
+    pub finished: Vec<FinishedDelivery>,
+}
+
+/// Another worker wrote first, or finished one of the deliveries: nothing was written. Load and apply again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionConflict;

@@ -1,0 +1,559 @@
+//! From facts to numbers: when a pull request was ready, reviewed and approved, and where its time went.
+//!
+//! One pure function of a versioned definition. Durations are whole seconds; the stages that are known add up to
+//! the span from start to merge exactly ([`Stages::total`]).
+
+mod approval;
+mod intervals;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use self::approval::Approval;
+use self::intervals::{Interval, Switch, overlap, subtract};
+use super::join::Dated;
+use super::people::Bots;
+use super::pull_request::PullRequest;
+use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind};
+use crate::github::types::{Account, ReviewId, Timestamp};
+
+/// Version of the definitions; stored with the numbers, so that it can be told which ones they follow.
+pub const DEFINITION: i64 = 1;
+
+/// Whether a pull request is open, closed without a merge, or merged.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Open,
+    Closed,
+    Merged,
+}
+
+impl State {
+    /// As it is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+/// What is special about a pull request, so that its numbers can be read rightly.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// A commit is dated before git existed or after the end.
+    ClockSkew,
+    /// Neither the opening nor GitHub's own timeline is known.
+    HistoryIncomplete,
+    /// It was a draft when it was merged.
+    MergedAsDraft,
+    /// A reviewer's request for changes stood at the merge.
+    MergedWithChangesRequested,
+    /// Reviewed, but no approval stood at the merge.
+    MergedWithoutApproval,
+    /// No human other than the author reviewed it.
+    MergedWithoutReview,
+    /// No approval that stood at the merge was for the commit that was merged.
+    PushedAfterApproval,
+    /// Closed and opened again at least once.
+    Reopened,
+    /// Reviewed only while it was a draft.
+    ReviewedInDraft,
+    /// Only ever seen in part.
+    Stub,
+    /// GitHub has more of its reviews, timeline or commits than were fetched.
+    Truncated,
+}
+
+/// How long each stage took, in whole seconds. `None` is unknown or not there, which is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    pub coding: Option<i64>,
+    pub pickup: Option<i64>,
+    pub review: Option<i64>,
+    pub merge_wait: Option<i64>,
+    pub redraft: Option<i64>,
+    pub closed: Option<i64>,
+}
+
+impl Stages {
+    /// The sum of those known, in seconds: from the start of coding to the merge, or from ready to the merge where
+    /// coding is unknown.
+    pub fn total(&self) -> i64 {
+        let all = [
+            self.coding,
+            self.pickup,
+            self.review,
+            self.merge_wait,
+            self.redraft,
+            self.closed,
+        ];
+        all.into_iter().flatten().sum()
+    }
+}
+
+/// One line of the explanation: a stretch of time, and what it was or what ended it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub stage: Stage,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Seconds that count for the stage: the stretch less what redraft and closed took out of it.
+    pub seconds: i64,
+    pub because: &'static str,
+}
+
+/// Where time goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Coding,
+    Pickup,
+    Review,
+    MergeWait,
+    Redraft,
+    Closed,
+}
+
+/// Everything that is worked out from the facts of one pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timings {
+    pub state: State,
+    pub author_is_bot: bool,
+    pub first_commit_at: Option<Timestamp>,
+    pub ready_at: Option<Timestamp>,
+    pub first_response_at: Option<Timestamp>,
+    pub first_review_at: Option<Timestamp>,
+    pub final_approval_at: Option<Timestamp>,
+    /// Seconds from creation to merge.
+    pub cycle_time: Option<i64>,
+    /// Seconds from creation to the first review.
+    pub review_time: Option<i64>,
+    pub stages: Stages,
+    pub flags: BTreeSet<Flag>,
+    pub steps: Vec<Step>,
+}
+
+/// Works out the numbers of `pull_request`; `None` while no snapshot of it was seen.
+pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
+    let history = History::of(pull_request, bots)?;
+    let approval = history
+        .merged_at
+        .map(|merged_at| Approval::at_merge(&history.human_reviews(), merged_at));
+    let first_review_at = history.first_review_at();
+    let held_since = approval
+        .as_ref()
+        .and_then(|approval| approval.complete_since);
+    // An approval given in draft counts from the first review after it was ready.
+    let final_approval_at =
+        first_review_at.and_then(|first| held_since.map(|since| since.max(first)));
+    let moments = Moments {
+        first_review_at,
+        final_approval_at,
+    };
+    let steps = history
+        .merged_at
+        .map_or_else(Vec::new, |merged_at| history.steps(moments, merged_at));
+    Some(Timings {
+        state: history.state,
+        author_is_bot: bots.contains(history.author),
+        first_commit_at: history.first_commit_at,
+        ready_at: history.ready_at,
+        first_response_at: history.first_response_at(),
+        first_review_at,
+        final_approval_at,
+        cycle_time: history.merged_at.map(|at| seconds(history.created_at, at)),
+        review_time: first_review_at.map(|at| seconds(history.created_at, at)),
+        stages: sum_up(&steps),
+        flags: history.flags(moments, approval.as_ref()),
+        steps,
+    })
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    to.epoch() - from.epoch()
+}
+
+#[derive(Clone, Copy)]
+struct Moments {
+    first_review_at: Option<Timestamp>,
+    final_approval_at: Option<Timestamp>,
+}
+
+/// The facts, put in order once.
+struct History<'a> {
+    pull_request: &'a PullRequest,
+    bots: &'a Bots,
+    author: &'a Account,
+    state: State,
+    created_at: Timestamp,
+    merged_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    first_commit_at: Option<Timestamp>,
+    opened_as_draft: bool,
+    ready_at: Option<Timestamp>,
+    /// Closed and reopened.
+    closed: Vec<Interval>,
+    /// In draft again after it had been ready.
+    redraft: Vec<Interval>,
+    merged_as_draft: bool,
+}
+
+impl<'a> History<'a> {
+    fn of(pull_request: &'a PullRequest, bots: &'a Bots) -> Option<Self> {
+        let conversation = &pull_request.conversation.as_ref()?.value;
+        let created_at = pull_request.created_at?;
+        let author = &pull_request.author.as_ref()?.value.0;
+        let merged_at = pull_request.merged_at;
+        let (state, ended_at) = match (merged_at, conversation.open) {
+            (Some(at), _) => (State::Merged, Some(at)),
+            (None, true) => (State::Open, None),
+            (None, false) => (State::Closed, conversation.closed_at),
+        };
+        let draft = draft_switch(pull_request, ended_at);
+        let opened_as_draft = draft.starts_on;
+        let drafts = draft.intervals(created_at);
+        let ready_at = if opened_as_draft {
+            drafts.first().and_then(|first| first.to)
+        } else {
+            Some(created_at)
+        };
+        let redraft = drafts.iter().skip(usize::from(opened_as_draft)).copied();
+        let closed = closed_switch(pull_request, merged_at).intervals(created_at);
+        Some(Self {
+            pull_request,
+            bots,
+            author,
+            state,
+            created_at,
+            merged_at,
+            ended_at,
+            first_commit_at: first_commit_at(pull_request, created_at),
+            opened_as_draft,
+            ready_at,
+            closed: closed
+                .into_iter()
+                .filter(|interval| interval.to.is_some())
+                .collect(),
+            redraft: redraft.collect(),
+            merged_as_draft: merged_at.is_some()
+                && drafts.last().is_some_and(|last| last.to.is_none()),
+        })
+    }
+
+    /// Whether `at` lies between ready and the end, both included.
+    fn is_under_review(&self, at: Timestamp) -> bool {
+        self.ready_at.is_some_and(|ready| at >= ready)
+            && self.ended_at.is_none_or(|ended| at <= ended)
+    }
+
+    fn is_human_other(&self, account: &Account) -> bool {
+        self.bots.is_human_other(account, self.author)
+    }
+
+    fn human_reviews(&self) -> Vec<&'a super::review::Review> {
+        let reviews = self.pull_request.reviews.values();
+        reviews
+            .filter(|review| self.is_human_other(&review.author))
+            .collect()
+    }
+
+    fn first_review_at(&self) -> Option<Timestamp> {
+        let submitted = self
+            .human_reviews()
+            .into_iter()
+            .map(|review| review.submitted_at);
+        submitted.filter(|at| self.is_under_review(*at)).min()
+    }
+
+    fn first_response_at(&self) -> Option<Timestamp> {
+        let timeline = &self.pull_request.timeline;
+        let known = &self.pull_request.reviews;
+        let comments = timeline.acts(FactKind::Commented);
+        // An inline comment counts when its review was submitted; on its own only where that review is unknown.
+        let inline = timeline
+            .acts(FactKind::ReviewCommented)
+            .filter(|(_, review, _)| !review.is_some_and(|id| known.contains_key(&ReviewId(id))));
+        let by_others = comments
+            .chain(inline)
+            .filter(|(_, _, actor)| actor.is_some_and(|actor| self.is_human_other(actor)));
+        let under_review = by_others
+            .map(|(at, _, _)| at)
+            .filter(|at| self.is_under_review(*at));
+        under_review.chain(self.first_review_at()).min()
+    }
+
+    /// The stretches of a merged pull request, in order of time.
+    fn steps(&self, moments: Moments, merged_at: Timestamp) -> Vec<Step> {
+        let redraft = subtract(
+            &self.clipped(&self.redraft, merged_at),
+            &self.clipped(&self.closed, merged_at),
+        );
+        let closed = self.clipped(&self.closed, merged_at);
+        let mut steps: Vec<_> = self
+            .stretches(moments, merged_at)
+            .into_iter()
+            .flatten()
+            .collect();
+        for step in &mut steps {
+            let stretch = (step.from, step.to);
+            step.seconds -= overlap(stretch, &closed) + overlap(stretch, &redraft);
+        }
+        let apart = |stage, because, intervals: Vec<(Timestamp, Timestamp)>| {
+            intervals
+                .into_iter()
+                .map(move |(from, to)| Step::new(stage, from, to, because))
+        };
+        steps.extend(apart(Stage::Redraft, "as a draft again", redraft));
+        steps.extend(apart(
+            Stage::Closed,
+            "closed until it was opened again",
+            closed,
+        ));
+        steps.sort_by_key(|step| (step.from, step.to));
+        steps
+    }
+
+    /// What the intervals cover from the creation up to the merge; one that has no end lasts until then.
+    fn clipped(&self, intervals: &[Interval], merged_at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+        let ended = intervals.iter().map(|interval| {
+            (
+                interval.from.max(self.created_at),
+                interval.to.unwrap_or(merged_at).min(merged_at),
+            )
+        });
+        ended.filter(|(from, to)| from < to).collect()
+    }
+
+    /// Coding, pickup, review and merge wait before anything is taken out of them.
+    fn stretches(&self, moments: Moments, merged_at: Timestamp) -> [Option<Step>; 4] {
+        let start = self.first_commit_at.unwrap_or(self.created_at);
+        let coded = self.first_commit_at.is_some() || self.opened_as_draft;
+        let Some(ready_at) = self.ready_at else {
+            return [
+                Some(Step::new(
+                    Stage::Coding,
+                    start,
+                    merged_at,
+                    "until it was merged as a draft",
+                )),
+                None,
+                None,
+                None,
+            ];
+        };
+        let coding = coded.then(|| {
+            Step::new(
+                Stage::Coding,
+                start,
+                ready_at,
+                "until it became ready for review",
+            )
+        });
+        let Some(first_review_at) = moments.first_review_at else {
+            let waited = Step::new(
+                Stage::MergeWait,
+                ready_at,
+                merged_at,
+                "until it was merged, without a review since it was ready",
+            );
+            return [coding, None, None, Some(waited)];
+        };
+        let pickup = Step::new(
+            Stage::Pickup,
+            ready_at,
+            first_review_at,
+            "until somebody reviewed it",
+        );
+        let (reviewed_at, because) = match moments.final_approval_at {
+            Some(at) => (at, "until its approval became complete and stayed so"),
+            None => (merged_at, "until it was merged, with no approval standing"),
+        };
+        let review = Step::new(Stage::Review, first_review_at, reviewed_at, because);
+        let wait = moments
+            .final_approval_at
+            .map(|at| Step::new(Stage::MergeWait, at, merged_at, "until it was merged"));
+        [coding, Some(pickup), Some(review), wait]
+    }
+
+    fn flags(&self, moments: Moments, approval: Option<&Approval>) -> BTreeSet<Flag> {
+        let pull_request = self.pull_request;
+        let unapproved = approval.filter(|_| moments.final_approval_at.is_none());
+        let facts = [
+            (Flag::ClockSkew, self.clock_skew()),
+            (
+                Flag::HistoryIncomplete,
+                pull_request.timeline.opened_as_draft().is_none(),
+            ),
+            (Flag::MergedAsDraft, self.merged_as_draft),
+            (
+                Flag::PushedAfterApproval,
+                approval.is_some_and(|approval| self.pushed_after(moments, approval)),
+            ),
+            (Flag::Reopened, !self.closed.is_empty()),
+            (Flag::Stub, pull_request.diff.is_none()),
+            (Flag::Truncated, pull_request.is_truncated()),
+        ];
+        let flags = facts
+            .into_iter()
+            .filter_map(|(flag, holds)| holds.then_some(flag));
+        flags
+            .chain(unapproved.map(|approval| self.why_unapproved(moments, approval)))
+            .collect()
+    }
+
+    /// The one reason why a merged pull request has no final approval.
+    fn why_unapproved(&self, moments: Moments, approval: &Approval) -> Flag {
+        if !approval.reviewed {
+            Flag::MergedWithoutReview
+        } else if moments.first_review_at.is_none() {
+            Flag::ReviewedInDraft
+        } else if approval.changes_requested {
+            Flag::MergedWithChangesRequested
+        } else {
+            Flag::MergedWithoutApproval
+        }
+    }
+
+    fn pushed_after(&self, moments: Moments, approval: &Approval) -> bool {
+        let head = self
+            .pull_request
+            .branches
+            .as_ref()
+            .map(|Dated { value, .. }| value);
+        let is_head = |commit: &Option<String>| match (commit, head) {
+            (Some(commit), Some(Branches { head_sha, .. })) => commit == head_sha,
+            _ => true,
+        };
+        moments.final_approval_at.is_some() && !approval.approved_commits.iter().any(is_head)
+    }
+
+    fn clock_skew(&self) -> bool {
+        self.pull_request
+            .commits
+            .as_ref()
+            .is_some_and(|Dated { value: dates, .. }| {
+                let too_late = self
+                    .ended_at
+                    .zip(dates.last)
+                    .is_some_and(|(ended, last)| last > ended);
+                dates.prehistoric || too_late
+            })
+    }
+}
+
+impl Step {
+    fn new(stage: Stage, from: Timestamp, to: Timestamp, because: &'static str) -> Self {
+        Self {
+            stage,
+            from,
+            to,
+            seconds: seconds(from, to),
+            because,
+        }
+    }
+}
+
+fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<Timestamp> {
+    let first = pull_request.commits.as_ref()?.value.first?;
+    (FIRST_COMMIT_EVER..=created_at)
+        .contains(&first)
+        .then_some(first)
+}
+
+/// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a snapshot.
+fn draft_switch(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Switch {
+    let timeline = &pull_request.timeline;
+    let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
+    // A snapshot of the end is often dated a second after it, and later ones show what it was at the end.
+    let by_end = |at: Timestamp| ended_at.map_or(at, |ended| at.min(ended));
+    let on: BTreeSet<_> = timeline
+        .moments(FactKind::ConvertedToDraft)
+        .filter(until)
+        .collect();
+    let off: BTreeSet<_> = timeline
+        .moments(FactKind::ReadyForReview)
+        .filter(until)
+        .collect();
+    let mut observed: Vec<(Timestamp, bool)> = Vec::new();
+    for (at, seen) in &pull_request.observed {
+        let Some(draft) = seen.draft else { continue };
+        // Of those at the end only the first counts: a draft can be made ready after it was closed.
+        if observed.last().is_none_or(|(last, _)| *last < by_end(*at)) {
+            observed.push((by_end(*at), draft));
+        }
+    }
+    let first_change = match (on.first(), off.first()) {
+        (Some(on), Some(off)) => Some(off <= on),
+        (None, Some(_)) => Some(true),
+        (Some(_), None) => Some(false),
+        (None, None) => None,
+    };
+    let starts_on = timeline
+        .opened_as_draft()
+        .or(first_change)
+        .or(observed.first().map(|(_, draft)| *draft))
+        .unwrap_or(false);
+    Switch {
+        starts_on,
+        on,
+        off,
+        observed,
+    }
+}
+
+/// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is open again.
+fn closed_switch(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> Switch {
+    let timeline = &pull_request.timeline;
+    // The closing of the merge itself is none; a reopening may be in the very second of it.
+    let before = |at: &Timestamp| merged_at.is_none_or(|merged| *at < merged);
+    let until = |at: &Timestamp| merged_at.is_none_or(|merged| *at <= merged);
+    let open = pull_request
+        .observed
+        .iter()
+        .filter(|(at, observed)| observed.open && before(at));
+    Switch {
+        starts_on: false,
+        on: timeline.moments(FactKind::Closed).filter(before).collect(),
+        off: timeline.moments(FactKind::Reopened).filter(until).collect(),
+        observed: open.map(|(at, _)| (*at, false)).collect(),
+    }
+}
+
+/// When it was last opened again, be it told or inferred; `None` while it never was, or is closed since.
+pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> {
+    let closed =
+        closed_switch(pull_request, pull_request.merged_at).intervals(pull_request.created_at?);
+    let seen = match closed.last() {
+        Some(last) => Some(last.to?),
+        None => None,
+    };
+    // The closing before a reopening may have been missed.
+    seen.max(pull_request.timeline.moments(FactKind::Reopened).last())
+}
+
+/// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when they took time.
+fn sum_up(steps: &[Step]) -> Stages {
+    let mut stages = Stages::default();
+    for step in steps {
+        let stage = match step.stage {
+            Stage::Coding => &mut stages.coding,
+            Stage::Pickup => &mut stages.pickup,
+            Stage::Review => &mut stages.review,
+            Stage::MergeWait => &mut stages.merge_wait,
+            Stage::Redraft => &mut stages.redraft,
+            Stage::Closed => &mut stages.closed,
+        };
+        *stage = Some(stage.unwrap_or(0) + step.seconds);
+    }
+    stages
+}

@@ -1,0 +1,527 @@
+//! From a webhook's name and body to an [`Event`].
+
+use serde::de::IgnoredAny;
+use thiserror::Error;
+
+use super::{
+    Branches, Conversation, Diff, Event, Fact, FactKind, InstallationEvent, PullRequestEvent,
+    PushEvent, Repo, RepositoryEvent, Review, ReviewState, Snapshot, without_nul,
+};
+use crate::github::payload::{self, Payload, State};
+use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
+
+/// Why a body is no event, named by what to do about it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Undecodable {
+    /// Refuse it: the sender is not GitHub, or something between changed the body.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// Count it and forget it: an event that is not used here.
+    #[error("event {0} is not used")]
+    UnusedEvent(String),
+    /// Keep it, done: there is nothing in it for us.
+    #[error("{0}")]
+    NoPullRequest(&'static str),
+    /// Keep it for a person to look at: a used event that lacks what it must have.
+    #[error("{0}")]
+    Shape(String),
+}
+
+/// Whether `body` is one JSON value, however deep serde's own limit lets it be.
+pub fn is_json(body: &[u8]) -> bool {
+    // Strings that are passed over are not looked at, so that whether they are UTF-8 is asked apart.
+    std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
+
+/// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`.
+///
+/// # Errors
+/// [`Undecodable`], whose variants tell what is to be done with the delivery. Never panics, whatever the body.
+pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
+    let read: fn(Payload) -> Result<Event, Undecodable> = match name {
+        "pull_request" => |payload| pull_request(payload).map(Event::PullRequest),
+        "pull_request_review" => |payload| review(payload).map(Event::PullRequestReview),
+        "pull_request_review_comment" => {
+            |payload| review_comment(payload).map(Event::PullRequestReviewComment)
+        }
+        "pull_request_review_thread" => {
+            |payload| review_thread(payload).map(Event::PullRequestReviewThread)
+        }
+        "issue_comment" => |payload| issue_comment(payload).map(Event::IssueComment),
+        "merge_group" => |payload| merge_group(payload).map(Event::MergeGroup),
+        "push" => |payload| push(payload).map(Event::Push),
+        "repository" => |payload| repository(payload).map(Event::Repository),
+        "installation" => |payload| installation(payload).map(Event::Installation),
+        "installation_repositories" => {
+            |payload| installation(payload).map(Event::InstallationRepositories)
+        }
+        _ if is_json(body) => return Err(Undecodable::UnusedEvent(name.to_owned())),
+        _ => return Err(Undecodable::NotJson(format!("the body of a {name} event"))),
+    };
+    // Not by the error's category: an array where an enum is expected is an error of syntax to serde_json.
+    let payload =
+        serde_json::from_slice(&without_nul(body)).map_err(|error| match is_json(body) {
+            true => shape(&error.to_string()),
+            false => Undecodable::NotJson(error.to_string()),
+        })?;
+    read(payload)
+}
+
+/// Reads an event that was made here from GitHub's answers and stored as it is.
+///
+/// # Errors
+/// [`Undecodable::Shape`], which a version of this program that cannot read what another wrote would meet.
+pub fn decode_fetched(body: &[u8]) -> Result<Event, Undecodable> {
+    serde_json::from_slice(body).map_err(|error| shape(&error.to_string()))
+}
+
+fn missing(field: &str) -> Undecodable {
+    shape(&format!("missing field `{field}`"))
+}
+
+/// What is wrong with a payload, without much of its text: that goes to logs and lists.
+fn shape(text: &str) -> Undecodable {
+    const LONGEST: usize = 200;
+    // Where in this one body it was found would keep dead letters of the same kind apart.
+    let text = text.rsplit_once(" at line ").map_or(text, |(what, _)| what);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Undecodable::Shape(format!("{}...", &text[..end])),
+        None => Undecodable::Shape(text.to_owned()),
+    }
+}
+
+/// What all pull-request events share, before the fields that differ are taken out.
+struct Common {
+    action: String,
+    actor: Option<Account>,
+    snapshot: Snapshot,
+    repo: Repo,
+    number: PrNumber,
+}
+
+impl Common {
+    fn take(payload: &mut Payload) -> Result<Self, Undecodable> {
+        let pull_request = payload
+            .pull_request
+            .take()
+            .ok_or_else(|| missing("pull_request"))?;
+        let number = pull_request.number;
+        Self::with(payload, number, snapshot(pull_request))
+    }
+
+    fn with(
+        payload: &mut Payload,
+        number: PrNumber,
+        snapshot: Snapshot,
+    ) -> Result<Self, Undecodable> {
+        let mut repo = take_repo(payload)?;
+        repo.seen_at = repo.seen_at.max(snapshot.updated_at);
+        Ok(Self {
+            action: payload.action.take().ok_or_else(|| missing("action"))?,
+            actor: payload.sender.take().map(Account::from),
+            snapshot,
+            repo,
+            number,
+        })
+    }
+
+    fn fact(
+        &self,
+        at: Timestamp,
+        kind: FactKind,
+        subject: Option<i64>,
+        detail: Option<String>,
+    ) -> Fact {
+        Fact {
+            at,
+            kind,
+            subject,
+            detail,
+            actor: self.actor.clone(),
+        }
+    }
+
+    fn event(self, facts: Vec<Fact>, review: Option<Review>) -> PullRequestEvent {
+        PullRequestEvent {
+            action: self.action,
+            repo: self.repo,
+            number: self.number,
+            actor: self.actor,
+            pull_request: Some(self.snapshot),
+            facts,
+            review,
+            commits: None,
+        }
+    }
+}
+
+fn pull_request(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
+    let common = Common::take(&mut payload)?;
+    let facts = pull_request_facts(&common, payload);
+    Ok(common.event(facts, None))
+}
+
+/// The timeline entries of a `pull_request` action. One that GitHub invents tomorrow adds none, and its snapshot counts.
+fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
+    let updated_at = common.snapshot.updated_at;
+    let now = |kind, subject, detail| vec![common.fact(updated_at, kind, subject, detail)];
+    let simple = |kind| now(kind, None, None);
+    let (assignee, label) = (payload.assignee, payload.label.map(|label| label.name));
+    let milestone = payload.milestone.map(|milestone| milestone.title);
+    match common.action.as_str() {
+        "opened" => vec![common.fact(
+            common.snapshot.created_at,
+            FactKind::Opened,
+            None,
+            was_draft(&common.snapshot).then(|| "draft".to_owned()),
+        )],
+        "closed" => closing_facts(common),
+        "reopened" => simple(FactKind::Reopened),
+        "ready_for_review" => simple(FactKind::ReadyForReview),
+        "converted_to_draft" => simple(FactKind::ConvertedToDraft),
+        "synchronize" => now(FactKind::Pushed, None, payload.after),
+        "edited" => edit_facts(common, payload.changes.unwrap_or_default()),
+        "labeled" => now(FactKind::Labeled, None, label),
+        "unlabeled" => now(FactKind::Unlabeled, None, label),
+        "assigned" => now(
+            FactKind::Assigned,
+            assignee.as_ref().map(|user| user.id.0),
+            assignee.map(|user| user.login),
+        ),
+        "unassigned" => now(
+            FactKind::Unassigned,
+            assignee.as_ref().map(|user| user.id.0),
+            assignee.map(|user| user.login),
+        ),
+        "milestoned" => now(FactKind::Milestoned, None, milestone),
+        "demilestoned" => now(FactKind::Demilestoned, None, milestone),
+        "review_requested" | "review_request_removed" => {
+            let (subject, detail) = match (payload.requested_reviewer, payload.requested_team) {
+                (Some(user), _) => (Some(user.id.0), Some(user.login)),
+                (None, Some(team)) => (Some(team.id), Some(team.slug)),
+                (None, None) => (None, None),
+            };
+            let requested = common.action == "review_requested";
+            let kind = if requested {
+                FactKind::ReviewRequested
+            } else {
+                FactKind::ReviewRequestRemoved
+            };
+            now(kind, subject, detail)
+        }
+        "locked" => simple(FactKind::Locked),
+        "unlocked" => simple(FactKind::Unlocked),
+        "auto_merge_enabled" => now(FactKind::AutoMergeEnabled, None, payload.reason),
+        "auto_merge_disabled" => now(FactKind::AutoMergeDisabled, None, payload.reason),
+        "stacked" => simple(FactKind::Stacked),
+        "enqueued" => simple(FactKind::Enqueued),
+        "dequeued" => now(FactKind::Dequeued, None, payload.reason),
+        _ => Vec::new(),
+    }
+}
+
+fn was_draft(snapshot: &Snapshot) -> bool {
+    snapshot
+        .branches
+        .as_ref()
+        .and_then(|branches| branches.draft)
+        .unwrap_or(false)
+}
+
+/// Who closed or merged is told by this action alone; the moments are in every later snapshot too.
+fn closing_facts(common: &Common) -> Vec<Fact> {
+    let closed = common
+        .snapshot
+        .conversation
+        .closed_at
+        .map(|at| common.fact(at, FactKind::Closed, None, None));
+    let merged = common
+        .snapshot
+        .merged_at
+        .map(|at| common.fact(at, FactKind::Merged, None, None));
+    closed.into_iter().chain(merged).collect()
+}
+
+fn edit_facts(common: &Common, changes: payload::Changes) -> Vec<Fact> {
+    let at = common.snapshot.updated_at;
+    let title = changes
+        .title
+        .map(|changed| common.fact(at, FactKind::TitleEdited, None, changed.from));
+    let body = changes
+        .body
+        .map(|_| common.fact(at, FactKind::BodyEdited, None, None));
+    let base = changes.base.map(|base| {
+        let before = base.name.and_then(|changed| changed.from);
+        common.fact(at, FactKind::BaseChanged, None, before)
+    });
+    [title, body, base].into_iter().flatten().collect()
+}
+
+fn review(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
+    let common = Common::take(&mut payload)?;
+    let review = payload.review.ok_or_else(|| missing("review"))?;
+    let review = seen_review(&common, review)?;
+    Ok(common.event(Vec::new(), review))
+}
+
+/// The review of an event; `None` while it is pending.
+fn seen_review(common: &Common, review: payload::Review) -> Result<Option<Review>, Undecodable> {
+    let Some(submitted_at) = review.submitted_at else {
+        return Ok(None);
+    };
+    // Webhooks write `approved`, the REST API `APPROVED`.
+    let state = match review.state.to_ascii_lowercase().as_str() {
+        "approved" => ReviewState::Approved,
+        "changes_requested" => ReviewState::ChangesRequested,
+        "commented" => ReviewState::Commented,
+        "dismissed" => ReviewState::Dismissed,
+        "pending" => return Ok(None),
+        other => return Err(shape(&format!("unknown review state `{other}`"))),
+    };
+    Ok(Some(Review {
+        id: review.id,
+        author: account_or_ghost(review.user),
+        state,
+        submitted_at,
+        commit_id: review.commit_id,
+        dismissed_at: (common.action == "dismissed").then_some(common.snapshot.updated_at),
+    }))
+}
+
+fn review_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
+    let common = Common::take(&mut payload)?;
+    let comment = payload.comment.ok_or_else(|| missing("comment"))?;
+    let review = comment.pull_request_review_id;
+    let fact = comment_fact(
+        comment,
+        FactKind::ReviewCommented,
+        review.map(|ReviewId(id)| id),
+    );
+    Ok(common.event(vec![fact], None))
+}
+
+/// A comment's fact is the same whether it was created, edited or deleted: that it was written then, by its author.
+fn comment_fact(comment: payload::Comment, kind: FactKind, subject: Option<i64>) -> Fact {
+    Fact {
+        at: comment.created_at,
+        kind,
+        subject: subject.or(Some(comment.id)),
+        detail: None,
+        actor: Some(account_or_ghost(comment.user)),
+    }
+}
+
+fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
+    let common = Common::take(&mut payload)?;
+    let kind = match common.action.as_str() {
+        "resolved" => Some(FactKind::ThreadResolved),
+        "unresolved" => Some(FactKind::ThreadUnresolved),
+        _ => None,
+    };
+    let at = common.snapshot.updated_at;
+    // A thread has no id of its own; its first comment tells it from others.
+    let thread = payload
+        .thread
+        .and_then(|thread| thread.comments.into_iter().next())
+        .map(|comment| comment.id);
+    let facts = kind
+        .map(|kind| common.fact(at, kind, thread, None))
+        .into_iter()
+        .collect();
+    Ok(common.event(facts, None))
+}
+
+fn issue_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
+    let issue = payload.issue.take().ok_or_else(|| missing("issue"))?;
+    let comment = payload.comment.take().ok_or_else(|| missing("comment"))?;
+    let number = issue.number;
+    let snapshot =
+        issue_snapshot(issue).ok_or(Undecodable::NoPullRequest("a comment on an issue"))?;
+    let common = Common::with(&mut payload, number, snapshot)?;
+    Ok(common.event(vec![comment_fact(comment, FactKind::Commented, None)], None))
+}
+
+fn merge_group(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
+    let group = payload
+        .merge_group
+        .take()
+        .ok_or_else(|| missing("merge_group"))?;
+    let number = queued_number(&group.head_ref).ok_or(Undecodable::NoPullRequest(
+        "a merge group that names no pull request",
+    ))?;
+    let mut repo = take_repo(&mut payload)?;
+    let at = group
+        .head_commit
+        .and_then(|commit| commit.timestamp)
+        .unwrap_or(repo.seen_at);
+    repo.seen_at = repo.seen_at.max(at);
+    let action = payload.action.take().ok_or_else(|| missing("action"))?;
+    let actor = payload.sender.take().map(Account::from);
+    let kind = match action.as_str() {
+        "checks_requested" => Some(FactKind::MergeGroupChecksRequested),
+        "destroyed" => Some(FactKind::MergeGroupDestroyed),
+        _ => None,
+    };
+    let fact = kind.map(|kind| Fact {
+        at,
+        kind,
+        subject: None,
+        detail: payload.reason,
+        actor: actor.clone(),
+    });
+    Ok(PullRequestEvent {
+        action,
+        repo,
+        number,
+        actor,
+        pull_request: None,
+        facts: fact.into_iter().collect(),
+        review: None,
+        commits: None,
+    })
+}
+
+/// The number in `refs/heads/gh-readonly-queue/{base}/pr-{number}-{sha}`; the base may have slashes.
+fn queued_number(head_ref: &str) -> Option<PrNumber> {
+    let (_, last) = head_ref.rsplit_once('/')?;
+    let (number, _) = last.strip_prefix("pr-")?.split_once('-')?;
+    number.parse().ok().map(PrNumber)
+}
+
+fn push(mut payload: Payload) -> Result<PushEvent, Undecodable> {
+    Ok(PushEvent {
+        repo: take_repo(&mut payload)?,
+        git_ref: payload.git_ref.ok_or_else(|| missing("ref"))?,
+        before: payload.before,
+        after: payload.after,
+        actor: payload.sender.map(Account::from),
+    })
+}
+
+fn repository(mut payload: Payload) -> Result<RepositoryEvent, Undecodable> {
+    Ok(RepositoryEvent {
+        repo: take_repo(&mut payload)?,
+        action: payload.action.ok_or_else(|| missing("action"))?,
+    })
+}
+
+fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
+    let action = payload.action.ok_or_else(|| missing("action"))?;
+    let installation = payload
+        .installation
+        .ok_or_else(|| missing("installation"))?;
+    let at = installation.suspended_at.max(installation.updated_at);
+    let named = |repositories: Option<Vec<payload::RepositoryName>>| {
+        let repositories = repositories.unwrap_or_default().into_iter();
+        let seen_at = at.unwrap_or(Timestamp::clamped(0));
+        let named = repositories.map(|repository| Repo {
+            id: repository.id,
+            name: repository.full_name,
+            private: repository.private,
+            seen_at,
+            installation: Some(installation.id),
+        });
+        named.collect::<Vec<_>>()
+    };
+    let listed = named(payload.repositories);
+    let (mut gained, mut lost) = (
+        named(payload.repositories_added),
+        named(payload.repositories_removed),
+    );
+    match action.as_str() {
+        "deleted" | "suspend" => lost.extend(listed),
+        _ => gained.extend(listed),
+    }
+    Ok(InstallationEvent {
+        action,
+        installation: installation.id,
+        at,
+        gained,
+        lost,
+    })
+}
+
+fn take_repo(payload: &mut Payload) -> Result<Repo, Undecodable> {
+    let repository = payload
+        .repository
+        .take()
+        .ok_or_else(|| missing("repository"))?;
+    Ok(Repo {
+        id: repository.id,
+        name: repository.full_name,
+        private: repository.private,
+        seen_at: repository
+            .updated_at
+            .max(repository.pushed_at)
+            .unwrap_or(Timestamp::clamped(0)),
+        installation: payload
+            .installation
+            .as_ref()
+            .map(|installation| installation.id),
+    })
+}
+
+fn account_or_ghost(user: Option<payload::User>) -> Account {
+    user.map_or_else(Account::ghost, Account::from)
+}
+
+fn snapshot(pull_request: payload::PullRequest) -> Snapshot {
+    // The simple pull request of review events has none of the four counts, the full one all of them.
+    let full = pull_request.additions.is_some();
+    Snapshot {
+        updated_at: pull_request.updated_at,
+        created_at: pull_request.created_at,
+        github_id: Some(pull_request.id),
+        author: account_or_ghost(pull_request.user),
+        merged_at: pull_request.merged_at,
+        conversation: Conversation {
+            title: pull_request.title,
+            body: pull_request.body,
+            html_url: pull_request.html_url,
+            labels: label_names(pull_request.labels),
+            open: pull_request.state == State::Open,
+            closed_at: pull_request.closed_at,
+        },
+        branches: Some(Branches {
+            draft: pull_request.draft,
+            base_ref: pull_request.base.name,
+            head_ref: pull_request.head.name,
+            head_sha: pull_request.head.sha,
+            head_repo: pull_request.head.repo.map(|repo| repo.id),
+        }),
+        diff: full.then_some(Diff {
+            additions: pull_request.additions,
+            deletions: pull_request.deletions,
+            changed_files: pull_request.changed_files,
+            commits: pull_request.commits,
+        }),
+    }
+}
+
+/// What an issue tells of its pull request; `None` when it is no pull request's.
+fn issue_snapshot(issue: payload::Issue) -> Option<Snapshot> {
+    let pull_request = issue.pull_request?;
+    Some(Snapshot {
+        updated_at: issue.updated_at,
+        created_at: issue.created_at,
+        github_id: None,
+        author: account_or_ghost(issue.user),
+        merged_at: pull_request.merged_at,
+        conversation: Conversation {
+            title: issue.title,
+            body: issue.body,
+            html_url: pull_request.html_url,
+            labels: label_names(issue.labels),
+            open: issue.state == State::Open,
+            closed_at: issue.closed_at,
+        },
+        branches: None,
+        diff: None,
+    })
+}
+
+fn label_names(labels: Vec<payload::Label>) -> Vec<String> {
+    let mut names: Vec<_> = labels.into_iter().map(|label| label.name).collect();
+    names.sort_unstable();
+    names
+}

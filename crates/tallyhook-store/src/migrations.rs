@@ -1,0 +1,48 @@
+//! What both kinds of database say of migrations.
+
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{MigrateError, Migrator};
+
+use super::NotReady;
+
+/// How many migrations a database has, once it has any.
+pub(super) const APPLIED: &str = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+
+/// How many there are in this version.
+pub(super) fn known(migrations: &Migrator) -> i64 {
+    i64::try_from(migrations.iter().count()).unwrap_or(i64::MAX)
+}
+
+/// Why a database cannot be brought to this version, in words that say what to do.
+pub(super) fn failed(error: MigrateError) -> anyhow::Error {
+    match error {
+        MigrateError::VersionMissing(version) => anyhow::anyhow!(
+            "the database has migration {version}, which this version of tallyhook does not know; use a newer tallyhook"
+        ),
+        MigrateError::VersionMismatch(version) => {
+            anyhow::anyhow!(
+                "migration {version} of the database is not the one of this version of tallyhook"
+            )
+        }
+        other => anyhow::Error::new(other).context("cannot bring the database to this version"),
+    }
+}
+
+/// Refuses a database that is not of exactly this version.
+pub(super) fn check(applied: sqlx::Result<i64>, migrations: &Migrator) -> anyhow::Result<()> {
+    match (applied, known(migrations)) {
+        (Ok(applied), known) if applied == known => Ok(()),
+        (Ok(applied), known) => Err(NotReady::OtherVersion { applied, known }.into()),
+        (Err(sqlx::Error::Database(error)), _) if is_no_table(&*error) => {
+            Err(NotReady::Empty.into())
+        }
+        (Err(error), _) => {
+            Err(anyhow::Error::new(error).context("cannot read which version the database has"))
+        }
+    }
+}
+
+/// PostgreSQL has a code for it, SQLite one for whatever is wrong with a statement.
+fn is_no_table(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
+}
