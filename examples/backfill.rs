@@ -1,7 +1,7 @@
 //! What a backfill costs, and what live deliveries notice of it: `cargo run --release --example backfill`.
 //!
 //! A GitHub of its own, on this machine, has the history; the server that fetches it is a process of its own.
-//! `docs/PERFORMANCE.md` tells how to read the numbers.
+//! `docs/operate/performance.md` explains the numbers.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //! those of `scripts/services`.
 //!
 //! Starts the server, and beside it a bare baseline, in processes of their own over databases of their own; loads
-//! them through loopback and prints what it measured. `docs/PERFORMANCE.md` tells how to read the numbers.
+//! them through loopback and prints what it measured. `docs/operate/performance.md` explains the numbers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //! `cargo run --release --example sockets`. With `--services` on PostgreSQL and RabbitMQ, those of `scripts/services`.
 //!
 //! The servers are processes of their own, over databases of their own; webhooks and clients are made here, on one thread
-//! each. `docs/PERFORMANCE.md` tells how to read the numbers, which are printed as the rows of its table.
+//! each. `docs/operate/performance.md` explains the numbers, which are printed as the rows of its table.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

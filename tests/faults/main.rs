@@ -4,7 +4,7 @@
 //! test alone. Each scenario breaks something while deliveries are posted whose outcome is known, and then asks whether
 //! each of them came to its end once, and whether the facts are those of an undisturbed run.
 //!
-//! The short form takes about four minutes. The long one, whose results are in `docs/RELIABILITY.md`:
+//! The short form takes about four minutes. The long one, whose results are in `docs/operate/reliability.md`:
 //!
 //!     TALLYHOOK_FAULTS=long cargo test --release --features crash-points,services --test faults
 //!
