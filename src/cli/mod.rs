@@ -138,6 +138,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 type Outcome<T = ()> = Result<T, Failure>;
 
+/// The definition of the command line, for the reference and its tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
