@@ -125,17 +125,19 @@ impl Metric {
         }
     }
 
-    /// Gives the recorder the help text. Those of stored state are written by `/metrics` itself.
     fn describe(&self) {
-        if self.source == MetricSource::Database {
-            return;
-        }
         match self.kind {
             MetricKind::Counter => describe_counter!(self.name, self.help),
             MetricKind::Gauge => describe_gauge!(self.name, self.help),
             MetricKind::Histogram => describe_histogram!(self.name, Unit::Seconds, self.help),
         }
     }
+}
+
+/// Gives the current recorder the help texts of the metrics of one source.
+pub fn describe_metrics(source: MetricSource) {
+    let described = METRICS.iter().filter(|metric| metric.source == source);
+    described.for_each(Metric::describe);
 }
 
 /// Every metric there is. `docs/reference/metrics.md` is written from this list.
@@ -283,7 +285,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another recorder of metrics is installed; /metrics stays empty");
         }
-        METRICS.iter().for_each(Metric::describe);
+        describe_metrics(MetricSource::Process);
         handle
     })
 }

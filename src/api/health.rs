@@ -11,7 +11,7 @@ use tallyhook_queue::Health;
 use tallyhook_store::{Backlog, Moment, StoreError};
 
 use super::{Api, Stored};
-use crate::telemetry::{self, METRICS};
+use crate::telemetry;
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "health", operation_id = "healthz", responses((status = 200)))]
@@ -135,13 +135,14 @@ fn stored_state(stored: &Stored) -> String {
     let since =
         |at: Option<Moment>| at.map(|at| (Utc::now() - at).as_seconds_f64().max(0.0).to_string());
     let mut text = String::new();
-    let mut gauge = |name: &str, values: &[(&str, String)]| {
-        let described = METRICS.iter().find(|metric| metric.name == name);
-        let help = described.map_or("", |metric| metric.help);
+    let mut gauge = |name: &str, help: &str, values: &[(&str, String)]| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(
+            text,
+            "# HELP tallyhook_{name} {help}\n# TYPE tallyhook_{name} gauge"
+        );
         for (labels, value) in values {
-            let _ = writeln!(text, "{name}{labels} {value}");
+            let _ = writeln!(text, "tallyhook_{name}{labels} {value}");
         }
     };
     let by_state = [
@@ -150,21 +151,37 @@ fn stored_state(stored: &Stored) -> String {
         ("{state=\"ignored\"}", inbox.ignored.to_string()),
         ("{state=\"dead\"}", inbox.dead.to_string()),
     ];
-    gauge("tallyhook_inbox", &by_state);
-    gauge("tallyhook_dead_letters", &[("", inbox.dead.to_string())]);
+    gauge("inbox", "Stored deliveries by state.", &by_state);
+    gauge(
+        "dead_letters",
+        "Deliveries that wait for a person's decision.",
+        &[("", inbox.dead.to_string())],
+    );
     let oldest = since(inbox.oldest_pending).unwrap_or_else(|| "0".to_owned());
-    gauge("tallyhook_oldest_pending_seconds", &[("", oldest)]);
+    gauge(
+        "oldest_pending_seconds",
+        "Age of the oldest unfinished delivery.",
+        &[("", oldest)],
+    );
     let watched = [
         ("{state=\"watched\"}", watches.watched.to_string()),
         ("{state=\"due\"}", watches.due.to_string()),
         ("{state=\"failing\"}", watches.failing.to_string()),
     ];
-    gauge("tallyhook_monitors", &watched);
+    gauge(
+        "monitors",
+        "Watched pull requests: all, those whose turn it is, those that could not be got.",
+        &watched,
+    );
     let round: Vec<_> = since(*last_round)
         .map(|age| ("", age))
         .into_iter()
         .collect();
-    gauge("tallyhook_poller_last_round_seconds", &round);
+    gauge(
+        "poller_last_round_seconds",
+        "Since the poller's last round ended; none while there was none.",
+        &round,
+    );
     // Names of channels have no letters that would have to be escaped.
     let labels: Vec<_> = backlogs
         .iter()
@@ -178,10 +195,22 @@ fn stored_state(stored: &Stored) -> String {
             .collect()
     };
     let pending = of_channels(|backlog| backlog.pending);
-    gauge("tallyhook_notifications_pending", &pending);
+    gauge(
+        "notifications_pending",
+        "Notifications that wait to be sent, and changes not looked at yet, by channel.",
+        &pending,
+    );
     let dead = of_channels(|backlog| backlog.dead);
-    gauge("tallyhook_notifications_dead", &dead);
+    gauge(
+        "notifications_dead",
+        "Notifications that were given up, of those still kept, by channel.",
+        &dead,
+    );
     let failures = of_channels(|backlog| backlog.failures.into());
-    gauge("tallyhook_channel_failures", &failures);
+    gauge(
+        "channel_failures",
+        "Attempts in a row that found a channel's receiver broken.",
+        &failures,
+    );
     text
 }
