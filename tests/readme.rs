@@ -775,33 +775,6 @@ fn named_paths_are_served() {
     assert!(found > paths.len(), "only {found} paths were found");
 }
 
-/// A suite that takes the place it is given is worth as much on PostgreSQL and RabbitMQ.
-#[test]
-fn the_test_command_runs_every_suite_on_services_too() {
-    // They choose their place by themselves.
-    let own = ["backup", "cli", "queue", "rabbitmq"];
-    let script = file("scripts/test");
-    let lists = script
-        .split("elsewhere")
-        .filter_map(|rest| rest.split_once('(')?.1.split_once(')'));
-    let named: BTreeSet<_> = lists
-        .flat_map(|(list, _)| list.split_whitespace())
-        .collect();
-    for file in fs::read_dir(root().join("tests")).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "rs") {
-            let suite = path.file_stem().unwrap().to_str().unwrap();
-            let takes_its_place = fs::read_to_string(&path)
-                .unwrap()
-                .contains(concat!("TestServer::", "start"));
-            assert!(
-                !takes_its_place || own.contains(&suite) || named.contains(suite),
-                "scripts/test leaves {suite} out"
-            );
-        }
-    }
-}
-
 #[test]
 fn the_toolchain_is_the_one_of_the_manifest() {
     let wanted = format!(
