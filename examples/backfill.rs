@@ -2,7 +2,7 @@
 //! backfill`.
 //!
 //! A GitHub of its own, on this machine, has the history; the server that fetches it is a process
-//! of its own. `docs/PERFORMANCE.md` describes how to read the numbers.
+//! of its own. `docs/operate/performance.md` describes how to read the numbers.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

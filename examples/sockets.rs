@@ -3,7 +3,7 @@
 //! RabbitMQ, those of `scripts/services`.
 //!
 //! The servers are processes of their own, over databases of their own; webhooks and clients are
-//! made here, on one thread each. `docs/PERFORMANCE.md` describes how to read the numbers, which
+//! made here, on one thread each. `docs/operate/performance.md` describes how to read the numbers, which
 //! are printed as the rows of its table.
 
 use std::io::{Read, Write};

@@ -57,6 +57,215 @@ pub const WEBSOCKET_SLOW: &str = "tallyhook_websocket_slow_total";
 pub const NOTIFICATIONS: &str = "tallyhook_notifications_total";
 pub const PROCESS: &str = "tallyhook_process_seconds";
 
+/// A metric as `/metrics` and the reference describe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub source: MetricSource,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// The origin of a metric's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricSource {
+    /// Kept by each process: a sum over processes is right.
+    Process,
+    /// Read from the database when `/metrics` is answered: the same on every process.
+    Database,
+}
+
+impl MetricKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+impl Metric {
+    const fn new(
+        name: &'static str,
+        kind: MetricKind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            source: MetricSource::Process,
+            labels,
+            help,
+        }
+    }
+
+    const fn stored(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind: MetricKind::Gauge,
+            source: MetricSource::Database,
+            labels,
+            help,
+        }
+    }
+
+    fn describe(&self) {
+        match self.kind {
+            MetricKind::Counter => describe_counter!(self.name, self.help),
+            MetricKind::Gauge => describe_gauge!(self.name, self.help),
+            MetricKind::Histogram => describe_histogram!(self.name, Unit::Seconds, self.help),
+        }
+    }
+}
+
+/// Gives the current recorder the help texts of the metrics of one source.
+pub fn describe_metrics(source: MetricSource) {
+    let described = METRICS.iter().filter(|metric| metric.source == source);
+    described.for_each(Metric::describe);
+}
+
+/// Every metric there is. `docs/reference/metrics.md` is written from this list.
+pub const METRICS: &[Metric] = &[
+    Metric::new(
+        DELIVERIES,
+        MetricKind::Counter,
+        &["event", "outcome"],
+        "Deliveries by event and outcome: applied, ignored, dead, or unused and not stored.",
+    ),
+    Metric::new(
+        DUPLICATES,
+        MetricKind::Counter,
+        &[],
+        "Deliveries that were stored already.",
+    ),
+    Metric::new(
+        SIGNATURE_FAILURES,
+        MetricKind::Counter,
+        &["reason"],
+        "Requests refused for their signature, by reason.",
+    ),
+    Metric::new(
+        STALE,
+        MetricKind::Counter,
+        &[],
+        "Events whose snapshot was older than the stored one.",
+    ),
+    Metric::new(
+        RETRIES,
+        MetricKind::Counter,
+        &[],
+        "Attempts that failed and will be made again.",
+    ),
+    Metric::new(
+        APPLY_LAG,
+        MetricKind::Histogram,
+        &[],
+        "Time from receipt of a delivery to the commit of its facts.",
+    ),
+    Metric::new(
+        PROCESS,
+        MetricKind::Histogram,
+        &[],
+        "Time from claim to commit of one batch.",
+    ),
+    Metric::new(
+        POLL_MISSED,
+        MetricKind::Counter,
+        &["repo"],
+        "Changes of pull requests that the poller found and no webhook delivered, by repository.",
+    ),
+    Metric::new(
+        client::REQUESTS,
+        MetricKind::Counter,
+        &["kind", "status"],
+        "Requests to GitHub, by kind and by status or failure.",
+    ),
+    Metric::new(
+        client::RATE_REMAINING,
+        MetricKind::Gauge,
+        &["resource"],
+        "Rest of GitHub's rate limit as GitHub last reported it, by resource.",
+    ),
+    Metric::new(
+        NOTIFICATIONS,
+        MetricKind::Counter,
+        &["channel", "outcome"],
+        "Notifications by channel and outcome: sent, retried, superseded or dead.",
+    ),
+    Metric::new(
+        AMQP_CONNECTED,
+        MetricKind::Gauge,
+        &[],
+        "1 while this process has every connection to the broker that it needs.",
+    ),
+    Metric::new(
+        WEBSOCKET_CLIENTS,
+        MetricKind::Gauge,
+        &[],
+        "Clients of /ws at this process.",
+    ),
+    Metric::new(
+        WEBSOCKET_SLOW,
+        MetricKind::Counter,
+        &[],
+        "Clients of /ws that were dropped since they were too slow.",
+    ),
+    Metric::stored(
+        "tallyhook_inbox",
+        &["state"],
+        "Stored deliveries by state; accepted ones are not finished yet.",
+    ),
+    Metric::stored(
+        "tallyhook_dead_letters",
+        &[],
+        "Dead letters that wait for a person's decision.",
+    ),
+    Metric::stored(
+        "tallyhook_oldest_pending_seconds",
+        &[],
+        "Age of the oldest unfinished delivery.",
+    ),
+    Metric::stored(
+        "tallyhook_monitors",
+        &["state"],
+        "Watched pull requests: all, those that are due, those whose last request failed.",
+    ),
+    Metric::stored(
+        "tallyhook_poller_last_round_seconds",
+        &[],
+        "Time since the poller's last round ended; absent before the first.",
+    ),
+    Metric::stored(
+        "tallyhook_notifications_pending",
+        &["channel"],
+        "Notifications that wait to be sent, and events not yet looked at, by channel.",
+    ),
+    Metric::stored(
+        "tallyhook_notifications_dead",
+        &["channel"],
+        "Stored notifications that were given up, by channel.",
+    ),
+    Metric::stored(
+        "tallyhook_channel_failures",
+        &["channel"],
+        "Attempts in a row that found a channel's receiver failing.",
+    ),
+];
+
 const SECONDS: [f64; 12] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0,
 ];
@@ -74,48 +283,7 @@ pub fn prometheus() -> &'static PrometheusHandle {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another recorder of metrics is installed; /metrics stays empty");
         }
-        describe_counter!(
-            DELIVERIES,
-            "Deliveries by event and by what became of them."
-        );
-        describe_counter!(
-            SIGNATURE_FAILURES,
-            "Requests refused for their signature, by reason."
-        );
-        describe_counter!(DUPLICATES, "Deliveries that were stored already.");
-        describe_counter!(STALE, "Events whose snapshot was older than what is known.");
-        describe_counter!(RETRIES, "Attempts that failed and will be made again.");
-        describe_counter!(
-            POLL_MISSED,
-            "Changes of pull requests that the poller found and no webhook told, by repository."
-        );
-        describe_counter!(
-            client::REQUESTS,
-            "Requests to GitHub, by kind and by status or what went wrong."
-        );
-        describe_gauge!(
-            client::RATE_REMAINING,
-            "What GitHub last told to be left of the allowance, by resource."
-        );
-        describe_gauge!(
-            AMQP_CONNECTED,
-            "1 while this process has every connection to the broker that it needs."
-        );
-        describe_gauge!(WEBSOCKET_CLIENTS, "Clients of /ws at this process.");
-        describe_counter!(
-            WEBSOCKET_SLOW,
-            "Clients of /ws that were dropped since they were too slow."
-        );
-        describe_counter!(
-            NOTIFICATIONS,
-            "Notifications by channel and by what became of them."
-        );
-        describe_histogram!(
-            APPLY_LAG,
-            Unit::Seconds,
-            "From receipt to commit of the facts."
-        );
-        describe_histogram!(PROCESS, Unit::Seconds, "From claim to commit of one batch.");
+        describe_metrics(MetricSource::Process);
         handle
     })
 }

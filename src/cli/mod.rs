@@ -140,6 +140,11 @@ impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
 
 type CommandResult<T = ()> = Result<T, CommandFailure>;
 
+/// Returns the definition of the command line, for the reference and its tests.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]

@@ -7,7 +7,7 @@
 //! must be those of an undisturbed run.
 //!
 //! The short form takes about four minutes. The long one, whose results are in
-//! `docs/RELIABILITY.md`:
+//! `docs/operate/reliability.md`:
 //!
 //!     TALLYHOOK_FAULTS=long cargo test --release --features crash-points,services --test faults
 //!

@@ -1,140 +1,457 @@
-//! The README, held to the program: settings, commands, paths, files and the demo's output are what it says they are.
+//! The documentation, held to the program: README.md, CONTRIBUTING.md and every page of docs/ name only commands, settings,
+//! calls, metrics, files and functions that exist, and the demo prints the table that README.md shows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::{Command, Output};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::{fs, io};
 
+use clap::Command as Cli;
 use serde_json::Value;
 use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
+use tallyhook::telemetry::METRICS;
 
-const README: &str = include_str!("../../README.md");
-const COMPOSE: &str = include_str!("../../docker-compose.yml");
-
-/// Upper-case words with an underscore that are no settings: what `telemetry` reads, what a reader has to fill in, and a
-/// state of tasks.
-const NO_SETTINGS: [&str; 4] = ["RUST_LOG", "HOOK_ID", "DELIVERY_ID", "CODE_REVIEWING"];
+/// Upper-case words with an underscore that are no settings: variables of the logger, of docker-compose.yml and of tests,
+/// placeholders, and a state of tasks.
+const OTHER_WORDS: [&str; 15] = [
+    "RUST_LOG",
+    "LOG_FORMAT",
+    "HOOK_ID",
+    "DELIVERY_ID",
+    "CODE_REVIEWING",
+    "POSTGRES_PASSWORD",
+    "RABBITMQ_PASSWORD",
+    "TALLYHOOK_FAULTS",
+    "TALLYHOOK_FAULTY_SYNCS",
+    "TALLYHOOK_LOSSY",
+    "TALLYHOOK_NOTIFIED",
+    "TALLYHOOK_TEST_ON",
+    "TALLYHOOK_GITHUB_DATA",
+    "TEST_DATABASE_URL",
+    "CARGO_PROFILE_RELEASE_LTO",
+];
 
 /// Absolute paths below these are files of the reader's machine, not of the server.
-const FILE_ROOTS: [&str; 3] = ["/usr", "/var", "/etc"];
+const FILE_ROOTS: [&str; 4] = ["/usr", "/var", "/etc", "/data"];
+
+/// Pages about programs with flags of their own: the examples that measure, and the scripts.
+const OTHER_FLAGS: [&str; 3] = [
+    "CONTRIBUTING.md",
+    "docs/operate/performance.md",
+    "docs/operate/reliability.md",
+];
+
+/// A page of the documentation.
+struct Page {
+    /// From the root of the repository.
+    path: PathBuf,
+    text: String,
+}
 
 /// A code span, or a line of a code block with its continuations.
 #[derive(Debug)]
 struct Code {
     text: String,
-    /// What stands behind the fence of its block; `None` for a span.
+    /// The word behind the fence of its block; `None` for a span.
     language: Option<String>,
 }
 
-fn code() -> Vec<Code> {
-    let mut code: Vec<Code> = Vec::new();
-    let mut language: Option<String> = None;
-    let mut continued = false;
-    for line in README.lines() {
-        match (line.strip_prefix("```"), &language) {
-            (Some(_), Some(_)) => language = None,
-            (Some(opened), None) => language = Some(opened.to_owned()),
-            (None, Some(_)) => {
-                let text = line.trim_end_matches('\\').trim();
-                match code.last_mut().filter(|_| continued) {
-                    Some(last) => last.text = format!("{} {text}", last.text),
-                    None => code.push(Code {
-                        text: text.to_owned(),
-                        language: language.clone(),
-                    }),
-                }
-                continued = line.ends_with('\\');
-            }
-            (None, None) => code.extend(spans(line).map(|text| Code {
-                text: text.to_owned(),
-                language: None,
-            })),
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn file(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn pages() -> Vec<Page> {
+    let mut paths = vec![PathBuf::from("README.md"), PathBuf::from("CONTRIBUTING.md")];
+    collect_pages(Path::new("docs"), &mut paths).unwrap();
+    assert!(paths.len() > 20, "{paths:?}");
+    paths
+        .into_iter()
+        .map(|path| Page {
+            text: file(path.to_str().unwrap()),
+            path,
+        })
+        .collect()
+}
+
+fn collect_pages(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(root().join(folder))? {
+        let path = folder.join(entry?.file_name());
+        if root().join(&path).is_dir() {
+            collect_pages(&path, paths)?;
+        } else if path.extension().is_some_and(|ending| ending == "md") {
+            paths.push(path);
         }
     }
-    assert!(language.is_none(), "a code block has no end");
-    code
+    paths.sort();
+    Ok(())
+}
+
+impl Page {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The code of the page, in order.
+    fn code(&self) -> Vec<Code> {
+        let mut code: Vec<Code> = Vec::new();
+        let mut language: Option<String> = None;
+        let mut continued = false;
+        for line in self.text.lines() {
+            match (line.strip_prefix("```"), &language) {
+                (Some(_), Some(_)) => language = None,
+                (Some(opened), None) => language = Some(opened.to_owned()),
+                (None, Some(_)) => {
+                    let text = line.trim_end_matches('\\').trim();
+                    match code.last_mut().filter(|_| continued) {
+                        Some(last) => last.text = format!("{} {text}", last.text),
+                        None => code.push(Code {
+                            text: text.to_owned(),
+                            language: language.clone(),
+                        }),
+                    }
+                    continued = line.ends_with('\\');
+                }
+                (None, None) => code.extend(spans(line).map(|text| Code {
+                    text: text.to_owned(),
+                    language: None,
+                })),
+            }
+        }
+        assert!(
+            language.is_none(),
+            "{}: a code block has no end",
+            self.name()
+        );
+        code
+    }
+
+    /// The whole blocks of a language.
+    fn blocks(&self, language: &str) -> Vec<&str> {
+        let opening = format!("\n```{language}\n");
+        let blocks = self.text.split(&opening).skip(1);
+        blocks
+            .map(|rest| rest.split("\n```").next().unwrap_or_default())
+            .collect()
+    }
+
+    /// The lines outside of code blocks.
+    fn prose(&self) -> String {
+        let parts = self.text.split("\n```").step_by(2);
+        parts.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The anchors of its headings.
+    fn anchors(&self) -> BTreeSet<String> {
+        let prose = self.prose();
+        let headings = prose.lines().filter(|line| line.starts_with('#'));
+        headings
+            .filter_map(|line| line.split_once(' '))
+            .map(|(_, text)| anchor(text))
+            .collect()
+    }
+
+    /// Its links, as text and target. Those of code spans are none.
+    fn links(&self) -> Vec<(String, String)> {
+        let prose = self.prose();
+        let ends: Vec<_> = prose.match_indices("](").map(|(place, _)| place).collect();
+        let link = |end: usize| {
+            let text = prose[..end].rsplit('[').next()?;
+            let target = prose[end + 2..].split(')').next()?;
+            let inside_code = prose[..end - text.len()]
+                .rsplit('\n')
+                .next()?
+                .matches('`')
+                .count()
+                % 2
+                == 1;
+            (!inside_code).then(|| (text.to_owned(), target.to_owned()))
+        };
+        ends.into_iter().filter_map(link).collect()
+    }
+
+    /// The items of source files that its links name.
+    fn linked_items(&self) -> BTreeSet<String> {
+        let links = self
+            .links()
+            .into_iter()
+            .filter(|(_, target)| target.ends_with(".rs"));
+        links
+            .map(|(text, _)| text.trim_matches('`').to_owned())
+            .collect()
+    }
+
+    /// The file that a link's target names, from the root of the repository.
+    fn resolve(&self, target: &str) -> PathBuf {
+        let mut path = self.path.parent().unwrap_or(Path::new("")).to_owned();
+        for part in Path::new(target).components() {
+            match part {
+                std::path::Component::ParentDir => assert!(
+                    path.pop(),
+                    "{}: {target} leaves the repository",
+                    self.name()
+                ),
+                part => path.push(part),
+            }
+        }
+        path
+    }
+
+    /// The first cells of the tables below `heading`.
+    fn first_cells(&self, heading: &str) -> Vec<&str> {
+        let (_, section) = self
+            .text
+            .split_once(&format!("\n{heading}\n"))
+            .unwrap_or_else(|| panic!("no {heading}"));
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        rows.filter_map(|row| row.split('`').nth(1)).collect()
+    }
+}
+
+fn page(path: &str) -> Page {
+    Page {
+        path: PathBuf::from(path),
+        text: file(path),
+    }
 }
 
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// The rows of the table below `heading`, without its head.
-fn table(heading: &str) -> Vec<Vec<&'static str>> {
-    let (_, section) = README.split_once(&format!("\n{heading}\n")).unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let rows = section
-        .lines()
-        .skip_while(|line| !line.starts_with("|---"))
-        .skip(1);
-    let rows = rows.take_while(|line| line.starts_with('|'));
-    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+/// The anchor that GitHub gives a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars()
+        .filter(|letter| letter.is_alphanumeric() || ['-', '_'].contains(letter))
         .collect()
 }
 
-fn tallyhook(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tallyhook"))
-        .args(arguments)
-        .env_clear()
-        .output()
-        .unwrap()
-}
-
-fn help(arguments: &[&str]) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = tallyhook(&[arguments, &["--help"]].concat());
-    assert!(
-        status.success(),
-        "the README names {arguments:?}: {}",
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout).unwrap()
-}
-
-/// The commands that a help text lists, without `help` itself.
-fn commands_in(help: &str) -> BTreeSet<String> {
-    let Some((_, list)) = help.split_once("\nCommands:\n") else {
-        return BTreeSet::new();
+/// `src/{a,b}.rs` as `src/a.rs` and `src/b.rs`.
+fn expanded(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else {
+        return vec![path.to_owned()];
     };
-    let names = list
-        .lines()
-        .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_whitespace().next());
+    let (names, after) = rest.split_once('}').unwrap_or((rest, ""));
     names
-        .filter(|name| *name != "help")
-        .map(str::to_owned)
+        .split(',')
+        .map(|name| format!("{before}{name}{after}"))
         .collect()
 }
 
-/// Every command there is with its help, as `dead` and `dead list`.
-fn commands() -> BTreeMap<String, String> {
-    let mut commands = BTreeMap::new();
-    for name in commands_in(&help(&[])) {
-        let text = help(&[&name]);
-        for below in commands_in(&text) {
-            commands.insert(format!("{name} {below}"), help(&[&name, &below]));
-        }
-        commands.insert(name, text);
-    }
-    assert!(commands.len() > 10, "{commands:?}");
-    commands
+#[test]
+fn the_readme_fits_its_limit() {
+    let lines = file("README.md").lines().count();
+    assert!(
+        lines <= 150,
+        "README.md has {lines} lines; move details to docs/"
+    );
 }
 
-/// The calls of the program in a piece of code, each as its words.
-fn calls(text: &str) -> Vec<Vec<&str>> {
-    let words: Vec<_> = text
-        .split_whitespace()
-        .take_while(|word| *word != "#")
+#[test]
+fn every_page_is_in_the_summary() {
+    let summary = page("docs/SUMMARY.md");
+    let listed: BTreeSet<_> = summary
+        .links()
+        .iter()
+        .map(|(_, target)| summary.resolve(target))
         .collect();
-    let mut calls: Vec<Vec<&str>> = Vec::new();
+    for page in pages()
+        .iter()
+        .filter(|page| page.path.starts_with("docs") && page.path != summary.path)
+    {
+        assert!(
+            listed.contains(&page.path),
+            "docs/SUMMARY.md does not list {}",
+            page.name()
+        );
+    }
+}
+
+#[test]
+fn links_and_anchors_resolve() {
+    let pages: BTreeMap<_, _> = pages()
+        .into_iter()
+        .map(|page| (page.path.clone(), page))
+        .collect();
+    let mut checked = 0;
+    for page in pages.values() {
+        for (_, target) in page
+            .links()
+            .iter()
+            .filter(|(_, target)| !target.contains("://"))
+        {
+            let (path, anchor) = target
+                .split_once('#')
+                .map_or((target.as_str(), None), |(path, to)| (path, Some(to)));
+            let path = if path.is_empty() {
+                page.path.clone()
+            } else {
+                page.resolve(path)
+            };
+            assert!(
+                root().join(&path).exists(),
+                "{}: there is no {target}",
+                page.name()
+            );
+            if let Some(anchor) = anchor {
+                let linked = pages
+                    .get(&path)
+                    .unwrap_or_else(|| panic!("{}: {target} is no page", page.name()));
+                assert!(
+                    linked.anchors().contains(anchor),
+                    "{}: there is no heading {target}",
+                    page.name()
+                );
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "only {checked} links were found");
+}
+
+/// A link whose text is code and whose target is a source file names an item that the file defines.
+#[test]
+fn linked_functions_are_where_the_link_leads() {
+    let mut checked = 0;
+    for page in pages() {
+        for (text, target) in page.links() {
+            let name = text
+                .strip_prefix('`')
+                .and_then(|text| text.strip_suffix('`'));
+            let Some(name) = name.filter(|name| target.ends_with(".rs") && !name.contains('/'))
+            else {
+                continue;
+            };
+            let source = file(page.resolve(&target).to_str().unwrap());
+            let item = name
+                .rsplit("::")
+                .next()
+                .unwrap_or(name)
+                .trim_end_matches("()");
+            let is_defined = ["fn", "struct", "enum", "trait", "const", "type", "mod"]
+                .iter()
+                .any(|kind| {
+                    let definition = format!("{kind} {item}");
+                    source.match_indices(&definition).any(|(place, _)| {
+                        let next = source[place + definition.len()..].chars().next();
+                        !next.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+                    })
+                });
+            assert!(
+                is_defined,
+                "{}: {target} does not define {name}",
+                page.name()
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "only {checked} functions were found");
+}
+
+#[test]
+fn named_files_exist() {
+    let folders = [
+        "fixtures",
+        "scripts/",
+        "tests/",
+        "src/",
+        "docs/",
+        "deploy/",
+        "examples/",
+        "crates/",
+        "migrations/",
+    ];
+    for page in pages() {
+        for Code { text, .. } in page.code() {
+            let words = words(&text).into_iter();
+            let paths = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+            for path in paths
+                .filter(|word| !word.contains("NNNN"))
+                .flat_map(|word| expanded(&word))
+            {
+                assert!(
+                    root().join(&path).exists(),
+                    "{}: there is no {path}",
+                    page.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_are_valid_in_their_language() {
+    let mut checked = 0;
+    for page in pages() {
+        for block in page.blocks("json") {
+            serde_json::from_str::<Value>(block)
+                .unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.name()));
+            checked += 1;
+        }
+        for block in page.blocks("toml") {
+            block
+                .parse::<toml::Table>()
+                .unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.name()));
+            checked += 1;
+        }
+        for block in page.blocks("sh") {
+            let mut bash = Command::new("bash")
+                .arg("-n")
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            bash.stdin
+                .take()
+                .unwrap()
+                .write_all(block.as_bytes())
+                .unwrap();
+            let Output { status, stderr, .. } = bash.wait_with_output().unwrap();
+            assert!(
+                status.success(),
+                "{}: {}\n{block}",
+                page.name(),
+                String::from_utf8_lossy(&stderr)
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "only {checked} blocks were found");
+}
+
+/// The words of a line of shell, without quotes, up to a comment.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for letter in line.chars() {
+        match (quote, letter) {
+            (None, '\'' | '"') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            (None, ' ') => words.push(String::new()),
+            (None, '#') if words.last().is_some_and(String::is_empty) => break,
+            _ => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The calls of the program in a piece of code, each as its arguments.
+fn calls(text: &str) -> Vec<Vec<String>> {
+    let words = words(text);
+    let mut calls: Vec<Vec<String>> = Vec::new();
     for (place, word) in words.iter().enumerate() {
-        let by_cargo = *word == "--" && words.starts_with(&["cargo", "run"]);
-        if by_cargo || *word == "tallyhook" {
-            let rest = words[place + 1..].iter().copied();
+        let by_cargo = word == "--" && text.starts_with("cargo run") && !text.contains("--example");
+        if by_cargo || word == "tallyhook" {
+            let rest = words[place + 1..].iter().cloned();
             calls.push(
-                rest.take_while(|word| !["&&", "|", ">"].contains(word))
+                rest.take_while(|word| !["&&", "|", ">", "<"].contains(&word.as_str()))
                     .collect(),
             );
         }
@@ -143,153 +460,135 @@ fn calls(text: &str) -> Vec<Vec<&str>> {
     calls
 }
 
-/// The command that a call is of: its first words, as far as they name one.
-fn command_of(call: &[&str], commands: &BTreeMap<String, String>) -> String {
-    let two = call
-        .get(..2)
-        .map(|two| two.join(" "))
-        .filter(|two| commands.contains_key(two));
-    let command = two.unwrap_or_else(|| call[0].to_owned());
-    let help = commands
-        .get(&command)
-        .unwrap_or_else(|| panic!("there is no `tallyhook {}`", call.join(" ")));
-    assert!(
-        commands_in(help).is_empty(),
-        "`tallyhook {}` says not what of `{command}`",
-        call.join(" ")
-    );
-    command
+fn command_line() -> Cli {
+    let mut root = tallyhook::cli::command();
+    root.build();
+    root
 }
 
-#[test]
-fn the_table_of_settings_is_the_one_of_the_program() {
-    let documented: Vec<_> = table("## Configuration")
-        .into_iter()
-        .map(|row| {
-            let [name, default, meaning] = row[..] else {
-                panic!("not three cells: {row:?}")
-            };
-            assert!(meaning.len() > 10, "{name} has no meaning");
-            (
-                name.trim_matches('`'),
-                (default != "none").then(|| default.trim_matches('`')),
-            )
-        })
-        .collect();
-    let settings: Vec<_> = SETTINGS
-        .iter()
-        .map(|setting| (setting.name, setting.default))
-        .collect();
-    assert_eq!(documented, settings);
-}
-
-#[test]
-fn docker_compose_hands_every_setting_on() {
-    for name in SETTINGS.iter().map(|setting| setting.name) {
-        // It is the image's.
-        let is_said = COMPOSE
-            .lines()
-            .any(|line| line.trim_start().starts_with(&format!("{name}: ")));
-        assert_eq!(is_said, name != "TALLYHOOK_LISTEN", "{name}");
-    }
-}
-
-#[test]
-fn no_other_settings_are_named() {
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    for Code { text, .. } in code() {
-        for word in text.split(|letter| !is_part(letter)) {
-            let named = word.contains('_')
-                && word
-                    .chars()
-                    .all(|letter| letter.is_ascii_uppercase() || letter == '_');
-            let known =
-                SETTINGS.iter().any(|setting| setting.name == word) || NO_SETTINGS.contains(&word);
-            assert!(!named || known, "{word} is no setting");
-        }
-    }
-    let files: Vec<_> = code()
-        .into_iter()
-        .filter(|code| code.language.as_deref() == Some("toml"))
-        .collect();
-    let keys: Vec<_> = files
-        .iter()
-        .filter_map(|line| line.text.split_once(" = "))
-        .collect();
-    assert!(!keys.is_empty());
-    for (key, _) in keys {
-        let known = SETTINGS
-            .iter()
-            .any(|setting| setting.name.to_lowercase() == key)
-            || CHANNEL_KEYS.contains(&key);
-        assert!(known, "{key} is no key of the file");
-    }
-}
-
-#[test]
-fn commands_and_flags_are_those_of_the_program() {
-    let commands = commands();
-    let mut named = BTreeSet::new();
-    for Code { text, .. } in code() {
-        for call in calls(&text) {
-            let command = command_of(&call, &commands);
-            for flag in call.iter().filter(|word| word.starts_with("--")) {
-                let flag = flag.split('=').next().unwrap();
-                let known = commands[&command]
-                    .split([' ', '\n'])
-                    .any(|word| word == flag);
-                assert!(known, "`tallyhook {command}` has no {flag}");
+/// Every command without commands below it, as `serve` and `dead list`.
+fn leaves(command: &Cli, path: &str) -> BTreeMap<String, Cli> {
+    let commands = command
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help");
+    commands
+        .flat_map(|command| {
+            let path = format!("{path} {}", command.get_name())
+                .trim_start()
+                .to_owned();
+            if command.has_subcommands() {
+                leaves(command, &path)
+            } else {
+                BTreeMap::from([(path, command.clone())])
             }
-            named.insert(command);
-        }
-        let words: Vec<_> = text.split_whitespace().collect();
-        let flag = words
-            .iter()
-            .find(|word| word.starts_with("--") && word.len() > 2);
-        if let Some(flag) =
-            flag.filter(|flag| words[0] == **flag || commands.contains_key(words[0]))
+        })
+        .collect()
+}
+
+fn has_flag(command: &Cli, flag: &str) -> bool {
+    flag == "--help"
+        || command
+            .get_arguments()
+            .any(|argument| argument.get_long() == flag.strip_prefix("--"))
+}
+
+#[test]
+fn commands_in_code_blocks_parse() {
+    let mut checked = 0;
+    for page in pages() {
+        for Code { text, .. } in page
+            .code()
+            .into_iter()
+            // Text shows output, and usage lines with placeholders.
+            .filter(|code| {
+                code.language
+                    .as_ref()
+                    .is_some_and(|language| language != "text")
+            })
         {
-            let known = commands
-                .values()
-                .any(|help| help.split([' ', '\n']).any(|word| word == *flag));
-            assert!(known, "no command has {flag}, which `{text}` names");
+            for call in calls(&text) {
+                let words = ["tallyhook".to_owned()].into_iter().chain(call);
+                command_line()
+                    .try_get_matches_from(words)
+                    .unwrap_or_else(|error| panic!("{}: {text}: {error}", page.name()));
+                checked += 1;
+            }
         }
     }
-    let last: BTreeSet<_> = commands
-        .iter()
-        .filter(|(_, help)| commands_in(help).is_empty())
-        .map(|(name, _)| name.clone())
+    assert!(checked > 25, "only {checked} commands were found");
+}
+
+#[test]
+fn commands_and_flags_in_sentences_exist() {
+    let leaves = leaves(&command_line(), "");
+    let global = command_line();
+    for page in pages() {
+        for Code { text, .. } in page
+            .code()
+            .into_iter()
+            .filter(|code| code.language.is_none())
+        {
+            for call in calls(&text).iter().filter(|call| call[0] != "COMMAND") {
+                let name = call
+                    .get(..2)
+                    .map(|two| two.join(" "))
+                    .filter(|two| leaves.contains_key(two));
+                let name = name.unwrap_or_else(|| call[0].clone());
+                let command = leaves
+                    .get(&name)
+                    .unwrap_or_else(|| panic!("{}: `{text}` is no command", page.name()));
+                for flag in call.iter().filter(|word| word.starts_with("--")) {
+                    let flag = flag.split('=').next().unwrap();
+                    assert!(
+                        has_flag(command, flag),
+                        "{}: `tallyhook {name}` has no {flag}",
+                        page.name()
+                    );
+                }
+            }
+            let words = words(&text);
+            let flag = words
+                .iter()
+                .find(|word| word.starts_with("--") && word.len() > 2);
+            let is_ours = |flag: &str| words[0] == flag || leaves.contains_key(&words[0]);
+            if let Some(flag) = flag.filter(|flag| {
+                is_ours(flag) && !OTHER_FLAGS.iter().any(|path| page.path == Path::new(path))
+            }) {
+                let flag = flag.split('=').next().unwrap();
+                let is_known = leaves
+                    .values()
+                    .chain([&global])
+                    .any(|command| has_flag(command, flag));
+                assert!(
+                    is_known,
+                    "{}: no command has {flag}, which `{text}` names",
+                    page.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_reference_has_every_command_setting_call_and_metric() {
+    let commands: BTreeSet<_> = page("docs/reference/commands.md").first_code_of_links();
+    let there = leaves(&command_line(), "")
+        .into_keys()
+        .map(|name| format!("tallyhook {name}"))
         .collect();
+    assert_eq!(commands, there);
+
+    let settings = page("docs/reference/configuration.md");
+    let documented: Vec<_> = settings.first_cells("# Configuration");
     assert_eq!(
-        named, last,
-        "on the left what the README names, on the right what there is"
+        documented,
+        SETTINGS
+            .iter()
+            .map(|setting| setting.name)
+            .collect::<Vec<_>>()
     );
-}
 
-#[test]
-fn the_table_of_commands_is_complete() {
-    let commands = commands();
-    let listed = table("## Commands")
-        .into_iter()
-        .map(|row| row[0].trim_matches('`').to_owned());
-    let there = commands
-        .iter()
-        .filter(|(_, help)| commands_in(help).is_empty());
-    let there = there.map(|(name, _)| format!("tallyhook {name}"));
-    assert_eq!(listed.collect::<BTreeSet<_>>(), there.collect());
-}
-
-fn paths() -> BTreeMap<String, Value> {
-    let description: Value = serde_json::from_str(&tallyhook::api::openapi().unwrap()).unwrap();
-    serde_json::from_value(description["paths"].clone()).unwrap()
-}
-
-#[test]
-fn the_table_of_calls_is_complete() {
-    let listed: BTreeSet<_> = table("## HTTP")
-        .into_iter()
-        .map(|row| row[0].trim_matches('`').to_owned())
-        .collect();
+    let calls = page("docs/reference/http-api.md").first_code_of_links();
     let described = paths();
     let described = described.iter().flat_map(|(path, item)| {
         item.as_object()
@@ -297,10 +596,131 @@ fn the_table_of_calls_is_complete() {
             .keys()
             .map(move |method| format!("{} {path}", method.to_uppercase()))
     });
-    assert_eq!(listed, described.collect());
+    assert_eq!(calls, described.collect());
+
+    let metrics = file("docs/reference/metrics.md");
+    for metric in METRICS {
+        assert!(
+            metrics.contains(&format!("| `{}` |", metric.name)),
+            "{} is missing",
+            metric.name
+        );
+    }
 }
 
-/// Whether `path` is `pattern` with its braces filled in, or left as they are.
+impl Page {
+    /// The code in the links of its first table.
+    fn first_code_of_links(&self) -> BTreeSet<String> {
+        let rows = self
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| [`"));
+        rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned()))
+            .collect()
+    }
+}
+
+#[test]
+fn docker_compose_passes_every_setting() {
+    let compose = file("docker-compose.yml");
+    for name in SETTINGS.iter().map(|setting| setting.name) {
+        let is_passed = compose
+            .lines()
+            .any(|line| line.trim_start().starts_with(&format!("{name}: ")));
+        // The address to listen on is the image's.
+        assert_eq!(is_passed, name != "TALLYHOOK_LISTEN", "{name}");
+    }
+}
+
+#[test]
+fn named_settings_exist() {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let known: BTreeSet<_> = SETTINGS
+        .iter()
+        .map(|setting| setting.name)
+        .chain(OTHER_WORDS)
+        .collect();
+    let is_like_a_setting = |word: &str| {
+        let letters = word.trim_matches('_');
+        letters.contains('_')
+            && letters
+                .chars()
+                .all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    };
+    for page in pages() {
+        let constants = page.linked_items();
+        for Code { text, .. } in page
+            .code()
+            .into_iter()
+            .filter(|code| !constants.contains(&code.text))
+        {
+            for word in text
+                .split(|letter| !is_part(letter))
+                .filter(|word| is_like_a_setting(word))
+            {
+                assert!(
+                    known.contains(word),
+                    "{}: {word} is no setting",
+                    page.name()
+                );
+            }
+        }
+        for block in page.blocks("toml") {
+            for (key, _) in block.lines().filter_map(|line| line.split_once(" = ")) {
+                let is_known =
+                    known.contains(key.to_uppercase().as_str()) || CHANNEL_KEYS.contains(&key);
+                assert!(is_known, "{}: {key} is no key of the file", page.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn named_metrics_exist() {
+    let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let alerts = Page {
+        path: PathBuf::from("deploy/alerts.yml"),
+        text: file("deploy/alerts.yml"),
+    };
+    let texts = pages().into_iter().chain([alerts]);
+    for Page { path, text } in texts {
+        for word in text
+            .split(|letter| !is_part(letter))
+            .filter(|word| word.starts_with("tallyhook_"))
+        {
+            assert!(
+                names.contains(word),
+                "{}: {word} is no metric",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let alerts = file("deploy/alerts.yml");
+    let alerts: BTreeSet<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let monitoring = page("docs/operate/monitoring.md");
+    assert_eq!(
+        monitoring
+            .first_cells("## Alerts")
+            .into_iter()
+            .collect::<BTreeSet<_>>(),
+        alerts
+    );
+}
+
+fn paths() -> BTreeMap<String, Value> {
+    let description: Value = serde_json::from_str(&tallyhook::api::openapi().unwrap()).unwrap();
+    serde_json::from_value(description["paths"].clone()).unwrap()
+}
+
+/// `path` is `pattern` with its braces filled in, or left as they are.
 fn fits(path: &str, pattern: &str) -> bool {
     let (path, pattern): (Vec<_>, Vec<_>) =
         (path.split('/').collect(), pattern.split('/').collect());
@@ -311,77 +731,48 @@ fn fits(path: &str, pattern: &str) -> bool {
 }
 
 #[test]
-fn every_path_that_is_named_is_served() {
+fn named_paths_are_served() {
     let paths = paths();
     let mut found = 0;
-    // The file names addresses elsewhere.
-    for Code { text, .. } in code()
-        .into_iter()
-        .filter(|code| code.language.as_deref() != Some("toml"))
-    {
-        for word in text.split([' ', '\'', '"', '`', ',']) {
-            let word = match word.split_once("://") {
-                Some(("http" | "https", rest)) => rest.find('/').map_or("", |slash| &rest[slash..]),
-                Some(_) => "",
-                None => word,
-            };
-            let path = word
-                .trim_start_matches("--url=")
-                .split(['?', ';', ':'])
-                .next()
-                .unwrap();
-            let is_file = FILE_ROOTS.iter().any(|root| path.starts_with(root));
-            if !path.starts_with('/') || ["/", "/api"].contains(&path) || is_file {
-                continue;
+    for page in pages() {
+        // The file names addresses elsewhere.
+        for Code { text, .. } in page
+            .code()
+            .into_iter()
+            .filter(|code| code.language.as_deref() != Some("toml"))
+        {
+            for word in text.split([' ', '\'', '"', '`', ',']) {
+                let word = match word.split_once("://") {
+                    Some(("http" | "https", rest)) => {
+                        rest.find('/').map_or("", |slash| &rest[slash..])
+                    }
+                    Some(_) => "",
+                    None => word,
+                };
+                let path = word
+                    .trim_start_matches("--url=")
+                    .split(['?', ';', ':'])
+                    .next()
+                    .unwrap();
+                let is_file = FILE_ROOTS.iter().any(|root| path.starts_with(root));
+                if !path.starts_with('/')
+                    || ["/", "/api"].contains(&path)
+                    || path.starts_with("//")
+                    || path == "/api/v3"
+                    || is_file
+                {
+                    continue;
+                }
+                found += 1;
+                assert!(
+                    paths.keys().any(|pattern| fits(path, pattern)),
+                    "{}: nothing is served at {path}",
+                    page.name()
+                );
             }
-            found += 1;
-            assert!(
-                paths.keys().any(|pattern| fits(path, pattern)),
-                "nothing is served at {path}"
-            );
         }
     }
     assert!(found > paths.len(), "only {found} paths were found");
-}
-
-/// What GitHub makes of a heading to link to it.
-fn anchor(heading: &str) -> String {
-    let kept = heading.to_lowercase().replace(' ', "-");
-    kept.chars()
-        .filter(|letter| letter.is_alphanumeric() || *letter == '-')
-        .collect()
-}
-
-#[test]
-fn links_and_files_are_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let anchors: BTreeSet<_> = README
-        .lines()
-        .filter_map(|line| line.strip_prefix("##")?.split_once(' '))
-        .map(|(_, text)| anchor(text))
-        .collect();
-    let targets: Vec<_> = README
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-        .collect();
-    assert!(targets.len() > 10, "{targets:?}");
-    for target in targets {
-        match target.strip_prefix('#') {
-            Some(heading) => assert!(anchors.contains(heading), "there is no heading #{heading}"),
-            None => assert!(root.join(target).exists(), "there is no {target}"),
-        }
-    }
-    let is_named = |word: &str| {
-        ["fixtures", "scripts/", "tests/", "src/", "docs/"]
-            .iter()
-            .any(|folder| word.starts_with(folder))
-    };
-    for Code { text, .. } in code() {
-        for word in text.split_whitespace().filter(|word| is_named(word)) {
-            assert!(root.join(word).exists(), "there is no {word}");
-        }
-    }
 }
 
 #[test]
@@ -390,10 +781,12 @@ fn the_toolchain_is_the_one_of_the_manifest() {
         "a Rust toolchain ({} or newer)",
         env!("CARGO_PKG_RUST_VERSION")
     );
-    assert!(
-        README.contains(&wanted),
-        "the README does not say: {wanted}"
-    );
+    for path in ["README.md", "docs/guides/quickstart.md"] {
+        assert!(
+            file(path).contains(&wanted),
+            "{path} does not say: {wanted}"
+        );
+    }
 }
 
 /// The cells of a drawn table, row by row.
@@ -405,22 +798,27 @@ fn drawn(table: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
+/// The lines after the last empty one and its heading: the notifications that the demo prints.
+fn notifications(text: &str) -> Vec<&str> {
+    let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
+    last.lines().skip(1).collect()
+}
+
 #[test]
-fn the_demo_prints_what_is_shown_of_it() {
+fn the_demo_prints_the_table_of_the_readme() {
+    let demo = Command::new(env!("CARGO_BIN_EXE_tallyhook"))
+        .args(["demo", "--once", "--listen", "127.0.0.1:0"])
+        .env_clear()
+        .output();
     let Output {
         status,
         stdout,
         stderr,
-    } = tallyhook(&["demo", "--once", "--listen", "127.0.0.1:0"]);
+    } = demo.unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     let printed = String::from_utf8(stdout).unwrap();
-    let shown = README
-        .split("```text\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
+    let readme = page("README.md");
+    let shown = readme.blocks("text")[0];
 
     let counts = |text: &str| {
         text.lines()
@@ -434,30 +832,18 @@ fn the_demo_prints_what_is_shown_of_it() {
     assert_eq!(counts(shown), counts(&printed));
     let posted = printed.split(' ').next().unwrap();
     assert!(
-        shown.starts_with(posted) && README.contains(&format!("posts the {posted} deliveries"))
+        shown.starts_with(posted)
+            && readme
+                .text
+                .contains(&format!("posts the {posted} deliveries"))
     );
-
-    let told = |text: &str| {
-        text.split_once("\nWhat happens now")
-            .unwrap()
-            .1
-            .lines()
-            .skip(1)
-            .map(str::to_owned)
-            .collect()
-    };
-    let (told_in_fact, told): (Vec<String>, Vec<String>) = (told(&printed), told(shown));
-    assert_eq!(told_in_fact, told);
+    assert_eq!(notifications(&printed), notifications(shown));
 
     let (printed, shown) = (drawn(&printed), drawn(shown));
+    let column = |name: &&str| printed[0].iter().position(|heading| heading == name);
     let columns: Vec<_> = shown[0]
         .iter()
-        .map(|name| {
-            printed[0]
-                .iter()
-                .position(|heading| heading == name)
-                .unwrap_or_else(|| panic!("no {name}"))
-        })
+        .map(|name| column(name).unwrap_or_else(|| panic!("no {name}")))
         .collect();
     assert!(shown.len() > 4);
     for row in &shown {
@@ -467,5 +853,20 @@ fn the_demo_prints_what_is_shown_of_it() {
             .unwrap_or_else(|| panic!("no {}", row[0]));
         let cells: Vec<_> = columns.iter().map(|column| whole[*column]).collect();
         assert_eq!(&cells, row);
+    }
+}
+
+#[test]
+fn the_quick_start_shows_the_numbers_of_the_fixture() {
+    let fixture: Value =
+        serde_json::from_str(&file("fixtures/07-changes-then-approval.expected.json")).unwrap();
+    let guide = page("docs/guides/quickstart.md");
+    assert!(guide.text.contains(&format!(
+        "/api/repos/acme-corp/api-server/prs/{}",
+        fixture["number"]
+    )));
+    let shown: BTreeMap<String, Value> = serde_json::from_str(guide.blocks("json")[0]).unwrap();
+    for (name, value) in shown {
+        assert_eq!(value, fixture[&name], "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! Backup and restore work as the documentation says: its own commands are run.
+//! The commands of docs/guides/backup-upgrade.md back up and restore: they are run as written.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,25 +9,19 @@ use tallyhook::app::ServerOptions as Options;
 
 use testkit::{Place, TestServer};
 
-/// The blocks of commands of the README's section, in order: back up and restore SQLite, back up
-/// and restore PostgreSQL.
+/// The guide's blocks of commands, in order: back up and restore SQLite, back up and restore
+/// PostgreSQL.
 fn commands() -> [String; 4] {
-    let readme = include_str!("../../README.md");
-    let section = readme
-        .split("\n## Backup and restore\n")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let blocks = section
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/backup-upgrade.md");
+    let guide = std::fs::read_to_string(path).unwrap();
+    let blocks = guide
         .split("```sh\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap().to_owned());
     let blocks: Vec<_> = blocks.collect();
     blocks
         .try_into()
-        .expect("the README has four blocks of commands there")
+        .expect("the guide has four blocks of commands")
 }
 
 fn run(commands: &str, folder: &Path, database_url: &str) {
