@@ -176,14 +176,16 @@ pub(super) async fn connect(
 /// Subscribes a client. The inner error closes its socket: a browser does not see the status of a
 /// failed handshake, but it sees the close code.
 async fn subscribe(
-    feed: &Feed,
+    feed: &NotificationFeed,
     after: Option<EventId>,
-) -> Result<Result<Subscription, CloseReason>, ApiError> {
+) -> Result<Result<FeedSubscription, CloseReason>, ApiError> {
     match feed.subscribe(after).await {
         Ok(frames) => Ok(Ok(frames)),
-        Err(Closed::Store(error)) => Err(error.into()),
-        Err(Closed::Stopping) => Err(ApiError::Busy("this process is stopping; try again")),
-        Err(Closed::Forgotten) => Ok(Err(reason(
+        Err(SubscriptionError::Store(error)) => Err(error.into()),
+        Err(SubscriptionError::Stopping) => {
+            Err(ApiError::Busy("this process is stopping; try again"))
+        }
+        Err(SubscriptionError::Expired) => Ok(Err(reason(
             CloseCode::Other(EVENT_EXPIRED),
             "the event of `after` has expired",
         ))),

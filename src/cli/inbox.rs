@@ -202,7 +202,7 @@ impl DeadCommand {
 }
 
 impl RequeueArgs {
-    async fn run(self, store: &dyn Store) -> CommandResult {
+    async fn run(self, store: &Store) -> CommandResult {
         let Self {
             ids,
             reason,

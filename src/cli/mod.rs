@@ -142,7 +142,7 @@ type CommandResult<T = ()> = Result<T, CommandFailure>;
 
 /// Returns the definition of the command line, for the reference and its tests.
 pub fn command() -> clap::Command {
-    Cli::command()
+    CommandLine::command()
 }
 
 /// Parses the command line of this process and runs the command.

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 use tallyhook::api::auth;
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook::config::Config;
 
 use testkit::{Place, TestServer, assert_refused};
@@ -28,7 +28,7 @@ async fn configured(change: impl FnOnce(&mut Config)) -> TestServer {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     change(&mut config);
-    TestServer::start_as(&config, place, Options::default()).await
+    TestServer::start_as(&config, place, ServerOptions::default()).await
 }
 
 fn items(page: &(u16, Value)) -> &Vec<Value> {
@@ -155,7 +155,7 @@ async fn the_first_start_writes_an_admin_token_that_only_its_user_can_read() {
         admin_token: None,
         ..testkit::config(&place)
     };
-    let server = TestServer::start_as(&config, place, Options::default()).await;
+    let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
     let path = server.place.path().join("tallyhook-admin-token");
     let written = std::fs::read_to_string(&path).unwrap();
     assert_eq!(
@@ -165,7 +165,7 @@ async fn the_first_start_writes_an_admin_token_that_only_its_user_can_read() {
     assert_eq!(status_with(&server, written.trim()).await, 200);
     let place = server.stop().await;
 
-    let again = TestServer::start_as(&config, place, Options::default()).await;
+    let again = TestServer::start_as(&config, place, ServerOptions::default()).await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), written);
     assert_eq!(status_with(&again, written.trim()).await, 200);
     again.stop().await;
@@ -767,7 +767,7 @@ async fn dead_letters_are_grouped_and_a_group_is_requeued_together() {
 
 fn assert_security_headers(response: &reqwest::Response) {
     for (name, value) in [
-        ("X-Content-Type-Options", "nosniff"),
+        ("X-Content-Type-ServerOptions", "nosniff"),
         ("Cache-Control", "no-store"),
     ] {
         let found = response

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
+use tallyhook::app::{RoleSet as Roles, ServerOptions};
 use tallyhook::config::Config;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
@@ -45,9 +45,9 @@ async fn configured(github: Option<&FakeGithub>, change: impl FnOnce(&mut Config
     TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             roles,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await
@@ -592,9 +592,9 @@ async fn poller_without_a_finished_round_is_degraded_and_stays_in_service() {
         let server = TestServer::start_as(
             &config,
             place,
-            Options {
+            ServerOptions {
                 roles,
-                ..Options::default()
+                ..ServerOptions::default()
             },
         )
         .await;
@@ -615,9 +615,9 @@ async fn poller_role_alone_reports_its_readiness() {
     let server = TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             roles,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await;

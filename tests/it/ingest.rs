@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook::ingest::Limits;
 use tallyhook_core::github::signature::Secrets;
 
@@ -40,10 +40,10 @@ fn opened() -> Vec<u8> {
         .into_bytes()
 }
 
-fn with_limits(limits: Limits) -> Options {
-    Options {
+fn with_limits(limits: Limits) -> ServerOptions {
+    ServerOptions {
         limits,
-        ..Options::default()
+        ..ServerOptions::default()
     }
 }
 
@@ -629,7 +629,7 @@ async fn during_a_rotation_the_old_and_the_new_secret_are_valid() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.webhook_secrets = Secrets::parse("the-old-one the-new-one");
-    let server = TestServer::start_as(&config, place, Options::default()).await;
+    let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
     let body = opened();
     for (secret, expected) in [
         ("the-old-one", 202),

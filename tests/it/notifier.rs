@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::{RoleSet as Roles, RunningServer as Running, ServerOptions as Options};
+use tallyhook::app::{RoleSet as Roles, RunningServer as Running, ServerOptions};
 use tallyhook::config::{
     ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
 };
@@ -62,9 +62,9 @@ async fn start_in(place: Place, channels: Vec<Channel>) -> TestServer {
     TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             pace: QUICK,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await
@@ -264,9 +264,9 @@ async fn failing_receiver_pauses_and_gets_its_notifications_in_order_later() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
     receiver.replies([
-        Reply::PullRequestStatus(500, "", "no\nway"),
+        Reply::Status(500, "", "no\nway"),
         Reply::Close,
-        Reply::PullRequestStatus(408, "", ""),
+        Reply::Status(408, "", ""),
     ]);
     record_opened(&server, [1, 2]).await;
     let (mut keys, mut numbers) = (Vec::new(), Vec::new());
@@ -309,9 +309,9 @@ async fn failing_channel_is_reported_and_keeps_the_process_in_service() {
     let server = TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             pace,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await;
@@ -319,7 +319,7 @@ async fn failing_channel_is_reported_and_keeps_the_process_in_service() {
     let (status, ready) = server.get("/readyz").await;
     // Other parts, such as a broker that is still connecting, are not checked here.
     assert_eq!((status, &ready["notifier"]), (200, &json!("ok")));
-    receiver.replies([Reply::PullRequestStatus(500, "", "")]);
+    receiver.replies([Reply::Status(500, "", "")]);
     record_opened(&server, [1, 2]).await;
     receiver.next().await;
     let stats = loop {
@@ -374,9 +374,9 @@ async fn events_without_a_worker_are_reported() {
     let server = TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             roles,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await;
@@ -428,7 +428,7 @@ async fn events_without_a_worker_are_reported() {
 async fn retry_after_is_kept_and_does_not_count_as_an_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;
-    receiver.replies([Reply::PullRequestStatus(
+    receiver.replies([Reply::Status(
         429,
         "Retry-After: 1\r\n",
         "slow down",
@@ -460,7 +460,7 @@ async fn retry_after_is_kept_and_does_not_count_as_an_attempt() {
 async fn undeliverable_notification_is_dead_after_ten_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    receiver.replies((0..10).map(|_| Reply::PullRequestStatus(503, "", "<down>")));
+    receiver.replies((0..10).map(|_| Reply::Status(503, "", "<down>")));
     record_opened(&server, [1, 2]).await;
     let numbers = receiver.numbers(11).await;
     assert_eq!(numbers, [[1; 10].as_slice(), &[2]].concat());
@@ -484,12 +484,12 @@ async fn undeliverable_notification_is_dead_after_ten_attempts() {
 async fn rejected_notification_delays_no_other_and_is_dead_after_three_attempts() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    let refused = || Reply::PullRequestStatus(400, "", "");
+    let refused = || Reply::Status(400, "", "");
     receiver.replies([
         refused(),
-        Reply::PullRequestStatus(200, "", ""),
+        Reply::Status(200, "", ""),
         refused(),
-        Reply::PullRequestStatus(302, "Location: /elsewhere\r\n", ""),
+        Reply::Status(302, "Location: /elsewhere\r\n", ""),
     ]);
     record_opened(&server, [1, 2]).await;
     let mut received = Vec::new();
@@ -514,7 +514,7 @@ async fn rejected_notification_delays_no_other_and_is_dead_after_three_attempts(
 async fn superseded_notification_is_not_sent_after_a_newer_one() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![webhook("ops", &receiver)]).await;
-    receiver.replies([Reply::PullRequestStatus(400, "", "")]);
+    receiver.replies([Reply::Status(400, "", "")]);
     record(
         &server,
         repo_id(),
@@ -566,7 +566,7 @@ async fn slack_gets_text_at_its_rate_limit_until_its_webhook_is_deleted() {
     assert_eq!(text, expected);
     assert!(!merged.headers.contains_key("x-hub-signature-256"));
 
-    receiver.replies([Reply::PullRequestStatus(404, "", "no_service")]);
+    receiver.replies([Reply::Status(404, "", "no_service")]);
     record_opened(&server, [8]).await;
     receiver.next().await;
     assert_eq!(settled(&server, "slack").await, [2, 1, 0]);
@@ -588,9 +588,9 @@ async fn silent_receiver_delays_no_other_channel() {
     let server = TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             pace: QUICK,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await;
@@ -729,7 +729,7 @@ async fn private_networks_are_refused_unless_allowed() {
     let mut config = testkit::config(&place);
     config.notify.allow_private = false;
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let error = Running::start(&config, Options::default())
+    let error = Running::start(&config, ServerOptions::default())
         .await
         .err()
         .unwrap()
@@ -748,9 +748,9 @@ async fn private_networks_are_refused_unless_allowed() {
     let server = TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             pace: QUICK,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await;
@@ -802,7 +802,7 @@ async fn channel_can_be_tested_and_shown_over_the_api() {
         (&test.json()["type"], test.header("x-tallyhook-event")),
         (&json!("test"), "test")
     );
-    receiver.replies([Reply::PullRequestStatus(
+    receiver.replies([Reply::Status(
         403,
         "",
         "{\"error\": \"bad signature\"}",
@@ -883,7 +883,7 @@ async fn command_line_tests_and_lists_channels() {
     let place = Place::new().await;
     let (mut good, bad) = (Receiver::start().await, Receiver::start().await);
     let receivers = [&good, &bad];
-    bad.replies([Reply::PullRequestStatus(401, "", "who are you?\x1b[2J")]);
+    bad.replies([Reply::Status(401, "", "who are you?\x1b[2J")]);
     let ended = run(with_channels(&place, &receivers, &["notify", "test"])).await;
     ended.failed_after_output(1, &["did not arrive: ops-1"]);
     let lines: Vec<_> = ended.stdout.lines().collect();
@@ -959,9 +959,9 @@ async fn one_of_two_workers_sends_and_the_other_takes_over() {
     let place = Place::on_services().await;
     let mut config = testkit::config(&place);
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let options = Options {
+    let options = ServerOptions {
         pace: QUICK,
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let one = TestServer::start_as(&config, place, options).await;
     let other = Running::start(&config, options).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook::config::SyncConfig as Sync;
 use tallyhook::sync::fetch::observed_repository;
 use tallyhook::sync::poller::{PollRound, Poller};
@@ -346,7 +346,7 @@ async fn polling(github: &FakeGithub, sync: Sync) -> TestServer {
     config.github_api_url = github.api();
     config.github_credentials = Some(Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap()));
     config.sync = sync;
-    TestServer::start_as(&config, place, Options::default()).await
+    TestServer::start_as(&config, place, ServerOptions::default()).await
 }
 
 /// Requests a path until its answer is as expected. Fails after half a minute.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
-use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
+use tallyhook::app::{RoleSet as Roles, ServerOptions};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_store::{
@@ -18,12 +18,12 @@ use testkit::{Fixture, Place, TestServer};
 async fn start(place: Place, worker: bool) -> TestServer {
     TestServer::start_in(
         place,
-        Options {
+        ServerOptions {
             roles: Roles {
                 worker,
                 ..Roles::ALL
             },
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook::config::{Config, TaskConfig as Tasks};
 use tallyhook::leader::OutboxWorker;
 use tallyhook::sync::fetch::{PullRequestFetcher, observed_repository};
@@ -59,7 +59,7 @@ impl PullRequestServer {
             },
             ..usual
         };
-        let server = TestServer::start_as(&config, place, Options::default()).await;
+        let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
         server.track(repo_id(), NAME, DateTime::UNIX_EPOCH).await;
         let socket = connect(&server, "").await;
         Self {

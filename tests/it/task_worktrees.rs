@@ -8,7 +8,7 @@ use std::process::Command;
 use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::TaskKey;
 use tallyhook_core::github::types::{PrKey, PrNumber};
@@ -51,7 +51,7 @@ impl WorktreeServer {
         let place = Place::new().await;
         let mut config = testkit::config(&place);
         config.tasks.worktree_root = removes.then(|| folder.path().join("root"));
-        let server = TestServer::start_as(&config, place, Options::default()).await;
+        let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
         server.track(repo_id(), REPO, DateTime::UNIX_EPOCH).await;
         let socket = connect(&server, "").await;
         Self {

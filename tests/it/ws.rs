@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use tallyhook::api::auth;
-use tallyhook::app::Options;
+use tallyhook::app::ServerOptions;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
@@ -169,7 +169,7 @@ async fn client_that_resumes_misses_nothing() {
     assert_eq!(number_of(&frame(&mut late).await), 2);
     // Also after a restart.
     let place = server.stop().await;
-    let server = TestServer::start_in(place, Options::default()).await;
+    let server = TestServer::start_in(place, ServerOptions::default()).await;
     let mut socket = connect(&server, &format!("?after={last}")).await;
     assert_eq!(number_of(&frame(&mut socket).await), 1_000);
     server.stop().await;
@@ -197,7 +197,7 @@ async fn only_authorized_clients_of_our_origin_connect() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 1;
-    let server = TestServer::start_as(&config, place, Options::default()).await;
+    let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
     assert_refused(&refusal(request(&server, "")).await, 401, "unauthorized");
     assert_refused(
         &refusal(request(&server, "?ticket=none")).await,
@@ -256,7 +256,7 @@ async fn ticket_opens_one_socket() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 1;
-    let server = TestServer::start_as(&config, place, Options::default()).await;
+    let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;
     let asked = server.http.post(format!("{}/api/ws-ticket", server.url));
     assert_eq!(
@@ -309,9 +309,9 @@ async fn client_with_a_revoked_token_is_closed() {
     // Long enough for the remaining clients to answer heartbeats, although the test does not read
     // from them for a while.
     let heartbeat = Duration::from_secs(4);
-    let server = TestServer::start_with(Options {
+    let server = TestServer::start_with(ServerOptions {
         heartbeat,
-        ..Options::default()
+        ..ServerOptions::default()
     })
     .await;
     server.track(repo_id(), REPO, LONG_AGO).await;
@@ -435,7 +435,7 @@ async fn slow_client_is_closed_and_delays_no_other() {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
     config.websocket_clients = 2;
-    let server = TestServer::start_as(&config, place, Options::default()).await;
+    let server = TestServer::start_as(&config, place, ServerOptions::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;
     let narrow = TcpSocket::new_v4().unwrap();
     narrow.set_recv_buffer_size(4096).unwrap();
@@ -639,14 +639,14 @@ async fn webhook_that_introduces_a_repository_is_notified() {
 async fn every_process_shows_every_change() {
     use tallyhook::app::{RoleSet as Roles, RunningServer as Running};
 
-    let mut server = TestServer::start_in(Place::on_services().await, Options::default()).await;
+    let mut server = TestServer::start_in(Place::on_services().await, ServerOptions::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;
-    let readers = Options {
+    let readers = ServerOptions {
         roles: Roles {
             api: true,
             ..Roles::NONE
         },
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let other = Running::start(&testkit::config(&server.place), readers)
         .await

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 
 use testkit::process::{self, Ended, SECRET, Serve, bare, pull_requests, run, tallyhook};
 use testkit::{Place, TestServer};
@@ -37,7 +37,7 @@ async fn with_fixtures() -> (Place, Vec<Value>) {
 
 /// Returns the contents of a stopped server's database once everything in it is applied.
 async fn pull_requests_in(folder: Place) -> Vec<Value> {
-    let mut server = TestServer::start_in(folder, Options::default()).await;
+    let mut server = TestServer::start_in(folder, ServerOptions::default()).await;
     server.drained().await;
     let pull_requests = pull_requests(&server.http, &server.url).await;
     server.stop().await;
@@ -527,7 +527,7 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     run(&mut dead(&["show", &two])).failed(1, &["no dead letter"]);
     assert_eq!(server.terminate().0.code(), Some(0));
 
-    let mut server = TestServer::start_in(here, Options::default()).await;
+    let mut server = TestServer::start_in(here, ServerOptions::default()).await;
     server.drained().await;
     let (_, let_go) = server.get("/api/deliveries/two").await;
     assert_eq!(let_go["items"][0]["reason"], "discarded: made by a test");
@@ -628,7 +628,7 @@ async fn recompute_takes_another_list_of_bots_into_account() {
 
     let recomputed = run(tallyhook(seeded.path(), &["recompute"]).env("BOT_LOGINS", &author)).ok();
     assert_eq!(recomputed, "25 pull requests\n");
-    let server = TestServer::start_in(seeded, Options::default()).await;
+    let server = TestServer::start_in(seeded, ServerOptions::default()).await;
     let after = pull_requests(&server.http, &server.url).await;
     for (before, after) in before.iter().zip(&after) {
         assert_eq!(

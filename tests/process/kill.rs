@@ -16,7 +16,7 @@ use std::process::ExitStatus;
 
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
+use tallyhook::app::{RoleSet as Roles, ServerOptions};
 
 use testkit::process::{Serve, pull_requests, signed, tallyhook};
 use testkit::{Fixture, Place, TestServer};
@@ -131,7 +131,7 @@ async fn live(
 
 /// The last life, which nothing disturbs: posts what was never answered with 2xx and finishes everything.
 async fn last_life(place: Place, story: &[Fixture], taken: &BTreeSet<usize>) -> TestServer {
-    let mut server = TestServer::start_in(place, Options::default()).await;
+    let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     for (
         _,
         Fixture {
@@ -308,12 +308,12 @@ async fn a_delivery_that_kills_the_process_is_parked_after_five_attempts_and_har
     let poison = story[poison].guid.clone();
     let place = Place::new().await;
     // Everything is there before the first worker looks at it, so that the poison shares its first batch.
-    let accepting = Options {
+    let accepting = ServerOptions {
         roles: Roles {
             worker: false,
             ..Roles::ALL
         },
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let server = TestServer::start_in(place, accepting).await;
     for Fixture {
@@ -333,7 +333,7 @@ async fn a_delivery_that_kills_the_process_is_parked_after_five_attempts_and_har
         let status = started.map_or_else(|(status, _)| status, |mut serve| serve.wait().0);
         assert_eq!(status.signal(), Some(SIGABRT), "attempt {attempt}");
     }
-    let mut server = TestServer::start_in(place, Options::default()).await;
+    let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     server.drained().await;
     let mut stored = deliveries(&server).await;
     assert_eq!(stored.len(), 110);

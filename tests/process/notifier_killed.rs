@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook::config::{
     ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
 };
@@ -227,7 +227,7 @@ async fn run_to_the_end(
         filter: Filter::default(),
     }];
     config.webhook_secrets = tallyhook_core::github::signature::Secrets::single(process::SECRET);
-    let mut server = TestServer::start_as(&config, place, Options::default()).await;
+    let mut server = TestServer::start_as(&config, place, ServerOptions::default()).await;
     assert_eq!(post(&server.url, &server.http, deliveries).await.len(), 0);
     server.drained().await;
     let newest = server.running.store.newest_event().await.unwrap();

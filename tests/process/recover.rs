@@ -6,7 +6,7 @@ use std::process::Command;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 use tallyhook::sync::fetch::observed_repository;
 use tallyhook::sync::recover::{self, RecoveryReport, RecoveryRequest};
 use tallyhook_core::domain::notification::SyncSource;
@@ -230,7 +230,7 @@ async fn deliveries_recovered_without_a_server_are_applied_by_the_next_one() {
         serde_json::from_str(&run(recover(&place, &github, &["--json"])).await.ok()).unwrap();
     assert_eq!(counts(&report), [12, 12, 0, 0, 12, 0]);
 
-    server = TestServer::start_in(place, Options::default()).await;
+    server = TestServer::start_in(place, ServerOptions::default()).await;
     server.drained().await;
     let stored = server.get("/api/deliveries?per_page=100").await.1;
     let stored = stored["items"].as_array().unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use chrono::Utc;
 use serde_json::Value;
-use tallyhook::app::ServerOptions as Options;
+use tallyhook::app::ServerOptions;
 
 use testkit::{Place, TestServer};
 
@@ -56,7 +56,7 @@ async fn seen(server: &TestServer) -> Vec<Value> {
 async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
     let fixtures = testkit::fixtures();
     let (before, after) = fixtures.split_at(fixtures.len() - 8);
-    let mut server = TestServer::start_in(place, Options::default()).await;
+    let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     for one in before {
         server.post(&one.event, &one.guid, &one.payload).await;
     }
@@ -77,7 +77,7 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
     let place = server.stop().await;
     run(restore, place.path(), &url);
 
-    let mut server = TestServer::start_in(place, Options::default()).await;
+    let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     assert_eq!(seen(&server).await, expected);
     // It goes on from there: dead deliveries can be retried, and later ones can be sent again.
     let dead = server.running.store.dead_groups().await.unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tallyhook::app::{RoleSet as Roles, ServerOptions as Options};
+use tallyhook::app::{RoleSet as Roles, ServerOptions};
 use tallyhook::config::Config;
 use tallyhook_core::event::message;
 use tallyhook_store::{DeliveryFilter, DeliveryState};
@@ -17,7 +17,7 @@ async fn start(url: &str, folder: Place) -> TestServer {
         amqp_url: Some(url.to_owned()),
         ..testkit::config(&folder)
     };
-    TestServer::start_as(&config, folder, Options::default()).await
+    TestServer::start_as(&config, folder, ServerOptions::default()).await
 }
 
 async fn post_all(server: &TestServer, deliveries: &[Fixture]) {
@@ -356,9 +356,9 @@ async fn readiness(place: Place, broker: &str, roles: Roles) -> (u16, Value) {
     let server = TestServer::start_as(
         &config,
         place,
-        Options {
+        ServerOptions {
             roles,
-            ..Options::default()
+            ..ServerOptions::default()
         },
     )
     .await;
@@ -448,9 +448,9 @@ async fn each_role_serves_its_own_paths_and_all_serve_the_operator_s() {
         let server = TestServer::start_as(
             &config,
             place,
-            Options {
+            ServerOptions {
                 roles,
-                ..Options::default()
+                ..ServerOptions::default()
             },
         )
         .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::Value;
-use tallyhook::app::{RunningServer as Running, ServerOptions as Options};
+use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
@@ -51,21 +51,21 @@ pub fn config(place: &Place) -> Config {
 
 impl TestServer {
     pub async fn start() -> Self {
-        Self::start_with(Options::default()).await
+        Self::start_with(ServerOptions::default()).await
     }
 
-    pub async fn start_with(options: Options) -> Self {
+    pub async fn start_with(options: ServerOptions) -> Self {
         Self::start_in(Place::new().await, options).await
     }
 
     /// Starts on the database that an earlier server may have left in `place`.
-    pub async fn start_in(place: Place, options: Options) -> Self {
+    pub async fn start_in(place: Place, options: ServerOptions) -> Self {
         let config = config(&place);
         Self::start_as(&config, place, options).await
     }
 
     /// Starts with these settings.
-    pub async fn start_as(config: &Config, place: Place, options: Options) -> Self {
+    pub async fn start_as(config: &Config, place: Place, options: ServerOptions) -> Self {
         let running = Running::start(config, options).await.unwrap();
         let url = format!("http://{}", running.address);
         Self {

@@ -500,7 +500,7 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
                 recording.repositories.push(repository(
                     100 + round,
                     "acme-corp/api-server",
-                    super::Access::Granted,
+                    super::RepositoryAccess::Granted,
                 ));
                 recording.finished = mine.into_iter().map(FinishedDelivery::Applied).collect();
                 written += usize::from(store.record(&recording, now()).await.unwrap().is_ok());
