@@ -10,7 +10,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
-use tallyhook::ingest::{self, DeliveryHeaders, Refusal};
+use tallyhook::ingest::{self, DeliveryHeaders, WebhookRefusal};
 use tallyhook_core::event::{self, NAMES, Undecodable};
 use tallyhook_core::github::signature::{Secrets, Signature};
 
@@ -235,7 +235,7 @@ proptest! {
         laws::check(name, &payload);
         prop_assert!(String::from_utf8(payload).is_ok());
         // Where it is no form with that field, it is refused and nothing else.
-        prop_assert!(matches!(ingest::form_payload(&body), Ok(_) | Err(Refusal::NotJson)));
+        prop_assert!(matches!(ingest::form_payload(&body), Ok(_) | Err(WebhookRefusal::NotJson)));
     }
 
     #[test]
@@ -265,7 +265,7 @@ proptest! {
         }
         let read = DeliveryHeaders::read(&headers);
         for value in [read.event, read.guid].into_iter().flatten() {
-            prop_assert!(value.len() <= DeliveryHeaders::LONGEST && value.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert!(value.len() <= DeliveryHeaders::MAX_LENGTH && value.bytes().all(|byte| byte.is_ascii_graphic()));
         }
         prop_assert_eq!(ingest::media_type(&headers).ok(), match kind.split(';').next() {
             Some("application/json") => Some(false),

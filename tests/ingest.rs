@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tallyhook::app::Options;
-use tallyhook::ingest::Limits;
+use tallyhook::ingest::IngestLimits;
 use tallyhook_core::github::signature::Secrets;
 
 use support::payloads::{self, Account, Comment, Pr, World};
@@ -42,7 +42,7 @@ fn opened() -> Vec<u8> {
         .into_bytes()
 }
 
-fn with_limits(limits: Limits) -> Options {
+fn with_limits(limits: IngestLimits) -> Options {
     Options {
         limits,
         ..Options::default()
@@ -405,10 +405,10 @@ async fn three_hundred_mutations_of_a_signed_request_are_all_refused() {
 
 #[tokio::test]
 async fn a_body_over_the_cap_is_too_large_and_one_of_just_the_cap_is_not() {
-    let server = TestServer::start_with(with_limits(Limits {
+    let server = TestServer::start_with(with_limits(IngestLimits {
         json_bytes: 1000,
         form_bytes: 1200,
-        ..Limits::default()
+        ..IngestLimits::default()
     }))
     .await;
     let of_size = |size: usize| format!("{{\"zen\":\"{}\"}}", "z".repeat(size - 10)).into_bytes();
@@ -502,9 +502,9 @@ async fn only_plain_json_and_forms_are_media_types_of_webhooks() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_in_time_is_given_up() {
-    let limits = Limits {
+    let limits = IngestLimits {
         body_time: Duration::from_millis(50),
-        ..Limits::default()
+        ..IngestLimits::default()
     };
     let server = TestServer::start_with(with_limits(limits)).await;
     let address = server.running.address;
@@ -554,9 +554,9 @@ async fn assert_unavailable(request: RequestBuilder) {
 #[tokio::test]
 async fn bodies_beyond_the_budget_are_to_come_again_and_the_budget_is_given_back() {
     let body = opened();
-    let limits = Limits {
+    let limits = IngestLimits {
         in_flight_bytes: body.len(),
-        ..Limits::default()
+        ..IngestLimits::default()
     };
     let server = TestServer::start_with(with_limits(limits)).await;
     let larger = [&body[..], b" "].concat();

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{self, Api, Sockets, auth};
 use crate::config::{Config, ConfigError};
-use crate::ingest::{self, Ingest, Limits};
+use crate::ingest::{self, Ingest, IngestLimits};
 use crate::notify::{self, Channels, Notifier, Pace};
 use crate::process::Worker;
 use crate::relay::Relay;
@@ -102,7 +102,7 @@ impl Roles {
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub opening: Opening,
-    pub limits: Limits,
+    pub limits: IngestLimits,
     pub roles: Roles,
     pub pace: Pace,
     /// How often it is looked whether a client of `/ws` is there and may listen.
@@ -113,7 +113,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             opening: Opening::Alone,
-            limits: Limits::default(),
+            limits: IngestLimits::default(),
             roles: Roles::ALL,
             pace: Pace::default(),
             heartbeat: Duration::from_secs(30),
