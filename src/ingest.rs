@@ -228,36 +228,11 @@ async fn handle(
     tallyhook_core::crash_point::reached("ingest.body_read");
 
     let deadline = started + ingest.limits.answer_time;
-    let large = body.bytes.len() > LARGE;
-    let work = {
+    let verify = {
         let ingest = ingest.clone();
-        move || {
-            // The body is moved in here, so that its share of the budget is released after its last use, even if the
-            // request was dropped. The compressed body keeps a smaller share until it is stored.
-            let BodyInMemory { bytes, mut share } = body;
-            let prepared = prepare(&ingest, &bytes, form, &signature, headers)?;
-            drop(bytes);
-            share.shrink(prepared.bytes());
-            Ok((prepared, share))
-        }
+        move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, headers)
     };
-    let (prepared, share) = if large {
-        let turn = timeout_at(deadline, ingest.large.clone().acquire_owned())
-            .await
-            .map_err(|_| WebhookRefusal::Unavailable)?;
-        let turn = turn.map_err(|_| WebhookRefusal::Unavailable)?;
-        // The permit is released with the end of the work, even if the request was dropped.
-        let work = move || {
-            let _turn = turn;
-            work()
-        };
-        let prepared = timeout_at(deadline, web::block(work))
-            .await
-            .map_err(|_| WebhookRefusal::Unavailable)?;
-        prepared.map_err(|_| WebhookRefusal::Unavailable)??
-    } else {
-        work()?
-    };
+    let (prepared, share) = prepare_in_turn(&ingest, body, verify, deadline).await?;
     match prepared {
         PreparedBody::Ping(delivery) => Ok(WebhookAnswer {
             status: "pong",
@@ -280,6 +255,41 @@ async fn handle(
             stored.map_err(|_| WebhookRefusal::Unavailable)?
         }
     }
+}
+
+/// Verifies and classifies a body with `prepare`; a large one on its own thread, after those before it.
+async fn prepare_in_turn(
+    ingest: &Ingest,
+    body: BodyInMemory,
+    prepare: impl FnOnce(&[u8]) -> Result<PreparedBody, WebhookRefusal> + Send + 'static,
+    deadline: Instant,
+) -> Result<(PreparedBody, BudgetShare), WebhookRefusal> {
+    let is_large = body.bytes.len() > LARGE;
+    let work = move || {
+        // The body is moved in here, so that its share of the budget is released after its last use, even if the
+        // request was dropped. The compressed body keeps a smaller share until it is stored.
+        let BodyInMemory { bytes, mut share } = body;
+        let prepared = prepare(&bytes)?;
+        drop(bytes);
+        share.shrink(prepared.bytes());
+        Ok((prepared, share))
+    };
+    if !is_large {
+        return work();
+    }
+    let turn = timeout_at(deadline, ingest.large.clone().acquire_owned())
+        .await
+        .map_err(|_| WebhookRefusal::Unavailable)?
+        .map_err(|_| WebhookRefusal::Unavailable)?;
+    // The permit is released with the end of the work, even if the request was dropped.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    timeout_at(deadline, web::block(work))
+        .await
+        .map_err(|_| WebhookRefusal::Unavailable)?
+        .map_err(|_| WebhookRefusal::Unavailable)?
 }
 
 /// Returns whether the body is a form. A content type that is neither form nor JSON is refused.

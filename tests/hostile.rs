@@ -304,7 +304,7 @@ fn deep_bodies_do_not_exhaust_the_stack() {
     }
 }
 
-/// What is JSON is kept for a person to look at, whatever serde calls the mistake in it; what is not is refused.
+/// Undecodable JSON is kept as a dead letter, whatever serde's error; any other body is refused.
 #[test]
 fn json_of_another_shape_is_not_called_something_else() {
     let told = |from: &str, to: &str| {
@@ -365,7 +365,7 @@ fn a_repeated_field_is_no_event() {
 }
 
 #[test]
-fn a_body_of_another_event_is_refused_by_what_it_lacks() {
+fn body_of_another_event_is_refused_for_its_missing_field() {
     for (_, payload) in FIXTURES.iter() {
         for name in NAMES {
             laws::check(name, payload.to_string().as_bytes());

@@ -54,7 +54,7 @@ async fn send(request: RequestBuilder) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// What is stored, newest first.
+/// The stored deliveries, newest first.
 async fn stored(server: &TestServer) -> Vec<Value> {
     let (status, list) = server.get("/api/deliveries?per_page=100").await;
     assert_eq!(status, 200, "{list}");
@@ -139,8 +139,7 @@ async fn one_guid_with_another_body_is_another_delivery() {
 }
 
 #[tokio::test]
-async fn a_used_event_that_cannot_be_decoded_is_kept_as_a_dead_letter_and_comes_back_on_redelivery()
-{
+async fn undecodable_used_event_is_a_dead_letter_that_a_redelivery_requeues() {
     let mut server = TestServer::start().await;
     let broken = br#"{"action":"opened"}"#;
     assert_eq!(
@@ -201,7 +200,7 @@ async fn a_used_event_without_a_pull_request_is_stored_and_ignored() {
         (202, json!({"status": "ignored", "delivery": GUID}))
     );
 
-    // A push is worked on for what it tells of the repository.
+    // A push is applied for its repository.
     let (before, after) = (payloads::sha("before"), payloads::sha("after"));
     let push = payloads::push_event(
         &World::acme(),
@@ -307,7 +306,7 @@ async fn signed_requests_without_usable_headers_or_json_are_bad_requests() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_sign_learns_nothing_and_leaves_nothing() {
+async fn unsigned_requests_get_401_and_store_nothing() {
     let server = TestServer::start().await;
     let body = opened();
     let of_another_secret = Secrets::single("another secret")
@@ -552,7 +551,7 @@ async fn assert_unavailable(request: RequestBuilder) {
 }
 
 #[tokio::test]
-async fn bodies_beyond_the_budget_are_to_come_again_and_the_budget_is_given_back() {
+async fn bodies_beyond_the_budget_get_503_and_the_budget_is_released() {
     let body = opened();
     let limits = IngestLimits {
         in_flight_bytes: body.len(),
@@ -580,7 +579,7 @@ async fn bodies_beyond_the_budget_are_to_come_again_and_the_budget_is_given_back
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_to_come_again() {
+async fn delivery_that_cannot_be_stored_gets_503() {
     let server = TestServer::start().await;
     server.running.store.close().await;
     let body = opened();
@@ -590,7 +589,7 @@ async fn what_cannot_be_stored_is_to_come_again() {
             .body(body.clone()),
     )
     .await;
-    // Who asked is still known, and who cannot sign is told the same as ever.
+    // The sender is still known, and a wrong signature is refused as before.
     let wrong = server
         .signed("pull_request", GUID, b"another body")
         .body(body);

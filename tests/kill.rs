@@ -1,10 +1,10 @@
-//! What was answered with 2xx survives every kill. The program runs as a process and is ended at its crash points, by
+//! Every delivery that was answered with 2xx survives every kill. The program runs as a process and is ended at its crash points, by
 //! SIGKILL and by SIGTERM, while the shipped fixtures are posted to it; then it must be as if nothing had happened.
 //!
 //! `kill -9` shows what survives the end of the process, not what survives a power cut.
 //!
 //! While these tests run, nothing may build the program without the feature `crash-points` into the same target folder:
-//! that program would not end where it is told to.
+//! that program would not end at its crash points.
 
 #![cfg(feature = "crash-points")]
 
@@ -24,8 +24,8 @@ use tallyhook::app::{Options, Roles};
 use process::{Serve, pull_requests, signed, tallyhook};
 use support::{Fixture, Place, TestServer};
 
-/// Every place of `crash_point!` that a delivery comes by without a broker, but the poison's, and the visits after which the process ends there. As many requests as are made in
-/// one life, four at a time, are sure to visit the first seven so often, and the others once.
+/// Every crash point that a delivery passes without a broker, except the poison's, and the visits after which the process
+/// ends there. The requests of one life, four at a time, visit the first seven at least so often, and the others once.
 const PLACES: [(&str, [u64; 3]); 9] = [
     ("ingest.body_read", [1, 5, 12]),
     ("accept.before_commit", [1, 2, 3]),
@@ -46,7 +46,7 @@ const STORIES: usize = 25;
 /// been under way in all of them.
 const LIVES: usize = 4;
 
-/// How a life of the server ends.
+/// The end of one life of the server.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// At a crash point, when it is visited this often.
@@ -80,7 +80,7 @@ impl End {
 }
 
 /// One life of the server on the database in `folder`: posts the first `until` of `story` that were not taken yet,
-/// notes which of them were answered with 2xx, and tells how it ended.
+/// records those that were answered with 2xx, and returns the end.
 async fn live(
     folder: &Path,
     story: &[Fixture],
@@ -112,7 +112,7 @@ async fn live(
         .buffer_unordered(AT_ONCE);
     let mut answered = 0;
     while let Some((place, answer)) = answers.next().await {
-        // Whoever gets no answer, or hears that it cannot be stored now, sends it again; GitHub's user does.
+        // A delivery without an answer, or with a 503, is sent again, as GitHub's user would.
         if answer.is_ok_and(|answer| answer.status().is_success()) {
             taken.insert(place);
             answered += 1;
@@ -174,7 +174,7 @@ async fn deliveries(server: &TestServer) -> BTreeMap<String, Value> {
     }
 }
 
-/// Everything was stored once and came to its end once, and what is known is what an undisturbed run knows.
+/// Asserts that every delivery was stored and finished once, and that the facts are those of an undisturbed run.
 async fn assert_as_if_nothing_had_happened(
     server: &TestServer,
     story: &[Fixture],
@@ -276,7 +276,7 @@ fn a_hundred_kills_lose_nothing_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
+async fn sigterm_finishes_the_work_in_hand_and_loses_nothing() {
     let story = support::fixtures();
     let undisturbed = undisturbed(&story).await;
     let place = Place::new().await;
@@ -299,7 +299,7 @@ async fn whoever_is_asked_to_end_finishes_what_was_begun_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_ends_the_process_is_parked_after_five_attempts_and_takes_nobody_along() {
+async fn delivery_that_kills_the_process_is_parked_alone_after_five_attempts() {
     let story = support::fixtures();
     let poison = story
         .iter()

@@ -1,5 +1,4 @@
-//! What only a broker shows: messages for subscribers, copies of dead letters, and what becomes of deliveries while it
-//! is away.
+//! Behaviour with a broker: messages for subscribers, copies of dead letters, and deliveries while it is away.
 
 mod support;
 
@@ -50,8 +49,8 @@ async fn until_connected(server: &TestServer, connected: bool) {
     }
 }
 
-/// Takes messages out of a queue until there are those of `count` deliveries: one each, since what is handed over again
-/// comes again.
+/// Takes messages out of a queue until there are those of `count` deliveries: one each, since a delivery may be published
+/// again.
 async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
     let started = std::time::Instant::now();
     let mut messages = BTreeMap::new();
@@ -75,7 +74,7 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
+async fn topology_check_declares_nothing() {
     let broker = Broker::new().await;
     for _ in 0..2 {
         assert_eq!(
@@ -101,7 +100,7 @@ async fn whoever_looks_sees_what_is_there_and_makes_nothing() {
 }
 
 #[tokio::test]
-async fn subscribers_get_every_event_as_the_schema_tells() {
+async fn subscribers_receive_every_event_as_the_schema_says() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -116,7 +115,7 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
         .deliveries(&DeliveryFilter::default(), 1000)
         .await
         .unwrap();
-    // Some were ignored when they came; those are nobody's business.
+    // Ignored deliveries are not published.
     let worked: Vec<_> = stored.iter().filter(|one| one.attempts > 0).collect();
     let messages = messages(&broker, "of-a-subscriber", worked.len()).await;
     assert_eq!(messages.len(), worked.len());
@@ -165,9 +164,9 @@ async fn subscribers_get_every_event_as_the_schema_tells() {
     server.stop().await;
 }
 
-/// What subscribers were promised stays: whoever changes it decides so by changing the file, and `v` if need be.
+/// The schema of messages is a contract: a change must change this file too, and `v` if it is incompatible.
 #[test]
-fn the_schema_of_messages_is_the_one_that_was_promised() {
+fn message_schema_equals_the_published_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.v1.schema.json");
     let promised = std::fs::read_to_string(path).unwrap();
     assert_eq!(
@@ -208,7 +207,7 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
     let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
     broker.put("tallyhook.v1.live", copy).await;
-    // It dies again of the same, and that shows that it was tried, and a second copy that it was told again.
+    // It fails again for the same reason, which shows that it was retried, and the second copy that it was published.
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
     let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 1));
@@ -216,7 +215,7 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
 }
 
 #[tokio::test]
-async fn a_message_that_names_nothing_of_ours_is_dropped_and_holds_nobody_up() {
+async fn message_without_a_delivery_id_is_discarded_without_blocking_others() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -279,7 +278,7 @@ async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_again() {
+async fn deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -306,7 +305,7 @@ async fn a_queue_that_is_deleted_is_made_again_and_what_was_in_it_handed_over_ag
 
 #[tokio::test]
 async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
-    // A port that was free a moment ago, and that nobody listens on.
+    // A port that was free, with no listener.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -347,7 +346,7 @@ async fn without_a_broker_deliveries_are_still_taken_in_and_wait() {
     server.stop().await;
 }
 
-/// What `/readyz` of a process with these roles says: the status and the queue's state.
+/// The status and the queue's state in `/readyz` of a process with these roles.
 async fn readiness(place: Place, broker: &str, roles: Roles) -> (u16, Value) {
     let config = Config {
         amqp_url: Some(broker.to_owned()),
