@@ -1,4 +1,4 @@
-//! Classification of a verified body: the inbox row that it becomes, whichever way it came.
+//! Classification of a verified body: the inbox row that it becomes, from any source.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::event::{self, Event, FetchedPullRequest, Undecodable};
 use tallyhook_store::{NewDelivery, NewState, StoredBody};
 
-/// A delivery whose body is known to be GitHub's.
+/// A delivery whose body is verified.
 #[derive(Clone, Debug)]
 pub(crate) struct IncomingDelivery<'a> {
     pub(crate) guid: String,
@@ -20,7 +20,7 @@ pub(crate) struct IncomingDelivery<'a> {
     pub(crate) received_at: Moment,
 }
 
-/// What an incoming delivery is, named by what to do with it.
+/// The class of an incoming delivery, named by what to do with it.
 #[derive(Debug)]
 pub(crate) enum Classified {
     /// An event that Tallyhook does not use: discard it.
@@ -78,7 +78,7 @@ impl IncomingDelivery<'_> {
     }
 }
 
-/// Returns the delivery of a fetched pull request. As long as nothing changes on GitHub every fetch gives the same one.
+/// Returns the delivery of a fetched pull request. Every fetch returns the same one until the pull request changes.
 ///
 /// # Errors
 /// Only if there is no memory to write or compress it.

@@ -1,7 +1,7 @@
 //! The webhook endpoint: verify, bound, store, answer.
 //!
-//! GitHub is answered from the database's commit. Nothing of a body is looked at before its signature holds, and
-//! what is read of an unverified request is bounded in size, in time and over all requests together.
+//! GitHub is answered from the database's commit. No body is parsed before its signature holds, and reading an unverified
+//! request is bounded in size, in time and over all requests together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,22 +33,22 @@ use crate::telemetry::{
 
 const MIB: usize = 1024 * 1024;
 
-/// What a request may take.
+/// The limits of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct IngestLimits {
     /// GitHub sends no payload over 25 MB.
     pub json_bytes: usize,
     /// The same, with every byte escaped.
     pub form_bytes: usize,
     /// Bodies in memory over all requests.
     pub in_flight_bytes: usize,
-    /// Until the body must be there.
+    /// The deadline of the body.
     pub body_time: Duration,
-    /// Until the answer must be given; GitHub waits for 10 s.
+    /// The deadline of the answer; GitHub waits for 10 s.
     pub answer_time: Duration,
 }
 
-impl Default for Limits {
+impl Default for IngestLimits {
     fn default() -> Self {
         Self {
             json_bytes: 25 * MIB,
@@ -61,22 +61,22 @@ impl Default for Limits {
     }
 }
 
-/// Bodies over this are hashed, parsed and compressed on a thread of their own, not between other requests.
+/// The size from which on a body is hashed, parsed and compressed on its own thread, not between other requests.
 const LARGE: usize = 256 * 1024;
 
-/// The endpoint's share of the process.
+/// The state of the webhook endpoint.
 pub struct Ingest {
     pub secrets: Secrets,
     pub store: Store,
     pub queue: Arc<Queue>,
-    pub limits: Limits,
+    pub limits: IngestLimits,
     in_flight: Arc<AtomicUsize>,
-    /// Large bodies take turns: parsing and compressing one takes its size again.
+    /// One large body at a time: parsing and compressing one takes its size again.
     large: Arc<Semaphore>,
 }
 
 impl Ingest {
-    pub fn new(secrets: Secrets, store: Store, queue: Arc<Queue>, limits: Limits) -> Self {
+    pub fn new(secrets: Secrets, store: Store, queue: Arc<Queue>, limits: IngestLimits) -> Self {
         Self {
             secrets,
             store,
@@ -88,24 +88,25 @@ impl Ingest {
     }
 }
 
-/// Payloads are seldom larger; room for this much is made at once.
-const USUAL: usize = 64 * 1024;
-/// A promise of length is believed when this much of it has come: whoever only promises gets no memory.
-const BELIEVED: usize = MIB;
+/// The capacity that is allocated at once; larger payloads are rare.
+const INITIAL_CAPACITY: usize = 64 * 1024;
+/// The bytes after which a `Content-Length` is trusted: a client that sends no body gets no memory.
+const TRUSTED_AFTER: usize = MIB;
 
-/// What became of a delivery.
+/// The answer to a delivery.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Answer {
+#[schema(as = Answer)]
+pub struct WebhookAnswer {
     /// `accepted`, `duplicate`, `requeued`, `ignored` or `pong`.
     #[schema(example = "accepted")]
     pub status: &'static str,
-    /// The `X-GitHub-Delivery` it came with.
+    /// The `X-GitHub-Delivery` of the request.
     pub delivery: String,
 }
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum WebhookRefusal {
     Header(&'static str),
     NotJson,
     Signature(&'static str),
@@ -115,7 +116,7 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl Refusal {
+impl WebhookRefusal {
     fn response(&self) -> HttpResponse {
         let (status, code, message) = match self {
             Self::Header(what) => (StatusCode::BAD_REQUEST, "bad_header", *what),
@@ -164,8 +165,8 @@ impl Refusal {
     ),
     request_body(content = serde_json::Value, description = "GitHub's payload, as JSON or as a form with the field payload"),
     responses(
-        (status = 202, description = "stored durably, or known, or not used here", body = Answer),
-        (status = 200, description = "ping", body = Answer),
+        (status = 202, description = "stored durably, or known, or not used here", body = WebhookAnswer),
+        (status = 200, description = "ping", body = WebhookAnswer),
         (status = 400, description = "a header is missing, or the body is not JSON"),
         (status = 401, description = "the signature is missing or wrong"),
         (status = 408, description = "the body did not arrive in time"),
@@ -190,7 +191,7 @@ pub async fn receive(
             HttpResponse::build(status).json(answer)
         }
         Err(refusal) => {
-            if let Refusal::Signature(reason) = refusal {
+            if let WebhookRefusal::Signature(reason) = refusal {
                 counter!(SIGNATURE_FAILURES, "reason" => reason).increment(1);
             }
             refusal.response()
@@ -203,7 +204,7 @@ async fn handle(
     payload: web::Payload,
     ingest: Arc<Ingest>,
     started: Instant,
-) -> Result<Answer, Refusal> {
+) -> Result<WebhookAnswer, WebhookRefusal> {
     let form = media_type(request.headers())?;
     let signature = signature(request.headers())?;
     let headers = DeliveryHeaders::read(request.headers());
@@ -213,7 +214,7 @@ async fn handle(
         ingest.limits.json_bytes
     };
     let promised = promised_bytes(request.headers());
-    let body = Body::read(
+    let body = BodyInMemory::read(
         payload,
         promised,
         cap,
@@ -224,67 +225,77 @@ async fn handle(
     tallyhook_core::crash_point::reached("ingest.body_read");
 
     let deadline = started + ingest.limits.answer_time;
-    let large = body.bytes.len() > LARGE;
-    let work = {
+    let verify = {
         let ingest = ingest.clone();
-        move || {
-            // All of the body moves in here: its share of the budget is given back after the last look at it, also if
-            // nobody waits for the answer any more. What is stored of it keeps a smaller share until it is stored.
-            let Body { bytes, mut share } = body;
-            let prepared = prepare(&ingest, &bytes, form, &signature, headers)?;
-            drop(bytes);
-            share.shrink(prepared.bytes());
-            Ok((prepared, share))
-        }
+        move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, headers)
     };
-    let (prepared, share) = if large {
-        let turn = timeout_at(deadline, ingest.large.clone().acquire_owned())
-            .await
-            .map_err(|_| Refusal::Unavailable)?;
-        let turn = turn.map_err(|_| Refusal::Unavailable)?;
-        // The turn ends with the work, also if nobody waits for it any more.
-        let work = move || {
-            let _turn = turn;
-            work()
-        };
-        let prepared = timeout_at(deadline, web::block(work))
-            .await
-            .map_err(|_| Refusal::Unavailable)?;
-        prepared.map_err(|_| Refusal::Unavailable)??
-    } else {
-        work()?
-    };
+    let (prepared, share) = prepare_in_turn(&ingest, body, verify, deadline).await?;
     match prepared {
-        Prepared::Ping(delivery) => Ok(Answer {
+        PreparedBody::Ping(delivery) => Ok(WebhookAnswer {
             status: "pong",
             delivery,
         }),
-        Prepared::Unused(delivery) => Ok(Answer {
+        PreparedBody::Unused(delivery) => Ok(WebhookAnswer {
             status: "ignored",
             delivery,
         }),
-        Prepared::Delivery(delivery, event) => {
-            // Apart from the request: whoever gives up waiting, it is stored and handed over all the same, and its
-            // memory counts until then.
+        PreparedBody::Delivery(delivery, event) => {
+            // In a task of its own: even if the client disconnects, the delivery is stored and published, and its memory
+            // counts until then.
             let stored = tokio::spawn(async move {
                 let _share = share;
                 store(&ingest, *delivery, event.as_deref()).await
             });
             let stored = timeout_at(deadline, stored)
                 .await
-                .map_err(|_| Refusal::Unavailable)?;
-            stored.map_err(|_| Refusal::Unavailable)?
+                .map_err(|_| WebhookRefusal::Unavailable)?;
+            stored.map_err(|_| WebhookRefusal::Unavailable)?
         }
     }
 }
 
-/// Whether the body is a form; anything that is neither form nor JSON is refused.
+/// Verifies and classifies a body with `prepare`; a large one on its own thread, after those before it.
+async fn prepare_in_turn(
+    ingest: &Ingest,
+    body: BodyInMemory,
+    prepare: impl FnOnce(&[u8]) -> Result<PreparedBody, WebhookRefusal> + Send + 'static,
+    deadline: Instant,
+) -> Result<(PreparedBody, BudgetShare), WebhookRefusal> {
+    let is_large = body.bytes.len() > LARGE;
+    let work = move || {
+        // The body is moved in here, so that its share of the budget is released after its last use, even if the
+        // request was dropped. The compressed body keeps a smaller share until it is stored.
+        let BodyInMemory { bytes, mut share } = body;
+        let prepared = prepare(&bytes)?;
+        drop(bytes);
+        share.shrink(prepared.bytes());
+        Ok((prepared, share))
+    };
+    if !is_large {
+        return work();
+    }
+    let turn = timeout_at(deadline, ingest.large.clone().acquire_owned())
+        .await
+        .map_err(|_| WebhookRefusal::Unavailable)?
+        .map_err(|_| WebhookRefusal::Unavailable)?;
+    // The permit is released with the end of the work, even if the request was dropped.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    timeout_at(deadline, web::block(work))
+        .await
+        .map_err(|_| WebhookRefusal::Unavailable)?
+        .map_err(|_| WebhookRefusal::Unavailable)?
+}
+
+/// Returns whether the body is a form. A content type that is neither form nor JSON is refused.
 ///
 /// # Errors
-/// [`Refusal::MediaType`].
-pub fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
+/// [`WebhookRefusal::MediaType`].
+pub fn media_type(headers: &HeaderMap) -> Result<bool, WebhookRefusal> {
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Refusal::MediaType);
+        return Err(WebhookRefusal::MediaType);
     }
     let content_type = headers
         .get(CONTENT_TYPE)
@@ -300,15 +311,15 @@ pub fn media_type(headers: &HeaderMap) -> Result<bool, Refusal> {
     {
         "application/json" => Ok(false),
         "application/x-www-form-urlencoded" => Ok(true),
-        _ => Err(Refusal::MediaType),
+        _ => Err(WebhookRefusal::MediaType),
     }
 }
 
-/// The one signature that counts; everything else is refused with a reason for the metrics.
+/// Returns the SHA-256 signature. Any other header is refused with a reason for the metrics.
 ///
 /// # Errors
-/// [`Refusal::Signature`].
-pub fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
+/// [`WebhookRefusal::Signature`].
+pub fn signature(headers: &HeaderMap) -> Result<Signature, WebhookRefusal> {
     let mut values = headers.get_all("x-hub-signature-256");
     let reason = match (values.next(), values.next()) {
         (None, _) if headers.contains_key("x-hub-signature") => "sha1_only",
@@ -319,10 +330,10 @@ pub fn signature(headers: &HeaderMap) -> Result<Signature, Refusal> {
             None => "malformed",
         },
     };
-    Err(Refusal::Signature(reason))
+    Err(WebhookRefusal::Signature(reason))
 }
 
-/// The body's length as the sender promises it; 0 where it does not tell.
+/// Returns the `Content-Length`; 0 if there is none.
 fn promised_bytes(headers: &HeaderMap) -> usize {
     let length = headers
         .get(CONTENT_LENGTH)
@@ -330,21 +341,21 @@ fn promised_bytes(headers: &HeaderMap) -> usize {
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
-/// Event and GUID; looked at only once the signature holds.
+/// Event and GUID; used only once the signature holds.
 pub struct DeliveryHeaders {
     pub event: Option<String>,
     pub guid: Option<String>,
 }
 
 impl DeliveryHeaders {
-    /// GUIDs have 36 characters, event names 30 at the most; nobody needs more than this.
-    pub const LONGEST: usize = 100;
+    /// The longest accepted value: GUIDs have 36 characters, event names up to 30.
+    pub const MAX_LENGTH: usize = 100;
 
     pub fn read(headers: &HeaderMap) -> Self {
         let text = |name| {
             let value = headers.get(name)?.to_str().ok()?.trim();
             let usable = !value.is_empty()
-                && value.len() <= Self::LONGEST
+                && value.len() <= Self::MAX_LENGTH
                 && value.bytes().all(|b| b.is_ascii_graphic());
             usable.then(|| value.to_owned())
         };
@@ -355,31 +366,31 @@ impl DeliveryHeaders {
     }
 }
 
-/// A body in memory, and its share of the budget.
-struct Body {
+/// A body in memory with its share of the budget.
+struct BodyInMemory {
     bytes: Vec<u8>,
-    share: Share,
+    share: BudgetShare,
 }
 
-/// Bytes taken from the budget of all requests, given back when dropped.
-struct Share {
+/// Bytes of the budget of all requests, released when dropped.
+struct BudgetShare {
     in_flight: Arc<AtomicUsize>,
     taken: usize,
 }
 
-impl Share {
-    /// Takes what has actually arrived, so that promises in a header hold up nobody.
-    fn take(&mut self, bytes: usize, budget: usize) -> Result<(), Refusal> {
+impl BudgetShare {
+    /// Takes the bytes that have actually arrived, so that a `Content-Length` alone blocks no other request.
+    fn take(&mut self, bytes: usize, budget: usize) -> Result<(), WebhookRefusal> {
         let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         self.taken += bytes;
         if before + bytes > budget {
-            Err(Refusal::Unavailable)
+            Err(WebhookRefusal::Unavailable)
         } else {
             Ok(())
         }
     }
 
-    /// Gives back what is over `bytes`.
+    /// Releases all but `bytes`.
     fn shrink(&mut self, bytes: usize) {
         let over = self.taken.saturating_sub(bytes);
         self.in_flight.fetch_sub(over, Ordering::AcqRel);
@@ -387,42 +398,42 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
         self.in_flight.fetch_sub(self.taken, Ordering::AcqRel);
     }
 }
 
-impl Body {
+impl BodyInMemory {
     async fn read(
         mut payload: web::Payload,
         promised: usize,
         cap: usize,
         ingest: &Ingest,
         deadline: Instant,
-    ) -> Result<Self, Refusal> {
-        let share = Share {
+    ) -> Result<Self, WebhookRefusal> {
+        let share = BudgetShare {
             in_flight: ingest.in_flight.clone(),
             taken: 0,
         };
         let promised = promised.min(cap);
         let mut body = Self {
-            bytes: Vec::with_capacity(promised.min(USUAL)),
+            bytes: Vec::with_capacity(promised.min(INITIAL_CAPACITY)),
             share,
         };
         loop {
             let chunk = match timeout_at(deadline, payload.next()).await {
-                Ok(Some(chunk)) => chunk.map_err(|_| Refusal::TooSlow)?,
+                Ok(Some(chunk)) => chunk.map_err(|_| WebhookRefusal::TooSlow)?,
                 Ok(None) => return Ok(body),
-                Err(_) => return Err(Refusal::TooSlow),
+                Err(_) => return Err(WebhookRefusal::TooSlow),
             };
             if body.bytes.len() + chunk.len() > cap {
-                return Err(Refusal::TooLarge);
+                return Err(WebhookRefusal::TooLarge);
             }
             body.share
                 .take(chunk.len(), ingest.limits.in_flight_bytes)?;
-            if body.bytes.len() >= BELIEVED {
-                // Growing by doubling would cost twice what arrives.
+            if body.bytes.len() >= TRUSTED_AFTER {
+                // Growing by doubling would cost twice the size.
                 body.bytes
                     .reserve_exact(promised.saturating_sub(body.bytes.len()));
             }
@@ -431,16 +442,16 @@ impl Body {
     }
 }
 
-/// What a verified body is.
-enum Prepared {
+/// A verified body after classification.
+enum PreparedBody {
     Ping(String),
     Unused(String),
-    /// With its event, of which a usual body has little, where the queue carries it.
+    /// The row, with its event if the queue carries events and the body is not large.
     Delivery(Box<NewDelivery>, Option<Box<Event>>),
 }
 
-impl Prepared {
-    /// What is still in memory of the body.
+impl PreparedBody {
+    /// Returns the bytes of the body that are still in memory.
     fn bytes(&self) -> usize {
         match self {
             Self::Ping(_) | Self::Unused(_) => 0,
@@ -455,23 +466,23 @@ fn prepare(
     form: bool,
     signature: &Signature,
     headers: DeliveryHeaders,
-) -> Result<Prepared, Refusal> {
+) -> Result<PreparedBody, WebhookRefusal> {
     if !ingest.secrets.verify(raw, signature) {
-        return Err(Refusal::Signature("wrong"));
+        return Err(WebhookRefusal::Signature("wrong"));
     }
     let event = headers
         .event
-        .ok_or(Refusal::Header("X-GitHub-Event is missing"))?;
+        .ok_or(WebhookRefusal::Header("X-GitHub-Event is missing"))?;
     let guid = headers
         .guid
-        .ok_or(Refusal::Header("X-GitHub-Delivery is missing"))?;
+        .ok_or(WebhookRefusal::Header("X-GitHub-Delivery is missing"))?;
     let from_form = form.then(|| form_payload(raw)).transpose()?;
     let json = from_form.as_deref().unwrap_or(raw);
     if event == "ping" {
         return if event::is_json(json) {
-            Ok(Prepared::Ping(guid))
+            Ok(PreparedBody::Ping(guid))
         } else {
-            Err(Refusal::NotJson)
+            Err(WebhookRefusal::NotJson)
         };
     }
     let label = metric_label(&event);
@@ -485,36 +496,39 @@ fn prepare(
         received_at,
     };
     let guid = incoming.guid.clone();
-    match incoming.classify().map_err(|_| Refusal::Unavailable)? {
-        Classified::NotJson => Err(Refusal::NotJson),
+    match incoming
+        .classify()
+        .map_err(|_| WebhookRefusal::Unavailable)?
+    {
+        Classified::NotJson => Err(WebhookRefusal::NotJson),
         Classified::Unsubscribed => {
             counter!(DELIVERIES, "event" => label, "outcome" => "unused").increment(1);
-            Ok(Prepared::Unused(guid))
+            Ok(PreparedBody::Unused(guid))
         }
         Classified::Delivery(delivery, event) => {
             let event = event.filter(|_| ingest.queue.carries_events() && json.len() <= LARGE);
-            Ok(Prepared::Delivery(delivery, event))
+            Ok(PreparedBody::Delivery(delivery, event))
         }
     }
 }
 
-/// The JSON of a form's `payload` field.
+/// Returns the JSON of a form's `payload` field.
 ///
 /// # Errors
-/// [`Refusal::NotJson`] if the form has no such field.
-pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, Refusal> {
+/// [`WebhookRefusal::NotJson`] if the form has no such field.
+pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, WebhookRefusal> {
     let payload = form_urlencoded::parse(raw).find(|(name, _)| name == "payload");
     payload
         .map(|(_, value)| value.into_owned().into_bytes())
-        .ok_or(Refusal::NotJson)
+        .ok_or(WebhookRefusal::NotJson)
 }
 
 async fn store(
     ingest: &Ingest,
     mut delivery: NewDelivery,
     decoded: Option<&Event>,
-) -> Result<Answer, Refusal> {
-    // The event of a large body is not kept in memory until the commit: the relay reads it again, one at a time.
+) -> Result<WebhookAnswer, WebhookRefusal> {
+    // The event of a large body is not kept in memory until the commit: the relay decodes it again, one at a time.
     let by_relay = ingest.queue.carries_events() && decoded.is_none();
     let permit = if by_relay {
         None
@@ -526,8 +540,11 @@ async fn store(
     let publication = |id| Publication::new(id, &guid, &event, source, received_at, decoded);
     let state = delivery.state.clone();
     let accepted = ingest.store.accept(delivery).await.map_err(|error| {
-        tracing::error!(delivery.guid = guid, %error, "a delivery could not be stored");
-        Refusal::Unavailable
+        tracing::error!(
+            delivery.guid = guid, %error,
+            "delivery {guid} cannot be stored; answering 503"
+        );
+        WebhookRefusal::Unavailable
     })?;
     let status = match (accepted, state) {
         (Accepted::Duplicate, _) => {
@@ -554,13 +571,14 @@ async fn store(
         }
     };
     tallyhook_core::crash_point::reached("ingest.handed_over");
-    Ok(Answer {
+    Ok(WebhookAnswer {
         status,
         delivery: guid,
     })
 }
 
-/// Room in the queue, taken before the commit: with it the row need not be swept soon, without it it is due at once.
+/// Reserves room in the queue before the commit. With a permit the row is swept only after [`REPUBLISH_AFTER`], without
+/// one it is due at once.
 fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
     let NewState::Pending { due } = &mut delivery.state else {
         return None;

@@ -18,9 +18,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::leader::{LeaderWork, Leadership, while_leading};
 use crate::telemetry;
 
-/// How often the inbox is read for due rows without a signal.
+/// The interval at which the inbox is read for due rows without a signal.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the room in a broker's lane is read while the inbox has a backlog.
+/// The interval at which the room in a broker's lane is read while the inbox has a backlog.
 const ROOM_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most rows of one sweep.
 const SWEEP: usize = 512;
@@ -28,13 +28,13 @@ const SWEEP: usize = 512;
 const SWEEP_BYTES: u64 = 16 * 1024 * 1024;
 /// The most copies of dead letters at once.
 const COPIES: u32 = 100;
-/// How long a process without a broker goes on leading.
+/// The time for which a process without a broker goes on leading.
 const MAX_DISCONNECTED: Duration = Duration::from_secs(10);
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
 /// Keys outlive bodies, so that a late repetition is still known as a duplicate.
 const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
-/// How long a client of `/ws` may be away and still resume without a gap.
+/// The days after which events are deleted: a client of `/ws` resumes without a gap until then.
 const EVENT_DAYS: i64 = 7;
 /// A notification that could not be sent for so long is given up.
 const NOTIFICATION_DAYS: i64 = 3;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::LeaderLease;
 
-/// How often a process tries to acquire a role that it does not hold.
+/// The interval at which a process tries to acquire a role that it does not hold.
 const ACQUIRE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The work that one process at a time does under a leader role.

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{LeaderWork, Leadership, while_leading};
 
-/// How often a worker runs without a notification.
+/// The interval at which a worker runs without a notification.
 const TICK: Duration = Duration::from_secs(5);
 /// The pause after a failure of the database.
 const RETRY_DELAY: Duration = Duration::from_secs(1);

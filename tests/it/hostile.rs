@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use proptest::sample::select;
-use tallyhook::ingest::{self, DeliveryHeaders, Refusal};
+use tallyhook::ingest::{self, DeliveryHeaders, WebhookRefusal};
 use tallyhook_core::event::NAMES;
 use tallyhook_core::github::signature::{Secrets, Signature};
 
@@ -34,7 +34,7 @@ proptest! {
         laws::check(name, &payload);
         prop_assert!(String::from_utf8(payload).is_ok());
         // Where it is no form with that field, it is refused and nothing else.
-        prop_assert!(matches!(ingest::form_payload(&body), Ok(_) | Err(Refusal::NotJson)));
+        prop_assert!(matches!(ingest::form_payload(&body), Ok(_) | Err(WebhookRefusal::NotJson)));
     }
 
     #[test]
@@ -64,7 +64,7 @@ proptest! {
         }
         let read = DeliveryHeaders::read(&headers);
         for value in [read.event, read.guid].into_iter().flatten() {
-            prop_assert!(value.len() <= DeliveryHeaders::LONGEST && value.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert!(value.len() <= DeliveryHeaders::MAX_LENGTH && value.bytes().all(|byte| byte.is_ascii_graphic()));
         }
         prop_assert_eq!(ingest::media_type(&headers).ok(), match kind.split(';').next() {
             Some("application/json") => Some(false),

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tallyhook::app::ServerOptions;
-use tallyhook::ingest::Limits;
+use tallyhook::ingest::IngestLimits;
 use tallyhook_core::github::signature::Secrets;
 
 use testkit::payloads::{self, Account, Comment, Pr, World};
@@ -40,7 +40,7 @@ fn opened() -> Vec<u8> {
         .into_bytes()
 }
 
-fn with_limits(limits: Limits) -> ServerOptions {
+fn with_limits(limits: IngestLimits) -> ServerOptions {
     ServerOptions {
         limits,
         ..ServerOptions::default()
@@ -137,7 +137,7 @@ async fn one_guid_with_another_body_is_another_delivery() {
 }
 
 #[tokio::test]
-async fn an_undecodable_event_is_a_dead_letter_and_is_requeued_on_redelivery() {
+async fn undecodable_used_event_is_a_dead_letter_that_a_redelivery_requeues() {
     let mut server = TestServer::start().await;
     let broken = br#"{"action":"opened"}"#;
     assert_eq!(
@@ -304,7 +304,7 @@ async fn signed_requests_without_usable_headers_or_json_are_bad_requests() {
 }
 
 #[tokio::test]
-async fn an_unsigned_request_reveals_and_stores_nothing() {
+async fn unsigned_requests_get_401_and_store_nothing() {
     let server = TestServer::start().await;
     let body = opened();
     let of_another_secret = Secrets::single("another secret")
@@ -402,10 +402,10 @@ async fn three_hundred_mutations_of_a_signed_request_are_all_refused() {
 
 #[tokio::test]
 async fn a_body_over_the_cap_is_too_large_and_one_of_just_the_cap_is_not() {
-    let server = TestServer::start_with(with_limits(Limits {
+    let server = TestServer::start_with(with_limits(IngestLimits {
         json_bytes: 1000,
         form_bytes: 1200,
-        ..Limits::default()
+        ..IngestLimits::default()
     }))
     .await;
     let of_size = |size: usize| format!("{{\"zen\":\"{}\"}}", "z".repeat(size - 10)).into_bytes();
@@ -499,9 +499,9 @@ async fn only_plain_json_and_forms_are_media_types_of_webhooks() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_in_time_is_given_up() {
-    let limits = Limits {
+    let limits = IngestLimits {
         body_time: Duration::from_millis(50),
-        ..Limits::default()
+        ..IngestLimits::default()
     };
     let server = TestServer::start_with(with_limits(limits)).await;
     let address = server.running.address;
@@ -549,11 +549,11 @@ async fn assert_unavailable(request: RequestBuilder) {
 }
 
 #[tokio::test]
-async fn bodies_beyond_the_budget_are_answered_503_and_the_budget_is_released() {
+async fn bodies_beyond_the_budget_get_503_and_the_budget_is_released() {
     let body = opened();
-    let limits = Limits {
+    let limits = IngestLimits {
         in_flight_bytes: body.len(),
-        ..Limits::default()
+        ..IngestLimits::default()
     };
     let server = TestServer::start_with(with_limits(limits)).await;
     let larger = [&body[..], b" "].concat();
@@ -577,7 +577,7 @@ async fn bodies_beyond_the_budget_are_answered_503_and_the_budget_is_released() 
 }
 
 #[tokio::test]
-async fn a_delivery_that_cannot_be_stored_is_answered_503() {
+async fn delivery_that_cannot_be_stored_gets_503() {
     let server = TestServer::start().await;
     server.running.store.close().await;
     let body = opened();

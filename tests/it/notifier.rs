@@ -428,11 +428,7 @@ async fn events_without_a_worker_are_reported() {
 async fn retry_after_is_kept_and_does_not_count_as_an_attempt() {
     let mut receiver = Receiver::start().await;
     let server = start(vec![slack(&receiver)]).await;
-    receiver.replies([Reply::Status(
-        429,
-        "Retry-After: 1\r\n",
-        "slow down",
-    )]);
+    receiver.replies([Reply::Status(429, "Retry-After: 1\r\n", "slow down")]);
     record_opened(&server, [1]).await;
     let asked = receiver.next().await;
     let resting = loop {
@@ -802,11 +798,7 @@ async fn channel_can_be_tested_and_shown_over_the_api() {
         (&test.json()["type"], test.header("x-tallyhook-event")),
         (&json!("test"), "test")
     );
-    receiver.replies([Reply::Status(
-        403,
-        "",
-        "{\"error\": \"bad signature\"}",
-    )]);
+    receiver.replies([Reply::Status(403, "", "{\"error\": \"bad signature\"}")]);
     let (_, tried) = send_test(&server, "ops").await;
     assert_eq!(
         (&tried["ok"], &tried["answer"]),

@@ -114,7 +114,7 @@ async fn a_backlog_of_the_inbox_is_handed_over(place: Place) {
     server.stop().await;
 }
 
-async fn what_a_worker_that_is_no_more_had_claimed_is_taken_up_again(place: Place) {
+async fn deliveries_of_a_dead_worker_are_claimed_again(place: Place) {
     let fixtures = testkit::fixtures();
     let server = start(place, false).await;
     post(&server, &fixtures).await;
@@ -211,7 +211,7 @@ async fn a_dead_letter_is_parked_requeued_or_let_go(place: Place) {
     server.stop().await;
 }
 
-async fn backfill_does_not_hold_up_what_is_live(place: Place) {
+async fn backfill_does_not_delay_live_deliveries(place: Place) {
     let server = start(place, false).await;
     let accepted = stream::iter(backfilled(6000)).map(|one| server.running.store.accept(one));
     assert_eq!(accepted.buffer_unordered(256).count().await, 6000);
@@ -244,7 +244,7 @@ async fn backfill_does_not_hold_up_what_is_live(place: Place) {
     server.stop().await;
 }
 
-async fn whoever_is_asked_to_end_finishes_what_was_begun(mut place: Place) {
+async fn stopping_finishes_the_batch_in_hand(mut place: Place) {
     let mut fixtures = testkit::fixtures();
     let guids: BTreeSet<_> = fixtures.iter().map(|one| one.guid.clone()).collect();
     while !fixtures.is_empty() {
@@ -273,11 +273,11 @@ macro_rules! suite {
         suite!($kind, $place,
             every_delivery_goes_through_once,
             a_backlog_of_the_inbox_is_handed_over,
-            what_a_worker_that_is_no_more_had_claimed_is_taken_up_again,
+            deliveries_of_a_dead_worker_are_claimed_again,
             a_failed_attempt_is_made_again_when_it_is_time,
             a_dead_letter_is_parked_requeued_or_let_go,
-            backfill_does_not_hold_up_what_is_live,
-            whoever_is_asked_to_end_finishes_what_was_begun,
+            backfill_does_not_delay_live_deliveries,
+            stopping_finishes_the_batch_in_hand,
         );
     };
     ($kind:ident, $place:expr, $($test:ident,)+) => {

@@ -639,7 +639,8 @@ async fn webhook_that_introduces_a_repository_is_notified() {
 async fn every_process_shows_every_change() {
     use tallyhook::app::{RoleSet as Roles, RunningServer as Running};
 
-    let mut server = TestServer::start_in(Place::on_services().await, ServerOptions::default()).await;
+    let mut server =
+        TestServer::start_in(Place::on_services().await, ServerOptions::default()).await;
     server.track(repo_id(), REPO, LONG_AGO).await;
     let readers = ServerOptions {
         roles: Roles {

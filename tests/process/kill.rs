@@ -276,7 +276,7 @@ fn a_hundred_kills_lose_nothing_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_is_in_flight_and_loses_nothing() {
+async fn sigterm_finishes_the_work_in_hand_and_loses_nothing() {
     let story = testkit::fixtures();
     let undisturbed = undisturbed(&story).await;
     let place = Place::new().await;
@@ -299,7 +299,7 @@ async fn sigterm_finishes_what_is_in_flight_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_kills_the_process_is_parked_after_five_attempts_and_harms_no_other() {
+async fn delivery_that_kills_the_process_is_parked_alone_after_five_attempts() {
     let story = testkit::fixtures();
     let poison = story
         .iter()

@@ -73,7 +73,7 @@ async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn inspecting_the_broker_declares_nothing() {
+async fn topology_check_declares_nothing() {
     let broker = Broker::new().await;
     for _ in 0..2 {
         assert_eq!(
@@ -99,7 +99,7 @@ async fn inspecting_the_broker_declares_nothing() {
 }
 
 #[tokio::test]
-async fn subscribers_get_every_event_in_the_form_of_the_schema() {
+async fn subscribers_receive_every_event_as_the_schema_says() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -166,7 +166,7 @@ async fn subscribers_get_every_event_in_the_form_of_the_schema() {
 /// The published schema is a promise to subscribers: a change is a decision, made by changing the
 /// file, and `v` if need be.
 #[test]
-fn the_schema_of_messages_is_the_one_that_was_promised() {
+fn message_schema_equals_the_published_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.v1.schema.json");
     let promised = std::fs::read_to_string(path).unwrap();
     assert_eq!(
@@ -216,7 +216,7 @@ async fn moving_the_copy_of_a_dead_letter_to_the_live_queue_requeues_it() {
 }
 
 #[tokio::test]
-async fn a_message_without_a_known_delivery_is_dropped_and_blocks_no_other() {
+async fn message_without_a_delivery_id_is_discarded_without_blocking_others() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;
@@ -279,7 +279,7 @@ async fn message_properties_that_are_too_long_are_cut() {
 }
 
 #[tokio::test]
-async fn a_deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
+async fn deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
     let broker = Broker::new().await;
     let mut server = start(&broker.url, Place::embedded()).await;
     until_connected(&server, true).await;

@@ -246,7 +246,11 @@ impl MadeUp {
 async fn made_up(store: &Store, random: &mut SmallRng, number: i64) -> Vec<MadeUp> {
     let made_up: Vec<_> = (0..number).map(|number| make_up(random, number)).collect();
     let repositories = (1..4).map(|id| {
-        let mut repository = repository(100, &format!("acme-corp/{id}"), super::RepositoryAccess::Granted);
+        let mut repository = repository(
+            100,
+            &format!("acme-corp/{id}"),
+            super::RepositoryAccess::Granted,
+        );
         repository.repository.id = RepoId(id);
         repository
     });

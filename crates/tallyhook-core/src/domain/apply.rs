@@ -39,7 +39,7 @@ pub struct ApplyRules {
     pub bots: Bots,
     /// The patterns of task keys, which link pull requests to tasks.
     pub patterns: Patterns,
-    /// Whether a push makes the tasks on its branch due.
+    /// A push makes the tasks on its branch due.
     pub tracks_pushes: bool,
 }
 

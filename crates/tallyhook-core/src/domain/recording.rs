@@ -86,7 +86,7 @@ pub struct BatchWrite {
     pub repositories: Vec<RepositoryObservation>,
     /// The number of changes that the poller found and no webhook brought.
     pub missed: Vec<(RepoId, u64)>,
-    /// RepositoryAccess to all repositories of an installation.
+    /// Access to all repositories of an installation.
     pub installations: Vec<(InstallationId, Dated<RepositoryAccess>)>,
     /// Status changes in the order in which they were learnt. Those worth a notification enter the outbox.
     pub changes: Vec<PullRequestChange>,

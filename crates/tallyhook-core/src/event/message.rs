@@ -37,7 +37,7 @@ impl Message<'_> {
     /// The message as it is sent.
     ///
     /// # Errors
-    /// Never for what is described here; the type comes from serde.
+    /// None in practice; the type is serde's.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         let json = serde_json::to_vec(self)?;
         if json.len() > LARGEST && self.event.is_some() {
@@ -55,7 +55,7 @@ impl Message<'_> {
 /// The JSON Schema (2020-12) of a message.
 ///
 /// # Errors
-/// Never for what is described here; the type comes from serde.
+/// None in practice; the type is serde's.
 pub fn schema() -> serde_json::Result<String> {
     let mut parts = vec![(Message::name().into_owned(), Message::schema())];
     Message::schemas(&mut parts);

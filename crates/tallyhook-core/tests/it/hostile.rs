@@ -309,7 +309,7 @@ fn a_repeated_field_is_no_event() {
 }
 
 #[test]
-fn a_body_of_another_event_is_refused_by_what_it_lacks() {
+fn body_of_another_event_is_refused_for_its_missing_field() {
     for (_, payload) in FIXTURES.iter() {
         for name in NAMES {
             laws::check(name, payload.to_string().as_bytes());

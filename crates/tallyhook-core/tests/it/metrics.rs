@@ -16,7 +16,7 @@ use testkit::histories::Step::{self, *};
 const HOUR: i64 = 3600;
 const NONE: [Flag; 0] = [];
 
-/// The events of a history told in hours since the step before.
+/// The events of a history, dated in hours since the step before.
 fn story(draft: bool, steps: &[(i64, Step)]) -> Vec<PullRequestEvent> {
     let steps: Vec<_> = steps
         .iter()
@@ -98,7 +98,7 @@ fn a_bot_s_comment_is_no_response() {
 }
 
 #[test]
-fn a_bot_is_told_by_its_type_before_its_login_and_by_the_list() {
+fn bots_are_known_by_type_then_login_then_list() {
     let account = |login: &str, kind| Account {
         id: AccountId(1),
         login: login.to_owned(),
@@ -214,7 +214,7 @@ fn merged_as_a_draft_has_only_coding() {
 }
 
 #[test]
-fn a_push_that_comes_after_the_merge_changes_nothing() {
+fn push_after_the_merge_changes_nothing() {
     let mut events = story(false, &[(1, Review(1, Approved)), (1, Push), (1, Merge)]);
     let in_order = known(&events);
     events.swap(2, 3);
@@ -337,7 +337,7 @@ fn a_dismissed_approval_ends_then_and_the_first_review_stays() {
 }
 
 #[test]
-fn a_dismissal_keeps_what_the_review_said_in_either_order() {
+fn dismissal_keeps_the_original_state_in_either_order() {
     let events = story(false, &[(1, Review(1, Approved)), (4, Dismiss(0))]);
     let swapped = [events[0].clone(), events[2].clone(), events[1].clone()];
     for events in [events.as_slice(), swapped.as_slice()] {
@@ -375,7 +375,7 @@ fn dismissing_a_superseded_review_changes_nothing_and_the_older_opinion_does_not
 }
 
 #[test]
-fn a_dismissal_at_an_unknown_moment_never_held() {
+fn approval_dismissed_at_an_unknown_time_never_held() {
     let mut events = story(
         false,
         &[(1, Review(1, Approved)), (4, Dismiss(0)), (1, Merge)],
@@ -385,7 +385,7 @@ fn a_dismissal_at_an_unknown_moment_never_held() {
 }
 
 #[test]
-fn a_dismissed_review_nobody_saw_before_replaces_and_holds_nothing() {
+fn review_first_seen_dismissed_replaces_and_holds_nothing() {
     let mut events = story(
         false,
         &[
@@ -612,7 +612,7 @@ fn a_known_account_is_never_replaced_by_the_ghost() {
 }
 
 #[test]
-fn the_ghost_is_one_actor_whose_reviews_of_its_own_work_do_not_count() {
+fn ghost_is_one_actor_whose_reviews_of_its_own_work_do_not_count() {
     let mut events = story(false, &[(1, Review(1, Approved)), (1, Review(2, Approved))]);
     for event in &mut events {
         event.pull_request.as_mut().unwrap().author = Account::ghost();

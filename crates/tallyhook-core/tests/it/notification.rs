@@ -1,4 +1,4 @@
-//! Whatever the order of the deliveries, each change is told at most once, and the last one told is how it is.
+//! In any order of the deliveries, each change is notified at most once, and the last one is the present status.
 
 use std::collections::BTreeSet;
 
@@ -15,30 +15,30 @@ use testkit::histories::{self, Step};
 
 /// A webhook, or what was fetched after so many of them.
 #[derive(Clone, Debug)]
-enum Told {
+enum HistoryInput {
     Event(PullRequestEvent),
     Fetched(FetchedPullRequest),
 }
 
 /// Applies them one by one: what they end in, and the changes with what brought them.
 fn live_through<'a>(
-    told: impl IntoIterator<Item = &'a Told>,
+    inputs: impl IntoIterator<Item = &'a HistoryInput>,
 ) -> (PullRequest, Vec<(StatusChange, ApplyOutcome)>) {
     let mut known = PullRequest::unknown(histories::KEY);
     let mut changes = Vec::new();
-    for told in told {
+    for input in inputs {
         let before = status(&known).map(|(before, _)| before);
-        let outcome = match told {
-            Told::Event(event) => known.apply(event, Source::Webhook),
-            Told::Fetched(fetched) => known.apply_fetched(fetched, Source::Poller),
+        let outcome = match input {
+            HistoryInput::Event(event) => known.apply(event, Source::Webhook),
+            HistoryInput::Fetched(fetched) => known.apply_fetched(fetched, Source::Poller),
         };
         changes.extend(change(before, &known).map(|change| (change, outcome)));
     }
     (known, changes)
 }
 
-/// One who flips a pull request three times within a second makes changes that nothing tells apart: neither do we.
-fn tellable(steps: &mut [(i64, Step)]) {
+/// Separates flips by seconds: three flips within one second are changes that no payload distinguishes.
+fn separate_flips(steps: &mut [(i64, Step)]) {
     for (pause, step) in steps {
         if matches!(step, Step::Close | Step::Merge) {
             *pause += 1;
@@ -46,7 +46,7 @@ fn tellable(steps: &mut [(i64, Step)]) {
     }
 }
 
-/// What became of it and when, as the facts of the deliveries tell it in order.
+/// The statuses with their times, from the facts of the deliveries in order.
 fn lived(events: &[PullRequestEvent]) -> Vec<(PullRequestStatus, Timestamp)> {
     let facts = events.iter().flat_map(|event| &event.facts);
     let flips = facts.filter_map(|fact| match fact.kind {
@@ -58,7 +58,7 @@ fn lived(events: &[PullRequestEvent]) -> Vec<(PullRequestStatus, Timestamp)> {
     flips.collect()
 }
 
-fn told_of(changes: &[(StatusChange, ApplyOutcome)]) -> Vec<(PullRequestStatus, Timestamp)> {
+fn statuses_of(changes: &[(StatusChange, ApplyOutcome)]) -> Vec<(PullRequestStatus, Timestamp)> {
     changes
         .iter()
         .map(|(change, _)| (change.new, change.at))
@@ -69,27 +69,27 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn in_order_every_change_is_told_once(
+    fn in_order_every_change_is_notified_once(
         draft in any::<bool>(),
         mut steps in histories::steps(),
         repeated in prop::collection::vec(0_usize..4, 1..14),
     ) {
-        tellable(&mut steps);
+        separate_flips(&mut steps);
         let events = histories::events(draft, None, &steps);
         let mut repetitions = repeated.into_iter().cycle();
-        let told: Vec<_> = events
+        let inputs: Vec<_> = events
             .iter()
-            .flat_map(|event| std::iter::repeat_n(Told::Event(event.clone()), 1 + repetitions.next().unwrap_or(0)))
+            .flat_map(|event| std::iter::repeat_n(HistoryInput::Event(event.clone()), 1 + repetitions.next().unwrap_or(0)))
             .collect();
-        let (_, changes) = live_through(&told);
-        prop_assert_eq!(told_of(&changes), lived(&events));
+        let (_, changes) = live_through(&inputs);
+        prop_assert_eq!(statuses_of(&changes), lived(&events));
         let olds = changes.iter().map(|(change, _)| change.old);
         let expected = std::iter::once(None).chain(lived(&events).into_iter().map(|(new, _)| Some(new)));
         prop_assert!(olds.eq(expected.take(changes.len())));
     }
 
     #[test]
-    fn in_any_order_no_change_is_told_twice_and_the_last_is_how_it_is(
+    fn in_any_order_no_change_is_notified_twice_and_the_last_is_the_status(
         draft in any::<bool>(),
         apart in any::<bool>(),
         mut steps in histories::steps(),
@@ -98,15 +98,15 @@ proptest! {
         keys in prop::collection::vec(any::<u32>(), 32),
         repeated in prop::collection::vec(any::<Index>(), 0..6),
     ) {
-        tellable(&mut steps);
+        separate_flips(&mut steps);
         if apart {
             steps.iter_mut().filter(|(_, step)| matches!(step, Step::Reopen)).for_each(|(pause, _)| *pause += 1);
         }
         let events = histories::events(draft, None, &steps);
         let fetched = fetches.iter().map(|(after, truncated)| {
-            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, true))
+            HistoryInput::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, true))
         });
-        let heard = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| Told::Event(event.clone()));
+        let heard = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| HistoryInput::Event(event.clone()));
         let in_order: Vec<_> = heard.chain(fetched).collect();
         prop_assume!(!in_order.is_empty());
         let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
@@ -117,7 +117,7 @@ proptest! {
         for (change, outcome) in &changes {
             prop_assert_eq!(*outcome, ApplyOutcome::Changed, "{:?}", change);
         }
-        // Each starts from what was told before, so that none is of nothing and none is left out.
+        // Each starts from the status before, so that no change is empty and none is left out.
         let mut before = None;
         for (change, _) in &changes {
             prop_assert_eq!(change.old, before);
@@ -125,21 +125,21 @@ proptest! {
             before = Some(change.new);
         }
         prop_assert_eq!(before, status(&known).map(|(status, _)| status));
-        let outbox: BTreeSet<_> = told_of(&changes).into_iter().collect();
-        // Seen closed and seen open within one second, and nothing heard yet of the reopening: it may be taken back.
+        let outbox: BTreeSet<_> = statuses_of(&changes).into_iter().collect();
+        // Seen closed and open within one second before the reopening is known: the change may be taken back.
         prop_assert!(outbox.len() == changes.len() || !apart, "{:?}", changes);
     }
 
-    /// Whoever hears everything agrees in the end on what it is and since when.
+    /// Every order ends in the same status and time.
     #[test]
-    fn in_any_order_it_is_the_same_since_the_same_moment(
+    fn any_order_ends_in_the_same_status_and_time(
         draft in any::<bool>(),
         mut steps in histories::steps(),
         keys in prop::collection::vec(any::<u32>(), 32),
     ) {
-        tellable(&mut steps);
+        separate_flips(&mut steps);
         let events = histories::events(draft, None, &steps);
-        let mut shuffled: Vec<_> = events.iter().cloned().map(Told::Event).collect();
+        let mut shuffled: Vec<_> = events.iter().cloned().map(HistoryInput::Event).collect();
         let mut keys = keys.into_iter().cycle();
         shuffled.sort_by_cached_key(|_| keys.next());
         prop_assert_eq!(status(&live_through(&shuffled).0), lived(&events).last().copied());
@@ -150,7 +150,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::clamped(1_772_445_600 + seconds)
 }
 
-fn told(
+fn notified(
     changes: &[(StatusChange, ApplyOutcome)],
 ) -> Vec<(Option<PullRequestStatus>, PullRequestStatus, Timestamp)> {
     changes
@@ -159,15 +159,15 @@ fn told(
         .collect()
 }
 
-fn history(steps: &[(i64, Step)]) -> Vec<Told> {
+fn history(steps: &[(i64, Step)]) -> Vec<HistoryInput> {
     histories::events(false, None, steps)
         .into_iter()
-        .map(Told::Event)
+        .map(HistoryInput::Event)
         .collect()
 }
 
 #[test]
-fn what_is_known_to_be_over_is_not_told() {
+fn status_known_to_have_ended_is_not_notified() {
     let events = history(&[
         (10, Step::Close),
         (10, Step::Reopen),
@@ -175,7 +175,10 @@ fn what_is_known_to_be_over_is_not_told() {
         (10, Step::Label(1)),
     ]);
     let (_, changes) = live_through(events.iter().rev());
-    assert_eq!(told(&changes), [(None, PullRequestStatus::Merged, at(30))]);
+    assert_eq!(
+        notified(&changes),
+        [(None, PullRequestStatus::Merged, at(30))]
+    );
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn a_push_that_is_late_leaves_it_merged() {
     let events = history(&[(10, Step::Push), (10, Step::Merge)]);
     let (_, changes) = live_through([&events[0], &events[2], &events[1], &events[2]]);
     assert_eq!(
-        told(&changes),
+        notified(&changes),
         [
             (None, PullRequestStatus::Open, at(0)),
             (
@@ -196,7 +199,7 @@ fn a_push_that_is_late_leaves_it_merged() {
 }
 
 #[test]
-fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
+fn missed_reopening_is_dated_by_its_first_snapshot_and_notified_once() {
     let events = history(&[
         (10, Step::Close),
         (10, Step::Reopen),
@@ -218,7 +221,7 @@ fn a_missed_reopening_is_dated_by_the_first_sight_of_it_and_told_once() {
             at(30),
         ),
     ];
-    assert_eq!(told(&changes), expected);
+    assert_eq!(notified(&changes), expected);
     assert_eq!(
         status(&known),
         Some((PullRequestStatus::Open, at(20))),
@@ -253,7 +256,7 @@ fn closed_and_reopened_within_one_second_is_open() {
     let events = history(&[(10, Step::Close), (0, Step::Reopen)]);
     let (known, changes) = live_through(&events);
     assert_eq!(
-        told(&changes).last(),
+        notified(&changes).last(),
         Some(&(
             Some(PullRequestStatus::Closed),
             PullRequestStatus::Open,
@@ -261,13 +264,13 @@ fn closed_and_reopened_within_one_second_is_open() {
         ))
     );
     assert_eq!(status(&known), Some((PullRequestStatus::Open, at(10))));
-    // Whoever hears of the reopening first has nothing to tell of the closing.
+    // After a reopening that arrives first the closing is no change.
     let (_, changes) = live_through([&events[0], &events[2], &events[1]]);
-    assert_eq!(told(&changes), [(None, PullRequestStatus::Open, at(0))]);
+    assert_eq!(notified(&changes), [(None, PullRequestStatus::Open, at(0))]);
 }
 
 #[test]
-fn the_time_before_tracking_tells_nobody() {
+fn changes_before_tracking_are_not_notified() {
     let change = StatusChange {
         old: None,
         new: PullRequestStatus::Merged,

@@ -1,13 +1,17 @@
-//! Late, repeated and reordered events are normal: whatever the order, the same facts.
+//! Late, repeated and reordered events are normal: any order ends in the same facts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, keys_of};
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::domain::recording::StoredPullRequest;
+use tallyhook_core::domain::task::Patterns;
 use tallyhook_core::domain::timings::{PullRequestState, Stage, Timings, timings};
-use tallyhook_core::event::{FetchedPullRequest, PullRequestEvent};
+use tallyhook_core::event::{Event, FetchedPullRequest, PullRequestEvent};
 use tallyhook_core::github::types::Timestamp;
 
 use testkit::histories;
@@ -42,7 +46,7 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 
-    /// The stages that are known add up to the whole, to the second, even where deliveries were lost.
+    /// The known stages add up to the whole, to the second, even if deliveries were lost.
     #[test]
     fn stages_add_up(
         draft in any::<bool>(),
@@ -79,19 +83,80 @@ proptest! {
     }
 }
 
-/// A webhook, or what was fetched after so many of them.
+/// Applies events as deliveries in batches of at most `size`, each to the result of the one before.
+fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Option<Timings>) {
+    let rules = ApplyRules {
+        bots: Bots::default(),
+        patterns: Patterns::default(),
+        tracks_pushes: false,
+    };
+    let mut stored = StoredPullRequest {
+        pull_request: PullRequest::unknown(histories::KEY),
+        version: 0,
+    };
+    let mut timings = None;
+    for batch in events.chunks(size) {
+        let events: Vec<_> = batch
+            .iter()
+            .map(|event| Event::PullRequest((*event).clone()))
+            .collect();
+        let deliveries: Vec<_> = (1..)
+            .zip(&events)
+            .map(|(id, event)| DecodedDelivery {
+                id: DeliveryId(id),
+                source: Source::Webhook,
+                received_at: chrono::DateTime::UNIX_EPOCH,
+                event,
+            })
+            .collect();
+        assert_eq!(keys_of(&deliveries), BTreeSet::from([histories::KEY]));
+        let applied = apply_batch(&deliveries, vec![stored.clone()], &rules);
+        let again = apply_batch(&deliveries, vec![stored.clone()], &rules);
+        assert_eq!(format!("{applied:?}"), format!("{again:?}"), "it is pure");
+        assert_eq!(applied.write.finished.len(), batch.len());
+        if let Some(record) = applied.write.pull_requests.into_iter().next() {
+            (stored, timings) = (record.known, record.timings);
+        }
+    }
+    (stored.pull_request, timings)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same facts and numbers however the deliveries are ordered, repeated and cut into batches.
+    #[test]
+    fn any_cut_into_batches_ends_in_the_same_facts(
+        draft in any::<bool>(),
+        steps in histories::steps(),
+        keys in prop::collection::vec(any::<u32>(), 32),
+        repeated in prop::collection::vec(any::<Index>(), 0..6),
+        size in 1_usize..12,
+    ) {
+        let in_order = histories::events(draft, Some(500), &steps);
+        let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
+        let mut keys = keys.into_iter().cycle();
+        shuffled.sort_by_cached_key(|_| keys.next());
+        let (found, numbers) = after_batches(&shuffled, size);
+        let expected = after(&in_order);
+        prop_assert_eq!(numbers, timings(&expected, &Bots::default()));
+        prop_assert_eq!(found, expected);
+    }
+}
+
+/// A webhook, or the answer to a fetch after some of them.
 #[derive(Clone, Debug)]
-enum Told {
+enum HistoryInput {
     Event(PullRequestEvent),
     Fetched(FetchedPullRequest),
 }
 
-fn after_all<'a>(told: impl IntoIterator<Item = &'a Told>) -> PullRequest {
+fn after_all<'a>(inputs: impl IntoIterator<Item = &'a HistoryInput>) -> PullRequest {
     let mut pull_request = PullRequest::unknown(histories::KEY);
-    for told in told {
-        match told {
-            Told::Event(event) => pull_request.apply(event, Source::Webhook),
-            Told::Fetched(fetched) => pull_request.apply_fetched(fetched, Source::Poller),
+    for input in inputs {
+        match input {
+            HistoryInput::Event(event) => pull_request.apply(event, Source::Webhook),
+            HistoryInput::Fetched(fetched) => pull_request.apply_fetched(fetched, Source::Poller),
         };
     }
     pull_request
@@ -100,9 +165,9 @@ fn after_all<'a>(told: impl IntoIterator<Item = &'a Told>) -> PullRequest {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The same where GitHub was asked in between, whole or in part, and the answers come in any order too.
+    /// The same with complete or truncated fetches in between, in any order too.
     #[test]
-    fn what_was_fetched_may_come_at_any_time(
+    fn any_order_with_fetches_ends_in_the_same_facts(
         draft in any::<bool>(),
         steps in histories::steps(),
         fetches in prop::collection::vec((any::<Index>(), any::<bool>(), any::<bool>()), 1..4),
@@ -111,16 +176,16 @@ proptest! {
     ) {
         let events = histories::events(draft, Some(500), &steps);
         let fetched = fetches.iter().map(|(after, truncated, settled)| {
-            Told::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, *settled))
+            HistoryInput::Fetched(histories::fetched(&events[..=after.index(events.len())], *truncated, *settled))
         });
-        let in_order: Vec<_> = events.iter().cloned().map(Told::Event).chain(fetched).collect();
+        let in_order: Vec<_> = events.iter().cloned().map(HistoryInput::Event).chain(fetched).collect();
         let mut shuffled: Vec<_> = in_order.iter().chain(repeated.iter().map(|index| index.get(&in_order))).collect();
         let mut keys = keys.into_iter().cycle();
         shuffled.sort_by_cached_key(|_| keys.next());
         prop_assert_eq!(after_all(shuffled), after_all(&in_order));
     }
 
-    /// Whatever webhooks were lost, what is fetched at last makes up for them in every number.
+    /// A last fetch makes up for any lost webhooks in every number.
     #[test]
     fn a_fetch_makes_up_for_lost_webhooks(
         draft in any::<bool>(),
@@ -129,12 +194,12 @@ proptest! {
     ) {
         // These stand without a review of their own, which no comment on a line does on GitHub.
         steps.retain(|(_, step)| !matches!(step, histories::Step::InlineComment(_)));
-        // Of what happens within one second a timeline does not tell which was first; snapshots in between may.
+        // A timeline does not order the events of one second; snapshots in between may.
         steps.push((0, histories::Step::Label(1)));
         steps.iter_mut().for_each(|(pause, _)| *pause += 2);
         let events = histories::events(draft, Some(0), &steps);
-        let fetched = Told::Fetched(histories::fetched(&events, false, true));
-        let seen = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| Told::Event(event.clone()));
+        let fetched = HistoryInput::Fetched(histories::fetched(&events, false, true));
+        let seen = events.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(event, _)| HistoryInput::Event(event.clone()));
         let lossy: Vec<_> = seen.chain([fetched.clone()]).collect();
         let (found, expected) = (after_all(&lossy), after_all([&fetched]));
         let numbers = |of: &PullRequest| timings(of, &Bots::default());
@@ -144,7 +209,7 @@ proptest! {
     }
 }
 
-/// What one second counts for, told by the state that the events up to it left behind.
+/// Returns the stage of one second, from the state after the events up to it.
 fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stage {
     let so_far = events
         .iter()
@@ -186,11 +251,11 @@ fn stage_of(second: i64, events: &[PullRequestEvent], timings: &Timings) -> Stag
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The stages are what somebody with a clock would have counted.
+    /// The stages equal a count with a clock.
     #[test]
-    fn stages_are_counted_right_second_by_second(draft in any::<bool>(), mut steps in histories::steps()) {
+    fn stages_equal_a_count_second_by_second(draft in any::<bool>(), mut steps in histories::steps()) {
         for (pause, _) in &mut steps {
-            // What happens within one second has no order that anybody could count by.
+            // Events of one second have no order to count by.
             *pause = 1 + *pause % 40;
         }
         steps.extend([(3, histories::Step::Reopen), (2, histories::Step::Merge)]);

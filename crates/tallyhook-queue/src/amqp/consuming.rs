@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Channel, Connection};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::publishing::{DEAD_HEADER, is_canary};
+use super::publisher_session::{DEAD_HEADER, is_canary};
 use super::{
     ConnectionState, DeliveryId, Lane, Lanes, Receipt, ReconnectState, SignalCollector, connect,
     stopped, topology, within,
@@ -25,7 +25,7 @@ const LIVE_PREFETCH: u16 = 512;
 const BACKFILL_PREFETCH: u16 = 64;
 /// The capacity of each lane in this process: the messages of the last connection beside those of this one.
 pub(super) const CAPACITY: usize = 2 * LIVE_PREFETCH as usize;
-/// How often the depth of the lanes is checked. A lane in which messages wait while none is delivered, at two checks in a
+/// The interval between checks of the lanes' depth. A lane in which messages wait while none is delivered, at two checks in a
 /// row, is dead.
 const CHECK_INTERVAL: Duration = Duration::from_secs(8);
 

@@ -4,6 +4,7 @@
 //! supervisor backs off, reconnects and declares the topology again.
 
 mod consuming;
+mod publisher_session;
 mod publishing;
 mod topology;
 

@@ -1,0 +1,130 @@
+//! The stages and flags of a pull request, and its durations.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::github::types::Timestamp;
+
+/// A property of a pull request that readers of its numbers must know.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum Flag {
+    /// A commit is dated before git existed or after the end.
+    ClockSkew,
+    /// Neither the opening nor GitHub's own timeline is known.
+    HistoryIncomplete,
+    /// It was a draft when it was merged.
+    MergedAsDraft,
+    /// A reviewer's request for changes stood at the merge.
+    MergedWithChangesRequested,
+    /// Reviewed, but no approval stood at the merge.
+    MergedWithoutApproval,
+    /// No human other than the author reviewed it.
+    MergedWithoutReview,
+    /// No approval that stood at the merge was for the commit that was merged.
+    PushedAfterApproval,
+    /// Closed and opened again at least once.
+    Reopened,
+    /// Reviewed only while it was a draft.
+    ReviewedInDraft,
+    /// Only ever seen in part.
+    Stub,
+    /// GitHub has more of its reviews, timeline or commits than were fetched.
+    Truncated,
+}
+
+impl Flag {
+    /// Returns the name that is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
+}
+
+/// The duration of each stage, in whole seconds. `None` is unknown or not there, which is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    pub coding: Option<i64>,
+    pub pickup: Option<i64>,
+    pub review: Option<i64>,
+    pub merge_wait: Option<i64>,
+    pub redraft: Option<i64>,
+    pub closed: Option<i64>,
+}
+
+impl Stages {
+    /// Returns the sum of the known stages, in seconds: from the start of coding to the merge, or from ready to the merge where
+    /// coding is unknown.
+    pub fn total(&self) -> i64 {
+        let all = [
+            self.coding,
+            self.pickup,
+            self.review,
+            self.merge_wait,
+            self.redraft,
+            self.closed,
+        ];
+        all.into_iter().flatten().sum()
+    }
+}
+
+/// All durations of a pull request, in whole seconds. `None` is unknown or not there, which is not 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// From creation to merge.
+    pub cycle_time: Option<i64>,
+    /// From creation to the first review.
+    pub review_time: Option<i64>,
+    pub stages: Stages,
+}
+
+/// One line of the explanation: a stretch of time with its stage and its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub stage: Stage,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Seconds that count for the stage: the stretch less what redraft and closed took out of it.
+    pub seconds: i64,
+    pub because: &'static str,
+}
+
+/// A stage of a pull request's life.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum Stage {
+    Coding,
+    Pickup,
+    Review,
+    MergeWait,
+    Redraft,
+    Closed,
+}
