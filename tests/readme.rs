@@ -1,5 +1,6 @@
-//! The documentation, held to the program: README.md, CONTRIBUTING.md and every page of docs/ name only commands, settings,
-//! calls, metrics, files and functions that exist, and the demo prints the table that README.md shows.
+//! The documentation, held to the program: README.md, CONTRIBUTING.md and every page of docs/ name
+//! only commands, settings, calls, metrics, files and functions that exist, and the demo prints the
+//! table that README.md shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -12,8 +13,8 @@ use serde_json::Value;
 use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
 use tallyhook::telemetry::METRICS;
 
-/// Upper-case words with an underscore that are no settings: variables of the logger, of docker-compose.yml and of tests,
-/// placeholders, and a state of tasks.
+/// Upper-case words with an underscore that are no settings: variables of the logger, of
+/// docker-compose.yml and of tests, placeholders, and a state of tasks.
 const OTHER_WORDS: [&str; 15] = [
     "RUST_LOG",
     "LOG_FORMAT",
