@@ -9,7 +9,8 @@ pub(crate) fn page() -> String {
     let mut root = cli::command();
     root.build();
     let mut page = heading("Commands", "`src/cli/`");
-    page += "\n`tallyhook COMMAND --help` prints the same. Exit codes: 0 done, 1 failed, 2 called or configured wrongly.\n";
+    page += "\n`tallyhook COMMAND --help` prints the same. Exit codes: 0 done, 1 failed, 2 called or \
+             configured wrongly.\n";
     let leaves = leaves(&root, &[]);
     let rows: Vec<_> = leaves
         .iter()

@@ -16,9 +16,9 @@ bot_logins = ["acme-deploy", "acme-release"]
 
 pub(crate) fn page() -> String {
     let mut page = heading("Configuration", "`src/config/`");
-    page += "\nSet these in the environment, or in a TOML file that `--config` names, with the names in lower case. `--listen` \
-             and `--database-url` are flags. A flag beats the environment, which beats the file. An empty variable counts \
-             as not set, and an unknown key of the file is refused.\n";
+    page += "\nSet these in the environment, or in a TOML file that `--config` names, with the names \
+             in lower case. `--listen` and `--database-url` are flags. A flag beats the environment, \
+             which beats the file. An empty variable counts as not set, and an unknown key of the file is refused.\n";
     let rows: Vec<_> = SETTINGS
         .iter()
         .map(|setting| {
@@ -34,7 +34,8 @@ pub(crate) fn page() -> String {
     page += EXAMPLE;
     let keys: Vec<_> = CHANNEL_KEYS.iter().map(|key| code(key)).collect();
     page += &format!(
-        "\nThe file alone can have [channels](../guides/notifications.md#channels), as tables `[[channel]]` with the keys {}.\n",
+        "\nThe file alone can have [channels](../guides/notifications.md#channels), as \
+         tables `[[channel]]` with the keys {}.\n",
         keys.join(", ")
     );
     page

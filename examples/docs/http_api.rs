@@ -12,8 +12,8 @@ pub(crate) fn page() -> anyhow::Result<String> {
     let schemas = Schemas(schemas.context("there are no schemas")?);
     let operations = operations(&document, &schemas)?;
     let mut page = heading("HTTP API", "the OpenAPI description in `src/api/`");
-    page += "\n`tallyhook openapi` prints the same as OpenAPI 3.1. [Use the API](../guides/use-the-api.md) \
-             explains tokens, lists, times and errors.\n";
+    page += "\n`tallyhook openapi` prints the same as OpenAPI 3.1. [Use the \
+             API](../guides/use-the-api.md) explains tokens, lists, times and errors.\n";
     let rows: Vec<_> = operations
         .iter()
         .map(|operation| [operation.link(), operation.summary()])

@@ -1,7 +1,8 @@
 //! Writes `docs/reference/` from the program itself: `cargo run --example docs`.
 //!
-//! Commands are read from the command line's definition, settings from `config`, calls from the OpenAPI description, and
-//! metrics from `telemetry`. With `--check` nothing is written; the exit code is 1 if a page differs.
+//! Commands are read from the command line's definition, settings from `config`, calls from the
+//! OpenAPI description, and metrics from `telemetry`. With `--check` nothing is written; the exit
+//! code is 1 if a page differs.
 
 mod commands;
 mod configuration;

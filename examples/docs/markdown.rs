@@ -3,7 +3,8 @@
 /// The first lines of a generated page.
 pub(crate) fn heading(title: &str, source: &str) -> String {
     format!(
-        "<!-- Written by `cargo run --example docs` from {source}. Edit that, not this page. -->\n\n# {title}\n"
+        "<!-- Written by `cargo run --example docs` from {source}. Edit that, not this \
+         page. -->\n\n# {title}\n"
     )
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn table<const COLUMNS: usize>(
     table
 }
 
-/// Text for one cell: on one line, with `|` escaped, also inside a code span, where GitHub wants it.
+/// Text for one cell: on one line, with `|` escaped, also inside a code span, as GitHub requires.
 fn escape(text: &str) -> String {
     one_line(text).replace('|', "\\|")
 }

@@ -6,11 +6,12 @@ use crate::markdown::{code, heading, table};
 
 pub(crate) fn page() -> String {
     let mut page = heading("Metrics", "`src/telemetry.rs`");
-    page += "\n`GET /metrics` prints these for Prometheus. [Monitoring](../operate/monitoring.md) has alerts and the steps \
-             after each.\n\n## Of each process\n\nCounters and histograms belong to the process that answers: sum them.\n";
+    page += "\n`GET /metrics` prints these for Prometheus. [Monitoring](../operate/monitoring.md) has \
+             alerts and the steps after each.\n\n## Of each process\n\nCounters and histograms belong to \
+             the process that answers: sum them.\n";
     page += &metrics(MetricSource::Process);
-    page += "\n## Of stored state\n\nRead from the database, so the same on every process: take their maximum, not their \
-             sum.\n";
+    page += "\n## Of stored state\n\nRead from the database, so the same on every process: take \
+             their maximum, not their sum.\n";
     page += &metrics(MetricSource::Database);
     page
 }

@@ -89,7 +89,7 @@ impl Schemas<'_> {
         }
         let alternatives = [&schema["oneOf"], &schema["anyOf"]].into_iter();
         let alternatives: Vec<_> = alternatives
-            .flat_map(|schemas| list(schemas))
+            .flat_map(list)
             .map(|schema| self.type_of(schema))
             .collect();
         let values: Vec<_> = list(&schema["enum"])

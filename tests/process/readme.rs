@@ -1,5 +1,6 @@
-//! The documentation, held to the program: README.md, CONTRIBUTING.md and every page of docs/ name only commands, settings,
-//! calls, metrics, files and functions that exist, and the demo prints the table that README.md shows.
+//! The documentation, held to the program: README.md, CONTRIBUTING.md and every page of docs/ name
+//! only commands, settings, calls, metrics, files and functions that exist, and the demo prints the
+//! table that README.md shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -12,8 +13,8 @@ use serde_json::Value;
 use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
 use tallyhook::telemetry::METRICS;
 
-/// Upper-case words with an underscore that are no settings: variables of the logger, of docker-compose.yml and of tests,
-/// placeholders, and a state of tasks.
+/// Upper-case words with an underscore that are no settings: variables of the logger, of
+/// docker-compose.yml and of tests, placeholders, and a state of tasks.
 const OTHER_WORDS: [&str; 15] = [
     "RUST_LOG",
     "LOG_FORMAT",
@@ -67,27 +68,25 @@ fn file(path: &str) -> String {
 
 fn pages() -> Vec<Page> {
     let mut paths = vec![PathBuf::from("README.md"), PathBuf::from("CONTRIBUTING.md")];
-    collect_pages(Path::new("docs"), &mut paths).unwrap();
+    collect_files(Path::new("docs"), &mut paths).unwrap();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+    paths.sort();
     assert!(paths.len() > 20, "{paths:?}");
     paths
-        .into_iter()
-        .map(|path| Page {
-            text: file(path.to_str().unwrap()),
-            path,
-        })
+        .iter()
+        .map(|path| page(path.to_str().unwrap()))
         .collect()
 }
 
-fn collect_pages(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+fn collect_files(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(root().join(folder))? {
         let path = folder.join(entry?.file_name());
         if root().join(&path).is_dir() {
-            collect_pages(&path, paths)?;
-        } else if path.extension().is_some_and(|ending| ending == "md") {
+            collect_files(&path, paths)?;
+        } else {
             paths.push(path);
         }
     }
-    paths.sort();
     Ok(())
 }
 
@@ -383,6 +382,39 @@ fn named_files_exist() {
             }
         }
     }
+}
+
+/// Sources, scripts and deployment files name pages that exist.
+#[test]
+fn pages_named_in_other_files_exist() {
+    let folders = [
+        "src", "crates", "tests", "examples", "benches", "scripts", "deploy",
+    ];
+    let mut paths = vec![
+        PathBuf::from("docker-compose.yml"),
+        PathBuf::from("Dockerfile"),
+    ];
+    for folder in folders {
+        collect_files(Path::new(folder), &mut paths).unwrap();
+    }
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
+    let mut checked = 0;
+    for path in paths {
+        // Some fixtures of tests are not text.
+        let Ok(text) = fs::read_to_string(root().join(&path)) else {
+            continue;
+        };
+        let words = text.split(|letter| !is_part(letter));
+        for page in words.filter(|word| word.starts_with("docs/") && word.ends_with(".md")) {
+            assert!(
+                root().join(page).exists(),
+                "{}: there is no {page}",
+                path.display()
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "only {checked} pages are named");
 }
 
 #[test]
