@@ -322,7 +322,7 @@ fn assert_all_received(received: &[Received], outbox: &[Notification]) -> usize 
             .or_default()
             .insert(one.header("idempotency-key"));
     }
-    let expected: BTreeSet<_> = outbox.iter().map(Notification::to_text).collect();
+    let expected: BTreeSet<_> = outbox.iter().map(Notification::to_json).collect();
     assert!(
         times
             .keys()
