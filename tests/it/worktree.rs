@@ -334,13 +334,13 @@ async fn tree_with_uncommitted_changes_is_kept() {
         place.tree().join("a\nb"),
     )
     .unwrap();
-    place.assert_kept(dirty("a\\nb")).await;
+    place.assert_kept(dirty("a b")).await;
     // A configuration that hides untracked files does not hide them from the check.
     git(
         &place.tree(),
         &["config", "status.showUntrackedFiles", "no"],
     );
-    place.assert_kept(dirty("a\\nb")).await;
+    place.assert_kept(dirty("a b")).await;
     fs::remove_file(place.tree().join("a\nb")).unwrap();
     assert_eq!(place.inspect().await, RemovalOutcome::WouldRemove);
 
