@@ -1,0 +1,88 @@
+//! What the API reads.
+
+use tallyhook_core::domain::metrics::{Authors, Bucket};
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::repository::Access;
+use tallyhook_core::domain::timings::{Stages, State};
+use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
+
+/// Which states are asked for, in GitHub's words: `closed` includes merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateFilter {
+    Open,
+    Closed,
+    ClosedUnmerged,
+    Merged,
+}
+
+/// Which pull requests are asked for. Newest update first.
+#[derive(Clone, Debug, Default)]
+pub struct PullRequestFilter {
+    /// Any of these; all when empty.
+    pub states: Vec<StateFilter>,
+    pub repo: Option<RepoId>,
+    pub author: Option<String>,
+    /// Updated at or after.
+    pub from: Option<Timestamp>,
+    /// Updated before.
+    pub to: Option<Timestamp>,
+    /// The last one of the page before.
+    pub after: Option<(Timestamp, PrKey)>,
+}
+
+/// A pull request as it is listed. Durations in seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PullRequestRow {
+    pub key: PrKey,
+    pub repo: String,
+    pub repo_access: Access,
+    pub github_pr_id: Option<i64>,
+    pub title: Option<String>,
+    pub author: String,
+    pub author_is_bot: bool,
+    pub state: State,
+    pub draft: Option<bool>,
+    pub html_url: Option<String>,
+    pub base_ref: Option<String>,
+    pub head_ref: Option<String>,
+    pub head_sha: Option<String>,
+    pub pr_created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub closed_at: Option<Timestamp>,
+    pub merged_at: Option<Timestamp>,
+    pub labels: Vec<String>,
+    pub additions: Option<i64>,
+    pub deletions: Option<i64>,
+    pub changed_files: Option<i64>,
+    pub commits: Option<i64>,
+    pub first_commit_at: Option<Timestamp>,
+    pub ready_at: Option<Timestamp>,
+    pub first_response_at: Option<Timestamp>,
+    pub first_review_at: Option<Timestamp>,
+    pub final_approval_at: Option<Timestamp>,
+    pub durations: Durations,
+    pub flags: Vec<String>,
+    pub source: Source,
+    /// GitHub's state is known as of this moment: it told by an update, or was asked.
+    pub as_of: Timestamp,
+}
+
+/// The durations of one pull request, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    pub cycle_time: Option<i64>,
+    pub review_time: Option<i64>,
+    pub stages: Stages,
+}
+
+/// What is to be aggregated, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AggregateFilter {
+    pub repo: Option<RepoId>,
+    /// Merged at or after.
+    pub from: Option<Timestamp>,
+    /// Merged before.
+    pub to: Option<Timestamp>,
+    pub authors: Authors,
+    pub bucket: Option<Bucket>,
+}
