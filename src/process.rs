@@ -12,7 +12,10 @@ use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, ke
 use tallyhook_core::domain::recording::FinishedDelivery;
 use tallyhook_core::event::{Event, Undecodable};
 use tallyhook_queue::Queue;
-use tallyhook_store::{DeadSelection, Exhausted, Store, StoreError, Unfinished, Waiting, portions};
+use tallyhook_store::{
+    DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError, UnfinishedDelivery,
+    portions,
+};
 use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 
@@ -44,13 +47,13 @@ pub struct Worker {
 
 /// A delivery that was decoded.
 struct Decoded {
-    delivery: Unfinished,
+    delivery: UnfinishedDelivery,
     event: Event,
 }
 
 impl Decoded {
     fn delivery(&self) -> DecodedDelivery<'_> {
-        let Unfinished {
+        let UnfinishedDelivery {
             id,
             source,
             received_at,
@@ -83,7 +86,7 @@ impl Failed {
     fn is_of_one(&self) -> bool {
         match self {
             Self::Conflict | Self::Panicked(_) => true,
-            Self::Store(error) => error.is_about_data(),
+            Self::Store(error) => error.rejects_data(),
         }
     }
 }
@@ -123,14 +126,14 @@ impl Worker {
     }
 
     /// Those still to be done; as if all were tried before, if the database does not tell.
-    async fn waiting(&self, ids: &[DeliveryId]) -> Vec<Waiting> {
-        self.store.waiting(ids).await.unwrap_or_else(|error| {
+    async fn waiting(&self, ids: &[DeliveryId]) -> Vec<PendingDelivery> {
+        self.store.pending(ids).await.unwrap_or_else(|error| {
             tracing::error!(%error, "earlier attempts could not be read; deliveries are handled one by one");
-            ids.iter().map(|id| Waiting { id: *id, tried: true, body_bytes: 0 }).collect()
+            ids.iter().map(|id| PendingDelivery { id: *id, tried: true, body_bytes: 0 }).collect()
         })
     }
 
-    async fn claim(&self, ids: &[DeliveryId]) -> Vec<Unfinished> {
+    async fn claim(&self, ids: &[DeliveryId]) -> Vec<UnfinishedDelivery> {
         let mut tries = 0;
         let claim = loop {
             let now = Utc::now();
@@ -141,7 +144,7 @@ impl Worker {
             }
         };
         tallyhook_core::crash_point::reached("process.claimed");
-        for Exhausted {
+        for ExhaustedDelivery {
             id,
             guid,
             event,
@@ -155,7 +158,7 @@ impl Worker {
 
     /// Takes dead letters up again whose copies somebody moved back.
     async fn revive(&self, ids: Vec<DeliveryId>) {
-        let (selection, mut tries) = (DeadSelection::Ids(ids), 0);
+        let (selection, mut tries) = (DeadLetterSelection::Ids(ids), 0);
         loop {
             match self.store.requeue(&selection, Utc::now()).await {
                 Ok(_) | Err(StoreError::Closed) => return,
@@ -164,7 +167,7 @@ impl Worker {
         }
     }
 
-    async fn handle(&self, deliveries: Vec<Unfinished>) {
+    async fn handle(&self, deliveries: Vec<UnfinishedDelivery>) {
         let mut finished = Vec::new();
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
@@ -240,8 +243,12 @@ impl Worker {
         Err(Failed::Conflict)
     }
 
-    async fn bury(&self, delivery: &Unfinished, reason: &str) {
-        match self.store.bury(&[delivery.id], reason, Utc::now()).await {
+    async fn bury(&self, delivery: &UnfinishedDelivery, reason: &str) {
+        match self
+            .store
+            .mark_dead(&[delivery.id], reason, Utc::now())
+            .await
+        {
             Ok(0) => tracing::debug!(delivery.id = delivery.id.0, "another process has it by now"),
             Ok(_) => tell_dead(delivery.id.0, &delivery.guid, &delivery.event, reason),
             Err(error) => {
@@ -254,7 +261,7 @@ impl Worker {
     /// in the end: for a failing database no delivery is to blame, so that attempt is not counted.
     async fn give_back(
         &self,
-        deliveries: &[&Unfinished],
+        deliveries: &[&UnfinishedDelivery],
         finished: &[FinishedDelivery],
         failed: &Failed,
     ) {
@@ -301,7 +308,7 @@ impl Worker {
     }
 }
 
-fn deliveries_of(decoded: &[Decoded]) -> Vec<&Unfinished> {
+fn deliveries_of(decoded: &[Decoded]) -> Vec<&UnfinishedDelivery> {
     decoded.iter().map(|one| &one.delivery).collect()
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_queue::{DeadCopy, HANDED_OVER_AGAIN, Health, Permit, Publication, Queue};
-use tallyhook_store::{Delivery, LeaderRole, Purged, Store, StoreError, Unfinished, portions};
+use tallyhook_store::{
+    Delivery, LeaderRole, PurgeCounts, Store, StoreError, UnfinishedDelivery, portions,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -105,7 +107,7 @@ impl Relay {
             && self
                 .told(
                     "what was not sent",
-                    self.store.hand_over_again(Utc::now()).await,
+                    self.store.republish_all(Utc::now()).await,
                 )
                 .is_some()
         {
@@ -124,10 +126,7 @@ impl Relay {
         }
         if desk.lost
             && self
-                .told(
-                    "what was lost",
-                    self.store.hand_over_again(Utc::now()).await,
-                )
+                .told("what was lost", self.store.republish_all(Utc::now()).await)
                 .is_some()
         {
             (desk.more, desk.lost) = (true, false);
@@ -173,7 +172,7 @@ impl Relay {
         let orphans = self
             .told(
                 "what others left",
-                self.store.release_orphans(Utc::now()).await,
+                self.store.release_orphaned_leases(Utc::now()).await,
             )
             .unwrap_or(0);
         if orphans > 0 {
@@ -205,7 +204,7 @@ impl Relay {
             && self
                 .told(
                     "what was refused",
-                    self.store.hand_back(refused, Utc::now()).await,
+                    self.store.mark_unpublished(refused, Utc::now()).await,
                 )
                 .is_some()
         {
@@ -239,7 +238,7 @@ impl Relay {
         let limit = u32::try_from(room.len()).unwrap_or(u32::MAX);
         let due = self
             .store
-            .take_due(lane, limit, now, now + HANDED_OVER_AGAIN)
+            .claim_due_for_publish(lane, limit, now, now + HANDED_OVER_AGAIN)
             .await?;
         tallyhook_core::crash_point::reached("relay.swept");
         let full = due.len() == room.len();
@@ -259,7 +258,7 @@ impl Relay {
     /// Sends rows with their events. What a portion's failure leaves unsent stays due by the caller.
     async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> tallyhook_store::Result<()> {
         let mut room = room.into_iter();
-        for portion in portions(&self.store.waiting(due).await?, SWEEP_BYTES) {
+        for portion in portions(&self.store.pending(due).await?, SWEEP_BYTES) {
             for (delivery, permit) in self
                 .store
                 .unfinished(&portion)
@@ -275,7 +274,8 @@ impl Relay {
 
     /// Shows dead letters among the broker's queues.
     async fn copy_dead(&self) {
-        let Some(dead) = self.told("dead letters", self.store.uncopied_dead(COPIES).await) else {
+        let Some(dead) = self.told("dead letters", self.store.dead_without_copy(COPIES).await)
+        else {
             return;
         };
         if dead.is_empty() {
@@ -285,7 +285,7 @@ impl Relay {
             .queue
             .copy_dead(dead.into_iter().map(copy).collect())
             .await;
-        self.told("dead letters", self.store.dead_copied(&copied).await);
+        self.told("dead letters", self.store.mark_dead_copied(&copied).await);
     }
 
     /// Clears away one portion. Whether there may be more.
@@ -295,7 +295,7 @@ impl Relay {
         // settings or not.
         let given_up = self
             .store
-            .give_up(now - TimeDelta::days(NEWS_DAYS), now, PURGE)
+            .expire_notifications(now - TimeDelta::days(NEWS_DAYS), now, PURGE)
             .await;
         let given_up = self
             .told("notifications to be given up", given_up)
@@ -314,8 +314,8 @@ impl Relay {
         let bodies_before = now - TimeDelta::days(self.retention_days.into());
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
         match self.store.purge(bodies_before, rows_before, PURGE).await {
-            Ok(Purged { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
-            Ok(Purged { bodies, rows }) => {
+            Ok(PurgeCounts { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
+            Ok(PurgeCounts { bodies, rows }) => {
                 tracing::info!(bodies, rows, "old deliveries were cleared away");
                 true
             }
@@ -328,8 +328,8 @@ impl Relay {
 }
 
 /// The message of a row, with its event if it can be read.
-fn publication(delivery: &Unfinished) -> Publication {
-    let Unfinished {
+fn publication(delivery: &UnfinishedDelivery) -> Publication {
+    let UnfinishedDelivery {
         id,
         guid,
         event,

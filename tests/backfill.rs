@@ -60,14 +60,14 @@ async fn taken(server: &TestServer, options: RunOptions) -> SyncRun {
     server
         .running
         .store
-        .ask_for_run(REPO, &options, Utc::now())
+        .request_run(REPO, &options, Utc::now())
         .await
         .unwrap()
         .unwrap();
     server
         .running
         .store
-        .take_run(Some(REPO), Utc::now(), lease())
+        .claim_run(Some(REPO), Utc::now(), lease())
         .await
         .unwrap()
         .unwrap()
@@ -405,13 +405,13 @@ async fn a_limit_puts_it_off() {
     );
     let store = &server.running.store;
     assert_eq!(
-        store.take_run(None, Utc::now(), lease()).await.unwrap(),
+        store.claim_run(None, Utc::now(), lease()).await.unwrap(),
         None
     );
     let later = until + TimeDelta::seconds(1);
     assert_eq!(
         store
-            .take_run(None, later, later)
+            .claim_run(None, later, later)
             .await
             .unwrap()
             .unwrap()

@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream};
 use tallyhook::sync::backfill::{Backfill, Ended, lease};
 use tallyhook::sync::fetch::seen;
 use tallyhook_core::github::types::RepoId;
-use tallyhook_store::{DeliveryFilter, Opening, RunOptions, RunState, Store};
+use tallyhook_store::{DeliveryFilter, OpenMode, RunOptions, RunState, Store};
 
 use github::acts::Act;
 use github::growth::{Growth, people};
@@ -93,12 +93,12 @@ async fn sync(store: &Store, github: &FakeGithub, now: DateTime<Utc>) -> (Outcom
         commits: true,
     };
     store
-        .ask_for_run(REPO, &options, now)
+        .request_run(REPO, &options, now)
         .await
         .unwrap()
         .unwrap();
     let run = store
-        .take_run(Some(REPO), now, lease())
+        .claim_run(Some(REPO), now, lease())
         .await
         .unwrap()
         .unwrap();
@@ -150,7 +150,7 @@ async fn fetched(store: &Store) -> Vec<i64> {
 /// and comes when all is calm.
 async fn fetch(seed: u64, rate: f64) -> (Outcome, u64) {
     let (github, place) = (grown(seed).await, Place::embedded());
-    let store = tallyhook_store::open(&place.database_url, Opening::Alone)
+    let store = tallyhook_store::open(&place.database_url, OpenMode::Exclusive)
         .await
         .unwrap();
     store

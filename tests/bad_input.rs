@@ -386,12 +386,12 @@ async fn a_backfill_that_another_process_has_is_waited_for() {
         commits: false,
     };
     store
-        .ask_for_run(RepoId(1), &others, now)
+        .request_run(RepoId(1), &others, now)
         .await
         .unwrap()
         .unwrap();
     let mut run = store
-        .take_run(None, now, now + TimeDelta::hours(1))
+        .claim_run(None, now, now + TimeDelta::hours(1))
         .await
         .unwrap()
         .unwrap();

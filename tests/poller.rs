@@ -638,7 +638,7 @@ async fn a_backfill_that_failed_is_asked_for_again_an_hour_later() {
     let fail = |at| {
         let store = store.clone();
         async move {
-            let mut run = store.take_run(Some(REPO), at, at).await.unwrap().unwrap();
+            let mut run = store.claim_run(Some(REPO), at, at).await.unwrap().unwrap();
             (run.state, run.walk, run.error) = (
                 RunState::Failed,
                 Some("{}".to_owned()),
@@ -660,7 +660,7 @@ async fn a_backfill_that_failed_is_asked_for_again_an_hour_later() {
     assert_eq!(state().await, RunState::Failed, "it failed just now");
     // As if that had been two hours ago.
     store
-        .ask_for_run(REPO, &settings().backfill.into(), Utc::now())
+        .request_run(REPO, &settings().backfill.into(), Utc::now())
         .await
         .unwrap()
         .unwrap();

@@ -10,8 +10,8 @@ use tallyhook::app::{Options, Roles};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_store::{
-    DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery, NewState,
-    StoredBody,
+    DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery,
+    NewState, StoredBody,
 };
 
 use support::{Fixture, Place, TestServer};
@@ -196,7 +196,10 @@ async fn a_dead_letter_is_parked_requeued_or_let_go(place: Place) {
     );
     assert_eq!(
         store
-            .requeue(&DeadSelection::Like(DeadLike::default()), Utc::now())
+            .requeue(
+                &DeadLetterSelection::Like(DeadLetterMatch::default()),
+                Utc::now()
+            )
             .await
             .unwrap(),
         1
@@ -231,7 +234,7 @@ async fn backfill_does_not_hold_up_what_is_live(place: Place) {
         let found = server
             .running
             .store
-            .deliveries_of(&live.guid)
+            .deliveries_by_guid(&live.guid)
             .await
             .unwrap();
         if found[0].state != DeliveryState::Accepted {

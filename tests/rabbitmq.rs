@@ -202,12 +202,22 @@ async fn a_dead_letter_s_copy_is_shown_and_moving_it_back_tries_it_again() {
     );
     assert_eq!(headers["tallyhook-event"], "pull_request");
 
-    let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
+    let dead = &server
+        .running
+        .store
+        .deliveries_by_guid("broken")
+        .await
+        .unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
     broker.put("tallyhook.v1.live", copy).await;
     // It dies again of the same, and that shows that it was tried, and a second copy that it was told again.
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
-    let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
+    let dead = &server
+        .running
+        .store
+        .deliveries_by_guid("broken")
+        .await
+        .unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 1));
     server.stop().await;
 }
@@ -268,7 +278,13 @@ async fn words_that_are_too_long_for_a_message_s_properties_are_cut() {
     server.drained().await;
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
     assert_eq!(
-        server.running.store.deliveries_of("long").await.unwrap()[0].state,
+        server
+            .running
+            .store
+            .deliveries_by_guid("long")
+            .await
+            .unwrap()[0]
+            .state,
         DeliveryState::Applied
     );
     until_connected(&server, true).await;

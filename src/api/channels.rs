@@ -5,8 +5,8 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::Kind;
 use tallyhook_store::{
-    ChannelRecord, EventId, NotificationFilter, NotificationRow, NotificationState,
-    Result as StoreResult, Store, Told,
+    ChannelRecord, EventId, NotificationCounts, NotificationFilter, NotificationRow,
+    NotificationState, Result as StoreResult, Store,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -31,7 +31,7 @@ pub struct ChannelItem {
     /// The last event that was looked at; null until a worker has seen this channel.
     pub place: Option<String>,
     /// Of the events that are still there.
-    pub told: Told,
+    pub told: NotificationCounts,
     /// Attempts in a row that found the receiver broken.
     pub failures: u32,
     /// Nothing is sent before.

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use tallyhook_queue::Health;
-use tallyhook_store::{Backlog, Moment, StoreError};
+use tallyhook_store::{ChannelBacklog, Moment, StoreError};
 
 use super::{Api, Stored};
 use crate::telemetry;
@@ -98,8 +98,9 @@ async fn notifier(api: &Api) -> &'static str {
         return "degraded";
     };
     let late = Utc::now() - LATE;
-    let fails =
-        |backlog: &Backlog| backlog.failures > 0 || backlog.since.is_some_and(|since| since < late);
+    let fails = |backlog: &ChannelBacklog| {
+        backlog.failures > 0 || backlog.since.is_some_and(|since| since < late)
+    };
     if backlogs.iter().any(fails) {
         "degraded"
     } else {
@@ -187,7 +188,7 @@ fn stored_state(stored: &Stored) -> String {
         .iter()
         .map(|backlog| format!("{{channel=\"{}\"}}", backlog.channel))
         .collect();
-    let of_channels = |number: fn(&Backlog) -> u64| -> Vec<_> {
+    let of_channels = |number: fn(&ChannelBacklog) -> u64| -> Vec<_> {
         labels
             .iter()
             .zip(backlogs)

@@ -28,7 +28,9 @@ use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_queue::Queue;
-use tallyhook_store::{Backlog, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
+use tallyhook_store::{
+    ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
+};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -85,10 +87,10 @@ pub struct Counted(Mutex<Option<(Instant, Stored)>>);
 /// What is stored, in numbers.
 #[derive(Clone, Debug)]
 struct Stored {
-    inbox: Counts,
+    inbox: DeliveryCounts,
     watches: WatchCounts,
     last_round: Option<Moment>,
-    backlogs: Vec<Backlog>,
+    backlogs: Vec<ChannelBacklog>,
 }
 
 /// How long counts are told again. They are open to everybody and take longer the more there is.
@@ -122,7 +124,7 @@ impl Api {
     }
 
     /// How the channels of the settings are doing.
-    async fn backlogs(&self) -> tallyhook_store::Result<Vec<Backlog>> {
+    async fn backlogs(&self) -> tallyhook_store::Result<Vec<ChannelBacklog>> {
         let names: Vec<_> = self
             .channels
             .iter()

@@ -11,7 +11,7 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{Flag, Stage, Stages, State, Step, Timings, timings};
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
+use tallyhook_store::{PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -315,7 +315,7 @@ fn hours(seconds: i64) -> f64 {
 
 /// A row as the API shows it.
 pub fn list_item(row: PullRequestRow) -> PullRequestItem {
-    let Durations {
+    let PullRequestDurations {
         cycle_time,
         review_time,
         stages,

@@ -18,7 +18,7 @@ use tallyhook_core::domain::apply::ApplyRules;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_github_client::{Client, Clock};
 use tallyhook_queue::{Queue, Use};
-use tallyhook_store::{Opening, Store};
+use tallyhook_store::{OpenMode, Store};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -101,7 +101,7 @@ impl Roles {
 /// What differs between the ways of running it.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    pub opening: Opening,
+    pub opening: OpenMode,
     pub limits: Limits,
     pub roles: Roles,
     pub pace: Pace,
@@ -112,7 +112,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            opening: Opening::Alone,
+            opening: OpenMode::Exclusive,
             limits: Limits::default(),
             roles: Roles::ALL,
             pace: Pace::default(),

@@ -102,7 +102,7 @@ impl Feed {
         // First of all, so that nothing gets between what is read and what is told.
         let frames = self.frames.upgrade().ok_or(Closed::Stopping)?.subscribe();
         let place = match after {
-            Some(id) if !self.store.remembers_event(id).await? => return Err(Closed::Forgotten),
+            Some(id) if !self.store.has_event(id).await? => return Err(Closed::Forgotten),
             Some(id) => id,
             None => self.store.newest_event().await?,
         };
@@ -227,7 +227,7 @@ mod tests {
     use tallyhook_core::domain::notification::{Status, StatusChange, SyncSource};
     use tallyhook_core::domain::repository::{Access, Repository, Seen};
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
+    use tallyhook_store::{BatchWrite, OpenMode, PullRequestChange};
 
     const REPO: RepoId = RepoId(7);
 
@@ -257,7 +257,9 @@ mod tests {
     async fn tracking() -> (TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
-        let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
+        let store = tallyhook_store::open(&url, OpenMode::Exclusive)
+            .await
+            .unwrap();
         let at = Timestamp::clamped(0);
         let seen = Seen {
             name: "acme-corp/api-server".to_owned(),

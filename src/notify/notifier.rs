@@ -13,8 +13,8 @@ use futures_util::future::{join, join_all};
 use metrics::counter;
 use rand::RngExt;
 use tallyhook_store::{
-    Attempt, ChannelState, EventId, LeaderRole, Moment, News, Next, NotificationRow, OutboxEvent,
-    Rest, Result, Store, StoreError, TaskRef,
+    AttemptResult, ChannelPause, ChannelState, EventId, LeaderRole, Moment, NotificationAttempt,
+    NotificationRow, OutboxEvent, OutboxPayload, Result, Store, StoreError, TaskRef,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -224,7 +224,7 @@ impl Notifier {
                 .due_notifications(desk.name(), now, NOTIFICATIONS_AT_ONCE)
                 .await?;
             if due.is_empty() {
-                let next = self.store.next_notification(desk.name()).await?;
+                let next = self.store.next_notification_at(desk.name()).await?;
                 return Ok(next.map_or(TICK, |next| (next - now).to_std().unwrap_or_default()));
             }
             for row in due {
@@ -255,7 +255,7 @@ impl Notifier {
                 .collect::<Vec<_>>();
             if !self
                 .store
-                .take_up(&channel.name, *place, last, &wanted, Utc::now())
+                .advance_channel(&channel.name, *place, last, &wanted, Utc::now())
                 .await?
             {
                 return Ok(false);
@@ -272,7 +272,12 @@ impl Notifier {
         state: &mut ChannelState,
     ) -> Result<Then> {
         let event = row.event.id;
-        if row.answer.is_some() && self.store.supersede(desk.name(), event, Utc::now()).await? {
+        if row.answer.is_some()
+            && self
+                .store
+                .supersede_if_outdated(desk.name(), event, Utc::now())
+                .await?
+        {
             desk.count("superseded");
             return Ok(Then::Next);
         }
@@ -293,7 +298,7 @@ impl Notifier {
             self.pace.wait(failures, chance)
         });
         let text = answer.text();
-        let attempt = Attempt {
+        let attempt = NotificationAttempt {
             channel: desk.name(),
             event,
             answer: &text,
@@ -302,7 +307,7 @@ impl Notifier {
         // It was sent, and must not be sent again since the database is away for a moment.
         let mut is_unsure = false;
         let is_noted = loop {
-            match self.store.attempted(&attempt, next, rest).await {
+            match self.store.record_attempt(&attempt, next, rest).await {
                 Ok(is_noted) => break is_noted,
                 Err(error @ StoreError::Closed) => return Err(error),
                 Err(error) => {
@@ -321,18 +326,18 @@ impl Notifier {
             return Ok(Then::Anew);
         }
         desk.count(match next {
-            Next::Sent => "sent",
-            Next::Dead => "dead",
-            Next::Again(_) | Next::NotNow(_) => "retried",
+            AttemptResult::Sent => "sent",
+            AttemptResult::Dead => "dead",
+            AttemptResult::RetryAt(_) | AttemptResult::DeferredTo(_) => "retried",
         });
         let what = answer.what.as_str();
-        if next == Next::Dead {
+        if next == AttemptResult::Dead {
             tracing::warn!(channel = desk.name(), event.id = %event, answer = what, "a notification was given up");
         }
         if !is_noted {
             return Ok(Then::Anew);
         }
-        let Some(Rest { until, failures }) = rest else {
+        let Some(ChannelPause { until, failures }) = rest else {
             return Ok(Then::Next);
         };
         match (state.failures, failures) {
@@ -374,9 +379,9 @@ impl Notifier {
     /// What people want to know besides.
     async fn known(&self, event: &OutboxEvent) -> Result<slack::Known> {
         let (key, task) = match &event.news {
-            News::PullRequest(change, _) => (Some(change.key), None),
-            News::Task(change) => (None, Some(change.task)),
-            News::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),
+            OutboxPayload::PullRequest(change, _) => (Some(change.key), None),
+            OutboxPayload::Task(change) => (None, Some(change.task)),
+            OutboxPayload::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),
         };
         let pull_request = match key {
             Some(key) => self.store.pull_request(key).await?,
@@ -417,29 +422,29 @@ fn decide(
     channel: &ChannelState,
     at: Moment,
     wait: impl Fn(u32) -> Duration,
-) -> (Next, Option<Rest>) {
+) -> (AttemptResult, Option<ChannelPause>) {
     let (attempt, failures) = (attempts.saturating_add(1), channel.failures);
     let again = |most: u32, waits: u32| {
         if attempt < most {
-            Next::Again(at + wait(waits))
+            AttemptResult::RetryAt(at + wait(waits))
         } else {
-            Next::Dead
+            AttemptResult::Dead
         }
     };
     match outcome {
         Outcome::Taken => {
             let rested = failures > 0 || channel.rests_until.is_some();
             (
-                Next::Sent,
-                rested.then_some(Rest {
+                AttemptResult::Sent,
+                rested.then_some(ChannelPause {
                     until: None,
                     failures: 0,
                 }),
             )
         }
         Outcome::NotNow(rest) => (
-            Next::NotNow(at + rest),
-            Some(Rest {
+            AttemptResult::DeferredTo(at + rest),
+            Some(ChannelPause {
                 until: Some(at + rest),
                 failures,
             }),
@@ -454,7 +459,7 @@ fn decide(
             };
             (
                 again(MOST_ATTEMPTS, waits),
-                Some(Rest {
+                Some(ChannelPause {
                     until: Some(at + wait(failures)),
                     failures,
                 }),
@@ -462,14 +467,14 @@ fn decide(
         }
         Outcome::Refused => (
             again(MOST_REFUSALS, attempt),
-            Some(Rest {
+            Some(ChannelPause {
                 until: None,
                 failures,
             }),
         ),
         Outcome::Gone => (
-            Next::Dead,
-            Some(Rest {
+            AttemptResult::Dead,
+            Some(ChannelPause {
                 until: None,
                 failures,
             }),
@@ -485,7 +490,11 @@ mod tests {
         Moment::UNIX_EPOCH + Duration::from_secs(seconds.into())
     }
 
-    fn decided(outcome: Outcome, attempts: u32, failures: u32) -> (Next, Option<Rest>) {
+    fn decided(
+        outcome: Outcome,
+        attempts: u32,
+        failures: u32,
+    ) -> (AttemptResult, Option<ChannelPause>) {
         let channel = ChannelState {
             place: EventId(1),
             rests_until: None,
@@ -511,78 +520,88 @@ mod tests {
     #[test]
     fn what_breaks_rests_the_channel_and_is_tried_ten_times() {
         let rest = |until, failures| {
-            Some(Rest {
+            Some(ChannelPause {
                 until: Some(at(until)),
                 failures,
             })
         };
         assert_eq!(
             decided(Outcome::Broken, 0, 0),
-            (Next::Again(at(1)), rest(1, 1))
+            (AttemptResult::RetryAt(at(1)), rest(1, 1))
         );
         // Others failed before it.
         assert_eq!(
             decided(Outcome::Broken, 1, 6),
-            (Next::Again(at(2)), rest(7, 7))
+            (AttemptResult::RetryAt(at(2)), rest(7, 7))
         );
         assert_eq!(
             decided(Outcome::Broken, 8, 8),
-            (Next::Again(at(10)), rest(9, 9))
+            (AttemptResult::RetryAt(at(10)), rest(9, 9))
         );
-        assert_eq!(decided(Outcome::Broken, 9, 9), (Next::Dead, rest(10, 10)));
+        assert_eq!(
+            decided(Outcome::Broken, 9, 9),
+            (AttemptResult::Dead, rest(10, 10))
+        );
     }
 
     #[test]
     fn what_breaks_thrice_waits_longer_than_its_channel() {
-        let until =
-            |(next, rest): (Next, Option<Rest>)| (next, rest.and_then(|rest| rest.until).unwrap());
+        let until = |(next, rest): (AttemptResult, Option<ChannelPause>)| {
+            (next, rest.and_then(|rest| rest.until).unwrap())
+        };
         assert_eq!(
             until(decided(Outcome::Broken, 1, 1)),
-            (Next::Again(at(2)), at(2))
+            (AttemptResult::RetryAt(at(2)), at(2))
         );
         assert_eq!(
             until(decided(Outcome::Broken, 2, 2)),
-            (Next::Again(at(4)), at(3))
+            (AttemptResult::RetryAt(at(4)), at(3))
         );
         // Another was taken meanwhile.
         assert_eq!(
             until(decided(Outcome::Broken, 3, 0)),
-            (Next::Again(at(5)), at(1))
+            (AttemptResult::RetryAt(at(5)), at(1))
         );
     }
 
     #[test]
     fn what_is_refused_lets_others_go_on_and_is_tried_three_times() {
-        let none = Some(Rest {
+        let none = Some(ChannelPause {
             until: None,
             failures: 4,
         });
-        assert_eq!(decided(Outcome::Refused, 0, 4), (Next::Again(at(1)), none));
-        assert_eq!(decided(Outcome::Refused, 1, 4), (Next::Again(at(2)), none));
-        assert_eq!(decided(Outcome::Refused, 2, 4), (Next::Dead, none));
-        assert_eq!(decided(Outcome::Gone, 0, 4), (Next::Dead, none));
+        assert_eq!(
+            decided(Outcome::Refused, 0, 4),
+            (AttemptResult::RetryAt(at(1)), none)
+        );
+        assert_eq!(
+            decided(Outcome::Refused, 1, 4),
+            (AttemptResult::RetryAt(at(2)), none)
+        );
+        assert_eq!(decided(Outcome::Refused, 2, 4), (AttemptResult::Dead, none));
+        assert_eq!(decided(Outcome::Gone, 0, 4), (AttemptResult::Dead, none));
     }
 
     #[test]
     fn a_rest_that_is_asked_for_is_no_failure() {
-        let rest = Rest {
+        let rest = ChannelPause {
             until: Some(at(30)),
             failures: 2,
         };
         assert_eq!(
             decided(Outcome::NotNow(Duration::from_secs(30)), 9, 2),
-            (Next::NotNow(at(30)), Some(rest))
+            (AttemptResult::DeferredTo(at(30)), Some(rest))
         );
     }
 
     #[test]
     fn what_is_taken_ends_what_was_wrong() {
-        assert_eq!(decided(Outcome::Taken, 5, 0), (Next::Sent, None));
+        assert_eq!(decided(Outcome::Taken, 5, 0), (AttemptResult::Sent, None));
         assert_eq!(
             decided(Outcome::Taken, 0, 3),
             (
-                Next::Sent,
-                Some(Rest {
+                AttemptResult::Sent,
+                Some(ChannelPause {
                     until: None,
                     failures: 0
                 })

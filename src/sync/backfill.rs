@@ -13,7 +13,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::{PrNumber, Timestamp};
 use tallyhook_github_client::pulls::{GotPage, NotGot};
 use tallyhook_github_client::{Client, GithubError};
-use tallyhook_store::{MOST_ERRORS, PrError, RunState, Store, SyncRun};
+use tallyhook_store::{MAX_RUN_ERRORS, PullRequestError, RunState, Store, SyncRun};
 use tokio::time::interval;
 
 use crate::sync::fetch::{Brought, FetchError, Fetcher};
@@ -352,8 +352,8 @@ impl<P: Fn(&SyncRun)> Walking<P> {
 
     fn note(&mut self, not_got: &[NotGot]) {
         for NotGot { number, why, .. } in not_got {
-            if self.run.errors.len() < MOST_ERRORS {
-                self.run.errors.push(PrError {
+            if self.run.errors.len() < MAX_RUN_ERRORS {
+                self.run.errors.push(PullRequestError {
                     pr: number.0,
                     error: why.clone(),
                 });

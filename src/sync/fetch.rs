@@ -13,7 +13,7 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_github_client::pulls::{Got, NotGot};
 use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{
-    Accepted, BatchWrite, DeliveryState, RepositoryObservation, Store, StoreError,
+    AcceptOutcome, BatchWrite, DeliveryState, RepositoryObservation, Store, StoreError,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -166,7 +166,7 @@ impl Fetcher {
         let now = Utc::now();
         let accepted = brought.fetched.iter().map(|fetched| async {
             let delivery = crate::incoming::fetched(fetched.clone(), self.source, self.lane, now)?;
-            Ok::<Accepted, FetchError>(self.store.accept(delivery).await?)
+            Ok::<AcceptOutcome, FetchError>(self.store.accept(delivery).await?)
         });
         try_join_all(accepted).await?;
         brought.seen = Some(Seen {
@@ -202,7 +202,7 @@ impl Fetcher {
                 None => self.applied(key).await?,
             }
         }
-        Ok(self.store.checked(&[key], asked_at).await?)
+        Ok(self.store.mark_checked(&[key], asked_at).await?)
     }
 
     /// Waits until everything that was fetched of a pull request is applied, be it since now or from before.
@@ -210,7 +210,7 @@ impl Fetcher {
         let guid = PullRequest::id(key).to_string();
         let deadline = Instant::now() + APPLYING;
         loop {
-            let fetched = self.store.deliveries_of(&guid).await?;
+            let fetched = self.store.deliveries_by_guid(&guid).await?;
             if !fetched
                 .iter()
                 .any(|delivery| delivery.state == DeliveryState::Accepted)

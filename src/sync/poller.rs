@@ -18,7 +18,8 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::pulls::{Listed, NotGot};
 use tallyhook_github_client::{Client, Conditional, GithubError};
 use tallyhook_store::{
-    LeaderRole, Moment, RunState, Store, SyncRun, SyncState, TrackedRepository, Watched,
+    LeaderRole, Moment, RunState, Store, SyncOutcome, SyncRun, TrackedRepository,
+    WatchedPullRequest,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -180,7 +181,7 @@ impl Poller {
         loop {
             match self
                 .store
-                .take_run(None, Utc::now(), backfill::lease())
+                .claim_run(None, Utc::now(), backfill::lease())
                 .await
             {
                 Ok(Some(run)) => tell(backfill.run(run, |_| {}).await),
@@ -223,7 +224,7 @@ impl Poller {
     /// If the database fails. What GitHub fails is told of the repository it is about.
     pub async fn round(&self, asked: bool) -> tallyhook_store::Result<Round> {
         let asked_before = self.client.requests();
-        self.store.poll_began(Utc::now()).await?;
+        self.store.start_poll(Utc::now()).await?;
         let tracked = self.store.tracked().await?.into_iter();
         let visible: Vec<_> = tracked
             .filter(|repository| repository.access == Access::Granted)
@@ -244,7 +245,7 @@ impl Poller {
             .count() as u64;
         let statistics = serde_json::to_value(self.client.statistics()).unwrap_or_default();
         self.store
-            .poll_ended(Utc::now(), failed, &statistics)
+            .finish_poll(Utc::now(), failed, &statistics)
             .await?;
         Ok(Round {
             repositories,
@@ -294,7 +295,7 @@ impl Poller {
         {
             let failed = latest.iter().find(|run| run.repo == repository.id);
             let options = failed.map_or_else(|| self.settings.backfill.into(), |run| run.options);
-            self.store.ask_for_run(repository.id, &options, now).await?;
+            self.store.request_run(repository.id, &options, now).await?;
         }
         Ok(())
     }
@@ -318,19 +319,19 @@ impl Poller {
             (Err(FetchError::Store(error)), _) => return Err(error),
             (Err(error), _) => {
                 polled.error = Some(error.to_string());
-                SyncState::Failed(error.to_string())
+                SyncOutcome::Failed(error.to_string())
             }
             (Ok((watermark, reconciled)), Some(failure)) => {
                 self.give_up_old(&repository, watermark, reconciled, now)
                     .await?;
-                SyncState::Failed(failure)
+                SyncOutcome::Failed(failure)
             }
-            (Ok((watermark, reconciled)), None) => SyncState::Polled {
+            (Ok((watermark, reconciled)), None) => SyncOutcome::Polled {
                 watermark,
                 reconciled,
             },
         };
-        self.store.sync_state(repository.id, &state, now).await?;
+        self.store.record_sync(repository.id, &state, now).await?;
         Ok(polled)
     }
 
@@ -347,9 +348,9 @@ impl Poller {
         let watermark = newest.map(|newest| newest.min(day_ago));
         if watermark > repository.watermark && repository.watermark.is_some() {
             self.store
-                .sync_state(
+                .record_sync(
                     repository.id,
-                    &SyncState::Polled {
+                    &SyncOutcome::Polled {
                         watermark,
                         reconciled,
                     },
@@ -396,7 +397,7 @@ impl Poller {
         let mut newest = None;
         let mut stubs: BTreeSet<PrNumber> = self
             .store
-            .unfetched(
+            .incomplete_pull_requests(
                 repository.id,
                 Utc::now() - HOPELESS,
                 self.settings.batch_size,
@@ -447,7 +448,7 @@ impl Poller {
                 number,
             })
             .collect();
-        self.store.checked(&keys, Utc::now()).await?;
+        self.store.mark_checked(&keys, Utc::now()).await?;
         Ok((newest.filter(|_| is_whole), reach.reconciles && is_whole))
     }
 
@@ -581,8 +582,8 @@ impl Poller {
     }
 
     /// Asks for one pull request, as often as is set.
-    async fn look_at(&self, watched: Watched) {
-        let Watched {
+    async fn look_at(&self, watched: WatchedPullRequest) {
+        let WatchedPullRequest {
             repo_name, number, ..
         } = &watched;
         let mut tries = 0;
@@ -607,7 +608,7 @@ impl Poller {
             Ok(true) => self.store.unwatch(repo_name, *number).await.map(drop),
             Ok(false) => {
                 self.store
-                    .watch_checked(repo_name, *number, Utc::now(), Ok(()))
+                    .record_watch_check(repo_name, *number, Utc::now(), Ok(()))
                     .await
             }
             Err(why) => {
@@ -618,7 +619,7 @@ impl Poller {
                     "a watched pull request was not got"
                 );
                 self.store
-                    .watch_checked(repo_name, *number, Utc::now(), Err(why))
+                    .record_watch_check(repo_name, *number, Utc::now(), Err(why))
                     .await
             }
         };

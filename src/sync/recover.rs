@@ -14,7 +14,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event;
 use tallyhook_github_client::hooks::{Attempt, Hook, HookOwner};
 use tallyhook_github_client::{Client, GithubError};
-use tallyhook_store::{Accepted, NewState, Store};
+use tallyhook_store::{AcceptOutcome, NewState, Store};
 
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::tell_dead;
@@ -296,7 +296,7 @@ async fn recover(
         return Ok(Ok(Recovered::Unused));
     }
     // By the GUID alone: GitHub's list has the JSON, and not the bytes that were sent.
-    if !store.deliveries_of(&attempt.guid).await?.is_empty() {
+    if !store.deliveries_by_guid(&attempt.guid).await?.is_empty() {
         return Ok(Ok(Recovered::AlreadyHere));
     }
     let carried = match client.carried(&asked.owner, hook, attempt.id).await {
@@ -330,8 +330,8 @@ async fn recover(
     let state = delivery.state.clone();
     Ok(Ok(match store.accept(*delivery).await? {
         // It came by itself in the meantime.
-        Accepted::Duplicate | Accepted::Requeued(_) => Recovered::AlreadyHere,
-        Accepted::Stored(id) => {
+        AcceptOutcome::Duplicate | AcceptOutcome::Requeued(_) => Recovered::AlreadyHere,
+        AcceptOutcome::Stored(id) => {
             if let NewState::Dead { reason } = &state {
                 tell_dead(id.0, &attempt.guid, &attempt.event, reason);
             }

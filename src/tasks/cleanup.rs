@@ -8,7 +8,8 @@ use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskStatus, follow};
 use tallyhook_core::github::types::PrKey;
 use tallyhook_store::{
-    Due, LeaderRole, News, Result, Settled, Store, Task, TaskCause, WorktreeKept,
+    LeaderRole, OutboxPayload, PendingWork, Result, Store, Task, TaskCause, TaskUpdate,
+    WorktreeKept,
 };
 use tokio::sync::watch;
 
@@ -54,7 +55,10 @@ impl Cleaner {
     /// If the database fails.
     pub async fn look(&self) -> Result<()> {
         loop {
-            let tasks = self.store.due_tasks(Due::CLEANUP, Utc::now(), PAGE).await?;
+            let tasks = self
+                .store
+                .due_tasks(PendingWork::CLEANUP, Utc::now(), PAGE)
+                .await?;
             if tasks.is_empty() {
                 return Ok(());
             }
@@ -78,7 +82,9 @@ impl Cleaner {
         if !dry_run {
             let settled = self.settled(task, &cleaned).await?;
             // One that was marked meanwhile is looked at again.
-            self.store.settle_task(task, &settled, Utc::now()).await?;
+            self.store
+                .update_task_if_current(task, &settled, Utc::now())
+                .await?;
         }
         Ok(cleaned)
     }
@@ -127,17 +133,17 @@ impl Cleaner {
         Ok(latest)
     }
 
-    async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<Settled> {
-        let settled = Settled {
-            done: Due::CLEANUP,
-            ..Settled::default()
+    async fn settled(&self, task: &Task, cleaned: &Cleaned) -> Result<TaskUpdate> {
+        let settled = TaskUpdate {
+            done: PendingWork::CLEANUP,
+            ..TaskUpdate::default()
         };
         let (cause, key, note, told) = match cleaned {
             Cleaned::InUse | Cleaned::WouldRemove(_) => return Ok(settled),
             Cleaned::Removed(key) => {
                 let path = task.place.worktree.clone().unwrap_or_default();
                 let noted = Some((TaskCause::WorktreeRemoved, Some(*key), path));
-                return Ok(Settled {
+                return Ok(TaskUpdate {
                     noted,
                     worktree_removed: true,
                     ..settled
@@ -161,14 +167,14 @@ impl Cleaner {
                     TaskCause::WorktreeKept,
                     *key,
                     reason,
-                    Some(News::WorktreeKept(kept)),
+                    Some(OutboxPayload::WorktreeKept(kept)),
                 )
             }
         };
         if self.is_said(task, cause, key, &note).await? {
             return Ok(settled);
         }
-        Ok(Settled {
+        Ok(TaskUpdate {
             noted: Some((cause, Some(key), note)),
             told,
             ..settled

@@ -9,7 +9,9 @@ use chrono::Utc;
 use tallyhook_core::domain::notification::status;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{LinkedPr, follow};
-use tallyhook_store::{Due, LeaderRole, Result, Settled, Store, StoredPullRequest, Task};
+use tallyhook_store::{
+    LeaderRole, PendingWork, Result, Store, StoredPullRequest, Task, TaskUpdate,
+};
 use tokio::sync::watch;
 
 pub use self::cleanup::{Cleaned, Cleaner};
@@ -38,7 +40,10 @@ impl Follower {
     /// If the database fails.
     pub async fn look(&self) -> Result<()> {
         loop {
-            let tasks = self.store.due_tasks(Due::FOLLOW, Utc::now(), PAGE).await?;
+            let tasks = self
+                .store
+                .due_tasks(PendingWork::FOLLOW, Utc::now(), PAGE)
+                .await?;
             if tasks.is_empty() {
                 return Ok(());
             }
@@ -52,12 +57,14 @@ impl Follower {
 /// Lets one task follow. One that is marked again meanwhile stays marked.
 async fn settle(store: &Store, task: &Task) -> Result<()> {
     let prs = linked_prs(store, task).await?;
-    let settled = Settled {
-        done: Due::FOLLOW,
+    let settled = TaskUpdate {
+        done: PendingWork::FOLLOW,
         moved: follow(&task.state, &prs),
-        ..Settled::default()
+        ..TaskUpdate::default()
     };
-    store.settle_task(task, &settled, Utc::now()).await?;
+    store
+        .update_task_if_current(task, &settled, Utc::now())
+        .await?;
     Ok(())
 }
 

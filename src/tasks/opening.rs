@@ -7,8 +7,8 @@ use tallyhook_core::github::types::PrKey;
 use tallyhook_github_client::GithubError;
 use tallyhook_github_client::creation::{NewPull, NotOpened, Opened};
 use tallyhook_store::{
-    Due, LeaderRole, Result, Settled, Store, StoreError, StoredPullRequest, Task, TaskCause,
-    TaskRef,
+    LeaderRole, PendingWork, Result, Store, StoreError, StoredPullRequest, Task, TaskCause,
+    TaskRef, TaskUpdate,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -132,16 +132,19 @@ impl Opener {
     async fn note(&self, id: TaskId, key: PrKey, how: String) -> Result<()> {
         let store = &self.fetcher.store;
         let noted = Some((TaskCause::PullRequestMade, Some(key), how));
-        let settled = Settled {
-            done: Due::PUSH,
+        let settled = TaskUpdate {
+            done: PendingWork::PUSH,
             noted,
-            ..Settled::default()
+            ..TaskUpdate::default()
         };
         for _ in 0..TRIES {
             let Some(task) = store.task(&TaskRef::Id(id)).await? else {
                 return Ok(());
             };
-            if store.settle_task(&task, &settled, Utc::now()).await? {
+            if store
+                .update_task_if_current(&task, &settled, Utc::now())
+                .await?
+            {
                 return Ok(());
             }
         }
@@ -167,9 +170,9 @@ impl Pushes {
     }
 
     async fn settle(&self, task: &Task) -> Result<()> {
-        let done = Settled {
-            done: Due::PUSH,
-            ..Settled::default()
+        let done = TaskUpdate {
+            done: PendingWork::PUSH,
+            ..TaskUpdate::default()
         };
         let settled = match task.state.status {
             TaskStatus::Implementing if self.is_open(task).await? => done,
@@ -189,7 +192,7 @@ impl Pushes {
         };
         // Whoever pushed, or said something else, in between has marked it again.
         self.store()
-            .settle_task(task, &settled, Utc::now())
+            .update_task_if_current(task, &settled, Utc::now())
             .await
             .map(|_| ())
     }
@@ -214,11 +217,11 @@ impl Pushes {
     }
 
     /// What passes is tried again; what does not is told once, and the next push tries again.
-    async fn refused(&self, task: &Task, why: &NotOpened) -> Result<Settled> {
+    async fn refused(&self, task: &Task, why: &NotOpened) -> Result<TaskUpdate> {
         if let Some(again) = again(why, task.tries, Utc::now()) {
-            return Ok(Settled {
+            return Ok(TaskUpdate {
                 again: Some(again),
-                ..Settled::default()
+                ..TaskUpdate::default()
             });
         }
         let note = why.to_string();
@@ -229,10 +232,10 @@ impl Pushes {
         });
         tracing::warn!(task = %task.id, reason = %note, "no pull request was opened for a task");
         let noted = (!is_told).then_some((TaskCause::PullRequestRefused, None, note));
-        Ok(Settled {
-            done: Due::PUSH,
+        Ok(TaskUpdate {
+            done: PendingWork::PUSH,
             noted,
-            ..Settled::default()
+            ..TaskUpdate::default()
         })
     }
 }
@@ -255,7 +258,10 @@ impl OutboxWorker for Pushes {
 
     async fn run_once(&mut self) -> Result<()> {
         loop {
-            let tasks = self.store().due_tasks(Due::PUSH, Utc::now(), PAGE).await?;
+            let tasks = self
+                .store()
+                .due_tasks(PendingWork::PUSH, Utc::now(), PAGE)
+                .await?;
             if tasks.is_empty() {
                 return Ok(());
             }

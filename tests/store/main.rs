@@ -7,6 +7,7 @@ mod facts;
 #[path = "../support/histories.rs"]
 mod histories;
 mod inbox;
+mod migrations;
 mod notifications;
 mod outbox;
 #[cfg(feature = "services")]
@@ -30,7 +31,7 @@ use tallyhook_core::domain::timings::timings;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
 use tallyhook_store::{
-    Accepted, BatchWrite, DeliveryState, NewDelivery, NewState, Opening, PullRequestRecord,
+    AcceptOutcome, BatchWrite, DeliveryState, NewDelivery, NewState, OpenMode, PullRequestRecord,
     RepositoryObservation, Store, StoredBody, StoredPullRequest,
 };
 
@@ -39,7 +40,7 @@ use histories::Step;
 
 /// The store in an empty database.
 pub(crate) async fn open(database: &Database) -> Store {
-    tallyhook_store::open(&database.url, Opening::Alone)
+    tallyhook_store::open(&database.url, OpenMode::Exclusive)
         .await
         .unwrap()
 }
@@ -74,7 +75,7 @@ pub(crate) fn pending() -> NewState {
 
 pub(crate) async fn accept(store: &Store, guid: &str) -> DeliveryId {
     match store.accept(delivery(guid, pending())).await.unwrap() {
-        Accepted::Stored(id) => id,
+        AcceptOutcome::Stored(id) => id,
         other => panic!("{guid}: {other:?}"),
     }
 }

@@ -14,7 +14,8 @@ use tallyhook_core::github::types::Timestamp;
 
 use super::{Moment, Result};
 
-/// A text as both kinds of database take it. Facts come without U+0000 already; what people and errors say may have it.
+/// Replaces U+0000, which PostgreSQL refuses, so that both kinds of database store the same text.
+/// Facts are free of it already; texts of people and errors may have it.
 pub(crate) fn storable_text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
@@ -33,12 +34,14 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()).into())
 }
 
-/// A moment of GitHub's: whole seconds since 1970 in SQLite, `timestamptz` in PostgreSQL, RFC 3339 in JSON.
+/// A timestamp of GitHub's: whole seconds since 1970 in SQLite, `timestamptz` in PostgreSQL, RFC
+/// 3339 in JSON.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Seconds(pub(crate) Timestamp);
 
-/// A moment by our own clock: milliseconds since 1970 in SQLite, `timestamptz` in PostgreSQL, RFC 3339 in JSON.
+/// A timestamp by our own clock: milliseconds since 1970 in SQLite, `timestamptz` in PostgreSQL,
+/// RFC 3339 in JSON.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Millis(pub(crate) Moment);
@@ -59,7 +62,8 @@ impl<T: Serialize> fmt::Display for Name<T> {
     }
 }
 
-/// How `$type` is stored by a database: as `$stored`, which `$read` turns into it and `$write` makes of it.
+/// Implements the storage of `$type` as `$stored`, which `$read` turns into it and `$write` makes
+/// of it.
 macro_rules! stored {
     ($database:ty: $type:ty as $stored:ty, $read:expr, $write:expr) => {
         impl Type<$database> for $type {

@@ -1,7 +1,8 @@
-//! One text of SQL for both kinds of database: an enum of the two, statements whose arguments are [`Value`]s, and rows that
-//! either gives.
+//! One text of SQL for both kinds of database: an enum of the two, statements whose arguments are
+//! [`Value`]s, and rows that either gives.
 //!
-//! Where the dialects differ for a reason a use case matches on [`Database`] itself and calls `sqlite` or `postgres`.
+//! Where the dialects differ for a reason a use case matches on [`Database`] itself and calls
+//! `sqlite` or `postgres`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -51,7 +52,8 @@ impl Database {
         }
     }
 
-    /// Takes a connection that may write. SQLite has one, and other writers wait until it is dropped.
+    /// Takes a connection that may write. SQLite has one, and other writers wait until it is
+    /// dropped.
     pub(crate) async fn writer(&self) -> Result<Writer<'_>> {
         Ok(match self {
             Self::Sqlite(database) => Writer::Sqlite(database.writer().await),
@@ -59,8 +61,8 @@ impl Database {
         })
     }
 
-    /// Notifies every listener of the outbox that there may be something new or due. A process that misses it looks
-    /// some seconds later by itself.
+    /// Notifies every listener of the outbox that there may be something new or due. A process that
+    /// misses it looks some seconds later by itself.
     pub(crate) async fn notify_listeners(&self) {
         match self {
             Self::Sqlite(database) => database.notify_listeners(),
@@ -121,7 +123,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Holds a lock until the end of the transaction; waits for its holder. One database with one writer needs none.
+    /// Holds a lock until the end of the transaction; waits for its holder. One database with one
+    /// writer needs none.
     pub(crate) async fn lock(&mut self, lock: Lock) -> Result<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -136,7 +139,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Undoes the transaction. Dropping it does so too, but only after this is its connection used again.
+    /// Undoes the transaction. Dropping it does so too, but only after this is its connection used
+    /// again.
     pub(crate) async fn rollback(self) -> Result<()> {
         match self {
             Self::Sqlite(transaction) => Ok(transaction.rollback().await?),
@@ -148,12 +152,14 @@ impl Transaction<'_> {
 /// A lock by which writers of several processes take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// Writing to the outbox: events get their ids and are committed one transaction after the other, so that none appears
-    /// before one that was read already. The last lock that a transaction takes.
+    /// Writing to the outbox: events get their ids and are committed one transaction after the
+    /// other, so that none appears before one that was read already. The last lock that a
+    /// transaction takes.
     Outbox,
     /// Making a pull request belong to a task, where it did not.
     Tasks,
-    /// Looking up the tasks of a pull request. Many may hold it at once, but not together with the one above.
+    /// Looking up the tasks of a pull request. Many may hold it at once, but not together with the
+    /// one above.
     TasksOfPullRequests,
 }
 
@@ -176,7 +182,8 @@ pub(crate) struct Statement<'q> {
     persistent: bool,
 }
 
-/// Makes a statement of SQL that both kinds of database understand. Values never enter the text: they are bound.
+/// Makes a statement of SQL that both kinds of database understand. Values never enter the text:
+/// they are bound.
 pub(crate) fn statement<'q>(sql: impl Into<Cow<'static, str>>) -> Statement<'q> {
     let sql = match sql.into() {
         Cow::Borrowed(sql) => sql.into_sql_str(),
@@ -196,7 +203,8 @@ impl<'q> Statement<'q> {
         self
     }
 
-    /// Sets whether the statement stays prepared on its connection. Off where there are too many texts to keep.
+    /// Sets whether the statement stays prepared on its connection. Off where there are too many
+    /// texts to keep.
     pub(crate) fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self

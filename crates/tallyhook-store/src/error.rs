@@ -1,10 +1,11 @@
 //! Errors of the store.
 //!
 //! [`StoreError`] is the failure of a use case of an open store: a caller tries again later, unless
-//! [`is_about_data`](StoreError::is_about_data) says that the values themselves were refused. Opening a store fails with an
-//! `anyhow::Error` for a person to read, in which [`DatabaseUrlError`] (a setting to correct) and [`NotReady`] (a database
-//! to migrate first) can be recognised. [`VersionConflict`](crate::VersionConflict) is no failure: the caller reads again
-//! and repeats its write.
+//! [`is_about_data`](StoreError::is_about_data) says that the values themselves were refused.
+//! Opening a store fails with an `anyhow::Error` for a person to read, in which
+//! [`DatabaseUrlError`] (a setting to correct) and [`DatabaseNotReady`] (a database to migrate
+//! first) can be recognised. [`VersionConflict`](crate::VersionConflict) is no failure: the caller
+//! reads again and repeats its write.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,13 +32,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the database refused what it was given, and would refuse it again: the values, not the moment.
-    pub fn is_about_data(&self) -> bool {
+    /// Reports whether the database refused the values themselves, and would refuse them again.
+    pub fn rejects_data(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {
-            return matches!(self, Self::Shared(error) if error.is_about_data());
+            return matches!(self, Self::Shared(error) if error.rejects_data());
         };
-        // PostgreSQL's classes of data, constraints and limits; SQLite's "too big", "constraint" and "mismatch", which
-        // its extended codes have in their last byte.
+        // PostgreSQL's classes of data, constraints and limits; SQLite's "too big", "constraint"
+        // and "mismatch", which its extended codes have in their last byte.
         error.code().is_some_and(|code| match code.parse::<u32>() {
             Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
             _ => ["22", "23", "54"]
@@ -54,9 +55,10 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[error("{0}")]
 pub struct DatabaseUrlError(pub(crate) String);
 
-/// Why a database that can be reached cannot be used yet; `serve` makes it ready, unless it is of a newer version.
+/// Why a database that can be reached cannot be used yet; `serve` makes it ready, unless it is of a
+/// newer version.
 #[derive(Debug, Error)]
-pub enum NotReady {
+pub enum DatabaseNotReady {
     #[error("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes one", .0.display())]
     Missing(PathBuf),
     #[error("the database has no tables yet: run `tallyhook migrate` first")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long after it was acquired or renewed no other process can hold a role.
+/// The time after acquiring or renewing a role in which no other process can hold it.
 pub const LEASE_DURATION: Duration = Duration::from_secs(10);
 
 /// A role that one process at a time holds among those of one database.
@@ -14,7 +14,7 @@ pub enum LeaderRole {
     Poller,
     /// Lets tasks follow their pull requests.
     Follower,
-    /// Tells channels of what is in the outbox.
+    /// Sends the events of the outbox to channels.
     Notifier,
     /// Opens pull requests of tasks whose branch was pushed to.
     Opener,

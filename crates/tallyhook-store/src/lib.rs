@@ -1,9 +1,10 @@
-//! The store: deliveries, facts, outbox, notifications, tasks, tokens and the record of what was asked of GitHub. All SQL of
-//! the workspace is in this crate.
+//! The store: deliveries, facts, outbox, notifications, tasks, tokens and the record of what was
+//! asked of GitHub. All SQL of the workspace is in this crate.
 //!
-//! [`Store`] has a method for each use case; each is one atomic step. A folder holds an entity: its types, its SQL, its
-//! rows. `database` runs one text of SQL on either kind of database; `sqlite` and `postgres` hold connections, and an
-//! entity has files of those names where the dialects differ for a reason.
+//! [`Store`] has a method for each use case; each is one atomic step. A folder holds an entity: its
+//! types, its SQL, its rows. `database` runs one text of SQL on either kind of database; `sqlite`
+//! and `postgres` hold connections, and an entity has files of those names where the dialects
+//! differ for a reason.
 
 #![warn(clippy::unwrap_used)]
 
@@ -32,27 +33,29 @@ pub use tallyhook_core::domain::recording::{
 };
 
 pub use self::deliveries::{
-    Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter,
-    DeliveryState, Exhausted, Failure, NewDelivery, NewState, Purged, StoredBody, Unfinished,
-    Waiting, portions,
+    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
+    Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
+    NewDelivery, NewState, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
 };
-pub use self::error::{DatabaseUrlError, NotReady, Result, StoreError};
+pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
-    Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow,
-    NotificationState, Rest, Told,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
+    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };
-pub use self::open::{Opening, open};
-pub use self::outbox::{EventId, News, OutboxEvent, OutboxListener, TaskChange, WorktreeKept};
+pub use self::open::{OpenMode, open};
+pub use self::outbox::{
+    EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+};
 pub use self::pull_requests::{
-    AggregateFilter, Durations, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter,
 };
-pub use self::store::{Condition, Store};
+pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
-    MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, SyncRun, SyncRunId, SyncState,
-    SyncStatus, TrackedRepository, WatchCounts, Watched,
+    MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,
+    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };
 pub use self::tasks::{
-    Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef,
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
 };
-pub use self::tokens::{ApiToken as Token, TokenHash};
+pub use self::tokens::{ApiToken, TokenHash};

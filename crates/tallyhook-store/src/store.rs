@@ -10,8 +10,8 @@ use crate::{LeaderRole, Moment, OutboxListener, Result};
 
 /// All that is kept, in one kind of database. Cheap to clone: clones share the connections.
 ///
-/// Each method is one atomic step. There is no transaction to begin from outside, so none can be left open. The methods
-/// of an entity are in the folder of the entity.
+/// Each method is one atomic step. There is no transaction to begin from outside, so none can be
+/// left open. The methods of an entity are in the folder of the entity.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) database: Database,
@@ -37,7 +37,8 @@ impl From<PostgresDatabase> for Store {
 }
 
 impl Store {
-    /// Checks that the database answers, can store deliveries and has every migration of this version.
+    /// Checks that the database answers, can store deliveries and has every migration of this
+    /// version.
     pub async fn check(&self) -> Result<()> {
         match &self.database {
             Database::Sqlite(database) => database.check().await,
@@ -46,15 +47,15 @@ impl Store {
     }
 
     /// Describes the database to its operator.
-    pub async fn condition(&self) -> Result<Condition> {
+    pub async fn describe(&self) -> Result<DatabaseInfo> {
         match &self.database {
-            Database::Sqlite(database) => database.condition().await,
-            Database::Postgres(database) => database.condition().await,
+            Database::Sqlite(database) => database.describe().await,
+            Database::Postgres(database) => database.describe().await,
         }
     }
 
-    /// Acquires or renews a role. Returns whether this process holds it. A holder that does not renew for
-    /// [`LEASE_DURATION`](crate::LEASE_DURATION) may lose it.
+    /// Acquires or renews a role. Returns whether this process holds it. A holder that does not
+    /// renew for [`LEASE_DURATION`](crate::LEASE_DURATION) may lose it.
     pub async fn acquire_role(&self, role: LeaderRole) -> Result<bool> {
         match &self.database {
             // One process at a time serves the file.
@@ -88,13 +89,13 @@ impl Store {
     }
 }
 
-/// What a database reports about itself.
+/// A description of a database, by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// What it is, as in `SQLite 3.50.1`.
+pub struct DatabaseInfo {
+    /// Kind and version, as in `SQLite 3.50.1`.
     pub server: String,
     /// By the database server's clock; `None` where it is ours.
     pub now: Option<Moment>,
-    /// Why nothing can be written to it.
+    /// The reason why nothing can be written to it.
     pub read_only: Option<String>,
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook_store::{ChannelRecord, Condition, NotReady, Opening, Store, TrackedRepository};
+use tallyhook_store::{
+    ChannelRecord, DatabaseInfo, DatabaseNotReady, OpenMode, Store, TrackedRepository,
+};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -68,7 +70,7 @@ pub(super) struct Stored {
 /// How the database is, and what is in it.
 pub(super) async fn database(config: &Config) -> (Vec<Finding>, Stored) {
     let looking = async {
-        match tallyhook_store::open(&config.database_url, Opening::Beside).await {
+        match tallyhook_store::open(&config.database_url, OpenMode::Shared).await {
             Ok(store) => {
                 let seen = look(&store).await;
                 store.close().await;
@@ -90,10 +92,10 @@ async fn look(store: &Store) -> (Vec<Finding>, Stored) {
             tracked: store.tracked().await?,
             channels: store.channels().await?,
         };
-        Ok::<_, tallyhook_store::StoreError>((store.condition().await?, stored))
+        Ok::<_, tallyhook_store::StoreError>((store.describe().await?, stored))
     };
     let (
-        Condition {
+        DatabaseInfo {
             server,
             now,
             read_only,
@@ -135,8 +137,8 @@ async fn look(store: &Store) -> (Vec<Finding>, Stored) {
 
 fn not_opened(error: &anyhow::Error) -> Finding {
     let makes = "nothing: `tallyhook serve` does it at its start, `tallyhook migrate` does it now";
-    match error.downcast_ref::<NotReady>() {
-        Some(NotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
+    match error.downcast_ref::<DatabaseNotReady>() {
+        Some(DatabaseNotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
             Ok(_) => Finding::warning(
                 "database",
                 format!("there is none at {} yet", path.display()),
@@ -151,13 +153,17 @@ fn not_opened(error: &anyhow::Error) -> Finding {
                 format!("make its folder and let this user write to it, or set {DATABASE_URL}"),
             ),
         },
-        Some(NotReady::Empty) => Finding::warning("database", "it has no tables yet", makes),
-        Some(NotReady::OtherVersion { applied, known }) if applied < known => Finding::warning(
-            "database",
-            format!("it has {applied} migrations of {known}"),
-            makes,
-        ),
-        Some(NotReady::OtherVersion { applied, known }) => Finding::wrong(
+        Some(DatabaseNotReady::Empty) => {
+            Finding::warning("database", "it has no tables yet", makes)
+        }
+        Some(DatabaseNotReady::OtherVersion { applied, known }) if applied < known => {
+            Finding::warning(
+                "database",
+                format!("it has {applied} migrations of {known}"),
+                makes,
+            )
+        }
+        Some(DatabaseNotReady::OtherVersion { applied, known }) => Finding::wrong(
             "database",
             format!("it has {applied} migrations, and this version of tallyhook knows {known}"),
             "use the newer tallyhook that it was used with",
@@ -422,7 +428,7 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::cli::doctor::State;
-    use tallyhook_store::{ChannelState, EventId, Told};
+    use tallyhook_store::{ChannelState, EventId, NotificationCounts};
 
     #[test]
     fn a_channel_is_as_well_as_its_last_attempts() {
@@ -437,10 +443,10 @@ mod tests {
             ChannelRecord {
                 name: "slack".to_owned(),
                 state,
-                told: Told {
+                told: NotificationCounts {
                     sent: 5,
                     dead,
-                    ..Told::default()
+                    ..NotificationCounts::default()
                 },
             }
         };

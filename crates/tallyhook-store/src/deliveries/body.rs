@@ -40,12 +40,12 @@ impl StoredBody {
         })
     }
 
-    /// How much is stored of it.
+    /// Returns the size of the compressed body.
     pub fn stored_bytes(&self) -> usize {
         self.compressed.len()
     }
 
-    /// The body again.
+    /// Decompresses the body.
     ///
     /// # Errors
     /// If what is stored is damaged: not zstd, or not as long as it was.

@@ -1,4 +1,4 @@
-//! The inbox: every delivery that was accepted, and how far it has come.
+//! The inbox: every delivery that was accepted, and its state.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{Moment, Result, StoredBody};
 
-/// How far a delivery has come.
+/// The state of a delivery.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -41,7 +41,7 @@ impl DeliveryState {
 #[derive(Clone, Debug)]
 pub struct NewDelivery {
     pub guid: String,
-    /// Of the JSON body: with the GUID it tells a repetition.
+    /// Digest of the JSON body. Together with the GUID it identifies a repetition.
     pub body_sha256: [u8; 32],
     pub event: String,
     pub action: Option<String>,
@@ -57,17 +57,18 @@ pub struct NewDelivery {
 /// The state in which a delivery is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewState {
-    /// To be worked on. `due` is when the sweeper hands it to the queue: at once where the caller does not.
+    /// To be worked on. `due` is when the sweeper hands it to the queue: at once where the caller
+    /// does not.
     Pending { due: Moment },
-    /// Nothing in it for us.
+    /// Without any content of interest.
     Ignored { reason: String },
     /// Cannot be decoded; kept for a person to look at.
     Dead { reason: String },
 }
 
-/// What became of a delivery that was to be stored.
+/// The outcome of accepting a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub enum AcceptOutcome {
     Stored(DeliveryId),
     /// This GUID with this body is there already.
     Duplicate,
@@ -77,21 +78,22 @@ pub enum Accepted {
 
 /// A delivery that is still to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct PendingDelivery {
     pub id: DeliveryId,
     /// An earlier attempt did not finish it.
     pub tried: bool,
     pub body_bytes: u64,
 }
 
-/// Nothing is put off for longer than this; see `HANDED_OVER_AGAIN`.
+/// The longest time that a delivery is put off; see `HANDED_OVER_AGAIN`.
 pub(crate) const IMPLAUSIBLE: TimeDelta = TimeDelta::minutes(10);
 
-/// What went wrong is kept so often; more of the same says no more.
+/// The most failures kept in a history; more of the same add no information.
 pub(crate) const HISTORY: u32 = 50;
 
-/// Cuts deliveries into portions whose bodies take at most `bytes` of memory, unless one alone takes more.
-pub fn portions(deliveries: &[Waiting], bytes: u64) -> Vec<Vec<DeliveryId>> {
+/// Cuts deliveries into portions whose bodies take at most `bytes` of memory, unless one alone
+/// takes more.
+pub fn portions(deliveries: &[PendingDelivery], bytes: u64) -> Vec<Vec<DeliveryId>> {
     let mut portions: Vec<Vec<DeliveryId>> = Vec::new();
     let mut taken = u64::MAX;
     for delivery in deliveries {
@@ -107,17 +109,17 @@ pub fn portions(deliveries: &[Waiting], bytes: u64) -> Vec<Vec<DeliveryId>> {
     portions
 }
 
-/// What became of deliveries that a worker asked for.
+/// The outcome of a claim.
 #[derive(Clone, Debug, Default)]
-pub struct Claim {
+pub struct ClaimedDeliveries {
     /// By id.
-    pub claimed: Vec<Unfinished>,
-    pub exhausted: Vec<Exhausted>,
+    pub claimed: Vec<UnfinishedDelivery>,
+    pub exhausted: Vec<ExhaustedDelivery>,
 }
 
 /// A delivery that used up its attempts and is a dead letter now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exhausted {
+pub struct ExhaustedDelivery {
     pub id: DeliveryId,
     pub guid: String,
     pub event: String,
@@ -126,7 +128,7 @@ pub struct Exhausted {
 
 /// A delivery that is still to be done, with its body.
 #[derive(Clone, Debug)]
-pub struct Unfinished {
+pub struct UnfinishedDelivery {
     pub id: DeliveryId,
     pub guid: String,
     pub event: String,
@@ -138,8 +140,9 @@ pub struct Unfinished {
     pub body: Option<StoredBody>,
 }
 
-impl Unfinished {
-    /// What it tells: what was fetched in our words, a webhook, whoever brought it, in GitHub's.
+impl UnfinishedDelivery {
+    /// Decodes the event: of a fetched snapshot from our own format, of a webhook, from any source,
+    /// from GitHub's.
     ///
     /// # Errors
     /// [`Undecodable`], also where its body is missing or damaged.
@@ -158,9 +161,10 @@ impl Unfinished {
     }
 }
 
-/// One thing that went wrong with a delivery.
+/// A failed attempt at a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Failure {
+#[schema(as = Failure)]
+pub struct DeliveryFailure {
     /// RFC 3339.
     #[schema(value_type = String, format = "date-time")]
     pub at: Moment,
@@ -185,10 +189,10 @@ pub struct Delivery {
     pub next_attempt_at: Option<Moment>,
     pub finished_at: Option<Moment>,
     pub body_bytes: u64,
-    pub history: Vec<Failure>,
+    pub history: Vec<DeliveryFailure>,
 }
 
-/// Which deliveries are asked for. Newest first.
+/// A filter of deliveries. Newest first.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
     pub state: Option<DeliveryState>,
@@ -198,17 +202,17 @@ pub struct DeliveryFilter {
     pub before: Option<DeliveryId>,
 }
 
-/// Which dead letters are meant.
+/// A selection of dead letters.
 #[derive(Clone, Debug)]
-pub enum DeadSelection {
+pub enum DeadLetterSelection {
     Ids(Vec<DeliveryId>),
-    /// Those that agree in everything that is told; nothing told means all.
-    Like(DeadLike),
+    /// Those that match everything that is given; nothing given means all.
+    Like(DeadLetterMatch),
 }
 
-/// What dead letters of a group have in common.
+/// The attributes that dead letters of a group share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeadLike {
+pub struct DeadLetterMatch {
     pub reason: Option<String>,
     pub event: Option<String>,
     /// `owner/name`
@@ -217,7 +221,8 @@ pub struct DeadLike {
 
 /// Dead letters that died of the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct DeadGroup {
+#[schema(as = DeadGroup)]
+pub struct DeadLetterGroup {
     pub reason: String,
     pub event: String,
     /// `owner/name`; null where the delivery names none.
@@ -231,9 +236,10 @@ pub struct DeadGroup {
     pub last_received_at: Moment,
 }
 
-/// How many deliveries are in each state, and since when the oldest unfinished one waits.
+/// The number of deliveries in each state, and the time since which the oldest unfinished one
+/// waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct DeliveryCounts {
     pub accepted: u64,
     pub applied: u64,
     pub ignored: u64,
@@ -241,9 +247,9 @@ pub struct Counts {
     pub oldest_pending: Option<Moment>,
 }
 
-/// What a round of cleaning removed.
+/// The number of bodies and rows that a purge deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Purged {
+pub struct PurgeCounts {
     pub bodies: u64,
     pub rows: u64,
 }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Accepted, NewDelivery};
+use super::{AcceptOutcome, NewDelivery};
 use crate::{Result, StoreError};
 
 /// The most deliveries of one commit, and as many that wait for the next.
 pub(crate) const GROUP: usize = 256;
 
-/// Where groups are committed.
+/// The place where groups are committed.
 pub(crate) trait CommitTarget: Send + Sync + 'static {
-    /// What a commit has to itself. Those that arrive until it is had go along.
+    /// The exclusive right to commit. Deliveries that arrive until it is granted join the group.
     type Slot: Send;
 
-    /// Waits for a turn.
+    /// Waits for the right to commit.
     fn slot(&self) -> impl Future<Output = Result<Self::Slot>> + Send;
 
     /// Stores a group; the answers are in its order.
@@ -24,16 +24,16 @@ pub(crate) trait CommitTarget: Send + Sync + 'static {
         &self,
         slot: Self::Slot,
         group: &[NewDelivery],
-    ) -> impl Future<Output = Result<Vec<Accepted>>> + Send;
+    ) -> impl Future<Output = Result<Vec<AcceptOutcome>>> + Send;
 }
 
-type Answer = oneshot::Sender<Result<Accepted>>;
-type Waiting = (NewDelivery, Answer);
+type Reply = oneshot::Sender<Result<AcceptOutcome>>;
+type QueuedDelivery = (NewDelivery, Reply);
 
 /// The tasks that commit accepted deliveries.
 pub(crate) struct GroupCommit {
-    waiting: Mutex<Option<mpsc::Sender<Waiting>>>,
-    sender: mpsc::WeakSender<Waiting>,
+    waiting: Mutex<Option<mpsc::Sender<QueuedDelivery>>>,
+    sender: mpsc::WeakSender<QueuedDelivery>,
     running: Vec<AbortHandle>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -55,8 +55,8 @@ impl GroupCommit {
         }
     }
 
-    /// Stores one delivery together with whichever others are waiting.
-    pub(crate) async fn accept(&self, delivery: NewDelivery) -> Result<Accepted> {
+    /// Stores one delivery together with the others that are waiting.
+    pub(crate) async fn accept(&self, delivery: NewDelivery) -> Result<AcceptOutcome> {
         let (answer, answered) = oneshot::channel();
         let sender = self.sender.upgrade().ok_or(StoreError::Closed)?;
         sender
@@ -67,7 +67,7 @@ impl GroupCommit {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Whether deliveries can still be stored; no more once a task broke.
+    /// Reports whether deliveries can still be stored: not once a task has failed.
     pub(crate) fn is_running(&self) -> bool {
         !self.running.iter().any(AbortHandle::is_finished)
     }
@@ -83,11 +83,12 @@ impl GroupCommit {
     }
 }
 
-async fn run(target: Arc<impl CommitTarget>, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
+async fn run(target: Arc<impl CommitTarget>, waiting: Arc<Mutex<mpsc::Receiver<QueuedDelivery>>>) {
     loop {
         let mut group = Vec::with_capacity(GROUP);
         let slot = {
-            // One task at a time gathers a group and waits for its turn: what arrives meanwhile is in this group.
+            // One task at a time gathers a group and waits for the right to commit: deliveries that
+            // arrive until then are in this group.
             let mut waiting = waiting.lock().await;
             if waiting.recv_many(&mut group, GROUP).await == 0 {
                 return;
@@ -109,11 +110,11 @@ async fn run(target: Arc<impl CommitTarget>, waiting: Arc<Mutex<mpsc::Receiver<W
     }
 }
 
-fn answer(answers: Vec<Answer>, stored: Result<Vec<Accepted>>) {
+fn answer(answers: Vec<Reply>, stored: Result<Vec<AcceptOutcome>>) {
     match stored {
         Ok(accepted) => {
             for (answer, accepted) in answers.into_iter().zip(accepted) {
-                // Whoever gave up waiting gets no answer; the delivery is stored all the same.
+                // A caller that gave up waiting gets no reply; the delivery is stored all the same.
                 drop(answer.send(Ok(accepted)));
             }
         }

@@ -10,8 +10,8 @@ mod sqlite;
 
 pub use self::body::StoredBody;
 pub use self::delivery::{
-    Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter,
-    DeliveryState, Exhausted, Failure, NewDelivery, NewState, Purged, Unfinished, Waiting,
-    portions,
+    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
+    Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
+    NewDelivery, NewState, PendingDelivery, PurgeCounts, UnfinishedDelivery, portions,
 };
 pub(crate) use self::group_commit::{CommitTarget, GroupCommit};

@@ -6,8 +6,8 @@ use tallyhook_core::domain::pull_request::Source;
 use super::delivery::{HISTORY, IMPLAUSIBLE};
 use super::row::{COLUMNS, DeliveryRow};
 use super::{
-    Claim, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted, Purged,
-    StoredBody, Unfinished, Waiting,
+    ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
+    DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::StatementBuilder;
@@ -15,19 +15,19 @@ use crate::postgres::{INSTANCES, PostgresDatabase, ids};
 use crate::pull_requests::push_name;
 use crate::{DeliveryId, Lane, Moment, Result};
 
-// Rows that a statement changes are locked by their ids first, so that statements about the same rows wait for each
-// other in one order.
+// Rows that a statement changes are locked by their ids first, so that statements about the same
+// rows wait for each other in one order.
 
 /// Rows that one statement makes due again; many more may be waiting.
 const PORTION: i64 = 10_000;
 
 impl PostgresDatabase {
-    pub(crate) async fn waiting(&self, of: &[DeliveryId]) -> Result<Vec<Waiting>> {
+    pub(crate) async fn pending(&self, of: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
         let query = sqlx::query_as(
             "SELECT id, attempts > 0, body_bytes FROM deliveries WHERE id = ANY($1) AND state = 'accepted' ORDER BY id",
         );
         let rows: Vec<(i64, bool, i64)> = self.connections.fetch_all(query.bind(ids(of))).await?;
-        let waiting = rows.into_iter().map(|(id, tried, bytes)| Waiting {
+        let waiting = rows.into_iter().map(|(id, tried, bytes)| PendingDelivery {
             id: DeliveryId(id),
             tried,
             body_bytes: bytes.unsigned_abs(),
@@ -41,7 +41,7 @@ impl PostgresDatabase {
         now: Moment,
         lease_until: Moment,
         max_attempts: u32,
-    ) -> Result<Claim> {
+    ) -> Result<ClaimedDeliveries> {
         let query = sqlx::query_as(
             "WITH free AS (\
                  SELECT id, attempts FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
@@ -67,14 +67,14 @@ impl PostgresDatabase {
         .bind(i64::from(max_attempts))
         .bind(lease_until)
         .bind(self.connections.instance);
-        let mut claim = Claim::default();
+        let mut claim = ClaimedDeliveries::default();
         for row in self.connections.fetch_all::<ClaimedRow>(query).await? {
             match row.reason {
                 Some(reason) => {
                     let UnfinishedRow {
                         id, guid, event, ..
                     } = row.delivery;
-                    claim.exhausted.push(Exhausted {
+                    claim.exhausted.push(ExhaustedDelivery {
                         id: DeliveryId(id),
                         guid,
                         event,
@@ -87,14 +87,14 @@ impl PostgresDatabase {
         Ok(claim)
     }
 
-    pub(crate) async fn take_due(
+    pub(crate) async fn claim_due_for_publish(
         &self,
         lane: Lane,
         limit: u32,
         now: Moment,
         again: Moment,
     ) -> Result<Vec<DeliveryId>> {
-        // Rows that somebody else is changing are not waited for: those are being worked on.
+        // Rows that another transaction is changing are not waited for: those are being worked on.
         let query = sqlx::query_as(
             "WITH due AS (\
                  SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $1 AND next_attempt_at <= $2 \
@@ -111,9 +111,10 @@ impl PostgresDatabase {
         Ok(due.into_iter().map(|(id,)| DeliveryId(id)).collect())
     }
 
-    pub(crate) async fn release_orphans(&self, now: Moment) -> Result<u64> {
-        // Whoever claimed something held its lock then. After a restart of the server all locks are gone and those who
-        // live take theirs again with their next connection; what was claimed before is left to them for a while.
+    pub(crate) async fn release_orphaned_leases(&self, now: Moment) -> Result<u64> {
+        // A process that claimed a row held its advisory lock then. After a restart of the server
+        // all locks are gone, and living processes take theirs again with their next connection;
+        // older leases are left to them for a while.
         let query = sqlx::query(
             "WITH orphans AS (\
                  SELECT id FROM deliveries WHERE state = 'accepted' AND leased_until IS NOT NULL \
@@ -142,7 +143,7 @@ impl PostgresDatabase {
         Ok(orphans + late)
     }
 
-    pub(crate) async fn hand_over_again(&self, now: Moment) -> Result<u64> {
+    pub(crate) async fn republish_all(&self, now: Moment) -> Result<u64> {
         let mut due = 0;
         loop {
             let query = sqlx::query(
@@ -162,7 +163,7 @@ impl PostgresDatabase {
         }
     }
 
-    pub(crate) async fn hand_back(&self, of: &[DeliveryId], now: Moment) -> Result<()> {
+    pub(crate) async fn mark_unpublished(&self, of: &[DeliveryId], now: Moment) -> Result<()> {
         let query = sqlx::query(
             "WITH untaken AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' AND next_attempt_at > $2 \
@@ -175,17 +176,22 @@ impl PostgresDatabase {
             .map(|_| ())
     }
 
-    pub(crate) async fn unfinished(&self, of: &[DeliveryId]) -> Result<Vec<Unfinished>> {
+    pub(crate) async fn unfinished(&self, of: &[DeliveryId]) -> Result<Vec<UnfinishedDelivery>> {
         let query = sqlx::query_as(
             "SELECT id, guid, event, source, received_at, attempts, body_bytes, body \
              FROM deliveries LEFT JOIN delivery_bodies ON delivery_id = id \
              WHERE id = ANY($1) AND state = 'accepted' ORDER BY id",
         );
         let rows: Vec<UnfinishedRow> = self.connections.fetch_all(query.bind(ids(of))).await?;
-        Ok(rows.into_iter().map(Unfinished::from).collect())
+        Ok(rows.into_iter().map(UnfinishedDelivery::from).collect())
     }
 
-    pub(crate) async fn bury(&self, of: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
+    pub(crate) async fn mark_dead(
+        &self,
+        of: &[DeliveryId],
+        reason: &str,
+        now: Moment,
+    ) -> Result<u64> {
         let query = sqlx::query(
             "WITH buried AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
@@ -204,15 +210,15 @@ impl PostgresDatabase {
             .await
     }
 
-    pub(crate) async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
+    pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
         let mut query = QueryBuilder::<Postgres>::new(
             "WITH requeued AS (SELECT id FROM deliveries WHERE state = 'dead'",
         );
         match dead {
-            DeadSelection::Ids(of) => {
+            DeadLetterSelection::Ids(of) => {
                 query.push(" AND id = ANY(").push_bind(ids(of)).push(")");
             }
-            DeadSelection::Like(DeadLike {
+            DeadLetterSelection::Like(DeadLetterMatch {
                 reason,
                 event,
                 repo,
@@ -238,7 +244,7 @@ impl PostgresDatabase {
         self.connections.execute(query.build()).await
     }
 
-    pub(crate) async fn dead_copied(&self, of: &[DeliveryId]) -> Result<()> {
+    pub(crate) async fn mark_dead_copied(&self, of: &[DeliveryId]) -> Result<()> {
         let query = sqlx::query(
             "WITH copied AS (SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'dead' ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET dead_copied = true FROM copied WHERE d.id = copied.id",
@@ -254,7 +260,8 @@ impl PostgresDatabase {
         filter: &DeliveryFilter,
         limit: u32,
     ) -> Result<Vec<Delivery>> {
-        // Each state is looked up apart, by an index that has the wanted ones next to each other, newest first.
+        // Each state is looked up apart, by an index that has the wanted ones next to each other,
+        // newest first.
         let mut query = StatementBuilder::new("");
         let states = DeliveryState::ALL
             .into_iter()
@@ -292,9 +299,10 @@ impl PostgresDatabase {
         bodies_before: Moment,
         rows_before: Moment,
         limit: u32,
-    ) -> Result<Purged> {
-        // Nobody makes a finished delivery unfinished, so that what is found is still to go. Ids ascend with the time of
-        // receipt, so that the walk over bodies ends where those to be kept begin.
+    ) -> Result<PurgeCounts> {
+        // No writer makes a finished delivery unfinished, so that the rows found are still to be
+        // deleted. Ids ascend with the time of receipt, so that the walk over bodies ends where
+        // those to be kept begin.
         let query = sqlx::query_as(
             "WITH old AS (\
                  SELECT id FROM deliveries WHERE received_at < $1 AND state IN ('applied', 'ignored') \
@@ -316,7 +324,7 @@ impl PostgresDatabase {
             .bind(i64::from(limit));
         let purged: Option<(i64, i64)> = self.connections.fetch_optional(query).await?;
         let (bodies, rows) = purged.unwrap_or_default();
-        Ok(Purged {
+        Ok(PurgeCounts {
             bodies: bodies.unsigned_abs(),
             rows: rows.unsigned_abs(),
         })
@@ -324,7 +332,8 @@ impl PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// Takes `uncounted` attempts back and notes what went wrong, but for those that another process has by now.
+    /// Ends leases, takes `uncounted` attempts back and records the error, except for deliveries
+    /// that another process has claimed since.
     pub(crate) async fn end_lease(
         &self,
         of: &[DeliveryId],
@@ -368,16 +377,16 @@ struct UnfinishedRow {
     body: Option<Vec<u8>>,
 }
 
-/// What became of a delivery that was asked for.
+/// The outcome of one delivery of a claim.
 #[derive(FromRow)]
 struct ClaimedRow {
     #[sqlx(flatten)]
     delivery: UnfinishedRow,
-    /// Why it is dead; null where it was claimed.
+    /// The reason why it is dead; null where it was claimed.
     reason: Option<String>,
 }
 
-impl From<UnfinishedRow> for Unfinished {
+impl From<UnfinishedRow> for UnfinishedDelivery {
     fn from(row: UnfinishedRow) -> Self {
         let bytes = row.body_bytes.unsigned_abs();
         Self {

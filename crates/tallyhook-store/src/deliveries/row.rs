@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::PrNumber;
 
-use super::{DeadGroup, Delivery, DeliveryState, Failure};
+use super::{DeadLetterGroup, Delivery, DeliveryFailure, DeliveryState};
 use crate::DeliveryId;
 use crate::columns::{Millis, Name};
 
@@ -30,7 +30,7 @@ pub(crate) struct DeliveryRow {
     next_attempt_at: Millis,
     finished_at: Option<Millis>,
     body_bytes: i64,
-    history: Json<Vec<Failure>>,
+    history: Json<Vec<DeliveryFailure>>,
 }
 
 impl From<DeliveryRow> for Delivery {
@@ -67,7 +67,7 @@ pub(crate) struct DeadGroupRow {
     last_received_at: Millis,
 }
 
-impl From<DeadGroupRow> for DeadGroup {
+impl From<DeadGroupRow> for DeadLetterGroup {
     fn from(row: DeadGroupRow) -> Self {
         Self {
             reason: row.reason,

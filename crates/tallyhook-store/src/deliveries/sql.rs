@@ -1,9 +1,11 @@
-//! Statements about deliveries: here those that both kinds of database understand, the others by the kind of database.
+//! Statements about deliveries: here those that both kinds of database understand, the others by
+//! the kind of database.
 
 use super::row::{COLUMNS, DeadGroupRow, DeliveryRow};
 use super::{
-    Accepted, Claim, Counts, DeadGroup, DeadSelection, Delivery, DeliveryFilter, DeliveryState,
-    NewDelivery, Purged, StoredBody, Unfinished, Waiting,
+    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterSelection, Delivery,
+    DeliveryCounts, DeliveryFilter, DeliveryState, NewDelivery, PendingDelivery, PurgeCounts,
+    StoredBody, UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::{Database, Value, statement};
@@ -21,7 +23,7 @@ macro_rules! by_dialect {
 
 impl Store {
     /// Stores a delivery, in one commit with others that wait. When this returns, it is on disk.
-    pub async fn accept(&self, delivery: NewDelivery) -> Result<Accepted> {
+    pub async fn accept(&self, delivery: NewDelivery) -> Result<AcceptOutcome> {
         match &self.database {
             Database::Sqlite(database) => database.group_commit.accept(delivery).await,
             Database::Postgres(database) => database.group_commit.accept(delivery).await,
@@ -29,58 +31,60 @@ impl Store {
     }
 
     /// Returns those of `ids` that are not finished, by id.
-    pub async fn waiting(&self, ids: &[DeliveryId]) -> Result<Vec<Waiting>> {
-        by_dialect!(self.waiting(ids))
+    pub async fn pending(&self, ids: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
+        by_dialect!(self.pending(ids))
     }
 
-    /// Claims those of `ids` that are unfinished and not leased: counts an attempt and leases them until `lease_until`,
-    /// when they are due again. One that has used up `max_attempts` is marked dead instead: it took its workers with it.
+    /// Claims those of `ids` that are unfinished and not leased: counts an attempt and leases them
+    /// until `lease_until`, when they are due again. One that has used up `max_attempts` is marked
+    /// dead instead: it took its workers with it.
     pub async fn claim(
         &self,
         ids: &[DeliveryId],
         now: Moment,
         lease_until: Moment,
         max_attempts: u32,
-    ) -> Result<Claim> {
+    ) -> Result<ClaimedDeliveries> {
         by_dialect!(self.claim(ids, now, lease_until, max_attempts))
     }
 
-    /// Takes rows of `lane` that are due to be published, longest due first, at most `limit`; they are due again at
-    /// `again`.
-    pub async fn take_due(
+    /// Takes rows of `lane` that are due to be published, longest due first, at most `limit`; they
+    /// are due again at `again`.
+    pub async fn claim_due_for_publish(
         &self,
         lane: Lane,
         limit: u32,
         now: Moment,
         again: Moment,
     ) -> Result<Vec<DeliveryId>> {
-        by_dialect!(self.take_due(lane, limit, now, again))
+        by_dialect!(self.claim_due_for_publish(lane, limit, now, again))
     }
 
-    /// Releases leases of dead processes and clamps implausible due times, which a skewed clock wrote. Returns the number
-    /// of rows.
-    pub async fn release_orphans(&self, now: Moment) -> Result<u64> {
-        by_dialect!(self.release_orphans(now))
+    /// Releases leases of dead processes and clamps implausible due times, which a skewed clock
+    /// wrote. Returns the number of rows.
+    pub async fn release_orphaned_leases(&self, now: Moment) -> Result<u64> {
+        by_dialect!(self.release_orphaned_leases(now))
     }
 
-    /// Makes everything unfinished and not leased due: the queue lost what was published. Returns the number of rows that
-    /// were not due before.
-    pub async fn hand_over_again(&self, now: Moment) -> Result<u64> {
-        by_dialect!(self.hand_over_again(now))
+    /// Makes everything unfinished and not leased due: the queue lost what was published. Returns
+    /// the number of rows that were not due before.
+    pub async fn republish_all(&self, now: Moment) -> Result<u64> {
+        by_dialect!(self.republish_all(now))
     }
 
     /// Makes those of `ids` due that are unfinished and not leased: the queue did not confirm them.
-    pub async fn hand_back(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
-        by_dialect!(self.hand_back(ids, now))
+    pub async fn mark_unpublished(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
+        by_dialect!(self.mark_unpublished(ids, now))
     }
 
     /// Returns those of `ids` that are not finished, with their bodies, by id.
-    pub async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<Unfinished>> {
+    pub async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<UnfinishedDelivery>> {
         by_dialect!(self.unfinished(ids))
     }
 
-    /// Ends the lease of claimed deliveries, to be tried again at `next_attempt`; `error` enters their history. One whose
-    /// lease had ended and that another process has claimed since is left to that process.
+    /// Ends the lease of claimed deliveries, to be tried again at `next_attempt`; `error` enters
+    /// their history. One whose lease had ended and that another process has claimed since is left
+    /// to that process.
     pub async fn retry(
         &self,
         ids: &[DeliveryId],
@@ -102,13 +106,14 @@ impl Store {
         by_dialect!(self.end_lease(ids, 1, error, now, next_attempt))
     }
 
-    /// Marks claimed deliveries dead, except those that another process has claimed since. Returns their number.
-    pub async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
-        by_dialect!(self.bury(ids, reason, now))
+    /// Marks claimed deliveries dead, except those that another process has claimed since. Returns
+    /// their number.
+    pub async fn mark_dead(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
+        by_dialect!(self.mark_dead(ids, reason, now))
     }
 
     /// Requeues dead letters: they are due again, with all attempts. Returns their number.
-    pub async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
+    pub async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
         by_dialect!(self.requeue(dead, now))
     }
 
@@ -125,17 +130,18 @@ impl Store {
     }
 
     /// Returns dead letters grouped by reason, event and repository, the largest group first.
-    pub async fn dead_groups(&self) -> Result<Vec<DeadGroup>> {
+    pub async fn dead_groups(&self) -> Result<Vec<DeadLetterGroup>> {
         let query = "SELECT coalesce(reason, '') AS reason, event, repo_name, count(*) AS deliveries, \
                      min(received_at) AS first_received_at, max(received_at) AS last_received_at \
                      FROM deliveries WHERE state = 'dead' GROUP BY 1, 2, 3 \
                      ORDER BY 4 DESC, 1, 2, 3 NULLS FIRST";
         let rows: Vec<DeadGroupRow> = self.database.rows(statement(query)).await?;
-        Ok(rows.into_iter().map(DeadGroup::from).collect())
+        Ok(rows.into_iter().map(DeadLetterGroup::from).collect())
     }
 
-    /// Returns dead letters of which no copy was published to the queue of dead ones yet, at most `limit`, oldest first.
-    pub async fn uncopied_dead(&self, limit: u32) -> Result<Vec<Delivery>> {
+    /// Returns dead letters of which no copy was published to the queue of dead ones yet, at most
+    /// `limit`, oldest first.
+    pub async fn dead_without_copy(&self, limit: u32) -> Result<Vec<Delivery>> {
         // In the words of the partial index of each kind of database.
         let uncopied = match &self.database {
             Database::Sqlite(_) => "dead_copied = 0",
@@ -146,14 +152,14 @@ impl Store {
     }
 
     /// Marks dead letters as copied to the queue of dead ones.
-    pub async fn dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
-        by_dialect!(self.dead_copied(ids))
+    pub async fn mark_dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
+        by_dialect!(self.mark_dead_copied(ids))
     }
 
     /// Counts deliveries by state.
-    pub async fn counts(&self) -> Result<Counts> {
+    pub async fn counts(&self) -> Result<DeliveryCounts> {
         let query = statement("SELECT state, count(*) FROM deliveries GROUP BY state");
-        let mut counts = Counts::default();
+        let mut counts = DeliveryCounts::default();
         for (Name(state), number) in self
             .database
             .rows::<(Name<DeliveryState>, i64)>(query)
@@ -167,15 +173,15 @@ impl Store {
                 DeliveryState::Dead => counts.dead = number,
             }
         }
-        // Ids ascend with acceptance, but for those that were accepted at the same time, so that the first unfinished one
-        // is the oldest.
+        // Ids ascend with acceptance, but for those that were accepted at the same time, so that
+        // the first unfinished one is the oldest.
         let oldest = match &self.database {
             Database::Sqlite(_) => {
                 "SELECT received_at FROM deliveries \
                  WHERE id = (SELECT min(id) FROM deliveries WHERE state = 'accepted')"
             }
-            // NULLS FIRST is the order of the index by state, backwards; the primary key would lead past all that is
-            // finished.
+            // NULLS FIRST is the order of the index by state, backwards; the primary key would lead
+            // past all that is finished.
             Database::Postgres(_) => {
                 "SELECT received_at FROM deliveries WHERE state = 'accepted' \
                  ORDER BY id NULLS FIRST LIMIT 1"
@@ -192,7 +198,7 @@ impl Store {
     }
 
     /// Returns every delivery of one GUID: more than one only if the bodies differ.
-    pub async fn deliveries_of(&self, guid: &str) -> Result<Vec<Delivery>> {
+    pub async fn deliveries_by_guid(&self, guid: &str) -> Result<Vec<Delivery>> {
         self.deliveries_where("WHERE guid = $1 ORDER BY id", storable_text(guid))
             .await
     }
@@ -226,15 +232,15 @@ impl Store {
         }))
     }
 
-    /// Deletes bodies of finished deliveries received before `bodies_before`, and whole rows before `rows_before`. Dead
-    /// letters stay until they are requeued or discarded. Takes at most `limit` of each, so that it never delays other
-    /// writers for long.
+    /// Deletes bodies of finished deliveries received before `bodies_before`, and whole rows before
+    /// `rows_before`. Dead letters stay until they are requeued or discarded. Takes at most `limit`
+    /// of each, so that it never delays other writers for long.
     pub async fn purge(
         &self,
         bodies_before: Moment,
         rows_before: Moment,
         limit: u32,
-    ) -> Result<Purged> {
+    ) -> Result<PurgeCounts> {
         by_dialect!(self.purge(bodies_before, rows_before, limit))
     }
 }

@@ -9,18 +9,18 @@ use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 use super::delivery::{HISTORY, IMPLAUSIBLE};
 use super::row::{COLUMNS, DeliveryRow};
 use super::{
-    Claim, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Exhausted, Purged,
-    StoredBody, Unfinished, Waiting,
+    ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
+    DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
 };
 use crate::columns::Name;
 use crate::sqlite::{SqliteDatabase, ids_json, millis, moment};
 use crate::{DeliveryId, Lane, Moment, Result};
 
-// A plus before a column keeps SQLite from its index. Deliveries that are named by id are found by id: the index over
-// states would lead through the whole backlog for every batch of it.
+// A plus before a column keeps SQLite from its index. Deliveries that are named by id are found by
+// id: the index over states would lead through the whole backlog for every batch of it.
 
 impl SqliteDatabase {
-    pub(crate) async fn waiting(&self, ids: &[DeliveryId]) -> Result<Vec<Waiting>> {
+    pub(crate) async fn pending(&self, ids: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
         let rows = sqlx::query(
             "SELECT id, attempts > 0, body_bytes FROM deliveries \
              WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' ORDER BY id",
@@ -29,7 +29,7 @@ impl SqliteDatabase {
         .fetch_all(&self.readers)
         .await?;
         let waiting = rows.iter().map(|row| {
-            Ok(Waiting {
+            Ok(PendingDelivery {
                 id: DeliveryId(row.try_get(0)?),
                 tried: row.try_get(1)?,
                 body_bytes: unsigned(row, 2)?,
@@ -44,7 +44,7 @@ impl SqliteDatabase {
         now: Moment,
         lease_until: Moment,
         max_attempts: u32,
-    ) -> Result<Claim> {
+    ) -> Result<ClaimedDeliveries> {
         let ids = ids_json(ids.iter().map(|id| id.0));
         let mut writer = self.writer().await;
         let mut transaction = writer.begin().await?;
@@ -76,13 +76,13 @@ impl SqliteDatabase {
         // Before the commit: attempts that cannot begin for want of a body are not counted.
         let claimed = with_bodies(&mut transaction, &rows).await?;
         transaction.commit().await?;
-        Ok(Claim {
+        Ok(ClaimedDeliveries {
             claimed,
             exhausted: exhausted.iter().map(exhausted_row).collect::<Result<_>>()?,
         })
     }
 
-    pub(crate) async fn take_due(
+    pub(crate) async fn claim_due_for_publish(
         &self,
         lane: Lane,
         limit: u32,
@@ -105,7 +105,7 @@ impl SqliteDatabase {
         Ok(due.into_iter().map(DeliveryId).collect())
     }
 
-    pub(crate) async fn release_orphans(&self, now: Moment) -> Result<u64> {
+    pub(crate) async fn release_orphaned_leases(&self, now: Moment) -> Result<u64> {
         let mut writer = self.writer().await;
         let late = sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 \
@@ -115,7 +115,8 @@ impl SqliteDatabase {
         .bind(millis(now + IMPLAUSIBLE))
         .execute(writer.connection()?)
         .await?;
-        // One process at a time serves the file: whoever else claimed something is no more, and that is so only once.
+        // One process at a time serves the file: other lease holders are dead, and this needs to be
+        // done only once.
         if self.orphans_released.swap(true, Ordering::AcqRel) {
             return Ok(late.rows_affected());
         }
@@ -130,7 +131,7 @@ impl SqliteDatabase {
         Ok(late.rows_affected() + released.rows_affected())
     }
 
-    pub(crate) async fn hand_over_again(&self, now: Moment) -> Result<u64> {
+    pub(crate) async fn republish_all(&self, now: Moment) -> Result<u64> {
         let mut writer = self.writer().await;
         let due = sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 \
@@ -142,7 +143,7 @@ impl SqliteDatabase {
         Ok(due.rows_affected())
     }
 
-    pub(crate) async fn hand_back(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
+    pub(crate) async fn mark_unpublished(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
         let mut writer = self.writer().await;
         sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 WHERE id IN (SELECT value FROM json_each($2)) \
@@ -155,7 +156,7 @@ impl SqliteDatabase {
         Ok(())
     }
 
-    pub(crate) async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<Unfinished>> {
+    pub(crate) async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<UnfinishedDelivery>> {
         let mut transaction = self.readers.begin().await?;
         let rows = sqlx::query(
             "SELECT id, guid, event, source, received_at, attempts, body_bytes FROM deliveries \
@@ -169,7 +170,12 @@ impl SqliteDatabase {
         Ok(unfinished)
     }
 
-    pub(crate) async fn bury(&self, ids: &[DeliveryId], reason: &str, now: Moment) -> Result<u64> {
+    pub(crate) async fn mark_dead(
+        &self,
+        ids: &[DeliveryId],
+        reason: &str,
+        now: Moment,
+    ) -> Result<u64> {
         let mut writer = self.writer().await;
         let buried = sqlx::query(
             "UPDATE deliveries SET state = 'dead', reason = $1, finished_at = $2, leased_until = NULL, \
@@ -185,20 +191,20 @@ impl SqliteDatabase {
         Ok(buried.rows_affected())
     }
 
-    pub(crate) async fn requeue(&self, dead: &DeadSelection, now: Moment) -> Result<u64> {
+    pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
         let mut query = QueryBuilder::<Sqlite>::new(
             "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, \
              leased_until = NULL, finished_at = NULL, next_attempt_at = ",
         );
         query.push_bind(millis(now)).push(" WHERE state = 'dead'");
         match dead {
-            DeadSelection::Ids(ids) => {
+            DeadLetterSelection::Ids(ids) => {
                 query.push(" AND id IN (SELECT value FROM json_each(");
                 query
                     .push_bind(ids_json(ids.iter().map(|id| id.0)))
                     .push("))");
             }
-            DeadSelection::Like(DeadLike {
+            DeadLetterSelection::Like(DeadLetterMatch {
                 reason,
                 event,
                 repo,
@@ -219,7 +225,7 @@ impl SqliteDatabase {
         Ok(requeued.rows_affected())
     }
 
-    pub(crate) async fn dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
+    pub(crate) async fn mark_dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
         let mut writer = self.writer().await;
         sqlx::query(
             "UPDATE deliveries SET dead_copied = 1 WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'dead'",
@@ -238,7 +244,8 @@ impl SqliteDatabase {
         let mut query =
             QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM deliveries WHERE true"));
         if let Some(state) = filter.state {
-            // Few are unfinished or dead: those are found by their state. Of the others the newest are soon found.
+            // Few are unfinished or dead: those are found by their state. Of the others the newest
+            // are soon found.
             let few = matches!(state, DeliveryState::Accepted | DeliveryState::Dead);
             query
                 .push(if few {
@@ -270,8 +277,8 @@ impl SqliteDatabase {
         bodies_before: Moment,
         rows_before: Moment,
         limit: u32,
-    ) -> Result<Purged> {
-        // What is old is looked for beside the writer, which is held for the removal alone.
+    ) -> Result<PurgeCounts> {
+        // Old rows are looked up beside the writer, which is held for the deletion alone.
         let rows: Vec<i64> = sqlx::query_scalar(
             "SELECT id FROM deliveries WHERE received_at < $1 AND +state IN ('applied', 'ignored') \
              ORDER BY received_at LIMIT $2",
@@ -280,7 +287,8 @@ impl SqliteDatabase {
         .bind(limit)
         .fetch_all(&self.readers)
         .await?;
-        // Ids ascend with the time of receipt, so that the walk over bodies ends where those to be kept begin.
+        // Ids ascend with the time of receipt, so that the walk over bodies ends where those to be
+        // kept begin.
         let bodies: Vec<i64> = sqlx::query_scalar(
             "SELECT delivery_id FROM delivery_bodies CROSS JOIN deliveries ON id = delivery_id \
              WHERE delivery_id <= (SELECT max(id) FROM deliveries WHERE received_at < $1) \
@@ -291,11 +299,12 @@ impl SqliteDatabase {
         .fetch_all(&self.readers)
         .await?;
         if rows.is_empty() && bodies.is_empty() {
-            return Ok(Purged::default());
+            return Ok(PurgeCounts::default());
         }
         let mut writer = self.writer().await;
         let mut transaction = writer.begin().await?;
-        // Nobody makes a finished delivery unfinished, so that what was found is still to go.
+        // No writer makes a finished delivery unfinished, so that the rows found are still to be
+        // deleted.
         let bodies = sqlx::query(
             "DELETE FROM delivery_bodies WHERE delivery_id IN (SELECT value FROM json_each($1))",
         )
@@ -308,7 +317,7 @@ impl SqliteDatabase {
                 .execute(&mut *transaction)
                 .await?;
         transaction.commit().await?;
-        Ok(Purged {
+        Ok(PurgeCounts {
             bodies: bodies.rows_affected(),
             rows: rows.rows_affected(),
         })
@@ -316,7 +325,7 @@ impl SqliteDatabase {
 }
 
 impl SqliteDatabase {
-    /// Takes `uncounted` attempts back and notes what went wrong.
+    /// Ends leases, takes `uncounted` attempts back and records the error.
     pub(crate) async fn end_lease(
         &self,
         ids: &[DeliveryId],
@@ -348,7 +357,7 @@ impl SqliteDatabase {
 async fn with_bodies(
     transaction: &mut Transaction<'_, Sqlite>,
     rows: &[SqliteRow],
-) -> Result<Vec<Unfinished>> {
+) -> Result<Vec<UnfinishedDelivery>> {
     let mut unfinished = rows
         .iter()
         .map(unfinished_row)
@@ -373,8 +382,8 @@ async fn with_bodies(
     Ok(unfinished)
 }
 
-fn exhausted_row(row: &SqliteRow) -> Result<Exhausted> {
-    Ok(Exhausted {
+fn exhausted_row(row: &SqliteRow) -> Result<ExhaustedDelivery> {
+    Ok(ExhaustedDelivery {
         id: DeliveryId(row.try_get(0)?),
         guid: row.try_get(1)?,
         event: row.try_get(2)?,
@@ -382,8 +391,8 @@ fn exhausted_row(row: &SqliteRow) -> Result<Exhausted> {
     })
 }
 
-fn unfinished_row(row: &SqliteRow) -> Result<Unfinished> {
-    Ok(Unfinished {
+fn unfinished_row(row: &SqliteRow) -> Result<UnfinishedDelivery> {
+    Ok(UnfinishedDelivery {
         id: DeliveryId(row.try_get(0)?),
         guid: row.try_get(1)?,
         event: row.try_get(2)?,

@@ -1,4 +1,5 @@
-//! The facts in PostgreSQL: one row holds one pull request, its timeline among it; its reviews have rows of their own.
+//! The facts in PostgreSQL: one row holds one pull request, its timeline among it; its reviews have
+//! rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -26,7 +27,8 @@ use crate::{
     StoreError, StoredPullRequest, VersionConflict,
 };
 
-// Rows to be written come as one JSON text, which the server takes apart into rows of the table's own types.
+// Rows to be written are bound as one JSON text, which the server takes apart into rows of the
+// table's own types.
 
 impl PostgresDatabase {
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
@@ -86,7 +88,8 @@ impl PostgresDatabase {
             return Ok(Err(VersionConflict));
         }
         write_reviews(&mut session, &recording.pull_requests).await?;
-        // Last, since every delivery of a repository writes its row and waits for whoever does.
+        // Last, since every delivery of a repository writes its row and waits for other writers of
+        // it.
         write_repositories(&mut session, &recording.repositories, now).await?;
         count_missed(&mut session, &recording.missed).await?;
         write_installations(&mut session, &recording.installations).await?;
@@ -99,7 +102,7 @@ impl PostgresDatabase {
     }
 }
 
-/// Marks tasks and enters what is worth telling, which is the last that a transaction does.
+/// Marks tasks and appends events to the outbox, which is the last step of a transaction.
 async fn write_outbox(
     session: &mut PooledSession,
     recording: &BatchWrite,
@@ -126,7 +129,7 @@ struct ReviewedRow {
     reviews: Json<Vec<ReviewColumns>>,
 }
 
-/// Whether the server ended a transaction for the sake of another.
+/// Reports whether the server ended a transaction in favour of another.
 fn is_conflict(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     // Serialization failure; deadlock.
@@ -168,7 +171,8 @@ static UPSERT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Whether all rows were written, which one was not if somebody else wrote it since it was read.
+/// Reports whether all rows were written: a row is not if another writer changed it since it was
+/// read.
 async fn write_pull_requests(
     session: &mut PooledSession,
     records: &[PullRequestRecord],
@@ -260,7 +264,8 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Joins with the rows, as the domain does. The first sight makes a repository one of the default team.
+/// Joins with the rows, as the domain does. The first sight makes a repository one of the default
+/// team.
 async fn write_repositories(
     session: &mut PooledSession,
     sightings: &[RepositoryObservation],
@@ -285,7 +290,7 @@ async fn write_repositories(
     session.execute(query.bind(json(&rows)?)).await.map(|_| ())
 }
 
-/// Counts what webhooks had not told; the rows are mostly those that were just written.
+/// Counts changes that webhooks had missed; the rows are mostly those that were just written.
 async fn count_missed(session: &mut PooledSession, missed: &[(RepoId, u64)]) -> Result<()> {
     for (repo, changes) in missed {
         let query = sqlx::query(
@@ -305,8 +310,8 @@ struct InstallationRow {
     access_at: Seconds,
 }
 
-/// Joins access to all repositories of an installation with what is known of it: the newer counts, and at one second
-/// the loss.
+/// Joins access to all repositories of an installation with what is known of it: the newer counts,
+/// and at one second the loss.
 async fn write_installations(
     session: &mut PooledSession,
     installations: &[(InstallationId, Dated<Access>)],

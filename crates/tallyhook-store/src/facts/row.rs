@@ -40,7 +40,7 @@ macro_rules! columns {
 }
 
 columns! {
-    /// What is known of a pull request, but for its reviews.
+    /// The known facts of a pull request, without its reviews.
     #[derive(Serialize, FromRow)]
     KnownColumns {
         repo_id: i64,
@@ -84,7 +84,7 @@ columns! {
 }
 
 columns! {
-    /// What follows from what is known.
+    /// The values computed from the known facts.
     #[derive(Default, Serialize)]
     DerivedColumns {
         pr_id: String,
@@ -141,8 +141,9 @@ columns! {
     }
 }
 
-/// What a write does to a pull request that is there, in the table called `known`. The version must be the one that was read, and what is written
-/// no older than what is there: the rule of the domain once more, where no other process can get between.
+/// Makes the update of an existing pull request, in the table called `known`. The version must be
+/// the one that was read, and what is written no older than what is there: the rule of the domain
+/// once more, where no other process can get between.
 pub(crate) fn pull_request_update() -> String {
     let columns = [KnownColumns::COLUMNS, DerivedColumns::COLUMNS].concat();
     let updates: Vec<_> = columns[2..]
@@ -166,7 +167,8 @@ fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
     at.map(|Seconds(at)| at)
 }
 
-/// The columns of a pull request as it is to be written: with the version after the one that was read.
+/// The columns of a pull request as it is to be written: with the version after the one that was
+/// read.
 pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedColumns) {
     let PullRequest {
         key,

@@ -7,7 +7,8 @@ use crate::{BatchWrite, Moment, Result, Store, StoredPullRequest, VersionConflic
 
 impl Store {
     /// Returns the stored state of each key,
-    /// [`PullRequest::unknown`](tallyhook_core::domain::pull_request::PullRequest::unknown) for one without a row.
+    /// [`PullRequest::unknown`](tallyhook_core::domain::pull_request::PullRequest::unknown) for one
+    /// without a row.
     pub async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
         match &self.database {
             Database::Sqlite(database) => database.load(keys).await,
@@ -15,8 +16,8 @@ impl Store {
         }
     }
 
-    /// Writes facts and numbers, and finishes the deliveries they came from, in one transaction. The one way in which a
-    /// fact is written.
+    /// Writes facts and numbers, and finishes the deliveries they are from, in one transaction. The
+    /// one way in which a fact is written.
     pub async fn record(
         &self,
         write: &BatchWrite,
@@ -28,7 +29,8 @@ impl Store {
         }
     }
 
-    /// Returns keys after `after` in ascending order, at most `limit`, to page through all pull requests.
+    /// Returns keys after `after` in ascending order, at most `limit`, to page through all pull
+    /// requests.
     pub async fn keys_after(&self, after: Option<PrKey>, limit: u32) -> Result<Vec<PrKey>> {
         let after = after.map_or((i64::MIN, i64::MIN), |key| (key.repo.0, key.number.0));
         let query = statement(

@@ -1,4 +1,5 @@
-//! The facts in SQLite: one row holds one pull request, its timeline among it; its reviews have rows of their own.
+//! The facts in SQLite: one row holds one pull request, its timeline among it; its reviews have
+//! rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -135,7 +136,8 @@ async fn finish(
     Ok(true)
 }
 
-/// Joins with the row, as the domain does. The first sight makes the repository one of the default team.
+/// Joins with the row, as the domain does. The first sight makes the repository one of the default
+/// team.
 async fn write_repository(
     transaction: &mut Transaction<'_, Sqlite>,
     sighting: &RepositoryObservation,
@@ -170,7 +172,7 @@ async fn write_repository(
     Ok(())
 }
 
-/// Counts what webhooks had not told.
+/// Counts changes that webhooks had missed.
 async fn count_missed(
     transaction: &mut Transaction<'_, Sqlite>,
     missed: &[(RepoId, u64)],
@@ -187,8 +189,8 @@ async fn count_missed(
     Ok(())
 }
 
-/// Joins access to all repositories of an installation with what is known of it: the newer counts, and at one second
-/// the loss.
+/// Joins access to all repositories of an installation with what is known of it: the newer counts,
+/// and at one second the loss.
 async fn write_installation(
     transaction: &mut Transaction<'_, Sqlite>,
     installation: InstallationId,
@@ -219,7 +221,8 @@ static UPSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     })
 });
 
-/// Whether all rows were written, which one was not if somebody else wrote it since it was read.
+/// Reports whether all rows were written: a row is not if another writer changed it since it was
+/// read.
 async fn write_pull_requests(
     transaction: &mut Transaction<'_, Sqlite>,
     records: &[PullRequestRecord],

@@ -1,36 +1,37 @@
-//! What each channel is told of the outbox, and what came of it.
+//! Channels and their notifications.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{EventId, Moment, OutboxEvent};
 
-/// How far a channel has come.
+/// The progress of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelState {
-    /// The last event that was looked at; each after it will be.
+    /// The last event that was looked at; each later one still will be.
     pub place: EventId,
     /// Nothing is sent before.
     pub rests_until: Option<Moment>,
     /// Since something was taken there.
     pub failures: u32,
-    /// What came of the last attempt that failed, and when.
+    /// The error of the last attempt that failed, and its time.
     pub last_error: Option<(String, Moment)>,
 }
 
-/// A channel with what it was told so far, of the events that are still there.
+/// A channel with the counts of its notifications of the events that are still stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRecord {
     pub name: String,
     pub state: ChannelState,
-    pub told: Told,
+    pub told: NotificationCounts,
 }
 
-/// How a channel is doing.
+/// The backlog of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backlog {
+pub struct ChannelBacklog {
     pub channel: String,
-    /// What is still to be sent, and every event that was not looked at yet, whether or not the channel wants it.
+    /// The number of pending notifications, and of every event that was not looked at yet, whether
+    /// or not the channel wants it.
     pub pending: u64,
     /// Since when the oldest of these waits.
     pub since: Option<Moment>,
@@ -40,16 +41,17 @@ pub struct Backlog {
     pub failures: u32,
 }
 
-/// How many notifications are in each state.
+/// The number of notifications in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Told {
+#[schema(as = Told)]
+pub struct NotificationCounts {
     pub pending: u64,
     pub sent: u64,
     pub dead: u64,
     pub superseded: u64,
 }
 
-/// What became of a notification.
+/// The state of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationState {
@@ -62,7 +64,7 @@ pub enum NotificationState {
     Superseded,
 }
 
-/// What a channel is told of one event.
+/// The notification of one event to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotificationRow {
     pub event: OutboxEvent,
@@ -72,40 +74,40 @@ pub struct NotificationRow {
     pub taken_up_at: Moment,
     /// Of one that is pending.
     pub next_attempt_at: Moment,
-    /// What came of the last attempt.
+    /// The answer to the last attempt.
     pub answer: Option<String>,
     pub finished_at: Option<Moment>,
 }
 
-/// An attempt to tell a channel of an event.
+/// An attempt to notify a channel of an event.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
+pub struct NotificationAttempt<'a> {
     pub channel: &'a str,
     pub event: EventId,
     pub answer: &'a str,
     pub at: Moment,
 }
 
-/// What becomes of a notification after an attempt.
+/// The result of an attempt at a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum AttemptResult {
     Sent,
     Dead,
     /// It is tried again.
-    Again(Moment),
+    RetryAt(Moment),
     /// The same, and this attempt was none.
-    NotNow(Moment),
+    DeferredTo(Moment),
 }
 
-/// What an attempt means for its channel.
+/// The pause of a channel after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct ChannelPause {
     pub until: Option<Moment>,
     /// In a row.
     pub failures: u32,
 }
 
-/// Which notifications are asked for. The newest event first.
+/// A filter of notifications. The newest event first.
 #[derive(Clone, Debug, Default)]
 pub struct NotificationFilter {
     pub channel: Option<String>,

@@ -5,6 +5,6 @@ mod row;
 mod sql;
 
 pub use self::channel::{
-    Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow,
-    NotificationState, Rest, Told,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
+    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };

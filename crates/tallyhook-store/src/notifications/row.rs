@@ -4,7 +4,7 @@ use sqlx::FromRow;
 
 use crate::columns::{Millis, Name};
 use crate::outbox::OutboxRow;
-use crate::{Backlog, ChannelState, EventId, NotificationRow, NotificationState};
+use crate::{ChannelBacklog, ChannelState, EventId, NotificationRow, NotificationState};
 
 #[derive(FromRow)]
 pub(crate) struct ChannelRow {
@@ -38,7 +38,7 @@ pub(crate) struct BacklogRow {
     unseen_since: Option<Millis>,
 }
 
-impl From<BacklogRow> for Backlog {
+impl From<BacklogRow> for ChannelBacklog {
     fn from(row: BacklogRow) -> Self {
         Self {
             channel: row.name,

@@ -1,9 +1,9 @@
-//! Channels and what they are told, in SQL that both kinds of database understand.
+//! Statements about channels and notifications.
 
 use super::row::{BacklogRow, ChannelRow, CountRow, ToldRow};
 use super::{
-    Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow,
-    NotificationState, Rest, Told,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
+    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::statement;
@@ -12,10 +12,10 @@ use crate::{EventId, Moment, Result, Store};
 
 const CHANNEL: &str =
     "SELECT name, place, rests_until, failures, last_error, last_error_at FROM channels";
-/// Why a notification was given up of which nothing else is known.
+/// The reason of an expired notification without an attempt.
 const TOO_OLD: &str = "it was too old to be sent";
 
-/// Notifications with their events.
+/// Makes the query for notifications with their events.
 fn told() -> String {
     format!(
         "SELECT {}, channel, state, attempts, taken_up_at, next_attempt_at, answer, finished_at \
@@ -25,7 +25,7 @@ fn told() -> String {
 }
 
 impl Store {
-    /// A channel as it stands. One that was never seen before begins behind the newest event.
+    /// Returns the state of a channel. A new one begins behind the newest event.
     pub async fn open_channel(&self, channel: &str) -> Result<ChannelState> {
         let query = format!("{CHANNEL} WHERE name = $1");
         let read = || statement(query.clone()).bind(channel);
@@ -41,9 +41,9 @@ impl Store {
         Ok(row.ok_or(sqlx::Error::RowNotFound)?.into())
     }
 
-    /// Moves a channel from one place to another and notes what it is to be told of the events between, each with its
-    /// subject. Whether it was at `from`; else nothing was done.
-    pub async fn take_up(
+    /// Advances a channel from one event to another and creates its notifications of the events
+    /// between, each with its subject. Returns whether it was at `from`; else nothing was done.
+    pub async fn advance_channel(
         &self,
         channel: &str,
         from: EventId,
@@ -76,7 +76,8 @@ impl Store {
         Ok(true)
     }
 
-    /// What a channel is to be told now, in the order of the events, at most `limit`.
+    /// Returns the notifications of a channel that are due, in the order of the events, at most
+    /// `limit`.
     pub async fn due_notifications(
         &self,
         channel: &str,
@@ -99,31 +100,31 @@ impl Store {
             .collect()
     }
 
-    /// When the next one is due, if any is pending.
-    pub async fn next_notification(&self, channel: &str) -> Result<Option<Moment>> {
+    /// Returns the time at which the next one is due, if any is pending.
+    pub async fn next_notification_at(&self, channel: &str) -> Result<Option<Moment>> {
         let query = "SELECT min(next_attempt_at) FROM notifications WHERE channel = $1 AND state = 'pending'";
         let query = statement(query).bind(channel);
         let next: Option<(Option<Millis>,)> = self.database.row(query).await?;
         Ok(next.and_then(|(at,)| at).map(|Millis(at)| at))
     }
 
-    /// Notes an attempt, and with `rest` what it means for the channel. Whether the notification was not finished; else
-    /// nothing was done.
-    pub async fn attempted(
+    /// Records an attempt, and with `rest` the pause of its channel. Returns whether the
+    /// notification was pending; else nothing was done.
+    pub async fn record_attempt(
         &self,
-        attempt: &Attempt<'_>,
-        next: Next,
-        rest: Option<Rest>,
+        attempt: &NotificationAttempt<'_>,
+        next: AttemptResult,
+        rest: Option<ChannelPause>,
     ) -> Result<bool> {
-        let Attempt {
+        let NotificationAttempt {
             channel, event, at, ..
         } = *attempt;
         let answer = storable_text(attempt.answer);
         let (state, counts, next_attempt_at) = match next {
-            Next::Sent => ("sent", 1, at),
-            Next::Dead => ("dead", 1, at),
-            Next::Again(next) => ("pending", 1, next),
-            Next::NotNow(next) => ("pending", 0, next),
+            AttemptResult::Sent => ("sent", 1, at),
+            AttemptResult::Dead => ("dead", 1, at),
+            AttemptResult::RetryAt(next) => ("pending", 1, next),
+            AttemptResult::DeferredTo(next) => ("pending", 0, next),
         };
         let finished_at = (state != "pending").then_some(Millis(at));
         let update = statement(
@@ -149,7 +150,7 @@ impl Store {
             return Ok(false);
         }
         let rested = match next {
-            Next::Sent => {
+            AttemptResult::Sent => {
                 statement("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1")
             }
             _ => statement(
@@ -161,7 +162,7 @@ impl Store {
             .bind(channel)
             .bind(rest.until.map(Millis))
             .bind(i64::from(rest.failures));
-        let rested = if next == Next::Sent {
+        let rested = if next == AttemptResult::Sent {
             rested
         } else {
             rested.bind(answer.as_str()).bind(Millis(at))
@@ -171,8 +172,14 @@ impl Store {
         Ok(true)
     }
 
-    /// Finishes a notification if something newer about the same was sent to its channel. Whether that is so.
-    pub async fn supersede(&self, channel: &str, event: EventId, now: Moment) -> Result<bool> {
+    /// Marks a notification superseded if a newer one of its subject was sent to its channel.
+    /// Returns whether that is so.
+    pub async fn supersede_if_outdated(
+        &self,
+        channel: &str,
+        event: EventId,
+        now: Moment,
+    ) -> Result<bool> {
         let update = statement(
             "UPDATE notifications AS earlier SET state = 'superseded', finished_at = $3 \
              WHERE event_id = $1 AND channel = $2 AND state = 'pending' AND EXISTS (\
@@ -186,9 +193,14 @@ impl Store {
             == 1)
     }
 
-    /// Gives up what is still to be sent of events recorded before `before`, at most `limit`, whenever it was taken up and
-    /// whether or not anybody works on its channel. How many there were.
-    pub async fn give_up(&self, before: Moment, now: Moment, limit: u32) -> Result<u64> {
+    /// Marks pending notifications of events recorded before `before` dead, at most `limit`, also
+    /// those of channels without a worker. Returns their number.
+    pub async fn expire_notifications(
+        &self,
+        before: Moment,
+        now: Moment,
+        limit: u32,
+    ) -> Result<u64> {
         let update = format!(
             "UPDATE notifications SET state = 'dead', finished_at = $2, answer = coalesce(answer, '{TOO_OLD}') \
              WHERE state = 'pending' AND (event_id, channel) IN (\
@@ -202,7 +214,7 @@ impl Store {
         self.database.execute(update).await
     }
 
-    /// Every channel that was ever worked on, by name.
+    /// Returns every channel that ever had a worker, by name.
     pub async fn channels(&self) -> Result<Vec<ChannelRecord>> {
         let rows = self
             .database
@@ -212,7 +224,7 @@ impl Store {
         let counts: Vec<CountRow> = self.database.rows(statement(count)).await?;
         let record = |channel: ChannelRow| {
             let name = channel.name.clone();
-            let mut told = Told::default();
+            let mut told = NotificationCounts::default();
             for count in counts.iter().filter(|count| count.channel == name) {
                 let place = match count.state.0 {
                     NotificationState::Pending => &mut told.pending,
@@ -231,13 +243,14 @@ impl Store {
         Ok(rows.into_iter().map(record).collect())
     }
 
-    /// What is still to be sent to those of `channels` that were ever worked on, by name; what nobody looked at yet for one is
-    /// among it.
-    pub async fn backlogs(&self, channels: &[&str]) -> Result<Vec<Backlog>> {
+    /// Returns the backlogs of those of `channels` that ever had a worker, by name; events that
+    /// were not looked at yet are included.
+    pub async fn backlogs(&self, channels: &[&str]) -> Result<Vec<ChannelBacklog>> {
         if channels.is_empty() {
             return Ok(Vec::new());
         }
-        // One that is in no settings any more is left where it was, and all that came since would be counted.
+        // A channel that is no longer in any settings stays where it was, and every later event
+        // would be counted.
         let names = (1..=channels.len())
             .map(|place| format!("${place}"))
             .collect::<Vec<_>>()
@@ -249,7 +262,7 @@ impl Store {
         };
         let (count, since) = (of("pending", "count(*)"), of("pending", "min(taken_up_at)"));
         let dead = of("dead", "count(*)");
-        // Nobody takes these up if no worker runs that has the channel among its settings.
+        // These stay if no worker runs that has the channel in its settings.
         let unseen = "FROM outbox WHERE id > place";
         let query = format!(
             "SELECT name, failures, {count} AS pending, {since} AS since, {dead} AS dead, \

@@ -1,4 +1,4 @@
-//! The outbox: what somebody is told of, in the order in which it was committed.
+//! Events of the outbox, in the order in which they were committed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,7 +35,7 @@ impl FromStr for EventId {
     }
 }
 
-/// A task became something else.
+/// A change of a task's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskChange {
     pub task: TaskId,
@@ -57,30 +57,31 @@ pub struct WorktreeKept {
     pub at: Timestamp,
 }
 
-/// What somebody is told of.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum OutboxPayload {
     /// With the task that the pull request belongs to, the oldest if it is of several.
     PullRequest(PullRequestChange, Option<TaskId>),
     Task(TaskChange),
     WorktreeKept(WorktreeKept),
 }
 
-/// What somebody is told of, and its place.
+/// An event of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEvent {
     pub id: EventId,
-    /// `owner/name` of the pull request, as it was when this was learnt; `None` if a person moved a task.
+    /// `owner/name` of the pull request, as it was when this was learnt; `None` if a person moved a
+    /// task.
     pub repo: Option<String>,
-    pub news: News,
+    pub news: OutboxPayload,
 }
 
 /// A subscription to changes of the outbox. It may miss a change while it has no connection.
 pub struct OutboxListener(pub(crate) watch::Receiver<()>);
 
 impl OutboxListener {
-    /// Waits for a change notification since the last call. Cancel-safe; may wake spuriously. A listener that does not
-    /// wait holds up no other.
+    /// Waits for a change notification since the last call. Cancel-safe; may wake spuriously. A
+    /// listener that does not wait holds up no other.
     ///
     /// # Errors
     /// [`StoreError::Closed`] once the store is closed.

@@ -4,7 +4,9 @@ mod event;
 mod row;
 mod sql;
 
-pub use self::event::{EventId, News, OutboxEvent, OutboxListener, TaskChange, WorktreeKept};
+pub use self::event::{
+    EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+};
 pub(crate) use self::row::OutboxRow;
 pub(crate) use self::sql::{
     NewOutboxEvent, append_events, notified_changes, notified_repository, tasks_by_pull_request,

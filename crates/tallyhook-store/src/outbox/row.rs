@@ -6,9 +6,9 @@ use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use crate::columns::{Millis, Name, Seconds};
-use crate::{EventId, News, OutboxEvent, PullRequestChange, TaskChange, WorktreeKept};
+use crate::{EventId, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept};
 
-/// Of each kind some columns are null, which the kind tells.
+/// A row of the outbox. The kind determines which columns are null.
 #[derive(FromRow)]
 pub(crate) struct OutboxRow {
     id: i64,
@@ -31,7 +31,7 @@ impl OutboxRow {
     pub(crate) const TASK: &'static str = "task_status_change";
     pub(crate) const WORKTREE_KEPT: &'static str = "worktree_kept";
 
-    fn news(self) -> Option<News> {
+    fn news(self) -> Option<OutboxPayload> {
         let key = self.repo_id.zip(self.number);
         let key = key.map(|(repo, number)| PrKey {
             repo: RepoId(repo),
@@ -50,7 +50,7 @@ impl OutboxRow {
                     new,
                     at,
                 };
-                Some(News::PullRequest(
+                Some(OutboxPayload::PullRequest(
                     PullRequestChange {
                         key: key?,
                         change,
@@ -64,7 +64,7 @@ impl OutboxRow {
                     task_status(self.old_status.as_deref()?)?,
                     task_status(self.new_status.as_deref()?)?,
                 );
-                Some(News::Task(TaskChange {
+                Some(OutboxPayload::Task(TaskChange {
                     task: task?,
                     old,
                     new,
@@ -74,7 +74,7 @@ impl OutboxRow {
             }
             Self::WORKTREE_KEPT => {
                 let reason = self.reason.unwrap_or_default();
-                Some(News::WorktreeKept(WorktreeKept {
+                Some(OutboxPayload::WorktreeKept(WorktreeKept {
                     task: task?,
                     key: key?,
                     reason,
@@ -118,7 +118,7 @@ fn task_status(text: &str) -> Option<TaskStatus> {
         .find(|status| status.as_str() == text)
 }
 
-/// What notifications about a repository need.
+/// The attributes of a repository that notifications about it need.
 #[derive(FromRow)]
 pub(crate) struct NotifiedRepositoryRow {
     pub(crate) name: String,

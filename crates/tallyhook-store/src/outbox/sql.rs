@@ -8,7 +8,7 @@ use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
 use super::row::{NotifiedRepositoryRow, OutboxRow};
-use super::{EventId, News, OutboxEvent, TaskChange, WorktreeKept};
+use super::{EventId, OutboxEvent, OutboxPayload, TaskChange, WorktreeKept};
 use crate::columns::{Millis, Seconds};
 use crate::database::{Lock, Transaction, statement};
 use crate::tasks::TaskLinkRow;
@@ -18,8 +18,8 @@ use crate::{Moment, PullRequestChange, Result, Store};
 const ROWS: usize = 64;
 
 impl Store {
-    /// Returns events after `id`, at most `limit`. A reader that has read up to an event has missed none before it: none
-    /// appears there later.
+    /// Returns events after `id`, at most `limit`. A reader that has read up to an event has missed
+    /// none before it: none appears there later.
     pub async fn events_after(&self, id: EventId, limit: u32) -> Result<Vec<OutboxEvent>> {
         let query = format!(
             "SELECT {} FROM outbox WHERE id > $1 ORDER BY id LIMIT $2",
@@ -43,12 +43,13 @@ impl Store {
         Ok(self.database.row::<(i64,)>(query).await?.is_some())
     }
 
-    /// Deletes events recorded before `before` with their notifications, at most `limit`, but never the last one nor one
-    /// that is still to be sent to a channel. Returns the number of deleted events.
+    /// Deletes events recorded before `before` with their notifications, at most `limit`, but never
+    /// the last one nor one that is still to be sent to a channel. Returns the number of deleted
+    /// events.
     pub async fn purge_events(&self, before: Moment, limit: u32) -> Result<u64> {
-        // The last one stays: SQLite would give its id to another, and a reader that has seen it has missed nothing. With
-        // an OFFSET PostgreSQL looks at the notifications of the oldest events alone; else it joins them with all there
-        // are.
+        // The last one stays: SQLite would give its id to another, and a reader that has seen it
+        // has missed nothing. With an OFFSET PostgreSQL looks at the notifications of the oldest
+        // events alone; else it joins them with all there are.
         let delete = statement(
             "DELETE FROM outbox WHERE id IN (\
                  SELECT id FROM (\
@@ -68,10 +69,11 @@ impl Store {
 pub(crate) struct NewOutboxEvent {
     /// `owner/name`; `None` if a person moved a task.
     pub(crate) repo: Option<String>,
-    pub(crate) payload: News,
+    pub(crate) payload: OutboxPayload,
 }
 
-/// Selects the changes that are worth a notification, by the domain's rule: none from before its repository was tracked.
+/// Selects the changes that are worth a notification, by the domain's rule: none from before its
+/// repository was tracked.
 pub(crate) async fn notified_changes(
     transaction: &mut Transaction<'_>,
     changes: &[PullRequestChange],
@@ -100,7 +102,7 @@ pub(crate) async fn notified_changes(
         let task = tasks.get(&change.key).copied();
         NewOutboxEvent {
             repo: Some(name),
-            payload: News::PullRequest(change, task),
+            payload: OutboxPayload::PullRequest(change, task),
         }
     };
     Ok(notified.into_iter().map(event).collect())
@@ -143,8 +145,8 @@ pub(crate) async fn notified_repository(
 /// The number of columns of an event, with `recorded_at`.
 const COLUMNS: usize = 11;
 
-/// Makes a query for the tasks that so many pull requests, whose repositories and numbers are the arguments, are linked
-/// to, or whose keys they name: `task_id`, `repo_id`, `number`.
+/// Makes a query for the tasks that so many pull requests, whose repositories and numbers are the
+/// arguments, are linked to, or whose keys they name: `task_id`, `repo_id`, `number`.
 pub(crate) fn tasks_by_pull_request(pull_requests: usize) -> String {
     let places: Vec<_> = (0..pull_requests)
         .map(|row| format!("(${}, ${})", 2 * row + 1, 2 * row + 2))
@@ -157,7 +159,8 @@ pub(crate) fn tasks_by_pull_request(pull_requests: usize) -> String {
     )
 }
 
-/// Writes events in their order, except changes of pull requests that are there already. Returns the number of new ones.
+/// Writes events in their order, except changes of pull requests that are there already. Returns
+/// the number of new ones.
 pub(crate) async fn append_events(
     transaction: &mut Transaction<'_>,
     events: &[NewOutboxEvent],
@@ -181,7 +184,8 @@ pub(crate) async fn append_events(
              ON CONFLICT (repo_id, number, new_status, happened_at) WHERE kind = 'pr_status_change' DO NOTHING",
             (0..portion.len()).map(row).collect::<Vec<_>>().join(", ")
         );
-        // One change at a time is the rule; of other numbers there are too many to keep each prepared.
+        // One change at a time is the rule; of other numbers there are too many to keep each
+        // prepared.
         let mut query = statement(insert).persistent(portion.len() == 1);
         for NewOutboxEvent { repo, payload } in portion {
             let row = NewOutboxRow::from(payload);
@@ -215,10 +219,10 @@ struct NewOutboxRow<'a> {
     reason: Option<&'a str>,
 }
 
-impl<'a> From<&'a News> for NewOutboxRow<'a> {
-    fn from(payload: &'a News) -> Self {
+impl<'a> From<&'a OutboxPayload> for NewOutboxRow<'a> {
+    fn from(payload: &'a OutboxPayload) -> Self {
         match payload {
-            News::PullRequest(
+            OutboxPayload::PullRequest(
                 PullRequestChange {
                     key,
                     change,
@@ -235,7 +239,7 @@ impl<'a> From<&'a News> for NewOutboxRow<'a> {
                 source: Some(source.as_str()),
                 reason: None,
             },
-            News::Task(TaskChange {
+            OutboxPayload::Task(TaskChange {
                 task,
                 old,
                 new,
@@ -251,7 +255,7 @@ impl<'a> From<&'a News> for NewOutboxRow<'a> {
                 source: None,
                 reason: None,
             },
-            News::WorktreeKept(WorktreeKept {
+            OutboxPayload::WorktreeKept(WorktreeKept {
                 task,
                 key,
                 reason,

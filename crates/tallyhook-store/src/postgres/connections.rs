@@ -1,4 +1,5 @@
-//! The connections of one process: few, named, and none that is given back in the middle of something.
+//! The connections of one process: few, named, and none that is given back in the middle of
+//! something.
 
 use std::time::Duration;
 
@@ -16,38 +17,42 @@ use crate::{Result, StoreError};
 
 /// Connections of one process, besides the one that holds its leaderships.
 const CONNECTIONS: u32 = 10;
-/// How long a free or a new connection is waited for. Somebody waits for the answer: GitHub for seconds only.
+/// The time-out for a free or a new connection. Clients wait for the answer, GitHub for seconds
+/// only.
 const ACQUIRE: Duration = Duration::from_secs(3);
-/// After this the server gives a statement up.
+/// The time after which the server aborts a statement.
 const STATEMENT: &str = "30s";
-/// After this a statement is given up here. The server was quicker, unless it is not there any more: a machine that
-/// lost its power says no goodbye.
+/// After this a statement is given up here. The server was quicker, unless it is not there any
+/// more: a machine that lost its power says no goodbye.
 const ANSWER: Duration = Duration::from_secs(35);
-/// How long closing may take.
+/// The time that closing may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// First halves of the advisory locks that Tallyhook takes: "TAL" and a number. The second half is an instance's id or
-/// the number of a part. sqlx's lock for migrations has one whole number instead of two halves, so that they never meet.
+/// First halves of the advisory locks that Tallyhook takes: "TAL" and a number. The second half is
+/// an instance's id or the number of a part. sqlx's lock for migrations has one whole number
+/// instead of two halves, so that they never meet.
 pub(crate) const INSTANCES: i32 = 0x5441_4c01;
 pub(crate) const ROLES: i32 = 0x5441_4c02;
-/// Held by whoever writes to the outbox, until the commit.
+/// Held by a writer of the outbox, until the commit.
 pub(crate) const OUTBOX: i32 = 0x5441_4c03;
-/// Held by whoever links a task, and shared by those who look for the tasks of what they write.
+/// Held to link a task, and shared by transactions that look up the tasks of the pull requests they
+/// write.
 pub(crate) const TASKS: i32 = 0x5441_4c04;
 
-/// Where it is said that something entered the outbox.
+/// The channel of notifications that the outbox changed.
 pub(crate) const OUTBOX_CHANNEL: &str = "tallyhook_outbox";
 
 /// The connections of one instance of the store.
 pub(crate) struct Connections {
     options: PgConnectOptions,
     pool: PgPool,
-    /// Tells what this instance claimed from what others did. Each of its connections holds the advisory lock of this
-    /// number, shared: it is alive as long as one of them is, and no claim is made without it.
+    /// Marks the leases of this instance, as opposed to those of others. Each of its connections
+    /// holds the advisory lock of this number, shared: it is alive as long as one of them is, and
+    /// no claim is made without it.
     pub(crate) instance: i32,
 }
 
-/// What a URL says, and what every connection of ours has besides.
+/// Parses a URL, and adds the options of every connection of ours.
 ///
 /// # Errors
 /// In words that do not repeat the URL, since it holds a password.
@@ -69,10 +74,12 @@ pub(crate) fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
         ("statement_timeout", STATEMENT),
         ("lock_timeout", "10s"),
         ("idle_in_transaction_session_timeout", "30s"),
-        // Each statement sees what is committed when it begins; the rules about who waits for whom build on it.
+        // Each statement sees what is committed when it begins; the rules about who waits for whom
+        // build on it.
         ("default_transaction_isolation", "read committed"),
-        // Plans are made for the values asked for and for tables as large as they are now. A plan that was made for an
-        // empty table would read it from end to end a thousand deliveries later.
+        // Plans are made for the values asked for and for tables as large as they are now. A plan
+        // that was made for an empty table would read it from end to end a thousand deliveries
+        // later.
         ("plan_cache_mode", "force_custom_plan"),
         ("client_min_messages", "warning"),
         // A client that is gone without a word, with its locks, is noticed within half a minute.
@@ -203,7 +210,7 @@ impl Connections {
         Ok(self.fetch_all(query).await?.into_iter().next())
     }
 
-    /// How many rows one statement touched, which is a transaction by itself.
+    /// Runs one statement, which is a transaction by itself. Returns the number of rows it touched.
     pub(crate) async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
         let mut session = self.session().await?;
         let rows = session.execute(query).await?;
@@ -226,10 +233,10 @@ pub(crate) trait PgRecord: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 
 impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> PgRecord for T {}
 
-/// What is said on every new connection.
+/// Prepares a new connection.
 async fn introduce(connection: &mut PgConnection, instance: i32) -> sqlx::Result<()> {
-    // An answer of ours says that something is on disk. A server that is set to less is brought back to that, one that
-    // waits for its standbys as well is left as it is.
+    // An answer of ours says that something is on disk. A server that is set to less is brought
+    // back to that, one that waits for its standbys as well is left as it is.
     let query = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
     sqlx::query(query).execute(&mut *connection).await?;
     sqlx::query("SELECT pg_advisory_lock_shared($1, $2)")
@@ -242,9 +249,10 @@ async fn introduce(connection: &mut PgConnection, instance: i32) -> sqlx::Result
 
 /// A connection that is ours for a while.
 ///
-/// Callers may be cut off at any point: a client goes away, a time is over. sqlx gives a connection on which `BEGIN` was
-/// cut off back to its pool as it is, inside of a transaction, for the next to fall into. So none of ours goes back
-/// unless [`keep`](Self::keep) says that all is done: it is closed, and what was not committed is undone.
+/// Callers may be cut off at any point: a client goes away, a time is over. sqlx gives a connection
+/// on which `BEGIN` was cut off back to its pool as it is, inside of a transaction, for the next to
+/// fall into. So none of ours goes back unless [`keep`](Self::keep) says that all is done: it is
+/// closed, and what was not committed is undone.
 pub(crate) struct PooledSession {
     connection: PoolConnection<Postgres>,
     keep: bool,

@@ -17,14 +17,14 @@ use super::leader::LeaderConnection;
 use super::listen::PgListenerHub;
 use crate::deliveries::GroupCommit;
 use crate::{
-    Condition, DeliveryId, Moment, Opening, OutboxListener, Result, StoreError, migrations,
+    DatabaseInfo, DeliveryId, Moment, OpenMode, OutboxListener, Result, StoreError, migrations,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
-/// How many groups of accepted deliveries are committed at the same time.
+/// The number of groups of accepted deliveries that are committed at the same time.
 const GROUPS: usize = 2;
-/// Whoever asks whether the database is there wants to know it soon.
+/// The time-out of a health check, shorter than that of a statement.
 const CHECKING: Duration = Duration::from_secs(4);
 
 /// A PostgreSQL database.
@@ -40,22 +40,22 @@ impl PostgresDatabase {
     ///
     /// # Errors
     /// In words that say what to do, and never what the password is.
-    pub(crate) async fn open(url: &str, opening: Opening) -> anyhow::Result<Self> {
+    pub(crate) async fn open(url: &str, opening: OpenMode) -> anyhow::Result<Self> {
         let options = connections::options(url)?;
         let mut connection = connections::connect(&options)
             .await
             .with_context(|| unreachable(&options))?;
         check_encoding(&mut connection).await?;
         match opening {
-            Opening::Alone => migrate(&mut connection).await?,
-            Opening::AloneAsIs | Opening::Beside => {
+            OpenMode::Exclusive => migrate(&mut connection).await?,
+            OpenMode::ExclusiveUnmigrated | OpenMode::Shared => {
                 let applied = sqlx::query_scalar(migrations::APPLIED)
                     .fetch_one(&mut connection)
                     .await;
                 migrations::check(applied, &MIGRATIONS)?;
             }
         }
-        // Whatever it may say in parting, the work is done.
+        // An error of closing is of no interest: the work is done.
         drop(connection.close().await);
         let connections = Arc::new(Connections::new(options));
         let group_commit = GroupCommit::start(PoolTarget(connections.clone()), GROUPS);
@@ -107,7 +107,7 @@ impl PostgresDatabase {
         }
     }
 
-    pub(crate) async fn condition(&self) -> Result<Condition> {
+    pub(crate) async fn describe(&self) -> Result<DatabaseInfo> {
         let query = "SELECT current_setting('server_version'), clock_timestamp(), \
                      current_setting('transaction_read_only') = 'on'";
         let (version, now, read_only): (String, Moment, bool) = self
@@ -117,7 +117,7 @@ impl PostgresDatabase {
             .ok_or(sqlx::Error::RowNotFound)?;
         let read_only =
             read_only.then(|| "the server is a standby, or is set to read only".to_owned());
-        Ok(Condition {
+        Ok(DatabaseInfo {
             server: format!("PostgreSQL {version}"),
             now: Some(now),
             read_only,
@@ -136,7 +136,7 @@ impl PostgresDatabase {
     }
 }
 
-/// What may be told of a server that cannot be reached.
+/// Describes a server that cannot be reached, without its password.
 fn unreachable(options: &PgConnectOptions) -> String {
     let place = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -148,7 +148,7 @@ fn unreachable(options: &PgConnectOptions) -> String {
     )
 }
 
-/// Titles come in every script, and what cannot be stored would be tried for ever.
+/// Titles are in every script, and a text that cannot be stored would be retried for ever.
 async fn check_encoding(connection: &mut PgConnection) -> anyhow::Result<()> {
     let encoding: String = sqlx::query_scalar("SHOW server_encoding")
         .fetch_one(connection)
@@ -161,8 +161,8 @@ async fn check_encoding(connection: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Brings the database to this version. Of processes that start at the same time one does it: sqlx takes an advisory
-/// lock, for which the others wait as long as it takes.
+/// Brings the database to this version. Of processes that start at the same time one does it: sqlx
+/// takes an advisory lock, for which the others wait as long as it takes.
 async fn migrate(connection: &mut PgConnection) -> anyhow::Result<()> {
     connection
         .execute("SET statement_timeout = 0; SET lock_timeout = 0")

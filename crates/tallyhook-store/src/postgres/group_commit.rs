@@ -1,4 +1,5 @@
-//! Accepted deliveries in PostgreSQL: each group is one statement, which is a transaction by itself.
+//! Accepted deliveries in PostgreSQL: each group is one statement, which is a transaction by
+//! itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,9 +7,10 @@ use std::sync::Arc;
 use super::connections::{Connections, PooledSession};
 use crate::columns::{storable_text, whole};
 use crate::deliveries::CommitTarget;
-use crate::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, Result};
+use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Result};
 
-/// Stored bodies of one statement, unless one alone is larger: the statement holds copies of all of them.
+/// Stored bodies of one statement, unless one alone is larger: the statement holds copies of all of
+/// them.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 
 type Key<'a> = (&'a str, [u8; 32]);
@@ -27,8 +29,9 @@ impl CommitTarget for PoolTarget {
         &self,
         mut session: PooledSession,
         group: &[NewDelivery],
-    ) -> Result<Vec<Accepted>> {
-        // By key, once each: all processes lock keys in this order, and of two that are the same one is new.
+    ) -> Result<Vec<AcceptOutcome>> {
+        // By key, once each: all processes lock keys in this order, and of two that are the same
+        // one is new.
         let by_key: BTreeMap<Key<'_>, &NewDelivery> =
             group.iter().rev().map(|new| (key(new), new)).collect();
         let deliveries: Vec<_> = by_key.into_values().collect();
@@ -37,7 +40,10 @@ impl CommitTarget for PoolTarget {
         for part in parts(&deliveries) {
             let rows = session.fetch_all(insert(part)).await?;
             tallyhook_core::crash_point::reached("accept.committed");
-            stored.extend(rows.into_iter().map(|row| answer(row, Accepted::Stored)));
+            stored.extend(
+                rows.into_iter()
+                    .map(|row| answer(row, AcceptOutcome::Stored)),
+            );
         }
         let known: Vec<_> = deliveries
             .into_iter()
@@ -45,16 +51,20 @@ impl CommitTarget for PoolTarget {
             .collect();
         if !known.is_empty() {
             let rows = session.fetch_all(requeue_dead(&known)).await?;
-            stored.extend(rows.into_iter().map(|row| answer(row, Accepted::Requeued)));
+            stored.extend(
+                rows.into_iter()
+                    .map(|row| answer(row, AcceptOutcome::Requeued)),
+            );
         }
         session.keep();
-        // The first of a group takes what became of the row, a repetition of it within the group is one.
+        // The first delivery of a key in a group takes the outcome of the row, a repetition within
+        // the group is a duplicate.
         Ok(group
             .iter()
             .map(|new| {
                 stored
                     .remove(&owned(key(new)))
-                    .unwrap_or(Accepted::Duplicate)
+                    .unwrap_or(AcceptOutcome::Duplicate)
             })
             .collect())
     }
@@ -73,8 +83,8 @@ type Written = (i64, String, Vec<u8>);
 
 fn answer(
     (id, guid, sha256): Written,
-    answer: fn(DeliveryId) -> Accepted,
-) -> ((String, Vec<u8>), Accepted) {
+    answer: fn(DeliveryId) -> AcceptOutcome,
+) -> ((String, Vec<u8>), AcceptOutcome) {
     ((guid, sha256), answer(DeliveryId(id)))
 }
 
@@ -95,7 +105,7 @@ fn parts<'a, 'b>(mut rest: &'a [&'b NewDelivery]) -> impl Iterator<Item = &'a [&
 type InsertQuery<'q> =
     sqlx::query::QueryAs<'q, sqlx::Postgres, Written, sqlx::postgres::PgArguments>;
 
-/// Inserts those that are not there yet, with their bodies, and tells their ids.
+/// Inserts those that are not there yet, with their bodies, and returns their ids.
 fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     fn column<T>(part: &[&NewDelivery], of: impl Fn(&NewDelivery) -> T) -> Vec<T> {
         part.iter().map(|new| of(new)).collect()
@@ -143,7 +153,7 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     .bind(part.iter().map(|new| new.body.compressed.as_slice()).collect::<Vec<_>>())
 }
 
-/// Repetitions: GitHub's "Redeliver" of a dead letter brings it back, any other changes nothing.
+/// Requeues dead letters that GitHub redelivers. Any other repetition changes nothing.
 fn requeue_dead(known: &[&NewDelivery]) -> InsertQuery<'static> {
     sqlx::query_as(
         "WITH dead AS (\

@@ -13,7 +13,8 @@ use super::connections::{Connections, ROLES, within};
 use super::database::PostgresDatabase;
 use crate::{LEASE_DURATION, LeaderRole, Result, StoreError};
 
-/// The connection that holds the advisory locks of the roles of this process. They are lost with it.
+/// The connection that holds the advisory locks of the roles of this process. They are lost with
+/// it.
 pub(super) struct LeaderConnection {
     connection: PgConnection,
     roles: BTreeSet<i32>,
@@ -21,7 +22,8 @@ pub(super) struct LeaderConnection {
 
 impl PostgresDatabase {
     pub(crate) async fn acquire_role(&self, role: LeaderRole) -> Result<bool> {
-        // In a task of its own, so that a cancelled caller does not break the connection, which also holds other roles.
+        // In a task of its own, so that a cancelled caller does not break the connection, which
+        // also holds other roles.
         let asked = tokio::spawn(acquire(
             self.connections.clone(),
             self.leading.clone(),
@@ -83,7 +85,8 @@ async fn acquire(
     role: i32,
 ) -> Result<bool> {
     let mut place = leading.lock().await;
-    // Taken out while the server is asked: if the connection broke, its roles are lost and are acquired again on another.
+    // Taken out while the server is asked: if the connection broke, its roles are lost and are
+    // acquired again on another.
     let mut leading = match place.take() {
         Some(leading) => leading,
         None => {
@@ -112,10 +115,10 @@ const fn number(role: LeaderRole) -> i32 {
     }
 }
 
-/// Lets the server end a session that is silent for longer than a leader is: one on a machine that lost its power, or
-/// was paused, is a leader no more. Servers before version 14 know no such time.
+/// Lets the server end a session that is silent for longer than a leader is: one on a machine that
+/// lost its power, or was paused, is a leader no more. Servers before version 14 know no such time.
 async fn end_when_silent(connection: &mut PgConnection) -> sqlx::Result<()> {
-    // What begins while a part is sure has time to end.
+    // Work that begins while a lease is held has time to end.
     let silence = format!("{}ms", (LEASE_DURATION + LEASE_DURATION / 2).as_millis());
     let query =
         "SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'";

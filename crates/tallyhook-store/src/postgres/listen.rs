@@ -1,5 +1,5 @@
-//! Listening for what enters the outbox: one task of the process hears it for all who listen there, whatever they are
-//! busy with meanwhile.
+//! Listening for changes of the outbox: one task and one connection serve all listeners of the
+//! process, however busy they are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::{sleep, timeout};
 use super::connections::{Connections, OUTBOX_CHANNEL};
 use crate::{OutboxListener, Result, StoreError};
 
-/// After so long a silence the server is asked whether it is still there: one that vanished says nothing either.
+/// After so long a silence the server is pinged: one that vanished is silent too.
 const SILENCE: Duration = Duration::from_secs(10);
-/// So long it may take to answer that.
+/// The time it may take to answer the ping.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How long a server that could not be listened to is left alone.
+/// The pause before another attempt to listen.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What hears for a process, once somebody listens.
+/// The shared LISTEN connection of a process, opened by its first listener.
 #[derive(Default)]
 pub(super) struct PgListenerHub(Mutex<Option<SharedListener>>);
 
@@ -30,7 +30,7 @@ struct SharedListener {
 }
 
 impl PgListenerHub {
-    /// Listens from now on, if nobody does, and tells whoever listens.
+    /// Returns a listener, and starts the shared connection if there is none.
     pub(super) async fn subscribe(&self, connections: &Arc<Connections>) -> Result<OutboxListener> {
         let mut hearing = self.0.lock().await;
         let goes_on = |hearing: &&SharedListener| hearing.told.has_changed().is_ok();
@@ -48,7 +48,7 @@ impl PgListenerHub {
         Ok(OutboxListener(told))
     }
 
-    /// Gives the connection back. Nobody hears of anything any more.
+    /// Closes the shared connection. Listeners get an error.
     pub(super) async fn close(&self) {
         if let Some(mut hearing) = self.0.lock().await.take() {
             hearing.task.shutdown().await;
@@ -63,14 +63,14 @@ async fn listener(connections: &Connections) -> Result<PgListener> {
     Ok(listener)
 }
 
-/// Tells all who listen, until the store is closed.
+/// Notifies all listeners, until the store is closed.
 async fn hear_for_all(
     mut listener: PgListener,
     connections: Arc<Connections>,
     tells: watch::Sender<()>,
 ) {
     loop {
-        // That a connection ends now and then is nothing to worry about.
+        // Connections end now and then.
         match hear(listener, &tells).await {
             Ok(()) => tracing::debug!("the connection that hears of new events has ended"),
             Err(error) => {
@@ -87,12 +87,12 @@ async fn hear_for_all(
             }
             sleep(AGAIN).await;
         };
-        // Something may have been said meanwhile.
+        // A notification may have been missed.
         tells.send_replace(());
     }
 }
 
-/// Tells all of what is heard until the connection ends, or the server says nothing although it is asked.
+/// Notifies all listeners until the connection ends, or the server does not answer a ping.
 async fn hear(mut listener: PgListener, tells: &watch::Sender<()>) -> Result<()> {
     loop {
         match timeout(SILENCE, listener.try_recv()).await {

@@ -1,7 +1,9 @@
-//! Where aggregates are worked out: beside everything else, one at a time, from rows that both kinds of database give.
+//! Where aggregates are worked out: beside everything else, one at a time, from rows that both
+//! kinds of database give.
 //!
-//! Neither has the numbers worked out by SQL: PostgreSQL would sort every duration of every bucket, which takes longer
-//! than handing the rows over in the order of an index, and there would be two definitions of one number.
+//! Neither has the numbers worked out by SQL: PostgreSQL would sort every duration of every bucket,
+//! which takes longer than handing the rows over in the order of an index, and there would be two
+//! definitions of one number.
 
 use std::sync::Arc;
 
@@ -16,8 +18,8 @@ use crate::columns::Seconds;
 use crate::database::StatementBuilder;
 use crate::{Result, StoreError};
 
-/// Works out one set of aggregates at a time: over a million pull requests each takes a second of a processor, and tens
-/// of megabytes.
+/// Works out one set of aggregates at a time: over a million pull requests each takes a second of a
+/// processor, and tens of megabytes.
 #[derive(Clone)]
 pub(crate) struct AggregationLimit(Arc<Semaphore>);
 
@@ -28,8 +30,9 @@ impl Default for AggregationLimit {
 }
 
 impl AggregationLimit {
-    /// Runs `gather` in a thread of its own, so that nobody's webhook waits for it, and works the numbers out there. It
-    /// returns what [`gather`] made of the merged, and how many were closed without a merge.
+    /// Runs `gather` in a thread of its own, so that no webhook waits for it, and computes the
+    /// numbers there. It returns the result of [`gather`] for the merged, and the number closed
+    /// without a merge.
     pub(super) async fn run<G: Future<Output = Result<(Aggregation, i64)>>>(
         &self,
         gather: impl FnOnce() -> G + Send + 'static,
@@ -42,7 +45,7 @@ impl AggregationLimit {
             .map_err(|_| StoreError::Closed)?;
         let runtime = Handle::current();
         let work = move || {
-            // The turn ends with the work, also if nobody waits for it any more.
+            // The permit ends with the work, also if the caller has stopped waiting.
             let _turn = turn;
             let (aggregation, closed_unmerged) = runtime.block_on(gather())?;
             let mut aggregates = aggregation.finish();
@@ -83,7 +86,7 @@ pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
     query
 }
 
-/// How many of the filter's authors were closed without a merge in its range.
+/// Counts pull requests of the filter's authors that were closed without a merge in its range.
 pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
     push_index(&mut query, "pull_requests_closed", is_sqlite);
@@ -94,7 +97,8 @@ pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
     query
 }
 
-/// Names the index to SQLite, which knows nothing of how much is in its tables and would take another.
+/// Names the index to SQLite, which knows nothing of how much is in its tables and would take
+/// another.
 fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
     if is_sqlite {
         query.push(" INDEXED BY ").push(index);

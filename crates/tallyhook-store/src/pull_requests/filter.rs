@@ -1,4 +1,4 @@
-//! What the API reads.
+//! Filters and results of the read side.
 
 use tallyhook_core::domain::metrics::{Authors, Bucket};
 use tallyhook_core::domain::pull_request::Source;
@@ -6,7 +6,7 @@ use tallyhook_core::domain::repository::Access;
 use tallyhook_core::domain::timings::{Stages, State};
 use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
-/// Which states are asked for, in GitHub's words: `closed` includes merged.
+/// A filter by state, in GitHub's words: `closed` includes merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateFilter {
     Open,
@@ -15,7 +15,7 @@ pub enum StateFilter {
     Merged,
 }
 
-/// Which pull requests are asked for. Newest update first.
+/// A filter of pull requests. Newest update first.
 #[derive(Clone, Debug, Default)]
 pub struct PullRequestFilter {
     /// Any of these; all when empty.
@@ -60,22 +60,22 @@ pub struct PullRequestRow {
     pub first_response_at: Option<Timestamp>,
     pub first_review_at: Option<Timestamp>,
     pub final_approval_at: Option<Timestamp>,
-    pub durations: Durations,
+    pub durations: PullRequestDurations,
     pub flags: Vec<String>,
     pub source: Source,
-    /// GitHub's state is known as of this moment: it told by an update, or was asked.
+    /// GitHub's state is known as of this timestamp, by an update or a fetch.
     pub as_of: Timestamp,
 }
 
 /// The durations of one pull request, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
+pub struct PullRequestDurations {
     pub cycle_time: Option<i64>,
     pub review_time: Option<i64>,
     pub stages: Stages,
 }
 
-/// What is to be aggregated, and how.
+/// A filter of pull requests to aggregate, with the kind of buckets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AggregateFilter {
     pub repo: Option<RepoId>,

@@ -1,4 +1,5 @@
-//! The list of pull requests as SQL that both kinds of database understand, bounded whatever is asked for.
+//! The list of pull requests as SQL that both kinds of database understand, bounded whatever is
+//! asked for.
 
 use std::collections::BTreeSet;
 
@@ -28,8 +29,9 @@ pub(super) const KEYS: usize = 100;
 
 /// Pull requests of `filter`, newest update first, at most `limit`.
 ///
-/// Each state is looked up apart, by an index that has the wanted ones next to each other in this order, and the first
-/// of all are taken: no page takes longer than another, wherever in the list it is.
+/// Each state is looked up apart, by an index that has the wanted ones next to each other in this
+/// order, and the first of all are taken: no page takes longer than another, wherever in the list
+/// it is.
 pub(super) fn list(
     filter: &PullRequestFilter,
     limit: u32,
@@ -93,12 +95,14 @@ fn states(filters: &[StateFilter]) -> BTreeSet<State> {
     }
 }
 
-/// Compares a name whatever its case, by an index over the first `length` characters in lower case. Names on GitHub are
-/// ASCII; a letter that is not has one case, as in SQLite. As everywhere U+FFFD stands for U+0000.
+/// Compares a name whatever its case, by an index over the first `length` characters in lower case.
+/// Names on GitHub are ASCII; a letter that is not has one case, as in SQLite. As everywhere U+FFFD
+/// stands for U+0000.
 pub(crate) fn push_name(query: &mut StatementBuilder<'_>, column: &str, name: &str, length: usize) {
     let name = storable_text(name).to_ascii_lowercase();
     let beginning: String = name.chars().take(length).collect();
-    // Of a short name the beginning is all; to ask twice would let a planner believe that hardly any row is left.
+    // Of a short name the beginning is all; to ask twice would let a planner believe that hardly
+    // any row is left.
     let longer = beginning.chars().count() == length;
     query
         .push(" AND lower(substr(")
@@ -116,8 +120,8 @@ pub(crate) fn push_name(query: &mut StatementBuilder<'_>, column: &str, name: &s
 
 fn push_wanted(query: &mut StatementBuilder<'static>, filter: &PullRequestFilter, is_sqlite: bool) {
     if let Some(repo) = filter.repo {
-        // SQLite knows nothing of how much is in its tables; the plus keeps it from the repository's index, since one
-        // author is sure to have fewer.
+        // SQLite knows nothing of how much is in its tables; the plus keeps it from the
+        // repository's index, since one author is sure to have fewer.
         let plus = if is_sqlite && filter.author.is_some() {
             "+"
         } else {
@@ -140,7 +144,7 @@ fn push_wanted(query: &mut StatementBuilder<'static>, filter: &PullRequestFilter
     }
     if let Some((updated_at, key)) = filter.after {
         if filter.repo == Some(key.repo) {
-            // Told in the columns of the index over one repository.
+            // In the columns of the index over one repository.
             query
                 .push(" AND (updated_at, number) < (")
                 .push_bind(Seconds(updated_at));

@@ -8,6 +8,6 @@ mod sql;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, Durations, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter,
 };
 pub(crate) use self::list::push_name;

@@ -1,4 +1,4 @@
-//! What the API reads, as rows.
+//! Rows of the read side.
 
 use sqlx::FromRow;
 use tallyhook_core::domain::metrics::Merged;
@@ -8,7 +8,7 @@ use tallyhook_core::domain::timings::{Stages, State};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use crate::columns::{Millis, Name, Seconds, Words};
-use crate::{Durations, PullRequestRow};
+use crate::{PullRequestDurations, PullRequestRow};
 
 /// A pull request as it is listed.
 #[derive(FromRow)]
@@ -61,7 +61,7 @@ struct DurationColumns {
     closed_s: Option<i64>,
 }
 
-impl From<DurationColumns> for Durations {
+impl From<DurationColumns> for PullRequestDurations {
     fn from(row: DurationColumns) -> Self {
         Self {
             cycle_time: row.cycle_time_s,
@@ -125,7 +125,8 @@ impl From<ListedRow> for PullRequestRow {
     }
 }
 
-/// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`, `flags`, durations.
+/// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
+/// `flags`, durations.
 pub(crate) type MergedRow = (
     Seconds,
     bool,

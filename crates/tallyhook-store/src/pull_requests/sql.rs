@@ -23,11 +23,11 @@ impl Store {
 
     /// Returns one pull request, if it is known.
     pub async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
-        Ok(self.pull_requests_of(&[key]).await?.pop())
+        Ok(self.pull_requests_by_key(&[key]).await?.pop())
     }
 
     /// Returns those of `keys` that are known, in any order.
-    pub async fn pull_requests_of(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>> {
+    pub async fn pull_requests_by_key(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(list::KEYS) {
             let rows: Vec<ListedRow> = self.database.rows(list::by_key(keys).build()).await?;
@@ -36,7 +36,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Looks up a repository by its name. Where an old one of that name was deleted, the one seen last is it.
+    /// Looks up a repository by its name. Where an old one of that name was deleted, the one seen
+    /// last is it.
     pub async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
         let mut query = StatementBuilder::new("SELECT id FROM repositories WHERE true");
         match &self.database {
@@ -53,7 +54,8 @@ impl Store {
         Ok(row.map(|(id,)| RepoId(id)))
     }
 
-    /// Summarises merged pull requests by the time of the merge, and counts those closed without one.
+    /// Summarises merged pull requests by the time of the merge, and counts those closed without
+    /// one.
     pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
         let (database, filter) = (self.database.clone(), *filter);
         let gather = move || async move {

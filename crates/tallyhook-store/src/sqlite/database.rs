@@ -20,20 +20,25 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use super::group_commit::WriterTarget;
 use crate::database::AnyRow;
 use crate::deliveries::GroupCommit;
-use crate::{Condition, Moment, NotReady, Opening, OutboxListener, Result, StoreError, migrations};
+use crate::{
+    DatabaseInfo, DatabaseNotReady, Moment, OpenMode, OutboxListener, Result, StoreError,
+    migrations,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
-/// How long a statement waits for another process's write, such as a command beside a running server.
+/// The time that a statement waits for another process's write, such as that of a command beside a
+/// running server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Rows per writing statement. Each size is prepared once; what is written is cut into the largest that fit.
+/// Rows per writing statement. Each size is prepared once; what is written is cut into the largest
+/// that fit.
 pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// The embedded database.
 ///
-/// SQLite lets one connection write at a time, so there is one, behind a fair lock: writers queue here instead of polling
-/// the file. Deliveries that wait for it together are committed together.
+/// SQLite lets one connection write at a time, so there is one, behind a fair lock: writers queue
+/// here instead of polling the file. Deliveries that wait for it together are committed together.
 pub(crate) struct SqliteDatabase {
     writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
     pub(crate) readers: SqlitePool,
@@ -41,9 +46,10 @@ pub(crate) struct SqliteDatabase {
     /// Marks the leases of this process, as opposed to those of an earlier one.
     pub(crate) process: i64,
     pub(crate) orphans_released: AtomicBool,
-    /// Raised when something entered the outbox.
+    /// Notified when the outbox changed.
     outbox_changed: watch::Sender<()>,
-    /// Held for as long as the store is open by `serve`; the system releases it when the process ends in any way.
+    /// Held for as long as the store is open by `serve`; the system releases it when the process
+    /// ends in any way.
     _lock: Option<File>,
 }
 
@@ -52,7 +58,7 @@ impl SqliteDatabase {
     ///
     /// # Errors
     /// In words that say what to do.
-    pub(crate) async fn open(url: &str, opening: Opening) -> anyhow::Result<Self> {
+    pub(crate) async fn open(url: &str, opening: OpenMode) -> anyhow::Result<Self> {
         let options: SqliteConnectOptions = url.parse().context("expected sqlite://FILE")?;
         let path = options.get_filename().to_owned();
         if url.contains(":memory:") || url.contains("mode=memory") {
@@ -60,25 +66,27 @@ impl SqliteDatabase {
                 "a database in memory would lose what was accepted: name a file, as in sqlite://tallyhook.db"
             );
         }
-        if opening != Opening::Alone && !path.exists() {
-            bail!(NotReady::Missing(path));
+        if opening != OpenMode::Exclusive && !path.exists() {
+            bail!(DatabaseNotReady::Missing(path));
         }
         let lock = match opening {
-            Opening::Alone | Opening::AloneAsIs => Some(lock(&path)?),
-            Opening::Beside => None,
+            OpenMode::Exclusive | OpenMode::ExclusiveUnmigrated => Some(lock(&path)?),
+            OpenMode::Shared => None,
         };
         let options = options
-            .create_if_missing(opening == Opening::Alone)
+            .create_if_missing(opening == OpenMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
-            // A commit that was answered for survives a crash of the machine, not only of the process.
+            // A commit that was answered for survives a crash of the machine, not only of the
+            // process.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("temp_store", "memory")
-            // Rows come from a thread of their own: a whole batch at once, instead of taking turns within it.
+            // Rows are read by a thread of their own: a whole batch at once, instead of taking
+            // turns within it.
             .row_buffer_size(512)
             .disable_statement_logging();
-        if opening == Opening::Alone {
+        if opening == OpenMode::Exclusive {
             create_private(&path).with_context(|| format!("cannot create {}", path.display()))?;
         }
         let mut writer = SqliteConnection::connect_with(&options)
@@ -90,11 +98,11 @@ impl SqliteDatabase {
                 )
             })?;
         match opening {
-            Opening::Alone => MIGRATIONS
+            OpenMode::Exclusive => MIGRATIONS
                 .run(&mut writer)
                 .await
                 .map_err(migrations::failed)?,
-            Opening::AloneAsIs | Opening::Beside => {
+            OpenMode::ExclusiveUnmigrated | OpenMode::Shared => {
                 let applied = sqlx::query_scalar(migrations::APPLIED)
                     .fetch_one(&mut writer)
                     .await;
@@ -159,15 +167,16 @@ impl SqliteDatabase {
         }
     }
 
-    pub(crate) async fn condition(&self) -> Result<Condition> {
+    pub(crate) async fn describe(&self) -> Result<DatabaseInfo> {
         let version: String = sqlx::query_scalar("SELECT sqlite_version()")
             .fetch_one(&self.readers)
             .await?;
-        // It takes the lock of a writer, which is refused to whoever may not write, and writes nothing.
+        // Takes the lock of a writer, which is refused to a process that may not write, and writes
+        // nothing.
         let query = sqlx::query("UPDATE _sqlx_migrations SET success = success WHERE false");
         let written = query.execute(self.writer().await.connection()?).await;
         let read_only = written.err().map(|error| error.to_string());
-        Ok(Condition {
+        Ok(DatabaseInfo {
             server: format!("SQLite {version}"),
             now: None,
             read_only,
@@ -193,7 +202,8 @@ impl SqliteWriter<'_> {
         self.0.as_mut().ok_or(StoreError::Closed)
     }
 
-    /// Begins a transaction that may write from its first statement on, so that it cannot fail half-way for a lock.
+    /// Begins a transaction that may write from its first statement on, so that it cannot fail
+    /// half-way for a lock.
     pub(crate) async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
         Ok(self.connection()?.begin_with("BEGIN IMMEDIATE").await?)
     }
@@ -220,7 +230,8 @@ fn lock(database: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Payloads of private repositories are nobody else's business. SQLite gives its other files the mode of this one.
+/// Payloads of private repositories are for this user alone. SQLite gives its other files the mode
+/// of this one.
 fn create_private(database: &Path) -> std::io::Result<()> {
     match OpenOptions::new()
         .write(true)

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::database::{CHUNKS, chunks, millis};
 use crate::columns::whole;
 use crate::deliveries::CommitTarget;
-use crate::{Accepted, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
+use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
 
 /// Compressed bodies over this are large.
 const LARGE: usize = 1024 * 1024;
@@ -28,7 +28,11 @@ impl CommitTarget for WriterTarget {
         Ok(self.0.clone().lock_owned().await)
     }
 
-    async fn store(&self, mut slot: Self::Slot, group: &[NewDelivery]) -> Result<Vec<Accepted>> {
+    async fn store(
+        &self,
+        mut slot: Self::Slot,
+        group: &[NewDelivery],
+    ) -> Result<Vec<AcceptOutcome>> {
         store(slot.as_mut().ok_or(StoreError::Closed)?, group).await
     }
 }
@@ -36,7 +40,7 @@ impl CommitTarget for WriterTarget {
 async fn store(
     connection: &mut SqliteConnection,
     deliveries: &[NewDelivery],
-) -> Result<Vec<Accepted>> {
+) -> Result<Vec<AcceptOutcome>> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut inserted = insert(&mut transaction, deliveries).await?;
     let mut bodies = Vec::with_capacity(inserted.len());
@@ -47,7 +51,7 @@ async fn store(
             Entry::Occupied(entry) => {
                 let id = entry.remove();
                 bodies.push((id, &delivery.body.compressed));
-                accepted.push(Accepted::Stored(id));
+                accepted.push(AcceptOutcome::Stored(id));
             }
             Entry::Vacant(_) => accepted.push(requeue_dead(&mut transaction, delivery).await?),
         }
@@ -80,7 +84,7 @@ static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     })
 });
 
-/// Inserts those that are not there yet, and tells their ids.
+/// Inserts those that are not there yet, and returns their ids.
 async fn insert(
     transaction: &mut Transaction<'_, Sqlite>,
     deliveries: &[NewDelivery],
@@ -151,11 +155,11 @@ async fn insert_bodies(
     Ok(())
 }
 
-/// A repetition: GitHub's "Redeliver" of a dead letter brings it back, any other changes nothing.
+/// Requeues a dead letter that GitHub redelivers. Any other repetition changes nothing.
 async fn requeue_dead(
     transaction: &mut Transaction<'_, Sqlite>,
     delivery: &NewDelivery,
-) -> Result<Accepted> {
+) -> Result<AcceptOutcome> {
     let revived: Option<i64> = sqlx::query_scalar(
         "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, next_attempt_at = $1, \
          leased_until = NULL, finished_at = NULL \
@@ -166,5 +170,7 @@ async fn requeue_dead(
     .bind(delivery.body_sha256.as_slice())
     .fetch_optional(&mut **transaction)
     .await?;
-    Ok(revived.map_or(Accepted::Duplicate, |id| Accepted::Requeued(DeliveryId(id))))
+    Ok(revived.map_or(AcceptOutcome::Duplicate, |id| {
+        AcceptOutcome::Requeued(DeliveryId(id))
+    }))
 }

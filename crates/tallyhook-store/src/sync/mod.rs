@@ -1,4 +1,5 @@
-//! Synchronisation with GitHub: tracked repositories, backfills, watched pull requests, the poller's record.
+//! Synchronisation with GitHub: tracked repositories, backfills, watched pull requests, the
+//! poller's record.
 
 mod row;
 mod runs;
@@ -6,6 +7,6 @@ mod sql;
 mod types;
 
 pub use self::types::{
-    MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, SyncRun, SyncRunId, SyncState,
-    SyncStatus, TrackedRepository, WatchCounts, Watched,
+    MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,
+    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };

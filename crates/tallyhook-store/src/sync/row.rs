@@ -1,4 +1,4 @@
-//! What is asked of GitHub, as rows.
+//! Rows about the synchronisation with GitHub.
 
 use sqlx::FromRow;
 use tallyhook_core::domain::repository::Access;
@@ -7,7 +7,7 @@ use tallyhook_core::github::types::{PrNumber, RepoId};
 use crate::columns::{Millis, Name, Seconds, from_json};
 use crate::{
     PollerStats, RunState, StoreError, SyncRun, SyncRunId, SyncStatus, TrackedRepository,
-    WatchCounts, Watched,
+    WatchCounts, WatchedPullRequest,
 };
 
 #[derive(FromRow)]
@@ -104,7 +104,7 @@ pub(crate) struct WatchedRow {
     error: Option<String>,
 }
 
-impl From<WatchedRow> for Watched {
+impl From<WatchedRow> for WatchedPullRequest {
     fn from(row: WatchedRow) -> Self {
         Self {
             repo_name: row.repo_name,

@@ -1,11 +1,11 @@
-//! Backfills, in SQL that both kinds of database understand. Whoever writes a run and its repository locks the
+//! Statements about backfills. A transaction that writes a run and its repository locks the
 //! repository first.
 
 use tallyhook_core::github::types::RepoId;
 
 use super::row::RunRow;
 use super::types::KEPT_RUNS;
-use super::{MOST_ERRORS, RunOptions, RunState, SyncRun, SyncRunId};
+use super::{MAX_RUN_ERRORS, RunOptions, RunState, SyncRun, SyncRunId};
 use crate::columns::{Millis, Name, Seconds, storable_text, to_json, whole};
 use crate::database::{Transaction, statement};
 use crate::{Moment, Result, Store};
@@ -16,13 +16,14 @@ const RUN: &str = "SELECT s.id, s.repo_id, r.name AS repo_name, s.state, s.optio
 
 pub(super) const UNFINISHED: &str = "state IN ('queued', 'running')";
 
-/// How a repository stands whose run was let go: as it did before.
+/// The status of a repository after the end of its run: as it was before.
 const STATUS_BEFORE: &str = "CASE WHEN last_error IS NOT NULL THEN 'error' WHEN last_sync_at IS NOT NULL THEN 'synced' ELSE 'pending' END";
 
 impl Store {
-    /// Asks for a run: the unfinished one of the repository if there is one; the last one, to go on where it stopped, if
-    /// it failed with the same options; else a new one. `None` if the repository is not known.
-    pub async fn ask_for_run(
+    /// Requests a run: the unfinished one of the repository if there is one; the last one, to go on
+    /// where it stopped, if it failed with the same options; else a new one. `None` if the
+    /// repository is not known.
+    pub async fn request_run(
         &self,
         repo: RepoId,
         options: &RunOptions,
@@ -30,7 +31,7 @@ impl Store {
     ) -> Result<Option<SyncRun>> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
-        // Whoever asks for the same repository waits here.
+        // Other requests for the same repository wait here.
         let lock = statement("UPDATE repositories SET sync_status = sync_status WHERE id = $1");
         if transaction.execute(lock.bind(repo.0)).await? == 0 {
             transaction.rollback().await?;
@@ -78,8 +79,8 @@ impl Store {
         Ok(run)
     }
 
-    /// Takes the oldest run, of `only` if told, that nobody works on.
-    pub async fn take_run(
+    /// Claims the oldest run, of `only` if given, that is not leased.
+    pub async fn claim_run(
         &self,
         only: Option<RepoId>,
         now: Moment,
@@ -126,8 +127,9 @@ impl Store {
         }
     }
 
-    /// Writes a run that was taken; in a finished state, or queued for somebody else to take, it is let go. `false` if
-    /// it was cancelled or somebody else has taken it: nothing was written, stop.
+    /// Saves a claimed run; in a finished state, or queued again, its lease ends. Returns `false`
+    /// if it was cancelled or claimed by another process: nothing was written, and the caller
+    /// stops.
     pub async fn save_run(&self, run: &SyncRun, now: Moment, lease_until: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
@@ -165,7 +167,7 @@ impl Store {
         .bind(whole(run.prs_done))
         .bind(run.prs_total.map(whole))
         .bind(whole(run.reviews_synced))
-        .bind(to_json(&run.errors[..run.errors.len().min(MOST_ERRORS)])?)
+        .bind(to_json(&run.errors[..run.errors.len().min(MAX_RUN_ERRORS)])?)
         .bind(run.error.as_deref().map(storable_text))
         .bind(whole(run.github_requests))
         .bind(run.complete_since.map(Seconds))
@@ -188,7 +190,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps a run that was taken. `false` as with [`save_run`](Self::save_run).
+    /// Renews the lease of a claimed run. Returns `false` as [`save_run`](Self::save_run).
     pub async fn renew_run(&self, run: &SyncRun, lease_until: Moment) -> Result<bool> {
         let renew = "UPDATE sync_runs SET leased_until = $3 WHERE id = $1 AND lease = $2 AND state = 'running'";
         let renew = statement(renew)
@@ -198,7 +200,7 @@ impl Store {
         Ok(self.database.execute(renew).await? == 1)
     }
 
-    /// `false` if it is finished or not known.
+    /// Cancels a run. Returns `false` if it is finished or not known.
     pub async fn cancel_run(&self, run: SyncRunId, now: Moment) -> Result<bool> {
         let Some(SyncRun { repo, .. }) = self.sync_run(run).await? else {
             return Ok(false);
@@ -232,7 +234,7 @@ impl Store {
             .transpose()
     }
 
-    /// The newest first; those before `before` in that order, if told.
+    /// Returns runs, the newest first; those before `before` in that order, if given.
     pub async fn sync_runs(
         &self,
         repo: Option<RepoId>,
@@ -255,7 +257,7 @@ impl Store {
         rows.into_iter().map(|row: RunRow| row.try_into()).collect()
     }
 
-    /// The newest one of each repository.
+    /// Returns the newest run of each repository.
     pub async fn latest_runs(&self) -> Result<Vec<SyncRun>> {
         let query = format!("{RUN} WHERE s.id IN (SELECT max(id) FROM sync_runs GROUP BY repo_id)");
         let rows = self.database.rows(statement(query)).await?;
@@ -263,7 +265,7 @@ impl Store {
     }
 }
 
-/// The first run of those that a condition about `id` names.
+/// Reads the first run that matches a condition about `id`.
 async fn one(
     transaction: &mut Transaction<'_>,
     condition: &str,

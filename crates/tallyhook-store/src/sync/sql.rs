@@ -1,11 +1,11 @@
-//! What is asked of GitHub, in SQL that both kinds of database understand.
+//! Statements about tracked repositories, watched pull requests and the poller.
 
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use super::row::{PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
 use super::runs::UNFINISHED;
-use super::{PollerStats, SyncState, TrackedRepository, WatchCounts, Watched};
+use super::{PollerStats, SyncOutcome, TrackedRepository, WatchCounts, WatchedPullRequest};
 use crate::columns::{Millis, Seconds, storable_text, whole};
 use crate::database::{Database, statement};
 use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
@@ -17,8 +17,8 @@ const TRACKED: &str = "SELECT r.id, r.name, r.private, \
     FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE r.tracked";
 
 impl Store {
-    /// Tracks a repository from now on, as one of which nothing was asked for yet, and notes what was seen of it; `false`
-    /// if it was tracked.
+    /// Tracks a repository from now on, as one that was never fetched, and records its observation.
+    /// Returns `false` if it was tracked.
     pub async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
         let sighting = RepositoryObservation {
             repository: repository.clone(),
@@ -30,7 +30,7 @@ impl Store {
             ..BatchWrite::default()
         };
         while self.record(&seen, now).await?.is_err() {}
-        // What was compared before it was left alone vouches for nothing of the time between.
+        // Comparisons from before it was untracked say nothing about the time between.
         let update = "UPDATE repositories SET tracked = true, tracked_since = $1, complete_since = NULL, \
                       watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 AND NOT tracked";
         Ok(self
@@ -40,8 +40,8 @@ impl Store {
             == 1)
     }
 
-    /// Facts stay, deliveries that come later do not track it again, and its run is cancelled; `false` if it was not
-    /// tracked.
+    /// Stops tracking a repository and cancels its run. Facts stay, and later deliveries do not
+    /// track it again. Returns `false` if it was not tracked.
     pub async fn untrack(&self, repo: RepoId, now: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
@@ -77,10 +77,10 @@ impl Store {
         Ok(rows.into_iter().next().map(|row: TrackedRow| row.into()))
     }
 
-    /// Notes what asking for a repository came to.
-    pub async fn sync_state(&self, repo: RepoId, state: &SyncState, now: Moment) -> Result<()> {
+    /// Records the outcome of a synchronisation.
+    pub async fn record_sync(&self, repo: RepoId, state: &SyncOutcome, now: Moment) -> Result<()> {
         let update = match state {
-            SyncState::Polled { watermark, reconciled } => statement(format!(
+            SyncOutcome::Polled { watermark, reconciled } => statement(format!(
                 "UPDATE repositories SET last_sync_at = $2, last_error = NULL, \
                  sync_status = CASE WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 AND {UNFINISHED}) \
                      THEN 'syncing' ELSE 'synced' END, \
@@ -91,7 +91,7 @@ impl Store {
             .bind(Millis(now))
             .bind(watermark.map(Seconds))
             .bind(i64::from(*reconciled)),
-            SyncState::Failed(error) => {
+            SyncOutcome::Failed(error) => {
                 statement("UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1")
                     .bind(repo.0)
                     .bind(storable_text(error))
@@ -100,15 +100,16 @@ impl Store {
         self.database.execute(update).await.map(|_| ())
     }
 
-    /// Pull requests of a tracked repository of which only parts were ever seen, and about which GitHub was not asked
-    /// since `checked_before`: the oldest check first, before them those without one, of these the newest first.
-    pub async fn unfetched(
+    /// Pull requests of a tracked repository of which only parts were ever seen, and about which
+    /// GitHub was not asked since `checked_before`: the oldest check first, before them those
+    /// without one, of these the newest first.
+    pub async fn incomplete_pull_requests(
         &self,
         repo: RepoId,
         checked_before: Moment,
         limit: u32,
     ) -> Result<Vec<PrNumber>> {
-        // SQLite knows nothing of how few they are.
+        // SQLite has no statistics that show how few they are.
         let index = match self.database {
             Database::Sqlite(_) => "INDEXED BY pull_requests_unfetched",
             Database::Postgres(_) => "",
@@ -128,9 +129,9 @@ impl Store {
         Ok(rows.into_iter().map(|(number,)| PrNumber(number)).collect())
     }
 
-    /// Notes that GitHub was asked about just these, and that what it said is in the inbox.
-    pub async fn checked(&self, keys: &[PrKey], at: Moment) -> Result<()> {
-        // In one order, so that nobody waits for another in a circle.
+    /// Records that GitHub was asked about just these, and that its answers are in the inbox.
+    pub async fn mark_checked(&self, keys: &[PrKey], at: Moment) -> Result<()> {
+        // In key order, so that two transactions cannot deadlock.
         let mut keys = keys.to_vec();
         keys.sort_unstable();
         let mut writer = self.database.writer().await?;
@@ -151,7 +152,7 @@ impl Store {
         transaction.commit().await
     }
 
-    /// Watches a pull request; `false` if it was watched.
+    /// Watches a pull request. Returns `false` if it was watched.
     pub async fn watch(&self, repo_name: &str, number: PrNumber, now: Moment) -> Result<bool> {
         let insert = "INSERT INTO monitors (repo_key, repo_name, number, since) VALUES ($1, $2, $3, $4) \
                       ON CONFLICT (repo_key, number) DO NOTHING";
@@ -175,8 +176,8 @@ impl Store {
             == 1)
     }
 
-    /// Those that were not checked since `due_before`, the oldest check first.
-    pub async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<Watched>> {
+    /// Returns those that were not checked since `due_before`, the oldest check first.
+    pub async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<WatchedPullRequest>> {
         let query = statement(
             "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
              WHERE checked_at IS NULL OR checked_at < $1 ORDER BY checked_at NULLS FIRST, repo_key, number LIMIT $2",
@@ -188,8 +189,8 @@ impl Store {
         Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
     }
 
-    /// Those that could not be got when they were asked for last, the latest first.
-    pub async fn failing_watches(&self, limit: u32) -> Result<Vec<Watched>> {
+    /// Returns those whose last fetch failed, the latest first.
+    pub async fn failing_watches(&self, limit: u32) -> Result<Vec<WatchedPullRequest>> {
         let query = statement(
             "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
              WHERE error IS NOT NULL ORDER BY checked_at DESC, repo_key, number LIMIT $1",
@@ -198,7 +199,7 @@ impl Store {
         Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
     }
 
-    /// Those that were not checked since `due_before` are due.
+    /// Counts watched pull requests. Those that were not checked since `due_before` are due.
     pub async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts> {
         let query = "SELECT count(*) AS watched, count(error) AS failing, \
                      count(CASE WHEN checked_at IS NULL OR checked_at < $1 THEN 1 END) AS due FROM monitors";
@@ -213,8 +214,8 @@ impl Store {
             })
     }
 
-    /// Notes that a watched pull request was asked for, and what went wrong if anything did.
-    pub async fn watch_checked(
+    /// Records a check of a watched pull request, with its error if it failed.
+    pub async fn record_watch_check(
         &self,
         repo_name: &str,
         number: PrNumber,
@@ -241,8 +242,8 @@ impl Store {
             .map_or(Ok(PollerStats::default()), |row: PollerRow| row.try_into())
     }
 
-    /// Asks for a round of the poller now, after the one that may be under way.
-    pub async fn ask_for_poll(&self, now: Moment) -> Result<()> {
+    /// Requests a round of the poller, after the one that may be running.
+    pub async fn request_poll(&self, now: Moment) -> Result<()> {
         let update = statement("UPDATE poller SET asked_at = $1 WHERE id = 1");
         self.database
             .execute(update.bind(Millis(now)))
@@ -250,7 +251,7 @@ impl Store {
             .map(|_| ())
     }
 
-    pub async fn poll_began(&self, now: Moment) -> Result<()> {
+    pub async fn start_poll(&self, now: Moment) -> Result<()> {
         let update =
             statement("UPDATE poller SET running_since = $1, asked_at = NULL WHERE id = 1");
         self.database
@@ -259,8 +260,8 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Notes the end of a round, in which `errors` repositories failed.
-    pub async fn poll_ended(
+    /// Records the end of a round, in which `errors` repositories failed.
+    pub async fn finish_poll(
         &self,
         now: Moment,
         errors: u64,

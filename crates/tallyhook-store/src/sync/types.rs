@@ -1,4 +1,4 @@
-//! What is asked of GitHub, and how far that has come: tracked repositories, backfills, watched pull requests, the
+//! Synchronisation with GitHub: tracked repositories, backfills, watched pull requests, the
 //! poller's record.
 
 use serde::{Deserialize, Serialize};
@@ -26,13 +26,14 @@ pub struct TrackedRepository {
     pub watermark: Option<Timestamp>,
     /// When all of it was last compared with GitHub's.
     pub reconciled_at: Option<Moment>,
-    /// Every pull request that was updated since then was fetched once, but for those that its runs name as failed.
+    /// Every pull request that was updated since then was fetched once, but for those that its runs
+    /// name as failed.
     pub complete_since: Option<Timestamp>,
     /// Changes that were found by asking.
     pub missed_by_webhook: u64,
 }
 
-/// How a repository stands.
+/// The synchronisation status of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncStatus {
@@ -44,14 +45,14 @@ pub enum SyncStatus {
     Error,
 }
 
-/// What asking for a repository came to.
+/// The outcome of a synchronisation of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SyncState {
-    /// What changed is in the inbox.
+pub enum SyncOutcome {
+    /// The changes are in the inbox.
     Polled {
         /// The newest `updated_at` of the listing; one that is older than the last is not taken.
         watermark: Option<Timestamp>,
-        /// Whether all of it was compared.
+        /// All of it was compared.
         reconciled: bool,
     },
     Failed(String),
@@ -69,14 +70,14 @@ pub struct SyncRun {
     pub repo_name: String,
     pub state: RunState,
     pub options: RunOptions,
-    /// Where it goes on, as JSON in words of whoever walks.
+    /// The cursor, as JSON of the backfill.
     pub walk: Option<String>,
     pub prs_done: u64,
     pub prs_total: Option<u64>,
     pub reviews_synced: u64,
-    /// Those that failed by themselves; the first [`MOST_ERRORS`] are kept.
-    pub errors: Vec<PrError>,
-    /// What ended it.
+    /// Those that failed by themselves; the first [`MAX_RUN_ERRORS`] are kept.
+    pub errors: Vec<PullRequestError>,
+    /// The error that ended it.
     pub error: Option<String>,
     pub github_requests: u64,
     /// Set when it is done: every pull request that was updated since then was fetched.
@@ -85,13 +86,13 @@ pub struct SyncRun {
     /// When it was first taken.
     pub started_at: Option<Moment>,
     pub finished_at: Option<Moment>,
-    /// Tells this taking from any other.
+    /// Identifies this lease.
     pub(super) lease: i64,
 }
 
-/// How many errors of a run are kept.
-pub const MOST_ERRORS: usize = 1000;
-/// How many finished runs of a repository are kept.
+/// The number of errors of a run that are kept.
+pub const MAX_RUN_ERRORS: usize = 1000;
+/// The number of finished runs of a repository that are kept.
 pub(super) const KEPT_RUNS: i64 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -110,26 +111,27 @@ impl RunState {
     }
 }
 
-/// How far a run goes back.
+/// The range of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunOptions {
     pub days_back: u32,
     pub max_prs: u32,
-    /// Whether the dates of commits are asked for.
+    /// The dates of commits are fetched too.
     pub commits: bool,
 }
 
 /// A pull request that could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PrError {
+#[schema(as = PrError)]
+pub struct PullRequestError {
     pub pr: i64,
     pub error: String,
 }
 
 /// A pull request that is watched by asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
-    /// `owner/name`, as it was told.
+pub struct WatchedPullRequest {
+    /// `owner/name`, as it was given.
     pub repo_name: String,
     pub number: PrNumber,
     pub since: Moment,
@@ -139,7 +141,7 @@ pub struct Watched {
     pub error: Option<String>,
 }
 
-/// How many pull requests are watched by asking.
+/// The number of watched pull requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchCounts {
     pub watched: u64,
@@ -149,7 +151,7 @@ pub struct WatchCounts {
     pub failing: u64,
 }
 
-/// What the poller did so far.
+/// The record of the poller.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PollerStats {
     /// Set while a round is under way, and after one that broke off until the next begins.
@@ -157,8 +159,8 @@ pub struct PollerStats {
     pub last_sync_at: Option<Moment>,
     pub sync_count: u64,
     pub error_count: u64,
-    /// Somebody asked for a round that has not begun.
+    /// The time at which a round was requested that has not begun.
     pub asked_at: Option<Moment>,
-    /// In words of whoever polls.
+    /// JSON of the poller.
     pub statistics: Option<serde_json::Value>,
 }

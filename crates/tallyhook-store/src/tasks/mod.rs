@@ -7,6 +7,6 @@ mod write;
 
 pub(crate) use self::row::TaskLinkRow;
 pub use self::task::{
-    Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef,
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
 };
 pub(crate) use self::write::TaskWriter;

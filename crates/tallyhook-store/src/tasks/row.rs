@@ -5,7 +5,7 @@ use tallyhook_core::domain::task::{ByHand, TaskId, TaskKey, TaskState, TaskStatu
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use crate::columns::{Millis, Name, Seconds};
-use crate::{Due, Task, TaskCause, TaskEvent, TaskPlace};
+use crate::{PendingWork, Task, TaskCause, TaskEvent, TaskPlace};
 
 #[derive(FromRow)]
 pub(crate) struct TaskRow {
@@ -55,7 +55,7 @@ impl From<TaskRow> for Task {
             created_at: row.created_at.0,
             updated_at: row.updated_at.0,
             version: row.version,
-            due: Due {
+            due: PendingWork {
                 follow: row.follow_due == 1,
                 push: row.push_due == 1,
                 cleanup: row.cleanup_due == 1,

@@ -1,4 +1,4 @@
-//! Tasks, in SQL that both kinds of database understand.
+//! Statements about tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use tallyhook_core::github::types::PrKey;
 
 use super::row::{TaskEventRow, TaskLinkRow, TaskRow};
 use super::write::{NewTaskEvent, TaskWriter};
-use super::{Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskRef};
+use super::{NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskRef, TaskUpdate};
 use crate::columns::{Millis, storable_text};
 use crate::database::{Lock, Statement, statement};
 use crate::outbox::append_events;
 use crate::{Moment, Result, Store};
 
-/// What becomes of a task whose pull requests, or what it says of itself, changed.
+/// The changes to a task whose pull requests or own attributes changed.
 pub(super) const FOLLOW: &str = "follow_due = 1, cleanup_due = CASE WHEN worktree IS NULL THEN 0 ELSE 1 END, version = version + 1";
 
 impl Store {
-    /// Makes a task; `false` if there is one of its key.
+    /// Creates a task. Returns `false` if there is one of its key.
     pub async fn create_task(&self, task: &NewTask, now: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
@@ -74,7 +74,7 @@ impl Store {
         Ok(self.with_pull_requests(rows).await?.pop())
     }
 
-    /// Tasks made before `before`, at most `limit`, the newest first.
+    /// Returns tasks created before `before`, at most `limit`, the newest first.
     pub async fn tasks(
         &self,
         status: Option<TaskStatus>,
@@ -100,11 +100,12 @@ impl Store {
         self.with_pull_requests(rows).await
     }
 
-    /// Changes a task as a person says; `false` if there is none. A new status is told.
+    /// Edits a task on behalf of a person. Returns `false` if there is none. A new status enters
+    /// the outbox.
     pub async fn edit_task(&self, id: TaskId, edit: &TaskEdit, now: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
-        // First of all, so that nobody else gets between what is read and what is written.
+        // First, so that no other writer gets between reading and writing.
         let touch = format!("UPDATE tasks SET {FOLLOW}, updated_at = $2 WHERE id = $1");
         if transaction
             .execute(statement(touch).bind(id.to_string()).bind(Millis(now)))
@@ -127,7 +128,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Links a pull request to a task; `false` if it is linked already.
+    /// Links a pull request to a task. Returns `false` if it is linked already.
     pub async fn link_task(&self, id: TaskId, pull_request: PrKey, now: Moment) -> Result<bool> {
         let insert = "INSERT INTO task_links (task_id, repo_id, number, linked_at) VALUES ($1, $2, $3, $4) \
                       ON CONFLICT (task_id, repo_id, number) DO NOTHING";
@@ -138,7 +139,8 @@ impl Store {
         self.relink(id, insert.bind(Millis(now)), now).await
     }
 
-    /// Undoes a link; `false` if there is none. A key that the pull request names still counts.
+    /// Removes a link. Returns `false` if there is none. A task key that the pull request names
+    /// still counts.
     pub async fn unlink_task(&self, id: TaskId, pull_request: PrKey, now: Moment) -> Result<bool> {
         let delete =
             statement("DELETE FROM task_links WHERE task_id = $1 AND repo_id = $2 AND number = $3");
@@ -149,7 +151,7 @@ impl Store {
         self.relink(id, delete, now).await
     }
 
-    /// The history of a task, the newest first, at most `limit` entries.
+    /// Returns the history of a task, the newest first, at most `limit` entries.
     pub async fn task_history(&self, id: TaskId, limit: u32) -> Result<Vec<TaskEvent>> {
         let query = "SELECT happened_at, recorded_at, old_status, new_status, cause, repo_id, number, note \
                      FROM task_history WHERE task_id = $1 ORDER BY id DESC LIMIT $2";
@@ -163,8 +165,13 @@ impl Store {
             .collect())
     }
 
-    /// Tasks of which any of `wanted` is due, at most `limit`.
-    pub async fn due_tasks(&self, wanted: Due, now: Moment, limit: u32) -> Result<Vec<Task>> {
+    /// Returns tasks with any work of `wanted` due, at most `limit`.
+    pub async fn due_tasks(
+        &self,
+        wanted: PendingWork,
+        now: Moment,
+        limit: u32,
+    ) -> Result<Vec<Task>> {
         // Each mark in words of its own, so that each has an index that holds nothing else.
         let patient = "(not_before IS NULL OR not_before <= $1)";
         let marks = [
@@ -186,12 +193,18 @@ impl Store {
         self.with_pull_requests(rows).await
     }
 
-    /// Writes what came of looking at a task; `false` if it was written or marked since it was read: look again.
-    pub async fn settle_task(&self, task: &Task, settled: &Settled, now: Moment) -> Result<bool> {
+    /// Updates a task, if it is still at the version that was read. Returns `false` if it was
+    /// written or marked since then: the caller reads it again.
+    pub async fn update_task_if_current(
+        &self,
+        task: &Task,
+        settled: &TaskUpdate,
+        now: Moment,
+    ) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
         let moved = settled.moved.as_ref();
-        let Due {
+        let PendingWork {
             follow,
             push,
             cleanup: cleaned,

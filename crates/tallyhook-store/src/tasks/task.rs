@@ -5,13 +5,13 @@ use tallyhook_core::domain::task::{TaskId, TaskKey, TaskState, TaskStatus, Trans
 use tallyhook_core::github::types::{PrKey, Timestamp};
 use utoipa::ToSchema;
 
-use crate::{Moment, News};
+use crate::{Moment, OutboxPayload};
 
 /// A task as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     pub id: TaskId,
-    /// What people call it; of two tasks it is never the same.
+    /// The key that people use; unique.
     pub key: Option<TaskKey>,
     pub title: String,
     pub state: TaskState,
@@ -20,8 +20,8 @@ pub struct Task {
     pub updated_at: Moment,
     /// A write must find it.
     pub version: i64,
-    pub due: Due,
-    /// How often what is due was tried in vain.
+    pub due: PendingWork,
+    /// The number of failed attempts at the work that is due.
     pub tries: u32,
     /// The pull requests that are linked to it or name its key, by key.
     pub prs: Vec<PrKey>,
@@ -37,9 +37,9 @@ pub struct TaskPlace {
     pub worktree: Option<String>,
 }
 
-/// What has to be looked at.
+/// The work on a task that is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Due {
+pub struct PendingWork {
     /// Something of its pull requests changed.
     pub follow: bool,
     /// Its branch was pushed to.
@@ -48,7 +48,7 @@ pub struct Due {
     pub cleanup: bool,
 }
 
-impl Due {
+impl PendingWork {
     pub const FOLLOW: Self = Self {
         follow: true,
         push: false,
@@ -81,7 +81,7 @@ pub struct NewTask {
     pub place: TaskPlace,
 }
 
-/// What a person changes of a task; what is `None` stays.
+/// A person's edit of a task; `None` leaves an attribute as it is.
 #[derive(Clone, Debug, Default)]
 pub struct TaskEdit {
     pub title: Option<String>,
@@ -92,28 +92,28 @@ pub struct TaskEdit {
     pub worktree: Option<Option<String>>,
 }
 
-/// Which task is meant.
+/// A reference to a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskRef {
     Id(TaskId),
     Key(TaskKey),
 }
 
-/// Why something is in the history of a task.
+/// The cause of an entry in a task's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskCause {
     Created,
-    /// A person said so.
+    /// An edit by a person.
     ByHand,
-    /// What became of a pull request.
+    /// A change of a pull request.
     PullRequest,
-    /// A pull request was made for it, or could not be, as the note tells.
+    /// A pull request was opened for it, or could not be; the note has the reason.
     PullRequestMade,
     PullRequestRefused,
     WorktreeRemoved,
     WorktreeKept,
-    /// Whoever looked has nothing there; the tree may be on another machine.
+    /// The process that looked has nothing there; the tree may be on another machine.
     WorktreeMissing,
 }
 
@@ -131,19 +131,20 @@ pub struct TaskEvent {
     pub note: Option<String>,
 }
 
-/// What came of looking at a task.
+/// The result of the work on a task.
 #[derive(Clone, Debug, Default)]
-pub struct Settled {
-    /// What needs no looking at any more.
-    pub done: Due,
-    /// Where the task goes, which is told unless its cause is older than the tracking of its repository.
+pub struct TaskUpdate {
+    /// The work that is done.
+    pub done: PendingWork,
+    /// The transition, which enters the outbox unless its cause is older than the tracking of its
+    /// repository.
     pub moved: Option<Transition>,
-    /// What its history is to tell besides.
+    /// A further entry for its history.
     pub noted: Option<(TaskCause, Option<PrKey>, String)>,
-    /// What somebody is to be told besides.
-    pub told: Option<News>,
-    /// Its working tree is there no more.
+    /// A further event for the outbox.
+    pub told: Option<OutboxPayload>,
+    /// Its working tree was removed.
     pub worktree_removed: bool,
-    /// What is still due was tried in vain, and is left alone until then.
+    /// The time of the next attempt at work that failed.
     pub again: Option<Moment>,
 }

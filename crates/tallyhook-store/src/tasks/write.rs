@@ -11,7 +11,7 @@ use super::{Task, TaskCause, TaskEdit};
 use crate::columns::{Millis, Name, Seconds, storable_text};
 use crate::database::{Lock, Transaction, statement};
 use crate::outbox::{NewOutboxEvent, append_events, notified_repository, tasks_by_pull_request};
-use crate::{BatchWrite, Moment, News, Result, TaskChange};
+use crate::{BatchWrite, Moment, OutboxPayload, Result, TaskChange};
 
 /// The number of pull requests of one statement.
 const ROWS: usize = 64;
@@ -19,7 +19,7 @@ const ROWS: usize = 64;
 /// A transaction that writes tasks.
 pub(crate) struct TaskWriter<'a, 't>(pub(crate) &'a mut Transaction<'t>);
 
-/// What is to be remembered of a task.
+/// An entry for the history of a task.
 pub(super) struct NewTaskEvent {
     pub(super) at: Timestamp,
     pub(super) old: Option<TaskStatus>,
@@ -30,7 +30,8 @@ pub(super) struct NewTaskEvent {
 }
 
 impl TaskWriter<'_, '_> {
-    /// Notes what pull requests name, and marks the tasks that have to follow what a batch changed. How many were marked.
+    /// Records the task keys that pull requests name, and marks the tasks that have to follow the
+    /// changes of a batch. Returns the number of marked tasks.
     pub(crate) async fn mark(&mut self, recording: &BatchWrite) -> Result<u64> {
         let BatchWrite {
             moved,
@@ -62,7 +63,7 @@ impl TaskWriter<'_, '_> {
             }
         }
         let mut marked = 0;
-        // One by one, and by everybody in this order, so that no two wait for each other.
+        // One by one in id order, so that two transactions cannot deadlock.
         for id in following.union(&pushed) {
             if following.contains(id) {
                 let update = format!("UPDATE tasks SET {FOLLOW} WHERE id = $1");
@@ -143,7 +144,7 @@ impl TaskWriter<'_, '_> {
         self.0.execute(insert).await.map(|_| ())
     }
 
-    /// Changes a task as a person says.
+    /// Edits a task on behalf of a person.
     pub(super) async fn edit(&mut self, id: TaskId, edit: &TaskEdit, now: Moment) -> Result<()> {
         let title = edit.title.clone().map(Some);
         let columns = [
@@ -190,7 +191,7 @@ impl TaskWriter<'_, '_> {
                 note: None,
             };
             self.remember(id, event, now).await?;
-            let news = News::Task(TaskChange {
+            let news = OutboxPayload::Task(TaskChange {
                 task: id,
                 old,
                 new,
@@ -210,7 +211,8 @@ impl TaskWriter<'_, '_> {
         Ok(())
     }
 
-    /// Remembers where a task goes. What is told of it, unless its cause is older than the tracking of its repository.
+    /// Records a transition of a task. Returns its event for the outbox, unless its cause is older
+    /// than the tracking of its repository.
     pub(super) async fn follow_up(
         &mut self,
         id: TaskId,
@@ -240,7 +242,7 @@ impl TaskWriter<'_, '_> {
             now,
         )
         .await?;
-        let news = News::Task(TaskChange {
+        let news = OutboxPayload::Task(TaskChange {
             task: id,
             old: from,
             new: to,
@@ -261,12 +263,12 @@ impl TaskWriter<'_, '_> {
         }))
     }
 
-    /// With the name of the repository that it is about.
-    pub(super) async fn named(&mut self, news: &News) -> Result<NewOutboxEvent> {
+    /// Adds the name of the repository to an event.
+    pub(super) async fn named(&mut self, news: &OutboxPayload) -> Result<NewOutboxEvent> {
         let key = match news {
-            News::PullRequest(change, _) => Some(change.key),
-            News::Task(change) => change.because,
-            News::WorktreeKept(kept) => Some(kept.key),
+            OutboxPayload::PullRequest(change, _) => Some(change.key),
+            OutboxPayload::Task(change) => change.because,
+            OutboxPayload::WorktreeKept(kept) => Some(kept.key),
         };
         let repository = match key {
             Some(key) => notified_repository(self.0, key.repo).await?,

@@ -27,8 +27,8 @@ impl Store {
         self.database.execute(insert).await.map(|_| ())
     }
 
-    /// Redeems a ticket, which is valid once. Returns the digest of the token that it was issued to, or `None` if it is
-    /// unknown, used or expired.
+    /// Redeems a ticket, which is valid once. Returns the digest of the token that it was issued
+    /// to, or `None` if it is unknown, used or expired.
     pub async fn redeem_ticket(&self, hash: &TokenHash, now: Moment) -> Result<Option<TokenHash>> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;

@@ -35,8 +35,8 @@ impl From<ApiTokenRow> for ApiToken {
 }
 
 impl Store {
-    /// Stores a token's digest under `name`, in place of a revoked one of that name. Returns `false` if the name is
-    /// taken.
+    /// Stores a token's digest under `name`, in place of a revoked one of that name. Returns
+    /// `false` if the name is taken.
     pub async fn create_token(&self, name: &str, hash: &TokenHash, now: Moment) -> Result<bool> {
         let insert = statement(
             "INSERT INTO api_tokens AS known (name, sha256, created_at) VALUES ($1, $2, $3) \
