@@ -13,7 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use tallyhook_core::domain::metrics::CalendarBucket;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{AggregateFilter, Opening, PullRequestFilter, StateFilter, Store};
+use tallyhook_store::{AggregateFilter, OpenMode, PullRequestFilter, StateFilter, Store};
 
 const NAME: &str = "tallyhook_read_example";
 /// The API's usual page, and one more.
@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
         .await?;
         fill(&url).await?;
     }
-    let store = tallyhook_store::open(&url, Opening::Beside).await?;
+    let store = tallyhook_store::open(&url, OpenMode::Shared).await?;
     let mut baseline = PgConnection::connect(&url).await?;
     measure(&store, &mut baseline, arguments.times).await?;
     store.close().await;
@@ -74,7 +74,7 @@ async fn run(connection: &mut PgConnection, sql: &str) -> anyhow::Result<()> {
 
 async fn fill(url: &str) -> anyhow::Result<()> {
     let started = Instant::now();
-    tallyhook_store::open(url, Opening::Alone)
+    tallyhook_store::open(url, OpenMode::Exclusive)
         .await?
         .close()
         .await;

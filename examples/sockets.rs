@@ -17,7 +17,7 @@ use chrono::Utc;
 use clap::Parser;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
-use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
+use tallyhook_store::{BatchWrite, OpenMode, PullRequestChange};
 
 #[path = "load/client.rs"]
 mod client;
@@ -335,7 +335,7 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
 /// Changes that happened before: what stalled clients ask for. The event after which they came.
 #[tokio::main(flavor = "current_thread")]
 async fn backlog(database_url: &str) -> anyhow::Result<String> {
-    let store = tallyhook_store::open(database_url, Opening::Beside).await?;
+    let store = tallyhook_store::open(database_url, OpenMode::Shared).await?;
     let last = store.newest_event().await?;
     let now = Utc::now();
     let repo = RepoId(testkit::payloads::World::acme().repo_id);

@@ -21,7 +21,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event::{self, Event};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_queue::{Permit, Publication, Queue, REPUBLISH_AFTER};
-use tallyhook_store::{Accepted, NewDelivery, NewState, Store};
+use tallyhook_store::{AcceptOutcome, NewDelivery, NewState, Store};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
@@ -547,25 +547,25 @@ async fn store(
         WebhookRefusal::Unavailable
     })?;
     let status = match (accepted, state) {
-        (Accepted::Duplicate, _) => {
+        (AcceptOutcome::Duplicate, _) => {
             counter!(DUPLICATES).increment(1);
             "duplicate"
         }
-        (Accepted::Requeued(id), _) => {
+        (AcceptOutcome::Requeued(id), _) => {
             let again = || ingest.queue.try_reserve(Lane::Live).filter(|_| !by_relay);
             publish(&ingest.queue, permit.or_else(again), id, publication);
             "requeued"
         }
-        (Accepted::Stored(id), NewState::Pending { .. }) => {
+        (AcceptOutcome::Stored(id), NewState::Pending { .. }) => {
             publish(&ingest.queue, permit, id, publication);
             "accepted"
         }
-        (Accepted::Stored(_), NewState::Ignored { .. }) => {
+        (AcceptOutcome::Stored(_), NewState::Ignored { .. }) => {
             counter!(DELIVERIES, "event" => metric_label(&event), "outcome" => "ignored")
                 .increment(1);
             "ignored"
         }
-        (Accepted::Stored(id), NewState::Dead { reason }) => {
+        (AcceptOutcome::Stored(id), NewState::Dead { reason }) => {
             record_dead_letter(id.0, &guid, &event, &reason);
             "accepted"
         }

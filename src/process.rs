@@ -18,7 +18,10 @@ use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, ke
 use tallyhook_core::domain::recording::FinishedDelivery;
 use tallyhook_core::event::{Event, Undecodable};
 use tallyhook_queue::Queue;
-use tallyhook_store::{DeadSelection, Exhausted, Store, StoreError, Unfinished, Waiting, portions};
+use tallyhook_store::{
+    DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError, UnfinishedDelivery,
+    portions,
+};
 use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 use tracing::field::Empty;
@@ -63,13 +66,13 @@ pub struct Worker {
 
 /// A claimed delivery that was decoded.
 struct DecodedRow {
-    delivery: Unfinished,
+    delivery: UnfinishedDelivery,
     event: Event,
 }
 
 impl DecodedRow {
     fn delivery(&self) -> DecodedDelivery<'_> {
-        let Unfinished {
+        let UnfinishedDelivery {
             id,
             source,
             received_at,
@@ -97,7 +100,7 @@ impl DecodedRow {
 
 /// A claimed delivery that changes no facts.
 struct IgnoredRow {
-    delivery: Unfinished,
+    delivery: UnfinishedDelivery,
     reason: &'static str,
 }
 
@@ -125,7 +128,7 @@ impl BatchError {
     fn isolates_to_one(&self) -> bool {
         match self {
             Self::Conflict | Self::Panicked(_) => true,
-            Self::Store(error) => error.is_about_data(),
+            Self::Store(error) => error.rejects_data(),
         }
     }
 
@@ -178,14 +181,14 @@ impl Worker {
     }
 
     /// Returns those that are not finished. If the database fails, all count as attempted before.
-    async fn waiting(&self, ids: &[DeliveryId]) -> Vec<Waiting> {
-        self.store.waiting(ids).await.unwrap_or_else(|error| {
+    async fn waiting(&self, ids: &[DeliveryId]) -> Vec<PendingDelivery> {
+        self.store.pending(ids).await.unwrap_or_else(|error| {
             tracing::error!(
                 %error,
                 "earlier attempts of deliveries {} cannot be read; applying them one by one",
                 IdList(ids)
             );
-            let attempted = |id: &DeliveryId| Waiting {
+            let attempted = |id: &DeliveryId| PendingDelivery {
                 id: *id,
                 tried: true,
                 body_bytes: 0,
@@ -194,7 +197,7 @@ impl Worker {
         })
     }
 
-    async fn claim(&self, ids: &[DeliveryId]) -> Vec<Unfinished> {
+    async fn claim(&self, ids: &[DeliveryId]) -> Vec<UnfinishedDelivery> {
         let mut failures = 0;
         let claim = loop {
             let now = Utc::now();
@@ -206,7 +209,7 @@ impl Worker {
             }
         };
         tallyhook_core::crash_point::reached("process.claimed");
-        for Exhausted {
+        for ExhaustedDelivery {
             id,
             guid,
             event,
@@ -220,7 +223,7 @@ impl Worker {
 
     /// Requeues dead letters whose copies a person moved back to a lane.
     async fn requeue(&self, ids: Vec<DeliveryId>) {
-        let (selection, mut failures) = (DeadSelection::Ids(ids.clone()), 0);
+        let (selection, mut failures) = (DeadLetterSelection::Ids(ids.clone()), 0);
         loop {
             match self.store.requeue(&selection, Utc::now()).await {
                 Ok(_) | Err(StoreError::Closed) => return,
@@ -229,7 +232,7 @@ impl Worker {
         }
     }
 
-    async fn decode_and_apply(&self, deliveries: Vec<Unfinished>) {
+    async fn decode_and_apply(&self, deliveries: Vec<UnfinishedDelivery>) {
         let mut ignored = Vec::new();
         let mut decoded = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
@@ -322,13 +325,13 @@ impl Worker {
         Err(BatchError::Conflict)
     }
 
-    async fn mark_dead(&self, delivery: &Unfinished, reason: &str) {
+    async fn mark_dead(&self, delivery: &UnfinishedDelivery, reason: &str) {
         let span = delivery_span(delivery);
-        let Unfinished {
+        let UnfinishedDelivery {
             id, guid, event, ..
         } = delivery;
         let ids = [*id];
-        let marked = self.store.bury(&ids, reason, Utc::now());
+        let marked = self.store.mark_dead(&ids, reason, Utc::now());
         let marked = marked.instrument(span.clone()).await;
         let _entered = span.entered();
         match marked {
@@ -344,7 +347,7 @@ impl Worker {
     /// last; the others keep their number of attempts.
     async fn retry_or_release(
         &self,
-        deliveries: &[&Unfinished],
+        deliveries: &[&UnfinishedDelivery],
         finished: &[FinishedDelivery],
         error: &BatchError,
     ) {
@@ -396,7 +399,7 @@ impl Worker {
     }
 }
 
-fn rows(decoded: &[DecodedRow]) -> Vec<&Unfinished> {
+fn rows(decoded: &[DecodedRow]) -> Vec<&UnfinishedDelivery> {
     decoded.iter().map(|row| &row.delivery).collect()
 }
 
@@ -406,7 +409,7 @@ fn states(ignored: &[IgnoredRow]) -> Vec<FinishedDelivery> {
 
 /// Returns the span of one delivery: a root, since a batch is no part of its story. Its level is that of errors, so that a
 /// filter which shows the lines inside shows the span too.
-fn delivery_span(delivery: &Unfinished) -> Span {
+fn delivery_span(delivery: &UnfinishedDelivery) -> Span {
     error_span!(
         parent: None,
         "delivery",

@@ -11,7 +11,9 @@ use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_queue::{
     DeadCopy, Health, Permit, Publication, Queue, QueueSignals, REPUBLISH_AFTER,
 };
-use tallyhook_store::{Delivery, LeaderRole, Purged, Store, StoreError, Unfinished, portions};
+use tallyhook_store::{
+    Delivery, LeaderRole, PurgeCounts, Store, StoreError, UnfinishedDelivery, portions,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -131,7 +133,7 @@ impl Relay {
 
     /// Makes every published row due again. Returns false if the database failed.
     async fn republish_all(&self) -> bool {
-        let republished = self.store.hand_over_again(Utc::now()).await;
+        let republished = self.store.republish_all(Utc::now()).await;
         logged("publish deliveries again", republished).is_some()
     }
 
@@ -141,7 +143,7 @@ impl Relay {
         if nacked.is_empty() {
             return;
         }
-        let returned = self.store.hand_back(&nacked, Utc::now()).await;
+        let returned = self.store.mark_unpublished(&nacked, Utc::now()).await;
         if logged("return deliveries that the queue did not take", returned).is_none() {
             state.add_nacked(nacked);
         }
@@ -213,7 +215,7 @@ impl Sweeper<'_> {
 
     /// Makes due what workers had claimed whose lease has expired.
     async fn release_orphans(&self) {
-        let released = self.store().release_orphans(Utc::now()).await;
+        let released = self.store().release_orphaned_leases(Utc::now()).await;
         let orphans = logged("release leases of dead workers", released).unwrap_or(0);
         if orphans > 0 {
             tracing::info!(
@@ -247,7 +249,7 @@ impl Sweeper<'_> {
         let limit = u32::try_from(room.len()).unwrap_or(u32::MAX);
         let due = self
             .store()
-            .take_due(lane, limit, now, now + REPUBLISH_AFTER)
+            .claim_due_for_publish(lane, limit, now, now + REPUBLISH_AFTER)
             .await?;
         tallyhook_core::crash_point::reached("relay.swept");
         let is_full = due.len() == room.len();
@@ -267,7 +269,7 @@ impl Sweeper<'_> {
     /// Publishes rows with their events. The caller makes the rows due again that a failure leaves unpublished.
     async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> tallyhook_store::Result<()> {
         let mut room = room.into_iter();
-        for portion in portions(&self.store().waiting(due).await?, SWEEP_BYTES) {
+        for portion in portions(&self.store().pending(due).await?, SWEEP_BYTES) {
             let rows = self.store().unfinished(&portion).await?;
             for (delivery, permit) in rows.into_iter().zip(&mut room) {
                 permit.send(delivery.id, || publication(&delivery));
@@ -278,7 +280,7 @@ impl Sweeper<'_> {
 
     /// Publishes copies of dead letters, so that the broker's dashboard shows them.
     async fn copy_dead(&self) {
-        let dead = self.store().uncopied_dead(COPIES).await;
+        let dead = self.store().dead_without_copy(COPIES).await;
         let Some(dead) = logged("copy dead letters", dead).filter(|dead| !dead.is_empty()) else {
             return;
         };
@@ -286,7 +288,7 @@ impl Sweeper<'_> {
         let copied = self.relay.queue.copy_dead(copies).await;
         logged(
             "record copies of dead letters",
-            self.store().dead_copied(&copied).await,
+            self.store().mark_dead_copied(&copied).await,
         );
     }
 
@@ -297,7 +299,7 @@ impl Sweeper<'_> {
         // have that channel.
         let given_up = self
             .store()
-            .give_up(now - TimeDelta::days(NOTIFICATION_DAYS), now, PURGE)
+            .expire_notifications(now - TimeDelta::days(NOTIFICATION_DAYS), now, PURGE)
             .await;
         let given_up = logged("give up old notifications", given_up).unwrap_or(0);
         if given_up > 0 {
@@ -315,8 +317,8 @@ impl Sweeper<'_> {
         let rows_before = (now - TimeDelta::days(KEY_DAYS)).min(bodies_before);
         let purged = self.store().purge(bodies_before, rows_before, PURGE).await;
         match purged {
-            Ok(Purged { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
-            Ok(Purged { bodies, rows }) => {
+            Ok(PurgeCounts { bodies: 0, rows: 0 }) => events > 0 || given_up > 0,
+            Ok(PurgeCounts { bodies, rows }) => {
                 tracing::info!(
                     bodies,
                     rows,
@@ -345,8 +347,8 @@ fn logged<T>(step: &'static str, answer: tallyhook_store::Result<T>) -> Option<T
 }
 
 /// Returns the message of a row, with its event if the body can be decoded.
-fn publication(delivery: &Unfinished) -> Publication {
-    let Unfinished {
+fn publication(delivery: &UnfinishedDelivery) -> Publication {
+    let UnfinishedDelivery {
         id,
         guid,
         event,

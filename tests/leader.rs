@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tallyhook::leader::{LeaderWork, Leadership, while_leading};
-use tallyhook_store::{LeaderRole, Opening, Store};
+use tallyhook_store::{LeaderRole, OpenMode, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -102,7 +102,7 @@ impl Process {
 }
 
 async fn open(database: &Database) -> Store {
-    tallyhook_store::open(&database.url, Opening::Alone)
+    tallyhook_store::open(&database.url, OpenMode::Exclusive)
         .await
         .unwrap()
 }

@@ -16,7 +16,7 @@ use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::task::Patterns;
 use tallyhook_queue::{Publication, Queue};
-use tallyhook_store::{Accepted, NewDelivery, NewState, Opening, Store, StoredBody};
+use tallyhook_store::{AcceptOutcome, NewDelivery, NewState, OpenMode, Store, StoredBody};
 use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -87,14 +87,14 @@ async fn accept(store: &Store, guid: &str, body: &[u8]) -> DeliveryId {
         state: NewState::Pending { due: now },
     };
     match store.accept(delivery).await.unwrap() {
-        Accepted::Stored(id) => id,
+        AcceptOutcome::Stored(id) => id,
         other => panic!("{other:?}"),
     }
 }
 
 /// A store whose database refuses one pull request, as a constraint would.
 async fn refusing_store(place: &Place) -> Store {
-    let store = tallyhook_store::open(&place.database_url, Opening::Alone)
+    let store = tallyhook_store::open(&place.database_url, OpenMode::Exclusive)
         .await
         .unwrap();
     let mut connection = SqliteConnection::connect(&place.database_url)

@@ -86,7 +86,7 @@ pub(crate) async fn deliver(
             let status = request.send().await?.status();
             ensure!(status == 202, "a delivery was answered with {status}");
             while store
-                .deliveries_of(&guid)
+                .deliveries_by_guid(&guid)
                 .await?
                 .iter()
                 .any(|one| one.state == DeliveryState::Accepted)

@@ -13,7 +13,7 @@ use tallyhook::config::{Config, SettingSources};
 use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::{Credentials, Token};
-use tallyhook_store::{Opening, Store};
+use tallyhook_store::{OpenMode, Store};
 
 use testkit::github::GITHUB_TOKEN;
 
@@ -66,7 +66,7 @@ impl Server {
         let mut url = String::new();
         stdout.read_line(&mut url)?;
         ensure!(!url.is_empty(), "the server did not start");
-        let store = tallyhook_store::open(&database, Opening::Beside).await?;
+        let store = tallyhook_store::open(&database, OpenMode::Shared).await?;
         Ok(Self {
             child,
             url: url.trim().to_owned(),

@@ -16,7 +16,7 @@ use tallyhook::telemetry::{self, LogFormat};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::signature::{Secrets, Signature};
-use tallyhook_store::{NewDelivery, NewState, Opening, Store, StoredBody};
+use tallyhook_store::{NewDelivery, NewState, OpenMode, Store, StoredBody};
 
 use crate::place::Place;
 use crate::traffic::SECRET;
@@ -282,7 +282,7 @@ async fn parent_is_done() -> anyhow::Result<()> {
 }
 
 async fn baseline(config: &Config) -> anyhow::Result<()> {
-    let store = tallyhook_store::open(&config.database_url, Opening::Alone).await?;
+    let store = tallyhook_store::open(&config.database_url, OpenMode::Exclusive).await?;
     let secrets = config.webhook_secrets.clone().context("no secret")?;
     let data = (web::Data::new(store.clone()), web::Data::new(secrets));
     let server = HttpServer::new(move || {

@@ -5,8 +5,8 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_store::{
-    ChannelRecord, EventId, NotificationFilter, NotificationRow, NotificationState,
-    Result as StoreResult, Store, Told,
+    ChannelRecord, EventId, NotificationCounts, NotificationFilter, NotificationRow,
+    NotificationState, Result as StoreResult, Store,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -31,7 +31,7 @@ pub struct ChannelItem {
     /// The last event that was processed for this channel; null until a worker has opened it.
     pub place: Option<String>,
     /// Notifications by state, of the events that are still kept.
-    pub told: Told,
+    pub told: NotificationCounts,
     /// Failed attempts in a row.
     pub failures: u32,
     /// The time until which nothing is sent.

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_store::{
-    DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Failure, Store,
+    DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFailure,
+    DeliveryFilter, DeliveryState, Store,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -43,7 +44,7 @@ pub struct DeliveryItem {
 pub struct DeliveryDetail {
     #[serde(flatten)]
     pub delivery: DeliveryItem,
-    pub history: Vec<Failure>,
+    pub history: Vec<DeliveryFailure>,
     /// GitHub's payload; null after its retention time.
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
@@ -157,7 +158,7 @@ pub(super) async fn show(
     api: web::Data<ApiState>,
     guid: web::Path<String>,
 ) -> Result<web::Json<Page<DeliveryDetail>>, ApiError> {
-    let deliveries = api.store.deliveries_of(&guid).await?;
+    let deliveries = api.store.deliveries_by_guid(&guid).await?;
     if deliveries.is_empty() {
         return Err(ApiError::NotFound("delivery"));
     }
@@ -223,12 +224,12 @@ pub(super) async fn discard(
 #[utoipa::path(
     tag = "deliveries", operation_id = "list_dead_letter_groups",
     security(("token" = [])),
-    responses((status = 200, body = Page<DeadGroup>))
+    responses((status = 200, body = Page<DeadLetterGroup>))
 )]
 #[get("/dead-letters/groups")]
 pub(super) async fn list_groups(
     api: web::Data<ApiState>,
-) -> Result<web::Json<Page<DeadGroup>>, ApiError> {
+) -> Result<web::Json<Page<DeadLetterGroup>>, ApiError> {
     Ok(web::Json(Page {
         items: api.store.dead_groups().await?,
         next: None,
@@ -268,18 +269,18 @@ pub(super) async fn requeue_group(
         repo,
         all,
     } = group.into_inner();
-    let like = DeadLike {
+    let like = DeadLetterMatch {
         reason,
         event,
         repo,
     };
-    if all != (like == DeadLike::default()) {
+    if all != (like == DeadLetterMatch::default()) {
         let message = "give a reason, an event or a repo of the dead letters to requeue, or else \"all\": true";
         return Err(ApiError::BadRequest(message.to_owned()));
     }
     let deliveries = api
         .store
-        .requeue(&DeadSelection::Like(like), Utc::now())
+        .requeue(&DeadLetterSelection::Like(like), Utc::now())
         .await?;
     Ok(HttpResponse::Accepted()
         .json(serde_json::json!({"status": "requeued", "deliveries": deliveries})))
@@ -296,7 +297,7 @@ pub(super) async fn requeue(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
 ) -> Result<HttpResponse, ApiError> {
-    let selection = DeadSelection::Ids(vec![DeliveryId(*id)]);
+    let selection = DeadLetterSelection::Ids(vec![DeliveryId(*id)]);
     match api.store.requeue(&selection, Utc::now()).await? {
         0 => Err(ApiError::NotFound("dead letter")),
         _ => {

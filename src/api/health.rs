@@ -8,7 +8,7 @@ use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tallyhook_queue::Health;
-use tallyhook_store::{Backlog, Moment, StoreError};
+use tallyhook_store::{ChannelBacklog, Moment, StoreError};
 
 use super::{ApiState, StoredCounts};
 use crate::telemetry;
@@ -110,8 +110,9 @@ async fn notifier(api: &ApiState) -> &'static str {
         return "degraded";
     };
     let late = Utc::now() - MAX_PENDING_AGE;
-    let fails =
-        |backlog: &Backlog| backlog.failures > 0 || backlog.since.is_some_and(|since| since < late);
+    let fails = |backlog: &ChannelBacklog| {
+        backlog.failures > 0 || backlog.since.is_some_and(|since| since < late)
+    };
     if backlogs.iter().any(fails) {
         "degraded"
     } else {

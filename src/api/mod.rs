@@ -30,7 +30,9 @@ use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_queue::Queue;
-use tallyhook_store::{Backlog, Counts, Moment, Store, TokenHash, TrackedRepository, WatchCounts};
+use tallyhook_store::{
+    ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
+};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -90,10 +92,10 @@ pub struct CachedCounts(Mutex<Option<(Instant, StoredCounts)>>);
 /// The state of the store in numbers.
 #[derive(Clone, Debug)]
 struct StoredCounts {
-    inbox: Counts,
+    inbox: DeliveryCounts,
     watches: WatchCounts,
     last_round: Option<Moment>,
-    backlogs: Vec<Backlog>,
+    backlogs: Vec<ChannelBacklog>,
 }
 
 /// The lifetime of cached counts. They are readable without a token, and the more rows there are
@@ -128,7 +130,7 @@ impl ApiState {
     }
 
     /// Returns the backlogs of the channels of the settings.
-    async fn backlogs(&self) -> tallyhook_store::Result<Vec<Backlog>> {
+    async fn backlogs(&self) -> tallyhook_store::Result<Vec<ChannelBacklog>> {
         let names: Vec<_> = self
             .channels
             .iter()

@@ -13,7 +13,7 @@ use tallyhook_core::domain::timings::{
 };
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{Durations, PullRequestFilter, PullRequestRow, StateFilter};
+use tallyhook_store::{PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -323,7 +323,7 @@ fn hours(seconds: i64) -> f64 {
 
 /// Converts a row to the API's form.
 pub fn list_item(row: PullRequestRow) -> PullRequestItem {
-    let Durations {
+    let PullRequestDurations {
         cycle_time,
         review_time,
         stages,

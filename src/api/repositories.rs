@@ -127,7 +127,7 @@ pub(super) async fn add(
     let is_new = api.store.track(&found, now).await?;
     if is_new {
         api.store
-            .ask_for_run(found.id, &api.sync.backfill.into(), now)
+            .request_run(found.id, &api.sync.backfill.into(), now)
             .await?;
     }
     let tracked = api

@@ -5,7 +5,7 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{
-    Backlog, Moment, PrError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts,
+    ChannelBacklog, Moment, PullRequestError, RunOptions, RunState, SyncRun, SyncRunId, WatchCounts,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,7 +27,7 @@ pub struct SyncRunItem {
     pub prs_total: Option<u64>,
     pub reviews_synced: u64,
     /// Pull requests that could not be fetched; the others were fetched.
-    pub errors: Vec<PrError>,
+    pub errors: Vec<PullRequestError>,
     /// The error that ended the run.
     pub error: Option<String>,
     pub github_requests: u64,
@@ -85,7 +85,7 @@ pub(super) async fn start(
     };
     let run = api
         .store
-        .ask_for_run(tracked.id, &options, Utc::now())
+        .request_run(tracked.id, &options, Utc::now())
         .await?;
     let run = run.ok_or(ApiError::NotFound("tracked repository"))?;
     Ok(HttpResponse::Accepted().json(serde_json::json!({"sync_run": run.id.0})))
@@ -199,7 +199,7 @@ pub(super) async fn cancel(
 #[post("/sync")]
 pub(super) async fn poll(api: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     api.github()?;
-    api.store.ask_for_poll(Utc::now()).await?;
+    api.store.request_poll(Utc::now()).await?;
     Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "asked"})))
 }
 
@@ -321,8 +321,8 @@ pub(super) async fn stats(api: web::Data<ApiState>) -> Result<web::Json<SyncStat
     }))
 }
 
-fn channel(backlog: Backlog) -> ChannelStats {
-    let Backlog {
+fn channel(backlog: ChannelBacklog) -> ChannelStats {
+    let ChannelBacklog {
         channel,
         pending,
         since,

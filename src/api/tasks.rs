@@ -135,7 +135,7 @@ pub(super) async fn list(
     let before = cursor.and_then(|(at, id)| Some((DateTime::from_timestamp_micros(at)?, id)));
     let tasks = api.store.tasks(query.status, before, size + 1).await?;
     let keys: Vec<_> = tasks.iter().flat_map(|task| &task.prs).copied().collect();
-    let rows = api.store.pull_requests_of(&keys).await?;
+    let rows = api.store.pull_requests_by_key(&keys).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
     let cursor = |task: &Task| (task.created_at.timestamp_micros(), task.id);
     Ok(web::Json(page::page(tasks, size, cursor, |task| {
@@ -400,7 +400,7 @@ pub(super) async fn of_story(
     let task = find(&api, &id).await?;
     let mut items: Vec<_> = api
         .store
-        .pull_requests_of(&task.prs)
+        .pull_requests_by_key(&task.prs)
         .await?
         .into_iter()
         .map(list_item)
@@ -454,7 +454,7 @@ fn item(task: Task, rows: &BTreeMap<PrKey, PullRequestRow>) -> TaskItem {
 
 pub(super) async fn detail(api: &ApiState, task: Task) -> Result<TaskDetail, ApiError> {
     let history = api.store.task_history(task.id, HISTORY).await?;
-    let rows = api.store.pull_requests_of(&task.prs).await?;
+    let rows = api.store.pull_requests_by_key(&task.prs).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
     let linked = match task.state.by_hand {
         Some(_) => linked_prs(&api.store, &task).await?,

@@ -231,7 +231,7 @@ async fn authorize(
         (None, Some(ticket)) => {
             let token = api
                 .store
-                .take_ticket(&auth::hash(ticket), Utc::now())
+                .redeem_ticket(&auth::hash(ticket), Utc::now())
                 .await?;
             token.ok_or(ApiError::Unauthorized)?
         }

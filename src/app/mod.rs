@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use anyhow::{Context, bail};
 use tallyhook_queue::Queue;
-use tallyhook_store::{Opening, Store};
+use tallyhook_store::{OpenMode, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
 use crate::api::WebSocketServer;
 use crate::config::Config;
-use crate::ingest::{Ingest, Limits};
+use crate::ingest::{Ingest, IngestLimits};
 use crate::notify::{self, RetryPolicy};
 use crate::telemetry;
 
@@ -69,8 +69,8 @@ impl RoleSet {
 /// The differences between `serve`, `demo` and tests.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerOptions {
-    pub opening: Opening,
-    pub limits: Limits,
+    pub opening: OpenMode,
+    pub limits: IngestLimits,
     pub roles: RoleSet,
     pub pace: RetryPolicy,
     /// Interval of pings to `/ws` clients, each with a check of the client's token.
@@ -80,8 +80,8 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            opening: Opening::Alone,
-            limits: Limits::default(),
+            opening: OpenMode::Exclusive,
+            limits: IngestLimits::default(),
             roles: RoleSet::ALL,
             pace: RetryPolicy::default(),
             heartbeat: Duration::from_secs(30),

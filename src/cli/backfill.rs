@@ -9,7 +9,9 @@ use serde::Serialize;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookOwner;
-use tallyhook_store::{Opening, PrError, RunOptions, RunState, Store, SyncRun, SyncState};
+use tallyhook_store::{
+    OpenMode, PullRequestError, RunOptions, RunState, Store, SyncOutcome, SyncRun,
+};
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
@@ -48,7 +50,7 @@ struct BackfillReport {
     /// Everything updated since then is stored; null until the run is done.
     complete_since: Option<Timestamp>,
     github_requests: u64,
-    errors: Vec<PrError>,
+    errors: Vec<PullRequestError>,
 }
 
 impl BackfillArgs {
@@ -65,7 +67,7 @@ impl BackfillArgs {
             max_prs: self.max_prs.unwrap_or(defaults.max_prs),
             commits: self.commits || defaults.commits,
         };
-        let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
+        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
         let walker = BackfillRunner { client, store };
         let ended = self.walk(&walker, options).await;
         walker.store.close().await;
@@ -74,7 +76,7 @@ impl BackfillArgs {
 
     async fn walk(&self, walker: &BackfillRunner, options: RunOptions) -> anyhow::Result<SyncRun> {
         let repo = track(&walker.client, &walker.store, &self.repo).await?;
-        let asked = walker.store.ask_for_run(repo, &options, Utc::now()).await?;
+        let asked = walker.store.request_run(repo, &options, Utc::now()).await?;
         let asked = asked.context("the repository is no longer tracked")?;
         if asked.options != options {
             let RunOptions {
@@ -134,7 +136,7 @@ async fn track(client: &Client, store: &Store, name: &str) -> anyhow::Result<Rep
             // The API shows the error as the state of a repository that is tracked already.
             if let Some(id) = store.repository_id(name).await? {
                 store
-                    .sync_state(id, &SyncState::Failed(error.to_string()), Utc::now())
+                    .record_sync(id, &SyncOutcome::Failed(error.to_string()), Utc::now())
                     .await?;
             }
             return Err(error.into());
@@ -160,7 +162,7 @@ async fn finish(
     let mut logged = false;
     loop {
         if let Some(run) = store
-            .take_run(Some(asked.repo), Utc::now(), backfill::lease_until())
+            .claim_run(Some(asked.repo), Utc::now(), backfill::lease_until())
             .await?
         {
             if run.prs_done > 0 {
@@ -227,7 +229,7 @@ fn print(report: &BackfillReport) -> CommandResult {
     output::line(&table.to_string())?;
     if !report.errors.is_empty() {
         let mut table = output::table(&["pull request", "error"]);
-        for PrError { pr, error } in &report.errors {
+        for PullRequestError { pr, error } in &report.errors {
             table.add_row([format!("#{pr}"), error.clone()]);
         }
         output::line(&table.to_string())?;

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::event;
 use tallyhook_store::{
-    DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, Moment, Store,
+    DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState,
+    Moment, Store,
 };
 
 use super::recorded::{ApiDelivery, ApiRequest};
@@ -138,7 +139,7 @@ impl DeliveriesCommand {
                 json,
             } => list(store, filter.into(), limit, json).await,
             Self::Show { guid } => {
-                let deliveries = store.deliveries_of(&guid).await?;
+                let deliveries = store.deliveries_by_guid(&guid).await?;
                 if deliveries.is_empty() {
                     return Err(missing(&format!("there is no delivery {guid}")));
                 }
@@ -211,13 +212,13 @@ impl RequeueArgs {
             all: _,
         } = self;
         let selection = if ids.is_empty() {
-            DeadSelection::Like(DeadLike {
+            DeadLetterSelection::Like(DeadLetterMatch {
                 reason,
                 event,
                 repo,
             })
         } else {
-            DeadSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
+            DeadLetterSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
         };
         let requeued = store.requeue(&selection, Utc::now()).await?;
         output::line(&format!(
@@ -262,7 +263,7 @@ async fn list(store: &Store, filter: DeliveryFilter, limit: u32, json: bool) -> 
     print_table(deliveries)
 }
 
-fn group_table(groups: Vec<DeadGroup>) -> String {
+fn group_table(groups: Vec<DeadLetterGroup>) -> String {
     let mut table = output::table(&[
         "dead letters",
         "reason",

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
-use tallyhook_store::{DatabaseUrlError, Opening};
+use tallyhook_store::{DatabaseUrlError, OpenMode};
 
 use crate::config::{
     Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, SettingSources,
@@ -209,12 +209,12 @@ async fn run(cli: CommandLine) -> CommandResult {
         Command::Worktrees(worktrees) => worktrees.run(sources()?).await,
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
-            let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
+            let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
             recompute::run(&store, &config.bots, &config.tasks.patterns).await
         }
         Command::Migrate => {
             let config = Config::new(&sources()?)?;
-            tallyhook_store::open(&config.database_url, Opening::Alone)
+            tallyhook_store::open(&config.database_url, OpenMode::Exclusive)
                 .await?
                 .close()
                 .await;
@@ -234,7 +234,7 @@ async fn run(cli: CommandLine) -> CommandResult {
 /// Opens the store beside a server that may be running.
 async fn beside(sources: &SettingSources) -> CommandResult<tallyhook_store::Store> {
     let config = Config::new(sources)?;
-    Ok(tallyhook_store::open(&config.database_url, Opening::Beside).await?)
+    Ok(tallyhook_store::open(&config.database_url, OpenMode::Shared).await?)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 use clap::Subcommand;
-use tallyhook_store::Opening;
+use tallyhook_store::OpenMode;
 
 use super::{CommandFailure, CommandResult, SettingSources, output};
 use crate::api::{ChannelItem, channel_items};
@@ -34,7 +34,7 @@ impl NotifyCommand {
         match self {
             Self::Test { channel, json } => test(&channels, channel.as_deref(), json).await,
             Self::List { json } => {
-                let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
+                let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
                 let items = channel_items(&channels, &store).await;
                 store.close().await;
                 if json {

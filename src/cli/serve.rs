@@ -1,7 +1,7 @@
 //! `tallyhook serve`
 
 use clap::{Args, ValueEnum};
-use tallyhook_store::Opening;
+use tallyhook_store::OpenMode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -78,9 +78,9 @@ impl ServeArgs {
         }
         let signalled = signals()?;
         let opening = if self.no_migrate {
-            Opening::AloneAsIs
+            OpenMode::ExclusiveUnmigrated
         } else {
-            Opening::Alone
+            OpenMode::Exclusive
         };
         let mut running = RunningServer::start(
             &config,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::PrNumber;
-use tallyhook_store::{Opening, Store, Task};
+use tallyhook_store::{OpenMode, Store, Task};
 use uuid::Uuid;
 
 use super::{CommandResult, SettingSources, output};
@@ -58,7 +58,7 @@ impl WorktreesArgs {
                 "WORKTREE_ROOT is not set: set it to the folder that contains the working trees",
             )
         })?;
-        let store = tallyhook_store::open(&config.database_url, Opening::Beside).await?;
+        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
         let cleaner = WorktreeCleaner {
             store: store.clone(),
             root,

@@ -61,7 +61,7 @@ impl LeaderLease {
 
 #[cfg(test)]
 mod tests {
-    use tallyhook_store::Opening;
+    use tallyhook_store::OpenMode;
 
     use super::*;
 
@@ -69,7 +69,9 @@ mod tests {
     async fn lease_expires_without_renewal() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
-        let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
+        let store = tallyhook_store::open(&url, OpenMode::Exclusive)
+            .await
+            .unwrap();
         let lease = LeaderLease::new(LeaderRole::Notifier);
         assert!(!lease.is_held());
         assert!(lease.renew(&store).await.unwrap() && lease.is_held());

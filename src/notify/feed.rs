@@ -110,7 +110,7 @@ impl NotificationFeed {
             .ok_or(SubscriptionError::Stopping)?
             .subscribe();
         let position = match after {
-            Some(id) if !self.store.remembers_event(id).await? => {
+            Some(id) if !self.store.has_event(id).await? => {
                 return Err(SubscriptionError::Expired);
             }
             Some(id) => id,
@@ -239,7 +239,7 @@ mod tests {
     use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
     use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use tallyhook_store::{BatchWrite, Opening, PullRequestChange};
+    use tallyhook_store::{BatchWrite, OpenMode, PullRequestChange};
 
     const REPO: RepoId = RepoId(7);
 
@@ -269,7 +269,9 @@ mod tests {
     async fn tracking_store() -> (TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
-        let store = tallyhook_store::open(&url, Opening::Alone).await.unwrap();
+        let store = tallyhook_store::open(&url, OpenMode::Exclusive)
+            .await
+            .unwrap();
         let at = Timestamp::clamped(0);
         let seen = RepositoryDetails {
             name: "acme-corp/api-server".to_owned(),

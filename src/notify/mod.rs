@@ -15,7 +15,7 @@ use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus, 
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{News, OutboxEvent, PullRequestChange, TaskChange, WorktreeKept};
+use tallyhook_store::{OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -138,7 +138,7 @@ impl From<OutboxEvent> for Notification {
         let OutboxEvent { id, repo, news } = event;
         let (event_id, repo) = (id.to_string(), repo.unwrap_or_default());
         match news {
-            News::PullRequest(
+            OutboxPayload::PullRequest(
                 PullRequestChange {
                     key,
                     change,
@@ -156,7 +156,7 @@ impl From<OutboxEvent> for Notification {
                 timestamp: change.at,
                 event_id,
             },
-            News::Task(TaskChange {
+            OutboxPayload::Task(TaskChange {
                 task,
                 old,
                 new,
@@ -170,7 +170,7 @@ impl From<OutboxEvent> for Notification {
                 timestamp: at,
                 event_id,
             },
-            News::WorktreeKept(WorktreeKept {
+            OutboxPayload::WorktreeKept(WorktreeKept {
                 task,
                 key,
                 reason,
@@ -202,14 +202,14 @@ mod tests {
             number: PrNumber(1),
         };
         let (old, new) = (TaskStatus::Todo, TaskStatus::Implementing);
-        let moved = News::Task(TaskChange {
+        let moved = OutboxPayload::Task(TaskChange {
             task,
             old,
             new,
             at,
             because: None,
         });
-        let kept = News::WorktreeKept(WorktreeKept {
+        let kept = OutboxPayload::WorktreeKept(WorktreeKept {
             task,
             key,
             reason: String::new(),

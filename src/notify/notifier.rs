@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use metrics::counter;
 use rand::RngExt;
 use tallyhook_store::{
-    Attempt, ChannelState, EventId, LeaderRole, News, Next, NotificationRow, OutboxEvent, Rest,
-    Result, Store, StoreError, TaskRef,
+    AttemptResult, ChannelPause, ChannelState, EventId, LeaderRole, NotificationAttempt,
+    NotificationRow, OutboxEvent, OutboxPayload, Result, Store, StoreError, TaskRef,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -68,13 +68,13 @@ impl ChannelWorker<'_> {
     }
 
     /// Counts and logs the new state of a notification.
-    fn report(&self, next: Next, event: EventId, status: &str) {
+    fn report(&self, next: AttemptResult, event: EventId, status: &str) {
         self.count(match next {
-            Next::Sent => "sent",
-            Next::Dead => "dead",
-            Next::Again(_) | Next::NotNow(_) => "retried",
+            AttemptResult::Sent => "sent",
+            AttemptResult::Dead => "dead",
+            AttemptResult::RetryAt(_) | AttemptResult::DeferredTo(_) => "retried",
         });
-        if next == Next::Dead {
+        if next == AttemptResult::Dead {
             tracing::warn!(
                 channel = self.name(),
                 event.id = %event,
@@ -87,8 +87,8 @@ impl ChannelWorker<'_> {
 
     /// Takes over the new pause of the channel, which is stored, and logs its beginning and its
     /// end.
-    fn apply_pause(&self, state: &mut ChannelState, pause: Rest, status: &str) -> LoopStep {
-        let Rest { until, failures } = pause;
+    fn apply_pause(&self, state: &mut ChannelState, pause: ChannelPause, status: &str) -> LoopStep {
+        let ChannelPause { until, failures } = pause;
         let channel = self.name();
         match (state.failures, failures) {
             (0, 1) => tracing::warn!(
@@ -218,7 +218,7 @@ impl Notifier {
                 .due_notifications(worker.name(), now, SEND_BATCH)
                 .await?;
             if due.is_empty() {
-                let next = self.store.next_notification(worker.name()).await?;
+                let next = self.store.next_notification_at(worker.name()).await?;
                 return Ok(next.map_or(TICK, |next| (next - now).to_std().unwrap_or_default()));
             }
             for row in due {
@@ -250,7 +250,7 @@ impl Notifier {
                 .collect::<Vec<_>>();
             if !self
                 .store
-                .take_up(&channel.name, *place, last, &wanted, Utc::now())
+                .advance_channel(&channel.name, *place, last, &wanted, Utc::now())
                 .await?
             {
                 return Ok(false);
@@ -270,7 +270,7 @@ impl Notifier {
         if row.answer.is_some()
             && self
                 .store
-                .supersede(worker.name(), event, Utc::now())
+                .supersede_if_outdated(worker.name(), event, Utc::now())
                 .await?
         {
             worker.count("superseded");
@@ -294,7 +294,7 @@ impl Notifier {
             self.retry.delay(failures, chance)
         });
         let text = result.text();
-        let attempt = Attempt {
+        let attempt = NotificationAttempt {
             channel: worker.name(),
             event,
             answer: &text,
@@ -325,13 +325,13 @@ impl Notifier {
     /// sent, and would be sent again if the result were lost.
     async fn record(
         &self,
-        attempt: &Attempt<'_>,
-        next: Next,
-        pause: Option<Rest>,
+        attempt: &NotificationAttempt<'_>,
+        next: AttemptResult,
+        pause: Option<ChannelPause>,
     ) -> Result<RecordResult> {
         let mut has_failed = false;
         loop {
-            match self.store.attempted(attempt, next, pause).await {
+            match self.store.record_attempt(attempt, next, pause).await {
                 Ok(true) => return Ok(RecordResult::Done),
                 // A failed call before this one may have recorded it, and its answer was lost.
                 Ok(false) if has_failed => return Ok(RecordResult::Unknown),
@@ -373,9 +373,9 @@ impl Notifier {
     /// Loads the pull request and the task that Slack messages show beside the event.
     async fn context(&self, event: &OutboxEvent) -> Result<slack::MessageContext> {
         let (key, task) = match &event.news {
-            News::PullRequest(change, _) => (Some(change.key), None),
-            News::Task(change) => (None, Some(change.task)),
-            News::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),
+            OutboxPayload::PullRequest(change, _) => (Some(change.key), None),
+            OutboxPayload::Task(change) => (None, Some(change.task)),
+            OutboxPayload::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),
         };
         let pull_request = match key {
             Some(key) => self.store.pull_request(key).await?,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tallyhook_core::backoff::Backoff;
-use tallyhook_store::{ChannelState, Moment, Next, Rest};
+use tallyhook_store::{AttemptResult, ChannelPause, ChannelState, Moment};
 
 use super::sending::SendOutcome;
 
@@ -55,24 +55,27 @@ pub(super) fn decide(
     channel: &ChannelState,
     at: Moment,
     delay: impl Fn(u32) -> Duration,
-) -> (Next, Option<Rest>) {
+) -> (AttemptResult, Option<ChannelPause>) {
     let (attempt, failures) = (attempts.saturating_add(1), channel.failures);
     let retry = |max_attempts: u32, backoff_step: u32| {
         if attempt < max_attempts {
-            Next::Again(at + delay(backoff_step))
+            AttemptResult::RetryAt(at + delay(backoff_step))
         } else {
-            Next::Dead
+            AttemptResult::Dead
         }
     };
-    let pause = |until, failures| Some(Rest { until, failures });
+    let pause = |until, failures| Some(ChannelPause { until, failures });
     match outcome {
         SendOutcome::Accepted => {
             let was_paused = failures > 0 || channel.rests_until.is_some();
-            (Next::Sent, pause(None, 0).filter(|_| was_paused))
+            (AttemptResult::Sent, pause(None, 0).filter(|_| was_paused))
         }
         SendOutcome::RetryAfter(delay) => {
             let until = at + delay;
-            (Next::NotNow(until), pause(Some(until), failures))
+            (
+                AttemptResult::DeferredTo(until),
+                pause(Some(until), failures),
+            )
         }
         SendOutcome::Unavailable => {
             // The channel pauses, because any other message would fail as well.
@@ -86,7 +89,7 @@ pub(super) fn decide(
             (retry(MAX_ATTEMPTS, backoff_step), pause)
         }
         SendOutcome::Rejected => (retry(MAX_REJECTED_ATTEMPTS, attempt), pause(None, failures)),
-        SendOutcome::Deleted => (Next::Dead, pause(None, failures)),
+        SendOutcome::Deleted => (AttemptResult::Dead, pause(None, failures)),
     }
 }
 
@@ -100,7 +103,11 @@ mod tests {
         Moment::UNIX_EPOCH + Duration::from_secs(seconds.into())
     }
 
-    fn decided(outcome: SendOutcome, attempts: u32, failures: u32) -> (Next, Option<Rest>) {
+    fn decided(
+        outcome: SendOutcome,
+        attempts: u32,
+        failures: u32,
+    ) -> (AttemptResult, Option<ChannelPause>) {
         let channel = ChannelState {
             place: EventId(1),
             rests_until: None,
@@ -126,86 +133,92 @@ mod tests {
     #[test]
     fn unavailable_receiver_pauses_the_channel_and_gets_ten_attempts() {
         let pause = |until, failures| {
-            Some(Rest {
+            Some(ChannelPause {
                 until: Some(at(until)),
                 failures,
             })
         };
         assert_eq!(
             decided(SendOutcome::Unavailable, 0, 0),
-            (Next::Again(at(1)), pause(1, 1))
+            (AttemptResult::RetryAt(at(1)), pause(1, 1))
         );
         // The channel's failures count separately: other notifications failed before.
         assert_eq!(
             decided(SendOutcome::Unavailable, 1, 6),
-            (Next::Again(at(2)), pause(7, 7))
+            (AttemptResult::RetryAt(at(2)), pause(7, 7))
         );
         assert_eq!(
             decided(SendOutcome::Unavailable, 8, 8),
-            (Next::Again(at(10)), pause(9, 9))
+            (AttemptResult::RetryAt(at(10)), pause(9, 9))
         );
         assert_eq!(
             decided(SendOutcome::Unavailable, 9, 9),
-            (Next::Dead, pause(10, 10))
+            (AttemptResult::Dead, pause(10, 10))
         );
     }
 
     #[test]
     fn third_failure_backs_off_longer_than_the_channel_pause() {
-        let until = |(next, pause): (Next, Option<Rest>)| {
+        let until = |(next, pause): (AttemptResult, Option<ChannelPause>)| {
             (next, pause.and_then(|pause| pause.until).unwrap())
         };
         assert_eq!(
             until(decided(SendOutcome::Unavailable, 1, 1)),
-            (Next::Again(at(2)), at(2))
+            (AttemptResult::RetryAt(at(2)), at(2))
         );
         assert_eq!(
             until(decided(SendOutcome::Unavailable, 2, 2)),
-            (Next::Again(at(4)), at(3))
+            (AttemptResult::RetryAt(at(4)), at(3))
         );
         // Another notification was accepted between the attempts, which reset the channel's
         // failures.
         assert_eq!(
             until(decided(SendOutcome::Unavailable, 3, 0)),
-            (Next::Again(at(5)), at(1))
+            (AttemptResult::RetryAt(at(5)), at(1))
         );
     }
 
     #[test]
     fn rejected_notification_gets_three_attempts_and_does_not_pause_the_channel() {
-        let unpaused = Some(Rest {
+        let unpaused = Some(ChannelPause {
             until: None,
             failures: 4,
         });
         let rejected = |attempts| decided(SendOutcome::Rejected, attempts, 4);
-        assert_eq!(rejected(0), (Next::Again(at(1)), unpaused));
-        assert_eq!(rejected(1), (Next::Again(at(2)), unpaused));
-        assert_eq!(rejected(2), (Next::Dead, unpaused));
-        assert_eq!(decided(SendOutcome::Deleted, 0, 4), (Next::Dead, unpaused));
+        assert_eq!(rejected(0), (AttemptResult::RetryAt(at(1)), unpaused));
+        assert_eq!(rejected(1), (AttemptResult::RetryAt(at(2)), unpaused));
+        assert_eq!(rejected(2), (AttemptResult::Dead, unpaused));
+        assert_eq!(
+            decided(SendOutcome::Deleted, 0, 4),
+            (AttemptResult::Dead, unpaused)
+        );
     }
 
     #[test]
     fn requested_pause_is_not_a_failure() {
-        let pause = Rest {
+        let pause = ChannelPause {
             until: Some(at(30)),
             failures: 2,
         };
         assert_eq!(
             decided(SendOutcome::RetryAfter(Duration::from_secs(30)), 9, 2),
-            (Next::NotNow(at(30)), Some(pause))
+            (AttemptResult::DeferredTo(at(30)), Some(pause))
         );
     }
 
     #[test]
     fn accepted_notification_ends_the_pause() {
-        assert_eq!(decided(SendOutcome::Accepted, 5, 0), (Next::Sent, None));
-        let unpaused = Rest {
+        assert_eq!(
+            decided(SendOutcome::Accepted, 5, 0),
+            (AttemptResult::Sent, None)
+        );
+        let unpaused = ChannelPause {
             until: None,
             failures: 0,
         };
         assert_eq!(
             decided(SendOutcome::Accepted, 0, 3),
-            (Next::Sent, Some(unpaused))
+            (AttemptResult::Sent, Some(unpaused))
         );
     }
 }

@@ -196,7 +196,7 @@ mod tests {
     use tallyhook_core::domain::task::{TaskKey, TaskState, TaskStatus};
     use tallyhook_core::domain::timings::PullRequestState;
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-    use tallyhook_store::{Due, Durations, TaskPlace};
+    use tallyhook_store::{PendingWork, PullRequestDurations, TaskPlace};
 
     /// Slack's limit for the text of a section, in characters.
     const MAX_SECTION: usize = 3000;
@@ -251,9 +251,9 @@ mod tests {
             first_response_at: None,
             first_review_at: None,
             final_approval_at: None,
-            durations: Durations {
+            durations: PullRequestDurations {
                 cycle_time: Some(29 * 3600),
-                ..Durations::default()
+                ..PullRequestDurations::default()
             },
             flags: Vec::new(),
             source: Source::Webhook,
@@ -278,7 +278,7 @@ mod tests {
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
             version: 1,
-            due: Due::default(),
+            due: PendingWork::default(),
             tries: 0,
             prs: Vec::new(),
         };

@@ -17,7 +17,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::{PrNumber, Timestamp};
 use tallyhook_github_client::pulls::{FetchFailure, FetchedPage};
 use tallyhook_github_client::{Client, GithubError};
-use tallyhook_store::{MOST_ERRORS, PrError, RunState, Store, SyncRun};
+use tallyhook_store::{MAX_RUN_ERRORS, PullRequestError, RunState, Store, SyncRun};
 use tokio::time::interval;
 
 use crate::sync::fetch::{FetchError, FetchOutcome, PullRequestFetcher};
@@ -379,8 +379,8 @@ impl<P: Fn(&SyncRun)> BackfillRun<P> {
     /// Records failures of single pull requests and schedules their retry.
     fn record_failures(&mut self, not_got: &[FetchFailure]) {
         for FetchFailure { number, reason, .. } in not_got {
-            if self.run.errors.len() < MOST_ERRORS {
-                self.run.errors.push(PrError {
+            if self.run.errors.len() < MAX_RUN_ERRORS {
+                self.run.errors.push(PullRequestError {
                     pr: number.0,
                     error: reason.clone(),
                 });

@@ -13,7 +13,7 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_github_client::pulls::{FetchFailure, FetchedPullRequests};
 use tallyhook_github_client::{Client, GithubError};
 use tallyhook_store::{
-    Accepted, BatchWrite, DeliveryState, RepositoryObservation, Store, StoreError,
+    AcceptOutcome, BatchWrite, DeliveryState, RepositoryObservation, Store, StoreError,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -175,7 +175,7 @@ impl PullRequestFetcher {
         let now = Utc::now();
         let accepted = outcome.fetched.iter().map(|fetched| async {
             let delivery = crate::incoming::fetched(fetched.clone(), self.source, self.lane, now)?;
-            Ok::<Accepted, FetchError>(self.store.accept(delivery).await?)
+            Ok::<AcceptOutcome, FetchError>(self.store.accept(delivery).await?)
         });
         try_join_all(accepted).await?;
         outcome.seen = Some(RepositoryDetails {
@@ -215,7 +215,7 @@ impl PullRequestFetcher {
                 None => self.wait_applied(key).await?,
             }
         }
-        Ok(self.store.checked(&[key], asked_at).await?)
+        Ok(self.store.mark_checked(&[key], asked_at).await?)
     }
 
     /// Waits until every fetched version of a pull request in the inbox is applied.
@@ -223,7 +223,7 @@ impl PullRequestFetcher {
         let guid = PullRequest::id(key).to_string();
         let deadline = Instant::now() + APPLY_TIMEOUT;
         loop {
-            let fetched = self.store.deliveries_of(&guid).await?;
+            let fetched = self.store.deliveries_by_guid(&guid).await?;
             if !fetched
                 .iter()
                 .any(|delivery| delivery.state == DeliveryState::Accepted)

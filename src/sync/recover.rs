@@ -16,7 +16,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event;
 use tallyhook_github_client::hooks::{DeliveryAttempt, HookOwner, WebhookInfo};
 use tallyhook_github_client::{Client, GithubError};
-use tallyhook_store::{Accepted, NewState, Store};
+use tallyhook_store::{AcceptOutcome, NewState, Store};
 
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::record_dead_letter;
@@ -308,7 +308,7 @@ async fn recover_one(
         return Ok(Ok(RecoveryOutcome::Unused));
     }
     // Compared by GUID only: GitHub's API returns the JSON, but not the bytes that were sent.
-    if !store.deliveries_of(&attempt.guid).await?.is_empty() {
+    if !store.deliveries_by_guid(&attempt.guid).await?.is_empty() {
         return Ok(Ok(RecoveryOutcome::AlreadyHere));
     }
     let details = match client
@@ -342,8 +342,8 @@ async fn recover_one(
     let state = delivery.state.clone();
     Ok(Ok(match store.accept(*delivery).await? {
         // GitHub or a person redelivered it in between.
-        Accepted::Duplicate | Accepted::Requeued(_) => RecoveryOutcome::AlreadyHere,
-        Accepted::Stored(id) => {
+        AcceptOutcome::Duplicate | AcceptOutcome::Requeued(_) => RecoveryOutcome::AlreadyHere,
+        AcceptOutcome::Stored(id) => {
             if let NewState::Dead { reason } = &state {
                 record_dead_letter(id.0, &attempt.guid, &attempt.event, reason);
             }

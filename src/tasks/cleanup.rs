@@ -9,7 +9,8 @@ use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskStatus, follow};
 use tallyhook_core::github::types::PrKey;
 use tallyhook_store::{
-    Due, LeaderRole, News, Result, Settled, Store, Task, TaskCause, WorktreeKept,
+    LeaderRole, OutboxPayload, PendingWork, Result, Store, Task, TaskCause, TaskUpdate,
+    WorktreeKept,
 };
 use tokio::sync::watch;
 
@@ -58,7 +59,10 @@ impl WorktreeCleaner {
     /// If the database fails.
     pub async fn clean_due(&self) -> Result<()> {
         loop {
-            let tasks = self.store.due_tasks(Due::CLEANUP, Utc::now(), PAGE).await?;
+            let tasks = self
+                .store
+                .due_tasks(PendingWork::CLEANUP, Utc::now(), PAGE)
+                .await?;
             if tasks.is_empty() {
                 return Ok(());
             }
@@ -85,7 +89,9 @@ impl WorktreeCleaner {
         if !dry_run {
             let update = self.update_for(task, &outcome).await?;
             // If the task was marked in between, it stays due and is checked again.
-            self.store.settle_task(task, &update, Utc::now()).await?;
+            self.store
+                .update_task_if_current(task, &update, Utc::now())
+                .await?;
         }
         Ok(outcome)
     }
@@ -136,17 +142,17 @@ impl WorktreeCleaner {
     }
 
     /// Returns the update of the task that records the outcome.
-    async fn update_for(&self, task: &Task, outcome: &CleanupOutcome) -> Result<Settled> {
-        let update = Settled {
-            done: Due::CLEANUP,
-            ..Settled::default()
+    async fn update_for(&self, task: &Task, outcome: &CleanupOutcome) -> Result<TaskUpdate> {
+        let update = TaskUpdate {
+            done: PendingWork::CLEANUP,
+            ..TaskUpdate::default()
         };
         let (cause, key, note, event) = match outcome {
             CleanupOutcome::InUse | CleanupOutcome::WouldRemove(_) => return Ok(update),
             CleanupOutcome::Removed(key) => {
                 let path = task.place.worktree.clone().unwrap_or_default();
                 let noted = Some((TaskCause::WorktreeRemoved, Some(*key), path));
-                return Ok(Settled {
+                return Ok(TaskUpdate {
                     noted,
                     worktree_removed: true,
                     ..update
@@ -170,14 +176,14 @@ impl WorktreeCleaner {
                     TaskCause::WorktreeKept,
                     *key,
                     reason,
-                    Some(News::WorktreeKept(kept)),
+                    Some(OutboxPayload::WorktreeKept(kept)),
                 )
             }
         };
         if self.is_recorded(task, cause, key, &note).await? {
             return Ok(update);
         }
-        Ok(Settled {
+        Ok(TaskUpdate {
             noted: Some((cause, Some(key), note)),
             told: event,
             ..update

@@ -10,7 +10,9 @@ use chrono::Utc;
 use tallyhook_core::domain::notification::status;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{LinkedPr, follow};
-use tallyhook_store::{Due, LeaderRole, Result, Settled, Store, StoredPullRequest, Task};
+use tallyhook_store::{
+    LeaderRole, PendingWork, Result, Store, StoredPullRequest, Task, TaskUpdate,
+};
 use tokio::sync::watch;
 
 pub use self::cleanup::{CleanupOutcome, WorktreeCleaner};
@@ -42,7 +44,10 @@ impl TaskFollower {
     /// If the database fails.
     pub async fn follow_due(&self) -> Result<()> {
         loop {
-            let tasks = self.store.due_tasks(Due::FOLLOW, Utc::now(), PAGE).await?;
+            let tasks = self
+                .store
+                .due_tasks(PendingWork::FOLLOW, Utc::now(), PAGE)
+                .await?;
             if tasks.is_empty() {
                 return Ok(());
             }
@@ -57,12 +62,14 @@ impl TaskFollower {
 /// stays due.
 async fn follow_pull_requests(store: &Store, task: &Task) -> Result<()> {
     let prs = linked_prs(store, task).await?;
-    let update = Settled {
-        done: Due::FOLLOW,
+    let update = TaskUpdate {
+        done: PendingWork::FOLLOW,
         moved: follow(&task.state, &prs),
-        ..Settled::default()
+        ..TaskUpdate::default()
     };
-    store.settle_task(task, &update, Utc::now()).await?;
+    store
+        .update_task_if_current(task, &update, Utc::now())
+        .await?;
     Ok(())
 }
 

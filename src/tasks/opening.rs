@@ -12,8 +12,8 @@ use tallyhook_github_client::open_pull_request::{
     NewPullRequest, OpenPullRequestError, OpenedPullRequest,
 };
 use tallyhook_store::{
-    Due, LeaderRole, Result, Settled, Store, StoreError, StoredPullRequest, Task, TaskCause,
-    TaskRef,
+    LeaderRole, PendingWork, Result, Store, StoreError, StoredPullRequest, Task, TaskCause,
+    TaskRef, TaskUpdate,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -147,16 +147,19 @@ impl PullRequestOpener {
     /// branch.
     async fn record_opened(&self, id: TaskId, key: PrKey, note: String) -> Result<()> {
         let store = &self.fetcher.store;
-        let update = Settled {
-            done: Due::PUSH,
+        let update = TaskUpdate {
+            done: PendingWork::PUSH,
             noted: Some((TaskCause::PullRequestMade, Some(key), note)),
-            ..Settled::default()
+            ..TaskUpdate::default()
         };
         for _ in 0..HISTORY_ATTEMPTS {
             let Some(task) = store.task(&TaskRef::Id(id)).await? else {
                 return Ok(());
             };
-            if store.settle_task(&task, &update, Utc::now()).await? {
+            if store
+                .update_task_if_current(&task, &update, Utc::now())
+                .await?
+            {
                 return Ok(());
             }
         }
@@ -186,9 +189,9 @@ impl AutoPullRequests {
 
     /// Handles the pushes to one task's branch.
     async fn handle_push(&self, task: &Task) -> Result<()> {
-        let done = Settled {
-            done: Due::PUSH,
-            ..Settled::default()
+        let done = TaskUpdate {
+            done: PendingWork::PUSH,
+            ..TaskUpdate::default()
         };
         let update = match task.state.status {
             TaskStatus::Implementing if self.has_open_pull_request(task).await? => done,
@@ -208,7 +211,7 @@ impl AutoPullRequests {
         };
         // A push or a change in between has marked the task again; then this update does not apply.
         self.store()
-            .settle_task(task, &update, Utc::now())
+            .update_task_if_current(task, &update, Utc::now())
             .await
             .map(|_| ())
     }
@@ -252,11 +255,11 @@ impl AutoPullRequests {
 
     /// Schedules a retry of a transient failure. A permanent one is recorded in the task's history,
     /// once as long as it stays the same, and only the next push tries again.
-    async fn not_opened(&self, task: &Task, reason: &OpenPullRequestError) -> Result<Settled> {
+    async fn not_opened(&self, task: &Task, reason: &OpenPullRequestError) -> Result<TaskUpdate> {
         if let Some(at) = retry_at(reason, task.tries, Utc::now()) {
-            return Ok(Settled {
+            return Ok(TaskUpdate {
                 again: Some(at),
-                ..Settled::default()
+                ..TaskUpdate::default()
             });
         }
         let note = reason.to_string();
@@ -272,10 +275,10 @@ impl AutoPullRequests {
             task.id
         );
         let noted = (!is_recorded).then_some((TaskCause::PullRequestRefused, None, note));
-        Ok(Settled {
-            done: Due::PUSH,
+        Ok(TaskUpdate {
+            done: PendingWork::PUSH,
             noted,
-            ..Settled::default()
+            ..TaskUpdate::default()
         })
     }
 }
@@ -304,7 +307,10 @@ impl OutboxWorker for AutoPullRequests {
 
     async fn run_once(&mut self) -> Result<()> {
         loop {
-            let tasks = self.store().due_tasks(Due::PUSH, Utc::now(), PAGE).await?;
+            let tasks = self
+                .store()
+                .due_tasks(PendingWork::PUSH, Utc::now(), PAGE)
+                .await?;
             if tasks.is_empty() {
                 return Ok(());
             }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::timings::timings;
-use tallyhook_store::{Counts, DeliveryFilter, DeliveryState, Durations, Opening, Store};
+use tallyhook_store::{
+    DeliveryCounts, DeliveryFilter, DeliveryState, OpenMode, PullRequestDurations, Store,
+};
 use tempfile::TempDir;
 
 use crate::load::{Load, Posted, Targets};
@@ -58,7 +60,7 @@ pub(crate) struct Cluster<'a> {
 /// The outcome of the deliveries.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) counts: Counts,
+    pub(crate) counts: DeliveryCounts,
     /// Rows with more than one attempt.
     pub(crate) tried_again: usize,
     pub(crate) pull_requests: usize,
@@ -87,7 +89,7 @@ impl<'a> Cluster<'a> {
             "sqlite://",
             &format!("sqlite://{}/", folder.path().display()),
         );
-        let store = block_on(tallyhook_store::open(&url, Opening::Beside)).unwrap();
+        let store = block_on(tallyhook_store::open(&url, OpenMode::Shared)).unwrap();
         let mut cluster = Self {
             services,
             place,
@@ -180,7 +182,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Nothing while the database does not answer.
-    pub(crate) fn counts(&self) -> Option<Counts> {
+    pub(crate) fn counts(&self) -> Option<DeliveryCounts> {
         block_on(self.store.counts()).ok()
     }
 
@@ -323,7 +325,7 @@ impl<'a> Cluster<'a> {
             return assert!(row.is_none(), "{row:?}");
         };
         let row = row.unwrap_or_else(|| panic!("no row of {}", fact.key));
-        let durations = Durations {
+        let durations = PullRequestDurations {
             cycle_time: timings.cycle_time,
             review_time: timings.review_time,
             stages: timings.stages,

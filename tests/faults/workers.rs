@@ -100,7 +100,7 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
     let outcome =
         cluster.check(&traffic.expected(traffic.len(), &BTreeSet::from([poison.clone()])));
     assert_eq!(outcome.counts.dead, 1);
-    let dead = crate::block_on(cluster.store.deliveries_of(&poison))
+    let dead = crate::block_on(cluster.store.deliveries_by_guid(&poison))
         .unwrap()
         .remove(0);
     assert_eq!(dead.attempts, 5, "{dead:?}");

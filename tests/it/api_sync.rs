@@ -17,7 +17,8 @@ use tallyhook_core::domain::timings::timings;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{
-    BatchWrite, PrError, PullRequestRecord, RunState, StoredPullRequest, SyncRun, SyncState,
+    BatchWrite, PullRequestError, PullRequestRecord, RunState, StoredPullRequest, SyncOutcome,
+    SyncRun,
 };
 
 use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN};
@@ -103,7 +104,7 @@ async fn take(server: &TestServer) -> SyncRun {
     let run = server
         .running
         .store
-        .take_run(
+        .claim_run(
             None,
             now - TimeDelta::seconds(100),
             now + TimeDelta::minutes(5),
@@ -432,7 +433,7 @@ async fn completeness_shows_the_complete_period_and_the_gaps() {
     let mut run = take(&server).await;
     (run.state, run.prs_done, run.prs_total) = (RunState::Done, 50, Some(80));
     run.complete_since = Timestamp::parse("2026-01-05T10:00:00Z");
-    run.errors = vec![PrError {
+    run.errors = vec![PullRequestError {
         pr: 41,
         error: "GitHub cannot answer so much at once".to_owned(),
     }];
@@ -455,11 +456,11 @@ async fn completeness_shows_the_complete_period_and_the_gaps() {
         json!({"what": "#41", "why": "GitHub cannot answer so much at once"})
     );
 
-    let failed = SyncState::Failed("GitHub does not accept the token".to_owned());
+    let failed = SyncOutcome::Failed("GitHub does not accept the token".to_owned());
     server
         .running
         .store
-        .sync_state(RepoId(7), &failed, Utc::now())
+        .record_sync(RepoId(7), &failed, Utc::now())
         .await
         .unwrap();
     let repository = &repositories(&server).await[0];
@@ -509,7 +510,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
             (RunState::Done, 50, Timestamp::parse(since));
         run.errors = failed
             .iter()
-            .map(|pr| PrError {
+            .map(|pr| PullRequestError {
                 pr: *pr,
                 error: "GitHub cannot answer".to_owned(),
             })
@@ -656,7 +657,7 @@ async fn requested_round_runs_and_shows_in_the_statistics() {
     assert_eq!(post(&server, "/api/sync", Value::Null).await.0, 202);
     let store = &server.running.store;
     assert!(store.poller_stats().await.unwrap().asked_at.is_some());
-    store.poll_began(Utc::now()).await.unwrap();
+    store.start_poll(Utc::now()).await.unwrap();
     assert_eq!(server.get("/api/sync/stats").await.1["running"], true);
     let missed = BatchWrite {
         missed: vec![(RepoId(7), 3)],
@@ -664,7 +665,7 @@ async fn requested_round_runs_and_shows_in_the_statistics() {
     };
     store.record(&missed, Utc::now()).await.unwrap().unwrap();
     store
-        .poll_ended(Utc::now(), 1, &json!({"remaining": 4999}))
+        .finish_poll(Utc::now(), 1, &json!({"remaining": 4999}))
         .await
         .unwrap();
     let (_, stats) = server.get("/api/sync/stats").await;
@@ -713,7 +714,7 @@ async fn statistics_show_due_and_failing_watched_pull_requests() {
         (broken, now, Err("GitHub does not accept the token")),
     ] {
         store
-            .watch_checked("other/repo", number, at, outcome)
+            .record_watch_check("other/repo", number, at, outcome)
             .await
             .unwrap();
     }

@@ -60,14 +60,14 @@ async fn leased_run(server: &TestServer, options: RunOptions) -> SyncRun {
     server
         .running
         .store
-        .ask_for_run(REPO, &options, Utc::now())
+        .request_run(REPO, &options, Utc::now())
         .await
         .unwrap()
         .unwrap();
     server
         .running
         .store
-        .take_run(Some(REPO), Utc::now(), lease_until())
+        .claim_run(Some(REPO), Utc::now(), lease_until())
         .await
         .unwrap()
         .unwrap()
@@ -410,7 +410,7 @@ async fn rate_limit_defers_the_run() {
     let store = &server.running.store;
     assert_eq!(
         store
-            .take_run(None, Utc::now(), lease_until())
+            .claim_run(None, Utc::now(), lease_until())
             .await
             .unwrap(),
         None
@@ -418,7 +418,7 @@ async fn rate_limit_defers_the_run() {
     let later = until + TimeDelta::seconds(1);
     assert_eq!(
         store
-            .take_run(None, later, later)
+            .claim_run(None, later, later)
             .await
             .unwrap()
             .unwrap()

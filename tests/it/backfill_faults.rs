@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use tallyhook::sync::backfill::{BackfillOutcome, BackfillRunner, lease_until};
 use tallyhook::sync::fetch::observed_repository;
 use tallyhook_core::github::types::RepoId;
-use tallyhook_store::{DeliveryFilter, Opening, RunOptions, RunState, Store};
+use tallyhook_store::{DeliveryFilter, OpenMode, RunOptions, RunState, Store};
 
 use testkit::Place;
 use testkit::github::acts::Act;
@@ -94,12 +94,12 @@ async fn sync(
         commits: true,
     };
     store
-        .ask_for_run(REPO, &options, now)
+        .request_run(REPO, &options, now)
         .await
         .unwrap()
         .unwrap();
     let run = store
-        .take_run(Some(REPO), now, lease_until())
+        .claim_run(Some(REPO), now, lease_until())
         .await
         .unwrap()
         .unwrap();
@@ -151,7 +151,7 @@ async fn fetched(store: &Store) -> Vec<i64> {
 /// it. Asserts that missing pull requests are named, and that a sync without failures fetches them.
 async fn fetch(seed: u64, rate: f64) -> (SyncResult, u64) {
     let (github, place) = (grown(seed).await, Place::embedded());
-    let store = tallyhook_store::open(&place.database_url, Opening::Alone)
+    let store = tallyhook_store::open(&place.database_url, OpenMode::Exclusive)
         .await
         .unwrap();
     store

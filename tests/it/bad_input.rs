@@ -385,12 +385,12 @@ async fn backfill_waits_for_the_process_that_holds_the_lease() {
         commits: false,
     };
     store
-        .ask_for_run(RepoId(1), &others, now)
+        .request_run(RepoId(1), &others, now)
         .await
         .unwrap()
         .unwrap();
     let mut run = store
-        .take_run(None, now, now + TimeDelta::hours(1))
+        .claim_run(None, now, now + TimeDelta::hours(1))
         .await
         .unwrap()
         .unwrap();

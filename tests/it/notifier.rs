@@ -15,7 +15,7 @@ use tallyhook_core::backoff::Backoff;
 use tallyhook_core::domain::notification::{self, PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{Attempt, BatchWrite, Next, PullRequestChange};
+use tallyhook_store::{AttemptResult, BatchWrite, NotificationAttempt, PullRequestChange};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
@@ -645,13 +645,18 @@ async fn notification_sent_by_another_process_is_not_sent_again() {
         .await
         .unwrap()
     {
-        let attempt = Attempt {
+        let attempt = NotificationAttempt {
             channel: "ops",
             event: row.event.id,
             answer: "200 OK",
             at: Utc::now(),
         };
-        assert!(store.attempted(&attempt, Next::Sent, None).await.unwrap());
+        assert!(
+            store
+                .record_attempt(&attempt, AttemptResult::Sent, None)
+                .await
+                .unwrap()
+        );
     }
     finish.send(()).unwrap();
     record_opened(&server, [6]).await;

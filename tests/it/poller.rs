@@ -644,7 +644,7 @@ async fn failed_backfill_is_requested_again_after_an_hour() {
     let fail = |at| {
         let store = store.clone();
         async move {
-            let mut run = store.take_run(Some(REPO), at, at).await.unwrap().unwrap();
+            let mut run = store.claim_run(Some(REPO), at, at).await.unwrap().unwrap();
             (run.state, run.walk, run.error) = (
                 RunState::Failed,
                 Some("{}".to_owned()),
@@ -666,7 +666,7 @@ async fn failed_backfill_is_requested_again_after_an_hour() {
     assert_eq!(state().await, RunState::Failed, "it failed just now");
     // As if the failure were two hours old.
     store
-        .ask_for_run(REPO, &settings().backfill.into(), Utc::now())
+        .request_run(REPO, &settings().backfill.into(), Utc::now())
         .await
         .unwrap()
         .unwrap();

@@ -8,8 +8,8 @@ use tallyhook::app::{RoleSet as Roles, ServerOptions};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_store::{
-    DeadLike, DeadSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery, NewState,
-    StoredBody,
+    DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState, NewDelivery,
+    NewState, StoredBody,
 };
 
 use testkit::{Fixture, Place, TestServer};
@@ -194,7 +194,10 @@ async fn a_dead_letter_is_parked_requeued_or_let_go(place: Place) {
     );
     assert_eq!(
         store
-            .requeue(&DeadSelection::Like(DeadLike::default()), Utc::now())
+            .requeue(
+                &DeadLetterSelection::Like(DeadLetterMatch::default()),
+                Utc::now()
+            )
             .await
             .unwrap(),
         1
@@ -229,7 +232,7 @@ async fn backfill_does_not_delay_live_deliveries(place: Place) {
         let found = server
             .running
             .store
-            .deliveries_of(&live.guid)
+            .deliveries_by_guid(&live.guid)
             .await
             .unwrap();
         if found[0].state != DeliveryState::Accepted {

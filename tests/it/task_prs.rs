@@ -16,7 +16,7 @@ use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{
-    BatchWrite, Due, NewTask, Opening as Open, Store, TaskCause, TaskPlace, TaskRef,
+    BatchWrite, NewTask, OpenMode as Open, PendingWork, Store, TaskCause, TaskPlace, TaskRef,
 };
 
 use testkit::github::growth::people;
@@ -346,7 +346,7 @@ async fn push_to_a_tasks_branch_opens_its_pull_request_if_enabled() {
 /// pushes.
 async fn pushed() -> (FakeGithub, Place, Store, AutoPullRequests, TaskRef) {
     let (github, place) = (github().await, Place::embedded());
-    let store = tallyhook_store::open(&place.database_url, Open::Alone)
+    let store = tallyhook_store::open(&place.database_url, Open::Exclusive)
         .await
         .unwrap();
     store
@@ -501,10 +501,10 @@ async fn push_is_retried_later_while_github_is_unreachable() {
     let before = Utc::now();
     push(&store, &mut pushes).await;
     let seen = store.task(&task).await.unwrap().unwrap();
-    assert_eq!((seen.due, seen.tries), (Due::PUSH, 1));
+    assert_eq!((seen.due, seen.tries), (PendingWork::PUSH, 1));
     let due = async |after: i64| {
         store
-            .due_tasks(Due::PUSH, before + TimeDelta::seconds(after), 9)
+            .due_tasks(PendingWork::PUSH, before + TimeDelta::seconds(after), 9)
             .await
             .unwrap()
             .len()
@@ -529,7 +529,10 @@ async fn push_is_retried_later_while_github_is_unreachable() {
     .await
     .unwrap();
     let seen = store.task(&task).await.unwrap().unwrap();
-    assert_eq!((seen.due, seen.tries, due(29).await), (Due::PUSH, 1, 0));
+    assert_eq!(
+        (seen.due, seen.tries, due(29).await),
+        (PendingWork::PUSH, 1, 0)
+    );
     store.close().await;
     github.stop().await;
 }

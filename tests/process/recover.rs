@@ -13,7 +13,7 @@ use tallyhook_core::domain::notification::SyncSource;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::VirtualTime;
 use tallyhook_github_client::hooks::HookOwner;
-use tallyhook_store::{EventId, News, OutboxEvent, PullRequestChange};
+use tallyhook_store::{EventId, OutboxEvent, OutboxPayload, PullRequestChange};
 
 use testkit::github::{self, FakeGithub, Fault, GITHUB_TOKEN, Sending};
 use testkit::payloads::World;
@@ -288,8 +288,8 @@ async fn recovered_changes_are_notified_as_found_by_the_worker() {
     assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
     let source = |event: &OutboxEvent| match event.news {
-        News::PullRequest(PullRequestChange { source, .. }, _) => Some(source),
-        News::Task(_) | News::WorktreeKept(_) => None,
+        OutboxPayload::PullRequest(PullRequestChange { source, .. }, _) => Some(source),
+        OutboxPayload::Task(_) | OutboxPayload::WorktreeKept(_) => None,
     };
     assert_eq!(
         told.iter().map(source).collect::<Vec<_>>(),

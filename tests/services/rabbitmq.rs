@@ -204,13 +204,23 @@ async fn moving_the_copy_of_a_dead_letter_to_the_live_queue_requeues_it() {
     );
     assert_eq!(headers["tallyhook-event"], "pull_request");
 
-    let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
+    let dead = &server
+        .running
+        .store
+        .deliveries_by_guid("broken")
+        .await
+        .unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
     broker.put("tallyhook.v1.live", copy).await;
     // It dies again of the same cause, which shows that it was retried, and a second copy that it
     // was published again.
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
-    let dead = &server.running.store.deliveries_of("broken").await.unwrap()[0];
+    let dead = &server
+        .running
+        .store
+        .deliveries_by_guid("broken")
+        .await
+        .unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 1));
     server.stop().await;
 }
@@ -271,7 +281,13 @@ async fn message_properties_that_are_too_long_are_cut() {
     server.drained().await;
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
     assert_eq!(
-        server.running.store.deliveries_of("long").await.unwrap()[0].state,
+        server
+            .running
+            .store
+            .deliveries_by_guid("long")
+            .await
+            .unwrap()[0]
+            .state,
         DeliveryState::Applied
     );
     until_connected(&server, true).await;

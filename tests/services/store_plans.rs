@@ -9,8 +9,9 @@ use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, Attempt, BatchWrite, DeliveryFilter, DeliveryState, Due, EventId, Next,
-    NotificationFilter, NotificationState, Opening, PullRequestFilter, StateFilter, Store, TaskRef,
+    AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId,
+    NotificationAttempt, NotificationFilter, NotificationState, OpenMode, PendingWork,
+    PullRequestFilter, StateFilter, Store, TaskRef,
 };
 
 use testkit::database::{Backend, Database, database};
@@ -70,7 +71,7 @@ async fn looks_at<T>(
     call: impl AsyncFnOnce(Store) -> T,
 ) -> T {
     let before = counted(database).await;
-    let store = tallyhook_store::open(&database.url, Opening::Beside)
+    let store = tallyhook_store::open(&database.url, OpenMode::Shared)
         .await
         .unwrap();
     let answer = call(store.clone()).await;
@@ -107,7 +108,7 @@ async fn quiet(database: &Database) {
 /// The database of a million.
 async fn million() -> Database {
     let database = database(Backend::Postgres);
-    tallyhook_store::open(&database.url, Opening::Alone)
+    tallyhook_store::open(&database.url, OpenMode::Exclusive)
         .await
         .unwrap()
         .close()
@@ -221,7 +222,10 @@ async fn single_rows(database: &Database) {
     })
     .await;
     touches(database, "stubs", 10, async |store| {
-        store.unfetched(RepoId(3), Utc::now(), PAGE).await.unwrap()
+        store
+            .incomplete_pull_requests(RepoId(3), Utc::now(), PAGE)
+            .await
+            .unwrap()
     })
     .await;
     touches(database, "a repository", 0, async |store| {
@@ -358,7 +362,7 @@ async fn lists_of_deliveries(database: &Database) {
     .await;
     let guid = "c4ca4238-a0b9-2382-0dcc-509a6f75849b";
     let of_guid = touches(database, "a guid", 2, async |store| {
-        store.deliveries_of(guid).await.unwrap()
+        store.deliveries_by_guid(guid).await.unwrap()
     })
     .await;
     assert_eq!(of_guid.len(), 1);
@@ -367,7 +371,7 @@ async fn lists_of_deliveries(database: &Database) {
     })
     .await;
     touches(database, "uncopied dead letters", 200, async |store| {
-        store.uncopied_dead(50).await.unwrap()
+        store.dead_without_copy(50).await.unwrap()
     })
     .await;
 }
@@ -398,11 +402,11 @@ async fn tasks(database: &Database) {
     }
     let now = Utc::now();
     let due = touches(database, "due tasks", 64 * 20, async |store| {
-        store.due_tasks(Due::FOLLOW, now, 64).await.unwrap()
+        store.due_tasks(PendingWork::FOLLOW, now, 64).await.unwrap()
     });
     assert_eq!(due.await.len(), 64);
     touches(database, "pushes", 5, async |store| {
-        store.due_tasks(Due::PUSH, now, 64).await.unwrap()
+        store.due_tasks(PendingWork::PUSH, now, 64).await.unwrap()
     })
     .await;
     let pr = task.prs[0];
@@ -450,7 +454,7 @@ async fn channels(database: &Database) {
     assert_eq!(due.len(), 32);
     // What is pending is looked through.
     touches(database, "the next notification", 1100, async |store| {
-        store.next_notification("webhook").await.unwrap()
+        store.next_notification_at("webhook").await.unwrap()
     })
     .await;
     touches(database, "what is still to be told", 1300, async |store| {
@@ -459,17 +463,23 @@ async fn channels(database: &Database) {
     .await;
     let event = due[0].event.id;
     changes(database, "superseding", 20, async |store| {
-        store.supersede("webhook", event, now).await.unwrap()
+        store
+            .supersede_if_outdated("webhook", event, now)
+            .await
+            .unwrap()
     })
     .await;
-    let attempt = Attempt {
+    let attempt = NotificationAttempt {
         channel: "webhook",
         event,
         answer: "200",
         at: now,
     };
     changes(database, "an attempt", 20, async |store| {
-        store.attempted(&attempt, Next::Sent, None).await.unwrap()
+        store
+            .record_attempt(&attempt, AttemptResult::Sent, None)
+            .await
+            .unwrap()
     })
     .await;
     for (state, after) in [
@@ -506,7 +516,7 @@ async fn work(database: &Database) {
     .await;
     let ids: Vec<_> = (499_100..499_356).map(DeliveryId).collect();
     touches(database, "waiting", 600, async |store| {
-        store.waiting(&ids).await.unwrap()
+        store.pending(&ids).await.unwrap()
     })
     .await;
     let until = now + TimeDelta::seconds(60);
@@ -525,15 +535,18 @@ async fn work(database: &Database) {
     })
     .await;
     changes(database, "handing back", 2600, async |store| {
-        store.hand_back(&ids, now).await.unwrap()
+        store.mark_unpublished(&ids, now).await.unwrap()
     })
     .await;
     let due = changes(database, "taking what is due", 5200, async |store| {
-        store.take_due(Lane::Live, 512, now, until).await.unwrap()
+        store
+            .claim_due_for_publish(Lane::Live, 512, now, until)
+            .await
+            .unwrap()
     });
     assert_eq!(due.await.len(), 512);
     changes(database, "orphans", 2600, async |store| {
-        store.release_orphans(now).await.unwrap()
+        store.release_orphaned_leases(now).await.unwrap()
     })
     .await;
     let purged = changes(database, "cleaning", 6000, async |store| {

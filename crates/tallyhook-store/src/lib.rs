@@ -1,232 +1,60 @@
-//! Everything that is kept: the inbox, the facts, the outbox, what is asked of GitHub, the tokens. All SQL is below this module.
+//! The store: deliveries, facts, outbox, notifications, tasks, tokens and the record of what was
+//! asked of GitHub. All SQL of the workspace is in this crate.
 //!
-//! The traits are sets of use cases, each one atomic step: there is no transaction to begin from outside, so none
-//! can be left open. [`Store`] is all of them together; commands and handlers name the part they use.
+//! [`Store`] has a method for each use case; each is one atomic step. A folder holds an entity: its
+//! types, its SQL, its rows. `database` runs one text of SQL on either kind of database; `sqlite`
+//! and `postgres` hold connections, and an entity has files of those names where the dialects
+//! differ for a reason.
 
 #![warn(clippy::unwrap_used)]
 
-mod accepting;
-mod aggregating;
-mod body;
+mod columns;
+mod database;
+mod deliveries;
+mod error;
 mod facts;
-mod inbox;
-mod listing;
+mod leader;
 mod migrations;
 mod notifications;
-mod notifications_sql;
+mod open;
 mod outbox;
-mod outbox_sql;
 mod postgres;
-mod reading;
-mod rows;
-mod runs_sql;
-mod sessions;
+mod pull_requests;
 mod sqlite;
 mod store;
-mod syncing;
-mod syncing_sql;
+mod sync;
 mod tasks;
-mod tasks_sql;
-mod tickets;
 mod tokens;
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-use anyhow::{Context, bail};
 pub use tallyhook_core::delivery::{DeliveryId, Lane, Moment};
 pub use tallyhook_core::domain::recording::{
     BatchWrite, FinishedDelivery, PullRequestChange, PullRequestRecord, RepositoryObservation,
     StoredPullRequest, VersionConflict,
 };
-use thiserror::Error;
 
-pub use tallyhook_core::domain::timings::Durations;
-
-pub use self::body::StoredBody;
-pub use self::inbox::{
-    Accepted, Claim, Counts, DeadGroup, DeadLike, DeadSelection, Delivery, DeliveryFilter,
-    DeliveryState, Exhausted, Failure, NewDelivery, NewState, Purged, Unfinished, Waiting,
-    portions,
+pub use self::deliveries::{
+    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
+    Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
+    NewDelivery, NewState, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery, portions,
 };
+pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
+pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
-    Attempt, Backlog, ChannelRecord, ChannelState, Next, NotificationFilter, NotificationRow,
-    NotificationState, Rest, Told,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
+    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };
-pub use self::outbox::{EventId, News, OutboxEvent, OutboxListener, TaskChange, WorktreeKept};
-pub use self::reading::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
-pub use self::store::Store;
-pub use self::syncing::{
-    MOST_ERRORS, PollerStats, PrError, RunOptions, RunState, SyncRun, SyncRunId, SyncState,
-    SyncStatus, TrackedRepository, WatchCounts, Watched,
+pub use self::open::{OpenMode, open};
+pub use self::outbox::{
+    EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+};
+pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::store::{DatabaseInfo, Store};
+pub use self::sync::{
+    MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,
+    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
 };
 pub use self::tasks::{
-    Due, NewTask, Settled, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef,
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
 };
-pub use self::tokens::{Token, TokenHash};
-
-/// A `DATABASE_URL` that names no database this version knows; the text says what was expected.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct DatabaseUrlError(String);
-
-/// All a caller can do about a failing store is to try again later; the text is for the log.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The failure of a commit that several deliveries shared.
-    #[error("{0}")]
-    Shared(Arc<StoreError>),
-    /// Another process brought the database to another version.
-    #[error(
-        "the database has {applied} migrations, which is not what this version of tallyhook works with"
-    )]
-    Version { applied: i64 },
-    #[error("the database is closed: this process is stopping")]
-    Closed,
-    #[error("the database did not answer in time")]
-    Unanswered,
-}
-
-impl StoreError {
-    /// Whether the database refused what it was given, and would refuse it again: the values, not the moment.
-    pub fn is_about_data(&self) -> bool {
-        let Self::Database(sqlx::Error::Database(error)) = self else {
-            return matches!(self, Self::Shared(error) if error.is_about_data());
-        };
-        // PostgreSQL's classes of data, constraints and limits; SQLite's "too big", "constraint" and "mismatch", which
-        // its extended codes have in their last byte.
-        error.code().is_some_and(|code| match code.parse::<u32>() {
-            Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
-            _ => ["22", "23", "54"]
-                .iter()
-                .any(|class| code.starts_with(class)),
-        })
-    }
-}
-
-pub type Result<T, E = StoreError> = std::result::Result<T, E>;
-
-/// One kind of database.
-use self::facts::Facts;
-use self::inbox::Inbox;
-use self::notifications::Notifications;
-use self::outbox::Outbox;
-use self::reading::Reading;
-use self::syncing::{Runs, Syncing};
-use self::tasks::Tasks;
-use self::tickets::Tickets;
-use self::tokens::Tokens;
-
-#[async_trait::async_trait]
-pub(crate) trait Backend:
-    Inbox + Facts + Outbox + Notifications + Reading + Syncing + Runs + Tasks + Tokens + Tickets
-{
-    /// Whether the database answers and has every migration of this version.
-    async fn check(&self) -> Result<()>;
-
-    /// What the database is like, for whoever looks after it.
-    async fn condition(&self) -> Result<Condition>;
-
-    /// Acquires or renews a role. Returns whether this process holds it. A holder that does not renew for
-    /// [`LEASE_DURATION`] may lose it.
-    async fn acquire_role(&self, role: LeaderRole) -> Result<bool>;
-
-    /// Releases a role, so that another process can acquire it at once.
-    async fn release_role(&self, role: LeaderRole);
-
-    /// Begins to listen for events of the outbox, those too that other processes write.
-    async fn listen(&self) -> Result<OutboxListener>;
-
-    /// Finishes what is under way and closes every connection.
-    async fn close(&self);
-}
-
-/// Why a database that can be reached cannot be used yet; `serve` makes it ready, unless it is of a newer version.
-#[derive(Debug, Error)]
-pub enum NotReady {
-    #[error("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes one", .0.display())]
-    Missing(PathBuf),
-    #[error("the database has no tables yet: run `tallyhook migrate` first")]
-    Empty,
-    #[error(
-        "the database has {applied} migrations, this version of tallyhook knows {known}: run `tallyhook migrate` with \
-         the newer of the two"
-    )]
-    OtherVersion { applied: i64, known: i64 },
-}
-
-/// What a database tells of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
-    /// What it is, as in `SQLite 3.50.1`.
-    pub server: String,
-    /// By the database server's clock; `None` where it is ours.
-    pub now: Option<Moment>,
-    /// Why nothing can be written to it.
-    pub read_only: Option<String>,
-}
-
-/// How long after it was acquired or renewed no other process can hold a role.
-pub const LEASE_DURATION: Duration = Duration::from_secs(10);
-
-/// A role that one process at a time holds among those of one database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LeaderRole {
-    /// Hands due rows over and clears away what is old.
-    Sweeper,
-    /// Asks GitHub for what webhooks missed.
-    Poller,
-    /// Lets tasks follow their pull requests.
-    Follower,
-    /// Tells channels of what is in the outbox.
-    Notifier,
-    /// Opens pull requests of tasks whose branch was pushed to.
-    Opener,
-    /// Removes working trees of tasks that are done.
-    Cleaner,
-}
-
-/// How a database is to be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// By `serve` and `demo`: alone, with migrations.
-    Alone,
-    /// By `serve --no-migrate`: alone; refuses a database that is not there or of another version.
-    AloneAsIs,
-    /// By commands, beside a `serve` that may be running; refuses like the one before.
-    Beside,
-}
-
-/// Opens the store that `url` names.
-///
-/// # Errors
-/// In words that say what to do: a file that cannot be opened, another `serve` on the same file; [`DatabaseUrlError`]
-/// if it is no URL or its scheme is not known.
-pub async fn open(url: &str, opening: Opening) -> anyhow::Result<Store> {
-    let Some((scheme, _)) = url.split_once(':') else {
-        bail!(DatabaseUrlError(
-            "DATABASE_URL is not a URL: expected sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE".to_owned()
-        ));
-    };
-    match scheme {
-        "sqlite" => {
-            let store = sqlite::SqliteStore::open(url, opening)
-                .await
-                .context("cannot use the database of DATABASE_URL")?;
-            Ok(store.into())
-        }
-        "postgres" | "postgresql" => {
-            let store = postgres::PostgresStore::open(url, opening)
-                .await
-                .context("cannot use the database of DATABASE_URL")?;
-            Ok(store.into())
-        }
-        other => bail!(DatabaseUrlError(format!(
-            "DATABASE_URL names the database kind `{other}`: expected sqlite://FILE or \
-             postgres://USER:PASSWORD@HOST/DATABASE"
-        ))),
-    }
-}
+pub use self::tokens::{ApiToken, TokenHash};
+pub use tallyhook_core::domain::timings::PullRequestDurations;

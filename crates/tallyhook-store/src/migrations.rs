@@ -1,14 +1,14 @@
-//! What both kinds of database say of migrations.
+//! Migrations, as far as both kinds of database share them.
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 
-use super::NotReady;
+use super::DatabaseNotReady;
 
-/// How many migrations a database has, once it has any.
+/// The query for the number of applied migrations, of a database that has any.
 pub(super) const APPLIED: &str = "SELECT count(*) FROM _sqlx_migrations WHERE success";
 
-/// How many there are in this version.
+/// Returns the number of migrations of this version.
 pub(super) fn known(migrations: &Migrator) -> i64 {
     i64::try_from(migrations.iter().count()).unwrap_or(i64::MAX)
 }
@@ -32,9 +32,9 @@ pub(super) fn failed(error: MigrateError) -> anyhow::Error {
 pub(super) fn check(applied: sqlx::Result<i64>, migrations: &Migrator) -> anyhow::Result<()> {
     match (applied, known(migrations)) {
         (Ok(applied), known) if applied == known => Ok(()),
-        (Ok(applied), known) => Err(NotReady::OtherVersion { applied, known }.into()),
+        (Ok(applied), known) => Err(DatabaseNotReady::OtherVersion { applied, known }.into()),
         (Err(sqlx::Error::Database(error)), _) if is_no_table(&*error) => {
-            Err(NotReady::Empty.into())
+            Err(DatabaseNotReady::Empty.into())
         }
         (Err(error), _) => {
             Err(anyhow::Error::new(error).context("cannot read which version the database has"))

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook_store::{ChannelRecord, Condition, NotReady, Opening, Store, TrackedRepository};
+use tallyhook_store::{
+    ChannelRecord, DatabaseInfo, DatabaseNotReady, OpenMode, Store, TrackedRepository,
+};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -70,7 +72,7 @@ pub(super) struct StoredForChecks {
 /// Checks the database, and reads the rows for the other checks.
 pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks) {
     let checking = async {
-        match tallyhook_store::open(&config.database_url, Opening::Beside).await {
+        match tallyhook_store::open(&config.database_url, OpenMode::Shared).await {
             Ok(store) => {
                 let seen = check_store(&store).await;
                 store.close().await;
@@ -92,10 +94,10 @@ async fn check_store(store: &Store) -> (Vec<Finding>, StoredForChecks) {
             tracked: store.tracked().await?,
             channels: store.channels().await?,
         };
-        Ok::<_, tallyhook_store::StoreError>((store.condition().await?, stored))
+        Ok::<_, tallyhook_store::StoreError>((store.describe().await?, stored))
     };
     let (
-        Condition {
+        DatabaseInfo {
             server,
             now,
             read_only,
@@ -134,8 +136,8 @@ async fn check_store(store: &Store) -> (Vec<Finding>, StoredForChecks) {
 fn not_opened(error: &anyhow::Error) -> Finding {
     let migrates =
         "none: `tallyhook serve` migrates it at its start, `tallyhook migrate` does it now";
-    match error.downcast_ref::<NotReady>() {
-        Some(NotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
+    match error.downcast_ref::<DatabaseNotReady>() {
+        Some(DatabaseNotReady::Missing(path)) => match tempfile::tempfile_in(folder_of(path)) {
             Ok(_) => Finding::warning(
                 "database",
                 format!("{} does not exist yet", path.display()),
@@ -150,13 +152,17 @@ fn not_opened(error: &anyhow::Error) -> Finding {
                 format!("create its folder and give this user write access, or set {DATABASE_URL}"),
             ),
         },
-        Some(NotReady::Empty) => Finding::warning("database", "it has no tables yet", migrates),
-        Some(NotReady::OtherVersion { applied, known }) if applied < known => Finding::warning(
-            "database",
-            format!("it has {applied} migrations of {known}"),
-            migrates,
-        ),
-        Some(NotReady::OtherVersion { applied, known }) => Finding::wrong(
+        Some(DatabaseNotReady::Empty) => {
+            Finding::warning("database", "it has no tables yet", migrates)
+        }
+        Some(DatabaseNotReady::OtherVersion { applied, known }) if applied < known => {
+            Finding::warning(
+                "database",
+                format!("it has {applied} migrations of {known}"),
+                migrates,
+            )
+        }
+        Some(DatabaseNotReady::OtherVersion { applied, known }) => Finding::wrong(
             "database",
             format!("it has {applied} migrations, and this version of tallyhook knows {known}"),
             "use the newer version of tallyhook that migrated it",
@@ -420,7 +426,7 @@ pub(super) async fn worktrees(config: &Config) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::cli::doctor::CheckState;
-    use tallyhook_store::{ChannelState, EventId, Told};
+    use tallyhook_store::{ChannelState, EventId, NotificationCounts};
 
     #[test]
     fn channel_state_follows_its_last_attempts() {
@@ -435,10 +441,10 @@ mod tests {
             ChannelRecord {
                 name: "slack".to_owned(),
                 state,
-                told: Told {
+                told: NotificationCounts {
                     sent: 5,
                     dead,
-                    ..Told::default()
+                    ..NotificationCounts::default()
                 },
             }
         };

@@ -98,7 +98,7 @@ impl Poller {
         loop {
             match self
                 .store
-                .take_run(None, Utc::now(), backfill::lease_until())
+                .claim_run(None, Utc::now(), backfill::lease_until())
                 .await
             {
                 Ok(Some(run)) => log_outcome(backfill.run(run, |_| {}).await),

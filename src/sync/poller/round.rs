@@ -11,7 +11,7 @@ use tallyhook_core::event::FetchedPullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::pulls::{FetchFailure, PullRequestSummary};
 use tallyhook_github_client::{ConditionalResponse, GithubError};
-use tallyhook_store::{Moment, RunState, SyncRun, SyncState, TrackedRepository};
+use tallyhook_store::{Moment, RunState, SyncOutcome, SyncRun, TrackedRepository};
 
 use super::Poller;
 use crate::sync::fetch::{FetchError, FetchOutcome, observed_repository};
@@ -112,7 +112,7 @@ impl Poller {
     /// If the database fails. Failures of GitHub are in the result of their repository.
     pub async fn round(&self, is_requested: bool) -> tallyhook_store::Result<PollRound> {
         let requests_before = self.client.requests();
-        self.store.poll_began(Utc::now()).await?;
+        self.store.start_poll(Utc::now()).await?;
         let tracked = self.store.tracked().await?.into_iter();
         let visible: Vec<_> = tracked
             .filter(|repository| repository.access == RepositoryAccess::Granted)
@@ -133,7 +133,7 @@ impl Poller {
             .count() as u64;
         let statistics = serde_json::to_value(self.client.statistics()).unwrap_or_default();
         self.store
-            .poll_ended(Utc::now(), failed, &statistics)
+            .finish_poll(Utc::now(), failed, &statistics)
             .await?;
         Ok(PollRound {
             repositories,
@@ -186,7 +186,7 @@ impl Poller {
         {
             let failed = latest.iter().find(|run| run.repo == repository.id);
             let options = failed.map_or_else(|| self.settings.backfill.into(), |run| run.options);
-            self.store.ask_for_run(repository.id, &options, now).await?;
+            self.store.request_run(repository.id, &options, now).await?;
         }
         Ok(())
     }
@@ -213,19 +213,19 @@ impl Poller {
             (Err(FetchError::Store(error)), _) => return Err(error),
             (Err(error), _) => {
                 polled.error = Some(error.to_string());
-                SyncState::Failed(error.to_string())
+                SyncOutcome::Failed(error.to_string())
             }
             (Ok((watermark, reconciled)), Some(failure)) => {
                 self.advance_past_failures(&repository, watermark, reconciled, now)
                     .await?;
-                SyncState::Failed(failure)
+                SyncOutcome::Failed(failure)
             }
-            (Ok((watermark, reconciled)), None) => SyncState::Polled {
+            (Ok((watermark, reconciled)), None) => SyncOutcome::Polled {
                 watermark,
                 reconciled,
             },
         };
-        self.store.sync_state(repository.id, &state, now).await?;
+        self.store.record_sync(repository.id, &state, now).await?;
         Ok(polled)
     }
 
@@ -243,9 +243,9 @@ impl Poller {
         let watermark = newest.map(|newest| newest.min(day_ago));
         if watermark > repository.watermark && repository.watermark.is_some() {
             self.store
-                .sync_state(
+                .record_sync(
                     repository.id,
-                    &SyncState::Polled {
+                    &SyncOutcome::Polled {
                         watermark,
                         reconciled,
                     },
@@ -290,7 +290,7 @@ impl Poller {
         let range = self.range(repository);
         let mut stubs: BTreeSet<PrNumber> = self
             .store
-            .unfetched(
+            .incomplete_pull_requests(
                 repository.id,
                 Utc::now() - STUB_RETRY_DELAY,
                 self.settings.batch_size,
@@ -319,7 +319,7 @@ impl Poller {
                 number,
             })
             .collect();
-        self.store.checked(&keys, Utc::now()).await?;
+        self.store.mark_checked(&keys, Utc::now()).await?;
         let is_complete = listing.is_complete;
         Ok((
             listing.newest.filter(|_| is_complete),

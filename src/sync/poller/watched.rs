@@ -6,7 +6,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_github_client::GithubError;
 use tallyhook_github_client::pulls::FetchFailure;
-use tallyhook_store::Watched;
+use tallyhook_store::WatchedPullRequest;
 use tokio::time::sleep;
 
 use super::{Poller, TICK};
@@ -37,8 +37,8 @@ impl Poller {
     }
 
     /// Fetches a watched pull request, with the configured retries, and records the result.
-    async fn poll_watched(&self, watched: Watched) {
-        let Watched {
+    async fn poll_watched(&self, watched: WatchedPullRequest) {
+        let WatchedPullRequest {
             repo_name, number, ..
         } = &watched;
         let mut attempts = 0;
@@ -63,7 +63,7 @@ impl Poller {
             Ok(true) => self.store.unwatch(repo_name, *number).await.map(drop),
             Ok(false) => {
                 self.store
-                    .watch_checked(repo_name, *number, Utc::now(), Ok(()))
+                    .record_watch_check(repo_name, *number, Utc::now(), Ok(()))
                     .await
             }
             Err(error) => {
@@ -74,7 +74,7 @@ impl Poller {
                     "cannot fetch the watched pull request {repo_name}#{number}: {error}"
                 );
                 self.store
-                    .watch_checked(repo_name, *number, Utc::now(), Err(error))
+                    .record_watch_check(repo_name, *number, Utc::now(), Err(error))
                     .await
             }
         };

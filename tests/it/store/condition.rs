@@ -12,7 +12,7 @@ on_every_database! {
 
 async fn a_database_says_what_it_is_and_that_it_can_be_written_to(database: Database) {
     let store = open(&database).await;
-    let condition = store.condition().await.unwrap();
+    let condition = store.describe().await.unwrap();
     let kind = if database.url.starts_with("sqlite") {
         "SQLite 3."
     } else {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_store::{
-    Accepted, BatchWrite, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, FinishedDelivery,
-    NewDelivery, NewState, Waiting,
+    AcceptOutcome, BatchWrite, DeadLetterMatch, DeadLetterSelection, DeliveryFilter, DeliveryState,
+    FinishedDelivery, NewDelivery, NewState, PendingDelivery,
 };
 
 use super::{accept, claim, delivery, eventually, later, now, open, pending, state};
@@ -39,14 +39,16 @@ async fn a_delivery_is_stored_once_per_guid_and_body(database: Database) {
     let first = accept(&store, "a").await;
     assert_eq!(
         store.accept(delivery("a", pending())).await.unwrap(),
-        Accepted::Duplicate
+        AcceptOutcome::Duplicate
     );
     let other_body = NewDelivery {
         body_sha256: [8; 32],
         ..delivery("a", pending())
     };
-    assert!(matches!(store.accept(other_body).await.unwrap(), Accepted::Stored(id) if id > first));
-    assert_eq!(store.deliveries_of("a").await.unwrap().len(), 2);
+    assert!(
+        matches!(store.accept(other_body).await.unwrap(), AcceptOutcome::Stored(id) if id > first)
+    );
+    assert_eq!(store.deliveries_by_guid("a").await.unwrap().len(), 2);
     assert_eq!(
         store
             .body(first)
@@ -65,11 +67,11 @@ async fn of_many_at_once_one_is_stored(database: Database) {
     let answers = futures_util::future::join_all(posts).await;
     let stored = answers
         .iter()
-        .filter(|answer| matches!(answer, Ok(Accepted::Stored(_))))
+        .filter(|answer| matches!(answer, Ok(AcceptOutcome::Stored(_))))
         .count();
     let duplicate = answers
         .iter()
-        .filter(|answer| matches!(answer, Ok(Accepted::Duplicate)))
+        .filter(|answer| matches!(answer, Ok(AcceptOutcome::Duplicate)))
         .count();
     assert_eq!((stored, duplicate), (1, 31));
 }
@@ -90,7 +92,7 @@ async fn groups_of_every_size_are_stored_whole(database: Database) {
         let ids: BTreeSet<_> = answers
             .into_iter()
             .map(|answer| match answer.unwrap() {
-                Accepted::Stored(id) => id,
+                AcceptOutcome::Stored(id) => id,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -107,8 +109,8 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
     let store = open(&database).await;
     let id = accept(&store, "a").await;
     assert_eq!(
-        store.waiting(&[id]).await.unwrap(),
-        [Waiting {
+        store.pending(&[id]).await.unwrap(),
+        [PendingDelivery {
             id,
             tried: false,
             body_bytes: 9
@@ -117,8 +119,8 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
     assert_eq!(claim(&store, &[id], now()).await, [id]);
     assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 1));
     assert_eq!(
-        store.waiting(&[id]).await.unwrap(),
-        [Waiting {
+        store.pending(&[id]).await.unwrap(),
+        [PendingDelivery {
             id,
             tried: true,
             body_bytes: 9
@@ -161,7 +163,7 @@ async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(databas
             .collect::<Vec<_>>(),
         ["poison"]
     );
-    assert_eq!(store.waiting(&[poison]).await.unwrap(), []);
+    assert_eq!(store.pending(&[poison]).await.unwrap(), []);
     assert_eq!(state(&store, poison).await, (DeliveryState::Dead, 5));
     let reason = store
         .delivery(poison)
@@ -190,28 +192,28 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database
 
     assert_eq!(
         store
-            .take_due(Lane::Live, 2, now(), later(300))
+            .claim_due_for_publish(Lane::Live, 2, now(), later(300))
             .await
             .unwrap(),
         ids[..2]
     );
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, now(), later(300))
+            .claim_due_for_publish(Lane::Live, 9, now(), later(300))
             .await
             .unwrap(),
         ids[2..]
     );
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, now(), later(300))
+            .claim_due_for_publish(Lane::Live, 9, now(), later(300))
             .await
             .unwrap(),
         []
     );
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, later(10), later(300))
+            .claim_due_for_publish(Lane::Live, 9, later(10), later(300))
             .await
             .unwrap()
             .len(),
@@ -219,7 +221,7 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database
     );
     assert_eq!(
         store
-            .take_due(Lane::Backfill, 9, now(), later(300))
+            .claim_due_for_publish(Lane::Backfill, 9, now(), later(300))
             .await
             .unwrap()
             .len(),
@@ -227,17 +229,17 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database
     );
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, later(300), later(600))
+            .claim_due_for_publish(Lane::Live, 9, later(300), later(600))
             .await
             .unwrap()
             .len(),
         4
     );
     // When the queue lost what it was handed nothing waits for its time.
-    assert_eq!(store.hand_over_again(now()).await.unwrap(), 5);
+    assert_eq!(store.republish_all(now()).await.unwrap(), 5);
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, now(), later(300))
+            .claim_due_for_publish(Lane::Live, 9, now(), later(300))
             .await
             .unwrap()
             .len(),
@@ -267,14 +269,14 @@ async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Data
     );
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, later(3), later(300))
+            .claim_due_for_publish(Lane::Live, 9, later(3), later(300))
             .await
             .unwrap(),
         []
     );
     assert_eq!(
         store
-            .take_due(Lane::Live, 9, later(4), later(300))
+            .claim_due_for_publish(Lane::Live, 9, later(4), later(300))
             .await
             .unwrap(),
         [id]
@@ -296,7 +298,10 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
     let store = open(&database).await;
     let id = accept(&store, "a").await;
     claim(&store, &[id], now()).await;
-    store.bury(&[id], "cannot be decoded", now()).await.unwrap();
+    store
+        .mark_dead(&[id], "cannot be decoded", now())
+        .await
+        .unwrap();
     assert_eq!(state(&store, id).await, (DeliveryState::Dead, 1));
     assert!(store.body(id).await.unwrap().is_some());
     assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 1);
@@ -304,28 +309,31 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
 
     assert_eq!(
         store
-            .requeue(&DeadSelection::Ids(vec![id]), now())
+            .requeue(&DeadLetterSelection::Ids(vec![id]), now())
             .await
             .unwrap(),
         1
     );
     assert_eq!(
         store
-            .requeue(&DeadSelection::Like(DeadLike::default()), now())
+            .requeue(
+                &DeadLetterSelection::Like(DeadLetterMatch::default()),
+                now()
+            )
             .await
             .unwrap(),
         0
     );
     assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 0));
     assert_eq!(claim(&store, &[id], now()).await, [id]);
-    store.bury(&[id], "again", now()).await.unwrap();
+    store.mark_dead(&[id], "again", now()).await.unwrap();
 
     assert_eq!(
         store.accept(delivery("a", pending())).await.unwrap(),
-        Accepted::Requeued(id)
+        AcceptOutcome::Requeued(id)
     );
     claim(&store, &[id], now()).await;
-    store.bury(&[id], "and again", now()).await.unwrap();
+    store.mark_dead(&[id], "and again", now()).await.unwrap();
 
     assert!(store.discard(id, "discarded: seen", now()).await.unwrap());
     assert!(!store.discard(id, "discarded: twice", now()).await.unwrap());
@@ -350,7 +358,7 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
         ..BatchWrite::default()
     };
     store.record(&finished, now()).await.unwrap().unwrap();
-    store.bury(&[dead], "for good", now()).await.unwrap();
+    store.mark_dead(&[dead], "for good", now()).await.unwrap();
 
     let nothing = store.purge(now(), now(), 100).await.unwrap();
     assert_eq!((nothing.bodies, nothing.rows), (0, 0));
@@ -359,7 +367,7 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
     assert!(store.body(applied).await.unwrap().is_none());
     assert_eq!(
         store.accept(delivery("applied", pending())).await.unwrap(),
-        Accepted::Duplicate
+        AcceptOutcome::Duplicate
     );
     let rows = store.purge(later(1), later(1), 100).await.unwrap();
     assert_eq!((rows.bodies, rows.rows), (0, 1));
@@ -371,7 +379,7 @@ async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
     let store = open(&database).await;
     assert_eq!(
         store.counts().await.unwrap(),
-        tallyhook_store::Counts::default()
+        tallyhook_store::DeliveryCounts::default()
     );
     accept(&store, "a").await;
     let ignored = NewState::Ignored {
@@ -432,7 +440,7 @@ async fn what_is_unfinished_is_read_with_its_body(database: Database) {
     let store = open(&database).await;
     let ids = [accept(&store, "a").await, accept(&store, "b").await];
     claim(&store, &ids, now()).await;
-    store.bury(&ids[..1], "for good", now()).await.unwrap();
+    store.mark_dead(&ids[..1], "for good", now()).await.unwrap();
     let unfinished = store
         .unfinished(&[ids[1], ids[0], DeliveryId(99)])
         .await
@@ -459,16 +467,24 @@ async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_work
         accept(&store, "lost").await,
         accept(&store, "not taken").await,
     ];
-    let due = async |at| store.take_due(Lane::Live, 9, at, later(300)).await.unwrap();
+    let due = async |at| {
+        store
+            .claim_due_for_publish(Lane::Live, 9, at, later(300))
+            .await
+            .unwrap()
+    };
     assert_eq!(due(now()).await, ids);
     assert_eq!(claim(&store, &ids[..1], now()).await, ids[..1]);
-    store.hand_back(&[ids[0], ids[2]], later(1)).await.unwrap();
+    store
+        .mark_unpublished(&[ids[0], ids[2]], later(1))
+        .await
+        .unwrap();
     assert_eq!(due(later(1)).await, ids[2..]);
-    assert_eq!(store.hand_over_again(later(2)).await.unwrap(), 2);
-    assert_eq!(store.hand_over_again(later(2)).await.unwrap(), 0);
+    assert_eq!(store.republish_all(later(2)).await.unwrap(), 2);
+    assert_eq!(store.republish_all(later(2)).await.unwrap(), 0);
     assert_eq!(due(later(2)).await, ids[1..]);
     // When its lease has ended the claimed one is nobody's again.
-    assert_eq!(store.hand_over_again(later(61)).await.unwrap(), 2);
+    assert_eq!(store.republish_all(later(61)).await.unwrap(), 2);
     assert_eq!(due(later(61)).await, ids);
 }
 
@@ -479,18 +495,20 @@ async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database
         accept(&first, "waiting").await,
     );
     assert_eq!(claim(&first, &[orphan], now()).await, [orphan]);
-    assert_eq!(first.release_orphans(now()).await.unwrap(), 0);
+    assert_eq!(first.release_orphaned_leases(now()).await.unwrap(), 0);
     first.close().await;
     drop(first);
 
     let second = open(&database).await;
     assert_eq!(claim(&second, &[waiting], now()).await, [waiting]);
     assert_eq!(claim(&second, &[orphan], later(1)).await, []);
-    assert!(eventually(async || second.release_orphans(later(1)).await.unwrap() == 1).await);
-    assert_eq!(second.release_orphans(later(1)).await.unwrap(), 0);
+    assert!(
+        eventually(async || second.release_orphaned_leases(later(1)).await.unwrap() == 1).await
+    );
+    assert_eq!(second.release_orphaned_leases(later(1)).await.unwrap(), 0);
     assert_eq!(
         second
-            .take_due(Lane::Live, 9, later(1), later(300))
+            .claim_due_for_publish(Lane::Live, 9, later(1), later(300))
             .await
             .unwrap(),
         [orphan]
@@ -524,7 +542,7 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
     ] {
         assert!(matches!(
             store.accept(new).await.unwrap(),
-            Accepted::Stored(_)
+            AcceptOutcome::Stored(_)
         ));
     }
     let groups = store.dead_groups().await.unwrap();
@@ -557,7 +575,7 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
         let [reason, event, repo] = [reason, event, repo].map(|text| text.map(str::to_owned));
         store
             .requeue(
-                &DeadSelection::Like(DeadLike {
+                &DeadLetterSelection::Like(DeadLetterMatch {
                     reason,
                     event,
                     repo,
@@ -589,27 +607,27 @@ async fn each_dead_letter_is_copied_once_per_death(database: Database) {
         accept(&store, "c").await,
     ];
     let uncopied = async |limit| {
-        let dead = store.uncopied_dead(limit).await.unwrap();
+        let dead = store.dead_without_copy(limit).await.unwrap();
         dead.into_iter()
             .map(|delivery| delivery.id)
             .collect::<Vec<_>>()
     };
     assert_eq!(uncopied(9).await, []);
-    store.bury(&ids[..2], "for good", now()).await.unwrap();
+    store.mark_dead(&ids[..2], "for good", now()).await.unwrap();
     assert_eq!(
         (uncopied(9).await, uncopied(1).await),
         (ids[..2].to_vec(), ids[..1].to_vec())
     );
     // One that is not dead any more, or not yet, is not marked.
-    store.dead_copied(&[ids[0], ids[2]]).await.unwrap();
+    store.mark_dead_copied(&[ids[0], ids[2]]).await.unwrap();
     assert_eq!(uncopied(9).await, ids[1..2]);
-    store.bury(&ids[2..], "for good", now()).await.unwrap();
+    store.mark_dead(&ids[2..], "for good", now()).await.unwrap();
     assert_eq!(uncopied(9).await, ids[1..]);
     store
-        .requeue(&DeadSelection::Ids(vec![ids[0]]), now())
+        .requeue(&DeadLetterSelection::Ids(vec![ids[0]]), now())
         .await
         .unwrap();
-    store.bury(&ids[..1], "again", now()).await.unwrap();
+    store.mark_dead(&ids[..1], "again", now()).await.unwrap();
     assert_eq!(uncopied(9).await, ids);
 }
 
@@ -625,10 +643,13 @@ async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
             },
         )
     };
-    let Accepted::Stored(id) = store.accept(odd.clone()).await.unwrap() else {
+    let AcceptOutcome::Stored(id) = store.accept(odd.clone()).await.unwrap() else {
         panic!("it is new")
     };
-    assert_eq!(store.accept(odd).await.unwrap(), Accepted::Requeued(id));
+    assert_eq!(
+        store.accept(odd).await.unwrap(),
+        AcceptOutcome::Requeued(id)
+    );
     assert_eq!(claim(&store, &[id], now()).await, [id]);
     store
         .retry(&[id], "an error \0", now(), now())
@@ -638,8 +659,11 @@ async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
         .release(&[id], "an error \0", now(), now())
         .await
         .unwrap();
-    store.bury(&[id], "for \0 reason", now()).await.unwrap();
-    assert_eq!(store.deliveries_of("a\0b").await.unwrap().len(), 1);
+    store
+        .mark_dead(&[id], "for \0 reason", now())
+        .await
+        .unwrap();
+    assert_eq!(store.deliveries_by_guid("a\0b").await.unwrap().len(), 1);
     let odd = DeliveryFilter {
         event: Some("\0".to_owned()),
         repo: Some("\0".to_owned()),
@@ -667,7 +691,7 @@ async fn of_many_workers_one_gets_a_delivery(database: Database) {
     let posts = (0..60).map(|place| store.accept(delivery(&format!("{place}"), pending())));
     let mut ids = Vec::new();
     for answer in futures_util::future::join_all(posts).await {
-        let Accepted::Stored(id) = answer.unwrap() else {
+        let AcceptOutcome::Stored(id) = answer.unwrap() else {
             panic!("it is new")
         };
         ids.push(id);

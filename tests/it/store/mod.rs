@@ -3,6 +3,7 @@
 mod condition;
 mod facts;
 mod inbox;
+mod migrations;
 mod notifications;
 mod outbox;
 #[cfg(feature = "services")]
@@ -26,7 +27,7 @@ use tallyhook_core::domain::timings::timings;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
 use tallyhook_store::{
-    Accepted, BatchWrite, DeliveryState, NewDelivery, NewState, Opening, PullRequestRecord,
+    AcceptOutcome, BatchWrite, DeliveryState, NewDelivery, NewState, OpenMode, PullRequestRecord,
     RepositoryObservation, Store, StoredBody, StoredPullRequest,
 };
 
@@ -35,7 +36,7 @@ use testkit::histories::{self, Step};
 
 /// The store in an empty database.
 pub(crate) async fn open(database: &Database) -> Store {
-    tallyhook_store::open(&database.url, Opening::Alone)
+    tallyhook_store::open(&database.url, OpenMode::Exclusive)
         .await
         .unwrap()
 }
@@ -70,7 +71,7 @@ pub(crate) fn pending() -> NewState {
 
 pub(crate) async fn accept(store: &Store, guid: &str) -> DeliveryId {
     match store.accept(delivery(guid, pending())).await.unwrap() {
-        Accepted::Stored(id) => id,
+        AcceptOutcome::Stored(id) => id,
         other => panic!("{guid}: {other:?}"),
     }
 }

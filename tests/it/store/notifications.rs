@@ -2,8 +2,8 @@
 
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_store::{
-    Attempt, Backlog, EventId, Next, NotificationFilter, NotificationRow, NotificationState, Rest,
-    Store, Told,
+    AttemptResult, ChannelBacklog, ChannelPause, EventId, NotificationAttempt, NotificationCounts,
+    NotificationFilter, NotificationRow, NotificationState, Store,
 };
 
 use super::outbox::{change, record};
@@ -49,24 +49,29 @@ async fn take_up(store: &Store, channel: &str, ids: &[EventId], subject: impl Fn
         .collect();
     assert!(
         store
-            .take_up(channel, place, *ids.last().unwrap(), &wanted, now())
+            .advance_channel(channel, place, *ids.last().unwrap(), &wanted, now())
             .await
             .unwrap()
     );
 }
 
-async fn attempted(store: &Store, event: EventId, next: Next, rest: Option<Rest>) {
+async fn attempted(store: &Store, event: EventId, next: AttemptResult, rest: Option<ChannelPause>) {
     assert!(is_attempted(store, event, next, rest).await);
 }
 
-async fn is_attempted(store: &Store, event: EventId, next: Next, rest: Option<Rest>) -> bool {
-    let attempt = Attempt {
+async fn is_attempted(
+    store: &Store,
+    event: EventId,
+    next: AttemptResult,
+    rest: Option<ChannelPause>,
+) -> bool {
+    let attempt = NotificationAttempt {
         channel: OPS,
         event,
         answer: "an\0swer",
         at: later(1),
     };
-    store.attempted(&attempt, next, rest).await.unwrap()
+    store.record_attempt(&attempt, next, rest).await.unwrap()
 }
 
 async fn due(store: &Store, at: i64) -> Vec<EventId> {
@@ -120,26 +125,26 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     let begin = store.open_channel(OPS).await.unwrap().place;
     store.open_channel("other").await.unwrap();
     let events = events(&store, 4).await;
-    assert_eq!(store.next_notification(OPS).await.unwrap(), None);
+    assert_eq!(store.next_notification_at(OPS).await.unwrap(), None);
     // One of them is nothing for this channel.
     let wanted: Vec<_> = [0, 1, 3].map(|at| (events[at], at.to_string())).to_vec();
     assert!(
         store
-            .take_up(OPS, begin, events[3], &wanted, now())
+            .advance_channel(OPS, begin, events[3], &wanted, now())
             .await
             .unwrap()
     );
     // Another who did not know of it does nothing.
     assert!(
         !store
-            .take_up(OPS, begin, events[3], &wanted, now())
+            .advance_channel(OPS, begin, events[3], &wanted, now())
             .await
             .unwrap()
     );
     assert_eq!(store.open_channel(OPS).await.unwrap().place, events[3]);
     assert_eq!(due(&store, 0).await, [events[0], events[1], events[3]]);
     assert_eq!(due(&store, -1).await, []);
-    assert_eq!(store.next_notification(OPS).await.unwrap(), Some(now()));
+    assert_eq!(store.next_notification_at(OPS).await.unwrap(), Some(now()));
     assert_eq!(
         ids(&store.due_notifications(OPS, now(), 2).await.unwrap()),
         events[..2]
@@ -158,7 +163,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     assert_eq!(told, [3, 0]);
     let backlog = |name: &str, pending, since, dead| {
         let channel = name.to_owned();
-        Backlog {
+        ChannelBacklog {
             channel,
             pending,
             since,
@@ -192,7 +197,10 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
         (first.state, first.attempts, first.answer),
         (NotificationState::Pending, 0, None)
     );
-    store.give_up(later(1), later(1), 99).await.unwrap();
+    store
+        .expire_notifications(later(1), later(1), 99)
+        .await
+        .unwrap();
     assert_eq!(
         store.backlogs(&[OPS, "other"]).await.unwrap(),
         [backlog(OPS, 0, None, 3), backlog("other", 0, None, 1)]
@@ -204,12 +212,12 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     store.open_channel(OPS).await.unwrap();
     let events = events(&store, 4).await;
     take_up(&store, OPS, &events, |at| at).await;
-    attempted(&store, events[0], Next::Sent, None).await;
+    attempted(&store, events[0], AttemptResult::Sent, None).await;
     attempted(
         &store,
         events[1],
-        Next::Dead,
-        Some(Rest {
+        AttemptResult::Dead,
+        Some(ChannelPause {
             until: None,
             failures: 1,
         }),
@@ -218,22 +226,22 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     attempted(
         &store,
         events[2],
-        Next::Again(later(9)),
-        Some(Rest {
+        AttemptResult::RetryAt(later(9)),
+        Some(ChannelPause {
             until: Some(later(5)),
             failures: 2,
         }),
     )
     .await;
-    attempted(&store, events[3], Next::NotNow(later(7)), None).await;
+    attempted(&store, events[3], AttemptResult::DeferredTo(later(7)), None).await;
     // What is finished stays so, and says nothing of the channel.
-    assert!(!is_attempted(&store, events[1], Next::Sent, None).await);
+    assert!(!is_attempted(&store, events[1], AttemptResult::Sent, None).await);
     assert!(
         !is_attempted(
             &store,
             events[1],
-            Next::Sent,
-            Some(Rest {
+            AttemptResult::Sent,
+            Some(ChannelPause {
                 until: None,
                 failures: 9
             })
@@ -242,7 +250,10 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     );
 
     assert_eq!(due(&store, 6).await, []);
-    assert_eq!(store.next_notification(OPS).await.unwrap(), Some(later(7)));
+    assert_eq!(
+        store.next_notification_at(OPS).await.unwrap(),
+        Some(later(7))
+    );
     assert_eq!(due(&store, 9).await, [events[2], events[3]]);
     let rows = all(&store).await;
     let told: Vec<_> = rows
@@ -271,8 +282,8 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     attempted(
         &store,
         events[3],
-        Next::Sent,
-        Some(Rest {
+        AttemptResult::Sent,
+        Some(ChannelPause {
             until: None,
             failures: 0,
         }),
@@ -290,7 +301,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     let channel = store.channels().await.unwrap().remove(0);
     assert_eq!(
         channel.told,
-        Told {
+        NotificationCounts {
             pending: 1,
             sent: 2,
             dead: 1,
@@ -312,10 +323,20 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
     for channel in [OPS, "other"] {
         take_up(&store, channel, &events, |at| at % 2).await;
     }
-    attempted(&store, events[1], Next::Sent, None).await;
-    assert!(!store.supersede(OPS, events[0], later(2)).await.unwrap());
-    attempted(&store, events[2], Next::Sent, None).await;
-    assert!(store.supersede(OPS, events[0], later(2)).await.unwrap());
+    attempted(&store, events[1], AttemptResult::Sent, None).await;
+    assert!(
+        !store
+            .supersede_if_outdated(OPS, events[0], later(2))
+            .await
+            .unwrap()
+    );
+    attempted(&store, events[2], AttemptResult::Sent, None).await;
+    assert!(
+        store
+            .supersede_if_outdated(OPS, events[0], later(2))
+            .await
+            .unwrap()
+    );
     for (channel, event) in [
         (OPS, events[0]),
         (OPS, events[2]),
@@ -324,7 +345,10 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
         ("other", events[0]),
     ] {
         assert!(
-            !store.supersede(channel, event, later(2)).await.unwrap(),
+            !store
+                .supersede_if_outdated(channel, event, later(2))
+                .await
+                .unwrap(),
             "{channel} {event}"
         );
     }
@@ -353,16 +377,34 @@ async fn what_is_too_old_is_given_up(database: Database) {
     let wanted: Vec<_> = events.iter().map(|id| (*id, id.to_string())).collect();
     assert!(
         store
-            .take_up(OPS, begin, events[3], &wanted, later(5))
+            .advance_channel(OPS, begin, events[3], &wanted, later(5))
             .await
             .unwrap()
     );
-    attempted(&store, events[0], Next::Sent, None).await;
-    attempted(&store, events[1], Next::Again(later(5)), None).await;
-    assert_eq!(store.give_up(now(), later(9), 9).await.unwrap(), 0);
-    assert_eq!(store.give_up(later(1), later(9), 2).await.unwrap(), 2);
+    attempted(&store, events[0], AttemptResult::Sent, None).await;
+    attempted(&store, events[1], AttemptResult::RetryAt(later(5)), None).await;
+    assert_eq!(
+        store
+            .expire_notifications(now(), later(9), 9)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        store
+            .expire_notifications(later(1), later(9), 2)
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!(due(&store, 99).await.len(), 1);
-    assert_eq!(store.give_up(later(1), later(9), 9).await.unwrap(), 1);
+    assert_eq!(
+        store
+            .expire_notifications(later(1), later(9), 9)
+            .await
+            .unwrap(),
+        1
+    );
     let told: Vec<_> = all(&store)
         .await
         .into_iter()
@@ -384,11 +426,11 @@ async fn what_is_pending_keeps_its_event(database: Database) {
     store.open_channel(OPS).await.unwrap();
     let events = events(&store, 4).await;
     take_up(&store, OPS, &events[..3], |at| at).await;
-    attempted(&store, events[0], Next::Sent, None).await;
-    attempted(&store, events[2], Next::Dead, None).await;
+    attempted(&store, events[0], AttemptResult::Sent, None).await;
+    attempted(&store, events[2], AttemptResult::Dead, None).await;
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
     assert_eq!(ids(&all(&store).await), [events[1]]);
-    attempted(&store, events[1], Next::Sent, None).await;
+    attempted(&store, events[1], AttemptResult::Sent, None).await;
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 1);
     assert_eq!(all(&store).await, []);
     // The last event stays, of which nobody was told.
@@ -400,7 +442,7 @@ async fn what_is_pending_holds_up_no_other_event(database: Database) {
     store.open_channel(OPS).await.unwrap();
     let events = events(&store, 4).await;
     take_up(&store, OPS, &events, |at| at).await;
-    attempted(&store, events[2], Next::Sent, None).await;
+    attempted(&store, events[2], AttemptResult::Sent, None).await;
     // The oldest two fill a page.
     assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 1);
     assert_eq!(ids(&all(&store).await), [events[3], events[1], events[0]]);

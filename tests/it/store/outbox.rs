@@ -8,8 +8,8 @@ use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, Sync
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, DeliveryId, EventId, FinishedDelivery, News, OutboxEvent, PullRequestChange, Store,
-    VersionConflict,
+    BatchWrite, DeliveryId, EventId, FinishedDelivery, OutboxEvent, OutboxPayload,
+    PullRequestChange, Store, VersionConflict,
 };
 
 use super::{histories, later, now, open, repository};
@@ -67,7 +67,7 @@ pub(super) async fn record(store: &Store, changes: Vec<PullRequestChange>) {
 
 fn changes(events: &[OutboxEvent]) -> Vec<PullRequestChange> {
     let change = |event: &OutboxEvent| match event.news {
-        News::PullRequest(change, None) => change,
+        OutboxPayload::PullRequest(change, None) => change,
         _ => panic!("{event:?} is no change of a pull request without a task"),
     };
     events.iter().map(change).collect()
@@ -133,13 +133,8 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
         store.events_after(events[0].id, 9).await.unwrap(),
         events[1..]
     );
-    assert!(store.remembers_event(events[1].id).await.unwrap());
-    assert!(
-        !store
-            .remembers_event(EventId(events[1].id.0 + 9))
-            .await
-            .unwrap()
-    );
+    assert!(store.has_event(events[1].id).await.unwrap());
+    assert!(!store.has_event(EventId(events[1].id.0 + 9)).await.unwrap());
 }
 
 async fn what_is_not_recorded_is_not_told(database: Database) {
@@ -246,10 +241,7 @@ async fn old_events_go_but_never_the_last(database: Database) {
         .collect();
     assert_eq!(store.purge_events(now(), 9).await.unwrap(), 0);
     assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 2);
-    assert!(
-        !store.remembers_event(ids[1]).await.unwrap()
-            && store.remembers_event(ids[2]).await.unwrap()
-    );
+    assert!(!store.has_event(ids[1]).await.unwrap() && store.has_event(ids[2]).await.unwrap());
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 0);
     assert_eq!(store.newest_event().await.unwrap(), ids[4]);

@@ -16,8 +16,8 @@ use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::TaskKey;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_store::{
-    Accepted, BatchWrite, DeadLike, DeadSelection, DeliveryFilter, DeliveryState, EventId,
-    FinishedDelivery, LeaderRole, Opening, RunOptions, Store,
+    AcceptOutcome, BatchWrite, DeadLetterMatch, DeadLetterSelection, DeliveryFilter, DeliveryState,
+    EventId, FinishedDelivery, LeaderRole, OpenMode, RunOptions, Store,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -176,7 +176,9 @@ async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
     )
     .await;
     let (here, there) = (
-        tallyhook_store::open(&url, Opening::Alone).await.unwrap(),
+        tallyhook_store::open(&url, OpenMode::Exclusive)
+            .await
+            .unwrap(),
         open(&database).await,
     );
     let mut ear = here.listen().await.unwrap();
@@ -236,11 +238,11 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
                 6 => drop(store.acquire_role(LeaderRole::Sweeper).await.unwrap()),
                 7 => {
                     store
-                        .ask_for_run(histories::KEY.repo, &OPTIONS, later(round))
+                        .request_run(histories::KEY.repo, &OPTIONS, later(round))
                         .await
                         .unwrap();
                     store
-                        .take_run(None, later(round), later(round))
+                        .claim_run(None, later(round), later(round))
                         .await
                         .unwrap();
                 }
@@ -270,7 +272,7 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
 #[tokio::test]
 async fn processes_that_start_at_once_on_an_empty_database_all_start() {
     let database = postgres();
-    let opens = (0..8).map(|_| tallyhook_store::open(&database.url, Opening::Alone));
+    let opens = (0..8).map(|_| tallyhook_store::open(&database.url, OpenMode::Exclusive));
     let opened = futures_util::future::join_all(opens).await;
     let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
     for store in &stores {
@@ -295,7 +297,7 @@ async fn processes_that_start_at_once_on_an_empty_database_all_start() {
 #[tokio::test]
 async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_it() {
     let database = postgres();
-    for opening in [Opening::AloneAsIs, Opening::Beside] {
+    for opening in [OpenMode::ExclusiveUnmigrated, OpenMode::Shared] {
         let refused = format!(
             "{:#}",
             tallyhook_store::open(&database.url, opening)
@@ -309,7 +311,7 @@ async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_i
         );
     }
     open(&database).await.close().await;
-    for opening in [Opening::AloneAsIs, Opening::Beside] {
+    for opening in [OpenMode::ExclusiveUnmigrated, OpenMode::Shared] {
         tallyhook_store::open(&database.url, opening)
             .await
             .unwrap()
@@ -319,7 +321,11 @@ async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_i
     let newer = "WITH newer AS (INSERT INTO _sqlx_migrations VALUES (9999, 'of tomorrow', now(), true, '', 0) RETURNING 1) \
                  SELECT count(*) FROM newer";
     assert_eq!(database.number(newer).await, 1);
-    for opening in [Opening::Alone, Opening::AloneAsIs, Opening::Beside] {
+    for opening in [
+        OpenMode::Exclusive,
+        OpenMode::ExclusiveUnmigrated,
+        OpenMode::Shared,
+    ] {
         let refused = format!(
             "{:#}",
             tallyhook_store::open(&database.url, opening)
@@ -339,17 +345,17 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
     assert!(one.acquire_role(LeaderRole::Sweeper).await.unwrap());
     assert!(!two.acquire_role(LeaderRole::Sweeper).await.unwrap());
     assert_eq!(claim(&one, &[id], now()).await, [id]);
-    assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
+    assert_eq!(two.release_orphaned_leases(now()).await.unwrap(), 0);
     // All its connections but one may break.
     let but_one = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_locks WHERE locktype = 'advisory' AND pid IN ( \
                    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = (SELECT leased_by FROM deliveries) \
                    ORDER BY pid LIMIT 1)";
     assert!(database.number(but_one).await > 0);
-    assert_eq!(two.release_orphans(now()).await.unwrap(), 0);
+    assert_eq!(two.release_orphaned_leases(now()).await.unwrap(), 0);
 
     one.close().await;
     assert!(eventually(async || two.acquire_role(LeaderRole::Sweeper).await.unwrap()).await);
-    assert!(eventually(async || two.release_orphans(now()).await.unwrap() == 1).await);
+    assert!(eventually(async || two.release_orphaned_leases(now()).await.unwrap() == 1).await);
     assert_eq!(claim(&two, &[id], now()).await, [id]);
 }
 
@@ -371,7 +377,7 @@ async fn what_another_process_took_up_is_not_given_back() {
     one.retry(&[id], "late", later(62), later(62))
         .await
         .unwrap();
-    one.bury(&[id], "late", later(62)).await.unwrap();
+    one.mark_dead(&[id], "late", later(62)).await.unwrap();
     assert_eq!(claim(&three, &[id], later(63)).await, []);
     let delivery = one.delivery(id).await.unwrap().unwrap();
     assert_eq!(
@@ -480,13 +486,16 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
                     .map(|guid| store.accept(delivery(guid, pending())));
                 let mut mine = Vec::new();
                 for answer in futures_util::future::join_all(posts).await {
-                    if let Accepted::Stored(id) = answer.unwrap() {
+                    if let AcceptOutcome::Stored(id) = answer.unwrap() {
                         mine.push(id);
                     }
                 }
-                store.bury(&mine, "for a while", now()).await.unwrap();
+                store.mark_dead(&mine, "for a while", now()).await.unwrap();
                 store
-                    .requeue(&DeadSelection::Like(DeadLike::default()), now())
+                    .requeue(
+                        &DeadLetterSelection::Like(DeadLetterMatch::default()),
+                        now(),
+                    )
                     .await
                     .unwrap();
                 let mine = claim(&store, &mine, later(1000 * round)).await;
@@ -597,7 +606,7 @@ async fn the_password_is_told_to_nobody() {
         format!("postgres://tallyhook@127.0.0.1:1/tallyhook?password={secret}"),
         format!("postgres://tallyhook@127.0.0.1:1/tallyhook?pasword={secret}"),
     ] {
-        let refused = tallyhook_store::open(&url, Opening::Alone)
+        let refused = tallyhook_store::open(&url, OpenMode::Exclusive)
             .await
             .err()
             .unwrap();

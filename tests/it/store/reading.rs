@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
 };
-use tallyhook_core::domain::timings::{Durations, Flag, PullRequestState, Timings};
+use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Timings};
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
@@ -233,7 +233,7 @@ impl MadeUp {
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
             flags: flags.iter().copied().collect(),
-            durations: Durations {
+            durations: PullRequestDurations {
                 cycle_time: *cycle_time,
                 review_time: *review_time,
                 stages: *stages,

@@ -3,8 +3,8 @@
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, MOST_ERRORS, PrError, RunOptions, RunState, Store, SyncRun, SyncRunId, SyncState,
-    SyncStatus, TrackedRepository,
+    BatchWrite, MAX_RUN_ERRORS, PullRequestError, RunOptions, RunState, Store, SyncOutcome,
+    SyncRun, SyncRunId, SyncStatus, TrackedRepository,
 };
 
 use super::{histories, later, now, open, repository};
@@ -58,7 +58,7 @@ async fn of_two(database: &Database) -> Store {
 
 async fn ask(store: &Store, repo: RepoId, moment: i64) -> SyncRun {
     store
-        .ask_for_run(repo, &OPTIONS, later(moment))
+        .request_run(repo, &OPTIONS, later(moment))
         .await
         .unwrap()
         .unwrap()
@@ -67,7 +67,7 @@ async fn ask(store: &Store, repo: RepoId, moment: i64) -> SyncRun {
 /// Takes a run for ten seconds.
 async fn take(store: &Store, moment: i64) -> Option<SyncRun> {
     store
-        .take_run(None, later(moment), later(moment + 10))
+        .claim_run(None, later(moment), later(moment + 10))
         .await
         .unwrap()
 }
@@ -90,7 +90,7 @@ async fn tracked(store: &Store) -> TrackedRepository {
 async fn a_repository_has_one_unfinished_run(database: Database) {
     let store = of_two(&database).await;
     assert_eq!(
-        store.ask_for_run(RepoId(9), &OPTIONS, now()).await.unwrap(),
+        store.request_run(RepoId(9), &OPTIONS, now()).await.unwrap(),
         None
     );
     let asked =
@@ -111,7 +111,7 @@ async fn a_repository_has_one_unfinished_run(database: Database) {
         ..OPTIONS
     };
     assert_eq!(
-        store.ask_for_run(REPO, &more, later(21)).await.unwrap(),
+        store.request_run(REPO, &more, later(21)).await.unwrap(),
         Some(taken.clone())
     );
     let other = ask(&store, OTHER, 22).await;
@@ -138,7 +138,7 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
     let (second, first) = (ask(&store, OTHER, 1).await, ask(&store, REPO, 0).await);
     assert_eq!(
         store
-            .take_run(Some(RepoId(9)), later(2), later(12))
+            .claim_run(Some(RepoId(9)), later(2), later(12))
             .await
             .unwrap(),
         None
@@ -159,21 +159,21 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
     let again = take(&store, 12).await.unwrap();
     assert_eq!((again.id, again.started_at), (first.id, Some(later(2))));
     let of_other = store
-        .take_run(Some(OTHER), later(12), later(22))
+        .claim_run(Some(OTHER), later(12), later(22))
         .await
         .unwrap();
     assert_eq!(of_other.map(|run| run.id), Some(second.id));
     assert!(store.renew_run(&again, later(40)).await.unwrap());
     assert_eq!(
         store
-            .take_run(Some(REPO), later(39), later(50))
+            .claim_run(Some(REPO), later(39), later(50))
             .await
             .unwrap(),
         None
     );
     assert!(
         store
-            .take_run(Some(REPO), later(40), later(50))
+            .claim_run(Some(REPO), later(40), later(50))
             .await
             .unwrap()
             .is_some()
@@ -191,7 +191,7 @@ async fn what_was_saved_comes_back_as_it_was(database: Database) {
         run.reviews_synced,
         run.github_requests,
     ) = (25, Some(80), 31, 3);
-    run.errors = vec![PrError {
+    run.errors = vec![PullRequestError {
         pr: 7,
         error: "it is \"too large\"".to_owned(),
     }];
@@ -205,13 +205,16 @@ async fn only_the_errors_that_can_be_told_are_kept(database: Database) {
     ask(&store, REPO, 0).await;
     let mut run = take(&store, 1).await.unwrap();
     run.errors = (0..1500)
-        .map(|pr| PrError {
+        .map(|pr| PullRequestError {
             pr,
             error: "it is gone".to_owned(),
         })
         .collect();
     assert!(save(&store, &run, 2).await);
-    assert_eq!(read(&store, run.id).await.errors, run.errors[..MOST_ERRORS]);
+    assert_eq!(
+        read(&store, run.id).await.errors,
+        run.errors[..MAX_RUN_ERRORS]
+    );
 }
 
 async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
@@ -255,7 +258,7 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
         ..OPTIONS
     };
     let anew = store
-        .ask_for_run(REPO, &more, later(9))
+        .request_run(REPO, &more, later(9))
         .await
         .unwrap()
         .unwrap();
@@ -264,7 +267,7 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
     anew.state = RunState::Failed;
     assert!(save(&store, &anew, 11).await);
     let third = store
-        .ask_for_run(REPO, &more, later(12))
+        .request_run(REPO, &more, later(12))
         .await
         .unwrap()
         .unwrap();
@@ -274,7 +277,7 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
 async fn a_run_that_is_done_says_since_when_all_is_there(database: Database) {
     let store = of_two(&database).await;
     store
-        .sync_state(REPO, &SyncState::Failed("it was down".to_owned()), now())
+        .record_sync(REPO, &SyncOutcome::Failed("it was down".to_owned()), now())
         .await
         .unwrap();
     let at = |seconds| Some(Timestamp::clamped(seconds));
@@ -318,11 +321,11 @@ async fn whoever_lost_a_run_writes_nothing(database: Database) {
 async fn a_cancelled_run_is_over(database: Database) {
     let store = of_two(&database).await;
     ask(&store, REPO, 0).await;
-    let polled = SyncState::Polled {
+    let polled = SyncOutcome::Polled {
         watermark: None,
         reconciled: false,
     };
-    store.sync_state(REPO, &polled, later(1)).await.unwrap();
+    store.record_sync(REPO, &polled, later(1)).await.unwrap();
     assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
     let run = take(&store, 1).await.unwrap();
     assert!(store.cancel_run(run.id, later(2)).await.unwrap());
@@ -376,7 +379,7 @@ async fn the_last_twenty_runs_are_kept(database: Database) {
     for moment in 1..=23 {
         ask(&store, REPO, moment).await;
         let mut run = store
-            .take_run(Some(REPO), later(moment), later(moment))
+            .claim_run(Some(REPO), later(moment), later(moment))
             .await
             .unwrap()
             .unwrap();

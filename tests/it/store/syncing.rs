@@ -8,7 +8,7 @@ use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, PollerStats, PullRequestFilter, RepositoryObservation, RunOptions, RunState, Store,
-    SyncState, SyncStatus, TrackedRepository,
+    SyncOutcome, SyncStatus, TrackedRepository,
 };
 
 use super::{WHOLE_LIFE, later, now, open, recording, repository, write};
@@ -113,26 +113,26 @@ async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database)
         commits: false,
     };
     store
-        .ask_for_run(REPO, &options, now())
+        .request_run(REPO, &options, now())
         .await
         .unwrap()
         .unwrap();
     let mut run = store
-        .take_run(None, now(), later(10))
+        .claim_run(None, now(), later(10))
         .await
         .unwrap()
         .unwrap();
     (run.state, run.complete_since) = (RunState::Done, Some(Timestamp::clamped(0)));
     assert!(store.save_run(&run, now(), later(10)).await.unwrap());
-    let polled = SyncState::Polled {
+    let polled = SyncOutcome::Polled {
         watermark: Some(Timestamp::clamped(50)),
         reconciled: true,
     };
-    store.sync_state(REPO, &polled, later(1)).await.unwrap();
+    store.record_sync(REPO, &polled, later(1)).await.unwrap();
     store
-        .sync_state(
+        .record_sync(
             REPO,
-            &SyncState::Failed("GitHub is down".to_owned()),
+            &SyncOutcome::Failed("GitHub is down".to_owned()),
             later(2),
         )
         .await
@@ -206,12 +206,12 @@ async fn a_watermark_never_goes_back(database: Database) {
         (4, None, false, (at(50), Some(later(2)))),
         (5, at(51), true, (at(51), Some(later(5)))),
     ] {
-        let polled = SyncState::Polled {
+        let polled = SyncOutcome::Polled {
             watermark,
             reconciled,
         };
         store
-            .sync_state(REPO, &polled, later(moment))
+            .record_sync(REPO, &polled, later(moment))
             .await
             .unwrap();
         let found = tracked(&store).await;
@@ -227,16 +227,16 @@ async fn an_error_stays_until_the_next_success(database: Database) {
     let store = open(&database).await;
     seen(&store).await;
     let state = async |state| {
-        store.sync_state(REPO, &state, later(1)).await.unwrap();
+        store.record_sync(REPO, &state, later(1)).await.unwrap();
         let found = tracked(&store).await;
         (found.sync_status, found.last_error, found.last_sync_at)
     };
     let error = Some("a \u{fffd} error".to_owned());
     assert_eq!(
-        state(SyncState::Failed("a \0 error".to_owned())).await,
+        state(SyncOutcome::Failed("a \0 error".to_owned())).await,
         (SyncStatus::Error, error, None)
     );
-    let polled = SyncState::Polled {
+    let polled = SyncOutcome::Polled {
         watermark: None,
         reconciled: false,
     };
@@ -290,14 +290,25 @@ async fn stubs_are_to_be_fetched(database: Database) {
     })
     .await;
     copies(&store, &[13], |_| {}).await;
-    let unfetched = async |limit| store.unfetched(REPO, later(60), limit).await.unwrap();
+    let unfetched = async |limit| {
+        store
+            .incomplete_pull_requests(REPO, later(60), limit)
+            .await
+            .unwrap()
+    };
     assert_eq!(unfetched(2).await, [PrNumber(15), PrNumber(12)]);
     assert_eq!(unfetched(9).await, [15, 12, 11].map(PrNumber));
-    assert_eq!(store.unfetched(RepoId(8), later(60), 9).await.unwrap(), []);
+    assert_eq!(
+        store
+            .incomplete_pull_requests(RepoId(8), later(60), 9)
+            .await
+            .unwrap(),
+        []
+    );
     // Those that cannot be had let the others have their turn.
     for (number, moment) in [(15, 60), (12, 59), (10, 58), (13, 0)] {
         store
-            .checked(
+            .mark_checked(
                 &[PrKey {
                     number: PrNumber(number),
                     ..KEY
@@ -309,7 +320,7 @@ async fn stubs_are_to_be_fetched(database: Database) {
     }
     assert_eq!(unfetched(9).await, [11, 12].map(PrNumber));
     store
-        .checked(
+        .mark_checked(
             &[PrKey {
                 number: PrNumber(11),
                 ..KEY
@@ -320,7 +331,7 @@ async fn stubs_are_to_be_fetched(database: Database) {
         .unwrap();
     assert_eq!(unfetched(9).await, [11, 12].map(PrNumber));
     store
-        .checked(
+        .mark_checked(
             &[PrKey {
                 number: PrNumber(11),
                 ..KEY
@@ -355,23 +366,29 @@ async fn an_answer_is_as_of_the_last_time_that_github_was_asked(database: Databa
         number: PrNumber(99),
         ..KEY
     };
-    store.checked(&[other], at(90).to_utc()).await.unwrap();
-    store.checked(&[KEY, KEY], at(-5).to_utc()).await.unwrap();
+    store.mark_checked(&[other], at(90).to_utc()).await.unwrap();
+    store
+        .mark_checked(&[KEY, KEY], at(-5).to_utc())
+        .await
+        .unwrap();
     assert_eq!(as_of().await, updated);
-    store.checked(&[KEY, other], at(9).to_utc()).await.unwrap();
-    store.checked(&[KEY], at(8).to_utc()).await.unwrap();
+    store
+        .mark_checked(&[KEY, other], at(9).to_utc())
+        .await
+        .unwrap();
+    store.mark_checked(&[KEY], at(8).to_utc()).await.unwrap();
     assert_eq!(as_of().await, at(9));
-    let polled = SyncState::Polled {
+    let polled = SyncOutcome::Polled {
         watermark: None,
         reconciled: false,
     };
     store
-        .sync_state(REPO, &polled, at(7).to_utc())
+        .record_sync(REPO, &polled, at(7).to_utc())
         .await
         .unwrap();
     assert_eq!(as_of().await, at(9));
     store
-        .sync_state(REPO, &polled, at(10).to_utc())
+        .record_sync(REPO, &polled, at(10).to_utc())
         .await
         .unwrap();
     assert_eq!(as_of().await, at(10));
@@ -408,7 +425,7 @@ async fn the_longest_unchecked_is_due_first(database: Database) {
     }
     let checked = async |number, moment, outcome| {
         store
-            .watch_checked("Acme/A", PrNumber(number), later(moment), outcome)
+            .record_watch_check("Acme/A", PrNumber(number), later(moment), outcome)
             .await
             .unwrap();
     };
@@ -443,18 +460,18 @@ async fn the_longest_unchecked_is_due_first(database: Database) {
 async fn the_poller_keeps_its_record(database: Database) {
     let store = open(&database).await;
     assert_eq!(store.poller_stats().await.unwrap(), PollerStats::default());
-    store.ask_for_poll(now()).await.unwrap();
+    store.request_poll(now()).await.unwrap();
     assert_eq!(store.poller_stats().await.unwrap().asked_at, Some(now()));
-    store.poll_began(later(1)).await.unwrap();
+    store.start_poll(later(1)).await.unwrap();
     let running = PollerStats {
         running_since: Some(later(1)),
         ..PollerStats::default()
     };
     assert_eq!(store.poller_stats().await.unwrap(), running);
     // Asked for while one is under way: there is another after it.
-    store.ask_for_poll(later(2)).await.unwrap();
+    store.request_poll(later(2)).await.unwrap();
     let statistics = json!({"remaining": 4900, "breaker": "closed"});
-    store.poll_ended(later(3), 2, &statistics).await.unwrap();
+    store.finish_poll(later(3), 2, &statistics).await.unwrap();
     let stats = store.poller_stats().await.unwrap();
     assert_eq!(
         (stats.running_since, stats.asked_at, stats.last_sync_at),
@@ -464,8 +481,8 @@ async fn the_poller_keeps_its_record(database: Database) {
         (stats.sync_count, stats.error_count, stats.statistics),
         (1, 2, Some(statistics))
     );
-    store.poll_began(later(4)).await.unwrap();
-    store.poll_ended(later(5), 1, &json!(null)).await.unwrap();
+    store.start_poll(later(4)).await.unwrap();
+    store.finish_poll(later(5), 1, &json!(null)).await.unwrap();
     let stats = store.poller_stats().await.unwrap();
     assert_eq!(
         (stats.sync_count, stats.error_count, stats.asked_at),

@@ -8,8 +8,8 @@ use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{
-    BatchWrite, Due, EventId, NewTask, News, Settled, Store, Task, TaskCause, TaskChange, TaskEdit,
-    TaskPlace, TaskRef, WorktreeKept,
+    BatchWrite, EventId, NewTask, OutboxPayload, PendingWork, Store, Task, TaskCause, TaskChange,
+    TaskEdit, TaskPlace, TaskRef, TaskUpdate, WorktreeKept,
 };
 use uuid::Uuid;
 
@@ -78,7 +78,7 @@ async fn mention(store: &Store, number: i64, keys: &[&str]) {
 }
 
 pub(super) async fn due(store: &Store) -> Vec<String> {
-    let due = store.due_tasks(Due::ALL, now(), 99).await.unwrap();
+    let due = store.due_tasks(PendingWork::ALL, now(), 99).await.unwrap();
     let mut keys: Vec<_> = due
         .iter()
         .map(|task| task.key.as_ref().unwrap().to_string())
@@ -87,8 +87,8 @@ pub(super) async fn due(store: &Store) -> Vec<String> {
     keys
 }
 
-const FOLLOWED: Settled = Settled {
-    done: Due {
+const FOLLOWED: TaskUpdate = TaskUpdate {
+    done: PendingWork {
         follow: true,
         push: false,
         cleanup: false,
@@ -101,14 +101,14 @@ const FOLLOWED: Settled = Settled {
 };
 
 pub(super) async fn settle(store: &Store) {
-    for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
+    for task in store.due_tasks(PendingWork::ALL, now(), 99).await.unwrap() {
         assert!(
             store
-                .settle_task(
+                .update_task_if_current(
                     &task,
-                    &Settled {
+                    &TaskUpdate {
                         done: task.due,
-                        ..Settled::default()
+                        ..TaskUpdate::default()
                     },
                     now()
                 )
@@ -223,11 +223,26 @@ async fn a_look_at_what_was_marked_again_counts_for_nothing(database: Database) 
     let store = open(&database).await;
     let seen = make(&store, "A-1").await;
     mention(&store, 7, &["A-1"]).await;
-    assert!(!store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
+    assert!(
+        !store
+            .update_task_if_current(&seen, &FOLLOWED, now())
+            .await
+            .unwrap()
+    );
     assert_eq!(due(&store).await, ["A-1"]);
     let seen = get(&store, "A-1").await;
-    assert!(store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
-    assert!(!store.settle_task(&seen, &FOLLOWED, now()).await.unwrap());
+    assert!(
+        store
+            .update_task_if_current(&seen, &FOLLOWED, now())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .update_task_if_current(&seen, &FOLLOWED, now())
+            .await
+            .unwrap()
+    );
 }
 
 fn transition(to: TaskStatus, at: i64) -> Transition {
@@ -248,9 +263,9 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     let before = transition(TaskStatus::Done, -1);
     assert!(
         store
-            .settle_task(
+            .update_task_if_current(
                 &old,
-                &Settled {
+                &TaskUpdate {
                     moved: Some(before),
                     ..FOLLOWED
                 },
@@ -271,17 +286,22 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
         reason: "it is dirty".to_owned(),
         at: moved.at,
     };
-    let settled = Settled {
+    let settled = TaskUpdate {
         moved: Some(moved),
         noted: Some((
             TaskCause::WorktreeKept,
             Some(pr(7)),
             "it is dirty".to_owned(),
         )),
-        told: Some(News::WorktreeKept(kept.clone())),
+        told: Some(OutboxPayload::WorktreeKept(kept.clone())),
         ..FOLLOWED
     };
-    assert!(store.settle_task(&task, &settled, later(5)).await.unwrap());
+    assert!(
+        store
+            .update_task_if_current(&task, &settled, later(5))
+            .await
+            .unwrap()
+    );
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let news: Vec<_> = events.iter().map(|event| event.news.clone()).collect();
     let (old, new) = (TaskStatus::Todo, TaskStatus::CodeReviewing);
@@ -292,7 +312,10 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
         at: moved.at,
         because: Some(pr(7)),
     };
-    assert_eq!(news, [News::Task(told), News::WorktreeKept(kept)]);
+    assert_eq!(
+        news,
+        [OutboxPayload::Task(told), OutboxPayload::WorktreeKept(kept)]
+    );
     assert!(
         events
             .iter()
@@ -301,7 +324,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     let after = get(&store, "A-2").await;
     assert_eq!(
         (after.state.status, after.state.by_hand, after.due),
-        (new, None, Due::default())
+        (new, None, PendingWork::default())
     );
     assert_eq!((after.updated_at, after.created_at), (later(5), now()));
     let history = store.task_history(task.id, 9).await.unwrap();
@@ -334,7 +357,7 @@ async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
     record_changes(&store, vec![open(3), open(4), open(5)]).await;
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let tasks = events.iter().map(|event| match event.news {
-        News::PullRequest(change, task) => (change.key.number.0, task),
+        OutboxPayload::PullRequest(change, task) => (change.key.number.0, task),
         ref other => panic!("{other:?}"),
     });
     let named = get(&store, "A-1").await.id;
@@ -407,9 +430,9 @@ async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
     assert_eq!(due(&store).await, ["A-1"]);
     assert_eq!(
         get(&store, "A-1").await.due,
-        Due {
+        PendingWork {
             push: true,
-            ..Due::default()
+            ..PendingWork::default()
         }
     );
 }
@@ -437,7 +460,7 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
     let task = get(&store, "A-1").await;
     assert_eq!(
         task.due,
-        Due {
+        PendingWork {
             follow: true,
             cleanup: true,
             push: false
@@ -445,9 +468,9 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
     );
     assert!(
         store
-            .settle_task(
+            .update_task_if_current(
                 &task,
-                &Settled {
+                &TaskUpdate {
                     again: Some(later(60)),
                     ..FOLLOWED
                 },
@@ -456,29 +479,43 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
             .await
             .unwrap()
     );
-    assert_eq!(store.due_tasks(Due::ALL, later(59), 9).await.unwrap(), []);
-    let due = store.due_tasks(Due::ALL, later(60), 9).await.unwrap();
+    assert_eq!(
+        store
+            .due_tasks(PendingWork::ALL, later(59), 9)
+            .await
+            .unwrap(),
+        []
+    );
+    let due = store
+        .due_tasks(PendingWork::ALL, later(60), 9)
+        .await
+        .unwrap();
     assert_eq!(
         (due.len(), due[0].tries, due[0].due),
         (
             1,
             1,
-            Due {
+            PendingWork {
                 cleanup: true,
-                ..Due::default()
+                ..PendingWork::default()
             }
         )
     );
-    let settled = Settled {
+    let settled = TaskUpdate {
         done: due[0].due,
         worktree_removed: true,
-        ..Settled::default()
+        ..TaskUpdate::default()
     };
-    assert!(store.settle_task(&due[0], &settled, now()).await.unwrap());
+    assert!(
+        store
+            .update_task_if_current(&due[0], &settled, now())
+            .await
+            .unwrap()
+    );
     let task = get(&store, "A-1").await;
     assert_eq!(
         (task.tries, task.due, task.place.worktree),
-        (0, Due::default(), None)
+        (0, PendingWork::default(), None)
     );
 }
 
@@ -521,7 +558,7 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
     };
     assert_eq!(
         events.iter().map(|event| &event.news).collect::<Vec<_>>(),
-        [&News::Task(told)],
+        [&OutboxPayload::Task(told)],
         "once"
     );
     assert_eq!(store.task_history(task.id, 9).await.unwrap().len(), 2);
@@ -540,11 +577,11 @@ async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database
     let name = |number: i64| format!("A-{number}");
     let is_over = AtomicBool::new(false);
     let look = async || {
-        for task in store.due_tasks(Due::ALL, now(), 99).await.unwrap() {
+        for task in store.due_tasks(PendingWork::ALL, now(), 99).await.unwrap() {
             let moved = (!task.prs.is_empty() && task.state.status == TaskStatus::Todo)
                 .then(|| transition(TaskStatus::CodeReviewing, 1));
             store
-                .settle_task(&task, &Settled { moved, ..FOLLOWED }, now())
+                .update_task_if_current(&task, &TaskUpdate { moved, ..FOLLOWED }, now())
                 .await
                 .unwrap();
         }

@@ -19,15 +19,18 @@ async fn a_ticket_counts_once_and_for_its_time(database: Database) {
         .issue_ticket(&[2; 32], &[12; 32], now(), later(30))
         .await
         .unwrap();
-    assert_eq!(store.take_ticket(&[3; 32], now()).await.unwrap(), None);
+    assert_eq!(store.redeem_ticket(&[3; 32], now()).await.unwrap(), None);
     assert_eq!(
-        store.take_ticket(&[1; 32], later(29)).await.unwrap(),
+        store.redeem_ticket(&[1; 32], later(29)).await.unwrap(),
         Some([11; 32]),
         "it says whose it is"
     );
-    assert_eq!(store.take_ticket(&[1; 32], later(29)).await.unwrap(), None);
     assert_eq!(
-        store.take_ticket(&[2; 32], later(30)).await.unwrap(),
+        store.redeem_ticket(&[1; 32], later(29)).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        store.redeem_ticket(&[2; 32], later(30)).await.unwrap(),
         None,
         "its time is over"
     );
@@ -36,7 +39,7 @@ async fn a_ticket_counts_once_and_for_its_time(database: Database) {
         .await
         .unwrap();
     assert_eq!(
-        store.take_ticket(&[2; 32], now()).await.unwrap(),
+        store.redeem_ticket(&[2; 32], now()).await.unwrap(),
         None,
         "it was cleared away"
     );
@@ -48,7 +51,7 @@ async fn of_many_who_take_a_ticket_at_once_one_has_it(database: Database) {
         .issue_ticket(&[1; 32], &[11; 32], now(), later(30))
         .await
         .unwrap();
-    let takers = (0..8).map(|_| store.take_ticket(&[1; 32], now()));
+    let takers = (0..8).map(|_| store.redeem_ticket(&[1; 32], now()));
     let taken = futures_util::future::join_all(takers).await;
     assert_eq!(
         taken

@@ -1,6 +1,6 @@
 //! Tokens, and what holds for the store as a whole.
 
-use tallyhook_store::{LeaderRole, Opening};
+use tallyhook_store::{LeaderRole, OpenMode};
 
 use super::{accept, delivery, eventually, later, now, open, pending};
 use testkit::database::{Backend, Database, database};
@@ -42,7 +42,7 @@ async fn a_closed_store_says_so(database: Database) {
 async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
     let database = database(Backend::Sqlite);
     let store = open(&database).await;
-    let refused = tallyhook_store::open(&database.url, Opening::Alone)
+    let refused = tallyhook_store::open(&database.url, OpenMode::Exclusive)
         .await
         .err()
         .unwrap();
@@ -50,14 +50,14 @@ async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
         format!("{refused:#}").contains("another tallyhook is serving"),
         "{refused:#}"
     );
-    let beside = tallyhook_store::open(&database.url, Opening::Beside)
+    let beside = tallyhook_store::open(&database.url, OpenMode::Shared)
         .await
         .unwrap();
     accept(&beside, "a").await;
     assert_eq!(store.counts().await.unwrap().accepted, 1);
     beside.close().await;
     let missing = format!("{}.other", database.url);
-    let refused = tallyhook_store::open(&missing, Opening::Beside)
+    let refused = tallyhook_store::open(&missing, OpenMode::Shared)
         .await
         .err()
         .unwrap();

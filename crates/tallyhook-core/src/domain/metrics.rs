@@ -6,7 +6,7 @@ use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::timings::{Durations, Flag};
+use super::timings::{Flag, PullRequestDurations};
 use crate::github::types::Timestamp;
 
 /// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks as by
@@ -74,7 +74,7 @@ pub struct MergedPullRequest {
     pub merged_at: Timestamp,
     pub author_is_bot: bool,
     pub flags: Vec<Flag>,
-    pub durations: Durations,
+    pub durations: PullRequestDurations,
 }
 
 /// The reason why a merged pull request does not count.
@@ -240,7 +240,7 @@ impl Tally {
         for flag in &merged.flags {
             *self.flags.entry(*flag).or_default() += 1;
         }
-        let Durations {
+        let PullRequestDurations {
             cycle_time,
             review_time,
             stages,
@@ -302,7 +302,7 @@ fn by_name<K: Copy + Into<&'static str>>(counts: &BTreeMap<K, u64>) -> BTreeMap<
     named.collect()
 }
 
-/// Durations of many pull requests, in seconds.
+/// PullRequestDurations of many pull requests, in seconds.
 #[derive(Debug, Default)]
 struct SecondsList {
     /// Up to 136 years, which is nearly all of them, in half the memory.
@@ -370,9 +370,9 @@ mod tests {
     use super::*;
 
     fn merged(at: i64, hours: i64) -> MergedPullRequest {
-        let durations = Durations {
+        let durations = PullRequestDurations {
             cycle_time: Some(hours * 3600),
-            ..Durations::default()
+            ..PullRequestDurations::default()
         };
         MergedPullRequest {
             merged_at: Timestamp::clamped(at),

@@ -1,4 +1,5 @@
-//! The connections of one process: few, named, and none that is given back in the middle of something.
+//! The connections of one process: few, named, and none that is given back in the middle of
+//! something.
 
 use std::time::Duration;
 
@@ -11,46 +12,51 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{ConnectOptions, FromRow, Postgres};
 use tokio::time::timeout;
 
+use crate::database::Lock;
 use crate::{Result, StoreError};
 
 /// Connections of one process, besides the one that holds its leaderships.
 const CONNECTIONS: u32 = 10;
-/// How long a free or a new connection is waited for. Somebody waits for the answer: GitHub for seconds only.
+/// The time-out for a free or a new connection. Clients wait for the answer, GitHub for seconds
+/// only.
 const ACQUIRE: Duration = Duration::from_secs(3);
-/// After this the server gives a statement up.
+/// The time after which the server aborts a statement.
 const STATEMENT: &str = "30s";
-/// After this a statement is given up here. The server was quicker, unless it is not there any more: a machine that
-/// lost its power says no goodbye.
+/// After this a statement is given up here. The server was quicker, unless it is not there any
+/// more: a machine that lost its power says no goodbye.
 const ANSWER: Duration = Duration::from_secs(35);
-/// How long closing may take.
+/// The time that closing may take.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// First halves of the advisory locks that Tallyhook takes: "TAL" and a number. The second half is an instance's id or
-/// the number of a part. sqlx's lock for migrations has one whole number instead of two halves, so that they never meet.
-pub(super) const INSTANCES: i32 = 0x5441_4c01;
-pub(super) const PARTS: i32 = 0x5441_4c02;
-/// Held by whoever writes to the outbox, until the commit.
-pub(super) const OUTBOX: i32 = 0x5441_4c03;
-/// Held by whoever links a task, and shared by those who look for the tasks of what they write.
-pub(super) const TASKS: i32 = 0x5441_4c04;
+/// First halves of the advisory locks that Tallyhook takes: "TAL" and a number. The second half is
+/// an instance's id or the number of a part. sqlx's lock for migrations has one whole number
+/// instead of two halves, so that they never meet.
+pub(crate) const INSTANCES: i32 = 0x5441_4c01;
+pub(crate) const ROLES: i32 = 0x5441_4c02;
+/// Held by a writer of the outbox, until the commit.
+pub(crate) const OUTBOX: i32 = 0x5441_4c03;
+/// Held to link a task, and shared by transactions that look up the tasks of the pull requests they
+/// write.
+pub(crate) const TASKS: i32 = 0x5441_4c04;
 
-/// Where it is said that something entered the outbox.
-pub(super) const OUTBOX_CHANNEL: &str = "tallyhook_outbox";
+/// The channel of notifications that the outbox changed.
+pub(crate) const OUTBOX_CHANNEL: &str = "tallyhook_outbox";
 
 /// The connections of one instance of the store.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     options: PgConnectOptions,
     pool: PgPool,
-    /// Tells what this instance claimed from what others did. Each of its connections holds the advisory lock of this
-    /// number, shared: it is alive as long as one of them is, and no claim is made without it.
-    pub(super) instance: i32,
+    /// Marks the leases of this instance, as opposed to those of others. Each of its connections
+    /// holds the advisory lock of this number, shared: it is alive as long as one of them is, and
+    /// no claim is made without it.
+    pub(crate) instance: i32,
 }
 
-/// What a URL says, and what every connection of ours has besides.
+/// Parses a URL, and adds the options of every connection of ours.
 ///
 /// # Errors
 /// In words that do not repeat the URL, since it holds a password.
-pub(super) fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
+pub(crate) fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
     let options: PgConnectOptions = known_parameters(url)
         .parse()
         .context("expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")?;
@@ -68,10 +74,12 @@ pub(super) fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
         ("statement_timeout", STATEMENT),
         ("lock_timeout", "10s"),
         ("idle_in_transaction_session_timeout", "30s"),
-        // Each statement sees what is committed when it begins; the rules about who waits for whom build on it.
+        // Each statement sees what is committed when it begins; the rules about who waits for whom
+        // build on it.
         ("default_transaction_isolation", "read committed"),
-        // Plans are made for the values asked for and for tables as large as they are now. A plan that was made for an
-        // empty table would read it from end to end a thousand deliveries later.
+        // Plans are made for the values asked for and for tables as large as they are now. A plan
+        // that was made for an empty table would read it from end to end a thousand deliveries
+        // later.
         ("plan_cache_mode", "force_custom_plan"),
         ("client_min_messages", "warning"),
         // A client that is gone without a word, with its locks, is noticed within half a minute.
@@ -124,14 +132,14 @@ fn known_parameters(url: &str) -> String {
 }
 
 /// One connection beside the pool.
-pub(super) async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+pub(crate) async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
     timeout(ACQUIRE, options.connect())
         .await
         .map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 impl Connections {
-    pub(super) fn new(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(options: PgConnectOptions) -> Self {
         let instance = rand::random_range(1..i32::MAX);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
@@ -152,7 +160,7 @@ impl Connections {
     }
 
     /// A connection beside the pool, which holds the instance's lock like those of the pool.
-    pub(super) async fn extra(&self) -> Result<PgConnection> {
+    pub(crate) async fn extra(&self) -> Result<PgConnection> {
         if self.pool.is_closed() {
             return Err(StoreError::Closed);
         }
@@ -162,7 +170,7 @@ impl Connections {
     }
 
     /// A connection of the pool that listens on `channel`, until it is dropped.
-    pub(super) async fn listener(&self, channel: &str) -> Result<PgListener> {
+    pub(crate) async fn listener(&self, channel: &str) -> Result<PgListener> {
         if self.pool.is_closed() {
             return Err(StoreError::Closed);
         }
@@ -172,9 +180,9 @@ impl Connections {
     }
 
     /// Takes a connection out of the pool.
-    pub(super) async fn session(&self) -> Result<Session> {
+    pub(crate) async fn session(&self) -> Result<PooledSession> {
         match self.pool.acquire().await {
-            Ok(connection) => Ok(Session {
+            Ok(connection) => Ok(PooledSession {
                 connection,
                 keep: false,
             }),
@@ -184,7 +192,7 @@ impl Connections {
     }
 
     /// The rows of one statement, which is a transaction by itself.
-    pub(super) async fn fetch_all<O: Row>(
+    pub(crate) async fn fetch_all<O: PgRecord>(
         &self,
         query: QueryAs<'_, Postgres, O, PgArguments>,
     ) -> Result<Vec<O>> {
@@ -195,15 +203,15 @@ impl Connections {
     }
 
     /// The first row of one statement, which is a transaction by itself.
-    pub(super) async fn fetch_optional<O: Row>(
+    pub(crate) async fn fetch_optional<O: PgRecord>(
         &self,
         query: QueryAs<'_, Postgres, O, PgArguments>,
     ) -> Result<Option<O>> {
         Ok(self.fetch_all(query).await?.into_iter().next())
     }
 
-    /// How many rows one statement touched, which is a transaction by itself.
-    pub(super) async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
+    /// Runs one statement, which is a transaction by itself. Returns the number of rows it touched.
+    pub(crate) async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
         let mut session = self.session().await?;
         let rows = session.execute(query).await?;
         session.keep();
@@ -211,7 +219,7 @@ impl Connections {
     }
 
     /// Closes every connection, those too that a frozen server would hold up.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if timeout(CLOSING, self.pool.close()).await.is_err() {
             tracing::warn!(
                 "the database did not answer in time to close its connections; nothing that was committed is lost"
@@ -221,14 +229,14 @@ impl Connections {
 }
 
 /// Whatever can be read from any row.
-pub(super) trait Row: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+pub(crate) trait PgRecord: for<'r> FromRow<'r, PgRow> + Send + Unpin {}
 
-impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> Row for T {}
+impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> PgRecord for T {}
 
-/// What is said on every new connection.
+/// Prepares a new connection.
 async fn introduce(connection: &mut PgConnection, instance: i32) -> sqlx::Result<()> {
-    // An answer of ours says that something is on disk. A server that is set to less is brought back to that, one that
-    // waits for its standbys as well is left as it is.
+    // An answer of ours says that something is on disk. A server that is set to less is brought
+    // back to that, one that waits for its standbys as well is left as it is.
     let query = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
     sqlx::query(query).execute(&mut *connection).await?;
     sqlx::query("SELECT pg_advisory_lock_shared($1, $2)")
@@ -241,45 +249,52 @@ async fn introduce(connection: &mut PgConnection, instance: i32) -> sqlx::Result
 
 /// A connection that is ours for a while.
 ///
-/// Callers may be cut off at any point: a client goes away, a time is over. sqlx gives a connection on which `BEGIN` was
-/// cut off back to its pool as it is, inside of a transaction, for the next to fall into. So none of ours goes back
-/// unless [`keep`](Self::keep) says that all is done: it is closed, and what was not committed is undone.
-pub(super) struct Session {
+/// Callers may be cut off at any point: a client goes away, a time is over. sqlx gives a connection
+/// on which `BEGIN` was cut off back to its pool as it is, inside of a transaction, for the next to
+/// fall into. So none of ours goes back unless [`keep`](Self::keep) says that all is done: it is
+/// closed, and what was not committed is undone.
+pub(crate) struct PooledSession {
     connection: PoolConnection<Postgres>,
     keep: bool,
 }
 
-impl Session {
-    pub(super) async fn fetch_all<O: Row>(
+impl PooledSession {
+    pub(crate) async fn fetch_all<O: PgRecord>(
         &mut self,
         query: QueryAs<'_, Postgres, O, PgArguments>,
     ) -> Result<Vec<O>> {
         within(query.fetch_all(&mut *self.connection)).await
     }
 
-    pub(super) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
+    pub(crate) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
         Ok(within(query.execute(&mut *self.connection))
             .await?
             .rows_affected())
     }
 
-    /// For rows that are taken one by one.
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
+    /// Begins a transaction on this connection.
+    pub(crate) async fn begin(&mut self) -> Result<PostgresTransaction<'_>> {
+        self.execute(sqlx::query("BEGIN")).await?;
+        Ok(PostgresTransaction(self))
+    }
+
+    /// Returns the connection itself, for rows that are taken one by one.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
     /// Gives the connection back to the pool.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.is_done();
     }
 
     /// Lets the connection be given back to the pool in the end.
-    pub(super) fn is_done(&mut self) {
+    pub(crate) fn is_done(&mut self) {
         self.keep = true;
     }
 }
 
-impl Drop for Session {
+impl Drop for PooledSession {
     fn drop(&mut self) {
         if !self.keep {
             self.connection.close_on_drop();
@@ -288,9 +303,49 @@ impl Drop for Session {
 }
 
 /// Waits for an answer of the server, but not for ever.
-pub(super) async fn within<T>(answer: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+pub(crate) async fn within<T>(answer: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
     match timeout(ANSWER, answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(StoreError::Unanswered),
+    }
+}
+
+/// A transaction. The connection goes back to the pool only after its end was confirmed.
+pub(crate) struct PostgresTransaction<'a>(pub(crate) &'a mut PooledSession);
+
+impl PostgresTransaction<'_> {
+    pub(crate) async fn fetch_all<R: PgRecord>(
+        &mut self,
+        query: QueryAs<'_, Postgres, R, PgArguments>,
+    ) -> Result<Vec<R>> {
+        self.0.fetch_all(query).await
+    }
+
+    pub(crate) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
+        self.0.execute(query).await
+    }
+
+    pub(crate) async fn lock(&mut self, lock: Lock) -> Result<()> {
+        let (query, class) = match lock {
+            Lock::Outbox => ("SELECT pg_advisory_xact_lock($1, 0)", OUTBOX),
+            Lock::Tasks => ("SELECT pg_advisory_xact_lock($1, 0)", TASKS),
+            Lock::TasksOfPullRequests => ("SELECT pg_advisory_xact_lock_shared($1, 0)", TASKS),
+        };
+        self.0
+            .execute(sqlx::query(query).bind(class))
+            .await
+            .map(|_| ())
+    }
+
+    pub(crate) async fn commit(self) -> Result<()> {
+        self.0.execute(sqlx::query("COMMIT")).await?;
+        self.0.is_done();
+        Ok(())
+    }
+
+    pub(crate) async fn rollback(self) -> Result<()> {
+        self.0.execute(sqlx::query("ROLLBACK")).await?;
+        self.0.is_done();
+        Ok(())
     }
 }

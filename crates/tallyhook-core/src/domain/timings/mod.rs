@@ -1,6 +1,6 @@
 //! The numbers that are computed from the facts of a pull request: ready, reviewed and approved, and its stages.
 //!
-//! One pure function of a versioned definition. Durations are whole seconds; the known stages add up to the span from
+//! One pure function of a versioned definition. PullRequestDurations are whole seconds; the known stages add up to the span from
 //! start to merge exactly ([`Stages::total`]).
 
 mod approval;
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use self::approval::Approval;
 use self::intervals::{Interval, ToggleHistory, overlap, subtract};
-pub use self::stages::{Durations, Flag, Stage, Stages, Step};
+pub use self::stages::{Flag, PullRequestDurations, Stage, Stages, Step};
 use super::join::Dated;
 use super::people::Bots;
 use super::pull_request::PullRequest;

@@ -85,7 +85,7 @@ impl Stages {
 
 /// All durations of a pull request, in whole seconds. `None` is unknown or not there, which is not 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Durations {
+pub struct PullRequestDurations {
     /// From creation to merge.
     pub cycle_time: Option<i64>,
     /// From creation to the first review.

@@ -1,0 +1,17 @@
+//! Deliveries, the inbox: every delivery that was accepted, and its state.
+
+mod body;
+mod delivery;
+mod group_commit;
+mod postgres;
+mod row;
+mod sql;
+mod sqlite;
+
+pub use self::body::StoredBody;
+pub use self::delivery::{
+    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
+    Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
+    NewDelivery, NewState, PendingDelivery, PurgeCounts, UnfinishedDelivery, portions,
+};
+pub(crate) use self::group_commit::{CommitTarget, GroupCommit};

@@ -1,0 +1,6 @@
+//! The facts: pull requests, reviews and repositories as they are known.
+
+mod postgres;
+mod row;
+mod sql;
+mod sqlite;

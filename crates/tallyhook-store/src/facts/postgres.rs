@@ -1,0 +1,345 @@
+//! The facts in PostgreSQL: one row holds one pull request, its timeline among it; its reviews have
+//! rows of their own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use serde::Serialize;
+use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, FromRow};
+use tallyhook_core::domain::join::{Dated, Join};
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::review::Review;
+use tallyhook_core::event::without_nul;
+use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
+
+use super::row::{
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
+};
+use crate::columns::{Name, Seconds, storable_text, whole};
+use crate::database::Transaction;
+use crate::outbox::{append_events, notified_changes};
+use crate::postgres::{OUTBOX_CHANNEL, PooledSession, PostgresDatabase, PostgresTransaction};
+use crate::tasks::TaskWriter;
+use crate::{
+    BatchWrite, FinishedDelivery, Moment, PullRequestRecord, RepositoryObservation, Result,
+    StoreError, StoredPullRequest, VersionConflict,
+};
+
+// Rows to be written are bound as one JSON text, which the server takes apart into rows of the
+// table's own types.
+
+impl PostgresDatabase {
+    pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
+        // One statement, so that reviews and row are of one snapshot.
+        let query = sqlx::query_as(
+            "SELECT p.*, coalesce((\
+                 SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id AND r.number = p.number\
+             ), '[]') AS reviews \
+             FROM pull_requests p WHERE (repo_id, number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+        );
+        let query = query.bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>());
+        let query = query.bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
+        let rows = self.connections.fetch_all::<ReviewedRow>(query).await?;
+        let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
+        for ReviewedRow { row, reviews } in rows {
+            let mut row = StoredPullRequest::from(row);
+            let reviews = reviews.0.into_iter().map(Review::from);
+            row.pull_request.reviews = reviews.map(|review| (review.id, review)).collect();
+            known.insert(row.pull_request.key, row);
+        }
+        let unknown = |key: &PrKey| StoredPullRequest {
+            pull_request: PullRequest::unknown(*key),
+            version: 0,
+        };
+        Ok(keys
+            .iter()
+            .map(|key| known.remove(key).unwrap_or_else(|| unknown(key)))
+            .collect())
+    }
+
+    pub(crate) async fn record(
+        &self,
+        recording: &BatchWrite,
+        now: Moment,
+    ) -> Result<Result<(), VersionConflict>> {
+        match self.write(recording, now).await {
+            // Two that wait for each other: the server ended one of them, which is to try again.
+            Err(StoreError::Database(error)) if is_conflict(&error) => Ok(Err(VersionConflict)),
+            written => written,
+        }
+    }
+}
+
+impl PostgresDatabase {
+    async fn write(
+        &self,
+        recording: &BatchWrite,
+        now: Moment,
+    ) -> Result<Result<(), VersionConflict>> {
+        let mut session = self.connections.session().await?;
+        session.execute(sqlx::query("BEGIN")).await?;
+        if !write_pull_requests(&mut session, &recording.pull_requests).await?
+            || !finish(&mut session, &recording.finished, now).await?
+        {
+            session.execute(sqlx::query("ROLLBACK")).await?;
+            session.keep();
+            return Ok(Err(VersionConflict));
+        }
+        write_reviews(&mut session, &recording.pull_requests).await?;
+        // Last, since every delivery of a repository writes its row and waits for other writers of
+        // it.
+        write_repositories(&mut session, &recording.repositories, now).await?;
+        count_missed(&mut session, &recording.missed).await?;
+        write_installations(&mut session, &recording.installations).await?;
+        write_outbox(&mut session, recording, now).await?;
+        tallyhook_core::crash_point::reached("record.before_commit");
+        session.execute(sqlx::query("COMMIT")).await?;
+        tallyhook_core::crash_point::reached("record.committed");
+        session.keep();
+        Ok(Ok(()))
+    }
+}
+
+/// Marks tasks and appends events to the outbox, which is the last step of a transaction.
+async fn write_outbox(
+    session: &mut PooledSession,
+    recording: &BatchWrite,
+    now: Moment,
+) -> Result<()> {
+    let mut transaction = Transaction::Postgres(PostgresTransaction(session));
+    let marked = TaskWriter(&mut transaction).mark(recording).await?;
+    let events = notified_changes(&mut transaction, &recording.changes).await?;
+    let appended = append_events(&mut transaction, &events, now).await?;
+    drop(transaction);
+    if appended + marked > 0 {
+        // Sent by the commit.
+        let notify = sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL);
+        session.execute(notify).await?;
+    }
+    Ok(())
+}
+
+/// A pull request with its reviews.
+#[derive(FromRow)]
+struct ReviewedRow {
+    #[sqlx(flatten)]
+    row: KnownColumns,
+    reviews: Json<Vec<ReviewColumns>>,
+}
+
+/// Reports whether the server ended a transaction in favour of another.
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    // Serialization failure; deadlock.
+    code.is_some_and(|code| code == "40001" || code == "40P01")
+}
+
+/// Rows as JSON, without the U+0000 that PostgreSQL would refuse.
+fn json(rows: &[impl Serialize]) -> Result<String> {
+    let json = serde_json::to_vec(rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    String::from_utf8(without_nul(&json).into_owned())
+        .map_err(|error| sqlx::Error::Encode(error.into()).into())
+}
+
+/// A pull request as it is written.
+#[derive(Serialize)]
+struct WrittenRow {
+    #[serde(flatten)]
+    known: KnownColumns,
+    #[serde(flatten)]
+    derived: DerivedColumns,
+}
+
+/// Inserts the rows of a JSON text into `table`, where it is called `known`.
+fn insert(table: &str, columns: &str) -> String {
+    format!(
+        "INSERT INTO {table} AS known ({columns}) SELECT {columns} \
+         FROM json_populate_recordset(NULL::{table}, $1::json)"
+    )
+}
+
+static UPSERT: LazyLock<String> = LazyLock::new(|| {
+    let columns = [KnownColumns::COLUMNS, DerivedColumns::COLUMNS]
+        .concat()
+        .join(", ");
+    format!(
+        "{} ORDER BY repo_id, number {}",
+        insert("pull_requests", &columns),
+        pull_request_update()
+    )
+});
+
+/// Reports whether all rows were written: a row is not if another writer changed it since it was
+/// read.
+async fn write_pull_requests(
+    session: &mut PooledSession,
+    records: &[PullRequestRecord],
+) -> Result<bool> {
+    if records.is_empty() {
+        return Ok(true);
+    }
+    let rows = records
+        .iter()
+        .map(columns_of)
+        .map(|(known, derived)| WrittenRow { known, derived });
+    let query = sqlx::query(AssertSqlSafe(UPSERT.as_str())).bind(json(&rows.collect::<Vec<_>>())?);
+    Ok(session.execute(query).await? == records.len() as u64)
+}
+
+/// Marks the deliveries; `false` if one of them is not ours to finish any more.
+async fn finish(
+    session: &mut PooledSession,
+    finished: &[FinishedDelivery],
+    now: Moment,
+) -> Result<bool> {
+    if finished.is_empty() {
+        return Ok(true);
+    }
+    let reason = |finished: &FinishedDelivery| match finished {
+        FinishedDelivery::Applied(_) => None,
+        FinishedDelivery::Ignored(_, reason) => Some(storable_text(reason)),
+    };
+    let query = sqlx::query(
+        "WITH finished AS (\
+             SELECT d.id, new.state, new.reason FROM deliveries d \
+             JOIN unnest($1::bigint[], $2::text[], $3::text[]) AS new (id, state, reason) ON new.id = d.id \
+             WHERE d.state = 'accepted' ORDER BY d.id FOR UPDATE OF d) \
+         UPDATE deliveries d SET state = finished.state, reason = finished.reason, finished_at = $4, \
+         leased_until = NULL FROM finished WHERE d.id = finished.id",
+    )
+    .bind(finished.iter().map(|finished| finished.id().0).collect::<Vec<_>>())
+    .bind(finished.iter().map(FinishedDelivery::outcome).collect::<Vec<_>>())
+    .bind(finished.iter().map(reason).collect::<Vec<_>>())
+    .bind(now);
+    Ok(session.execute(query).await? == finished.len() as u64)
+}
+
+static UPSERT_REVIEWS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} ON CONFLICT (github_review_id) DO UPDATE SET \
+         reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
+         reviewer_type = excluded.reviewer_type, submitted_at = least(known.submitted_at, excluded.submitted_at), \
+         original_state = coalesce(excluded.original_state, known.original_state), \
+         commit_id = coalesce(excluded.commit_id, known.commit_id), \
+         dismissed = known.dismissed OR excluded.dismissed, \
+         dismissed_at = coalesce(excluded.dismissed_at, known.dismissed_at)",
+        insert("reviews", &ReviewColumns::COLUMNS.join(", "))
+    )
+});
+
+/// Writes those reviews that changed.
+async fn write_reviews(session: &mut PooledSession, records: &[PullRequestRecord]) -> Result<()> {
+    let reviews = ReviewColumns::changed(records);
+    if reviews.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(AssertSqlSafe(UPSERT_REVIEWS.as_str()));
+    session
+        .execute(query.bind(json(&reviews)?))
+        .await
+        .map(|_| ())
+}
+
+static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
+    let (newer, lost) = (
+        "(excluded.seen_at, excluded.name, coalesce(excluded.private::int, -1)) \
+         > (known.seen_at, known.name, coalesce(known.private::int, -1))",
+        "(excluded.access_at, strpos('granted revoked deleted', excluded.access)) \
+         > (known.access_at, strpos('granted revoked deleted', known.access))",
+    );
+    format!(
+        "WITH written AS ({} ON CONFLICT (id) DO UPDATE SET \
+             name = CASE WHEN {newer} THEN excluded.name ELSE known.name END, \
+             private = CASE WHEN {newer} THEN excluded.private ELSE known.private END, \
+             seen_at = greatest(known.seen_at, excluded.seen_at), \
+             installation_id = greatest(known.installation_id, excluded.installation_id), \
+             access = CASE WHEN {lost} THEN excluded.access ELSE known.access END, \
+             access_at = greatest(known.access_at, excluded.access_at), \
+             last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at) \
+             RETURNING id) \
+         INSERT INTO team_repositories (team_id, repo_id) SELECT 1, id FROM written ON CONFLICT DO NOTHING",
+        insert("repositories", &RepositoryColumns::COLUMNS.join(", "))
+    )
+});
+
+/// Joins with the rows, as the domain does. The first sight makes a repository one of the default
+/// team.
+async fn write_repositories(
+    session: &mut PooledSession,
+    sightings: &[RepositoryObservation],
+    now: Moment,
+) -> Result<()> {
+    // A statement writes a row once.
+    let mut joined: BTreeMap<RepoId, RepositoryObservation> = BTreeMap::new();
+    for sighting in sightings {
+        match joined.get_mut(&sighting.repository.id) {
+            Some(known) => known.join(sighting.clone()),
+            None => drop(joined.insert(sighting.repository.id, sighting.clone())),
+        }
+    }
+    if joined.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = joined
+        .values()
+        .map(|sighting| RepositoryColumns::of(sighting, now))
+        .collect();
+    let query = sqlx::query(AssertSqlSafe(UPSERT_REPOSITORIES.as_str()));
+    session.execute(query.bind(json(&rows)?)).await.map(|_| ())
+}
+
+/// Counts changes that webhooks had missed; the rows are mostly those that were just written.
+async fn count_missed(session: &mut PooledSession, missed: &[(RepoId, u64)]) -> Result<()> {
+    for (repo, changes) in missed {
+        let query = sqlx::query(
+            "UPDATE repositories SET missed_by_webhook = missed_by_webhook + $1 WHERE id = $2",
+        );
+        session
+            .execute(query.bind(whole(*changes)).bind(repo.0))
+            .await?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct InstallationRow {
+    id: i64,
+    access: Name<RepositoryAccess>,
+    access_at: Seconds,
+}
+
+/// Joins access to all repositories of an installation with what is known of it: the newer counts,
+/// and at one second the loss.
+async fn write_installations(
+    session: &mut PooledSession,
+    installations: &[(InstallationId, Dated<RepositoryAccess>)],
+) -> Result<()> {
+    let mut newest: BTreeMap<InstallationId, &Dated<RepositoryAccess>> = BTreeMap::new();
+    for (installation, access) in installations {
+        let known = newest.entry(*installation).or_insert(access);
+        if (access.at, access.value) > (known.at, known.value) {
+            *known = access;
+        }
+    }
+    if newest.is_empty() {
+        return Ok(());
+    }
+    let rows = newest
+        .into_iter()
+        .map(|(InstallationId(id), access)| InstallationRow {
+            id,
+            access: Name(access.value),
+            access_at: Seconds(access.at),
+        });
+    let query = sqlx::query(
+        "INSERT INTO installations AS known (id, access, access_at) SELECT id, access, access_at \
+         FROM json_populate_recordset(NULL::installations, $1::json) ON CONFLICT (id) DO UPDATE SET access = excluded.access, access_at = excluded.access_at \
+         WHERE (excluded.access_at, excluded.access) > (known.access_at, known.access)",
+    );
+    session
+        .execute(query.bind(json(&rows.collect::<Vec<_>>())?))
+        .await
+        .map(|_| ())
+}

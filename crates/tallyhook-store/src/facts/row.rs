@@ -1,0 +1,430 @@
+//! The facts as rows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::types::Json;
+use sqlx::{FromRow, Sqlite};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source};
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::review::Review;
+use tallyhook_core::domain::timings::{DEFINITION, PullRequestState, Timings};
+use tallyhook_core::event::{Branches, CommitDates, Conversation, Diff, Fact, ReviewState};
+use tallyhook_core::github::types::{
+    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
+};
+
+use crate::columns::{Millis, Name, Seconds, Words};
+use crate::{Moment, PullRequestRecord, RepositoryObservation, StoredPullRequest};
+
+/// The columns of a table that are written and read together.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        pub(crate) struct $name {
+            $(pub(crate) $column: $type,)*
+        }
+
+        impl $name {
+            pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
+
+            /// Binds each of [`Self::COLUMNS`], in that order.
+            pub(crate) fn bind(self, query: Query<'_, Sqlite, SqliteArguments>) -> Query<'_, Sqlite, SqliteArguments> {
+                query$(.bind(self.$column))*
+            }
+        }
+    };
+}
+
+columns! {
+    /// The known facts of a pull request, without its reviews.
+    #[derive(Serialize, FromRow)]
+    KnownColumns {
+        repo_id: i64,
+        number: i64,
+        version: i64,
+        github_pr_id: Option<i64>,
+        pr_created_at: Option<Seconds>,
+        author_id: Option<i64>,
+        author_login: Option<String>,
+        author_type: Option<Name<AccountKind>>,
+        author_at: Option<Seconds>,
+        updated_at: Option<Seconds>,
+        title: Option<String>,
+        body: Option<String>,
+        html_url: Option<String>,
+        labels: Option<Words>,
+        is_open: Option<bool>,
+        closed_at: Option<Seconds>,
+        branches_updated_at: Option<Seconds>,
+        draft: Option<bool>,
+        base_ref: Option<String>,
+        head_ref: Option<String>,
+        head_sha: Option<String>,
+        head_repo_id: Option<i64>,
+        full_updated_at: Option<Seconds>,
+        additions: Option<i64>,
+        deletions: Option<i64>,
+        changed_files: Option<i64>,
+        commits: Option<i64>,
+        merged_at: Option<Seconds>,
+        commit_first_at: Option<Seconds>,
+        commit_last_at: Option<Seconds>,
+        commit_prehistoric: Option<bool>,
+        commits_at: Option<Seconds>,
+        whole_until: Option<Seconds>,
+        truncated_at: Option<Seconds>,
+        timeline: Json<Vec<Fact>>,
+        observed: Json<BTreeMap<i64, Observed>>,
+        source: Option<Name<Source>>,
+    }
+}
+
+columns! {
+    /// The values computed from the known facts.
+    #[derive(Default, Serialize)]
+    DerivedColumns {
+        pr_id: String,
+        definition: Option<i64>,
+        state: Option<Name<PullRequestState>>,
+        author_is_bot: Option<bool>,
+        ready_at: Option<Seconds>,
+        first_commit_at: Option<Seconds>,
+        first_response_at: Option<Seconds>,
+        first_review_at: Option<Seconds>,
+        final_approval_at: Option<Seconds>,
+        cycle_time_s: Option<i64>,
+        review_time_s: Option<i64>,
+        coding_s: Option<i64>,
+        pickup_s: Option<i64>,
+        review_s: Option<i64>,
+        merge_wait_s: Option<i64>,
+        redraft_s: Option<i64>,
+        closed_s: Option<i64>,
+        flags: Option<Words>,
+    }
+}
+
+columns! {
+    #[derive(Serialize, Deserialize, FromRow)]
+    ReviewColumns {
+        github_review_id: i64,
+        repo_id: i64,
+        number: i64,
+        reviewer_id: i64,
+        reviewer_login: String,
+        reviewer_type: Name<AccountKind>,
+        original_state: Option<Name<ReviewState>>,
+        submitted_at: Seconds,
+        commit_id: Option<String>,
+        dismissed: bool,
+        dismissed_at: Option<Seconds>,
+    }
+}
+
+columns! {
+    #[derive(Serialize)]
+    RepositoryColumns {
+        id: i64,
+        name: String,
+        private: Option<bool>,
+        seen_at: Seconds,
+        installation_id: Option<i64>,
+        access: Name<RepositoryAccess>,
+        access_at: Seconds,
+        tracked_since: Millis,
+        tracked: bool,
+        last_delivery_at: Option<Millis>,
+    }
+}
+
+/// Makes the update of an existing pull request, in the table called `known`. The version must be
+/// the one that was read, and what is written no older than what is there: the rule of the domain
+/// once more, where no other process can get between.
+pub(crate) fn pull_request_update() -> String {
+    let columns = [KnownColumns::COLUMNS, DerivedColumns::COLUMNS].concat();
+    let updates: Vec<_> = columns[2..]
+        .iter()
+        .map(|column| format!("{column} = excluded.{column}"))
+        .collect();
+    format!(
+        "ON CONFLICT (repo_id, number) DO UPDATE SET {} \
+         WHERE known.version = excluded.version - 1 \
+         AND coalesce(known.updated_at <= excluded.updated_at, known.updated_at IS NULL) \
+         AND (known.merged_at IS NULL OR excluded.merged_at <= known.merged_at)",
+        updates.join(", ")
+    )
+}
+
+fn seconds(at: Option<Timestamp>) -> Option<Seconds> {
+    at.map(Seconds)
+}
+
+fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
+    at.map(|Seconds(at)| at)
+}
+
+/// The columns of a pull request as it is to be written: with the version after the one that was
+/// read.
+pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedColumns) {
+    let PullRequest {
+        key,
+        github_id,
+        created_at,
+        author,
+        conversation,
+        branches,
+        diff,
+        merged_at,
+        commits,
+        whole_until,
+        truncated_at,
+        timeline,
+        observed,
+        reviews: _,
+        source,
+    } = &record.known.pull_request;
+    let (talk, code, counts) = (
+        conversation.as_ref().map(|dated| &dated.value),
+        branches.as_ref().map(|dated| &dated.value),
+        diff.as_ref().map(|dated| &dated.value),
+    );
+    let account = author.as_ref().map(|dated| &dated.value.0);
+    let dates = commits.as_ref().map(|dated| dated.value);
+    let known = KnownColumns {
+        repo_id: key.repo.0,
+        number: key.number.0,
+        version: record.known.version + 1,
+        github_pr_id: *github_id,
+        pr_created_at: seconds(*created_at),
+        author_id: account.map(|account| account.id.0),
+        author_login: account.map(|account| account.login.clone()),
+        author_type: account.map(|account| Name(account.kind)),
+        author_at: seconds(author.as_ref().map(|dated| dated.at)),
+        updated_at: seconds(conversation.as_ref().map(|dated| dated.at)),
+        title: talk.and_then(|talk| talk.title.clone()),
+        body: talk.and_then(|talk| talk.body.clone()),
+        html_url: talk.and_then(|talk| talk.html_url.clone()),
+        labels: talk.map(|talk| Words(talk.labels.clone())),
+        is_open: talk.map(|talk| talk.open),
+        closed_at: seconds(talk.and_then(|talk| talk.closed_at)),
+        branches_updated_at: seconds(branches.as_ref().map(|dated| dated.at)),
+        draft: code.and_then(|code| code.draft),
+        base_ref: code.map(|code| code.base_ref.clone()),
+        head_ref: code.map(|code| code.head_ref.clone()),
+        head_sha: code.map(|code| code.head_sha.clone()),
+        head_repo_id: code.and_then(|code| code.head_repo).map(|repo| repo.0),
+        full_updated_at: seconds(diff.as_ref().map(|dated| dated.at)),
+        additions: counts.and_then(|counts| counts.additions),
+        deletions: counts.and_then(|counts| counts.deletions),
+        changed_files: counts.and_then(|counts| counts.changed_files),
+        commits: counts.and_then(|counts| counts.commits),
+        merged_at: seconds(*merged_at),
+        commit_first_at: seconds(dates.and_then(|dates| dates.first)),
+        commit_last_at: seconds(dates.and_then(|dates| dates.last)),
+        commit_prehistoric: dates.map(|dates| dates.prehistoric),
+        commits_at: seconds(commits.as_ref().map(|dated| dated.at)),
+        whole_until: seconds(*whole_until),
+        truncated_at: seconds(*truncated_at),
+        timeline: Json(timeline.iter().collect()),
+        observed: Json(
+            observed
+                .iter()
+                .map(|(at, seen)| (at.epoch(), *seen))
+                .collect(),
+        ),
+        source: source.map(Name),
+    };
+    (known, derived(*key, record.timings.as_ref()))
+}
+
+fn derived(key: PrKey, timings: Option<&Timings>) -> DerivedColumns {
+    let pr_id = PullRequest::id(key).to_string();
+    let Some(timings) = timings else {
+        return DerivedColumns {
+            pr_id,
+            ..DerivedColumns::default()
+        };
+    };
+    DerivedColumns {
+        pr_id,
+        definition: Some(DEFINITION),
+        state: Some(Name(timings.state)),
+        author_is_bot: Some(timings.author_is_bot),
+        ready_at: seconds(timings.ready_at),
+        first_commit_at: seconds(timings.first_commit_at),
+        first_response_at: seconds(timings.first_response_at),
+        first_review_at: seconds(timings.first_review_at),
+        final_approval_at: seconds(timings.final_approval_at),
+        cycle_time_s: timings.cycle_time,
+        review_time_s: timings.review_time,
+        coding_s: timings.stages.coding,
+        pickup_s: timings.stages.pickup,
+        review_s: timings.stages.review,
+        merge_wait_s: timings.stages.merge_wait,
+        redraft_s: timings.stages.redraft,
+        closed_s: timings.stages.closed,
+        flags: Some(Words(
+            timings
+                .flags
+                .iter()
+                .map(|flag| Name(flag).to_string())
+                .collect(),
+        )),
+    }
+}
+
+impl From<KnownColumns> for StoredPullRequest {
+    fn from(row: KnownColumns) -> Self {
+        let conversation = row.is_open.map(|open| Conversation {
+            title: row.title,
+            body: row.body,
+            html_url: row.html_url,
+            labels: row.labels.map(|Words(labels)| labels).unwrap_or_default(),
+            open,
+            closed_at: timestamp(row.closed_at),
+        });
+        let account = row.author_id.zip(row.author_login).zip(row.author_type);
+        let author = account.map(|((id, login), Name(kind))| {
+            Author(Account {
+                id: AccountId(id),
+                login,
+                kind,
+            })
+        });
+        let refs = row.base_ref.zip(row.head_ref).zip(row.head_sha);
+        let branches = refs.map(|((base_ref, head_ref), head_sha)| Branches {
+            draft: row.draft,
+            base_ref,
+            head_ref,
+            head_sha,
+            head_repo: row.head_repo_id.map(RepoId),
+        });
+        let diff = Diff {
+            additions: row.additions,
+            deletions: row.deletions,
+            changed_files: row.changed_files,
+            commits: row.commits,
+        };
+        let commits = row.commit_prehistoric.map(|prehistoric| CommitDates {
+            first: timestamp(row.commit_first_at),
+            last: timestamp(row.commit_last_at),
+            prehistoric,
+        });
+        let pull_request = PullRequest {
+            key: PrKey {
+                repo: RepoId(row.repo_id),
+                number: PrNumber(row.number),
+            },
+            github_id: row.github_pr_id,
+            created_at: timestamp(row.pr_created_at),
+            author: dated(row.author_at, author),
+            conversation: dated(row.updated_at, conversation),
+            branches: dated(row.branches_updated_at, branches),
+            diff: dated(row.full_updated_at, Some(diff)),
+            merged_at: timestamp(row.merged_at),
+            commits: dated(row.commits_at, commits),
+            whole_until: timestamp(row.whole_until),
+            truncated_at: timestamp(row.truncated_at),
+            timeline: row.timeline.0.into_iter().collect(),
+            observed: row
+                .observed
+                .0
+                .into_iter()
+                .map(|(at, seen)| (Timestamp::clamped(at), seen))
+                .collect(),
+            reviews: BTreeMap::new(),
+            source: row.source.map(|Name(source)| source),
+        };
+        Self {
+            pull_request,
+            version: row.version,
+        }
+    }
+}
+
+/// A group of columns with its guard; not there while the guard is null.
+fn dated<T>(guard: Option<Seconds>, group: Option<T>) -> Option<Dated<T>> {
+    guard
+        .zip(group)
+        .map(|(Seconds(at), value)| Dated { at, value })
+}
+
+impl RepositoryColumns {
+    /// The columns of a repository that is seen at `now`.
+    pub(crate) fn of(sighting: &RepositoryObservation, now: Moment) -> Self {
+        let repository = &sighting.repository;
+        Self {
+            id: repository.id.0,
+            name: repository.seen.value.name.clone(),
+            private: repository.seen.value.private,
+            seen_at: Seconds(repository.seen.at),
+            installation_id: repository.installation.map(|id| id.0),
+            access: Name(repository.access.value),
+            access_at: Seconds(repository.access.at),
+            tracked_since: Millis(sighting.tracks.unwrap_or(now)),
+            tracked: sighting.tracks.is_some(),
+            last_delivery_at: sighting.last_delivery.map(Millis),
+        }
+    }
+}
+
+impl ReviewColumns {
+    /// The reviews that changed, by id. GitHub's ids are of one pull request each.
+    pub(crate) fn changed(records: &[PullRequestRecord]) -> Vec<Self> {
+        let mut changed = BTreeMap::new();
+        for record in records {
+            let PullRequest { key, reviews, .. } = &record.known.pull_request;
+            for review in record.reviews.iter().filter_map(|id| reviews.get(id)) {
+                changed
+                    .entry(review.id)
+                    .or_insert_with(|| Self::of(*key, review));
+            }
+        }
+        changed.into_values().collect()
+    }
+
+    fn of(key: PrKey, review: &Review) -> Self {
+        Self {
+            github_review_id: review.id.0,
+            repo_id: key.repo.0,
+            number: key.number.0,
+            reviewer_id: review.author.id.0,
+            reviewer_login: review.author.login.clone(),
+            reviewer_type: Name(review.author.kind),
+            original_state: review.original_state.map(Name),
+            submitted_at: Seconds(review.submitted_at),
+            commit_id: review.commit_id.clone(),
+            dismissed: review.dismissed,
+            dismissed_at: seconds(review.dismissed_at),
+        }
+    }
+
+    pub(crate) fn key(&self) -> PrKey {
+        PrKey {
+            repo: RepoId(self.repo_id),
+            number: PrNumber(self.number),
+        }
+    }
+}
+
+impl From<ReviewColumns> for Review {
+    fn from(row: ReviewColumns) -> Self {
+        Self {
+            id: ReviewId(row.github_review_id),
+            author: Account {
+                id: AccountId(row.reviewer_id),
+                login: row.reviewer_login,
+                kind: row.reviewer_type.0,
+            },
+            original_state: row.original_state.map(|Name(state)| state),
+            submitted_at: row.submitted_at.0,
+            commit_id: row.commit_id,
+            dismissed: row.dismissed,
+            dismissed_at: timestamp(row.dismissed_at),
+        }
+    }
+}

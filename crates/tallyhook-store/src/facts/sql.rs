@@ -1,0 +1,55 @@
+//! Statements about the facts.
+
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+
+use crate::database::{Database, statement};
+use crate::{BatchWrite, Moment, Result, Store, StoredPullRequest, VersionConflict};
+
+impl Store {
+    /// Returns the stored state of each key,
+    /// [`PullRequest::unknown`](tallyhook_core::domain::pull_request::PullRequest::unknown) for one
+    /// without a row.
+    pub async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
+        match &self.database {
+            Database::Sqlite(database) => database.load(keys).await,
+            Database::Postgres(database) => database.load(keys).await,
+        }
+    }
+
+    /// Writes facts and numbers, and finishes the deliveries they are from, in one transaction. The
+    /// one way in which a fact is written.
+    pub async fn record(
+        &self,
+        write: &BatchWrite,
+        now: Moment,
+    ) -> Result<std::result::Result<(), VersionConflict>> {
+        match &self.database {
+            Database::Sqlite(database) => database.record(write, now).await,
+            Database::Postgres(database) => database.record(write, now).await,
+        }
+    }
+
+    /// Returns keys after `after` in ascending order, at most `limit`, to page through all pull
+    /// requests.
+    pub async fn keys_after(&self, after: Option<PrKey>, limit: u32) -> Result<Vec<PrKey>> {
+        let after = after.map_or((i64::MIN, i64::MIN), |key| (key.repo.0, key.number.0));
+        let query = statement(
+            "SELECT repo_id, number FROM pull_requests WHERE (repo_id, number) > ($1, $2) \
+             ORDER BY repo_id, number LIMIT $3",
+        )
+        .bind(after.0)
+        .bind(after.1)
+        .bind(i64::from(limit));
+        let key = |(repo, number): (i64, i64)| PrKey {
+            repo: RepoId(repo),
+            number: PrNumber(number),
+        };
+        Ok(self
+            .database
+            .rows(query)
+            .await?
+            .into_iter()
+            .map(key)
+            .collect())
+    }
+}

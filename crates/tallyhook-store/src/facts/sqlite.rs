@@ -1,0 +1,274 @@
+//! The facts in SQLite: one row holds one pull request, its timeline among it; its reviews have
+//! rows of their own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use sqlx::{AssertSqlSafe, Sqlite, Transaction};
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::pull_request::PullRequest;
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::review::Review;
+use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
+
+use super::row::{
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
+};
+use crate::columns::{to_json, whole};
+use crate::database::Transaction as AnyTransaction;
+use crate::outbox::{append_events, notified_changes};
+use crate::sqlite::{CHUNKS, SqliteDatabase, chunk_sizes, chunks, ids_json, millis};
+use crate::tasks::TaskWriter;
+use crate::{
+    BatchWrite, FinishedDelivery, Moment, PullRequestRecord, RepositoryObservation, Result,
+    StoredPullRequest, VersionConflict,
+};
+
+impl SqliteDatabase {
+    pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
+        let json = to_json(
+            &keys
+                .iter()
+                .map(|key| (key.repo, key.number))
+                .collect::<Vec<_>>(),
+        )?;
+        // One snapshot for both queries, so that reviews and row belong together.
+        let mut transaction = self.readers.begin().await?;
+        let rows: Vec<KnownColumns> = sqlx::query_as(
+            "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
+             (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        )
+        .bind(&json)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let reviews: Vec<ReviewColumns> = sqlx::query_as(
+            "SELECT * FROM reviews WHERE (repo_id, number) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        )
+        .bind(&json)
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+
+        let rows = rows.into_iter().map(StoredPullRequest::from);
+        let mut known: HashMap<PrKey, StoredPullRequest> =
+            rows.map(|known| (known.pull_request.key, known)).collect();
+        for review in reviews {
+            if let Some(known) = known.get_mut(&review.key()) {
+                let review = Review::from(review);
+                known.pull_request.reviews.insert(review.id, review);
+            }
+        }
+        let unknown = |key: &PrKey| StoredPullRequest {
+            pull_request: PullRequest::unknown(*key),
+            version: 0,
+        };
+        Ok(keys
+            .iter()
+            .map(|key| known.remove(key).unwrap_or_else(|| unknown(key)))
+            .collect())
+    }
+
+    pub(crate) async fn record(
+        &self,
+        recording: &BatchWrite,
+        now: Moment,
+    ) -> Result<Result<(), VersionConflict>> {
+        let mut writer = self.writer().await;
+        let mut transaction = writer.begin().await?;
+        for sighting in &recording.repositories {
+            write_repository(&mut transaction, sighting, now).await?;
+        }
+        count_missed(&mut transaction, &recording.missed).await?;
+        for (installation, access) in &recording.installations {
+            write_installation(&mut transaction, *installation, access).await?;
+        }
+        if !write_pull_requests(&mut transaction, &recording.pull_requests).await?
+            || !finish(&mut transaction, &recording.finished, now).await?
+        {
+            transaction.rollback().await?;
+            return Ok(Err(VersionConflict));
+        }
+        write_reviews(&mut transaction, &recording.pull_requests).await?;
+        let mut transaction = AnyTransaction::Sqlite(transaction);
+        let marked = TaskWriter(&mut transaction).mark(recording).await?;
+        let events = notified_changes(&mut transaction, &recording.changes).await?;
+        let appended = append_events(&mut transaction, &events, now).await?;
+        tallyhook_core::crash_point::reached("record.before_commit");
+        transaction.commit().await?;
+        tallyhook_core::crash_point::reached("record.committed");
+        drop(writer);
+        if appended + marked > 0 {
+            self.notify_listeners();
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Marks the deliveries; `false` if one of them is not ours to finish any more.
+async fn finish(
+    transaction: &mut Transaction<'_, Sqlite>,
+    finished: &[FinishedDelivery],
+    now: Moment,
+) -> Result<bool> {
+    let mut groups: BTreeMap<(&str, Option<&str>), Vec<i64>> = BTreeMap::new();
+    for finished in finished {
+        let (group, id) = match finished {
+            FinishedDelivery::Applied(id) => (("applied", None), id),
+            FinishedDelivery::Ignored(id, reason) => (("ignored", Some(reason.as_str())), id),
+        };
+        groups.entry(group).or_default().push(id.0);
+    }
+    for ((state, reason), ids) in groups {
+        let marked = sqlx::query(
+            "UPDATE deliveries SET state = $1, reason = $2, finished_at = $3, leased_until = NULL \
+             WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
+        )
+        .bind(state)
+        .bind(reason)
+        .bind(millis(now))
+        .bind(ids_json(ids.iter().copied()))
+        .execute(&mut **transaction)
+        .await?;
+        if marked.rows_affected() != ids.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Joins with the row, as the domain does. The first sight makes the repository one of the default
+/// team.
+async fn write_repository(
+    transaction: &mut Transaction<'_, Sqlite>,
+    sighting: &RepositoryObservation,
+    now: Moment,
+) -> Result<()> {
+    let query = sqlx::query(
+        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, access_at, tracked_since, \
+         tracked, last_delivery_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+         name = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
+             > (seen_at, name, coalesce(private, -1)) THEN excluded.name ELSE name END, \
+         private = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
+             > (seen_at, name, coalesce(private, -1)) THEN excluded.private ELSE private END, \
+         seen_at = max(seen_at, excluded.seen_at), \
+         installation_id = max(coalesce(installation_id, excluded.installation_id), \
+             coalesce(excluded.installation_id, installation_id)), \
+         access = CASE WHEN (excluded.access_at, instr('granted revoked deleted', excluded.access)) \
+             > (access_at, instr('granted revoked deleted', access)) THEN excluded.access ELSE access END, \
+         access_at = max(access_at, excluded.access_at), \
+         last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
+             coalesce(excluded.last_delivery_at, last_delivery_at))",
+    );
+    RepositoryColumns::of(sighting, now)
+        .bind(query)
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query(
+        "INSERT INTO team_repositories (team_id, repo_id) VALUES (1, $1) ON CONFLICT DO NOTHING",
+    )
+    .bind(sighting.repository.id.0)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Counts changes that webhooks had missed.
+async fn count_missed(
+    transaction: &mut Transaction<'_, Sqlite>,
+    missed: &[(RepoId, u64)],
+) -> Result<()> {
+    for (repo, changes) in missed {
+        sqlx::query(
+            "UPDATE repositories SET missed_by_webhook = missed_by_webhook + $1 WHERE id = $2",
+        )
+        .bind(whole(*changes))
+        .bind(repo.0)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Joins access to all repositories of an installation with what is known of it: the newer counts,
+/// and at one second the loss.
+async fn write_installation(
+    transaction: &mut Transaction<'_, Sqlite>,
+    installation: InstallationId,
+    access: &Dated<RepositoryAccess>,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+         access = excluded.access, access_at = excluded.access_at \
+         WHERE (excluded.access_at, excluded.access) > (access_at, access)",
+    )
+    .bind(installation.0)
+    .bind(access.value.as_str())
+    .bind(access.at.epoch())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+static UPSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    let columns = [KnownColumns::COLUMNS, DerivedColumns::COLUMNS].concat();
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    CHUNKS.map(|rows| {
+        let (columns, values) = (columns.join(", "), vec![row.as_str(); rows].join(", "));
+        format!(
+            "INSERT INTO pull_requests AS known ({columns}) VALUES {values} {}",
+            pull_request_update()
+        )
+    })
+});
+
+/// Reports whether all rows were written: a row is not if another writer changed it since it was
+/// read.
+async fn write_pull_requests(
+    transaction: &mut Transaction<'_, Sqlite>,
+    records: &[PullRequestRecord],
+) -> Result<bool> {
+    for (place, chunk) in chunks(records) {
+        let mut query = sqlx::query(AssertSqlSafe(UPSERT[place].as_str()));
+        for record in chunk {
+            let (known, derived) = columns_of(record);
+            query = derived.bind(known.bind(query));
+        }
+        if query.execute(&mut **transaction).await?.rows_affected() != chunk.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+static UPSERT_REVIEW: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    let row = format!("({})", vec!["?"; ReviewColumns::COLUMNS.len()].join(", "));
+    CHUNKS.map(|rows| {
+        format!(
+            "INSERT INTO reviews ({}) VALUES {} ON CONFLICT (github_review_id) DO UPDATE SET \
+             reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
+             reviewer_type = excluded.reviewer_type, submitted_at = min(submitted_at, excluded.submitted_at), \
+             original_state = coalesce(excluded.original_state, original_state), \
+             commit_id = coalesce(excluded.commit_id, commit_id), dismissed = max(dismissed, excluded.dismissed), \
+             dismissed_at = coalesce(excluded.dismissed_at, dismissed_at)",
+            ReviewColumns::COLUMNS.join(", "),
+            vec![row.as_str(); rows].join(", ")
+        )
+    })
+});
+
+/// Writes those reviews that changed.
+async fn write_reviews(
+    transaction: &mut Transaction<'_, Sqlite>,
+    records: &[PullRequestRecord],
+) -> Result<()> {
+    let mut reviews = ReviewColumns::changed(records).into_iter();
+    for (place, size) in chunk_sizes(reviews.len()) {
+        let query = sqlx::query(AssertSqlSafe(UPSERT_REVIEW[place].as_str()));
+        let query = reviews
+            .by_ref()
+            .take(size)
+            .fold(query, |query, review| review.bind(query));
+        query.execute(&mut **transaction).await?;
+    }
+    Ok(())
+}

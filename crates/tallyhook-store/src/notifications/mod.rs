@@ -1,0 +1,10 @@
+//! Notifications: the events each channel is sent, and the result of each attempt.
+
+mod channel;
+mod row;
+mod sql;
+
+pub use self::channel::{
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
+    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
+};

@@ -1,0 +1,116 @@
+//! Events of the outbox, in the order in which they were committed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tallyhook_core::domain::recording::PullRequestChange;
+use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::github::types::{PrKey, Timestamp};
+use tokio::sync::watch;
+
+use crate::{Result, StoreError};
+
+/// The place of an event in the outbox. What is committed later has a greater one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub i64);
+
+impl EventId {
+    /// Before the first.
+    pub const BEGINNING: Self = Self(0);
+}
+
+/// 19 digits, so that texts are in the order of the events.
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:019}", self.0)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits = text.len() == 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).map(Self).ok_or(())
+    }
+}
+
+/// A change of a task's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskChange {
+    pub task: TaskId,
+    pub old: TaskStatus,
+    pub new: TaskStatus,
+    /// When the cause of it happened.
+    pub at: Timestamp,
+    /// The pull request that is the cause; `None` if a person is.
+    pub because: Option<PrKey>,
+}
+
+/// The working tree of a task is kept although its pull request was merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorktreeKept {
+    pub task: TaskId,
+    pub key: PrKey,
+    pub reason: String,
+    /// When it was looked at.
+    pub at: Timestamp,
+}
+
+/// The content of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxPayload {
+    /// With the task that the pull request belongs to, the oldest if it is of several.
+    PullRequest(PullRequestChange, Option<TaskId>),
+    Task(TaskChange),
+    WorktreeKept(WorktreeKept),
+}
+
+/// An event of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEvent {
+    pub id: EventId,
+    /// `owner/name` of the pull request, as it was when this was learnt; `None` if a person moved a
+    /// task.
+    pub repo: Option<String>,
+    pub news: OutboxPayload,
+}
+
+/// A subscription to changes of the outbox. It may miss a change while it has no connection.
+pub struct OutboxListener(pub(crate) watch::Receiver<()>);
+
+impl OutboxListener {
+    /// Waits for a change notification since the last call. Cancel-safe; may wake spuriously. A
+    /// listener that does not wait holds up no other.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] once the store is closed.
+    pub async fn changed(&mut self) -> Result<()> {
+        self.0.changed().await.map_err(|_| StoreError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_as_texts_of_the_same_order() {
+        let texts = [0, 9, 10, i64::MAX].map(|id| EventId(id).to_string());
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert_eq!(
+            texts.map(|text| text.parse().map(|EventId(id)| id)),
+            [0, 9, 10, i64::MAX].map(Ok)
+        );
+        for wrong in [
+            "",
+            "9",
+            "+000000000000000009",
+            "-000000000000000001",
+            "9999999999999999999",
+            "00000000000000000099",
+        ] {
+            assert_eq!(wrong.parse::<EventId>(), Err(()), "{wrong}");
+        }
+    }
+}

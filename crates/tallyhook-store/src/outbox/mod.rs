@@ -1,0 +1,13 @@
+//! The outbox: events to be notified of, in the order in which they were committed.
+
+mod event;
+mod row;
+mod sql;
+
+pub use self::event::{
+    EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+};
+pub(crate) use self::row::OutboxRow;
+pub(crate) use self::sql::{
+    NewOutboxEvent, append_events, notified_changes, notified_repository, tasks_by_pull_request,
+};

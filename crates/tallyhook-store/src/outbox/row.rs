@@ -1,0 +1,128 @@
+//! The outbox as rows.
+
+use sqlx::FromRow;
+use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
+use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+
+use crate::columns::{Millis, Name, Seconds};
+use crate::{EventId, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept};
+
+/// A row of the outbox. The kind determines which columns are null.
+#[derive(FromRow)]
+pub(crate) struct OutboxRow {
+    id: i64,
+    kind: String,
+    repo_id: Option<i64>,
+    repo_name: Option<String>,
+    number: Option<i64>,
+    task_id: Option<Name<TaskId>>,
+    old_status: Option<String>,
+    new_status: Option<String>,
+    happened_at: Seconds,
+    sync_source: Option<Name<SyncSource>>,
+    reason: Option<String>,
+}
+
+impl OutboxRow {
+    pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, task_id, old_status, \
+         new_status, happened_at, sync_source, reason";
+    pub(crate) const PULL_REQUEST: &'static str = "pr_status_change";
+    pub(crate) const TASK: &'static str = "task_status_change";
+    pub(crate) const WORKTREE_KEPT: &'static str = "worktree_kept";
+
+    fn news(self) -> Option<OutboxPayload> {
+        let key = self.repo_id.zip(self.number);
+        let key = key.map(|(repo, number)| PrKey {
+            repo: RepoId(repo),
+            number: PrNumber(number),
+        });
+        let at = self.happened_at.0;
+        let task = self.task_id.map(|Name(task)| task);
+        match self.kind.as_str() {
+            Self::PULL_REQUEST => {
+                let (old, new) = (
+                    self.old_status.as_deref().map(status),
+                    status(self.new_status.as_deref()?)?,
+                );
+                let change = StatusChange {
+                    old: old.flatten(),
+                    new,
+                    at,
+                };
+                Some(OutboxPayload::PullRequest(
+                    PullRequestChange {
+                        key: key?,
+                        change,
+                        source: self.sync_source?.0,
+                    },
+                    task,
+                ))
+            }
+            Self::TASK => {
+                let (old, new) = (
+                    task_status(self.old_status.as_deref()?)?,
+                    task_status(self.new_status.as_deref()?)?,
+                );
+                Some(OutboxPayload::Task(TaskChange {
+                    task: task?,
+                    old,
+                    new,
+                    at,
+                    because: key,
+                }))
+            }
+            Self::WORKTREE_KEPT => {
+                let reason = self.reason.unwrap_or_default();
+                Some(OutboxPayload::WorktreeKept(WorktreeKept {
+                    task: task?,
+                    key: key?,
+                    reason,
+                    at,
+                }))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl TryFrom<OutboxRow> for OutboxEvent {
+    type Error = sqlx::Error;
+
+    /// # Errors
+    /// If the row is of no kind that this version knows, or lacks what its kind has.
+    fn try_from(mut row: OutboxRow) -> Result<Self, sqlx::Error> {
+        let (id, repo) = (EventId(row.id), row.repo_name.take());
+        let odd = || {
+            sqlx::Error::Decode(
+                format!("event {id} of the outbox is of no kind that is known").into(),
+            )
+        };
+        Ok(Self {
+            id,
+            repo,
+            news: row.news().ok_or_else(odd)?,
+        })
+    }
+}
+
+fn status(text: &str) -> Option<PullRequestStatus> {
+    [
+        PullRequestStatus::Open,
+        PullRequestStatus::Closed,
+        PullRequestStatus::Merged,
+    ]
+    .into_iter()
+    .find(|status| status.as_str() == text)
+}
+
+fn task_status(text: &str) -> Option<TaskStatus> {
+    text.parse().ok()
+}
+
+/// The attributes of a repository that notifications about it need.
+#[derive(FromRow)]
+pub(crate) struct NotifiedRepositoryRow {
+    pub(crate) name: String,
+    pub(crate) tracked_since: Millis,
+}

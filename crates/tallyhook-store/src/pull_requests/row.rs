@@ -1,0 +1,177 @@
+//! Rows of the read side.
+
+use sqlx::FromRow;
+use tallyhook_core::domain::metrics::MergedPullRequest;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::timings::{PullRequestDurations, PullRequestState, Stages};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+
+use crate::PullRequestRow;
+use crate::columns::{Millis, Name, Seconds, Words};
+
+/// A pull request as it is listed.
+#[derive(FromRow)]
+pub(crate) struct ListedRow {
+    repo_id: i64,
+    number: i64,
+    repo: String,
+    repo_access: Name<RepositoryAccess>,
+    github_pr_id: Option<i64>,
+    title: Option<String>,
+    author_login: String,
+    author_is_bot: bool,
+    state: Name<PullRequestState>,
+    draft: Option<bool>,
+    html_url: Option<String>,
+    base_ref: Option<String>,
+    head_ref: Option<String>,
+    head_sha: Option<String>,
+    pr_created_at: Seconds,
+    updated_at: Seconds,
+    closed_at: Option<Seconds>,
+    merged_at: Option<Seconds>,
+    labels: Words,
+    additions: Option<i64>,
+    deletions: Option<i64>,
+    changed_files: Option<i64>,
+    commits: Option<i64>,
+    first_commit_at: Option<Seconds>,
+    ready_at: Option<Seconds>,
+    first_response_at: Option<Seconds>,
+    first_review_at: Option<Seconds>,
+    final_approval_at: Option<Seconds>,
+    #[sqlx(flatten)]
+    durations: DurationColumns,
+    flags: Words,
+    source: Name<Source>,
+    last_sync_at: Option<Millis>,
+    checked_at: Option<Millis>,
+}
+
+#[derive(FromRow)]
+struct DurationColumns {
+    cycle_time_s: Option<i64>,
+    review_time_s: Option<i64>,
+    coding_s: Option<i64>,
+    pickup_s: Option<i64>,
+    review_s: Option<i64>,
+    merge_wait_s: Option<i64>,
+    redraft_s: Option<i64>,
+    closed_s: Option<i64>,
+}
+
+impl From<DurationColumns> for PullRequestDurations {
+    fn from(row: DurationColumns) -> Self {
+        Self {
+            cycle_time: row.cycle_time_s,
+            review_time: row.review_time_s,
+            stages: Stages {
+                coding: row.coding_s,
+                pickup: row.pickup_s,
+                review: row.review_s,
+                merge_wait: row.merge_wait_s,
+                redraft: row.redraft_s,
+                closed: row.closed_s,
+            },
+        }
+    }
+}
+
+impl From<ListedRow> for PullRequestRow {
+    fn from(row: ListedRow) -> Self {
+        let timestamp = |at: Option<Seconds>| -> Option<Timestamp> { at.map(|Seconds(at)| at) };
+        let asked = row
+            .last_sync_at
+            .into_iter()
+            .chain(row.checked_at)
+            .map(|Millis(at)| Timestamp::from(at));
+        Self {
+            key: PrKey {
+                repo: RepoId(row.repo_id),
+                number: PrNumber(row.number),
+            },
+            repo: row.repo,
+            repo_access: row.repo_access.0,
+            github_pr_id: row.github_pr_id,
+            title: row.title,
+            author: row.author_login,
+            author_is_bot: row.author_is_bot,
+            state: row.state.0,
+            draft: row.draft,
+            html_url: row.html_url,
+            base_ref: row.base_ref,
+            head_ref: row.head_ref,
+            head_sha: row.head_sha,
+            pr_created_at: row.pr_created_at.0,
+            updated_at: row.updated_at.0,
+            closed_at: timestamp(row.closed_at),
+            merged_at: timestamp(row.merged_at),
+            labels: row.labels.0,
+            additions: row.additions,
+            deletions: row.deletions,
+            changed_files: row.changed_files,
+            commits: row.commits,
+            first_commit_at: timestamp(row.first_commit_at),
+            ready_at: timestamp(row.ready_at),
+            first_response_at: timestamp(row.first_response_at),
+            first_review_at: timestamp(row.first_review_at),
+            final_approval_at: timestamp(row.final_approval_at),
+            durations: row.durations.into(),
+            flags: row.flags.0,
+            source: row.source.0,
+            as_of: asked.fold(row.updated_at.0, Timestamp::max),
+        }
+    }
+}
+
+/// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
+/// `flags`, durations.
+pub(crate) type MergedRow = (
+    Seconds,
+    bool,
+    Words,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+    Duration,
+);
+
+type Duration = Option<i64>;
+
+/// The columns of [`MergedRow`].
+pub(crate) const MERGED: &str = "merged_at, author_is_bot, flags, \
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s";
+
+/// # Errors
+/// If the row has a flag that this version does not know.
+pub(crate) fn merged(row: MergedRow) -> sqlx::Result<MergedPullRequest> {
+    let (Seconds(merged_at), author_is_bot, Words(flags), ..) = row;
+    let flags = flags.iter().map(|flag| {
+        let unknown = || sqlx::Error::Decode(format!("unknown flag {flag}").into());
+        flag.parse().map_err(|_| unknown())
+    });
+    let flags = flags.collect::<sqlx::Result<_>>()?;
+    let durations = PullRequestDurations {
+        cycle_time: row.3,
+        review_time: row.4,
+        stages: Stages {
+            coding: row.5,
+            pickup: row.6,
+            review: row.7,
+            merge_wait: row.8,
+            redraft: row.9,
+            closed: row.10,
+        },
+    };
+    Ok(MergedPullRequest {
+        merged_at,
+        author_is_bot,
+        flags,
+        durations,
+    })
+}

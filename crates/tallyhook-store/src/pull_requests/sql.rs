@@ -1,0 +1,84 @@
+//! Statements of the read side.
+
+use tallyhook_core::domain::metrics::Aggregates;
+use tallyhook_core::github::types::{PrKey, RepoId};
+
+use super::row::ListedRow;
+use super::{AggregateFilter, PullRequestFilter, PullRequestRow, aggregates, list};
+use crate::database::{Database, StatementBuilder};
+use crate::postgres::within;
+use crate::{Result, Store};
+
+impl Store {
+    /// Returns pull requests of `filter`, newest update first, at most `limit`.
+    pub async fn pull_requests(
+        &self,
+        filter: &PullRequestFilter,
+        limit: u32,
+    ) -> Result<Vec<PullRequestRow>> {
+        let query = list::list(filter, limit, self.database.is_sqlite()).build();
+        let rows: Vec<ListedRow> = self.database.rows(query).await?;
+        Ok(rows.into_iter().map(PullRequestRow::from).collect())
+    }
+
+    /// Returns one pull request, if it is known.
+    pub async fn pull_request(&self, key: PrKey) -> Result<Option<PullRequestRow>> {
+        Ok(self.pull_requests_by_key(&[key]).await?.pop())
+    }
+
+    /// Returns those of `keys` that are known, in any order.
+    pub async fn pull_requests_by_key(&self, keys: &[PrKey]) -> Result<Vec<PullRequestRow>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(list::KEYS) {
+            let rows: Vec<ListedRow> = self.database.rows(list::by_key(keys).build()).await?;
+            found.extend(rows.into_iter().map(PullRequestRow::from));
+        }
+        Ok(found)
+    }
+
+    /// Looks up a repository by its name. Where an old one of that name was deleted, the one seen
+    /// last is it.
+    pub async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
+        let mut query = StatementBuilder::new("SELECT id FROM repositories WHERE true");
+        match &self.database {
+            Database::Sqlite(_) => {
+                query
+                    .push(" AND name = ")
+                    .push_bind(name)
+                    .push(" COLLATE NOCASE");
+            }
+            Database::Postgres(_) => list::push_name(&mut query, "name", name, 200),
+        }
+        query.push(" ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1");
+        let row: Option<(i64,)> = self.database.row(query.build()).await?;
+        Ok(row.map(|(id,)| RepoId(id)))
+    }
+
+    /// Summarises merged pull requests by the time of the merge, and counts those closed without
+    /// one.
+    pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
+        let (database, filter) = (self.database.clone(), *filter);
+        let gather = move || async move {
+            let is_sqlite = database.is_sqlite();
+            let merged = aggregates::merged_in(&filter, is_sqlite).build();
+            let closed = aggregates::closed_in(&filter, is_sqlite).build();
+            let aggregation = match &database {
+                Database::Sqlite(database) => {
+                    let query = merged.for_sqlite_rows()?;
+                    aggregates::gather(query.fetch(&database.readers), &filter).await?
+                }
+                Database::Postgres(database) => {
+                    let mut session = database.session().await?;
+                    let query = merged.for_postgres_rows()?;
+                    let rows = query.fetch(session.connection());
+                    let aggregation = within(aggregates::gather(rows, &filter)).await?;
+                    session.keep();
+                    aggregation
+                }
+            };
+            let closed: Option<(i64,)> = database.row(closed).await?;
+            Ok((aggregation, closed.map_or(0, |(closed,)| closed)))
+        };
+        self.aggregation.run(gather).await
+    }
+}

@@ -1,0 +1,176 @@
+//! Accepted deliveries in SQLite: each group is one transaction of the one writing connection.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, LazyLock};
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::database::{CHUNKS, chunks, millis};
+use crate::columns::whole;
+use crate::deliveries::CommitTarget;
+use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
+
+/// Compressed bodies over this are large.
+const LARGE: usize = 1024 * 1024;
+
+type Key = (String, [u8; 32]);
+
+/// The writing connection, which groups share with whatever else is written.
+pub(crate) struct WriterTarget(pub(crate) Arc<Mutex<Option<SqliteConnection>>>);
+
+impl CommitTarget for WriterTarget {
+    type Slot = OwnedMutexGuard<Option<SqliteConnection>>;
+
+    async fn slot(&self) -> Result<Self::Slot> {
+        Ok(self.0.clone().lock_owned().await)
+    }
+
+    async fn store(
+        &self,
+        mut slot: Self::Slot,
+        group: &[NewDelivery],
+    ) -> Result<Vec<AcceptOutcome>> {
+        store(slot.as_mut().ok_or(StoreError::Closed)?, group).await
+    }
+}
+
+async fn store(
+    connection: &mut SqliteConnection,
+    deliveries: &[NewDelivery],
+) -> Result<Vec<AcceptOutcome>> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut inserted = insert(&mut transaction, deliveries).await?;
+    let mut bodies = Vec::with_capacity(inserted.len());
+    let mut accepted = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        // The first of a group takes the row's id, a repetition of it within the group finds none.
+        match inserted.entry((delivery.guid.clone(), delivery.body_sha256)) {
+            Entry::Occupied(entry) => {
+                let id = entry.remove();
+                bodies.push((id, &delivery.body.compressed));
+                accepted.push(AcceptOutcome::Stored(id));
+            }
+            Entry::Vacant(_) => accepted.push(requeue_dead(&mut transaction, delivery).await?),
+        }
+    }
+    insert_bodies(&mut transaction, &bodies).await?;
+    tallyhook_core::crash_point::reached("accept.before_commit");
+    transaction.commit().await?;
+    tallyhook_core::crash_point::reached("accept.committed");
+    Ok(accepted)
+}
+
+static INSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    CHUNKS.map(|rows| {
+        let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        format!(
+            "INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, lane, state, \
+             reason, received_at, next_attempt_at, finished_at, body_bytes) VALUES {} \
+             ON CONFLICT (guid, body_sha256) DO NOTHING RETURNING id, guid, body_sha256",
+            vec![row; rows].join(", ")
+        )
+    })
+});
+
+static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    CHUNKS.map(|rows| {
+        format!(
+            "INSERT INTO delivery_bodies (delivery_id, body) VALUES {}",
+            vec!["(?, ?)"; rows].join(", ")
+        )
+    })
+});
+
+/// Inserts those that are not there yet, and returns their ids.
+async fn insert(
+    transaction: &mut Transaction<'_, Sqlite>,
+    deliveries: &[NewDelivery],
+) -> Result<HashMap<Key, DeliveryId>> {
+    let mut inserted = HashMap::with_capacity(deliveries.len());
+    for (place, chunk) in chunks(deliveries) {
+        let mut query = sqlx::query(AssertSqlSafe(INSERT[place].as_str()));
+        for delivery in chunk {
+            let received = millis(delivery.received_at);
+            let (state, reason, next_attempt, finished) = match &delivery.state {
+                NewState::Pending { due } => (DeliveryState::Accepted, None, millis(*due), None),
+                NewState::Ignored { reason } => (
+                    DeliveryState::Ignored,
+                    Some(reason),
+                    received,
+                    Some(received),
+                ),
+                NewState::Dead { reason } => {
+                    (DeliveryState::Dead, Some(reason), received, Some(received))
+                }
+            };
+            query = query
+                .bind(&delivery.guid)
+                .bind(delivery.body_sha256.as_slice())
+                .bind(&delivery.event)
+                .bind(&delivery.action)
+                .bind(delivery.repo.as_ref().map(|(id, _)| id.0))
+                .bind(delivery.repo.as_ref().map(|(_, name)| name))
+                .bind(delivery.pr_number.map(|number| number.0))
+                .bind(delivery.source.as_str())
+                .bind(delivery.lane.as_str())
+                .bind(state.as_str())
+                .bind(reason)
+                .bind(received)
+                .bind(next_attempt)
+                .bind(finished)
+                .bind(whole(delivery.body.bytes));
+        }
+        for row in query.fetch_all(&mut **transaction).await? {
+            let (key, id) = inserted_row(&row)?;
+            inserted.insert(key, id);
+        }
+    }
+    Ok(inserted)
+}
+
+fn inserted_row(row: &SqliteRow) -> Result<(Key, DeliveryId)> {
+    let sha256: &[u8] = row.try_get(2)?;
+    let sha256 = sha256
+        .try_into()
+        .map_err(|_| sqlx::Error::Decode("a digest of another length".into()))?;
+    Ok(((row.try_get(1)?, sha256), DeliveryId(row.try_get(0)?)))
+}
+
+async fn insert_bodies(
+    transaction: &mut Transaction<'_, Sqlite>,
+    bodies: &[(DeliveryId, &Vec<u8>)],
+) -> Result<()> {
+    // A statement holds copies of all that it binds, so that a large body has one of its own.
+    let (large, usual): (Vec<_>, Vec<_>) = bodies.iter().partition(|(_, body)| body.len() > LARGE);
+    for (place, chunk) in chunks(&usual).chain(large.chunks(1).map(|one| (CHUNKS.len() - 1, one))) {
+        let mut query = sqlx::query(AssertSqlSafe(INSERT_BODIES[place].as_str()));
+        for (id, body) in chunk {
+            query = query.bind(id.0).bind(body.as_slice());
+        }
+        query.execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// Requeues a dead letter that GitHub redelivers. Any other repetition changes nothing.
+async fn requeue_dead(
+    transaction: &mut Transaction<'_, Sqlite>,
+    delivery: &NewDelivery,
+) -> Result<AcceptOutcome> {
+    let revived: Option<i64> = sqlx::query_scalar(
+        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, next_attempt_at = $1, \
+         leased_until = NULL, finished_at = NULL \
+         WHERE guid = $2 AND body_sha256 = $3 AND state = 'dead' RETURNING id",
+    )
+    .bind(millis(delivery.received_at))
+    .bind(&delivery.guid)
+    .bind(delivery.body_sha256.as_slice())
+    .fetch_optional(&mut **transaction)
+    .await?;
+    Ok(revived.map_or(AcceptOutcome::Duplicate, |id| {
+        AcceptOutcome::Requeued(DeliveryId(id))
+    }))
+}

@@ -1,0 +1,289 @@
+//! Statements about tracked repositories, watched pull requests and the poller.
+
+use tallyhook_core::domain::repository::Repository;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+
+use super::row::{PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
+use super::runs::UNFINISHED;
+use super::{PollerStats, SyncOutcome, TrackedRepository, WatchCounts, WatchedPullRequest};
+use crate::columns::{Millis, Seconds, storable_text, whole};
+use crate::database::{Database, statement};
+use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
+
+const TRACKED: &str = "SELECT r.id, r.name, r.private, \
+    CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' ELSE r.access END AS access, \
+    r.tracked_since, r.sync_status, r.last_sync_at, r.last_error, r.last_delivery_at, r.watermark, r.reconciled_at, \
+    r.complete_since, r.missed_by_webhook \
+    FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE r.tracked";
+
+impl Store {
+    /// Tracks a repository from now on, as one that was never fetched, and records its observation.
+    /// Returns `false` if it was tracked.
+    pub async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
+        let sighting = RepositoryObservation {
+            repository: repository.clone(),
+            last_delivery: None,
+            tracks: None,
+        };
+        let seen = BatchWrite {
+            repositories: vec![sighting],
+            ..BatchWrite::default()
+        };
+        while self.record(&seen, now).await?.is_err() {}
+        // Comparisons from before it was untracked say nothing about the time between.
+        let update = "UPDATE repositories SET tracked = true, tracked_since = $1, complete_since = NULL, \
+                      watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 AND NOT tracked";
+        Ok(self
+            .database
+            .execute(statement(update).bind(Millis(now)).bind(repository.id.0))
+            .await?
+            == 1)
+    }
+
+    /// Stops tracking a repository and cancels its run. Facts stay, and later deliveries do not
+    /// track it again. Returns `false` if it was not tracked.
+    pub async fn untrack(&self, repo: RepoId, now: Moment) -> Result<bool> {
+        let mut writer = self.database.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending' WHERE id = $1 AND tracked";
+        if transaction.execute(statement(update).bind(repo.0)).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        let cancel = format!(
+            "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE repo_id = $1 AND {UNFINISHED}"
+        );
+        transaction
+            .execute(statement(cancel).bind(repo.0).bind(Millis(now)))
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// By name.
+    pub async fn tracked(&self) -> Result<Vec<TrackedRepository>> {
+        let rows = self
+            .database
+            .rows(statement(format!("{TRACKED} ORDER BY r.name, r.id")))
+            .await?;
+        Ok(rows.into_iter().map(|row: TrackedRow| row.into()).collect())
+    }
+
+    pub async fn tracked_repository(&self, repo: RepoId) -> Result<Option<TrackedRepository>> {
+        let rows = self
+            .database
+            .rows(statement(format!("{TRACKED} AND r.id = $1")).bind(repo.0))
+            .await?;
+        Ok(rows.into_iter().next().map(|row: TrackedRow| row.into()))
+    }
+
+    /// Records the outcome of a synchronisation.
+    pub async fn record_sync(&self, repo: RepoId, state: &SyncOutcome, now: Moment) -> Result<()> {
+        let update = match state {
+            SyncOutcome::Polled { watermark, reconciled } => statement(format!(
+                "UPDATE repositories SET last_sync_at = $2, last_error = NULL, \
+                 sync_status = CASE WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 AND {UNFINISHED}) \
+                     THEN 'syncing' ELSE 'synced' END, \
+                 watermark = CASE WHEN watermark IS NULL OR watermark < $3 THEN $3 ELSE watermark END, \
+                 reconciled_at = CASE WHEN $4 = 1 THEN $2 ELSE reconciled_at END WHERE id = $1"
+            ))
+            .bind(repo.0)
+            .bind(Millis(now))
+            .bind(watermark.map(Seconds))
+            .bind(i64::from(*reconciled)),
+            SyncOutcome::Failed(error) => {
+                statement("UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1")
+                    .bind(repo.0)
+                    .bind(storable_text(error))
+            }
+        };
+        self.database.execute(update).await.map(|_| ())
+    }
+
+    /// Pull requests of a tracked repository of which only parts were ever seen, and about which
+    /// GitHub was not asked since `checked_before`: the oldest check first, before them those
+    /// without one, of these the newest first.
+    pub async fn incomplete_pull_requests(
+        &self,
+        repo: RepoId,
+        checked_before: Moment,
+        limit: u32,
+    ) -> Result<Vec<PrNumber>> {
+        // SQLite has no statistics that show how few they are.
+        let index = match self.database {
+            Database::Sqlite(_) => "INDEXED BY pull_requests_unfetched",
+            Database::Postgres(_) => "",
+        };
+        let query = format!(
+            "SELECT p.number FROM pull_requests AS p {index} \
+             LEFT JOIN checks c ON c.repo_id = p.repo_id AND c.number = p.number \
+             WHERE p.repo_id = $1 AND p.full_updated_at IS NULL AND (c.checked_at IS NULL OR c.checked_at < $2) \
+             AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND tracked) \
+             ORDER BY c.checked_at NULLS FIRST, p.number DESC LIMIT $3"
+        );
+        let query = statement(query)
+            .bind(repo.0)
+            .bind(Millis(checked_before))
+            .bind(i64::from(limit));
+        let rows: Vec<(i64,)> = self.database.rows(query).await?;
+        Ok(rows.into_iter().map(|(number,)| PrNumber(number)).collect())
+    }
+
+    /// Records that GitHub was asked about just these, and that its answers are in the inbox.
+    pub async fn mark_checked(&self, keys: &[PrKey], at: Moment) -> Result<()> {
+        // In key order, so that two transactions cannot deadlock.
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        let mut writer = self.database.writer().await?;
+        let mut transaction = writer.begin().await?;
+        for key in keys {
+            let upsert = "INSERT INTO checks AS known (repo_id, number, checked_at) VALUES ($1, $2, $3) \
+                          ON CONFLICT (repo_id, number) DO UPDATE SET checked_at = excluded.checked_at \
+                          WHERE known.checked_at < excluded.checked_at";
+            transaction
+                .execute(
+                    statement(upsert)
+                        .bind(key.repo.0)
+                        .bind(key.number.0)
+                        .bind(Millis(at)),
+                )
+                .await?;
+        }
+        transaction.commit().await
+    }
+
+    /// Watches a pull request. Returns `false` if it was watched.
+    pub async fn watch(&self, repo_name: &str, number: PrNumber, now: Moment) -> Result<bool> {
+        let insert = "INSERT INTO monitors (repo_key, repo_name, number, since) VALUES ($1, $2, $3, $4) \
+                      ON CONFLICT (repo_key, number) DO NOTHING";
+        let insert = statement(insert)
+            .bind(name_key(repo_name))
+            .bind(storable_text(repo_name));
+        Ok(self
+            .database
+            .execute(insert.bind(number.0).bind(Millis(now)))
+            .await?
+            == 1)
+    }
+
+    /// `false` if it was not watched.
+    pub async fn unwatch(&self, repo_name: &str, number: PrNumber) -> Result<bool> {
+        let delete = statement("DELETE FROM monitors WHERE repo_key = $1 AND number = $2");
+        Ok(self
+            .database
+            .execute(delete.bind(name_key(repo_name)).bind(number.0))
+            .await?
+            == 1)
+    }
+
+    /// Returns those that were not checked since `due_before`, the oldest check first.
+    pub async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<WatchedPullRequest>> {
+        let query = statement(
+            "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
+             WHERE checked_at IS NULL OR checked_at < $1 ORDER BY checked_at NULLS FIRST, repo_key, number LIMIT $2",
+        );
+        let rows = self
+            .database
+            .rows(query.bind(Millis(due_before)).bind(i64::from(limit)))
+            .await?;
+        Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
+    }
+
+    /// Returns those whose last fetch failed, the latest first.
+    pub async fn failing_watches(&self, limit: u32) -> Result<Vec<WatchedPullRequest>> {
+        let query = statement(
+            "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
+             WHERE error IS NOT NULL ORDER BY checked_at DESC, repo_key, number LIMIT $1",
+        );
+        let rows = self.database.rows(query.bind(i64::from(limit))).await?;
+        Ok(rows.into_iter().map(|row: WatchedRow| row.into()).collect())
+    }
+
+    /// Counts watched pull requests. Those that were not checked since `due_before` are due.
+    pub async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts> {
+        let query = "SELECT count(*) AS watched, count(error) AS failing, \
+                     count(CASE WHEN checked_at IS NULL OR checked_at < $1 THEN 1 END) AS due FROM monitors";
+        let rows = self
+            .database
+            .rows(statement(query).bind(Millis(due_before)))
+            .await?;
+        rows.into_iter()
+            .next()
+            .map_or(Ok(WatchCounts::default()), |row: WatchCountsRow| {
+                Ok(row.into())
+            })
+    }
+
+    /// Records a check of a watched pull request, with its error if it failed.
+    pub async fn record_watch_check(
+        &self,
+        repo_name: &str,
+        number: PrNumber,
+        now: Moment,
+        outcome: std::result::Result<(), &str>,
+    ) -> Result<()> {
+        let update = statement(
+            "UPDATE monitors SET checked_at = $3, error = $4, failures = CASE WHEN $4 IS NULL THEN 0 ELSE failures + 1 END \
+             WHERE repo_key = $1 AND number = $2",
+        );
+        let update = update
+            .bind(name_key(repo_name))
+            .bind(number.0)
+            .bind(Millis(now))
+            .bind(outcome.err().map(storable_text));
+        self.database.execute(update).await.map(|_| ())
+    }
+
+    pub async fn poller_stats(&self) -> Result<PollerStats> {
+        let query = "SELECT running_since, last_sync_at, sync_count, error_count, asked_at, statistics FROM poller WHERE id = 1";
+        let rows = self.database.rows(statement(query)).await?;
+        rows.into_iter()
+            .next()
+            .map_or(Ok(PollerStats::default()), |row: PollerRow| row.try_into())
+    }
+
+    /// Requests a round of the poller, after the one that may be running.
+    pub async fn request_poll(&self, now: Moment) -> Result<()> {
+        let update = statement("UPDATE poller SET asked_at = $1 WHERE id = 1");
+        self.database
+            .execute(update.bind(Millis(now)))
+            .await
+            .map(|_| ())
+    }
+
+    pub async fn start_poll(&self, now: Moment) -> Result<()> {
+        let update =
+            statement("UPDATE poller SET running_since = $1, asked_at = NULL WHERE id = 1");
+        self.database
+            .execute(update.bind(Millis(now)))
+            .await
+            .map(|_| ())
+    }
+
+    /// Records the end of a round, in which `errors` repositories failed.
+    pub async fn finish_poll(
+        &self,
+        now: Moment,
+        errors: u64,
+        statistics: &serde_json::Value,
+    ) -> Result<()> {
+        let update = statement(
+            "UPDATE poller SET running_since = NULL, last_sync_at = $1, sync_count = sync_count + 1, \
+             error_count = error_count + $2, statistics = $3 WHERE id = 1",
+        );
+        self.database
+            .execute(
+                update
+                    .bind(Millis(now))
+                    .bind(whole(errors))
+                    .bind(statistics.to_string()),
+            )
+            .await
+            .map(|_| ())
+    }
+}
+
+/// A name to compare by. Names on GitHub are ASCII.
+fn name_key(name: &str) -> String {
+    storable_text(name).to_ascii_lowercase()
+}

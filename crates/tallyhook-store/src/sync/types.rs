@@ -1,0 +1,166 @@
+//! Synchronisation with GitHub: tracked repositories, backfills, watched pull requests, the
+//! poller's record.
+
+use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
+use utoipa::ToSchema;
+
+use crate::Moment;
+
+/// A repository whose pull requests are asked for at GitHub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedRepository {
+    pub id: RepoId,
+    /// `owner/name`.
+    pub name: String,
+    pub private: Option<bool>,
+    pub access: RepositoryAccess,
+    pub tracked_since: Moment,
+    pub sync_status: SyncStatus,
+    pub last_sync_at: Option<Moment>,
+    pub last_error: Option<String>,
+    /// The newest webhook that was applied.
+    pub last_delivery_at: Option<Moment>,
+    /// The newest `updated_at` that a listing showed and that is in the inbox.
+    pub watermark: Option<Timestamp>,
+    /// When all of it was last compared with GitHub's.
+    pub reconciled_at: Option<Moment>,
+    /// Every pull request that was updated since then was fetched once, but for those that its runs
+    /// name as failed.
+    pub complete_since: Option<Timestamp>,
+    /// Changes that were found by asking.
+    pub missed_by_webhook: u64,
+}
+
+/// The synchronisation status of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStatus {
+    /// It was not asked for yet, or a backfill waits for its turn.
+    Pending,
+    Syncing,
+    Synced,
+    /// `last_error` says which.
+    Error,
+}
+
+/// The outcome of a synchronisation of a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncOutcome {
+    /// The changes are in the inbox.
+    Polled {
+        /// The newest `updated_at` of the listing; one that is older than the last is not taken.
+        watermark: Option<Timestamp>,
+        /// All of it was compared.
+        reconciled: bool,
+    },
+    Failed(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SyncRunId(pub i64);
+
+/// A backfill of one repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncRun {
+    pub id: SyncRunId,
+    pub repo: RepoId,
+    /// `owner/name`, as it is now.
+    pub repo_name: String,
+    pub state: RunState,
+    pub options: RunOptions,
+    /// The cursor, as JSON of the backfill.
+    pub walk: Option<String>,
+    pub prs_done: u64,
+    pub prs_total: Option<u64>,
+    pub reviews_synced: u64,
+    /// Those that failed by themselves; the first [`MAX_RUN_ERRORS`] are kept.
+    pub errors: Vec<PullRequestError>,
+    /// The error that ended it.
+    pub error: Option<String>,
+    pub github_requests: u64,
+    /// Set when it is done: every pull request that was updated since then was fetched.
+    pub complete_since: Option<Timestamp>,
+    pub asked_at: Moment,
+    /// When it was first taken.
+    pub started_at: Option<Moment>,
+    pub finished_at: Option<Moment>,
+    /// Identifies this lease.
+    pub(super) lease: i64,
+}
+
+/// The number of errors of a run that are kept.
+pub const MAX_RUN_ERRORS: usize = 1000;
+/// The number of finished runs of a repository that are kept.
+pub(super) const KEPT_RUNS: i64 = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    Queued,
+    Running,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+impl RunState {
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// The range of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunOptions {
+    pub days_back: u32,
+    pub max_prs: u32,
+    /// The dates of commits are fetched too.
+    pub commits: bool,
+}
+
+/// A pull request that could not be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PullRequestError)]
+pub struct PullRequestError {
+    pub pr: i64,
+    pub error: String,
+}
+
+/// A pull request that is watched by asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedPullRequest {
+    /// `owner/name`, as it was given.
+    pub repo_name: String,
+    pub number: PrNumber,
+    pub since: Moment,
+    pub checked_at: Option<Moment>,
+    /// Since it last went well.
+    pub failures: u64,
+    pub error: Option<String>,
+}
+
+/// The number of watched pull requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    pub watched: u64,
+    /// Of all: those whose turn it is.
+    pub due: u64,
+    /// Of all: those that could not be got when they were asked for last.
+    pub failing: u64,
+}
+
+/// The record of the poller.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PollerStats {
+    /// Set while a round is under way, and after one that broke off until the next begins.
+    pub running_since: Option<Moment>,
+    pub last_sync_at: Option<Moment>,
+    pub sync_count: u64,
+    pub error_count: u64,
+    /// The time at which a round was requested that has not begun.
+    pub asked_at: Option<Moment>,
+    /// JSON of the poller.
+    pub statistics: Option<serde_json::Value>,
+}

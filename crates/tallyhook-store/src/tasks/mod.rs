@@ -1,0 +1,12 @@
+//! Tasks, which follow their pull requests.
+
+mod row;
+mod sql;
+mod task;
+mod write;
+
+pub(crate) use self::row::TaskLinkRow;
+pub use self::task::{
+    NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
+};
+pub(crate) use self::write::TaskWriter;

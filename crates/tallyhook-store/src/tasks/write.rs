@@ -1,0 +1,282 @@
+//! Writes about tasks that are part of a larger transaction.
+
+use std::collections::BTreeSet;
+
+use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
+use tallyhook_core::github::types::{PrKey, Timestamp};
+
+use super::row::{TaskLinkRow, TaskRow};
+use super::sql::FOLLOW;
+use super::{Task, TaskCause, TaskEdit};
+use crate::columns::{Millis, Name, Seconds, storable_text};
+use crate::database::{Lock, Transaction, statement};
+use crate::outbox::{NewOutboxEvent, append_events, notified_repository, tasks_by_pull_request};
+use crate::{BatchWrite, Moment, OutboxPayload, Result, TaskChange};
+
+/// The number of pull requests of one statement.
+const ROWS: usize = 64;
+
+/// A transaction that writes tasks.
+pub(crate) struct TaskWriter<'a, 't>(pub(crate) &'a mut Transaction<'t>);
+
+/// An entry for the history of a task.
+pub(super) struct NewTaskEvent {
+    pub(super) at: Timestamp,
+    pub(super) old: Option<TaskStatus>,
+    pub(super) new: TaskStatus,
+    pub(super) cause: TaskCause,
+    pub(super) pull_request: Option<PrKey>,
+    pub(super) note: Option<String>,
+}
+
+impl TaskWriter<'_, '_> {
+    /// Records the task keys that pull requests name, and marks the tasks that have to follow the
+    /// changes of a batch. Returns the number of marked tasks.
+    pub(crate) async fn mark(&mut self, recording: &BatchWrite) -> Result<u64> {
+        let BatchWrite {
+            moved,
+            mentions,
+            pushes,
+            ..
+        } = recording;
+        let (mut following, mut pushed) = (BTreeSet::new(), BTreeSet::new());
+        if !moved.is_empty() || !mentions.is_empty() {
+            self.0.lock(Lock::TasksOfPullRequests).await?;
+            let mentioning: Vec<_> = mentions.iter().map(|(key, _)| *key).collect();
+            // Those whose key is named no more have lost a pull request.
+            self.find(&mentioning, &mut following).await?;
+            for (key, keys) in mentions {
+                self.mention(*key, keys).await?;
+            }
+            let moved: BTreeSet<_> = moved.iter().chain(&mentioning).copied().collect();
+            self.find(&moved.into_iter().collect::<Vec<_>>(), &mut following)
+                .await?;
+        }
+        for (repo, branch) in pushes {
+            let query = statement(
+                "SELECT id FROM tasks WHERE branch = $2 AND status = 'IMPLEMENTING' \
+                 AND lower(repo_name) = (SELECT lower(name) FROM repositories WHERE id = $1)",
+            );
+            let query = query.bind(repo.0).bind(storable_text(branch));
+            for (Name(task),) in self.0.rows::<(Name<TaskId>,)>(query).await? {
+                pushed.insert(task);
+            }
+        }
+        let mut marked = 0;
+        // One by one in id order, so that two transactions cannot deadlock.
+        for id in following.union(&pushed) {
+            if following.contains(id) {
+                let update = format!("UPDATE tasks SET {FOLLOW} WHERE id = $1");
+                marked += self
+                    .0
+                    .execute(statement(update).bind(id.to_string()))
+                    .await?;
+            }
+            if pushed.contains(id) {
+                let update = statement(
+                    "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, version = version + 1 \
+                     WHERE id = $1 AND status = 'IMPLEMENTING'",
+                );
+                marked += self.0.execute(update.bind(id.to_string())).await?;
+            }
+        }
+        Ok(marked)
+    }
+
+    /// Adds the tasks of pull requests.
+    async fn find(&mut self, keys: &[PrKey], found: &mut BTreeSet<TaskId>) -> Result<()> {
+        for portion in keys.chunks(ROWS) {
+            let query =
+                statement(tasks_by_pull_request(portion.len())).persistent(portion.len() == 1);
+            let query = portion.iter().fold(query, |query, key| {
+                query.bind(key.repo.0).bind(key.number.0)
+            });
+            for row in self.0.rows::<TaskLinkRow>(query).await? {
+                found.insert(row.link().0);
+            }
+        }
+        Ok(())
+    }
+
+    async fn mention(&mut self, key: PrKey, keys: &BTreeSet<TaskKey>) -> Result<()> {
+        let delete = statement("DELETE FROM mentions WHERE repo_id = $1 AND number = $2");
+        self.0
+            .execute(delete.bind(key.repo.0).bind(key.number.0))
+            .await?;
+        for task_key in keys {
+            let insert = "INSERT INTO mentions (task_key, repo_id, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            let insert = statement(insert)
+                .bind(task_key.as_str())
+                .bind(key.repo.0)
+                .bind(key.number.0);
+            self.0.execute(insert).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remember(
+        &mut self,
+        id: TaskId,
+        event: NewTaskEvent,
+        now: Moment,
+    ) -> Result<()> {
+        let NewTaskEvent {
+            at,
+            old,
+            new,
+            cause,
+            pull_request,
+            note,
+        } = event;
+        let insert = statement(
+            "INSERT INTO task_history (task_id, happened_at, recorded_at, old_status, new_status, cause, repo_id, \
+             number, note) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(id.to_string())
+        .bind(Seconds(at))
+        .bind(Millis(now))
+        .bind(old.map(TaskStatus::as_str))
+        .bind(new.as_str())
+        .bind(Name(cause).to_string())
+        .bind(pull_request.map(|key| key.repo.0))
+        .bind(pull_request.map(|key| key.number.0))
+        .bind(note);
+        self.0.execute(insert).await.map(|_| ())
+    }
+
+    /// Edits a task on behalf of a person.
+    pub(super) async fn edit(&mut self, id: TaskId, edit: &TaskEdit, now: Moment) -> Result<()> {
+        let title = edit.title.clone().map(Some);
+        let columns = [
+            ("title", &title),
+            ("repo_name", &edit.repo),
+            ("branch", &edit.branch),
+            ("worktree", &edit.worktree),
+        ];
+        for (column, value) in columns {
+            let Some(value) = value else { continue };
+            let update = format!("UPDATE tasks SET {column} = $2 WHERE id = $1");
+            let update = statement(update).bind(id.to_string());
+            self.0
+                .execute(update.bind(value.as_deref().map(storable_text)))
+                .await?;
+        }
+        let Some(new) = edit.status else {
+            return Ok(());
+        };
+        let query = format!("SELECT {} FROM tasks WHERE id = $1", TaskRow::COLUMNS);
+        let query = statement(query).bind(id.to_string());
+        let Some(row) = self.0.row::<TaskRow>(query).await? else {
+            return Ok(());
+        };
+        let old = Task::from(row).state.status;
+        let update =
+            statement("UPDATE tasks SET status = $2, said = $2, said_at = $3 WHERE id = $1");
+        self.0
+            .execute(
+                update
+                    .bind(id.to_string())
+                    .bind(new.as_str())
+                    .bind(Seconds(now.into())),
+            )
+            .await?;
+        if old != new {
+            let at = now.into();
+            let event = NewTaskEvent {
+                at,
+                old: Some(old),
+                new,
+                cause: TaskCause::ByHand,
+                pull_request: None,
+                note: None,
+            };
+            self.remember(id, event, now).await?;
+            let news = OutboxPayload::Task(TaskChange {
+                task: id,
+                old,
+                new,
+                at,
+                because: None,
+            });
+            append_events(
+                self.0,
+                &[NewOutboxEvent {
+                    repo: None,
+                    payload: news,
+                }],
+                now,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Records a transition of a task. Returns its event for the outbox, unless its cause is older
+    /// than the tracking of its repository.
+    pub(super) async fn follow_up(
+        &mut self,
+        id: TaskId,
+        moved: &Transition,
+        now: Moment,
+    ) -> Result<Option<NewOutboxEvent>> {
+        let Transition {
+            from,
+            to,
+            at,
+            cause,
+        } = *moved;
+        let (cause, pull_request) = match cause {
+            TransitionCause::PullRequest(key) => (TaskCause::PullRequest, Some(key)),
+            TransitionCause::ByHand => (TaskCause::ByHand, None),
+        };
+        self.remember(
+            id,
+            NewTaskEvent {
+                at,
+                old: Some(from),
+                new: to,
+                cause,
+                pull_request,
+                note: None,
+            },
+            now,
+        )
+        .await?;
+        let news = OutboxPayload::Task(TaskChange {
+            task: id,
+            old: from,
+            new: to,
+            at,
+            because: pull_request,
+        });
+        let Some(key) = pull_request else {
+            return Ok(Some(NewOutboxEvent {
+                repo: None,
+                payload: news,
+            }));
+        };
+        let repository = notified_repository(self.0, key.repo).await?;
+        let repository = repository.filter(|repository| at >= repository.tracked_since.0.into());
+        Ok(repository.map(|repository| NewOutboxEvent {
+            repo: Some(repository.name),
+            payload: news,
+        }))
+    }
+
+    /// Adds the name of the repository to an event.
+    pub(super) async fn named(&mut self, news: &OutboxPayload) -> Result<NewOutboxEvent> {
+        let key = match news {
+            OutboxPayload::PullRequest(change, _) => Some(change.key),
+            OutboxPayload::Task(change) => change.because,
+            OutboxPayload::WorktreeKept(kept) => Some(kept.key),
+        };
+        let repository = match key {
+            Some(key) => notified_repository(self.0, key.repo).await?,
+            None => None,
+        };
+        Ok(NewOutboxEvent {
+            repo: repository.map(|repository| repository.name),
+            payload: news.clone(),
+        })
+    }
+}
