@@ -199,7 +199,12 @@ impl Store {
 
     /// Returns every delivery of one GUID: more than one only if the bodies differ.
     pub async fn deliveries_by_guid(&self, guid: &str) -> Result<Vec<Delivery>> {
-        self.deliveries_where("WHERE guid = $1 ORDER BY id", storable_text(guid))
+        // As the group commit stores it: SQLite keeps U+0000.
+        let guid = match &self.database {
+            Database::Sqlite(_) => guid.to_owned(),
+            Database::Postgres(_) => storable_text(guid),
+        };
+        self.deliveries_where("WHERE guid = $1 ORDER BY id", guid)
             .await
     }
 
