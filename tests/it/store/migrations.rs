@@ -5,7 +5,7 @@ use sqlx::{Connection, SqliteConnection};
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_store::{DeliveryState, OpenMode};
 
-use super::database::{Backend, database};
+use testkit::database::{Backend, database};
 
 /// Rows of a database whose time columns still end in `_ms`: a leased delivery, one without a lease, a dead and an
 /// applied one, their bodies, a valid and a revoked token.

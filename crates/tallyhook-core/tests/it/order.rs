@@ -87,7 +87,7 @@ proptest! {
 fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Option<Timings>) {
     let rules = ApplyRules {
         bots: Bots::default(),
-        patterns: Patterns::default(),
+        patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
     };
     let mut stored = StoredPullRequest {

@@ -1,8 +1,5 @@
 //! Leader roles: one process at a time does the work of each, and another takes over.
 
-#[path = "support/database.rs"]
-mod database;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use database::{Backend, Database, database};
+use testkit::database::{Backend, Database, database};
 
 const ROLES: [LeaderRole; 6] = [
     LeaderRole::Sweeper,
@@ -85,7 +82,7 @@ impl Process {
                 leaders: Arc::clone(leaders),
                 can_lead: can_lead.subscribe(),
             };
-            let (store, stopping) = (Arc::clone(store), stopping.subscribe());
+            let (store, stopping) = (store.clone(), stopping.subscribe());
             tasks.spawn(async move { while_leading(&store, role, stopping, &mut work).await });
         }
         Self {

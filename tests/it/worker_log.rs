@@ -1,7 +1,5 @@
 //! The log of a worker: every line about a delivery carries its GUID.
 
-mod support;
-
 use std::io;
 use std::sync::Arc;
 
@@ -21,8 +19,8 @@ use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 
-use support::Place;
-use support::payloads::{self, Account, Pr, World};
+use testkit::Place;
+use testkit::payloads::{self, Account, Pr, World};
 
 const GOOD: &str = "00000000-0000-4000-8000-000000000001";
 const REFUSED: &str = "00000000-0000-4000-8000-000000000002";
@@ -152,7 +150,7 @@ async fn every_line_about_a_failing_delivery_has_its_guid() {
         queue: queue.clone(),
         rules: ApplyRules {
             bots: Bots::default(),
-            patterns: Patterns::default(),
+            patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
             tracks_pushes: false,
         },
         turns: Arc::default(),
