@@ -109,7 +109,7 @@ pub struct PullRequestDetail {
     #[serde(flatten)]
     pub pull_request: PullRequestItem,
     pub reviews: Vec<ReviewItem>,
-    pub timeline: Vec<TimelineItem>,
+    pub timeline: Vec<TimelineEntry>,
     pub explain: NumbersExplanation,
 }
 
@@ -126,7 +126,8 @@ pub struct ReviewItem {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct TimelineItem {
+#[schema(as = TimelineItem)]
+pub struct TimelineEntry {
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     #[serde(rename = "type")]
@@ -398,21 +399,21 @@ fn review_item(review: &Review, bots: &Bots) -> ReviewItem {
 }
 
 /// Merges the facts and the reviews in order of time.
-fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem> {
-    let facts = pull_request.timeline.iter().map(|fact| TimelineItem {
+fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntry> {
+    let facts = pull_request.timeline.iter().map(|fact| TimelineEntry {
         at: fact.at,
         kind: fact.kind.as_str().to_owned(),
         actor: fact.actor.map(|actor| actor.login),
         detail: fact.detail,
     });
-    let submitted = reviews.iter().map(|review| TimelineItem {
+    let submitted = reviews.iter().map(|review| TimelineEntry {
         at: review.submitted_at,
         kind: "reviewed".to_owned(),
         actor: Some(review.author.login.clone()),
         detail: review.original_state.map(|state| state.as_str().to_owned()),
     });
     let dismissed = reviews.iter().filter_map(|review| {
-        Some(TimelineItem {
+        Some(TimelineEntry {
             at: review.dismissed_at?,
             kind: "review_dismissed".to_owned(),
             actor: None,

@@ -38,12 +38,13 @@ pub(super) struct OpenPullRequestBody {
 /// A task with its open pull request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TaskWithPullRequest {
-    pull_request: OpenedPullRequest,
+    pull_request: OpenedPullRequestItem,
     task: TaskDetail,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct OpenedPullRequest {
+#[schema(as = OpenedPullRequest)]
+pub(super) struct OpenedPullRequestItem {
     /// `owner/name`
     repo: String,
     #[schema(value_type = i64)]
@@ -115,7 +116,7 @@ pub(super) async fn create(
         HttpResponse::Ok()
     };
     let (number, html_url, created) = (opened.key.number, opened.html_url, opened.created);
-    let pull_request = OpenedPullRequest {
+    let pull_request = OpenedPullRequestItem {
         repo,
         number,
         html_url,

@@ -47,12 +47,12 @@ pub async fn find_missing_topology(url: &str) -> Result<Option<&'static str>, St
 /// The queue of this process.
 #[derive(Debug)]
 pub struct Queue {
-    transport: Transport,
+    transport: QueueTransport,
     signals: Arc<SignalCollector>,
 }
 
 #[derive(Debug)]
-enum Transport {
+enum QueueTransport {
     InProcess(InProcess),
     Amqp(Amqp),
 }
@@ -61,7 +61,7 @@ enum Transport {
 #[derive(Debug)]
 pub enum Permit {
     InProcess(OwnedPermit<DeliveryId>),
-    Amqp(amqp::Permit),
+    Amqp(amqp::AmqpPermit),
 }
 
 impl Permit {
@@ -155,7 +155,7 @@ impl Queue {
     /// Returns the queue inside this process.
     pub fn in_process() -> Self {
         Self {
-            transport: Transport::InProcess(InProcess::new()),
+            transport: QueueTransport::InProcess(InProcess::new()),
             signals: Arc::default(),
         }
     }
@@ -168,22 +168,22 @@ impl Queue {
     pub fn amqp(url: &str, queue_use: QueueUse) -> Result<Self, String> {
         let signals = Arc::<SignalCollector>::default();
         Ok(Self {
-            transport: Transport::Amqp(Amqp::start(url, queue_use, signals.clone())?),
+            transport: QueueTransport::Amqp(Amqp::start(url, queue_use, signals.clone())?),
             signals,
         })
     }
 
     /// Returns whether messages carry events, and not only ids.
     pub fn carries_events(&self) -> bool {
-        matches!(self.transport, Transport::Amqp(_))
+        matches!(self.transport, QueueTransport::Amqp(_))
     }
 
     /// Reserves room for one delivery that is about to be stored. `None` defers it to the relay, see
     /// [`Queue::defer_to_relay`].
     pub fn try_reserve(&self, lane: Lane) -> Option<Permit> {
         match &self.transport {
-            Transport::InProcess(queue) => queue.try_reserve(lane).map(Permit::InProcess),
-            Transport::Amqp(queue) => queue.try_reserve(lane).map(Permit::Amqp),
+            QueueTransport::InProcess(queue) => queue.try_reserve(lane).map(Permit::InProcess),
+            QueueTransport::Amqp(queue) => queue.try_reserve(lane).map(Permit::Amqp),
         }
     }
 
@@ -195,8 +195,8 @@ impl Queue {
     /// Returns the number of ids that a lane has room for, so that a backlog is not published again and again.
     pub async fn room(&self, lane: Lane) -> usize {
         match &self.transport {
-            Transport::InProcess(queue) => queue.room(lane),
-            Transport::Amqp(queue) => queue.room(lane).await,
+            QueueTransport::InProcess(queue) => queue.room(lane),
+            QueueTransport::Amqp(queue) => queue.room(lane).await,
         }
     }
 
@@ -214,20 +214,20 @@ impl Queue {
     /// broker confirmed.
     pub async fn copy_dead(&self, copies: Vec<DeadCopy>) -> Vec<DeliveryId> {
         match &self.transport {
-            Transport::InProcess(_) => Vec::new(),
-            Transport::Amqp(queue) => queue.copy_dead(copies).await,
+            QueueTransport::InProcess(_) => Vec::new(),
+            QueueTransport::Amqp(queue) => queue.copy_dead(copies).await,
         }
     }
 
     /// Waits for deliveries and returns at most `most`, live ones first. `None` once the queue is closed.
     pub async fn receive(&self, most: usize) -> Option<Batch> {
         let batch = match &self.transport {
-            Transport::InProcess(queue) => Batch {
+            QueueTransport::InProcess(queue) => Batch {
                 ids: queue.lanes.receive(most).await?,
                 requeued: Vec::new(),
                 receipts: Vec::new(),
             },
-            Transport::Amqp(queue) => queue.receive(most).await?,
+            QueueTransport::Amqp(queue) => queue.receive(most).await?,
         };
         self.signals.wake();
         Some(batch)
@@ -235,7 +235,7 @@ impl Queue {
 
     /// Acknowledges a batch. Each of its deliveries is finished or due again in the inbox.
     pub fn acknowledge(&self, batch: Batch) {
-        if let Transport::Amqp(queue) = &self.transport {
+        if let QueueTransport::Amqp(queue) = &self.transport {
             queue.acknowledge(batch.receipts);
         }
     }
@@ -243,31 +243,31 @@ impl Queue {
     /// Returns whether the queue is connected.
     pub fn health(&self) -> Health {
         match &self.transport {
-            Transport::InProcess(_) => Health::Ok,
-            Transport::Amqp(queue) => queue.health(),
+            QueueTransport::InProcess(_) => Health::Ok,
+            QueueTransport::Amqp(queue) => queue.health(),
         }
     }
 
     /// Waits until a supervisor ends by itself, which happens only if it panics.
     pub async fn broken(&self) {
         match &self.transport {
-            Transport::InProcess(_) => std::future::pending().await,
-            Transport::Amqp(queue) => queue.broken().await,
+            QueueTransport::InProcess(_) => std::future::pending().await,
+            QueueTransport::Amqp(queue) => queue.broken().await,
         }
     }
 
     /// Ends [`Queue::receive`] for all workers. Other workers receive what they have not, or the relay publishes it again.
     pub fn close(&self) {
         match &self.transport {
-            Transport::InProcess(queue) => queue.lanes.close(),
-            Transport::Amqp(queue) => queue.close(),
+            QueueTransport::InProcess(queue) => queue.lanes.close(),
+            QueueTransport::Amqp(queue) => queue.close(),
         }
         self.signals.wake();
     }
 
     /// Publishes and acknowledges what is pending, and disconnects from the broker. Called once the workers have ended.
     pub async fn finish(&self) {
-        if let Transport::Amqp(queue) = &self.transport {
+        if let QueueTransport::Amqp(queue) = &self.transport {
             queue.finish().await;
         }
     }

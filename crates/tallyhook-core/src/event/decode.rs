@@ -8,7 +8,7 @@ use super::{
     PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
     ReviewState, without_nul,
 };
-use crate::github::payload::{self, Payload, State};
+use crate::github::payload::{self, Payload, PayloadState};
 use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
 use crate::text::one_line;
 
@@ -246,7 +246,7 @@ fn closing_facts(common: &Common) -> Vec<Fact> {
     closed.into_iter().chain(merged).collect()
 }
 
-fn edit_facts(common: &Common, changes: payload::Changes) -> Vec<Fact> {
+fn edit_facts(common: &Common, changes: payload::ChangesPayload) -> Vec<Fact> {
     let at = common.snapshot.updated_at;
     let title = changes
         .title
@@ -271,7 +271,7 @@ fn review(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
 /// Returns the review of an event; `None` while it is pending.
 fn seen_review(
     common: &Common,
-    review: payload::Review,
+    review: payload::ReviewPayload,
 ) -> Result<Option<ReviewSnapshot>, Undecodable> {
     let Some(submitted_at) = review.submitted_at else {
         return Ok(None);
@@ -308,7 +308,7 @@ fn review_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable>
 }
 
 /// Returns a comment's fact: that its author wrote it then, whether it was created, edited or deleted now.
-fn comment_fact(comment: payload::Comment, kind: FactKind, subject: Option<i64>) -> Fact {
+fn comment_fact(comment: payload::CommentPayload, kind: FactKind, subject: Option<i64>) -> Fact {
     Fact {
         at: comment.created_at,
         kind,
@@ -468,11 +468,11 @@ fn take_repo(payload: &mut Payload) -> Result<Repo, Undecodable> {
     })
 }
 
-fn account_or_ghost(user: Option<payload::User>) -> Account {
+fn account_or_ghost(user: Option<payload::UserPayload>) -> Account {
     user.map_or_else(Account::ghost, Account::from)
 }
 
-fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
+fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequestSnapshot {
     // The simple pull request of review events has none of the four counts, the full one all of them.
     let full = pull_request.additions.is_some();
     PullRequestSnapshot {
@@ -486,7 +486,7 @@ fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
             body: pull_request.body,
             html_url: pull_request.html_url,
             labels: label_names(pull_request.labels),
-            open: pull_request.state == State::Open,
+            open: pull_request.state == PayloadState::Open,
             closed_at: pull_request.closed_at,
         },
         branches: Some(Branches {
@@ -506,7 +506,7 @@ fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
 }
 
 /// Returns the snapshot that an issue has of its pull request; `None` if it is not a pull request's.
-fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
+fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequestSnapshot> {
     let pull_request = issue.pull_request?;
     Some(PullRequestSnapshot {
         updated_at: issue.updated_at,
@@ -519,7 +519,7 @@ fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
             body: issue.body,
             html_url: pull_request.html_url,
             labels: label_names(issue.labels),
-            open: issue.state == State::Open,
+            open: issue.state == PayloadState::Open,
             closed_at: issue.closed_at,
         },
         branches: None,
@@ -527,7 +527,7 @@ fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
     })
 }
 
-fn label_names(labels: Vec<payload::Label>) -> Vec<String> {
+fn label_names(labels: Vec<payload::LabelPayload>) -> Vec<String> {
     let mut names: Vec<_> = labels.into_iter().map(|label| label.name).collect();
     names.sort_unstable();
     names

@@ -124,7 +124,7 @@ pub fn more() -> String {
 /// The repository of each answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Repository {
+pub struct GraphqlRepository {
     /// Null if it does not exist.
     #[serde(rename = "databaseId")]
     pub id: Option<RepoId>,
@@ -162,7 +162,7 @@ impl PageInfo {
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryPage<T> {
     #[serde(flatten)]
-    pub repository: Repository,
+    pub repository: GraphqlRepository,
     pub pull_requests: Connection<T>,
 }
 
@@ -175,10 +175,10 @@ pub struct Number {
 /// A complete pull request, except for the further pages of its lists.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PullRequest {
+pub struct GraphqlPullRequest {
     pub full_database_id: Option<BigInt>,
     pub number: PrNumber,
-    pub state: State,
+    pub state: GraphqlState,
     pub is_draft: bool,
     pub title: String,
     pub body: String,
@@ -191,16 +191,16 @@ pub struct PullRequest {
     pub deletions: i64,
     pub changed_files: i64,
     /// Null for a deleted account.
-    pub author: Option<Account>,
-    pub labels: Option<Labels>,
+    pub author: Option<GraphqlActor>,
+    pub labels: Option<GraphqlLabels>,
     pub base_ref_name: String,
     pub head_ref_name: String,
     pub head_ref_oid: String,
     /// Null for a deleted fork.
-    pub head_repository: Option<RepositoryId>,
-    pub reviews: Option<Connection<Review>>,
+    pub head_repository: Option<HeadRepository>,
+    pub reviews: Option<Connection<GraphqlReview>>,
     pub commits: Connection<PullRequestCommit>,
-    pub timeline_items: Connection<TimelineItem>,
+    pub timeline_items: Connection<GraphqlTimelineItem>,
 }
 
 /// An id beyond 32 bits, which JSON numbers might not hold: sent as a text.
@@ -228,7 +228,7 @@ impl TryFrom<BigIntText> for BigInt {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum State {
+pub enum GraphqlState {
     Open,
     Closed,
     Merged,
@@ -237,7 +237,7 @@ pub enum State {
 /// An actor. Bots have no `[bot]` at the end of their login here, as they have everywhere else.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Account {
+pub struct GraphqlActor {
     #[serde(rename = "__typename")]
     pub kind: String,
     pub login: String,
@@ -245,17 +245,17 @@ pub struct Account {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Labels {
-    pub nodes: Option<Vec<Option<Label>>>,
+pub struct GraphqlLabels {
+    pub nodes: Option<Vec<Option<GraphqlLabel>>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Label {
+pub struct GraphqlLabel {
     pub name: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct RepositoryId {
+pub struct HeadRepository {
     #[serde(rename = "databaseId")]
     pub id: Option<RepoId>,
 }
@@ -263,13 +263,13 @@ pub struct RepositoryId {
 /// A review. A pending one has no `submittedAt`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Review {
+pub struct GraphqlReview {
     pub full_database_id: Option<BigInt>,
     /// `APPROVED` and the like. `DISMISSED` hides the state before, which the timeline has.
     pub state: String,
     pub submitted_at: Option<Timestamp>,
     pub commit: Option<Oid>,
-    pub author: Option<Account>,
+    pub author: Option<GraphqlActor>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -279,12 +279,12 @@ pub struct Oid {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct PullRequestCommit {
-    pub commit: Commit,
+    pub commit: GraphqlCommit,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Commit {
+pub struct GraphqlCommit {
     /// `None` for an impossible year: git accepts any date.
     #[serde(deserialize_with = "any_date")]
     pub authored_date: Option<Timestamp>,
@@ -299,25 +299,25 @@ fn any_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timesta
 /// An entry of the timeline; which fields are there depends on its kind.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TimelineItem {
+pub struct GraphqlTimelineItem {
     #[serde(rename = "__typename")]
     pub kind: String,
     /// Absent for kinds of which it is not requested.
     pub created_at: Option<Timestamp>,
-    pub actor: Option<Account>,
-    pub requested_reviewer: Option<Reviewer>,
+    pub actor: Option<GraphqlActor>,
+    pub requested_reviewer: Option<GraphqlReviewer>,
     pub previous_review_state: Option<String>,
     pub review: Option<ReviewRef>,
     pub reason: Option<String>,
     pub full_database_id: Option<BigInt>,
     /// Of a comment.
-    pub author: Option<Account>,
+    pub author: Option<GraphqlActor>,
 }
 
 /// A requested reviewer: an account, which has a login, or a team, which has a slug.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Reviewer {
+pub struct GraphqlReviewer {
     #[serde(rename = "__typename")]
     pub kind: String,
     pub login: Option<String>,
@@ -335,7 +335,7 @@ pub struct ReviewRef {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct More {
-    pub reviews: Option<Connection<Review>>,
+    pub reviews: Option<Connection<GraphqlReview>>,
     pub commits: Option<Connection<PullRequestCommit>>,
-    pub timeline_items: Option<Connection<TimelineItem>>,
+    pub timeline_items: Option<Connection<GraphqlTimelineItem>>,
 }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::consuming::{Consumer, ReceivedMessage};
-pub(super) use self::publishing::Permit;
+pub(super) use self::publishing::AmqpPermit;
 use self::publishing::{DepthQuery, Outgoing, Publisher};
 use super::lanes::Lanes;
 use super::signals::SignalCollector;
@@ -152,12 +152,12 @@ impl Amqp {
         })
     }
 
-    pub(super) fn try_reserve(&self, lane: Lane) -> Option<Permit> {
+    pub(super) fn try_reserve(&self, lane: Lane) -> Option<AmqpPermit> {
         if !self.state.publishing.load(Ordering::Acquire) {
             return None;
         }
         let permit = self.outgoing.clone().try_reserve_owned().ok()?;
-        Some(Permit::new(lane, permit))
+        Some(AmqpPermit::new(lane, permit))
     }
 
     /// Returns the room in a lane, by the broker's own count of its messages.

@@ -39,12 +39,12 @@ pub(super) enum Outgoing {
 
 /// Reserved room for one delivery.
 #[derive(Debug)]
-pub struct Permit {
+pub struct AmqpPermit {
     lane: Lane,
     permit: OwnedPermit<Outgoing>,
 }
 
-impl Permit {
+impl AmqpPermit {
     pub(super) fn new(lane: Lane, permit: OwnedPermit<Outgoing>) -> Self {
         Self { lane, permit }
     }

@@ -13,7 +13,7 @@ use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Res
 /// them.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 
-type Key<'a> = (&'a str, [u8; 32]);
+type DeliveryKey<'a> = (&'a str, [u8; 32]);
 
 /// The pool, of which a group takes a connection.
 pub(crate) struct PoolTarget(pub(crate) Arc<Connections>);
@@ -32,7 +32,7 @@ impl CommitTarget for PoolTarget {
     ) -> Result<Vec<AcceptOutcome>> {
         // By key, once each: all processes lock keys in this order, and of two that are the same
         // one is new.
-        let by_key: BTreeMap<Key<'_>, &NewDelivery> =
+        let by_key: BTreeMap<DeliveryKey<'_>, &NewDelivery> =
             group.iter().rev().map(|new| (key(new), new)).collect();
         let deliveries: Vec<_> = by_key.into_values().collect();
         let mut stored = HashMap::with_capacity(deliveries.len());
@@ -70,11 +70,11 @@ impl CommitTarget for PoolTarget {
     }
 }
 
-fn key(new: &NewDelivery) -> Key<'_> {
+fn key(new: &NewDelivery) -> DeliveryKey<'_> {
     (&new.guid, new.body_sha256)
 }
 
-fn owned((guid, sha256): Key<'_>) -> (String, Vec<u8>) {
+fn owned((guid, sha256): DeliveryKey<'_>) -> (String, Vec<u8>) {
     (storable_text(guid), sha256.to_vec())
 }
 

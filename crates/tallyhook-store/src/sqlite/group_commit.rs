@@ -16,7 +16,7 @@ use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Res
 /// Compressed bodies over this are large.
 const LARGE: usize = 1024 * 1024;
 
-type Key = (String, [u8; 32]);
+type OwnedDeliveryKey = (String, [u8; 32]);
 
 /// The writing connection, which groups share with whatever else is written.
 pub(crate) struct WriterTarget(pub(crate) Arc<Mutex<Option<SqliteConnection>>>);
@@ -88,7 +88,7 @@ static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
 async fn insert(
     transaction: &mut Transaction<'_, Sqlite>,
     deliveries: &[NewDelivery],
-) -> Result<HashMap<Key, DeliveryId>> {
+) -> Result<HashMap<OwnedDeliveryKey, DeliveryId>> {
     let mut inserted = HashMap::with_capacity(deliveries.len());
     for (place, chunk) in chunks(deliveries) {
         let mut query = sqlx::query(AssertSqlSafe(INSERT[place].as_str()));
@@ -131,7 +131,7 @@ async fn insert(
     Ok(inserted)
 }
 
-fn inserted_row(row: &SqliteRow) -> Result<(Key, DeliveryId)> {
+fn inserted_row(row: &SqliteRow) -> Result<(OwnedDeliveryKey, DeliveryId)> {
     let sha256: &[u8] = row.try_get(2)?;
     let sha256 = sha256
         .try_into()
