@@ -372,7 +372,7 @@ impl Notifier {
 
     /// Loads the pull request and the task that Slack messages show beside the event.
     async fn context(&self, event: &OutboxEvent) -> Result<slack::MessageContext> {
-        let (key, task) = match &event.news {
+        let (key, task) = match &event.payload {
             OutboxPayload::PullRequest(change, _) => (Some(change.key), None),
             OutboxPayload::Task(change) => (None, Some(change.task)),
             OutboxPayload::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),

@@ -379,10 +379,10 @@ fn channel_finding(name: &str, origin: &str, record: Option<&ChannelRecord>) -> 
                 advice,
             )
         }
-        Some(ChannelRecord { told, .. }) if told.dead > 0 => {
+        Some(ChannelRecord { counts, .. }) if counts.dead > 0 => {
             let found = format!(
                 "it sends to {origin}; {} notifications were given up",
-                told.dead
+                counts.dead
             );
             Finding::warning(
                 "channel",
@@ -390,9 +390,12 @@ fn channel_finding(name: &str, origin: &str, record: Option<&ChannelRecord>) -> 
                 "`tallyhook notify list` and GET /api/notifications show which",
             )
         }
-        Some(ChannelRecord { told, .. }) => Finding::ok(
+        Some(ChannelRecord { counts, .. }) => Finding::ok(
             "channel",
-            format!("it sends to {origin}; {} notifications arrived", told.sent),
+            format!(
+                "it sends to {origin}; {} notifications arrived",
+                counts.sent
+            ),
         ),
     }
 }
@@ -441,7 +444,7 @@ mod tests {
             ChannelRecord {
                 name: "slack".to_owned(),
                 state,
-                told: NotificationCounts {
+                counts: NotificationCounts {
                     sent: 5,
                     dead,
                     ..NotificationCounts::default()

@@ -193,12 +193,12 @@ impl PostgresDatabase {
         now: Moment,
     ) -> Result<u64> {
         let query = sqlx::query(
-            "WITH buried AS (\
+            "WITH selected AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
                  AND (leased_until IS NULL OR leased_by = $5) ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET state = 'dead', reason = $2, finished_at = $3, leased_until = NULL, \
              history = history || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $2::text) \
-             FROM buried WHERE d.id = buried.id",
+             FROM selected WHERE d.id = selected.id",
         );
         let query = query
             .bind(ids(of))

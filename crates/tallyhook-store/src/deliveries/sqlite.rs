@@ -177,7 +177,7 @@ impl SqliteDatabase {
         now: Moment,
     ) -> Result<u64> {
         let mut writer = self.writer().await;
-        let buried = sqlx::query(
+        let marked = sqlx::query(
             "UPDATE deliveries SET state = 'dead', reason = $1, finished_at = $2, leased_until = NULL, \
              history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $1)) \
              WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
@@ -188,7 +188,7 @@ impl SqliteDatabase {
         .bind(ids_json(ids.iter().map(|id| id.0)))
         .execute(writer.connection()?)
         .await?;
-        Ok(buried.rows_affected())
+        Ok(marked.rows_affected())
     }
 
     pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {

@@ -16,7 +16,7 @@ const CHANNEL: &str =
 const TOO_OLD: &str = "it was too old to be sent";
 
 /// Makes the query for notifications with their events.
-fn told() -> String {
+fn notification_query() -> String {
     format!(
         "SELECT {}, channel, state, attempts, taken_up_at, next_attempt_at, answer, finished_at \
          FROM notifications JOIN outbox ON id = event_id",
@@ -86,7 +86,7 @@ impl Store {
     ) -> Result<Vec<NotificationRow>> {
         let query = format!(
             "{} WHERE channel = $1 AND state = 'pending' AND next_attempt_at <= $2 ORDER BY event_id LIMIT $3",
-            told()
+            notification_query()
         );
         let query = statement(query)
             .bind(channel)
@@ -224,20 +224,20 @@ impl Store {
         let counts: Vec<CountRow> = self.database.rows(statement(count)).await?;
         let record = |channel: ChannelRow| {
             let name = channel.name.clone();
-            let mut told = NotificationCounts::default();
+            let mut counts = NotificationCounts::default();
             for count in counts.iter().filter(|count| count.channel == name) {
                 let place = match count.state.0 {
-                    NotificationState::Pending => &mut told.pending,
-                    NotificationState::Sent => &mut told.sent,
-                    NotificationState::Dead => &mut told.dead,
-                    NotificationState::Superseded => &mut told.superseded,
+                    NotificationState::Pending => &mut counts.pending,
+                    NotificationState::Sent => &mut counts.sent,
+                    NotificationState::Dead => &mut counts.dead,
+                    NotificationState::Superseded => &mut counts.superseded,
                 };
                 *place = count.notifications.unsigned_abs();
             }
             ChannelRecord {
                 name,
                 state: channel.into(),
-                told,
+                counts,
             }
         };
         Ok(rows.into_iter().map(record).collect())
@@ -293,7 +293,7 @@ impl Store {
         }
         let query = format!(
             "{} WHERE ({}) ORDER BY event_id DESC, channel LIMIT $1",
-            told(),
+            notification_query(),
             conditions.join(") AND (")
         );
         let (event, channel) = filter

@@ -237,9 +237,9 @@ impl Store {
             return Ok(false);
         }
         let mut writing = TaskWriter(&mut transaction);
-        let mut news = Vec::new();
+        let mut events = Vec::new();
         if let Some(moved) = moved {
-            news.extend(writing.follow_up(task.id, moved, now).await?);
+            events.extend(writing.follow_up(task.id, moved, now).await?);
         }
         if let Some((cause, pull_request, note)) = &settled.noted {
             let new = moved.map_or(task.state.status, |moved| moved.to);
@@ -254,13 +254,13 @@ impl Store {
             };
             writing.remember(task.id, event, now).await?;
         }
-        if let Some(told) = &settled.told {
-            news.push(writing.named(told).await?);
+        if let Some(payload) = &settled.payload {
+            events.push(writing.with_repository_name(payload).await?);
         }
-        let tells = append_events(&mut transaction, &news, now).await? > 0;
+        let has_new_events = append_events(&mut transaction, &events, now).await? > 0;
         transaction.commit().await?;
         drop(writer);
-        if tells {
+        if has_new_events {
             self.database.notify_listeners().await;
         }
         Ok(true)

@@ -191,7 +191,7 @@ impl TaskWriter<'_, '_> {
                 note: None,
             };
             self.remember(id, event, now).await?;
-            let news = OutboxPayload::Task(TaskChange {
+            let payload = OutboxPayload::Task(TaskChange {
                 task: id,
                 old,
                 new,
@@ -202,7 +202,7 @@ impl TaskWriter<'_, '_> {
                 self.0,
                 &[NewOutboxEvent {
                     repo: None,
-                    payload: news,
+                    payload,
                 }],
                 now,
             )
@@ -242,7 +242,7 @@ impl TaskWriter<'_, '_> {
             now,
         )
         .await?;
-        let news = OutboxPayload::Task(TaskChange {
+        let payload = OutboxPayload::Task(TaskChange {
             task: id,
             old: from,
             new: to,
@@ -252,20 +252,23 @@ impl TaskWriter<'_, '_> {
         let Some(key) = pull_request else {
             return Ok(Some(NewOutboxEvent {
                 repo: None,
-                payload: news,
+                payload,
             }));
         };
         let repository = notified_repository(self.0, key.repo).await?;
         let repository = repository.filter(|repository| at >= repository.tracked_since.0.into());
         Ok(repository.map(|repository| NewOutboxEvent {
             repo: Some(repository.name),
-            payload: news,
+            payload,
         }))
     }
 
     /// Adds the name of the repository to an event.
-    pub(super) async fn named(&mut self, news: &OutboxPayload) -> Result<NewOutboxEvent> {
-        let key = match news {
+    pub(super) async fn with_repository_name(
+        &mut self,
+        payload: &OutboxPayload,
+    ) -> Result<NewOutboxEvent> {
+        let key = match payload {
             OutboxPayload::PullRequest(change, _) => Some(change.key),
             OutboxPayload::Task(change) => change.because,
             OutboxPayload::WorktreeKept(kept) => Some(kept.key),
@@ -276,7 +279,7 @@ impl TaskWriter<'_, '_> {
         };
         Ok(NewOutboxEvent {
             repo: repository.map(|repository| repository.name),
-            payload: news.clone(),
+            payload: payload.clone(),
         })
     }
 }

@@ -326,11 +326,11 @@ mod tests {
     }
 
     /// Applies inputs one by one.
-    fn after(told: &[TaskInput]) -> TaskState {
+    fn after(inputs: &[TaskInput]) -> TaskState {
         let mut task = untouched(Todo);
         let mut prs: Vec<LinkedPr> = Vec::new();
-        for told in told {
-            match *told {
+        for input in inputs {
+            match *input {
                 TaskInput::Pr(pr) => match prs.iter_mut().find(|known| known.key == pr.key) {
                     Some(known) if (known.since, known.status) < (pr.since, pr.status) => {
                         *known = pr
@@ -373,11 +373,11 @@ mod tests {
         ];
         let word = word.prop_map(|status| TaskInput::ByHand(ManualStatus { status, at: at(0) }));
         let one = (prop_oneof![4 => pr, 1 => word], 0_i64..3);
-        prop::collection::vec(one, 1..10).prop_map(|told| {
+        prop::collection::vec(one, 1..10).prop_map(|inputs| {
             let mut second = 0;
-            let dated = told.into_iter().map(|(told, pause)| {
+            let dated = inputs.into_iter().map(|(input, pause)| {
                 second += pause;
-                match told {
+                match input {
                     TaskInput::Pr(pr) => TaskInput::Pr(LinkedPr {
                         since: at(second),
                         ..pr
@@ -401,9 +401,9 @@ mod tests {
 
         #[test]
         fn any_order_and_repetition_ends_in_the_same_state(
-            (in_order, shuffled) in inputs().prop_flat_map(|told| {
-                let repeated = [told.clone(), told.iter().step_by(2).copied().collect()].concat();
-                (Just(told), Just(repeated).prop_shuffle())
+            (in_order, shuffled) in inputs().prop_flat_map(|inputs| {
+                let repeated = [inputs.clone(), inputs.iter().step_by(2).copied().collect()].concat();
+                (Just(inputs), Just(repeated).prop_shuffle())
             }),
         ) {
             prop_assert_eq!(after(&shuffled), after(&in_order));

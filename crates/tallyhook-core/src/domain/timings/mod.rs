@@ -289,7 +289,7 @@ impl<'a> History<'a> {
                 Stage::Coding,
                 start,
                 ready_at,
-                "until it became ready for review",
+                "until it was ready for review",
             )
         });
         let Some(first_review_at) = times.first_review_at else {
@@ -305,10 +305,10 @@ impl<'a> History<'a> {
             Stage::Pickup,
             ready_at,
             first_review_at,
-            "until somebody reviewed it",
+            "until its first review",
         );
         let (reviewed_at, because) = match times.final_approval_at {
-            Some(at) => (at, "until its approval became complete and stayed so"),
+            Some(at) => (at, "until its approval was complete and stayed so"),
             None => (merged_at, "until it was merged, with no approval standing"),
         };
         let review = Step::new(Stage::Review, first_review_at, reviewed_at, because);
