@@ -1,7 +1,7 @@
 //! The webhook endpoint: verify, bound, store, answer.
 //!
-//! GitHub is answered from the database's commit. No body is parsed before its signature holds, and reading an unverified
-//! request is bounded in size, in time and over all requests together.
+//! GitHub is answered from the database's commit. No body is parsed before its signature holds, and
+//! reading an unverified request is bounded in size, in time and over all requests together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -240,8 +240,8 @@ async fn handle(
             delivery,
         }),
         PreparedBody::Delivery(delivery, event) => {
-            // In a task of its own: even if the client disconnects, the delivery is stored and published, and its memory
-            // counts until then.
+            // In a task of its own: even if the client disconnects, the delivery is stored and
+            // published, and its memory counts until then.
             let stored = tokio::spawn(async move {
                 let _share = share;
                 store(&ingest, *delivery, event.as_deref()).await
@@ -263,8 +263,9 @@ async fn prepare_in_turn(
 ) -> Result<(PreparedBody, BudgetShare), WebhookRefusal> {
     let is_large = body.bytes.len() > LARGE;
     let work = move || {
-        // The body is moved in here, so that its share of the budget is released after its last use, even if the
-        // request was dropped. The compressed body keeps a smaller share until it is stored.
+        // The body is moved in here, so that its share of the budget is released after its last
+        // use, even if the request was dropped. The compressed body keeps a smaller share until it
+        // is stored.
         let BodyInMemory { bytes, mut share } = body;
         let prepared = prepare(&bytes)?;
         drop(bytes);
@@ -528,7 +529,8 @@ async fn store(
     mut delivery: NewDelivery,
     decoded: Option<&Event>,
 ) -> Result<WebhookAnswer, WebhookRefusal> {
-    // The event of a large body is not kept in memory until the commit: the relay decodes it again, one at a time.
+    // The event of a large body is not kept in memory until the commit: the relay decodes it again,
+    // one at a time.
     let by_relay = ingest.queue.carries_events() && decoded.is_none();
     let permit = if by_relay {
         None

@@ -117,8 +117,8 @@ impl ChannelWorker<'_> {
 }
 
 impl LeaderWork for Notifier {
-    /// Sends until the leadership ends. A request that is in flight then is finished and recorded: cut off, it would be
-    /// sent again by the next leader.
+    /// Sends until the leadership ends. A request that is in flight then is finished and recorded:
+    /// cut off, it would be sent again by the next leader.
     async fn lead(&mut self, leadership: &Leadership<'_>) {
         self.work(leadership.lease(), &leadership.ended()).await;
     }

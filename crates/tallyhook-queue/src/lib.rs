@@ -1,5 +1,6 @@
-//! The queue: transport between the inbox and the workers. A worker receives ids; the row in the inbox is the truth, so that
-//! a message that is lost, repeated or forged costs time and nothing else.
+//! The queue: transport between the inbox and the workers. A worker receives ids; the row in the
+//! inbox is the truth, so that a message that is lost, repeated or forged costs time and nothing
+//! else.
 
 #![warn(clippy::unwrap_used)]
 
@@ -36,7 +37,8 @@ pub enum QueueUse {
     PublishAndConsume,
 }
 
-/// Connects to the broker that `url` names, and returns the first of our exchanges and queues that is missing. Declares none.
+/// Connects to the broker that `url` names, and returns the first of our exchanges and queues that
+/// is missing. Declares none.
 ///
 /// # Errors
 /// The reason why the broker cannot be used, in a text without the password.
@@ -65,8 +67,8 @@ pub enum Permit {
 }
 
 impl Permit {
-    /// Publishes a delivery that is committed. Never waits and never fails; `message` is called only for a transport that
-    /// carries events.
+    /// Publishes a delivery that is committed. Never waits and never fails; `message` is called
+    /// only for a transport that carries events.
     pub fn send(self, id: DeliveryId, message: impl FnOnce() -> Publication) {
         match self {
             Self::InProcess(permit) => {
@@ -92,7 +94,8 @@ impl Publication {
         Self::new(id, "", "", "", chrono::DateTime::UNIX_EPOCH, None)
     }
 
-    /// Returns the message of the delivery `guid` of the event `name`; `event` is `None` if the body cannot be decoded.
+    /// Returns the message of the delivery `guid` of the event `name`; `event` is `None` if the
+    /// body cannot be decoded.
     pub fn new(
         id: DeliveryId,
         guid: &str,
@@ -138,7 +141,8 @@ pub struct DeadCopy {
 #[derive(Debug)]
 pub struct Batch {
     pub ids: Vec<DeliveryId>,
-    /// Those of them whose copy a person moved from the queue of dead letters back to a lane: they are to be requeued.
+    /// Those of them whose copy a person moved from the queue of dead letters back to a lane: they
+    /// are to be requeued.
     pub requeued: Vec<DeliveryId>,
     receipts: Vec<Receipt>,
 }
@@ -160,8 +164,8 @@ impl Queue {
         }
     }
 
-    /// Returns a broker's queue, at once, whether or not the broker answers. Its supervisors reconnect for as long as it
-    /// lives.
+    /// Returns a broker's queue, at once, whether or not the broker answers. Its supervisors
+    /// reconnect for as long as it lives.
     ///
     /// # Errors
     /// If `url` is invalid, in a text that shows the expected form and nothing of the given one.
@@ -178,8 +182,8 @@ impl Queue {
         matches!(self.transport, QueueTransport::Amqp(_))
     }
 
-    /// Reserves room for one delivery that is about to be stored. `None` defers it to the relay, see
-    /// [`Queue::defer_to_relay`].
+    /// Reserves room for one delivery that is about to be stored. `None` defers it to the relay,
+    /// see [`Queue::defer_to_relay`].
     pub fn try_reserve(&self, lane: Lane) -> Option<Permit> {
         match &self.transport {
             QueueTransport::InProcess(queue) => queue.try_reserve(lane).map(Permit::InProcess),
@@ -187,12 +191,14 @@ impl Queue {
         }
     }
 
-    /// Notifies the relay that a delivery for which there was no room is committed and waits in the inbox.
+    /// Notifies the relay that a delivery for which there was no room is committed and waits in the
+    /// inbox.
     pub fn defer_to_relay(&self) {
         self.signals.report_backlog();
     }
 
-    /// Returns the number of ids that a lane has room for, so that a backlog is not published again and again.
+    /// Returns the number of ids that a lane has room for, so that a backlog is not published again
+    /// and again.
     pub async fn room(&self, lane: Lane) -> usize {
         match &self.transport {
             QueueTransport::InProcess(queue) => queue.room(lane),
@@ -210,8 +216,8 @@ impl Queue {
         self.signals.changed().await;
     }
 
-    /// Publishes copies of dead letters to the queue that the broker's dashboard shows. Returns the ids of those that the
-    /// broker confirmed.
+    /// Publishes copies of dead letters to the queue that the broker's dashboard shows. Returns the
+    /// ids of those that the broker confirmed.
     pub async fn copy_dead(&self, copies: Vec<DeadCopy>) -> Vec<DeliveryId> {
         match &self.transport {
             QueueTransport::InProcess(_) => Vec::new(),
@@ -219,7 +225,8 @@ impl Queue {
         }
     }
 
-    /// Waits for deliveries and returns at most `most`, live ones first. `None` once the queue is closed.
+    /// Waits for deliveries and returns at most `most`, live ones first. `None` once the queue is
+    /// closed.
     pub async fn receive(&self, most: usize) -> Option<Batch> {
         let batch = match &self.transport {
             QueueTransport::InProcess(queue) => Batch {
@@ -256,7 +263,8 @@ impl Queue {
         }
     }
 
-    /// Ends [`Queue::receive`] for all workers. Other workers receive what they have not, or the relay publishes it again.
+    /// Ends [`Queue::receive`] for all workers. Other workers receive what they have not, or the
+    /// relay publishes it again.
     pub fn close(&self) {
         match &self.transport {
             QueueTransport::InProcess(queue) => queue.lanes.close(),
@@ -265,7 +273,8 @@ impl Queue {
         self.signals.wake();
     }
 
-    /// Publishes and acknowledges what is pending, and disconnects from the broker. Called once the workers have ended.
+    /// Publishes and acknowledges what is pending, and disconnects from the broker. Called once the
+    /// workers have ended.
     pub async fn finish(&self) {
         if let QueueTransport::Amqp(queue) = &self.transport {
             queue.finish().await;

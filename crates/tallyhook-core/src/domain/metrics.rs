@@ -1,4 +1,5 @@
-//! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left out.
+//! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left
+//! out.
 
 use std::collections::BTreeMap;
 
@@ -392,7 +393,8 @@ mod tests {
 
     #[test]
     fn percentiles_equal_percentile_cont() {
-        // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from unnest(array[1,2,4,8,16,32]) h
+        // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from
+        // unnest(array[1,2,4,8,16,32]) h
         let hours = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         let percentile = |hours: &[f64], p| percentile(hours.len(), |place| hours[place], p);
         assert_eq!(percentile(&hours, 0.5), Some(6.0));

@@ -1,7 +1,8 @@
 //! The changes of a pull request that are worth a notification: to open, closed or merged.
 //!
-//! A change is the pull request, its new status and the time of it on GitHub. The time is computed from the facts, never
-//! from the arrival of a delivery, so that a change which two sources bring is stored once.
+//! A change is the pull request, its new status and the time of it on GitHub. The time is computed
+//! from the facts, never from the arrival of a delivery, so that a change which two sources bring
+//! is stored once.
 
 use std::fmt;
 
@@ -153,7 +154,8 @@ pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestam
         return Some((PullRequestStatus::Open, reopened_at.unwrap_or(created_at)));
     }
     let closed_at = seen.value.closed_at.unwrap_or(seen.at);
-    // Of two snapshots of one second the closed one counts; a reopening within that second is in the timeline.
+    // Of two snapshots of one second the closed one counts; a reopening within that second is in
+    // the timeline.
     let undone = reopened_at.filter(|reopened_at| *reopened_at >= closed_at.max(seen.at));
     Some(undone.map_or((PullRequestStatus::Closed, closed_at), |at| {
         (PullRequestStatus::Open, at)

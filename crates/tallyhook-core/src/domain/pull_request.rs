@@ -371,7 +371,8 @@ impl PullRequest {
 
     fn merge_snapshot(&mut self, snapshot: &PullRequestSnapshot) {
         self.merge_lasting_facts(snapshot);
-        // The state at the end of that second was fetched; a webhook may have been sent in the middle of it.
+        // The state at the end of that second was fetched; a webhook may have been sent in the
+        // middle of it.
         if self.whole_until != Some(snapshot.updated_at) {
             self.merge_state(snapshot);
         }

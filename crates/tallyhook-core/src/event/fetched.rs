@@ -25,8 +25,9 @@ pub enum Unusable {
 /// The seconds after which a second has certainly ended at GitHub, whose clock is not ours.
 const SETTLING: i64 = 10;
 
-/// Returns the event of a pull request that was fetched at `asked_at`. All of its lists were paged to the end unless
-/// `truncated`. The dates of its commits are used if all of them were requested (`commits_asked`).
+/// Returns the event of a pull request that was fetched at `asked_at`. All of its lists were paged
+/// to the end unless `truncated`. The dates of its commits are used if all of them were requested
+/// (`commits_asked`).
 ///
 /// # Errors
 /// [`Unusable`] if a required part of the answer is missing.
@@ -274,8 +275,8 @@ fn fact(item: GraphqlTimelineItem) -> Option<Fact> {
     })
 }
 
-/// Returns the opening, which no timeline has: as a draft if it became ready before it became a draft, or if it is a draft
-/// and never changed. `None` if a truncated timeline does not show that.
+/// Returns the opening, which no timeline has: as a draft if it became ready before it became a
+/// draft, or if it is a draft and never changed. `None` if a truncated timeline does not show that.
 fn opening(snapshot: &PullRequestSnapshot, timeline: &[Fact], truncated: bool) -> Option<Fact> {
     let switch = timeline
         .iter()

@@ -1,4 +1,5 @@
-//! The message that a broker carries: our own event in an envelope, for our workers and for anyone who binds a queue.
+//! The message that a broker carries: our own event in an envelope, for our workers and for anyone
+//! who binds a queue.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! Our own events: the form in which the queue carries GitHub's events and the domain applies them.
 //!
-//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from an answer of GitHub's API.
+//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from an answer
+//! of GitHub's API.
 
 mod decode;
 mod fetched;

@@ -1,13 +1,15 @@
 //! The GraphQL queries, and the shapes of their answers.
 //!
-//! One query replaces five REST calls: the pull request, its reviews, its commits' dates, the requests for
-//! review and the timeline. Source: GitHub's public GraphQL schema, against which a test checks every text here.
+//! One query replaces five REST calls: the pull request, its reviews, its commits' dates, the
+//! requests for review and the timeline. Source: GitHub's public GraphQL schema, against which a
+//! test checks every text here.
 
 use serde::{Deserialize, Deserializer};
 
 use super::types::{PrNumber, RepoId, Timestamp};
 
-/// The page size of a pull request's reviews, timeline entries and commits; [`more`] fetches the next pages.
+/// The page size of a pull request's reviews, timeline entries and commits; [`more`] fetches the
+/// next pages.
 pub const REVIEWS: u32 = 50;
 const TIMELINE: u32 = 100;
 pub const COMMITS: u32 = 100;
@@ -64,7 +66,8 @@ fn whole() -> String {
     )
 }
 
-/// A page of a repository's pull requests, latest update first. Variables: `owner`, `name`, `first`, `after`, `commits`.
+/// A page of a repository's pull requests, latest update first. Variables: `owner`, `name`,
+/// `first`, `after`, `commits`.
 pub fn page() -> String {
     format!(
         "query Page($owner: String!, $name: String!, $first: Int!, $after: String, $commits: Int!) {{ \
@@ -75,14 +78,15 @@ pub fn page() -> String {
     )
 }
 
-/// The numbers of the pull requests on a [`page`]: a cheap query for a page that failed or was returned with gaps.
-/// Variables: `owner`, `name`, `first`, `after`.
+/// The numbers of the pull requests on a [`page`]: a cheap query for a page that failed or was
+/// returned with gaps. Variables: `owner`, `name`, `first`, `after`.
 pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, $after: String) { \
     repository(owner: $owner, name: $name) { databaseId nameWithOwner isPrivate \
     pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { \
     totalCount pageInfo { hasNextPage endCursor } nodes { number } } } }";
 
-/// The given pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`, `commits`.
+/// The given pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`,
+/// `commits`.
 pub fn numbered(numbers: &[PrNumber]) -> String {
     let wanted: Vec<_> = numbers
         .iter()
@@ -106,8 +110,9 @@ pub fn alias(number: PrNumber) -> String {
     format!("p{number}")
 }
 
-/// The next pages of one pull request's lists. Variables: `owner`, `name`, `number`; for each of `reviews`, `commits` and
-/// `timeline` a flag that fetches it, and the cursor to start after (`reviewsAfter`, ...).
+/// The next pages of one pull request's lists. Variables: `owner`, `name`, `number`; for each of
+/// `reviews`, `commits` and `timeline` a flag that fetches it, and the cursor to start after
+/// (`reviewsAfter`, ...).
 pub fn more() -> String {
     format!(
         "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, $reviewsAfter: String, \

@@ -1,9 +1,10 @@
 //! The parts of GitHub's webhook payloads that are read here.
 //!
-//! Written by hand and lenient on purpose: of the recorded payloads of GitHub's own examples, one in six breaks
-//! GitHub's own schemas (deleted forks, deleted accounts, integers where dates are promised, fields newer than the
-//! capture). An unused field is not read, and one that may be missing is an `Option`.
-//! Source: the webhook payloads in GitHub's REST description, and recorded deliveries.
+//! Written by hand and lenient on purpose: of the recorded payloads of GitHub's own examples, one
+//! in six breaks GitHub's own schemas (deleted forks, deleted accounts, integers where dates are
+//! promised, fields newer than the capture). An unused field is not read, and one that may be
+//! missing is an `Option`. Source: the webhook payloads in GitHub's REST description, and recorded
+//! deliveries.
 
 use serde::{Deserialize, Deserializer};
 

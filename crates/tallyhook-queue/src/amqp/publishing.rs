@@ -115,7 +115,8 @@ impl Publisher {
             };
             let Some(opened) = opened else {
                 self.return_pending().await;
-                // A connection that is dropped half-open may stay at the broker, so it is opened and closed.
+                // A connection that is dropped half-open may stay at the broker, so it is opened
+                // and closed.
                 if let Ok((session, _)) = opening.await {
                     session.close().await;
                 }
@@ -160,7 +161,8 @@ impl Publisher {
         }
     }
 
-    /// Waits for `delay`, or until the process stops. Returns to the inbox what is to be published in that time.
+    /// Waits for `delay`, or until the process stops. Returns to the inbox what is to be published
+    /// in that time.
     async fn wait(&mut self, delay: Duration) {
         let until = Instant::now() + delay;
         loop {
@@ -182,7 +184,8 @@ impl Publisher {
         }
     }
 
-    /// Returns a message to the inbox. A dead letter's copy is dropped, which ends the wait for its confirm.
+    /// Returns a message to the inbox. A dead letter's copy is dropped, which ends the wait for its
+    /// confirm.
     fn return_to_inbox(&self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Delivery(_, id, _) => self.signals.report_nacked([id]),
@@ -258,7 +261,8 @@ impl Publisher {
                     return PublishingEnded::Failed("the process stops".to_owned());
                 }
             };
-            // The silence of a blocked connection is no failure, and its messages were returned to the inbox.
+            // The silence of a blocked connection is no failure, and its messages were returned to
+            // the inbox.
             if let Err(reason) = worked
                 && !session.is_blocked()
             {
@@ -267,8 +271,9 @@ impl Publisher {
         }
     }
 
-    /// Returns everything unconfirmed to the inbox when the broker blocks the connection. The connection is kept until it
-    /// is unblocked: another would be blocked as well, and closing a blocked one never ends.
+    /// Returns everything unconfirmed to the inbox when the broker blocks the connection. The
+    /// connection is kept until it is unblocked: another would be blocked as well, and closing a
+    /// blocked one never ends.
     fn return_if_blocked(&self, session: &PublisherSession, work: &mut InFlight) {
         if session.is_blocked() && !work.blocked {
             tracing::warn!("the broker blocks publishers; deliveries wait in the inbox");
@@ -295,8 +300,9 @@ impl Publisher {
                 return Err("the broker does not send confirms".to_owned());
             }
         };
-        // A message that no queue took is returned with the next confirm of any message, so that its own `message_id`
-        // counts. This confirm may be that message's, so that its message counts as not taken either.
+        // A message that no queue took is returned with the next confirm of any message, so that
+        // its own `message_id` counts. This confirm may be that message's, so that its message
+        // counts as not taken either.
         if let Some(returned) = returned {
             let name = returned
                 .delivery

@@ -1,7 +1,8 @@
 //! Tasks that follow their pull requests.
 //!
-//! A task's state is a function of its pull requests and of the last status that a person set, and of nothing else. So the
-//! order of their arrival does not matter, and facts that arrive late are corrected.
+//! A task's state is a function of its pull requests and of the last status that a person set, and
+//! of nothing else. So the order of their arrival does not matter, and facts that arrive late are
+//! corrected.
 
 mod keys;
 
@@ -300,7 +301,8 @@ mod tests {
 
     #[test]
     fn manual_status_returns_when_its_override_was_premature() {
-        // Set by hand at 12, done by a merge at 14; then it is learnt that another one was open all the time.
+        // Set by hand at 12, done by a merge at 14; then it is learnt that another one was open all
+        // the time.
         let task = TaskState {
             status: Done,
             ..set(Todo, 12)

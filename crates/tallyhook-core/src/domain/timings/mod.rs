@@ -1,7 +1,8 @@
-//! The numbers that are computed from the facts of a pull request: ready, reviewed and approved, and its stages.
+//! The numbers that are computed from the facts of a pull request: ready, reviewed and approved,
+//! and its stages.
 //!
-//! One pure function of a versioned definition. PullRequestDurations are whole seconds; the known stages add up to the span from
-//! start to merge exactly ([`Stages::total`]).
+//! One pure function of a versioned definition. PullRequestDurations are whole seconds; the known
+//! stages add up to the span from start to merge exactly ([`Stages::total`]).
 
 mod approval;
 mod intervals;
@@ -212,7 +213,8 @@ impl<'a> History<'a> {
         let timeline = &self.pull_request.timeline;
         let known = &self.pull_request.reviews;
         let comments = timeline.acts(FactKind::Commented);
-        // An inline comment counts when its review was submitted; on its own only where that review is unknown.
+        // An inline comment counts when its review was submitted; on its own only where that review
+        // is unknown.
         let inline = timeline
             .acts(FactKind::ReviewCommented)
             .filter(|(_, review, _)| !review.is_some_and(|id| known.contains_key(&ReviewId(id))));
@@ -407,7 +409,8 @@ fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<
 fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
-    // A snapshot of the end is often dated a second after it, and later ones show what it was at the end.
+    // A snapshot of the end is often dated a second after it, and later ones show what it was at
+    // the end.
     let by_end = |at: Timestamp| ended_at.map_or(at, |ended| at.min(ended));
     let on: BTreeSet<_> = timeline
         .times_of(FactKind::ConvertedToDraft)
