@@ -161,11 +161,14 @@ impl WebhookRefusal {
     params(
         ("X-GitHub-Event" = String, Header, description = "GitHub's name of the event"),
         ("X-GitHub-Delivery" = String, Header, description = "GitHub's id of the delivery"),
-        ("X-Hub-Signature-256" = String, Header, description = "sha256= and the HMAC of the body in hexadecimal"),
+        ("X-Hub-Signature-256" = String, Header,
+            description = "sha256= and the HMAC of the body in hexadecimal"),
     ),
-    request_body(content = serde_json::Value, description = "GitHub's payload, as JSON or as a form with the field payload"),
+    request_body(content = serde_json::Value,
+        description = "GitHub's payload, as JSON or as a form with the field payload"),
     responses(
-        (status = 202, description = "stored durably, or known, or not used here", body = WebhookAnswer),
+        (status = 202, description = "stored durably, or known, or not used here",
+            body = WebhookAnswer),
         (status = 200, description = "ping", body = WebhookAnswer),
         (status = 400, description = "a header is missing, or the body is not JSON"),
         (status = 401, description = "the signature is missing or wrong"),

@@ -118,7 +118,8 @@ pub(super) async fn list(
     tag = "notifications", operation_id = "test_channel",
     security(("token" = [])), params(("name" = String, Path)),
     responses(
-        (status = 200, body = ChannelTestResult, description = "`ok` is true if the receiver accepted it"),
+        (status = 200, body = ChannelTestResult,
+            description = "`ok` is true if the receiver accepted it"),
         (status = 404, body = ApiErrorBody),
     )
 )]

@@ -184,7 +184,11 @@ type PullRequestCursor = (i64, RepoId, PrNumber);
 #[utoipa::path(
     tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
     params(ListQuery),
-    responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ApiErrorBody), (status = 401, body = super::error::ApiErrorBody))
+    responses(
+        (status = 200, body = Page<PullRequestItem>),
+        (status = 400, body = super::error::ApiErrorBody),
+        (status = 401, body = super::error::ApiErrorBody),
+    )
 )]
 #[get("/prs")]
 pub(super) async fn list(
@@ -232,8 +236,10 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
     responses(
         (status = 200, body = PullRequestDetail),
         (status = 404, body = super::error::ApiErrorBody),
-        (status = 409, body = super::error::ApiErrorBody, description = "no default repository is configured, or with `fresh` neither a GitHub token nor an App"),
-        (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
+        (status = 409, body = super::error::ApiErrorBody,
+            description = "no default repository is configured, or with `fresh` neither a GitHub token nor an App"),
+        (status = 503, body = super::error::ApiErrorBody,
+            description = "GitHub is not available now"),
     )
 )]
 #[get("/prs/{number}")]
@@ -258,8 +264,10 @@ pub(super) async fn of_default_repository(
     responses(
         (status = 200, body = PullRequestDetail),
         (status = 404, body = super::error::ApiErrorBody),
-        (status = 409, body = super::error::ApiErrorBody, description = "neither a GitHub token nor an App is configured"),
-        (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
+        (status = 409, body = super::error::ApiErrorBody,
+            description = "neither a GitHub token nor an App is configured"),
+        (status = 503, body = super::error::ApiErrorBody,
+            description = "GitHub is not available now"),
     )
 )]
 #[get("/repos/{owner}/{repo}/prs/{number}")]

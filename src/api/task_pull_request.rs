@@ -58,12 +58,16 @@ pub(super) struct OpenedPullRequestItem {
 /// Idempotent.
 #[utoipa::path(
     tag = "tasks", operation_id = "open_pull_request", security(("token" = [])),
-    params(("id" = String, Path, description = "id or key")), request_body = Option<OpenPullRequestBody>,
+    params(("id" = String, Path, description = "id or key")),
+    request_body = Option<OpenPullRequestBody>,
     responses(
         (status = 201, body = TaskWithPullRequest),
-        (status = 200, body = TaskWithPullRequest, description = "the pull request was open already"),
-        (status = 400, body = ApiErrorBody, description = "neither the task nor the request has a branch or repository"),
-        (status = 404, body = ApiErrorBody, description = "`not_found`: no such task; `repository_missing`"),
+        (status = 200, body = TaskWithPullRequest,
+            description = "the pull request was open already"),
+        (status = 400, body = ApiErrorBody,
+            description = "neither the task nor the request has a branch or repository"),
+        (status = 404, body = ApiErrorBody,
+            description = "`not_found`: no such task; `repository_missing`"),
         (
             status = 409, body = ApiErrorBody,
             description = "`github_access_missing`, `github_access_refused`, `repository_read_only`"
@@ -72,7 +76,8 @@ pub(super) struct OpenedPullRequestItem {
             status = 422, body = ApiErrorBody,
             description = "`head_missing`, `base_missing`, `no_commits`, `drafts_not_supported`, `pull_request_refused`"
         ),
-        (status = 503, body = ApiErrorBody, description = "`github_unavailable`: retry, nothing is opened twice"),
+        (status = 503, body = ApiErrorBody,
+            description = "`github_unavailable`: retry, nothing is opened twice"),
     )
 )]
 #[post("/tasks/{id}/pr")]

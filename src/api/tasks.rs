@@ -257,7 +257,11 @@ fn nullable<'de, D: Deserializer<'de>>(
 #[utoipa::path(
     tag = "tasks", operation_id = "change_task", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")), request_body = ChangeTaskBody,
-    responses((status = 200, body = TaskDetail), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
+    responses(
+        (status = 200, body = TaskDetail),
+        (status = 400, body = ApiErrorBody),
+        (status = 404, body = ApiErrorBody),
+    )
 )]
 #[patch("/tasks/{id}")]
 pub(super) async fn change(
