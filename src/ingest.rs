@@ -134,7 +134,8 @@ impl WebhookRefusal {
             Self::MediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
-                "expected application/json or application/x-www-form-urlencoded, without Content-Encoding",
+                "expected application/json or application/x-www-form-urlencoded, without \
+                 Content-Encoding",
             ),
             Self::TooSlow => (
                 StatusCode::REQUEST_TIMEOUT,

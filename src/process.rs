@@ -271,7 +271,10 @@ impl Worker {
         };
         let number = decoded.len() + ignored.len();
         if error.isolates_to_one() && number > 1 {
-            tracing::warn!(%error, "a batch of {number} deliveries failed; applying them one by one");
+            tracing::warn!(
+                %error,
+                "a batch of {number} deliveries failed; applying them one by one"
+            );
             self.apply_individually(decoded, ignored).await;
         } else {
             self.retry_or_release(&rows(&decoded), &states(&ignored), &error)
@@ -341,7 +344,10 @@ impl Worker {
             Ok(0) => tracing::debug!("delivery {id} ({guid}) was claimed by another process"),
             Ok(_) => record_dead_letter(id.0, guid, event, reason),
             Err(error) => {
-                tracing::error!(reason, %error, "delivery {id} ({guid}) cannot be marked dead; it will be retried");
+                tracing::error!(
+                    reason, %error,
+                    "delivery {id} ({guid}) cannot be marked dead; it will be retried"
+                );
             }
         }
     }

@@ -310,7 +310,8 @@ impl Sweeper<'_> {
         if given_up > 0 {
             tracing::warn!(
                 notifications = given_up,
-                "{given_up} notifications were given up: they could not be sent for {NOTIFICATION_DAYS} days"
+                "{given_up} notifications were given up: they could not be sent for \
+                 {NOTIFICATION_DAYS} days"
             );
         }
         let events = self

@@ -290,7 +290,8 @@ pub(super) async fn requeue_group(
         repo,
     };
     if all != (like == DeadLetterMatch::default()) {
-        let message = "give a reason, an event or a repo of the dead letters to requeue, or else \"all\": true";
+        let message = "give a reason, an event or a repo of the dead letters to requeue, or \
+                       else \"all\": true";
         return Err(ApiError::BadRequest(message.to_owned()));
     }
     let deliveries = api

@@ -237,7 +237,8 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
         (status = 200, body = PullRequestDetail),
         (status = 404, body = super::error::ApiErrorBody),
         (status = 409, body = super::error::ApiErrorBody,
-            description = "no default repository is configured, or with `fresh` neither a GitHub token nor an App"),
+            description = "no default repository is configured, or with `fresh` neither a GitHub \
+                           token nor an App"),
         (status = 503, body = super::error::ApiErrorBody,
             description = "GitHub is not available now"),
     )

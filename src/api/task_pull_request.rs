@@ -74,7 +74,8 @@ pub(super) struct OpenedPullRequestItem {
         ),
         (
             status = 422, body = ApiErrorBody,
-            description = "`head_missing`, `base_missing`, `no_commits`, `drafts_not_supported`, `pull_request_refused`"
+            description = "`head_missing`, `base_missing`, `no_commits`, `drafts_not_supported`, \
+                           `pull_request_refused`"
         ),
         (status = 503, body = ApiErrorBody,
             description = "`github_unavailable`: retry, nothing is opened twice"),

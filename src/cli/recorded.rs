@@ -146,7 +146,8 @@ fn read_into(
             tracing::debug!(path = %path.display(), "not a delivery")
         }
         None => bail!(
-            "{} is a bare payload whose name contains no event: rename it to EVENT.ACTION.json, such as pull_request.opened.json",
+            "{} is a bare payload whose name contains no event: rename it to EVENT.ACTION.json, \
+             such as pull_request.opened.json",
             path.display()
         ),
     }

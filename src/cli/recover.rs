@@ -38,11 +38,13 @@ impl RecoverArgs {
         let owner = self.owner(&config)?;
         if self.app && !matches!(config.github_credentials, Some(Credentials::App(_))) {
             return Err(CommandFailure::Usage(format!(
-                "only the App itself can read its deliveries: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+                "only the App itself can read its deliveries: set {GITHUB_APP_ID} and \
+                 {GITHUB_APP_PRIVATE_KEY}"
             )));
         }
         let rights = format!(
-            "that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation admin:org_hook)"
+            "that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation \
+             admin:org_hook)"
         );
         let client = github::client(&config, &rights)?;
         let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
@@ -89,7 +91,8 @@ impl RecoverArgs {
         }
         let Some(repo) = self.repo.as_ref().or(config.default_repository.as_ref()) else {
             return Err(CommandFailure::Usage(
-                "no webhook is selected: give --repo OWNER/NAME, --org NAME or --app, or set GITHUB_REPO_OWNER and \
+                "no webhook is selected: give --repo OWNER/NAME, --org NAME or --app, or set \
+                 GITHUB_REPO_OWNER and \
                  GITHUB_REPO_NAME"
                     .to_owned(),
             ));

@@ -102,7 +102,8 @@ async fn lead<W: LeaderWork>(
         () = lease.wait_lost(store) => {
             tracing::warn!(
                 ?role,
-                "leader role {role:?} is lost: another process holds it, or the database does not answer"
+                "leader role {role:?} is lost: another process holds it, or the database does not \
+                 answer"
             );
             false
         }
@@ -125,7 +126,10 @@ fn log_first_failure(
 ) {
     match renewed {
         Err(error) if !*is_failing && !matches!(error, StoreError::Closed) => {
-            tracing::error!(?role, %error, "leader role {role:?} cannot be acquired; retrying each second");
+            tracing::error!(
+                ?role, %error,
+                "leader role {role:?} cannot be acquired; retrying each second"
+            );
         }
         _ => {}
     }

@@ -307,7 +307,8 @@ impl Notifier {
             tracing::warn!(
                 channel = worker.name(),
                 event.id = %event,
-                "notification {event} on channel {} was finished by another process while it was sent",
+                "notification {event} on channel {} was finished by another process while it was \
+                 sent",
                 worker.name()
             );
             return Ok(LoopStep::Reload);
@@ -344,7 +345,8 @@ impl Notifier {
                         channel,
                         event.id = %event,
                         %error,
-                        "the result of notification {event} on channel {channel} cannot be recorded; trying again"
+                        "the result of notification {event} on channel {channel} cannot be \
+                         recorded; trying again"
                     );
                 }
             }

@@ -213,7 +213,8 @@ fn advice(kind: ChannelKind, answer: &SendResult) -> &'static str {
             "check that the receiver runs and can be reached from this machine"
         }
         (SendOutcome::Deleted, _) => {
-            "the incoming webhook does not exist any more: create a new one in Slack and set its address"
+            "the incoming webhook does not exist any more: create a new one in Slack and set its \
+             address"
         }
         (SendOutcome::Rejected, ChannelKind::Slack) => {
             "check the address against the incoming webhook in Slack"

@@ -186,7 +186,8 @@ fn disk(database: &Path) -> Option<Finding> {
     let space = rustix::fs::statvfs(folder_of(database)).ok()?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     let found = format!("{} MiB are free for the database", free >> 20);
-    let advice = "free some space, or lower DELIVERY_RETENTION_DAYS: a delivery that cannot be stored is answered with 503";
+    let advice = "free some space, or lower DELIVERY_RETENTION_DAYS: a delivery that cannot be \
+                  stored is answered with 503";
     Some(match free {
         ..FULL_DISK => Finding::wrong("disk", found, advice),
         FULL_DISK..LOW_DISK => Finding::warning("disk", found, advice),

@@ -83,7 +83,8 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
         )),
     }
     if !coverage.may_ask {
-        let why = "GitHub is asked for nothing: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY";
+        let why = "GitHub is asked for nothing: set GITHUB_TOKEN, or GITHUB_APP_ID and \
+                   GITHUB_APP_PRIVATE_KEY";
         all.push(missing("what webhooks did not report", why));
     }
     if let Some(error) = coverage.error {

@@ -27,11 +27,13 @@ const COMMIT_NODES: &str =
     "totalCount pageInfo { hasNextPage endCursor } nodes { commit { authoredDate committedDate } }";
 
 const REVIEWER: &str = "requestedReviewer { __typename \
-    ... on User { login databaseId } ... on Bot { login databaseId } ... on Mannequin { login databaseId } \
+    ... on User { login databaseId } ... on Bot { login databaseId } \
+    ... on Mannequin { login databaseId } \
     ... on Team { slug databaseId } }";
 
-const TIMELINE_TYPES: &str = "[READY_FOR_REVIEW_EVENT, CONVERT_TO_DRAFT_EVENT, REVIEW_REQUESTED_EVENT, \
-    REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, CLOSED_EVENT, REOPENED_EVENT, MERGED_EVENT, \
+const TIMELINE_TYPES: &str = "[READY_FOR_REVIEW_EVENT, CONVERT_TO_DRAFT_EVENT, \
+    REVIEW_REQUESTED_EVENT, REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, CLOSED_EVENT, \
+    REOPENED_EVENT, MERGED_EVENT, \
     ADDED_TO_MERGE_QUEUE_EVENT, REMOVED_FROM_MERGE_QUEUE_EVENT, ISSUE_COMMENT]";
 
 fn timeline_nodes() -> String {
@@ -41,7 +43,8 @@ fn timeline_nodes() -> String {
          ... on ConvertToDraftEvent {{ createdAt actor {{ ...Account }} }} \
          ... on ReviewRequestedEvent {{ createdAt actor {{ ...Account }} {REVIEWER} }} \
          ... on ReviewRequestRemovedEvent {{ createdAt actor {{ ...Account }} {REVIEWER} }} \
-         ... on ReviewDismissedEvent {{ createdAt actor {{ ...Account }} previousReviewState review {{ fullDatabaseId }} }} \
+         ... on ReviewDismissedEvent {{ createdAt actor {{ ...Account }} previousReviewState \
+         review {{ fullDatabaseId }} }} \
          ... on ClosedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on ReopenedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on MergedEvent {{ createdAt actor {{ ...Account }} }} \
@@ -70,9 +73,11 @@ fn whole() -> String {
 /// `first`, `after`, `commits`.
 pub fn page() -> String {
     format!(
-        "query Page($owner: String!, $name: String!, $first: Int!, $after: String, $commits: Int!) {{ \
+        "query Page($owner: String!, $name: String!, $first: Int!, $after: String, \
+         $commits: Int!) {{ \
          repository(owner: $owner, name: $name) {{ databaseId nameWithOwner isPrivate \
-         pullRequests(first: $first, after: $after, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ \
+         pullRequests(first: $first, after: $after, \
+         orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ \
          totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ ...Whole }} }} }} }} {}",
         whole()
     )
@@ -80,7 +85,8 @@ pub fn page() -> String {
 
 /// The numbers of the pull requests on a [`page`]: a cheap query for a page that failed or was
 /// returned with gaps. Variables: `owner`, `name`, `first`, `after`.
-pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, $after: String) { \
+pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, \
+    $after: String) { \
     repository(owner: $owner, name: $name) { databaseId nameWithOwner isPrivate \
     pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { \
     totalCount pageInfo { hasNextPage endCursor } nodes { number } } } }";
@@ -115,12 +121,17 @@ pub fn alias(number: PrNumber) -> String {
 /// (`reviewsAfter`, ...).
 pub fn more() -> String {
     format!(
-        "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, $reviewsAfter: String, \
-         $commits: Boolean!, $commitsAfter: String, $timeline: Boolean!, $timelineAfter: String) {{ \
+        "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, \
+         $reviewsAfter: String, \
+         $commits: Boolean!, $commitsAfter: String, $timeline: Boolean!, \
+         $timelineAfter: String) {{ \
          repository(owner: $owner, name: $name) {{ pullRequest(number: $number) {{ \
-         reviews(first: {REVIEWS}, after: $reviewsAfter) @include(if: $reviews) {{ {REVIEW_NODES} }} \
-         commits(first: {COMMITS}, after: $commitsAfter) @include(if: $commits) {{ {COMMIT_NODES} }} \
-         timelineItems(first: {TIMELINE}, after: $timelineAfter, itemTypes: {TIMELINE_TYPES}) @include(if: $timeline) \
+         reviews(first: {REVIEWS}, after: $reviewsAfter) \
+         @include(if: $reviews) {{ {REVIEW_NODES} }} \
+         commits(first: {COMMITS}, after: $commitsAfter) \
+         @include(if: $commits) {{ {COMMIT_NODES} }} \
+         timelineItems(first: {TIMELINE}, after: $timelineAfter, itemTypes: {TIMELINE_TYPES}) \
+         @include(if: $timeline) \
          {{ {} }} }} }} }} {ACCOUNT}",
         timeline_nodes()
     )

@@ -83,7 +83,8 @@ impl PublisherSession {
         match session.check_lanes().await {
             Err(OpenFailure::DeadLanes) if replace_lanes => {
                 tracing::warn!(
-                    "the lanes confirm no message: deleting and declaring them again; the relay refills them from the inbox"
+                    "the lanes confirm no message: deleting and declaring them again; the relay \
+                     refills them from the inbox"
                 );
                 topology::delete_lanes(&session.control).await?;
                 topology::declare(&session.control).await?;

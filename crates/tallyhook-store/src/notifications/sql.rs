@@ -31,7 +31,8 @@ impl Store {
         let read = || statement(query.clone()).bind(channel);
         let mut row: Option<ChannelRow> = self.database.row(read()).await?;
         if row.is_none() {
-            let insert = "INSERT INTO channels (name, place) SELECT $1, coalesce(max(id), 0) FROM outbox WHERE true \
+            let insert = "INSERT INTO channels (name, place) SELECT $1, coalesce(max(id), 0) \
+                          FROM outbox WHERE true \
                           ON CONFLICT (name) DO NOTHING";
             self.database
                 .execute(statement(insert).bind(channel))
@@ -63,7 +64,8 @@ impl Store {
             return Ok(false);
         }
         for (event, subject) in wanted {
-            let insert = "INSERT INTO notifications (event_id, channel, subject, taken_up_at, next_attempt_at) \
+            let insert = "INSERT INTO notifications (event_id, channel, subject, taken_up_at, \
+                          next_attempt_at) \
                           VALUES ($1, $2, $3, $4, $4)";
             let insert = statement(insert)
                 .bind(event.0)
@@ -85,7 +87,8 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<NotificationRow>> {
         let query = format!(
-            "{} WHERE channel = $1 AND state = 'pending' AND next_attempt_at <= $2 ORDER BY event_id LIMIT $3",
+            "{} WHERE channel = $1 AND state = 'pending' AND next_attempt_at <= $2 \
+             ORDER BY event_id LIMIT $3",
             notification_query()
         );
         let query = statement(query)
@@ -102,7 +105,8 @@ impl Store {
 
     /// Returns the time at which the next one is due, if any is pending.
     pub async fn next_notification_at(&self, channel: &str) -> Result<Option<Moment>> {
-        let query = "SELECT min(next_attempt_at) FROM notifications WHERE channel = $1 AND state = 'pending'";
+        let query = "SELECT min(next_attempt_at) FROM notifications WHERE channel = $1 \
+                     AND state = 'pending'";
         let query = statement(query).bind(channel);
         let next: Option<(Option<Millis>,)> = self.database.row(query).await?;
         Ok(next.and_then(|(at,)| at).map(|Millis(at)| at))
@@ -128,7 +132,8 @@ impl Store {
         };
         let finished_at = (state != "pending").then_some(Millis(at));
         let update = statement(
-            "UPDATE notifications SET state = $3, attempts = attempts + $4, next_attempt_at = $5, answer = $6, \
+            "UPDATE notifications SET state = $3, attempts = attempts + $4, \
+             next_attempt_at = $5, answer = $6, \
              finished_at = $7 WHERE event_id = $1 AND channel = $2 AND state = 'pending'",
         );
         let update = update
@@ -154,7 +159,8 @@ impl Store {
                 statement("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1")
             }
             _ => statement(
-                "UPDATE channels SET rests_until = $2, failures = $3, last_error = $4, last_error_at = $5 \
+                "UPDATE channels SET rests_until = $2, failures = $3, last_error = $4, \
+                 last_error_at = $5 \
                  WHERE name = $1",
             ),
         };
@@ -183,7 +189,8 @@ impl Store {
         let update = statement(
             "UPDATE notifications AS earlier SET state = 'superseded', finished_at = $3 \
              WHERE event_id = $1 AND channel = $2 AND state = 'pending' AND EXISTS (\
-                 SELECT 1 FROM notifications later WHERE later.event_id > $1 AND later.channel = $2 \
+                 SELECT 1 FROM notifications later WHERE later.event_id > $1 \
+                 AND later.channel = $2 \
                  AND later.subject = earlier.subject AND later.state = 'sent')",
         );
         Ok(self
@@ -202,7 +209,8 @@ impl Store {
         limit: u32,
     ) -> Result<u64> {
         let update = format!(
-            "UPDATE notifications SET state = 'dead', finished_at = $2, answer = coalesce(answer, '{TOO_OLD}') \
+            "UPDATE notifications SET state = 'dead', finished_at = $2, \
+             answer = coalesce(answer, '{TOO_OLD}') \
              WHERE state = 'pending' AND (event_id, channel) IN (\
                  SELECT event_id, channel FROM notifications JOIN outbox ON id = event_id \
                  WHERE state = 'pending' AND recorded_at < $1 LIMIT $3)"
@@ -220,7 +228,8 @@ impl Store {
             .database
             .rows(statement(format!("{CHANNEL} ORDER BY name")))
             .await?;
-        let count = "SELECT channel, state, count(*) AS notifications FROM notifications GROUP BY channel, state";
+        let count = "SELECT channel, state, count(*) AS notifications FROM notifications \
+                     GROUP BY channel, state";
         let counts: Vec<CountRow> = self.database.rows(statement(count)).await?;
         let record = |channel: ChannelRow| {
             let name = channel.name.clone();
@@ -257,7 +266,8 @@ impl Store {
             .join(", ");
         let of = |state: &str, what: &str| {
             format!(
-                "(SELECT {what} FROM notifications WHERE channel = channels.name AND state = '{state}')"
+                "(SELECT {what} FROM notifications WHERE channel = channels.name \
+                 AND state = '{state}')"
             )
         };
         let (count, since) = (of("pending", "count(*)"), of("pending", "min(taken_up_at)"));
@@ -266,7 +276,8 @@ impl Store {
         let unseen = "FROM outbox WHERE id > place";
         let query = format!(
             "SELECT name, failures, {count} AS pending, {since} AS since, {dead} AS dead, \
-             (SELECT count(*) {unseen}) AS unseen, (SELECT recorded_at {unseen} ORDER BY id LIMIT 1) AS unseen_since \
+             (SELECT count(*) {unseen}) AS unseen, (SELECT recorded_at {unseen} ORDER BY id \
+             LIMIT 1) AS unseen_since \
              FROM channels WHERE name IN ({names}) ORDER BY name"
         );
         let query = channels

@@ -25,7 +25,8 @@ pub(crate) struct OutboxRow {
 }
 
 impl OutboxRow {
-    pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, task_id, old_status, \
+    pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, \
+         task_id, old_status, \
          new_status, happened_at, sync_source, reason";
     pub(crate) const PULL_REQUEST: &'static str = "pr_status_change";
     pub(crate) const TASK: &'static str = "task_status_change";

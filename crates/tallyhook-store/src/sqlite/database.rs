@@ -63,7 +63,8 @@ impl SqliteDatabase {
         let path = options.get_filename().to_owned();
         if url.contains(":memory:") || url.contains("mode=memory") {
             bail!(
-                "a database in memory would lose what was accepted: name a file, as in sqlite://tallyhook.db"
+                "a database in memory would lose what was accepted: name a file, as in \
+                 sqlite://tallyhook.db"
             );
         }
         if opening != OpenMode::Exclusive && !path.exists() {
@@ -189,7 +190,10 @@ impl SqliteDatabase {
         if let Some(connection) = self.writer.lock().await.take()
             && let Err(error) = connection.close().await
         {
-            tracing::warn!(%error, "the database did not close cleanly; nothing that was committed is lost");
+            tracing::warn!(
+                %error,
+                "the database did not close cleanly; nothing that was committed is lost"
+            );
         }
     }
 }

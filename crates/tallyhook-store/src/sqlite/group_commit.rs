@@ -67,7 +67,8 @@ static INSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     CHUNKS.map(|rows| {
         let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         format!(
-            "INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, lane, state, \
+            "INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, \
+             pr_number, source, lane, state, \
              reason, received_at, next_attempt_at, finished_at, body_bytes) VALUES {} \
              ON CONFLICT (guid, body_sha256) DO NOTHING RETURNING id, guid, body_sha256",
             vec![row; rows].join(", ")
@@ -161,7 +162,8 @@ async fn requeue_dead(
     delivery: &NewDelivery,
 ) -> Result<AcceptOutcome> {
     let revived: Option<i64> = sqlx::query_scalar(
-        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, next_attempt_at = $1, \
+        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, \
+         next_attempt_at = $1, \
          leased_until = NULL, finished_at = NULL \
          WHERE guid = $2 AND body_sha256 = $3 AND state = 'dead' RETURNING id",
     )

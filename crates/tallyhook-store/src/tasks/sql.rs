@@ -14,7 +14,8 @@ use crate::outbox::append_events;
 use crate::{Moment, Result, Store};
 
 /// The changes to a task whose pull requests or own attributes changed.
-pub(super) const FOLLOW: &str = "follow_due = 1, cleanup_due = CASE WHEN worktree IS NULL THEN 0 ELSE 1 END, version = version + 1";
+pub(super) const FOLLOW: &str = "follow_due = 1, cleanup_due = CASE WHEN worktree IS NULL THEN 0 \
+                                 ELSE 1 END, version = version + 1";
 
 impl Store {
     /// Creates a task. Returns `false` if there is one of its key.
@@ -31,7 +32,8 @@ impl Store {
             place,
         } = task;
         let insert = statement(
-            "INSERT INTO tasks (id, task_key, title, status, repo_name, branch, worktree, created_at, updated_at) \
+            "INSERT INTO tasks (id, task_key, title, status, repo_name, branch, worktree, \
+             created_at, updated_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (task_key) DO NOTHING",
         )
         .bind(id.to_string())
@@ -83,7 +85,8 @@ impl Store {
     ) -> Result<Vec<Task>> {
         let wanted = status.map_or("", |_| "AND status = $4");
         let query = format!(
-            "SELECT {} FROM tasks WHERE (created_at, id) < ($1, $2) {wanted} ORDER BY created_at DESC, id DESC LIMIT $3",
+            "SELECT {} FROM tasks WHERE (created_at, id) < ($1, $2) {wanted} \
+             ORDER BY created_at DESC, id DESC LIMIT $3",
             TaskRow::COLUMNS
         );
         // No id is greater than this sign, and no task is made later than the year 9999.
@@ -130,7 +133,8 @@ impl Store {
 
     /// Links a pull request to a task. Returns `false` if it is linked already.
     pub async fn link_task(&self, id: TaskId, pull_request: PrKey, now: Moment) -> Result<bool> {
-        let insert = "INSERT INTO task_links (task_id, repo_id, number, linked_at) VALUES ($1, $2, $3, $4) \
+        let insert = "INSERT INTO task_links (task_id, repo_id, number, linked_at) \
+                      VALUES ($1, $2, $3, $4) \
                       ON CONFLICT (task_id, repo_id, number) DO NOTHING";
         let insert = statement(insert)
             .bind(id.to_string())
@@ -153,7 +157,8 @@ impl Store {
 
     /// Returns the history of a task, the newest first, at most `limit` entries.
     pub async fn task_history(&self, id: TaskId, limit: u32) -> Result<Vec<TaskEvent>> {
-        let query = "SELECT happened_at, recorded_at, old_status, new_status, cause, repo_id, number, note \
+        let query = "SELECT happened_at, recorded_at, old_status, new_status, cause, \
+                     repo_id, number, note \
                      FROM task_history WHERE task_id = $1 ORDER BY id DESC LIMIT $2";
         let rows = self
             .database
@@ -211,10 +216,12 @@ impl Store {
         } = settled.done;
         let left = |due: bool, done: bool| i64::from(due && !done);
         let update = statement(
-            "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, cleanup_due = $6, \
+            "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, \
+             cleanup_due = $6, \
              tries = $7, not_before = CASE WHEN $12 = 1 THEN $8 ELSE not_before END, \
              updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
-             worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 AND version = $2",
+             worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 \
+             AND version = $2",
         )
         .bind(task.id.to_string())
         .bind(task.version)

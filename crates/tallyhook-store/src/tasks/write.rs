@@ -74,7 +74,8 @@ impl TaskWriter<'_, '_> {
             }
             if pushed.contains(id) {
                 let update = statement(
-                    "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, version = version + 1 \
+                    "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, \
+                     version = version + 1 \
                      WHERE id = $1 AND status = 'IMPLEMENTING'",
                 );
                 marked += self.0.execute(update.bind(id.to_string())).await?;
@@ -104,7 +105,8 @@ impl TaskWriter<'_, '_> {
             .execute(delete.bind(key.repo.0).bind(key.number.0))
             .await?;
         for task_key in keys {
-            let insert = "INSERT INTO mentions (task_key, repo_id, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            let insert = "INSERT INTO mentions (task_key, repo_id, number) VALUES ($1, $2, $3) \
+                          ON CONFLICT DO NOTHING";
             let insert = statement(insert)
                 .bind(task_key.as_str())
                 .bind(key.repo.0)
@@ -129,7 +131,8 @@ impl TaskWriter<'_, '_> {
             note,
         } = event;
         let insert = statement(
-            "INSERT INTO task_history (task_id, happened_at, recorded_at, old_status, new_status, cause, repo_id, \
+            "INSERT INTO task_history (task_id, happened_at, recorded_at, old_status, new_status, \
+             cause, repo_id, \
              number, note) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(id.to_string())
