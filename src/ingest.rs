@@ -61,7 +61,8 @@ impl Default for IngestLimits {
     }
 }
 
-/// The size from which on a body is hashed, parsed and compressed on its own thread, not between other requests.
+/// The size from which on a body is hashed, parsed and compressed on its own thread, not between
+/// other requests.
 const LARGE: usize = 256 * 1024;
 
 /// The state of the webhook endpoint.
@@ -258,7 +259,8 @@ async fn handle(
     }
 }
 
-/// Verifies and classifies a body with `prepare`; a large one on its own thread, after those before it.
+/// Verifies and classifies a body with `prepare`; a large one on its own thread, after those before
+/// it.
 async fn prepare_in_turn(
     ingest: &Ingest,
     body: BodyInMemory,
@@ -384,7 +386,8 @@ struct BudgetShare {
 }
 
 impl BudgetShare {
-    /// Takes the bytes that have actually arrived, so that a `Content-Length` alone blocks no other request.
+    /// Takes the bytes that have actually arrived, so that a `Content-Length` alone blocks no other
+    /// request.
     fn take(&mut self, bytes: usize, budget: usize) -> Result<(), WebhookRefusal> {
         let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
         self.taken += bytes;
@@ -583,8 +586,8 @@ async fn store(
     })
 }
 
-/// Reserves room in the queue before the commit. With a permit the row is swept only after [`REPUBLISH_AFTER`], without
-/// one it is due at once.
+/// Reserves room in the queue before the commit. With a permit the row is swept only after
+/// [`REPUBLISH_AFTER`], without one it is due at once.
 fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
     let NewState::Pending { due } = &mut delivery.state else {
         return None;

@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::timings::{Flag, PullRequestDurations};
 use crate::github::types::Timestamp;
 
-/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks as by
-/// PostgreSQL's `percentile_cont`. `None` if there are no values.
+/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the
+/// closest ranks as by PostgreSQL's `percentile_cont`. `None` if there are no values.
 pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64> {
     let last = n.checked_sub(1)?;
     #[allow(
@@ -30,7 +30,8 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     Some(value(low) + (value(high) - value(low)) * part)
 }
 
-/// Below this many values the 90th percentile means nothing, and the values themselves are listed instead.
+/// Below this many values the 90th percentile means nothing, and the values themselves are listed
+/// instead.
 const FEW: usize = 5;
 
 /// The authors whose pull requests count.

@@ -139,10 +139,11 @@ pub struct StatusChange {
     pub at: Timestamp,
 }
 
-/// Returns the status of `pull_request` and the start of it on GitHub: the merge, the closing, the latest reopening or the
-/// creation. `None` while no snapshot of it is known.
+/// Returns the status of `pull_request` and the start of it on GitHub: the merge, the closing, the
+/// latest reopening or the creation. `None` while no snapshot of it is known.
 ///
-/// A reopening that was missed is dated by the first snapshot that shows it; a later delivery may date it earlier.
+/// A reopening that was missed is dated by the first snapshot that shows it; a later delivery may
+/// date it earlier.
 pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestamp)> {
     let seen = pull_request.conversation.as_ref()?;
     let created_at = pull_request.created_at?;
@@ -162,15 +163,16 @@ pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestam
     }))
 }
 
-/// Returns the status change of an event that turned a pull request of status `old` into `after`. A status that had ended
-/// before it was learnt is no change, nor is the status of a stale or repeated event.
+/// Returns the status change of an event that turned a pull request of status `old` into `after`. A
+/// status that had ended before it was learnt is no change, nor is the status of a stale or
+/// repeated event.
 pub fn change(old: Option<PullRequestStatus>, after: &PullRequest) -> Option<StatusChange> {
     let (new, at) = status(after)?;
     (old != Some(new)).then_some(StatusChange { old, new, at })
 }
 
-/// Returns whether a change is worth a notification: not if it is older than the tracking of its repository, since a
-/// backfill brings such changes in bulk. The store's guards mirror this rule.
+/// Returns whether a change is worth a notification: not if it is older than the tracking of its
+/// repository, since a backfill brings such changes in bulk. The store's guards mirror this rule.
 pub fn is_worth_notification(change: &StatusChange, tracked_since: Timestamp) -> bool {
     change.at >= tracked_since
 }

@@ -10,7 +10,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::Event;
 
-/// The version of everything below. Within it fields are added, and none is renamed, retyped or dropped.
+/// The version of everything below. Within it fields are added, and none is renamed, retyped or
+/// dropped.
 pub const VERSION: u32 = 1;
 
 /// A message that would be larger goes without its event, which workers do not need.

@@ -309,8 +309,8 @@ pub enum FactKind {
 }
 
 impl FactKind {
-    /// Returns whether GitHub's timeline, as it is fetched, has all facts of this kind. It has not all comments: a deleted
-    /// one is in no answer, and was written all the same.
+    /// Returns whether GitHub's timeline, as it is fetched, has all facts of this kind. It has not
+    /// all comments: a deleted one is in no answer, and was written all the same.
     pub const fn is_fetched(self) -> bool {
         matches!(
             self,

@@ -82,7 +82,8 @@ pub struct ManualStatus {
     pub at: Timestamp,
 }
 
-/// A pull request of the task, with its status and the start of it, from [`status`](super::notification::status).
+/// A pull request of the task, with its status and the start of it, from
+/// [`status`](super::notification::status).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkedPr {
     pub key: PrKey,
@@ -118,10 +119,12 @@ pub struct ManualOverride {
     pub at: Timestamp,
 }
 
-/// Returns the transition that a task with the pull requests `prs`, in any order, has to make; `None` if it has made it.
+/// Returns the transition that a task with the pull requests `prs`, in any order, has to make;
+/// `None` if it has made it.
 ///
-/// A task is in review while any of them is open, done when all are closed and at least one was merged, and cancelled when
-/// all are closed without a merge. A status that a person set later wins.
+/// A task is in review while any of them is open, done when all are closed and at least one was
+/// merged, and cancelled when all are closed without a merge. A status that a person set later
+/// wins.
 pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
     let (to, at, cause) = match (wanted(prs), task.by_hand) {
         (Some(wanted), by_hand) if by_hand.is_none_or(|by_hand| by_hand.at < wanted.at) => (
@@ -140,14 +143,15 @@ pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
     })
 }
 
-/// Returns the difference between a task and its pull requests that a person caused by setting the status after them.
+/// Returns the difference between a task and its pull requests that a person caused by setting the
+/// status after them.
 pub fn manual_override(task: &TaskState, prs: &[LinkedPr]) -> Option<ManualOverride> {
     let by_hand = task.by_hand?;
     wanted(prs).filter(|wanted| wanted.at <= by_hand.at && wanted.would_be != by_hand.status)
 }
 
-/// Returns the status that the pull requests alone give. It dates from the latest of those that decide it: the last to be
-/// opened, or, if none is open, the last to be closed.
+/// Returns the status that the pull requests alone give. It dates from the latest of those that
+/// decide it: the last to be opened, or, if none is open, the last to be closed.
 fn wanted(prs: &[LinkedPr]) -> Option<ManualOverride> {
     let is_any = |status| prs.iter().any(|pr| pr.status == status);
     let (would_be, only_open) = if is_any(PullRequestStatus::Open) {

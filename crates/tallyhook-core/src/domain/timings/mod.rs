@@ -258,7 +258,8 @@ impl<'a> History<'a> {
         steps
     }
 
-    /// Returns the intervals clipped to creation and merge; one without an end lasts until the merge.
+    /// Returns the intervals clipped to creation and merge; one without an end lasts until the
+    /// merge.
     fn clipped(&self, intervals: &[Interval], merged_at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
         let ended = intervals.iter().map(|interval| {
             (
@@ -269,7 +270,8 @@ impl<'a> History<'a> {
         ended.filter(|(from, to)| from < to).collect()
     }
 
-    /// Returns coding, pickup, review and merge wait, before redraft and closed are taken out of them.
+    /// Returns coding, pickup, review and merge wait, before redraft and closed are taken out of
+    /// them.
     fn stretches(&self, times: ReviewTimes, merged_at: Timestamp) -> [Option<Step>; 4] {
         let start = self.first_commit_at.unwrap_or(self.created_at);
         let coded = self.first_commit_at.is_some() || self.opened_as_draft;
@@ -405,7 +407,8 @@ fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<
         .then_some(first)
 }
 
-/// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a snapshot.
+/// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a
+/// snapshot.
 fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
@@ -447,7 +450,8 @@ fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Tog
     }
 }
 
-/// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is open again.
+/// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is
+/// open again.
 fn closed_history(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     // The closing of the merge itself is none; a reopening may be in the very second of it.
@@ -468,7 +472,8 @@ fn closed_history(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> T
     }
 }
 
-/// Returns the time of the last reopening, known or inferred; `None` if there was none, or if it is closed since.
+/// Returns the time of the last reopening, known or inferred; `None` if there was none, or if it is
+/// closed since.
 pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> {
     let closed =
         closed_history(pull_request, pull_request.merged_at).intervals(pull_request.created_at?);
@@ -480,7 +485,8 @@ pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> 
     seen.max(pull_request.timeline.times_of(FactKind::Reopened).last())
 }
 
-/// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when they took time.
+/// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when
+/// they took time.
 fn sum_up(steps: &[Step]) -> Stages {
     let mut stages = Stages::default();
     for step in steps {
