@@ -3,8 +3,10 @@
 //! GitHub is answered from the database's commit. No body is parsed before its signature holds, and
 //! reading an unverified request is bounded in size, in time and over all requests together.
 
+mod body;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,7 +15,6 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
-use futures_util::StreamExt;
 use metrics::counter;
 use serde::Serialize;
 use tallyhook_core::delivery::{DeliveryId, Lane};
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
+use self::body::{BodyInMemory, BudgetShare};
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
     DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, record_dead_letter,
@@ -88,11 +90,6 @@ impl Ingest {
         }
     }
 }
-
-/// The capacity that is allocated at once; larger payloads are rare.
-const INITIAL_CAPACITY: usize = 64 * 1024;
-/// The bytes after which a `Content-Length` is trusted: a client that sends no body gets no memory.
-const TRUSTED_AFTER: usize = MIB;
 
 /// The answer to a delivery.
 #[derive(Debug, Serialize, ToSchema)]
@@ -369,83 +366,6 @@ impl DeliveryHeaders {
         Self {
             event: text("x-github-event"),
             guid: text("x-github-delivery"),
-        }
-    }
-}
-
-/// A body in memory with its share of the budget.
-struct BodyInMemory {
-    bytes: Vec<u8>,
-    share: BudgetShare,
-}
-
-/// Bytes of the budget of all requests, released when dropped.
-struct BudgetShare {
-    in_flight: Arc<AtomicUsize>,
-    taken: usize,
-}
-
-impl BudgetShare {
-    /// Takes the bytes that have actually arrived, so that a `Content-Length` alone blocks no other
-    /// request.
-    fn take(&mut self, bytes: usize, budget: usize) -> Result<(), WebhookRefusal> {
-        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
-        self.taken += bytes;
-        if before + bytes > budget {
-            Err(WebhookRefusal::Unavailable)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Releases all but `bytes`.
-    fn shrink(&mut self, bytes: usize) {
-        let over = self.taken.saturating_sub(bytes);
-        self.in_flight.fetch_sub(over, Ordering::AcqRel);
-        self.taken -= over;
-    }
-}
-
-impl Drop for BudgetShare {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(self.taken, Ordering::AcqRel);
-    }
-}
-
-impl BodyInMemory {
-    async fn read(
-        mut payload: web::Payload,
-        promised: usize,
-        cap: usize,
-        ingest: &Ingest,
-        deadline: Instant,
-    ) -> Result<Self, WebhookRefusal> {
-        let share = BudgetShare {
-            in_flight: ingest.in_flight.clone(),
-            taken: 0,
-        };
-        let promised = promised.min(cap);
-        let mut body = Self {
-            bytes: Vec::with_capacity(promised.min(INITIAL_CAPACITY)),
-            share,
-        };
-        loop {
-            let chunk = match timeout_at(deadline, payload.next()).await {
-                Ok(Some(chunk)) => chunk.map_err(|_| WebhookRefusal::TooSlow)?,
-                Ok(None) => return Ok(body),
-                Err(_) => return Err(WebhookRefusal::TooSlow),
-            };
-            if body.bytes.len() + chunk.len() > cap {
-                return Err(WebhookRefusal::TooLarge);
-            }
-            body.share
-                .take(chunk.len(), ingest.limits.in_flight_bytes)?;
-            if body.bytes.len() >= TRUSTED_AFTER {
-                // Growing by doubling would cost twice the size.
-                body.bytes
-                    .reserve_exact(promised.saturating_sub(body.bytes.len()));
-            }
-            body.bytes.extend_from_slice(&chunk);
         }
     }
 }
