@@ -119,7 +119,11 @@ impl Consumer {
                 _ = checks.tick() => match session.has_dead_lane().await {
                     Ok(is_dead) => {
                         dead_checks = if is_dead { dead_checks + 1 } else { 0 };
-                        if dead_checks < 2 { Ok(()) } else { Err("messages wait in a lane and none is delivered".to_owned()) }
+                        if dead_checks < 2 {
+                            Ok(())
+                        } else {
+                            Err("messages wait in a lane and none is delivered".to_owned())
+                        }
                     }
                     Err(reason) => Err(reason),
                 },

@@ -204,7 +204,10 @@ async fn exists<T>(
     name: &str,
     declared: impl Future<Output = lapin::Result<T>>,
 ) -> Result<bool, String> {
-    let is_missing = |error: &lapin::Error| matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == AMQPSoftError::NOTFOUND.get_id());
+    let is_missing = |error: &lapin::Error| match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_id() == AMQPSoftError::NOTFOUND.get_id(),
+        _ => false,
+    };
     let exists = async {
         match declared.await {
             Ok(_) => Ok(true),
