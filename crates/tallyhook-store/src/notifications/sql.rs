@@ -1,12 +1,12 @@
 //! Statements about channels and notifications.
 
-use super::row::{BacklogRow, ChannelRow, CountRow, ToldRow};
+use super::row::{BacklogRow, ChannelRow, CountRow, JoinedNotificationRow};
 use super::{
     AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
     NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };
 use crate::columns::{Millis, Name, storable_text};
-use crate::database::statement;
+use crate::database::{Statement, statement};
 use crate::outbox::OutboxRow;
 use crate::{EventId, Moment, Result, Store};
 
@@ -22,6 +22,31 @@ fn notification_query() -> String {
          FROM notifications JOIN outbox ON id = event_id",
         OutboxRow::COLUMNS
     )
+}
+
+/// Makes the statement that records the pause of a channel, with the answer and the time of the
+/// failure that caused it.
+fn pause_statement<'q>(
+    channel: &'q str,
+    pause: ChannelPause,
+    failure: Option<(&'q str, Moment)>,
+) -> Statement<'q> {
+    let update = match failure {
+        None => statement("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1"),
+        Some(_) => statement(
+            "UPDATE channels SET rests_until = $2, failures = $3, last_error = $4, \
+             last_error_at = $5 \
+             WHERE name = $1",
+        ),
+    };
+    let update = update
+        .bind(channel)
+        .bind(pause.until.map(Millis))
+        .bind(i64::from(pause.failures));
+    match failure {
+        None => update,
+        Some((answer, at)) => update.bind(answer).bind(Millis(at)),
+    }
 }
 
 impl Store {
@@ -99,7 +124,7 @@ impl Store {
             .rows(query)
             .await?
             .into_iter()
-            .map(|row: ToldRow| Ok(row.try_into()?))
+            .map(|row: JoinedNotificationRow| Ok(row.try_into()?))
             .collect()
     }
 
@@ -154,26 +179,9 @@ impl Store {
             transaction.rollback().await?;
             return Ok(false);
         }
-        let rested = match next {
-            AttemptResult::Sent => {
-                statement("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1")
-            }
-            _ => statement(
-                "UPDATE channels SET rests_until = $2, failures = $3, last_error = $4, \
-                 last_error_at = $5 \
-                 WHERE name = $1",
-            ),
-        };
-        let rested = rested
-            .bind(channel)
-            .bind(rest.until.map(Millis))
-            .bind(i64::from(rest.failures));
-        let rested = if next == AttemptResult::Sent {
-            rested
-        } else {
-            rested.bind(answer.as_str()).bind(Millis(at))
-        };
-        transaction.execute(rested).await?;
+        let failure = (next != AttemptResult::Sent).then_some((answer.as_str(), at));
+        let pause = pause_statement(channel, rest, failure);
+        transaction.execute(pause).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -230,11 +238,11 @@ impl Store {
             .await?;
         let count = "SELECT channel, state, count(*) AS notifications FROM notifications \
                      GROUP BY channel, state";
-        let counts: Vec<CountRow> = self.database.rows(statement(count)).await?;
+        let count_rows: Vec<CountRow> = self.database.rows(statement(count)).await?;
         let record = |channel: ChannelRow| {
             let name = channel.name.clone();
             let mut counts = NotificationCounts::default();
-            for count in counts.iter().filter(|count| count.channel == name) {
+            for count in count_rows.iter().filter(|count| count.channel == name) {
                 let place = match count.state.0 {
                     NotificationState::Pending => &mut counts.pending,
                     NotificationState::Sent => &mut counts.sent,
@@ -323,7 +331,7 @@ impl Store {
             .rows(query)
             .await?
             .into_iter()
-            .map(|row: ToldRow| Ok(row.try_into()?))
+            .map(|row: JoinedNotificationRow| Ok(row.try_into()?))
             .collect()
     }
 }

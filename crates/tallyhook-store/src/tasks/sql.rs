@@ -209,36 +209,7 @@ impl Store {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
         let moved = settled.moved.as_ref();
-        let PendingWork {
-            follow,
-            push,
-            cleanup: cleaned,
-        } = settled.done;
-        let left = |due: bool, done: bool| i64::from(due && !done);
-        let update = statement(
-            "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, \
-             cleanup_due = $6, \
-             tries = $7, not_before = CASE WHEN $12 = 1 THEN $8 ELSE not_before END, \
-             updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
-             worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 \
-             AND version = $2",
-        )
-        .bind(task.id.to_string())
-        .bind(task.version)
-        .bind(moved.map_or(task.state.status, |moved| moved.to).as_str())
-        .bind(left(task.due.follow, follow))
-        .bind(left(task.due.push, push))
-        .bind(left(task.due.cleanup, cleaned))
-        .bind(match settled.again {
-            Some(_) => i64::from(task.tries) + 1,
-            None if push || cleaned => 0,
-            None => i64::from(task.tries),
-        })
-        .bind(settled.again.map(Millis))
-        .bind(i64::from(moved.is_some()))
-        .bind(Millis(now))
-        .bind(i64::from(settled.worktree_removed))
-        .bind(i64::from(settled.again.is_some() || push || cleaned));
+        let update = task_update_statement(task, settled, now);
         if transaction.execute(update).await? == 0 {
             transaction.rollback().await?;
             return Ok(false);
@@ -329,3 +300,38 @@ const FAR: Moment = Moment::from_naive_utc_and_offset(
         .and_time(chrono::NaiveTime::MIN),
     chrono::Utc,
 );
+
+/// Makes the statement of [`Store::update_task_if_current`].
+fn task_update_statement(task: &Task, settled: &TaskUpdate, now: Moment) -> Statement<'static> {
+    let moved = settled.moved.as_ref();
+    let PendingWork {
+        follow,
+        push,
+        cleanup: cleaned,
+    } = settled.done;
+    let left = |due: bool, done: bool| i64::from(due && !done);
+    statement(
+        "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, \
+         cleanup_due = $6, \
+         tries = $7, not_before = CASE WHEN $12 = 1 THEN $8 ELSE not_before END, \
+         updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
+         worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 \
+         AND version = $2",
+    )
+    .bind(task.id.to_string())
+    .bind(task.version)
+    .bind(moved.map_or(task.state.status, |moved| moved.to).as_str())
+    .bind(left(task.due.follow, follow))
+    .bind(left(task.due.push, push))
+    .bind(left(task.due.cleanup, cleaned))
+    .bind(match settled.again {
+        Some(_) => i64::from(task.tries) + 1,
+        None if push || cleaned => 0,
+        None => i64::from(task.tries),
+    })
+    .bind(settled.again.map(Millis))
+    .bind(i64::from(moved.is_some()))
+    .bind(Millis(now))
+    .bind(i64::from(settled.worktree_removed))
+    .bind(i64::from(settled.again.is_some() || push || cleaned))
+}

@@ -164,9 +164,14 @@ impl TaskWriter<'_, '_> {
                 .execute(update.bind(value.as_deref().map(storable_text)))
                 .await?;
         }
-        let Some(new) = edit.status else {
-            return Ok(());
-        };
+        match edit.status {
+            Some(new) => self.set_status_by_hand(id, new, now).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the status that a person chose, and records the change in the history and the outbox.
+    async fn set_status_by_hand(&mut self, id: TaskId, new: TaskStatus, now: Moment) -> Result<()> {
         let query = format!("SELECT {} FROM tasks WHERE id = $1", TaskRow::COLUMNS);
         let query = statement(query).bind(id.to_string());
         let Some(row) = self.0.row::<TaskRow>(query).await? else {
