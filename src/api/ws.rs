@@ -305,7 +305,9 @@ impl WsClient {
                 _ = heartbeat.tick() => match pings.should_ping() {
                     false => Err(reason(CloseCode::Away, "no answer to pings").into()),
                     true if self.is_authorized().await => in_time(self.session.ping(b"")).await,
-                    true => Err(reason(CloseCode::Policy, "the token is not valid any more").into()),
+                    true => {
+                        Err(reason(CloseCode::Policy, "the token is not valid any more").into())
+                    }
                 },
             };
             if let Err(end) = done {

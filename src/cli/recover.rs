@@ -25,7 +25,12 @@ pub(super) struct RecoverArgs {
     #[arg(long, value_name = "ID")]
     hook: Option<i64>,
     /// Days to go back; GitHub keeps deliveries for about three days
-    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=30))]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=30)
+    )]
     days: u32,
     /// Print the result as JSON
     #[arg(long)]

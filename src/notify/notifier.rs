@@ -152,9 +152,13 @@ impl Notifier {
             next_send: Instant::now(),
             stopping: stopping.clone(),
         };
+        let loops = self
+            .channels
+            .iter()
+            .map(|channel| self.serve(worker(channel), changed.clone()));
         tokio::select! {
             never = self.listen(&changes) => match never {},
-            _ = join_all(self.channels.iter().map(|channel| self.serve(worker(channel), changed.clone()))) => {}
+            _ = join_all(loops) => {}
         }
     }
 

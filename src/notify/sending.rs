@@ -96,7 +96,12 @@ impl Channels {
             ChannelKind::Slack => slack::plain(text),
             ChannelKind::Webhook => {
                 let timestamp = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                serde_json::json!({"type": "test", "message": text, "channel": channel.name, "timestamp": timestamp})
+                serde_json::json!({
+                    "type": "test",
+                    "message": text,
+                    "channel": channel.name,
+                    "timestamp": timestamp,
+                })
             }
         };
         let message = OutgoingMessage {
