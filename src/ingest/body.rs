@@ -1,5 +1,5 @@
-//! The bodies of unverified requests: read within limits of size and time, and counted in the budget
-//! of all requests while they are in memory.
+//! The bodies of unverified requests: read within limits of size and time, and counted in the
+//! budget of all requests while they are in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,8 +58,8 @@ impl BodyInMemory {
     /// Reads a body of at most `cap` bytes, of which `promised` are announced, until `deadline`.
     ///
     /// # Errors
-    /// [`WebhookRefusal::TooSlow`], [`WebhookRefusal::TooLarge`], or [`WebhookRefusal::Unavailable`] if
-    /// the budget of all requests is used up.
+    /// [`WebhookRefusal::TooSlow`], [`WebhookRefusal::TooLarge`], or
+    /// [`WebhookRefusal::Unavailable`] if the budget of all requests is used up.
     pub(super) async fn read(
         mut payload: web::Payload,
         promised: usize,

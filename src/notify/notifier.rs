@@ -308,12 +308,11 @@ impl Notifier {
         tallyhook_core::crash_point::reached("notify.recorded");
         if recorded == RecordResult::Refused {
             // The rows that were read with this one may be outdated, too.
+            let channel = worker.name();
             tracing::warn!(
-                channel = worker.name(),
-                event.id = %event,
-                "notification {event} on channel {} was finished by another process while it was \
-                 sent",
-                worker.name()
+                channel, event.id = %event,
+                "notification {event} on channel {channel} was finished by another process while \
+                 it was sent"
             );
             return Ok(LoopStep::Reload);
         }

@@ -140,29 +140,7 @@ impl Store {
     pub async fn save_run(&self, run: &SyncRun, now: Moment, lease_until: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
-        match run.state {
-            RunState::Done => {
-                let synced = "UPDATE repositories SET sync_status = 'synced', last_sync_at = $2, \
-                    last_error = NULL, \
-                    complete_since = CASE WHEN $3 < complete_since THEN $3 \
-                    ELSE coalesce(complete_since, $3) END WHERE id = $1";
-                let synced = statement(synced).bind(run.repo.0).bind(Millis(now));
-                transaction
-                    .execute(synced.bind(run.complete_since.map(Seconds)))
-                    .await?;
-            }
-            RunState::Failed => {
-                let failed =
-                    "UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1";
-                let failed = statement(failed)
-                    .bind(run.repo.0)
-                    .bind(run.error.as_deref().map(storable_text));
-                transaction.execute(failed).await?;
-            }
-            RunState::Cancelled => set_status(&mut transaction, run.repo, STATUS_BEFORE).await?,
-            RunState::Queued => set_status(&mut transaction, run.repo, "'pending'").await?,
-            RunState::Running => {}
-        }
+        save_repository_status(&mut transaction, run, now).await?;
         let update = statement(
             "UPDATE sync_runs SET state = $3, walk = $4, prs_done = $5, prs_total = $6, \
              reviews_synced = $7, \
@@ -293,6 +271,38 @@ async fn one(
         .next()
         .map(|row: RunRow| row.try_into())
         .transpose()
+}
+
+/// Shows the state of a run in the sync status of its repository.
+async fn save_repository_status(
+    transaction: &mut Transaction<'_>,
+    run: &SyncRun,
+    now: Moment,
+) -> Result<()> {
+    match run.state {
+        RunState::Done => {
+            let synced = "UPDATE repositories SET sync_status = 'synced', last_sync_at = $2, \
+                last_error = NULL, \
+                complete_since = CASE WHEN $3 < complete_since THEN $3 \
+                ELSE coalesce(complete_since, $3) END WHERE id = $1";
+            let synced = statement(synced).bind(run.repo.0).bind(Millis(now));
+            transaction
+                .execute(synced.bind(run.complete_since.map(Seconds)))
+                .await?;
+        }
+        RunState::Failed => {
+            let failed =
+                "UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1";
+            let failed = statement(failed)
+                .bind(run.repo.0)
+                .bind(run.error.as_deref().map(storable_text));
+            transaction.execute(failed).await?;
+        }
+        RunState::Cancelled => set_status(transaction, run.repo, STATUS_BEFORE).await?,
+        RunState::Queued => set_status(transaction, run.repo, "'pending'").await?,
+        RunState::Running => {}
+    }
+    Ok(())
 }
 
 async fn set_status(transaction: &mut Transaction<'_>, repo: RepoId, status: &str) -> Result<()> {
