@@ -78,7 +78,8 @@ impl IncomingDelivery<'_> {
     }
 }
 
-/// Returns the delivery of a fetched pull request. Every fetch returns the same one until the pull request changes.
+/// Returns the delivery of a fetched pull request. Every fetch returns the same one until the pull
+/// request changes.
 ///
 /// # Errors
 /// Only if there is no memory to write or compress it.

@@ -1,8 +1,9 @@
 //! Tallyhook: a self-hosted GitHub event processor.
 //!
-//! Data flows one way: a webhook is verified and stored ([`ingest`], the inbox), turned into our own
-//! events (`tallyhook_core::event`), applied to the facts ([`process`]) and read through the [`api`].
-//! `tests/it/architecture.rs` holds the arrows between modules that the compiler cannot hold.
+//! Data flows one way: a webhook is verified and stored ([`ingest`], the inbox), turned into our
+//! own events (`tallyhook_core::event`), applied to the facts ([`process`]) and read through the
+//! [`api`]. `tests/it/architecture.rs` holds the arrows between modules that the compiler cannot
+//! hold.
 
 // Here and not in Cargo.toml, since tests and examples may unwrap.
 #![warn(clippy::unwrap_used)]

@@ -1,8 +1,9 @@
-//! The workers: claim deliveries, decode them, and write what applying them changed. The rules are in
-//! [`tallyhook_core::domain::apply`]; here is I/O only.
+//! The workers: claim deliveries, decode them, and write what applying them changed. The rules are
+//! in [`tallyhook_core::domain::apply`]; here is I/O only.
 //!
-//! Every line that is logged about one delivery stands in its span, `delivery{delivery.id delivery.guid event repo pr}`,
-//! those of store and queue among them. A line about a batch stands in the span of the batch, which lists the ids.
+//! Every line that is logged about one delivery stands in its span, `delivery{delivery.id
+//! delivery.guid event repo pr}`, those of store and queue among them. A line about a batch stands
+//! in the span of the batch, which lists the ids.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +38,8 @@ const BATCH: usize = 256;
 const BATCH_BYTES: u64 = 32 * 1024 * 1024;
 /// The number of failed attempts after which a delivery becomes a dead letter.
 const MAX_ATTEMPTS: u32 = 5;
-/// The lease of a claimed delivery. A batch takes milliseconds; the deliveries of a dead worker wait for so long.
+/// The lease of a claimed delivery. A batch takes milliseconds; the deliveries of a dead worker
+/// wait for so long.
 const CLAIM_LEASE: Duration = Duration::from_mins(1);
 /// The number of times that a batch is applied again because another worker wrote first.
 const MAX_CONFLICTS: usize = 3;
@@ -57,8 +59,8 @@ pub struct Worker {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub rules: ApplyRules,
-    /// Shared by the workers of a process: batches hold it for reading, a delivery that was attempted before holds it for
-    /// writing, alone.
+    /// Shared by the workers of a process: batches hold it for reading, a delivery that was
+    /// attempted before holds it for writing, alone.
     pub turns: Arc<RwLock<()>>,
     /// Raised after every batch, for callers that wait until the work is done.
     pub progress: watch::Sender<u64>,
@@ -132,8 +134,8 @@ impl BatchError {
         }
     }
 
-    /// Returns whether the failure counts as an attempt. Neither a failing database nor another worker is the delivery's
-    /// fault.
+    /// Returns whether the failure counts as an attempt. Neither a failing database nor another
+    /// worker is the delivery's fault.
     fn counts_as_attempt(&self) -> bool {
         self.isolates_to_one() && !matches!(self, Self::Conflict)
     }
@@ -166,8 +168,9 @@ impl Worker {
             let _shared = self.turns.read().await;
             self.claim_and_apply(&batch).await;
         }
-        // A delivery that was attempted before is claimed and applied alone: if it kills the process again, no other
-        // delivery's attempt is counted, so that none becomes a dead letter with it.
+        // A delivery that was attempted before is claimed and applied alone: if it kills the
+        // process again, no other delivery's attempt is counted, so that none becomes a dead letter
+        // with it.
         for delivery in attempted {
             let _exclusive = self.turns.write().await;
             self.claim_and_apply(&[delivery.id]).await;
@@ -268,7 +271,10 @@ impl Worker {
         };
         let number = decoded.len() + ignored.len();
         if error.isolates_to_one() && number > 1 {
-            tracing::warn!(%error, "a batch of {number} deliveries failed; applying them one by one");
+            tracing::warn!(
+                %error,
+                "a batch of {number} deliveries failed; applying them one by one"
+            );
             self.apply_individually(decoded, ignored).await;
         } else {
             self.retry_or_release(&rows(&decoded), &states(&ignored), &error)
@@ -338,13 +344,16 @@ impl Worker {
             Ok(0) => tracing::debug!("delivery {id} ({guid}) was claimed by another process"),
             Ok(_) => record_dead_letter(id.0, guid, event, reason),
             Err(error) => {
-                tracing::error!(reason, %error, "delivery {id} ({guid}) cannot be marked dead; it will be retried");
+                tracing::error!(
+                    reason, %error,
+                    "delivery {id} ({guid}) cannot be marked dead; it will be retried"
+                );
             }
         }
     }
 
-    /// Returns deliveries to the inbox for a later attempt. One whose failure counts as an attempt is marked dead after the
-    /// last; the others keep their number of attempts.
+    /// Returns deliveries to the inbox for a later attempt. One whose failure counts as an attempt
+    /// is marked dead after the last; the others keep their number of attempts.
     async fn retry_or_release(
         &self,
         deliveries: &[&UnfinishedDelivery],
@@ -374,8 +383,8 @@ impl Worker {
             .await;
     }
 
-    /// Makes deliveries due again. Repeats that for as long as the database fails, as it often does when it failed the
-    /// attempt: until then no other worker may claim them.
+    /// Makes deliveries due again. Repeats that for as long as the database fails, as it often does
+    /// when it failed the attempt: until then no other worker may claim them.
     async fn return_to_inbox(
         &self,
         ids: &[DeliveryId],
@@ -407,8 +416,8 @@ fn states(ignored: &[IgnoredRow]) -> Vec<FinishedDelivery> {
     ignored.iter().map(IgnoredRow::finished).collect()
 }
 
-/// Returns the span of one delivery: a root, since a batch is no part of its story. Its level is that of errors, so that a
-/// filter which shows the lines inside shows the span too.
+/// Returns the span of one delivery: a root, since a batch is no part of its story. Its level is
+/// that of errors, so that a filter which shows the lines inside shows the span too.
 fn delivery_span(delivery: &UnfinishedDelivery) -> Span {
     error_span!(
         parent: None,

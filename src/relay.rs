@@ -1,5 +1,5 @@
-//! The relay: publishes rows that are due to the queue, and deletes what is old. One process at a time sweeps the inbox; the
-//! others only return to the inbox what their queue did not take.
+//! The relay: publishes rows that are due to the queue, and deletes what is old. One process at a
+//! time sweeps the inbox; the others only return to the inbox what their queue did not take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,8 @@ impl SweepState {
         };
     }
 
-    /// Returns false once this process has had no broker for so long that another process may have one.
+    /// Returns false once this process has had no broker for so long that another process may have
+    /// one.
     fn has_broker(&self) -> bool {
         let since = *self.disconnected_since.lock();
         since.is_none_or(|since| since.elapsed() <= MAX_DISCONNECTED)
@@ -116,7 +117,8 @@ impl Relay {
 
     /// Reads the queue's signals in every process, whether or not it sweeps.
     async fn watch_queue(&self, state: &SweepState) {
-        // A process that does not sweep cannot know what the process before it published without a confirm.
+        // A process that does not sweep cannot know what the process before it published without a
+        // confirm.
         let mut inherits = !self.sweeps;
         let mut stopping = self.stopping.clone();
         let mut ticks = interval(TICK);
@@ -125,7 +127,8 @@ impl Relay {
             tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => return,
                 _ = ticks.tick() => {
-                    // Histograms hold every sample until this is called, whether or not /metrics is read.
+                    // Histograms hold every sample until this is called, whether or not /metrics is
+                    // read.
                     telemetry::prometheus().run_upkeep();
                     state.set_health(self.queue.health());
                 }
@@ -244,7 +247,8 @@ impl Sweeper<'_> {
 
     async fn sweep_lane(&self, lane: Lane) -> tallyhook_store::Result<bool> {
         let queue = &self.relay.queue;
-        // A queue that is half full is left alone: one larger sweep is cheaper than many small ones.
+        // A queue that is half full is left alone: one larger sweep is cheaper than many small
+        // ones.
         if queue.room(lane).await < SWEEP {
             return Ok(true);
         }
@@ -272,7 +276,8 @@ impl Sweeper<'_> {
         Ok(is_full)
     }
 
-    /// Publishes rows with their events. The caller makes the rows due again that a failure leaves unpublished.
+    /// Publishes rows with their events. The caller makes the rows due again that a failure leaves
+    /// unpublished.
     async fn publish(&self, room: Vec<Permit>, due: &[DeliveryId]) -> tallyhook_store::Result<()> {
         let mut room = room.into_iter();
         for portion in portions(&self.store().pending(due).await?, SWEEP_BYTES) {
@@ -301,8 +306,8 @@ impl Sweeper<'_> {
     /// Deletes one portion of what is old. Returns whether there may be more.
     async fn purge(&self) -> bool {
         let now = Utc::now();
-        // An event stays for as long as a channel has a notification of it to send, whether or not the settings still
-        // have that channel.
+        // An event stays for as long as a channel has a notification of it to send, whether or not
+        // the settings still have that channel.
         let given_up = self
             .store()
             .expire_notifications(now - TimeDelta::days(NOTIFICATION_DAYS), now, PURGE)
@@ -311,7 +316,8 @@ impl Sweeper<'_> {
         if given_up > 0 {
             tracing::warn!(
                 notifications = given_up,
-                "{given_up} notifications were given up: they could not be sent for {NOTIFICATION_DAYS} days"
+                "{given_up} notifications were given up: they could not be sent for \
+                 {NOTIFICATION_DAYS} days"
             );
         }
         let events = self

@@ -77,7 +77,7 @@ pub async fn items(channels: &Channels, store: &Store) -> StoreResult<Vec<Channe
 }
 
 fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
-    let (state, told) = record.map(|record| (record.state, record.told)).unzip();
+    let (state, counts) = record.map(|record| (record.state, record.counts)).unzip();
     let last_error = state.as_ref().and_then(|state| state.last_error.clone());
     let (last_error, last_error_at) = last_error.unzip();
     ChannelItem {
@@ -87,7 +87,7 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
         repos: channel.filter.repos.clone(),
         kinds: channel.filter.kinds.clone(),
         place: state.as_ref().map(|state| state.place.to_string()),
-        told: told.unwrap_or_default(),
+        told: counts.unwrap_or_default(),
         failures: state.as_ref().map_or(0, |state| state.failures),
         rests_until: state
             .and_then(|state| state.rests_until)
@@ -118,7 +118,8 @@ pub(super) async fn list(
     tag = "notifications", operation_id = "test_channel",
     security(("token" = [])), params(("name" = String, Path)),
     responses(
-        (status = 200, body = ChannelTestResult, description = "`ok` is true if the receiver accepted it"),
+        (status = 200, body = ChannelTestResult,
+            description = "`ok` is true if the receiver accepted it"),
         (status = 404, body = ApiErrorBody),
     )
 )]

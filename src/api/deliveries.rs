@@ -80,7 +80,10 @@ pub(super) struct DeadLettersQuery {
 #[utoipa::path(
     tag = "deliveries", operation_id = "list_deliveries", security(("token" = [])),
     params(DeliveriesQuery),
-    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ApiErrorBody))
+    responses(
+        (status = 200, body = Page<DeliveryItem>),
+        (status = 400, body = super::error::ApiErrorBody),
+    )
 )]
 #[get("/deliveries")]
 pub(super) async fn list(
@@ -94,7 +97,10 @@ pub(super) async fn list(
 #[utoipa::path(
     tag = "deliveries", operation_id = "list_dead_letters", security(("token" = [])),
     params(DeadLettersQuery),
-    responses((status = 200, body = Page<DeliveryItem>), (status = 400, body = super::error::ApiErrorBody))
+    responses(
+        (status = 200, body = Page<DeliveryItem>),
+        (status = 400, body = super::error::ApiErrorBody),
+    )
 )]
 #[get("/dead-letters")]
 pub(super) async fn list_dead(
@@ -151,7 +157,10 @@ async fn listed(
 #[utoipa::path(
     tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
     params(("guid" = String, Path)),
-    responses((status = 200, body = Page<DeliveryDetail>), (status = 404, body = super::error::ApiErrorBody))
+    responses(
+        (status = 200, body = Page<DeliveryDetail>),
+        (status = 404, body = super::error::ApiErrorBody),
+    )
 )]
 #[get("/deliveries/{guid}")]
 pub(super) async fn show(
@@ -173,7 +182,10 @@ pub(super) async fn show(
 #[utoipa::path(
     tag = "deliveries", operation_id = "get_dead_letter", security(("token" = [])),
     params(("id" = i64, Path)),
-    responses((status = 200, body = DeliveryDetail), (status = 404, body = super::error::ApiErrorBody))
+    responses(
+        (status = 200, body = DeliveryDetail),
+        (status = 404, body = super::error::ApiErrorBody),
+    )
 )]
 #[get("/dead-letters/{id}")]
 pub(super) async fn show_dead(
@@ -197,7 +209,10 @@ pub(super) struct DiscardQuery {
 #[utoipa::path(
     tag = "deliveries", operation_id = "discard_dead_letter",
     security(("token" = [])), params(("id" = i64, Path), DiscardQuery),
-    responses((status = 204, description = "discarded"), (status = 404, body = super::error::ApiErrorBody))
+    responses(
+        (status = 204, description = "discarded"),
+        (status = 404, body = super::error::ApiErrorBody),
+    )
 )]
 #[delete("/dead-letters/{id}")]
 pub(super) async fn discard(
@@ -275,7 +290,8 @@ pub(super) async fn requeue_group(
         repo,
     };
     if all != (like == DeadLetterMatch::default()) {
-        let message = "give a reason, an event or a repo of the dead letters to requeue, or else \"all\": true";
+        let message = "give a reason, an event or a repo of the dead letters to requeue, or \
+                       else \"all\": true";
         return Err(ApiError::BadRequest(message.to_owned()));
     }
     let deliveries = api
@@ -290,7 +306,10 @@ pub(super) async fn requeue_group(
 #[utoipa::path(
     tag = "deliveries", operation_id = "requeue_dead_letter",
     security(("token" = [])), params(("id" = i64, Path)),
-    responses((status = 202, description = "requeued"), (status = 404, body = super::error::ApiErrorBody))
+    responses(
+        (status = 202, description = "requeued"),
+        (status = 404, body = super::error::ApiErrorBody),
+    )
 )]
 #[post("/dead-letters/{id}/requeue")]
 pub(super) async fn requeue(

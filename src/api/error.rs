@@ -90,12 +90,15 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadRequest(message) | Self::Conflict(message) => f.write_str(message),
-            Self::Unauthorized => f.write_str("send a valid token as `Authorization: Bearer TOKEN`"),
+            Self::Unauthorized => {
+                f.write_str("send a valid token as `Authorization: Bearer TOKEN`")
+            }
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable(_) => f.write_str("the database is not available; try again"),
             Self::GithubAccessMissing => f.write_str(
-                "there is no access to GitHub: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY",
+                "there is no access to GitHub: set GITHUB_TOKEN, or GITHUB_APP_ID and \
+                 GITHUB_APP_PRIVATE_KEY",
             ),
             Self::GithubUnavailable(message) | Self::GithubFailed(message) => f.write_str(message),
             Self::Github(error) => error.fmt(f),

@@ -248,14 +248,18 @@ async fn no_such_path() -> Result<HttpResponse, error::ApiError> {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Tallyhook", description = "Self-hosted GitHub event processor: pull requests and where their time goes."),
+    info(
+        title = "Tallyhook",
+        description = "Self-hosted GitHub event processor: pull requests and where their time goes."
+    ),
     // Its route belongs to the role ingest.
     paths(crate::ingest::receive),
     components(schemas(error::ApiErrorBody)),
     tags(
         (name = "pull requests", description = "Pull requests and the derivation of their numbers"),
         (name = "metrics", description = "Cycle times, review times and stages"),
-        (name = "repositories", description = "Tracked repositories, watched pull requests, backfills and the poller"),
+        (name = "repositories",
+            description = "Tracked repositories, watched pull requests, backfills and the poller"),
         (name = "tasks", description = "Tasks and their pull requests"),
         (name = "notifications", description = "Notifications over WebSocket and channels"),
         (name = "deliveries", description = "The inbox and its dead letters"),

@@ -109,7 +109,7 @@ pub struct PullRequestDetail {
     #[serde(flatten)]
     pub pull_request: PullRequestItem,
     pub reviews: Vec<ReviewItem>,
-    pub timeline: Vec<TimelineItem>,
+    pub timeline: Vec<TimelineEntry>,
     pub explain: NumbersExplanation,
 }
 
@@ -126,7 +126,8 @@ pub struct ReviewItem {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct TimelineItem {
+#[schema(as = TimelineItem)]
+pub struct TimelineEntry {
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     #[serde(rename = "type")]
@@ -183,7 +184,11 @@ type PullRequestCursor = (i64, RepoId, PrNumber);
 #[utoipa::path(
     tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
     params(ListQuery),
-    responses((status = 200, body = Page<PullRequestItem>), (status = 400, body = super::error::ApiErrorBody), (status = 401, body = super::error::ApiErrorBody))
+    responses(
+        (status = 200, body = Page<PullRequestItem>),
+        (status = 400, body = super::error::ApiErrorBody),
+        (status = 401, body = super::error::ApiErrorBody),
+    )
 )]
 #[get("/prs")]
 pub(super) async fn list(
@@ -231,8 +236,11 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
     responses(
         (status = 200, body = PullRequestDetail),
         (status = 404, body = super::error::ApiErrorBody),
-        (status = 409, body = super::error::ApiErrorBody, description = "no default repository is configured, or with `fresh` neither a GitHub token nor an App"),
-        (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
+        (status = 409, body = super::error::ApiErrorBody,
+            description = "no default repository is configured, or with `fresh` neither a GitHub \
+                           token nor an App"),
+        (status = 503, body = super::error::ApiErrorBody,
+            description = "GitHub is not available now"),
     )
 )]
 #[get("/prs/{number}")]
@@ -257,8 +265,10 @@ pub(super) async fn of_default_repository(
     responses(
         (status = 200, body = PullRequestDetail),
         (status = 404, body = super::error::ApiErrorBody),
-        (status = 409, body = super::error::ApiErrorBody, description = "neither a GitHub token nor an App is configured"),
-        (status = 503, body = super::error::ApiErrorBody, description = "GitHub is not available now"),
+        (status = 409, body = super::error::ApiErrorBody,
+            description = "neither a GitHub token nor an App is configured"),
+        (status = 503, body = super::error::ApiErrorBody,
+            description = "GitHub is not available now"),
     )
 )]
 #[get("/repos/{owner}/{repo}/prs/{number}")]
@@ -398,21 +408,21 @@ fn review_item(review: &Review, bots: &Bots) -> ReviewItem {
 }
 
 /// Merges the facts and the reviews in order of time.
-fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineItem> {
-    let facts = pull_request.timeline.iter().map(|fact| TimelineItem {
+fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntry> {
+    let facts = pull_request.timeline.iter().map(|fact| TimelineEntry {
         at: fact.at,
         kind: fact.kind.as_str().to_owned(),
         actor: fact.actor.map(|actor| actor.login),
         detail: fact.detail,
     });
-    let submitted = reviews.iter().map(|review| TimelineItem {
+    let submitted = reviews.iter().map(|review| TimelineEntry {
         at: review.submitted_at,
         kind: "reviewed".to_owned(),
         actor: Some(review.author.login.clone()),
         detail: review.original_state.map(|state| state.as_str().to_owned()),
     });
     let dismissed = reviews.iter().filter_map(|review| {
-        Some(TimelineItem {
+        Some(TimelineEntry {
             at: review.dismissed_at?,
             kind: "review_dismissed".to_owned(),
             actor: None,

@@ -96,8 +96,10 @@ pub(super) struct AddedRepository {
     responses(
         (status = 201, body = AddedRepository),
         (status = 200, body = AddedRepository, description = "the repository was tracked already"),
-        (status = 404, body = ApiErrorBody, description = "GitHub has no repository of that name, or the token cannot see it"),
-        (status = 409, body = ApiErrorBody, description = "`github_access_missing`, `github_access_refused`"),
+        (status = 404, body = ApiErrorBody,
+            description = "GitHub has no repository of that name, or the token cannot see it"),
+        (status = 409, body = ApiErrorBody,
+            description = "`github_access_missing`, `github_access_refused`"),
         (status = 503, body = ApiErrorBody, description = "`github_unavailable`"),
     )
 )]
@@ -214,7 +216,10 @@ async fn fetch_repository(
 #[utoipa::path(
     tag = "repositories", operation_id = "untrack_repository",
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
-    responses((status = 204, description = "no longer tracked"), (status = 404, body = ApiErrorBody))
+    responses(
+        (status = 204, description = "no longer tracked"),
+        (status = 404, body = ApiErrorBody),
+    )
 )]
 #[delete("/repos/{owner}/{repo}")]
 pub(super) async fn remove(
@@ -234,7 +239,8 @@ pub(super) async fn remove(
     operation_id = "watch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses(
-        (status = 202, description = "it is fetched now, and then at every `MONITOR_POLL_INTERVAL`"),
+        (status = 202,
+            description = "it is fetched now, and then at every `MONITOR_POLL_INTERVAL`"),
         (status = 404, body = ApiErrorBody, description = "the repository or number is invalid"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
@@ -260,7 +266,10 @@ pub(super) async fn watch(
     tag = "repositories",
     operation_id = "unwatch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
-    responses((status = 204, description = "no longer watched"), (status = 404, body = ApiErrorBody))
+    responses(
+        (status = 204, description = "no longer watched"),
+        (status = 404, body = ApiErrorBody),
+    )
 )]
 #[delete("/repos/{owner}/{repo}/prs/{number}/monitor")]
 pub(super) async fn unwatch(

@@ -124,7 +124,11 @@ pub(super) struct RunsQuery {
 #[utoipa::path(
     tag = "repositories", operation_id = "list_sync_runs", security(("token" = [])),
     params(RunsQuery),
-    responses((status = 200, body = Page<SyncRunItem>), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
+    responses(
+        (status = 200, body = Page<SyncRunItem>),
+        (status = 400, body = ApiErrorBody),
+        (status = 404, body = ApiErrorBody),
+    )
 )]
 #[get("/sync-runs")]
 pub(super) async fn list(

@@ -38,12 +38,13 @@ pub(super) struct OpenPullRequestBody {
 /// A task with its open pull request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TaskWithPullRequest {
-    pull_request: OpenedPullRequest,
+    pull_request: OpenedPullRequestItem,
     task: TaskDetail,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct OpenedPullRequest {
+#[schema(as = OpenedPullRequest)]
+pub(super) struct OpenedPullRequestItem {
     /// `owner/name`
     repo: String,
     #[schema(value_type = i64)]
@@ -57,21 +58,27 @@ pub(super) struct OpenedPullRequest {
 /// Idempotent.
 #[utoipa::path(
     tag = "tasks", operation_id = "open_pull_request", security(("token" = [])),
-    params(("id" = String, Path, description = "id or key")), request_body = Option<OpenPullRequestBody>,
+    params(("id" = String, Path, description = "id or key")),
+    request_body = Option<OpenPullRequestBody>,
     responses(
         (status = 201, body = TaskWithPullRequest),
-        (status = 200, body = TaskWithPullRequest, description = "the pull request was open already"),
-        (status = 400, body = ApiErrorBody, description = "neither the task nor the request has a branch or repository"),
-        (status = 404, body = ApiErrorBody, description = "`not_found`: no such task; `repository_missing`"),
+        (status = 200, body = TaskWithPullRequest,
+            description = "the pull request was open already"),
+        (status = 400, body = ApiErrorBody,
+            description = "neither the task nor the request has a branch or repository"),
+        (status = 404, body = ApiErrorBody,
+            description = "`not_found`: no such task; `repository_missing`"),
         (
             status = 409, body = ApiErrorBody,
             description = "`github_access_missing`, `github_access_refused`, `repository_read_only`"
         ),
         (
             status = 422, body = ApiErrorBody,
-            description = "`head_missing`, `base_missing`, `no_commits`, `drafts_not_supported`, `pull_request_refused`"
+            description = "`head_missing`, `base_missing`, `no_commits`, `drafts_not_supported`, \
+                           `pull_request_refused`"
         ),
-        (status = 503, body = ApiErrorBody, description = "`github_unavailable`: retry, nothing is opened twice"),
+        (status = 503, body = ApiErrorBody,
+            description = "`github_unavailable`: retry, nothing is opened twice"),
     )
 )]
 #[post("/tasks/{id}/pr")]
@@ -115,7 +122,7 @@ pub(super) async fn create(
         HttpResponse::Ok()
     };
     let (number, html_url, created) = (opened.key.number, opened.html_url, opened.created);
-    let pull_request = OpenedPullRequest {
+    let pull_request = OpenedPullRequestItem {
         repo,
         number,
         html_url,

@@ -48,12 +48,13 @@ pub struct TaskItem {
     #[schema(format = "date-time")]
     pub updated_at: String,
     /// The pull requests that are linked to it or name its key.
-    pub prs: Vec<TaskPullRequest>,
+    pub prs: Vec<LinkedPullRequest>,
 }
 
 /// A short form of a pull request.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TaskPullRequest {
+#[schema(as = TaskPullRequest)]
+pub struct LinkedPullRequest {
     #[schema(value_type = String, format = "uuid")]
     pub pr_id: Uuid,
     /// `owner/name`
@@ -256,7 +257,11 @@ fn nullable<'de, D: Deserializer<'de>>(
 #[utoipa::path(
     tag = "tasks", operation_id = "change_task", security(("token" = [])),
     params(("id" = String, Path, description = "id or key")), request_body = ChangeTaskBody,
-    responses((status = 200, body = TaskDetail), (status = 400, body = ApiErrorBody), (status = 404, body = ApiErrorBody))
+    responses(
+        (status = 200, body = TaskDetail),
+        (status = 400, body = ApiErrorBody),
+        (status = 404, body = ApiErrorBody),
+    )
 )]
 #[patch("/tasks/{id}")]
 pub(super) async fn change(
@@ -430,7 +435,7 @@ fn item(task: Task, rows: &BTreeMap<PrKey, PullRequestRow>) -> TaskItem {
         .prs
         .iter()
         .filter_map(|key| rows.get(key))
-        .map(|row| TaskPullRequest {
+        .map(|row| LinkedPullRequest {
             pr_id: PullRequest::id(row.key),
             repo: row.repo.clone(),
             number: row.key.number,

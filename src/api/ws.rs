@@ -108,11 +108,14 @@ pub(super) async fn create_ticket(
 #[utoipa::path(
     tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
     responses(
-        (status = 101, description = "Each text frame has this schema", body = crate::notify::Notification),
+        (status = 101, description = "Each text frame has this schema",
+            body = crate::notify::Notification),
         (status = 400, body = super::error::ApiErrorBody),
         (status = 401, body = super::error::ApiErrorBody),
-        (status = 403, description = "The `Origin` is another host", body = super::error::ApiErrorBody),
-        (status = 503, description = "The limit of clients is reached", body = super::error::ApiErrorBody),
+        (status = 403, description = "The `Origin` is another host",
+            body = super::error::ApiErrorBody),
+        (status = 503, description = "The limit of clients is reached",
+            body = super::error::ApiErrorBody),
     )
 )]
 #[get("/ws")]
@@ -302,7 +305,9 @@ impl WsClient {
                 _ = heartbeat.tick() => match pings.should_ping() {
                     false => Err(reason(CloseCode::Away, "no answer to pings").into()),
                     true if self.is_authorized().await => in_time(self.session.ping(b"")).await,
-                    true => Err(reason(CloseCode::Policy, "the token is not valid any more").into()),
+                    true => {
+                        Err(reason(CloseCode::Policy, "the token is not valid any more").into())
+                    }
                 },
             };
             if let Err(end) = done {

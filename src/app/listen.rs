@@ -76,7 +76,8 @@ pub(super) fn bind(
 fn bind_advice(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::AddrInUse => {
-            "is taken: stop what uses it, or set TALLYHOOK_LISTEN to another (port 0 takes any free one)"
+            "is taken: stop what uses it, or set TALLYHOOK_LISTEN to another (port 0 takes any \
+             free one)"
         }
         ErrorKind::PermissionDenied => {
             "needs rights this user does not have: choose a port above 1023"
@@ -90,7 +91,10 @@ fn bind_advice(kind: ErrorKind) -> &'static str {
 fn close_if_unacknowledged(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED)) {
-        tracing::warn!(%error, "cannot set the user timeout of a connection: it stays open if its client stops reading");
+        tracing::warn!(
+            %error,
+            "cannot set the user timeout of a connection: it stays open if its client stops reading"
+        );
     }
     #[cfg(not(target_os = "linux"))]
     let _ = stream;

@@ -164,11 +164,15 @@ impl RunningServer {
         let ended = tokio::select! {
             served = &mut self.serving => match served {
                 Ok(Ok(())) => return anyhow::anyhow!("the HTTP server stopped"),
-                Ok(Err(error)) => return anyhow::Error::new(error).context("the HTTP server failed"),
+                Ok(Err(error)) => {
+                    return anyhow::Error::new(error).context("the HTTP server failed");
+                }
                 Err(error) => Err(error),
             },
             ended = self.tasks.next_ended() => ended,
-            () = broken(queue) => return anyhow::anyhow!("the supervisor of a broker connection panicked"),
+            () = broken(queue) => {
+                return anyhow::anyhow!("the supervisor of a broker connection panicked");
+            }
         };
         match ended {
             Ok(()) => anyhow::anyhow!("a background task stopped"),

@@ -199,7 +199,8 @@ async fn finish(
 
 fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
     format!(
-        "{} of {} pull requests are fetched, and GitHub refuses requests until {}: {}; run the command again then, \
+        "{} of {} pull requests are fetched, and GitHub refuses requests until {}: {}; run the \
+         command again then, \
          it continues where it stopped",
         run.prs_done,
         run.prs_total
@@ -235,6 +236,7 @@ fn print(report: &BackfillReport) -> CommandResult {
         output::line(&table.to_string())?;
     }
     output::line(
-        "The fetched pull requests are in the inbox: a running server applies them now, otherwise the next one.",
+        "The fetched pull requests are in the inbox: a running server applies them now, otherwise \
+         the next one.",
     )
 }

@@ -9,7 +9,8 @@ use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN}
 pub(super) fn client(config: &Config, why: &str) -> CommandResult<Client> {
     let Some(credentials) = config.github_credentials.clone() else {
         return Err(CommandFailure::Usage(format!(
-            "{GITHUB_TOKEN} is not set: set it to a token {why}, or set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+            "{GITHUB_TOKEN} is not set: set it to a token {why}, or set {GITHUB_APP_ID} and \
+             {GITHUB_APP_PRIVATE_KEY}"
         )));
     };
     Ok(Client::with(

@@ -36,7 +36,8 @@ impl CreateHookArgs {
     async fn run(self, sources: SettingSources) -> CommandResult {
         if !webhook::is_endpoint(&self.url) {
             return Err(CommandFailure::Usage(format!(
-                "`{}` is not the URL of a webhook: expected one such as https://hooks.example.com{}",
+                "`{}` is not the URL of a webhook: expected one such as \
+                 https://hooks.example.com{}",
                 self.url,
                 webhook::ENDPOINT
             )));

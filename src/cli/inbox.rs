@@ -15,7 +15,7 @@ use tallyhook_store::{
     Moment, Store,
 };
 
-use super::recorded::{ApiDelivery, ApiRequest};
+use super::recorded::{ApiDelivery, RecordedRequest};
 use super::{CommandFailure, CommandResult, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
 
@@ -378,7 +378,7 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
             delivered_at: Some(seconds(delivery.received_at)),
             event: Some(delivery.event),
             action: delivery.action,
-            request: ApiRequest { headers, payload },
+            request: RecordedRequest { headers, payload },
         };
         let mut line = serde_json::to_string(&line)?;
         if line.contains('\n') {

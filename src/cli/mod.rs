@@ -32,7 +32,12 @@ use crate::telemetry::{self, LogFormat};
 
 /// Self-hosted GitHub event processor: signed webhooks in, explained cycle times out.
 #[derive(Debug, Parser)]
-#[command(name = "tallyhook", version = env!("TALLYHOOK_VERSION"), after_help = settings_help(), max_term_width = 110)]
+#[command(
+    name = "tallyhook",
+    version = env!("TALLYHOOK_VERSION"),
+    after_help = settings_help(),
+    max_term_width = 110
+)]
 struct CommandLine {
     /// TOML file of settings; its keys are the names below in lower case
     #[arg(long, global = true, value_name = "FILE")]

@@ -59,10 +59,16 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> CommandRes
             .collect();
         return Err(CommandFailure::Usage(match (name, names.as_slice()) {
             (_, []) => {
-                "no channel is configured: set SLACK_WEBHOOK_URL or NOTIFY_WEBHOOK_URL, or add a [[channel]]".to_owned()
+                "no channel is configured: set SLACK_WEBHOOK_URL or NOTIFY_WEBHOOK_URL, or add a \
+                 [[channel]]"
+                    .to_owned()
             }
             (name, names) => {
-                format!("there is no channel `{}`; the channels are {}", name.unwrap_or_default(), names.join(", "))
+                format!(
+                    "there is no channel `{}`; the channels are {}",
+                    name.unwrap_or_default(),
+                    names.join(", ")
+                )
             }
         }));
     }

@@ -71,7 +71,8 @@ impl PollArgs {
 fn print(round: &PollRound) -> CommandResult {
     if round.repositories.is_empty() {
         return output::line(
-            "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST /api/repos",
+            "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST \
+             /api/repos",
         );
     }
     let mut table = output::table(&["repository", "fetched", "missed by webhooks", ""]);

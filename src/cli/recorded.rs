@@ -27,11 +27,11 @@ pub(super) struct ApiDelivery {
     pub(super) event: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) action: Option<String>,
-    pub(super) request: ApiRequest,
+    pub(super) request: RecordedRequest,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct ApiRequest {
+pub(super) struct RecordedRequest {
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     pub(super) payload: Box<RawValue>,
@@ -146,7 +146,8 @@ fn read_into(
             tracing::debug!(path = %path.display(), "not a delivery")
         }
         None => bail!(
-            "{} is a bare payload whose name contains no event: rename it to EVENT.ACTION.json, such as pull_request.opened.json",
+            "{} is a bare payload whose name contains no event: rename it to EVENT.ACTION.json, \
+             such as pull_request.opened.json",
             path.display()
         ),
     }

@@ -25,7 +25,12 @@ pub(super) struct RecoverArgs {
     #[arg(long, value_name = "ID")]
     hook: Option<i64>,
     /// Days to go back; GitHub keeps deliveries for about three days
-    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=30))]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=30)
+    )]
     days: u32,
     /// Print the result as JSON
     #[arg(long)]
@@ -38,11 +43,13 @@ impl RecoverArgs {
         let owner = self.owner(&config)?;
         if self.app && !matches!(config.github_credentials, Some(Credentials::App(_))) {
             return Err(CommandFailure::Usage(format!(
-                "only the App itself can read its deliveries: set {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+                "only the App itself can read its deliveries: set {GITHUB_APP_ID} and \
+                 {GITHUB_APP_PRIVATE_KEY}"
             )));
         }
         let rights = format!(
-            "that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation admin:org_hook)"
+            "that may read the webhooks of {owner} (scope admin:repo_hook, of an organisation \
+             admin:org_hook)"
         );
         let client = github::client(&config, &rights)?;
         let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
@@ -89,7 +96,8 @@ impl RecoverArgs {
         }
         let Some(repo) = self.repo.as_ref().or(config.default_repository.as_ref()) else {
             return Err(CommandFailure::Usage(
-                "no webhook is selected: give --repo OWNER/NAME, --org NAME or --app, or set GITHUB_REPO_OWNER and \
+                "no webhook is selected: give --repo OWNER/NAME, --org NAME or --app, or set \
+                 GITHUB_REPO_OWNER and \
                  GITHUB_REPO_NAME"
                     .to_owned(),
             ));

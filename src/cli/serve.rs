@@ -66,7 +66,8 @@ impl ServeArgs {
         if roles != RoleSet::ALL
             && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
         {
-            let message = "--role splits the work among processes, which need AMQP_URL and a DATABASE_URL of \
+            let message = "--role splits the work among processes, which need AMQP_URL and a \
+                           DATABASE_URL of \
                            postgres:// in common: set both, or leave --role out";
             return Err(CommandFailure::Usage(message.to_owned()));
         }

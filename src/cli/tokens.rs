@@ -66,9 +66,9 @@ async fn list(store: &Store, json: bool) -> CommandResult {
         })
         .collect();
     if json {
-        let items = rows
-            .iter()
-            .map(|[name, created, revoked]| json!({"name": name, "created_at": created, "revoked_at": revoked}));
+        let items = rows.iter().map(|[name, created, revoked]| {
+            json!({"name": name, "created_at": created, "revoked_at": revoked})
+        });
         return output::json(&items.collect::<Vec<_>>());
     }
     let mut table = output::table(&["name", "created", "revoked"]);

@@ -31,7 +31,8 @@ pub(super) fn default_repository(sources: &SettingSources) -> Result<Option<Stri
         (Some(owner), Some(name)) => Ok(Some(format!("{owner}/{name}"))),
         (None, None) => Ok(None),
         _ => Err(ConfigError::new(
-            "GITHUB_REPO_OWNER and GITHUB_REPO_NAME name the default repository together: set both or none",
+            "GITHUB_REPO_OWNER and GITHUB_REPO_NAME name the default repository together: set both \
+             or none",
         )),
     }
 }
@@ -59,7 +60,8 @@ pub(super) fn credentials(sources: &SettingSources) -> Result<Option<Credentials
         ))),
         (Some(_), _) => {
             let message = format!(
-                "requests to GitHub are made with a token or as an App: unset {GITHUB_TOKEN}, or {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
+                "requests to GitHub are made with a token or as an App: unset {GITHUB_TOKEN}, or \
+                 {GITHUB_APP_ID} and {GITHUB_APP_PRIVATE_KEY}"
             );
             Err(ConfigError::new(message))
         }
@@ -105,7 +107,8 @@ fn parse_token(text: &str) -> Result<Token, ConfigError> {
 /// Parses the API's base URL. The error does not contain it, since it may have a password in it.
 pub(super) fn api_url(sources: &SettingSources) -> Result<ApiUrl, ConfigError> {
     let wrong = |_| {
-        let expected = "expected an address such as https://api.github.com or https://HOST/api/v3, without user and query";
+        let expected = "expected an address such as https://api.github.com or https://HOST/api/v3, \
+                        without user and query";
         ConfigError::new(format!("GITHUB_API_URL is wrong: {expected}"))
     };
     sources

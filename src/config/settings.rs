@@ -33,7 +33,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         GITHUB_WEBHOOK_SECRET,
         None,
-        "the webhook's secret; several, separated by white space, are all valid (rotation); `serve` does not start without",
+        "the webhook's secret; several, separated by white space, are all valid (rotation); \
+         `serve` does not start without",
     ),
     setting(
         GITHUB_TOKEN,
@@ -48,7 +49,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         GITHUB_APP_PRIVATE_KEY,
         None,
-        "the App's private key: the PEM itself, in which \\n may stand for line ends, or the path of its file",
+        "the App's private key: the PEM itself, in which \\n may stand for line ends, or the path \
+         of its file",
     ),
     setting(
         "GITHUB_API_URL",
@@ -135,7 +137,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         AMQP_URL,
         None,
-        "the RabbitMQ between receivers and workers: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps://; without it the queue is inside the process",
+        "the RabbitMQ between receivers and workers: amqp://USER:PASSWORD@HOST:PORT/VHOST, or \
+         amqps://; without it the queue is inside the process",
     ),
     setting(
         TALLYHOOK_LISTEN,
@@ -145,17 +148,20 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TALLYHOOK_ADMIN_TOKEN",
         None,
-        "an API token that is valid while it is set; without it one is created at the first start and written to `tallyhook-admin-token` beside the database file, or in the current folder",
+        "an API token that is valid while it is set; without it one is created at the first start \
+         and written to `tallyhook-admin-token` beside the database file, or in the current folder",
     ),
     setting(
         "BOT_LOGINS",
         None,
-        "accounts to treat as bots besides those that GitHub marks as bots, separated by white space or commas",
+        "accounts to treat as bots besides those that GitHub marks as bots, separated by white \
+         space or commas",
     ),
     setting(
         TASK_KEY_PATTERNS,
         Some(Patterns::DEFAULT),
-        "regular expressions that find task keys in a branch, title or body, separated by white space; the first group, or else the whole match, is the key",
+        "regular expressions that find task keys in a branch, title or body, separated by white \
+         space; the first group, or else the whole match, is the key",
     ),
     setting(
         "TASK_AUTO_PR",
@@ -165,12 +171,14 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "WORKTREE_ROOT",
         None,
-        "folder of the tasks' working trees; they are removed there after the merge, unless that would lose something; without it none is removed",
+        "folder of the tasks' working trees; they are removed there after the merge, unless that \
+         would lose something; without it none is removed",
     ),
     setting(
         "DELIVERY_RETENTION_DAYS",
         Some("7"),
-        "days that bodies of finished deliveries are kept; their keys stay 30 days, dead letters until they are requeued or discarded",
+        "days that bodies of finished deliveries are kept; their keys stay 30 days, dead letters \
+         until they are requeued or discarded",
     ),
     setting(
         "WEBSOCKET_MAX_CLIENTS",

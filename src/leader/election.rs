@@ -1,5 +1,5 @@
-//! The loop that acquires a leader role, renews it beside the work, ends the work when the role is lost, and releases the
-//! role at the end.
+//! The loop that acquires a leader role, renews it beside the work, ends the work when the role is
+//! lost, and releases the role at the end.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub trait LeaderWork: Send {
     }
 
     /// Does the work until `leadership` ends. Work that may be cancelled anywhere runs inside
-    /// [`Leadership::run_until_ended`]; other work finishes what it has begun after the end. A return before the end
-    /// releases the role.
+    /// [`Leadership::run_until_ended`]; other work finishes what it has begun after the end. A
+    /// return before the end releases the role.
     fn lead(&mut self, leadership: &Leadership<'_>) -> impl Future<Output = ()> + Send;
 }
 
@@ -33,7 +33,8 @@ pub struct Leadership<'a> {
 }
 
 impl Leadership<'_> {
-    /// Returns the lease, for work that checks it again before each step that must not be done twice.
+    /// Returns the lease, for work that checks it again before each step that must not be done
+    /// twice.
     pub const fn lease(&self) -> &LeaderLease {
         self.lease
     }
@@ -58,8 +59,8 @@ impl Leadership<'_> {
     }
 }
 
-/// Does `work` whenever this process holds `role`, until `stopping` becomes true. Releases the role at the end, so that
-/// another process can acquire it at once.
+/// Does `work` whenever this process holds `role`, until `stopping` becomes true. Releases the role
+/// at the end, so that another process can acquire it at once.
 pub async fn while_leading<W: LeaderWork>(
     store: &Store,
     role: LeaderRole,
@@ -87,8 +88,8 @@ pub async fn while_leading<W: LeaderWork>(
     store.release_role(role).await;
 }
 
-/// Does `work` for as long as the lease holds. Waits for the end of the work also after the lease is lost: a step that was
-/// cut off could be done a second time by the next leader.
+/// Does `work` for as long as the lease holds. Waits for the end of the work also after the lease
+/// is lost: a step that was cut off could be done a second time by the next leader.
 async fn lead<W: LeaderWork>(
     store: &Store,
     role: LeaderRole,
@@ -104,7 +105,8 @@ async fn lead<W: LeaderWork>(
         () = lease.wait_lost(store) => {
             tracing::warn!(
                 ?role,
-                "leader role {role:?} is lost: another process holds it, or the database does not answer"
+                "leader role {role:?} is lost: another process holds it, or the database does not \
+                 answer"
             );
             false
         }
@@ -118,7 +120,8 @@ async fn lead<W: LeaderWork>(
     }
 }
 
-/// Logs the first of several consecutive failures: every process without a database would log one each second.
+/// Logs the first of several consecutive failures: every process without a database would log one
+/// each second.
 fn log_first_failure(
     role: LeaderRole,
     renewed: &tallyhook_store::Result<bool>,
@@ -126,7 +129,10 @@ fn log_first_failure(
 ) {
     match renewed {
         Err(error) if !*is_failing && !matches!(error, StoreError::Closed) => {
-            tracing::error!(?role, %error, "leader role {role:?} cannot be acquired; retrying each second");
+            tracing::error!(
+                ?role, %error,
+                "leader role {role:?} cannot be acquired; retrying each second"
+            );
         }
         _ => {}
     }

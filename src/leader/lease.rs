@@ -30,7 +30,8 @@ impl LeaderLease {
     /// # Errors
     /// If the database fails; then another process may hold the role.
     pub async fn renew(&self, store: &Store) -> Result<bool> {
-        // The lease counts from before the request: the answer says nothing about the time after it.
+        // The lease counts from before the request: the answer says nothing about the time after
+        // it.
         let at = Instant::now();
         let answer = store.acquire_role(self.role).await;
         let is_held = matches!(answer, Ok(true));
@@ -44,8 +45,8 @@ impl LeaderLease {
         renewed_at.is_some_and(|at| at.elapsed() < LEASE_DURATION)
     }
 
-    /// Renews the lease every second, and returns when another process holds the role, or when the database failed so
-    /// often that one may.
+    /// Renews the lease every second, and returns when another process holds the role, or when the
+    /// database failed so often that one may.
     pub async fn wait_lost(&self, store: &Store) {
         let mut failures = 0;
         while failures < MAX_FAILED_RENEWALS {

@@ -1,4 +1,5 @@
-//! Leader election among the processes of one database: one lease, and one loop for the work of every role.
+//! Leader election among the processes of one database: one lease, and one loop for the work of
+//! every role.
 
 mod election;
 mod lease;

@@ -24,8 +24,8 @@ pub trait OutboxWorker: Send {
     async fn run_once(&mut self) -> Result<()>;
 }
 
-/// Runs a worker in every process, on every notification of the outbox and every few seconds, until `stopping` becomes
-/// true.
+/// Runs a worker in every process, on every notification of the outbox and every few seconds, until
+/// `stopping` becomes true.
 pub async fn run_worker<W: OutboxWorker>(
     store: &Store,
     mut stopping: watch::Receiver<bool>,
@@ -77,7 +77,8 @@ async fn run_until_error<W: OutboxWorker>(
     worker: &mut W,
     may_run: impl Fn() -> bool,
 ) -> Result<Infallible> {
-    // Listening begins before the first run, so that nothing that is written between the two is missed.
+    // Listening begins before the first run, so that nothing that is written between the two is
+    // missed.
     let mut listener = store.clone().listen().await?;
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

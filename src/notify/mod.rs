@@ -135,9 +135,9 @@ impl Notification {
 
 impl From<OutboxEvent> for Notification {
     fn from(event: OutboxEvent) -> Self {
-        let OutboxEvent { id, repo, news } = event;
+        let OutboxEvent { id, repo, payload } = event;
         let (event_id, repo) = (id.to_string(), repo.unwrap_or_default());
-        match news {
+        match payload {
             OutboxPayload::PullRequest(
                 PullRequestChange {
                     key,
@@ -220,7 +220,7 @@ mod tests {
                 Notification::from(OutboxEvent {
                     id: EventId(id),
                     repo: None,
-                    news: payload.clone(),
+                    payload: payload.clone(),
                 })
                 .key()
             };

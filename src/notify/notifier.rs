@@ -117,8 +117,8 @@ impl ChannelWorker<'_> {
 }
 
 impl LeaderWork for Notifier {
-    /// Sends until the leadership ends. A request that is in flight then is finished and recorded: cut off, it would be
-    /// sent again by the next leader.
+    /// Sends until the leadership ends. A request that is in flight then is finished and recorded:
+    /// cut off, it would be sent again by the next leader.
     async fn lead(&mut self, leadership: &Leadership<'_>) {
         self.work(leadership.lease(), &leadership.ended()).await;
     }
@@ -152,9 +152,13 @@ impl Notifier {
             next_send: Instant::now(),
             stopping: stopping.clone(),
         };
+        let loops = self
+            .channels
+            .iter()
+            .map(|channel| self.serve(worker(channel), changed.clone()));
         tokio::select! {
             never = self.listen(&changes) => match never {},
-            _ = join_all(self.channels.iter().map(|channel| self.serve(worker(channel), changed.clone()))) => {}
+            _ = join_all(loops) => {}
         }
     }
 
@@ -304,11 +308,11 @@ impl Notifier {
         tallyhook_core::crash_point::reached("notify.recorded");
         if recorded == RecordResult::Refused {
             // The rows that were read with this one may be outdated, too.
+            let channel = worker.name();
             tracing::warn!(
-                channel = worker.name(),
-                event.id = %event,
-                "notification {event} on channel {} was finished by another process while it was sent",
-                worker.name()
+                channel, event.id = %event,
+                "notification {event} on channel {channel} was finished by another process while \
+                 it was sent"
             );
             return Ok(LoopStep::Reload);
         }
@@ -344,7 +348,8 @@ impl Notifier {
                         channel,
                         event.id = %event,
                         %error,
-                        "the result of notification {event} on channel {channel} cannot be recorded; trying again"
+                        "the result of notification {event} on channel {channel} cannot be \
+                         recorded; trying again"
                     );
                 }
             }
@@ -372,7 +377,7 @@ impl Notifier {
 
     /// Loads the pull request and the task that Slack messages show beside the event.
     async fn context(&self, event: &OutboxEvent) -> Result<slack::MessageContext> {
-        let (key, task) = match &event.news {
+        let (key, task) = match &event.payload {
             OutboxPayload::PullRequest(change, _) => (Some(change.key), None),
             OutboxPayload::Task(change) => (None, Some(change.task)),
             OutboxPayload::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),

@@ -96,7 +96,12 @@ impl Channels {
             ChannelKind::Slack => slack::plain(text),
             ChannelKind::Webhook => {
                 let timestamp = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                serde_json::json!({"type": "test", "message": text, "channel": channel.name, "timestamp": timestamp})
+                serde_json::json!({
+                    "type": "test",
+                    "message": text,
+                    "channel": channel.name,
+                    "timestamp": timestamp,
+                })
             }
         };
         let message = OutgoingMessage {
@@ -213,7 +218,8 @@ fn advice(kind: ChannelKind, answer: &SendResult) -> &'static str {
             "check that the receiver runs and can be reached from this machine"
         }
         (SendOutcome::Deleted, _) => {
-            "the incoming webhook does not exist any more: create a new one in Slack and set its address"
+            "the incoming webhook does not exist any more: create a new one in Slack and set its \
+             address"
         }
         (SendOutcome::Rejected, ChannelKind::Slack) => {
             "check the address against the incoming webhook in Slack"

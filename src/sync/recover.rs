@@ -173,7 +173,8 @@ impl DeliveryListError {
             Self::Github(error) => with_required_rights(error, owner),
             Self::TooLong => {
                 anyhow::anyhow!(
-                    "GitHub lists more than {MAX_DELIVERIES} deliveries: ask for fewer days with --days"
+                    "GitHub lists more than {MAX_DELIVERIES} deliveries: ask for fewer days with \
+                     --days"
                 )
             }
         }
@@ -380,7 +381,8 @@ fn with_required_rights(error: GithubError, owner: &HookOwner) -> anyhow::Error 
         }
     };
     error.context(format!(
-        "cannot read the webhook deliveries of {owner}: GITHUB_TOKEN has to be of {scope}, or a fine-grained token that \
+        "cannot read the webhook deliveries of {owner}: GITHUB_TOKEN has to be of {scope}, or a \
+         fine-grained token that \
          may read webhooks"
     ))
 }

@@ -93,8 +93,10 @@ pub async fn register(
 
 fn manual_steps(repo: &str, error: &GithubError) -> String {
     format!(
-        "{error}. It takes an administrator of {repo} with the scope `admin:repo_hook`, or a fine-grained token or App that \
-         may write webhooks. Or enter it by hand, in the repository's settings under Webhooks: this URL, content type and \
+        "{error}. It takes an administrator of {repo} with the scope `admin:repo_hook`, or a \
+         fine-grained token or App that \
+         may write webhooks. Or enter it by hand, in the repository's settings under Webhooks: \
+         this URL, content type and \
          events, and the secret of GITHUB_WEBHOOK_SECRET"
     )
 }

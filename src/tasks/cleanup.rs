@@ -185,7 +185,7 @@ impl WorktreeCleaner {
         }
         Ok(TaskUpdate {
             noted: Some((cause, Some(key), note)),
-            told: event,
+            payload: event,
             ..update
         })
     }

@@ -165,7 +165,8 @@ impl PullRequestOpener {
         }
         tracing::warn!(
             task.id = %id,
-            "cannot record the opened pull request in the history of task {id}: it changed {HISTORY_ATTEMPTS} times in between"
+            "cannot record the opened pull request in the history of task {id}: it changed \
+             {HISTORY_ATTEMPTS} times in between"
         );
         Ok(())
     }
@@ -227,7 +228,8 @@ impl AutoPullRequests {
             repo.name = repo,
             pr.number = number,
             %error,
-            "{repo}#{number} was opened for task {}, but cannot be fetched yet; its webhook or the poller delivers it",
+            "{repo}#{number} was opened for task {}, but cannot be fetched yet; its webhook or the \
+             poller delivers it",
             task.id
         );
     }

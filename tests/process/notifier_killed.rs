@@ -238,8 +238,8 @@ async fn run_to_the_end(
             received.push(more);
             latest = Instant::now();
         }
-        if channel.state.place == newest && channel.told.pending == 0 {
-            assert_eq!((channel.told.dead, channel.told.superseded), (0, 0));
+        if channel.state.place == newest && channel.counts.pending == 0 {
+            assert_eq!((channel.counts.dead, channel.counts.superseded), (0, 0));
             return (server, received);
         }
         assert!(

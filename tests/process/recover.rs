@@ -287,7 +287,7 @@ async fn recovered_changes_are_notified_as_found_by_the_worker() {
     // Webhooks still do not arrive, although deliveries were recovered.
     assert_eq!(store.tracked().await.unwrap()[0].last_delivery_at, None);
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
-    let source = |event: &OutboxEvent| match event.news {
+    let source = |event: &OutboxEvent| match event.payload {
         OutboxPayload::PullRequest(PullRequestChange { source, .. }, _) => Some(source),
         OutboxPayload::Task(_) | OutboxPayload::WorktreeKept(_) => None,
     };

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The delays between the attempts of one operation: `first`, then doubled with each failure up to `max`.
+/// The delays between the attempts of one operation: `first`, then doubled with each failure up to
+/// `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     pub first: Duration,
@@ -18,8 +19,9 @@ impl Backoff {
         self.first.saturating_mul(factor).min(self.max)
     }
 
-    /// Returns the delay after the failure number `failures`, lowered by up to half so that processes that failed together
-    /// do not retry together. `chance` is a random number from 0 to 1.
+    /// Returns the delay after the failure number `failures`, lowered by up to half so that
+    /// processes that failed together do not retry together. `chance` is a random number from 0 to
+    /// 1.
     pub fn jittered(self, failures: u32, chance: f64) -> Duration {
         self.delay(failures)
             .mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)

@@ -1,5 +1,5 @@
-//! Places at which the kill tests end the process, as `kill -9` would. Without the feature `crash-points`, which no
-//! release has, nothing happens at any of them.
+//! Places at which the kill tests end the process, as `kill -9` would. Without the feature
+//! `crash-points`, which no release has, nothing happens at any of them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,8 @@ pub fn reached(name: &str) {
         && point == name
         && VISITS.fetch_add(1, Ordering::SeqCst) + 1 == *visit
     {
-        // No destructor runs, no buffer is flushed: what is on disk now is what the next start finds.
+        // No destructor runs, no buffer is flushed: what is on disk now is what the next start
+        // finds.
         std::process::abort();
     }
 }

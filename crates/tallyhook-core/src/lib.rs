@@ -1,8 +1,8 @@
-//! The pure core of Tallyhook: GitHub's ids, payloads and signatures ([`github`]), our own events ([`event`]), and every
-//! rule of the domain ([`domain`]).
+//! The pure core of Tallyhook: GitHub's ids, payloads and signatures ([`github`]), our own events
+//! ([`event`]), and every rule of the domain ([`domain`]).
 //!
-//! **Invariant:** everything here is synchronous and pure. Time, randomness and settings are arguments; the crate's
-//! `Cargo.toml` and `clippy.toml` have no runtime, no I/O and no clock.
+//! **Invariant:** everything here is synchronous and pure. Time, randomness and settings are
+//! arguments; the crate's `Cargo.toml` and `clippy.toml` have no runtime, no I/O and no clock.
 
 #![warn(clippy::unwrap_used)]
 

@@ -1,7 +1,7 @@
 //! Text from elsewhere, made safe to show.
 
-/// Returns `text` on one line of at most `max` characters: control characters are escaped, surrounding white space is
-/// removed, and `...` stands for what was cut off.
+/// Returns `text` on one line of at most `max` characters: control characters are escaped,
+/// surrounding white space is removed, and `...` stands for what was cut off.
 pub fn one_line(text: &str, max: usize) -> String {
     let text = text.trim();
     let mut line: String = text.chars().take(max).flat_map(printable).collect();
@@ -20,7 +20,8 @@ fn printable(letter: char) -> Box<dyn Iterator<Item = char>> {
     }
 }
 
-/// Returns whether a character changes the direction of the text around it, so that a line would read otherwise than it is.
+/// Returns whether a character changes the direction of the text around it, so that a line would
+/// read otherwise than it is.
 const fn is_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

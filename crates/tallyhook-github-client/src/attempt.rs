@@ -16,7 +16,7 @@ use super::response::{FinalResponse, excerpt};
 pub(crate) const SSO: &str = "x-github-sso";
 
 /// The result of one attempt.
-pub(crate) enum AttemptResult {
+pub(crate) enum AttemptOutcome {
     /// Another attempt would have the same result.
     Done(Result<FinalResponse, GithubError>),
     Redirected(Url),

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::attempt::{AttemptContext, AttemptResult, SSO, missing_permission};
+use super::attempt::{AttemptContext, AttemptOutcome, SSO, missing_permission};
 use super::classify_graphql;
 use super::error::{DetectedSecret, FieldError, GithubError};
 use super::http::{retry_after, server_time};
@@ -39,7 +39,7 @@ struct SecretScanning {
 }
 
 /// Returns the meaning of `response`.
-pub(crate) fn classify(context: &AttemptContext<'_>, response: RawResponse) -> AttemptResult {
+pub(crate) fn classify(context: &AttemptContext<'_>, response: RawResponse) -> AttemptOutcome {
     if let ApiKind::Graphql { subject } = &context.request.api
         && let Some(attempt) = classify_graphql::classify(context, subject, &response)
     {
@@ -49,7 +49,7 @@ pub(crate) fn classify(context: &AttemptContext<'_>, response: RawResponse) -> A
 }
 
 impl AttemptContext<'_> {
-    fn classify_rest(&self, response: RawResponse) -> AttemptResult {
+    fn classify_rest(&self, response: RawResponse) -> AttemptOutcome {
         let RawResponse {
             status,
             headers,
@@ -57,12 +57,12 @@ impl AttemptContext<'_> {
         } = response;
         let message = error_message(&body).0;
         if let Some(limit) = rate_limit(status, &headers, &message, self.unspecified, self.now) {
-            return AttemptResult::RateLimited(limit);
+            return AttemptOutcome::RateLimited(limit);
         }
         let unchanged =
             status == StatusCode::NOT_MODIFIED && self.request.etag(self.auth).is_some();
         if status.is_success() || unchanged {
-            return AttemptResult::Done(Ok(FinalResponse {
+            return AttemptOutcome::Done(Ok(FinalResponse {
                 url: self.url.clone(),
                 headers,
                 body,
@@ -74,7 +74,7 @@ impl AttemptContext<'_> {
             return self.redirect(status, &headers);
         }
         if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
-            return AttemptResult::Failed {
+            return AttemptOutcome::Failed {
                 reason: format!("it answers {status}"),
                 not_sent: false,
                 retry_after: retry_after(&headers, self.now),
@@ -83,24 +83,24 @@ impl AttemptContext<'_> {
         if status == StatusCode::UNAUTHORIZED {
             return self.unauthorized(message, &headers);
         }
-        AttemptResult::Done(Err(self.refused(status, &headers, &body)))
+        AttemptOutcome::Done(Err(self.refused(status, &headers, &body)))
     }
 
     fn path(&self) -> String {
         self.url.path().to_owned()
     }
 
-    fn unauthorized(&self, message: String, headers: &HeaderMap) -> AttemptResult {
+    fn unauthorized(&self, message: String, headers: &HeaderMap) -> AttemptOutcome {
         match self.auth.principal {
-            Principal::App => AttemptResult::Done(Err(app_refused(message, headers, self.now))),
-            Principal::Installation(_) => AttemptResult::TokenRefused(GithubError::AppRefused {
+            Principal::App => AttemptOutcome::Done(Err(app_refused(message, headers, self.now))),
+            Principal::Installation(_) => AttemptOutcome::TokenRefused(GithubError::AppRefused {
                 message,
                 advice:
                     "even a new token of its installation is refused, check that it still exists"
                         .to_owned(),
             }),
             Principal::Token | Principal::Anonymous | Principal::OauthClient => {
-                AttemptResult::Done(Err(GithubError::Unauthorized {
+                AttemptOutcome::Done(Err(GithubError::Unauthorized {
                     message,
                     owner: self.auth.owner.clone(),
                 }))
@@ -138,7 +138,7 @@ impl AttemptContext<'_> {
         }
     }
 
-    fn redirect(&self, status: StatusCode, headers: &HeaderMap) -> AttemptResult {
+    fn redirect(&self, status: StatusCode, headers: &HeaderMap) -> AttemptOutcome {
         let keeps_method = [
             StatusCode::TEMPORARY_REDIRECT,
             StatusCode::PERMANENT_REDIRECT,
@@ -148,14 +148,17 @@ impl AttemptContext<'_> {
             || self.request.method == Method::GET
                 && [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND].contains(&status);
         if !may_follow {
-            return AttemptResult::Done(Err(unexpected(self.url, &format!("it answers {status}"))));
+            return AttemptOutcome::Done(Err(unexpected(
+                self.url,
+                &format!("it answers {status}"),
+            )));
         }
         let location = headers
             .get(LOCATION)
             .and_then(|location| location.to_str().ok());
         match location.and_then(|location| self.api.follow(self.url, location)) {
-            Some(to) => AttemptResult::Redirected(to),
-            None => AttemptResult::Done(Err(unexpected(self.url, "it leads to another origin"))),
+            Some(to) => AttemptOutcome::Redirected(to),
+            None => AttemptOutcome::Done(Err(unexpected(self.url, "it leads to another origin"))),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::attempt::{AttemptContext, AttemptResult, missing_permission};
+use super::attempt::{AttemptContext, AttemptOutcome, missing_permission};
 use super::error::{GithubError, GraphqlError};
 use super::rate_limit;
 use super::response::{RawResponse, excerpt};
@@ -35,7 +35,7 @@ pub(crate) fn classify(
     context: &AttemptContext<'_>,
     subject: &str,
     response: &RawResponse,
-) -> Option<AttemptResult> {
+) -> Option<AttemptOutcome> {
     let RawResponse {
         status,
         headers,
@@ -61,7 +61,7 @@ pub(crate) fn classify(
     let may_repeat = !(is_write && has_data);
     if may_repeat && (errors.iter().any(is_limit) || rate_limit::is_secondary(&message)) {
         let limit = rate_limit::limit_length(headers, context.unspecified, context.now);
-        return Some(AttemptResult::RateLimited(limit));
+        return Some(AttemptOutcome::RateLimited(limit));
     }
     if is_write {
         return classify_mutation(context, subject, response, has_data, errors);
@@ -87,7 +87,7 @@ pub(crate) fn classify(
             reason: "neither data nor errors".to_owned(),
         },
     };
-    Some(AttemptResult::Done(Err(error)))
+    Some(AttemptOutcome::Done(Err(error)))
 }
 
 /// Returns the meaning of a mutation's response. Its errors keep GitHub's type: `NOT_FOUND` may be
@@ -98,7 +98,7 @@ fn classify_mutation(
     response: &RawResponse,
     has_data: bool,
     errors: Vec<GraphqlError>,
-) -> Option<AttemptResult> {
+) -> Option<AttemptOutcome> {
     if has_data || response.status == StatusCode::FORBIDDEN && errors.is_empty() {
         return None;
     }
@@ -111,7 +111,7 @@ fn classify_mutation(
         None if errors.is_empty() => unknown(subject, "neither data nor errors"),
         None => refused(context, subject, response, errors),
     };
-    Some(AttemptResult::Done(Err(error)))
+    Some(AttemptOutcome::Done(Err(error)))
 }
 
 fn refused(
@@ -140,8 +140,8 @@ fn refused(
 }
 
 /// Returns the outcome of a query that has to be split.
-pub(crate) fn too_much(subject: &str, reason: &str) -> AttemptResult {
-    AttemptResult::Done(Err(GithubError::TooMuch {
+pub(crate) fn too_much(subject: &str, reason: &str) -> AttemptOutcome {
+    AttemptOutcome::Done(Err(GithubError::TooMuch {
         path: subject.to_owned(),
         reason: excerpt(reason),
     }))

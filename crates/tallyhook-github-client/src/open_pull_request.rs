@@ -160,7 +160,13 @@ impl Client {
         let NewPullRequest {
             title, body, draft, ..
         } = new;
-        let pull = json!({"head": branches.head, "base": branches.base, "title": title, "body": body, "draft": draft});
+        let pull = json!({
+            "head": branches.head,
+            "base": branches.base,
+            "title": title,
+            "body": body,
+            "draft": draft,
+        });
         match self
             .post::<PullRequestResponse>(&pulls_path(branches.repo)?, &pull)
             .await

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tallyhook_core::github::graphql::{
-    self, Connection, More, Number, PageInfo, PullRequest, Repository, RepositoryPage,
+    self, Connection, GraphqlPullRequest, GraphqlRepository, More, Number, PageInfo, RepositoryPage,
 };
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
 
@@ -54,7 +54,7 @@ impl PullRequestSummary {
 /// A pull request with all entries of its lists.
 #[derive(Clone, Debug)]
 pub struct CompletePullRequest {
-    pub pull_request: PullRequest,
+    pub pull_request: GraphqlPullRequest,
     /// A list is longer than the limit of pages.
     pub truncated: bool,
 }
@@ -81,7 +81,7 @@ impl FetchFailure {
 /// Pull requests of one repository, as far as they could be fetched.
 #[derive(Clone, Debug)]
 pub struct FetchedPullRequests {
-    pub repository: Repository,
+    pub repository: GraphqlRepository,
     /// In the order of the response.
     pub complete: Vec<CompletePullRequest>,
     pub failures: Vec<FetchFailure>,
@@ -90,7 +90,7 @@ pub struct FetchedPullRequests {
 }
 
 impl FetchedPullRequests {
-    fn new(repository: Repository, asked_at: DateTime<Utc>) -> Self {
+    fn new(repository: GraphqlRepository, asked_at: DateTime<Utc>) -> Self {
         Self {
             repository,
             complete: Vec::new(),
@@ -125,7 +125,7 @@ struct RepositoryData<T> {
 #[derive(Deserialize)]
 struct NumberedPullRequests {
     #[serde(flatten)]
-    repository: Repository,
+    repository: GraphqlRepository,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
 }
@@ -206,7 +206,7 @@ impl Client {
             let number = node.as_ref().and_then(number_of);
             let reason = error_of(&errors, INDEX_STEP, &index.to_string())
                 .map(|error| error.message.clone());
-            let parsed = node.map(serde_json::from_value::<PullRequest>);
+            let parsed = node.map(serde_json::from_value::<GraphqlPullRequest>);
             let failure = match (parsed, number, reason) {
                 (Some(Ok(pull_request)), _, None) => {
                     self.complete(repo, pull_request, commits, &mut fetched)
@@ -366,7 +366,7 @@ impl Client {
             let reason = error_of(&errors, ALIAS_STEP, &alias);
             let node = rest
                 .remove(&alias)
-                .map(serde_json::from_value::<Option<PullRequest>>);
+                .map(serde_json::from_value::<Option<GraphqlPullRequest>>);
             match (node, reason) {
                 (Some(Ok(Some(pull_request))), None) => {
                     self.complete(repo, pull_request, commits, &mut fetched)
@@ -454,7 +454,7 @@ impl Client {
     async fn complete(
         &self,
         repo: &str,
-        pull_request: PullRequest,
+        pull_request: GraphqlPullRequest,
         commits: bool,
         fetched: &mut FetchedPullRequests,
     ) -> Result<()> {
@@ -474,7 +474,7 @@ impl Client {
     async fn with_all_entries(
         &self,
         repo: &str,
-        mut pull_request: PullRequest,
+        mut pull_request: GraphqlPullRequest,
         commits: bool,
     ) -> Result<CompletePullRequest> {
         let query = graphql::more();

@@ -9,7 +9,7 @@ use reqwest::Url;
 use tallyhook_core::backoff::Backoff;
 use tokio::sync::SemaphorePermit;
 
-use super::attempt::AttemptResult;
+use super::attempt::AttemptOutcome;
 use super::budget::RequestPriority;
 use super::error::GithubError;
 use super::rate_limit::{MAX_WAIT, RateLimit};
@@ -130,11 +130,11 @@ impl<'a> PendingRequest<'a> {
         self.options.sent.fetch_add(1, Ordering::Relaxed);
         drop(permit);
         match attempt {
-            AttemptResult::Done(result) => SendProgress::Done(result),
-            AttemptResult::TokenRefused(error) => SendProgress::TokenRefused(error),
-            AttemptResult::Redirected(to) => self.redirect(to),
-            AttemptResult::RateLimited(limit) => self.rate_limited(limit, auth),
-            AttemptResult::Failed {
+            AttemptOutcome::Done(result) => SendProgress::Done(result),
+            AttemptOutcome::TokenRefused(error) => SendProgress::TokenRefused(error),
+            AttemptOutcome::Redirected(to) => self.redirect(to),
+            AttemptOutcome::RateLimited(limit) => self.rate_limited(limit, auth),
+            AttemptOutcome::Failed {
                 reason,
                 not_sent,
                 retry_after,

@@ -12,7 +12,7 @@ use reqwest::header::{
 use reqwest::{Response, Url};
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use super::attempt::{AttemptContext, AttemptResult};
+use super::attempt::{AttemptContext, AttemptOutcome};
 use super::base_url::ApiUrl;
 use super::budget::RequestBudget;
 use super::circuit_breaker::CircuitBreaker;
@@ -110,7 +110,7 @@ impl Transport {
         url: &Url,
         auth: &RequestAuth,
         unspecified: u32,
-    ) -> AttemptResult {
+    ) -> AttemptOutcome {
         let started = Instant::now();
         let transfer = self.transfer(request, url, auth).await;
         self.record_request(request, url, &transfer, started);
@@ -279,14 +279,14 @@ fn content_length(headers: &HeaderMap) -> u64 {
         .unwrap_or_default()
 }
 
-fn too_large(request: &ApiRequest, url: &Url) -> AttemptResult {
+fn too_large(request: &ApiRequest, url: &Url) -> AttemptOutcome {
     let limit_mib = request.max_bytes / (1024 * 1024);
     match &request.api {
-        _ if !request.repeatable => AttemptResult::Done(Err(GithubError::Unknown {
+        _ if !request.repeatable => AttemptOutcome::Done(Err(GithubError::Unknown {
             path: request.subject(url).to_owned(),
             reason: format!("the response is larger than {limit_mib} MiB"),
         })),
-        ApiKind::Rest => AttemptResult::Done(Err(GithubError::TooLarge {
+        ApiKind::Rest => AttemptOutcome::Done(Err(GithubError::TooLarge {
             path: url.path().to_owned(),
             limit_mib,
         })),
@@ -296,12 +296,12 @@ fn too_large(request: &ApiRequest, url: &Url) -> AttemptResult {
     }
 }
 
-fn broken(request: &ApiRequest, label: &str, reason: String, not_sent: bool) -> AttemptResult {
+fn broken(request: &ApiRequest, label: &str, reason: String, not_sent: bool) -> AttemptOutcome {
     match &request.api {
         ApiKind::Graphql { subject } if label == TIMEOUT && request.repeatable => {
             classify_graphql::too_much(subject, &reason)
         }
-        ApiKind::Graphql { .. } | ApiKind::Rest => AttemptResult::Failed {
+        ApiKind::Graphql { .. } | ApiKind::Rest => AttemptOutcome::Failed {
             reason,
             not_sent,
             retry_after: None,

@@ -39,7 +39,8 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Waits for items and returns at most `most`, live ones first. `None` once the lanes are closed.
+    /// Waits for items and returns at most `most`, live ones first. `None` once the lanes are
+    /// closed.
     pub(super) async fn receive(&self, most: usize) -> Option<Vec<T>> {
         let mut receivers = self.receivers.lock().await;
         let (live, backfill) = &mut *receivers;

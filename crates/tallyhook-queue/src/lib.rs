@@ -1,5 +1,6 @@
-//! The queue: transport between the inbox and the workers. A worker receives ids; the row in the inbox is the truth, so that
-//! a message that is lost, repeated or forged costs time and nothing else.
+//! The queue: transport between the inbox and the workers. A worker receives ids; the row in the
+//! inbox is the truth, so that a message that is lost, repeated or forged costs time and nothing
+//! else.
 
 #![warn(clippy::unwrap_used)]
 
@@ -36,7 +37,8 @@ pub enum QueueUse {
     PublishAndConsume,
 }
 
-/// Connects to the broker that `url` names, and returns the first of our exchanges and queues that is missing. Declares none.
+/// Connects to the broker that `url` names, and returns the first of our exchanges and queues that
+/// is missing. Declares none.
 ///
 /// # Errors
 /// The reason why the broker cannot be used, in a text without the password.
@@ -47,12 +49,12 @@ pub async fn find_missing_topology(url: &str) -> Result<Option<&'static str>, St
 /// The queue of this process.
 #[derive(Debug)]
 pub struct Queue {
-    transport: Transport,
+    transport: QueueTransport,
     signals: Arc<SignalCollector>,
 }
 
 #[derive(Debug)]
-enum Transport {
+enum QueueTransport {
     InProcess(InProcess),
     Amqp(Amqp),
 }
@@ -61,12 +63,12 @@ enum Transport {
 #[derive(Debug)]
 pub enum Permit {
     InProcess(OwnedPermit<DeliveryId>),
-    Amqp(amqp::Permit),
+    Amqp(amqp::AmqpPermit),
 }
 
 impl Permit {
-    /// Publishes a delivery that is committed. Never waits and never fails; `message` is called only for a transport that
-    /// carries events.
+    /// Publishes a delivery that is committed. Never waits and never fails; `message` is called
+    /// only for a transport that carries events.
     pub fn send(self, id: DeliveryId, message: impl FnOnce() -> Publication) {
         match self {
             Self::InProcess(permit) => {
@@ -92,7 +94,8 @@ impl Publication {
         Self::new(id, "", "", "", chrono::DateTime::UNIX_EPOCH, None)
     }
 
-    /// Returns the message of the delivery `guid` of the event `name`; `event` is `None` if the body cannot be decoded.
+    /// Returns the message of the delivery `guid` of the event `name`; `event` is `None` if the
+    /// body cannot be decoded.
     pub fn new(
         id: DeliveryId,
         guid: &str,
@@ -138,7 +141,8 @@ pub struct DeadCopy {
 #[derive(Debug)]
 pub struct Batch {
     pub ids: Vec<DeliveryId>,
-    /// Those of them whose copy a person moved from the queue of dead letters back to a lane: they are to be requeued.
+    /// Those of them whose copy a person moved from the queue of dead letters back to a lane: they
+    /// are to be requeued.
     pub requeued: Vec<DeliveryId>,
     receipts: Vec<Receipt>,
 }
@@ -155,48 +159,50 @@ impl Queue {
     /// Returns the queue inside this process.
     pub fn in_process() -> Self {
         Self {
-            transport: Transport::InProcess(InProcess::new()),
+            transport: QueueTransport::InProcess(InProcess::new()),
             signals: Arc::default(),
         }
     }
 
-    /// Returns a broker's queue, at once, whether or not the broker answers. Its supervisors reconnect for as long as it
-    /// lives.
+    /// Returns a broker's queue, at once, whether or not the broker answers. Its supervisors
+    /// reconnect for as long as it lives.
     ///
     /// # Errors
     /// If `url` is invalid, in a text that shows the expected form and nothing of the given one.
     pub fn amqp(url: &str, queue_use: QueueUse) -> Result<Self, String> {
         let signals = Arc::<SignalCollector>::default();
         Ok(Self {
-            transport: Transport::Amqp(Amqp::start(url, queue_use, signals.clone())?),
+            transport: QueueTransport::Amqp(Amqp::start(url, queue_use, signals.clone())?),
             signals,
         })
     }
 
     /// Returns whether messages carry events, and not only ids.
     pub fn carries_events(&self) -> bool {
-        matches!(self.transport, Transport::Amqp(_))
+        matches!(self.transport, QueueTransport::Amqp(_))
     }
 
-    /// Reserves room for one delivery that is about to be stored. `None` defers it to the relay, see
-    /// [`Queue::defer_to_relay`].
+    /// Reserves room for one delivery that is about to be stored. `None` defers it to the relay,
+    /// see [`Queue::defer_to_relay`].
     pub fn try_reserve(&self, lane: Lane) -> Option<Permit> {
         match &self.transport {
-            Transport::InProcess(queue) => queue.try_reserve(lane).map(Permit::InProcess),
-            Transport::Amqp(queue) => queue.try_reserve(lane).map(Permit::Amqp),
+            QueueTransport::InProcess(queue) => queue.try_reserve(lane).map(Permit::InProcess),
+            QueueTransport::Amqp(queue) => queue.try_reserve(lane).map(Permit::Amqp),
         }
     }
 
-    /// Notifies the relay that a delivery for which there was no room is committed and waits in the inbox.
+    /// Notifies the relay that a delivery for which there was no room is committed and waits in the
+    /// inbox.
     pub fn defer_to_relay(&self) {
         self.signals.report_backlog();
     }
 
-    /// Returns the number of ids that a lane has room for, so that a backlog is not published again and again.
+    /// Returns the number of ids that a lane has room for, so that a backlog is not published again
+    /// and again.
     pub async fn room(&self, lane: Lane) -> usize {
         match &self.transport {
-            Transport::InProcess(queue) => queue.room(lane),
-            Transport::Amqp(queue) => queue.room(lane).await,
+            QueueTransport::InProcess(queue) => queue.room(lane),
+            QueueTransport::Amqp(queue) => queue.room(lane).await,
         }
     }
 
@@ -210,24 +216,25 @@ impl Queue {
         self.signals.changed().await;
     }
 
-    /// Publishes copies of dead letters to the queue that the broker's dashboard shows. Returns the ids of those that the
-    /// broker confirmed.
+    /// Publishes copies of dead letters to the queue that the broker's dashboard shows. Returns the
+    /// ids of those that the broker confirmed.
     pub async fn copy_dead(&self, copies: Vec<DeadCopy>) -> Vec<DeliveryId> {
         match &self.transport {
-            Transport::InProcess(_) => Vec::new(),
-            Transport::Amqp(queue) => queue.copy_dead(copies).await,
+            QueueTransport::InProcess(_) => Vec::new(),
+            QueueTransport::Amqp(queue) => queue.copy_dead(copies).await,
         }
     }
 
-    /// Waits for deliveries and returns at most `most`, live ones first. `None` once the queue is closed.
+    /// Waits for deliveries and returns at most `most`, live ones first. `None` once the queue is
+    /// closed.
     pub async fn receive(&self, most: usize) -> Option<Batch> {
         let batch = match &self.transport {
-            Transport::InProcess(queue) => Batch {
+            QueueTransport::InProcess(queue) => Batch {
                 ids: queue.lanes.receive(most).await?,
                 requeued: Vec::new(),
                 receipts: Vec::new(),
             },
-            Transport::Amqp(queue) => queue.receive(most).await?,
+            QueueTransport::Amqp(queue) => queue.receive(most).await?,
         };
         self.signals.wake();
         Some(batch)
@@ -235,7 +242,7 @@ impl Queue {
 
     /// Acknowledges a batch. Each of its deliveries is finished or due again in the inbox.
     pub fn acknowledge(&self, batch: Batch) {
-        if let Transport::Amqp(queue) = &self.transport {
+        if let QueueTransport::Amqp(queue) = &self.transport {
             queue.acknowledge(batch.receipts);
         }
     }
@@ -243,31 +250,33 @@ impl Queue {
     /// Returns whether the queue is connected.
     pub fn health(&self) -> Health {
         match &self.transport {
-            Transport::InProcess(_) => Health::Ok,
-            Transport::Amqp(queue) => queue.health(),
+            QueueTransport::InProcess(_) => Health::Ok,
+            QueueTransport::Amqp(queue) => queue.health(),
         }
     }
 
     /// Waits until a supervisor ends by itself, which happens only if it panics.
     pub async fn broken(&self) {
         match &self.transport {
-            Transport::InProcess(_) => std::future::pending().await,
-            Transport::Amqp(queue) => queue.broken().await,
+            QueueTransport::InProcess(_) => std::future::pending().await,
+            QueueTransport::Amqp(queue) => queue.broken().await,
         }
     }
 
-    /// Ends [`Queue::receive`] for all workers. Other workers receive what they have not, or the relay publishes it again.
+    /// Ends [`Queue::receive`] for all workers. Other workers receive what they have not, or the
+    /// relay publishes it again.
     pub fn close(&self) {
         match &self.transport {
-            Transport::InProcess(queue) => queue.lanes.close(),
-            Transport::Amqp(queue) => queue.close(),
+            QueueTransport::InProcess(queue) => queue.lanes.close(),
+            QueueTransport::Amqp(queue) => queue.close(),
         }
         self.signals.wake();
     }
 
-    /// Publishes and acknowledges what is pending, and disconnects from the broker. Called once the workers have ended.
+    /// Publishes and acknowledges what is pending, and disconnects from the broker. Called once the
+    /// workers have ended.
     pub async fn finish(&self) {
-        if let Transport::Amqp(queue) = &self.transport {
+        if let QueueTransport::Amqp(queue) = &self.transport {
             queue.finish().await;
         }
     }

@@ -5,7 +5,8 @@ use tokio::sync::Notify;
 
 use super::DeliveryId;
 
-/// More ids than a broker's connection can lose at once. What does not fit is due again after five minutes.
+/// More ids than a broker's connection can lose at once. What does not fit is due again after five
+/// minutes.
 const MAX_NACKED: usize = 16 * 1024;
 
 /// Events of the queue that the relay acts on.

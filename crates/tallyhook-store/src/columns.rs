@@ -103,7 +103,11 @@ stored!(
     |Self(at)| at.timestamp_millis()
 );
 stored!(Postgres: Millis as DateTime<Utc>, Self, |Self(at)| *at);
-stored!(Sqlite: Words as Json<Vec<String>>, |Json(words)| Self(words), |Self(words)| Json(words.clone()));
+stored!(
+    Sqlite: Words as Json<Vec<String>>,
+    |Json(words)| Self(words),
+    |Self(words)| Json(words.clone())
+);
 stored!(Postgres: Words as Vec<String>, Self, |Self(words)| words.clone());
 
 impl<DB: Database, T> Type<DB> for Name<T>

@@ -22,7 +22,8 @@ pub enum StoreError {
     Shared(Arc<StoreError>),
     /// Another process brought the database to another version.
     #[error(
-        "the database has {applied} migrations, which is not what this version of tallyhook works with"
+        "the database has {applied} migrations, which is not what this version of tallyhook works \
+         with"
     )]
     Version { applied: i64 },
     #[error("the database is closed: this process is stopping")]
@@ -59,12 +60,14 @@ pub struct DatabaseUrlError(pub(crate) String);
 /// newer version.
 #[derive(Debug, Error)]
 pub enum DatabaseNotReady {
-    #[error("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes one", .0.display())]
+    #[error("there is no database at {}: `tallyhook serve` or `tallyhook migrate` makes \
+             one", .0.display())]
     Missing(PathBuf),
     #[error("the database has no tables yet: run `tallyhook migrate` first")]
     Empty,
     #[error(
-        "the database has {applied} migrations, this version of tallyhook knows {known}: run `tallyhook migrate` with \
+        "the database has {applied} migrations, this version of tallyhook knows {known}: run \
+         `tallyhook migrate` with \
          the newer of the two"
     )]
     OtherVersion { applied: i64, known: i64 },

@@ -17,7 +17,8 @@ pub(super) fn known(migrations: &Migrator) -> i64 {
 pub(super) fn failed(error: MigrateError) -> anyhow::Error {
     match error {
         MigrateError::VersionMissing(version) => anyhow::anyhow!(
-            "the database has migration {version}, which this version of tallyhook does not know; use a newer tallyhook"
+            "the database has migration {version}, which this version of tallyhook does not know; \
+             use a newer tallyhook"
         ),
         MigrateError::VersionMismatch(version) => {
             anyhow::anyhow!(

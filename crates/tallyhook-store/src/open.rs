@@ -25,7 +25,9 @@ pub enum OpenMode {
 pub async fn open(url: &str, opening: OpenMode) -> anyhow::Result<Store> {
     let Some((scheme, _)) = url.split_once(':') else {
         bail!(DatabaseUrlError(
-            "DATABASE_URL is not a URL: expected sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE".to_owned()
+            "DATABASE_URL is not a URL: expected sqlite://FILE or \
+             postgres://USER:PASSWORD@HOST/DATABASE"
+                .to_owned()
         ));
     };
     match scheme {

@@ -85,9 +85,11 @@ fn no_access(config: &Config) -> Finding {
         ""
     };
     let found = format!(
-        "neither a token nor an App is configured: no request is sent to GitHub{opens}, and it is not checked"
+        "neither a token nor an App is configured: no request is sent to GitHub{opens}, and it is \
+         not checked"
     );
-    let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to fetch what webhooks miss";
+    let advice = "set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, to fetch what \
+                  webhooks miss";
     Finding::warning("GitHub", found, advice)
 }
 
@@ -218,7 +220,8 @@ fn pull_requests(app: &AppInfo, opens: bool) -> Finding {
             format!("{known}; it may not read pull requests"),
             match opens {
                 true => {
-                    "give it read access to issues, contents and merge queues, and write access to pull requests"
+                    "give it read access to issues, contents and merge queues, and write access to \
+                     pull requests"
                 }
                 false => "give it read access to pull requests, issues, contents and merge queues",
             },
@@ -305,7 +308,8 @@ async fn read_access(client: &Client, name: &str) -> Finding {
         Ok(info) if info.archived => Finding::ok("repository", "it can be read; it is archived"),
         Ok(_) => Finding::ok("repository", "it can be read"),
         Err(error) => {
-            let advice = "give the token or App access to it, or stop tracking it: DELETE /api/repos/{owner}/{repo}";
+            let advice = "give the token or App access to it, \
+                          or stop tracking it: DELETE /api/repos/{owner}/{repo}";
             Finding::wrong("repository", error.to_string(), advice)
         }
     }

@@ -186,7 +186,8 @@ fn disk(database: &Path) -> Option<Finding> {
     let space = rustix::fs::statvfs(folder_of(database)).ok()?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     let found = format!("{} MiB are free for the database", free >> 20);
-    let advice = "free some space, or lower DELIVERY_RETENTION_DAYS: a delivery that cannot be stored is answered with 503";
+    let advice = "free some space, or lower DELIVERY_RETENTION_DAYS: a delivery that cannot be \
+                  stored is answered with 503";
     Some(match free {
         ..FULL_DISK => Finding::wrong("disk", found, advice),
         FULL_DISK..LOW_DISK => Finding::warning("disk", found, advice),
@@ -379,10 +380,10 @@ fn channel_finding(name: &str, origin: &str, record: Option<&ChannelRecord>) -> 
                 advice,
             )
         }
-        Some(ChannelRecord { told, .. }) if told.dead > 0 => {
+        Some(ChannelRecord { counts, .. }) if counts.dead > 0 => {
             let found = format!(
                 "it sends to {origin}; {} notifications were given up",
-                told.dead
+                counts.dead
             );
             Finding::warning(
                 "channel",
@@ -390,9 +391,12 @@ fn channel_finding(name: &str, origin: &str, record: Option<&ChannelRecord>) -> 
                 "`tallyhook notify list` and GET /api/notifications show which",
             )
         }
-        Some(ChannelRecord { told, .. }) => Finding::ok(
+        Some(ChannelRecord { counts, .. }) => Finding::ok(
             "channel",
-            format!("it sends to {origin}; {} notifications arrived", told.sent),
+            format!(
+                "it sends to {origin}; {} notifications arrived",
+                counts.sent
+            ),
         ),
     }
 }
@@ -441,7 +445,7 @@ mod tests {
             ChannelRecord {
                 name: "slack".to_owned(),
                 state,
-                told: NotificationCounts {
+                counts: NotificationCounts {
                     sent: 5,
                     dead,
                     ..NotificationCounts::default()

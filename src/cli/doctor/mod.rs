@@ -18,7 +18,8 @@ use crate::config::Config;
 /// The time limit of one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The advice if no TLS client can be created.
-const CERTIFICATES: &str = "install the certificates of authorities on this machine: most systems have them in the \
+const CERTIFICATES: &str = "install the certificates of authorities on this machine: most systems \
+                            have them in the \
                             package ca-certificates";
 
 #[derive(Debug, Args)]

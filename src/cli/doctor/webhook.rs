@@ -40,7 +40,8 @@ pub(super) async fn of_repository(
                 "this token has no access to it ({error}){}",
                 last_delivery_text(last_delivery_at)
             );
-            let advice = "give the token the scope admin:repo_hook, or the permission to read webhooks, if it is of an \
+            let advice = "give the token the scope admin:repo_hook, or the permission to read \
+                          webhooks, if it is of an \
                           administrator of the repository";
             return Finding::warning("webhook", found, advice);
         }
@@ -242,7 +243,8 @@ fn last_delivery_problem(hook: &HookView<'_>) -> Option<HookProblem> {
                 0 => format!("not answered{message}"),
                 code => format!("answered with {code}{message}"),
             };
-            let advice = "make sure that it reaches this server, then fetch what failed with `tallyhook recover`";
+            let advice = "make sure that it reaches this server, then fetch what failed with \
+                          `tallyhook recover`";
             (answer, advice)
         }
     };

@@ -158,7 +158,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
         .await
         .unwrap()
         .into_iter()
-        .map(|channel| channel.told.pending)
+        .map(|channel| channel.counts.pending)
         .collect::<Vec<_>>();
     assert_eq!(told, [3, 0]);
     let backlog = |name: &str, pending, since, dead| {
@@ -300,7 +300,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     );
     let channel = store.channels().await.unwrap().remove(0);
     assert_eq!(
-        channel.told,
+        channel.counts,
         NotificationCounts {
             pending: 1,
             sent: 2,

@@ -66,7 +66,7 @@ pub(super) async fn record(store: &Store, changes: Vec<PullRequestChange>) {
 }
 
 fn changes(events: &[OutboxEvent]) -> Vec<PullRequestChange> {
-    let change = |event: &OutboxEvent| match event.news {
+    let change = |event: &OutboxEvent| match event.payload {
         OutboxPayload::PullRequest(change, None) => change,
         _ => panic!("{event:?} is no change of a pull request without a task"),
     };

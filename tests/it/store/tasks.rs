@@ -95,7 +95,7 @@ const FOLLOWED: TaskUpdate = TaskUpdate {
     },
     moved: None,
     noted: None,
-    told: None,
+    payload: None,
     worktree_removed: false,
     again: None,
 };
@@ -293,7 +293,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
             Some(pr(7)),
             "it is dirty".to_owned(),
         )),
-        told: Some(OutboxPayload::WorktreeKept(kept.clone())),
+        payload: Some(OutboxPayload::WorktreeKept(kept.clone())),
         ..FOLLOWED
     };
     assert!(
@@ -303,7 +303,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
             .unwrap()
     );
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
-    let news: Vec<_> = events.iter().map(|event| event.news.clone()).collect();
+    let payloads: Vec<_> = events.iter().map(|event| event.payload.clone()).collect();
     let (old, new) = (TaskStatus::Todo, TaskStatus::CodeReviewing);
     let told = TaskChange {
         task: task.id,
@@ -313,7 +313,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
         because: Some(pr(7)),
     };
     assert_eq!(
-        news,
+        payloads,
         [OutboxPayload::Task(told), OutboxPayload::WorktreeKept(kept)]
     );
     assert!(
@@ -356,7 +356,7 @@ async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
     let open = |number| change(number, None, PullRequestStatus::Open, 0);
     record_changes(&store, vec![open(3), open(4), open(5)]).await;
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
-    let tasks = events.iter().map(|event| match event.news {
+    let tasks = events.iter().map(|event| match event.payload {
         OutboxPayload::PullRequest(change, task) => (change.key.number.0, task),
         ref other => panic!("{other:?}"),
     });
@@ -557,7 +557,10 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
         because: None,
     };
     assert_eq!(
-        events.iter().map(|event| &event.news).collect::<Vec<_>>(),
+        events
+            .iter()
+            .map(|event| &event.payload)
+            .collect::<Vec<_>>(),
         [&OutboxPayload::Task(told)],
         "once"
     );

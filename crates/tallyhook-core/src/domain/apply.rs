@@ -49,11 +49,13 @@ pub struct AppliedBatch {
     pub write: BatchWrite,
     /// The number of events whose snapshot was older than the stored facts.
     pub stale: u64,
-    /// By repository: its name, and the number of changes that the poller found and no webhook brought.
+    /// By repository: its name, and the number of changes that the poller found and no webhook
+    /// brought.
     pub missed: BTreeMap<RepoId, (String, u64)>,
 }
 
-/// Returns the keys of the pull requests that the deliveries are about, which [`apply_batch`] needs.
+/// Returns the keys of the pull requests that the deliveries are about, which [`apply_batch`]
+/// needs.
 pub fn keys_of(deliveries: &[DecodedDelivery<'_>]) -> BTreeSet<PrKey> {
     deliveries
         .iter()
@@ -61,8 +63,8 @@ pub fn keys_of(deliveries: &[DecodedDelivery<'_>]) -> BTreeSet<PrKey> {
         .collect()
 }
 
-/// Applies a batch to `stored`, which has an entry for each of [`keys_of`] the deliveries. The final facts do not depend on
-/// the order of the deliveries; the status changes in between do.
+/// Applies a batch to `stored`, which has an entry for each of [`keys_of`] the deliveries. The
+/// final facts do not depend on the order of the deliveries; the status changes in between do.
 pub fn apply_batch(
     deliveries: &[DecodedDelivery<'_>],
     stored: Vec<StoredPullRequest>,
@@ -142,7 +144,8 @@ impl ChangedRecord {
     }
 }
 
-/// Adds what a delivery says besides its pull request: repositories, installations, and that it is finished.
+/// Adds what a delivery says besides its pull request: repositories, installations, and that it is
+/// finished.
 fn observe(
     delivery: &DecodedDelivery<'_>,
     repositories: &mut BTreeMap<RepoId, RepositoryObservation>,

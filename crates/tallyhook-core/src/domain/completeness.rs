@@ -83,12 +83,13 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
         )),
     }
     if !coverage.may_ask {
-        let why = "GitHub is asked for nothing: set GITHUB_TOKEN, or GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY";
-        all.push(missing("what webhooks did not tell", why));
+        let why = "GitHub is asked for nothing: set GITHUB_TOKEN, or GITHUB_APP_ID and \
+                   GITHUB_APP_PRIVATE_KEY";
+        all.push(missing("what webhooks did not report", why));
     }
     if let Some(error) = coverage.error {
         all.push(missing(
-            "what webhooks did not tell since it was last synced",
+            "what webhooks did not report since it was last synced",
             error,
         ));
     }
@@ -104,7 +105,7 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
     }
     if let Some(BackfillCoverage { cut_at, failed, .. }) = &coverage.backfill {
         if let Some(most) = cut_at {
-            let why = format!("the backfill stopped after {most} of them, as it was told");
+            let why = format!("the backfill stopped after {most} of them, its limit");
             all.push(missing(
                 format!("pull requests that were last updated before {since}"),
                 why,
@@ -118,7 +119,7 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
         );
         if failed.len() > MAX_LISTED {
             let what = format!("{} more pull requests", failed.len() - MAX_LISTED);
-            all.push(missing(what, "the errors of the backfill tell why"));
+            all.push(missing(what, "the errors of the backfill say why"));
         }
     }
     Completeness {
@@ -152,9 +153,11 @@ mod tests {
         }
     }
 
-    fn told(coverage: &Coverage<'_>) -> Vec<(String, String)> {
-        let told = completeness(coverage).missing.into_iter();
-        told.map(|MissingPart { what, why }| (what, why)).collect()
+    fn missing_parts(coverage: &Coverage<'_>) -> Vec<(String, String)> {
+        let missing_parts = completeness(coverage).missing.into_iter();
+        missing_parts
+            .map(|MissingPart { what, why }| (what, why))
+            .collect()
     }
 
     #[test]
@@ -191,7 +194,7 @@ mod tests {
             };
             assert_eq!(completeness(&coverage).since, at(100));
             assert_eq!(
-                told(&coverage),
+                missing_parts(&coverage),
                 [(
                     "what happened before it was tracked".to_owned(),
                     why.to_owned()
@@ -210,18 +213,21 @@ mod tests {
             cut_at: Some(1000),
             failed,
         };
-        let told = told(&Coverage {
+        let missing_parts = missing_parts(&Coverage {
             backfill: Some(backfill),
             ..whole()
         });
-        assert_eq!(told.len(), 1 + 20 + 1);
+        assert_eq!(missing_parts.len(), 1 + 20 + 1);
         assert_eq!(
-            told[0].0,
+            missing_parts[0].0,
             "pull requests that were last updated before 1970-01-01T00:00:50Z"
         );
-        assert!(told[0].1.contains("1000"));
-        assert_eq!(told[20], ("#20".to_owned(), "it is too large".to_owned()));
-        assert_eq!(told[21].0, "3 more pull requests");
+        assert!(missing_parts[0].1.contains("1000"));
+        assert_eq!(
+            missing_parts[20],
+            ("#20".to_owned(), "it is too large".to_owned())
+        );
+        assert_eq!(missing_parts[21].0, "3 more pull requests");
     }
 
     #[test]
@@ -246,7 +252,7 @@ mod tests {
                     may_ask: false,
                     ..whole()
                 },
-                "webhooks did not tell",
+                "webhooks did not report",
             ),
             (
                 Coverage {
@@ -256,11 +262,14 @@ mod tests {
                 "since it was last synced",
             ),
         ] {
-            let told = told(&coverage);
-            assert!(told.len() == 1 && told[0].0.contains(words), "{told:?}");
+            let missing_parts = missing_parts(&coverage);
+            assert!(
+                missing_parts.len() == 1 && missing_parts[0].0.contains(words),
+                "{missing_parts:?}"
+            );
         }
         assert!(
-            told(&Coverage {
+            missing_parts(&Coverage {
                 may_ask: false,
                 ..whole()
             })[0]

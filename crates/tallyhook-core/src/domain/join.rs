@@ -1,12 +1,12 @@
 //! The merge of two values about one thing, independent of their order.
 //!
-//! Every `join` here is commutative, associative and idempotent, so any order and any repetition of the same events
-//! ends in the same state. That is a theorem of semilattices rather than of our care with special cases, and the
-//! property tests in `tests/it/order.rs` hold it.
+//! Every `join` here is commutative, associative and idempotent, so any order and any repetition of
+//! the same events ends in the same state. That is a theorem of semilattices rather than of our
+//! care with special cases, and the property tests in `tests/it/order.rs` hold it.
 //!
-//! Two whole snapshots of one second cannot be ordered by a hash of each and have their gaps filled as well: what
-//! fills a gap would depend on which one was first. So a tie is settled field by field: known over unknown, and of two
-//! known values the greater.
+//! Two whole snapshots of one second cannot be ordered by a hash of each and have their gaps filled
+//! as well: what fills a gap would depend on which one was first. So a tie is settled field by
+//! field: known over unknown, and of two known values the greater.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,8 @@ pub fn take_earlier(known: &mut Option<Timestamp>, other: Option<Timestamp>) {
 
 impl Join for Conversation {
     fn join(&mut self, other: Self) {
-        // At one second closed beats open; merged beats both, and stands elsewhere since it never ends.
+        // At one second closed beats open; merged beats both, and stands elsewhere since it never
+        // ends.
         self.open &= other.open;
         take_greater(&mut self.closed_at, other.closed_at);
         take_greater(&mut self.title, other.title);
@@ -76,8 +77,8 @@ impl Join for Conversation {
 
 impl Join for Branches {
     fn join(&mut self, other: Self) {
-        // Most other events of the second in which a pull request becomes ready (labels, requests by code owners)
-        // follow from it, so ready beats draft.
+        // Most other events of the second in which a pull request becomes ready (labels, requests
+        // by code owners) follow from it, so ready beats draft.
         self.draft = match (self.draft, other.draft) {
             (Some(one), Some(two)) => Some(one && two),
             (one, two) => one.or(two),

@@ -1,4 +1,5 @@
-//! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left out.
+//! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left
+//! out.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use utoipa::ToSchema;
 use super::timings::{Flag, PullRequestDurations};
 use crate::github::types::Timestamp;
 
-/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the closest ranks as by
-/// PostgreSQL's `percentile_cont`. `None` if there are no values.
+/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the
+/// closest ranks as by PostgreSQL's `percentile_cont`. `None` if there are no values.
 pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64> {
     let last = n.checked_sub(1)?;
     #[allow(
@@ -29,7 +30,8 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     Some(value(low) + (value(high) - value(low)) * part)
 }
 
-/// Below this many values the 90th percentile means nothing, and the values themselves are listed instead.
+/// Below this many values the 90th percentile means nothing, and the values themselves are listed
+/// instead.
 const FEW: usize = 5;
 
 /// The authors whose pull requests count.
@@ -392,7 +394,8 @@ mod tests {
 
     #[test]
     fn percentiles_equal_percentile_cont() {
-        // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from unnest(array[1,2,4,8,16,32]) h
+        // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from
+        // unnest(array[1,2,4,8,16,32]) h
         let hours = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
         let percentile = |hours: &[f64], p| percentile(hours.len(), |place| hours[place], p);
         assert_eq!(percentile(&hours, 0.5), Some(6.0));

@@ -1,4 +1,5 @@
-//! The rules: the changes that an event makes, and the numbers. Synchronous, pure and total; time is an argument.
+//! The rules: the changes that an event makes, and the numbers. Synchronous, pure and total; time
+//! is an argument.
 
 pub mod apply;
 pub mod completeness;

@@ -1,7 +1,8 @@
 //! The changes of a pull request that are worth a notification: to open, closed or merged.
 //!
-//! A change is the pull request, its new status and the time of it on GitHub. The time is computed from the facts, never
-//! from the arrival of a delivery, so that a change which two sources bring is stored once.
+//! A change is the pull request, its new status and the time of it on GitHub. The time is computed
+//! from the facts, never from the arrival of a delivery, so that a change which two sources bring
+//! is stored once.
 
 use std::fmt;
 
@@ -138,10 +139,11 @@ pub struct StatusChange {
     pub at: Timestamp,
 }
 
-/// Returns the status of `pull_request` and the start of it on GitHub: the merge, the closing, the latest reopening or the
-/// creation. `None` while no snapshot of it is known.
+/// Returns the status of `pull_request` and the start of it on GitHub: the merge, the closing, the
+/// latest reopening or the creation. `None` while no snapshot of it is known.
 ///
-/// A reopening that was missed is dated by the first snapshot that shows it; a later delivery may date it earlier.
+/// A reopening that was missed is dated by the first snapshot that shows it; a later delivery may
+/// date it earlier.
 pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestamp)> {
     let seen = pull_request.conversation.as_ref()?;
     let created_at = pull_request.created_at?;
@@ -153,22 +155,24 @@ pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestam
         return Some((PullRequestStatus::Open, reopened_at.unwrap_or(created_at)));
     }
     let closed_at = seen.value.closed_at.unwrap_or(seen.at);
-    // Of two snapshots of one second the closed one counts; a reopening within that second is in the timeline.
+    // Of two snapshots of one second the closed one counts; a reopening within that second is in
+    // the timeline.
     let undone = reopened_at.filter(|reopened_at| *reopened_at >= closed_at.max(seen.at));
     Some(undone.map_or((PullRequestStatus::Closed, closed_at), |at| {
         (PullRequestStatus::Open, at)
     }))
 }
 
-/// Returns the status change of an event that turned a pull request of status `old` into `after`. A status that had ended
-/// before it was learnt is no change, nor is the status of a stale or repeated event.
+/// Returns the status change of an event that turned a pull request of status `old` into `after`. A
+/// status that had ended before it was learnt is no change, nor is the status of a stale or
+/// repeated event.
 pub fn change(old: Option<PullRequestStatus>, after: &PullRequest) -> Option<StatusChange> {
     let (new, at) = status(after)?;
     (old != Some(new)).then_some(StatusChange { old, new, at })
 }
 
-/// Returns whether a change is worth a notification: not if it is older than the tracking of its repository, since a
-/// backfill brings such changes in bulk. The store's guards mirror this rule.
+/// Returns whether a change is worth a notification: not if it is older than the tracking of its
+/// repository, since a backfill brings such changes in bulk. The store's guards mirror this rule.
 pub fn is_worth_notification(change: &StatusChange, tracked_since: Timestamp) -> bool {
     change.at >= tracked_since
 }

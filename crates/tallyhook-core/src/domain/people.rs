@@ -14,7 +14,8 @@ impl Bots {
         Self(logins.into_iter().map(str::to_lowercase).collect())
     }
 
-    /// Returns whether an account is a bot: by GitHub's account type, then by the `[bot]` of its login, then by the list.
+    /// Returns whether an account is a bot: by GitHub's account type, then by the `[bot]` of its
+    /// login, then by the list.
     pub fn contains(&self, account: &Account) -> bool {
         account.kind == AccountKind::Bot
             || account.login.ends_with("[bot]")

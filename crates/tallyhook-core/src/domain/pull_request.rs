@@ -14,13 +14,16 @@ use crate::event::{
 };
 use crate::github::types::{Account, PrKey, ReviewId, Timestamp};
 
-/// A pull request, joined from every event that showed it: any order and repetition ends in the same value.
+/// A pull request, joined from every event that showed it: any order and repetition ends in the
+/// same value.
 ///
-/// The three dated groups are the guards: a snapshot older than a group changes nothing in it, and a payload that
-/// lacks a group leaves it as it is. The timeline facts of a stale snapshot still count.
+/// The three dated groups are the guards: a snapshot older than a group changes nothing in it, and
+/// a payload that lacks a group leaves it as it is. The timeline facts of a stale snapshot still
+/// count.
 ///
-/// GitHub's own timeline, once it was fetched completely, is the truth up to that time: of the facts that it covers, none
-/// from another source is kept for the time before, whether it arrived earlier or arrives later.
+/// GitHub's own timeline, once it was fetched completely, is the truth up to that time: of the
+/// facts that it covers, none from another source is kept for the time before, whether it arrived
+/// earlier or arrives later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullRequest {
     pub key: PrKey,
@@ -66,7 +69,8 @@ impl Join for Observed {
     }
 }
 
-/// The author. The ghost is dated before everything, so that a known account is never replaced by it.
+/// The author. The ghost is dated before everything, so that a known account is never replaced by
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author(pub Account);
 
@@ -288,7 +292,8 @@ impl PullRequest {
         })
     }
 
-    /// Returns whether `fetched` has unknown facts: a newer update, or, if the history before was complete, a review.
+    /// Returns whether `fetched` has unknown facts: a newer update, or, if the history before was
+    /// complete, a review.
     pub fn is_behind(&self, fetched: &FetchedPullRequest) -> bool {
         let seen_at = self.conversation.as_ref().map(|known| known.at);
         let lacks_review = fetched
@@ -336,8 +341,8 @@ impl PullRequest {
         }
     }
 
-    /// Makes GitHub's timeline the only source of the facts before `at` that it covers, and the fetched snapshot the only
-    /// source of the state at `at`.
+    /// Makes GitHub's timeline the only source of the facts before `at` that it covers, and the
+    /// fetched snapshot the only source of the state at `at`.
     fn trust_until(&mut self, at: Timestamp) {
         if self.whole_until >= Some(at) {
             return;
@@ -371,7 +376,8 @@ impl PullRequest {
 
     fn merge_snapshot(&mut self, snapshot: &PullRequestSnapshot) {
         self.merge_lasting_facts(snapshot);
-        // The state at the end of that second was fetched; a webhook may have been sent in the middle of it.
+        // The state at the end of that second was fetched; a webhook may have been sent in the
+        // middle of it.
         if self.whole_until != Some(snapshot.updated_at) {
             self.merge_state(snapshot);
         }
@@ -426,7 +432,8 @@ impl PullRequest {
         }
     }
 
-    /// Adds the end of a closed pull request, which every snapshot dates, even if the `closed` delivery was lost.
+    /// Adds the end of a closed pull request, which every snapshot dates, even if the `closed`
+    /// delivery was lost.
     fn merge_end_dates(&mut self, snapshot: &PullRequestSnapshot) {
         let closed = snapshot
             .conversation

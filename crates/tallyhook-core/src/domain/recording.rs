@@ -59,7 +59,8 @@ pub struct RepositoryObservation {
     pub repository: Repository,
     /// The receipt of its newest webhook.
     pub last_delivery: Option<Moment>,
-    /// The start of its tracking if it was unknown before; `None` leaves it untracked. Ignored for a known repository.
+    /// The start of its tracking if it was unknown before; `None` leaves it untracked. Ignored for
+    /// a known repository.
     pub tracks: Option<Moment>,
 }
 
@@ -88,17 +89,20 @@ pub struct BatchWrite {
     pub missed: Vec<(RepoId, u64)>,
     /// Access to all repositories of an installation.
     pub installations: Vec<(InstallationId, Dated<RepositoryAccess>)>,
-    /// Status changes in the order in which they were learnt. Those worth a notification enter the outbox.
+    /// Status changes in the order in which they were learnt. Those worth a notification enter the
+    /// outbox.
     pub changes: Vec<PullRequestChange>,
     /// Pull requests whose status, or the time of it, differs from before: their tasks follow.
     pub moved: BTreeSet<PrKey>,
     /// All task keys that a pull request names now, where they differ from before.
     pub mentions: Vec<(PrKey, BTreeSet<TaskKey>)>,
-    /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become due.
+    /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become
+    /// due.
     pub pushes: BTreeSet<(RepoId, String)>,
     pub finished: Vec<FinishedDelivery>,
 }
 
-/// Another worker wrote first, or finished one of the deliveries: nothing was written. Load and apply again.
+/// Another worker wrote first, or finished one of the deliveries: nothing was written. Load and
+/// apply again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionConflict;

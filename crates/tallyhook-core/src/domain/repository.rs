@@ -79,9 +79,10 @@ impl Join for Repository {
 
 /// Returns the repositories that `event` names, as it shows them.
 ///
-/// Events about a pull request are dated by its snapshot. Those about the repository or the installation itself carry
-/// no date of their own and often an `updated_at` as old as the repository, so they are dated by `received_at`: the
-/// time of the delivery, which a repetition does not change.
+/// Events about a pull request are dated by its snapshot. Those about the repository or the
+/// installation itself carry no date of their own and often an `updated_at` as old as the
+/// repository, so they are dated by `received_at`: the time of the delivery, which a repetition
+/// does not change.
 pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
     let now = |repo: &Repo, access| observed_at(repo, received_at.max(repo.seen_at), access);
     match event {
@@ -123,8 +124,8 @@ fn observed_at(repo: &Repo, at: Timestamp, access: RepositoryAccess) -> Reposito
     }
 }
 
-/// Returns the access to all repositories of an installation that `event` changes at once, whether or not it lists
-/// them; dated like the others.
+/// Returns the access to all repositories of an installation that `event` changes at once, whether
+/// or not it lists them; dated like the others.
 pub fn installation_access(
     event: &Event,
     received_at: Timestamp,

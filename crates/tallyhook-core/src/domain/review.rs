@@ -57,7 +57,8 @@ impl Join for Review {
     }
 }
 
-/// Merges two values of one account. The ghost never replaces a known account; of two names the greater stays.
+/// Merges two values of one account. The ghost never replaces a known account; of two names the
+/// greater stays.
 pub(super) fn join_account(known: &mut Account, other: Account) {
     if (!other.is_ghost(), &other) > (!known.is_ghost(), known) {
         *known = other;

@@ -8,7 +8,7 @@ use super::{
     PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
     ReviewState, without_nul,
 };
-use crate::github::payload::{self, Payload, State};
+use crate::github::payload::{self, Payload, PayloadState};
 use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
 use crate::text::one_line;
 
@@ -38,7 +38,8 @@ pub fn is_json(body: &[u8]) -> bool {
 /// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`.
 ///
 /// # Errors
-/// [`Undecodable`], whose variants say what to do with the delivery. Never panics, whatever the body.
+/// [`Undecodable`], whose variants say what to do with the delivery. Never panics, whatever the
+/// body.
 pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
     let read: fn(Payload) -> Result<Event, Undecodable> = match name.parse() {
         Ok(EventKind::PullRequest) => |payload| pull_request(payload).map(Event::PullRequest),
@@ -65,7 +66,8 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
             });
         }
     };
-    // Not by the error's category: an array where an enum is expected is an error of syntax to serde_json.
+    // Not by the error's category: an array where an enum is expected is an error of syntax to
+    // serde_json.
     let payload =
         serde_json::from_slice(&without_nul(body)).map_err(|error| match is_json(body) {
             true => shape(&error.to_string()),
@@ -77,7 +79,8 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
 /// Reads an event that was made here from GitHub's answers and stored as it is.
 ///
 /// # Errors
-/// [`Undecodable::Shape`], which a version of this program that cannot read what another wrote would meet.
+/// [`Undecodable::Shape`], which a version of this program that cannot read what another wrote
+/// would meet.
 pub fn decode_fetched(body: &[u8]) -> Result<Event, Undecodable> {
     serde_json::from_slice(body).map_err(|error| shape(&error.to_string()))
 }
@@ -89,7 +92,8 @@ fn missing(field: &str) -> Undecodable {
 /// Returns the error of a payload, with little of its text, since logs and lists show it.
 fn shape(text: &str) -> Undecodable {
     const MAX_LENGTH: usize = 200;
-    // The position within this one body would put dead letters of the same kind into different groups.
+    // The position within this one body would put dead letters of the same kind into different
+    // groups.
     let text = text.rsplit_once(" at line ").map_or(text, |(what, _)| what);
     Undecodable::Shape(one_line(text, MAX_LENGTH))
 }
@@ -165,7 +169,8 @@ fn pull_request(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     Ok(common.event(facts, None))
 }
 
-/// Returns the timeline entries of a `pull_request` action. An unknown action adds none; its snapshot still counts.
+/// Returns the timeline entries of a `pull_request` action. An unknown action adds none; its
+/// snapshot still counts.
 fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
     let updated_at = common.snapshot.updated_at;
     let now = |kind, subject, detail| vec![common.fact(updated_at, kind, subject, detail)];
@@ -232,7 +237,8 @@ fn was_draft(snapshot: &PullRequestSnapshot) -> bool {
         .unwrap_or(false)
 }
 
-/// Returns the end of the pull request with its actor, whom no other action names; every later snapshot has the times.
+/// Returns the end of the pull request with its actor, whom no other action names; every later
+/// snapshot has the times.
 fn closing_facts(common: &Common) -> Vec<Fact> {
     let closed = common
         .snapshot
@@ -246,7 +252,7 @@ fn closing_facts(common: &Common) -> Vec<Fact> {
     closed.into_iter().chain(merged).collect()
 }
 
-fn edit_facts(common: &Common, changes: payload::Changes) -> Vec<Fact> {
+fn edit_facts(common: &Common, changes: payload::ChangesPayload) -> Vec<Fact> {
     let at = common.snapshot.updated_at;
     let title = changes
         .title
@@ -271,7 +277,7 @@ fn review(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
 /// Returns the review of an event; `None` while it is pending.
 fn seen_review(
     common: &Common,
-    review: payload::Review,
+    review: payload::ReviewPayload,
 ) -> Result<Option<ReviewSnapshot>, Undecodable> {
     let Some(submitted_at) = review.submitted_at else {
         return Ok(None);
@@ -307,8 +313,9 @@ fn review_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable>
     Ok(common.event(vec![fact], None))
 }
 
-/// Returns a comment's fact: that its author wrote it then, whether it was created, edited or deleted now.
-fn comment_fact(comment: payload::Comment, kind: FactKind, subject: Option<i64>) -> Fact {
+/// Returns a comment's fact: that its author wrote it then, whether it was created, edited or
+/// deleted now.
+fn comment_fact(comment: payload::CommentPayload, kind: FactKind, subject: Option<i64>) -> Fact {
     Fact {
         at: comment.created_at,
         kind,
@@ -388,7 +395,8 @@ fn merge_group(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     })
 }
 
-/// Returns the number in `refs/heads/gh-readonly-queue/{base}/pr-{number}-{sha}`; the base may have slashes.
+/// Returns the number in `refs/heads/gh-readonly-queue/{base}/pr-{number}-{sha}`; the base may have
+/// slashes.
 fn queued_number(head_ref: &str) -> Option<PrNumber> {
     let (_, last) = head_ref.rsplit_once('/')?;
     let (number, _) = last.strip_prefix("pr-")?.split_once('-')?;
@@ -468,12 +476,13 @@ fn take_repo(payload: &mut Payload) -> Result<Repo, Undecodable> {
     })
 }
 
-fn account_or_ghost(user: Option<payload::User>) -> Account {
+fn account_or_ghost(user: Option<payload::UserPayload>) -> Account {
     user.map_or_else(Account::ghost, Account::from)
 }
 
-fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
-    // The simple pull request of review events has none of the four counts, the full one all of them.
+fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequestSnapshot {
+    // The simple pull request of review events has none of the four counts, the full one all of
+    // them.
     let full = pull_request.additions.is_some();
     PullRequestSnapshot {
         updated_at: pull_request.updated_at,
@@ -486,7 +495,7 @@ fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
             body: pull_request.body,
             html_url: pull_request.html_url,
             labels: label_names(pull_request.labels),
-            open: pull_request.state == State::Open,
+            open: pull_request.state == PayloadState::Open,
             closed_at: pull_request.closed_at,
         },
         branches: Some(Branches {
@@ -505,8 +514,9 @@ fn snapshot(pull_request: payload::PullRequest) -> PullRequestSnapshot {
     }
 }
 
-/// Returns the snapshot that an issue has of its pull request; `None` if it is not a pull request's.
-fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
+/// Returns the snapshot that an issue has of its pull request; `None` if it is not a pull
+/// request's.
+fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequestSnapshot> {
     let pull_request = issue.pull_request?;
     Some(PullRequestSnapshot {
         updated_at: issue.updated_at,
@@ -519,7 +529,7 @@ fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
             body: issue.body,
             html_url: pull_request.html_url,
             labels: label_names(issue.labels),
-            open: issue.state == State::Open,
+            open: issue.state == PayloadState::Open,
             closed_at: issue.closed_at,
         },
         branches: None,
@@ -527,7 +537,7 @@ fn issue_snapshot(issue: payload::Issue) -> Option<PullRequestSnapshot> {
     })
 }
 
-fn label_names(labels: Vec<payload::Label>) -> Vec<String> {
+fn label_names(labels: Vec<payload::LabelPayload>) -> Vec<String> {
     let mut names: Vec<_> = labels.into_iter().map(|label| label.name).collect();
     names.sort_unstable();
     names

@@ -6,31 +6,34 @@ use super::{
     Branches, CommitDates, Conversation, Diff, FIRST_COMMIT_EVER, Fact, FactKind,
     FetchedPullRequest, PullRequestSnapshot, Repo, ReviewSnapshot, ReviewState,
 };
-use crate::github::graphql::{self, PullRequest, Repository, State, TimelineItem};
+use crate::github::graphql::{
+    self, GraphqlPullRequest, GraphqlRepository, GraphqlState, GraphqlTimelineItem,
+};
 use crate::github::types::{Account, AccountId, AccountKind, ReviewId, Timestamp};
 
 /// The reason why an answer cannot become an event.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Unusable {
-    #[error("GitHub told no id of the repository")]
+    #[error("GitHub returned no id of the repository")]
     NoRepositoryId,
     #[error("GitHub left out one of its reviews or timeline entries")]
     Gap,
-    #[error("GitHub told a review state that is not known here")]
+    #[error("GitHub returned a review state that is not known here")]
     ReviewState,
 }
 
 /// The seconds after which a second has certainly ended at GitHub, whose clock is not ours.
 const SETTLING: i64 = 10;
 
-/// Returns the event of a pull request that was fetched at `asked_at`. All of its lists were paged to the end unless
-/// `truncated`. The dates of its commits are used if all of them were requested (`commits_asked`).
+/// Returns the event of a pull request that was fetched at `asked_at`. All of its lists were paged
+/// to the end unless `truncated`. The dates of its commits are used if all of them were requested
+/// (`commits_asked`).
 ///
 /// # Errors
 /// [`Unusable`] if a required part of the answer is missing.
 pub fn fetched(
-    repository: &Repository,
-    pull_request: PullRequest,
+    repository: &GraphqlRepository,
+    pull_request: GraphqlPullRequest,
     commits_asked: bool,
     truncated: bool,
     asked_at: Timestamp,
@@ -44,18 +47,18 @@ pub fn fetched(
     let dismissals = items
         .iter()
         .filter(|item| item.kind == "ReviewDismissedEvent");
-    let mut told: Vec<ReviewSnapshot> = Vec::with_capacity(reviews.len());
+    let mut snapshots: Vec<ReviewSnapshot> = Vec::with_capacity(reviews.len());
     for review in reviews {
-        told.extend(seen_review(review)?);
+        snapshots.extend(seen_review(review)?);
     }
     // GitHub overwrites the state of a dismissed review; the timeline keeps it.
     for dismissal in dismissals {
-        dismiss(&mut told, dismissal)?;
+        dismiss(&mut snapshots, dismissal)?;
     }
     let mut timeline: Vec<Fact> = items.into_iter().filter_map(fact).collect();
     timeline.extend(opening(&snapshot, &timeline, truncated));
     timeline.sort_unstable();
-    told.sort_unstable_by_key(|review| (review.id, review.state));
+    snapshots.sort_unstable_by_key(|review| (review.id, review.state));
     Ok(FetchedPullRequest {
         repo: Repo {
             id: repository.id.ok_or(Unusable::NoRepositoryId)?,
@@ -68,7 +71,7 @@ pub fn fetched(
         settled: asked_at.epoch() - snapshot.updated_at.epoch() >= SETTLING,
         pull_request: snapshot,
         timeline,
-        reviews: told,
+        reviews: snapshots,
         commits,
         truncated,
     })
@@ -80,7 +83,7 @@ fn whole<T>(nodes: Option<Vec<Option<T>>>) -> Result<Vec<T>, Unusable> {
         .ok_or(Unusable::Gap)
 }
 
-fn snapshot(pull_request: &PullRequest) -> Result<PullRequestSnapshot, Unusable> {
+fn snapshot(pull_request: &GraphqlPullRequest) -> Result<PullRequestSnapshot, Unusable> {
     let labels = whole(pull_request.labels.clone().and_then(|labels| labels.nodes))?;
     let mut labels: Vec<_> = labels.into_iter().map(|label| label.name).collect();
     labels.sort_unstable();
@@ -96,7 +99,7 @@ fn snapshot(pull_request: &PullRequest) -> Result<PullRequestSnapshot, Unusable>
             body: Some(pull_request.body.clone()).filter(|body| !body.is_empty()),
             html_url: Some(pull_request.url.clone()),
             labels,
-            open: pull_request.state == State::Open,
+            open: pull_request.state == GraphqlState::Open,
             closed_at: pull_request.closed_at,
         },
         branches: Some(Branches {
@@ -122,7 +125,7 @@ fn snapshot(pull_request: &PullRequest) -> Result<PullRequestSnapshot, Unusable>
 }
 
 /// Returns the account under the login that webhooks use.
-fn account(actor: Option<&graphql::Account>) -> Account {
+fn account(actor: Option<&graphql::GraphqlActor>) -> Account {
     let Some((actor, id)) = actor.and_then(|actor| Some((actor, actor.database_id?))) else {
         return Account::ghost();
     };
@@ -147,7 +150,7 @@ fn bot_login(login: &str) -> String {
     }
 }
 
-fn commit_dates(pull_request: &PullRequest) -> Result<CommitDates, Unusable> {
+fn commit_dates(pull_request: &GraphqlPullRequest) -> Result<CommitDates, Unusable> {
     let mut dates = CommitDates {
         first: None,
         last: None,
@@ -166,7 +169,7 @@ fn commit_dates(pull_request: &PullRequest) -> Result<CommitDates, Unusable> {
 }
 
 /// Returns `None` while the review is pending.
-fn seen_review(review: graphql::Review) -> Result<Option<ReviewSnapshot>, Unusable> {
+fn seen_review(review: graphql::GraphqlReview) -> Result<Option<ReviewSnapshot>, Unusable> {
     let Some(submitted_at) = review.submitted_at else {
         return Ok(None);
     };
@@ -196,7 +199,10 @@ fn review_state(state: &str) -> Result<Option<ReviewState>, Unusable> {
 }
 
 /// Adds to a dismissed review the time of its dismissal and the state before.
-fn dismiss(reviews: &mut Vec<ReviewSnapshot>, dismissal: &TimelineItem) -> Result<(), Unusable> {
+fn dismiss(
+    reviews: &mut Vec<ReviewSnapshot>,
+    dismissal: &GraphqlTimelineItem,
+) -> Result<(), Unusable> {
     let id = dismissal
         .review
         .as_ref()
@@ -224,10 +230,10 @@ fn dismiss(reviews: &mut Vec<ReviewSnapshot>, dismissal: &TimelineItem) -> Resul
     Ok(())
 }
 
-fn fact(item: TimelineItem) -> Option<Fact> {
+fn fact(item: GraphqlTimelineItem) -> Option<Fact> {
     let at = item.created_at?;
     let simple = |kind| (kind, None, None);
-    let requested = |kind, reviewer: Option<graphql::Reviewer>| match reviewer {
+    let requested = |kind, reviewer: Option<graphql::GraphqlReviewer>| match reviewer {
         Some(reviewer) if reviewer.kind == "Bot" => (
             kind,
             reviewer.database_id,
@@ -269,8 +275,8 @@ fn fact(item: TimelineItem) -> Option<Fact> {
     })
 }
 
-/// Returns the opening, which no timeline has: as a draft if it became ready before it became a draft, or if it is a draft
-/// and never changed. `None` if a truncated timeline does not show that.
+/// Returns the opening, which no timeline has: as a draft if it became ready before it became a
+/// draft, or if it is a draft and never changed. `None` if a truncated timeline does not show that.
 fn opening(snapshot: &PullRequestSnapshot, timeline: &[Fact], truncated: bool) -> Option<Fact> {
     let switch = timeline
         .iter()

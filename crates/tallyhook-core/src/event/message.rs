@@ -1,4 +1,5 @@
-//! The message that a broker carries: our own event in an envelope, for our workers and for anyone who binds a queue.
+//! The message that a broker carries: our own event in an envelope, for our workers and for anyone
+//! who binds a queue.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::Event;
 
-/// The version of everything below. Within it fields are added, and none is renamed, retyped or dropped.
+/// The version of everything below. Within it fields are added, and none is renamed, retyped or
+/// dropped.
 pub const VERSION: u32 = 1;
 
 /// A message that would be larger goes without its event, which workers do not need.

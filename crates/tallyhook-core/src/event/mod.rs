@@ -1,6 +1,7 @@
 //! Our own events: the form in which the queue carries GitHub's events and the domain applies them.
 //!
-//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from an answer of GitHub's API.
+//! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from an answer
+//! of GitHub's API.
 
 mod decode;
 mod fetched;
@@ -308,8 +309,8 @@ pub enum FactKind {
 }
 
 impl FactKind {
-    /// Returns whether GitHub's timeline, as it is fetched, has all facts of this kind. It has not all comments: a deleted
-    /// one is in no answer, and was written all the same.
+    /// Returns whether GitHub's timeline, as it is fetched, has all facts of this kind. It has not
+    /// all comments: a deleted one is in no answer, and was written all the same.
     pub const fn is_fetched(self) -> bool {
         matches!(
             self,

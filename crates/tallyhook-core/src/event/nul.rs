@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-/// `json` with U+FFFD, the character for what cannot be shown, in place of every escaped U+0000. GitHub lets titles
-/// have one. It is taken out where deliveries are decoded, so that every store gives the same facts.
+/// `json` with U+FFFD, the character for what cannot be shown, in place of every escaped U+0000.
+/// GitHub lets titles have one. It is taken out where deliveries are decoded, so that every store
+/// gives the same facts.
 pub fn without_nul(json: &[u8]) -> Cow<'_, [u8]> {
     const NUL: &[u8] = b"\\u0000";
     const REPLACEMENT: &[u8] = b"\\ufffd";
     let mut replaced = Cow::Borrowed(json);
     let mut place = 0;
-    // Backslashes are in strings only, and each goes with the character behind it: `\\u0000` is no U+0000.
+    // Backslashes are in strings only, and each goes with the character behind it: `\\u0000` is no
+    // U+0000.
     while let Some(found) = json
         .get(place..)
         .and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))

@@ -1,13 +1,15 @@
 //! The GraphQL queries, and the shapes of their answers.
 //!
-//! One query replaces five REST calls: the pull request, its reviews, its commits' dates, the requests for
-//! review and the timeline. Source: GitHub's public GraphQL schema, against which a test checks every text here.
+//! One query replaces five REST calls: the pull request, its reviews, its commits' dates, the
+//! requests for review and the timeline. Source: GitHub's public GraphQL schema, against which a
+//! test checks every text here.
 
 use serde::{Deserialize, Deserializer};
 
 use super::types::{PrNumber, RepoId, Timestamp};
 
-/// The page size of a pull request's reviews, timeline entries and commits; [`more`] fetches the next pages.
+/// The page size of a pull request's reviews, timeline entries and commits; [`more`] fetches the
+/// next pages.
 pub const REVIEWS: u32 = 50;
 const TIMELINE: u32 = 100;
 pub const COMMITS: u32 = 100;
@@ -25,11 +27,13 @@ const COMMIT_NODES: &str =
     "totalCount pageInfo { hasNextPage endCursor } nodes { commit { authoredDate committedDate } }";
 
 const REVIEWER: &str = "requestedReviewer { __typename \
-    ... on User { login databaseId } ... on Bot { login databaseId } ... on Mannequin { login databaseId } \
+    ... on User { login databaseId } ... on Bot { login databaseId } \
+    ... on Mannequin { login databaseId } \
     ... on Team { slug databaseId } }";
 
-const TIMELINE_TYPES: &str = "[READY_FOR_REVIEW_EVENT, CONVERT_TO_DRAFT_EVENT, REVIEW_REQUESTED_EVENT, \
-    REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, CLOSED_EVENT, REOPENED_EVENT, MERGED_EVENT, \
+const TIMELINE_TYPES: &str = "[READY_FOR_REVIEW_EVENT, CONVERT_TO_DRAFT_EVENT, \
+    REVIEW_REQUESTED_EVENT, REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, CLOSED_EVENT, \
+    REOPENED_EVENT, MERGED_EVENT, \
     ADDED_TO_MERGE_QUEUE_EVENT, REMOVED_FROM_MERGE_QUEUE_EVENT, ISSUE_COMMENT]";
 
 fn timeline_nodes() -> String {
@@ -39,7 +43,8 @@ fn timeline_nodes() -> String {
          ... on ConvertToDraftEvent {{ createdAt actor {{ ...Account }} }} \
          ... on ReviewRequestedEvent {{ createdAt actor {{ ...Account }} {REVIEWER} }} \
          ... on ReviewRequestRemovedEvent {{ createdAt actor {{ ...Account }} {REVIEWER} }} \
-         ... on ReviewDismissedEvent {{ createdAt actor {{ ...Account }} previousReviewState review {{ fullDatabaseId }} }} \
+         ... on ReviewDismissedEvent {{ createdAt actor {{ ...Account }} previousReviewState \
+         review {{ fullDatabaseId }} }} \
          ... on ClosedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on ReopenedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on MergedEvent {{ createdAt actor {{ ...Account }} }} \
@@ -64,25 +69,30 @@ fn whole() -> String {
     )
 }
 
-/// A page of a repository's pull requests, latest update first. Variables: `owner`, `name`, `first`, `after`, `commits`.
+/// A page of a repository's pull requests, latest update first. Variables: `owner`, `name`,
+/// `first`, `after`, `commits`.
 pub fn page() -> String {
     format!(
-        "query Page($owner: String!, $name: String!, $first: Int!, $after: String, $commits: Int!) {{ \
+        "query Page($owner: String!, $name: String!, $first: Int!, $after: String, \
+         $commits: Int!) {{ \
          repository(owner: $owner, name: $name) {{ databaseId nameWithOwner isPrivate \
-         pullRequests(first: $first, after: $after, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ \
+         pullRequests(first: $first, after: $after, \
+         orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ \
          totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ ...Whole }} }} }} }} {}",
         whole()
     )
 }
 
-/// The numbers of the pull requests on a [`page`]: a cheap query for a page that failed or was returned with gaps.
-/// Variables: `owner`, `name`, `first`, `after`.
-pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, $after: String) { \
+/// The numbers of the pull requests on a [`page`]: a cheap query for a page that failed or was
+/// returned with gaps. Variables: `owner`, `name`, `first`, `after`.
+pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first: Int!, \
+    $after: String) { \
     repository(owner: $owner, name: $name) { databaseId nameWithOwner isPrivate \
     pullRequests(first: $first, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) { \
     totalCount pageInfo { hasNextPage endCursor } nodes { number } } } }";
 
-/// The given pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`, `commits`.
+/// The given pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`,
+/// `commits`.
 pub fn numbered(numbers: &[PrNumber]) -> String {
     let wanted: Vec<_> = numbers
         .iter()
@@ -106,16 +116,22 @@ pub fn alias(number: PrNumber) -> String {
     format!("p{number}")
 }
 
-/// The next pages of one pull request's lists. Variables: `owner`, `name`, `number`; for each of `reviews`, `commits` and
-/// `timeline` a flag that fetches it, and the cursor to start after (`reviewsAfter`, ...).
+/// The next pages of one pull request's lists. Variables: `owner`, `name`, `number`; for each of
+/// `reviews`, `commits` and `timeline` a flag that fetches it, and the cursor to start after
+/// (`reviewsAfter`, ...).
 pub fn more() -> String {
     format!(
-        "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, $reviewsAfter: String, \
-         $commits: Boolean!, $commitsAfter: String, $timeline: Boolean!, $timelineAfter: String) {{ \
+        "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, \
+         $reviewsAfter: String, \
+         $commits: Boolean!, $commitsAfter: String, $timeline: Boolean!, \
+         $timelineAfter: String) {{ \
          repository(owner: $owner, name: $name) {{ pullRequest(number: $number) {{ \
-         reviews(first: {REVIEWS}, after: $reviewsAfter) @include(if: $reviews) {{ {REVIEW_NODES} }} \
-         commits(first: {COMMITS}, after: $commitsAfter) @include(if: $commits) {{ {COMMIT_NODES} }} \
-         timelineItems(first: {TIMELINE}, after: $timelineAfter, itemTypes: {TIMELINE_TYPES}) @include(if: $timeline) \
+         reviews(first: {REVIEWS}, after: $reviewsAfter) \
+         @include(if: $reviews) {{ {REVIEW_NODES} }} \
+         commits(first: {COMMITS}, after: $commitsAfter) \
+         @include(if: $commits) {{ {COMMIT_NODES} }} \
+         timelineItems(first: {TIMELINE}, after: $timelineAfter, itemTypes: {TIMELINE_TYPES}) \
+         @include(if: $timeline) \
          {{ {} }} }} }} }} {ACCOUNT}",
         timeline_nodes()
     )
@@ -124,7 +140,7 @@ pub fn more() -> String {
 /// The repository of each answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Repository {
+pub struct GraphqlRepository {
     /// Null if it does not exist.
     #[serde(rename = "databaseId")]
     pub id: Option<RepoId>,
@@ -162,7 +178,7 @@ impl PageInfo {
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryPage<T> {
     #[serde(flatten)]
-    pub repository: Repository,
+    pub repository: GraphqlRepository,
     pub pull_requests: Connection<T>,
 }
 
@@ -175,10 +191,10 @@ pub struct Number {
 /// A complete pull request, except for the further pages of its lists.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PullRequest {
+pub struct GraphqlPullRequest {
     pub full_database_id: Option<BigInt>,
     pub number: PrNumber,
-    pub state: State,
+    pub state: GraphqlState,
     pub is_draft: bool,
     pub title: String,
     pub body: String,
@@ -191,16 +207,16 @@ pub struct PullRequest {
     pub deletions: i64,
     pub changed_files: i64,
     /// Null for a deleted account.
-    pub author: Option<Account>,
-    pub labels: Option<Labels>,
+    pub author: Option<GraphqlActor>,
+    pub labels: Option<GraphqlLabels>,
     pub base_ref_name: String,
     pub head_ref_name: String,
     pub head_ref_oid: String,
     /// Null for a deleted fork.
-    pub head_repository: Option<RepositoryId>,
-    pub reviews: Option<Connection<Review>>,
+    pub head_repository: Option<HeadRepository>,
+    pub reviews: Option<Connection<GraphqlReview>>,
     pub commits: Connection<PullRequestCommit>,
-    pub timeline_items: Connection<TimelineItem>,
+    pub timeline_items: Connection<GraphqlTimelineItem>,
 }
 
 /// An id beyond 32 bits, which JSON numbers might not hold: sent as a text.
@@ -228,7 +244,7 @@ impl TryFrom<BigIntText> for BigInt {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum State {
+pub enum GraphqlState {
     Open,
     Closed,
     Merged,
@@ -237,7 +253,7 @@ pub enum State {
 /// An actor. Bots have no `[bot]` at the end of their login here, as they have everywhere else.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Account {
+pub struct GraphqlActor {
     #[serde(rename = "__typename")]
     pub kind: String,
     pub login: String,
@@ -245,17 +261,17 @@ pub struct Account {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Labels {
-    pub nodes: Option<Vec<Option<Label>>>,
+pub struct GraphqlLabels {
+    pub nodes: Option<Vec<Option<GraphqlLabel>>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Label {
+pub struct GraphqlLabel {
     pub name: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct RepositoryId {
+pub struct HeadRepository {
     #[serde(rename = "databaseId")]
     pub id: Option<RepoId>,
 }
@@ -263,13 +279,13 @@ pub struct RepositoryId {
 /// A review. A pending one has no `submittedAt`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Review {
+pub struct GraphqlReview {
     pub full_database_id: Option<BigInt>,
     /// `APPROVED` and the like. `DISMISSED` hides the state before, which the timeline has.
     pub state: String,
     pub submitted_at: Option<Timestamp>,
     pub commit: Option<Oid>,
-    pub author: Option<Account>,
+    pub author: Option<GraphqlActor>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -279,12 +295,12 @@ pub struct Oid {
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct PullRequestCommit {
-    pub commit: Commit,
+    pub commit: GraphqlCommit,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Commit {
+pub struct GraphqlCommit {
     /// `None` for an impossible year: git accepts any date.
     #[serde(deserialize_with = "any_date")]
     pub authored_date: Option<Timestamp>,
@@ -299,25 +315,25 @@ fn any_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timesta
 /// An entry of the timeline; which fields are there depends on its kind.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TimelineItem {
+pub struct GraphqlTimelineItem {
     #[serde(rename = "__typename")]
     pub kind: String,
     /// Absent for kinds of which it is not requested.
     pub created_at: Option<Timestamp>,
-    pub actor: Option<Account>,
-    pub requested_reviewer: Option<Reviewer>,
+    pub actor: Option<GraphqlActor>,
+    pub requested_reviewer: Option<GraphqlReviewer>,
     pub previous_review_state: Option<String>,
     pub review: Option<ReviewRef>,
     pub reason: Option<String>,
     pub full_database_id: Option<BigInt>,
     /// Of a comment.
-    pub author: Option<Account>,
+    pub author: Option<GraphqlActor>,
 }
 
 /// A requested reviewer: an account, which has a login, or a team, which has a slug.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Reviewer {
+pub struct GraphqlReviewer {
     #[serde(rename = "__typename")]
     pub kind: String,
     pub login: Option<String>,
@@ -335,7 +351,7 @@ pub struct ReviewRef {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct More {
-    pub reviews: Option<Connection<Review>>,
+    pub reviews: Option<Connection<GraphqlReview>>,
     pub commits: Option<Connection<PullRequestCommit>>,
-    pub timeline_items: Option<Connection<TimelineItem>>,
+    pub timeline_items: Option<Connection<GraphqlTimelineItem>>,
 }

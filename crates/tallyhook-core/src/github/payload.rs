@@ -1,9 +1,10 @@
 //! The parts of GitHub's webhook payloads that are read here.
 //!
-//! Written by hand and lenient on purpose: of the recorded payloads of GitHub's own examples, one in six breaks
-//! GitHub's own schemas (deleted forks, deleted accounts, integers where dates are promised, fields newer than the
-//! capture). An unused field is not read, and one that may be missing is an `Option`.
-//! Source: the webhook payloads in GitHub's REST description, and recorded deliveries.
+//! Written by hand and lenient on purpose: of the recorded payloads of GitHub's own examples, one
+//! in six breaks GitHub's own schemas (deleted forks, deleted accounts, integers where dates are
+//! promised, fields newer than the capture). An unused field is not read, and one that may be
+//! missing is an `Option`. Source: the webhook payloads in GitHub's REST description, and recorded
+//! deliveries.
 
 use serde::{Deserialize, Deserializer};
 
@@ -16,26 +17,26 @@ use super::types::{
 #[serde(default)]
 pub(crate) struct Payload {
     pub(crate) action: Option<String>,
-    pub(crate) pull_request: Option<PullRequest>,
-    pub(crate) review: Option<Review>,
-    pub(crate) comment: Option<Comment>,
-    pub(crate) thread: Option<Thread>,
-    pub(crate) issue: Option<Issue>,
-    pub(crate) repository: Option<Repository>,
-    pub(crate) sender: Option<User>,
-    pub(crate) label: Option<Label>,
-    pub(crate) milestone: Option<Milestone>,
-    pub(crate) assignee: Option<User>,
-    pub(crate) requested_reviewer: Option<User>,
-    pub(crate) requested_team: Option<Team>,
-    pub(crate) changes: Option<Changes>,
+    pub(crate) pull_request: Option<PullRequestPayload>,
+    pub(crate) review: Option<ReviewPayload>,
+    pub(crate) comment: Option<CommentPayload>,
+    pub(crate) thread: Option<ThreadPayload>,
+    pub(crate) issue: Option<IssuePayload>,
+    pub(crate) repository: Option<RepositoryPayload>,
+    pub(crate) sender: Option<UserPayload>,
+    pub(crate) label: Option<LabelPayload>,
+    pub(crate) milestone: Option<MilestonePayload>,
+    pub(crate) assignee: Option<UserPayload>,
+    pub(crate) requested_reviewer: Option<UserPayload>,
+    pub(crate) requested_team: Option<TeamPayload>,
+    pub(crate) changes: Option<ChangesPayload>,
     pub(crate) reason: Option<String>,
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
     #[serde(rename = "ref")]
     pub(crate) git_ref: Option<String>,
     pub(crate) merge_group: Option<MergeGroup>,
-    pub(crate) installation: Option<Installation>,
+    pub(crate) installation: Option<InstallationPayload>,
     pub(crate) repositories: Option<Vec<RepositoryName>>,
     pub(crate) repositories_added: Option<Vec<RepositoryName>>,
     pub(crate) repositories_removed: Option<Vec<RepositoryName>>,
@@ -43,7 +44,7 @@ pub(crate) struct Payload {
 
 /// An account. GraphQL and some old payloads leave `type` out.
 #[derive(Debug, Deserialize)]
-pub(crate) struct User {
+pub(crate) struct UserPayload {
     pub(crate) id: AccountId,
     #[serde(default)]
     pub(crate) login: String,
@@ -51,8 +52,8 @@ pub(crate) struct User {
     pub(crate) kind: Option<AccountKind>,
 }
 
-impl From<User> for Account {
-    fn from(user: User) -> Self {
+impl From<UserPayload> for Account {
+    fn from(user: UserPayload) -> Self {
         Self {
             id: user.id,
             kind: user.kind.unwrap_or(AccountKind::User),
@@ -63,23 +64,23 @@ impl From<User> for Account {
 
 /// A full pull request (49 keys), or the simple one (37) of review events, which lacks the counts.
 #[derive(Debug, Deserialize)]
-pub(crate) struct PullRequest {
+pub(crate) struct PullRequestPayload {
     pub(crate) id: i64,
     pub(crate) number: PrNumber,
     pub(crate) title: Option<String>,
     pub(crate) body: Option<String>,
-    pub(crate) state: State,
+    pub(crate) state: PayloadState,
     pub(crate) draft: Option<bool>,
-    pub(crate) user: Option<User>,
+    pub(crate) user: Option<UserPayload>,
     pub(crate) html_url: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) closed_at: Option<Timestamp>,
     pub(crate) merged_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "null_as_empty")]
-    pub(crate) labels: Vec<Label>,
-    pub(crate) head: Branch,
-    pub(crate) base: Branch,
+    pub(crate) labels: Vec<LabelPayload>,
+    pub(crate) head: BranchPayload,
+    pub(crate) base: BranchPayload,
     pub(crate) additions: Option<i64>,
     pub(crate) deletions: Option<i64>,
     pub(crate) changed_files: Option<i64>,
@@ -89,39 +90,39 @@ pub(crate) struct PullRequest {
 /// The state of a pull request or issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum PayloadState {
     Open,
     Closed,
 }
 
 /// One end of a pull request. `repo` is null once a fork was deleted.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Branch {
+pub(crate) struct BranchPayload {
     #[serde(rename = "ref")]
     pub(crate) name: String,
     pub(crate) sha: String,
-    pub(crate) repo: Option<RepositoryId>,
+    pub(crate) repo: Option<BranchRepository>,
 }
 
 /// A repository's id.
 #[derive(Debug, Deserialize)]
-pub(crate) struct RepositoryId {
+pub(crate) struct BranchRepository {
     pub(crate) id: RepoId,
 }
 
 /// An issue; a pull request's conversation is one with `pull_request` set.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Issue {
+pub(crate) struct IssuePayload {
     pub(crate) number: PrNumber,
     pub(crate) title: Option<String>,
     pub(crate) body: Option<String>,
-    pub(crate) state: State,
-    pub(crate) user: Option<User>,
+    pub(crate) state: PayloadState,
+    pub(crate) user: Option<UserPayload>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) closed_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "null_as_empty")]
-    pub(crate) labels: Vec<Label>,
+    pub(crate) labels: Vec<LabelPayload>,
     pub(crate) pull_request: Option<IssuePullRequest>,
 }
 
@@ -134,9 +135,9 @@ pub(crate) struct IssuePullRequest {
 
 /// A submitted review. A pending one has no `submitted_at`.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Review {
+pub(crate) struct ReviewPayload {
     pub(crate) id: ReviewId,
-    pub(crate) user: Option<User>,
+    pub(crate) user: Option<UserPayload>,
     pub(crate) state: String,
     pub(crate) submitted_at: Option<Timestamp>,
     pub(crate) commit_id: Option<String>,
@@ -144,16 +145,16 @@ pub(crate) struct Review {
 
 /// A comment in the conversation, or on a line of the diff, which belongs to a review.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Comment {
+pub(crate) struct CommentPayload {
     pub(crate) id: i64,
-    pub(crate) user: Option<User>,
+    pub(crate) user: Option<UserPayload>,
     pub(crate) created_at: Timestamp,
     pub(crate) pull_request_review_id: Option<ReviewId>,
 }
 
 /// A conversation on a line of the diff.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Thread {
+pub(crate) struct ThreadPayload {
     #[serde(default, deserialize_with = "null_as_empty")]
     pub(crate) comments: Vec<ThreadComment>,
 }
@@ -165,7 +166,7 @@ pub(crate) struct ThreadComment {
 
 /// A repository as every payload embeds it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Repository {
+pub(crate) struct RepositoryPayload {
     pub(crate) id: RepoId,
     pub(crate) full_name: String,
     pub(crate) private: Option<bool>,
@@ -182,17 +183,17 @@ pub(crate) struct RepositoryName {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Label {
+pub(crate) struct LabelPayload {
     pub(crate) name: String,
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Milestone {
+pub(crate) struct MilestonePayload {
     pub(crate) title: String,
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Team {
+pub(crate) struct TeamPayload {
     pub(crate) id: i64,
     pub(crate) slug: String,
 }
@@ -200,21 +201,21 @@ pub(crate) struct Team {
 /// The changes of an `edited` action: each part carries the value before.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Changes {
-    pub(crate) title: Option<Changed>,
-    pub(crate) body: Option<Changed>,
+pub(crate) struct ChangesPayload {
+    pub(crate) title: Option<ChangedValue>,
+    pub(crate) body: Option<ChangedValue>,
     pub(crate) base: Option<ChangedBase>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedValue {
     pub(crate) from: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct ChangedBase {
     #[serde(rename = "ref")]
-    pub(crate) name: Option<Changed>,
+    pub(crate) name: Option<ChangedValue>,
 }
 
 /// A merge queue's group; its `head_ref` names the pull request.
@@ -230,7 +231,7 @@ pub(crate) struct HeadCommit {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Installation {
+pub(crate) struct InstallationPayload {
     pub(crate) id: InstallationId,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) suspended_at: Option<Timestamp>,

@@ -10,7 +10,8 @@ type HmacSha256 = Hmac<Sha256>;
 pub struct Signature([u8; 32]);
 
 impl Signature {
-    /// Parses `sha256=` and 64 hexadecimal digits. Returns `None` for any other text, such as the SHA-1 form.
+    /// Parses `sha256=` and 64 hexadecimal digits. Returns `None` for any other text, such as the
+    /// SHA-1 form.
     pub fn parse(header: &str) -> Option<Self> {
         let digits = header.strip_prefix("sha256=")?;
         let mut tag = [0; 32];
@@ -32,7 +33,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Parses secrets separated by white space; `None` if there is none, since an empty secret would admit any sender.
+    /// Parses secrets separated by white space; `None` if there is none, since an empty secret
+    /// would admit any sender.
     pub fn parse(text: &str) -> Option<Self> {
         let keyed: Vec<_> = text
             .split_whitespace()
@@ -57,7 +59,8 @@ impl Secrets {
 
     /// Returns whether any secret made `signature` over `body`.
     ///
-    /// Tags are compared in constant time and every secret is tried, so that the time taken reveals nothing.
+    /// Tags are compared in constant time and every secret is tried, so that the time taken reveals
+    /// nothing.
     pub fn verify(&self, body: &[u8], signature: &Signature) -> bool {
         self.keyed.iter().fold(false, |valid, keyed| {
             let mut mac = keyed.clone();
@@ -142,7 +145,8 @@ mod tests {
                 _ => { target.remove(place); }
             }
             let header = String::from_utf8_lossy(&header).into_owned();
-            // Hexadecimal digits mean the same in both cases, so a change of case alone is no mutation.
+            // Hexadecimal digits mean the same in both cases, so a change of case alone is no
+            // mutation.
             prop_assume!(!(body == BODY && header.eq_ignore_ascii_case(TAG) && header.starts_with("sha256=")));
             let accepted = Signature::parse(&header).is_some_and(|tag| published().verify(&body, &tag));
             prop_assert!(!accepted, "{header:?} {body:?}");

@@ -23,10 +23,11 @@ use super::{
 const LIVE_PREFETCH: u16 = 512;
 /// The prefetch of the backfill lane, which has a smaller share of each batch.
 const BACKFILL_PREFETCH: u16 = 64;
-/// The capacity of each lane in this process: the messages of the last connection beside those of this one.
+/// The capacity of each lane in this process: the messages of the last connection beside those of
+/// this one.
 pub(super) const CAPACITY: usize = 2 * LIVE_PREFETCH as usize;
-/// The interval between checks of the lanes' depth. A lane in which messages wait while none is delivered, at two checks in a
-/// row, is dead.
+/// The interval between checks of the lanes' depth. A lane in which messages wait while none is
+/// delivered, at two checks in a row, is dead.
 const CHECK_INTERVAL: Duration = Duration::from_secs(8);
 
 /// A message for the workers.
@@ -59,8 +60,8 @@ impl Consumer {
         let mut reconnect = ReconnectState::default();
         let mut connections = 0;
         loop {
-            // Completed even if the process stops: a connection that is dropped half-open may stay at the broker, and hold
-            // messages.
+            // Completed even if the process stops: a connection that is dropped half-open may stay
+            // at the broker, and hold messages.
             let reason =
                 match ConsumerSession::open(&self.uri, connections, reconnect.failures > 0).await {
                     Ok(mut session) => {
@@ -118,7 +119,11 @@ impl Consumer {
                 _ = checks.tick() => match session.has_dead_lane().await {
                     Ok(is_dead) => {
                         dead_checks = if is_dead { dead_checks + 1 } else { 0 };
-                        if dead_checks < 2 { Ok(()) } else { Err("messages wait in a lane and none is delivered".to_owned()) }
+                        if dead_checks < 2 {
+                            Ok(())
+                        } else {
+                            Err("messages wait in a lane and none is delivered".to_owned())
+                        }
                     }
                     Err(reason) => Err(reason),
                 },
@@ -143,7 +148,8 @@ impl Consumer {
         }
     }
 
-    /// Passes a message on to the workers. A canary and a message without an id are acknowledged at once.
+    /// Passes a message on to the workers. A canary and a message without an id are acknowledged at
+    /// once.
     fn receive(
         &self,
         subscription: &mut LaneConsumer,
@@ -327,8 +333,8 @@ impl LaneConsumer {
     }
 }
 
-/// The tags of one channel that are not acknowledged. Several workers finish in any order, and one acknowledgement
-/// covers all tags up to its own.
+/// The tags of one channel that are not acknowledged. Several workers finish in any order, and one
+/// acknowledgement covers all tags up to its own.
 #[derive(Debug, Default)]
 struct UnacknowledgedTags {
     tags: BTreeSet<u64>,

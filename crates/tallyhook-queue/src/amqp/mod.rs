@@ -1,7 +1,8 @@
-//! RabbitMQ. One supervised connection publishes, another consumes: a broker that blocks publishers goes on delivering.
+//! RabbitMQ. One supervised connection publishes, another consumes: a broker that blocks publishers
+//! goes on delivering.
 //!
-//! lapin's own recovery is off. Any failure, be it an error, a cancelled consumer or silence, ends the connection; its
-//! supervisor backs off, reconnects and declares the topology again.
+//! lapin's own recovery is off. Any failure, be it an error, a cancelled consumer or silence, ends
+//! the connection; its supervisor backs off, reconnects and declares the topology again.
 
 mod consuming;
 mod publisher_session;
@@ -25,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use self::consuming::{Consumer, ReceivedMessage};
-pub(super) use self::publishing::Permit;
+pub(super) use self::publishing::AmqpPermit;
 use self::publishing::{DepthQuery, Outgoing, Publisher};
 use super::lanes::Lanes;
 use super::signals::SignalCollector;
@@ -34,7 +35,8 @@ use crate::AMQP_CONNECTED;
 
 /// Messages that wait to be published. What does not fit is deferred to the relay.
 const OUTGOING: usize = 1024;
-/// The depth of a lane at which the relay stops publishing to it: what waits there was published already.
+/// The depth of a lane at which the relay stops publishing to it: what waits there was published
+/// already.
 const OUTSTANDING: usize = 1000;
 /// The time limit of every request. A broker that takes longer counts as disconnected.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,14 +67,16 @@ pub(super) struct Receipt {
     tag: u64,
 }
 
-/// The state of both connections. The consuming one counts as connected in a process that does not consume.
+/// The state of both connections. The consuming one counts as connected in a process that does not
+/// consume.
 #[derive(Debug)]
 struct ConnectionState {
     publishing: AtomicBool,
     consuming: AtomicBool,
     /// Held while the gauge is set.
     gauge_lock: parking_lot::Mutex<()>,
-    /// Notified when dead lanes were replaced: their consumers receive nothing, not even a cancellation.
+    /// Notified when dead lanes were replaced: their consumers receive nothing, not even a
+    /// cancellation.
     lanes_restored: Notify,
 }
 
@@ -152,12 +156,12 @@ impl Amqp {
         })
     }
 
-    pub(super) fn try_reserve(&self, lane: Lane) -> Option<Permit> {
+    pub(super) fn try_reserve(&self, lane: Lane) -> Option<AmqpPermit> {
         if !self.state.publishing.load(Ordering::Acquire) {
             return None;
         }
         let permit = self.outgoing.clone().try_reserve_owned().ok()?;
-        Some(Permit::new(lane, permit))
+        Some(AmqpPermit::new(lane, permit))
     }
 
     /// Returns the room in a lane, by the broker's own count of its messages.
@@ -217,7 +221,8 @@ impl Amqp {
     pub(super) fn acknowledge(&self, receipts: Vec<Receipt>) {
         for receipt in receipts {
             if self.done.send(receipt).is_err() {
-                // The process ends: the broker delivers the message again, and its row shows that it is finished.
+                // The process ends: the broker delivers the message again, and its row shows that
+                // it is finished.
                 return;
             }
         }
@@ -282,7 +287,8 @@ fn parse_url(url: &str) -> Result<AMQPUri, String> {
 
 /// Opens a connection that the broker's dashboard shows under `name`.
 ///
-/// With `probe` the peer must first answer on a plain connection: lapin never gives up a connection without an answer.
+/// With `probe` the peer must first answer on a plain connection: lapin never gives up a connection
+/// without an answer.
 async fn connect(uri: &AMQPUri, name: &str, probe: bool) -> Result<Connection, String> {
     if probe {
         probe_peer(uri).await?;
@@ -301,7 +307,8 @@ async fn probe_peer(uri: &AMQPUri) -> Result<(), String> {
     let answered = async {
         let mut stream =
             TcpStream::connect((uri.authority.host.as_str(), uri.authority.port)).await?;
-        // Over TLS a peer answers only to a complete handshake, so that the connection alone must do.
+        // Over TLS a peer answers only to a complete handshake, so that the connection alone must
+        // do.
         if uri.scheme == AMQPScheme::AMQP {
             stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
             stream.read_u8().await?;
@@ -344,13 +351,15 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
-/// The delays between attempts to connect; the jitter keeps processes from reconnecting all at once.
+/// The delays between attempts to connect; the jitter keeps processes from reconnecting all at
+/// once.
 const RECONNECT: Backoff = Backoff {
     first: Duration::from_millis(200),
     max: Duration::from_secs(5),
 };
 
-/// The failures of one supervisor since its last connection: sets the delays, and limits the lines in the log.
+/// The failures of one supervisor since its last connection: sets the delays, and limits the lines
+/// in the log.
 #[derive(Debug, Default)]
 struct ReconnectState {
     failures: u32,

@@ -17,7 +17,8 @@ use super::{DeadCopy, Lane, connect, topology, within};
 const CANARY_NAME: &str = "canary";
 /// The depth of a lane from which on it gets no canary: without a worker canaries would pile up.
 const CANARY_DEPTH: usize = 100;
-/// The number of canaries after which the topology is declared again: a person may have deleted a binding.
+/// The number of canaries after which the topology is declared again: a person may have deleted a
+/// binding.
 const DECLARE_EVERY: u32 = 12;
 /// The time limit of the first canary of a connection.
 const FIRST_CANARY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -51,8 +52,8 @@ pub(super) struct PublisherSession {
 }
 
 impl PublisherSession {
-    /// Connects, declares the topology and sends a canary through each lane. With `replace_lanes` dead lanes are deleted
-    /// and declared again; `probe` is as in [`connect`].
+    /// Connects, declares the topology and sends a canary through each lane. With `replace_lanes`
+    /// dead lanes are deleted and declared again; `probe` is as in [`connect`].
     pub(super) async fn open(
         uri: &AMQPUri,
         replace_lanes: bool,
@@ -82,7 +83,8 @@ impl PublisherSession {
         match session.check_lanes().await {
             Err(OpenFailure::DeadLanes) if replace_lanes => {
                 tracing::warn!(
-                    "the lanes confirm no message: deleting and declaring them again; the relay refills them from the inbox"
+                    "the lanes confirm no message: deleting and declaring them again; the relay \
+                     refills them from the inbox"
                 );
                 topology::delete_lanes(&session.control).await?;
                 topology::declare(&session.control).await?;
@@ -149,7 +151,8 @@ impl PublisherSession {
         }
     }
 
-    /// Publishes a dead letter's copy to the queue itself, with its reason, event and repository as headers.
+    /// Publishes a dead letter's copy to the queue itself, with its reason, event and repository as
+    /// headers.
     async fn send_dead_copy(&self, copy: DeadCopy) -> Result<PublisherConfirm, String> {
         let DeadCopy {
             id,
@@ -176,7 +179,8 @@ impl PublisherSession {
         self.publish("", topology::DEAD, properties, &json).await
     }
 
-    /// Publishes to the queue itself: the exchange would route an unroutable message to the alternate exchange.
+    /// Publishes to the queue itself: the exchange would route an unroutable message to the
+    /// alternate exchange.
     async fn send_canary(&self, lane: Lane) -> Result<PublisherConfirm, String> {
         self.publish(
             "",

@@ -28,6 +28,8 @@ const CANARY_INTERVAL: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The number of connections with dead lanes after which the lanes are deleted and declared again.
 const MAX_DEAD_LANES: u32 = 2;
+/// The reason why a connection that the broker unblocked is opened again.
+const UNBLOCKED: &str = "the broker unblocked the connection";
 
 /// A message that waits to be published.
 #[derive(Debug)]
@@ -39,12 +41,12 @@ pub(super) enum Outgoing {
 
 /// Reserved room for one delivery.
 #[derive(Debug)]
-pub struct Permit {
+pub struct AmqpPermit {
     lane: Lane,
     permit: OwnedPermit<Outgoing>,
 }
 
-impl Permit {
+impl AmqpPermit {
     pub(super) fn new(lane: Lane, permit: OwnedPermit<Outgoing>) -> Self {
         Self { lane, permit }
     }
@@ -92,7 +94,7 @@ pub(super) struct InFlight {
 
 /// The reason why a publishing connection ended.
 enum PublishingEnded {
-    /// The process stops, and everything is confirmed.
+    /// The process stops: everything is confirmed or returned to the inbox.
     Finished,
     Failed(String),
 }
@@ -115,14 +117,15 @@ impl Publisher {
             };
             let Some(opened) = opened else {
                 self.return_pending().await;
-                // A connection that is dropped half-open may stay at the broker, so it is opened and closed.
+                // A connection that is dropped half-open may stay at the broker, so it is opened
+                // and closed.
                 if let Ok((session, _)) = opening.await {
                     session.close().await;
                 }
                 return;
             };
             let reason = match opened {
-                Ok((session, mut events)) => {
+                Ok((session, events)) => {
                     if was_connected || session.lanes_replaced {
                         self.signals.report_connection_lost();
                     }
@@ -131,16 +134,7 @@ impl Publisher {
                     }
                     (was_connected, dead_lanes) = (true, 0);
                     reconnect.reset();
-                    tracing::info!("connected to the broker");
-                    self.state.set_publishing(!session.is_blocked());
-                    let ended = self.serve(&session, &mut events).await;
-                    self.state.set_publishing(false);
-                    if *self.stopping.borrow() {
-                        self.return_pending().await;
-                        return session.close().await;
-                    }
-                    session.close().await;
-                    match ended {
+                    match self.serve_and_close(session, events).await {
                         PublishingEnded::Finished => return,
                         PublishingEnded::Failed(reason) => reason,
                     }
@@ -160,7 +154,8 @@ impl Publisher {
         }
     }
 
-    /// Waits for `delay`, or until the process stops. Returns to the inbox what is to be published in that time.
+    /// Waits for `delay`, or until the process stops. Returns to the inbox what is to be published
+    /// in that time.
     async fn wait(&mut self, delay: Duration) {
         let until = Instant::now() + delay;
         loop {
@@ -182,11 +177,34 @@ impl Publisher {
         }
     }
 
-    /// Returns a message to the inbox. A dead letter's copy is dropped, which ends the wait for its confirm.
+    /// Returns a message to the inbox. A dead letter's copy is dropped, which ends the wait for its
+    /// confirm.
     fn return_to_inbox(&self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Delivery(_, id, _) => self.signals.report_nacked([id]),
             Outgoing::Dead(_, confirmed) => drop(confirmed),
+        }
+    }
+
+    /// Publishes over an open connection, and closes it.
+    async fn serve_and_close(
+        &mut self,
+        session: PublisherSession,
+        mut events: ConnectionEvents,
+    ) -> PublishingEnded {
+        tracing::info!("connected to the broker");
+        self.state.set_publishing(!session.is_blocked());
+        let ended = self.serve(&session, &mut events).await;
+        self.state.set_publishing(false);
+        let is_stopping = *self.stopping.borrow();
+        if is_stopping {
+            self.return_pending().await;
+        }
+        session.close().await;
+        if is_stopping {
+            PublishingEnded::Finished
+        } else {
+            ended
         }
     }
 
@@ -218,20 +236,14 @@ impl Publisher {
             if drain_deadline.is_some() && confirms.is_empty() && self.outgoing.is_empty() {
                 return PublishingEnded::Finished;
             }
+            let drain_end = drain_deadline.unwrap_or_else(Instant::now);
             let worked = tokio::select! {
                 Some((sent, confirmed)) = confirms.next(), if !confirms.is_empty() => {
                     self.handle_confirm(sent, confirmed, work)
                 }
                 Some(outgoing) = self.outgoing.recv(), if confirms.len() < IN_FLIGHT => {
-                    if work.blocked {
-                        self.return_to_inbox(outgoing);
-                        continue;
-                    }
-                    if let Outgoing::Delivery(_, id, _) = &outgoing {
-                        work.unconfirmed.insert(*id);
-                    }
-                    let sent = session.send(outgoing).await;
-                    sent.map(|(sent, confirm)| confirms.push(wait_for_confirm(sent, confirm)))
+                    let sent = self.publish(session, outgoing, work).await;
+                    sent.map(|sent| confirms.extend(sent.into_iter().map(wait_for_confirm)))
                 }
                 Some(DepthQuery { lane, answer }) = self.depth_queries.recv() => {
                     topology::depth(&session.control, lane).await.map(|depth| {
@@ -240,25 +252,26 @@ impl Publisher {
                     })
                 }
                 event = events.next() => match event {
-                    Some(Event::ConnectionUnblocked) => Err("the broker unblocked the connection".to_owned()),
+                    Some(Event::ConnectionUnblocked) => Err(UNBLOCKED.to_owned()),
                     Some(Event::Error(error)) => return PublishingEnded::Failed(error.to_string()),
                     Some(_) => Ok(()),
                     None => return PublishingEnded::Failed("the connection was closed".to_owned()),
                 },
                 _ = canaries.tick(), if !work.blocked => {
                     let sent = session.send_canaries(work).await;
-                    sent.map(|sent| confirms.extend(sent.into_iter().map(|(sent, confirm)| wait_for_confirm(sent, confirm))))
+                    sent.map(|sent| confirms.extend(sent.into_iter().map(wait_for_confirm)))
                 }
                 () = stopped(&mut self.stopping), if drain_deadline.is_none() => {
                     drain_deadline = Some(Instant::now() + DRAIN_TIMEOUT);
                     self.outgoing.close();
                     Ok(())
                 }
-                () = sleep_until(drain_deadline.unwrap_or_else(Instant::now)), if drain_deadline.is_some() => {
+                () = sleep_until(drain_end), if drain_deadline.is_some() => {
                     return PublishingEnded::Failed("the process stops".to_owned());
                 }
             };
-            // The silence of a blocked connection is no failure, and its messages were returned to the inbox.
+            // The silence of a blocked connection is no failure, and its messages were returned to
+            // the inbox.
             if let Err(reason) = worked
                 && !session.is_blocked()
             {
@@ -267,8 +280,26 @@ impl Publisher {
         }
     }
 
-    /// Returns everything unconfirmed to the inbox when the broker blocks the connection. The connection is kept until it
-    /// is unblocked: another would be blocked as well, and closing a blocked one never ends.
+    /// Publishes a message, or returns it to the inbox if the broker blocks the connection.
+    async fn publish(
+        &self,
+        session: &PublisherSession,
+        outgoing: Outgoing,
+        work: &mut InFlight,
+    ) -> Result<Option<(PublishedMessage, PublisherConfirm)>, String> {
+        if work.blocked {
+            self.return_to_inbox(outgoing);
+            return Ok(None);
+        }
+        if let Outgoing::Delivery(_, id, _) = &outgoing {
+            work.unconfirmed.insert(*id);
+        }
+        session.send(outgoing).await.map(Some)
+    }
+
+    /// Returns everything unconfirmed to the inbox when the broker blocks the connection. The
+    /// connection is kept until it is unblocked: another would be blocked as well, and closing a
+    /// blocked one never ends.
     fn return_if_blocked(&self, session: &PublisherSession, work: &mut InFlight) {
         if session.is_blocked() && !work.blocked {
             tracing::warn!("the broker blocks publishers; deliveries wait in the inbox");
@@ -295,8 +326,9 @@ impl Publisher {
                 return Err("the broker does not send confirms".to_owned());
             }
         };
-        // A message that no queue took is returned with the next confirm of any message, so that its own `message_id`
-        // counts. This confirm may be that message's, so that its message counts as not taken either.
+        // A message that no queue took is returned with the next confirm of any message, so that
+        // its own `message_id` counts. This confirm may be that message's, so that its message
+        // counts as not taken either.
         if let Some(returned) = returned {
             let name = returned
                 .delivery
@@ -333,8 +365,7 @@ impl Publisher {
 
 /// Waits for one confirm, at most [`REQUEST_TIMEOUT`].
 async fn wait_for_confirm(
-    sent: PublishedMessage,
-    confirm: PublisherConfirm,
+    (sent, confirm): (PublishedMessage, PublisherConfirm),
 ) -> (PublishedMessage, Result<Confirmation, String>) {
     let confirmed = match timeout(REQUEST_TIMEOUT, confirm).await {
         Ok(confirmed) => confirmed.map_err(|error| error.to_string()),

@@ -1,6 +1,8 @@
-//! The topology at the broker. Every connection declares it, so that it is restored after a broker was wiped.
+//! The topology at the broker. Every connection declares it, so that it is restored after a broker
+//! was wiped.
 //!
-//! A queue whose arguments change needs a new name, hence the `v1`: the broker refuses to redeclare it otherwise.
+//! A queue whose arguments change needs a new name, hence the `v1`: the broker refuses to redeclare
+//! it otherwise.
 
 use std::time::Duration;
 
@@ -19,11 +21,12 @@ pub(super) const DEAD: &str = "tallyhook.v1.dead";
 
 /// The exclusive queue that serves as a lock while a process replaces dead lanes.
 const REPLACE_LOCK: &str = "tallyhook.v1.mending";
-/// The time limit of deleting a lane: the broker waits for the members of a dead queue before it deletes it without them.
+/// The time limit of deleting a lane: the broker waits for the members of a dead queue before it
+/// deletes it without them.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The number of deliveries without an acknowledgement after which the broker dead-letters a message: the last fence, long
-/// after the row has used up its attempts.
+/// The number of deliveries without an acknowledgement after which the broker dead-letters a
+/// message: the last fence, long after the row has used up its attempts.
 const DELIVERY_LIMIT: i64 = 20;
 /// The most messages in a lane; the inbox holds the rest.
 const MAX_LANE_LENGTH: i64 = 100_000;
@@ -82,7 +85,8 @@ fn aside_arguments() -> FieldTable {
 /// Declares all exchanges, queues and bindings. Changes nothing that exists.
 ///
 /// # Errors
-/// The declaration that failed; a queue or exchange of that name with other arguments is one reason.
+/// The declaration that failed; a queue or exchange of that name with other arguments is one
+/// reason.
 pub(super) async fn declare(channel: &Channel) -> Result<(), String> {
     exchange(
         channel,
@@ -200,7 +204,10 @@ async fn exists<T>(
     name: &str,
     declared: impl Future<Output = lapin::Result<T>>,
 ) -> Result<bool, String> {
-    let is_missing = |error: &lapin::Error| matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == AMQPSoftError::NOTFOUND.get_id());
+    let is_missing = |error: &lapin::Error| match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_id() == AMQPSoftError::NOTFOUND.get_id(),
+        _ => false,
+    };
     let exists = async {
         match declared.await {
             Ok(_) => Ok(true),

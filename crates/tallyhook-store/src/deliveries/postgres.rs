@@ -24,7 +24,8 @@ const PORTION: i64 = 10_000;
 impl PostgresDatabase {
     pub(crate) async fn pending(&self, of: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
         let query = sqlx::query_as(
-            "SELECT id, attempts > 0, body_bytes FROM deliveries WHERE id = ANY($1) AND state = 'accepted' ORDER BY id",
+            "SELECT id, attempts > 0, body_bytes FROM deliveries WHERE id = ANY($1) \
+             AND state = 'accepted' ORDER BY id",
         );
         let rows: Vec<(i64, bool, i64)> = self.connections.fetch_all(query.bind(ids(of))).await?;
         let waiting = rows.into_iter().map(|(id, tried, bytes)| PendingDelivery {
@@ -48,17 +49,21 @@ impl PostgresDatabase {
                  AND (leased_until IS NULL OR leased_until <= $2) ORDER BY id FOR UPDATE), \
              exhausted AS (\
                  UPDATE deliveries d SET state = 'dead', finished_at = $2, leased_until = NULL, \
-                 reason = 'gave up after ' || d.attempts || ' attempts, the last of which ended its worker', \
+                 reason = 'gave up after ' || d.attempts || ' attempts, \
+                 the last of which ended its worker', \
                  history = history || jsonb_build_object('at', $3::text, 'attempt', d.attempts, \
                      'error', 'it ended its worker or never came back') \
                  FROM free WHERE d.id = free.id AND free.attempts >= $4 RETURNING d.*), \
              claimed AS (\
-                 UPDATE deliveries d SET attempts = d.attempts + 1, leased_until = $5, leased_by = $6, \
+                 UPDATE deliveries d \
+                 SET attempts = d.attempts + 1, leased_until = $5, leased_by = $6, \
                  leased_at = clock_timestamp(), next_attempt_at = $5 \
                  FROM free WHERE d.id = free.id AND free.attempts < $4 RETURNING d.*) \
-             SELECT id, guid, event, source, received_at, attempts, body_bytes, body, NULL AS reason \
+             SELECT id, guid, event, source, received_at, attempts, body_bytes, \
+             body, NULL AS reason \
              FROM claimed LEFT JOIN delivery_bodies ON delivery_id = id UNION ALL \
-             SELECT id, guid, event, source, received_at, attempts, body_bytes, NULL, reason FROM exhausted \
+             SELECT id, guid, event, source, received_at, attempts, body_bytes, NULL, \
+             reason FROM exhausted \
              ORDER BY id",
         )
         .bind(ids(of))
@@ -97,9 +102,11 @@ impl PostgresDatabase {
         // Rows that another transaction is changing are not waited for: those are being worked on.
         let query = sqlx::query_as(
             "WITH due AS (\
-                 SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $1 AND next_attempt_at <= $2 \
+                 SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $1 \
+                 AND next_attempt_at <= $2 \
                  ORDER BY next_attempt_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
-             UPDATE deliveries d SET next_attempt_at = $4 FROM due WHERE d.id = due.id RETURNING d.id",
+             UPDATE deliveries d SET next_attempt_at = $4 FROM due \
+             WHERE d.id = due.id RETURNING d.id",
         );
         let query = query
             .bind(lane.as_str())
@@ -119,11 +126,16 @@ impl PostgresDatabase {
             "WITH orphans AS (\
                  SELECT id FROM deliveries WHERE state = 'accepted' AND leased_until IS NOT NULL \
                  AND leased_by NOT IN (\
-                     SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = $2::bigint::oid \
-                     AND objsubid = 2 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) \
-                 AND greatest(leased_at, clock_timestamp() - interval '15 s') > pg_postmaster_start_time() \
+                     SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' \
+                     AND classid = $2::bigint::oid \
+                     AND objsubid = 2 \
+                     AND database = (SELECT oid FROM pg_database \
+                     WHERE datname = current_database())) \
+                 AND greatest(leased_at, \
+                 clock_timestamp() - interval '15 s') > pg_postmaster_start_time() \
                  ORDER BY id FOR UPDATE) \
-             UPDATE deliveries d SET leased_until = NULL, next_attempt_at = least(next_attempt_at, $1) \
+             UPDATE deliveries d \
+             SET leased_until = NULL, next_attempt_at = least(next_attempt_at, $1) \
              FROM orphans WHERE d.id = orphans.id",
         );
         let orphans = self
@@ -132,7 +144,8 @@ impl PostgresDatabase {
             .await?;
         let query = sqlx::query(
             "WITH late AS (\
-                 SELECT id FROM deliveries WHERE state = 'accepted' AND lane IN ('live', 'backfill') \
+                 SELECT id FROM deliveries WHERE state = 'accepted' \
+                 AND lane IN ('live', 'backfill') \
                  AND next_attempt_at > $2 ORDER BY id FOR UPDATE SKIP LOCKED) \
              UPDATE deliveries d SET next_attempt_at = $1 FROM late WHERE d.id = late.id",
         );
@@ -149,7 +162,8 @@ impl PostgresDatabase {
             let query = sqlx::query(
                 "WITH waiting AS (\
                      SELECT id FROM deliveries WHERE state = 'accepted' AND next_attempt_at > $1 \
-                     AND (leased_until IS NULL OR leased_until <= $1) ORDER BY id LIMIT $2 FOR UPDATE) \
+                     AND (leased_until IS NULL OR leased_until <= $1) ORDER BY id \
+                     LIMIT $2 FOR UPDATE) \
                  UPDATE deliveries d SET next_attempt_at = $1 FROM waiting WHERE d.id = waiting.id",
             );
             match self
@@ -166,7 +180,8 @@ impl PostgresDatabase {
     pub(crate) async fn mark_unpublished(&self, of: &[DeliveryId], now: Moment) -> Result<()> {
         let query = sqlx::query(
             "WITH untaken AS (\
-                 SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' AND next_attempt_at > $2 \
+                 SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
+                 AND next_attempt_at > $2 \
                  AND (leased_until IS NULL OR leased_until <= $2) ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET next_attempt_at = $2 FROM untaken WHERE d.id = untaken.id",
         );
@@ -193,12 +208,14 @@ impl PostgresDatabase {
         now: Moment,
     ) -> Result<u64> {
         let query = sqlx::query(
-            "WITH buried AS (\
+            "WITH selected AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
                  AND (leased_until IS NULL OR leased_by = $5) ORDER BY id FOR UPDATE) \
-             UPDATE deliveries d SET state = 'dead', reason = $2, finished_at = $3, leased_until = NULL, \
-             history = history || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $2::text) \
-             FROM buried WHERE d.id = buried.id",
+             UPDATE deliveries d \
+             SET state = 'dead', reason = $2, finished_at = $3, leased_until = NULL, \
+             history = history || jsonb_build_object('at', $4::text, 'attempt', attempts, \
+             'error', $2::text) \
+             FROM selected WHERE d.id = selected.id",
         );
         let query = query
             .bind(ids(of))
@@ -235,7 +252,8 @@ impl PostgresDatabase {
             }
         }
         query.push(
-            " ORDER BY id FOR UPDATE) UPDATE deliveries d SET state = 'accepted', reason = NULL, attempts = 0, \
+            " ORDER BY id FOR UPDATE) UPDATE deliveries d \
+             SET state = 'accepted', reason = NULL, attempts = 0, \
              dead_copied = false, leased_until = NULL, finished_at = NULL, next_attempt_at = ",
         );
         query
@@ -246,7 +264,8 @@ impl PostgresDatabase {
 
     pub(crate) async fn mark_dead_copied(&self, of: &[DeliveryId]) -> Result<()> {
         let query = sqlx::query(
-            "WITH copied AS (SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'dead' ORDER BY id FOR UPDATE) \
+            "WITH copied AS (SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'dead' \
+             ORDER BY id FOR UPDATE) \
              UPDATE deliveries d SET dead_copied = true FROM copied WHERE d.id = copied.id",
         );
         self.connections
@@ -305,15 +324,19 @@ impl PostgresDatabase {
         // those to be kept begin.
         let query = sqlx::query_as(
             "WITH old AS (\
-                 SELECT id FROM deliveries WHERE received_at < $1 AND state IN ('applied', 'ignored') \
+                 SELECT id FROM deliveries WHERE received_at < $1 \
+                 AND state IN ('applied', 'ignored') \
                  ORDER BY received_at, id LIMIT $3), \
              old_bodies AS (\
                  SELECT delivery_id FROM delivery_bodies JOIN deliveries ON id = delivery_id \
                  WHERE delivery_id <= (\
-                     SELECT id FROM deliveries WHERE received_at < $2 ORDER BY received_at DESC, id DESC LIMIT 1) \
-                 AND received_at < $2 AND state IN ('applied', 'ignored') ORDER BY delivery_id LIMIT $3), \
+                     SELECT id FROM deliveries WHERE received_at < $2 \
+                     ORDER BY received_at DESC, id DESC LIMIT 1) \
+                 AND received_at < $2 AND state IN ('applied', 'ignored') \
+                 ORDER BY delivery_id LIMIT $3), \
              bodies AS (\
-                 DELETE FROM delivery_bodies WHERE delivery_id IN (SELECT delivery_id FROM old_bodies) \
+                 DELETE FROM delivery_bodies \
+                 WHERE delivery_id IN (SELECT delivery_id FROM old_bodies) \
                  RETURNING delivery_id), \
              rows AS (DELETE FROM deliveries WHERE id IN (SELECT id FROM old) RETURNING id) \
              SELECT (SELECT count(*) FROM bodies), (SELECT count(*) FROM rows)",
@@ -346,9 +369,11 @@ impl PostgresDatabase {
             "WITH given_back AS (\
                  SELECT id FROM deliveries WHERE id = ANY($1) AND state = 'accepted' \
                  AND (leased_until IS NULL OR leased_by = $7) ORDER BY id FOR UPDATE) \
-             UPDATE deliveries d SET leased_until = NULL, next_attempt_at = $2, attempts = greatest(attempts - $3, 0), \
+             UPDATE deliveries d \
+             SET leased_until = NULL, next_attempt_at = $2, attempts = greatest(attempts - $3, 0), \
              history = CASE WHEN jsonb_array_length(history) < $6 THEN history \
-                 || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $5::text) ELSE history END \
+                 || jsonb_build_object('at', $4::text, 'attempt', attempts, 'error', $5::text) \
+                 ELSE history END \
              FROM given_back WHERE d.id = given_back.id",
         );
         let query = query

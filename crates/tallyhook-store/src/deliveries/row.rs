@@ -10,7 +10,8 @@ use crate::DeliveryId;
 use crate::columns::{Millis, Name};
 
 /// The columns of [`DeliveryRow`].
-pub(crate) const COLUMNS: &str = "id, guid, event, action, repo_name, pr_number, source, state, reason, \
+pub(crate) const COLUMNS: &str = "id, guid, event, action, repo_name, pr_number, \
+    source, state, reason, \
     attempts, received_at, next_attempt_at, finished_at, body_bytes, history";
 
 /// A delivery without its body.

@@ -131,7 +131,8 @@ impl Store {
 
     /// Returns dead letters grouped by reason, event and repository, the largest group first.
     pub async fn dead_groups(&self) -> Result<Vec<DeadLetterGroup>> {
-        let query = "SELECT coalesce(reason, '') AS reason, event, repo_name, count(*) AS deliveries, \
+        let query = "SELECT coalesce(reason, '') AS reason, event, repo_name, \
+                     count(*) AS deliveries, \
                      min(received_at) AS first_received_at, max(received_at) AS last_received_at \
                      FROM deliveries WHERE state = 'dead' GROUP BY 1, 2, 3 \
                      ORDER BY 4 DESC, 1, 2, 3 NULLS FIRST";

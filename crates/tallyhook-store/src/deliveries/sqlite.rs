@@ -50,10 +50,13 @@ impl SqliteDatabase {
         let mut transaction = writer.begin().await?;
         let exhausted = sqlx::query(
             "UPDATE deliveries SET state = 'dead', finished_at = $1, \
-             reason = 'gave up after ' || attempts || ' attempts, the last of which ended its worker', \
+             reason = 'gave up after ' || attempts || ' attempts, \
+             the last of which ended its worker', \
              history = json_insert(history, '$[#]', \
-                 json_object('at', $2, 'attempt', attempts, 'error', 'it ended its worker or never came back')) \
-             WHERE id IN (SELECT value FROM json_each($3)) AND +state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) \
+                 json_object('at', $2, 'attempt', attempts, 'error', \
+                 'it ended its worker or never came back')) \
+             WHERE id IN (SELECT value FROM json_each($3)) AND +state = 'accepted' \
+             AND (leased_until IS NULL OR leased_until <= $1) \
              AND attempts >= $4 RETURNING id, guid, event, reason",
         )
         .bind(millis(now))
@@ -63,8 +66,10 @@ impl SqliteDatabase {
         .fetch_all(&mut *transaction)
         .await?;
         let rows = sqlx::query(
-            "UPDATE deliveries SET attempts = attempts + 1, leased_until = $1, leased_by = $4, next_attempt_at = $1 \
-             WHERE id IN (SELECT value FROM json_each($2)) AND +state = 'accepted' AND (leased_until IS NULL OR leased_until <= $3) \
+            "UPDATE deliveries SET attempts = attempts + 1, leased_until = $1, leased_by = $4, \
+             next_attempt_at = $1 \
+             WHERE id IN (SELECT value FROM json_each($2)) AND +state = 'accepted' \
+             AND (leased_until IS NULL OR leased_until <= $3) \
              RETURNING id, guid, event, source, received_at, attempts, body_bytes",
         )
         .bind(millis(lease_until))
@@ -92,7 +97,8 @@ impl SqliteDatabase {
         let mut writer = self.writer().await;
         let mut due: Vec<i64> = sqlx::query_scalar(
             "UPDATE deliveries SET next_attempt_at = $1 WHERE id IN (\
-             SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $2 AND next_attempt_at <= $3 \
+             SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $2 \
+             AND next_attempt_at <= $3 \
              ORDER BY next_attempt_at, id LIMIT $4) RETURNING id",
         )
         .bind(millis(again))
@@ -135,7 +141,8 @@ impl SqliteDatabase {
         let mut writer = self.writer().await;
         let due = sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 \
-             WHERE state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) AND next_attempt_at > $1",
+             WHERE state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) \
+             AND next_attempt_at > $1",
         )
         .bind(millis(now))
         .execute(writer.connection()?)
@@ -146,8 +153,10 @@ impl SqliteDatabase {
     pub(crate) async fn mark_unpublished(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
         let mut writer = self.writer().await;
         sqlx::query(
-            "UPDATE deliveries SET next_attempt_at = $1 WHERE id IN (SELECT value FROM json_each($2)) \
-             AND +state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) AND next_attempt_at > $1",
+            "UPDATE deliveries SET next_attempt_at = $1 \
+             WHERE id IN (SELECT value FROM json_each($2)) \
+             AND +state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) \
+             AND next_attempt_at > $1",
         )
         .bind(millis(now))
         .bind(ids_json(ids.iter().map(|id| id.0)))
@@ -177,9 +186,11 @@ impl SqliteDatabase {
         now: Moment,
     ) -> Result<u64> {
         let mut writer = self.writer().await;
-        let buried = sqlx::query(
-            "UPDATE deliveries SET state = 'dead', reason = $1, finished_at = $2, leased_until = NULL, \
-             history = json_insert(history, '$[#]', json_object('at', $3, 'attempt', attempts, 'error', $1)) \
+        let marked = sqlx::query(
+            "UPDATE deliveries SET state = 'dead', reason = $1, finished_at = $2, \
+             leased_until = NULL, \
+             history = json_insert(history, '$[#]', \
+             json_object('at', $3, 'attempt', attempts, 'error', $1)) \
              WHERE id IN (SELECT value FROM json_each($4)) AND +state = 'accepted'",
         )
         .bind(reason)
@@ -188,12 +199,13 @@ impl SqliteDatabase {
         .bind(ids_json(ids.iter().map(|id| id.0)))
         .execute(writer.connection()?)
         .await?;
-        Ok(buried.rows_affected())
+        Ok(marked.rows_affected())
     }
 
     pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, \
+            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, \
+             dead_copied = 0, \
              leased_until = NULL, finished_at = NULL, next_attempt_at = ",
         );
         query.push_bind(millis(now)).push(" WHERE state = 'dead'");
@@ -228,7 +240,8 @@ impl SqliteDatabase {
     pub(crate) async fn mark_dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
         let mut writer = self.writer().await;
         sqlx::query(
-            "UPDATE deliveries SET dead_copied = 1 WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'dead'",
+            "UPDATE deliveries SET dead_copied = 1 WHERE id IN (SELECT value FROM json_each($1)) \
+             AND +state = 'dead'",
         )
         .bind(ids_json(ids.iter().map(|id| id.0)))
         .execute(writer.connection()?)
@@ -292,7 +305,8 @@ impl SqliteDatabase {
         let bodies: Vec<i64> = sqlx::query_scalar(
             "SELECT delivery_id FROM delivery_bodies CROSS JOIN deliveries ON id = delivery_id \
              WHERE delivery_id <= (SELECT max(id) FROM deliveries WHERE received_at < $1) \
-             AND received_at < $1 AND +state IN ('applied', 'ignored') ORDER BY delivery_id LIMIT $2",
+             AND received_at < $1 AND +state IN ('applied', 'ignored') \
+             ORDER BY delivery_id LIMIT $2",
         )
         .bind(millis(bodies_before))
         .bind(limit)
@@ -336,7 +350,8 @@ impl SqliteDatabase {
     ) -> Result<()> {
         let mut writer = self.writer().await;
         sqlx::query(
-            "UPDATE deliveries SET leased_until = NULL, next_attempt_at = $1, attempts = max(attempts - $2, 0), \
+            "UPDATE deliveries SET leased_until = NULL, next_attempt_at = $1, \
+             attempts = max(attempts - $2, 0), \
              history = CASE WHEN json_array_length(history) < $6 THEN json_insert(history, '$[#]', \
                  json_object('at', $3, 'attempt', attempts, 'error', $4)) ELSE history END \
              WHERE id IN (SELECT value FROM json_each($5)) AND +state = 'accepted'",
@@ -363,7 +378,8 @@ async fn with_bodies(
         .map(unfinished_row)
         .collect::<Result<Vec<_>>>()?;
     let bodies = sqlx::query(
-        "SELECT delivery_id, body FROM delivery_bodies WHERE delivery_id IN (SELECT value FROM json_each($1))",
+        "SELECT delivery_id, body FROM delivery_bodies \
+         WHERE delivery_id IN (SELECT value FROM json_each($1))",
     )
     .bind(ids_json(unfinished.iter().map(|delivery| delivery.id.0)))
     .fetch_all(&mut **transaction)

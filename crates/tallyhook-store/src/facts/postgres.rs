@@ -35,9 +35,11 @@ impl PostgresDatabase {
         // One statement, so that reviews and row are of one snapshot.
         let query = sqlx::query_as(
             "SELECT p.*, coalesce((\
-                 SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id AND r.number = p.number\
+                 SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
+                 AND r.number = p.number\
              ), '[]') AS reviews \
-             FROM pull_requests p WHERE (repo_id, number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+             FROM pull_requests p \
+             WHERE (repo_id, number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
         );
         let query = query.bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>());
         let query = query.bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
@@ -204,13 +206,25 @@ async fn finish(
     let query = sqlx::query(
         "WITH finished AS (\
              SELECT d.id, new.state, new.reason FROM deliveries d \
-             JOIN unnest($1::bigint[], $2::text[], $3::text[]) AS new (id, state, reason) ON new.id = d.id \
+             JOIN unnest($1::bigint[], $2::text[], $3::text[]) AS new (id, state, reason) \
+             ON new.id = d.id \
              WHERE d.state = 'accepted' ORDER BY d.id FOR UPDATE OF d) \
-         UPDATE deliveries d SET state = finished.state, reason = finished.reason, finished_at = $4, \
+         UPDATE deliveries d SET state = finished.state, reason = finished.reason, \
+         finished_at = $4, \
          leased_until = NULL FROM finished WHERE d.id = finished.id",
     )
-    .bind(finished.iter().map(|finished| finished.id().0).collect::<Vec<_>>())
-    .bind(finished.iter().map(FinishedDelivery::outcome).collect::<Vec<_>>())
+    .bind(
+        finished
+            .iter()
+            .map(|finished| finished.id().0)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        finished
+            .iter()
+            .map(FinishedDelivery::outcome)
+            .collect::<Vec<_>>(),
+    )
     .bind(finished.iter().map(reason).collect::<Vec<_>>())
     .bind(now);
     Ok(session.execute(query).await? == finished.len() as u64)
@@ -220,7 +234,8 @@ static UPSERT_REVIEWS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} ON CONFLICT (github_review_id) DO UPDATE SET \
          reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
-         reviewer_type = excluded.reviewer_type, submitted_at = least(known.submitted_at, excluded.submitted_at), \
+         reviewer_type = excluded.reviewer_type, \
+         submitted_at = least(known.submitted_at, excluded.submitted_at), \
          original_state = coalesce(excluded.original_state, known.original_state), \
          commit_id = coalesce(excluded.commit_id, known.commit_id), \
          dismissed = known.dismissed OR excluded.dismissed, \
@@ -259,7 +274,8 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              access_at = greatest(known.access_at, excluded.access_at), \
              last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at) \
              RETURNING id) \
-         INSERT INTO team_repositories (team_id, repo_id) SELECT 1, id FROM written ON CONFLICT DO NOTHING",
+         INSERT INTO team_repositories (team_id, repo_id) SELECT 1, id FROM written \
+         ON CONFLICT DO NOTHING",
         insert("repositories", &RepositoryColumns::COLUMNS.join(", "))
     )
 });
@@ -335,7 +351,8 @@ async fn write_installations(
         });
     let query = sqlx::query(
         "INSERT INTO installations AS known (id, access, access_at) SELECT id, access, access_at \
-         FROM json_populate_recordset(NULL::installations, $1::json) ON CONFLICT (id) DO UPDATE SET access = excluded.access, access_at = excluded.access_at \
+         FROM json_populate_recordset(NULL::installations, $1::json) ON CONFLICT (id) \
+         DO UPDATE SET access = excluded.access, access_at = excluded.access_at \
          WHERE (excluded.access_at, excluded.access) > (known.access_at, known.access)",
     );
     session

@@ -32,7 +32,10 @@ macro_rules! columns {
             pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
 
             /// Binds each of [`Self::COLUMNS`], in that order.
-            pub(crate) fn bind(self, query: Query<'_, Sqlite, SqliteArguments>) -> Query<'_, Sqlite, SqliteArguments> {
+            pub(crate) fn bind(
+                self,
+                query: Query<'_, Sqlite, SqliteArguments>,
+            ) -> Query<'_, Sqlite, SqliteArguments> {
                 query$(.bind(self.$column))*
             }
         }
@@ -287,14 +290,7 @@ impl From<KnownColumns> for StoredPullRequest {
             open,
             closed_at: timestamp(row.closed_at),
         });
-        let account = row.author_id.zip(row.author_login).zip(row.author_type);
-        let author = account.map(|((id, login), Name(kind))| {
-            Author(Account {
-                id: AccountId(id),
-                login,
-                kind,
-            })
-        });
+        let author = author(row.author_id, row.author_login, row.author_type);
         let refs = row.base_ref.zip(row.head_ref).zip(row.head_sha);
         let branches = refs.map(|((base_ref, head_ref), head_sha)| Branches {
             draft: row.draft,
@@ -344,6 +340,19 @@ impl From<KnownColumns> for StoredPullRequest {
             version: row.version,
         }
     }
+}
+
+fn author(
+    id: Option<i64>,
+    login: Option<String>,
+    kind: Option<Name<AccountKind>>,
+) -> Option<Author> {
+    let ((id, login), Name(kind)) = id.zip(login).zip(kind)?;
+    Some(Author(Account {
+        id: AccountId(id),
+        login,
+        kind,
+    }))
 }
 
 /// A group of columns with its guard; not there while the guard is null.

@@ -42,7 +42,8 @@ impl SqliteDatabase {
         .fetch_all(&mut *transaction)
         .await?;
         let reviews: Vec<ReviewColumns> = sqlx::query_as(
-            "SELECT * FROM reviews WHERE (repo_id, number) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+            "SELECT * FROM reviews WHERE (repo_id, number) IN (SELECT value ->> 0, value ->> 1 \
+             FROM json_each($1))",
         )
         .bind(&json)
         .fetch_all(&mut *transaction)
@@ -144,8 +145,10 @@ async fn write_repository(
     now: Moment,
 ) -> Result<()> {
     let query = sqlx::query(
-        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, access_at, tracked_since, \
-         tracked, last_delivery_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET \
+        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, \
+         access_at, tracked_since, \
+         tracked, last_delivery_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         ON CONFLICT (id) DO UPDATE SET \
          name = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
              > (seen_at, name, coalesce(private, -1)) THEN excluded.name ELSE name END, \
          private = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
@@ -153,8 +156,10 @@ async fn write_repository(
          seen_at = max(seen_at, excluded.seen_at), \
          installation_id = max(coalesce(installation_id, excluded.installation_id), \
              coalesce(excluded.installation_id, installation_id)), \
-         access = CASE WHEN (excluded.access_at, instr('granted revoked deleted', excluded.access)) \
-             > (access_at, instr('granted revoked deleted', access)) THEN excluded.access ELSE access END, \
+         access = CASE WHEN (excluded.access_at, \
+         instr('granted revoked deleted', excluded.access)) \
+             > (access_at, instr('granted revoked deleted', access)) THEN excluded.access \
+             ELSE access END, \
          access_at = max(access_at, excluded.access_at), \
          last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
              coalesce(excluded.last_delivery_at, last_delivery_at))",
@@ -197,7 +202,8 @@ async fn write_installation(
     access: &Dated<RepositoryAccess>,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+        "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) \
+         ON CONFLICT (id) DO UPDATE SET \
          access = excluded.access, access_at = excluded.access_at \
          WHERE (excluded.access_at, excluded.access) > (access_at, access)",
     )
@@ -246,9 +252,11 @@ static UPSERT_REVIEW: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
         format!(
             "INSERT INTO reviews ({}) VALUES {} ON CONFLICT (github_review_id) DO UPDATE SET \
              reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
-             reviewer_type = excluded.reviewer_type, submitted_at = min(submitted_at, excluded.submitted_at), \
+             reviewer_type = excluded.reviewer_type, \
+             submitted_at = min(submitted_at, excluded.submitted_at), \
              original_state = coalesce(excluded.original_state, original_state), \
-             commit_id = coalesce(excluded.commit_id, commit_id), dismissed = max(dismissed, excluded.dismissed), \
+             commit_id = coalesce(excluded.commit_id, commit_id), \
+             dismissed = max(dismissed, excluded.dismissed), \
              dismissed_at = coalesce(excluded.dismissed_at, dismissed_at)",
             ReviewColumns::COLUMNS.join(", "),
             vec![row.as_str(); rows].join(", ")

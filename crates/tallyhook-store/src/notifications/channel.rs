@@ -23,7 +23,7 @@ pub struct ChannelState {
 pub struct ChannelRecord {
     pub name: String,
     pub state: ChannelState,
-    pub told: NotificationCounts,
+    pub counts: NotificationCounts,
 }
 
 /// The backlog of a channel.

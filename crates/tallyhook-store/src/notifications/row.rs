@@ -63,7 +63,7 @@ pub(crate) struct CountRow {
 }
 
 #[derive(FromRow)]
-pub(crate) struct ToldRow {
+pub(crate) struct JoinedNotificationRow {
     #[sqlx(flatten)]
     event: OutboxRow,
     channel: String,
@@ -75,12 +75,12 @@ pub(crate) struct ToldRow {
     finished_at: Option<Millis>,
 }
 
-impl TryFrom<ToldRow> for NotificationRow {
+impl TryFrom<JoinedNotificationRow> for NotificationRow {
     type Error = sqlx::Error;
 
     /// # Errors
     /// Those of the event.
-    fn try_from(row: ToldRow) -> Result<Self, sqlx::Error> {
+    fn try_from(row: JoinedNotificationRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             event: row.event.try_into()?,
             channel: row.channel,

@@ -1,12 +1,12 @@
 //! Statements about channels and notifications.
 
-use super::row::{BacklogRow, ChannelRow, CountRow, ToldRow};
+use super::row::{BacklogRow, ChannelRow, CountRow, JoinedNotificationRow};
 use super::{
     AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
     NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };
 use crate::columns::{Millis, Name, storable_text};
-use crate::database::statement;
+use crate::database::{Statement, statement};
 use crate::outbox::OutboxRow;
 use crate::{EventId, Moment, Result, Store};
 
@@ -16,12 +16,37 @@ const CHANNEL: &str =
 const TOO_OLD: &str = "it was too old to be sent";
 
 /// Makes the query for notifications with their events.
-fn told() -> String {
+fn notification_query() -> String {
     format!(
         "SELECT {}, channel, state, attempts, taken_up_at, next_attempt_at, answer, finished_at \
          FROM notifications JOIN outbox ON id = event_id",
         OutboxRow::COLUMNS
     )
+}
+
+/// Makes the statement that records the pause of a channel, with the answer and the time of the
+/// failure that caused it.
+fn pause_statement<'q>(
+    channel: &'q str,
+    pause: ChannelPause,
+    failure: Option<(&'q str, Moment)>,
+) -> Statement<'q> {
+    let update = match failure {
+        None => statement("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1"),
+        Some(_) => statement(
+            "UPDATE channels SET rests_until = $2, failures = $3, last_error = $4, \
+             last_error_at = $5 \
+             WHERE name = $1",
+        ),
+    };
+    let update = update
+        .bind(channel)
+        .bind(pause.until.map(Millis))
+        .bind(i64::from(pause.failures));
+    match failure {
+        None => update,
+        Some((answer, at)) => update.bind(answer).bind(Millis(at)),
+    }
 }
 
 impl Store {
@@ -31,7 +56,8 @@ impl Store {
         let read = || statement(query.clone()).bind(channel);
         let mut row: Option<ChannelRow> = self.database.row(read()).await?;
         if row.is_none() {
-            let insert = "INSERT INTO channels (name, place) SELECT $1, coalesce(max(id), 0) FROM outbox WHERE true \
+            let insert = "INSERT INTO channels (name, place) SELECT $1, coalesce(max(id), 0) \
+                          FROM outbox WHERE true \
                           ON CONFLICT (name) DO NOTHING";
             self.database
                 .execute(statement(insert).bind(channel))
@@ -63,7 +89,8 @@ impl Store {
             return Ok(false);
         }
         for (event, subject) in wanted {
-            let insert = "INSERT INTO notifications (event_id, channel, subject, taken_up_at, next_attempt_at) \
+            let insert = "INSERT INTO notifications (event_id, channel, subject, taken_up_at, \
+                          next_attempt_at) \
                           VALUES ($1, $2, $3, $4, $4)";
             let insert = statement(insert)
                 .bind(event.0)
@@ -85,8 +112,9 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<NotificationRow>> {
         let query = format!(
-            "{} WHERE channel = $1 AND state = 'pending' AND next_attempt_at <= $2 ORDER BY event_id LIMIT $3",
-            told()
+            "{} WHERE channel = $1 AND state = 'pending' AND next_attempt_at <= $2 \
+             ORDER BY event_id LIMIT $3",
+            notification_query()
         );
         let query = statement(query)
             .bind(channel)
@@ -96,13 +124,14 @@ impl Store {
             .rows(query)
             .await?
             .into_iter()
-            .map(|row: ToldRow| Ok(row.try_into()?))
+            .map(|row: JoinedNotificationRow| Ok(row.try_into()?))
             .collect()
     }
 
     /// Returns the time at which the next one is due, if any is pending.
     pub async fn next_notification_at(&self, channel: &str) -> Result<Option<Moment>> {
-        let query = "SELECT min(next_attempt_at) FROM notifications WHERE channel = $1 AND state = 'pending'";
+        let query = "SELECT min(next_attempt_at) FROM notifications WHERE channel = $1 \
+                     AND state = 'pending'";
         let query = statement(query).bind(channel);
         let next: Option<(Option<Millis>,)> = self.database.row(query).await?;
         Ok(next.and_then(|(at,)| at).map(|Millis(at)| at))
@@ -128,7 +157,8 @@ impl Store {
         };
         let finished_at = (state != "pending").then_some(Millis(at));
         let update = statement(
-            "UPDATE notifications SET state = $3, attempts = attempts + $4, next_attempt_at = $5, answer = $6, \
+            "UPDATE notifications SET state = $3, attempts = attempts + $4, \
+             next_attempt_at = $5, answer = $6, \
              finished_at = $7 WHERE event_id = $1 AND channel = $2 AND state = 'pending'",
         );
         let update = update
@@ -149,25 +179,9 @@ impl Store {
             transaction.rollback().await?;
             return Ok(false);
         }
-        let rested = match next {
-            AttemptResult::Sent => {
-                statement("UPDATE channels SET rests_until = $2, failures = $3 WHERE name = $1")
-            }
-            _ => statement(
-                "UPDATE channels SET rests_until = $2, failures = $3, last_error = $4, last_error_at = $5 \
-                 WHERE name = $1",
-            ),
-        };
-        let rested = rested
-            .bind(channel)
-            .bind(rest.until.map(Millis))
-            .bind(i64::from(rest.failures));
-        let rested = if next == AttemptResult::Sent {
-            rested
-        } else {
-            rested.bind(answer.as_str()).bind(Millis(at))
-        };
-        transaction.execute(rested).await?;
+        let failure = (next != AttemptResult::Sent).then_some((answer.as_str(), at));
+        let pause = pause_statement(channel, rest, failure);
+        transaction.execute(pause).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -183,7 +197,8 @@ impl Store {
         let update = statement(
             "UPDATE notifications AS earlier SET state = 'superseded', finished_at = $3 \
              WHERE event_id = $1 AND channel = $2 AND state = 'pending' AND EXISTS (\
-                 SELECT 1 FROM notifications later WHERE later.event_id > $1 AND later.channel = $2 \
+                 SELECT 1 FROM notifications later WHERE later.event_id > $1 \
+                 AND later.channel = $2 \
                  AND later.subject = earlier.subject AND later.state = 'sent')",
         );
         Ok(self
@@ -202,7 +217,8 @@ impl Store {
         limit: u32,
     ) -> Result<u64> {
         let update = format!(
-            "UPDATE notifications SET state = 'dead', finished_at = $2, answer = coalesce(answer, '{TOO_OLD}') \
+            "UPDATE notifications SET state = 'dead', finished_at = $2, \
+             answer = coalesce(answer, '{TOO_OLD}') \
              WHERE state = 'pending' AND (event_id, channel) IN (\
                  SELECT event_id, channel FROM notifications JOIN outbox ON id = event_id \
                  WHERE state = 'pending' AND recorded_at < $1 LIMIT $3)"
@@ -220,24 +236,25 @@ impl Store {
             .database
             .rows(statement(format!("{CHANNEL} ORDER BY name")))
             .await?;
-        let count = "SELECT channel, state, count(*) AS notifications FROM notifications GROUP BY channel, state";
-        let counts: Vec<CountRow> = self.database.rows(statement(count)).await?;
+        let count = "SELECT channel, state, count(*) AS notifications FROM notifications \
+                     GROUP BY channel, state";
+        let count_rows: Vec<CountRow> = self.database.rows(statement(count)).await?;
         let record = |channel: ChannelRow| {
             let name = channel.name.clone();
-            let mut told = NotificationCounts::default();
-            for count in counts.iter().filter(|count| count.channel == name) {
+            let mut counts = NotificationCounts::default();
+            for count in count_rows.iter().filter(|count| count.channel == name) {
                 let place = match count.state.0 {
-                    NotificationState::Pending => &mut told.pending,
-                    NotificationState::Sent => &mut told.sent,
-                    NotificationState::Dead => &mut told.dead,
-                    NotificationState::Superseded => &mut told.superseded,
+                    NotificationState::Pending => &mut counts.pending,
+                    NotificationState::Sent => &mut counts.sent,
+                    NotificationState::Dead => &mut counts.dead,
+                    NotificationState::Superseded => &mut counts.superseded,
                 };
                 *place = count.notifications.unsigned_abs();
             }
             ChannelRecord {
                 name,
                 state: channel.into(),
-                told,
+                counts,
             }
         };
         Ok(rows.into_iter().map(record).collect())
@@ -257,7 +274,8 @@ impl Store {
             .join(", ");
         let of = |state: &str, what: &str| {
             format!(
-                "(SELECT {what} FROM notifications WHERE channel = channels.name AND state = '{state}')"
+                "(SELECT {what} FROM notifications WHERE channel = channels.name \
+                 AND state = '{state}')"
             )
         };
         let (count, since) = (of("pending", "count(*)"), of("pending", "min(taken_up_at)"));
@@ -266,7 +284,8 @@ impl Store {
         let unseen = "FROM outbox WHERE id > place";
         let query = format!(
             "SELECT name, failures, {count} AS pending, {since} AS since, {dead} AS dead, \
-             (SELECT count(*) {unseen}) AS unseen, (SELECT recorded_at {unseen} ORDER BY id LIMIT 1) AS unseen_since \
+             (SELECT count(*) {unseen}) AS unseen, (SELECT recorded_at {unseen} ORDER BY id \
+             LIMIT 1) AS unseen_since \
              FROM channels WHERE name IN ({names}) ORDER BY name"
         );
         let query = channels
@@ -293,7 +312,7 @@ impl Store {
         }
         let query = format!(
             "{} WHERE ({}) ORDER BY event_id DESC, channel LIMIT $1",
-            told(),
+            notification_query(),
             conditions.join(") AND (")
         );
         let (event, channel) = filter
@@ -312,7 +331,7 @@ impl Store {
             .rows(query)
             .await?
             .into_iter()
-            .map(|row: ToldRow| Ok(row.try_into()?))
+            .map(|row: JoinedNotificationRow| Ok(row.try_into()?))
             .collect()
     }
 }

@@ -73,7 +73,7 @@ pub struct OutboxEvent {
     /// `owner/name` of the pull request, as it was when this was learnt; `None` if a person moved a
     /// task.
     pub repo: Option<String>,
-    pub news: OutboxPayload,
+    pub payload: OutboxPayload,
 }
 
 /// A subscription to changes of the outbox. It may miss a change while it has no connection.
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_told_as_texts_of_the_same_order() {
+    fn ids_are_written_as_texts_of_the_same_order() {
         let texts = [0, 9, 10, i64::MAX].map(|id| EventId(id).to_string());
         assert!(texts.is_sorted(), "{texts:?}");
         assert_eq!(

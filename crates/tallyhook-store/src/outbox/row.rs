@@ -25,13 +25,14 @@ pub(crate) struct OutboxRow {
 }
 
 impl OutboxRow {
-    pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, task_id, old_status, \
+    pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, \
+         task_id, old_status, \
          new_status, happened_at, sync_source, reason";
     pub(crate) const PULL_REQUEST: &'static str = "pr_status_change";
     pub(crate) const TASK: &'static str = "task_status_change";
     pub(crate) const WORKTREE_KEPT: &'static str = "worktree_kept";
 
-    fn news(self) -> Option<OutboxPayload> {
+    fn payload(self) -> Option<OutboxPayload> {
         let key = self.repo_id.zip(self.number);
         let key = key.map(|(repo, number)| PrKey {
             repo: RepoId(repo),
@@ -101,7 +102,7 @@ impl TryFrom<OutboxRow> for OutboxEvent {
         Ok(Self {
             id,
             repo,
-            news: row.news().ok_or_else(odd)?,
+            payload: row.payload().ok_or_else(odd)?,
         })
     }
 }

@@ -55,7 +55,8 @@ impl Store {
                  SELECT id FROM (\
                      SELECT id, recorded_at FROM outbox \
                      WHERE NOT EXISTS (\
-                         SELECT 1 FROM notifications WHERE event_id = outbox.id AND state = 'pending' LIMIT 1 OFFSET 0) \
+                         SELECT 1 FROM notifications WHERE event_id = outbox.id \
+                         AND state = 'pending' LIMIT 1 OFFSET 0) \
                      ORDER BY id LIMIT $2) AS oldest \
                  WHERE recorded_at < $1 AND id < (SELECT max(id) FROM outbox))",
         )
@@ -116,7 +117,8 @@ async fn oldest_tasks(
     let mut oldest = BTreeMap::new();
     for portion in keys.chunks(ROWS) {
         let query = format!(
-            "SELECT found.task_id, found.repo_id, found.number FROM ({}) AS found JOIN tasks t ON t.id = found.task_id \
+            "SELECT found.task_id, found.repo_id, found.number FROM ({}) AS found JOIN tasks t \
+             ON t.id = found.task_id \
              ORDER BY t.created_at, t.id",
             tasks_by_pull_request(portion.len())
         );
@@ -153,8 +155,10 @@ pub(crate) fn tasks_by_pull_request(pull_requests: usize) -> String {
         .collect();
     let places = places.join(", ");
     format!(
-        "SELECT task_id, repo_id, number FROM task_links WHERE (repo_id, number) IN (VALUES {places}) UNION ALL \
-         SELECT named.id, m.repo_id, m.number FROM mentions m JOIN tasks named ON named.task_key = m.task_key \
+        "SELECT task_id, repo_id, number FROM task_links \
+         WHERE (repo_id, number) IN (VALUES {places}) UNION ALL \
+         SELECT named.id, m.repo_id, m.number FROM mentions m JOIN tasks named \
+         ON named.task_key = m.task_key \
          WHERE (m.repo_id, m.number) IN (VALUES {places})"
     )
 }
@@ -179,9 +183,11 @@ pub(crate) async fn append_events(
             format!("({})", places.join(", "))
         };
         let insert = format!(
-            "INSERT INTO outbox (kind, repo_id, repo_name, number, task_id, old_status, new_status, happened_at, \
+            "INSERT INTO outbox (kind, repo_id, repo_name, number, task_id, old_status, \
+             new_status, happened_at, \
              sync_source, reason, recorded_at) VALUES {} \
-             ON CONFLICT (repo_id, number, new_status, happened_at) WHERE kind = 'pr_status_change' DO NOTHING",
+             ON CONFLICT (repo_id, number, new_status, happened_at) \
+             WHERE kind = 'pr_status_change' DO NOTHING",
             (0..portion.len()).map(row).collect::<Vec<_>>().join(", ")
         );
         // One change at a time is the rule; of other numbers there are too many to keep each

@@ -123,7 +123,10 @@ fn known_parameters(url: &str) -> String {
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || b"_-".contains(&byte));
         let name = if shown { &*name } else { "?" };
-        tracing::warn!(parameter = %name, "DATABASE_URL has a parameter that is not known here and does nothing");
+        tracing::warn!(
+            parameter = %name,
+            "DATABASE_URL has a parameter that is not known here and does nothing"
+        );
     }
     let known = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(known)
@@ -222,7 +225,8 @@ impl Connections {
     pub(crate) async fn close(&self) {
         if timeout(CLOSING, self.pool.close()).await.is_err() {
             tracing::warn!(
-                "the database did not answer in time to close its connections; nothing that was committed is lost"
+                "the database did not answer in time to close its connections; nothing that was \
+                 committed is lost"
             );
         }
     }
@@ -237,7 +241,8 @@ impl<T: for<'r> FromRow<'r, PgRow> + Send + Unpin> PgRecord for T {}
 async fn introduce(connection: &mut PgConnection, instance: i32) -> sqlx::Result<()> {
     // An answer of ours says that something is on disk. A server that is set to less is brought
     // back to that, one that waits for its standbys as well is left as it is.
-    let query = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+    let query = "SELECT set_config('synchronous_commit', 'on', false) \
+                 WHERE current_setting('synchronous_commit') = 'off'";
     sqlx::query(query).execute(&mut *connection).await?;
     sqlx::query("SELECT pg_advisory_lock_shared($1, $2)")
         .bind(INSTANCES)

@@ -155,7 +155,8 @@ async fn check_encoding(connection: &mut PgConnection) -> anyhow::Result<()> {
         .await?;
     if encoding != "UTF8" {
         bail!(
-            "the database's encoding is {encoding}: create one with ENCODING 'UTF8' TEMPLATE template0"
+            "the database's encoding is {encoding}: create one with ENCODING 'UTF8' TEMPLATE \
+             template0"
         );
     }
     Ok(())

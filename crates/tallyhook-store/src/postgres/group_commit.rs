@@ -13,7 +13,7 @@ use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Res
 /// them.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 
-type Key<'a> = (&'a str, [u8; 32]);
+type DeliveryKey<'a> = (&'a str, [u8; 32]);
 
 /// The pool, of which a group takes a connection.
 pub(crate) struct PoolTarget(pub(crate) Arc<Connections>);
@@ -32,7 +32,7 @@ impl CommitTarget for PoolTarget {
     ) -> Result<Vec<AcceptOutcome>> {
         // By key, once each: all processes lock keys in this order, and of two that are the same
         // one is new.
-        let by_key: BTreeMap<Key<'_>, &NewDelivery> =
+        let by_key: BTreeMap<DeliveryKey<'_>, &NewDelivery> =
             group.iter().rev().map(|new| (key(new), new)).collect();
         let deliveries: Vec<_> = by_key.into_values().collect();
         let mut stored = HashMap::with_capacity(deliveries.len());
@@ -70,11 +70,11 @@ impl CommitTarget for PoolTarget {
     }
 }
 
-fn key(new: &NewDelivery) -> Key<'_> {
+fn key(new: &NewDelivery) -> DeliveryKey<'_> {
     (&new.guid, new.body_sha256)
 }
 
-fn owned((guid, sha256): Key<'_>) -> (String, Vec<u8>) {
+fn owned((guid, sha256): DeliveryKey<'_>) -> (String, Vec<u8>) {
     (storable_text(guid), sha256.to_vec())
 }
 
@@ -121,13 +121,18 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     };
     sqlx::query_as(
         "WITH inserted AS (\
-             INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, lane, \
+             INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, \
+             pr_number, source, lane, \
              state, reason, received_at, next_attempt_at, finished_at, body_bytes) \
-             SELECT guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, lane, state, reason, \
-             received_at, next_attempt_at, CASE WHEN state <> 'accepted' THEN received_at END, body_bytes \
-             FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], \
-             $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::bigint[]) \
-             AS new (guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, lane, state, reason, \
+             SELECT guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, \
+             lane, state, reason, received_at, next_attempt_at, \
+             CASE WHEN state <> 'accepted' THEN received_at END, body_bytes \
+             FROM unnest($1::text[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], \
+             $6::text[], $7::bigint[], \
+             $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], \
+             $13::timestamptz[], $14::bigint[]) \
+             AS new (guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, \
+             lane, state, reason, \
              received_at, next_attempt_at, body_bytes) \
              ON CONFLICT (guid, body_sha256) DO NOTHING RETURNING id, guid, body_sha256), \
          bodies AS (\
@@ -141,7 +146,9 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     .bind(column(part, |new| storable_text(&new.event)))
     .bind(column(part, |new| new.action.as_deref().map(storable_text)))
     .bind(column(part, |new| new.repo.as_ref().map(|(id, _)| id.0)))
-    .bind(column(part, |new| new.repo.as_ref().map(|(_, name)| storable_text(name))))
+    .bind(column(part, |new| {
+        new.repo.as_ref().map(|(_, name)| storable_text(name))
+    }))
     .bind(column(part, |new| new.pr_number.map(|number| number.0)))
     .bind(column(part, |new| new.source.as_str()))
     .bind(column(part, |new| new.lane.as_str()))
@@ -150,7 +157,11 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     .bind(column(part, |new| new.received_at))
     .bind(column(part, next_attempt))
     .bind(column(part, |new| whole(new.body.bytes)))
-    .bind(part.iter().map(|new| new.body.compressed.as_slice()).collect::<Vec<_>>())
+    .bind(
+        part.iter()
+            .map(|new| new.body.compressed.as_slice())
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// Requeues dead letters that GitHub redelivers. Any other repetition changes nothing.
@@ -158,14 +169,26 @@ fn requeue_dead(known: &[&NewDelivery]) -> InsertQuery<'static> {
     sqlx::query_as(
         "WITH dead AS (\
              SELECT d.id, new.received_at FROM deliveries d \
-             JOIN unnest($1::text[], $2::bytea[], $3::timestamptz[]) AS new (guid, body_sha256, received_at) \
+             JOIN unnest($1::text[], $2::bytea[], $3::timestamptz[]) \
+             AS new (guid, body_sha256, received_at) \
              ON new.guid = d.guid AND new.body_sha256 = d.body_sha256 \
              WHERE d.state = 'dead' ORDER BY d.id FOR UPDATE OF d) \
-         UPDATE deliveries d SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = false, \
+         UPDATE deliveries d SET state = 'accepted', reason = NULL, attempts = 0, \
+         dead_copied = false, \
          next_attempt_at = dead.received_at, leased_until = NULL, finished_at = NULL \
          FROM dead WHERE d.id = dead.id RETURNING d.id, d.guid, d.body_sha256",
     )
-    .bind(known.iter().map(|new| storable_text(&new.guid)).collect::<Vec<_>>())
-    .bind(known.iter().map(|new| new.body_sha256.to_vec()).collect::<Vec<_>>())
+    .bind(
+        known
+            .iter()
+            .map(|new| storable_text(&new.guid))
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        known
+            .iter()
+            .map(|new| new.body_sha256.to_vec())
+            .collect::<Vec<_>>(),
+    )
     .bind(known.iter().map(|new| new.received_at).collect::<Vec<_>>())
 }

@@ -25,33 +25,36 @@ pub(super) struct PgListenerHub(Mutex<Option<SharedListener>>);
 
 struct SharedListener {
     /// Its sender is the task's, and ends with it.
-    told: watch::Receiver<()>,
+    changes: watch::Receiver<()>,
     task: JoinSet<()>,
 }
 
 impl PgListenerHub {
     /// Returns a listener, and starts the shared connection if there is none.
     pub(super) async fn subscribe(&self, connections: &Arc<Connections>) -> Result<OutboxListener> {
-        let mut hearing = self.0.lock().await;
-        let goes_on = |hearing: &&SharedListener| hearing.told.has_changed().is_ok();
-        let mut told = match hearing.as_ref().filter(goes_on) {
-            Some(hearing) => hearing.told.clone(),
+        let mut shared = self.0.lock().await;
+        let goes_on = |shared: &&SharedListener| shared.changes.has_changed().is_ok();
+        let mut changes = match shared.as_ref().filter(goes_on) {
+            Some(shared) => shared.changes.clone(),
             None => {
                 let listener = listener(connections).await?;
-                let (tells, told) = watch::channel(());
+                let (notify, changes) = watch::channel(());
                 let mut task = JoinSet::new();
-                task.spawn(hear_for_all(listener, connections.clone(), tells));
-                hearing.insert(SharedListener { told, task }).told.clone()
+                task.spawn(notify_until_closed(listener, connections.clone(), notify));
+                shared
+                    .insert(SharedListener { changes, task })
+                    .changes
+                    .clone()
             }
         };
-        told.mark_unchanged();
-        Ok(OutboxListener(told))
+        changes.mark_unchanged();
+        Ok(OutboxListener(changes))
     }
 
     /// Closes the shared connection. Listeners get an error.
     pub(super) async fn close(&self) {
-        if let Some(mut hearing) = self.0.lock().await.take() {
-            hearing.task.shutdown().await;
+        if let Some(mut shared) = self.0.lock().await.take() {
+            shared.task.shutdown().await;
         }
     }
 }
@@ -64,17 +67,17 @@ async fn listener(connections: &Connections) -> Result<PgListener> {
 }
 
 /// Notifies all listeners, until the store is closed.
-async fn hear_for_all(
+async fn notify_until_closed(
     mut listener: PgListener,
     connections: Arc<Connections>,
-    tells: watch::Sender<()>,
+    notify: watch::Sender<()>,
 ) {
     loop {
         // Connections end now and then.
-        match hear(listener, &tells).await {
-            Ok(()) => tracing::debug!("the connection that hears of new events has ended"),
+        match notify_until_disconnected(listener, &notify).await {
+            Ok(()) => tracing::debug!("the connection that listens for outbox events has ended"),
             Err(error) => {
-                tracing::debug!(%error, "the connection that hears of new events has ended")
+                tracing::debug!(%error, "the connection that listens for outbox events has ended")
             }
         }
         listener = loop {
@@ -82,21 +85,24 @@ async fn hear_for_all(
                 Ok(listener) => break listener,
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(%error, "nothing is heard of new events; trying again")
+                    tracing::error!(%error, "cannot listen for outbox events; trying again")
                 }
             }
             sleep(AGAIN).await;
         };
         // A notification may have been missed.
-        tells.send_replace(());
+        notify.send_replace(());
     }
 }
 
 /// Notifies all listeners until the connection ends, or the server does not answer a ping.
-async fn hear(mut listener: PgListener, tells: &watch::Sender<()>) -> Result<()> {
+async fn notify_until_disconnected(
+    mut listener: PgListener,
+    notify: &watch::Sender<()>,
+) -> Result<()> {
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(_))) => tells.send_replace(()),
+            Ok(Ok(Some(_))) => notify.send_replace(()),
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => {

@@ -12,14 +12,19 @@ use crate::database::StatementBuilder;
 
 /// All columns but the large ones: the description and the timeline.
 const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
-    CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' ELSE r.access END AS repo_access, \
-    github_pr_id, title, author_login, author_is_bot, state, draft, html_url, base_ref, head_ref, head_sha, \
-    pr_created_at, p.updated_at, closed_at, merged_at, labels, additions, deletions, changed_files, commits, \
-    first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, cycle_time_s, review_time_s, \
+    CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' \
+    ELSE r.access END AS repo_access, \
+    github_pr_id, title, author_login, author_is_bot, state, draft, html_url, base_ref, \
+    head_ref, head_sha, \
+    pr_created_at, p.updated_at, closed_at, merged_at, labels, additions, deletions, \
+    changed_files, commits, \
+    first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
+    cycle_time_s, review_time_s, \
     coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source, \
     r.last_sync_at, c.checked_at";
 
-const JOINED: &str = "JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i ON i.id = r.installation_id \
+const JOINED: &str = "JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i \
+    ON i.id = r.installation_id \
     LEFT JOIN checks c ON c.repo_id = p.repo_id AND c.number = p.number";
 
 const NEWEST_FIRST: &str = "updated_at DESC, repo_id DESC, number DESC";
@@ -60,7 +65,11 @@ pub(super) fn list(
         .push(") ")
         .push(LISTED);
     query
-        .push(" FROM page JOIN pull_requests p ON p.repo_id = page.repo_id AND p.number = page.number ").push(JOINED);
+        .push(
+            " FROM page JOIN pull_requests p ON p.repo_id = page.repo_id \
+               AND p.number = page.number ",
+        )
+        .push(JOINED);
     query.push(" ORDER BY page.updated_at DESC, page.repo_id DESC, page.number DESC");
     query
 }

@@ -63,7 +63,8 @@ impl SqliteDatabase {
         let path = options.get_filename().to_owned();
         if url.contains(":memory:") || url.contains("mode=memory") {
             bail!(
-                "a database in memory would lose what was accepted: name a file, as in sqlite://tallyhook.db"
+                "a database in memory would lose what was accepted: name a file, as in \
+                 sqlite://tallyhook.db"
             );
         }
         if opening != OpenMode::Exclusive && !path.exists() {
@@ -86,29 +87,7 @@ impl SqliteDatabase {
             // turns within it.
             .row_buffer_size(512)
             .disable_statement_logging();
-        if opening == OpenMode::Exclusive {
-            create_private(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        }
-        let mut writer = SqliteConnection::connect_with(&options)
-            .await
-            .with_context(|| {
-                format!(
-                    "cannot open {}: is its folder there, and may this user write to it?",
-                    path.display()
-                )
-            })?;
-        match opening {
-            OpenMode::Exclusive => MIGRATIONS
-                .run(&mut writer)
-                .await
-                .map_err(migrations::failed)?,
-            OpenMode::ExclusiveUnmigrated | OpenMode::Shared => {
-                let applied = sqlx::query_scalar(migrations::APPLIED)
-                    .fetch_one(&mut writer)
-                    .await;
-                migrations::check(applied, &MIGRATIONS)?;
-            }
-        }
+        let writer = open_writer(&path, &options, opening).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true))
@@ -189,7 +168,10 @@ impl SqliteDatabase {
         if let Some(connection) = self.writer.lock().await.take()
             && let Err(error) = connection.close().await
         {
-            tracing::warn!(%error, "the database did not close cleanly; nothing that was committed is lost");
+            tracing::warn!(
+                %error,
+                "the database did not close cleanly; nothing that was committed is lost"
+            );
         }
     }
 }
@@ -207,6 +189,38 @@ impl SqliteWriter<'_> {
     pub(crate) async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
         Ok(self.connection()?.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// Opens the writing connection, and migrates the database or checks that it is migrated.
+async fn open_writer(
+    path: &Path,
+    options: &SqliteConnectOptions,
+    opening: OpenMode,
+) -> anyhow::Result<SqliteConnection> {
+    if opening == OpenMode::Exclusive {
+        create_private(path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    let mut writer = SqliteConnection::connect_with(options)
+        .await
+        .with_context(|| {
+            format!(
+                "cannot open {}: is its folder there, and may this user write to it?",
+                path.display()
+            )
+        })?;
+    match opening {
+        OpenMode::Exclusive => MIGRATIONS
+            .run(&mut writer)
+            .await
+            .map_err(migrations::failed)?,
+        OpenMode::ExclusiveUnmigrated | OpenMode::Shared => {
+            let applied = sqlx::query_scalar(migrations::APPLIED)
+                .fetch_one(&mut writer)
+                .await;
+            migrations::check(applied, &MIGRATIONS)?;
+        }
+    }
+    Ok(writer)
 }
 
 /// Takes the lock that says "a server is using this file".

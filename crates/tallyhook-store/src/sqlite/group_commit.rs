@@ -16,7 +16,7 @@ use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Res
 /// Compressed bodies over this are large.
 const LARGE: usize = 1024 * 1024;
 
-type Key = (String, [u8; 32]);
+type OwnedDeliveryKey = (String, [u8; 32]);
 
 /// The writing connection, which groups share with whatever else is written.
 pub(crate) struct WriterTarget(pub(crate) Arc<Mutex<Option<SqliteConnection>>>);
@@ -67,7 +67,8 @@ static INSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     CHUNKS.map(|rows| {
         let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         format!(
-            "INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, pr_number, source, lane, state, \
+            "INSERT INTO deliveries (guid, body_sha256, event, action, repo_id, repo_name, \
+             pr_number, source, lane, state, \
              reason, received_at, next_attempt_at, finished_at, body_bytes) VALUES {} \
              ON CONFLICT (guid, body_sha256) DO NOTHING RETURNING id, guid, body_sha256",
             vec![row; rows].join(", ")
@@ -88,7 +89,7 @@ static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
 async fn insert(
     transaction: &mut Transaction<'_, Sqlite>,
     deliveries: &[NewDelivery],
-) -> Result<HashMap<Key, DeliveryId>> {
+) -> Result<HashMap<OwnedDeliveryKey, DeliveryId>> {
     let mut inserted = HashMap::with_capacity(deliveries.len());
     for (place, chunk) in chunks(deliveries) {
         let mut query = sqlx::query(AssertSqlSafe(INSERT[place].as_str()));
@@ -131,7 +132,7 @@ async fn insert(
     Ok(inserted)
 }
 
-fn inserted_row(row: &SqliteRow) -> Result<(Key, DeliveryId)> {
+fn inserted_row(row: &SqliteRow) -> Result<(OwnedDeliveryKey, DeliveryId)> {
     let sha256: &[u8] = row.try_get(2)?;
     let sha256 = sha256
         .try_into()
@@ -161,7 +162,8 @@ async fn requeue_dead(
     delivery: &NewDelivery,
 ) -> Result<AcceptOutcome> {
     let revived: Option<i64> = sqlx::query_scalar(
-        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, next_attempt_at = $1, \
+        "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, \
+         next_attempt_at = $1, \
          leased_until = NULL, finished_at = NULL \
          WHERE guid = $2 AND body_sha256 = $3 AND state = 'dead' RETURNING id",
     )

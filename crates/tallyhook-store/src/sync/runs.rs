@@ -10,14 +10,17 @@ use crate::columns::{Millis, Name, Seconds, storable_text, to_json, whole};
 use crate::database::{Transaction, statement};
 use crate::{Moment, Result, Store};
 
-const RUN: &str = "SELECT s.id, s.repo_id, r.name AS repo_name, s.state, s.options, s.walk, s.prs_done, s.prs_total, \
-    s.reviews_synced, s.errors, s.error, s.github_requests, s.complete_since, s.asked_at, s.started_at, s.finished_at, \
+const RUN: &str = "SELECT s.id, s.repo_id, r.name AS repo_name, s.state, s.options, s.walk, \
+    s.prs_done, s.prs_total, \
+    s.reviews_synced, s.errors, s.error, s.github_requests, s.complete_since, s.asked_at, \
+    s.started_at, s.finished_at, \
     s.lease FROM sync_runs s JOIN repositories r ON r.id = s.repo_id";
 
 pub(super) const UNFINISHED: &str = "state IN ('queued', 'running')";
 
 /// The status of a repository after the end of its run: as it was before.
-const STATUS_BEFORE: &str = "CASE WHEN last_error IS NOT NULL THEN 'error' WHEN last_sync_at IS NOT NULL THEN 'synced' ELSE 'pending' END";
+const STATUS_BEFORE: &str = "CASE WHEN last_error IS NOT NULL THEN 'error' \
+                             WHEN last_sync_at IS NOT NULL THEN 'synced' ELSE 'pending' END";
 
 impl Store {
     /// Requests a run: the unfinished one of the repository if there is one; the last one, to go on
@@ -53,14 +56,16 @@ impl Store {
                     && run.walk.is_some()
                     && run.options == *options =>
             {
-                let again = "UPDATE sync_runs SET state = 'queued', asked_at = $2, error = NULL, finished_at = NULL, \
+                let again = "UPDATE sync_runs SET state = 'queued', asked_at = $2, error = NULL, \
+                             finished_at = NULL, \
                              lease = 0, leased_until = NULL WHERE id = $1";
                 transaction
                     .execute(statement(again).bind(run.id.0).bind(Millis(now)))
                     .await?;
             }
             _ => {
-                let new = "INSERT INTO sync_runs (repo_id, state, options, asked_at) VALUES ($1, 'queued', $2, $3)";
+                let new = "INSERT INTO sync_runs (repo_id, state, options, asked_at) \
+                           VALUES ($1, 'queued', $2, $3)";
                 let new = statement(new)
                     .bind(repo.0)
                     .bind(to_json(options)?)
@@ -88,10 +93,12 @@ impl Store {
     ) -> Result<Option<SyncRun>> {
         let free = "(state = 'queued' OR state = 'running' AND leased_until <= $1)";
         let candidates = format!(
-            "{RUN} WHERE s.{UNFINISHED} AND {free} AND ($2 = -1 OR s.repo_id = $2) ORDER BY s.asked_at, s.id LIMIT 1"
+            "{RUN} WHERE s.{UNFINISHED} AND {free} AND ($2 = -1 OR s.repo_id = $2) \
+             ORDER BY s.asked_at, s.id LIMIT 1"
         );
         let take = format!(
-            "UPDATE sync_runs SET state = 'running', started_at = coalesce(started_at, $1), lease = $3, \
+            "UPDATE sync_runs SET state = 'running', \
+             started_at = coalesce(started_at, $1), lease = $3, \
              leased_until = $4 WHERE id = $2 AND {free}"
         );
         // Again if another process was faster.
@@ -133,31 +140,12 @@ impl Store {
     pub async fn save_run(&self, run: &SyncRun, now: Moment, lease_until: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
-        match run.state {
-            RunState::Done => {
-                let synced = "UPDATE repositories SET sync_status = 'synced', last_sync_at = $2, last_error = NULL, \
-                    complete_since = CASE WHEN $3 < complete_since THEN $3 \
-                    ELSE coalesce(complete_since, $3) END WHERE id = $1";
-                let synced = statement(synced).bind(run.repo.0).bind(Millis(now));
-                transaction
-                    .execute(synced.bind(run.complete_since.map(Seconds)))
-                    .await?;
-            }
-            RunState::Failed => {
-                let failed =
-                    "UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1";
-                let failed = statement(failed)
-                    .bind(run.repo.0)
-                    .bind(run.error.as_deref().map(storable_text));
-                transaction.execute(failed).await?;
-            }
-            RunState::Cancelled => set_status(&mut transaction, run.repo, STATUS_BEFORE).await?,
-            RunState::Queued => set_status(&mut transaction, run.repo, "'pending'").await?,
-            RunState::Running => {}
-        }
+        save_repository_status(&mut transaction, run, now).await?;
         let update = statement(
-            "UPDATE sync_runs SET state = $3, walk = $4, prs_done = $5, prs_total = $6, reviews_synced = $7, \
-             errors = $8, error = $9, github_requests = $10, complete_since = $11, finished_at = $12, \
+            "UPDATE sync_runs SET state = $3, walk = $4, prs_done = $5, prs_total = $6, \
+             reviews_synced = $7, \
+             errors = $8, error = $9, github_requests = $10, complete_since = $11, \
+             finished_at = $12, \
              leased_until = $13 WHERE id = $1 AND lease = $2 AND state = 'running'",
         )
         .bind(run.id.0)
@@ -167,7 +155,9 @@ impl Store {
         .bind(whole(run.prs_done))
         .bind(run.prs_total.map(whole))
         .bind(whole(run.reviews_synced))
-        .bind(to_json(&run.errors[..run.errors.len().min(MAX_RUN_ERRORS)])?)
+        .bind(to_json(
+            &run.errors[..run.errors.len().min(MAX_RUN_ERRORS)],
+        )?)
         .bind(run.error.as_deref().map(storable_text))
         .bind(whole(run.github_requests))
         .bind(run.complete_since.map(Seconds))
@@ -180,7 +170,8 @@ impl Store {
         if run.state.is_finished() {
             let old = format!(
                 "DELETE FROM sync_runs WHERE repo_id = $1 AND NOT {UNFINISHED} AND id NOT IN (\
-                 SELECT id FROM sync_runs WHERE repo_id = $1 AND NOT {UNFINISHED} ORDER BY id DESC LIMIT $2)"
+                 SELECT id FROM sync_runs WHERE repo_id = $1 AND NOT {UNFINISHED} \
+                 ORDER BY id DESC LIMIT $2)"
             );
             transaction
                 .execute(statement(old).bind(run.repo.0).bind(KEPT_RUNS))
@@ -192,7 +183,8 @@ impl Store {
 
     /// Renews the lease of a claimed run. Returns `false` as [`save_run`](Self::save_run).
     pub async fn renew_run(&self, run: &SyncRun, lease_until: Moment) -> Result<bool> {
-        let renew = "UPDATE sync_runs SET leased_until = $3 WHERE id = $1 AND lease = $2 AND state = 'running'";
+        let renew = "UPDATE sync_runs SET leased_until = $3 WHERE id = $1 AND lease = $2 \
+                     AND state = 'running'";
         let renew = statement(renew)
             .bind(run.id.0)
             .bind(run.lease)
@@ -209,7 +201,8 @@ impl Store {
         let mut transaction = writer.begin().await?;
         set_status(&mut transaction, repo, STATUS_BEFORE).await?;
         let cancel = format!(
-            "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE id = $1 AND {UNFINISHED}"
+            "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE id = $1 \
+             AND {UNFINISHED}"
         );
         if transaction
             .execute(statement(cancel).bind(run.0).bind(Millis(now)))
@@ -278,6 +271,38 @@ async fn one(
         .next()
         .map(|row: RunRow| row.try_into())
         .transpose()
+}
+
+/// Shows the state of a run in the sync status of its repository.
+async fn save_repository_status(
+    transaction: &mut Transaction<'_>,
+    run: &SyncRun,
+    now: Moment,
+) -> Result<()> {
+    match run.state {
+        RunState::Done => {
+            let synced = "UPDATE repositories SET sync_status = 'synced', last_sync_at = $2, \
+                last_error = NULL, \
+                complete_since = CASE WHEN $3 < complete_since THEN $3 \
+                ELSE coalesce(complete_since, $3) END WHERE id = $1";
+            let synced = statement(synced).bind(run.repo.0).bind(Millis(now));
+            transaction
+                .execute(synced.bind(run.complete_since.map(Seconds)))
+                .await?;
+        }
+        RunState::Failed => {
+            let failed =
+                "UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1";
+            let failed = statement(failed)
+                .bind(run.repo.0)
+                .bind(run.error.as_deref().map(storable_text));
+            transaction.execute(failed).await?;
+        }
+        RunState::Cancelled => set_status(transaction, run.repo, STATUS_BEFORE).await?,
+        RunState::Queued => set_status(transaction, run.repo, "'pending'").await?,
+        RunState::Running => {}
+    }
+    Ok(())
 }
 
 async fn set_status(transaction: &mut Transaction<'_>, repo: RepoId, status: &str) -> Result<()> {

@@ -11,9 +11,10 @@ use crate::database::{Database, statement};
 use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
 
 const TRACKED: &str = "SELECT r.id, r.name, r.private, \
-    CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' ELSE r.access END AS access, \
-    r.tracked_since, r.sync_status, r.last_sync_at, r.last_error, r.last_delivery_at, r.watermark, r.reconciled_at, \
-    r.complete_since, r.missed_by_webhook \
+    CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' \
+    ELSE r.access END AS access, \
+    r.tracked_since, r.sync_status, r.last_sync_at, r.last_error, r.last_delivery_at, r.watermark, \
+    r.reconciled_at, r.complete_since, r.missed_by_webhook \
     FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE r.tracked";
 
 impl Store {
@@ -31,8 +32,10 @@ impl Store {
         };
         while self.record(&seen, now).await?.is_err() {}
         // Comparisons from before it was untracked say nothing about the time between.
-        let update = "UPDATE repositories SET tracked = true, tracked_since = $1, complete_since = NULL, \
-                      watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 AND NOT tracked";
+        let update = "UPDATE repositories SET tracked = true, tracked_since = $1, \
+                      complete_since = NULL, \
+                      watermark = NULL, reconciled_at = NULL, last_error = NULL WHERE id = $2 \
+                      AND NOT tracked";
         Ok(self
             .database
             .execute(statement(update).bind(Millis(now)).bind(repository.id.0))
@@ -45,13 +48,15 @@ impl Store {
     pub async fn untrack(&self, repo: RepoId, now: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
-        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending' WHERE id = $1 AND tracked";
+        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending' \
+                      WHERE id = $1 AND tracked";
         if transaction.execute(statement(update).bind(repo.0)).await? == 0 {
             transaction.rollback().await?;
             return Ok(false);
         }
         let cancel = format!(
-            "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE repo_id = $1 AND {UNFINISHED}"
+            "UPDATE sync_runs SET state = 'cancelled', finished_at = $2 WHERE repo_id = $1 \
+             AND {UNFINISHED}"
         );
         transaction
             .execute(statement(cancel).bind(repo.0).bind(Millis(now)))
@@ -80,22 +85,28 @@ impl Store {
     /// Records the outcome of a synchronisation.
     pub async fn record_sync(&self, repo: RepoId, state: &SyncOutcome, now: Moment) -> Result<()> {
         let update = match state {
-            SyncOutcome::Polled { watermark, reconciled } => statement(format!(
+            SyncOutcome::Polled {
+                watermark,
+                reconciled,
+            } => statement(format!(
                 "UPDATE repositories SET last_sync_at = $2, last_error = NULL, \
-                 sync_status = CASE WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 AND {UNFINISHED}) \
+                 sync_status = CASE WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 \
+                 AND {UNFINISHED}) \
                      THEN 'syncing' ELSE 'synced' END, \
-                 watermark = CASE WHEN watermark IS NULL OR watermark < $3 THEN $3 ELSE watermark END, \
+                 watermark = CASE WHEN watermark IS NULL OR watermark < $3 THEN $3 \
+                 ELSE watermark END, \
                  reconciled_at = CASE WHEN $4 = 1 THEN $2 ELSE reconciled_at END WHERE id = $1"
             ))
             .bind(repo.0)
             .bind(Millis(now))
             .bind(watermark.map(Seconds))
             .bind(i64::from(*reconciled)),
-            SyncOutcome::Failed(error) => {
-                statement("UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1")
-                    .bind(repo.0)
-                    .bind(storable_text(error))
-            }
+            SyncOutcome::Failed(error) => statement(
+                "UPDATE repositories SET sync_status = 'error', \
+                           last_error = $2 WHERE id = $1",
+            )
+            .bind(repo.0)
+            .bind(storable_text(error)),
         };
         self.database.execute(update).await.map(|_| ())
     }
@@ -117,7 +128,8 @@ impl Store {
         let query = format!(
             "SELECT p.number FROM pull_requests AS p {index} \
              LEFT JOIN checks c ON c.repo_id = p.repo_id AND c.number = p.number \
-             WHERE p.repo_id = $1 AND p.full_updated_at IS NULL AND (c.checked_at IS NULL OR c.checked_at < $2) \
+             WHERE p.repo_id = $1 AND p.full_updated_at IS NULL \
+             AND (c.checked_at IS NULL OR c.checked_at < $2) \
              AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND tracked) \
              ORDER BY c.checked_at NULLS FIRST, p.number DESC LIMIT $3"
         );
@@ -137,8 +149,10 @@ impl Store {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
         for key in keys {
-            let upsert = "INSERT INTO checks AS known (repo_id, number, checked_at) VALUES ($1, $2, $3) \
-                          ON CONFLICT (repo_id, number) DO UPDATE SET checked_at = excluded.checked_at \
+            let upsert = "INSERT INTO checks AS known (repo_id, number, checked_at) \
+                          VALUES ($1, $2, $3) \
+                          ON CONFLICT (repo_id, number) \
+                          DO UPDATE SET checked_at = excluded.checked_at \
                           WHERE known.checked_at < excluded.checked_at";
             transaction
                 .execute(
@@ -154,7 +168,8 @@ impl Store {
 
     /// Watches a pull request. Returns `false` if it was watched.
     pub async fn watch(&self, repo_name: &str, number: PrNumber, now: Moment) -> Result<bool> {
-        let insert = "INSERT INTO monitors (repo_key, repo_name, number, since) VALUES ($1, $2, $3, $4) \
+        let insert = "INSERT INTO monitors (repo_key, repo_name, number, since) \
+                      VALUES ($1, $2, $3, $4) \
                       ON CONFLICT (repo_key, number) DO NOTHING";
         let insert = statement(insert)
             .bind(name_key(repo_name))
@@ -180,7 +195,8 @@ impl Store {
     pub async fn watched(&self, due_before: Moment, limit: u32) -> Result<Vec<WatchedPullRequest>> {
         let query = statement(
             "SELECT repo_name, number, since, checked_at, failures, error FROM monitors \
-             WHERE checked_at IS NULL OR checked_at < $1 ORDER BY checked_at NULLS FIRST, repo_key, number LIMIT $2",
+             WHERE checked_at IS NULL OR checked_at < $1 \
+             ORDER BY checked_at NULLS FIRST, repo_key, number LIMIT $2",
         );
         let rows = self
             .database
@@ -202,7 +218,8 @@ impl Store {
     /// Counts watched pull requests. Those that were not checked since `due_before` are due.
     pub async fn watch_counts(&self, due_before: Moment) -> Result<WatchCounts> {
         let query = "SELECT count(*) AS watched, count(error) AS failing, \
-                     count(CASE WHEN checked_at IS NULL OR checked_at < $1 THEN 1 END) AS due FROM monitors";
+                     count(CASE WHEN checked_at IS NULL \
+                     OR checked_at < $1 THEN 1 END) AS due FROM monitors";
         let rows = self
             .database
             .rows(statement(query).bind(Millis(due_before)))
@@ -223,7 +240,8 @@ impl Store {
         outcome: std::result::Result<(), &str>,
     ) -> Result<()> {
         let update = statement(
-            "UPDATE monitors SET checked_at = $3, error = $4, failures = CASE WHEN $4 IS NULL THEN 0 ELSE failures + 1 END \
+            "UPDATE monitors SET checked_at = $3, error = $4, \
+             failures = CASE WHEN $4 IS NULL THEN 0 ELSE failures + 1 END \
              WHERE repo_key = $1 AND number = $2",
         );
         let update = update
@@ -235,7 +253,8 @@ impl Store {
     }
 
     pub async fn poller_stats(&self) -> Result<PollerStats> {
-        let query = "SELECT running_since, last_sync_at, sync_count, error_count, asked_at, statistics FROM poller WHERE id = 1";
+        let query = "SELECT running_since, last_sync_at, sync_count, error_count, asked_at, \
+                     statistics FROM poller WHERE id = 1";
         let rows = self.database.rows(statement(query)).await?;
         rows.into_iter()
             .next()
@@ -268,7 +287,8 @@ impl Store {
         statistics: &serde_json::Value,
     ) -> Result<()> {
         let update = statement(
-            "UPDATE poller SET running_since = NULL, last_sync_at = $1, sync_count = sync_count + 1, \
+            "UPDATE poller SET running_since = NULL, last_sync_at = $1, \
+             sync_count = sync_count + 1, \
              error_count = error_count + $2, statistics = $3 WHERE id = 1",
         );
         self.database

@@ -28,7 +28,8 @@ pub(crate) struct TaskRow {
 }
 
 impl TaskRow {
-    pub(crate) const COLUMNS: &'static str = "id, task_key, title, status, said, said_at, repo_name, branch, \
+    pub(crate) const COLUMNS: &'static str = "id, task_key, title, status, said, said_at, \
+         repo_name, branch, \
          worktree, created_at, updated_at, version, follow_due, push_due, cleanup_due, tries";
 }
 

@@ -14,7 +14,8 @@ use crate::outbox::append_events;
 use crate::{Moment, Result, Store};
 
 /// The changes to a task whose pull requests or own attributes changed.
-pub(super) const FOLLOW: &str = "follow_due = 1, cleanup_due = CASE WHEN worktree IS NULL THEN 0 ELSE 1 END, version = version + 1";
+pub(super) const FOLLOW: &str = "follow_due = 1, cleanup_due = CASE WHEN worktree IS NULL THEN 0 \
+                                 ELSE 1 END, version = version + 1";
 
 impl Store {
     /// Creates a task. Returns `false` if there is one of its key.
@@ -31,7 +32,8 @@ impl Store {
             place,
         } = task;
         let insert = statement(
-            "INSERT INTO tasks (id, task_key, title, status, repo_name, branch, worktree, created_at, updated_at) \
+            "INSERT INTO tasks (id, task_key, title, status, repo_name, branch, worktree, \
+             created_at, updated_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (task_key) DO NOTHING",
         )
         .bind(id.to_string())
@@ -83,7 +85,8 @@ impl Store {
     ) -> Result<Vec<Task>> {
         let wanted = status.map_or("", |_| "AND status = $4");
         let query = format!(
-            "SELECT {} FROM tasks WHERE (created_at, id) < ($1, $2) {wanted} ORDER BY created_at DESC, id DESC LIMIT $3",
+            "SELECT {} FROM tasks WHERE (created_at, id) < ($1, $2) {wanted} \
+             ORDER BY created_at DESC, id DESC LIMIT $3",
             TaskRow::COLUMNS
         );
         // No id is greater than this sign, and no task is made later than the year 9999.
@@ -130,7 +133,8 @@ impl Store {
 
     /// Links a pull request to a task. Returns `false` if it is linked already.
     pub async fn link_task(&self, id: TaskId, pull_request: PrKey, now: Moment) -> Result<bool> {
-        let insert = "INSERT INTO task_links (task_id, repo_id, number, linked_at) VALUES ($1, $2, $3, $4) \
+        let insert = "INSERT INTO task_links (task_id, repo_id, number, linked_at) \
+                      VALUES ($1, $2, $3, $4) \
                       ON CONFLICT (task_id, repo_id, number) DO NOTHING";
         let insert = statement(insert)
             .bind(id.to_string())
@@ -153,7 +157,8 @@ impl Store {
 
     /// Returns the history of a task, the newest first, at most `limit` entries.
     pub async fn task_history(&self, id: TaskId, limit: u32) -> Result<Vec<TaskEvent>> {
-        let query = "SELECT happened_at, recorded_at, old_status, new_status, cause, repo_id, number, note \
+        let query = "SELECT happened_at, recorded_at, old_status, new_status, cause, \
+                     repo_id, number, note \
                      FROM task_history WHERE task_id = $1 ORDER BY id DESC LIMIT $2";
         let rows = self
             .database
@@ -204,42 +209,15 @@ impl Store {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
         let moved = settled.moved.as_ref();
-        let PendingWork {
-            follow,
-            push,
-            cleanup: cleaned,
-        } = settled.done;
-        let left = |due: bool, done: bool| i64::from(due && !done);
-        let update = statement(
-            "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, cleanup_due = $6, \
-             tries = $7, not_before = CASE WHEN $12 = 1 THEN $8 ELSE not_before END, \
-             updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
-             worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 AND version = $2",
-        )
-        .bind(task.id.to_string())
-        .bind(task.version)
-        .bind(moved.map_or(task.state.status, |moved| moved.to).as_str())
-        .bind(left(task.due.follow, follow))
-        .bind(left(task.due.push, push))
-        .bind(left(task.due.cleanup, cleaned))
-        .bind(match settled.again {
-            Some(_) => i64::from(task.tries) + 1,
-            None if push || cleaned => 0,
-            None => i64::from(task.tries),
-        })
-        .bind(settled.again.map(Millis))
-        .bind(i64::from(moved.is_some()))
-        .bind(Millis(now))
-        .bind(i64::from(settled.worktree_removed))
-        .bind(i64::from(settled.again.is_some() || push || cleaned));
+        let update = task_update_statement(task, settled, now);
         if transaction.execute(update).await? == 0 {
             transaction.rollback().await?;
             return Ok(false);
         }
         let mut writing = TaskWriter(&mut transaction);
-        let mut news = Vec::new();
+        let mut events = Vec::new();
         if let Some(moved) = moved {
-            news.extend(writing.follow_up(task.id, moved, now).await?);
+            events.extend(writing.follow_up(task.id, moved, now).await?);
         }
         if let Some((cause, pull_request, note)) = &settled.noted {
             let new = moved.map_or(task.state.status, |moved| moved.to);
@@ -254,13 +232,13 @@ impl Store {
             };
             writing.remember(task.id, event, now).await?;
         }
-        if let Some(told) = &settled.told {
-            news.push(writing.named(told).await?);
+        if let Some(payload) = &settled.payload {
+            events.push(writing.with_repository_name(payload).await?);
         }
-        let tells = append_events(&mut transaction, &news, now).await? > 0;
+        let has_new_events = append_events(&mut transaction, &events, now).await? > 0;
         transaction.commit().await?;
         drop(writer);
-        if tells {
+        if has_new_events {
             self.database.notify_listeners().await;
         }
         Ok(true)
@@ -322,3 +300,38 @@ const FAR: Moment = Moment::from_naive_utc_and_offset(
         .and_time(chrono::NaiveTime::MIN),
     chrono::Utc,
 );
+
+/// Makes the statement of [`Store::update_task_if_current`].
+fn task_update_statement(task: &Task, settled: &TaskUpdate, now: Moment) -> Statement<'static> {
+    let moved = settled.moved.as_ref();
+    let PendingWork {
+        follow,
+        push,
+        cleanup: cleaned,
+    } = settled.done;
+    let left = |due: bool, done: bool| i64::from(due && !done);
+    statement(
+        "UPDATE tasks SET version = version + 1, status = $3, follow_due = $4, push_due = $5, \
+         cleanup_due = $6, \
+         tries = $7, not_before = CASE WHEN $12 = 1 THEN $8 ELSE not_before END, \
+         updated_at = CASE WHEN $9 = 1 THEN $10 ELSE updated_at END, \
+         worktree = CASE WHEN $11 = 1 THEN NULL ELSE worktree END WHERE id = $1 \
+         AND version = $2",
+    )
+    .bind(task.id.to_string())
+    .bind(task.version)
+    .bind(moved.map_or(task.state.status, |moved| moved.to).as_str())
+    .bind(left(task.due.follow, follow))
+    .bind(left(task.due.push, push))
+    .bind(left(task.due.cleanup, cleaned))
+    .bind(match settled.again {
+        Some(_) => i64::from(task.tries) + 1,
+        None if push || cleaned => 0,
+        None => i64::from(task.tries),
+    })
+    .bind(settled.again.map(Millis))
+    .bind(i64::from(moved.is_some()))
+    .bind(Millis(now))
+    .bind(i64::from(settled.worktree_removed))
+    .bind(i64::from(settled.again.is_some() || push || cleaned))
+}

@@ -142,7 +142,7 @@ pub struct TaskUpdate {
     /// A further entry for its history.
     pub noted: Option<(TaskCause, Option<PrKey>, String)>,
     /// A further event for the outbox.
-    pub told: Option<OutboxPayload>,
+    pub payload: Option<OutboxPayload>,
     /// Its working tree was removed.
     pub worktree_removed: bool,
     /// The time of the next attempt at work that failed.

@@ -74,7 +74,8 @@ impl TaskWriter<'_, '_> {
             }
             if pushed.contains(id) {
                 let update = statement(
-                    "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, version = version + 1 \
+                    "UPDATE tasks SET push_due = 1, tries = 0, not_before = NULL, \
+                     version = version + 1 \
                      WHERE id = $1 AND status = 'IMPLEMENTING'",
                 );
                 marked += self.0.execute(update.bind(id.to_string())).await?;
@@ -104,7 +105,8 @@ impl TaskWriter<'_, '_> {
             .execute(delete.bind(key.repo.0).bind(key.number.0))
             .await?;
         for task_key in keys {
-            let insert = "INSERT INTO mentions (task_key, repo_id, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            let insert = "INSERT INTO mentions (task_key, repo_id, number) VALUES ($1, $2, $3) \
+                          ON CONFLICT DO NOTHING";
             let insert = statement(insert)
                 .bind(task_key.as_str())
                 .bind(key.repo.0)
@@ -129,7 +131,8 @@ impl TaskWriter<'_, '_> {
             note,
         } = event;
         let insert = statement(
-            "INSERT INTO task_history (task_id, happened_at, recorded_at, old_status, new_status, cause, repo_id, \
+            "INSERT INTO task_history (task_id, happened_at, recorded_at, old_status, new_status, \
+             cause, repo_id, \
              number, note) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(id.to_string())
@@ -161,9 +164,14 @@ impl TaskWriter<'_, '_> {
                 .execute(update.bind(value.as_deref().map(storable_text)))
                 .await?;
         }
-        let Some(new) = edit.status else {
-            return Ok(());
-        };
+        match edit.status {
+            Some(new) => self.set_status_by_hand(id, new, now).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the status that a person chose, and records the change in the history and the outbox.
+    async fn set_status_by_hand(&mut self, id: TaskId, new: TaskStatus, now: Moment) -> Result<()> {
         let query = format!("SELECT {} FROM tasks WHERE id = $1", TaskRow::COLUMNS);
         let query = statement(query).bind(id.to_string());
         let Some(row) = self.0.row::<TaskRow>(query).await? else {
@@ -191,7 +199,7 @@ impl TaskWriter<'_, '_> {
                 note: None,
             };
             self.remember(id, event, now).await?;
-            let news = OutboxPayload::Task(TaskChange {
+            let payload = OutboxPayload::Task(TaskChange {
                 task: id,
                 old,
                 new,
@@ -202,7 +210,7 @@ impl TaskWriter<'_, '_> {
                 self.0,
                 &[NewOutboxEvent {
                     repo: None,
-                    payload: news,
+                    payload,
                 }],
                 now,
             )
@@ -242,7 +250,7 @@ impl TaskWriter<'_, '_> {
             now,
         )
         .await?;
-        let news = OutboxPayload::Task(TaskChange {
+        let payload = OutboxPayload::Task(TaskChange {
             task: id,
             old: from,
             new: to,
@@ -252,20 +260,23 @@ impl TaskWriter<'_, '_> {
         let Some(key) = pull_request else {
             return Ok(Some(NewOutboxEvent {
                 repo: None,
-                payload: news,
+                payload,
             }));
         };
         let repository = notified_repository(self.0, key.repo).await?;
         let repository = repository.filter(|repository| at >= repository.tracked_since.0.into());
         Ok(repository.map(|repository| NewOutboxEvent {
             repo: Some(repository.name),
-            payload: news,
+            payload,
         }))
     }
 
     /// Adds the name of the repository to an event.
-    pub(super) async fn named(&mut self, news: &OutboxPayload) -> Result<NewOutboxEvent> {
-        let key = match news {
+    pub(super) async fn with_repository_name(
+        &mut self,
+        payload: &OutboxPayload,
+    ) -> Result<NewOutboxEvent> {
+        let key = match payload {
             OutboxPayload::PullRequest(change, _) => Some(change.key),
             OutboxPayload::Task(change) => change.because,
             OutboxPayload::WorktreeKept(kept) => Some(kept.key),
@@ -276,7 +287,7 @@ impl TaskWriter<'_, '_> {
         };
         Ok(NewOutboxEvent {
             repo: repository.map(|repository| repository.name),
-            payload: news.clone(),
+            payload: payload.clone(),
         })
     }
 }

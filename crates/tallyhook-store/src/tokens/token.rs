@@ -40,7 +40,8 @@ impl Store {
     pub async fn create_token(&self, name: &str, hash: &TokenHash, now: Moment) -> Result<bool> {
         let insert = statement(
             "INSERT INTO api_tokens AS known (name, sha256, created_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, created_at = excluded.created_at, \
+             ON CONFLICT (name) \
+             DO UPDATE SET sha256 = excluded.sha256, created_at = excluded.created_at, \
              revoked_at = NULL WHERE known.revoked_at IS NOT NULL",
         )
         .bind(storable_text(name))

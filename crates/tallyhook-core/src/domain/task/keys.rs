@@ -11,7 +11,8 @@ use crate::domain::pull_request::PullRequest;
 
 /// The most keys of one pull request; the branch's first, then the title's, then the body's.
 pub const MOST_KEYS: usize = 20;
-/// The most patterns, the longest of them in bytes, and the largest in memory when compiled, in bytes.
+/// The most patterns, the longest of them in bytes, and the largest in memory when compiled, in
+/// bytes.
 const MOST_PATTERNS: usize = 16;
 const LONGEST_PATTERN: usize = 256;
 const LARGEST_PATTERN: usize = 256 * 1024;
@@ -19,7 +20,8 @@ const LARGEST_PATTERN: usize = 256 * 1024;
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_KEY: usize = 64;
 
-/// The name that people give a task, as in `PROJ-123`: up to 64 ASCII letters, digits, `-`, `_` and `.`, in capitals.
+/// The name that people give a task, as in `PROJ-123`: up to 64 ASCII letters, digits, `-`, `_` and
+/// `.`, in capitals.
 ///
 /// `story-456` and `#456` both mean 456.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,12 +68,12 @@ pub enum BadPatterns {
     Wrong { pattern: String, why: String },
 }
 
-/// The patterns that link pull requests to tasks: regular expressions, of which the first group is the key, or the whole
-/// match if there is no group.
+/// The patterns that link pull requests to tasks: regular expressions, of which the first group is
+/// the key, or the whole match if there is no group.
 ///
-/// A key ends where no ASCII letter or digit goes on, and no `.1` either: `XPROJ-1a` and `TLS-1.2` name nothing, while
-/// `fix_PROJ-1_now` and `修正PROJ-1です` do. A text of the form of a key, such as `UTF-8`, counts as one: it
-/// links nothing as long as no task has that key.
+/// A key ends where no ASCII letter or digit goes on, and no `.1` either: `XPROJ-1a` and `TLS-1.2`
+/// name nothing, while `fix_PROJ-1_now` and `修正PROJ-1です` do. A text of the form of a key, such as
+/// `UTF-8`, counts as one: it links nothing as long as no task has that key.
 #[derive(Clone, Debug)]
 pub struct Patterns(Vec<Regex>);
 
@@ -106,8 +108,9 @@ impl Patterns {
         self.keys(branch, title, body)
     }
 
-    /// Returns the keys that a pull request names in its branch, title or body, at most [`MOST_KEYS`]. Takes time in proportion to
-    /// the text, of which only the first 64 KiB of each are read.
+    /// Returns the keys that a pull request names in its branch, title or body, at most
+    /// [`MOST_KEYS`]. Takes time in proportion to the text, of which only the first 64 KiB of each
+    /// are read.
     pub fn keys(&self, branch: &str, title: &str, body: &str) -> BTreeSet<TaskKey> {
         let mut keys = BTreeSet::new();
         for text in [branch, title, body] {
@@ -141,7 +144,8 @@ pub fn texts(pull_request: &PullRequest) -> [Option<&str>; 3] {
     ]
 }
 
-/// The pattern with what may stand around it; group 1 is all of it, the pattern's own groups follow.
+/// The pattern with what may stand around it; group 1 is all of it, the pattern's own groups
+/// follow.
 fn delimited(pattern: &str) -> Result<Regex, BadPatterns> {
     if pattern.len() > LONGEST_PATTERN {
         return Err(BadPatterns::TooLong(pattern.to_owned()));

@@ -1,7 +1,8 @@
 //! Tasks that follow their pull requests.
 //!
-//! A task's state is a function of its pull requests and of the last status that a person set, and of nothing else. So the
-//! order of their arrival does not matter, and facts that arrive late are corrected.
+//! A task's state is a function of its pull requests and of the last status that a person set, and
+//! of nothing else. So the order of their arrival does not matter, and facts that arrive late are
+//! corrected.
 
 mod keys;
 
@@ -81,7 +82,8 @@ pub struct ManualStatus {
     pub at: Timestamp,
 }
 
-/// A pull request of the task, with its status and the start of it, from [`status`](super::notification::status).
+/// A pull request of the task, with its status and the start of it, from
+/// [`status`](super::notification::status).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkedPr {
     pub key: PrKey,
@@ -117,10 +119,12 @@ pub struct ManualOverride {
     pub at: Timestamp,
 }
 
-/// Returns the transition that a task with the pull requests `prs`, in any order, has to make; `None` if it has made it.
+/// Returns the transition that a task with the pull requests `prs`, in any order, has to make;
+/// `None` if it has made it.
 ///
-/// A task is in review while any of them is open, done when all are closed and at least one was merged, and cancelled when
-/// all are closed without a merge. A status that a person set later wins.
+/// A task is in review while any of them is open, done when all are closed and at least one was
+/// merged, and cancelled when all are closed without a merge. A status that a person set later
+/// wins.
 pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
     let (to, at, cause) = match (wanted(prs), task.by_hand) {
         (Some(wanted), by_hand) if by_hand.is_none_or(|by_hand| by_hand.at < wanted.at) => (
@@ -139,14 +143,15 @@ pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
     })
 }
 
-/// Returns the difference between a task and its pull requests that a person caused by setting the status after them.
+/// Returns the difference between a task and its pull requests that a person caused by setting the
+/// status after them.
 pub fn manual_override(task: &TaskState, prs: &[LinkedPr]) -> Option<ManualOverride> {
     let by_hand = task.by_hand?;
     wanted(prs).filter(|wanted| wanted.at <= by_hand.at && wanted.would_be != by_hand.status)
 }
 
-/// Returns the status that the pull requests alone give. It dates from the latest of those that decide it: the last to be
-/// opened, or, if none is open, the last to be closed.
+/// Returns the status that the pull requests alone give. It dates from the latest of those that
+/// decide it: the last to be opened, or, if none is open, the last to be closed.
 fn wanted(prs: &[LinkedPr]) -> Option<ManualOverride> {
     let is_any = |status| prs.iter().any(|pr| pr.status == status);
     let (would_be, only_open) = if is_any(PullRequestStatus::Open) {
@@ -300,7 +305,8 @@ mod tests {
 
     #[test]
     fn manual_status_returns_when_its_override_was_premature() {
-        // Set by hand at 12, done by a merge at 14; then it is learnt that another one was open all the time.
+        // Set by hand at 12, done by a merge at 14; then it is learnt that another one was open all
+        // the time.
         let task = TaskState {
             status: Done,
             ..set(Todo, 12)
@@ -326,11 +332,11 @@ mod tests {
     }
 
     /// Applies inputs one by one.
-    fn after(told: &[TaskInput]) -> TaskState {
+    fn after(inputs: &[TaskInput]) -> TaskState {
         let mut task = untouched(Todo);
         let mut prs: Vec<LinkedPr> = Vec::new();
-        for told in told {
-            match *told {
+        for input in inputs {
+            match *input {
                 TaskInput::Pr(pr) => match prs.iter_mut().find(|known| known.key == pr.key) {
                     Some(known) if (known.since, known.status) < (pr.since, pr.status) => {
                         *known = pr
@@ -373,11 +379,11 @@ mod tests {
         ];
         let word = word.prop_map(|status| TaskInput::ByHand(ManualStatus { status, at: at(0) }));
         let one = (prop_oneof![4 => pr, 1 => word], 0_i64..3);
-        prop::collection::vec(one, 1..10).prop_map(|told| {
+        prop::collection::vec(one, 1..10).prop_map(|inputs| {
             let mut second = 0;
-            let dated = told.into_iter().map(|(told, pause)| {
+            let dated = inputs.into_iter().map(|(input, pause)| {
                 second += pause;
-                match told {
+                match input {
                     TaskInput::Pr(pr) => TaskInput::Pr(LinkedPr {
                         since: at(second),
                         ..pr
@@ -401,9 +407,9 @@ mod tests {
 
         #[test]
         fn any_order_and_repetition_ends_in_the_same_state(
-            (in_order, shuffled) in inputs().prop_flat_map(|told| {
-                let repeated = [told.clone(), told.iter().step_by(2).copied().collect()].concat();
-                (Just(told), Just(repeated).prop_shuffle())
+            (in_order, shuffled) in inputs().prop_flat_map(|inputs| {
+                let repeated = [inputs.clone(), inputs.iter().step_by(2).copied().collect()].concat();
+                (Just(inputs), Just(repeated).prop_shuffle())
             }),
         ) {
             prop_assert_eq!(after(&shuffled), after(&in_order));

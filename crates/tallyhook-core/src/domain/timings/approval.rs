@@ -9,7 +9,8 @@ use crate::github::types::{AccountId, ReviewId, Timestamp};
 /// The result of the reviews by human others at the merge.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Approval {
-    /// The time from which on approval stayed complete: at least one approval, no request for changes.
+    /// The time from which on approval stayed complete: at least one approval, no request for
+    /// changes.
     pub(super) complete_since: Option<Timestamp>,
     /// A request for changes stands.
     pub(super) changes_requested: bool,
@@ -25,7 +26,8 @@ struct Opinion<'a> {
     holds: Option<ReviewState>,
 }
 
-/// A change of an opinion. Within one second approvals are first, so that a request for changes wins, and dismissals last.
+/// A change of an opinion. Within one second approvals are first, so that a request for changes
+/// wins, and dismissals last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum OpinionChange {
     Submitted(Option<ReviewState>),
@@ -83,8 +85,8 @@ impl Approval {
     }
 }
 
-/// Returns the opinion of a review at its submission: `None` if it is a comment, `Some(None)` if it replaced an older
-/// opinion and its state, or the time for which it stood, is unknown.
+/// Returns the opinion of a review at its submission: `None` if it is a comment, `Some(None)` if it
+/// replaced an older opinion and its state, or the time for which it stood, is unknown.
 fn opinion_of(review: &Review) -> Option<Option<ReviewState>> {
     match review.original_state {
         Some(ReviewState::Commented) => None,

@@ -11,12 +11,14 @@ pub(super) struct Interval {
     pub(super) to: Option<Timestamp>,
 }
 
-/// The known history of a state that is on or off: the times at which it was toggled, and those at which it was observed.
+/// The known history of a state that is on or off: the times at which it was toggled, and those at
+/// which it was observed.
 pub(super) struct ToggleHistory {
     pub(super) starts_on: bool,
     pub(super) on: BTreeSet<Timestamp>,
     pub(super) off: BTreeSet<Timestamp>,
-    /// By time. An observation reveals a missed toggle, unless a toggle is known within the same second.
+    /// By time. An observation reveals a missed toggle, unless a toggle is known within the same
+    /// second.
     pub(super) observed: Vec<(Timestamp, bool)>,
 }
 
@@ -41,8 +43,9 @@ impl ToggleHistory {
         intervals
     }
 
-    /// Returns the toggles at each time, in order. Of on and off within one second the observed one is the last; without
-    /// an observation they are in the order that changes the state, so that closing and reopening at once shows as both.
+    /// Returns the toggles at each time, in order. Of on and off within one second the observed one
+    /// is the last; without an observation they are in the order that changes the state, so that
+    /// closing and reopening at once shows as both.
     fn turns(&self) -> Vec<(Timestamp, Vec<bool>)> {
         let mut is_on = self.starts_on;
         let times: BTreeSet<_> = self
@@ -83,7 +86,8 @@ pub(super) fn overlap(
     shared.filter(|seconds| *seconds > 0).sum()
 }
 
-/// Returns the parts of `intervals` outside of `others`; both ordered by time and free of overlap within themselves.
+/// Returns the parts of `intervals` outside of `others`; both ordered by time and free of overlap
+/// within themselves.
 pub(super) fn subtract(
     intervals: &[(Timestamp, Timestamp)],
     others: &[(Timestamp, Timestamp)],

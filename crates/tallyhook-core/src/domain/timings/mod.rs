@@ -1,7 +1,8 @@
-//! The numbers that are computed from the facts of a pull request: ready, reviewed and approved, and its stages.
+//! The numbers that are computed from the facts of a pull request: ready, reviewed and approved,
+//! and its stages.
 //!
-//! One pure function of a versioned definition. Durations are whole seconds; the known stages add up to the span from
-//! start to merge exactly ([`Stages::total`]).
+//! One pure function of a versioned definition. Durations are whole seconds; the known
+//! stages add up to the span from start to merge exactly ([`Stages::total`]).
 
 mod approval;
 mod intervals;
@@ -212,7 +213,8 @@ impl<'a> History<'a> {
         let timeline = &self.pull_request.timeline;
         let known = &self.pull_request.reviews;
         let comments = timeline.acts(FactKind::Commented);
-        // An inline comment counts when its review was submitted; on its own only where that review is unknown.
+        // An inline comment counts when its review was submitted; on its own only where that review
+        // is unknown.
         let inline = timeline
             .acts(FactKind::ReviewCommented)
             .filter(|(_, review, _)| !review.is_some_and(|id| known.contains_key(&ReviewId(id))));
@@ -256,7 +258,8 @@ impl<'a> History<'a> {
         steps
     }
 
-    /// Returns the intervals clipped to creation and merge; one without an end lasts until the merge.
+    /// Returns the intervals clipped to creation and merge; one without an end lasts until the
+    /// merge.
     fn clipped(&self, intervals: &[Interval], merged_at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
         let ended = intervals.iter().map(|interval| {
             (
@@ -267,7 +270,8 @@ impl<'a> History<'a> {
         ended.filter(|(from, to)| from < to).collect()
     }
 
-    /// Returns coding, pickup, review and merge wait, before redraft and closed are taken out of them.
+    /// Returns coding, pickup, review and merge wait, before redraft and closed are taken out of
+    /// them.
     fn stretches(&self, times: ReviewTimes, merged_at: Timestamp) -> [Option<Step>; 4] {
         let start = self.first_commit_at.unwrap_or(self.created_at);
         let coded = self.first_commit_at.is_some() || self.opened_as_draft;
@@ -289,7 +293,7 @@ impl<'a> History<'a> {
                 Stage::Coding,
                 start,
                 ready_at,
-                "until it became ready for review",
+                "until it was ready for review",
             )
         });
         let Some(first_review_at) = times.first_review_at else {
@@ -305,10 +309,10 @@ impl<'a> History<'a> {
             Stage::Pickup,
             ready_at,
             first_review_at,
-            "until somebody reviewed it",
+            "until its first review",
         );
         let (reviewed_at, because) = match times.final_approval_at {
-            Some(at) => (at, "until its approval became complete and stayed so"),
+            Some(at) => (at, "until its approval was complete and stayed so"),
             None => (merged_at, "until it was merged, with no approval standing"),
         };
         let review = Step::new(Stage::Review, first_review_at, reviewed_at, because);
@@ -403,11 +407,13 @@ fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<
         .then_some(first)
 }
 
-/// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a snapshot.
+/// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a
+/// snapshot.
 fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
-    // A snapshot of the end is often dated a second after it, and later ones show what it was at the end.
+    // A snapshot of the end is often dated a second after it, and later ones show what it was at
+    // the end.
     let by_end = |at: Timestamp| ended_at.map_or(at, |ended| at.min(ended));
     let on: BTreeSet<_> = timeline
         .times_of(FactKind::ConvertedToDraft)
@@ -444,7 +450,8 @@ fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> Tog
     }
 }
 
-/// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is open again.
+/// Closed, on and off, before the merge. A missed reopening shows in the first snapshot that is
+/// open again.
 fn closed_history(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> ToggleHistory {
     let timeline = &pull_request.timeline;
     // The closing of the merge itself is none; a reopening may be in the very second of it.
@@ -465,7 +472,8 @@ fn closed_history(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> T
     }
 }
 
-/// Returns the time of the last reopening, known or inferred; `None` if there was none, or if it is closed since.
+/// Returns the time of the last reopening, known or inferred; `None` if there was none, or if it is
+/// closed since.
 pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> {
     let closed =
         closed_history(pull_request, pull_request.merged_at).intervals(pull_request.created_at?);
@@ -477,7 +485,8 @@ pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> 
     seen.max(pull_request.timeline.times_of(FactKind::Reopened).last())
 }
 
-/// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when they took time.
+/// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when
+/// they took time.
 fn sum_up(steps: &[Step]) -> Stages {
     let mut stages = Stages::default();
     for step in steps {

@@ -68,8 +68,8 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Returns the sum of the known stages, in seconds: from the start of coding to the merge, or from ready to the merge where
-    /// coding is unknown.
+    /// Returns the sum of the known stages, in seconds: from the start of coding to the merge, or
+    /// from ready to the merge where coding is unknown.
     pub fn total(&self) -> i64 {
         let all = [
             self.coding,
@@ -83,7 +83,8 @@ impl Stages {
     }
 }
 
-/// All durations of a pull request, in whole seconds. `None` is unknown or not there, which is not 0.
+/// All durations of a pull request, in whole seconds. `None` is unknown or not there, which is not
+/// 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PullRequestDurations {
     /// From creation to merge.

@@ -1,10 +1,12 @@
 //! The webhook endpoint: verify, bound, store, answer.
 //!
-//! GitHub is answered from the database's commit. No body is parsed before its signature holds, and reading an unverified
-//! request is bounded in size, in time and over all requests together.
+//! GitHub is answered from the database's commit. No body is parsed before its signature holds, and
+//! reading an unverified request is bounded in size, in time and over all requests together.
+
+mod body;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,7 +15,6 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
-use futures_util::StreamExt;
 use metrics::counter;
 use serde::Serialize;
 use tallyhook_core::delivery::{DeliveryId, Lane};
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
+use self::body::{BodyInMemory, BudgetShare};
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
     DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, record_dead_letter,
@@ -61,7 +63,8 @@ impl Default for IngestLimits {
     }
 }
 
-/// The size from which on a body is hashed, parsed and compressed on its own thread, not between other requests.
+/// The size from which on a body is hashed, parsed and compressed on its own thread, not between
+/// other requests.
 const LARGE: usize = 256 * 1024;
 
 /// The state of the webhook endpoint.
@@ -87,11 +90,6 @@ impl Ingest {
         }
     }
 }
-
-/// The capacity that is allocated at once; larger payloads are rare.
-const INITIAL_CAPACITY: usize = 64 * 1024;
-/// The bytes after which a `Content-Length` is trusted: a client that sends no body gets no memory.
-const TRUSTED_AFTER: usize = MIB;
 
 /// The answer to a delivery.
 #[derive(Debug, Serialize, ToSchema)]
@@ -134,7 +132,8 @@ impl WebhookRefusal {
             Self::MediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
-                "expected application/json or application/x-www-form-urlencoded, without Content-Encoding",
+                "expected application/json or application/x-www-form-urlencoded, without \
+                 Content-Encoding",
             ),
             Self::TooSlow => (
                 StatusCode::REQUEST_TIMEOUT,
@@ -161,11 +160,14 @@ impl WebhookRefusal {
     params(
         ("X-GitHub-Event" = String, Header, description = "GitHub's name of the event"),
         ("X-GitHub-Delivery" = String, Header, description = "GitHub's id of the delivery"),
-        ("X-Hub-Signature-256" = String, Header, description = "sha256= and the HMAC of the body in hexadecimal"),
+        ("X-Hub-Signature-256" = String, Header,
+            description = "sha256= and the HMAC of the body in hexadecimal"),
     ),
-    request_body(content = serde_json::Value, description = "GitHub's payload, as JSON or as a form with the field payload"),
+    request_body(content = serde_json::Value,
+        description = "GitHub's payload, as JSON or as a form with the field payload"),
     responses(
-        (status = 202, description = "stored durably, or known, or not used here", body = WebhookAnswer),
+        (status = 202, description = "stored durably, or known, or not used here",
+            body = WebhookAnswer),
         (status = 200, description = "ping", body = WebhookAnswer),
         (status = 400, description = "a header is missing, or the body is not JSON"),
         (status = 401, description = "the signature is missing or wrong"),
@@ -240,8 +242,8 @@ async fn handle(
             delivery,
         }),
         PreparedBody::Delivery(delivery, event) => {
-            // In a task of its own: even if the client disconnects, the delivery is stored and published, and its memory
-            // counts until then.
+            // In a task of its own: even if the client disconnects, the delivery is stored and
+            // published, and its memory counts until then.
             let stored = tokio::spawn(async move {
                 let _share = share;
                 store(&ingest, *delivery, event.as_deref()).await
@@ -254,7 +256,8 @@ async fn handle(
     }
 }
 
-/// Verifies and classifies a body with `prepare`; a large one on its own thread, after those before it.
+/// Verifies and classifies a body with `prepare`; a large one on its own thread, after those before
+/// it.
 async fn prepare_in_turn(
     ingest: &Ingest,
     body: BodyInMemory,
@@ -263,8 +266,9 @@ async fn prepare_in_turn(
 ) -> Result<(PreparedBody, BudgetShare), WebhookRefusal> {
     let is_large = body.bytes.len() > LARGE;
     let work = move || {
-        // The body is moved in here, so that its share of the budget is released after its last use, even if the
-        // request was dropped. The compressed body keeps a smaller share until it is stored.
+        // The body is moved in here, so that its share of the budget is released after its last
+        // use, even if the request was dropped. The compressed body keeps a smaller share until it
+        // is stored.
         let BodyInMemory { bytes, mut share } = body;
         let prepared = prepare(&bytes)?;
         drop(bytes);
@@ -366,82 +370,6 @@ impl DeliveryHeaders {
     }
 }
 
-/// A body in memory with its share of the budget.
-struct BodyInMemory {
-    bytes: Vec<u8>,
-    share: BudgetShare,
-}
-
-/// Bytes of the budget of all requests, released when dropped.
-struct BudgetShare {
-    in_flight: Arc<AtomicUsize>,
-    taken: usize,
-}
-
-impl BudgetShare {
-    /// Takes the bytes that have actually arrived, so that a `Content-Length` alone blocks no other request.
-    fn take(&mut self, bytes: usize, budget: usize) -> Result<(), WebhookRefusal> {
-        let before = self.in_flight.fetch_add(bytes, Ordering::AcqRel);
-        self.taken += bytes;
-        if before + bytes > budget {
-            Err(WebhookRefusal::Unavailable)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Releases all but `bytes`.
-    fn shrink(&mut self, bytes: usize) {
-        let over = self.taken.saturating_sub(bytes);
-        self.in_flight.fetch_sub(over, Ordering::AcqRel);
-        self.taken -= over;
-    }
-}
-
-impl Drop for BudgetShare {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(self.taken, Ordering::AcqRel);
-    }
-}
-
-impl BodyInMemory {
-    async fn read(
-        mut payload: web::Payload,
-        promised: usize,
-        cap: usize,
-        ingest: &Ingest,
-        deadline: Instant,
-    ) -> Result<Self, WebhookRefusal> {
-        let share = BudgetShare {
-            in_flight: ingest.in_flight.clone(),
-            taken: 0,
-        };
-        let promised = promised.min(cap);
-        let mut body = Self {
-            bytes: Vec::with_capacity(promised.min(INITIAL_CAPACITY)),
-            share,
-        };
-        loop {
-            let chunk = match timeout_at(deadline, payload.next()).await {
-                Ok(Some(chunk)) => chunk.map_err(|_| WebhookRefusal::TooSlow)?,
-                Ok(None) => return Ok(body),
-                Err(_) => return Err(WebhookRefusal::TooSlow),
-            };
-            if body.bytes.len() + chunk.len() > cap {
-                return Err(WebhookRefusal::TooLarge);
-            }
-            body.share
-                .take(chunk.len(), ingest.limits.in_flight_bytes)?;
-            if body.bytes.len() >= TRUSTED_AFTER {
-                // Growing by doubling would cost twice the size.
-                body.bytes
-                    .reserve_exact(promised.saturating_sub(body.bytes.len()));
-            }
-            body.bytes.extend_from_slice(&chunk);
-        }
-    }
-}
-
 /// A verified body after classification.
 enum PreparedBody {
     Ping(String),
@@ -528,7 +456,8 @@ async fn store(
     mut delivery: NewDelivery,
     decoded: Option<&Event>,
 ) -> Result<WebhookAnswer, WebhookRefusal> {
-    // The event of a large body is not kept in memory until the commit: the relay decodes it again, one at a time.
+    // The event of a large body is not kept in memory until the commit: the relay decodes it again,
+    // one at a time.
     let by_relay = ingest.queue.carries_events() && decoded.is_none();
     let permit = if by_relay {
         None
@@ -577,8 +506,8 @@ async fn store(
     })
 }
 
-/// Reserves room in the queue before the commit. With a permit the row is swept only after [`REPUBLISH_AFTER`], without
-/// one it is due at once.
+/// Reserves room in the queue before the commit. With a permit the row is swept only after
+/// [`REPUBLISH_AFTER`], without one it is due at once.
 fn reserve(ingest: &Ingest, delivery: &mut NewDelivery) -> Option<Permit> {
     let NewState::Pending { due } = &mut delivery.state else {
         return None;
