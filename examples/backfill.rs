@@ -106,7 +106,7 @@ async fn start(
     Ok((github, server))
 }
 
-/// The history is fetched, from the question until it is done; and until all of it is applied.
+/// Measures the time from the request until the history is fetched, and until it is applied.
 async fn fetched(server: &Server, pulls: usize) -> anyhow::Result<(Duration, Duration)> {
     let asked = Instant::now();
     server.post("/api/repos", &json!({"repo": HISTORY})).await?;
@@ -137,7 +137,7 @@ async fn alone(dir: &Path, pulls: usize, latency: Duration) -> anyhow::Result<()
         .filter(|one| one.resource == Resource::Graphql)
         .map(|one| one.cost)
         .sum();
-    // The repository, its list, and of each of them itself, its reviews and its commits.
+    // The repository, its list, and for each pull request itself, its reviews and its commits.
     let rest = 1 + pulls.div_ceil(100) + 3 * pulls;
     say(&format!(
         "{pulls} pull requests, {} ms an answer: {} requests ({rest} by REST), {points} points, fetched in {:.1} s, \
@@ -226,7 +226,7 @@ async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
             server.get("/api/sync-runs").await?["items"][0]["finished_at"].is_null(),
             "{allowed} points were enough: let there be more pull requests"
         );
-        // Nothing was asked for some seconds: it waits.
+        // No request for some seconds: it waits.
         if requests.is_empty() {
             break server.get("/api/sync-runs").await?["items"][0]["prs_done"].clone();
         }

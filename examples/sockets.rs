@@ -3,8 +3,8 @@
 //! RabbitMQ, those of `scripts/services`.
 //!
 //! The servers are processes of their own, over databases of their own; webhooks and clients are
-//! made here, on one thread each. `docs/operate/performance.md` describes how to read the numbers, which
-//! are printed as the rows of its table.
+//! made here, on one thread each. `docs/operate/performance.md` describes how to read the numbers,
+//! which are printed as the rows of its table.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,15 +36,15 @@ use place::Place;
 use servers::{Role, Server};
 use traffic::Traffic;
 
-/// Before it is measured: connections, statements, caches.
+/// The warm-up before a measurement: connections, statements, caches.
 const WARM: Duration = Duration::from_secs(2);
-/// Where the numbers of a run's pull requests begin; those of what comes before are lower.
+/// The first number of a run's pull requests; those of the warm-up are lower.
 const FIRST: i64 = 1_000_000;
-/// About as large as a frame.
+/// The size of an echoed message, about that of a frame.
 const ECHOED: usize = 320;
 /// The number of clients of the crowd that disconnect and reconnect.
 const COMING_BACK: usize = 10;
-/// What stalled clients ask for: more than the system keeps of it for them.
+/// The number of changes that stalled clients request: more than the system buffers for them.
 const BACKLOG: i64 = 20_000;
 
 #[derive(Parser)]
@@ -77,7 +77,7 @@ struct Arguments {
     services: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<LeaderRole>,
+    only: Vec<MeasuredPart>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum LeaderRole {
+enum MeasuredPart {
     Latency,
     Crowd,
 }
@@ -106,11 +106,11 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     say("| | p50 | p99 | longest | of |\n|---|--:|--:|--:|--:|");
-    if wanted(LeaderRole::Latency) {
+    if wanted(MeasuredPart::Latency) {
         latency(&arguments)?;
     }
-    // Its question is what one process holds.
-    if wanted(LeaderRole::Crowd) && !arguments.services {
+    // The crowd measures the capacity of one process.
+    if wanted(MeasuredPart::Crowd) && !arguments.services {
         for stalled in [0, arguments.stalled] {
             crowd(&arguments, stalled)?;
         }
@@ -155,8 +155,8 @@ fn post(
     Ok(measured)
 }
 
-/// Deliveries that are not measured, of pull requests numbered from `number` on. The first that a
-/// server gets make its repository tracked, so that what comes later is told.
+/// Posts deliveries that are not measured, of pull requests numbered from `number` on. The first
+/// delivery of a repository makes it tracked, so that later changes are notified.
 fn warm(address: &str, number: i64, per_second: f64) -> anyhow::Result<()> {
     let deliveries = (per_second * WARM.as_secs_f64()) as usize;
     let traffic = Traffic::new(number, deliveries, per_second, Utc::now().timestamp())?;
@@ -242,8 +242,8 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
     servers.into_iter().try_for_each(Server::stop)
 }
 
-/// What this machine takes for there and back at the same pace, at the same time: bytes over a
-/// connection, no more.
+/// Measures the round trip of bytes over a connection of this machine, at the same pace and at the
+/// same time.
 fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut stream = TcpStream::connect(listener.local_addr()?)?;
@@ -252,7 +252,7 @@ fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     other.set_nodelay(true)?;
     let answering = std::thread::spawn(move || {
         let mut bytes = [0; ECHOED];
-        // Until the other end is gone.
+        // Ends when the other end is closed.
         while other.read_exact(&mut bytes).is_ok() {
             other.write_all(&bytes)?;
         }
@@ -282,7 +282,8 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     let rate = arguments.crowd_rate;
     warm(&server.address, 1, rate)?;
     let since = backlog(place.database_url.as_deref().context("no database")?)?;
-    // With the first of these the server notices what was written beside it.
+    // The first of these makes the server notice the changes that were written to its database
+    // directly.
     warm(&server.address, FIRST / 2, rate)?;
     let idle = server.resident_mib()?;
     let time = Duration::from_secs(arguments.crowd_seconds);
@@ -332,7 +333,7 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     server.stop()
 }
 
-/// Changes that happened before: what stalled clients ask for. The event after which they came.
+/// Writes the earlier changes that stalled clients request. Returns the event before the first.
 #[tokio::main(flavor = "current_thread")]
 async fn backlog(database_url: &str) -> anyhow::Result<String> {
     let store = tallyhook_store::open(database_url, OpenMode::Shared).await?;

@@ -31,10 +31,10 @@ type Socket = WebSocketStream<TcpStream>;
 const AT_ONCE: usize = 32;
 /// Time to wait for a frame after it was due.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten
-/// by the system.
+/// The time for which a stalled client reads nothing: longer than it takes to be dropped, and for
+/// its connection to be removed by the system.
 const STALL: Duration = Duration::from_secs(15);
-/// The least that the system keeps for a stalled client on this side.
+/// The smallest receive buffer of the system for a stalled client.
 const NARROW: u32 = 4096;
 
 /// The behaviour of a client.
@@ -51,7 +51,7 @@ pub(crate) enum Manner {
 /// The frames that the clients received.
 #[derive(Default)]
 pub(crate) struct Heard {
-    /// Of steady clients, by client: each change by its delivery, and the time of its frame.
+    /// The frames of steady clients, by client: the delivery of each change, and the time.
     pub(crate) steady: Vec<Vec<(usize, Instant)>>,
     /// Clients that reconnected and had missed nothing.
     pub(crate) came_back: usize,
@@ -104,7 +104,7 @@ impl Clients {
 /// The state that the clients of a run share.
 struct Run {
     changes: Arc<Changes>,
-    /// By all of them.
+    /// The number of frames received by all clients.
     heard: Cell<usize>,
 }
 
@@ -223,7 +223,7 @@ async fn listen(
     Ok((manner, heard))
 }
 
-/// Stalls again and again: how often. The server has to have ended every one of them.
+/// Stalls repeatedly. Returns the number of stalls, each of which the server must have ended.
 async fn stall(address: String, since: String, time: Duration) -> anyhow::Result<usize> {
     let started = Instant::now();
     let mut stalls = 0;
@@ -254,7 +254,7 @@ async fn ended(socket: &mut Socket) -> anyhow::Result<()> {
                 bail!("a stalled client was dropped with {reason:?}")
             }
             Some(Ok(_)) => {}
-            // There was no room even for that.
+            // There was no room for the close frame either.
             None | Some(Err(Error::Protocol(_) | Error::Io(_))) => return Ok(()),
             Some(Err(error)) => return Err(error.into()),
         }

@@ -40,7 +40,7 @@ const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 
 const STORIES: usize = 25;
-/// One less than the attempts after which a delivery is a dead letter, so that no delivery can become one by having
+/// One less than the attempts after which a delivery is a dead letter, so that no delivery ends as one by having
 /// been under way in all of them.
 const LIVES: usize = 4;
 

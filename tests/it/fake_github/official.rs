@@ -1,4 +1,5 @@
-//! Against what GitHub publishes: its REST description as JSON Schema, and its GraphQL schema.
+//! Checks of the fake GitHub against what GitHub publishes: its REST description as JSON Schema, and
+//! its GraphQL schema.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use tallyhook_core::github::types::PrNumber;
 use super::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, moment};
 use testkit::github::{FakeGithub, Rights, app};
 
-/// GitHub's description of its answers, by `response GET /path 200`.
+/// GitHub's description of its answers, by keys such as `response GET /path 200`.
 struct Description(Value);
 
 impl Description {
@@ -35,7 +36,8 @@ impl Description {
 /// labels that are not described, lines that are no longer in the diff.
 const NULL_AT_TIMES: [&str; 5] = ["/head/repo", "/user", "/description", "/line", "/position"];
 
-/// Where `value` is not as described, but for what is null at times.
+/// Returns the places where `value` deviates from the description, except for the fields that are
+/// null at times.
 fn faults(validator: &Validator, value: &Value) -> Vec<String> {
     let errors = validator
         .iter_errors(value)
@@ -197,7 +199,7 @@ async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them()
 }
 
 #[tokio::test]
-async fn an_app_is_as_github_describes_it() {
+async fn app_is_as_github_describes_it() {
     let data = testkit::recorded_data();
     let description = Description::read(&data);
     let github = FakeGithub::start().await;
@@ -211,16 +213,19 @@ async fn an_app_is_as_github_describes_it() {
         "s",
     );
     for path in ["/app", "/app/installations", "/app/hook/config"] {
-        let told: Value = client.get(path).await.unwrap();
-        let mut faults = faults(&description.of(&format!("response GET {path} 200")), &told);
-        // Of which is said that it is a user and an enterprise at once.
+        let answer: Value = client.get(path).await.unwrap();
+        let mut faults = faults(
+            &description.of(&format!("response GET {path} 200")),
+            &answer,
+        );
+        // The description requires the account to be a user and an enterprise at once.
         faults.retain(|fault| !fault.starts_with("/0/account: "));
-        assert_eq!(faults, [""; 0], "{path}: {told}");
+        assert_eq!(faults, [""; 0], "{path}: {answer}");
     }
     github.stop().await;
 }
 
-/// GitHub's GraphQL schema. It defines two fields twice, which is no matter here.
+/// Reads GitHub's GraphQL schema. It defines two fields twice, which is harmless here.
 fn schema(data: &Path) -> Valid<Schema> {
     let text = std::fs::read_to_string(data.join("graphql/schema.graphql")).unwrap();
     let schema = Schema::parse(text, "schema.graphql").unwrap_or_else(|error| error.partial);

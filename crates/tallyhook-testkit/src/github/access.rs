@@ -21,7 +21,7 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// Of a classic token.
+    /// The OAuth scopes of a classic token, as `X-OAuth-Scopes` lists them.
     pub(super) fn scopes(self) -> Option<&'static str> {
         match self {
             Self::Admin => Some("admin:repo_hook, repo"),
@@ -79,7 +79,7 @@ impl Allowance {
 pub(super) struct Given {
     pub(super) token: String,
     pub(super) rights: Rights,
-    /// When it ends, as GitHub writes it.
+    /// The time at which it expires, as GitHub writes it.
     pub(super) expires_at: Option<String>,
     core: Allowance,
     graphql: Allowance,

@@ -15,7 +15,7 @@ pub enum Act {
     ConvertToDraft,
     ReadyForReview,
     Push,
-    /// In place of the last commit.
+    /// A push that replaces the last commit.
     ForcePush,
     /// `approved`, `changes_requested` or `commented`; an author can only do the last of their own.
     Review(&'static str),
@@ -30,7 +30,7 @@ pub enum Act {
     Request(Reviewer),
     Unrequest(Reviewer),
     Enqueue,
-    /// GitHub's reason.
+    /// The reason that GitHub gives.
     Dequeue(&'static str),
     Close,
     Reopen,
@@ -41,7 +41,7 @@ pub enum Act {
 type Told = Vec<(&'static str, Value)>;
 
 impl PullRequest {
-    /// Performs an act. Returns no webhooks where it is impossible.
+    /// Performs an act. Returns its webhooks, or none where the act is impossible.
     pub(super) fn act(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, act: &Act) -> Told {
         let open = self.is_open();
         match act {
@@ -112,7 +112,7 @@ impl PullRequest {
         }
     }
 
-    /// Adds to the timeline, and moves `updated_at`.
+    /// Appends an entry to the timeline, and moves `updated_at`.
     fn happens(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, what: What) {
         self.pr.touch(&at.to_string());
         self.timeline.push(Happening {
@@ -176,7 +176,7 @@ impl PullRequest {
         told
     }
 
-    /// GitHub's `updated_at` is a second behind now and then.
+    /// Returns `at`, or now and then a second later, as GitHub's `updated_at` is.
     fn late(at: Timestamp) -> Timestamp {
         Timestamp::clamped(at.epoch() + i64::from(at.epoch() % 13 == 0))
     }
@@ -283,7 +283,7 @@ impl PullRequest {
         }
     }
 
-    /// Removes a request. Returns whether there was one.
+    /// Removes a review request. Returns true if there was one.
     fn forget_request(&mut self, reviewer: &Reviewer) -> bool {
         let before = self.pr.requested_reviewers.len() + self.pr.requested_teams.len();
         match reviewer {
@@ -308,7 +308,8 @@ impl PullRequest {
         self.tell("dequeued", by, json!({"reason": reason}))
     }
 
-    /// Closes it, merged or not. The end and `updated_at` can be a second behind the merge.
+    /// Closes the pull request, merged or not. `closed_at` and `updated_at` can be a second behind
+    /// the merge.
     fn end(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, merged: bool) -> Told {
         let mut told = match self.queued {
             true if merged => self.dequeue(ids, by, at, "MERGE"),

@@ -1,5 +1,5 @@
-//! The entry of every request: recorded, replaced by a fault if a test wants one, and answered
-//! within the rights of its token.
+//! The entry point of every request: it is recorded, replaced by a fault if a test wants one, and
+//! answered within the rights of its token.
 
 use std::sync::Mutex;
 
@@ -15,7 +15,7 @@ use super::faults::Fault;
 use super::rest::Answer;
 use super::{Request, State, app, graphql};
 
-/// Answers any request.
+/// Answers a request of any kind: REST, GraphQL, of the App.
 pub(super) async fn answer(
     request: HttpRequest,
     body: web::Bytes,
@@ -79,7 +79,7 @@ fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
 }
 
 impl State {
-    /// Returns the right answer and its cost.
+    /// Returns the regular answer and its cost.
     fn answer(
         &mut self,
         request: &HttpRequest,
@@ -168,7 +168,7 @@ pub(super) fn plain(answer: Answer) -> HttpResponse {
     response.json(answer.value)
 }
 
-/// Adds the rest of the allowance and the properties of the token.
+/// Adds the headers of the rate limit and of the properties of the token.
 fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
     let whose = [
         ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),
@@ -197,7 +197,7 @@ fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
     }
 }
 
-/// GraphQL says so with status 200.
+/// The answer to a token without allowance. GraphQL reports that with status 200.
 fn exhausted(resource: Resource) -> Answer {
     let message = "API rate limit exceeded for user ID 1.";
     match resource {

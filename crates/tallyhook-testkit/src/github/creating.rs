@@ -1,4 +1,4 @@
-//! Pull requests that are opened through the API, and why they are not.
+//! Pull requests that are opened through the API, and the reasons for refusing one.
 
 use actix_web::http::StatusCode;
 use chrono::Utc;
@@ -12,7 +12,8 @@ use super::world::{Opening, PullRequest, Repository, World};
 use crate::payloads::{Account, HeadRepo, objects};
 
 impl Repository {
-    /// A branch with commits of its own, as many as are dated, or of a fork if it is named `owner:branch`.
+    /// Adds commits with these dates to a branch, which is created if it is missing; in a fork if the
+    /// name is `owner:branch`.
     pub fn push(&mut self, branch: &str, commits: &[Timestamp]) {
         self.branches
             .entry(branch.to_owned())
@@ -20,8 +21,8 @@ impl Repository {
             .extend_from_slice(commits);
     }
 
-    /// The commits of a branch that the default branch did not begin with; `None` where there is no
-    /// such branch.
+    /// Returns the commits of a branch that the default branch does not have, or `None` if there is
+    /// no such branch.
     fn commits(&self, branch: &str) -> Option<&[Timestamp]> {
         let is_default = branch == self.place.default_branch;
         self.branches
@@ -30,7 +31,7 @@ impl Repository {
             .or(is_default.then_some(&[]))
     }
 
-    /// A branch as it is called here, and whose it is.
+    /// Resolves `owner:branch` to the name of the branch here, and to its repository.
     fn resolve<'a>(&self, head: &'a str) -> (&'a str, HeadRepo) {
         match head.split_once(':') {
             Some((owner, _)) if !owner.eq_ignore_ascii_case(&self.place.owner.login) => (
@@ -47,10 +48,10 @@ impl Repository {
 }
 
 impl PullRequest {
-    /// As `head` and `base` name it in a list's query.
+    /// Returns true if the pull request matches `head` and `base` of a list's query.
     pub(super) fn is_between(&self, head: Option<&str>, base: Option<&str>) -> bool {
         let told = objects::simple_pull_request(&self.pr);
-        // A text that is not `owner:branch` counts as absent.
+        // GitHub ignores a `head` that is not `owner:branch`.
         let head = head.filter(|head| head.contains(':'));
         head.is_none_or(|head| {
             told["head"]["label"]
@@ -62,7 +63,7 @@ impl PullRequest {
 }
 
 impl World {
-    /// Opens the pull request of `body`, if that is possible.
+    /// Opens the pull request that `body` describes, or answers with the reason against it.
     pub(super) fn create_pull(&mut self, full_name: &str, rights: Rights, body: &[u8]) -> Answer {
         let wanted: Value = serde_json::from_slice(body).unwrap_or_default();
         let repository = self.repository(full_name);

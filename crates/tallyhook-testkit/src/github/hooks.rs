@@ -1,4 +1,4 @@
-//! Webhooks, and the attempts at their deliveries.
+//! Webhooks, and their delivery attempts.
 
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -34,20 +34,20 @@ pub(super) struct Attempt {
     pub(super) delivered_at: DateTime<Utc>,
     pub(super) redelivery: bool,
     pub(super) status_code: u16,
-    /// GitHub lists it and has its payload no more.
+    /// True if GitHub still lists it, but has its payload no longer.
     pub(super) forgotten: bool,
 }
 
 /// The fate of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// It is posted, and what is answered is remembered.
+    /// It is posted, and the answer is recorded.
     Posted,
-    /// Nothing is posted, as if the receiver were down; this status is remembered.
+    /// Nothing is posted, as if the receiver were down; this status is recorded.
     Fails(u16),
     /// It is neither posted nor listed.
     Dropped,
-    /// Over 25 MB, which GitHub neither posts nor lists.
+    /// Its payload is over 25 MB, so that GitHub neither posts nor lists it.
     TooLarge,
 }
 
@@ -112,7 +112,7 @@ impl Hook {
         }
     }
 
-    /// Takes over what `body` says of events, activity, and the rest.
+    /// Applies the fields of `body`: events, `active`, configuration.
     pub(super) fn change(&mut self, body: &Value) {
         if !body["events"].is_null() {
             self.events = body["events"].clone();
@@ -144,7 +144,7 @@ impl Attempt {
         }
     }
 
-    /// As the list has it.
+    /// The attempt as lists show it.
     fn listed(&self) -> Value {
         let succeeded = (200..300).contains(&self.status_code);
         json!({
@@ -156,7 +156,7 @@ impl Attempt {
         })
     }
 
-    /// With what it carried.
+    /// The attempt with its request and response.
     fn detail(&self) -> Value {
         let mut detail = self.listed();
         detail["request"] = json!({
@@ -252,10 +252,10 @@ impl World {
         }
     }
 
-    /// Records an attempt at a delivery.
+    /// Records a delivery attempt.
     pub(super) fn attempted(&mut self, hook: i64, attempt: Attempt, status_code: u16) {
         let hook = self.hook(hook);
-        // Ids grow over all hooks at GitHub; here they need be unique within one.
+        // At GitHub ids grow over all webhooks; here they need to be unique within one only.
         let id = 1_000_000 + i64::try_from(hook.attempts.len()).unwrap();
         hook.attempts.insert(
             0,
@@ -274,7 +274,8 @@ impl World {
     }
 }
 
-/// A page of attempts, newest first; the cursor is the id of the last one of the page before.
+/// Answers with a page of attempts, newest first; the cursor is the id of the last one of the page
+/// before.
 fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
     let parameters = Parameters::of(request);
     let per_page = parameters.per_page();
@@ -308,7 +309,7 @@ fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
     answer
 }
 
-/// Posts a delivery, signed: the receiver's status, 0 if there is none.
+/// Posts a signed delivery. Returns the receiver's status, 0 without a receiver.
 pub(super) async fn post(
     http: &reqwest::Client,
     url: &str,

@@ -10,7 +10,7 @@ use super::access::Rights;
 use super::world::{Commit, PullRequest, Repository, World};
 use crate::payloads::{objects, sha};
 
-/// A response without the headers that all have.
+/// A response without the headers that all responses share.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, String)>,
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// The query of a request.
+/// The query parameters of a request.
 pub(super) struct Parameters(Query<Vec<(String, String)>>);
 
 impl Parameters {
@@ -70,7 +70,7 @@ impl Parameters {
 }
 
 impl World {
-    /// Answers a token with these rights.
+    /// Answers a request of a token with these rights.
     pub(super) fn answer(&mut self, rights: Rights, request: &HttpRequest, body: &[u8]) -> Answer {
         let path = request.path().trim_matches('/');
         if let Some(moved) = self.moved(path, request.query_string()) {
@@ -114,7 +114,7 @@ impl World {
         }
     }
 
-    /// A name of before leads to the repository by its id, as at GitHub.
+    /// Redirects a former name to the repository by its id, as GitHub does.
     fn moved(&self, path: &str, query: &str) -> Option<Answer> {
         let (owner, rest) = path.strip_prefix("repos/")?.split_once('/')?;
         let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -139,7 +139,7 @@ impl World {
         })
     }
 
-    /// `repositories/ID/...` under its name.
+    /// Rewrites `repositories/ID/...` to the name of the repository.
     fn by_name(&self, path: &str) -> String {
         let named = path.strip_prefix("repositories/").and_then(|rest| {
             let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -184,7 +184,7 @@ impl World {
                     });
                     self.listed(of, request, &reviews.collect::<Vec<_>>())
                 }
-                // GitHub lists no more of them.
+                // The maximum that GitHub lists.
                 (Some(pull), "commits") => {
                     let commits = pull.commits.iter().take(250).map(|one| commit(pull, one));
                     self.listed(of, request, &commits.collect::<Vec<_>>())
@@ -240,7 +240,7 @@ impl World {
         self.paged(of, request, items, Clone::clone)
     }
 
-    /// The page that is asked for, with links to others; these name the repository by its id, as
+    /// Answers with the requested page and links to others, which name the repository by its id, as
     /// GitHub's do.
     fn paged<T>(
         &self,
