@@ -53,7 +53,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some((github, database)) = arguments.child.told() {
+    if let Some((github, database)) = arguments.child.addresses() {
         return server::serve(github, database).await;
     }
     if cfg!(debug_assertions) {
@@ -164,13 +164,13 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
         ties: true,
         until,
     };
-    let mut told = github.world(|world| world.grow(LIVE, growth));
-    told.retain(|webhook| webhook.event.starts_with("pull_request"));
-    let mut told = told.into_iter();
+    let mut webhooks = github.world(|world| world.grow(LIVE, growth));
+    webhooks.retain(|webhook| webhook.event.starts_with("pull_request"));
+    let mut webhooks = webhooks.into_iter();
     // Warm-up: connections, statements and caches are opened once.
     live::deliver(
         &server,
-        told.by_ref(),
+        webhooks.by_ref(),
         arguments.rate,
         live::lasting(Duration::from_secs(2)),
     )
@@ -178,7 +178,7 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     let seconds = Duration::from_secs(arguments.seconds);
     let idle = live::deliver(
         &server,
-        told.by_ref(),
+        webhooks.by_ref(),
         arguments.rate,
         live::lasting(seconds),
     )
@@ -192,7 +192,7 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     let is_over = async { drop(is_over.await) };
     let (history, busy) = tokio::join!(
         history,
-        live::deliver(&server, told, arguments.rate, is_over)
+        live::deliver(&server, webhooks, arguments.rate, is_over)
     );
     let ((fetched, applied), busy) = (history?, busy?);
     say(&format!(

@@ -82,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
         ties: true,
         until: Utc::now().into(),
     };
-    let told = github.world(|world| world.grow(&arguments.repository, growth));
+    let webhooks = github.world(|world| world.grow(&arguments.repository, growth));
     github.slow_down(Duration::from_millis(arguments.latency));
     if let Some(pulls) = arguments.at_most {
         github.at_most(pulls);
@@ -104,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
     say(&format!(
         "# {} pull requests, of which {} webhooks would have been sent",
         arguments.pulls,
-        told.len()
+        webhooks.len()
     ));
     say(&format!("GITHUB_API_URL={}", github.url));
     say(&format!("GITHUB_TOKEN={GITHUB_TOKEN}"));
@@ -130,8 +130,8 @@ async fn goes_on(github: &FakeGithub, arguments: &Arguments, owner: &str) {
     loop {
         ticks.tick().await;
         let now = Timestamp::from(Utc::now());
-        let told = github.world(|world| world.go_on(&arguments.repository, now, &mut random));
-        for webhook in told {
+        let webhooks = github.world(|world| world.go_on(&arguments.repository, now, &mut random));
+        for webhook in webhooks {
             let what = format!(
                 "{} {}",
                 webhook.event,

@@ -2,8 +2,8 @@
 //! on PostgreSQL and RabbitMQ, those of `scripts/services`.
 //!
 //! Starts the server, and beside it a bare baseline, in processes of their own over databases of
-//! their own; loads them through loopback and prints what it measured. `docs/operate/performance.md`
-//! describes how to read the numbers.
+//! their own; loads them through loopback and prints what it measured.
+//! `docs/operate/performance.md` describes how to read the numbers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -31,7 +31,7 @@ mod servers;
 mod traffic;
 
 use client::{Measured, Pace};
-use clients::{Clients, Heard, Manner};
+use clients::{Clients, Manner, ReceivedFrames};
 use place::Place;
 use servers::{Role, Server};
 use traffic::Traffic;
@@ -171,7 +171,7 @@ fn new_traffic(per_second: f64, time: Duration) -> anyhow::Result<Traffic> {
 
 /// The latency of each frame from the time its delivery was due, by client.
 fn latencies(
-    heard: &Heard,
+    received: &ReceivedFrames,
     sent: &Measured,
     per_second: f64,
 ) -> anyhow::Result<Vec<Vec<Duration>>> {
@@ -183,7 +183,7 @@ fn latencies(
             .map(|(delivery, at)| at.saturating_duration_since(due(*delivery)))
             .collect()
     };
-    Ok(heard.steady.iter().map(of_client).collect())
+    Ok(received.steady.iter().map(of_client).collect())
 }
 
 /// One client at each process that answers readers.
@@ -222,7 +222,7 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
     let rate = arguments.rate;
     let echo = std::thread::spawn(move || echo(rate, time));
     let sent = post(takes_in, traffic, rate, time)?;
-    let heard = clients.finish()?;
+    let received = clients.finish()?;
     let echoed = echo
         .join()
         .map_err(|_| anyhow::anyhow!("the echo broke"))??;
@@ -235,7 +235,7 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
         &format!("{form}, {rate}/s of {} KiB: POST to 202", bytes / 1024),
         sent.latencies.clone(),
     );
-    for (place, of_client) in (1..).zip(latencies(&heard, &sent, rate)?) {
+    for (place, of_client) in (1..).zip(latencies(&received, &sent, rate)?) {
         row(&format!("POST to the frame, client {place}"), of_client);
     }
     row("meanwhile an echo of a frame's size over plain TCP", echoed);
@@ -308,8 +308,8 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     let sent = post(&server.address, traffic, rate, time)?;
     let processor = (server.processor_seconds()? - before) / time.as_secs_f64();
     let resident = server.resident_mib()?;
-    let heard = clients.finish()?;
-    let all = latencies(&heard, &sent, rate)?.concat();
+    let received = clients.finish()?;
+    let all = latencies(&received, &sent, rate)?.concat();
     row(
         &format!(
             "{} clients, {stalled} of them stalled, {rate}/s: POST to 202",
@@ -320,14 +320,14 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     row("POST to the frame, all others", all);
     let slow = server.metrics()?.value("tallyhook_websocket_slow_total");
     say(&format!(
-        "memory {resident:.0} MiB, at the most {:.0} ({idle:.0} without clients); {processor:.2} of a processor; {} clients \
+        "memory {resident:.0} MiB, at most {:.0} ({idle:.0} without clients); {processor:.2} of a processor; {} clients \
          came back and had missed nothing of {changes}; {} times one was stalled, {slow} dropped as too slow",
         server.peak_mib()?,
-        heard.came_back,
-        heard.stalls,
+        received.came_back,
+        received.stalls,
     ));
     ensure!(
-        slow == heard.stalls as f64,
+        slow == received.stalls as f64,
         "not every stalled client was dropped"
     );
     server.stop()

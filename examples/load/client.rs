@@ -34,8 +34,8 @@ impl Measured {
         self.accepted as f64 / self.seconds
     }
 
-    /// Returns the milliseconds within which `part` of the answers arrived, in an open loop from the
-    /// due time of the request.
+    /// Returns the milliseconds within which `part` of the answers arrived, in an open loop from
+    /// the due time of the request.
     pub(crate) fn quantile_ms(&self, part: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let place = (self.latencies.len() as f64 * part).ceil() as usize;

@@ -66,8 +66,8 @@ impl End {
         }
     }
 
-    /// Chooses the kill with this number: the crash points in turn, and in every twenty kills two by
-    /// SIGKILL, one of the broker and one of the database.
+    /// Chooses the kill with this number: the crash points in turn, and in every twenty kills two
+    /// by SIGKILL, one of the broker and one of the database.
     fn of(number: usize) -> Self {
         match number % 20 {
             4 => Self::Broker,

@@ -449,8 +449,8 @@ async fn short_form_without_a_default_repository_names_the_settings() {
 }
 
 /// The expected numbers were worked out by hand from `fixtures/*.expected.json`. Nineteen pull
-/// requests count, in hours from creation to merge: 0.75 2 2 2.5 5 5 6 7 8 20 20 21 21.5 24 25 26 26
-/// 53 73. #111 by a bot and #118, merged as a draft, do not count.
+/// requests count, in hours from creation to merge: 0.75 2 2 2.5 5 5 6 7 8 20 20 21 21.5 24 25 26
+/// 26 53 73. #111 by a bot and #118, merged as a draft, do not count.
 #[tokio::test]
 async fn cycle_times_are_those_of_the_fixtures() {
     let server = with_fixtures().await;

@@ -1,5 +1,5 @@
-//! The API of synchronization with GitHub: tracked repositories, backfills, the poller, watched pull
-//! requests.
+//! The API of synchronization with GitHub: tracked repositories, backfills, the poller, watched
+//! pull requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -212,8 +212,8 @@ async fn moving_the_copy_of_a_dead_letter_to_the_live_queue_requeues_it() {
         .unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
     broker.put("tallyhook.v1.live", copy).await;
-    // It is dead again for the same reason, which shows that it was retried, and a second copy shows
-    // that it was published again.
+    // It is dead again for the same reason, which shows that it was retried, and a second copy
+    // shows that it was published again.
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
     let dead = &server
         .running

@@ -1,6 +1,6 @@
-//! The rows that each use case of the store reads in a large database: a million pull requests, half
-//! a million deliveries. Rows are counted, not seconds. Filling the database takes a minute, so this
-//! runs only with the feature `services`.
+//! The rows that each use case of the store reads in a large database: a million pull requests,
+//! half a million deliveries. Rows are counted, not seconds. Filling the database takes a minute,
+//! so this runs only with the feature `services`.
 
 use std::collections::BTreeSet;
 

@@ -406,7 +406,11 @@ async fn token_has_a_rate_limit() {
 async fn webhooks_are_made_once_and_changed() {
     let (github, _) = grown(6, 1).await;
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
-    let wanted = json!({"name": "web", "events": ["pull_request"], "config": {"url": "https://me.example/hook", "secret": "s"}});
+    let wanted = json!({
+        "name": "web",
+        "events": ["pull_request"],
+        "config": {"url": "https://me.example/hook", "secret": "s"},
+    });
     let made = ask(http().post(&hooks).json(&wanted), GITHUB_TOKEN).await;
     assert_eq!(
         (made.status, &made.body["events"]),

@@ -1,5 +1,5 @@
-//! Checks of the fake GitHub against what GitHub publishes: its REST description as JSON Schema, and
-//! its GraphQL schema.
+//! Checks of the fake GitHub against what GitHub publishes: its REST description as JSON Schema,
+//! and its GraphQL schema.
 
 use std::path::Path;
 
@@ -118,7 +118,11 @@ async fn rest_answers_are_as_github_describes_them() {
     );
 
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
-    let wanted = json!({"name": "web", "events": ["push"], "config": {"url": "https://me.example/hook", "secret": "s"}});
+    let wanted = json!({
+        "name": "web",
+        "events": ["push"],
+        "config": {"url": "https://me.example/hook", "secret": "s"},
+    });
     for (token, status) in [(READER, 403), (GITHUB_TOKEN, 201), (GITHUB_TOKEN, 422)] {
         let seen = ask(http().post(&hooks).json(&wanted), token).await;
         assert_eq!(seen.status, status);

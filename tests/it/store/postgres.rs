@@ -72,9 +72,9 @@ async fn finished_within_polls(times: u32, call: impl Future<Output = ()>) -> bo
     .await
 }
 
-/// Returns another address of a server, a proxy. On the first connection with a request that `vanishes_on`
-/// accepts, the answer to it is the last data in either direction, as if the server had lost its
-/// power. `vanished` is true from then on.
+/// Returns another address of a server, a proxy. On the first connection with a request that
+/// `vanishes_on` accepts, the answer to it is the last data in either direction, as if the server
+/// had lost its power. `vanished` is true from then on.
 async fn vanishing_proxy(
     url: &str,
     vanishes_on: fn(&[u8]) -> bool,
@@ -547,8 +547,8 @@ async fn concurrent_writers_of_the_same_rows_do_not_deadlock() {
     assert_eq!(after, before);
 }
 
-/// Each batch marks a task for a mention, and then the task of the other batch for the status change
-/// of another pull request.
+/// Each batch marks a task for a mention, and then the task of the other batch for the status
+/// change of another pull request.
 #[tokio::test]
 async fn batches_that_mark_the_same_tasks_do_not_deadlock() {
     let database = postgres();
@@ -664,8 +664,8 @@ async fn filters_do_not_depend_on_the_locale_of_the_database() {
     );
 }
 
-/// A new task finds the pull requests that name it, and a pull request finds its task, also if one of
-/// both is not committed while the other is written.
+/// A new task finds the pull requests that name it, and a pull request finds its task, also if one
+/// of both is not committed while the other is written.
 #[tokio::test]
 async fn task_created_during_the_commit_of_its_pull_request_is_marked() {
     let database = postgres();

@@ -10,7 +10,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::access::{Given, Resource, Rights};
+use super::access::{IssuedToken, Resource, Rights};
 use super::faults::Fault;
 use super::rest::Answer;
 use super::{Request, State, app, graphql};
@@ -169,7 +169,7 @@ pub(super) fn plain(answer: Answer) -> HttpResponse {
 }
 
 /// Adds the headers of the rate limit and of the properties of the token.
-fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
+fn mark(response: &mut HttpResponse, resource: Resource, given: &mut IssuedToken) {
     let whose = [
         ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),
         (
@@ -208,10 +208,10 @@ fn exhausted(resource: Resource) -> Answer {
     }
 }
 
-fn limits(given: &mut Given) -> Value {
+fn limits(given: &mut IssuedToken) -> Value {
     let (core, graphql) = (
-        given.allowance(Resource::Core).told(),
-        given.allowance(Resource::Graphql).told(),
+        given.allowance(Resource::Core).to_json(),
+        given.allowance(Resource::Graphql).to_json(),
     );
     let search = json!({"limit": 30, "remaining": 30, "used": 0, "reset": core["reset"]});
     json!({"resources": {"core": core, "graphql": graphql, "search": search}, "rate": core})

@@ -46,11 +46,11 @@ pub(super) struct FakeApp {
     time: VirtualTime,
     /// The accounts that installed it, with the ids of the installations.
     installations: Vec<(String, i64)>,
-    tokens: Vec<Given>,
+    tokens: Vec<InstallationToken>,
     permissions: Value,
 }
 
-struct Given {
+struct InstallationToken {
     token: String,
     expires_at: DateTime<Utc>,
 }
@@ -156,7 +156,7 @@ pub(super) fn answer(
         }
         ["app", "installations", id, "access_tokens"] if number(id) => Some(app.give()),
         ["app", "hook", ..] => return None,
-        ["app"] => Some(HttpResponse::Ok().json(app.told())),
+        ["app"] => Some(HttpResponse::Ok().json(app.to_json())),
         ["app", "installations"] => {
             let installations = app
                 .installations
@@ -190,7 +190,7 @@ impl FakeApp {
     fn give(&mut self) -> HttpResponse {
         let expires_at = self.time.now() + TimeDelta::hours(1);
         let token = format!("ghs_token_of_an_installation_{}", self.tokens.len());
-        self.tokens.push(Given {
+        self.tokens.push(InstallationToken {
             token: token.clone(),
             expires_at,
         });
@@ -198,7 +198,7 @@ impl FakeApp {
         HttpResponse::Created().json(json!({"token": token, "expires_at": expires_at}))
     }
 
-    fn told(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "id": 4711,
             "slug": "tally",

@@ -12,8 +12,8 @@ use super::world::{Opening, PullRequest, Repository, World};
 use crate::payloads::{Account, HeadRepo, objects};
 
 impl Repository {
-    /// Adds commits with these dates to a branch, which is created if it is missing; in a fork if the
-    /// name is `owner:branch`.
+    /// Adds commits with these dates to a branch, which is created if it is missing; in a fork if
+    /// the name is `owner:branch`.
     pub fn push(&mut self, branch: &str, commits: &[Timestamp]) {
         self.branches
             .entry(branch.to_owned())
@@ -50,11 +50,11 @@ impl Repository {
 impl PullRequest {
     /// Returns true if the pull request matches `head` and `base` of a list's query.
     pub(super) fn is_between(&self, head: Option<&str>, base: Option<&str>) -> bool {
-        let told = objects::simple_pull_request(&self.pr);
+        let simple = objects::simple_pull_request(&self.pr);
         // GitHub ignores a `head` that is not `owner:branch`.
         let head = head.filter(|head| head.contains(':'));
         head.is_none_or(|head| {
-            told["head"]["label"]
+            simple["head"]["label"]
                 .as_str()
                 .unwrap()
                 .eq_ignore_ascii_case(head)

@@ -70,7 +70,11 @@ impl Fault {
 
     /// An error in GitHub's shape.
     pub fn message(status: u16, headers: &[(&'static str, &str)], message: &str) -> Self {
-        let body = serde_json::json!({"message": message, "documentation_url": "", "status": status.to_string()});
+        let body = serde_json::json!({
+            "message": message,
+            "documentation_url": "",
+            "status": status.to_string(),
+        });
         Self::answer(status, headers, &body.to_string())
     }
 

@@ -35,12 +35,12 @@ impl World {
             .map(|_| random.random_range(end - SPAN..end - HOUR))
             .collect();
         births.sort_unstable();
-        let mut told: Vec<Webhook> = births
+        let mut webhooks: Vec<Webhook> = births
             .into_iter()
             .flat_map(|at| self.live(repository, at, growth, &mut random))
             .collect();
-        told.sort_by_key(|webhook| webhook.at);
-        told
+        webhooks.sort_by_key(|webhook| webhook.at);
+        webhooks
     }
 
     /// Adds one more random act: opens a pull request, or acts on one of the newest.
@@ -73,7 +73,8 @@ impl World {
     ) -> Vec<Webhook> {
         let people = people();
         let author = people.choose(random).unwrap();
-        let (number, mut told) = self.begin(repository, author, Timestamp::clamped(born), random);
+        let (number, mut webhooks) =
+            self.begin(repository, author, Timestamp::clamped(born), random);
         let mut now = born;
         for _ in 0..random.random_range(0..14) {
             now += pause(growth.ties, random);
@@ -83,9 +84,9 @@ impl World {
             let by = people.choose(random).unwrap();
             let act = self.next_act(repository, number, &people, random);
             let by = if is_for_the_author(&act) { author } else { by };
-            told.extend(self.act(repository, number, by, Timestamp::clamped(now), &act));
+            webhooks.extend(self.act(repository, number, by, Timestamp::clamped(now), &act));
         }
-        told
+        webhooks
     }
 
     fn begin(

@@ -72,7 +72,7 @@ impl Hook {
         }
     }
 
-    fn told(&self) -> Value {
+    fn to_json(&self) -> Value {
         let api = format!("https://api.github.com/{}/hooks/{}", self.owner, self.id);
         let created_at = "2026-01-05T09:00:00Z";
         json!({
@@ -99,7 +99,12 @@ impl Hook {
             insecure_ssl,
             ..
         } = self;
-        json!({"url": url, "content_type": content_type, "insecure_ssl": insecure_ssl, "secret": "********"})
+        json!({
+            "url": url,
+            "content_type": content_type,
+            "insecure_ssl": insecure_ssl,
+            "secret": "********",
+        })
     }
 
     fn last_response(&self) -> Value {
@@ -107,7 +112,11 @@ impl Hook {
             None => json!({"code": null, "status": "unused", "message": null}),
             Some(code @ 200..300) => json!({"code": code, "status": "active", "message": "OK"}),
             Some(code) => {
-                json!({"code": code, "status": "invalid_http_response", "message": "Invalid HTTP Response"})
+                json!({
+                    "code": code,
+                    "status": "invalid_http_response",
+                    "message": "Invalid HTTP Response",
+                })
             }
         }
     }
@@ -183,13 +192,13 @@ impl World {
                 .position(|hook| hook.owner == owner && hook.id.to_string() == id)
         };
         let place = match rest {
-            [] if request.method() == "POST" => return self.add_hook_as_told(owner, body),
+            [] if request.method() == "POST" => return self.create_hook(owner, body),
             [] => {
                 return self
                     .hooks
                     .iter()
                     .filter(|hook| hook.owner == owner)
-                    .map(Hook::told)
+                    .map(Hook::to_json)
                     .collect::<Value>()
                     .into();
             }
@@ -201,9 +210,9 @@ impl World {
         match rest[1..] {
             [] if request.method() == "PATCH" => {
                 hook.change(&serde_json::from_slice(body).unwrap_or_default());
-                hook.told().into()
+                hook.to_json().into()
             }
-            [] => hook.told().into(),
+            [] => hook.to_json().into(),
             ["config"] => hook.config().into(),
             ["deliveries"] => page(&self.url, hook, request),
             ["deliveries", id] => {
@@ -217,7 +226,7 @@ impl World {
         }
     }
 
-    fn add_hook_as_told(&mut self, owner: &str, body: &[u8]) -> Answer {
+    fn create_hook(&mut self, owner: &str, body: &[u8]) -> Answer {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let Some(url) = body["config"]["url"].as_str() else {
             return Answer::invalid(
@@ -244,11 +253,11 @@ impl World {
         let mut hook = Hook::new(id, owner, url, secret);
         hook.events = json!(["push"]);
         hook.change(&body);
-        let told = hook.told();
+        let created = hook.to_json();
         self.hooks.push(hook);
         Answer {
             status: StatusCode::CREATED,
-            ..told.into()
+            ..created.into()
         }
     }
 

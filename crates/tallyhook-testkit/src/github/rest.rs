@@ -29,7 +29,11 @@ impl From<Value> for Answer {
 
 impl Answer {
     pub(super) fn problem(status: StatusCode, message: &str) -> Self {
-        let value = json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.as_str()});
+        let value = json!({
+            "message": message,
+            "documentation_url": "https://docs.github.com/rest",
+            "status": status.as_str(),
+        });
         Self {
             status,
             ..value.into()
@@ -131,7 +135,11 @@ impl World {
             "{}/repositories/{}{rest}{query}",
             self.url, found.place.repo_id
         );
-        let value = json!({"message": "Moved Permanently", "url": url, "documentation_url": "https://docs.github.com/rest"});
+        let value = json!({
+            "message": "Moved Permanently",
+            "url": url,
+            "documentation_url": "https://docs.github.com/rest",
+        });
         Some(Answer {
             status: StatusCode::MOVED_PERMANENTLY,
             headers: vec![(LOCATION, url)],
@@ -176,11 +184,11 @@ impl World {
             ["pulls", number, list] => match (pull(number), *list) {
                 (Some(pull), "reviews") => {
                     let reviews = pull.reviews.iter().map(|review| {
-                        let mut told = objects::review(&pull.pr, review);
-                        told["state"] = review.state.to_uppercase().into();
+                        let mut answer = objects::review(&pull.pr, review);
+                        answer["state"] = review.state.to_uppercase().into();
                         // REST has a text where webhooks have null.
-                        told["body"] = review.body.as_deref().unwrap_or_default().into();
-                        told
+                        answer["body"] = review.body.as_deref().unwrap_or_default().into();
+                        answer
                     });
                     self.listed(of, request, &reviews.collect::<Vec<_>>())
                 }
@@ -247,7 +255,7 @@ impl World {
         of: &Repository,
         request: &HttpRequest,
         items: &[T],
-        tell: impl Fn(&T) -> Value,
+        render: impl Fn(&T) -> Value,
     ) -> Answer {
         let parameters = Parameters::of(request);
         let page: usize = parameters
@@ -257,7 +265,7 @@ impl World {
         let per_page = parameters.per_page();
         let pages = items.len().div_ceil(per_page).max(1);
         let shown = items.iter().skip((page - 1) * per_page).take(per_page);
-        let mut answer = Answer::from(shown.map(tell).collect::<Value>());
+        let mut answer = Answer::from(shown.map(render).collect::<Value>());
         let inside = self.by_name(request.path().trim_matches('/'));
         let inside = inside.splitn(4, '/').nth(3).unwrap().to_owned();
         let others: String = parameters
@@ -299,7 +307,7 @@ pub(super) fn not_among_permissions(needed: &str) -> Answer {
 }
 
 fn repository(of: &Repository, rights: Rights) -> Value {
-    let mut told = objects::repository(&of.place);
+    let mut answer = objects::repository(&of.place);
     let is_admin = rights == Rights::Admin;
     let more = json!({
         "permissions": {"admin": is_admin, "maintain": is_admin, "push": is_admin, "triage": is_admin, "pull": true},
@@ -307,8 +315,8 @@ fn repository(of: &Repository, rights: Rights) -> Value {
         "network_count": 3,
         "subscribers_count": 12,
     });
-    objects::extend(&mut told, more);
-    told
+    objects::extend(&mut answer, more);
+    answer
 }
 
 fn commit(pull: &PullRequest, commit: &Commit) -> Value {
@@ -316,9 +324,11 @@ fn commit(pull: &PullRequest, commit: &Commit) -> Value {
     let url = format!("{repository}/commits/{}", commit.sha);
     let person = |at| {
         let author = commit.author.as_ref()?;
-        Some(
-            json!({"name": author.login, "email": format!("{}@users.noreply.example", author.login), "date": at}),
-        )
+        Some(json!({
+            "name": author.login,
+            "email": format!("{}@users.noreply.example", author.login),
+            "date": at,
+        }))
     };
     let tree = sha(&format!("tree/{}", commit.sha));
     json!({

@@ -230,7 +230,7 @@ impl World {
         repository.pulls.insert(number, pull);
         (
             number,
-            self.told(opening.at, vec![("pull_request", payload)]),
+            self.webhooks(opening.at, vec![("pull_request", payload)]),
         )
     }
 
@@ -249,17 +249,17 @@ impl World {
         let at = at.max(pull.updated_at());
         let payloads = pull.act(&mut ids, by, at, act);
         self.ids = ids;
-        self.told(at, payloads)
+        self.webhooks(at, payloads)
     }
 
-    fn told(&mut self, at: Timestamp, payloads: Vec<(&'static str, Value)>) -> Vec<Webhook> {
-        let told = payloads.into_iter().map(|(event, payload)| Webhook {
+    fn webhooks(&mut self, at: Timestamp, payloads: Vec<(&'static str, Value)>) -> Vec<Webhook> {
+        let webhooks = payloads.into_iter().map(|(event, payload)| Webhook {
             event,
             guid: self.ids.next_guid(),
             at,
             payload,
         });
-        told.collect()
+        webhooks.collect()
     }
 }
 

@@ -163,11 +163,11 @@ impl Query {
 
     /// Returns the requested length of a list: `first` or `last`.
     pub(super) fn count(&self, field: &Field) -> Option<i64> {
-        let told = |name| {
+        let argument = |name| {
             self.argument(&field.arguments, name)
                 .and_then(|count| count.as_i64())
         };
-        told("first").or_else(|| told("last"))
+        argument("first").or_else(|| argument("last"))
     }
 
     pub(super) fn weight(&self) -> Weight {

@@ -144,11 +144,23 @@ fn head_repository(pull: &PullRequest) -> Value {
         HeadRepo::Deleted { .. } => return Value::Null,
     };
     let name = format!("{}/{}", owner.login, place.repo);
-    json!({"__typename": "Repository", "databaseId": id, "name": place.repo, "nameWithOwner": name, "owner": actor(Some(owner))})
+    json!({
+        "__typename": "Repository",
+        "databaseId": id,
+        "name": place.repo,
+        "nameWithOwner": name,
+        "owner": actor(Some(owner)),
+    })
 }
 
 fn label(label: &Label) -> Value {
-    json!({"__typename": "Label", "id": node_id("LA", label.id), "name": label.name, "color": "d73a4a", "description": null})
+    json!({
+        "__typename": "Label",
+        "id": node_id("LA", label.id),
+        "name": label.name,
+        "color": "d73a4a",
+        "description": null,
+    })
 }
 
 fn reviewer(reviewer: &Reviewer) -> Value {
@@ -172,9 +184,13 @@ fn review_requests(pull: &PullRequest) -> Vec<Value> {
         .cloned()
         .map(Reviewer::Account);
     let teams = pull.pr.requested_teams.iter().cloned().map(Reviewer::Team);
-    let requests = accounts.chain(teams).map(
-        |asked| json!({"__typename": "ReviewRequest", "asCodeOwner": false, "requestedReviewer": reviewer(&asked)}),
-    );
+    let requests = accounts.chain(teams).map(|asked| {
+        json!({
+            "__typename": "ReviewRequest",
+            "asCodeOwner": false,
+            "requestedReviewer": reviewer(&asked),
+        })
+    });
     requests.collect()
 }
 
@@ -303,7 +319,11 @@ fn happening(pull: &PullRequest, happening: &Happening) -> Value {
             let before = before.to_uppercase();
             more(
                 "ReviewDismissedEvent",
-                json!({"previousReviewState": before, "review": dismissed, "dismissalMessage": null}),
+                json!({
+                    "previousReviewState": before,
+                    "review": dismissed,
+                    "dismissalMessage": null,
+                }),
             )
         }
         What::Labeled(given) => more("LabeledEvent", json!({"label": label(given)})),

@@ -114,9 +114,12 @@ impl Run<'_> {
     }
 
     fn missing(&mut self, path: &[Value], message: &str) -> Value {
-        self.errors.push(
-            json!({"type": "NOT_FOUND", "path": path, "locations": [{"line": 1, "column": 1}], "message": message}),
-        );
+        self.errors.push(json!({
+            "type": "NOT_FOUND",
+            "path": path,
+            "locations": [{"line": 1, "column": 1}],
+            "message": message,
+        }));
         Value::Null
     }
 
@@ -126,15 +129,15 @@ impl Run<'_> {
         inner: &[&[Selection]],
         path: &[Value],
     ) -> Result<Value, Refused> {
-        let told = |name| {
+        let argument = |name| {
             self.query
                 .argument(&field.arguments, name)
                 .unwrap_or_default()
         };
         let name = format!(
             "{}/{}",
-            told("owner").as_str().unwrap_or(""),
-            told("name").as_str().unwrap_or("")
+            argument("owner").as_str().unwrap_or(""),
+            argument("name").as_str().unwrap_or("")
         );
         let found = self
             .world
@@ -417,9 +420,12 @@ fn undefined(kind: &str, field: &Field, path: &[Value]) -> Refused {
 }
 
 fn refused(kind: &str, path: &[Value], message: &str) -> Refused {
-    Refused(
-        json!({"type": kind, "path": path, "locations": [{"line": 1, "column": 1}], "message": message}),
-    )
+    Refused(json!({
+        "type": kind,
+        "path": path,
+        "locations": [{"line": 1, "column": 1}],
+        "message": message,
+    }))
 }
 
 fn cursor(key: &str) -> String {
