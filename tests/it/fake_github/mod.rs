@@ -23,7 +23,7 @@ const READER: &str = "ghp_reader_of_the_tests_0123456789";
 /// A query for a page of complete pull requests.
 const PAGE: &str = include_str!("page.graphql");
 
-fn moment(text: &str) -> Timestamp {
+fn timestamp(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn growth(seed: u64, pulls: usize) -> Growth {
         seed,
         pulls,
         ties: true,
-        until: moment("2026-06-01T12:00:00Z"),
+        until: timestamp("2026-06-01T12:00:00Z"),
     }
 }
 
@@ -537,7 +537,8 @@ async fn former_state_of_a_dismissed_review_is_in_the_timeline_only() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO_ID, REPO);
     let people = people();
-    let at = |minute: i64| Timestamp::clamped(moment("2026-03-02T09:00:00Z").epoch() + 60 * minute);
+    let at =
+        |minute: i64| Timestamp::clamped(timestamp("2026-03-02T09:00:00Z").epoch() + 60 * minute);
     let webhooks = github.world(|world| {
         let opening = Opening {
             author: &people[0],
@@ -623,7 +624,7 @@ async fn page_continues_after_its_cursor_when_others_move_to_the_front() {
     );
     let moved = whole[25];
     github.between(1, move |world| {
-        let at = Timestamp::clamped(moment("2026-06-02T00:00:00Z").epoch());
+        let at = Timestamp::clamped(timestamp("2026-06-02T00:00:00Z").epoch());
         world.act(REPO, moved, &people()[1], at, &Act::Comment);
     });
     let after = pulls["pageInfo"]["endCursor"].as_str();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tallyhook_core::github::graphql;
 use tallyhook_core::github::types::PrNumber;
 
-use super::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, moment};
+use super::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, timestamp};
 use testkit::github::{FakeGithub, Rights, app};
 
 /// GitHub's description of its answers, by keys such as `response GET /path 200`.
@@ -140,7 +140,7 @@ async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them()
     github.give(READER, Rights::FineGrained);
     github.world(|world| {
         let repository = world.repository(REPO);
-        repository.push("door", &[moment("2026-06-02T12:00:00Z")]);
+        repository.push("door", &[timestamp("2026-06-02T12:00:00Z")]);
         repository.push("empty", &[]);
         repository.without_drafts = true;
     });

@@ -278,12 +278,12 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
     let mut all = write_generated(&store, &mut random, 400).await;
     all.sort_by_key(|one| one.merged_at);
     for _ in 0..60 {
-        let mut moment = || {
+        let mut random_timestamp = || {
             random
                 .random_bool(0.6)
                 .then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600)
         };
-        let (from, to) = (moment(), moment());
+        let (from, to) = (random_timestamp(), random_timestamp());
         let filter = AggregateFilter {
             repo: [None, Some(RepoId(1)), Some(RepoId(2)), Some(RepoId(9))]
                 .choose(&mut random)
@@ -339,12 +339,12 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
     let mut all = write_generated(&store, &mut random, 300).await;
     all.sort_by_key(|one| std::cmp::Reverse((one.updated_at, one.key)));
     for _ in 0..60 {
-        let mut moment = || {
+        let mut random_timestamp = || {
             random
                 .random_bool(0.3)
                 .then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600)
         };
-        let (from, to) = (moment(), moment());
+        let (from, to) = (random_timestamp(), random_timestamp());
         let every = [
             StateFilter::Open,
             StateFilter::Closed,

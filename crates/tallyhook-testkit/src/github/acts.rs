@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tallyhook_core::github::types::Timestamp;
 
-use super::world::{Commit, Happening, Ids, PullRequest, Reviewer, What, known};
+use super::world::{
+    Commit, IdSequence, PullRequest, Reviewer, TimelineEntry, TimelineEvent, known,
+};
 use crate::payloads::{
     Account, Comment, Label, Review, ReviewComment, issue_comment_event, objects,
     pull_request_event, push_event, review_comment_event, review_event, sha,
@@ -44,7 +46,7 @@ impl PullRequest {
     /// Performs an act. Returns its webhooks, or none where the act is impossible.
     pub(super) fn act(
         &mut self,
-        ids: &mut Ids,
+        ids: &mut IdSequence,
         by: &Account,
         at: Timestamp,
         act: &Act,
@@ -53,12 +55,12 @@ impl PullRequest {
         match act {
             Act::ConvertToDraft if open && !self.pr.draft => {
                 self.pr.draft = true;
-                self.happens(ids, by, at, What::ConvertedToDraft);
+                self.happens(ids, by, at, TimelineEvent::ConvertedToDraft);
                 self.event("converted_to_draft", by, json!({}))
             }
             Act::ReadyForReview if open && self.pr.draft => {
                 self.pr.draft = false;
-                self.happens(ids, by, at, What::ReadyForReview);
+                self.happens(ids, by, at, TimelineEvent::ReadyForReview);
                 self.event("ready_for_review", by, json!({}))
             }
             Act::Push if open => self.push(by, at),
@@ -75,7 +77,7 @@ impl PullRequest {
                     name: name.clone(),
                 };
                 self.pr.labels.push(label.clone());
-                self.happens(ids, by, at, What::Labeled(label.clone()));
+                self.happens(ids, by, at, TimelineEvent::Labeled(label.clone()));
                 self.event(
                     "labeled",
                     by,
@@ -89,7 +91,7 @@ impl PullRequest {
                     ids,
                     by,
                     at,
-                    What::Renamed {
+                    TimelineEvent::Renamed {
                         from: from.clone(),
                         to: to.clone(),
                     },
@@ -98,12 +100,12 @@ impl PullRequest {
             }
             Act::Request(reviewer) if open => self.request(ids, by, at, reviewer),
             Act::Unrequest(reviewer) if self.forget_request(reviewer) => {
-                self.happens(ids, by, at, What::RequestRemoved(reviewer.clone()));
+                self.happens(ids, by, at, TimelineEvent::RequestRemoved(reviewer.clone()));
                 self.event("review_request_removed", by, self.requested(reviewer))
             }
             Act::Enqueue if open && !self.pr.draft && !self.queued => {
                 self.queued = true;
-                self.happens(ids, by, at, What::Enqueued);
+                self.happens(ids, by, at, TimelineEvent::Enqueued);
                 self.event("enqueued", by, json!({}))
             }
             Act::Dequeue(reason) if self.queued => self.dequeue(ids, by, at, reason),
@@ -111,7 +113,7 @@ impl PullRequest {
             Act::Merge if open && !self.pr.draft => self.end(ids, by, at, true),
             Act::Reopen if !open && self.pr.merged_at.is_none() => {
                 self.pr.reopen(&at.to_string());
-                self.happens(ids, by, at, What::Reopened);
+                self.happens(ids, by, at, TimelineEvent::Reopened);
                 self.event("reopened", by, json!({}))
             }
             _ => Vec::new(),
@@ -119,9 +121,9 @@ impl PullRequest {
     }
 
     /// Appends an entry to the timeline, and moves `updated_at`.
-    fn happens(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, what: What) {
+    fn happens(&mut self, ids: &mut IdSequence, by: &Account, at: Timestamp, what: TimelineEvent) {
         self.pr.touch(&at.to_string());
-        self.timeline.push(Happening {
+        self.timeline.push(TimelineEntry {
             id: ids.next(),
             at,
             actor: known(by),
@@ -151,7 +153,7 @@ impl PullRequest {
         self.pushed(by, at, &before, &after)
     }
 
-    fn force_push(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> EventPayloads {
+    fn force_push(&mut self, ids: &mut IdSequence, by: &Account, at: Timestamp) -> EventPayloads {
         let before = self.pr.head_sha.clone();
         let after = self.next_head();
         if let Some(last) = self.commits.last_mut() {
@@ -161,7 +163,7 @@ impl PullRequest {
             ids,
             by,
             at,
-            What::ForcePushed {
+            TimelineEvent::ForcePushed {
                 before: before.clone(),
                 after: after.clone(),
             },
@@ -187,7 +189,13 @@ impl PullRequest {
         Timestamp::clamped(at.epoch() + i64::from(at.epoch() % 13 == 0))
     }
 
-    fn review(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, state: &str) -> EventPayloads {
+    fn review(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        state: &str,
+    ) -> EventPayloads {
         let review = Review {
             id: ids.next_review(),
             reviewer: known(by),
@@ -198,14 +206,19 @@ impl PullRequest {
         };
         // A review ends the request for it, without a webhook.
         self.forget_request(&Reviewer::Account(by.clone()));
-        self.happens(ids, by, at, What::Reviewed(review.id));
+        self.happens(ids, by, at, TimelineEvent::Reviewed(review.id));
         self.pr.touch(&Self::late(at).to_string());
         let payload = review_event(&self.pr, "submitted", &review, by);
         self.reviews.push(review);
         vec![("pull_request_review", payload)]
     }
 
-    fn comment_on_line(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> EventPayloads {
+    fn comment_on_line(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+    ) -> EventPayloads {
         let mut events = self.review(ids, by, at, "commented");
         let comment = ReviewComment {
             id: ids.next(),
@@ -225,7 +238,13 @@ impl PullRequest {
         events
     }
 
-    fn dismiss(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, id: i64) -> EventPayloads {
+    fn dismiss(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        id: i64,
+    ) -> EventPayloads {
         let opinion = |review: &&mut Review| {
             review.id == id && ["approved", "changes_requested"].contains(&&*review.state)
         };
@@ -234,14 +253,14 @@ impl PullRequest {
         };
         let before = std::mem::replace(&mut review.state, "dismissed".to_owned());
         let review = review.clone();
-        self.happens(ids, by, at, What::Dismissed(id, before));
+        self.happens(ids, by, at, TimelineEvent::Dismissed(id, before));
         vec![(
             "pull_request_review",
             review_event(&self.pr, "dismissed", &review, by),
         )]
     }
 
-    fn comment(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> EventPayloads {
+    fn comment(&mut self, ids: &mut IdSequence, by: &Account, at: Timestamp) -> EventPayloads {
         let body = "Thank you.".to_owned();
         let comment = Comment {
             id: ids.next(),
@@ -250,18 +269,24 @@ impl PullRequest {
             created_at: at.to_string(),
         };
         self.pr.comments += 1;
-        self.happens(ids, by, at, What::Commented(comment.id));
+        self.happens(ids, by, at, TimelineEvent::Commented(comment.id));
         let payload = issue_comment_event(&self.pr, "created", &comment, by);
         self.comments.push(comment);
         vec![("issue_comment", payload)]
     }
 
-    fn unlabel(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, name: &str) -> EventPayloads {
+    fn unlabel(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        name: &str,
+    ) -> EventPayloads {
         let Some(place) = self.pr.labels.iter().position(|label| label.name == name) else {
             return Vec::new();
         };
         let label = self.pr.labels.remove(place);
-        self.happens(ids, by, at, What::Unlabeled(label.clone()));
+        self.happens(ids, by, at, TimelineEvent::Unlabeled(label.clone()));
         self.event(
             "unlabeled",
             by,
@@ -271,7 +296,7 @@ impl PullRequest {
 
     fn request(
         &mut self,
-        ids: &mut Ids,
+        ids: &mut IdSequence,
         by: &Account,
         at: Timestamp,
         reviewer: &Reviewer,
@@ -282,7 +307,7 @@ impl PullRequest {
             Reviewer::Account(account) => self.pr.requested_reviewers.push(account.clone()),
             Reviewer::Team(team) => self.pr.requested_teams.push(team.clone()),
         }
-        self.happens(ids, by, at, What::Requested(reviewer.clone()));
+        self.happens(ids, by, at, TimelineEvent::Requested(reviewer.clone()));
         self.event("review_requested", by, self.requested(reviewer))
     }
 
@@ -310,19 +335,25 @@ impl PullRequest {
 
     fn dequeue(
         &mut self,
-        ids: &mut Ids,
+        ids: &mut IdSequence,
         by: &Account,
         at: Timestamp,
         reason: &'static str,
     ) -> EventPayloads {
         self.queued = false;
-        self.happens(ids, by, at, What::Dequeued(reason));
+        self.happens(ids, by, at, TimelineEvent::Dequeued(reason));
         self.event("dequeued", by, json!({"reason": reason}))
     }
 
     /// Closes the pull request, merged or not. `closed_at` and `updated_at` can be a second behind
     /// the merge.
-    fn end(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, merged: bool) -> EventPayloads {
+    fn end(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        merged: bool,
+    ) -> EventPayloads {
         let mut events = match self.queued {
             true if merged => self.dequeue(ids, by, at, "MERGE"),
             true => self.dequeue(ids, by, at, "MANUAL"),
@@ -330,12 +361,12 @@ impl PullRequest {
         };
         let closed_at = if merged { Self::late(at) } else { at };
         if merged {
-            self.happens(ids, by, at, What::Merged);
+            self.happens(ids, by, at, TimelineEvent::Merged);
             self.pr.merge(by, &at.to_string());
             self.pr.merged_by = known(by);
             self.pr.merge_commit_sha = Some(sha(&format!("merge/{}", self.pr.head_sha)));
         }
-        self.happens(ids, by, closed_at, What::Closed);
+        self.happens(ids, by, closed_at, TimelineEvent::Closed);
         self.pr.close(&closed_at.to_string());
         self.pr.touch(&Self::late(closed_at).to_string());
         events.extend(self.event("closed", by, json!({})));

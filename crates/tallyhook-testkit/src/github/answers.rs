@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::{IssuedToken, Resource, Rights};
 use super::faults::Fault;
-use super::rest::Answer;
+use super::rest::RestAnswer;
 use super::{Request, State, app, graphql};
 
 /// Answers a request of any kind: REST, GraphQL, of the App.
@@ -103,13 +103,19 @@ impl State {
         };
         let Some(given) = self.access.of(allowance) else {
             return (
-                plain(Answer::problem(StatusCode::UNAUTHORIZED, "Bad credentials")),
+                plain(RestAnswer::problem(
+                    StatusCode::UNAUTHORIZED,
+                    "Bad credentials",
+                )),
                 0,
             );
         };
         if request.headers().get("user-agent").is_none() {
             let message = "Request forbidden by administrative rules.";
-            return (plain(Answer::problem(StatusCode::FORBIDDEN, message)), 0);
+            return (
+                plain(RestAnswer::problem(StatusCode::FORBIDDEN, message)),
+                0,
+            );
         }
         if request.path() == "/rate_limit" {
             let mut response = plain(limits(given).into());
@@ -130,7 +136,7 @@ impl State {
                     broken: &self.broken,
                     broken_every,
                 };
-                let graphql::Answer { value, cost } =
+                let graphql::GraphqlAnswer { value, cost } =
                     graphql::answer(&self.world, body, &conditions);
                 (value.into(), cost)
             }
@@ -160,7 +166,7 @@ impl State {
     }
 }
 
-pub(super) fn plain(answer: Answer) -> HttpResponse {
+pub(super) fn plain(answer: RestAnswer) -> HttpResponse {
     let mut response = HttpResponse::build(answer.status);
     for header in answer.headers {
         response.insert_header(header);
@@ -198,10 +204,10 @@ fn mark(response: &mut HttpResponse, resource: Resource, given: &mut IssuedToken
 }
 
 /// The answer to a token without allowance. GraphQL reports that with status 200.
-fn exhausted(resource: Resource) -> Answer {
+fn exhausted(resource: Resource) -> RestAnswer {
     let message = "API rate limit exceeded for user ID 1.";
     match resource {
-        Resource::Core => Answer::problem(StatusCode::FORBIDDEN, message),
+        Resource::Core => RestAnswer::problem(StatusCode::FORBIDDEN, message),
         Resource::Graphql => {
             json!({"errors": [{"type": "RATE_LIMITED", "message": message}]}).into()
         }

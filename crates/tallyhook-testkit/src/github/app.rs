@@ -16,7 +16,7 @@ use tallyhook_github_client::{Client, Clock, Credentials, GithubApp, VirtualTime
 
 use super::access::Rights;
 use super::answers::plain;
-use super::rest::Answer;
+use super::rest::RestAnswer;
 use super::{FakeGithub, State};
 use crate::payloads::{Account, objects};
 
@@ -140,7 +140,10 @@ pub(super) fn answer(
         return None;
     }
     if let Err(problem) = app.check(authorization) {
-        return Some(app.dated(plain(Answer::problem(StatusCode::UNAUTHORIZED, problem))));
+        return Some(app.dated(plain(RestAnswer::problem(
+            StatusCode::UNAUTHORIZED,
+            problem,
+        ))));
     }
     let number = |id: &str| {
         app.installations
@@ -166,7 +169,7 @@ pub(super) fn answer(
         }
         _ => None,
     };
-    Some(app.dated(answer.unwrap_or_else(|| plain(Answer::missing()))))
+    Some(app.dated(answer.unwrap_or_else(|| plain(RestAnswer::missing()))))
 }
 
 /// Returns true for a valid token of an installation, and for the App itself.

@@ -7,7 +7,7 @@ use tallyhook_core::github::types::Timestamp;
 
 use super::access::Rights;
 use super::growth::people;
-use super::rest::{Answer, not_among_permissions};
+use super::rest::{RestAnswer, not_among_permissions};
 use super::world::{Opening, PullRequest, Repository, World};
 use crate::payloads::{Account, HeadRepo, objects};
 
@@ -64,7 +64,12 @@ impl PullRequest {
 
 impl World {
     /// Opens the pull request that `body` describes, or answers with the reason against it.
-    pub(super) fn create_pull(&mut self, full_name: &str, rights: Rights, body: &[u8]) -> Answer {
+    pub(super) fn create_pull(
+        &mut self,
+        full_name: &str,
+        rights: Rights,
+        body: &[u8],
+    ) -> RestAnswer {
         let wanted: Value = serde_json::from_slice(body).unwrap_or_default();
         let repository = self.repository(full_name);
         if let Some(refused) = refusal(repository, rights, &wanted) {
@@ -92,32 +97,32 @@ impl World {
         let pull = self.repository(full_name).pulls.get_mut(&number).unwrap();
         base.clone_into(&mut pull.pr.base_ref);
         pull.pr.body = wanted["body"].as_str().map(str::to_owned);
-        Answer {
+        RestAnswer {
             status: StatusCode::CREATED,
             ..objects::pull_request(&pull.pr).into()
         }
     }
 }
 
-fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
+fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<RestAnswer> {
     match rights {
         Rights::Admin => {}
         Rights::FineGrained => return Some(not_among_permissions("pull_requests=write")),
-        Rights::Read | Rights::Public => return Some(Answer::missing()),
+        Rights::Read | Rights::Public => return Some(RestAnswer::missing()),
     }
     if of.archived {
-        return Some(Answer::problem(
+        return Some(RestAnswer::problem(
             StatusCode::FORBIDDEN,
             "Repository was archived so is read-only.",
         ));
     }
     let invalid = |field: &str, code: &str| {
-        Some(Answer::invalid(
+        Some(RestAnswer::invalid(
             json!([{"resource": "PullRequest", "field": field, "code": code}]),
         ))
     };
     let custom = |message: String| {
-        Some(Answer::invalid(
+        Some(RestAnswer::invalid(
             json!([{"resource": "PullRequest", "code": "custom", "message": message}]),
         ))
     };
@@ -128,7 +133,7 @@ fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
     if title.chars().count() > 256 {
         let message = "title is too long (maximum is 256 characters)";
         let error = json!([{"resource": "PullRequest", "field": "title", "code": "custom", "message": message}]);
-        return Some(Answer::invalid(error));
+        return Some(RestAnswer::invalid(error));
     }
     let (head, base) = (
         text("head").unwrap_or_default(),
@@ -158,7 +163,10 @@ fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
     }
     if of.without_drafts && wanted["draft"] == true {
         let message = "Draft pull requests are not supported in this repository.";
-        return Some(Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, message));
+        return Some(RestAnswer::problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            message,
+        ));
     }
     None
 }

@@ -31,14 +31,14 @@ pub enum Fault {
 }
 
 /// Random faults, which are the same for the same seed and order of requests.
-pub(super) struct Disturbance {
+pub(super) struct RandomFaults {
     random: StdRng,
     rate: f64,
     faults: Vec<Fault>,
     struck: u64,
 }
 
-impl Disturbance {
+impl RandomFaults {
     pub(super) fn new(seed: u64, rate: f64, faults: Vec<Fault>) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),

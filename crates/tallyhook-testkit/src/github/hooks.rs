@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tallyhook_core::github::signature::Secrets;
 
-use super::rest::{Answer, Parameters};
+use super::rest::{Parameters, RestAnswer};
 use super::world::World;
 
 pub(super) struct Hook {
@@ -21,12 +21,12 @@ pub(super) struct Hook {
     content_type: String,
     insecure_ssl: String,
     /// Newest first.
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<HookAttempt>,
 }
 
 /// One attempt to deliver something.
 #[derive(Clone)]
-pub(super) struct Attempt {
+pub(super) struct HookAttempt {
     pub(super) id: i64,
     pub(super) guid: String,
     pub(super) event: String,
@@ -139,7 +139,7 @@ impl Hook {
     }
 }
 
-impl Attempt {
+impl HookAttempt {
     pub(super) fn new((event, guid, payload): (&str, &str, &Value), at: DateTime<Utc>) -> Self {
         Self {
             id: 0,
@@ -185,7 +185,7 @@ impl World {
         rest: &[&str],
         request: &HttpRequest,
         body: &[u8],
-    ) -> Answer {
+    ) -> RestAnswer {
         let place = |id: &str| {
             self.hooks
                 .iter()
@@ -205,7 +205,7 @@ impl World {
             [id, ..] => place(id),
         };
         let Some(hook) = place.map(|place| &mut self.hooks[place]) else {
-            return Answer::missing();
+            return RestAnswer::missing();
         };
         match rest[1..] {
             [] if request.method() == "PATCH" => {
@@ -220,16 +220,16 @@ impl World {
                     .attempts
                     .iter()
                     .find(|attempt| attempt.id.to_string() == *id && !attempt.forgotten);
-                known.map_or_else(Answer::missing, |attempt| attempt.detail().into())
+                known.map_or_else(RestAnswer::missing, |attempt| attempt.detail().into())
             }
-            _ => Answer::missing(),
+            _ => RestAnswer::missing(),
         }
     }
 
-    fn create_hook(&mut self, owner: &str, body: &[u8]) -> Answer {
+    fn create_hook(&mut self, owner: &str, body: &[u8]) -> RestAnswer {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let Some(url) = body["config"]["url"].as_str() else {
-            return Answer::invalid(
+            return RestAnswer::invalid(
                 json!([{"resource": "Hook", "field": "config.url", "code": "missing_field"}]),
             );
         };
@@ -239,7 +239,7 @@ impl World {
             .any(|hook| hook.owner == owner && hook.url == url)
         {
             let message = "Hook already exists on this repository";
-            return Answer::invalid(
+            return RestAnswer::invalid(
                 json!([{"resource": "Hook", "code": "custom", "message": message}]),
             );
         }
@@ -255,20 +255,20 @@ impl World {
         hook.change(&body);
         let created = hook.to_json();
         self.hooks.push(hook);
-        Answer {
+        RestAnswer {
             status: StatusCode::CREATED,
             ..created.into()
         }
     }
 
     /// Records a delivery attempt.
-    pub(super) fn attempted(&mut self, hook: i64, attempt: Attempt, status_code: u16) {
+    pub(super) fn attempted(&mut self, hook: i64, attempt: HookAttempt, status_code: u16) {
         let hook = self.hook(hook);
         // At GitHub ids grow over all webhooks; here they need to be unique within one only.
         let id = 1_000_000 + i64::try_from(hook.attempts.len()).unwrap();
         hook.attempts.insert(
             0,
-            Attempt {
+            HookAttempt {
                 id,
                 status_code,
                 ..attempt
@@ -285,7 +285,7 @@ impl World {
 
 /// Answers with a page of attempts, newest first; the cursor is the id of the last one of the page
 /// before.
-fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
+fn page(url: &str, hook: &Hook, request: &HttpRequest) -> RestAnswer {
     let parameters = Parameters::of(request);
     let per_page = parameters.per_page();
     let after = parameters
@@ -299,7 +299,7 @@ fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
             + 1
     });
     let page: Vec<_> = hook.attempts.iter().skip(start).take(per_page).collect();
-    let mut answer = Answer::from(
+    let mut answer = RestAnswer::from(
         page.iter()
             .map(|attempt| attempt.listed())
             .collect::<Value>(),
@@ -323,7 +323,7 @@ pub(super) async fn post(
     http: &reqwest::Client,
     url: &str,
     secret: &str,
-    attempt: &Attempt,
+    attempt: &HookAttempt,
 ) -> u16 {
     let body = attempt.payload.to_string().into_bytes();
     let request = http

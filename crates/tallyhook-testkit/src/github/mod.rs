@@ -28,10 +28,10 @@ use tokio::task::JoinHandle;
 
 use access::Access;
 pub use access::{Resource, Rights};
-use faults::Disturbance;
 pub use faults::Fault;
+use faults::RandomFaults;
 pub use hooks::Sending;
-use hooks::{Attempt, Hook};
+use hooks::{Hook, HookAttempt};
 use world::{Webhook, World};
 
 /// The maximum size of a request's body; actix-web's default is 256 KiB.
@@ -57,9 +57,9 @@ struct State {
     app: Option<app::FakeApp>,
     /// The faults of the next requests, in order.
     faults: VecDeque<Fault>,
-    disturbance: Option<Disturbance>,
+    disturbance: Option<RandomFaults>,
     /// Changes of the world just before the request with this number.
-    drift: Vec<(u64, Drift)>,
+    drift: Vec<(u64, WorldChange)>,
     /// The delay of each answer.
     latency: Duration,
     /// The lead of its clock over ours, if it has another.
@@ -73,7 +73,7 @@ struct State {
     requests: Vec<Request>,
 }
 
-type Drift = Box<dyn FnOnce(&mut World) + Send>;
+type WorldChange = Box<dyn FnOnce(&mut World) + Send>;
 
 /// A recorded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +235,7 @@ impl FakeGithub {
         at: DateTime<Utc>,
         sending: Sending,
     ) -> u16 {
-        self.attempt(hook, Attempt::new(delivery, at), sending)
+        self.attempt(hook, HookAttempt::new(delivery, at), sending)
             .await
     }
 
@@ -269,7 +269,7 @@ impl FakeGithub {
         let known = self.world(|world| find(world.hook(hook)));
         self.attempt(
             hook,
-            Attempt {
+            HookAttempt {
                 delivered_at: at,
                 redelivery: true,
                 ..known
@@ -279,7 +279,7 @@ impl FakeGithub {
         .await
     }
 
-    async fn attempt(&self, hook: i64, attempt: Attempt, sending: Sending) -> u16 {
+    async fn attempt(&self, hook: i64, attempt: HookAttempt, sending: Sending) -> u16 {
         let status_code = match sending {
             Sending::Dropped | Sending::TooLarge => return 0,
             Sending::Fails(status) => status,
@@ -349,7 +349,7 @@ impl FakeGithub {
 
     /// Answers a random share `rate` of the requests with one of the faults.
     pub fn disturb(&self, seed: u64, rate: f64, faults: Vec<Fault>) {
-        self.state().disturbance = Some(Disturbance::new(seed, rate, faults));
+        self.state().disturbance = Some(RandomFaults::new(seed, rate, faults));
     }
 
     /// Ends the random faults. Returns their number.

@@ -11,13 +11,13 @@ use super::world::{Commit, PullRequest, Repository, World};
 use crate::payloads::{objects, sha};
 
 /// A response without the headers that all responses share.
-pub(super) struct Answer {
+pub(super) struct RestAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) value: Value,
 }
 
-impl From<Value> for Answer {
+impl From<Value> for RestAnswer {
     fn from(value: Value) -> Self {
         Self {
             status: StatusCode::OK,
@@ -27,7 +27,7 @@ impl From<Value> for Answer {
     }
 }
 
-impl Answer {
+impl RestAnswer {
     pub(super) fn problem(status: StatusCode, message: &str) -> Self {
         let value = json!({
             "message": message,
@@ -75,7 +75,12 @@ impl Parameters {
 
 impl World {
     /// Answers a request of a token with these rights.
-    pub(super) fn answer(&mut self, rights: Rights, request: &HttpRequest, body: &[u8]) -> Answer {
+    pub(super) fn answer(
+        &mut self,
+        rights: Rights,
+        request: &HttpRequest,
+        body: &[u8],
+    ) -> RestAnswer {
         let path = request.path().trim_matches('/');
         if let Some(moved) = self.moved(path, request.query_string()) {
             return moved;
@@ -92,14 +97,14 @@ impl World {
             [kind @ ("repos" | "orgs"), rest @ ..] => {
                 let names = if *kind == "repos" { 2 } else { 1 };
                 let Some((names, rest)) = rest.split_at_checked(names) else {
-                    return Answer::missing();
+                    return RestAnswer::missing();
                 };
                 let owner = format!("{kind}/{}", names.join("/"));
                 match rest {
                     ["hooks", rest @ ..] => match rights {
                         Rights::Admin => self.answer_hooks(&owner, rest, request, body),
                         Rights::FineGrained => not_among_permissions("repository_hooks=write"),
-                        Rights::Read | Rights::Public => Answer::missing(),
+                        Rights::Read | Rights::Public => RestAnswer::missing(),
                     },
                     _ => match self.find(&names.join("/")) {
                         Some(found) if rights != Rights::Public || !found.place.private => {
@@ -110,16 +115,16 @@ impl World {
                                 _ => self.answer_repository(found, rights, rest, request),
                             }
                         }
-                        _ => Answer::missing(),
+                        _ => RestAnswer::missing(),
                     },
                 }
             }
-            _ => Answer::missing(),
+            _ => RestAnswer::missing(),
         }
     }
 
     /// Redirects a former name to the repository by its id, as GitHub does.
-    fn moved(&self, path: &str, query: &str) -> Option<Answer> {
+    fn moved(&self, path: &str, query: &str) -> Option<RestAnswer> {
         let (owner, rest) = path.strip_prefix("repos/")?.split_once('/')?;
         let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let full_name = format!("{owner}/{name}");
@@ -140,7 +145,7 @@ impl World {
             "url": url,
             "documentation_url": "https://docs.github.com/rest",
         });
-        Some(Answer {
+        Some(RestAnswer {
             status: StatusCode::MOVED_PERMANENTLY,
             headers: vec![(LOCATION, url)],
             value,
@@ -170,15 +175,15 @@ impl World {
         rights: Rights,
         rest: &[&str],
         request: &HttpRequest,
-    ) -> Answer {
+    ) -> RestAnswer {
         if request.method() != "GET" {
-            return Answer::missing();
+            return RestAnswer::missing();
         }
         let pull = |number: &str| of.pulls.get(&number.parse().ok()?);
         match rest {
             [] => repository(of, rights).into(),
             ["pulls"] => self.pulls(of, request),
-            ["pulls", number] => pull(number).map_or_else(Answer::missing, |pull| {
+            ["pulls", number] => pull(number).map_or_else(RestAnswer::missing, |pull| {
                 objects::pull_request(&pull.pr).into()
             }),
             ["pulls", number, list] => match (pull(number), *list) {
@@ -204,17 +209,17 @@ impl World {
                         .map(|comment| objects::review_comment(&pull.pr, comment));
                     self.listed(of, request, &comments.collect::<Vec<_>>())
                 }
-                _ => Answer::missing(),
+                _ => RestAnswer::missing(),
             },
-            _ => Answer::missing(),
+            _ => RestAnswer::missing(),
         }
     }
 
-    fn pulls(&self, of: &Repository, request: &HttpRequest) -> Answer {
+    fn pulls(&self, of: &Repository, request: &HttpRequest) -> RestAnswer {
         let parameters = Parameters::of(request);
         let state = parameters.get("state").unwrap_or("open");
         if !["open", "closed", "all"].contains(&state) {
-            return Answer::invalid(
+            return RestAnswer::invalid(
                 json!([{"resource": "PullRequest", "field": "state", "code": "invalid"}]),
             );
         }
@@ -244,7 +249,7 @@ impl World {
         })
     }
 
-    fn listed(&self, of: &Repository, request: &HttpRequest, items: &[Value]) -> Answer {
+    fn listed(&self, of: &Repository, request: &HttpRequest, items: &[Value]) -> RestAnswer {
         self.paged(of, request, items, Clone::clone)
     }
 
@@ -256,7 +261,7 @@ impl World {
         request: &HttpRequest,
         items: &[T],
         render: impl Fn(&T) -> Value,
-    ) -> Answer {
+    ) -> RestAnswer {
         let parameters = Parameters::of(request);
         let page: usize = parameters
             .get("page")
@@ -265,7 +270,7 @@ impl World {
         let per_page = parameters.per_page();
         let pages = items.len().div_ceil(per_page).max(1);
         let shown = items.iter().skip((page - 1) * per_page).take(per_page);
-        let mut answer = Answer::from(shown.map(render).collect::<Value>());
+        let mut answer = RestAnswer::from(shown.map(render).collect::<Value>());
         let inside = self.by_name(request.path().trim_matches('/'));
         let inside = inside.splitn(4, '/').nth(3).unwrap().to_owned();
         let others: String = parameters
@@ -294,8 +299,8 @@ impl World {
     }
 }
 
-pub(super) fn not_among_permissions(needed: &str) -> Answer {
-    let mut answer = Answer::problem(
+pub(super) fn not_among_permissions(needed: &str) -> RestAnswer {
+    let mut answer = RestAnswer::problem(
         StatusCode::FORBIDDEN,
         "Resource not accessible by personal access token",
     );

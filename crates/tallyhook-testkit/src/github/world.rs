@@ -19,7 +19,7 @@ pub struct World {
     pub(super) url: String,
     pub repositories: Vec<Repository>,
     pub(super) hooks: Vec<Hook>,
-    ids: Ids,
+    ids: IdSequence,
 }
 
 pub struct Repository {
@@ -47,7 +47,7 @@ pub struct PullRequest {
     pub inline: Vec<ReviewComment>,
     pub commits: Vec<Commit>,
     /// In the order in which it happened.
-    pub timeline: Vec<Happening>,
+    pub timeline: Vec<TimelineEntry>,
     pub queued: bool,
     pub opened_as_draft: bool,
     /// The number of heads that its branch has had.
@@ -64,16 +64,16 @@ pub struct Commit {
 
 /// An entry of a timeline.
 #[derive(Clone, Debug)]
-pub struct Happening {
+pub struct TimelineEntry {
     pub id: i64,
     pub at: Timestamp,
     /// `None`: the account was deleted.
     pub actor: Option<Account>,
-    pub what: What,
+    pub what: TimelineEvent,
 }
 
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum TimelineEvent {
     ReadyForReview,
     ConvertedToDraft,
     Requested(Reviewer),
@@ -120,9 +120,9 @@ pub struct Webhook {
 
 /// A generator of unique ids beyond 32 bits, as GitHub's are.
 #[derive(Default)]
-pub(super) struct Ids(i64);
+pub(super) struct IdSequence(i64);
 
-impl Ids {
+impl IdSequence {
     pub(super) fn next(&mut self) -> i64 {
         self.0 += 1;
         3_000_000_000 + self.0

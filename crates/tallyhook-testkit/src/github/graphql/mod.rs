@@ -30,13 +30,13 @@ pub(super) struct Conditions<'a> {
 }
 
 /// The body of an answer, and what it costs.
-pub(super) struct Answer {
+pub(super) struct GraphqlAnswer {
     pub(super) value: Value,
     pub(super) cost: u64,
 }
 
 /// Answers a query. Everything but limits is answered with status 200, errors too.
-pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) -> Answer {
+pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) -> GraphqlAnswer {
     let asked: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(text) = asked["query"].as_str() else {
         return failed(
@@ -63,7 +63,7 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
         .most_pulls
         .is_some_and(|most| weight.pull_requests > most)
     {
-        return Answer {
+        return GraphqlAnswer {
             value: too_much(&query),
             cost,
         };
@@ -86,11 +86,11 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
         pulls: 0,
     };
     match run.data() {
-        Ok(data) if run.errors.is_empty() => Answer {
+        Ok(data) if run.errors.is_empty() => GraphqlAnswer {
             value: json!({"data": data}),
             cost,
         },
-        Ok(data) => Answer {
+        Ok(data) => GraphqlAnswer {
             value: json!({"data": data, "errors": run.errors}),
             cost,
         },
@@ -98,8 +98,8 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
     }
 }
 
-fn failed(error: &Value) -> Answer {
-    Answer {
+fn failed(error: &Value) -> GraphqlAnswer {
+    GraphqlAnswer {
         value: json!({"errors": [error]}),
         cost: 1,
     }

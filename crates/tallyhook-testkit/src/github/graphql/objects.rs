@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::world::{Commit, Happening, PullRequest, Repository, Reviewer, What};
+use super::super::world::{
+    Commit, PullRequest, Repository, Reviewer, TimelineEntry, TimelineEvent,
+};
 use crate::payloads::objects::{extend, node_id, web};
 use crate::payloads::{Account, Comment, HeadRepo, Label, Review, ReviewComment};
 
@@ -282,35 +284,35 @@ fn commit(commit: &Commit) -> Value {
     })
 }
 
-fn happening(pull: &PullRequest, happening: &Happening) -> Value {
+fn happening(pull: &PullRequest, happening: &TimelineEntry) -> Value {
     let pr = &pull.pr;
     let more = |kind: &str, more: Value| (kind.to_owned(), more);
     let (kind, more) = match &happening.what {
-        What::Reviewed(id) => {
+        TimelineEvent::Reviewed(id) => {
             return pull
                 .reviews
                 .iter()
                 .find(|review| review.id == *id)
                 .map_or(Value::Null, |known| review(pull, known));
         }
-        What::Commented(id) => {
+        TimelineEvent::Commented(id) => {
             return pull
                 .comments
                 .iter()
                 .find(|comment| comment.id == *id)
                 .map_or(Value::Null, comment);
         }
-        What::ReadyForReview => more("ReadyForReviewEvent", json!({})),
-        What::ConvertedToDraft => more("ConvertToDraftEvent", json!({})),
-        What::Requested(asked) => more(
+        TimelineEvent::ReadyForReview => more("ReadyForReviewEvent", json!({})),
+        TimelineEvent::ConvertedToDraft => more("ConvertToDraftEvent", json!({})),
+        TimelineEvent::Requested(asked) => more(
             "ReviewRequestedEvent",
             json!({"requestedReviewer": reviewer(asked)}),
         ),
-        What::RequestRemoved(asked) => more(
+        TimelineEvent::RequestRemoved(asked) => more(
             "ReviewRequestRemovedEvent",
             json!({"requestedReviewer": reviewer(asked)}),
         ),
-        What::Dismissed(id, before) => {
+        TimelineEvent::Dismissed(id, before) => {
             let dismissed = pull
                 .reviews
                 .iter()
@@ -326,27 +328,29 @@ fn happening(pull: &PullRequest, happening: &Happening) -> Value {
                 }),
             )
         }
-        What::Labeled(given) => more("LabeledEvent", json!({"label": label(given)})),
-        What::Unlabeled(taken) => more("UnlabeledEvent", json!({"label": label(taken)})),
-        What::Renamed { from, to } => more(
+        TimelineEvent::Labeled(given) => more("LabeledEvent", json!({"label": label(given)})),
+        TimelineEvent::Unlabeled(taken) => more("UnlabeledEvent", json!({"label": label(taken)})),
+        TimelineEvent::Renamed { from, to } => more(
             "RenamedTitleEvent",
             json!({"previousTitle": from, "currentTitle": to}),
         ),
-        What::ForcePushed { before, after } => more(
+        TimelineEvent::ForcePushed { before, after } => more(
             "HeadRefForcePushedEvent",
             json!({"beforeCommit": oid(before), "afterCommit": oid(after)}),
         ),
-        What::Enqueued => more("AddedToMergeQueueEvent", json!({})),
-        What::Dequeued(reason) => more("RemovedFromMergeQueueEvent", json!({"reason": reason})),
-        What::Merged => {
+        TimelineEvent::Enqueued => more("AddedToMergeQueueEvent", json!({})),
+        TimelineEvent::Dequeued(reason) => {
+            more("RemovedFromMergeQueueEvent", json!({"reason": reason}))
+        }
+        TimelineEvent::Merged => {
             let commit = pr.merge_commit_sha.as_deref().map(oid);
             more(
                 "MergedEvent",
                 json!({"mergeRefName": pr.base_ref, "commit": commit}),
             )
         }
-        What::Closed => more("ClosedEvent", json!({})),
-        What::Reopened => more("ReopenedEvent", json!({})),
+        TimelineEvent::Closed => more("ClosedEvent", json!({})),
+        TimelineEvent::Reopened => more("ReopenedEvent", json!({})),
     };
     let mut object = json!({
         "__typename": kind,
