@@ -297,7 +297,7 @@ async fn webhook_with_missing_events_is_reported() {
         ],
     );
 
-    // The organisation's webhook covers its repositories, too.
+    // The organization's webhook covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));

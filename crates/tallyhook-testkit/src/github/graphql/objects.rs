@@ -1,5 +1,5 @@
-//! The world in the words of GitHub's GraphQL schema: every object with its `__typename` and all
-//! fields that this fake knows, a connection as an object whose `$items` are what it can list.
+//! The world in terms of GitHub's GraphQL schema: every object with its `__typename` and all fields
+//! of this fake; a connection is an object with its elements in `$items`.
 
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ fn connection(items: &[Value]) -> Value {
     json!({"$items": items})
 }
 
-/// Bots lack the `[bot]` that they have in REST; deleted accounts are null.
+/// Returns an actor. Bots lack the `[bot]` that they have in REST; deleted accounts are null.
 pub(super) fn actor(account: Option<&Account>) -> Value {
     let Some(account) = account else {
         return Value::Null;
@@ -125,7 +125,7 @@ pub(super) fn actor(account: Option<&Account>) -> Value {
     })
 }
 
-/// `databaseId` has 32 bits, and is null where the id has more.
+/// Returns `databaseId`, which has 32 bits and is null for larger ids.
 fn small(id: i64) -> Option<i32> {
     i32::try_from(id).ok()
 }
