@@ -53,7 +53,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if let Some((github, database)) = arguments.child.told() {
+    if let Some((github, database)) = arguments.child.addresses() {
         return server::serve(github, database).await;
     }
     if cfg!(debug_assertions) {
@@ -106,7 +106,7 @@ async fn start(
     Ok((github, server))
 }
 
-/// The history is fetched, from the question until it is done; and until all of it is applied.
+/// Measures the time from the request until the history is fetched, and until it is applied.
 async fn fetched(server: &Server, pulls: usize) -> anyhow::Result<(Duration, Duration)> {
     let asked = Instant::now();
     server.post("/api/repos", &json!({"repo": HISTORY})).await?;
@@ -137,7 +137,7 @@ async fn alone(dir: &Path, pulls: usize, latency: Duration) -> anyhow::Result<()
         .filter(|one| one.resource == Resource::Graphql)
         .map(|one| one.cost)
         .sum();
-    // The repository, its list, and of each of them itself, its reviews and its commits.
+    // The repository, its list, and for each pull request itself, its reviews and its commits.
     let rest = 1 + pulls.div_ceil(100) + 3 * pulls;
     say(&format!(
         "{pulls} pull requests, {} ms an answer: {} requests ({rest} by REST), {points} points, fetched in {:.1} s, \
@@ -164,13 +164,13 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
         ties: true,
         until,
     };
-    let mut told = github.world(|world| world.grow(LIVE, growth));
-    told.retain(|webhook| webhook.event.starts_with("pull_request"));
-    let mut told = told.into_iter();
+    let mut webhooks = github.world(|world| world.grow(LIVE, growth));
+    webhooks.retain(|webhook| webhook.event.starts_with("pull_request"));
+    let mut webhooks = webhooks.into_iter();
     // Warm-up: connections, statements and caches are opened once.
     live::deliver(
         &server,
-        told.by_ref(),
+        webhooks.by_ref(),
         arguments.rate,
         live::lasting(Duration::from_secs(2)),
     )
@@ -178,7 +178,7 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     let seconds = Duration::from_secs(arguments.seconds);
     let idle = live::deliver(
         &server,
-        told.by_ref(),
+        webhooks.by_ref(),
         arguments.rate,
         live::lasting(seconds),
     )
@@ -192,7 +192,7 @@ async fn beside(arguments: &Arguments, latency: Duration) -> anyhow::Result<()> 
     let is_over = async { drop(is_over.await) };
     let (history, busy) = tokio::join!(
         history,
-        live::deliver(&server, told, arguments.rate, is_over)
+        live::deliver(&server, webhooks, arguments.rate, is_over)
     );
     let ((fetched, applied), busy) = (history?, busy?);
     say(&format!(
@@ -226,7 +226,7 @@ async fn reserve(arguments: &Arguments) -> anyhow::Result<()> {
             server.get("/api/sync-runs").await?["items"][0]["finished_at"].is_null(),
             "{allowed} points were enough: let there be more pull requests"
         );
-        // Nothing was asked for some seconds: it waits.
+        // No request for some seconds: it waits.
         if requests.is_empty() {
             break server.get("/api/sync-runs").await?["items"][0]["prs_done"].clone();
         }

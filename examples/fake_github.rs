@@ -1,8 +1,8 @@
 //! A GitHub to try Tallyhook on, with pull requests of random histories: `cargo run --example
 //! fake_github`.
 //!
-//! It answers REST and GraphQL, and with `--rate` events go on, and its webhooks deliver them. Its
-//! answers and its webhooks can be made to go wrong. The tests have the same one.
+//! It answers REST and GraphQL; with `--rate` it generates further events and delivers their
+//! webhooks. Its answers and webhooks can be made to fail. The tests use the same fake.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -22,19 +22,19 @@ const HOOK: i64 = 530_000_001;
 #[derive(Parser)]
 #[command(about = "A GitHub on this machine, to try Tallyhook on")]
 struct Arguments {
-    /// Where it listens on 127.0.0.1.
+    /// Port on 127.0.0.1.
     #[arg(long, default_value_t = 4001)]
     port: u16,
-    /// The repository that there is, as owner/name.
+    /// Its repository, as owner/name.
     #[arg(long, default_value = "acme-corp/api-server")]
     repository: String,
     /// Number of pull requests.
     #[arg(long, default_value_t = 200)]
     pulls: usize,
-    /// Another number makes other histories.
+    /// Seed of the random histories.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where a webhook goes, such as `http://127.0.0.1:8080/webhooks/github`; more can be added
+    /// Address of a webhook, such as `http://127.0.0.1:8080/webhooks/github`; more can be added
     /// through the API.
     #[arg(long, requires = "secret")]
     webhook: Option<String>,
@@ -44,17 +44,16 @@ struct Arguments {
     /// Events per second.
     #[arg(long, default_value_t = 0.0)]
     rate: f64,
-    /// Which part of the webhooks is lost, from 0 to 1.
+    /// Share of the webhooks that is lost, from 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     lost: f64,
-    /// Which part of the answers is an error, from 0 to 1: 500, 502, 503, or an answer that breaks
-    /// off.
+    /// Share of the answers that fail, from 0 to 1: 500, 502, 503, or an answer that breaks off.
     #[arg(long, default_value_t = 0.0)]
     errors: f64,
     /// Delay of each answer, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency: u64,
-    /// More pull requests than these in one query are too much for it.
+    /// Number of pull requests in one query above which it gives up.
     #[arg(long)]
     at_most: Option<u64>,
 }
@@ -83,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
         ties: true,
         until: Utc::now().into(),
     };
-    let told = github.world(|world| world.grow(&arguments.repository, growth));
+    let webhooks = github.world(|world| world.grow(&arguments.repository, growth));
     github.slow_down(Duration::from_millis(arguments.latency));
     if let Some(pulls) = arguments.at_most {
         github.at_most(pulls);
@@ -105,7 +104,7 @@ async fn main() -> anyhow::Result<()> {
     say(&format!(
         "# {} pull requests, of which {} webhooks would have been sent",
         arguments.pulls,
-        told.len()
+        webhooks.len()
     ));
     say(&format!("GITHUB_API_URL={}", github.url));
     say(&format!("GITHUB_TOKEN={GITHUB_TOKEN}"));
@@ -131,8 +130,8 @@ async fn goes_on(github: &FakeGithub, arguments: &Arguments, owner: &str) {
     loop {
         ticks.tick().await;
         let now = Timestamp::from(Utc::now());
-        let told = github.world(|world| world.go_on(&arguments.repository, now, &mut random));
-        for webhook in told {
+        let webhooks = github.world(|world| world.go_on(&arguments.repository, now, &mut random));
+        for webhook in webhooks {
             let what = format!(
                 "{} {}",
                 webhook.event,

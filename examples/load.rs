@@ -2,8 +2,8 @@
 //! on PostgreSQL and RabbitMQ, those of `scripts/services`.
 //!
 //! Starts the server, and beside it a bare baseline, in processes of their own over databases of
-//! their own; loads them through loopback and prints what it measured. `docs/operate/performance.md`
-//! describes how to read the numbers.
+//! their own; loads them through loopback and prints what it measured.
+//! `docs/operate/performance.md` describes how to read the numbers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ struct Arguments {
     json: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<LoadPart>,
+    only: Vec<MeasuredPart>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -72,7 +72,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum LoadPart {
+enum MeasuredPart {
     Accept,
     Drain,
     Both,
@@ -101,25 +101,25 @@ fn main() -> anyhow::Result<()> {
     };
     report.machine(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    if arguments.services && wanted(LoadPart::Limits) {
+    if arguments.services && wanted(MeasuredPart::Limits) {
         limits::measure(
             &new_place(&arguments)?,
             Duration::from_secs(arguments.seconds),
             &mut report,
         )?;
     }
-    if wanted(LoadPart::Accept) {
+    if wanted(MeasuredPart::Accept) {
         for (kind, name) in [(Kind::Small, "accept_8k"), (Kind::Large, "accept_20k")] {
             accept(&arguments, kind, name, &mut report)?;
         }
     }
-    if wanted(LoadPart::Drain) {
+    if wanted(MeasuredPart::Drain) {
         drain(&arguments, &mut report)?;
     }
-    if wanted(LoadPart::Both) {
+    if wanted(MeasuredPart::Both) {
         both(&arguments, &mut report)?;
     }
-    if wanted(LoadPart::Steady) {
+    if wanted(MeasuredPart::Steady) {
         steady(&arguments, &mut report)?;
     }
     report.end();

@@ -98,7 +98,7 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
     }
     let counting = median(&mut counting);
     println!("| asked for | median | slowest | of the baseline |\n|---|---|---|---|");
-    let tell = |what: &str, mut took: Vec<Duration>| {
+    let print = |what: &str, mut took: Vec<Duration>| {
         let (median, slowest) = (median(&mut took), took.last().copied().unwrap_or_default());
         let ratio = median.as_secs_f64() / counting.as_secs_f64();
         println!(
@@ -107,7 +107,7 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
             millis(slowest)
         );
     };
-    tell(
+    print(
         "baseline: `SELECT count(*) FROM pull_requests`",
         vec![counting],
     );
@@ -118,7 +118,7 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
             store.aggregates(&filter).await?;
             took.push(started.elapsed());
         }
-        tell(what, took);
+        print(what, took);
     }
     for (what, filter) in lists() {
         let mut took = Vec::new();
@@ -127,7 +127,7 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
             store.pull_requests(&filter, PAGE).await?;
             took.push(started.elapsed());
         }
-        tell(what, took);
+        print(what, took);
     }
     Ok(())
 }

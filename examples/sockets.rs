@@ -3,8 +3,8 @@
 //! RabbitMQ, those of `scripts/services`.
 //!
 //! The servers are processes of their own, over databases of their own; webhooks and clients are
-//! made here, on one thread each. `docs/operate/performance.md` describes how to read the numbers, which
-//! are printed as the rows of its table.
+//! made here, on one thread each. `docs/operate/performance.md` describes how to read the numbers,
+//! which are printed as the rows of its table.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -31,20 +31,20 @@ mod servers;
 mod traffic;
 
 use client::{Measured, Pace};
-use clients::{Clients, Heard, Manner};
+use clients::{Clients, Manner, ReceivedFrames};
 use place::Place;
 use servers::{Role, Server};
 use traffic::Traffic;
 
-/// Before it is measured: connections, statements, caches.
+/// The warm-up before a measurement: connections, statements, caches.
 const WARM: Duration = Duration::from_secs(2);
-/// Where the numbers of a run's pull requests begin; those of what comes before are lower.
+/// The first number of a run's pull requests; those of the warm-up are lower.
 const FIRST: i64 = 1_000_000;
-/// About as large as a frame.
+/// The size of an echoed message, about that of a frame.
 const ECHOED: usize = 320;
 /// The number of clients of the crowd that disconnect and reconnect.
 const COMING_BACK: usize = 10;
-/// What stalled clients ask for: more than the system keeps of it for them.
+/// The number of changes that stalled clients request: more than the system buffers for them.
 const BACKLOG: i64 = 20_000;
 
 #[derive(Parser)]
@@ -77,7 +77,7 @@ struct Arguments {
     services: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<SocketsPart>,
+    only: Vec<MeasuredPart>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum SocketsPart {
+enum MeasuredPart {
     Latency,
     Crowd,
 }
@@ -106,11 +106,11 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     say("| | p50 | p99 | longest | of |\n|---|--:|--:|--:|--:|");
-    if wanted(SocketsPart::Latency) {
+    if wanted(MeasuredPart::Latency) {
         latency(&arguments)?;
     }
-    // Its question is what one process holds.
-    if wanted(SocketsPart::Crowd) && !arguments.services {
+    // The crowd measures the capacity of one process.
+    if wanted(MeasuredPart::Crowd) && !arguments.services {
         for stalled in [0, arguments.stalled] {
             crowd(&arguments, stalled)?;
         }
@@ -155,8 +155,8 @@ fn post(
     Ok(measured)
 }
 
-/// Deliveries that are not measured, of pull requests numbered from `number` on. The first that a
-/// server gets make its repository tracked, so that what comes later is told.
+/// Posts deliveries that are not measured, of pull requests numbered from `number` on. The first
+/// delivery of a repository makes it tracked, so that later changes are notified.
 fn warm(address: &str, number: i64, per_second: f64) -> anyhow::Result<()> {
     let deliveries = (per_second * WARM.as_secs_f64()) as usize;
     let traffic = Traffic::new(number, deliveries, per_second, Utc::now().timestamp())?;
@@ -171,7 +171,7 @@ fn new_traffic(per_second: f64, time: Duration) -> anyhow::Result<Traffic> {
 
 /// The latency of each frame from the time its delivery was due, by client.
 fn latencies(
-    heard: &Heard,
+    received: &ReceivedFrames,
     sent: &Measured,
     per_second: f64,
 ) -> anyhow::Result<Vec<Vec<Duration>>> {
@@ -183,7 +183,7 @@ fn latencies(
             .map(|(delivery, at)| at.saturating_duration_since(due(*delivery)))
             .collect()
     };
-    Ok(heard.steady.iter().map(of_client).collect())
+    Ok(received.steady.iter().map(of_client).collect())
 }
 
 /// One client at each process that answers readers.
@@ -222,7 +222,7 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
     let rate = arguments.rate;
     let echo = std::thread::spawn(move || echo(rate, time));
     let sent = post(takes_in, traffic, rate, time)?;
-    let heard = clients.finish()?;
+    let received = clients.finish()?;
     let echoed = echo
         .join()
         .map_err(|_| anyhow::anyhow!("the echo broke"))??;
@@ -235,15 +235,15 @@ fn latency(arguments: &Arguments) -> anyhow::Result<()> {
         &format!("{form}, {rate}/s of {} KiB: POST to 202", bytes / 1024),
         sent.latencies.clone(),
     );
-    for (place, of_client) in (1..).zip(latencies(&heard, &sent, rate)?) {
+    for (place, of_client) in (1..).zip(latencies(&received, &sent, rate)?) {
         row(&format!("POST to the frame, client {place}"), of_client);
     }
     row("meanwhile an echo of a frame's size over plain TCP", echoed);
     servers.into_iter().try_for_each(Server::stop)
 }
 
-/// What this machine takes for there and back at the same pace, at the same time: bytes over a
-/// connection, no more.
+/// Measures the round trip of bytes over a connection of this machine, at the same pace and at the
+/// same time.
 fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut stream = TcpStream::connect(listener.local_addr()?)?;
@@ -252,7 +252,7 @@ fn echo(per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     other.set_nodelay(true)?;
     let answering = std::thread::spawn(move || {
         let mut bytes = [0; ECHOED];
-        // Until the other end is gone.
+        // Ends when the other end is closed.
         while other.read_exact(&mut bytes).is_ok() {
             other.write_all(&bytes)?;
         }
@@ -282,7 +282,8 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     let rate = arguments.crowd_rate;
     warm(&server.address, 1, rate)?;
     let since = backlog(place.database_url.as_deref().context("no database")?)?;
-    // With the first of these the server notices what was written beside it.
+    // The first of these makes the server notice the changes that were written to its database
+    // directly.
     warm(&server.address, FIRST / 2, rate)?;
     let idle = server.resident_mib()?;
     let time = Duration::from_secs(arguments.crowd_seconds);
@@ -307,8 +308,8 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     let sent = post(&server.address, traffic, rate, time)?;
     let processor = (server.processor_seconds()? - before) / time.as_secs_f64();
     let resident = server.resident_mib()?;
-    let heard = clients.finish()?;
-    let all = latencies(&heard, &sent, rate)?.concat();
+    let received = clients.finish()?;
+    let all = latencies(&received, &sent, rate)?.concat();
     row(
         &format!(
             "{} clients, {stalled} of them stalled, {rate}/s: POST to 202",
@@ -319,20 +320,20 @@ fn crowd(arguments: &Arguments, stalled: usize) -> anyhow::Result<()> {
     row("POST to the frame, all others", all);
     let slow = server.metrics()?.value("tallyhook_websocket_slow_total");
     say(&format!(
-        "memory {resident:.0} MiB, at the most {:.0} ({idle:.0} without clients); {processor:.2} of a processor; {} clients \
+        "memory {resident:.0} MiB, at most {:.0} ({idle:.0} without clients); {processor:.2} of a processor; {} clients \
          came back and had missed nothing of {changes}; {} times one was stalled, {slow} dropped as too slow",
         server.peak_mib()?,
-        heard.came_back,
-        heard.stalls,
+        received.came_back,
+        received.stalls,
     ));
     ensure!(
-        slow == heard.stalls as f64,
+        slow == received.stalls as f64,
         "not every stalled client was dropped"
     );
     server.stop()
 }
 
-/// Changes that happened before: what stalled clients ask for. The event after which they came.
+/// Writes the earlier changes that stalled clients request. Returns the event before the first.
 #[tokio::main(flavor = "current_thread")]
 async fn backlog(database_url: &str) -> anyhow::Result<String> {
     let store = tallyhook_store::open(database_url, OpenMode::Shared).await?;

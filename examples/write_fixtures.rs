@@ -41,9 +41,9 @@ fn main() -> io::Result<ExitCode> {
 fn story_files() -> BTreeMap<String, String> {
     let team = team::Team::new();
     let mut files = BTreeMap::new();
-    for (chapter, expected) in week_one::tell(&team)
+    for (chapter, expected) in week_one::chapters(&team)
         .into_iter()
-        .chain(week_two::tell(&team))
+        .chain(week_two::chapters(&team))
     {
         let name = chapter.file_name();
         expected.assert_consistent(&chapter.pr);

@@ -31,7 +31,7 @@ pub(crate) struct Child {
 
 impl Child {
     /// GitHub's address and the database's, of a process that is one.
-    pub(crate) fn told(&self) -> Option<(&str, &str)> {
+    pub(crate) fn addresses(&self) -> Option<(&str, &str)> {
         self.github.as_deref().zip(self.database.as_deref())
     }
 }

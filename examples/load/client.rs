@@ -34,8 +34,8 @@ impl Measured {
         self.accepted as f64 / self.seconds
     }
 
-    /// Milliseconds under which `part` of the answers came, in an open loop from when they were due
-    /// to be asked for.
+    /// Returns the milliseconds within which `part` of the answers arrived, in an open loop from
+    /// the due time of the request.
     pub(crate) fn quantile_ms(&self, part: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let place = (self.latencies.len() as f64 * part).ceil() as usize;
@@ -45,7 +45,7 @@ impl Measured {
     }
 }
 
-/// When requests are sent.
+/// The pace at which requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
     /// The next one when the last was answered, on each of so many connections, until the time is

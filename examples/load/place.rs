@@ -39,9 +39,9 @@ impl Place {
     /// An empty database and empty lanes on the servers that the environment names.
     #[tokio::main(flavor = "current_thread")]
     pub(crate) async fn on_services() -> anyhow::Result<Self> {
-        let told =
+        let variable =
             |name| std::env::var(name).with_context(|| format!("{name} is not set: see --help"));
-        let (server, amqp_url) = (told("TEST_DATABASE_URL")?, told("TEST_AMQP_URL")?);
+        let (server, amqp_url) = (variable("TEST_DATABASE_URL")?, variable("TEST_AMQP_URL")?);
         let mut connection = PgConnection::connect(&server).await?;
         for statement in [
             format!("DROP DATABASE IF EXISTS {NAME} WITH (FORCE)"),

@@ -31,10 +31,10 @@ type Socket = WebSocketStream<TcpStream>;
 const AT_ONCE: usize = 32;
 /// Time to wait for a frame after it was due.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a stalled client reads nothing: longer than it takes to be dropped, and to be forgotten
-/// by the system.
+/// The time for which a stalled client reads nothing: longer than it takes to be dropped, and for
+/// its connection to be removed by the system.
 const STALL: Duration = Duration::from_secs(15);
-/// The least that the system keeps for a stalled client on this side.
+/// The smallest receive buffer of the system for a stalled client.
 const NARROW: u32 = 4096;
 
 /// The behaviour of a client.
@@ -50,8 +50,8 @@ pub(crate) enum Manner {
 
 /// The frames that the clients received.
 #[derive(Default)]
-pub(crate) struct Heard {
-    /// Of steady clients, by client: each change by its delivery, and the time of its frame.
+pub(crate) struct ReceivedFrames {
+    /// The frames of steady clients, by client: the delivery of each change, and the time.
     pub(crate) steady: Vec<Vec<(usize, Instant)>>,
     /// Clients that reconnected and had missed nothing.
     pub(crate) came_back: usize,
@@ -60,11 +60,11 @@ pub(crate) struct Heard {
 }
 
 /// Clients that are connected.
-pub(crate) struct Clients(JoinHandle<anyhow::Result<Heard>>);
+pub(crate) struct Clients(JoinHandle<anyhow::Result<ReceivedFrames>>);
 
 /// The fields of a notification that are read.
 #[derive(Deserialize)]
-struct Told {
+struct NotificationFrame {
     pr_number: i64,
     timestamp: DateTime<Utc>,
     event_id: String,
@@ -94,7 +94,7 @@ impl Clients {
     }
 
     /// Waits until every client has received every change exactly once.
-    pub(crate) fn finish(self) -> anyhow::Result<Heard> {
+    pub(crate) fn finish(self) -> anyhow::Result<ReceivedFrames> {
         self.0
             .join()
             .map_err(|_| anyhow::anyhow!("a client broke"))?
@@ -104,8 +104,8 @@ impl Clients {
 /// The state that the clients of a run share.
 struct Run {
     changes: Arc<Changes>,
-    /// By all of them.
-    heard: Cell<usize>,
+    /// The number of frames received by all clients.
+    received: Cell<usize>,
 }
 
 async fn run(
@@ -113,10 +113,10 @@ async fn run(
     changes: Arc<Changes>,
     time: Duration,
     ready: mpsc::SyncSender<()>,
-) -> anyhow::Result<Heard> {
+) -> anyhow::Result<ReceivedFrames> {
     let run = Rc::new(Run {
         changes,
-        heard: Cell::new(0),
+        received: Cell::new(0),
     });
     let connected = stream::iter(clients).map(async |(address, manner)| {
         let socket = match &manner {
@@ -143,23 +143,23 @@ async fn run(
         }
     }
     ready.send(())?;
-    let mut heard = Heard::default();
+    let mut received = ReceivedFrames::default();
     let all = async {
         while let Some(one) = listening.join_next().await {
             match one?? {
-                (Manner::Steady, changes) => heard.steady.push(changes),
-                _ => heard.came_back += 1,
+                (Manner::Steady, changes) => received.steady.push(changes),
+                _ => received.came_back += 1,
             }
         }
         anyhow::Ok(())
     };
     let in_time = timeout(time + PATIENCE, all).await;
-    let (told, all) = (run.heard.get(), listeners * run.changes.len());
-    in_time.with_context(|| format!("{told} of {all} frames were received"))??;
+    let (arrived, all) = (run.received.get(), listeners * run.changes.len());
+    in_time.with_context(|| format!("{arrived} of {all} frames were received"))??;
     while let Some(stalls) = stalling.join_next().await {
-        heard.stalls += stalls??;
+        received.stalls += stalls??;
     }
-    Ok(heard)
+    Ok(received)
 }
 
 fn request(address: &str, after: Option<&str>) -> anyhow::Result<Request> {
@@ -188,9 +188,9 @@ async fn listen(
     manner: Manner,
     mut socket: Socket,
 ) -> anyhow::Result<(Manner, Vec<(usize, Instant)>)> {
-    let mut heard = Vec::with_capacity(run.changes.len());
+    let mut received = Vec::with_capacity(run.changes.len());
     let mut last = String::new();
-    while heard.len() < run.changes.len() {
+    while received.len() < run.changes.len() {
         let message = socket
             .next()
             .await
@@ -201,29 +201,33 @@ async fn listen(
             Message::Close(reason) => bail!("the server closed a connection: {reason:?}"),
             _ => continue,
         };
-        let told: Told = serde_json::from_str(&text)?;
-        ensure!(told.event_id > last, "{} came after {last}", told.event_id);
-        last = told.event_id;
+        let notification: NotificationFrame = serde_json::from_str(&text)?;
+        ensure!(
+            notification.event_id > last,
+            "{} came after {last}",
+            notification.event_id
+        );
+        last = notification.event_id;
         let Some(delivery) = run
             .changes
-            .delivery(told.pr_number, told.timestamp.timestamp())
+            .delivery(notification.pr_number, notification.timestamp.timestamp())
         else {
             continue;
         };
-        heard.push((delivery, at));
-        run.heard.set(run.heard.get() + 1);
+        received.push((delivery, at));
+        run.received.set(run.received.get() + 1);
         if let Manner::ComesBack { after, away } = manner
-            && heard.len() == after
+            && received.len() == after
         {
             drop(socket);
             sleep(away).await;
             socket = connect(&address, Some(&last)).await?;
         }
     }
-    Ok((manner, heard))
+    Ok((manner, received))
 }
 
-/// Stalls again and again: how often. The server has to have ended every one of them.
+/// Stalls repeatedly. Returns the number of stalls, each of which the server must have ended.
 async fn stall(address: String, since: String, time: Duration) -> anyhow::Result<usize> {
     let started = Instant::now();
     let mut stalls = 0;
@@ -254,7 +258,7 @@ async fn ended(socket: &mut Socket) -> anyhow::Result<()> {
                 bail!("a stalled client was dropped with {reason:?}")
             }
             Some(Ok(_)) => {}
-            // There was no room even for that.
+            // There was no room for the close frame either.
             None | Some(Err(Error::Protocol(_) | Error::Io(_))) => return Ok(()),
             Some(Err(error)) => return Err(error.into()),
         }

@@ -23,7 +23,7 @@ pub(crate) struct Traffic {
     pub(crate) changes: Arc<Changes>,
 }
 
-/// Which delivery of a run brought a change.
+/// The delivery of a run that caused each change.
 pub(crate) struct Changes(HashMap<(i64, i64), usize>);
 
 impl Changes {

@@ -5,9 +5,9 @@ use crate::expected::{Expected, Stages};
 use crate::team::Team;
 use testkit::payloads::HeadRepo;
 
-type Told = (Chapter, Expected);
+type ExpectedChapter = (Chapter, Expected);
 
-pub(crate) fn tell(team: &Team) -> Vec<Told> {
+pub(crate) fn chapters(team: &Team) -> Vec<ExpectedChapter> {
     vec![
         quick_review(team),
         draft_then_ready(team),
@@ -26,7 +26,7 @@ pub(crate) fn tell(team: &Team) -> Vec<Told> {
     ]
 }
 
-fn quick_review(team: &Team) -> Told {
+fn quick_review(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         101,
         &team.tomas,
@@ -63,7 +63,7 @@ fn quick_review(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn draft_then_ready(team: &Team) -> Told {
+fn draft_then_ready(team: &Team) -> ExpectedChapter {
     let pr = team.draft(
         102,
         &team.ines,
@@ -100,7 +100,7 @@ fn draft_then_ready(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn merged_without_review(team: &Team) -> Told {
+fn merged_without_review(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         103,
         &team.ines,
@@ -136,7 +136,7 @@ fn merged_without_review(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn closed_unmerged(team: &Team) -> Told {
+fn closed_unmerged(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         104,
         &team.yuki,
@@ -162,7 +162,7 @@ fn closed_unmerged(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn open_with_review(team: &Team) -> Told {
+fn open_with_review(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         105,
         &team.mira,
@@ -195,7 +195,7 @@ fn open_with_review(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn draft_never_ready(team: &Team) -> Told {
+fn draft_never_ready(team: &Team) -> ExpectedChapter {
     let pr = team.draft(
         106,
         &team.yuki,
@@ -215,7 +215,7 @@ fn draft_never_ready(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn changes_then_approval(team: &Team) -> Told {
+fn changes_then_approval(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         107,
         &team.tomas,
@@ -258,7 +258,7 @@ fn changes_then_approval(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn bot_first(team: &Team) -> Told {
+fn bot_first(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         108,
         &team.yuki,
@@ -294,7 +294,7 @@ fn bot_first(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn back_to_draft(team: &Team) -> Told {
+fn back_to_draft(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         109,
         &team.tomas,
@@ -332,7 +332,7 @@ fn back_to_draft(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn closed_and_reopened(team: &Team) -> Told {
+fn closed_and_reopened(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         110,
         &team.ines,
@@ -372,7 +372,7 @@ fn closed_and_reopened(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn bot_author(team: &Team) -> Told {
+fn bot_author(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         111,
         &team.deps_bot,
@@ -409,7 +409,7 @@ fn bot_author(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn push_after_approval(team: &Team) -> Told {
+fn push_after_approval(team: &Team) -> ExpectedChapter {
     let pr = team.pr(112, &team.mira, "Cache", "answer-cache", "03-05 13:00");
     let mut chapter = Chapter::opened("push-after-approval", pr);
     chapter.retitled("Cache answers for one minute", &team.mira, "03-05 14:00");
@@ -441,7 +441,7 @@ fn push_after_approval(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn dismissed_approval(team: &Team) -> Told {
+fn dismissed_approval(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         113,
         &team.yuki,
@@ -478,7 +478,7 @@ fn dismissed_approval(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn fork_deleted(team: &Team) -> Told {
+fn fork_deleted(team: &Team) -> ExpectedChapter {
     let mut pr = team.pr(
         114,
         &team.lena,

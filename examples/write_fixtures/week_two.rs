@@ -5,9 +5,9 @@ use crate::chapter::Chapter;
 use crate::expected::{Expected, Stages};
 use crate::team::Team;
 
-type Told = (Chapter, Expected);
+type ExpectedChapter = (Chapter, Expected);
 
-pub(crate) fn tell(team: &Team) -> Vec<Told> {
+pub(crate) fn chapters(team: &Team) -> Vec<ExpectedChapter> {
     vec![
         ghost_reviewer(team),
         reviewed_in_draft(team),
@@ -23,7 +23,7 @@ pub(crate) fn tell(team: &Team) -> Vec<Told> {
     ]
 }
 
-fn ghost_reviewer(team: &Team) -> Told {
+fn ghost_reviewer(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         115,
         &team.ines,
@@ -58,7 +58,7 @@ fn ghost_reviewer(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn reviewed_in_draft(team: &Team) -> Told {
+fn reviewed_in_draft(team: &Team) -> ExpectedChapter {
     let pr = team.draft(
         116,
         &team.tomas,
@@ -90,7 +90,7 @@ fn reviewed_in_draft(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn changes_still_requested(team: &Team) -> Told {
+fn changes_still_requested(team: &Team) -> ExpectedChapter {
     let pr = team.pr(117, &team.yuki, "Answer in pages", "pages", "03-09 15:00");
     let mut chapter = Chapter::opened("changes-still-requested", pr);
     chapter.reviewed(Some(&team.ines), "changes_requested", "03-10 09:00");
@@ -119,7 +119,7 @@ fn changes_still_requested(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn merged_as_draft(team: &Team) -> Told {
+fn merged_as_draft(team: &Team) -> ExpectedChapter {
     let pr = team.draft(
         118,
         &team.ines,
@@ -148,7 +148,7 @@ fn merged_as_draft(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn merge_queue(team: &Team) -> Told {
+fn merge_queue(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         119,
         &team.tomas,
@@ -184,7 +184,7 @@ fn merge_queue(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn objection_dismissed(team: &Team) -> Told {
+fn objection_dismissed(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         120,
         &team.mira,
@@ -221,7 +221,7 @@ fn objection_dismissed(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn never_approved(team: &Team) -> Told {
+fn never_approved(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         121,
         &team.tomas,
@@ -256,7 +256,7 @@ fn never_approved(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn closed_while_draft(team: &Team) -> Told {
+fn closed_while_draft(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         122,
         &team.ines,
@@ -298,7 +298,7 @@ fn closed_while_draft(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn ghost_author(team: &Team) -> Told {
+fn ghost_author(team: &Team) -> ExpectedChapter {
     let mut pr = team.pr(
         123,
         &team.ghost,
@@ -335,7 +335,7 @@ fn ghost_author(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn review_at_the_merge(team: &Team) -> Told {
+fn review_at_the_merge(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         124,
         &team.mira,
@@ -371,7 +371,7 @@ fn review_at_the_merge(team: &Team) -> Told {
     (chapter, expected)
 }
 
-fn waiting_for_a_human(team: &Team) -> Told {
+fn waiting_for_a_human(team: &Team) -> ExpectedChapter {
     let pr = team.pr(
         125,
         &team.yuki,

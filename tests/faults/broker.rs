@@ -1,4 +1,4 @@
-//! Failures of the broker. GitHub is answered all the same, each time.
+//! Failures of the broker, during each of which webhooks are still answered with 2xx.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,25 +18,25 @@ pub(crate) const EVERYONE: [Role; 5] = [
     Role::Worker,
 ];
 pub(crate) const LIVE: &str = "tallyhook.v1.live";
-/// Requests each second.
+/// Requests per second.
 pub(crate) const RATE: usize = 60;
 /// More than any of these scenarios posts.
 const PLENTY: usize = 12_000;
 
-/// The processes have noticed that their broker is gone.
+/// Waits until the processes have noticed that their broker is gone.
 fn is_missed(cluster: &Cluster<'_>) {
     until("everybody misses the broker", PATIENCE, || {
         cluster.queues_are(&["degraded", "failing"])
     });
 }
 
-/// Breaks something under load by `fault`, which also keeps it broken for a while, and repairs it
-/// by `mend`, which returns the time of the repair.
+/// Runs `fault` under load, which breaks something and keeps it broken for a while, and then
+/// `repair`, which returns the time of the repair.
 fn disturbed(
     cluster: &Cluster<'_>,
     seed: u64,
     fault: impl FnOnce(&Cluster<'_>, &Load),
-    mend: impl FnOnce(&Services) -> Instant + Send,
+    repair: impl FnOnce(&Services) -> Instant + Send,
 ) -> Row {
     let traffic = Arc::new(Traffic::new(seed, PLENTY));
     cluster.connected();
@@ -49,7 +49,7 @@ fn disturbed(
     cluster.finishes_more_than(RATE as u64);
     fault(cluster, &load);
     let before = cluster.finished();
-    let (returned, back) = comes_back(cluster, before, mend);
+    let (returned, back) = comes_back(cluster, before, repair);
     let posted = load.stop();
     cluster.drained_within(PATIENCE);
     concluded(
@@ -66,19 +66,19 @@ fn disturbed(
 fn comes_back(
     cluster: &Cluster<'_>,
     before: u64,
-    mend: impl FnOnce(&Services) -> Instant + Send,
+    repair: impl FnOnce(&Services) -> Instant + Send,
 ) -> (Instant, Duration) {
     std::thread::scope(|threads| {
         let services = cluster.services;
-        let mending = threads.spawn(move || mend(services));
+        let repairing = threads.spawn(move || repair(services));
         cluster.finishes_more_than(before);
         let applied = Instant::now();
-        let returned = mending.join().unwrap();
+        let returned = repairing.join().unwrap();
         (returned, applied.saturating_duration_since(returned))
     })
 }
 
-/// Asks what is asked after each fault of the broker.
+/// Makes the assertions that hold after each fault of the broker, and builds the row.
 fn concluded(
     cluster: &Cluster<'_>,
     traffic: &Traffic,
@@ -128,7 +128,7 @@ pub(crate) fn killed_beside_sqlite(services: &Services, _: Form) -> Row {
 pub(crate) fn frozen(services: &Services, _: Form) -> Row {
     let freeze = |cluster: &Cluster<'_>, load: &Load| {
         cluster.services.verb("freeze rabbitmq");
-        // Twenty seconds of it.
+        // Twenty seconds of load.
         load.wait_for(20 * RATE);
     };
     let thaw = |services: &Services| {
@@ -148,7 +148,7 @@ pub(crate) fn alarmed(services: &Services, _: Form) -> Row {
         });
         load.wait_for(5 * RATE);
     };
-    // The program behind this verb takes longer to exit than to do its work.
+    // The program behind this verb takes longer to exit than to have its effect.
     let calm = |services: &Services| {
         let begun = Instant::now();
         services.verb("alarm rabbitmq off");
@@ -157,7 +157,7 @@ pub(crate) fn alarmed(services: &Services, _: Form) -> Row {
     disturbed(&Cluster::start(services, &EVERYONE), 4, alarm, calm)
 }
 
-/// There is no return of what was broken: what is posted after the deletion has to be applied.
+/// The queue is not repaired from outside: deliveries posted after its deletion must be applied.
 pub(crate) fn queue_deleted(services: &Services, _: Form) -> Row {
     let cluster = Cluster::start(services, &EVERYONE);
     let traffic = Arc::new(Traffic::new(5, PLENTY));
@@ -171,7 +171,7 @@ pub(crate) fn queue_deleted(services: &Services, _: Form) -> Row {
     cluster.finishes_more_than(RATE as u64);
     services.delete_queue(&cluster.place, LIVE);
     let deleted = Instant::now();
-    // Sixteen more may be under way.
+    // Up to sixteen more requests may be in flight.
     let posted_before = traffic
         .expected(load.answered() + 16, &Default::default())
         .applied
@@ -231,7 +231,7 @@ pub(crate) fn killed_in_its_first_second(services: &Services, form: Form) -> Row
     worst
 }
 
-/// Everything was wiped off the broker: its queues, its exchanges.
+/// The broker loses all its data: its queues, its exchanges.
 pub(crate) fn wiped(services: &Services, _: Form) -> Row {
     let wipe = |cluster: &Cluster<'_>, load: &Load| {
         kill_for_a_while(cluster, load);
@@ -246,13 +246,13 @@ pub(crate) fn wiped(services: &Services, _: Form) -> Row {
     )
 }
 
-/// The deliveries that were posted while the broker was down, as fast as possible.
+/// Deliveries are posted as fast as possible while the broker is down.
 pub(crate) fn backlog(services: &Services, form: Form) -> Row {
     let deliveries = form.of(2_000, 10_000);
     let cluster = Cluster::start(services, &EVERYONE);
     let traffic = Arc::new(Traffic::new(8, deliveries));
     cluster.connected();
-    // A broker that has settled: what becomes of one that has not is another scenario.
+    // The broker has settled by then; a kill in its first second is another scenario.
     let load = Load::start(&traffic, &cluster.targets, (0, 3 * RATE), Some(RATE as f64));
     let before = load.finish();
     cluster.drained_within(PATIENCE);

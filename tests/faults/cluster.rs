@@ -1,4 +1,4 @@
-//! Receivers and workers of one database and one broker, each a process of the real program.
+//! Receivers and workers on one database and one broker, each a process of the real program.
 
 use std::collections::BTreeSet;
 use std::process::ExitStatus;
@@ -25,7 +25,7 @@ use testkit::process::{Serve, tallyhook};
 pub(crate) enum Role {
     Receiver,
     Worker,
-    /// Both, which an embedded database needs.
+    /// Receiver and worker in one process, as an embedded database requires.
     Whole,
 }
 
@@ -39,13 +39,13 @@ impl Role {
     }
 }
 
-/// One process, and another in its place after it has ended.
+/// A process of the cluster, which is replaced by another after its end.
 pub(crate) struct Process {
     role: Role,
     serve: Option<Serve>,
 }
 
-/// The environment variable that ends a process, and its value.
+/// The environment variable that sets a crash point of a process, and its value.
 pub(crate) type Crash<'a> = Option<(&'a str, &'a str)>;
 
 pub(crate) struct Cluster<'a> {
@@ -57,17 +57,17 @@ pub(crate) struct Cluster<'a> {
     pub(crate) store: Store,
 }
 
-/// The outcome of the deliveries.
+/// The numbers of deliveries by outcome.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) counts: DeliveryCounts,
-    /// Rows with more than one attempt.
+    /// Deliveries with more than one attempt.
     pub(crate) tried_again: usize,
     pub(crate) pull_requests: usize,
 }
 
 impl<'a> Cluster<'a> {
-    /// Starts what `roles` say in an empty place.
+    /// Starts a process for each of `roles` in an empty place.
     pub(crate) fn start(services: &'a Services, roles: &[Role]) -> Self {
         let mut place = services.place();
         if roles == [Role::Whole] {
@@ -105,7 +105,7 @@ impl<'a> Cluster<'a> {
         cluster
     }
 
-    /// Starts one process more: its index.
+    /// Starts another process. Returns its index.
     pub(crate) fn add(&mut self, role: Role, crash: Crash<'_>) -> usize {
         self.processes.push(Process { role, serve: None });
         let index = self.processes.len() - 1;
@@ -116,13 +116,13 @@ impl<'a> Cluster<'a> {
     /// Restarts the process at `index`.
     pub(crate) fn restart(&mut self, index: usize, crash: Crash<'_>) {
         let role = self.processes[index].role;
-        // The one before is gone before the next looks at the same place.
+        // The earlier process must be gone before the next one opens the same place.
         drop(self.processes[index].serve.take());
         self.processes[index].serve = Some(start(&self.folder, &self.place, role, crash));
         self.aim();
     }
 
-    /// Asks a process to end, and waits until it has.
+    /// Stops a process gracefully, and waits until it has exited.
     pub(crate) fn stop(&mut self, index: usize) {
         if let Some(serve) = self.processes[index].serve.take() {
             let (status, log) = serve.terminate();
@@ -131,7 +131,7 @@ impl<'a> Cluster<'a> {
         self.aim();
     }
 
-    /// Has the receivers that run posted to.
+    /// Points the load at the receivers that are running.
     fn aim(&self) {
         let receivers = self.processes.iter().filter(|one| one.role != Role::Worker);
         let urls = receivers
@@ -144,7 +144,7 @@ impl<'a> Cluster<'a> {
         self.processes[index].serve.as_mut().unwrap()
     }
 
-    /// Indexes of the processes with this role.
+    /// Returns the indexes of the processes with this role.
     pub(crate) fn of(&self, role: Role) -> Vec<usize> {
         let all = self.processes.iter().enumerate();
         all.filter(|(_, one)| one.role == role)
@@ -162,7 +162,7 @@ impl<'a> Cluster<'a> {
                 };
                 ended.push(status);
             }
-            // It may end again before it listens.
+            // It may exit again before it listens.
             let started = try_start(&self.folder, &self.place, self.processes[index].role, crash);
             self.processes[index].serve = match started {
                 Ok(serve) => Some(serve),
@@ -176,12 +176,12 @@ impl<'a> Cluster<'a> {
         ended
     }
 
-    /// Posts requests as fast as it goes.
+    /// Posts requests as fast as possible.
     pub(crate) fn post(&self, traffic: &Arc<Traffic>, from: usize, until: usize) -> Posted {
         Load::start(traffic, &self.targets, (from, until), None).finish()
     }
 
-    /// Nothing while the database does not answer.
+    /// Returns the counts of deliveries, or nothing while the database does not answer.
     pub(crate) fn counts(&self) -> Option<DeliveryCounts> {
         block_on(self.store.counts()).ok()
     }
@@ -193,13 +193,13 @@ impl<'a> Cluster<'a> {
             .map_or(0, |counts| counts.applied + counts.dead)
     }
 
-    /// The same, once the database answers.
+    /// Returns the same, once the database answers.
     pub(crate) fn finished_when_it_answers(&self) -> u64 {
         until("the database answers", PATIENCE, || self.counts().is_some());
         self.finished()
     }
 
-    /// Waits until more than `before` are finished. Returns how long it took.
+    /// Waits until more than `before` deliveries are finished. Returns the duration.
     pub(crate) fn finishes_more_than(&self, before: u64) -> Duration {
         let started = Instant::now();
         until("deliveries are applied again", PATIENCE, || {
@@ -208,7 +208,7 @@ impl<'a> Cluster<'a> {
         started.elapsed()
     }
 
-    /// Waits until nothing waits: how long it took.
+    /// Waits until no delivery is pending. Returns the duration.
     pub(crate) fn drained_within(&self, patience: Duration) -> Duration {
         let started = Instant::now();
         until("every delivery is finished", patience, || {
@@ -222,7 +222,7 @@ impl<'a> Cluster<'a> {
         self.those_are(&(0..self.processes.len()).collect::<Vec<_>>(), expected)
     }
 
-    /// The same of some of them.
+    /// Returns the same for some of the processes.
     pub(crate) fn those_are(&self, indexes: &[usize], expected: &[&str]) -> bool {
         indexes
             .iter()
@@ -253,8 +253,8 @@ impl<'a> Cluster<'a> {
         });
     }
 
-    /// Asserts that every delivery was finished once, with the outcome it must have, and that the
-    /// facts are those of an undisturbed run.
+    /// Asserts that every delivery was finished once, with its expected outcome, and that the facts
+    /// are those of an undisturbed run.
     pub(crate) fn check(&self, expected: &Expected) -> Outcome {
         let (mut seen, mut outcome) = (BTreeSet::new(), Outcome::default());
         let mut filter = DeliveryFilter::default();
@@ -309,7 +309,7 @@ impl<'a> Cluster<'a> {
             }
         }
         assert_eq!(found, expected.facts.len(), "pull requests");
-        // Numbers of one in so many, since each is a question of its own.
+        // Numbers are checked for a sample only, since each takes a query of its own.
         let step = (found / 200).max(1);
         expected
             .facts
@@ -338,23 +338,24 @@ impl<'a> Cluster<'a> {
         );
     }
 
-    /// Returns the warnings and errors that its processes logged since they listen.
+    /// Prints the warnings and errors that the processes have logged since they listen.
     fn complaints(&self) {
         for (index, process) in self.processes.iter().enumerate() {
             let Some(serve) = &process.serve else {
                 continue;
             };
             let log = serve.logged();
-            let told: Vec<_> = log
+            let complaints: Vec<_> = log
                 .iter()
                 .filter(|line| !line.contains("\"level\":\"INFO\""))
                 .collect();
             eprintln!(
                 "--- process {index}, {:?}: the last of {} complaints",
                 process.role,
-                told.len()
+                complaints.len()
             );
-            told.iter()
+            complaints
+                .iter()
                 .rev()
                 .take(25)
                 .rev()

@@ -1,4 +1,5 @@
-//! Failures of the database. GitHub is answered that it must send again.
+//! Failures of the database, during which webhooks are answered with 503, so that they are sent
+//! again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE};
 
-/// Within this time after its return the first delivery is applied, says the long form.
+/// The limit of the long form from the return of the database to the first applied delivery.
 const HEALED: Duration = Duration::from_secs(15);
 
 /// PostgreSQL's immediate mode: connections end without notice, and the next start is a recovery.

@@ -13,8 +13,8 @@ use crate::table::Row;
 use crate::traffic::Traffic;
 use crate::{Form, PATIENCE, until};
 
-/// Every `crash_point!` that a delivery passes, except the poison's, and the role it belongs to.
-/// Those of backfills and notifications have tests of their own.
+/// Every `crash_point!` that a delivery passes, except that of poison deliveries, and its role. The
+/// crash points of backfills and notifications have tests of their own.
 const PLACES: [(&str, Role); 14] = [
     ("ingest.body_read", Role::Receiver),
     ("accept.before_commit", Role::Receiver),
@@ -31,15 +31,16 @@ const PLACES: [(&str, Role); 14] = [
     ("queue.acknowledged", Role::Worker),
     ("queue.published", Role::Worker),
 ];
-/// Kills between which nothing is waited for. One less than the attempts after which a delivery is
-/// a dead letter, so that none can become one by having been under way in all of them.
+/// The number of kills without a wait in between. It is one less than the attempts after which a
+/// delivery is dead, so that a delivery in flight during all of them is not.
 const IN_A_ROW: usize = 4;
-/// After so long only what is leased waits: what a worker claimed by a statement whose answer the
-/// database's end cut off.
+/// The time after which only leased deliveries are pending: those that a worker claimed by a
+/// statement whose answer the end of the database cut off.
 const SETTLED: Duration = Duration::from_secs(15);
-/// The long form ends by itself, with fewer kills on a slow machine.
+/// The time limit of the long form, which does fewer kills on a slow machine.
 const LONGEST: Duration = Duration::from_mins(20);
-/// Only the sweeper reaches these, and only for deliveries that another process left.
+/// The crash points that only the sweeper reaches, and only for deliveries that another process
+/// left behind.
 const OF_THE_SWEEPER: [(&str, Role); 2] = [
     ("relay.swept", Role::Worker),
     ("queue.published", Role::Worker),
@@ -65,8 +66,8 @@ impl End {
         }
     }
 
-    /// One kill of many: the crash points in turn, and of every twenty kills two by SIGKILL, one of
-    /// the broker and one of the database.
+    /// Chooses the kill with this number: the crash points in turn, and in every twenty kills two
+    /// by SIGKILL, one of the broker and one of the database.
     fn of(number: usize) -> Self {
         match number % 20 {
             4 => Self::Broker,
@@ -87,7 +88,7 @@ struct Killing<'a> {
     traffic: Arc<Traffic>,
     posted: Posted,
     next: usize,
-    /// How often each way was taken.
+    /// The number of kills by kind.
     had: BTreeMap<String, usize>,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Killing<'a> {
         }
     }
 
-    /// Ends one thing while the next `chunk` requests are posted.
+    /// Kills a process or a server while the next `chunk` requests are posted.
     fn kill(&mut self, end: End, chunk: usize) {
         let until_place = (self.next + chunk).min(self.traffic.len());
         let (from, services) = (self.next, self.cluster.services);
@@ -133,7 +134,7 @@ impl<'a> Killing<'a> {
                     workers[0],
                     Some(("TALLYHOOK_CRASH_AT", &format!("{place}:1"))),
                 );
-                // It may have been given everything before it swept.
+                // The worker may have received everything from the queue before it swept.
                 let ended = self.ends(workers[0], &load, chunk, true);
                 workers
                     .iter()
@@ -157,7 +158,8 @@ impl<'a> Killing<'a> {
                     victim,
                     crash.as_deref().map(|crash| ("TALLYHOOK_CRASH_AT", crash)),
                 );
-                // Before that a receiver publishes nothing. A worker may have ended by then.
+                // A receiver publishes nothing before it is connected. A worker may have exited by
+                // then.
                 until("the process is connected", PATIENCE, || {
                     self.cluster.those_are(&[victim], &["ok"])
                         || self.cluster.serve(victim).ended().is_some()
@@ -180,8 +182,8 @@ impl<'a> Killing<'a> {
         *self.had.entry(had).or_default() += 1;
     }
 
-    /// Returns true if the process ends at its crash point; it is killed if the posted deliveries
-    /// do not bring it there.
+    /// Returns true if the process ends at its crash point; it is killed if it has not reached it
+    /// with the posted deliveries.
     fn ends(&mut self, victim: usize, load: &Load, chunk: usize, at_crash_point: bool) -> bool {
         if !at_crash_point {
             load.wait_for(chunk / 3);
@@ -214,8 +216,8 @@ impl<'a> Killing<'a> {
         }
     }
 
-    /// Waits until nothing waits but for the end of a lease, so that no delivery is under way in
-    /// more kills than it has attempts.
+    /// Waits until deliveries are pending only for the end of a lease, so that no delivery is in
+    /// flight during more kills than it has attempts.
     fn settle(&mut self) {
         let started = Instant::now();
         while self
@@ -228,7 +230,7 @@ impl<'a> Killing<'a> {
         }
     }
 
-    /// The last wait is for everything.
+    /// Waits until every delivery is finished, and builds the row.
     fn conclude(mut self) -> Row {
         if self.next < self.traffic.len() {
             let posted = self
@@ -253,11 +255,11 @@ impl<'a> Killing<'a> {
     }
 }
 
-/// Each crash point once.
+/// Kills processes at each crash point once.
 pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
     let chunk = 40;
-    // With some to spare for the sweeper's, which are reached if others have left something by
-    // then.
+    // Some deliveries are to spare for the crash points of the sweeper, which it reaches only if
+    // other processes have left deliveries behind.
     let mut killing = Killing::start(services, 13, chunk * (PLACES.len() + 6));
     for (number, (place, role)) in PLACES.into_iter().enumerate() {
         let end = End::At(place, role, 1);
@@ -284,7 +286,7 @@ pub(crate) fn at_crash_points(services: &Services, _: Form) -> Row {
     killing.conclude()
 }
 
-/// Crash points, SIGKILL, the broker and the database in turn.
+/// Kills by crash points, by SIGKILL, of the broker and of the database in turn.
 pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
     let (kills, deliveries) = (form.of(20, 300), form.of(1_000, 100_000));
     let mut killing = Killing::start(services, 14, deliveries);
@@ -307,8 +309,8 @@ pub(crate) fn of_everything(services: &Services, form: Form) -> Row {
     killing.conclude()
 }
 
-/// Deliveries that a killed receiver had stored and not published are applied without waiting for
-/// five minutes.
+/// Deliveries that a killed receiver had stored but not published are applied before the five
+/// minutes after which they are due again.
 pub(crate) fn unpublished(services: &Services, _: Form) -> Row {
     let mut killing = Killing::start(services, 15, 200);
     killing.kill(End::At("accept.committed", Role::Receiver, 2), 100);

@@ -1,5 +1,5 @@
-//! The sender of deliveries: like GitHub and its user, it sends again what was not answered with
-//! 2xx.
+//! The sender of deliveries. Like GitHub and its user, it sends a delivery again that was not
+//! answered with 2xx.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -12,22 +12,22 @@ use crate::traffic::Traffic;
 use crate::{PATIENCE, block_on, runtime, until};
 use testkit::process::signed;
 
-/// Requests under way at the same time.
+/// The number of concurrent requests.
 const AT_ONCE: usize = 16;
-/// Before the same delivery is sent again.
+/// The pause before the same delivery is sent again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the receivers listen now.
+/// The current addresses of the receivers.
 pub(crate) type Targets = Arc<RwLock<Vec<String>>>;
 
 /// The deliveries posted, and their answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Posted {
-    /// Each of them was answered with 2xx in the end.
+    /// The number of requests, each of which was answered with 2xx in the end.
     pub(crate) requests: usize,
-    /// With the first try.
+    /// The number answered with 2xx at the first try.
     pub(crate) at_first: usize,
-    /// From sending to the answer, of those answered with 2xx.
+    /// The longest time from sending to an answer with 2xx.
     pub(crate) slowest: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Posted {
     }
 }
 
-/// Posts in the background.
+/// Requests that are posted in the background.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -59,8 +59,8 @@ struct Shared {
 }
 
 impl Load {
-    /// Posts the requests from `from` on, so many a second, until it is stopped or `until` is
-    /// reached; as fast as it goes without `per_second`.
+    /// Posts the requests from `from` to `until` until it is stopped: `per_second` each second, or
+    /// as fast as possible without it.
     pub(crate) fn start(
         traffic: &Arc<Traffic>,
         targets: &Targets,
@@ -70,7 +70,8 @@ impl Load {
         let shared = Arc::new(Shared {
             traffic: traffic.clone(),
             targets: targets.clone(),
-            // A receiver that was killed and one that took its port are not the same.
+            // Each load has a client of its own: a pooled connection to a killed receiver does not
+            // lead to the one that took its port.
             http: reqwest::Client::builder()
                 .timeout(Duration::from_secs(12))
                 .build()
@@ -89,12 +90,12 @@ impl Load {
         self.shared.answered.load(Ordering::SeqCst)
     }
 
-    /// Tries that were not answered with 2xx.
+    /// Returns the number of tries that were not answered with 2xx.
     pub(crate) fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
-    /// Waits until so many more were answered with 2xx.
+    /// Waits until `more` further requests are answered with 2xx.
     pub(crate) fn wait_for(&self, more: usize) {
         let wanted = self.answered() + more;
         until("deliveries are answered", PATIENCE, || {
@@ -106,13 +107,13 @@ impl Load {
         self.task.is_finished()
     }
 
-    /// Begins no more, and waits until all that was begun is answered with 2xx.
+    /// Starts no further request, and waits until every started one is answered with 2xx.
     pub(crate) fn stop(self) -> Posted {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.finish()
     }
 
-    /// Waits until everything is answered with 2xx.
+    /// Waits until every request is answered with 2xx.
     pub(crate) fn finish(self) -> Posted {
         block_on(self.task).unwrap();
         *self.shared.posted.lock().unwrap()
@@ -178,7 +179,7 @@ async fn post(shared: &Shared, place: usize) {
             return;
         }
         shared.refused.fetch_add(1, Ordering::SeqCst);
-        // Anything but "not now" or no answer at all is a defect.
+        // Any failure other than 503 or a missing answer is a defect.
         let refused = answer.as_ref().is_ok_and(|answer| answer.status() != 503);
         assert!(
             !refused && Instant::now() < deadline,

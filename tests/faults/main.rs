@@ -36,11 +36,10 @@ use tokio::runtime::{Builder, Runtime};
 use crate::services::Services;
 use crate::table::Row;
 
-/// The bound of a wait, not of what is promised: what does not happen within this time does not
-/// happen.
+/// The limit of every wait. It is no guarantee: a condition that does not hold by then is taken to
+/// never hold.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// Within this time after the return of what was broken the first delivery is applied, says the
-/// long form.
+/// The limit of the long form from the repair to the first applied delivery.
 const HEALED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -52,7 +51,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    fn told() -> Self {
+    fn from_environment() -> Self {
         match std::env::var("TALLYHOOK_FAULTS").as_deref() {
             Err(_) | Ok("short") => Self::Short,
             Ok("long") => Self::Long,
@@ -91,7 +90,7 @@ const SCENARIOS: [(&str, Scenario); 15] = [
     ("kills at crash points", kills::at_crash_points),
     ("kills of everything", kills::of_everything),
     ("receiver killed before it published", kills::unpublished),
-    // The last, since it takes everybody's queues.
+    // This is the last, since it deletes the queues of all scenarios.
     ("broker wiped", broker::wiped),
 ];
 
@@ -111,7 +110,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
-/// Looks again and again until `condition` holds.
+/// Polls until `condition` holds.
 pub(crate) fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
@@ -129,7 +128,7 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
-    let form = Form::told();
+    let form = Form::from_environment();
     let chosen: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
@@ -161,7 +160,7 @@ fn main() -> ExitCode {
         let begun = Instant::now();
         let run = || {
             let row = scenario(&services, form);
-            // On a machine of which nothing else is known no time is asked for.
+            // The short form runs on machines of unknown speed, and has no time limit.
             assert!(
                 form == Form::Short || row.back.is_none_or(|back| back < HEALED),
                 "it took {:?} to heal",
@@ -183,7 +182,7 @@ fn main() -> ExitCode {
                     begun.elapsed().as_secs_f64()
                 );
                 failed += 1;
-                // Whatever it left broken is not the next one's.
+                // A failed scenario must not leave broken servers to the next one.
                 services.heal();
             }
         }

@@ -1,5 +1,5 @@
-//! A broker and a database of the driver's own, started by `scripts/services`, broken by it, and
-//! taken down with it.
+//! A broker and a database of this test alone, which `scripts/services` starts, breaks and takes
+//! down.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{PATIENCE, block_on, until};
 
-/// The variables of another pair of servers would make the script use those.
+/// The variables of another pair of servers, which would make the script use those.
 const FOREIGN: [&str; 4] = [
     "TEST_SERVICES",
     "TEST_DATABASE_URL",
@@ -22,12 +22,13 @@ const FOREIGN: [&str; 4] = [
     "TALLYHOOK_SERVICES_DIR",
 ];
 
-/// The servers, gone with this value.
+/// The running servers, taken down when this value is dropped.
 pub(crate) struct Services {
     script: PathBuf,
     folder: PathBuf,
     variables: BTreeMap<String, String>,
-    /// Takes them down when the pipe to it closes, which even SIGKILL of this process does.
+    /// A child that takes the servers down when the pipe to it closes, which even a SIGKILL of this
+    /// process does.
     guard: Child,
     pub(crate) http: reqwest::Client,
     made: AtomicU32,
@@ -38,15 +39,15 @@ pub(crate) struct Services {
 pub(crate) struct Place {
     pub(crate) database_url: String,
     pub(crate) amqp_url: String,
-    /// As the management API wants it in a path.
+    /// The virtual host as paths of the management API encode it.
     vhost: String,
 }
 
 impl Services {
     pub(crate) fn up() -> Self {
-        let told = std::env::var_os("TEST_SERVICES").map(PathBuf::from);
-        let script =
-            told.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services"));
+        let script = std::env::var_os("TEST_SERVICES").map(PathBuf::from);
+        let script = script
+            .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services"));
         let folder = PathBuf::from(format!("/var/tmp/tallyhook-faults-{}", std::process::id()));
         let mut guard = Command::new("setsid");
         guard
@@ -130,7 +131,7 @@ impl Services {
         answer().is_ok_and(|first| first == 1)
     }
 
-    /// Has both run and well, whatever was done to them.
+    /// Restores both servers to a running, healthy state.
     pub(crate) fn heal(&self) {
         for verb in [
             "thaw rabbitmq",
@@ -150,7 +151,7 @@ impl Services {
             .unwrap_or_else(|| panic!("scripts/services env does not print {name}"))
     }
 
-    /// An empty database, and a virtual host in which nothing was declared.
+    /// Creates an empty database and an empty virtual host.
     pub(crate) fn place(&self) -> Place {
         let name = self.new_name();
         let database_url = self.database(&name);
@@ -171,7 +172,7 @@ impl Services {
         }
     }
 
-    /// The same in the virtual host which a broker has that was wiped clean.
+    /// Creates the same in the default virtual host, the only one of a wiped broker.
     pub(crate) fn place_in_the_first_vhost(&self) -> Place {
         let database_url = self.database(&self.new_name());
         Place {
@@ -212,7 +213,7 @@ impl Services {
             self.variable("TEST_RABBITMQ_MANAGEMENT_URL")
         );
         let mut tried = String::new();
-        // Right after a start it answers before it can execute commands.
+        // Right after its start the broker answers before it can execute commands.
         until("the management API obeys", Duration::from_secs(20), || {
             let answer = block_on(self.http.request(method.clone(), &url).json(body).send());
             tried = format!("{method} {path}: {answer:?}");
@@ -260,7 +261,7 @@ impl Drop for Services {
     }
 }
 
-/// The lines `export NAME=VALUE` of `scripts/services env`, quoted for a shell.
+/// Parses the lines `export NAME=VALUE` of `scripts/services env`, which are quoted for a shell.
 fn variables(text: &str) -> BTreeMap<String, String> {
     let lines = text
         .lines()
@@ -282,7 +283,7 @@ fn execute(url: &str, sql: &str) {
     });
 }
 
-/// Keeps everybody from the inbox for as long as it lives.
+/// A lock that keeps all processes from the inbox until it is dropped.
 pub(crate) struct LockedInbox(Option<PgConnection>);
 
 impl LockedInbox {
@@ -299,7 +300,7 @@ impl LockedInbox {
 impl Drop for LockedInbox {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            // The server undoes what was begun.
+            // The server rolls the open transaction back.
             drop(block_on(connection.close()));
         }
     }

@@ -1,4 +1,4 @@
-//! The numbers of a run, as Markdown.
+//! The measurements of a run, as a Markdown table.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::load::Posted;
 pub(crate) struct Row {
     pub(crate) posted: Posted,
     pub(crate) outcome: Outcome,
-    /// From the repair to the first delivery that was finished.
+    /// The time from the repair to the first finished delivery.
     pub(crate) back: Option<Duration>,
-    /// And to the last.
+    /// The time from the repair to the last finished delivery.
     pub(crate) all: Option<Duration>,
     pub(crate) note: String,
 }
 
-/// The machine that the numbers were measured on.
+/// Describes the machine on which the run was measured.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

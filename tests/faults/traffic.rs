@@ -1,5 +1,5 @@
-//! Deliveries whose outcome is known: lives of pull requests, shuffled, some sent twice. Bodies are
-//! those of `tests/support/payloads`, with the pull request's number patched in, so that a hundred
+//! Deliveries with known outcomes: lives of pull requests, shuffled, some sent twice. Bodies are
+//! payloads of the test kit with the number of the pull request patched in, so that a hundred
 //! thousand cost little.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use testkit::payloads::{self, Account, Pr, World};
 
 /// The number in the templates; seven digits that end every id made from them.
 const NUMBER: i64 = 7_000_001;
-/// Deliveries of a pull request.
+/// The number of deliveries of a pull request.
 const STEPS: usize = 6;
-/// Every so many deliveries one is sent a second time.
+/// The share of deliveries that are sent a second time.
 const TWICE: f64 = 0.05;
 
 struct Template {
@@ -42,7 +42,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// `deliveries` different ones, and some of them again.
+    /// Generates `deliveries` different deliveries, some of which are repeated.
     pub(crate) fn new(seed: u64, deliveries: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let mut order: Vec<_> = (0..deliveries).collect();
@@ -55,7 +55,7 @@ impl Traffic {
         }
     }
 
-    /// Requests, repetitions among them.
+    /// Returns the number of requests, including repetitions.
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
@@ -65,7 +65,7 @@ impl Traffic {
         &self.stories[pull_request % self.stories.len()][delivery % STEPS]
     }
 
-    /// The request at this place of the order.
+    /// Returns the request at this place of the order.
     pub(crate) fn request(&self, place: usize) -> Delivery {
         self.delivery(self.order[place])
     }
@@ -92,7 +92,7 @@ impl Traffic {
         format!("{:08x}-0000-4000-8000-{delivery:012x}", self.seed)
     }
 
-    /// The GUID of a delivery that changes facts, among the first `until` requests.
+    /// Returns the GUID of a delivery that changes facts, among the first `until` requests.
     pub(crate) fn some_guid(&self, until: usize) -> String {
         let fit = |delivery: &&usize| self.template(**delivery).event == "pull_request";
         let delivery = self.order[until / 2..until].iter().find(fit).unwrap();
@@ -112,13 +112,13 @@ impl Traffic {
             }
             let decoded = event::decode(event, &body).ok();
             match decoded.as_ref().and_then(event::Event::pull_request) {
-                Some(told) => {
-                    let key = told.key();
+                Some(event) => {
+                    let key = event.key();
                     let known = expected
                         .facts
                         .entry(key)
                         .or_insert_with(|| PullRequest::unknown(key));
-                    known.apply(told, Source::Webhook);
+                    known.apply(event, Source::Webhook);
                     expected.applied.insert(guid);
                 }
                 None => drop(expected.ignored.insert(guid)),
@@ -132,7 +132,7 @@ impl Traffic {
 #[derive(Default)]
 pub(crate) struct Expected {
     pub(crate) facts: BTreeMap<PrKey, PullRequest>,
-    /// GUIDs.
+    /// The GUIDs of the deliveries that must be applied.
     pub(crate) applied: BTreeSet<String>,
     pub(crate) ignored: BTreeSet<String>,
     pub(crate) dead: BTreeSet<String>,
@@ -144,7 +144,8 @@ impl Expected {
     }
 }
 
-/// Three lives: changed on request and merged; a draft first; closed without a merge.
+/// Returns three lives of pull requests: changed on request and merged; a draft first; closed
+/// without a merge.
 fn stories() -> Vec<[Template; STEPS]> {
     let story = |steps: [(&'static str, Value); STEPS]| {
         steps.map(|(event, payload)| template(event, &payload))
@@ -267,7 +268,8 @@ fn draft_first() -> [(&'static str, Value); STEPS] {
     ]
 }
 
-/// With a comment on an issue that is no pull request, which is ignored.
+/// The life of a closed pull request, with a comment on an issue that is no pull request, which is
+/// ignored.
 fn closed_in_the_end() -> [(&'static str, Value); STEPS] {
     let (author, closer) = people();
     let mut pr = pull_request(&author, "Try another queue");

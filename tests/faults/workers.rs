@@ -1,4 +1,4 @@
-//! Failures of workers, and deliveries that end them.
+//! Failures of workers, and deliveries that crash them.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -21,7 +21,7 @@ fn unacknowledged(cluster: &Cluster<'_>) -> Option<u64> {
     cluster.services.queue(&cluster.place, LIVE)?["messages_unacknowledged"].as_u64()
 }
 
-/// Three workers with full prefetch, one of which is killed.
+/// One of three workers is killed while its prefetch is full.
 pub(crate) fn killed_with_all_it_holds(services: &Services, form: Form) -> Row {
     let deliveries = form.of(2_000, 10_000);
     let mut cluster = Cluster::start(services, &[Role::Receiver, Role::Receiver]);
@@ -52,7 +52,7 @@ pub(crate) fn killed_with_all_it_holds(services: &Services, form: Form) -> Row {
     }
 }
 
-/// Waits until all that was posted is at the broker, or as much as it is given at a time.
+/// Waits until all posted deliveries are at the broker, or as many as are published at a time.
 fn posted_at_the_broker(cluster: &Cluster<'_>, traffic: &Traffic) -> u64 {
     let published = traffic
         .expected(traffic.len(), &BTreeSet::new())
@@ -69,7 +69,7 @@ fn posted_at_the_broker(cluster: &Cluster<'_>, traffic: &Traffic) -> u64 {
     messages
 }
 
-/// One delivery among a thousand ends each worker that handles it.
+/// One delivery among a thousand crashes each worker that handles it.
 pub(crate) fn poison(services: &Services, _: Form) -> Row {
     const DELIVERIES: usize = 1_000;
     let mut cluster = Cluster::start(services, &[Role::Receiver, Role::Receiver]);
@@ -96,7 +96,7 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
         cluster.counts().is_some_and(|counts| counts.accepted == 0)
     });
     let all = started.elapsed();
-    // Dead letters other than the poison would have another outcome than expected.
+    // A dead letter other than the poison would fail this check by its outcome.
     let outcome =
         cluster.check(&traffic.expected(traffic.len(), &BTreeSet::from([poison.clone()])));
     assert_eq!(outcome.counts.dead, 1);
@@ -117,7 +117,7 @@ pub(crate) fn poison(services: &Services, _: Form) -> Row {
     }
 }
 
-/// A receiver and a worker are asked to end while both have work.
+/// A receiver and a worker are stopped gracefully while both have work.
 pub(crate) fn asked_to_end(services: &Services, form: Form) -> Row {
     let rounds = form.of(3, 20);
     let mut cluster = Cluster::start(services, &EVERYONE);

@@ -1,4 +1,4 @@
-//! The read side from outside: who may ask, what is answered, and that no question brings it down.
+//! The read API over HTTP: access, answers, and that no request breaks it.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use tallyhook::config::Config;
 
 use testkit::{Place, TestServer, assert_refused};
 
-/// A server that has applied the shipped fixtures: 25 pull requests, #101 to #125.
+/// Starts a server that has applied the shipped fixtures: 25 pull requests, #101 to #125.
 async fn with_fixtures() -> TestServer {
     let mut server = TestServer::start().await;
     for fixture in testkit::fixtures() {
@@ -23,7 +23,7 @@ async fn with_fixtures() -> TestServer {
     server
 }
 
-/// A server with other settings than those of most tests.
+/// Starts a server with changed settings.
 async fn configured(change: impl FnOnce(&mut Config)) -> TestServer {
     let place = Place::new().await;
     let mut config = testkit::config(&place);
@@ -100,7 +100,7 @@ async fn request_without_a_valid_token_is_refused() {
             assert_refused(&answer, 401, "unauthorized");
         }
     }
-    // Nor is anything changed.
+    // Requests that change something are refused as well.
     for path in ["/api/dead-letters/1/requeue", "/api/dead-letters/1"] {
         let answer = server
             .http
@@ -448,9 +448,9 @@ async fn short_form_without_a_default_repository_names_the_settings() {
     server.stop().await;
 }
 
-/// The expected numbers were worked out by hand from `fixtures/*.expected.json`. Nineteen count, in
-/// hours from creation to merge: 0.75 2 2 2.5 5 5 6 7 8 20 20 21 21.5 24 25 26 26 53 73. Not #111
-/// by a bot, nor #118 merged as a draft.
+/// The expected numbers were worked out by hand from `fixtures/*.expected.json`. Nineteen pull
+/// requests count, in hours from creation to merge: 0.75 2 2 2.5 5 5 6 7 8 20 20 21 21.5 24 25 26
+/// 26 53 73. #111 by a bot and #118, merged as a draft, do not count.
 #[tokio::test]
 async fn cycle_times_are_those_of_the_fixtures() {
     let server = with_fixtures().await;
@@ -479,7 +479,7 @@ async fn cycle_times_are_those_of_the_fixtures() {
     );
     assert_eq!(answer["buckets"], json!([]));
 
-    // 1 1 1 2 2 2 2 3 4 5 7 18 19 24 25 50 70; #103 and #116 have none.
+    // The hours: 1 1 1 2 2 2 2 3 4 5 7 18 19 24 25 50 70; #103 and #116 have none.
     let review = &all["review_time"];
     assert_eq!((&review["n"], &review["missing"]), (&json!(17), &json!(2)));
     assert_hours(&review["p50_hours"], 4.0);
@@ -487,7 +487,7 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_hours(&review["p90_hours"], 35.0);
     assert_hours(&review["mean_hours"], 236.0 / 17.0);
 
-    // Below five values they are listed, and there is no ninetieth percentile.
+    // Fewer than five values are listed, and have no ninetieth percentile.
     let coding = json!({"n": 2, "missing": 17, "p50_hours": 26.0, "p75_hours": 37.0, "p90_hours": null,
         "mean_hours": 26.0, "values": [4.0, 48.0]});
     assert_eq!(all["stages"]["coding"], coding);
@@ -504,7 +504,7 @@ async fn cycle_times_are_those_of_the_fixtures() {
     );
     assert_eq!(ask("?repo=acme-corp/api-server").await["all"], *all);
 
-    // The end does not belong to the range, its beginning does: #114 was merged at noon.
+    // The range includes its beginning but not its end: #114 was merged at noon.
     let range = ask("?from=2026-03-09T12:00:00Z&to=2026-03-16T12:00:00Z").await;
     assert_eq!(range["all"]["n"], 8);
     assert_eq!(
@@ -554,7 +554,7 @@ async fn buckets_are_days_weeks_from_monday_and_months() {
         (&weeks[2]["values"], &weeks[2]["p90_hours"]),
         (&json!([2.0, 25.0]), &Value::Null)
     );
-    // 0.75 2.5 7 21 21.5 24 26 26 53
+    // The hours of this week: 0.75 2.5 7 21 21.5 24 26 26 53.
     assert_hours(&weeks[0]["p50_hours"], 21.5);
     assert_hours(&weeks[0]["p90_hours"], 31.4);
     let (shape, days) = buckets("day").await;
@@ -589,7 +589,7 @@ async fn deliveries_are_listed_paged_and_shown() {
         };
         cursor = format!("&cursor={next}");
     }
-    // 112 were posted, of which one was a ping and one a repetition. Newest first.
+    // 112 deliveries were posted, among them a ping and a repetition. Newest first.
     let posted: Vec<_> = testkit::fixtures()
         .into_iter()
         .filter(|one| one.event != "ping")
@@ -676,7 +676,7 @@ async fn a_dead_letter_is_requeued_or_discarded() {
         202
     );
     server.running.drained().await.unwrap();
-    // The rules have not learned to read it: it is dead again, and now its history says when.
+    // It still cannot be decoded: it is dead again, and its history has an entry for that.
     let (_, again) = server.get(&format!("/api/dead-letters/{id}")).await;
     assert_eq!(
         (&again["state"], &again["attempts"]),
@@ -695,9 +695,9 @@ async fn a_dead_letter_is_requeued_or_discarded() {
         .await,
         404
     );
-    let (_, let_go) = server.get("/api/deliveries/two").await;
-    assert_eq!(let_go["items"][0]["state"], "ignored");
-    assert_eq!(let_go["items"][0]["reason"], "discarded: a test");
+    let (_, discarded) = server.get("/api/deliveries/two").await;
+    assert_eq!(discarded["items"][0]["state"], "ignored");
+    assert_eq!(discarded["items"][0]["reason"], "discarded: a test");
     assert_eq!(items(&server.get("/api/dead-letters").await).len(), 1);
     server.stop().await;
 }
@@ -715,7 +715,7 @@ async fn dead_letters_are_grouped_and_a_group_is_requeued_together() {
         server.post("pull_request", guid, body).await;
     }
     server.post("push", "five", b"{}").await;
-    // Where in its body each was wrong does not keep them apart.
+    // The position of the error in the body does not separate them into groups.
     let groups = server.get("/api/dead-letters/groups").await;
     let numbers: Vec<_> = items(&groups)
         .iter()
@@ -753,7 +753,7 @@ async fn dead_letters_are_grouped_and_a_group_is_requeued_together() {
         (202, json!({"status": "requeued", "deliveries": 2}))
     );
     server.running.drained().await.unwrap();
-    // They are dead again, and were tried.
+    // They are dead again after an attempt.
     let dead = server.get("/api/dead-letters").await;
     let tried: Vec<_> = items(&dead)
         .iter()
@@ -837,7 +837,7 @@ async fn health_and_metrics_need_no_token_and_show_stored_state() {
     ] {
         assert!(lines.contains(line), "{line} is not in:\n{text}");
     }
-    // These count over the whole process, which other tests share.
+    // These metrics count over the whole process, which other tests share.
     for start in [
         "tallyhook_deliveries_total{event=\"pull_request\",outcome=\"applied\"} ",
         "tallyhook_deliveries_total{event=\"pull_request\",outcome=\"dead\"} ",

@@ -1,5 +1,5 @@
-//! Requests to GitHub, from outside: tracked repositories, backfills, the poller, watched pull
-//! requests.
+//! The API of synchronization with GitHub: tracked repositories, backfills, the poller, watched
+//! pull requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,7 +30,8 @@ async fn start(github: Option<&FakeGithub>) -> TestServer {
     configured(github, |_| {}).await
 }
 
-/// Answers readers, and leaves what they ask for to others.
+/// Starts a server with the role of the API alone, which leaves the requested work to other
+/// processes.
 async fn configured(github: Option<&FakeGithub>, change: impl FnOnce(&mut Config)) -> TestServer {
     let place = Place::new().await;
     let mut config: Config = testkit::config(&place);
@@ -54,7 +55,7 @@ async fn configured(github: Option<&FakeGithub>, change: impl FnOnce(&mut Config
     .await
 }
 
-/// A server with a GitHub that has one repository.
+/// Starts a server with a fake GitHub that has one repository.
 async fn with_github() -> (TestServer, FakeGithub) {
     let github = FakeGithub::start().await;
     github.add_repository(7, REPO);
@@ -98,7 +99,7 @@ async fn repositories(server: &TestServer) -> Vec<Value> {
     answer["items"].as_array().unwrap().clone()
 }
 
-/// Takes the one run that waits.
+/// Claims the only pending run.
 async fn take(server: &TestServer) -> SyncRun {
     let now = Utc::now();
     let run = server
@@ -345,7 +346,7 @@ async fn a_backfill_is_requested_followed_and_cancelled() {
         (&Value::Null, &Value::Null)
     );
 
-    // A quarter of it took 100 seconds, and a little of this test.
+    // The first quarter took 100 seconds and the duration of this test so far.
     let mut taken = take(&server).await;
     (taken.prs_done, taken.prs_total) = (25, Some(100));
     save(&server, &taken).await;
@@ -525,7 +526,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
             .collect::<Vec<_>>()
     };
     assert_eq!(run_of("2026-01-05T10:00:00Z", 50, &[41, 42]).await.len(), 3);
-    // Of fewer days, it reaches its end; what the first left out stays left out.
+    // A later run over fewer days is complete, but what the first one missed is still missing.
     let told = run_of("2026-02-05T10:00:00Z", 90, &[]).await;
     assert!(
         told[0].contains("before 2026-01-05T10:00:00Z")
@@ -557,7 +558,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
         .await
         .unwrap()
         .unwrap();
-    // All of them were fetched, and there were just as many as are asked for.
+    // All of them were fetched, exactly as many as the limit allows.
     assert_eq!(
         run_of("1970-01-01T00:00:00Z", 50, &[]).await,
         [r##""#42""##]
@@ -566,7 +567,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
     github.stop().await;
 }
 
-/// The readiness of a process that only polls.
+/// The answer of `/readyz` of a process that only polls.
 fn readiness(status: &str, poller: &str) -> Value {
     json!({
         "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,
@@ -622,7 +623,7 @@ async fn poller_role_alone_reports_its_readiness() {
         },
     )
     .await;
-    // It has nothing to ask GitHub with.
+    // It has no credentials for GitHub.
     assert_eq!(
         server.get("/readyz").await,
         (200, readiness("ready", "not_used"))
@@ -680,7 +681,7 @@ async fn requested_round_runs_and_shows_in_the_statistics() {
     github.stop().await;
 }
 
-/// Numbers of `/metrics` without labels, or with one.
+/// Returns the values of `/metrics` that have at most one label.
 async fn gauges(server: &TestServer) -> BTreeMap<String, f64> {
     let text = server
         .http

@@ -21,7 +21,7 @@ use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookOwner;
 
 use testkit::github::growth::Growth;
-use testkit::github::world::{Happening, PullRequest, Reviewer, Webhook, What};
+use testkit::github::world::{PullRequest, Reviewer, TimelineEntry, TimelineEvent, Webhook};
 use testkit::github::{FakeGithub, Sending};
 use testkit::payloads::Account;
 use testkit::{SECRET, TestServer};
@@ -152,7 +152,7 @@ fn reviews(pull: &PullRequest) -> BTreeMap<i64, Value> {
             .timeline
             .iter()
             .find_map(|happening| match &happening.what {
-                What::Dismissed(id, before) if *id == review.id => Some(before),
+                TimelineEvent::Dismissed(id, before) if *id == review.id => Some(before),
                 _ => None,
             });
         let review_json = json!({
@@ -180,7 +180,7 @@ fn timeline(pull: &PullRequest) -> Vec<String> {
     );
     for (
         place,
-        Happening {
+        TimelineEntry {
             at, actor, what, ..
         },
     ) in pull.timeline.iter().enumerate()
@@ -190,16 +190,18 @@ fn timeline(pull: &PullRequest) -> Vec<String> {
             Reviewer::Team(team) => team.slug.clone(),
         };
         let (kind, detail) = match what {
-            What::ReadyForReview => ("ready_for_review", None),
-            What::ConvertedToDraft => ("converted_to_draft", None),
-            What::Requested(asked) => ("review_requested", Some(reviewer(asked))),
-            What::RequestRemoved(asked) => ("review_request_removed", Some(reviewer(asked))),
-            What::Commented(_) => ("commented", None),
-            What::Enqueued => ("enqueued", None),
-            What::Dequeued(reason) => ("dequeued", Some((*reason).to_owned())),
-            What::Merged => ("merged", None),
-            What::Closed => ("closed", None),
-            What::Reopened => ("reopened", None),
+            TimelineEvent::ReadyForReview => ("ready_for_review", None),
+            TimelineEvent::ConvertedToDraft => ("converted_to_draft", None),
+            TimelineEvent::Requested(asked) => ("review_requested", Some(reviewer(asked))),
+            TimelineEvent::RequestRemoved(asked) => {
+                ("review_request_removed", Some(reviewer(asked)))
+            }
+            TimelineEvent::Commented(_) => ("commented", None),
+            TimelineEvent::Enqueued => ("enqueued", None),
+            TimelineEvent::Dequeued(reason) => ("dequeued", Some((*reason).to_owned())),
+            TimelineEvent::Merged => ("merged", None),
+            TimelineEvent::Closed => ("closed", None),
+            TimelineEvent::Reopened => ("reopened", None),
             _ => continue,
         };
         let own = if kind == "commented" { place + 1 } else { 0 };

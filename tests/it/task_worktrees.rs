@@ -113,7 +113,7 @@ impl WorktreeServer {
         );
     }
 
-    /// Merges as by a squash: none of its commits is on the base branch.
+    /// Merges like a squash on GitHub: none of its commits is on the base branch.
     async fn merge(&mut self, pr: &mut Pr) {
         pr.merge(&mira(), "2026-03-02T10:30:00Z");
         self.post(pr, "closed").await;
@@ -378,7 +378,7 @@ async fn missing_worktree_is_removed_once_it_is_visible_again() {
     story.open(&pr).await;
     story.make("PROJ-7", 7, json!({"worktree": "sort"})).await;
     story.notified("task_status_change").await;
-    // As if the file system were not mounted.
+    // The tree is moved away, as if its file system were not mounted.
     let (tree, elsewhere) = (
         story.root().join("sort"),
         story.folder.path().join("elsewhere"),

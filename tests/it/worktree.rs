@@ -189,7 +189,7 @@ async fn removal_waits_for_another_process() {
     flock(&turn, FlockOperation::LockExclusive).unwrap();
     let mut removing = Box::pin(place.remove(false));
     assert!((&mut removing).now_or_never().is_none());
-    // It checks nothing before, because the tree may be half deleted.
+    // The removal checks nothing while it waits, because the tree may be half deleted.
     git(
         &place.repository(),
         &["worktree", "remove", place.tree().to_str().unwrap()],
@@ -742,7 +742,7 @@ async fn tree_unknown_to_its_repository_is_kept() {
 async fn dry_run_changes_nothing() {
     let place = TopicRepository::squash_merged();
     let index = || fs::read(place.repository().join(".git/worktrees/topic/index")).unwrap();
-    // Git would refresh its index with the unchanged content.
+    // Git would refresh its index, although the content is unchanged.
     fs::File::options()
         .write(true)
         .open(place.tree().join("code"))

@@ -1,5 +1,5 @@
-//! The command line as its users have it: the program in a folder of its own, with only the
-//! settings that a test names.
+//! The command line as its users run it: the program in a folder of its own, with only the settings
+//! that a test sets.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn json_of(command: &mut std::process::Command) -> Value {
     serde_json::from_str(&run(command).ok()).unwrap()
 }
 
-/// A folder whose database has applied the fixtures, with no server running.
+/// Returns a folder with a database in which the fixtures are applied, without a running server.
 async fn with_fixtures() -> (Place, Vec<Value>) {
     let mut server = TestServer::start().await;
     for fixture in testkit::fixtures() {
@@ -270,7 +270,7 @@ fn help_succeeds_and_wrong_calls_do_not() {
 #[tokio::test]
 async fn serve_logs_its_address_and_exits_cleanly_on_sigterm() {
     let here = folder();
-    // A file is enough of a configuration.
+    // A configuration file alone is enough.
     let file = format!("github_webhook_secret = '{SECRET}'\ntallyhook_listen = '127.0.0.1:0'\n");
     std::fs::write(here.path().join("tallyhook.toml"), file).unwrap();
     let mut serve = bare(
@@ -331,7 +331,7 @@ async fn a_second_serve_on_the_same_file_is_refused_and_the_first_goes_on() {
         .unwrap();
     assert_eq!(answer.status(), 202);
     assert_eq!(first.terminate().0.code(), Some(0));
-    // The lock went with its process.
+    // The lock ended with its process.
     let next = Serve::start(here.path());
     assert_eq!(next.terminate().0.code(), Some(0));
 }
@@ -531,7 +531,7 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     server.drained().await;
     let (_, let_go) = server.get("/api/deliveries/two").await;
     assert_eq!(let_go["items"][0]["reason"], "discarded: made by a test");
-    // It was tried again, to no other end than before.
+    // It was retried, and is dead again.
     let (_, again) = server.get("/api/deliveries/one").await;
     assert_eq!(
         (&again["items"][0]["state"], &again["items"][0]["attempts"]),

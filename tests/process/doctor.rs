@@ -1,4 +1,4 @@
-//! `tallyhook doctor` as its users meet it: the program against a GitHub of the test's own.
+//! `tallyhook doctor` as its users run it: the program against a fake GitHub.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -16,8 +16,8 @@ const REPO: &str = "acme-corp/api-server";
 const HOOK: i64 = 5;
 const URL: &str = "https://tallyhook.example.com/webhooks/github";
 
-/// Everything that is looked at, set up well: a database, a repository, a webhook whose last
-/// delivery went well.
+/// Everything that is checked, in good order: a database, a repository, and a webhook whose last
+/// delivery succeeded.
 struct Scene {
     github: FakeGithub,
     place: Place,
@@ -57,7 +57,7 @@ impl Scene {
         command
     }
 
-    /// With the settings of this scene.
+    /// Runs the command with the settings of this scene.
     fn findings(&self) -> Findings {
         findings(&mut self.doctor())
     }
@@ -69,8 +69,8 @@ struct Findings {
     all: Vec<Value>,
 }
 
-/// Runs the command. Whatever it finds, it shows no secret, and its exit code says whether
-/// something is wrong.
+/// Runs the command, and asserts that it shows no secret, and that its exit code is 1 exactly if a
+/// finding is wrong.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
     let all: Vec<Value> =
@@ -297,7 +297,7 @@ async fn webhook_with_missing_events_is_reported() {
         ],
     );
 
-    // The organisation's webhook covers its repositories, too.
+    // The organization's webhook covers its repositories, too.
     scene.github.add_hook(6, "orgs/acme-corp", URL, SECRET);
     assert_eq!(scene.findings().not_ok(), []);
     scene.github.change_hook(6, &json!({"events": ["push"]}));
@@ -322,7 +322,7 @@ async fn failing_deliveries_are_reported() {
         "webhook",
         &["answered with 401", "the secret of GITHUB_WEBHOOK_SECRET"],
     );
-    // Of how the token stands, the repository and its webhooks.
+    // These requests are about the token, the repository and its webhooks.
     scene
         .github
         .next([Fault::None, Fault::None, Fault::status(422)]);
@@ -582,7 +582,7 @@ async fn each_wrong_setting_or_server_is_reported() {
         "GitHub",
         &["cannot be reached at http://127.0.0.1:1"],
     );
-    // Elsewhere the system has them, and no variable says where.
+    // Other systems have certificates of their own, which no variable names.
     if cfg!(target_os = "linux") {
         let uncertified = findings(
             scene

@@ -40,8 +40,8 @@ const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 
 const STORIES: usize = 25;
-/// One less than the attempts after which a delivery is a dead letter, so that no delivery can become one by having
-/// been under way in all of them.
+/// One less than the attempts after which a delivery is a dead letter, so that no delivery ends as
+/// one by having been under way in all of them.
 const LIVES: usize = 4;
 
 /// The way in which a life of the server ends.
@@ -129,7 +129,8 @@ async fn live(
     serve.wait().0
 }
 
-/// The last life, which nothing disturbs: posts what was never answered with 2xx and finishes everything.
+/// The last life, which nothing disturbs: posts what was never answered with 2xx and finishes
+/// everything.
 async fn last_life(place: Place, story: &[Fixture], taken: &BTreeSet<usize>) -> TestServer {
     let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     for (
@@ -307,7 +308,8 @@ async fn delivery_that_kills_the_process_is_parked_alone_after_five_attempts() {
         .unwrap();
     let poison = story[poison].guid.clone();
     let place = Place::new().await;
-    // Everything is there before the first worker looks at it, so that the poison shares its first batch.
+    // Everything is there before the first worker looks at it, so that the poison shares its first
+    // batch.
     let accepting = ServerOptions {
         roles: Roles {
             worker: false,

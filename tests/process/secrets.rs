@@ -1,5 +1,5 @@
-//! No secret, no token and no body is shown: planted ones are looked for wherever something is
-//! written or answered.
+//! No secret, token or body is shown: the tests plant canaries, and search all output and all
+//! answers for them.
 
 use chrono::Utc;
 use serde_json::json;
@@ -9,10 +9,10 @@ use testkit::payloads::{Account, Pr, World, pull_request_event, rfc3339};
 use testkit::process::{PATIENCE, SECRET, Serve, TOKEN, get, run, signed, tallyhook};
 use testkit::receiver::{Receiver, Reply};
 
-/// The end of a channel's address, and the secret that it signs with.
+/// The last part of a channel's URL, and its signing secret.
 const HOOK: &str = "canary-of-a-hook";
 const HOOK_SECRET: &str = "canary-of-a-channel";
-/// Part of a payload, which belongs into the database and into no log.
+/// A part of a payload, which belongs into the database, but into no log.
 const IN_BODY: &str = "canary-of-a-payload";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
     let created = made.trim();
 
     let receiver = Receiver::start().await;
-    // Each notification, and the message that tries the channel out, as often as they may be sent.
+    // Enough replies for the notifications and the test message, with all their retries.
     receiver.replies((0..10).map(|_| Reply::Echo));
     let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
     command.env(
@@ -49,7 +49,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
         .unwrap();
         assert!(answer.status().is_success());
     }
-    // One that cannot be decoded, and one that is not signed: both leave a trace.
+    // A delivery that cannot be decoded, and one without a signature: both are logged.
     let broken = format!(
         r#"{{"action":"opened","pull_request":"{}"}}"#,
         IN_BODY.repeat(1000)
@@ -79,7 +79,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
         401
     );
 
-    // A change that is notified, to a receiver that repeats the URL it was sent to.
+    // A change that is notified to a receiver that echoes the URL of the request.
     let mira = Account::user(900_000_101, "mira");
     let pr = Pr::new(
         &World::acme(),
@@ -144,8 +144,8 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             && answers.contains("tallyhook_signature_failures_total")
     );
 
-    // The passwords of a database and a broker elsewhere are in URLs, and their dump is what is
-    // kept of everything.
+    // The URLs of a database and a broker on services have passwords. A dump of the database is
+    // searched in place of its files.
     for url in [Some(&place.database_url), place.amqp_url.as_ref()]
         .into_iter()
         .flatten()
@@ -176,7 +176,7 @@ async fn planted_canaries_are_found_in_no_log_metric_answer_or_file() {
             assert!(!shown, "{canary} is in {}", path.display());
         }
     }
-    // The log has the first few words of a wrong input, and no more of it.
+    // The log has the beginning of an invalid input only.
     let longest = log.lines().map(str::len).max().unwrap_or_default();
     assert!(longest < 2000, "a line of {longest} bytes is in the log");
     assert!(log.matches(IN_BODY).count() < 15, "a body is in the log");

@@ -1,4 +1,4 @@
-//! The commands of docs/guides/backup-upgrade.md back up and restore: they are run as written.
+//! The commands of docs/guides/backup-upgrade.md, run as written: they back up and restore.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use tallyhook::app::ServerOptions;
 
 use testkit::{Place, TestServer};
 
-/// The guide's blocks of commands, in order: back up and restore SQLite, back up and restore
+/// Returns the guide's blocks of commands in order: back up and restore SQLite, back up and restore
 /// PostgreSQL.
 fn commands() -> [String; 4] {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guides/backup-upgrade.md");
@@ -38,7 +38,7 @@ fn run(commands: &str, folder: &Path, database_url: &str) {
     );
 }
 
-/// Everything that readers see of the fixtures.
+/// Returns everything that the API shows of the fixtures.
 async fn seen(server: &TestServer) -> Vec<Value> {
     let mut seen = Vec::new();
     for path in [
@@ -52,7 +52,7 @@ async fn seen(server: &TestServer) -> Vec<Value> {
     seen
 }
 
-/// Fills a database, backs it up while the server runs, lets it go on, and restores it.
+/// Fills a database, backs it up while the server runs, changes it afterwards, and restores it.
 async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
     let fixtures = testkit::fixtures();
     let (before, after) = fixtures.split_at(fixtures.len() - 8);
@@ -61,7 +61,7 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
         server.post(&one.event, &one.guid, &one.payload).await;
     }
     server.drained().await;
-    // One that waits for a decision when the backup is made, and still does after the restore.
+    // A dead delivery at the time of the backup, which must be dead after the restore.
     server
         .post("pull_request", "dead", br#"{"action":"opened"}"#)
         .await;
@@ -79,7 +79,7 @@ async fn backed_up_and_restored(place: Place, backup: &str, restore: &str) {
 
     let mut server = TestServer::start_in(place, ServerOptions::default()).await;
     assert_eq!(seen(&server).await, expected);
-    // It goes on from there: dead deliveries can be retried, and later ones can be sent again.
+    // The restored server works: dead deliveries can be retried, and later ones can be redelivered.
     let dead = server.running.store.dead_groups().await.unwrap();
     assert_eq!(dead.iter().map(|group| group.deliveries).sum::<u64>(), 1);
     for one in after {

@@ -1,4 +1,4 @@
-//! Tests of what only PostgreSQL and RabbitMQ have, on the servers of `scripts/services`.
+//! Tests of behaviour with PostgreSQL and RabbitMQ only, on the servers of `scripts/services`.
 
 mod backup;
 mod rabbitmq;

@@ -48,8 +48,8 @@ async fn until_connected(server: &TestServer, connected: bool) {
     }
 }
 
-/// Removes messages from a queue until there are those of `count` deliveries: one each, since a
-/// republished delivery has several.
+/// Removes messages from a queue until it has those of `count` deliveries. Returns one for each,
+/// since a republished delivery has several.
 async fn messages(broker: &Broker, queue: &str, count: usize) -> Vec<Value> {
     let started = std::time::Instant::now();
     let mut messages = BTreeMap::new();
@@ -114,7 +114,7 @@ async fn subscribers_receive_every_event_as_the_schema_says() {
         .deliveries(&DeliveryFilter::default(), 1000)
         .await
         .unwrap();
-    // Some were ignored when they were stored; subscribers get no message of those.
+    // Some were ignored when they were stored; subscribers get no message about those.
     let worked: Vec<_> = stored.iter().filter(|one| one.attempts > 0).collect();
     let messages = messages(&broker, "of-a-subscriber", worked.len()).await;
     assert_eq!(messages.len(), worked.len());
@@ -151,7 +151,7 @@ async fn subscribers_receive_every_event_as_the_schema_says() {
             payload["event"]["repo"]["name"].as_str(),
             delivery.repo.as_deref()
         );
-        // Never GitHub's own body, nor anything of it that is not an event's.
+        // A message has neither GitHub's body nor any part of it beyond the event.
         assert!(
             sent["payload"]
                 .as_str()
@@ -163,8 +163,8 @@ async fn subscribers_receive_every_event_as_the_schema_says() {
     server.stop().await;
 }
 
-/// The published schema is a promise to subscribers: a change is a decision, made by changing the
-/// file, and `v` if need be.
+/// The published schema is a contract with subscribers: a change is deliberate, made in the file,
+/// and in `v` if it is incompatible.
 #[test]
 fn message_schema_equals_the_published_one() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/events.v1.schema.json");
@@ -212,8 +212,8 @@ async fn moving_the_copy_of_a_dead_letter_to_the_live_queue_requeues_it() {
         .unwrap()[0];
     assert_eq!((dead.state, dead.attempts), (DeliveryState::Dead, 0));
     broker.put("tallyhook.v1.live", copy).await;
-    // It dies again of the same cause, which shows that it was retried, and a second copy that it
-    // was published again.
+    // It is dead again for the same reason, which shows that it was retried, and a second copy
+    // shows that it was published again.
     assert_eq!(messages(&broker, "tallyhook.v1.dead", 1).await.len(), 1);
     let dead = &server
         .running
@@ -271,7 +271,7 @@ async fn message_properties_that_are_too_long_are_cut() {
     server
         .post("pull_request", "long", &serde_json::to_vec(&body).unwrap())
         .await;
-    // One that dies with a long name of its repository.
+    // A delivery with a long repository name, which ends dead.
     body["repository"]["full_name"] = json!(format!("acme-corp/{}", "y".repeat(100_000)));
     body["pull_request"] = json!(7);
     server
@@ -322,7 +322,7 @@ async fn deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
 
 #[tokio::test]
 async fn without_a_broker_deliveries_are_accepted_and_wait() {
-    // A port that was just free, and that nothing listens on.
+    // A port that was just free, so that nothing listens on it.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -350,7 +350,7 @@ async fn without_a_broker_deliveries_are_accepted_and_wait() {
     assert!(counts.accepted > 20 && counts.applied == 0, "{counts:?}");
     let folder = server.stop().await;
 
-    // With a broker they are worked on, from the first to the last.
+    // With a broker all of them are processed.
     let broker = Broker::new().await;
     let mut server = start(&broker.url, folder).await;
     server.drained().await;
@@ -398,7 +398,7 @@ async fn each_role_is_ready_when_it_can_do_its_own_work() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let nobody = format!("amqp://tallyhook:secret@{free}/%2f");
+    let no_broker = format!("amqp://tallyhook:secret@{free}/%2f");
     let none = Roles::NONE;
     for (roles, expected) in [
         (
@@ -426,7 +426,7 @@ async fn each_role_is_ready_when_it_can_do_its_own_work() {
         ),
     ] {
         assert_eq!(
-            readiness(Place::embedded(), &nobody, roles).await,
+            readiness(Place::embedded(), &no_broker, roles).await,
             expected,
             "{roles:?}"
         );

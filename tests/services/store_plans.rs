@@ -1,5 +1,6 @@
-//! How much each use case of the store touches where there is a lot: a million pull requests, half a million deliveries.
-//! Rows are counted, not seconds. Fills a database for a minute, so only with the feature `services`.
+//! The rows that each use case of the store reads in a large database: a million pull requests,
+//! half a million deliveries. Rows are counted, not seconds. Filling the database takes a minute,
+//! so this runs only with the feature `services`.
 
 use std::collections::BTreeSet;
 
@@ -18,11 +19,11 @@ use testkit::database::{Backend, Database, database};
 
 const LARGE: &str = "relname IN ('pull_requests', 'reviews', 'deliveries', 'delivery_bodies', 'tasks', 'mentions', \
     'task_links', 'task_history', 'outbox', 'notifications')";
-/// What the API asks for at the most, and one more to see whether there is another page.
+/// The maximum page of the API, and one more row that shows if there is another page.
 const PAGE: u32 = 101;
 
-/// What the server counted of the large tables: scans from end to end, rows and entries of indices that were read, and
-/// blocks that were looked at, which tells of entries too that an index walked past.
+/// Returns the statistics of the server about the large tables: sequential scans, rows and index
+/// entries read, and blocks read, which also show index entries that a scan walked past.
 async fn counted(database: &Database) -> [i64; 3] {
     quiet(database).await;
     let tables = "coalesce(sum(seq_scan), 0)::bigint FROM pg_stat_user_tables";
@@ -42,8 +43,8 @@ async fn counted(database: &Database) -> [i64; 3] {
     ]
 }
 
-/// Asserts that `call`, which reads, looks at no more than `most` rows or entries of indices of the large tables, and at
-/// blocks in proportion, and reads none of these tables from end to end.
+/// Asserts that `call`, which reads, reads at most `most` rows or index entries of the large tables
+/// and blocks in proportion, and none of these tables sequentially.
 async fn touches<T>(
     database: &Database,
     what: &str,
@@ -53,7 +54,7 @@ async fn touches<T>(
     looks_at(database, what, most, 3 * most + 100, call).await
 }
 
-/// The same of one that writes: a row that changes has a new entry in every index.
+/// Asserts the same of a call that writes: a changed row has a new entry in every index.
 async fn changes<T>(
     database: &Database,
     what: &str,
@@ -75,7 +76,7 @@ async fn looks_at<T>(
         .await
         .unwrap();
     let answer = call(store.clone()).await;
-    // What a connection did is counted at its end at the latest.
+    // The statistics of a connection are flushed at its end at the latest.
     store.close().await;
     let after = counted(database).await;
     let [scans, rows, blocks] = [0, 1, 2].map(|place| after[place] - before[place]);
@@ -91,7 +92,7 @@ async fn looks_at<T>(
     answer
 }
 
-/// Waits until nobody else is connected.
+/// Waits until there is no other connection.
 async fn quiet(database: &Database) {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                   AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
@@ -99,13 +100,13 @@ async fn quiet(database: &Database) {
     while database.number(others).await > 0 {
         assert!(
             std::time::Instant::now() < until,
-            "somebody else stays connected"
+            "another connection stays open"
         );
         tokio::task::yield_now().await;
     }
 }
 
-/// The database of a million.
+/// Creates a database with a million pull requests.
 async fn million() -> Database {
     let database = database(Backend::Postgres);
     tallyhook_store::open(&database.url, OpenMode::Exclusive)
@@ -119,7 +120,7 @@ async fn million() -> Database {
 }
 
 #[tokio::test]
-async fn nothing_is_looked_at_that_is_not_asked_for() {
+async fn every_call_reads_rows_in_proportion_to_its_result() {
     let database = million().await;
     lists_of_pull_requests(&database).await;
     single_rows(&database).await;
@@ -157,7 +158,7 @@ async fn lists_of_pull_requests(database: &Database) {
             }),
             ..PullRequestFilter::default()
         };
-        // An entry of an index per row of each state, and the rows.
+        // An index entry for each row of each state, and the rows.
         let most = 4 * i64::from(PAGE) + 10;
         touches(database, &format!("{filter:?}"), most, async |store| {
             store.pull_requests(&filter, PAGE).await.unwrap();
@@ -270,7 +271,7 @@ async fn aggregates(database: &Database) {
         (AggregateFilter::default(), "true", "true"),
     ] {
         let merged = format!("state = 'merged' AND {repo} AND {range}");
-        // Those that were closed are counted in the range over all repositories.
+        // Closed pull requests are counted within the range over all repositories.
         let closed = format!(
             "state = 'closed' AND {}",
             range.replace("merged_at", "closed_at")
@@ -297,7 +298,7 @@ async fn aggregates(database: &Database) {
     .await;
 }
 
-/// Holds percentiles to those of the server, to the millisecond.
+/// Asserts that percentiles equal those of the server, to the millisecond.
 async fn compare_percentiles(database: &Database, merged: &str, found: &Summary) {
     for (column, summary) in [
         ("cycle_time_s", &found.cycle_time),
@@ -340,7 +341,7 @@ async fn lists_of_deliveries(database: &Database) {
             repo: repo.map(str::to_owned),
             before,
         };
-        // Of the kind of an event in one repository there may be few in either's many.
+        // The combination of an event and a repository may be rare while each alone is common.
         let both = if event.is_some() && repo.is_some() {
             2500
         } else {
@@ -382,7 +383,7 @@ async fn tasks(database: &Database) {
         store.task(&key).await.unwrap().unwrap()
     })
     .await;
-    // Five name it, one of which is linked, too.
+    // Five pull requests name it, one of which is linked, too.
     assert_eq!(task.prs.len(), 5);
     touches(database, "history of a task", 10, async |store| {
         store.task_history(task.id, PAGE).await.unwrap()
@@ -393,7 +394,7 @@ async fn tasks(database: &Database) {
         (Some(TaskStatus::Todo), None),
         (None, Some((task.created_at, task.id))),
     ] {
-        // Every tenth is to be done, and each comes with its pull requests.
+        // Every tenth task is to do, and each is read with its pull requests.
         let most = i64::from(PAGE) * if status.is_some() { 30 } else { 20 };
         let found = touches(database, "tasks", most, async |store| {
             store.tasks(status, before, PAGE).await.unwrap()
@@ -414,7 +415,7 @@ async fn tasks(database: &Database) {
         store.unlink_task(task.id, pr, now).await.unwrap()
     })
     .await;
-    // A batch of pull requests that became something else, and what they are marks their tasks.
+    // A batch of pull requests with new statuses, which mark their tasks.
     let moved: BTreeSet<_> = task
         .prs
         .iter()
@@ -452,12 +453,12 @@ async fn channels(database: &Database) {
     });
     let due = due.await;
     assert_eq!(due.len(), 32);
-    // What is pending is looked through.
+    // All pending notifications are read.
     touches(database, "the next notification", 1100, async |store| {
         store.next_notification_at("webhook").await.unwrap()
     })
     .await;
-    touches(database, "what is still to be told", 1300, async |store| {
+    touches(database, "pending notifications", 1300, async |store| {
         store.backlogs(&["slack", "webhook"]).await.unwrap()
     })
     .await;
@@ -493,10 +494,10 @@ async fn channels(database: &Database) {
             ..NotificationFilter::default()
         };
         let what = format!("{filter:?}");
-        let told = touches(database, &what, 4 * i64::from(PAGE), async |store| {
+        let listed = touches(database, &what, 4 * i64::from(PAGE), async |store| {
             store.notifications(&filter, PAGE).await.unwrap()
         });
-        assert!(told.await.len() >= 40);
+        assert!(listed.await.len() >= 40);
     }
     let old = DateTime::from_timestamp(1_771_545_600, 0).unwrap() + TimeDelta::days(1);
     let purged = changes(database, "clearing events away", 6000, async |store| {
@@ -505,11 +506,11 @@ async fn channels(database: &Database) {
     assert_eq!(purged.await, 500);
 }
 
-/// What workers and the sweeper do all day.
+/// The regular calls of workers and the sweeper.
 async fn work(database: &Database) {
     let now: DateTime<Utc> =
         DateTime::from_timestamp(1_772_500_000, 0).unwrap() + TimeDelta::days(3);
-    // All are counted, in an index.
+    // All deliveries are counted, in an index.
     touches(database, "counts", 510_000, async |store| {
         store.counts().await.unwrap()
     })
@@ -529,7 +530,8 @@ async fn work(database: &Database) {
         store.unfinished(&ids).await.unwrap()
     })
     .await;
-    // From here on the entries of rows as they were before are met, too, until the server has cleared them away.
+    // From here on scans also read index entries of outdated row versions, until the server has
+    // vacuumed them.
     changes(database, "giving back", 2600, async |store| {
         store.retry(&ids, "an error", now, now).await.unwrap()
     })

@@ -125,11 +125,11 @@ pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> F
         snapshot.diff = seen.diff.clone().or(snapshot.diff);
     }
     let facts = events.iter().flat_map(|event| &event.facts);
-    let told = facts.filter(|fact| fact.kind.is_fetched() || fact.kind == FactKind::Commented);
+    let timeline = facts.filter(|fact| fact.kind.is_fetched() || fact.kind == FactKind::Commented);
     FetchedPullRequest {
         repo: last.repo.clone(),
         number: last.number,
-        timeline: told.cloned().collect(),
+        timeline: timeline.cloned().collect(),
         // A review in its state at submission, and as dismissed.
         reviews: events
             .iter()

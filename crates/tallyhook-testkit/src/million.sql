@@ -51,7 +51,7 @@ FROM (
                1 + (2000 * pow(hashint8(n * 7)::bigint & 65535, 2) / pow(65536::float8, 2))::int % 2000 AS author,
                timestamptz '2023-03-01Z' + interval '95 seconds' * n AS created,
                interval '1 second' * (60 + (hashint8(n * 3)::bigint & 1048575)) AS life
-        FROM generate_series(1, 1000000) n) drawn) told,
+        FROM generate_series(1, 1000000) n) drawn) computed,
     (SELECT jsonb_agg(jsonb_build_object('at', '2026-03-02T10:00:00Z', 'type', 'pushed', 'detail', md5(f::text),
             'actor', '{"id": 7, "login": "account-7", "type": "User"}'::jsonb)) AS timeline
      FROM generate_series(1, 6) f) six;
@@ -71,7 +71,7 @@ FROM (
     SELECT n, md5(n::text) AS hash, timestamptz '2026-02-01Z' + interval '5 seconds' * n AS received,
            CASE WHEN n > 499000 THEN 'accepted' WHEN n % 5000 = 1 THEN 'dead' WHEN n % 3 = 0 THEN 'ignored'
                 ELSE 'applied' END AS state
-    FROM generate_series(1, 500000) n) told;
+    FROM generate_series(1, 500000) n) computed;
 
 INSERT INTO delivery_bodies (delivery_id, body) SELECT id, body_sha256 FROM deliveries WHERE id > 300000;
 
@@ -79,12 +79,12 @@ DO $$ DECLARE definition text; BEGIN
     FOR definition IN SELECT indexdef FROM dropped LOOP EXECUTE definition; END LOOP;
 END $$;
 
--- Twenty thousand tasks, the pull requests that name them or are linked to them, and a channel that was told of two hundred
--- thousand events.
+-- Twenty thousand tasks, the pull requests that name them or are linked to them, and a channel with
+-- notifications of two hundred thousand events.
 INSERT INTO tasks (id, task_key, title, status, repo_name, branch, created_at, updated_at, follow_due)
 SELECT md5(n::text)::uuid::text, 'PROJ-' || n, 'Make it faster', CASE n % 10 WHEN 0 THEN 'TODO' WHEN 1 THEN 'CODE_REVIEWING'
        ELSE 'DONE' END, 'acme-corp/service-' || n % 198 + 3, 'topic-' || n, created, created, (n > 19000)::int
-FROM (SELECT n, timestamptz '2026-01-01Z' + interval '1 minute' * n AS created FROM generate_series(1, 20000) n) told;
+FROM (SELECT n, timestamptz '2026-01-01Z' + interval '1 minute' * n AS created FROM generate_series(1, 20000) n) computed;
 
 INSERT INTO mentions (task_key, repo_id, number)
 SELECT 'PROJ-' || number % 200000, repo_id, number FROM pull_requests WHERE number % 5 = 0;

@@ -103,10 +103,10 @@ impl Receiver {
 
     /// Waits for the next request and returns its pull request and status.
     pub async fn change(&mut self) -> (i64, String) {
-        let told = self.next().await.json();
+        let body = self.next().await.json();
         (
-            told["pr_number"].as_i64().unwrap(),
-            told["new_status"].as_str().unwrap().to_owned(),
+            body["pr_number"].as_i64().unwrap(),
+            body["new_status"].as_str().unwrap().to_owned(),
         )
     }
 

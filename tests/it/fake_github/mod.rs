@@ -1,5 +1,5 @@
-//! Checks of the fake GitHub against what GitHub publishes: its REST responses against the official
-//! description, its webhooks against our own reading; and its faults against what a test asks for.
+//! Checks of the fake GitHub: its REST responses against the official description of GitHub, its
+//! webhooks against our own decoder, and its faults against the requests of a test.
 
 #[cfg(feature = "recorded")]
 mod official;
@@ -20,10 +20,10 @@ const REPO: &str = "acme-corp/api-server";
 const REPO_ID: i64 = 1_900_000_001;
 const READER: &str = "ghp_reader_of_the_tests_0123456789";
 
-/// A query for a page of whole pull requests.
+/// A query for a page of complete pull requests.
 const PAGE: &str = include_str!("page.graphql");
 
-fn moment(text: &str) -> Timestamp {
+fn timestamp(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
@@ -32,19 +32,19 @@ fn growth(seed: u64, pulls: usize) -> Growth {
         seed,
         pulls,
         ties: true,
-        until: moment("2026-06-01T12:00:00Z"),
+        until: timestamp("2026-06-01T12:00:00Z"),
     }
 }
 
-/// A repository with pull requests, and the webhooks about them.
+/// Returns a fake GitHub with generated pull requests, and the webhooks about them.
 async fn grown(seed: u64, pulls: usize) -> (FakeGithub, Vec<Webhook>) {
     let github = FakeGithub::start().await;
     github.add_repository(REPO_ID, REPO);
-    let told = github.world(|world| world.grow(REPO, growth(seed, pulls)));
-    (github, told)
+    let webhooks = github.world(|world| world.grow(REPO, growth(seed, pulls)));
+    (github, webhooks)
 }
 
-/// An answer as it is: status, a header or nothing, body.
+/// An answer with its status, headers and body.
 struct Seen {
     status: u16,
     headers: reqwest::header::HeaderMap,
@@ -98,7 +98,7 @@ fn variables(first: i64, after: Option<&str>) -> Value {
     json!({"owner": "acme-corp", "name": "api-server", "first": first, "after": after})
 }
 
-/// Everything of a page of the repository's pull requests.
+/// Queries a page of the repository's pull requests with all fields.
 async fn page(github: &FakeGithub, first: i64, after: Option<&str>) -> Value {
     let Seen { status, body, .. } = query(github, PAGE, variables(first, after)).await;
     assert_eq!((status, &body["errors"]), (200, &Value::Null));
@@ -116,26 +116,27 @@ fn numbers(page: &Value) -> Vec<i64> {
 }
 
 #[test]
-fn the_same_seed_makes_the_same_world() {
-    let told = |seed| {
+fn same_seed_generates_the_same_history() {
+    let webhooks = |seed| {
         let mut world = World::default();
         world.add_repository(REPO_ID, REPO);
-        let told = world.grow(REPO, growth(seed, 20));
-        told.into_iter()
+        let webhooks = world.grow(REPO, growth(seed, 20));
+        webhooks
+            .into_iter()
             .map(|webhook| (webhook.guid, webhook.payload))
             .collect::<Vec<_>>()
     };
-    assert_eq!(told(1), told(1));
-    assert_ne!(told(1), told(2));
+    assert_eq!(webhooks(1), webhooks(1));
+    assert_ne!(webhooks(1), webhooks(2));
 }
 
 #[test]
-fn a_grown_world_has_everything_that_can_happen_to_pull_requests() {
+fn generated_history_has_every_kind_of_event() {
     let mut world = World::default();
     world.add_repository(REPO_ID, REPO);
-    let told = world.grow(REPO, growth(7, 500));
+    let webhooks = world.grow(REPO, growth(7, 500));
     let mut seen: HashSet<String> = HashSet::new();
-    for webhook in &told {
+    for webhook in &webhooks {
         let event = event::decode(webhook.event, webhook.payload.to_string().as_bytes()).unwrap();
         seen.insert(format!(
             "{} {}",
@@ -165,9 +166,9 @@ fn a_grown_world_has_everything_that_can_happen_to_pull_requests() {
     ] {
         assert!(seen.contains(expected), "no webhook of {expected}");
     }
-    let guids: HashSet<_> = told.iter().map(|webhook| &webhook.guid).collect();
-    assert_eq!(guids.len(), told.len());
-    assert!(told.is_sorted_by_key(|webhook| webhook.at));
+    let guids: HashSet<_> = webhooks.iter().map(|webhook| &webhook.guid).collect();
+    assert_eq!(guids.len(), webhooks.len());
+    assert!(webhooks.is_sorted_by_key(|webhook| webhook.at));
 
     let pulls: Vec<_> = world.repository(REPO).pulls.values().collect();
     assert_eq!(pulls.len(), 500);
@@ -213,7 +214,7 @@ fn a_grown_world_has_everything_that_can_happen_to_pull_requests() {
 }
 
 #[tokio::test]
-async fn rest_lists_what_changed_page_by_page_and_unchanged_lists_cost_nothing() {
+async fn rest_lists_changes_page_by_page_and_unchanged_lists_cost_nothing() {
     let (github, _) = grown(3, 250).await;
     let path = format!("/repos/{REPO}/pulls?state=all&sort=updated&direction=desc&per_page=100");
     let (mut next, mut listed) = (format!("{}{path}", github.url), Vec::new());
@@ -277,7 +278,7 @@ async fn rest_lists_what_changed_page_by_page_and_unchanged_lists_cost_nothing()
         again.header("x-ratelimit-remaining"),
         get(&github, "/rate_limit").await.body["rate"]["remaining"].to_string()
     );
-    // Of another token the same answer has another tag.
+    // The same answer has another ETag for another token.
     github.give(READER, Rights::Read);
     assert_eq!(
         ask(http().get(&next).header("If-None-Match", &etag), READER)
@@ -315,7 +316,7 @@ async fn rest_lists_what_changed_page_by_page_and_unchanged_lists_cost_nothing()
 }
 
 #[tokio::test]
-async fn tokens_see_what_they_may() {
+async fn tokens_see_what_their_rights_allow() {
     let (github, _) = grown(4, 3).await;
     let status = async |path: &str, token: &str| {
         ask(http().get(format!("{}{path}", github.url)), token)
@@ -367,7 +368,7 @@ async fn tokens_see_what_they_may() {
 }
 
 #[tokio::test]
-async fn what_a_token_may_ask_runs_out() {
+async fn token_has_a_rate_limit() {
     let (github, _) = grown(5, 3).await;
     github.allow(GITHUB_TOKEN, Resource::Core, 60, 1);
     github.allow(GITHUB_TOKEN, Resource::Graphql, 5000, 1);
@@ -405,7 +406,11 @@ async fn what_a_token_may_ask_runs_out() {
 async fn webhooks_are_made_once_and_changed() {
     let (github, _) = grown(6, 1).await;
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
-    let wanted = json!({"name": "web", "events": ["pull_request"], "config": {"url": "https://me.example/hook", "secret": "s"}});
+    let wanted = json!({
+        "name": "web",
+        "events": ["pull_request"],
+        "config": {"url": "https://me.example/hook", "secret": "s"},
+    });
     let made = ask(http().post(&hooks).json(&wanted), GITHUB_TOKEN).await;
     assert_eq!(
         (made.status, &made.body["events"]),
@@ -440,11 +445,12 @@ async fn webhooks_are_made_once_and_changed() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_or_too_large_is_nowhere_listed() {
-    let (github, told) = grown(8, 2).await;
+async fn dropped_or_too_large_deliveries_are_not_listed() {
+    let (github, webhooks) = grown(8, 2).await;
     github.add_hook(5, &format!("repos/{REPO}"), "http://127.0.0.1:1", "s");
     for (webhook, sending) in
-        told.iter()
+        webhooks
+            .iter()
             .zip([Sending::Dropped, Sending::TooLarge, Sending::Fails(502)])
     {
         github.send(5, webhook, sending).await;
@@ -453,17 +459,17 @@ async fn what_is_dropped_or_too_large_is_nowhere_listed() {
     let listed = get(&github, &path).await.body;
     assert_eq!(
         (listed.as_array().unwrap().len(), &listed[0]["guid"]),
-        (1, &json!(told[2].guid))
+        (1, &json!(webhooks[2].guid))
     );
-    github.forget_before(5, told[2].at.to_utc() + chrono::TimeDelta::seconds(1));
+    github.forget_before(5, webhooks[2].at.to_utc() + chrono::TimeDelta::seconds(1));
     assert_eq!(get(&github, &path).await.body, json!([]));
     github.stop().await;
 }
 
 /// The API shows a pull request as its last webhook does.
 #[tokio::test]
-async fn webhooks_and_answers_tell_the_same() {
-    let (github, told) = grown(9, 60).await;
+async fn webhooks_and_answers_agree() {
+    let (github, webhooks) = grown(9, 60).await;
     let pulls = page(&github, 60, None).await["repository"]["pullRequests"].clone();
     assert_eq!(
         (&pulls["totalCount"], &pulls["pageInfo"]["hasNextPage"]),
@@ -476,7 +482,7 @@ async fn webhooks_and_answers_tell_the_same() {
         let full = get(&github, &format!("/repos/{REPO}/pulls/{}", node["number"]))
             .await
             .body;
-        let last = &told.iter().rev().find(of_this).unwrap().payload["pull_request"];
+        let last = &webhooks.iter().rev().find(of_this).unwrap().payload["pull_request"];
         for (rest, graphql) in [
             ("title", "title"),
             ("draft", "isDraft"),
@@ -527,12 +533,13 @@ async fn webhooks_and_answers_tell_the_same() {
 }
 
 #[tokio::test]
-async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
+async fn former_state_of_a_dismissed_review_is_in_the_timeline_only() {
     let github = FakeGithub::start().await;
     github.add_repository(REPO_ID, REPO);
     let people = people();
-    let at = |minute: i64| Timestamp::clamped(moment("2026-03-02T09:00:00Z").epoch() + 60 * minute);
-    let told = github.world(|world| {
+    let at =
+        |minute: i64| Timestamp::clamped(timestamp("2026-03-02T09:00:00Z").epoch() + 60 * minute);
+    let webhooks = github.world(|world| {
         let opening = Opening {
             author: &people[0],
             title: "Add a door",
@@ -542,9 +549,10 @@ async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
             at: at(0),
             commits: &[(at(-30), at(-20))],
         };
-        let (number, mut told) = world.open(REPO, &opening);
-        let mut act =
-            |by: &Account, minute, act| told.extend(world.act(REPO, number, by, at(minute), &act));
+        let (number, mut webhooks) = world.open(REPO, &opening);
+        let mut act = |by: &Account, minute, act| {
+            webhooks.extend(world.act(REPO, number, by, at(minute), &act))
+        };
         act(&people[0], 1, Act::ReadyForReview);
         act(&people[0], 1, Act::ReadyForReview);
         act(
@@ -555,11 +563,11 @@ async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
         act(&people[0], 3, Act::Review("approved"));
         act(&people[1], 4, Act::Review("approved"));
         let review = world.repository(REPO).pulls[&number].reviews[0].id;
-        told.extend(world.act(REPO, number, &people[0], at(5), &Act::Dismiss(review)));
-        told.extend(world.act(REPO, number, &people[2], at(6), &Act::Merge));
-        told
+        webhooks.extend(world.act(REPO, number, &people[0], at(5), &Act::Dismiss(review)));
+        webhooks.extend(world.act(REPO, number, &people[2], at(6), &Act::Merge));
+        webhooks
     });
-    let actions: Vec<_> = told
+    let actions: Vec<_> = webhooks
         .iter()
         .map(|webhook| webhook.payload["action"].as_str().unwrap())
         .collect();
@@ -605,7 +613,7 @@ async fn a_dismissed_review_s_opinion_is_in_the_timeline_alone() {
 }
 
 #[tokio::test]
-async fn a_page_goes_on_after_its_cursor_whatever_moves_to_the_front() {
+async fn page_continues_after_its_cursor_when_others_move_to_the_front() {
     let (github, _) = grown(10, 30).await;
     let whole = numbers(&page(&github, 30, None).await);
     let first = page(&github, 10, None).await;
@@ -616,7 +624,7 @@ async fn a_page_goes_on_after_its_cursor_whatever_moves_to_the_front() {
     );
     let moved = whole[25];
     github.between(1, move |world| {
-        let at = Timestamp::clamped(moment("2026-06-02T00:00:00Z").epoch());
+        let at = Timestamp::clamped(timestamp("2026-06-02T00:00:00Z").epoch());
         world.act(REPO, moved, &people()[1], at, &Act::Comment);
     });
     let after = pulls["pageInfo"]["endCursor"].as_str();
@@ -627,7 +635,7 @@ async fn a_page_goes_on_after_its_cursor_whatever_moves_to_the_front() {
 }
 
 #[tokio::test]
-async fn queries_cost_what_they_ask_for() {
+async fn cost_of_a_query_follows_its_size() {
     let (github, _) = grown(11, 3).await;
     let lists =
         "query($n: Int!) { rateLimit { cost nodeCount } repository(owner: \"acme-corp\", name: \"api-server\") {
@@ -656,13 +664,13 @@ async fn queries_cost_what_they_ask_for() {
 }
 
 #[tokio::test]
-async fn a_query_gets_what_it_names_and_nothing_else() {
+async fn query_returns_its_fields_and_nothing_else() {
     let (github, _) = grown(12, 3).await;
-    let told = "query($n: Int!, $with: Boolean = false) { \
+    let text = "query($n: Int!, $with: Boolean = false) { \
         repository(owner: \"acme-corp\", name: \"api-server\") { \
         ...Named one: pullRequest(number: $n) { number title @include(if: $with) } two: pullRequest(number: 2) { number } \
         none: pullRequest(number: 99) { number } } } fragment Named on Repository { nameWithOwner }";
-    let answer = query(&github, told, json!({"n": 1})).await.body;
+    let answer = query(&github, text, json!({"n": 1})).await.body;
     let expected =
         json!({"nameWithOwner": REPO, "one": {"number": 1}, "two": {"number": 2}, "none": null});
     assert_eq!(answer["data"]["repository"], expected);
@@ -705,7 +713,7 @@ async fn a_query_gets_what_it_names_and_nothing_else() {
         (&json!({"repository": null}), &json!("NOT_FOUND"))
     );
     github.rename(REPO, "acme/server");
-    let renamed = query(&github, told, json!({"n": 1})).await.body;
+    let renamed = query(&github, text, json!({"n": 1})).await.body;
     assert_eq!(
         renamed["data"]["repository"]["nameWithOwner"],
         "acme/server"
@@ -722,7 +730,7 @@ async fn a_query_gets_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_what_was_asked_for() {
+async fn faults_are_the_requested_ones() {
     let (github, _) = grown(13, 9).await;
     github.next([Fault::Partial(3)]);
     let partial = query(&github, PAGE, variables(9, None)).await.body;

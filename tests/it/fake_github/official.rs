@@ -1,4 +1,5 @@
-//! Against what GitHub publishes: its REST description as JSON Schema, and its GraphQL schema.
+//! Checks of the fake GitHub against what GitHub publishes: its REST description as JSON Schema,
+//! and its GraphQL schema.
 
 use std::path::Path;
 
@@ -9,10 +10,10 @@ use serde_json::{Value, json};
 use tallyhook_core::github::graphql;
 use tallyhook_core::github::types::PrNumber;
 
-use super::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, moment};
+use super::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, timestamp};
 use testkit::github::{FakeGithub, Rights, app};
 
-/// GitHub's description of its answers, by `response GET /path 200`.
+/// GitHub's description of its answers, by keys such as `response GET /path 200`.
 struct Description(Value);
 
 impl Description {
@@ -35,7 +36,8 @@ impl Description {
 /// labels that are not described, lines that are no longer in the diff.
 const NULL_AT_TIMES: [&str; 5] = ["/head/repo", "/user", "/description", "/line", "/position"];
 
-/// Where `value` is not as described, but for what is null at times.
+/// Returns the places where `value` deviates from the description, except for the fields that are
+/// null at times.
 fn faults(validator: &Validator, value: &Value) -> Vec<String> {
     let errors = validator
         .iter_errors(value)
@@ -116,7 +118,11 @@ async fn rest_answers_are_as_github_describes_them() {
     );
 
     let hooks = format!("{}/repos/{REPO}/hooks", github.url);
-    let wanted = json!({"name": "web", "events": ["push"], "config": {"url": "https://me.example/hook", "secret": "s"}});
+    let wanted = json!({
+        "name": "web",
+        "events": ["push"],
+        "config": {"url": "https://me.example/hook", "secret": "s"},
+    });
     for (token, status) in [(READER, 403), (GITHUB_TOKEN, 201), (GITHUB_TOKEN, 422)] {
         let seen = ask(http().post(&hooks).json(&wanted), token).await;
         assert_eq!(seen.status, status);
@@ -134,7 +140,7 @@ async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them()
     github.give(READER, Rights::FineGrained);
     github.world(|world| {
         let repository = world.repository(REPO);
-        repository.push("door", &[moment("2026-06-02T12:00:00Z")]);
+        repository.push("door", &[timestamp("2026-06-02T12:00:00Z")]);
         repository.push("empty", &[]);
         repository.without_drafts = true;
     });
@@ -197,7 +203,7 @@ async fn pull_requests_that_are_opened_or_refused_are_as_github_describes_them()
 }
 
 #[tokio::test]
-async fn an_app_is_as_github_describes_it() {
+async fn app_is_as_github_describes_it() {
     let data = testkit::recorded_data();
     let description = Description::read(&data);
     let github = FakeGithub::start().await;
@@ -211,16 +217,19 @@ async fn an_app_is_as_github_describes_it() {
         "s",
     );
     for path in ["/app", "/app/installations", "/app/hook/config"] {
-        let told: Value = client.get(path).await.unwrap();
-        let mut faults = faults(&description.of(&format!("response GET {path} 200")), &told);
-        // Of which is said that it is a user and an enterprise at once.
+        let answer: Value = client.get(path).await.unwrap();
+        let mut faults = faults(
+            &description.of(&format!("response GET {path} 200")),
+            &answer,
+        );
+        // The description requires the account to be a user and an enterprise at once.
         faults.retain(|fault| !fault.starts_with("/0/account: "));
-        assert_eq!(faults, [""; 0], "{path}: {told}");
+        assert_eq!(faults, [""; 0], "{path}: {answer}");
     }
     github.stop().await;
 }
 
-/// GitHub's GraphQL schema. It defines two fields twice, which is no matter here.
+/// Reads GitHub's GraphQL schema. It defines two fields twice, which is harmless here.
 fn schema(data: &Path) -> Valid<Schema> {
     let text = std::fs::read_to_string(data.join("graphql/schema.graphql")).unwrap();
     let schema = Schema::parse(text, "schema.graphql").unwrap_or_else(|error| error.partial);

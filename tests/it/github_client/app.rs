@@ -16,7 +16,7 @@ const LOOKUP: &str = "GET /repos/acme-corp/api-server/installation";
 const ISSUED: &str = "POST /app/installations/9/access_tokens";
 const GET_REPO: &str = "GET /repos/acme-corp/api-server";
 
-/// A GitHub with an App that is installed on the repository's account.
+/// Returns a fake GitHub with an App that is installed on the account of the repository.
 async fn installed() -> (FakeGithub, Client, VirtualTime) {
     let github = FakeGithub::start().await;
     github.add_repository(7, "acme-corp/api-server");
@@ -172,7 +172,7 @@ async fn new_installation_of_an_app_is_found() {
 
 #[tokio::test]
 async fn error_of_an_app_names_the_next_step() {
-    // GitHub's clock, seen from the client's.
+    // The offset of GitHub's clock from the client's.
     for (github_is, words) in [
         (
             -754,

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{REPO, again, fake, seconds};
 use testkit::github::{Fault, GITHUB_TOKEN};
 
-/// An answer that leaves so much of an allowance of 5,000 for ten minutes more.
+/// An answer with `remaining` of an allowance of 5,000, which is reset in ten minutes.
 fn leaving(remaining: u32, resource: &str) -> Fault {
     let (remaining, reset) = (
         remaining.to_string(),
@@ -73,7 +73,7 @@ async fn backfill_leaves_a_fifth_to_live_work() {
 }
 
 #[tokio::test]
-async fn where_there_are_no_limits_nothing_is_waited_for() {
+async fn without_limits_no_request_waits() {
     let (github, live, time) = fake().await;
     github.next(again(&Fault::answer(200, &[], "{}"), 3));
     for client in [&live.for_backfill(), &live, &live.for_backfill()] {
@@ -87,7 +87,7 @@ async fn where_there_are_no_limits_nothing_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_limit_that_backfill_meets_holds_for_all() {
+async fn rate_limit_met_by_backfill_holds_for_all() {
     let (github, live, time) = fake().await;
     github.next([Fault::message(429, &[("Retry-After", "7200")], "")]);
     for client in [live.for_backfill(), live] {
@@ -104,7 +104,7 @@ async fn a_limit_that_backfill_meets_holds_for_all() {
 }
 
 #[tokio::test]
-async fn live_work_overtakes_backfill_that_is_under_way() {
+async fn live_work_overtakes_running_backfill() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap())
         .parse()
@@ -135,7 +135,7 @@ async fn live_work_overtakes_backfill_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn who_waits_before_trying_again_is_in_nobody_s_way() {
+async fn request_in_backoff_blocks_no_other() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let api = format!("http://{}", listener.local_addr().unwrap())
         .parse()
@@ -151,7 +151,7 @@ async fn who_waits_before_trying_again_is_in_nobody_s_way() {
         stream.write_all(busy).await.unwrap();
     }
     let asking = tokio::spawn(get(backfill, "/third"));
-    // Long before the two try again.
+    // The third is sent long before the two are retried.
     let third = tokio::time::timeout(Duration::from_secs(20), accept(&listener, "/third"));
     answer(third.await.unwrap()).await;
     asking.await.unwrap().unwrap();
@@ -162,7 +162,7 @@ async fn get(client: Client, path: &'static str) -> Result<Value, GithubError> {
     client.get(path).await
 }
 
-/// The next request, which has to be this one.
+/// Accepts the next request, and asserts its path.
 async fn accept(listener: &TcpListener, path: &str) -> TcpStream {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut head = Vec::new();
@@ -186,9 +186,9 @@ fn breaker(client: &Client) -> BreakerState {
 }
 
 #[tokio::test]
-async fn who_is_down_is_left_alone_for_a_while() {
+async fn circuit_breaker_opens_after_repeated_failures() {
     let (github, client, time) = fake().await;
-    // The fifth failure in a row is within the second call, which is not tried again.
+    // The fifth consecutive failure is within the second call, which is not retried after it.
     github.next(
         again(&Fault::status(503), 4)
             .into_iter()
@@ -205,9 +205,9 @@ async fn who_is_down_is_left_alone_for_a_while() {
     let until = client.statistics().breaker.until.unwrap();
     for client in [&client, &client.for_backfill()] {
         let error = client.get::<Value>(REPO).await.unwrap_err();
-        let told = error.to_string();
+        let message = error.to_string();
         assert!(
-            told.contains("the answer broke off") && told.contains(&until.to_string()),
+            message.contains("the answer broke off") && message.contains(&until.to_string()),
             "{error}"
         );
         assert!(matches!(error, GithubError::Unreachable { .. }));
@@ -245,7 +245,7 @@ async fn who_is_down_is_left_alone_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_query_that_is_too_much_or_a_refusal_does_not_mean_that_github_is_down() {
+async fn expensive_query_or_refusal_does_not_open_the_circuit_breaker() {
     let (github, client, _) = fake().await;
     github.next(again(&Fault::status(504), 6));
     for _ in 0..6 {
@@ -264,7 +264,7 @@ async fn a_query_that_is_too_much_or_a_refusal_does_not_mean_that_github_is_down
 }
 
 #[tokio::test]
-async fn statistics_tell_what_all_handles_did() {
+async fn statistics_cover_all_handles() {
     let github = testkit::github::FakeGithub::start().await;
     github.add_repository(7, "acme-corp/api-server");
     let time = VirtualTime::starting_at(Utc::now());

@@ -26,9 +26,10 @@ fn answer(body: &Value) -> Fault {
 
 /// A response without data and with one error.
 fn error(kind: &str, message: &str) -> Fault {
-    answer(
-        &json!({"data": null, "errors": [{"type": kind, "path": ["repository"], "message": message}]}),
-    )
+    answer(&json!({
+        "data": null,
+        "errors": [{"type": kind, "path": ["repository"], "message": message}],
+    }))
 }
 
 #[tokio::test]
@@ -62,7 +63,11 @@ async fn query_is_sent_beside_rest_and_returns_its_data() {
 #[tokio::test]
 async fn partial_response_has_data_and_errors() {
     let (github, client, _) = fake().await;
-    let missing = json!({"type": "NOT_FOUND", "path": ["repository", "pullRequests", 0], "message": "Could not resolve"});
+    let missing = json!({
+        "type": "NOT_FOUND",
+        "path": ["repository", "pullRequests", 0],
+        "message": "Could not resolve",
+    });
     github.next([answer(
         &json!({"data": {"repository": {"pullRequest": null}}, "errors": [missing]}),
     )]);
@@ -82,7 +87,10 @@ async fn partial_response_has_data_and_errors() {
 #[tokio::test]
 async fn query_that_costs_too_much_is_not_retried() {
     let (github, client, time) = fake().await;
-    let partly = json!({"type": "RESOURCE_LIMITS_EXCEEDED", "message": "Resource limits for this query exceeded."});
+    let partly = json!({
+        "type": "RESOURCE_LIMITS_EXCEEDED",
+        "message": "Resource limits for this query exceeded.",
+    });
     let timeout =
         "Something went wrong while executing your query. This may be the result of a timeout";
     for fault in [
@@ -99,9 +107,10 @@ async fn query_that_costs_too_much_is_not_retried() {
             "This query requests up to 1,000,000 possible nodes",
         ),
         answer(&json!({"errors": [{"message": timeout}]})),
-        answer(
-            &json!({"data": {"repository": null, "rateLimit": {"cost": 1}}, "errors": [{"message": timeout}]}),
-        ),
+        answer(&json!({
+            "data": {"repository": null, "rateLimit": {"cost": 1}},
+            "errors": [{"message": timeout}],
+        })),
     ] {
         github.next([fault.clone()]);
         let error = ask(&client).await.unwrap_err();

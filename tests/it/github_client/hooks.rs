@@ -150,7 +150,14 @@ async fn webhook_is_deleted() {
 #[tokio::test]
 async fn repository_has_its_present_name_and_the_permissions_of_the_token() {
     let (github, client, _) = fake().await;
-    let body = json!({"id": 7, "full_name": "acme/server", "private": true, "default_branch": "trunk", "archived": true, "permissions": {"admin": true, "pull": true}});
+    let body = json!({
+        "id": 7,
+        "full_name": "acme/server",
+        "private": true,
+        "default_branch": "trunk",
+        "archived": true,
+        "permissions": {"admin": true, "pull": true},
+    });
     github.next([Fault::answer(200, &[], &body.to_string())]);
     let permissions = Some(RepositoryPermissions { admin: true });
     let expected = RepositoryInfo {

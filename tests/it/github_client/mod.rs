@@ -72,7 +72,7 @@ async fn every_request_has_the_headers_that_github_wants() {
 async fn metrics_count_requests_and_the_rest_of_the_allowance() {
     let recorder = tallyhook::telemetry::prometheus();
     let (github, client, _) = fake().await;
-    // No other test of this process is answered so.
+    // No other test of this process has this answer, since metrics are shared.
     github.next([Fault::message(
         451,
         &[("X-RateLimit-Remaining", "4321")],
@@ -301,7 +301,7 @@ async fn write_that_may_have_happened_is_not_repeated() {
         );
         assert_eq!(github.asked().len(), 1);
     }
-    // Between one POST and the next.
+    // Writes are a second apart.
     assert_eq!(seconds(&time), [1]);
     // A write that a rate limit refused did not happen.
     github.next([Fault::message(429, &[("Retry-After", "7")], "")]);

@@ -87,7 +87,13 @@ async fn pull_request_is_opened_once_and_found_afterwards() {
     );
     let sent: Value = serde_json::from_str(&requests[2].body).unwrap();
     let head = "acme-corp:story-456/a&b";
-    let expected = json!({"head": head, "base": "main", "title": STORY.title, "body": STORY.body, "draft": false});
+    let expected = json!({
+        "head": head,
+        "base": "main",
+        "title": STORY.title,
+        "body": STORY.body,
+        "draft": false,
+    });
     assert_eq!((requests.len(), sent), (3, expected));
 
     for head in [STORY.head, head, "ACME-corp:story-456/a&b"] {

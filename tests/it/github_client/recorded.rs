@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use super::seconds;
 use testkit::github::GITHUB_TOKEN;
 
-/// The results of the recorded responses of each scenario: the seconds waited, and whether it
-/// succeeded in the end.
+/// The expected result for each recorded scenario: the seconds waited, and true if it succeeds in
+/// the end.
 const RECORDED: [(&str, &[u64], bool); 10] = [
     ("testHandler_Fail", &[30], true),
     ("testHandler_HttpStatus_Fail", &[30], true),
@@ -48,7 +48,7 @@ const RECORDED: [(&str, &[u64], bool); 10] = [
 ];
 
 #[tokio::test]
-async fn recorded_limits_are_waited_out_or_given_up_as_they_mean() {
+async fn recorded_rate_limits_are_waited_for_or_reported() {
     let scenarios =
         testkit::recorded_data().join("hub4j-github-api/AbuseLimitHandlerTest/wiremock");
     let there = std::fs::read_dir(&scenarios).unwrap().count();
@@ -58,7 +58,7 @@ async fn recorded_limits_are_waited_out_or_given_up_as_they_mean() {
         "scenarios were recorded that nothing is expected of"
     );
     for (scenario, waits, is_got) in RECORDED {
-        // On the second, as dates in headers are.
+        // Whole seconds, as dates in headers have.
         let time = VirtualTime::starting_at(DateTime::from_timestamp(1_772_445_600, 0).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = format!("http://{}", listener.local_addr().unwrap())
@@ -93,7 +93,7 @@ async fn recorded_limits_are_waited_out_or_given_up_as_they_mean() {
     }
 }
 
-/// The answers of a scenario after the first, which is about the user.
+/// Returns the answers of a scenario after the first, which is about the user.
 fn recorded(scenario: &Path) -> Vec<Value> {
     let entries = std::fs::read_dir(scenario.join("mappings")).unwrap();
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -111,7 +111,7 @@ fn recorded(scenario: &Path) -> Vec<Value> {
     answers.collect()
 }
 
-/// Answers with exactly these headers, one after the other, and with the last of them for ever.
+/// Answers with exactly these headers in order, and repeats the last answer from then on.
 async fn answer(listener: TcpListener, answers: Vec<Value>, time: VirtualTime) {
     for number in 0.. {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -141,7 +141,7 @@ async fn answer(listener: TcpListener, answers: Vec<Value>, time: VirtualTime) {
     }
 }
 
-/// A header whose template, as in `{{now offset='8 seconds' format='unix'}}`, is filled in.
+/// Renders a header whose template, as in `{{now offset='8 seconds' format='unix'}}`, is filled in.
 fn rendered(value: &str, now: DateTime<Utc>) -> String {
     let Some((_, template)) = value.split_once("{{") else {
         return value.to_owned();

@@ -1,4 +1,4 @@
-//! What a database tells of itself.
+//! The condition of a database: its kind, its clock, and that it can be written to.
 
 use chrono::{TimeDelta, Utc};
 
@@ -7,10 +7,10 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    a_database_says_what_it_is_and_that_it_can_be_written_to,
+    condition_names_the_server_and_that_it_is_writable,
 }
 
-async fn a_database_says_what_it_is_and_that_it_can_be_written_to(database: Database) {
+async fn condition_names_the_server_and_that_it_is_writable(database: Database) {
     let store = open(&database).await;
     let condition = store.describe().await.unwrap();
     let kind = if database.url.starts_with("sqlite") {
@@ -20,7 +20,7 @@ async fn a_database_says_what_it_is_and_that_it_can_be_written_to(database: Data
     };
     assert!(condition.server.starts_with(kind), "{condition:?}");
     assert_eq!(condition.read_only, None);
-    // The same machine's clock, or one that is ours.
+    // PostgreSQL runs on this machine, with the same clock; SQLite has none of its own.
     assert_eq!(condition.now.is_some(), kind == "PostgreSQL ");
     assert!(
         condition

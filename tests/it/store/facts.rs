@@ -1,4 +1,5 @@
-//! The facts: what is known comes back, and whoever comes late writes nothing.
+//! Facts about pull requests and repositories: they are read as written, and outdated writes are
+//! refused.
 
 use std::collections::BTreeSet;
 
@@ -17,18 +18,18 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    every_moment_and_number_comes_back_as_it_was,
-    a_title_with_a_nul_is_stored_and_the_same_everywhere,
-    reviews_are_joined_with_what_is_there,
-    what_is_known_comes_back_as_it_was,
-    whoever_read_an_older_version_writes_nothing,
-    an_older_snapshot_is_refused_by_the_database_itself,
-    a_delivery_is_finished_once,
-    a_repository_keeps_its_newest_name_in_any_order,
-    access_that_is_lost_freezes_and_erases_nothing,
+    extreme_timestamps_and_numbers_are_read_as_written,
+    nul_in_a_title_is_stored_as_the_replacement_character,
+    reviews_are_merged_with_the_stored_ones,
+    pull_request_is_read_as_written,
+    write_based_on_an_older_version_is_refused,
+    older_snapshot_is_refused_by_the_database,
+    delivery_is_finished_once,
+    repository_keeps_its_newest_name_in_any_order,
+    repository_access_is_that_of_the_newest_change,
 }
 
-async fn what_is_known_comes_back_as_it_was(database: Database) {
+async fn pull_request_is_read_as_written(database: Database) {
     let store = open(&database).await;
     let unknown = store.load(&[histories::KEY]).await.unwrap().remove(0);
     assert_eq!(
@@ -44,7 +45,7 @@ async fn what_is_known_comes_back_as_it_was(database: Database) {
     assert_eq!(read.pull_request.reviews.len(), 2);
 }
 
-async fn whoever_read_an_older_version_writes_nothing(database: Database) {
+async fn write_based_on_an_older_version_is_refused(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE[..2]).await;
     let stale = store.load(&[histories::KEY]).await.unwrap().remove(0);
@@ -61,7 +62,7 @@ async fn whoever_read_an_older_version_writes_nothing(database: Database) {
     assert!(read.pull_request.merged_at.is_some());
 }
 
-async fn an_older_snapshot_is_refused_by_the_database_itself(database: Database) {
+async fn older_snapshot_is_refused_by_the_database(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     let mut broken = store.load(&[histories::KEY]).await.unwrap().remove(0);
@@ -84,7 +85,7 @@ async fn an_older_snapshot_is_refused_by_the_database_itself(database: Database)
     );
 }
 
-async fn a_delivery_is_finished_once(database: Database) {
+async fn delivery_is_finished_once(database: Database) {
     let store = open(&database).await;
     let id = accept(&store, "a").await;
     let finish = BatchWrite {
@@ -98,7 +99,7 @@ async fn a_delivery_is_finished_once(database: Database) {
     );
 }
 
-async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
+async fn repository_keeps_its_newest_name_in_any_order(database: Database) {
     let store = open(&database).await;
     let record = async |repository: RepositoryObservation| {
         let recording = BatchWrite {
@@ -139,7 +140,7 @@ async fn a_repository_keeps_its_newest_name_in_any_order(database: Database) {
     );
 }
 
-async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
+async fn repository_access_is_that_of_the_newest_change(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     let access = async || {
@@ -184,7 +185,7 @@ async fn access_that_is_lost_freezes_and_erases_nothing(database: Database) {
     assert_eq!(access().await, RepositoryAccess::Deleted);
 }
 
-async fn every_moment_and_number_comes_back_as_it_was(database: Database) {
+async fn extreme_timestamps_and_numbers_are_read_as_written(database: Database) {
     let store = open(&database).await;
     let (first, last) = (Timestamp::clamped(i64::MIN), Timestamp::clamped(i64::MAX));
     let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
@@ -243,7 +244,7 @@ async fn every_moment_and_number_comes_back_as_it_was(database: Database) {
     assert_eq!(store.pull_requests(&ended, 9).await.unwrap(), [row]);
 }
 
-async fn a_title_with_a_nul_is_stored_and_the_same_everywhere(database: Database) {
+async fn nul_in_a_title_is_stored_as_the_replacement_character(database: Database) {
     let store = open(&database).await;
     let payload =
         br#"{"action": "labeled", "label": {"name": "\u0000"}, "repository": {"id": 7, "full_name": "acme/a"},
@@ -266,7 +267,7 @@ async fn a_title_with_a_nul_is_stored_and_the_same_everywhere(database: Database
     assert_eq!(title, "a \u{fffd} and a \\u0000");
 }
 
-async fn reviews_are_joined_with_what_is_there(database: Database) {
+async fn reviews_are_merged_with_the_stored_ones(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);

@@ -1,4 +1,4 @@
-//! The inbox: accepted, claimed, tried again, dead, cleared away.
+//! The inbox: deliveries are accepted, claimed, retried, dead, and purged.
 
 use std::collections::BTreeSet;
 
@@ -14,27 +14,27 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    what_is_unfinished_is_read_with_its_body,
-    what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_works_on_it,
-    what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once,
-    dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group,
-    each_dead_letter_is_copied_once_per_death,
-    a_text_with_a_nul_is_no_reason_to_fail,
-    of_many_workers_one_gets_a_delivery,
-    a_delivery_is_stored_once_per_guid_and_body,
-    of_many_at_once_one_is_stored,
-    groups_of_every_size_are_stored_whole,
-    an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_until_the_lease_ends,
-    a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt,
-    what_is_due_is_handed_out_once_until_it_is_due_again,
-    a_failed_attempt_is_noted_and_made_again_when_it_is_time,
-    a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded,
-    cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_ones,
-    counts_tell_every_state_and_the_oldest_that_waits,
-    lists_are_filtered_and_go_on_where_they_stopped,
+    unfinished_delivery_is_read_with_its_body,
+    unpublished_or_lost_delivery_is_due_at_once_unless_it_is_leased,
+    lease_of_an_ended_process_is_released_at_once,
+    dead_letters_are_grouped_by_reason_and_requeued_by_group,
+    dead_letter_is_copied_once_per_death,
+    text_with_a_nul_is_stored,
+    delivery_is_claimed_by_one_of_many_workers,
+    delivery_is_stored_once_per_guid_and_body,
+    concurrent_duplicates_are_stored_once,
+    group_commits_of_every_size_are_complete,
+    attempt_is_counted_by_the_claim_and_the_lease_excludes_other_workers,
+    delivery_that_crashes_its_workers_is_dead_after_its_last_attempt,
+    due_delivery_is_claimed_for_publishing_once_until_it_is_due_again,
+    failed_attempt_is_recorded_and_retried_when_it_is_due,
+    dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded,
+    purge_deletes_old_bodies_then_old_rows_and_never_dead_or_unfinished_ones,
+    counts_have_every_state_and_the_oldest_pending_delivery,
+    lists_are_filtered_and_continue_after_the_cursor,
 }
 
-async fn a_delivery_is_stored_once_per_guid_and_body(database: Database) {
+async fn delivery_is_stored_once_per_guid_and_body(database: Database) {
     let store = open(&database).await;
     let first = accept(&store, "a").await;
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_delivery_is_stored_once_per_guid_and_body(database: Database) {
     );
 }
 
-async fn of_many_at_once_one_is_stored(database: Database) {
+async fn concurrent_duplicates_are_stored_once(database: Database) {
     let store = open(&database).await;
     let posts = (0..32).map(|_| store.accept(delivery("same", pending())));
     let answers = futures_util::future::join_all(posts).await;
@@ -76,7 +76,7 @@ async fn of_many_at_once_one_is_stored(database: Database) {
     assert_eq!((stored, duplicate), (1, 31));
 }
 
-async fn groups_of_every_size_are_stored_whole(database: Database) {
+async fn group_commits_of_every_size_are_complete(database: Database) {
     let store = open(&database).await;
     for (round, size) in [1_usize, 3, 4, 5, 15, 16, 17, 63, 64, 65, 100, 300]
         .into_iter()
@@ -103,9 +103,7 @@ async fn groups_of_every_size_are_stored_whole(database: Database) {
     }
 }
 
-async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_until_the_lease_ends(
-    database: Database,
-) {
+async fn attempt_is_counted_by_the_claim_and_the_lease_excludes_other_workers(database: Database) {
     let store = open(&database).await;
     let id = accept(&store, "a").await;
     assert_eq!(
@@ -131,7 +129,7 @@ async fn an_attempt_is_counted_before_it_begins_and_the_row_is_nobody_else_s_unt
     assert_eq!(state(&store, id).await.1, 2);
 }
 
-async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(database: Database) {
+async fn delivery_that_crashes_its_workers_is_dead_after_its_last_attempt(database: Database) {
     let store = open(&database).await;
     let (poison, innocent) = (
         accept(&store, "poison").await,
@@ -175,7 +173,7 @@ async fn a_delivery_that_ends_its_workers_is_dead_after_its_last_attempt(databas
     assert!(reason.contains("5 attempts"), "{reason}");
 }
 
-async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database) {
+async fn due_delivery_is_claimed_for_publishing_once_until_it_is_due_again(database: Database) {
     let store = open(&database).await;
     let ids = [
         accept(&store, "a").await,
@@ -235,7 +233,7 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database
             .len(),
         4
     );
-    // When the queue lost what it was handed nothing waits for its time.
+    // After a loss of the queue everything is due at once, without waiting for its time.
     assert_eq!(store.republish_all(now()).await.unwrap(), 5);
     assert_eq!(
         store
@@ -247,7 +245,7 @@ async fn what_is_due_is_handed_out_once_until_it_is_due_again(database: Database
     );
 }
 
-async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Database) {
+async fn failed_attempt_is_recorded_and_retried_when_it_is_due(database: Database) {
     let store = open(&database).await;
     let id = accept(&store, "a").await;
     claim(&store, &[id], now()).await;
@@ -283,7 +281,7 @@ async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Data
     );
     assert_eq!(claim(&store, &[id], later(4)).await, [id]);
     assert_eq!(state(&store, id).await.1, 2);
-    // What is not the delivery's fault is no attempt of it.
+    // A failure that the delivery did not cause does not count as an attempt.
     store
         .release(&[id], "the database failed", later(4), later(8))
         .await
@@ -292,7 +290,7 @@ async fn a_failed_attempt_is_noted_and_made_again_when_it_is_time(database: Data
     assert_eq!(store.delivery(id).await.unwrap().unwrap().history.len(), 2);
 }
 
-async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded(
+async fn dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded(
     database: Database,
 ) {
     let store = open(&database).await;
@@ -344,7 +342,7 @@ async fn a_dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discard
     );
 }
 
-async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_ones(
+async fn purge_deletes_old_bodies_then_old_rows_and_never_dead_or_unfinished_ones(
     database: Database,
 ) {
     let store = open(&database).await;
@@ -375,7 +373,7 @@ async fn cleaning_takes_old_bodies_then_old_rows_and_never_dead_or_unfinished_on
     assert!(store.body(dead).await.unwrap().is_some() && store.body(open).await.unwrap().is_some());
 }
 
-async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
+async fn counts_have_every_state_and_the_oldest_pending_delivery(database: Database) {
     let store = open(&database).await;
     assert_eq!(
         store.counts().await.unwrap(),
@@ -403,7 +401,7 @@ async fn counts_tell_every_state_and_the_oldest_that_waits(database: Database) {
     assert_eq!(counts.oldest_pending, Some(now()));
 }
 
-async fn lists_are_filtered_and_go_on_where_they_stopped(database: Database) {
+async fn lists_are_filtered_and_continue_after_the_cursor(database: Database) {
     let store = open(&database).await;
     for place in 0..5 {
         accept(&store, &format!("a-{place}")).await;
@@ -436,7 +434,7 @@ async fn lists_are_filtered_and_go_on_where_they_stopped(database: Database) {
     assert_eq!(list(dead).await, Vec::<String>::new());
 }
 
-async fn what_is_unfinished_is_read_with_its_body(database: Database) {
+async fn unfinished_delivery_is_read_with_its_body(database: Database) {
     let store = open(&database).await;
     let ids = [accept(&store, "a").await, accept(&store, "b").await];
     claim(&store, &ids, now()).await;
@@ -458,9 +456,7 @@ async fn what_is_unfinished_is_read_with_its_body(database: Database) {
     );
 }
 
-async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_works_on_it(
-    database: Database,
-) {
+async fn unpublished_or_lost_delivery_is_due_at_once_unless_it_is_leased(database: Database) {
     let store = open(&database).await;
     let ids = [
         accept(&store, "claimed").await,
@@ -483,12 +479,12 @@ async fn what_the_queue_did_not_take_or_lost_is_due_at_once_unless_somebody_work
     assert_eq!(store.republish_all(later(2)).await.unwrap(), 2);
     assert_eq!(store.republish_all(later(2)).await.unwrap(), 0);
     assert_eq!(due(later(2)).await, ids[1..]);
-    // When its lease has ended the claimed one is nobody's again.
+    // After the end of its lease the claimed one is free again.
     assert_eq!(store.republish_all(later(61)).await.unwrap(), 2);
     assert_eq!(due(later(61)).await, ids);
 }
 
-async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database: Database) {
+async fn lease_of_an_ended_process_is_released_at_once(database: Database) {
     let first = open(&database).await;
     let (orphan, waiting) = (
         accept(&first, "orphan").await,
@@ -517,9 +513,7 @@ async fn what_a_process_that_is_no_more_had_claimed_is_taken_up_at_once(database
     assert_eq!(state(&second, orphan).await, (DeliveryState::Accepted, 2));
 }
 
-async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group(
-    database: Database,
-) {
+async fn dead_letters_are_grouped_by_reason_and_requeued_by_group(database: Database) {
     let store = open(&database).await;
     let dead = |guid: &str, event: &str, repo: Option<&str>, reason: &str, seconds| NewDelivery {
         event: event.to_owned(),
@@ -546,7 +540,7 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
         ));
     }
     let groups = store.dead_groups().await.unwrap();
-    let told: Vec<_> = groups
+    let counted: Vec<_> = groups
         .iter()
         .map(|group| {
             (
@@ -558,7 +552,7 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
         })
         .collect();
     assert_eq!(
-        told,
+        counted,
         [
             ("no ref", "push", Some("acme/b"), 2),
             ("Zen", "issue_comment", Some("acme/b"), 1),
@@ -599,7 +593,7 @@ async fn dead_letters_are_grouped_by_what_they_died_of_and_requeued_by_the_group
     assert_eq!(store.counts().await.unwrap().accepted, 6);
 }
 
-async fn each_dead_letter_is_copied_once_per_death(database: Database) {
+async fn dead_letter_is_copied_once_per_death(database: Database) {
     let store = open(&database).await;
     let ids = [
         accept(&store, "a").await,
@@ -618,7 +612,7 @@ async fn each_dead_letter_is_copied_once_per_death(database: Database) {
         (uncopied(9).await, uncopied(1).await),
         (ids[..2].to_vec(), ids[..1].to_vec())
     );
-    // One that is not dead any more, or not yet, is not marked.
+    // A delivery that is no longer dead, or not yet, is not marked.
     store.mark_dead_copied(&[ids[0], ids[2]]).await.unwrap();
     assert_eq!(uncopied(9).await, ids[1..2]);
     store.mark_dead(&ids[2..], "for good", now()).await.unwrap();
@@ -631,7 +625,7 @@ async fn each_dead_letter_is_copied_once_per_death(database: Database) {
     assert_eq!(uncopied(9).await, ids);
 }
 
-async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
+async fn text_with_a_nul_is_stored(database: Database) {
     let store = open(&database).await;
     let odd = NewDelivery {
         action: Some("a\0".to_owned()),
@@ -686,7 +680,7 @@ async fn a_text_with_a_nul_is_no_reason_to_fail(database: Database) {
         .unwrap();
 }
 
-async fn of_many_workers_one_gets_a_delivery(database: Database) {
+async fn delivery_is_claimed_by_one_of_many_workers(database: Database) {
     let store = open(&database).await;
     let posts = (0..60).map(|place| store.accept(delivery(&format!("{place}"), pending())));
     let mut ids = Vec::new();
@@ -698,7 +692,7 @@ async fn of_many_workers_one_gets_a_delivery(database: Database) {
     }
     ids.sort_unstable();
     for round in 0..5 {
-        // Each worker asks for most of them, in another order.
+        // Each worker claims most of them, in another order.
         let workers = (0..6).map(|worker| {
             let mut wanted: Vec<_> = ids
                 .iter()

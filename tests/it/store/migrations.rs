@@ -1,4 +1,4 @@
-//! Databases of earlier versions.
+//! Migrations of databases of earlier versions.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection, SqliteConnection};
@@ -7,8 +7,8 @@ use tallyhook_store::{DeliveryState, OpenMode};
 
 use testkit::database::{Backend, database};
 
-/// Rows of a database whose time columns still end in `_ms`: a leased delivery, one without a lease, a dead and an
-/// applied one, their bodies, a valid and a revoked token.
+/// Rows of a database whose time columns still end in `_ms`: a leased delivery, one without a
+/// lease, a dead and an applied one, their bodies, a valid and a revoked token.
 const ROWS: &str = "
     INSERT INTO deliveries (id, guid, body_sha256, event, source, lane, state, received_ms,
         next_attempt_ms, leased_until_ms, finished_ms, body_bytes, leased_by) VALUES

@@ -1,4 +1,4 @@
-//! What every store promises: one suite, run on each kind of database there is.
+//! The guarantees of every store: one suite that runs on each kind of database.
 
 mod condition;
 mod facts;
@@ -34,7 +34,7 @@ use tallyhook_store::{
 use testkit::database::Database;
 use testkit::histories::{self, Step};
 
-/// The store in an empty database.
+/// Opens the store of an empty database.
 pub(crate) async fn open(database: &Database) -> Store {
     tallyhook_store::open(&database.url, OpenMode::Exclusive)
         .await
@@ -81,7 +81,7 @@ pub(crate) async fn state(store: &Store, id: DeliveryId) -> (DeliveryState, u32)
     (delivery.state, delivery.attempts)
 }
 
-/// Claims for a minute, with five attempts at the most.
+/// Claims deliveries for a minute, with at most five attempts.
 pub(crate) async fn claim(store: &Store, ids: &[DeliveryId], at: DateTime<Utc>) -> Vec<DeliveryId> {
     let claim = store
         .claim(ids, at, at + TimeDelta::seconds(60), 5)
@@ -93,7 +93,8 @@ pub(crate) async fn claim(store: &Store, ids: &[DeliveryId], at: DateTime<Utc>) 
         .map(|claimed| claimed.id)
         .collect()
 }
-/// Applies a history and writes it, as a worker does.
+
+/// Applies a history and records it, as a worker does.
 pub(crate) async fn write(store: &Store, steps: &[(i64, Step)]) -> StoredPullRequest {
     let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let mut reviews = BTreeSet::new();
@@ -123,7 +124,7 @@ pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -
     }
 }
 
-/// As a webhook shows it.
+/// A repository as a webhook shows it.
 pub(crate) fn repository(at: i64, name: &str, access: RepositoryAccess) -> RepositoryObservation {
     let repository = Repository {
         id: histories::KEY.repo,
@@ -159,7 +160,8 @@ pub(crate) const WHOLE_LIFE: [(i64, Step); 9] = [
     (10, Step::Merge),
 ];
 
-/// Whether something comes to hold within ten seconds: a server needs a moment to see that a connection ended.
+/// Returns true if a condition holds within ten seconds: a server notices the end of a connection
+/// only after a while.
 pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while tokio::time::Instant::now() < until {

@@ -1,4 +1,4 @@
-//! What channels are told: each event once, in order, and what came of it.
+//! Notifications of channels: each event is sent once and in order, and its outcome is recorded.
 
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_store::{
@@ -12,19 +12,19 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    a_channel_begins_behind_what_is_there,
-    what_is_taken_up_is_due_once_and_in_order,
-    an_attempt_says_what_comes_next,
-    what_is_newer_about_the_same_makes_it_old,
-    what_is_too_old_is_given_up,
-    what_is_pending_keeps_its_event,
-    what_is_pending_holds_up_no_other_event,
-    lists_go_on_where_they_stopped,
+    new_channel_begins_after_the_newest_event,
+    wanted_events_are_due_once_and_in_order,
+    attempt_result_decides_the_next_state,
+    newer_notification_of_a_subject_supersedes_the_older,
+    notification_older_than_the_limit_expires,
+    pending_notification_keeps_its_event,
+    pending_notification_does_not_delay_the_purge_of_others,
+    lists_continue_after_the_cursor,
 }
 
 const OPS: &str = "ops";
 
-/// Opens so many pull requests: the ids of the events.
+/// Opens `count` pull requests. Returns the ids of the events.
 async fn events(store: &Store, count: i64) -> Vec<EventId> {
     let before = store.newest_event().await.unwrap();
     record(
@@ -39,8 +39,13 @@ async fn events(store: &Store, count: i64) -> Vec<EventId> {
     new.into_iter().map(|event| event.id).collect()
 }
 
-/// Lets a channel take up all that there is, each event with the subject that `subject` gives its place.
-async fn take_up(store: &Store, channel: &str, ids: &[EventId], subject: impl Fn(usize) -> usize) {
+/// Advances a channel over all events, each with the subject that `subject` returns for its index.
+async fn advance_over(
+    store: &Store,
+    channel: &str,
+    ids: &[EventId],
+    subject: impl Fn(usize) -> usize,
+) {
     let place = store.open_channel(channel).await.unwrap().place;
     let wanted: Vec<_> = ids
         .iter()
@@ -89,7 +94,7 @@ async fn all(store: &Store) -> Vec<NotificationRow> {
         .unwrap()
 }
 
-async fn a_channel_begins_behind_what_is_there(database: Database) {
+async fn new_channel_begins_after_the_newest_event(database: Database) {
     let store = open(&database).await;
     assert_eq!(
         store.open_channel("early").await.unwrap().place,
@@ -120,13 +125,13 @@ async fn a_channel_begins_behind_what_is_there(database: Database) {
     assert_eq!(names, ["early", OPS]);
 }
 
-async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
+async fn wanted_events_are_due_once_and_in_order(database: Database) {
     let store = open(&database).await;
     let begin = store.open_channel(OPS).await.unwrap().place;
     store.open_channel("other").await.unwrap();
     let events = events(&store, 4).await;
     assert_eq!(store.next_notification_at(OPS).await.unwrap(), None);
-    // One of them is nothing for this channel.
+    // One of the events is filtered out of this channel.
     let wanted: Vec<_> = [0, 1, 3].map(|at| (events[at], at.to_string())).to_vec();
     assert!(
         store
@@ -134,7 +139,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
             .await
             .unwrap()
     );
-    // Another who did not know of it does nothing.
+    // A second process with the outdated position changes nothing.
     assert!(
         !store
             .advance_channel(OPS, begin, events[3], &wanted, now())
@@ -153,14 +158,14 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
         store.due_notifications("other", now(), 99).await.unwrap(),
         []
     );
-    let told = store
+    let found = store
         .channels()
         .await
         .unwrap()
         .into_iter()
         .map(|channel| channel.counts.pending)
         .collect::<Vec<_>>();
-    assert_eq!(told, [3, 0]);
+    assert_eq!(found, [3, 0]);
     let backlog = |name: &str, pending, since, dead| {
         let channel = name.to_owned();
         ChannelBacklog {
@@ -171,7 +176,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
             failures: 0,
         }
     };
-    // Nobody looked at any event for the other.
+    // The other channel has not been advanced over any event.
     let backlogs = [
         backlog(OPS, 3, Some(now()), 0),
         backlog("other", 4, Some(now()), 0),
@@ -182,7 +187,7 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
         backlogs[1..]
     );
     assert_eq!(store.backlogs(&[]).await.unwrap(), []);
-    take_up(&store, "other", &events[3..], |at| at).await;
+    advance_over(&store, "other", &events[3..], |at| at).await;
     assert_eq!(
         store.backlogs(&[OPS, "other"]).await.unwrap()[1],
         backlog("other", 1, Some(now()), 0)
@@ -207,11 +212,11 @@ async fn what_is_taken_up_is_due_once_and_in_order(database: Database) {
     );
 }
 
-async fn an_attempt_says_what_comes_next(database: Database) {
+async fn attempt_result_decides_the_next_state(database: Database) {
     let store = open(&database).await;
     store.open_channel(OPS).await.unwrap();
     let events = events(&store, 4).await;
-    take_up(&store, OPS, &events, |at| at).await;
+    advance_over(&store, OPS, &events, |at| at).await;
     attempted(&store, events[0], AttemptResult::Sent, None).await;
     attempted(
         &store,
@@ -234,7 +239,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     )
     .await;
     attempted(&store, events[3], AttemptResult::DeferredTo(later(7)), None).await;
-    // What is finished stays so, and says nothing of the channel.
+    // A finished notification stays finished, and a late attempt does not change the channel.
     assert!(!is_attempted(&store, events[1], AttemptResult::Sent, None).await);
     assert!(
         !is_attempted(
@@ -256,7 +261,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     );
     assert_eq!(due(&store, 9).await, [events[2], events[3]]);
     let rows = all(&store).await;
-    let told: Vec<_> = rows
+    let found: Vec<_> = rows
         .iter()
         .map(|row| (row.event.id, row.state, row.attempts, row.finished_at))
         .collect();
@@ -267,7 +272,7 @@ async fn an_attempt_says_what_comes_next(database: Database) {
         (events[1], NotificationState::Dead, 1, done),
         (events[0], NotificationState::Sent, 1, done),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
     assert!(
         rows.iter()
             .all(|row| row.answer.as_deref() == Some("an\u{fffd}swer"))
@@ -313,15 +318,15 @@ async fn an_attempt_says_what_comes_next(database: Database) {
     assert_eq!((backlog.pending, backlog.failures), (1, 0));
 }
 
-async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
+async fn newer_notification_of_a_subject_supersedes_the_older(database: Database) {
     let store = open(&database).await;
     for channel in [OPS, "other"] {
         store.open_channel(channel).await.unwrap();
     }
     let events = events(&store, 5).await;
-    // The first, the third and the fifth are about the same.
+    // The first, the third and the fifth have the same subject.
     for channel in [OPS, "other"] {
-        take_up(&store, channel, &events, |at| at % 2).await;
+        advance_over(&store, channel, &events, |at| at % 2).await;
     }
     attempted(&store, events[1], AttemptResult::Sent, None).await;
     assert!(
@@ -369,11 +374,11 @@ async fn what_is_newer_about_the_same_makes_it_old(database: Database) {
     );
 }
 
-async fn what_is_too_old_is_given_up(database: Database) {
+async fn notification_older_than_the_limit_expires(database: Database) {
     let store = open(&database).await;
     let begin = store.open_channel(OPS).await.unwrap().place;
     let events = events(&store, 4).await;
-    // Late, which makes them no younger.
+    // Being queued late does not change the age of an event.
     let wanted: Vec<_> = events.iter().map(|id| (*id, id.to_string())).collect();
     assert!(
         store
@@ -405,27 +410,27 @@ async fn what_is_too_old_is_given_up(database: Database) {
             .unwrap(),
         1
     );
-    let told: Vec<_> = all(&store)
+    let found: Vec<_> = all(&store)
         .await
         .into_iter()
         .map(|row| (row.state, row.answer))
         .collect();
     assert_eq!(
-        told[2],
+        found[2],
         (NotificationState::Dead, Some("an\u{fffd}swer".to_owned()))
     );
     assert_eq!(
-        (told[1].0, told[1].1.as_deref()),
+        (found[1].0, found[1].1.as_deref()),
         (NotificationState::Dead, Some("it was too old to be sent"))
     );
-    assert_eq!(told[3].0, NotificationState::Sent);
+    assert_eq!(found[3].0, NotificationState::Sent);
 }
 
-async fn what_is_pending_keeps_its_event(database: Database) {
+async fn pending_notification_keeps_its_event(database: Database) {
     let store = open(&database).await;
     store.open_channel(OPS).await.unwrap();
     let events = events(&store, 4).await;
-    take_up(&store, OPS, &events[..3], |at| at).await;
+    advance_over(&store, OPS, &events[..3], |at| at).await;
     attempted(&store, events[0], AttemptResult::Sent, None).await;
     attempted(&store, events[2], AttemptResult::Dead, None).await;
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 2);
@@ -433,29 +438,29 @@ async fn what_is_pending_keeps_its_event(database: Database) {
     attempted(&store, events[1], AttemptResult::Sent, None).await;
     assert_eq!(store.purge_events(later(1), 9).await.unwrap(), 1);
     assert_eq!(all(&store).await, []);
-    // The last event stays, of which nobody was told.
+    // The newest event stays, which is no notification of a channel.
     assert_eq!(store.newest_event().await.unwrap(), events[3]);
 }
 
-async fn what_is_pending_holds_up_no_other_event(database: Database) {
+async fn pending_notification_does_not_delay_the_purge_of_others(database: Database) {
     let store = open(&database).await;
     store.open_channel(OPS).await.unwrap();
     let events = events(&store, 4).await;
-    take_up(&store, OPS, &events, |at| at).await;
+    advance_over(&store, OPS, &events, |at| at).await;
     attempted(&store, events[2], AttemptResult::Sent, None).await;
     // The oldest two fill a page.
     assert_eq!(store.purge_events(later(1), 2).await.unwrap(), 1);
     assert_eq!(ids(&all(&store).await), [events[3], events[1], events[0]]);
 }
 
-async fn lists_go_on_where_they_stopped(database: Database) {
+async fn lists_continue_after_the_cursor(database: Database) {
     let store = open(&database).await;
     for channel in ["a", "b"] {
         store.open_channel(channel).await.unwrap();
     }
     let events = events(&store, 3).await;
     for channel in ["a", "b"] {
-        take_up(&store, channel, &events, |at| at).await;
+        advance_over(&store, channel, &events, |at| at).await;
     }
     let mut listed = Vec::new();
     let mut filter = NotificationFilter::default();

@@ -1,4 +1,4 @@
-//! The outbox: what is worth telling enters it once, in the order in which it was committed.
+//! The outbox: every change enters it once, in the order of commits.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -17,12 +17,12 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    what_is_worth_telling_enters_once_and_in_order,
-    what_is_not_recorded_is_not_told,
-    many_changes_at_once_enter_in_order,
-    whoever_listens_hears_of_it,
-    whoever_reads_on_while_many_write_misses_none,
-    old_events_go_but_never_the_last,
+    change_of_a_tracked_repository_enters_once_and_in_order,
+    refused_batch_publishes_no_event,
+    changes_of_a_large_batch_enter_in_order,
+    every_listener_is_notified,
+    reader_misses_no_event_of_concurrent_writers,
+    old_events_are_purged_except_the_newest,
 }
 
 pub(super) fn change(
@@ -73,7 +73,7 @@ fn changes(events: &[OutboxEvent]) -> Vec<PullRequestChange> {
     events.iter().map(change).collect()
 }
 
-async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
+async fn change_of_a_tracked_repository_enters_once_and_in_order(database: Database) {
     let store = open(&database).await;
     assert_eq!(store.newest_event().await.unwrap(), EventId::BEGINNING);
     let opened = change(3, None, PullRequestStatus::Open, 0);
@@ -86,7 +86,7 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
             60,
         )
     };
-    // Tracked from now on: a second ago is before that.
+    // The repository is tracked from now on: a change of a second ago is before that.
     record(
         &store,
         vec![
@@ -137,7 +137,7 @@ async fn what_is_worth_telling_enters_once_and_in_order(database: Database) {
     assert!(!store.has_event(EventId(events[1].id.0 + 9)).await.unwrap());
 }
 
-async fn what_is_not_recorded_is_not_told(database: Database) {
+async fn refused_batch_publishes_no_event(database: Database) {
     let store = open(&database).await;
     let refused = BatchWrite {
         finished: vec![FinishedDelivery::Applied(DeliveryId(1))],
@@ -150,7 +150,7 @@ async fn what_is_not_recorded_is_not_told(database: Database) {
     assert_eq!(store.newest_event().await.unwrap(), EventId::BEGINNING);
 }
 
-async fn many_changes_at_once_enter_in_order(database: Database) {
+async fn changes_of_a_large_batch_enter_in_order(database: Database) {
     let store = open(&database).await;
     let many: Vec<_> = (0..200)
         .map(|number| {
@@ -169,15 +169,15 @@ async fn many_changes_at_once_enter_in_order(database: Database) {
     );
 }
 
-async fn whoever_listens_hears_of_it(database: Database) {
+async fn every_listener_is_notified(database: Database) {
     let store = open(&database).await;
-    let mut ears = vec![store.listen().await.unwrap(), store.listen().await.unwrap()];
+    let mut listeners = vec![store.listen().await.unwrap(), store.listen().await.unwrap()];
     record(&store, vec![change(3, None, PullRequestStatus::Open, 0)]).await;
-    for ear in &mut ears {
-        ear.changed().await.unwrap();
+    for listener in &mut listeners {
+        listener.changed().await.unwrap();
     }
     record(&store, vec![change(4, None, PullRequestStatus::Open, 0)]).await;
-    ears[0].changed().await.unwrap();
+    listeners[0].changed().await.unwrap();
     assert_eq!(
         store
             .events_after(EventId::BEGINNING, 9)
@@ -188,12 +188,12 @@ async fn whoever_listens_hears_of_it(database: Database) {
     );
 }
 
-async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
+async fn reader_misses_no_event_of_concurrent_writers(database: Database) {
     const WRITERS: i64 = 6;
     const EACH: i64 = 15;
     let store = open(&database).await;
     record(&store, Vec::new()).await;
-    // Without the repository, whose row would let them in one after the other.
+    // The batch has no repository, whose row lock would serialize the writers.
     let write = async |writer: i64| {
         for number in 0..EACH {
             let changes = vec![change(
@@ -223,7 +223,7 @@ async fn whoever_reads_on_while_many_write_misses_none(database: Database) {
     assert!(seen.into_iter().eq(0..WRITERS * EACH));
 }
 
-async fn old_events_go_but_never_the_last(database: Database) {
+async fn old_events_are_purged_except_the_newest(database: Database) {
     let store = open(&database).await;
     record(
         &store,

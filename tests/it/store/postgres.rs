@@ -1,4 +1,4 @@
-//! What holds of PostgreSQL alone: many processes, callers that are cut off, a server that goes away.
+//! Behaviour of PostgreSQL alone: several processes, cancelled calls, a server that goes away.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -29,12 +29,14 @@ use super::{
 };
 use testkit::database::{Backend, Database, database};
 
-/// The connections of stores to this database that are in the midst of something.
+/// Counts the connections of stores to this database that have an open statement or transaction.
 const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
-                    WHERE datname = current_database() AND application_name = 'tallyhook' AND state <> 'idle'";
-const OURS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tallyhook'";
+                    WHERE datname = current_database() AND application_name = 'tallyhook' \
+                    AND state <> 'idle'";
+const OURS: &str = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name = 'tallyhook'";
 
-/// What takes longer does not come.
+/// The limit of every wait for a notification.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 const OPTIONS: RunOptions = RunOptions {
@@ -56,8 +58,8 @@ async fn recorded(store: &Store) -> bool {
         .is_ok()
 }
 
-/// Whether a call was done before it had to be looked at more often than that; then it is cut off.
-async fn looked_at(times: u32, call: impl Future<Output = ()>) -> bool {
+/// Polls a call at most that often, and cancels it then. Returns true if it was finished.
+async fn finished_within_polls(times: u32, call: impl Future<Output = ()>) -> bool {
     let (mut call, mut left) = (pin!(call), times);
     poll_fn(|context| match call.as_mut().poll(context) {
         Poll::Ready(()) => Poll::Ready(true),
@@ -70,9 +72,14 @@ async fn looked_at(times: u32, call: impl Future<Output = ()>) -> bool {
     .await
 }
 
-/// Another address of a server. Of the first connection over which something comes that `is_it` holds of, the server's
-/// answer to that is the last that arrives: as if it had lost its power. `vanished` tells that it was.
-async fn through(url: &str, is_it: fn(&[u8]) -> bool, vanished: &Arc<AtomicBool>) -> String {
+/// Returns another address of a server, a proxy. On the first connection with a request that
+/// `vanishes_on` accepts, the answer to it is the last data in either direction, as if the server
+/// had lost its power. `vanished` is true from then on.
+async fn vanishing_proxy(
+    url: &str,
+    vanishes_on: fn(&[u8]) -> bool,
+    vanished: &Arc<AtomicBool>,
+) -> String {
     let mut url = reqwest::Url::parse(url).unwrap();
     let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,16 +99,16 @@ async fn through(url: &str, is_it: fn(&[u8]) -> bool, vanished: &Arc<AtomicBool>
                     let is_going = tokio::select! {
                         read = client.read(&mut asked) => {
                             let asked = &asked[..read.unwrap_or(0)];
-                            vanishes = is_it(asked) && !vanished.swap(true, Ordering::Relaxed);
+                            vanishes = vanishes_on(asked) && !vanished.swap(true, Ordering::Relaxed);
                             !asked.is_empty() && server.write_all(asked).await.is_ok()
                         }
                         read = server.read(&mut answered) => {
                             let answer = &answered[..read.unwrap_or(0)];
-                            let is_told = !answer.is_empty() && client.write_all(answer).await.is_ok();
+                            let is_sent = !answer.is_empty() && client.write_all(answer).await.is_ok();
                             if vanishes {
                                 std::future::pending::<()>().await;
                             }
-                            is_told
+                            is_sent
                         }
                     };
                     if !is_going {
@@ -117,26 +124,26 @@ async fn through(url: &str, is_it: fn(&[u8]) -> bool, vanished: &Arc<AtomicBool>
 }
 
 #[tokio::test]
-async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection_broke() {
+async fn listener_is_notified_of_other_processes_and_after_a_broken_connection() {
     let database = postgres();
     let (here, there) = (open(&database).await, open(&database).await);
-    let mut ear = here.listen().await.unwrap();
+    let mut listener = here.listen().await.unwrap();
     outbox::record(
         &there,
         vec![outbox::change(1, None, PullRequestStatus::Open, 0)],
     )
     .await;
-    ear.changed().await.unwrap();
+    listener.changed().await.unwrap();
     database.end_connections().await;
-    // What was said meanwhile may be lost, so that is worth a look by itself.
-    ear.changed().await.unwrap();
+    // Notifications may have been lost in between, so that reconnecting is reported as a change.
+    listener.changed().await.unwrap();
     while there.check().await.is_err() {}
     outbox::record(
         &there,
         vec![outbox::change(2, None, PullRequestStatus::Open, 0)],
     )
     .await;
-    ear.changed().await.unwrap();
+    listener.changed().await.unwrap();
     assert_eq!(
         here.events_after(EventId::BEGINNING, 9)
             .await
@@ -146,9 +153,9 @@ async fn whoever_listens_hears_of_other_processes_and_again_after_the_connection
     );
 }
 
-/// As one who is busy does.
+/// A listener that does not read is busy with something else.
 #[tokio::test]
-async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
+async fn busy_listener_does_not_delay_other_listeners() {
     let database = postgres();
     let store = open(&database).await;
     let (mut busy, mut other) = (store.listen().await.unwrap(), store.listen().await.unwrap());
@@ -166,10 +173,10 @@ async fn who_does_not_listen_on_keeps_nobody_else_from_hearing() {
 }
 
 #[tokio::test]
-async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
+async fn listener_of_a_vanished_server_is_notified_after_reconnecting() {
     let database = postgres();
     let swallowed = Arc::new(AtomicBool::new(false));
-    let url = through(
+    let url = vanishing_proxy(
         &database.url,
         |bytes| bytes.windows(6).any(|word| word == b"LISTEN"),
         &swallowed,
@@ -181,41 +188,47 @@ async fn whoever_listens_to_a_server_that_vanished_is_told_when_it_is_back() {
             .unwrap(),
         open(&database).await,
     );
-    let mut ear = here.listen().await.unwrap();
+    let mut listener = here.listen().await.unwrap();
     assert!(swallowed.load(Ordering::Relaxed));
     outbox::record(
         &there,
         vec![outbox::change(1, None, PullRequestStatus::Open, 0)],
     )
     .await;
-    timeout(PATIENCE, ear.changed()).await.unwrap().unwrap();
+    timeout(PATIENCE, listener.changed())
+        .await
+        .unwrap()
+        .unwrap();
     outbox::record(
         &there,
         vec![outbox::change(2, None, PullRequestStatus::Open, 0)],
     )
     .await;
-    timeout(PATIENCE, ear.changed()).await.unwrap().unwrap();
+    timeout(PATIENCE, listener.changed())
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
-async fn whoever_listens_holds_up_nobody_who_closes() {
+async fn listener_does_not_delay_closing() {
     let database = postgres();
     let store = open(&database).await;
-    let mut ear = store.listen().await.unwrap();
-    let mut hears = pin!(ear.changed());
-    assert!(futures_util::poll!(&mut hears).is_pending());
+    let mut listener = store.listen().await.unwrap();
+    let mut changed = pin!(listener.changed());
+    assert!(futures_util::poll!(&mut changed).is_pending());
     let asked = tokio::time::Instant::now();
     store.close().await;
     assert!(
         asked.elapsed() < Duration::from_secs(3),
-        "as long as is waited for connections that are not given back"
+        "closing waited for connections that are not returned"
     );
-    assert!(hears.await.is_err() && store.listen().await.is_err());
+    assert!(changed.await.is_err() && store.listen().await.is_err());
     assert!(eventually(async || database.number(OURS).await == 0).await);
 }
 
 #[tokio::test]
-async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
+async fn cancelled_call_leaves_no_open_transaction() {
     let database = postgres();
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
@@ -249,7 +262,7 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
                 _ => store.check().await.unwrap(),
             }
         };
-        finished += usize::from(looked_at(random.random_range(0..24), call).await);
+        finished += usize::from(finished_within_polls(random.random_range(0..24), call).await);
     }
     assert!(
         (100..500).contains(&finished),
@@ -258,7 +271,7 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
     let idle = async || database.number(BUSY).await == 0;
     assert!(
         eventually(idle).await,
-        "seed {seed}: {} connections are in the midst of something",
+        "seed {seed}: {} connections have an open statement or transaction",
         database.number(BUSY).await
     );
     assert!(database.number(OURS).await <= 11);
@@ -270,7 +283,7 @@ async fn a_caller_that_is_cut_off_leaves_no_transaction_behind() {
 }
 
 #[tokio::test]
-async fn processes_that_start_at_once_on_an_empty_database_all_start() {
+async fn concurrent_starts_on_an_empty_database_all_succeed() {
     let database = postgres();
     let opens = (0..8).map(|_| tallyhook_store::open(&database.url, OpenMode::Exclusive));
     let opened = futures_util::future::join_all(opens).await;
@@ -295,7 +308,7 @@ async fn processes_that_start_at_once_on_an_empty_database_all_start() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_it() {
+async fn database_of_another_version_is_refused_by_processes_that_may_not_migrate() {
     let database = postgres();
     for opening in [OpenMode::ExclusiveUnmigrated, OpenMode::Shared] {
         let refused = format!(
@@ -318,7 +331,8 @@ async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_i
             .close()
             .await;
     }
-    let newer = "WITH newer AS (INSERT INTO _sqlx_migrations VALUES (9999, 'of tomorrow', now(), true, '', 0) RETURNING 1) \
+    let newer = "WITH newer AS (INSERT INTO _sqlx_migrations \
+                 VALUES (9999, 'of tomorrow', now(), true, '', 0) RETURNING 1) \
                  SELECT count(*) FROM newer";
     assert_eq!(database.number(newer).await, 1);
     for opening in [
@@ -338,7 +352,7 @@ async fn a_database_of_another_version_is_refused_by_those_who_may_not_migrate_i
 }
 
 #[tokio::test]
-async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
+async fn live_process_keeps_its_leases_and_its_role_until_it_ends() {
     let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
     let id = accept(&one, "a").await;
@@ -346,10 +360,11 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
     assert!(!two.acquire_role(LeaderRole::Sweeper).await.unwrap());
     assert_eq!(claim(&one, &[id], now()).await, [id]);
     assert_eq!(two.release_orphaned_leases(now()).await.unwrap(), 0);
-    // All its connections but one may break.
-    let but_one = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_locks WHERE locktype = 'advisory' AND pid IN ( \
-                   SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = (SELECT leased_by FROM deliveries) \
-                   ORDER BY pid LIMIT 1)";
+    // All of its connections break except one.
+    let but_one = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_locks \
+                   WHERE locktype = 'advisory' AND pid IN ( \
+                       SELECT pid FROM pg_locks WHERE locktype = 'advisory' \
+                       AND objid = (SELECT leased_by FROM deliveries) ORDER BY pid LIMIT 1)";
     assert!(database.number(but_one).await > 0);
     assert_eq!(two.release_orphaned_leases(now()).await.unwrap(), 0);
 
@@ -360,7 +375,7 @@ async fn whoever_lives_keeps_what_it_claimed_and_leads_until_it_is_gone() {
 }
 
 #[tokio::test]
-async fn what_another_process_took_up_is_not_given_back() {
+async fn delivery_claimed_by_another_process_is_not_released() {
     let database = postgres();
     let (one, two, three) = (
         open(&database).await,
@@ -369,7 +384,7 @@ async fn what_another_process_took_up_is_not_given_back() {
     );
     let id = accept(&one, "a").await;
     assert_eq!(claim(&one, &[id], now()).await, [id]);
-    // One was stopped for longer than it had the delivery for.
+    // The first process was stopped for longer than its lease of the delivery.
     assert_eq!(claim(&two, &[id], later(61)).await, [id]);
     one.release(&[id], "late", later(62), later(62))
         .await
@@ -391,7 +406,7 @@ async fn what_another_process_took_up_is_not_given_back() {
 }
 
 #[tokio::test]
-async fn a_leader_whose_connection_broke_asks_again() {
+async fn leader_with_a_broken_connection_loses_its_lease() {
     let database = postgres();
     let store = open(&database).await;
     let lease = LeaderLease::new(LeaderRole::Sweeper);
@@ -399,20 +414,21 @@ async fn a_leader_whose_connection_broke_asks_again() {
     assert!(database.end_connections().await >= 1);
     let other = open(&database).await;
     assert!(other.acquire_role(LeaderRole::Sweeper).await.unwrap());
-    // The first ask finds the connection broken; the next is made on a new one, and somebody else leads.
+    // The first renewal finds the connection broken; the next one has a new connection, and another
+    // process is the leader.
     assert!(lease.renew(&store).await.is_err() && !lease.is_held());
     assert!(!lease.renew(&store).await.unwrap() && !lease.is_held());
 }
 
 #[tokio::test]
-async fn parts_are_led_and_left_one_by_one() {
+async fn roles_are_acquired_and_released_independently() {
     let database = postgres();
     let (one, two) = (open(&database).await, open(&database).await);
-    for part in [LeaderRole::Sweeper, LeaderRole::Poller] {
-        assert!(one.acquire_role(part).await.unwrap());
-        assert!(!two.acquire_role(part).await.unwrap());
+    for role in [LeaderRole::Sweeper, LeaderRole::Poller] {
+        assert!(one.acquire_role(role).await.unwrap());
+        assert!(!two.acquire_role(role).await.unwrap());
     }
-    // What one does not have it does not lose either.
+    // Releasing a role that it does not hold, or no longer, does nothing.
     two.release_role(LeaderRole::Poller).await;
     one.release_role(LeaderRole::Poller).await;
     one.release_role(LeaderRole::Poller).await;
@@ -424,7 +440,7 @@ async fn parts_are_led_and_left_one_by_one() {
 }
 
 #[tokio::test]
-async fn work_goes_on_after_every_connection_broke() {
+async fn store_works_after_every_connection_broke() {
     let database = postgres();
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
@@ -442,7 +458,7 @@ async fn work_goes_on_after_every_connection_broke() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
+async fn server_that_refuses_connections_is_reported_soon_and_found_again() {
     let database = postgres();
     let store = open(&database).await;
     let (_, name) = database.url.rsplit_once('/').unwrap();
@@ -460,9 +476,9 @@ async fn a_server_that_refuses_connections_is_reported_soon_and_found_again() {
     accept(&store, "a").await;
 }
 
-/// Batches that overlap in every table, written by many at once: none waits for another in a circle.
+/// The batches of the concurrent writers overlap in every table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
+async fn concurrent_writers_of_the_same_rows_do_not_deadlock() {
     let database = postgres();
     let before = database
         .number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
@@ -480,7 +496,7 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
                     numbers.swap(place, random.random_range(0..=place));
                     guids.push(format!("{round}-{}", random.random_range(0..12)));
                 }
-                // The same deliveries arrive at all of them, in other orders.
+                // All writers get the same deliveries, in different orders.
                 let posts = guids
                     .iter()
                     .map(|guid| store.accept(delivery(guid, pending())));
@@ -531,9 +547,10 @@ async fn many_writers_of_the_same_rows_do_not_wait_for_each_other_in_circles() {
     assert_eq!(after, before);
 }
 
-/// Each marks a task for what a pull request names, and then that of the other for what another pull request became.
+/// Each batch marks a task for a mention, and then the task of the other batch for the status
+/// change of another pull request.
 #[tokio::test]
-async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles() {
+async fn batches_that_mark_the_same_tasks_do_not_deadlock() {
     let database = postgres();
     let store = open(&database).await;
     let named = |number: i64, text: &str| {
@@ -554,7 +571,7 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
             .unwrap();
     }
     super::tasks::settle(&store).await;
-    // Holds both up where they write what is named.
+    // Blocks both where they write mentions.
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
     sqlx::raw_sql("BEGIN; SELECT 1 FROM mentions FOR UPDATE")
         .execute(&mut gate)
@@ -568,7 +585,8 @@ async fn batches_that_mark_the_same_tasks_do_not_wait_for_each_other_in_circles(
         moved: BTreeSet::from([key(3)]),
         ..named(2, "A-2")
     };
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let open_gate = async {
         while database.number(waiting).await < 2 {}
         sqlx::raw_sql("COMMIT").execute(&mut gate).await.unwrap();
@@ -594,7 +612,7 @@ fn key(number: i64) -> PrKey {
 }
 
 #[tokio::test]
-async fn the_password_is_told_to_nobody() {
+async fn password_is_in_no_error() {
     let secret = "pa55-w0rd";
     for url in [
         format!("postgres://tallyhook:{secret}@127.0.0.1:1/tallyhook"),
@@ -618,7 +636,7 @@ async fn the_password_is_told_to_nobody() {
 }
 
 #[tokio::test]
-async fn lists_do_not_depend_on_the_locale_of_the_database() {
+async fn filters_do_not_depend_on_the_locale_of_the_database() {
     let database = postgres();
     let store = open(&database).await;
     let named = |name: &str| super::NewDelivery {
@@ -635,7 +653,7 @@ async fn lists_do_not_depend_on_the_locale_of_the_database() {
         };
         store.deliveries(&filter, 9).await.unwrap().len()
     };
-    // As in SQLite, letters of ASCII are the same in both cases, and others are not.
+    // As in SQLite, case is ignored for ASCII letters only.
     assert_eq!((found("Acme/A_B").await, found("acme/a-b").await), (1, 1));
     assert_eq!(
         (
@@ -646,14 +664,14 @@ async fn lists_do_not_depend_on_the_locale_of_the_database() {
     );
 }
 
-/// Whoever makes a task sees the pull requests that name it, and a pull request its task, also if one of both is not
-/// committed while the other is written.
+/// A new task finds the pull requests that name it, and a pull request finds its task, also if one
+/// of both is not committed while the other is written.
 #[tokio::test]
-async fn a_task_is_not_made_between_the_look_for_it_and_the_commit_of_its_pull_request() {
+async fn task_created_during_the_commit_of_its_pull_request_is_marked() {
     let database = postgres();
     let store = open(&database).await;
     assert!(recorded(&store).await);
-    // Holds up whoever is about to enter the outbox, which is the last before the commit.
+    // Blocks writers before they enter the outbox, which is the last step before the commit.
     let mut gate = PgConnection::connect(&database.url).await.unwrap();
     let opened = outbox::change(7, None, PullRequestStatus::Open, 0);
     let before = store.newest_event().await.unwrap();

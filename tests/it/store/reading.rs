@@ -1,4 +1,4 @@
-//! What the API reads.
+//! The queries of the API: lists, pages and aggregates.
 
 use std::collections::BTreeSet;
 
@@ -20,13 +20,13 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    aggregates_are_those_of_the_rules,
-    pages_are_whole_and_in_order_under_every_filter,
-    pull_requests_are_read_by_state_author_and_range,
-    all_keys_are_walked_over_in_portions,
+    aggregates_equal_those_of_the_domain_rules,
+    pages_are_complete_and_in_order_under_every_filter,
+    pull_requests_are_filtered_by_state_author_and_range,
+    all_keys_are_listed_in_pages,
 }
 
-async fn pull_requests_are_read_by_state_author_and_range(database: Database) {
+async fn pull_requests_are_filtered_by_state_author_and_range(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     let count =
@@ -93,7 +93,7 @@ async fn pull_requests_are_read_by_state_author_and_range(database: Database) {
     );
 }
 
-async fn all_keys_are_walked_over_in_portions(database: Database) {
+async fn all_keys_are_listed_in_pages(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     assert_eq!(store.keys_after(None, 10).await.unwrap(), [histories::KEY]);
@@ -111,8 +111,8 @@ async fn all_keys_are_walked_over_in_portions(database: Database) {
     );
 }
 
-/// What a test knows of a pull request that it made up.
-struct MadeUp {
+/// The fields of a generated pull request that a test compares.
+struct GeneratedPullRequest {
     key: PrKey,
     author: String,
     updated_at: i64,
@@ -121,8 +121,8 @@ struct MadeUp {
     timings: Timings,
 }
 
-/// Few repositories, people and moments, so that many are the same.
-fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
+/// Generates a pull request from few repositories, people and timestamps, so that many are equal.
+fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
     let start = 1_772_445_600;
     let at = |random: &mut SmallRng| start + random.random_range(-40_i64..40) * 21_600;
     let seconds = |random: &mut SmallRng| {
@@ -178,7 +178,7 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
             .collect(),
         steps: Vec::new(),
     };
-    MadeUp {
+    GeneratedPullRequest {
         key: PrKey {
             repo: RepoId(random.random_range(1..4)),
             number: PrNumber(number),
@@ -191,7 +191,7 @@ fn make_up(random: &mut SmallRng, number: i64) -> MadeUp {
     }
 }
 
-impl MadeUp {
+impl GeneratedPullRequest {
     fn record(&self) -> PullRequestRecord {
         let opened = &histories::events(false, None, &[])[0];
         let mut pull_request = tallyhook_core::domain::pull_request::PullRequest::unknown(self.key);
@@ -242,9 +242,13 @@ impl MadeUp {
     }
 }
 
-/// Makes up pull requests and writes them.
-async fn made_up(store: &Store, random: &mut SmallRng, number: i64) -> Vec<MadeUp> {
-    let made_up: Vec<_> = (0..number).map(|number| make_up(random, number)).collect();
+/// Generates pull requests and writes them.
+async fn write_generated(
+    store: &Store,
+    random: &mut SmallRng,
+    number: i64,
+) -> Vec<GeneratedPullRequest> {
+    let write_generated: Vec<_> = (0..number).map(|number| generate(random, number)).collect();
     let repositories = (1..4).map(|id| {
         let mut repository = repository(
             100,
@@ -255,28 +259,31 @@ async fn made_up(store: &Store, random: &mut SmallRng, number: i64) -> Vec<MadeU
         repository
     });
     let recording = BatchWrite {
-        pull_requests: made_up.iter().map(MadeUp::record).collect(),
+        pull_requests: write_generated
+            .iter()
+            .map(GeneratedPullRequest::record)
+            .collect(),
         repositories: repositories.collect(),
         ..BatchWrite::default()
     };
     store.record(&recording, now()).await.unwrap().unwrap();
-    made_up
+    write_generated
 }
 
-async fn aggregates_are_those_of_the_rules(database: Database) {
+async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
     database.set_time_zone("Pacific/Auckland");
     let store = open(&database).await;
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut all = made_up(&store, &mut random, 400).await;
+    let mut all = write_generated(&store, &mut random, 400).await;
     all.sort_by_key(|one| one.merged_at);
     for _ in 0..60 {
-        let mut moment = || {
+        let mut random_timestamp = || {
             random
                 .random_bool(0.6)
                 .then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600)
         };
-        let (from, to) = (moment(), moment());
+        let (from, to) = (random_timestamp(), random_timestamp());
         let filter = AggregateFilter {
             repo: [None, Some(RepoId(1)), Some(RepoId(2)), Some(RepoId(9))]
                 .choose(&mut random)
@@ -296,7 +303,7 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
             .choose(&mut random)
             .unwrap(),
         };
-        let wanted = |one: &MadeUp, at: i64| {
+        let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
                 && from.is_none_or(|from| from <= at)
                 && to.is_none_or(|to| at < to)
@@ -325,19 +332,19 @@ async fn aggregates_are_those_of_the_rules(database: Database) {
     }
 }
 
-async fn pages_are_whole_and_in_order_under_every_filter(database: Database) {
+async fn pages_are_complete_and_in_order_under_every_filter(database: Database) {
     let store = open(&database).await;
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut all = made_up(&store, &mut random, 300).await;
+    let mut all = write_generated(&store, &mut random, 300).await;
     all.sort_by_key(|one| std::cmp::Reverse((one.updated_at, one.key)));
     for _ in 0..60 {
-        let mut moment = || {
+        let mut random_timestamp = || {
             random
                 .random_bool(0.3)
                 .then(|| 1_772_445_600 + random.random_range(-45_i64..45) * 21_600)
         };
-        let (from, to) = (moment(), moment());
+        let (from, to) = (random_timestamp(), random_timestamp());
         let every = [
             StateFilter::Open,
             StateFilter::Closed,

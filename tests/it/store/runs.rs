@@ -1,4 +1,4 @@
-//! Backfills: one at a time of a repository, by one process at a time, and none forgotten.
+//! Backfills: one at a time of each repository, run by one process at a time, and none lost.
 
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{RepoId, Timestamp};
@@ -12,17 +12,17 @@ use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    a_repository_has_one_unfinished_run,
-    a_run_is_taken_by_one_and_again_when_its_lease_is_past,
-    what_was_saved_comes_back_as_it_was,
-    only_the_errors_that_can_be_told_are_kept,
-    a_failed_run_goes_on_where_it_stopped,
-    a_run_that_is_done_says_since_when_all_is_there,
-    whoever_lost_a_run_writes_nothing,
-    a_cancelled_run_is_over,
-    untracking_cancels,
-    a_run_that_is_handed_back_is_taken_by_the_next,
-    the_last_twenty_runs_are_kept,
+    repository_has_one_unfinished_run,
+    run_is_claimed_once_and_again_after_its_lease,
+    run_is_read_as_saved,
+    errors_of_a_run_are_kept_up_to_the_limit,
+    failed_run_resumes_with_its_progress,
+    finished_run_extends_the_complete_range,
+    process_that_lost_a_run_writes_nothing,
+    cancelled_run_is_final,
+    untracking_cancels_the_run_of_the_repository,
+    released_run_is_claimed_by_the_next_process,
+    last_twenty_runs_are_kept,
 }
 
 const REPO: RepoId = histories::KEY.repo;
@@ -33,8 +33,8 @@ const OPTIONS: RunOptions = RunOptions {
     commits: false,
 };
 
-/// A store that knows two repositories.
-async fn of_two(database: &Database) -> Store {
+/// Opens a store with two repositories.
+async fn open_with_two_repositories(database: &Database) -> Store {
     let store = open(database).await;
     let mut other = repository(100, "acme-corp/web", RepositoryAccess::Granted);
     other.repository.id = OTHER;
@@ -56,25 +56,25 @@ async fn of_two(database: &Database) -> Store {
     store
 }
 
-async fn ask(store: &Store, repo: RepoId, moment: i64) -> SyncRun {
+async fn ask(store: &Store, repo: RepoId, at_second: i64) -> SyncRun {
     store
-        .request_run(repo, &OPTIONS, later(moment))
+        .request_run(repo, &OPTIONS, later(at_second))
         .await
         .unwrap()
         .unwrap()
 }
 
-/// Takes a run for ten seconds.
-async fn take(store: &Store, moment: i64) -> Option<SyncRun> {
+/// Claims a run for ten seconds.
+async fn take(store: &Store, at_second: i64) -> Option<SyncRun> {
     store
-        .claim_run(None, later(moment), later(moment + 10))
+        .claim_run(None, later(at_second), later(at_second + 10))
         .await
         .unwrap()
 }
 
-async fn save(store: &Store, run: &SyncRun, moment: i64) -> bool {
+async fn save(store: &Store, run: &SyncRun, at_second: i64) -> bool {
     store
-        .save_run(run, later(moment), later(moment + 10))
+        .save_run(run, later(at_second), later(at_second + 10))
         .await
         .unwrap()
 }
@@ -87,14 +87,14 @@ async fn tracked(store: &Store) -> TrackedRepository {
     store.tracked_repository(REPO).await.unwrap().unwrap()
 }
 
-async fn a_repository_has_one_unfinished_run(database: Database) {
-    let store = of_two(&database).await;
+async fn repository_has_one_unfinished_run(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     assert_eq!(
         store.request_run(RepoId(9), &OPTIONS, now()).await.unwrap(),
         None
     );
     let asked =
-        futures_util::future::join_all((0..8).map(|moment| ask(&store, REPO, moment))).await;
+        futures_util::future::join_all((0..8).map(|at_second| ask(&store, REPO, at_second))).await;
     assert!(asked.iter().all(|run| run == &asked[0]), "{asked:?}");
     assert_eq!(
         (asked[0].state, asked[0].options, &*asked[0].repo_name),
@@ -132,8 +132,8 @@ async fn a_repository_has_one_unfinished_run(database: Database) {
     assert_eq!(store.latest_runs().await.unwrap().len(), 2);
 }
 
-async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Database) {
-    let store = of_two(&database).await;
+async fn run_is_claimed_once_and_again_after_its_lease(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     assert_eq!(take(&store, 0).await, None);
     let (second, first) = (ask(&store, OTHER, 1).await, ask(&store, REPO, 0).await);
     assert_eq!(
@@ -180,8 +180,8 @@ async fn a_run_is_taken_by_one_and_again_when_its_lease_is_past(database: Databa
     );
 }
 
-async fn what_was_saved_comes_back_as_it_was(database: Database) {
-    let store = of_two(&database).await;
+async fn run_is_read_as_saved(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, REPO, 0).await;
     let mut run = take(&store, 1).await.unwrap();
     run.walk = Some(r#"{"cursor":"a\u0000b"}"#.to_owned());
@@ -200,8 +200,8 @@ async fn what_was_saved_comes_back_as_it_was(database: Database) {
     assert_eq!(tracked(&store).await.sync_status, SyncStatus::Syncing);
 }
 
-async fn only_the_errors_that_can_be_told_are_kept(database: Database) {
-    let store = of_two(&database).await;
+async fn errors_of_a_run_are_kept_up_to_the_limit(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, REPO, 0).await;
     let mut run = take(&store, 1).await.unwrap();
     run.errors = (0..1500)
@@ -217,8 +217,8 @@ async fn only_the_errors_that_can_be_told_are_kept(database: Database) {
     );
 }
 
-async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
-    let store = of_two(&database).await;
+async fn failed_run_resumes_with_its_progress(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, REPO, 0).await;
     let mut run = take(&store, 1).await.unwrap();
     run.walk = Some("{}".to_owned());
@@ -252,49 +252,49 @@ async fn a_failed_run_goes_on_where_it_stopped(database: Database) {
     assert_eq!(taken.started_at, Some(later(1)));
     (taken.state, taken.error) = (RunState::Failed, Some("the network".to_owned()));
     assert!(save(&store, &taken, 8).await);
-    // With other options it begins anew, and so does what never began to walk.
+    // Other options start a new run, and so does a run without a cursor.
     let more = RunOptions {
         days_back: 365,
         ..OPTIONS
     };
-    let anew = store
+    let new_run = store
         .request_run(REPO, &more, later(9))
         .await
         .unwrap()
         .unwrap();
-    assert_eq!((anew.id > run.id, anew.walk), (true, None));
-    let mut anew = take(&store, 10).await.unwrap();
-    anew.state = RunState::Failed;
-    assert!(save(&store, &anew, 11).await);
+    assert_eq!((new_run.id > run.id, new_run.walk), (true, None));
+    let mut new_run = take(&store, 10).await.unwrap();
+    new_run.state = RunState::Failed;
+    assert!(save(&store, &new_run, 11).await);
     let third = store
         .request_run(REPO, &more, later(12))
         .await
         .unwrap()
         .unwrap();
-    assert!(third.id > anew.id);
+    assert!(third.id > new_run.id);
 }
 
-async fn a_run_that_is_done_says_since_when_all_is_there(database: Database) {
-    let store = of_two(&database).await;
+async fn finished_run_extends_the_complete_range(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     store
         .record_sync(REPO, &SyncOutcome::Failed("it was down".to_owned()), now())
         .await
         .unwrap();
     let at = |seconds| Some(Timestamp::clamped(seconds));
-    for (moment, complete_since, expected) in [
+    for (at_second, complete_since, expected) in [
         (10, at(500), at(500)),
         (20, at(400), at(400)),
         (30, at(450), at(400)),
         (40, None, at(400)),
     ] {
-        ask(&store, REPO, moment).await;
-        let mut run = take(&store, moment + 1).await.unwrap();
+        ask(&store, REPO, at_second).await;
+        let mut run = take(&store, at_second + 1).await.unwrap();
         (run.state, run.complete_since) = (RunState::Done, complete_since);
-        assert!(save(&store, &run, moment + 2).await);
+        assert!(save(&store, &run, at_second + 2).await);
         let repository = tracked(&store).await;
         assert_eq!(
             (repository.complete_since, repository.last_sync_at),
-            (expected, Some(later(moment + 2)))
+            (expected, Some(later(at_second + 2)))
         );
         assert_eq!(
             (repository.sync_status, repository.last_error),
@@ -304,8 +304,8 @@ async fn a_run_that_is_done_says_since_when_all_is_there(database: Database) {
     }
 }
 
-async fn whoever_lost_a_run_writes_nothing(database: Database) {
-    let store = of_two(&database).await;
+async fn process_that_lost_a_run_writes_nothing(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, REPO, 0).await;
     let mut lost = take(&store, 0).await.unwrap();
     let taken = take(&store, 10).await.unwrap();
@@ -318,8 +318,8 @@ async fn whoever_lost_a_run_writes_nothing(database: Database) {
     assert!(save(&store, &taken, 11).await);
 }
 
-async fn a_cancelled_run_is_over(database: Database) {
-    let store = of_two(&database).await;
+async fn cancelled_run_is_final(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, REPO, 0).await;
     let polled = SyncOutcome::Polled {
         watermark: None,
@@ -350,16 +350,16 @@ async fn a_cancelled_run_is_over(database: Database) {
     assert_eq!(take(&store, 60).await, None);
 }
 
-async fn untracking_cancels(database: Database) {
-    let store = of_two(&database).await;
+async fn untracking_cancels_the_run_of_the_repository(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     let (run, other) = (ask(&store, REPO, 0).await, ask(&store, OTHER, 0).await);
     assert!(store.untrack(REPO, later(1)).await.unwrap());
     assert_eq!(read(&store, run.id).await.state, RunState::Cancelled);
     assert_eq!(read(&store, other.id).await.state, RunState::Queued);
 }
 
-async fn a_run_that_is_handed_back_is_taken_by_the_next(database: Database) {
-    let store = of_two(&database).await;
+async fn released_run_is_claimed_by_the_next_process(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, REPO, 0).await;
     let mut run = take(&store, 1).await.unwrap();
     (run.state, run.prs_done) = (RunState::Queued, 25);
@@ -373,18 +373,18 @@ async fn a_run_that_is_handed_back_is_taken_by_the_next(database: Database) {
     );
 }
 
-async fn the_last_twenty_runs_are_kept(database: Database) {
-    let store = of_two(&database).await;
+async fn last_twenty_runs_are_kept(database: Database) {
+    let store = open_with_two_repositories(&database).await;
     ask(&store, OTHER, 0).await;
-    for moment in 1..=23 {
-        ask(&store, REPO, moment).await;
+    for at_second in 1..=23 {
+        ask(&store, REPO, at_second).await;
         let mut run = store
-            .claim_run(Some(REPO), later(moment), later(moment))
+            .claim_run(Some(REPO), later(at_second), later(at_second))
             .await
             .unwrap()
             .unwrap();
         run.state = RunState::Done;
-        assert!(save(&store, &run, moment).await);
+        assert!(save(&store, &run, at_second).await);
     }
     let kept = store.sync_runs(Some(REPO), None, 100).await.unwrap();
     let asked: Vec<_> = kept

@@ -1,4 +1,4 @@
-//! What is asked of GitHub: which repositories and pull requests, and how far that has come.
+//! Synchronization with GitHub: tracked repositories, watched pull requests, and their progress.
 
 use std::collections::BTreeSet;
 
@@ -17,25 +17,25 @@ use testkit::histories::{KEY, Step};
 use testkit::on_every_database;
 
 on_every_database! {
-    the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not,
-    what_was_untracked_stays_so_until_it_is_tracked,
-    what_is_tracked_again_vouches_for_nothing_of_before,
-    deliveries_and_missed_changes_are_noted_with_the_facts,
-    a_watermark_never_goes_back,
-    an_error_stays_until_the_next_success,
-    lost_access_is_told,
-    stubs_are_to_be_fetched,
-    an_answer_is_as_of_the_last_time_that_github_was_asked,
-    a_pull_request_is_watched_once_whatever_the_case_of_its_name,
-    the_longest_unchecked_is_due_first,
-    the_poller_keeps_its_record,
+    first_webhook_tracks_a_repository_and_a_watch_does_not,
+    untracked_repository_stays_untracked_until_it_is_tracked_again,
+    repository_tracked_again_has_no_earlier_sync_state,
+    deliveries_and_missed_changes_are_recorded_with_the_facts,
+    watermark_never_moves_back,
+    error_stays_until_the_next_success,
+    lost_access_is_shown,
+    incomplete_pull_requests_are_fetched_by_age_of_their_check,
+    as_of_is_the_last_check_with_github,
+    pull_request_is_watched_once_in_any_case_of_its_name,
+    watch_with_the_oldest_check_is_due_first,
+    poller_stats_are_kept,
 }
 
 const REPO: RepoId = KEY.repo;
 
-async fn record(store: &Store, sighting: RepositoryObservation) {
+async fn record(store: &Store, observation: RepositoryObservation) {
     let recording = BatchWrite {
-        repositories: vec![sighting],
+        repositories: vec![observation],
         ..BatchWrite::default()
     };
     store.record(&recording, now()).await.unwrap().unwrap();
@@ -53,13 +53,13 @@ async fn tracked(store: &Store) -> TrackedRepository {
     store.tracked_repository(REPO).await.unwrap().unwrap()
 }
 
-async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(database: Database) {
+async fn first_webhook_tracks_a_repository_and_a_watch_does_not(database: Database) {
     let store = open(&database).await;
     let mut watched = repository(100, "acme-corp/web", RepositoryAccess::Granted);
     (watched.repository.id, watched.tracks) = (RepoId(8), None);
     record(&store, watched.clone()).await;
     seen(&store).await;
-    // A webhook of one that is only watched does not track it either.
+    // A webhook of a repository that is only watched does not track it either.
     record(
         &store,
         RepositoryObservation {
@@ -81,7 +81,7 @@ async fn the_first_sight_of_a_webhook_tracks_and_that_of_a_monitor_does_not(data
     assert_eq!(store.tracked_repository(RepoId(8)).await.unwrap(), None);
 }
 
-async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
+async fn untracked_repository_stays_untracked_until_it_is_tracked_again(database: Database) {
     let store = open(&database).await;
     let RepositoryObservation { mut repository, .. } =
         repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
@@ -102,7 +102,7 @@ async fn what_was_untracked_stays_so_until_it_is_tracked(database: Database) {
     );
 }
 
-async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database) {
+async fn repository_tracked_again_has_no_earlier_sync_state(database: Database) {
     let store = open(&database).await;
     let RepositoryObservation { repository, .. } =
         repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
@@ -157,22 +157,22 @@ async fn what_is_tracked_again_vouches_for_nothing_of_before(database: Database)
     );
 }
 
-async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Database) {
+async fn deliveries_and_missed_changes_are_recorded_with_the_facts(database: Database) {
     let store = open(&database).await;
-    let sighting = |last_delivery| {
+    let observation = |last_delivery| {
         let of_its_time = repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
         RepositoryObservation {
             last_delivery,
             ..of_its_time
         }
     };
-    record(&store, sighting(None)).await;
+    record(&store, observation(None)).await;
     assert_eq!(tracked(&store).await.last_delivery_at, None);
     for last_delivery in [Some(later(5)), Some(later(1)), None] {
-        record(&store, sighting(last_delivery)).await;
+        record(&store, observation(last_delivery)).await;
     }
     let two = BatchWrite {
-        repositories: vec![sighting(Some(later(9))), sighting(Some(later(8)))],
+        repositories: vec![observation(Some(later(9))), observation(Some(later(8)))],
         missed: vec![(REPO, 2), (REPO, 1)],
         ..BatchWrite::default()
     };
@@ -195,11 +195,11 @@ async fn deliveries_and_missed_changes_are_noted_with_the_facts(database: Databa
     );
 }
 
-async fn a_watermark_never_goes_back(database: Database) {
+async fn watermark_never_moves_back(database: Database) {
     let store = open(&database).await;
     seen(&store).await;
     let at = |seconds| Some(Timestamp::clamped(seconds));
-    for (moment, watermark, reconciled, expected) in [
+    for (at_second, watermark, reconciled, expected) in [
         (1, None, false, (None, None)),
         (2, at(50), true, (at(50), Some(later(2)))),
         (3, at(49), false, (at(50), Some(later(2)))),
@@ -211,19 +211,19 @@ async fn a_watermark_never_goes_back(database: Database) {
             reconciled,
         };
         store
-            .record_sync(REPO, &polled, later(moment))
+            .record_sync(REPO, &polled, later(at_second))
             .await
             .unwrap();
         let found = tracked(&store).await;
         assert_eq!((found.watermark, found.reconciled_at), expected);
         assert_eq!(
             (found.sync_status, found.last_sync_at),
-            (SyncStatus::Synced, Some(later(moment)))
+            (SyncStatus::Synced, Some(later(at_second)))
         );
     }
 }
 
-async fn an_error_stays_until_the_next_success(database: Database) {
+async fn error_stays_until_the_next_success(database: Database) {
     let store = open(&database).await;
     seen(&store).await;
     let state = async |state| {
@@ -246,7 +246,7 @@ async fn an_error_stays_until_the_next_success(database: Database) {
     );
 }
 
-async fn lost_access_is_told(database: Database) {
+async fn lost_access_is_shown(database: Database) {
     let store = open(&database).await;
     seen(&store).await;
     assert_eq!(tracked(&store).await.access, RepositoryAccess::Granted);
@@ -283,7 +283,7 @@ async fn copies(
     }
 }
 
-async fn stubs_are_to_be_fetched(database: Database) {
+async fn incomplete_pull_requests_are_fetched_by_age_of_their_check(database: Database) {
     let store = open(&database).await;
     copies(&store, &[11, 15, 12], |pull_request| {
         pull_request.diff = None
@@ -305,15 +305,15 @@ async fn stubs_are_to_be_fetched(database: Database) {
             .unwrap(),
         []
     );
-    // Those that cannot be had let the others have their turn.
-    for (number, moment) in [(15, 60), (12, 59), (10, 58), (13, 0)] {
+    // Pull requests that cannot be fetched do not keep the others from their turn.
+    for (number, at_second) in [(15, 60), (12, 59), (10, 58), (13, 0)] {
         store
             .mark_checked(
                 &[PrKey {
                     number: PrNumber(number),
                     ..KEY
                 }],
-                later(moment),
+                later(at_second),
             )
             .await
             .unwrap();
@@ -345,7 +345,7 @@ async fn stubs_are_to_be_fetched(database: Database) {
     assert_eq!(unfetched(9).await, []);
 }
 
-async fn an_answer_is_as_of_the_last_time_that_github_was_asked(database: Database) {
+async fn as_of_is_the_last_check_with_github(database: Database) {
     let store = open(&database).await;
     write(&store, &WHOLE_LIFE).await;
     let as_of = async || {
@@ -394,7 +394,7 @@ async fn an_answer_is_as_of_the_last_time_that_github_was_asked(database: Databa
     assert_eq!(as_of().await, at(10));
 }
 
-async fn a_pull_request_is_watched_once_whatever_the_case_of_its_name(database: Database) {
+async fn pull_request_is_watched_once_in_any_case_of_its_name(database: Database) {
     let store = open(&database).await;
     assert!(store.watch("Other/Repo", PrNumber(5), now()).await.unwrap());
     assert!(
@@ -415,7 +415,7 @@ async fn a_pull_request_is_watched_once_whatever_the_case_of_its_name(database: 
     assert_eq!(store.watched(now(), 9).await.unwrap().len(), 1);
 }
 
-async fn the_longest_unchecked_is_due_first(database: Database) {
+async fn watch_with_the_oldest_check_is_due_first(database: Database) {
     let store = open(&database).await;
     for number in 1..=4 {
         store
@@ -423,9 +423,9 @@ async fn the_longest_unchecked_is_due_first(database: Database) {
             .await
             .unwrap();
     }
-    let checked = async |number, moment, outcome| {
+    let checked = async |number, at_second, outcome| {
         store
-            .record_watch_check("Acme/A", PrNumber(number), later(moment), outcome)
+            .record_watch_check("Acme/A", PrNumber(number), later(at_second), outcome)
             .await
             .unwrap();
     };
@@ -457,7 +457,7 @@ async fn the_longest_unchecked_is_due_first(database: Database) {
     );
 }
 
-async fn the_poller_keeps_its_record(database: Database) {
+async fn poller_stats_are_kept(database: Database) {
     let store = open(&database).await;
     assert_eq!(store.poller_stats().await.unwrap(), PollerStats::default());
     store.request_poll(now()).await.unwrap();
@@ -468,7 +468,7 @@ async fn the_poller_keeps_its_record(database: Database) {
         ..PollerStats::default()
     };
     assert_eq!(store.poller_stats().await.unwrap(), running);
-    // Asked for while one is under way: there is another after it.
+    // A request during a poll causes another poll after it.
     store.request_poll(later(2)).await.unwrap();
     let statistics = json!({"remaining": 4900, "breaker": "closed"});
     store.finish_poll(later(3), 2, &statistics).await.unwrap();

@@ -1,4 +1,4 @@
-//! Tasks: what marks them, and that nothing gets lost between those who mark and those who look.
+//! Tasks: the changes that mark them as due, and that no mark is lost under concurrency.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,15 +20,15 @@ use testkit::histories::KEY;
 use testkit::on_every_database;
 
 on_every_database! {
-    of_one_key_there_is_one_task,
-    what_pull_requests_name_and_become_marks_their_tasks,
-    a_look_at_what_was_marked_again_counts_for_nothing,
-    where_a_task_goes_is_remembered_and_told_in_one_step,
-    the_event_of_a_pull_request_names_its_oldest_task,
-    a_push_marks_what_is_implemented_on_that_branch,
-    what_was_tried_in_vain_is_left_alone_for_a_while,
-    what_a_person_says_is_the_last_word_so_far,
-    nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once,
+    key_belongs_to_one_task,
+    mentions_and_status_changes_of_pull_requests_mark_their_tasks,
+    update_of_a_task_that_was_marked_again_is_refused,
+    transition_is_recorded_and_published_in_one_transaction,
+    event_of_a_pull_request_names_its_oldest_task,
+    push_marks_tasks_implemented_on_its_branch,
+    failed_cleanup_is_retried_after_its_delay,
+    status_set_by_hand_is_kept_and_published_once,
+    concurrent_tasks_and_pull_requests_miss_no_mark,
 }
 
 fn pr(number: i64) -> PrKey {
@@ -118,7 +118,7 @@ pub(super) async fn settle(store: &Store) {
     }
 }
 
-async fn of_one_key_there_is_one_task(database: Database) {
+async fn key_belongs_to_one_task(database: Database) {
     let store = open(&database).await;
     let task = make(&store, "PROJ-1").await;
     assert!(!store.create_task(&new("proj-1"), now()).await.unwrap());
@@ -158,7 +158,7 @@ async fn of_one_key_there_is_one_task(database: Database) {
     );
 }
 
-async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database) {
+async fn mentions_and_status_changes_of_pull_requests_mark_their_tasks(database: Database) {
     let store = open(&database).await;
     for text in ["A-1", "A-2", "A-3"] {
         make(&store, text).await;
@@ -219,7 +219,7 @@ async fn what_pull_requests_name_and_become_marks_their_tasks(database: Database
     assert_eq!(get(&store, "A-1").await.prs, []);
 }
 
-async fn a_look_at_what_was_marked_again_counts_for_nothing(database: Database) {
+async fn update_of_a_task_that_was_marked_again_is_refused(database: Database) {
     let store = open(&database).await;
     let seen = make(&store, "A-1").await;
     mention(&store, 7, &["A-1"]).await;
@@ -255,9 +255,9 @@ fn transition(to: TaskStatus, at: i64) -> Transition {
     }
 }
 
-async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database) {
+async fn transition_is_recorded_and_published_in_one_transaction(database: Database) {
     let store = open(&database).await;
-    // Tracks the repository from now on.
+    // Tracks the repository from this time on.
     record_changes(&store, Vec::new()).await;
     let (old, task) = (make(&store, "A-1").await, make(&store, "A-2").await);
     let before = transition(TaskStatus::Done, -1);
@@ -305,7 +305,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let payloads: Vec<_> = events.iter().map(|event| event.payload.clone()).collect();
     let (old, new) = (TaskStatus::Todo, TaskStatus::CodeReviewing);
-    let told = TaskChange {
+    let change = TaskChange {
         task: task.id,
         old,
         new,
@@ -314,7 +314,10 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     };
     assert_eq!(
         payloads,
-        [OutboxPayload::Task(told), OutboxPayload::WorktreeKept(kept)]
+        [
+            OutboxPayload::Task(change),
+            OutboxPayload::WorktreeKept(kept)
+        ]
     );
     assert!(
         events
@@ -346,7 +349,7 @@ async fn where_a_task_goes_is_remembered_and_told_in_one_step(database: Database
     );
 }
 
-async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
+async fn event_of_a_pull_request_names_its_oldest_task(database: Database) {
     let store = open(&database).await;
     let linked = make(&store, "A-2").await;
     assert!(store.create_task(&new("A-1"), later(1)).await.unwrap());
@@ -367,7 +370,7 @@ async fn the_event_of_a_pull_request_names_its_oldest_task(database: Database) {
     );
 }
 
-async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
+async fn push_marks_tasks_implemented_on_its_branch(database: Database) {
     let store = open(&database).await;
     record_changes(&store, Vec::new()).await;
     let place = |repo: &str, branch: &str| TaskPlace {
@@ -437,7 +440,7 @@ async fn a_push_marks_what_is_implemented_on_that_branch(database: Database) {
     );
 }
 
-async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
+async fn failed_cleanup_is_retried_after_its_delay(database: Database) {
     let store = open(&database).await;
     let place = TaskPlace {
         worktree: Some("tree".to_owned()),
@@ -519,7 +522,7 @@ async fn what_was_tried_in_vain_is_left_alone_for_a_while(database: Database) {
     );
 }
 
-async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
+async fn status_set_by_hand_is_kept_and_published_once(database: Database) {
     let store = open(&database).await;
     let task = make(&store, "A-1").await;
     let edit = TaskEdit {
@@ -549,7 +552,7 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
     assert_eq!((again.title, again.place), (after.title, after.place));
     let events = store.events_after(EventId::BEGINNING, 9).await.unwrap();
     let (old, new) = (TaskStatus::Todo, TaskStatus::Implementing);
-    let told = TaskChange {
+    let change = TaskChange {
         task: task.id,
         old,
         new,
@@ -561,7 +564,7 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
             .iter()
             .map(|event| &event.payload)
             .collect::<Vec<_>>(),
-        [&OutboxPayload::Task(told)],
+        [&OutboxPayload::Task(change)],
         "once"
     );
     assert_eq!(store.task_history(task.id, 9).await.unwrap().len(), 2);
@@ -573,8 +576,8 @@ async fn what_a_person_says_is_the_last_word_so_far(database: Database) {
     );
 }
 
-/// Whoever looks moves a task that has a pull request. In the end none may stand where it was.
-async fn nothing_is_missed_by_tasks_and_pull_requests_that_come_at_once(database: Database) {
+/// The reader moves each task that has a pull request. In the end every task must have moved.
+async fn concurrent_tasks_and_pull_requests_miss_no_mark(database: Database) {
     const TASKS: i64 = 60;
     let store = open(&database).await;
     let name = |number: i64| format!("A-{number}");

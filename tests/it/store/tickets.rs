@@ -1,15 +1,15 @@
-//! Tickets: each opens one door, and not for long.
+//! Tickets: each is valid for one connection, and for a short time.
 
 use super::{later, now, open};
 use testkit::database::Database;
 use testkit::on_every_database;
 
 on_every_database! {
-    a_ticket_counts_once_and_for_its_time,
-    of_many_who_take_a_ticket_at_once_one_has_it,
+    ticket_is_valid_once_until_it_expires,
+    ticket_is_redeemed_by_one_of_many_concurrent_clients,
 }
 
-async fn a_ticket_counts_once_and_for_its_time(database: Database) {
+async fn ticket_is_valid_once_until_it_expires(database: Database) {
     let store = open(&database).await;
     store
         .issue_ticket(&[1; 32], &[11; 32], now(), later(30))
@@ -45,7 +45,7 @@ async fn a_ticket_counts_once_and_for_its_time(database: Database) {
     );
 }
 
-async fn of_many_who_take_a_ticket_at_once_one_has_it(database: Database) {
+async fn ticket_is_redeemed_by_one_of_many_concurrent_clients(database: Database) {
     let store = open(&database).await;
     store
         .issue_ticket(&[1; 32], &[11; 32], now(), later(30))

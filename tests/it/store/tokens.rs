@@ -1,4 +1,4 @@
-//! Tokens, and what holds for the store as a whole.
+//! Tokens, and the behaviour of the store as a whole: closing, exclusive files, the leader.
 
 use tallyhook_store::{LeaderRole, OpenMode};
 
@@ -7,9 +7,9 @@ use testkit::database::{Backend, Database, database};
 use testkit::on_every_database;
 
 on_every_database! {
-    one_process_at_a_time_leads,
+    role_is_free_after_its_process_ended,
     tokens_are_valid_until_they_are_revoked,
-    a_closed_store_says_so,
+    closed_store_refuses_every_call,
 }
 
 async fn tokens_are_valid_until_they_are_revoked(database: Database) {
@@ -30,7 +30,7 @@ async fn tokens_are_valid_until_they_are_revoked(database: Database) {
     assert_eq!((tokens.len(), tokens[0].revoked_at), (1, None));
 }
 
-async fn a_closed_store_says_so(database: Database) {
+async fn closed_store_refuses_every_call(database: Database) {
     let store = open(&database).await;
     accept(&store, "a").await;
     store.close().await;
@@ -39,7 +39,7 @@ async fn a_closed_store_says_so(database: Database) {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
+async fn second_server_on_the_same_file_is_refused_and_a_command_is_not() {
     let database = database(Backend::Sqlite);
     let store = open(&database).await;
     let refused = tallyhook_store::open(&database.url, OpenMode::Exclusive)
@@ -67,7 +67,7 @@ async fn a_second_server_on_the_same_file_is_refused_and_a_command_is_not() {
     );
 }
 
-async fn one_process_at_a_time_leads(database: Database) {
+async fn role_is_free_after_its_process_ended(database: Database) {
     let first = open(&database).await;
     assert!(first.acquire_role(LeaderRole::Sweeper).await.unwrap());
     assert!(first.acquire_role(LeaderRole::Sweeper).await.unwrap());

@@ -21,7 +21,7 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// Of a classic token.
+    /// The OAuth scopes of a classic token, as `X-OAuth-Scopes` lists them.
     pub(super) fn scopes(self) -> Option<&'static str> {
         match self {
             Self::Admin => Some("admin:repo_hook, repo"),
@@ -65,7 +65,7 @@ impl Allowance {
         }
     }
 
-    pub(super) fn told(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "limit": self.limit,
             "remaining": self.remaining,
@@ -76,16 +76,16 @@ impl Allowance {
 }
 
 /// A token that was issued.
-pub(super) struct Given {
+pub(super) struct IssuedToken {
     pub(super) token: String,
     pub(super) rights: Rights,
-    /// When it ends, as GitHub writes it.
+    /// The time at which it expires, as GitHub writes it.
     pub(super) expires_at: Option<String>,
     core: Allowance,
     graphql: Allowance,
 }
 
-impl Given {
+impl IssuedToken {
     pub(super) fn allowance(&mut self, of: Resource) -> &mut Allowance {
         match of {
             Resource::Core => &mut self.core,
@@ -95,7 +95,7 @@ impl Given {
 }
 
 /// All valid tokens.
-pub(super) struct Access(Vec<Given>);
+pub(super) struct Access(Vec<IssuedToken>);
 
 impl Default for Access {
     fn default() -> Self {
@@ -109,7 +109,7 @@ impl Access {
     pub(super) fn give(&mut self, token: &str, rights: Rights) {
         self.revoke(token);
         let (core, graphql) = (Allowance::new(), Allowance::new());
-        self.0.push(Given {
+        self.0.push(IssuedToken {
             token: token.to_owned(),
             rights,
             expires_at: None,
@@ -128,7 +128,7 @@ impl Access {
         self.of(token).unwrap().expires_at = Some(at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
     }
 
-    pub(super) fn of(&mut self, token: &str) -> Option<&mut Given> {
+    pub(super) fn of(&mut self, token: &str) -> Option<&mut IssuedToken> {
         self.0.iter_mut().find(|given| given.token == token)
     }
 

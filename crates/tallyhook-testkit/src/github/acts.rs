@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tallyhook_core::github::types::Timestamp;
 
-use super::world::{Commit, Happening, Ids, PullRequest, Reviewer, What, known};
+use super::world::{
+    Commit, IdSequence, PullRequest, Reviewer, TimelineEntry, TimelineEvent, known,
+};
 use crate::payloads::{
     Account, Comment, Label, Review, ReviewComment, issue_comment_event, objects,
     pull_request_event, push_event, review_comment_event, review_event, sha,
@@ -15,7 +17,7 @@ pub enum Act {
     ConvertToDraft,
     ReadyForReview,
     Push,
-    /// In place of the last commit.
+    /// A push that replaces the last commit.
     ForcePush,
     /// `approved`, `changes_requested` or `commented`; an author can only do the last of their own.
     Review(&'static str),
@@ -30,7 +32,7 @@ pub enum Act {
     Request(Reviewer),
     Unrequest(Reviewer),
     Enqueue,
-    /// GitHub's reason.
+    /// The reason that GitHub gives.
     Dequeue(&'static str),
     Close,
     Reopen,
@@ -38,22 +40,28 @@ pub enum Act {
 }
 
 /// Event names with their payloads.
-type Told = Vec<(&'static str, Value)>;
+type EventPayloads = Vec<(&'static str, Value)>;
 
 impl PullRequest {
-    /// Performs an act. Returns no webhooks where it is impossible.
-    pub(super) fn act(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, act: &Act) -> Told {
+    /// Performs an act. Returns its webhooks, or none where the act is impossible.
+    pub(super) fn act(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        act: &Act,
+    ) -> EventPayloads {
         let open = self.is_open();
         match act {
             Act::ConvertToDraft if open && !self.pr.draft => {
                 self.pr.draft = true;
-                self.happens(ids, by, at, What::ConvertedToDraft);
-                self.tell("converted_to_draft", by, json!({}))
+                self.happens(ids, by, at, TimelineEvent::ConvertedToDraft);
+                self.event("converted_to_draft", by, json!({}))
             }
             Act::ReadyForReview if open && self.pr.draft => {
                 self.pr.draft = false;
-                self.happens(ids, by, at, What::ReadyForReview);
-                self.tell("ready_for_review", by, json!({}))
+                self.happens(ids, by, at, TimelineEvent::ReadyForReview);
+                self.event("ready_for_review", by, json!({}))
             }
             Act::Push if open => self.push(by, at),
             Act::ForcePush if open => self.force_push(ids, by, at),
@@ -69,8 +77,8 @@ impl PullRequest {
                     name: name.clone(),
                 };
                 self.pr.labels.push(label.clone());
-                self.happens(ids, by, at, What::Labeled(label.clone()));
-                self.tell(
+                self.happens(ids, by, at, TimelineEvent::Labeled(label.clone()));
+                self.event(
                     "labeled",
                     by,
                     json!({"label": objects::label(&self.pr.world, &label)}),
@@ -83,39 +91,39 @@ impl PullRequest {
                     ids,
                     by,
                     at,
-                    What::Renamed {
+                    TimelineEvent::Renamed {
                         from: from.clone(),
                         to: to.clone(),
                     },
                 );
-                self.tell("edited", by, json!({"changes": {"title": {"from": from}}}))
+                self.event("edited", by, json!({"changes": {"title": {"from": from}}}))
             }
             Act::Request(reviewer) if open => self.request(ids, by, at, reviewer),
             Act::Unrequest(reviewer) if self.forget_request(reviewer) => {
-                self.happens(ids, by, at, What::RequestRemoved(reviewer.clone()));
-                self.tell("review_request_removed", by, self.requested(reviewer))
+                self.happens(ids, by, at, TimelineEvent::RequestRemoved(reviewer.clone()));
+                self.event("review_request_removed", by, self.requested(reviewer))
             }
             Act::Enqueue if open && !self.pr.draft && !self.queued => {
                 self.queued = true;
-                self.happens(ids, by, at, What::Enqueued);
-                self.tell("enqueued", by, json!({}))
+                self.happens(ids, by, at, TimelineEvent::Enqueued);
+                self.event("enqueued", by, json!({}))
             }
             Act::Dequeue(reason) if self.queued => self.dequeue(ids, by, at, reason),
             Act::Close if open => self.end(ids, by, at, false),
             Act::Merge if open && !self.pr.draft => self.end(ids, by, at, true),
             Act::Reopen if !open && self.pr.merged_at.is_none() => {
                 self.pr.reopen(&at.to_string());
-                self.happens(ids, by, at, What::Reopened);
-                self.tell("reopened", by, json!({}))
+                self.happens(ids, by, at, TimelineEvent::Reopened);
+                self.event("reopened", by, json!({}))
             }
             _ => Vec::new(),
         }
     }
 
-    /// Adds to the timeline, and moves `updated_at`.
-    fn happens(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, what: What) {
+    /// Appends an entry to the timeline, and moves `updated_at`.
+    fn happens(&mut self, ids: &mut IdSequence, by: &Account, at: Timestamp, what: TimelineEvent) {
         self.pr.touch(&at.to_string());
-        self.timeline.push(Happening {
+        self.timeline.push(TimelineEntry {
             id: ids.next(),
             at,
             actor: known(by),
@@ -123,14 +131,14 @@ impl PullRequest {
         });
     }
 
-    fn tell(&self, action: &str, by: &Account, extra: Value) -> Told {
+    fn event(&self, action: &str, by: &Account, extra: Value) -> EventPayloads {
         vec![(
             "pull_request",
             pull_request_event(&self.pr, action, by, extra),
         )]
     }
 
-    fn push(&mut self, by: &Account, at: Timestamp) -> Told {
+    fn push(&mut self, by: &Account, at: Timestamp) -> EventPayloads {
         let before = self.pr.head_sha.clone();
         let after = self.next_head();
         self.commits.push(Commit {
@@ -145,7 +153,7 @@ impl PullRequest {
         self.pushed(by, at, &before, &after)
     }
 
-    fn force_push(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> Told {
+    fn force_push(&mut self, ids: &mut IdSequence, by: &Account, at: Timestamp) -> EventPayloads {
         let before = self.pr.head_sha.clone();
         let after = self.next_head();
         if let Some(last) = self.commits.last_mut() {
@@ -155,7 +163,7 @@ impl PullRequest {
             ids,
             by,
             at,
-            What::ForcePushed {
+            TimelineEvent::ForcePushed {
                 before: before.clone(),
                 after: after.clone(),
             },
@@ -163,7 +171,7 @@ impl PullRequest {
         self.pushed(by, at, &before, &after)
     }
 
-    fn pushed(&self, by: &Account, at: Timestamp, before: &str, after: &str) -> Told {
+    fn pushed(&self, by: &Account, at: Timestamp, before: &str, after: &str) -> EventPayloads {
         let push = push_event(
             &self.pr.world,
             &self.pr.head_ref,
@@ -171,17 +179,23 @@ impl PullRequest {
             by,
             &at.to_string(),
         );
-        let mut told = self.tell("synchronize", by, json!({"before": before, "after": after}));
-        told.insert(0, ("push", push));
-        told
+        let mut events = self.event("synchronize", by, json!({"before": before, "after": after}));
+        events.insert(0, ("push", push));
+        events
     }
 
-    /// GitHub's `updated_at` is a second behind now and then.
+    /// Returns `at`, or now and then a second later, as GitHub's `updated_at` is.
     fn late(at: Timestamp) -> Timestamp {
         Timestamp::clamped(at.epoch() + i64::from(at.epoch() % 13 == 0))
     }
 
-    fn review(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, state: &str) -> Told {
+    fn review(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        state: &str,
+    ) -> EventPayloads {
         let review = Review {
             id: ids.next_review(),
             reviewer: known(by),
@@ -192,15 +206,20 @@ impl PullRequest {
         };
         // A review ends the request for it, without a webhook.
         self.forget_request(&Reviewer::Account(by.clone()));
-        self.happens(ids, by, at, What::Reviewed(review.id));
+        self.happens(ids, by, at, TimelineEvent::Reviewed(review.id));
         self.pr.touch(&Self::late(at).to_string());
-        let told = review_event(&self.pr, "submitted", &review, by);
+        let payload = review_event(&self.pr, "submitted", &review, by);
         self.reviews.push(review);
-        vec![("pull_request_review", told)]
+        vec![("pull_request_review", payload)]
     }
 
-    fn comment_on_line(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> Told {
-        let mut told = self.review(ids, by, at, "commented");
+    fn comment_on_line(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+    ) -> EventPayloads {
+        let mut events = self.review(ids, by, at, "commented");
         let comment = ReviewComment {
             id: ids.next(),
             review_id: self.reviews.last().unwrap().id,
@@ -211,15 +230,21 @@ impl PullRequest {
             updated_at: at.to_string(),
         };
         self.pr.review_comments += 1;
-        told.push((
+        events.push((
             "pull_request_review_comment",
             review_comment_event(&self.pr, "created", &comment, by),
         ));
         self.inline.push(comment);
-        told
+        events
     }
 
-    fn dismiss(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, id: i64) -> Told {
+    fn dismiss(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        id: i64,
+    ) -> EventPayloads {
         let opinion = |review: &&mut Review| {
             review.id == id && ["approved", "changes_requested"].contains(&&*review.state)
         };
@@ -228,14 +253,14 @@ impl PullRequest {
         };
         let before = std::mem::replace(&mut review.state, "dismissed".to_owned());
         let review = review.clone();
-        self.happens(ids, by, at, What::Dismissed(id, before));
+        self.happens(ids, by, at, TimelineEvent::Dismissed(id, before));
         vec![(
             "pull_request_review",
             review_event(&self.pr, "dismissed", &review, by),
         )]
     }
 
-    fn comment(&mut self, ids: &mut Ids, by: &Account, at: Timestamp) -> Told {
+    fn comment(&mut self, ids: &mut IdSequence, by: &Account, at: Timestamp) -> EventPayloads {
         let body = "Thank you.".to_owned();
         let comment = Comment {
             id: ids.next(),
@@ -244,34 +269,46 @@ impl PullRequest {
             created_at: at.to_string(),
         };
         self.pr.comments += 1;
-        self.happens(ids, by, at, What::Commented(comment.id));
-        let told = issue_comment_event(&self.pr, "created", &comment, by);
+        self.happens(ids, by, at, TimelineEvent::Commented(comment.id));
+        let payload = issue_comment_event(&self.pr, "created", &comment, by);
         self.comments.push(comment);
-        vec![("issue_comment", told)]
+        vec![("issue_comment", payload)]
     }
 
-    fn unlabel(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, name: &str) -> Told {
+    fn unlabel(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        name: &str,
+    ) -> EventPayloads {
         let Some(place) = self.pr.labels.iter().position(|label| label.name == name) else {
             return Vec::new();
         };
         let label = self.pr.labels.remove(place);
-        self.happens(ids, by, at, What::Unlabeled(label.clone()));
-        self.tell(
+        self.happens(ids, by, at, TimelineEvent::Unlabeled(label.clone()));
+        self.event(
             "unlabeled",
             by,
             json!({"label": objects::label(&self.pr.world, &label)}),
         )
     }
 
-    fn request(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, reviewer: &Reviewer) -> Told {
+    fn request(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        reviewer: &Reviewer,
+    ) -> EventPayloads {
         // A repeated request replaces the first.
         self.forget_request(reviewer);
         match reviewer {
             Reviewer::Account(account) => self.pr.requested_reviewers.push(account.clone()),
             Reviewer::Team(team) => self.pr.requested_teams.push(team.clone()),
         }
-        self.happens(ids, by, at, What::Requested(reviewer.clone()));
-        self.tell("review_requested", by, self.requested(reviewer))
+        self.happens(ids, by, at, TimelineEvent::Requested(reviewer.clone()));
+        self.event("review_requested", by, self.requested(reviewer))
     }
 
     fn requested(&self, reviewer: &Reviewer) -> Value {
@@ -283,7 +320,7 @@ impl PullRequest {
         }
     }
 
-    /// Removes a request. Returns whether there was one.
+    /// Removes a review request. Returns true if there was one.
     fn forget_request(&mut self, reviewer: &Reviewer) -> bool {
         let before = self.pr.requested_reviewers.len() + self.pr.requested_teams.len();
         match reviewer {
@@ -298,34 +335,41 @@ impl PullRequest {
 
     fn dequeue(
         &mut self,
-        ids: &mut Ids,
+        ids: &mut IdSequence,
         by: &Account,
         at: Timestamp,
         reason: &'static str,
-    ) -> Told {
+    ) -> EventPayloads {
         self.queued = false;
-        self.happens(ids, by, at, What::Dequeued(reason));
-        self.tell("dequeued", by, json!({"reason": reason}))
+        self.happens(ids, by, at, TimelineEvent::Dequeued(reason));
+        self.event("dequeued", by, json!({"reason": reason}))
     }
 
-    /// Closes it, merged or not. The end and `updated_at` can be a second behind the merge.
-    fn end(&mut self, ids: &mut Ids, by: &Account, at: Timestamp, merged: bool) -> Told {
-        let mut told = match self.queued {
+    /// Closes the pull request, merged or not. `closed_at` and `updated_at` can be a second behind
+    /// the merge.
+    fn end(
+        &mut self,
+        ids: &mut IdSequence,
+        by: &Account,
+        at: Timestamp,
+        merged: bool,
+    ) -> EventPayloads {
+        let mut events = match self.queued {
             true if merged => self.dequeue(ids, by, at, "MERGE"),
             true => self.dequeue(ids, by, at, "MANUAL"),
             false => Vec::new(),
         };
         let closed_at = if merged { Self::late(at) } else { at };
         if merged {
-            self.happens(ids, by, at, What::Merged);
+            self.happens(ids, by, at, TimelineEvent::Merged);
             self.pr.merge(by, &at.to_string());
             self.pr.merged_by = known(by);
             self.pr.merge_commit_sha = Some(sha(&format!("merge/{}", self.pr.head_sha)));
         }
-        self.happens(ids, by, closed_at, What::Closed);
+        self.happens(ids, by, closed_at, TimelineEvent::Closed);
         self.pr.close(&closed_at.to_string());
         self.pr.touch(&Self::late(closed_at).to_string());
-        told.extend(self.tell("closed", by, json!({})));
-        told
+        events.extend(self.event("closed", by, json!({})));
+        events
     }
 }

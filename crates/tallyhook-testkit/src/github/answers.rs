@@ -1,5 +1,5 @@
-//! The entry of every request: recorded, replaced by a fault if a test wants one, and answered
-//! within the rights of its token.
+//! The entry point of every request: it is recorded, replaced by a fault if a test wants one, and
+//! answered within the rights of its token.
 
 use std::sync::Mutex;
 
@@ -10,12 +10,12 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::access::{Given, Resource, Rights};
+use super::access::{IssuedToken, Resource, Rights};
 use super::faults::Fault;
-use super::rest::Answer;
+use super::rest::RestAnswer;
 use super::{Request, State, app, graphql};
 
-/// Answers any request.
+/// Answers a request of any kind: REST, GraphQL, of the App.
 pub(super) async fn answer(
     request: HttpRequest,
     body: web::Bytes,
@@ -79,7 +79,7 @@ fn recorded(request: &HttpRequest, body: &[u8]) -> Request {
 }
 
 impl State {
-    /// Returns the right answer and its cost.
+    /// Returns the regular answer and its cost.
     fn answer(
         &mut self,
         request: &HttpRequest,
@@ -103,13 +103,19 @@ impl State {
         };
         let Some(given) = self.access.of(allowance) else {
             return (
-                plain(Answer::problem(StatusCode::UNAUTHORIZED, "Bad credentials")),
+                plain(RestAnswer::problem(
+                    StatusCode::UNAUTHORIZED,
+                    "Bad credentials",
+                )),
                 0,
             );
         };
         if request.headers().get("user-agent").is_none() {
             let message = "Request forbidden by administrative rules.";
-            return (plain(Answer::problem(StatusCode::FORBIDDEN, message)), 0);
+            return (
+                plain(RestAnswer::problem(StatusCode::FORBIDDEN, message)),
+                0,
+            );
         }
         if request.path() == "/rate_limit" {
             let mut response = plain(limits(given).into());
@@ -130,7 +136,7 @@ impl State {
                     broken: &self.broken,
                     broken_every,
                 };
-                let graphql::Answer { value, cost } =
+                let graphql::GraphqlAnswer { value, cost } =
                     graphql::answer(&self.world, body, &conditions);
                 (value.into(), cost)
             }
@@ -160,7 +166,7 @@ impl State {
     }
 }
 
-pub(super) fn plain(answer: Answer) -> HttpResponse {
+pub(super) fn plain(answer: RestAnswer) -> HttpResponse {
     let mut response = HttpResponse::build(answer.status);
     for header in answer.headers {
         response.insert_header(header);
@@ -168,8 +174,8 @@ pub(super) fn plain(answer: Answer) -> HttpResponse {
     response.json(answer.value)
 }
 
-/// Adds the rest of the allowance and the properties of the token.
-fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
+/// Adds the headers of the rate limit and of the properties of the token.
+fn mark(response: &mut HttpResponse, resource: Resource, given: &mut IssuedToken) {
     let whose = [
         ("x-oauth-scopes", given.rights.scopes().map(str::to_owned)),
         (
@@ -197,21 +203,21 @@ fn mark(response: &mut HttpResponse, resource: Resource, given: &mut Given) {
     }
 }
 
-/// GraphQL says so with status 200.
-fn exhausted(resource: Resource) -> Answer {
+/// The answer to a token without allowance. GraphQL reports that with status 200.
+fn exhausted(resource: Resource) -> RestAnswer {
     let message = "API rate limit exceeded for user ID 1.";
     match resource {
-        Resource::Core => Answer::problem(StatusCode::FORBIDDEN, message),
+        Resource::Core => RestAnswer::problem(StatusCode::FORBIDDEN, message),
         Resource::Graphql => {
             json!({"errors": [{"type": "RATE_LIMITED", "message": message}]}).into()
         }
     }
 }
 
-fn limits(given: &mut Given) -> Value {
+fn limits(given: &mut IssuedToken) -> Value {
     let (core, graphql) = (
-        given.allowance(Resource::Core).told(),
-        given.allowance(Resource::Graphql).told(),
+        given.allowance(Resource::Core).to_json(),
+        given.allowance(Resource::Graphql).to_json(),
     );
     let search = json!({"limit": 30, "remaining": 30, "used": 0, "reset": core["reset"]});
     json!({"resources": {"core": core, "graphql": graphql, "search": search}, "rate": core})

@@ -1,4 +1,4 @@
-//! A GitHub App: what it signs is checked, and it is given tokens for where it is installed.
+//! A GitHub App: its signatures are checked, and it gets tokens for its installations.
 
 use std::sync::OnceLock;
 
@@ -16,13 +16,13 @@ use tallyhook_github_client::{Client, Clock, Credentials, GithubApp, VirtualTime
 
 use super::access::Rights;
 use super::answers::plain;
-use super::rest::Answer;
+use super::rest::RestAnswer;
 use super::{FakeGithub, State};
 use crate::payloads::{Account, objects};
 
 pub const APP_ID: &str = "4711";
 const CREATED_AT: &str = "2026-01-05T09:00:00Z";
-/// The events that it subscribes.
+/// The events that the App subscribes to.
 const EVENTS: [&str; 8] = [
     "issue_comment",
     "merge_group",
@@ -33,7 +33,7 @@ const EVENTS: [&str; 8] = [
     "push",
     "repository",
 ];
-/// Its webhook, by which it is known here: at GitHub it has no number.
+/// The id of the webhook of the App in this fake; at GitHub it has none.
 pub const HOOK: i64 = 0;
 
 /// The token whose allowance all requests of the App and its installations count against. It is
@@ -44,13 +44,13 @@ pub(super) const ALLOWANCE: &str = "of the App";
 pub(super) struct FakeApp {
     /// GitHub's own clock.
     time: VirtualTime,
-    /// By the accounts that installed it.
+    /// The accounts that installed it, with the ids of the installations.
     installations: Vec<(String, i64)>,
-    tokens: Vec<Given>,
+    tokens: Vec<InstallationToken>,
     permissions: Value,
 }
 
-struct Given {
+struct InstallationToken {
     token: String,
     expires_at: DateTime<Utc>,
 }
@@ -65,7 +65,7 @@ pub fn private_key() -> String {
     pem(key())
 }
 
-/// A key as PEM.
+/// Encodes a key as PEM.
 pub fn pem(key: &RsaKeyPair) -> String {
     let der = key.as_der().unwrap();
     format!(
@@ -75,7 +75,7 @@ pub fn pem(key: &RsaKeyPair) -> String {
 }
 
 impl FakeGithub {
-    /// There is an App from now on, which goes by `time`.
+    /// Adds an App, whose clock is `time`.
     pub fn add_app(&self, time: &VirtualTime) {
         let mut state = self.state();
         state.app = Some(FakeApp {
@@ -87,7 +87,7 @@ impl FakeGithub {
         state.access.give(ALLOWANCE, Rights::Admin);
     }
 
-    /// `account` installs it, as `installation`, instead of what it had installed before.
+    /// Installs the App on `account` as `installation`, in place of an earlier installation.
     pub fn install(&self, account: &str, installation: i64) {
         self.with_app(|app| {
             app.installations.retain(|(known, _)| known != account);
@@ -95,12 +95,12 @@ impl FakeGithub {
         });
     }
 
-    /// What its installations let it do from now on.
+    /// Sets the permissions of all installations.
     pub fn let_app(&self, permissions: Value) {
         self.with_app(|app| app.permissions = permissions);
     }
 
-    /// The tokens that were given so far are worth nothing any more.
+    /// Revokes all installation tokens issued so far.
     pub fn revoke_tokens(&self) {
         self.with_app(|app| {
             app.tokens
@@ -109,9 +109,9 @@ impl FakeGithub {
         });
     }
 
-    /// A client that asks as the App, whose waits pass at once, and the time that it goes by.
+    /// Returns a client with the credentials of the App, whose waits pass at once, and its clock.
     pub fn app_client(&self, private_key: &str) -> (Client, VirtualTime) {
-        // On the second, as dates in headers are.
+        // Whole seconds, as dates in headers have.
         let time =
             VirtualTime::starting_at(DateTime::from_timestamp(Utc::now().timestamp(), 0).unwrap());
         let app = Credentials::App(GithubApp::new(APP_ID, private_key).unwrap());
@@ -140,7 +140,10 @@ pub(super) fn answer(
         return None;
     }
     if let Err(problem) = app.check(authorization) {
-        return Some(app.dated(plain(Answer::problem(StatusCode::UNAUTHORIZED, problem))));
+        return Some(app.dated(plain(RestAnswer::problem(
+            StatusCode::UNAUTHORIZED,
+            problem,
+        ))));
     }
     let number = |id: &str| {
         app.installations
@@ -156,7 +159,7 @@ pub(super) fn answer(
         }
         ["app", "installations", id, "access_tokens"] if number(id) => Some(app.give()),
         ["app", "hook", ..] => return None,
-        ["app"] => Some(HttpResponse::Ok().json(app.told())),
+        ["app"] => Some(HttpResponse::Ok().json(app.to_json())),
         ["app", "installations"] => {
             let installations = app
                 .installations
@@ -166,10 +169,10 @@ pub(super) fn answer(
         }
         _ => None,
     };
-    Some(app.dated(answer.unwrap_or_else(|| plain(Answer::missing()))))
+    Some(app.dated(answer.unwrap_or_else(|| plain(RestAnswer::missing()))))
 }
 
-/// Returns whether it is a valid token of an installation, or the App itself.
+/// Returns true for a valid token of an installation, and for the App itself.
 pub(super) fn lets_in(state: &State, authorization: Option<&str>) -> bool {
     let Some((app, token)) = state
         .app
@@ -190,7 +193,7 @@ impl FakeApp {
     fn give(&mut self) -> HttpResponse {
         let expires_at = self.time.now() + TimeDelta::hours(1);
         let token = format!("ghs_token_of_an_installation_{}", self.tokens.len());
-        self.tokens.push(Given {
+        self.tokens.push(InstallationToken {
             token: token.clone(),
             expires_at,
         });
@@ -198,7 +201,7 @@ impl FakeApp {
         HttpResponse::Created().json(json!({"token": token, "expires_at": expires_at}))
     }
 
-    fn told(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "id": 4711,
             "slug": "tally",

@@ -1,4 +1,4 @@
-//! Pull requests that are opened through the API, and why they are not.
+//! Pull requests that are opened through the API, and the reasons for refusing one.
 
 use actix_web::http::StatusCode;
 use chrono::Utc;
@@ -7,12 +7,13 @@ use tallyhook_core::github::types::Timestamp;
 
 use super::access::Rights;
 use super::growth::people;
-use super::rest::{Answer, not_among_permissions};
+use super::rest::{RestAnswer, not_among_permissions};
 use super::world::{Opening, PullRequest, Repository, World};
 use crate::payloads::{Account, HeadRepo, objects};
 
 impl Repository {
-    /// A branch with commits of its own, as many as are dated, or of a fork if it is named `owner:branch`.
+    /// Adds commits with these dates to a branch, which is created if it is missing; in a fork if
+    /// the name is `owner:branch`.
     pub fn push(&mut self, branch: &str, commits: &[Timestamp]) {
         self.branches
             .entry(branch.to_owned())
@@ -20,8 +21,8 @@ impl Repository {
             .extend_from_slice(commits);
     }
 
-    /// The commits of a branch that the default branch did not begin with; `None` where there is no
-    /// such branch.
+    /// Returns the commits of a branch that the default branch does not have, or `None` if there is
+    /// no such branch.
     fn commits(&self, branch: &str) -> Option<&[Timestamp]> {
         let is_default = branch == self.place.default_branch;
         self.branches
@@ -30,7 +31,7 @@ impl Repository {
             .or(is_default.then_some(&[]))
     }
 
-    /// A branch as it is called here, and whose it is.
+    /// Resolves `owner:branch` to the name of the branch here, and to its repository.
     fn resolve<'a>(&self, head: &'a str) -> (&'a str, HeadRepo) {
         match head.split_once(':') {
             Some((owner, _)) if !owner.eq_ignore_ascii_case(&self.place.owner.login) => (
@@ -47,13 +48,13 @@ impl Repository {
 }
 
 impl PullRequest {
-    /// As `head` and `base` name it in a list's query.
+    /// Returns true if the pull request matches `head` and `base` of a list's query.
     pub(super) fn is_between(&self, head: Option<&str>, base: Option<&str>) -> bool {
-        let told = objects::simple_pull_request(&self.pr);
-        // A text that is not `owner:branch` counts as absent.
+        let simple = objects::simple_pull_request(&self.pr);
+        // GitHub ignores a `head` that is not `owner:branch`.
         let head = head.filter(|head| head.contains(':'));
         head.is_none_or(|head| {
-            told["head"]["label"]
+            simple["head"]["label"]
                 .as_str()
                 .unwrap()
                 .eq_ignore_ascii_case(head)
@@ -62,8 +63,13 @@ impl PullRequest {
 }
 
 impl World {
-    /// Opens the pull request of `body`, if that is possible.
-    pub(super) fn create_pull(&mut self, full_name: &str, rights: Rights, body: &[u8]) -> Answer {
+    /// Opens the pull request that `body` describes, or answers with the reason against it.
+    pub(super) fn create_pull(
+        &mut self,
+        full_name: &str,
+        rights: Rights,
+        body: &[u8],
+    ) -> RestAnswer {
         let wanted: Value = serde_json::from_slice(body).unwrap_or_default();
         let repository = self.repository(full_name);
         if let Some(refused) = refusal(repository, rights, &wanted) {
@@ -91,32 +97,32 @@ impl World {
         let pull = self.repository(full_name).pulls.get_mut(&number).unwrap();
         base.clone_into(&mut pull.pr.base_ref);
         pull.pr.body = wanted["body"].as_str().map(str::to_owned);
-        Answer {
+        RestAnswer {
             status: StatusCode::CREATED,
             ..objects::pull_request(&pull.pr).into()
         }
     }
 }
 
-fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
+fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<RestAnswer> {
     match rights {
         Rights::Admin => {}
         Rights::FineGrained => return Some(not_among_permissions("pull_requests=write")),
-        Rights::Read | Rights::Public => return Some(Answer::missing()),
+        Rights::Read | Rights::Public => return Some(RestAnswer::missing()),
     }
     if of.archived {
-        return Some(Answer::problem(
+        return Some(RestAnswer::problem(
             StatusCode::FORBIDDEN,
             "Repository was archived so is read-only.",
         ));
     }
     let invalid = |field: &str, code: &str| {
-        Some(Answer::invalid(
+        Some(RestAnswer::invalid(
             json!([{"resource": "PullRequest", "field": field, "code": code}]),
         ))
     };
     let custom = |message: String| {
-        Some(Answer::invalid(
+        Some(RestAnswer::invalid(
             json!([{"resource": "PullRequest", "code": "custom", "message": message}]),
         ))
     };
@@ -127,7 +133,7 @@ fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
     if title.chars().count() > 256 {
         let message = "title is too long (maximum is 256 characters)";
         let error = json!([{"resource": "PullRequest", "field": "title", "code": "custom", "message": message}]);
-        return Some(Answer::invalid(error));
+        return Some(RestAnswer::invalid(error));
     }
     let (head, base) = (
         text("head").unwrap_or_default(),
@@ -157,7 +163,10 @@ fn refusal(of: &Repository, rights: Rights, wanted: &Value) -> Option<Answer> {
     }
     if of.without_drafts && wanted["draft"] == true {
         let message = "Draft pull requests are not supported in this repository.";
-        return Some(Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, message));
+        return Some(RestAnswer::problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            message,
+        ));
     }
     None
 }

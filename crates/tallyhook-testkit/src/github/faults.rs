@@ -1,4 +1,4 @@
-//! Faults of GitHub's responses.
+//! Faults that a test can put in place of GitHub's responses.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use rand::{RngExt, SeedableRng};
 /// A fault of one response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// With this.
+    /// This response in place of the regular one.
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: String,
     },
-    /// The right response, before a fault of a later one.
+    /// The regular response; a fault of a later request follows it.
     None,
     /// The request is processed, and then the response is this status.
     Lost(u16),
-    /// The right response, after a delay.
+    /// The regular response, after a delay.
     Slow(Duration),
-    /// The connection breaks within the body.
+    /// The connection breaks in the middle of the body.
     Truncated,
-    /// Each so many-th pull request of a GraphQL answer is null, with an error beside the data.
+    /// Every n-th pull request of a GraphQL answer is null, with an error beside the data.
     Partial(usize),
 }
 
-/// Random faults, the same ones for the same seed and order of requests.
-pub(super) struct Disturbance {
+/// Random faults, which are the same for the same seed and order of requests.
+pub(super) struct RandomFaults {
     random: StdRng,
     rate: f64,
     faults: Vec<Fault>,
     struck: u64,
 }
 
-impl Disturbance {
+impl RandomFaults {
     pub(super) fn new(seed: u64, rate: f64, faults: Vec<Fault>) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
@@ -68,9 +68,13 @@ impl Fault {
         Self::message(status, &[], "as the test wants it")
     }
 
-    /// With an error in GitHub's shape.
+    /// An error in GitHub's shape.
     pub fn message(status: u16, headers: &[(&'static str, &str)], message: &str) -> Self {
-        let body = serde_json::json!({"message": message, "documentation_url": "", "status": status.to_string()});
+        let body = serde_json::json!({
+            "message": message,
+            "documentation_url": "",
+            "status": status.to_string(),
+        });
         Self::answer(status, headers, &body.to_string())
     }
 
@@ -86,7 +90,7 @@ impl Fault {
         }
     }
 
-    /// Returns the response, or `None` where the right one follows.
+    /// Returns the response, or `None` if the regular one is to be sent.
     pub(super) async fn response(self) -> Option<HttpResponse> {
         match self {
             Self::Answer {

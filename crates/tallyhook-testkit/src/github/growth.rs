@@ -19,14 +19,15 @@ const SPAN: i64 = 60 * 24 * HOUR;
 pub struct Growth {
     pub seed: u64,
     pub pulls: usize,
-    /// Whether several things happen to a pull request within a second.
+    /// True if several things may happen to a pull request within a second.
     pub ties: bool,
-    /// Nothing happens after this.
+    /// The end of the history.
     pub until: Timestamp,
 }
 
 impl World {
-    /// Lets pull requests live in a repository: everything that GitHub tells of them, in order of time.
+    /// Generates the history of pull requests of a repository. Returns all webhooks about them, in
+    /// order of time.
     pub fn grow(&mut self, repository: &str, growth: Growth) -> Vec<Webhook> {
         let mut random = StdRng::seed_from_u64(growth.seed);
         let end = growth.until.epoch();
@@ -34,15 +35,15 @@ impl World {
             .map(|_| random.random_range(end - SPAN..end - HOUR))
             .collect();
         births.sort_unstable();
-        let mut told: Vec<Webhook> = births
+        let mut webhooks: Vec<Webhook> = births
             .into_iter()
             .flat_map(|at| self.live(repository, at, growth, &mut random))
             .collect();
-        told.sort_by_key(|webhook| webhook.at);
-        told
+        webhooks.sort_by_key(|webhook| webhook.at);
+        webhooks
     }
 
-    /// One thing more happens, at random: a pull request is opened, or something is done to one of the newest.
+    /// Adds one more random act: opens a pull request, or acts on one of the newest.
     pub fn go_on(&mut self, repository: &str, at: Timestamp, random: &mut StdRng) -> Vec<Webhook> {
         const NEWEST: usize = 20;
         let people = people();
@@ -72,7 +73,8 @@ impl World {
     ) -> Vec<Webhook> {
         let people = people();
         let author = people.choose(random).unwrap();
-        let (number, mut told) = self.begin(repository, author, Timestamp::clamped(born), random);
+        let (number, mut webhooks) =
+            self.begin(repository, author, Timestamp::clamped(born), random);
         let mut now = born;
         for _ in 0..random.random_range(0..14) {
             now += pause(growth.ties, random);
@@ -82,9 +84,9 @@ impl World {
             let by = people.choose(random).unwrap();
             let act = self.next_act(repository, number, &people, random);
             let by = if is_for_the_author(&act) { author } else { by };
-            told.extend(self.act(repository, number, by, Timestamp::clamped(now), &act));
+            webhooks.extend(self.act(repository, number, by, Timestamp::clamped(now), &act));
         }
-        told
+        webhooks
     }
 
     fn begin(
@@ -176,7 +178,8 @@ impl World {
     }
 }
 
-/// Where there are ties it is often nothing, else long enough for a late `updated_at`.
+/// Returns the seconds until the next act: often 0 or 1 with ties, otherwise enough for a late
+/// `updated_at`.
 fn pause(ties: bool, random: &mut StdRng) -> i64 {
     match random.random_range(0..6) {
         0 if ties => 0,
@@ -186,7 +189,7 @@ fn pause(ties: bool, random: &mut StdRng) -> i64 {
     }
 }
 
-/// Four members, an outsider, a bot, and somebody whose account is deleted today.
+/// Returns four members, an outsider, a bot, and the ghost of a deleted account.
 pub fn people() -> Vec<Account> {
     let mut people: Vec<_> = (1..5)
         .map(|number| Account::user(900_000_010 + number, &format!("member-{number}")))

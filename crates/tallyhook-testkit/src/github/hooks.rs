@@ -1,4 +1,4 @@
-//! Webhooks, and the attempts at their deliveries.
+//! Webhooks, and their delivery attempts.
 
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tallyhook_core::github::signature::Secrets;
 
-use super::rest::{Answer, Parameters};
+use super::rest::{Parameters, RestAnswer};
 use super::world::World;
 
 pub(super) struct Hook {
@@ -21,12 +21,12 @@ pub(super) struct Hook {
     content_type: String,
     insecure_ssl: String,
     /// Newest first.
-    pub(super) attempts: Vec<Attempt>,
+    pub(super) attempts: Vec<HookAttempt>,
 }
 
 /// One attempt to deliver something.
 #[derive(Clone)]
-pub(super) struct Attempt {
+pub(super) struct HookAttempt {
     pub(super) id: i64,
     pub(super) guid: String,
     pub(super) event: String,
@@ -34,20 +34,20 @@ pub(super) struct Attempt {
     pub(super) delivered_at: DateTime<Utc>,
     pub(super) redelivery: bool,
     pub(super) status_code: u16,
-    /// GitHub lists it and has its payload no more.
+    /// True if GitHub still lists it, but has its payload no longer.
     pub(super) forgotten: bool,
 }
 
 /// The fate of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// It is posted, and what is answered is remembered.
+    /// It is posted, and the answer is recorded.
     Posted,
-    /// Nothing is posted, as if the receiver were down; this status is remembered.
+    /// Nothing is posted, as if the receiver were down; this status is recorded.
     Fails(u16),
     /// It is neither posted nor listed.
     Dropped,
-    /// Over 25 MB, which GitHub neither posts nor lists.
+    /// Its payload is over 25 MB, so that GitHub neither posts nor lists it.
     TooLarge,
 }
 
@@ -72,7 +72,7 @@ impl Hook {
         }
     }
 
-    fn told(&self) -> Value {
+    fn to_json(&self) -> Value {
         let api = format!("https://api.github.com/{}/hooks/{}", self.owner, self.id);
         let created_at = "2026-01-05T09:00:00Z";
         json!({
@@ -99,7 +99,12 @@ impl Hook {
             insecure_ssl,
             ..
         } = self;
-        json!({"url": url, "content_type": content_type, "insecure_ssl": insecure_ssl, "secret": "********"})
+        json!({
+            "url": url,
+            "content_type": content_type,
+            "insecure_ssl": insecure_ssl,
+            "secret": "********",
+        })
     }
 
     fn last_response(&self) -> Value {
@@ -107,12 +112,16 @@ impl Hook {
             None => json!({"code": null, "status": "unused", "message": null}),
             Some(code @ 200..300) => json!({"code": code, "status": "active", "message": "OK"}),
             Some(code) => {
-                json!({"code": code, "status": "invalid_http_response", "message": "Invalid HTTP Response"})
+                json!({
+                    "code": code,
+                    "status": "invalid_http_response",
+                    "message": "Invalid HTTP Response",
+                })
             }
         }
     }
 
-    /// Takes over what `body` says of events, activity, and the rest.
+    /// Applies the fields of `body`: events, `active`, configuration.
     pub(super) fn change(&mut self, body: &Value) {
         if !body["events"].is_null() {
             self.events = body["events"].clone();
@@ -130,7 +139,7 @@ impl Hook {
     }
 }
 
-impl Attempt {
+impl HookAttempt {
     pub(super) fn new((event, guid, payload): (&str, &str, &Value), at: DateTime<Utc>) -> Self {
         Self {
             id: 0,
@@ -144,7 +153,7 @@ impl Attempt {
         }
     }
 
-    /// As the list has it.
+    /// The attempt as lists show it.
     fn listed(&self) -> Value {
         let succeeded = (200..300).contains(&self.status_code);
         json!({
@@ -156,7 +165,7 @@ impl Attempt {
         })
     }
 
-    /// With what it carried.
+    /// The attempt with its request and response.
     fn detail(&self) -> Value {
         let mut detail = self.listed();
         detail["request"] = json!({
@@ -176,34 +185,34 @@ impl World {
         rest: &[&str],
         request: &HttpRequest,
         body: &[u8],
-    ) -> Answer {
+    ) -> RestAnswer {
         let place = |id: &str| {
             self.hooks
                 .iter()
                 .position(|hook| hook.owner == owner && hook.id.to_string() == id)
         };
         let place = match rest {
-            [] if request.method() == "POST" => return self.add_hook_as_told(owner, body),
+            [] if request.method() == "POST" => return self.create_hook(owner, body),
             [] => {
                 return self
                     .hooks
                     .iter()
                     .filter(|hook| hook.owner == owner)
-                    .map(Hook::told)
+                    .map(Hook::to_json)
                     .collect::<Value>()
                     .into();
             }
             [id, ..] => place(id),
         };
         let Some(hook) = place.map(|place| &mut self.hooks[place]) else {
-            return Answer::missing();
+            return RestAnswer::missing();
         };
         match rest[1..] {
             [] if request.method() == "PATCH" => {
                 hook.change(&serde_json::from_slice(body).unwrap_or_default());
-                hook.told().into()
+                hook.to_json().into()
             }
-            [] => hook.told().into(),
+            [] => hook.to_json().into(),
             ["config"] => hook.config().into(),
             ["deliveries"] => page(&self.url, hook, request),
             ["deliveries", id] => {
@@ -211,16 +220,16 @@ impl World {
                     .attempts
                     .iter()
                     .find(|attempt| attempt.id.to_string() == *id && !attempt.forgotten);
-                known.map_or_else(Answer::missing, |attempt| attempt.detail().into())
+                known.map_or_else(RestAnswer::missing, |attempt| attempt.detail().into())
             }
-            _ => Answer::missing(),
+            _ => RestAnswer::missing(),
         }
     }
 
-    fn add_hook_as_told(&mut self, owner: &str, body: &[u8]) -> Answer {
+    fn create_hook(&mut self, owner: &str, body: &[u8]) -> RestAnswer {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let Some(url) = body["config"]["url"].as_str() else {
-            return Answer::invalid(
+            return RestAnswer::invalid(
                 json!([{"resource": "Hook", "field": "config.url", "code": "missing_field"}]),
             );
         };
@@ -230,7 +239,7 @@ impl World {
             .any(|hook| hook.owner == owner && hook.url == url)
         {
             let message = "Hook already exists on this repository";
-            return Answer::invalid(
+            return RestAnswer::invalid(
                 json!([{"resource": "Hook", "code": "custom", "message": message}]),
             );
         }
@@ -244,22 +253,22 @@ impl World {
         let mut hook = Hook::new(id, owner, url, secret);
         hook.events = json!(["push"]);
         hook.change(&body);
-        let told = hook.told();
+        let created = hook.to_json();
         self.hooks.push(hook);
-        Answer {
+        RestAnswer {
             status: StatusCode::CREATED,
-            ..told.into()
+            ..created.into()
         }
     }
 
-    /// Records an attempt at a delivery.
-    pub(super) fn attempted(&mut self, hook: i64, attempt: Attempt, status_code: u16) {
+    /// Records a delivery attempt.
+    pub(super) fn attempted(&mut self, hook: i64, attempt: HookAttempt, status_code: u16) {
         let hook = self.hook(hook);
-        // Ids grow over all hooks at GitHub; here they need be unique within one.
+        // At GitHub ids grow over all webhooks; here they need to be unique within one only.
         let id = 1_000_000 + i64::try_from(hook.attempts.len()).unwrap();
         hook.attempts.insert(
             0,
-            Attempt {
+            HookAttempt {
                 id,
                 status_code,
                 ..attempt
@@ -274,8 +283,9 @@ impl World {
     }
 }
 
-/// A page of attempts, newest first; the cursor is the id of the last one of the page before.
-fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
+/// Answers with a page of attempts, newest first; the cursor is the id of the last one of the page
+/// before.
+fn page(url: &str, hook: &Hook, request: &HttpRequest) -> RestAnswer {
     let parameters = Parameters::of(request);
     let per_page = parameters.per_page();
     let after = parameters
@@ -289,7 +299,7 @@ fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
             + 1
     });
     let page: Vec<_> = hook.attempts.iter().skip(start).take(per_page).collect();
-    let mut answer = Answer::from(
+    let mut answer = RestAnswer::from(
         page.iter()
             .map(|attempt| attempt.listed())
             .collect::<Value>(),
@@ -308,12 +318,12 @@ fn page(url: &str, hook: &Hook, request: &HttpRequest) -> Answer {
     answer
 }
 
-/// Posts a delivery, signed: the receiver's status, 0 if there is none.
+/// Posts a signed delivery. Returns the receiver's status, 0 without a receiver.
 pub(super) async fn post(
     http: &reqwest::Client,
     url: &str,
     secret: &str,
-    attempt: &Attempt,
+    attempt: &HookAttempt,
 ) -> u16 {
     let body = attempt.payload.to_string().into_bytes();
     let request = http

@@ -28,22 +28,22 @@ use tokio::task::JoinHandle;
 
 use access::Access;
 pub use access::{Resource, Rights};
-use faults::Disturbance;
 pub use faults::Fault;
+use faults::RandomFaults;
 pub use hooks::Sending;
-use hooks::{Attempt, Hook};
+use hooks::{Hook, HookAttempt};
 use world::{Webhook, World};
 
-/// The limit of a request's body. actix-web's own is 256 KiB.
+/// The maximum size of a request's body; actix-web's default is 256 KiB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
-/// The token that is good from the start, and may do everything.
+/// The token that is valid from the start, with all rights.
 pub const GITHUB_TOKEN: &str = "ghp_token_of_the_tests_0123456789";
 
-/// A running one, gone at the end of the test.
+/// A running fake GitHub, stopped at the end of the test.
 pub struct FakeGithub {
     pub url: String,
     state: Arc<Mutex<State>>,
-    /// Posts deliveries.
+    /// The client that posts deliveries.
     http: reqwest::Client,
     server: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
@@ -55,14 +55,14 @@ struct State {
     world: World,
     access: Access,
     app: Option<app::FakeApp>,
-    /// The next requests are answered with these, in order.
+    /// The faults of the next requests, in order.
     faults: VecDeque<Fault>,
-    disturbance: Option<Disturbance>,
-    /// Changes of the world just before a certain request.
-    drift: Vec<(u64, Drift)>,
-    /// Each answer takes that long.
+    disturbance: Option<RandomFaults>,
+    /// Changes of the world just before the request with this number.
+    drift: Vec<(u64, WorldChange)>,
+    /// The delay of each answer.
     latency: Duration,
-    /// Its clock is so far ahead of ours, if it is another.
+    /// The lead of its clock over ours, if it has another.
     ahead: Option<TimeDelta>,
     /// More pull requests than these in one GraphQL query exceed GitHub's resources.
     most_pulls: Option<u64>,
@@ -73,27 +73,27 @@ struct State {
     requests: Vec<Request>,
 }
 
-type Drift = Box<dyn FnOnce(&mut World) + Send>;
+type WorldChange = Box<dyn FnOnce(&mut World) + Send>;
 
 /// A recorded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Counted from 1.
+    /// The number of the request, counted from 1.
     number: u64,
     pub method: String,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: String,
     pub resource: Resource,
-    /// What was answered; 0 while nothing was.
+    /// The status of the answer; 0 before the answer.
     pub status: u16,
-    /// What was taken from the token's allowance: requests, or points of GraphQL.
+    /// The cost that was subtracted from the token's allowance: requests, or points of GraphQL.
     pub cost: u64,
 }
 
 impl Request {
-    /// A header of it, or nothing.
+    /// Returns a header, or an empty text without it.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .iter()
@@ -103,8 +103,8 @@ impl Request {
 }
 
 impl State {
-    /// Notes a request, lets happen what happens before it, and gives its number and what is wrong
-    /// with its answer.
+    /// Records a request and makes the changes that precede it. Returns its number, the delay of
+    /// its answer, and its fault.
     fn arrived(&mut self, request: Request) -> (u64, Duration, Option<Fault>) {
         self.arrived += 1;
         self.requests.push(Request {
@@ -140,10 +140,10 @@ impl FakeGithub {
         Self::start_at("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
-    /// Starts at this address.
+    /// Starts on this address.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address cannot be bound.
     pub fn start_at(address: SocketAddr) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(State::default()));
         let data = web::Data::from(state.clone());
@@ -174,12 +174,12 @@ impl FakeGithub {
         self.url.parse().unwrap()
     }
 
-    /// A client of it whose waits pass at once, and the time that it goes by.
+    /// Returns a client whose waits pass at once, and its clock.
     pub fn client(&self) -> (Client, VirtualTime) {
         self.client_of_patience(Duration::from_secs(30))
     }
 
-    /// The same, which waits so long for an answer.
+    /// Returns the same, with `patience` as the timeout of a request.
     pub fn client_of_patience(&self, patience: Duration) -> (Client, VirtualTime) {
         let time = VirtualTime::starting_at(Utc::now());
         let token = Credentials::Token(Token::parse(GITHUB_TOKEN).unwrap());
@@ -195,27 +195,27 @@ impl FakeGithub {
         });
     }
 
-    /// The old name leads to the new one from now on.
+    /// Renames a repository; the old name redirects to the new one.
     pub fn rename(&self, from: &str, to: &str) {
         self.world(|world| world.rename(from, to));
     }
 
-    /// Looks at the world, or lets something happen in it.
+    /// Reads or changes the world.
     pub fn world<T>(&self, with: impl FnOnce(&mut World) -> T) -> T {
         with(&mut self.state().world)
     }
 
-    /// A webhook of `owner`, which is `repos/OWNER/NAME` or `orgs/NAME`, to `url`.
+    /// Adds a webhook of `owner`, which is `repos/OWNER/NAME` or `orgs/NAME`, to `url`.
     pub fn add_hook(&self, id: i64, owner: &str, url: &str, secret: &str) {
         self.world(|world| world.hooks.push(Hook::new(id, owner, url, secret)));
     }
 
-    /// A webhook is set otherwise, by what `change` has of one, as in `{"events": ["push"]}`.
+    /// Changes the fields of a webhook that `change` has, as in `{"events": ["push"]}`.
     pub fn change_hook(&self, id: i64, change: &Value) {
         self.world(|world| world.hook(id).change(change));
     }
 
-    /// The webhooks of `owner`, be they added here or through the API.
+    /// Returns the ids of the webhooks of `owner`, added here or through the API.
     pub fn hooks_of(&self, owner: &str) -> Vec<i64> {
         self.world(|world| {
             world
@@ -227,7 +227,7 @@ impl FakeGithub {
         })
     }
 
-    /// Something happened: a webhook tells of it. Gives the receiver's status, 0 if none was there.
+    /// Sends a webhook about an event. Returns the receiver's status, 0 without a receiver.
     pub async fn deliver(
         &self,
         hook: i64,
@@ -235,11 +235,11 @@ impl FakeGithub {
         at: DateTime<Utc>,
         sending: Sending,
     ) -> u16 {
-        self.attempt(hook, Attempt::new(delivery, at), sending)
+        self.attempt(hook, HookAttempt::new(delivery, at), sending)
             .await
     }
 
-    /// The same for what [`World`] told.
+    /// Sends a webhook that [`World`] returned. Returns the same as [`FakeGithub::deliver`].
     pub async fn send(&self, hook: i64, webhook: &Webhook, sending: Sending) -> u16 {
         let Webhook {
             event,
@@ -251,7 +251,7 @@ impl FakeGithub {
             .await
     }
 
-    /// Somebody presses Redeliver.
+    /// Redelivers a delivery, as the button "Redeliver" does.
     pub async fn redeliver(
         &self,
         hook: i64,
@@ -269,7 +269,7 @@ impl FakeGithub {
         let known = self.world(|world| find(world.hook(hook)));
         self.attempt(
             hook,
-            Attempt {
+            HookAttempt {
                 delivered_at: at,
                 redelivery: true,
                 ..known
@@ -279,7 +279,7 @@ impl FakeGithub {
         .await
     }
 
-    async fn attempt(&self, hook: i64, attempt: Attempt, sending: Sending) -> u16 {
+    async fn attempt(&self, hook: i64, attempt: HookAttempt, sending: Sending) -> u16 {
         let status_code = match sending {
             Sending::Dropped | Sending::TooLarge => return 0,
             Sending::Fails(status) => status,
@@ -295,7 +295,7 @@ impl FakeGithub {
         status_code
     }
 
-    /// The payload of a delivery cannot be had any more, though it is still listed.
+    /// Deletes the payload of a delivery, which stays listed.
     pub fn forget(&self, hook: i64, guid: &str) {
         self.world(|world| {
             let attempts = world
@@ -307,7 +307,7 @@ impl FakeGithub {
         });
     }
 
-    /// Deliveries of before are no longer listed.
+    /// Removes deliveries before `at` from the list.
     pub fn forget_before(&self, hook: i64, at: DateTime<Utc>) {
         self.world(|world| {
             world
@@ -317,42 +317,42 @@ impl FakeGithub {
         });
     }
 
-    /// A further token that is good.
+    /// Issues another valid token.
     pub fn give(&self, token: &str, rights: Rights) {
         self.state().access.give(token, rights);
     }
 
-    /// A token is good until then, and tells so.
+    /// Sets the expiry of a token, which answers to it announce.
     pub fn expires(&self, token: &str, at: DateTime<Utc>) {
         self.state().access.expires(token, at);
     }
 
-    /// Its clock is so far ahead of ours from now on.
+    /// Sets the lead of its clock over ours.
     pub fn set_clock_ahead(&self, ahead: TimeDelta) {
         self.state().ahead = Some(ahead);
     }
 
-    /// A token is good no more.
+    /// Revokes a token.
     pub fn revoke(&self, token: &str) {
         self.state().access.revoke(token);
     }
 
-    /// What a token has left of its hour.
+    /// Sets the allowance of a token: its limit, and the rest of this hour.
     pub fn allow(&self, token: &str, of: Resource, limit: u64, remaining: u64) {
         self.state().access.allow(token, of, limit, remaining);
     }
 
-    /// The next requests are answered so, one each.
+    /// Answers the next requests with these faults, one each.
     pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state().faults.extend(faults);
     }
 
-    /// From now on this part of the requests is answered with one of the faults.
+    /// Answers a random share `rate` of the requests with one of the faults.
     pub fn disturb(&self, seed: u64, rate: f64, faults: Vec<Fault>) {
-        self.state().disturbance = Some(Disturbance::new(seed, rate, faults));
+        self.state().disturbance = Some(RandomFaults::new(seed, rate, faults));
     }
 
-    /// All is answered rightly again. How many answers went wrong by chance.
+    /// Ends the random faults. Returns their number.
     pub fn calm(&self) -> u64 {
         let mut state = self.state();
         state.most_pulls = None;
@@ -363,34 +363,34 @@ impl FakeGithub {
             .map_or(0, |disturbance| disturbance.struck())
     }
 
-    /// Each answer takes that long from now on.
+    /// Sets the delay of each answer.
     pub fn slow_down(&self, latency: Duration) {
         self.state().latency = latency;
     }
 
-    /// GraphQL gives up on more pull requests than these in one query.
+    /// Sets the number of pull requests in one query above which GraphQL gives up.
     pub fn at_most(&self, pulls: u64) {
         self.state().most_pulls = Some(pulls);
     }
 
-    /// GraphQL cannot get this pull request.
+    /// Makes GraphQL fail on this pull request.
     pub fn break_pull(&self, repository: i64, number: i64) {
         self.state().broken.insert((repository, number));
     }
 
-    /// Something happens just before the `nth` request from now, the next being the first.
+    /// Changes the world just before the `nth` request from now, the next being the first.
     pub fn between(&self, nth: u64, happens: impl FnOnce(&mut World) + Send + 'static) {
         let mut state = self.state();
         let number = state.arrived + nth;
         state.drift.push((number, Box::new(happens)));
     }
 
-    /// What it was asked since the last time that this was called.
+    /// Returns the requests since the last call of this or [`FakeGithub::asked`].
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state().requests)
     }
 
-    /// What it was asked since then, as `GET /repos/acme/api`.
+    /// Returns the same requests as texts such as `GET /repos/acme/api`.
     pub fn asked(&self) -> Vec<String> {
         self.requests()
             .into_iter()

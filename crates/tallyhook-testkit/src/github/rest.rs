@@ -10,14 +10,14 @@ use super::access::Rights;
 use super::world::{Commit, PullRequest, Repository, World};
 use crate::payloads::{objects, sha};
 
-/// A response without the headers that all have.
-pub(super) struct Answer {
+/// A response without the headers that all responses share.
+pub(super) struct RestAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, String)>,
     pub(super) value: Value,
 }
 
-impl From<Value> for Answer {
+impl From<Value> for RestAnswer {
     fn from(value: Value) -> Self {
         Self {
             status: StatusCode::OK,
@@ -27,9 +27,13 @@ impl From<Value> for Answer {
     }
 }
 
-impl Answer {
+impl RestAnswer {
     pub(super) fn problem(status: StatusCode, message: &str) -> Self {
-        let value = json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.as_str()});
+        let value = json!({
+            "message": message,
+            "documentation_url": "https://docs.github.com/rest",
+            "status": status.as_str(),
+        });
         Self {
             status,
             ..value.into()
@@ -47,7 +51,7 @@ impl Answer {
     }
 }
 
-/// The query of a request.
+/// The query parameters of a request.
 pub(super) struct Parameters(Query<Vec<(String, String)>>);
 
 impl Parameters {
@@ -70,8 +74,13 @@ impl Parameters {
 }
 
 impl World {
-    /// Answers a token with these rights.
-    pub(super) fn answer(&mut self, rights: Rights, request: &HttpRequest, body: &[u8]) -> Answer {
+    /// Answers a request of a token with these rights.
+    pub(super) fn answer(
+        &mut self,
+        rights: Rights,
+        request: &HttpRequest,
+        body: &[u8],
+    ) -> RestAnswer {
         let path = request.path().trim_matches('/');
         if let Some(moved) = self.moved(path, request.query_string()) {
             return moved;
@@ -88,14 +97,14 @@ impl World {
             [kind @ ("repos" | "orgs"), rest @ ..] => {
                 let names = if *kind == "repos" { 2 } else { 1 };
                 let Some((names, rest)) = rest.split_at_checked(names) else {
-                    return Answer::missing();
+                    return RestAnswer::missing();
                 };
                 let owner = format!("{kind}/{}", names.join("/"));
                 match rest {
                     ["hooks", rest @ ..] => match rights {
                         Rights::Admin => self.answer_hooks(&owner, rest, request, body),
                         Rights::FineGrained => not_among_permissions("repository_hooks=write"),
-                        Rights::Read | Rights::Public => Answer::missing(),
+                        Rights::Read | Rights::Public => RestAnswer::missing(),
                     },
                     _ => match self.find(&names.join("/")) {
                         Some(found) if rights != Rights::Public || !found.place.private => {
@@ -106,16 +115,16 @@ impl World {
                                 _ => self.answer_repository(found, rights, rest, request),
                             }
                         }
-                        _ => Answer::missing(),
+                        _ => RestAnswer::missing(),
                     },
                 }
             }
-            _ => Answer::missing(),
+            _ => RestAnswer::missing(),
         }
     }
 
-    /// A name of before leads to the repository by its id, as at GitHub.
-    fn moved(&self, path: &str, query: &str) -> Option<Answer> {
+    /// Redirects a former name to the repository by its id, as GitHub does.
+    fn moved(&self, path: &str, query: &str) -> Option<RestAnswer> {
         let (owner, rest) = path.strip_prefix("repos/")?.split_once('/')?;
         let (name, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let full_name = format!("{owner}/{name}");
@@ -131,15 +140,19 @@ impl World {
             "{}/repositories/{}{rest}{query}",
             self.url, found.place.repo_id
         );
-        let value = json!({"message": "Moved Permanently", "url": url, "documentation_url": "https://docs.github.com/rest"});
-        Some(Answer {
+        let value = json!({
+            "message": "Moved Permanently",
+            "url": url,
+            "documentation_url": "https://docs.github.com/rest",
+        });
+        Some(RestAnswer {
             status: StatusCode::MOVED_PERMANENTLY,
             headers: vec![(LOCATION, url)],
             value,
         })
     }
 
-    /// `repositories/ID/...` under its name.
+    /// Rewrites `repositories/ID/...` to the name of the repository.
     fn by_name(&self, path: &str) -> String {
         let named = path.strip_prefix("repositories/").and_then(|rest| {
             let (id, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -162,29 +175,29 @@ impl World {
         rights: Rights,
         rest: &[&str],
         request: &HttpRequest,
-    ) -> Answer {
+    ) -> RestAnswer {
         if request.method() != "GET" {
-            return Answer::missing();
+            return RestAnswer::missing();
         }
         let pull = |number: &str| of.pulls.get(&number.parse().ok()?);
         match rest {
             [] => repository(of, rights).into(),
             ["pulls"] => self.pulls(of, request),
-            ["pulls", number] => pull(number).map_or_else(Answer::missing, |pull| {
+            ["pulls", number] => pull(number).map_or_else(RestAnswer::missing, |pull| {
                 objects::pull_request(&pull.pr).into()
             }),
             ["pulls", number, list] => match (pull(number), *list) {
                 (Some(pull), "reviews") => {
                     let reviews = pull.reviews.iter().map(|review| {
-                        let mut told = objects::review(&pull.pr, review);
-                        told["state"] = review.state.to_uppercase().into();
+                        let mut answer = objects::review(&pull.pr, review);
+                        answer["state"] = review.state.to_uppercase().into();
                         // REST has a text where webhooks have null.
-                        told["body"] = review.body.as_deref().unwrap_or_default().into();
-                        told
+                        answer["body"] = review.body.as_deref().unwrap_or_default().into();
+                        answer
                     });
                     self.listed(of, request, &reviews.collect::<Vec<_>>())
                 }
-                // GitHub lists no more of them.
+                // The maximum that GitHub lists.
                 (Some(pull), "commits") => {
                     let commits = pull.commits.iter().take(250).map(|one| commit(pull, one));
                     self.listed(of, request, &commits.collect::<Vec<_>>())
@@ -196,17 +209,17 @@ impl World {
                         .map(|comment| objects::review_comment(&pull.pr, comment));
                     self.listed(of, request, &comments.collect::<Vec<_>>())
                 }
-                _ => Answer::missing(),
+                _ => RestAnswer::missing(),
             },
-            _ => Answer::missing(),
+            _ => RestAnswer::missing(),
         }
     }
 
-    fn pulls(&self, of: &Repository, request: &HttpRequest) -> Answer {
+    fn pulls(&self, of: &Repository, request: &HttpRequest) -> RestAnswer {
         let parameters = Parameters::of(request);
         let state = parameters.get("state").unwrap_or("open");
         if !["open", "closed", "all"].contains(&state) {
-            return Answer::invalid(
+            return RestAnswer::invalid(
                 json!([{"resource": "PullRequest", "field": "state", "code": "invalid"}]),
             );
         }
@@ -236,19 +249,19 @@ impl World {
         })
     }
 
-    fn listed(&self, of: &Repository, request: &HttpRequest, items: &[Value]) -> Answer {
+    fn listed(&self, of: &Repository, request: &HttpRequest, items: &[Value]) -> RestAnswer {
         self.paged(of, request, items, Clone::clone)
     }
 
-    /// The page that is asked for, with links to others; these name the repository by its id, as
+    /// Answers with the requested page and links to others, which name the repository by its id, as
     /// GitHub's do.
     fn paged<T>(
         &self,
         of: &Repository,
         request: &HttpRequest,
         items: &[T],
-        tell: impl Fn(&T) -> Value,
-    ) -> Answer {
+        render: impl Fn(&T) -> Value,
+    ) -> RestAnswer {
         let parameters = Parameters::of(request);
         let page: usize = parameters
             .get("page")
@@ -257,7 +270,7 @@ impl World {
         let per_page = parameters.per_page();
         let pages = items.len().div_ceil(per_page).max(1);
         let shown = items.iter().skip((page - 1) * per_page).take(per_page);
-        let mut answer = Answer::from(shown.map(tell).collect::<Value>());
+        let mut answer = RestAnswer::from(shown.map(render).collect::<Value>());
         let inside = self.by_name(request.path().trim_matches('/'));
         let inside = inside.splitn(4, '/').nth(3).unwrap().to_owned();
         let others: String = parameters
@@ -286,8 +299,8 @@ impl World {
     }
 }
 
-pub(super) fn not_among_permissions(needed: &str) -> Answer {
-    let mut answer = Answer::problem(
+pub(super) fn not_among_permissions(needed: &str) -> RestAnswer {
+    let mut answer = RestAnswer::problem(
         StatusCode::FORBIDDEN,
         "Resource not accessible by personal access token",
     );
@@ -299,7 +312,7 @@ pub(super) fn not_among_permissions(needed: &str) -> Answer {
 }
 
 fn repository(of: &Repository, rights: Rights) -> Value {
-    let mut told = objects::repository(&of.place);
+    let mut answer = objects::repository(&of.place);
     let is_admin = rights == Rights::Admin;
     let more = json!({
         "permissions": {"admin": is_admin, "maintain": is_admin, "push": is_admin, "triage": is_admin, "pull": true},
@@ -307,8 +320,8 @@ fn repository(of: &Repository, rights: Rights) -> Value {
         "network_count": 3,
         "subscribers_count": 12,
     });
-    objects::extend(&mut told, more);
-    told
+    objects::extend(&mut answer, more);
+    answer
 }
 
 fn commit(pull: &PullRequest, commit: &Commit) -> Value {
@@ -316,9 +329,11 @@ fn commit(pull: &PullRequest, commit: &Commit) -> Value {
     let url = format!("{repository}/commits/{}", commit.sha);
     let person = |at| {
         let author = commit.author.as_ref()?;
-        Some(
-            json!({"name": author.login, "email": format!("{}@users.noreply.example", author.login), "date": at}),
-        )
+        Some(json!({
+            "name": author.login,
+            "email": format!("{}@users.noreply.example", author.login),
+            "date": at,
+        }))
     };
     let tree = sha(&format!("tree/{}", commit.sha));
     json!({

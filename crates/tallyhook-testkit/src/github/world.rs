@@ -15,24 +15,25 @@ use crate::payloads::{
 /// The state behind the API.
 #[derive(Default)]
 pub struct World {
-    /// Where the API is reached, for links.
+    /// The address of the API, for links.
     pub(super) url: String,
     pub repositories: Vec<Repository>,
     pub(super) hooks: Vec<Hook>,
-    ids: Ids,
+    ids: IdSequence,
 }
 
 pub struct Repository {
     /// Name, owner and id, as payloads show them.
     pub place: payloads::World,
-    /// Names of before, which lead to it.
+    /// Former names, which redirect to it.
     pub(super) former: Vec<String>,
     /// By number.
     pub pulls: BTreeMap<i64, PullRequest>,
-    /// By name, with the moments of their commits. That of every pull request need not be among them.
+    /// Branches by name, with the timestamps of their commits. The branch of a pull request need
+    /// not be among them.
     pub(super) branches: BTreeMap<String, Vec<Timestamp>>,
     pub archived: bool,
-    /// Its owner's plan has no drafts.
+    /// True if its owner's plan has no draft pull requests.
     pub without_drafts: bool,
 }
 
@@ -46,10 +47,10 @@ pub struct PullRequest {
     pub inline: Vec<ReviewComment>,
     pub commits: Vec<Commit>,
     /// In the order in which it happened.
-    pub timeline: Vec<Happening>,
+    pub timeline: Vec<TimelineEntry>,
     pub queued: bool,
     pub opened_as_draft: bool,
-    /// How many heads its branch has had.
+    /// The number of heads that its branch has had.
     pub(super) heads: u32,
 }
 
@@ -63,16 +64,16 @@ pub struct Commit {
 
 /// An entry of a timeline.
 #[derive(Clone, Debug)]
-pub struct Happening {
+pub struct TimelineEntry {
     pub id: i64,
     pub at: Timestamp,
     /// `None`: the account was deleted.
     pub actor: Option<Account>,
-    pub what: What,
+    pub what: TimelineEvent,
 }
 
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum TimelineEvent {
     ReadyForReview,
     ConvertedToDraft,
     Requested(Reviewer),
@@ -117,18 +118,18 @@ pub struct Webhook {
     pub payload: Value,
 }
 
-/// Ids that nothing else has, beyond 32 bits as GitHub's are.
+/// A generator of unique ids beyond 32 bits, as GitHub's are.
 #[derive(Default)]
-pub(super) struct Ids(i64);
+pub(super) struct IdSequence(i64);
 
-impl Ids {
+impl IdSequence {
     pub(super) fn next(&mut self) -> i64 {
         self.0 += 1;
         3_000_000_000 + self.0
     }
 
-    /// A review has its id from when it was begun, so that ids do not show the order of reviews.
-    /// Different for different numbers, since the modulus is a prime.
+    /// Returns the id of a review. GitHub assigns it when the review is begun, so that ids do not
+    /// show the order of submission. Ids are unique, since the modulus is a prime.
     pub(super) fn next_review(&mut self) -> i64 {
         3_000_000_000 + self.next() % 2_147_483_647 * 1_327_217_885 % 2_147_483_647
     }
@@ -147,7 +148,7 @@ pub struct Opening<'a> {
     pub head_repo: HeadRepo,
     pub draft: bool,
     pub at: Timestamp,
-    /// When its commits were written and committed.
+    /// The author and committer dates of its commits.
     pub commits: &'a [(Timestamp, Timestamp)],
 }
 
@@ -176,14 +177,14 @@ impl World {
         self.repositories.last_mut().unwrap()
     }
 
-    /// A repository by its name, whose case GitHub does not mind.
+    /// Finds a repository by its name, in any case, as GitHub does.
     pub fn find(&self, full_name: &str) -> Option<&Repository> {
         self.repositories
             .iter()
             .find(|known| known.place.full_name().eq_ignore_ascii_case(full_name))
     }
 
-    /// A repository by a name of before.
+    /// Finds a repository by a former name.
     pub(super) fn formerly(&self, full_name: &str) -> Option<&Repository> {
         self.repositories.iter().find(|known| {
             known
@@ -203,7 +204,7 @@ impl World {
         found.unwrap_or_else(|| panic!("no repository {full_name}"))
     }
 
-    /// The old name leads to the new one from now on.
+    /// Renames a repository; the old name redirects to the new one.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         self.repository(from).rename(to);
         for hook in self
@@ -215,7 +216,7 @@ impl World {
         }
     }
 
-    /// Opens the next pull request of a repository: its number, and what GitHub tells of it.
+    /// Opens the next pull request of a repository. Returns its number and webhooks.
     pub fn open(&mut self, repository: &str, opening: &Opening<'_>) -> (i64, Vec<Webhook>) {
         let (id, issue_id) = (self.ids.next(), self.ids.next());
         let repository = self.repository(repository);
@@ -229,12 +230,12 @@ impl World {
         repository.pulls.insert(number, pull);
         (
             number,
-            self.told(opening.at, vec![("pull_request", payload)]),
+            self.webhooks(opening.at, vec![("pull_request", payload)]),
         )
     }
 
-    /// Somebody does something to a pull request: what GitHub tells of it, which is nothing where it cannot be done.
-    /// It happens at `at`, but no earlier than what happened last.
+    /// Performs an act on a pull request at `at`, but no earlier than the last one. Returns its
+    /// webhooks, none where the act is impossible.
     pub fn act(
         &mut self,
         repository: &str,
@@ -248,17 +249,17 @@ impl World {
         let at = at.max(pull.updated_at());
         let payloads = pull.act(&mut ids, by, at, act);
         self.ids = ids;
-        self.told(at, payloads)
+        self.webhooks(at, payloads)
     }
 
-    fn told(&mut self, at: Timestamp, payloads: Vec<(&'static str, Value)>) -> Vec<Webhook> {
-        let told = payloads.into_iter().map(|(event, payload)| Webhook {
+    fn webhooks(&mut self, at: Timestamp, payloads: Vec<(&'static str, Value)>) -> Vec<Webhook> {
+        let webhooks = payloads.into_iter().map(|(event, payload)| Webhook {
             event,
             guid: self.ids.next_guid(),
             at,
             payload,
         });
-        told.collect()
+        webhooks.collect()
     }
 }
 
@@ -316,7 +317,7 @@ impl PullRequest {
         pull
     }
 
-    /// Gives the branch a new head.
+    /// Moves the branch to a new head. Returns its SHA.
     pub(super) fn next_head(&mut self) -> String {
         self.heads += 1;
         let name = format!(
@@ -336,7 +337,7 @@ impl PullRequest {
     }
 }
 
-/// `None` for the ghost, who stands for accounts that were deleted.
+/// Returns the account, or `None` for the ghost, who stands for deleted accounts.
 pub(super) fn known(account: &Account) -> Option<Account> {
     (account.id != GHOST_ID).then(|| account.clone())
 }

@@ -6,8 +6,10 @@
 //! large as a real one:
 //!
 //! * `pull_request` events carry the full pull request, 49 keys;
-//! * review, inline comment and thread events carry the simple one, 37 keys: nothing counted, no `merged`;
-//! * `issue_comment` carries the issue face of the pull request, with `issue.pull_request` and `issue.draft`.
+//! * review, inline comment and thread events carry the simple one, 37 keys: nothing counted, no
+//!   `merged`;
+//! * `issue_comment` carries the issue face of the pull request, with `issue.pull_request` and
+//!   `issue.draft`.
 //!
 //! Times are RFC 3339 in UTC with `Z`, to the second, as text: such texts compare like the times
 //! they name. Like on GitHub every action, review and comment moves `updated_at` to its own time.

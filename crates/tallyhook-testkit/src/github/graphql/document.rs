@@ -1,4 +1,4 @@
-//! A query with its variables: which fields it asks of what, and what it may cost.
+//! A query with its variables: the fields that it selects of each object, and its cost.
 
 use apollo_compiler::Node;
 use apollo_compiler::ast::{
@@ -7,13 +7,13 @@ use apollo_compiler::ast::{
 use apollo_compiler::ast::{OperationType, Value as Written};
 use serde_json::{Map, Value};
 
-/// A query that was parsed, with the values of its variables.
+/// A parsed query with the values of its variables.
 pub(super) struct Query {
     document: Document,
     variables: Map<String, Value>,
 }
 
-/// A field under its name in the answer, with everything that is selected in it.
+/// A selected field under its name in the answer, with its own selections.
 pub(super) struct Wanted<'q> {
     pub(super) key: &'q str,
     pub(super) field: &'q Field,
@@ -23,14 +23,14 @@ pub(super) struct Wanted<'q> {
 /// The size of a query, which GitHub computes before it runs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Weight {
-    /// A request for each list of each object that has it.
+    /// The number of requests: one for each list of each object that has it.
     requests: u64,
     pub(super) nodes: u64,
     pub(super) pull_requests: u64,
 }
 
 impl Weight {
-    /// In points of the hourly allowance.
+    /// Returns the cost in points of the hourly allowance.
     pub(super) fn cost(self) -> u64 {
         ((self.requests + 50) / 100).max(1)
     }
@@ -38,7 +38,7 @@ impl Weight {
 
 impl Query {
     /// # Errors
-    /// What is wrong with its text.
+    /// The error in the text of the query.
     pub(super) fn parse(text: &str, mut variables: Map<String, Value>) -> Result<Self, String> {
         let document =
             Document::parse(text, "query.graphql").map_err(|error| error.errors.to_string())?;
@@ -92,8 +92,8 @@ impl Query {
         fragments.find(|fragment| fragment.name == name)
     }
 
-    /// The fields that are asked of an object of type `kind`, or of any if `None`, each name of the
-    /// answer once.
+    /// Returns the fields selected of an object of type `kind`, or of any type with `None`: each
+    /// name of the answer once.
     pub(super) fn wanted<'q>(
         &'q self,
         selections: &[&'q [Selection]],
@@ -155,7 +155,7 @@ impl Query {
         says("include", true) && says("skip", false)
     }
 
-    /// The value of an argument; `None` where it is left out or null.
+    /// Returns the value of an argument, or `None` if it is missing or null.
     pub(super) fn argument(&self, arguments: &[Node<Argument>], name: &str) -> Option<Value> {
         let argument = arguments.iter().find(|argument| argument.name == name)?;
         Some(literal(&argument.value, &self.variables)).filter(|value| !value.is_null())
@@ -163,11 +163,11 @@ impl Query {
 
     /// Returns the requested length of a list: `first` or `last`.
     pub(super) fn count(&self, field: &Field) -> Option<i64> {
-        let told = |name| {
+        let argument = |name| {
             self.argument(&field.arguments, name)
                 .and_then(|count| count.as_i64())
         };
-        told("first").or_else(|| told("last"))
+        argument("first").or_else(|| argument("last"))
     }
 
     pub(super) fn weight(&self) -> Weight {
@@ -196,7 +196,7 @@ impl Query {
     }
 }
 
-/// Returns whether a fragment on `condition` applies to objects of type `kind`.
+/// Returns true if a fragment on `condition` applies to objects of type `kind`.
 fn is_a(kind: &str, condition: &str) -> bool {
     match condition {
         "Actor" | "RequestedReviewer" => {

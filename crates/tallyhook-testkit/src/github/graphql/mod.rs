@@ -13,30 +13,30 @@ use self::run::{Refused, Run};
 use super::access::Allowance;
 use super::world::World;
 
-/// More nodes than these are refused before anything is looked up.
+/// The maximum number of nodes; a larger query is refused before it runs.
 const MOST_NODES: u64 = 500_000;
 
-/// The conditions of one query.
+/// The faults that apply to one query.
 pub(super) struct Conditions<'a> {
     pub(super) is_admin: bool,
     pub(super) sees_private: bool,
     pub(super) allowance: &'a Allowance,
-    /// More pull requests than these in one query exceed GitHub's resources.
+    /// The number of pull requests in one query above which GitHub gives up.
     pub(super) most_pulls: Option<u64>,
-    /// Pull requests, by repository id and number, that GitHub cannot get.
+    /// The pull requests, by repository id and number, on which GitHub fails.
     pub(super) broken: &'a BTreeSet<(i64, i64)>,
-    /// Each so many-th pull request of this answer cannot be got.
+    /// Every n-th pull request of this answer fails.
     pub(super) broken_every: Option<usize>,
 }
 
-/// The body of an answer, and what it costs.
-pub(super) struct Answer {
+/// The body of an answer, and its cost.
+pub(super) struct GraphqlAnswer {
     pub(super) value: Value,
     pub(super) cost: u64,
 }
 
-/// Answers a query. Everything but limits is answered with status 200, errors too.
-pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) -> Answer {
+/// Answers a query. Except for limits, the status is 200 even for errors.
+pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) -> GraphqlAnswer {
     let asked: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(text) = asked["query"].as_str() else {
         return failed(
@@ -63,7 +63,7 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
         .most_pulls
         .is_some_and(|most| weight.pull_requests > most)
     {
-        return Answer {
+        return GraphqlAnswer {
             value: too_much(&query),
             cost,
         };
@@ -86,11 +86,11 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
         pulls: 0,
     };
     match run.data() {
-        Ok(data) if run.errors.is_empty() => Answer {
+        Ok(data) if run.errors.is_empty() => GraphqlAnswer {
             value: json!({"data": data}),
             cost,
         },
-        Ok(data) => Answer {
+        Ok(data) => GraphqlAnswer {
             value: json!({"data": data, "errors": run.errors}),
             cost,
         },
@@ -98,14 +98,14 @@ pub(super) fn answer(world: &World, body: &[u8], conditions: &Conditions<'_>) ->
     }
 }
 
-fn failed(error: &Value) -> Answer {
-    Answer {
+fn failed(error: &Value) -> GraphqlAnswer {
+    GraphqlAnswer {
         value: json!({"errors": [error]}),
         cost: 1,
     }
 }
 
-/// GitHub gives up: nothing of what was asked for is there.
+/// The answer of GitHub to a query that exceeds its resources, without any data.
 fn too_much(query: &Query) -> Value {
     let wanted = query.wanted(&[query.selections()], None);
     let data: Map<String, Value> = wanted

@@ -1,9 +1,11 @@
-//! The world in the words of GitHub's GraphQL schema: every object with its `__typename` and all
-//! fields that this fake knows, a connection as an object whose `$items` are what it can list.
+//! The world in terms of GitHub's GraphQL schema: every object with its `__typename` and all fields
+//! of this fake; a connection is an object with its elements in `$items`.
 
 use serde_json::{Value, json};
 
-use super::super::world::{Commit, Happening, PullRequest, Repository, Reviewer, What};
+use super::super::world::{
+    Commit, PullRequest, Repository, Reviewer, TimelineEntry, TimelineEvent,
+};
 use crate::payloads::objects::{extend, node_id, web};
 use crate::payloads::{Account, Comment, HeadRepo, Label, Review, ReviewComment};
 
@@ -105,7 +107,7 @@ fn connection(items: &[Value]) -> Value {
     json!({"$items": items})
 }
 
-/// Bots lack the `[bot]` that they have in REST; deleted accounts are null.
+/// Returns an actor. Bots lack the `[bot]` that they have in REST; deleted accounts are null.
 pub(super) fn actor(account: Option<&Account>) -> Value {
     let Some(account) = account else {
         return Value::Null;
@@ -123,7 +125,7 @@ pub(super) fn actor(account: Option<&Account>) -> Value {
     })
 }
 
-/// `databaseId` has 32 bits, and is null where the id has more.
+/// Returns `databaseId`, which has 32 bits and is null for larger ids.
 fn small(id: i64) -> Option<i32> {
     i32::try_from(id).ok()
 }
@@ -144,11 +146,23 @@ fn head_repository(pull: &PullRequest) -> Value {
         HeadRepo::Deleted { .. } => return Value::Null,
     };
     let name = format!("{}/{}", owner.login, place.repo);
-    json!({"__typename": "Repository", "databaseId": id, "name": place.repo, "nameWithOwner": name, "owner": actor(Some(owner))})
+    json!({
+        "__typename": "Repository",
+        "databaseId": id,
+        "name": place.repo,
+        "nameWithOwner": name,
+        "owner": actor(Some(owner)),
+    })
 }
 
 fn label(label: &Label) -> Value {
-    json!({"__typename": "Label", "id": node_id("LA", label.id), "name": label.name, "color": "d73a4a", "description": null})
+    json!({
+        "__typename": "Label",
+        "id": node_id("LA", label.id),
+        "name": label.name,
+        "color": "d73a4a",
+        "description": null,
+    })
 }
 
 fn reviewer(reviewer: &Reviewer) -> Value {
@@ -172,9 +186,13 @@ fn review_requests(pull: &PullRequest) -> Vec<Value> {
         .cloned()
         .map(Reviewer::Account);
     let teams = pull.pr.requested_teams.iter().cloned().map(Reviewer::Team);
-    let requests = accounts.chain(teams).map(
-        |asked| json!({"__typename": "ReviewRequest", "asCodeOwner": false, "requestedReviewer": reviewer(&asked)}),
-    );
+    let requests = accounts.chain(teams).map(|asked| {
+        json!({
+            "__typename": "ReviewRequest",
+            "asCodeOwner": false,
+            "requestedReviewer": reviewer(&asked),
+        })
+    });
     requests.collect()
 }
 
@@ -266,35 +284,35 @@ fn commit(commit: &Commit) -> Value {
     })
 }
 
-fn happening(pull: &PullRequest, happening: &Happening) -> Value {
+fn happening(pull: &PullRequest, happening: &TimelineEntry) -> Value {
     let pr = &pull.pr;
     let more = |kind: &str, more: Value| (kind.to_owned(), more);
     let (kind, more) = match &happening.what {
-        What::Reviewed(id) => {
+        TimelineEvent::Reviewed(id) => {
             return pull
                 .reviews
                 .iter()
                 .find(|review| review.id == *id)
                 .map_or(Value::Null, |known| review(pull, known));
         }
-        What::Commented(id) => {
+        TimelineEvent::Commented(id) => {
             return pull
                 .comments
                 .iter()
                 .find(|comment| comment.id == *id)
                 .map_or(Value::Null, comment);
         }
-        What::ReadyForReview => more("ReadyForReviewEvent", json!({})),
-        What::ConvertedToDraft => more("ConvertToDraftEvent", json!({})),
-        What::Requested(asked) => more(
+        TimelineEvent::ReadyForReview => more("ReadyForReviewEvent", json!({})),
+        TimelineEvent::ConvertedToDraft => more("ConvertToDraftEvent", json!({})),
+        TimelineEvent::Requested(asked) => more(
             "ReviewRequestedEvent",
             json!({"requestedReviewer": reviewer(asked)}),
         ),
-        What::RequestRemoved(asked) => more(
+        TimelineEvent::RequestRemoved(asked) => more(
             "ReviewRequestRemovedEvent",
             json!({"requestedReviewer": reviewer(asked)}),
         ),
-        What::Dismissed(id, before) => {
+        TimelineEvent::Dismissed(id, before) => {
             let dismissed = pull
                 .reviews
                 .iter()
@@ -303,30 +321,36 @@ fn happening(pull: &PullRequest, happening: &Happening) -> Value {
             let before = before.to_uppercase();
             more(
                 "ReviewDismissedEvent",
-                json!({"previousReviewState": before, "review": dismissed, "dismissalMessage": null}),
+                json!({
+                    "previousReviewState": before,
+                    "review": dismissed,
+                    "dismissalMessage": null,
+                }),
             )
         }
-        What::Labeled(given) => more("LabeledEvent", json!({"label": label(given)})),
-        What::Unlabeled(taken) => more("UnlabeledEvent", json!({"label": label(taken)})),
-        What::Renamed { from, to } => more(
+        TimelineEvent::Labeled(given) => more("LabeledEvent", json!({"label": label(given)})),
+        TimelineEvent::Unlabeled(taken) => more("UnlabeledEvent", json!({"label": label(taken)})),
+        TimelineEvent::Renamed { from, to } => more(
             "RenamedTitleEvent",
             json!({"previousTitle": from, "currentTitle": to}),
         ),
-        What::ForcePushed { before, after } => more(
+        TimelineEvent::ForcePushed { before, after } => more(
             "HeadRefForcePushedEvent",
             json!({"beforeCommit": oid(before), "afterCommit": oid(after)}),
         ),
-        What::Enqueued => more("AddedToMergeQueueEvent", json!({})),
-        What::Dequeued(reason) => more("RemovedFromMergeQueueEvent", json!({"reason": reason})),
-        What::Merged => {
+        TimelineEvent::Enqueued => more("AddedToMergeQueueEvent", json!({})),
+        TimelineEvent::Dequeued(reason) => {
+            more("RemovedFromMergeQueueEvent", json!({"reason": reason}))
+        }
+        TimelineEvent::Merged => {
             let commit = pr.merge_commit_sha.as_deref().map(oid);
             more(
                 "MergedEvent",
                 json!({"mergeRefName": pr.base_ref, "commit": commit}),
             )
         }
-        What::Closed => more("ClosedEvent", json!({})),
-        What::Reopened => more("ReopenedEvent", json!({})),
+        TimelineEvent::Closed => more("ClosedEvent", json!({})),
+        TimelineEvent::Reopened => more("ReopenedEvent", json!({})),
     };
     let mut object = json!({
         "__typename": kind,

@@ -1,4 +1,4 @@
-//! Runs a query over the world.
+//! The execution of a query over the world.
 
 use apollo_compiler::ast::{Field, Selection};
 use base64::Engine;
@@ -10,10 +10,10 @@ use super::super::world::{PullRequest, Repository, World};
 use super::document::{Query, Wanted};
 use super::{Conditions, objects};
 
-/// A query that cannot be run, and why.
+/// The error of a query that cannot be run.
 pub(super) struct Refused(pub(super) Value);
 
-/// An object that is asked.
+/// An object whose fields are selected.
 enum Asked<'v> {
     Query,
     Repository(&'v Repository),
@@ -21,7 +21,7 @@ enum Asked<'v> {
     Known(&'v Value),
 }
 
-/// One of a list: what orders it, and itself.
+/// An element of a list with its sort key.
 type Item<'v> = (String, Asked<'v>);
 
 pub(super) struct Run<'a> {
@@ -36,7 +36,7 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The `data` of the answer.
+    /// Returns the `data` of the answer.
     pub(super) fn data(&mut self) -> Result<Value, Refused> {
         self.object(&Asked::Query, &[self.query.selections()], &[])
     }
@@ -114,9 +114,12 @@ impl Run<'_> {
     }
 
     fn missing(&mut self, path: &[Value], message: &str) -> Value {
-        self.errors.push(
-            json!({"type": "NOT_FOUND", "path": path, "locations": [{"line": 1, "column": 1}], "message": message}),
-        );
+        self.errors.push(json!({
+            "type": "NOT_FOUND",
+            "path": path,
+            "locations": [{"line": 1, "column": 1}],
+            "message": message,
+        }));
         Value::Null
     }
 
@@ -126,15 +129,15 @@ impl Run<'_> {
         inner: &[&[Selection]],
         path: &[Value],
     ) -> Result<Value, Refused> {
-        let told = |name| {
+        let argument = |name| {
             self.query
                 .argument(&field.arguments, name)
                 .unwrap_or_default()
         };
         let name = format!(
             "{}/{}",
-            told("owner").as_str().unwrap_or(""),
-            told("name").as_str().unwrap_or("")
+            argument("owner").as_str().unwrap_or(""),
+            argument("name").as_str().unwrap_or("")
         );
         let found = self
             .world
@@ -182,7 +185,7 @@ impl Run<'_> {
             .conditions
             .broken_every
             .is_some_and(|every| self.pulls.is_multiple_of(every));
-        // Its number is in the response even then.
+        // Even a failing pull request has its number in the response.
         let is_more = inner
             .iter()
             .copied()
@@ -203,8 +206,8 @@ impl Run<'_> {
         self.object(&Asked::Pull(pull), inner, path)
     }
 
-    /// The pull requests of a repository in the order that is asked for, and whether that is a
-    /// descending one.
+    /// Returns the pull requests of a repository in the requested order, and true if that is
+    /// descending.
     fn pulls_of<'v>(&self, repository: &'v Repository, field: &Field) -> (Vec<Item<'v>>, bool) {
         let order = self
             .query
@@ -249,7 +252,7 @@ impl Run<'_> {
         (items, descending)
     }
 
-    /// Those of a list that the arguments leave.
+    /// Returns the elements of a list that match the arguments.
     fn chosen<'v>(&self, items: &'v [Value], field: &Field) -> Vec<Item<'v>> {
         let types = self.query.argument(&field.arguments, "itemTypes");
         let since = self.query.argument(&field.arguments, "since");
@@ -270,8 +273,8 @@ impl Run<'_> {
             .collect()
     }
 
-    /// A page of a list. Its cursor says what was last, not how many there were, as GitHub's does:
-    /// what moves to the front of the list in the meantime shifts nothing.
+    /// Returns a page of a list. As at GitHub, its cursor names the last element, not a position,
+    /// so that elements that move to the front in between shift nothing.
     fn connection(
         &mut self,
         items: &[Item<'_>],
@@ -417,9 +420,12 @@ fn undefined(kind: &str, field: &Field, path: &[Value]) -> Refused {
 }
 
 fn refused(kind: &str, path: &[Value], message: &str) -> Refused {
-    Refused(
-        json!({"type": kind, "path": path, "locations": [{"line": 1, "column": 1}], "message": message}),
-    )
+    Refused(json!({
+        "type": kind,
+        "path": path,
+        "locations": [{"line": 1, "column": 1}],
+        "message": message,
+    }))
 }
 
 fn cursor(key: &str) -> String {
@@ -431,7 +437,7 @@ fn uncursor(cursor: &str) -> Option<String> {
     text.strip_prefix("cursor:v2:").map(str::to_owned)
 }
 
-/// `ReadyForReviewEvent` as `READY_FOR_REVIEW_EVENT`.
+/// Converts `ReadyForReviewEvent` to `READY_FOR_REVIEW_EVENT`.
 fn screaming(camel: &str) -> String {
     let mut screaming = String::new();
     for (place, letter) in camel.char_indices() {

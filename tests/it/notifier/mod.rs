@@ -1,18 +1,17 @@
 //! Delivery of notifications to channels: filters, order, retries, and receivers that fail.
 
+mod channels;
+
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
-use reqwest::Method;
 use serde_json::{Value, json};
-use tallyhook::app::{RoleSet as Roles, RunningServer as Running, ServerOptions};
-use tallyhook::config::{
-    ChannelConfig as Channel, ChannelFilter as Filter, ChannelReceiver as Kind,
-};
+use tallyhook::app::{RoleSet, ServerOptions};
+use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelReceiver};
 use tallyhook::notify::RetryPolicy;
 use tallyhook_core::backoff::Backoff;
-use tallyhook_core::domain::notification::{self, PullRequestStatus, StatusChange, SyncSource};
+use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{AttemptResult, BatchWrite, NotificationAttempt, PullRequestChange};
@@ -21,9 +20,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
 
 use testkit::payloads::{self, Account, Pr, World};
-use testkit::process;
 use testkit::receiver::{Receiver, Reply};
-use testkit::{Place, TOKEN, TestServer, assert_refused};
+use testkit::{Place, TOKEN, TestServer};
 
 const REPO: &str = "acme-corp/api-server";
 const WEB: (RepoId, &str) = (RepoId(8), "acme-corp/web");
@@ -38,25 +36,25 @@ const QUICK: RetryPolicy = RetryPolicy {
     slack_interval: Duration::from_millis(150),
 };
 
-fn webhook(name: &str, receiver: &Receiver) -> Channel {
-    Channel {
+fn webhook(name: &str, receiver: &Receiver) -> ChannelConfig {
+    ChannelConfig {
         name: name.to_owned(),
-        receiver: Kind::Webhook {
+        receiver: ChannelReceiver::Webhook {
             secret: Secrets::single(SIGNED_WITH),
         },
         url: format!("{}/hook", receiver.url),
-        filter: Filter::default(),
+        filter: ChannelFilter::default(),
     }
 }
 
-fn slack(receiver: &Receiver) -> Channel {
-    Channel {
-        receiver: Kind::Slack,
+fn slack(receiver: &Receiver) -> ChannelConfig {
+    ChannelConfig {
+        receiver: ChannelReceiver::Slack,
         ..webhook("slack", receiver)
     }
 }
 
-async fn start_in(place: Place, channels: Vec<Channel>) -> TestServer {
+async fn start_in(place: Place, channels: Vec<ChannelConfig>) -> TestServer {
     let mut config = testkit::config(&place);
     config.notify.channels = channels;
     TestServer::start_as(
@@ -71,7 +69,7 @@ async fn start_in(place: Place, channels: Vec<Channel>) -> TestServer {
 }
 
 /// Starts a server that tracks the two repositories of these tests.
-async fn start(channels: Vec<Channel>) -> TestServer {
+async fn start(channels: Vec<ChannelConfig>) -> TestServer {
     let server = start_in(Place::new().await, channels).await;
     track(&server).await;
     server
@@ -367,9 +365,9 @@ async fn events_without_a_worker_are_reported() {
     let place = server.stop().await;
     let mut config = testkit::config(&place);
     config.notify.channels = vec![webhook("ops", &receiver)];
-    let roles = Roles {
+    let roles = RoleSet {
         worker: false,
-        ..Roles::ALL
+        ..RoleSet::ALL
     };
     let server = TestServer::start_as(
         &config,
@@ -666,289 +664,6 @@ async fn notification_sent_by_another_process_is_not_sent_again() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn channel_filters_select_kinds_and_repositories() {
-    let (mut all, mut web, mut kept) = (
-        Receiver::start().await,
-        Receiver::start().await,
-        Receiver::start().await,
-    );
-    let filtered = |name, receiver, filter| Channel {
-        filter,
-        ..webhook(name, receiver)
-    };
-    let of_web = Filter {
-        repos: Some(vec![WEB.1.to_owned()]),
-        kinds: Some(vec![notification::NotificationKind::PrStatusChange]),
-    };
-    let of_trees = Filter {
-        repos: None,
-        kinds: Some(vec![notification::NotificationKind::WorktreeKept]),
-    };
-    let channels = vec![
-        webhook("all", &all),
-        filtered("web", &web, of_web),
-        filtered("kept", &kept, of_trees),
-    ];
-    let server = start(channels).await;
-    record_opened(&server, [1]).await;
-    record(&server, WEB.0, &[(2, PullRequestStatus::Open)]).await;
-    let (_, task) = server
-        .ask(
-            Method::POST,
-            "/api/tasks",
-            &json!({"title": "Sort the queue"}),
-        )
-        .await;
-    let path = format!("/api/tasks/{}", task["id"].as_str().unwrap());
-    assert_eq!(
-        server
-            .ask(Method::PATCH, &path, &json!({"status": "DONE"}))
-            .await
-            .0,
-        200
-    );
-    assert_eq!(all.numbers(2).await, [1, 2]);
-    let moved = all.next().await;
-    assert_eq!(moved.header("x-tallyhook-event"), "task_status_change");
-    assert_eq!(
-        (&moved.json()["task_id"], &moved.json()["new_status"]),
-        (&task["id"], &json!("DONE"))
-    );
-    // A change of a task by a person belongs to no repository.
-    assert_eq!(web.numbers(1).await, [2]);
-    assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
-    assert_eq!(settled(&server, "web").await, [1, 0, 0]);
-    assert!(kept.try_next().is_none() && web.try_next().is_none());
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn private_networks_are_refused_unless_allowed() {
-    let mut receiver = Receiver::start().await;
-    let place = Place::new().await;
-    let mut config = testkit::config(&place);
-    config.notify.allow_private = false;
-    config.notify.channels = vec![webhook("ops", &receiver)];
-    let error = Running::start(&config, ServerOptions::default())
-        .await
-        .err()
-        .unwrap()
-        .to_string();
-    for words in [
-        "channel `ops`",
-        "127.0.0.1 is a loopback address",
-        "set NOTIFY_ALLOW_PRIVATE to true",
-    ] {
-        assert!(error.contains(words), "{error}");
-    }
-    assert!(!error.contains("hook"), "{error}");
-
-    // A name is resolved only when a message is sent.
-    config.notify.channels[0].url = receiver.url.replace("127.0.0.1", "localhost");
-    let server = TestServer::start_as(
-        &config,
-        place,
-        ServerOptions {
-            pace: QUICK,
-            ..ServerOptions::default()
-        },
-    )
-    .await;
-    track(&server).await;
-    let tried = send_test(&server, "ops").await.1;
-    assert_eq!(tried["ok"], false);
-    let answer = tried["answer"].as_str().unwrap();
-    assert!(
-        answer.starts_with("the address is refused: ") && answer.contains("NOTIFY_ALLOW_PRIVATE"),
-        "{answer}"
-    );
-    record_opened(&server, [1]).await;
-    assert_eq!(settled(&server, "ops").await, [0, 1, 0]);
-    assert!(receiver.try_next().is_none());
-    server.stop().await;
-}
-
-async fn send_test(server: &TestServer, name: &str) -> (u16, Value) {
-    let request = server
-        .http
-        .post(format!("{}/api/channels/{name}/test", server.url))
-        .bearer_auth(TOKEN);
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
-}
-
-#[tokio::test]
-async fn channel_can_be_tested_and_shown_over_the_api() {
-    let mut receiver = Receiver::start().await;
-    let filter = Filter {
-        repos: Some(vec!["acme-corp/*".to_owned()]),
-        kinds: None,
-    };
-    let server = start(vec![
-        Channel {
-            filter,
-            ..webhook("ops", &receiver)
-        },
-        slack(&receiver),
-    ])
-    .await;
-    let (_, tried) = send_test(&server, "ops").await;
-    assert_eq!(
-        tried,
-        json!({"channel": "ops", "ok": true, "answer": "200 OK: ok", "advice": null})
-    );
-    let test = receiver.next().await;
-    assert_eq!(
-        (&test.json()["type"], test.header("x-tallyhook-event")),
-        (&json!("test"), "test")
-    );
-    receiver.replies([Reply::Status(403, "", "{\"error\": \"bad signature\"}")]);
-    let (_, tried) = send_test(&server, "ops").await;
-    assert_eq!(
-        (&tried["ok"], &tried["answer"]),
-        (
-            &json!(false),
-            &json!("403 Forbidden: {\"error\": \"bad signature\"}")
-        )
-    );
-    assert!(
-        tried["advice"].as_str().unwrap().contains("secret"),
-        "{tried}"
-    );
-    assert_refused(&send_test(&server, "none").await, 404, "not_found");
-    assert_refused(
-        &server.get("/api/notifications?state=lost").await,
-        400,
-        "bad_request",
-    );
-
-    let (_, list) = server.get("/api/channels").await;
-    let counts = json!({"pending": 0, "sent": 0, "dead": 0, "superseded": 0});
-    let expected = json!({
-        "name": "ops", "kind": "webhook", "origin": receiver.url, "repos": ["acme-corp/*"], "kinds": null,
-        "place": "0000000000000000000", "told": counts, "failures": 0, "rests_until": null, "last_error": null,
-        "last_error_at": null,
-    });
-    assert_eq!(list["items"][0], expected);
-    // The part of the address after the origin may be a secret.
-    assert!(!list.to_string().contains("/hook"));
-    assert_eq!(list["items"][1]["name"], "slack");
-    server.stop().await;
-}
-
-/// Builds a command of the program with channels in its configuration file: one for every receiver,
-/// called `ops-0` and so on.
-fn with_channels(
-    place: &Place,
-    receivers: &[&Receiver],
-    arguments: &[&str],
-) -> std::process::Command {
-    let channel = |(at, receiver): (usize, &&Receiver)| {
-        format!(
-            "[[channel]]\nname = 'ops-{at}'\nkind = 'webhook'\nurl = '{}/hook'\n",
-            receiver.url
-        )
-    };
-    let file = place.path().join("tallyhook.toml");
-    std::fs::write(
-        &file,
-        receivers
-            .iter()
-            .enumerate()
-            .map(channel)
-            .collect::<String>(),
-    )
-    .unwrap();
-    let mut command = process::tallyhook(
-        place.path(),
-        &[&["--config", "tallyhook.toml"], arguments].concat(),
-    );
-    command.env("NOTIFY_ALLOW_PRIVATE", "true");
-    command
-}
-
-/// Runs a command to its end, while the receivers of the test keep running.
-async fn run(mut command: std::process::Command) -> process::Ended {
-    tokio::task::spawn_blocking(move || process::run(&mut command))
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn command_line_tests_and_lists_channels() {
-    let place = Place::new().await;
-    let (mut good, bad) = (Receiver::start().await, Receiver::start().await);
-    let receivers = [&good, &bad];
-    bad.replies([Reply::Status(401, "", "who are you?\x1b[2J")]);
-    let ended = run(with_channels(&place, &receivers, &["notify", "test"])).await;
-    ended.failed_after_output(1, &["did not arrive: ops-1"]);
-    let lines: Vec<_> = ended.stdout.lines().collect();
-    assert_eq!(lines[0], "ok    ops-0: 200 OK: ok");
-    assert!(
-        lines[1].starts_with(
-            "wrong ops-1: 401 Unauthorized: who are you?\\u{1b}[2J (check the address"
-        ),
-        "{lines:?}"
-    );
-    let alone = run(with_channels(
-        &place,
-        &receivers,
-        &["notify", "test", "ops-0", "--json"],
-    ))
-    .await
-    .ok();
-    assert_eq!(
-        serde_json::from_str::<Value>(&alone).unwrap()[0]["ok"],
-        true
-    );
-    run(with_channels(
-        &place,
-        &receivers,
-        &["notify", "test", "none"],
-    ))
-    .await
-    .failed(2, &["`none`", "ops-0, ops-1"]);
-    run(with_channels(&place, &[], &["notify", "test"]))
-        .await
-        .failed(2, &["SLACK_WEBHOOK_URL"]);
-
-    run(process::tallyhook(place.path(), &["migrate"]))
-        .await
-        .ok();
-    let listed = run(with_channels(&place, &receivers, &["notify", "list"]))
-        .await
-        .ok();
-    assert!(
-        listed.contains("ops-0") && listed.contains(&good.url) && !listed.contains("/hook"),
-        "{listed}"
-    );
-    let json = run(with_channels(
-        &place,
-        &receivers,
-        &["notify", "list", "--json"],
-    ))
-    .await
-    .ok();
-    assert_eq!(
-        serde_json::from_str::<Value>(&json).unwrap()[1]["name"],
-        "ops-1"
-    );
-    let refused = run({
-        let mut command = with_channels(&place, &receivers, &["notify", "test"]);
-        command.env_remove("NOTIFY_ALLOW_PRIVATE");
-        command
-    });
-    refused
-        .await
-        .failed(2, &["channel `ops-0`", "loopback", "NOTIFY_ALLOW_PRIVATE"]);
-    assert_eq!(
-        (good.next().await.path, good.next().await.path),
-        ("/hook".to_owned(), "/hook".to_owned())
-    );
-    assert!(good.try_next().is_none());
-}
-
 #[cfg(feature = "services")]
 #[tokio::test]
 async fn one_of_two_workers_sends_and_the_other_takes_over() {
@@ -961,7 +676,9 @@ async fn one_of_two_workers_sends_and_the_other_takes_over() {
         ..ServerOptions::default()
     };
     let one = TestServer::start_as(&config, place, options).await;
-    let other = Running::start(&config, options).await.unwrap();
+    let other = tallyhook::app::RunningServer::start(&config, options)
+        .await
+        .unwrap();
     track(&one).await;
     record_opened(&one, 1..100).await;
     assert!(receiver.numbers(99).await.into_iter().eq(1..100));
