@@ -767,7 +767,7 @@ async fn dead_letters_are_grouped_and_a_group_is_requeued_together() {
 
 fn assert_security_headers(response: &reqwest::Response) {
     for (name, value) in [
-        ("X-Content-Type-ServerOptions", "nosniff"),
+        ("X-Content-Type-Options", "nosniff"),
         ("Cache-Control", "no-store"),
     ] {
         let found = response
