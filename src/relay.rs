@@ -103,7 +103,13 @@ impl Relay {
                 while_leading(&self.store, LeaderRole::Sweeper, stopping, &mut sweeper).await;
             }
         };
-        join(self.watch_queue(&state), sweeping).await;
+        let watching = async {
+            self.watch_queue(&state).await;
+            // At once: releasing the role can take as long as the database takes.
+            state.add(self.queue.signals());
+            self.return_nacked(&state).await;
+        };
+        join(watching, sweeping).await;
         state.add(self.queue.signals());
         self.return_nacked(&state).await;
     }
@@ -213,7 +219,7 @@ impl Sweeper<'_> {
         &self.relay.store
     }
 
-    /// Makes due what workers had claimed whose lease has expired.
+    /// Makes due what dead workers had claimed, before their leases expire.
     async fn release_orphans(&self) {
         let released = self.store().release_orphaned_leases(Utc::now()).await;
         let orphans = logged("release leases of dead workers", released).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! RecordedDelivery deliveries: the input of `replay` and the output of `deliveries export`.
+//! Recorded deliveries: the input of `replay` and the output of `deliveries export`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -70,7 +70,10 @@ pub async fn while_leading<W: LeaderWork>(
     let mut is_failing = false;
     loop {
         if work.can_lead() {
-            let renewed = lease.renew(store).await;
+            let renewed = tokio::select! {
+                renewed = lease.renew(store) => renewed,
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            };
             log_first_failure(role, &renewed, &mut is_failing);
             if renewed.unwrap_or(false) {
                 lead(store, role, &lease, &mut stopping, work).await;

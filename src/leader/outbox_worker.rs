@@ -33,7 +33,7 @@ pub async fn run_worker<W: OutboxWorker>(
 ) {
     tokio::select! {
         _ = stopping.wait_for(|stopping| *stopping) => {}
-        () = retry_forever(store, worker) => {}
+        () = retry_forever(store, worker, || true) => {}
     }
 }
 
@@ -56,20 +56,27 @@ struct LeadingWorker<'a, W> {
 impl<W: OutboxWorker> LeaderWork for LeadingWorker<'_, W> {
     async fn lead(&mut self, leadership: &Leadership<'_>) {
         leadership
-            .run_until_ended(retry_forever(self.store, self.worker))
+            .run_until_ended(retry_forever(self.store, self.worker, || {
+                // A process that was suspended may have lost the role without noticing yet.
+                leadership.lease().is_held()
+            }))
             .await;
     }
 }
 
-async fn retry_forever<W: OutboxWorker>(store: &Store, worker: &mut W) {
+async fn retry_forever<W: OutboxWorker>(store: &Store, worker: &mut W, may_run: impl Fn() -> bool) {
     loop {
-        let Err(error) = run_until_error(store, worker).await;
+        let Err(error) = run_until_error(store, worker, &may_run).await;
         tracing::error!(%error, "{}; retrying", W::ERROR_MESSAGE);
         sleep(RETRY_DELAY).await;
     }
 }
 
-async fn run_until_error<W: OutboxWorker>(store: &Store, worker: &mut W) -> Result<Infallible> {
+async fn run_until_error<W: OutboxWorker>(
+    store: &Store,
+    worker: &mut W,
+    may_run: impl Fn() -> bool,
+) -> Result<Infallible> {
     // Listening begins before the first run, so that nothing that is written between the two is missed.
     let mut listener = store.clone().listen().await?;
     let mut ticks = interval(TICK);
@@ -79,6 +86,8 @@ async fn run_until_error<W: OutboxWorker>(store: &Store, worker: &mut W) -> Resu
             changed = listener.changed() => changed?,
             _ = ticks.tick() => {}
         }
-        worker.run_once().await?;
+        if may_run() {
+            worker.run_once().await?;
+        }
     }
 }

@@ -395,7 +395,7 @@ enum RecordResult {
     Done,
     /// Another process had finished the notification.
     Refused,
-    /// RecordResult by an earlier call whose answer was lost, or refused.
+    /// Recorded by an earlier call whose answer was lost, or refused.
     Unknown,
 }
 

@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn merge_shows_link_title_author_and_cycle_time() {
         let context = with_pull_request(
-            "SendResult 429",
+            "Answer 429",
             "https://github.example/acme-corp/api-server/pull/7",
         );
         let rendered = message(
@@ -313,13 +313,13 @@ mod tests {
         assert_eq!(
             texts(&rendered),
             [
-                &format!("*{link}* was merged after 29.0 h: SendResult 429"),
+                &format!("*{link}* was merged after 29.0 h: Answer 429"),
                 "by mira"
             ]
         );
         assert_eq!(
             rendered["text"],
-            "acme-corp/api-server#7 was merged after 29.0 h: SendResult 429"
+            "acme-corp/api-server#7 was merged after 29.0 h: Answer 429"
         );
         assert_eq!(
             (&rendered["unfurl_links"], &rendered["unfurl_media"]),

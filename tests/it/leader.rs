@@ -125,6 +125,13 @@ async fn every_role_is_led_until_the_process_stops() {
     let leaders = Arc::new(watch::channel(Default::default()).0);
     let process = Process::start("one", &store, &leaders);
     wait_for_leader(&leaders, "one").await;
+    // Work that ends by itself is done again once the process can lead again.
+    process.can_lead.send_replace(false);
+    let mut changes = leaders.subscribe();
+    let is_unled = |leaders: &[Vec<&'static str>; ROLES.len()]| leaders.iter().all(Vec::is_empty);
+    drop(changes.wait_for(is_unled).await.unwrap());
+    process.can_lead.send_replace(true);
+    wait_for_leader(&leaders, "one").await;
     process.stop().await;
     assert!(leaders.borrow().iter().all(Vec::is_empty));
     // The next start of the program leads at once.

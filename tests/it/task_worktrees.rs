@@ -541,7 +541,7 @@ async fn hostile_paths_and_branch_names_touch_nothing() {
             "--upload-pack=touch /tmp/it-ran",
             no_name("--upload-pack=touch /tmp/it-ran"),
         ),
-        ("fine", "fine\n--force", no_name("fine\\n--force")),
+        ("fine", "fine\n--force", no_name("fine --force")),
         ("fine", "main..fine", no_name("main..fine")),
         (
             "fine",

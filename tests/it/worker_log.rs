@@ -202,7 +202,7 @@ async fn every_line_about_a_failing_delivery_has_its_guid() {
         .iter()
         .find(|line| line["span"]["delivery.guid"] == REFUSED);
     let span = &failed.unwrap()["span"];
-    assert_eq!(span["repo"], World::acme().full_name());
+    assert_eq!(span["repo"], "acme-corp/api-server");
     assert_eq!(
         (&span["pr"], &span["event"]),
         (&json!(REFUSED_NUMBER), &json!("pull_request"))

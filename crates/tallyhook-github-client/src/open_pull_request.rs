@@ -278,7 +278,7 @@ fn refusal(error: GithubError, branches: &BranchPair<'_>) -> OpenPullRequestErro
             match message {
                 _ if about("base") => OpenPullRequestError::BaseMissing { repo, base },
                 _ if about("head") => OpenPullRequestError::HeadMissing { repo, head },
-                message if message.contains("No commits branches") => {
+                message if message.contains("No commits between") => {
                     OpenPullRequestError::NoNewCommits { head, base }
                 }
                 message if message.contains("Draft pull requests are not supported") => {

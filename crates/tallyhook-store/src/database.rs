@@ -139,8 +139,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Undoes the transaction. Dropping it does so too, but only after this is its connection used
-    /// again.
+    /// Undoes the transaction. Dropping it does so too, but then its connection is not used again.
     pub(crate) async fn rollback(self) -> Result<()> {
         match self {
             Self::Sqlite(transaction) => Ok(transaction.rollback().await?),

@@ -1,7 +1,7 @@
 //! Errors of the store.
 //!
 //! [`StoreError`] is the failure of a use case of an open store: a caller tries again later, unless
-//! [`is_about_data`](StoreError::is_about_data) says that the values themselves were refused.
+//! [`rejects_data`](StoreError::rejects_data) says that the values themselves were refused.
 //! Opening a store fails with an `anyhow::Error` for a person to read, in which
 //! [`DatabaseUrlError`] (a setting to correct) and [`DatabaseNotReady`] (a database to migrate
 //! first) can be recognised. [`VersionConflict`](crate::VersionConflict) is no failure: the caller

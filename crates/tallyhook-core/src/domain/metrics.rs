@@ -302,7 +302,7 @@ fn by_name<K: Copy + Into<&'static str>>(counts: &BTreeMap<K, u64>) -> BTreeMap<
     named.collect()
 }
 
-/// PullRequestDurations of many pull requests, in seconds.
+/// Durations of many pull requests, in seconds.
 #[derive(Debug, Default)]
 struct SecondsList {
     /// Up to 136 years, which is nearly all of them, in half the memory.

@@ -85,7 +85,7 @@ pub struct PendingDelivery {
     pub body_bytes: u64,
 }
 
-/// The longest time that a delivery is put off; see `HANDED_OVER_AGAIN`.
+/// A due time further ahead than this is wrong: longer than the queue's `REPUBLISH_AFTER`.
 pub(crate) const IMPLAUSIBLE: TimeDelta = TimeDelta::minutes(10);
 
 /// The most failures kept in a history; more of the same add no information.

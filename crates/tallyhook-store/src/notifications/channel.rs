@@ -43,7 +43,7 @@ pub struct ChannelBacklog {
 
 /// The number of notifications in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = NotificationCounts)]
+#[schema(as = Told)]
 pub struct NotificationCounts {
     pub pending: u64,
     pub sent: u64,

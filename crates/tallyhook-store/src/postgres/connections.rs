@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(35);
 const CLOSING: Duration = Duration::from_secs(3);
 
 /// First halves of the advisory locks that Tallyhook takes: "TAL" and a number. The second half is
-/// an instance's id or the number of a part. sqlx's lock for migrations has one whole number
+/// an instance's id or the number of a role. sqlx's lock for migrations has one whole number
 /// instead of two halves, so that they never meet.
 pub(crate) const INSTANCES: i32 = 0x5441_4c01;
 pub(crate) const ROLES: i32 = 0x5441_4c02;

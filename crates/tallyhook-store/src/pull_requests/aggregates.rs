@@ -66,7 +66,7 @@ pub(super) async fn gather(
     let mut aggregation = Aggregation::new(filter.authors, filter.bucket);
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await? {
-        aggregation.add(&merged(row)?);
+        aggregation.add(&merged(row));
     }
     Ok(aggregation)
 }

@@ -30,7 +30,7 @@ pub struct PullRequestFilter {
     pub after: Option<(Timestamp, PrKey)>,
 }
 
-/// A pull request as it is listed. PullRequestDurations in seconds.
+/// A pull request as it is listed. Durations in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PullRequestRow {
     pub key: PrKey,

@@ -147,15 +147,10 @@ type Duration = Option<i64>;
 pub(crate) const MERGED: &str = "merged_at, author_is_bot, flags, \
     cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s";
 
-/// # Errors
-/// If the row has a flag that this version does not know.
-pub(crate) fn merged(row: MergedRow) -> sqlx::Result<MergedPullRequest> {
+pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
     let (Seconds(merged_at), author_is_bot, Words(flags), ..) = row;
-    let flags = flags.iter().map(|flag| {
-        let unknown = || sqlx::Error::Decode(format!("unknown flag {flag}").into());
-        flag.parse().map_err(|_| unknown())
-    });
-    let flags = flags.collect::<sqlx::Result<_>>()?;
+    // A newer version may have stored flags that this one does not know; they decide nothing here.
+    let flags = flags.iter().filter_map(|flag| flag.parse().ok()).collect();
     let durations = PullRequestDurations {
         cycle_time: row.3,
         review_time: row.4,
@@ -168,10 +163,10 @@ pub(crate) fn merged(row: MergedRow) -> sqlx::Result<MergedPullRequest> {
             closed: row.10,
         },
     };
-    Ok(MergedPullRequest {
+    MergedPullRequest {
         merged_at,
         author_is_bot,
         flags,
         durations,
-    })
+    }
 }

@@ -122,7 +122,7 @@ pub struct RunOptions {
 
 /// A pull request that could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = PullRequestError)]
+#[schema(as = PrError)]
 pub struct PullRequestError {
     pub pr: i64,
     pub error: String,

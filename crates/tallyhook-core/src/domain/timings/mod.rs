@@ -1,6 +1,6 @@
 //! The numbers that are computed from the facts of a pull request: ready, reviewed and approved, and its stages.
 //!
-//! One pure function of a versioned definition. PullRequestDurations are whole seconds; the known stages add up to the span from
+//! One pure function of a versioned definition. Durations are whole seconds; the known stages add up to the span from
 //! start to merge exactly ([`Stages::total`]).
 
 mod approval;
