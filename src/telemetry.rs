@@ -57,6 +57,16 @@ pub const WEBSOCKET_SLOW: &str = "tallyhook_websocket_slow_total";
 pub const NOTIFICATIONS: &str = "tallyhook_notifications_total";
 pub const PROCESS: &str = "tallyhook_process_seconds";
 
+// Read from the database when `/metrics` is answered.
+pub const INBOX: &str = "tallyhook_inbox";
+pub const DEAD_LETTERS: &str = "tallyhook_dead_letters";
+pub const OLDEST_PENDING: &str = "tallyhook_oldest_pending_seconds";
+pub const MONITORS: &str = "tallyhook_monitors";
+pub const POLLER_LAST_ROUND: &str = "tallyhook_poller_last_round_seconds";
+pub const NOTIFICATIONS_PENDING: &str = "tallyhook_notifications_pending";
+pub const NOTIFICATIONS_DEAD: &str = "tallyhook_notifications_dead";
+pub const CHANNEL_FAILURES: &str = "tallyhook_channel_failures";
+
 /// A metric as `/metrics` and the reference describe it.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -198,7 +208,7 @@ pub const METRICS: &[Metric] = &[
         client::RATE_REMAINING,
         MetricKind::Gauge,
         &["resource"],
-        "Rest of GitHub's rate limit as GitHub last reported it, by resource.",
+        "Requests or points left of GitHub's rate limit, as last reported, by resource.",
     ),
     Metric::new(
         NOTIFICATIONS,
@@ -222,47 +232,47 @@ pub const METRICS: &[Metric] = &[
         WEBSOCKET_SLOW,
         MetricKind::Counter,
         &[],
-        "Clients of /ws that were dropped since they were too slow.",
+        "Clients of /ws that were disconnected because they read too slowly.",
     ),
     Metric::stored(
-        "tallyhook_inbox",
+        INBOX,
         &["state"],
         "Stored deliveries by state; accepted ones are not finished yet.",
     ),
     Metric::stored(
-        "tallyhook_dead_letters",
+        DEAD_LETTERS,
         &[],
-        "Dead letters that wait for a person's decision.",
+        "Deliveries that wait to be requeued or discarded.",
     ),
     Metric::stored(
-        "tallyhook_oldest_pending_seconds",
+        OLDEST_PENDING,
         &[],
         "Age of the oldest unfinished delivery.",
     ),
     Metric::stored(
-        "tallyhook_monitors",
+        MONITORS,
         &["state"],
-        "Watched pull requests: all, those that are due, those whose last request failed.",
+        "Watched pull requests: all, those that are due, those whose last fetch failed.",
     ),
     Metric::stored(
-        "tallyhook_poller_last_round_seconds",
+        POLLER_LAST_ROUND,
         &[],
         "Time since the poller's last round ended; absent before the first.",
     ),
     Metric::stored(
-        "tallyhook_notifications_pending",
+        NOTIFICATIONS_PENDING,
         &["channel"],
-        "Notifications that wait to be sent, and events not yet looked at, by channel.",
+        "Notifications to be sent, and events not matched with the filter yet, by channel.",
     ),
     Metric::stored(
-        "tallyhook_notifications_dead",
+        NOTIFICATIONS_DEAD,
         &["channel"],
-        "Stored notifications that were given up, by channel.",
+        "Notifications that were given up, of those still kept, by channel.",
     ),
     Metric::stored(
-        "tallyhook_channel_failures",
+        CHANNEL_FAILURES,
         &["channel"],
-        "Attempts in a row that found a channel's receiver failing.",
+        "Failed attempts in a row, by channel.",
     ),
 ];
 
@@ -270,7 +280,7 @@ const SECONDS: [f64; 12] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0,
 ];
 
-/// The process's numbers, from the first call on.
+/// Returns the process's recorder, which counts from the first call on.
 pub fn prometheus() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {

@@ -4,23 +4,17 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, get, web};
 use chrono::{TimeDelta, Utc};
-use metrics::{describe_gauge, gauge};
+use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tallyhook_queue::Health;
 use tallyhook_store::{ChannelBacklog, Moment, StoreError};
 
 use super::{ApiState, StoredCounts};
-use crate::telemetry;
-
-const INBOX: &str = "tallyhook_inbox";
-const DEAD_LETTERS: &str = "tallyhook_dead_letters";
-const OLDEST_PENDING: &str = "tallyhook_oldest_pending_seconds";
-const MONITORS: &str = "tallyhook_monitors";
-const POLLER_LAST_ROUND: &str = "tallyhook_poller_last_round_seconds";
-const NOTIFICATIONS_PENDING: &str = "tallyhook_notifications_pending";
-const NOTIFICATIONS_DEAD: &str = "tallyhook_notifications_dead";
-const CHANNEL_FAILURES: &str = "tallyhook_channel_failures";
+use crate::telemetry::{
+    self, CHANNEL_FAILURES, DEAD_LETTERS, INBOX, MONITORS, MetricSource, NOTIFICATIONS_DEAD,
+    NOTIFICATIONS_PENDING, OLDEST_PENDING, POLLER_LAST_ROUND,
+};
 
 /// Returns 200 while the process answers.
 #[utoipa::path(tag = "health", operation_id = "healthz", responses((status = 200)))]
@@ -161,8 +155,8 @@ fn set_gauges(counts: &StoredCounts) {
         last_round,
         backlogs,
     } = counts;
+    telemetry::describe_metrics(MetricSource::Database);
     let age = |at: Moment| (Utc::now() - at).as_seconds_f64().max(0.0);
-    describe_gauge!(INBOX, "Stored deliveries by state.");
     for (state, deliveries) in [
         ("accepted", inbox.accepted),
         ("applied", inbox.applied),
@@ -171,17 +165,8 @@ fn set_gauges(counts: &StoredCounts) {
     ] {
         gauge!(INBOX, "state" => state).set(deliveries as f64);
     }
-    describe_gauge!(
-        DEAD_LETTERS,
-        "Deliveries that wait to be requeued or discarded."
-    );
     gauge!(DEAD_LETTERS).set(inbox.dead as f64);
-    describe_gauge!(OLDEST_PENDING, "Age of the oldest unfinished delivery.");
     gauge!(OLDEST_PENDING).set(inbox.oldest_pending.map_or(0.0, age));
-    describe_gauge!(
-        MONITORS,
-        "Watched pull requests: all, those that are due, those whose last fetch failed."
-    );
     for (state, pull_requests) in [
         ("watched", watches.watched),
         ("due", watches.due),
@@ -189,22 +174,9 @@ fn set_gauges(counts: &StoredCounts) {
     ] {
         gauge!(MONITORS, "state" => state).set(pull_requests as f64);
     }
-    describe_gauge!(
-        POLLER_LAST_ROUND,
-        "Time since the poller's last round ended; absent before the first."
-    );
     if let Some(at) = *last_round {
         gauge!(POLLER_LAST_ROUND).set(age(at));
     }
-    describe_gauge!(
-        NOTIFICATIONS_PENDING,
-        "Notifications to be sent, and changes not matched with the filter yet, by channel."
-    );
-    describe_gauge!(
-        NOTIFICATIONS_DEAD,
-        "Notifications that were given up, of those still kept, by channel."
-    );
-    describe_gauge!(CHANNEL_FAILURES, "Failed attempts in a row, by channel.");
     for backlog in backlogs {
         let channel = || backlog.channel.clone();
         gauge!(NOTIFICATIONS_PENDING, "channel" => channel()).set(backlog.pending as f64);
