@@ -207,7 +207,7 @@ async fn circuit_breaker_opens_after_repeated_failures() {
         let error = client.get::<Value>(REPO).await.unwrap_err();
         let message = error.to_string();
         assert!(
-            message.contains("the answer broke off") && message.contains(&until.to_string()),
+            message.contains("the response broke off") && message.contains(&until.to_string()),
             "{error}"
         );
         assert!(matches!(error, GithubError::Unreachable { .. }));
@@ -219,7 +219,7 @@ async fn circuit_breaker_opens_after_repeated_failures() {
                 .statistics()
                 .last_error
                 .unwrap()
-                .contains("nothing is asked")
+                .contains("no request is sent")
         ),
         (0, true)
     );
