@@ -64,7 +64,7 @@ struct Arguments {
     json: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<MeasuredPart>,
+    only: Vec<LoadPart>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -72,7 +72,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum MeasuredPart {
+enum LoadPart {
     Accept,
     Drain,
     Both,
@@ -101,25 +101,25 @@ fn main() -> anyhow::Result<()> {
     };
     report.machine(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
-    if arguments.services && wanted(MeasuredPart::Limits) {
+    if arguments.services && wanted(LoadPart::Limits) {
         limits::measure(
             &new_place(&arguments)?,
             Duration::from_secs(arguments.seconds),
             &mut report,
         )?;
     }
-    if wanted(MeasuredPart::Accept) {
+    if wanted(LoadPart::Accept) {
         for (kind, name) in [(Kind::Small, "accept_8k"), (Kind::Large, "accept_20k")] {
             accept(&arguments, kind, name, &mut report)?;
         }
     }
-    if wanted(MeasuredPart::Drain) {
+    if wanted(LoadPart::Drain) {
         drain(&arguments, &mut report)?;
     }
-    if wanted(MeasuredPart::Both) {
+    if wanted(LoadPart::Both) {
         both(&arguments, &mut report)?;
     }
-    if wanted(MeasuredPart::Steady) {
+    if wanted(LoadPart::Steady) {
         steady(&arguments, &mut report)?;
     }
     report.end();

@@ -77,7 +77,7 @@ struct Arguments {
     services: bool,
     /// Measures only these parts.
     #[arg(long, value_enum)]
-    only: Vec<MeasuredPart>,
+    only: Vec<SocketsPart>,
     #[arg(long, value_enum, hide = true)]
     child: Option<Role>,
     #[command(flatten)]
@@ -85,7 +85,7 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum MeasuredPart {
+enum SocketsPart {
     Latency,
     Crowd,
 }
@@ -106,11 +106,11 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&arguments.dir)?;
     let wanted = |part| arguments.only.is_empty() || arguments.only.contains(&part);
     say("| | p50 | p99 | longest | of |\n|---|--:|--:|--:|--:|");
-    if wanted(MeasuredPart::Latency) {
+    if wanted(SocketsPart::Latency) {
         latency(&arguments)?;
     }
     // The crowd measures the capacity of one process.
-    if wanted(MeasuredPart::Crowd) && !arguments.services {
+    if wanted(SocketsPart::Crowd) && !arguments.services {
         for stalled in [0, arguments.stalled] {
             crowd(&arguments, stalled)?;
         }
