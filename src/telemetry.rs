@@ -313,7 +313,7 @@ pub fn record_dead_letter(id: i64, guid: &str, event: &str, reason: &str) {
         delivery.id = id,
         delivery.guid = guid,
         reason,
-        "delivery {id} ({guid}) is a dead letter: {reason}"
+        "delivery {id} ({guid}) is a dead letter"
     );
     counter!(DELIVERIES, "event" => metric_label(event), "outcome" => "dead").increment(1);
 }

@@ -115,6 +115,11 @@ impl RunningServer {
         let sockets = WebSocketServer::new(feed, config.websocket_clients, options.heartbeat);
         let api = parts.api(config, roles);
         let (server, address) = listen::bind(config.listen, (api, sockets), ingest, roles)?;
+        if parts.github.is_none() {
+            tracing::info!(
+                "GITHUB_TOKEN is not set: what webhooks miss is not fetched from GitHub"
+            );
+        }
         if roles.api && config.admin_token.is_none() {
             admin_token::ensure(config, &parts.store).await?;
         }

@@ -33,7 +33,7 @@ pub(super) struct SharedParts {
     /// `None` in a process without the roles ingest and worker.
     pub(super) queue: Option<Arc<Queue>>,
     /// `None` without credentials.
-    github: Option<Client>,
+    pub(super) github: Option<Client>,
     channels: Arc<Channels>,
 }
 
@@ -51,11 +51,6 @@ impl SharedParts {
             None
         };
         let github = github_client(config)?;
-        if github.is_none() {
-            tracing::info!(
-                "GITHUB_TOKEN is not set: what webhooks miss is not fetched from GitHub"
-            );
-        }
         Ok(Self {
             store,
             queue,

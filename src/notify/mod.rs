@@ -33,7 +33,7 @@ pub use self::sending::ChannelTestResult;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Notification {
     PrStatusChange {
-        /// The stable id of the pull request: a UUIDv5 of its repository's id and its number.
+        /// The stable id of the pull request: UUID version 5 of its repository's id and its number.
         #[schema(value_type = String, format = "uuid")]
         pr_id: Uuid,
         /// `owner/name`

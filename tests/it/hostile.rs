@@ -28,7 +28,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_form_is_refused_or_decoded(name in select(&NAMES[..]), body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_form_is_refused_or_decoded(name in select(NAMES), body in prop::collection::vec(any::<u8>(), 0..300)) {
         let form = [b"payload=".as_slice(), &body].concat();
         let payload = ingest::form_payload(&form).unwrap();
         laws::check(name, &payload);

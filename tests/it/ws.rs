@@ -18,7 +18,6 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{BatchWrite, PullRequestChange};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -638,6 +637,7 @@ async fn webhook_that_introduces_a_repository_is_notified() {
 #[tokio::test]
 async fn every_process_shows_every_change() {
     use tallyhook::app::{RoleSet as Roles, RunningServer as Running};
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
     let mut server =
         TestServer::start_in(Place::on_services().await, ServerOptions::default()).await;

@@ -504,7 +504,7 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
             "requeue", "--reason", reason, "--event", "push"
         ]))
         .ok()
-        .starts_with("0 to be")
+        .starts_with("requeued 0,")
     );
     let (two, one) = (list[0]["id"].to_string(), list[1]["id"].to_string());
     assert_eq!(

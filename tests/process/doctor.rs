@@ -158,7 +158,7 @@ async fn a_healthy_setup_has_only_ok_lines() {
         ("database", ["of this version", "repositories tracked"]),
         ("listener", ["any", "port"]),
         ("token", ["GitHub accepts it", "admin:repo_hook, repo"]),
-        ("rate limit", ["5000", "left"]),
+        ("rate limit", ["5000", "remain"]),
         ("clock", ["GitHub", "in sync"]),
         ("repository", [REPO, "can be read"]),
         ("webhook", [URL, "answered with 202"]),
@@ -180,7 +180,7 @@ async fn a_terminal_gets_a_table() {
         ended.stdout
     );
     for words in [
-        "what to do",
+        "next step",
         "webhook secret",
         "warning",
         "openssl rand",
@@ -320,17 +320,15 @@ async fn failing_deliveries_are_reported() {
     scene.findings().only(
         "wrong",
         "webhook",
-        &["answered with 401", "the secret of GITHUB_WEBHOOK_SECRET"],
+        &["answered with 401", "that of GITHUB_WEBHOOK_SECRET"],
     );
     // These requests are about the token, the repository and its webhooks.
     scene
         .github
         .next([Fault::None, Fault::None, Fault::status(422)]);
-    scene.findings().only(
-        "wrong",
-        "webhook",
-        &["refused", "hooks", "look again later"],
-    );
+    scene
+        .findings()
+        .only("wrong", "webhook", &["refused", "hooks", "retry later"]);
     scene.github.stop().await;
 }
 
@@ -411,7 +409,7 @@ async fn an_app_is_checked_with_its_installations_and_its_webhook() {
         app::HOOK,
         &json!({"config": {"url": "https://elsewhere.example.com"}}),
     );
-    doctor().only("wrong", "webhook", &["posts to no address"]);
+    doctor().only("wrong", "webhook", &["does not post to a URL"]);
     scene
         .github
         .add_app(&VirtualTime::starting_at(Utc::now() - TimeDelta::hours(1)));
@@ -453,12 +451,7 @@ async fn database_that_is_not_ready_is_reported_with_the_next_step() {
     let server = "postgres://bunny:carrot@127.0.0.1:1/tallyhook";
     doctor(server).told(
         "database",
-        &[
-            "wrong",
-            "127.0.0.1:1",
-            "as user bunny",
-            "set DATABASE_URL right",
-        ],
+        &["wrong", "127.0.0.1:1", "as user bunny", "fix DATABASE_URL"],
     );
     doctor("mysql://bunny:carrot@localhost/x").told("database", &["wrong", "`mysql`"]);
 }
@@ -564,18 +557,18 @@ async fn each_wrong_setting_or_server_is_reported() {
     with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET} carrot")).only(
         "warning",
         "webhook secret",
-        &["less than 16"],
+        &["fewer than 16"],
     );
-    with("TALLYHOOK_ADMIN_TOKEN", "carrot").only("warning", "admin token", &["less than 16"]);
+    with("TALLYHOOK_ADMIN_TOKEN", "carrot").only("warning", "admin token", &["fewer than 16"]);
     with("AMQP_URL", "amqp://bunny:carrot@127.0.0.1:1").only(
         "wrong",
         "broker",
-        &["connecting", "set AMQP_URL right"],
+        &["connecting", "fix AMQP_URL"],
     );
     with("AMQP_URL", "http://bunny:carrot@127.0.0.1").only(
         "wrong",
         "broker",
-        &["is no URL of a broker"],
+        &["is not the URL of a broker"],
     );
     with("GITHUB_API_URL", "http://127.0.0.1:1").only(
         "wrong",

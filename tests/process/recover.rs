@@ -473,7 +473,10 @@ async fn token_is_in_no_log() {
     command.env("RUST_LOG", "trace");
     let ended = run(command).await;
     assert_eq!(ended.code, Some(0));
-    assert!(ended.stderr.contains("asked GitHub"), "nothing was logged");
+    assert!(
+        ended.stderr.contains("requested GET "),
+        "nothing was logged"
+    );
     assert!(!ended.stderr.contains(GITHUB_TOKEN) && !ended.stdout.contains(GITHUB_TOKEN));
     github.stop().await;
 }

@@ -180,7 +180,7 @@ proptest! {
     fn real_payloads_with_wrong_values_keep_the_laws(
         fixture in any::<prop::sample::Index>(),
         mutations in prop::collection::vec((any::<prop::sample::Index>(), mutation()), 1..5),
-        told_as in prop::option::weighted(0.1, select(&NAMES[..])),
+        told_as in prop::option::weighted(0.1, select(NAMES)),
     ) {
         let (Fixture { event, .. }, payload) = fixture.get(&FIXTURES);
         let mut payload = payload.clone();
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_decoded(name in select(&NAMES[..]), body in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_refused_or_decoded(name in select(NAMES), body in prop::collection::vec(any::<u8>(), 0..300)) {
         laws::check(name, &body);
     }
 

@@ -65,7 +65,7 @@ impl Allowance {
         }
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(super) fn to_json(self) -> Value {
         json!({
             "limit": self.limit,
             "remaining": self.remaining,
