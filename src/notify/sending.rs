@@ -8,7 +8,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use tallyhook_core::text::one_line;
-use tallyhook_github_client::http::{read_bounded, retry_after, root_cause};
+use tallyhook_github_client::http::{read_excerpt, retry_after, root_cause};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -178,8 +178,7 @@ impl Channels {
 async fn read_response(response: Response, channel: &Channel) -> SendResult {
     let status = response.status();
     let delay = retry_after(response.headers(), Utc::now());
-    // The body is only shown, so one that breaks off is no failure.
-    let body = read_bounded(response, MAX_BODY).await.unwrap_or_default();
+    let body = read_excerpt(response, MAX_BODY).await;
     SendResult {
         outcome: classify(status, delay, channel.kind),
         status: status.to_string(),

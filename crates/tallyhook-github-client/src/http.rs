@@ -61,8 +61,27 @@ pub fn root_cause(error: &dyn Error) -> String {
 ///
 /// # Errors
 /// If the connection breaks before the body ends or `max` bytes are read.
-pub async fn read_bounded(mut response: Response, max: usize) -> reqwest::Result<BoundedBody> {
+pub async fn read_bounded(response: Response, max: usize) -> reqwest::Result<BoundedBody> {
     let mut body = BoundedBody::default();
+    read_into(&mut body, response, max).await?;
+    Ok(body)
+}
+
+/// Reads the body of `response` like [`read_bounded`], for a person to look at: if the connection
+/// breaks, returns the part before.
+pub async fn read_excerpt(response: Response, max: usize) -> BoundedBody {
+    let mut body = BoundedBody::default();
+    if read_into(&mut body, response, max).await.is_err() {
+        body.truncated = true;
+    }
+    body
+}
+
+async fn read_into(
+    body: &mut BoundedBody,
+    mut response: Response,
+    max: usize,
+) -> reqwest::Result<()> {
     while let Some(chunk) = response.chunk().await? {
         let room = max - body.bytes.len();
         body.bytes
@@ -72,12 +91,33 @@ pub async fn read_bounded(mut response: Response, max: usize) -> reqwest::Result
             break;
         }
     }
-    Ok(body)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn excerpt_is_the_part_before_the_connection_broke() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            let response = b"HTTP/1.1 500 Failed\r\nContent-Length: 100\r\n\r\nno way";
+            stream.write_all(response).await.unwrap();
+        };
+        let asking = async { read_excerpt(reqwest::get(url).await.unwrap(), 2048).await };
+        let ((), body) = tokio::join!(answering, asking);
+        assert_eq!(
+            (body.bytes.as_slice(), body.truncated),
+            (b"no way".as_slice(), true)
+        );
+    }
 
     fn delay(headers: &[(&'static str, &'static str)]) -> Option<u64> {
         let headers = headers
