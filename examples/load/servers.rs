@@ -149,7 +149,7 @@ impl Server {
             .skip(11)
             .take(2)
             .map(str::parse::<f64>);
-        // In hundredths of a second, whatever the kernel's own clock.
+        // The kernel reports hundredths of a second, independent of its own clock rate.
         Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
     }
 

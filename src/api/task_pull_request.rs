@@ -97,7 +97,7 @@ pub(super) async fn create(
     let opening = timeout(api.sync.timeout, opener.open(&task, &wanted)).await;
     let unanswered = |_| ApiError::GithubUnavailable("GitHub did not answer in time".to_owned());
     let of = opening.map_err(unanswered)??;
-    // The pull request exists whatever this fetch returns; its webhook delivers it, too.
+    // The pull request exists even if this fetch fails; its webhook delivers it, too.
     let fetched = timeout(api.sync.timeout, opener.fetch(&of)).await;
     let why_not = match fetched {
         Ok(Ok(())) => None,

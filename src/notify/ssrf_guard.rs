@@ -206,7 +206,8 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
 }
 
 /// Returns the IPv4 address that an IPv6 address leads to: mapped, translated, NAT64 and 6to4.
-/// IPv4-compatible addresses are deprecated and count as reserved whatever they embed.
+/// IPv4-compatible addresses are deprecated and count as reserved, so that
+/// the address they embed does not matter.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low]

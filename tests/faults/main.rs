@@ -1,5 +1,5 @@
-//! Every delivery answered with 2xx is finished, whatever happens to the broker, the database and
-//! the processes.
+//! Every delivery answered with 2xx is finished, although the broker, the database and the
+//! processes fail.
 //!
 //! The real program runs as receivers and workers on a broker and a database that
 //! `scripts/services` starts for this test alone. Each scenario breaks something while deliveries

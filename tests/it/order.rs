@@ -1,4 +1,4 @@
-//! Late, repeated and reordered deliveries are normal: whatever the order, the same rows. The rules
+//! Late, repeated and reordered deliveries are normal: every order gives the same rows. The rules
 //! alone are held by `order` among core's tests.
 
 use futures_util::StreamExt;

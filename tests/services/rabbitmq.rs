@@ -27,6 +27,21 @@ async fn post_all(server: &TestServer, deliveries: &[Fixture]) {
     }
 }
 
+/// Asserts that every stored delivery is applied or ignored.
+async fn assert_all_finished(server: &TestServer) {
+    let stored = server
+        .running
+        .store
+        .deliveries(&DeliveryFilter::default(), 1000)
+        .await
+        .unwrap();
+    assert!(
+        stored
+            .iter()
+            .all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored))
+    );
+}
+
 /// Waits until the server has every connection that it needs, or none of them.
 async fn until_connected(server: &TestServer, connected: bool) {
     let started = std::time::Instant::now();
@@ -243,17 +258,7 @@ async fn message_without_a_delivery_id_is_discarded_without_blocking_others() {
     let fixtures = testkit::fixtures();
     post_all(&server, &fixtures).await;
     server.drained().await;
-    let stored = server
-        .running
-        .store
-        .deliveries(&DeliveryFilter::default(), 1000)
-        .await
-        .unwrap();
-    assert!(
-        stored
-            .iter()
-            .all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored))
-    );
+    assert_all_finished(&server).await;
     server.stop().await;
 }
 
@@ -306,17 +311,7 @@ async fn deleted_queue_is_declared_again_and_its_deliveries_are_republished() {
     post_all(&server, after).await;
     server.drained().await;
     until_connected(&server, true).await;
-    let stored = server
-        .running
-        .store
-        .deliveries(&DeliveryFilter::default(), 1000)
-        .await
-        .unwrap();
-    assert!(
-        stored
-            .iter()
-            .all(|one| matches!(one.state, DeliveryState::Applied | DeliveryState::Ignored))
-    );
+    assert_all_finished(&server).await;
     server.stop().await;
 }
 

@@ -11,19 +11,15 @@ pub fn one_line(text: &str, max: usize) -> String {
     line
 }
 
-/// Escapes what a terminal or a log would act on; line breaks and tabs become spaces.
+/// Escapes what a terminal or a log would act on, and what cannot be seen; line breaks and tabs
+/// become spaces.
 fn printable(letter: char) -> Box<dyn Iterator<Item = char>> {
     match letter {
         '\n' | '\r' | '\t' => Box::new(std::iter::once(' ')),
-        letter if letter.is_control() || is_direction(letter) => Box::new(letter.escape_unicode()),
-        letter => Box::new(std::iter::once(letter)),
+        // Escaped in a literal only.
+        '"' | '\'' | '\\' => Box::new(std::iter::once(letter)),
+        letter => Box::new(letter.escape_debug()),
     }
-}
-
-/// Returns whether a character changes the direction of the text around it, so that a line would
-/// read otherwise than it is.
-const fn is_direction(letter: char) -> bool {
-    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -35,6 +31,14 @@ mod tests {
         assert_eq!(
             one_line("  a\nb\tc\u{1b}[31m\u{202e} ", 100),
             "a b c\\u{1b}[31m\\u{202e}"
+        );
+    }
+
+    #[test]
+    fn invisible_characters_and_line_separators_are_escaped_and_quotes_are_not() {
+        assert_eq!(
+            one_line("a\u{2028}b\u{2029}c\u{200b}d\u{feff} \"it's\" \\", 100),
+            "a\\u{2028}b\\u{2029}c\\u{200b}d\\u{feff} \"it's\" \\"
         );
     }
 

@@ -278,7 +278,7 @@ impl Client {
         self.get(&repository(full_name)?.path()).await
     }
 
-    /// Fetches a repository by its id, whatever its present name.
+    /// Fetches a repository by its id, which stays the same when it is renamed.
     ///
     /// # Errors
     /// As of [`Client::get`].

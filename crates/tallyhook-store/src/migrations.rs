@@ -43,7 +43,8 @@ pub(super) fn check(applied: sqlx::Result<i64>, migrations: &Migrator) -> anyhow
     }
 }
 
-/// PostgreSQL has a code for it, SQLite one for whatever is wrong with a statement.
+/// Returns true if the error says that a table is missing. PostgreSQL has a code for that; SQLite
+/// has one code for every wrong statement.
 fn is_no_table(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table")
 }

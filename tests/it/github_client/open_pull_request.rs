@@ -1,4 +1,4 @@
-//! Opening a pull request: once, whatever fails on the way, and every reason against it.
+//! Opening a pull request: once, although requests fail on the way, and every refusal.
 
 use serde_json::{Value, json};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};

@@ -38,8 +38,7 @@ pub fn is_json(body: &[u8]) -> bool {
 /// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`.
 ///
 /// # Errors
-/// [`Undecodable`], whose variants say what to do with the delivery. Never panics, whatever the
-/// body.
+/// [`Undecodable`], whose variants say what to do with the delivery. No body makes it panic.
 pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
     let read: fn(Payload) -> Result<Event, Undecodable> = match name.parse() {
         Ok(EventKind::PullRequest) => |payload| pull_request(payload).map(Event::PullRequest),

@@ -187,7 +187,7 @@ impl Account {
     /// The one account that stands for every deleted one, as on GitHub itself.
     pub const GHOST: AccountId = AccountId(10_137);
 
-    /// The actor of whatever a deleted account did.
+    /// Returns the actor that stands for every deleted account.
     pub fn ghost() -> Self {
         Self {
             id: Self::GHOST,

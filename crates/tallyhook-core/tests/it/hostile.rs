@@ -247,8 +247,8 @@ fn deep_bodies_do_not_exhaust_the_stack() {
     }
 }
 
-/// Valid JSON of another shape is kept for a person to inspect, whatever serde calls its mistake;
-/// anything else is refused as no JSON.
+/// Valid JSON of another shape is kept for a person to inspect, even if serde reports the mistake as
+/// one of syntax; anything else is refused as no JSON.
 #[test]
 fn json_of_another_shape_is_undecodable_not_invalid_json() {
     let told = |from: &str, to: &str| {

@@ -1,4 +1,4 @@
-//! The rules, from outside: whatever the order and whatever the bodies.
+//! Tests of the rules from outside: events in any order, bodies with any content.
 
 mod hostile;
 mod metrics;

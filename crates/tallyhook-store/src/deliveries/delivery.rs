@@ -151,7 +151,7 @@ impl UnfinishedDelivery {
         let body = self.body.as_ref().ok_or_else(missing)?.decompress();
         let body = body
             .map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;
-        // A webhook cannot pretend to be what was fetched, whatever its name.
+        // A webhook cannot pass as a fetched pull request, even under the name of one.
         let is_ours = self.source != Source::Webhook && self.event == event::SNAPSHOT;
         if is_ours {
             event::decode_fetched(&body)

@@ -1,5 +1,5 @@
-//! The list of pull requests as SQL that both kinds of database understand, bounded whatever is
-//! asked for.
+//! The list of pull requests as SQL that both kinds of database understand, bounded for every
+//! filter.
 
 use std::collections::BTreeSet;
 
@@ -108,7 +108,7 @@ fn states(filters: &[StateFilter]) -> BTreeSet<PullRequestState> {
     }
 }
 
-/// Compares a name whatever its case, by an index over the first `length` characters in lower case.
+/// Compares a name regardless of case, by an index over the first `length` characters in lower case.
 /// Names on GitHub are ASCII; a letter that is not has one case, as in SQLite. As everywhere U+FFFD
 /// stands for U+0000.
 pub(crate) fn push_name(query: &mut StatementBuilder<'_>, column: &str, name: &str, length: usize) {

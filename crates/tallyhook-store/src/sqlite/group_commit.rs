@@ -18,7 +18,7 @@ const LARGE: usize = 1024 * 1024;
 
 type OwnedDeliveryKey = (String, [u8; 32]);
 
-/// The writing connection, which groups share with whatever else is written.
+/// The writing connection, which groups share with every other write.
 pub(crate) struct WriterTarget(pub(crate) Arc<Mutex<Option<SqliteConnection>>>);
 
 impl CommitTarget for WriterTarget {
