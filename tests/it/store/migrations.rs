@@ -1,7 +1,9 @@
 //! Migrations of databases of earlier versions.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_store::{DeliveryState, OpenMode};
 
@@ -72,4 +74,101 @@ async fn renaming_the_time_columns_of_sqlite_loses_no_row_and_no_lease() {
     assert_eq!(super::claim(&store, &ids, at(2999)).await, [DeliveryId(2)]);
     assert_eq!(super::claim(&store, &ids, at(3000)).await, [DeliveryId(1)]);
     store.close().await;
+}
+
+/// Every row of every table as text, by name of the table.
+async fn dump(connection: &mut SqliteConnection) -> BTreeMap<String, Vec<String>> {
+    let mut dumped = BTreeMap::new();
+    for (table, columns) in tables(connection).await {
+        let values: Vec<String> = columns
+            .iter()
+            .map(|column| format!("quote(\"{}\")", column.name))
+            .collect();
+        let query = format!(
+            "SELECT json_array({}) FROM \"{table}\" ORDER BY rowid",
+            values.join(", ")
+        );
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query))
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap();
+        dumped.insert(table, rows);
+    }
+    dumped
+}
+
+#[derive(sqlx::FromRow)]
+struct ColumnInfo {
+    name: String,
+    #[sqlx(rename = "type")]
+    kind: String,
+}
+
+/// The tables that are ours, with their columns.
+async fn tables(connection: &mut SqliteConnection) -> Vec<(String, Vec<ColumnInfo>)> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+         AND name NOT LIKE '_sqlx_%' ORDER BY name",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    let mut tables = Vec::new();
+    for name in names {
+        let columns = sqlx::query_as("SELECT name, type FROM pragma_table_info($1)")
+            .bind(&name)
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap();
+        tables.push((name, columns));
+    }
+    tables
+}
+
+/// Puts three rows of made-up values into each table. What a column may hold does not matter to a
+/// migration that only moves it.
+async fn fill(connection: &mut SqliteConnection) {
+    sqlx::raw_sql("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    for (table, columns) in tables(connection).await {
+        for row in 1..=3 {
+            let values: Vec<String> = columns
+                .iter()
+                .enumerate()
+                .map(|(place, column)| match column.kind.as_str() {
+                    "TEXT" => format!("'{} {row}'", column.name),
+                    "BLOB" => format!("x'{place:02x}{row:02x}'"),
+                    _ => (row * 100 + place).to_string(),
+                })
+                .collect();
+            let insert = format!("INSERT INTO \"{table}\" VALUES ({})", values.join(", "));
+            sqlx::raw_sql(AssertSqlSafe(insert))
+                .execute(&mut *connection)
+                .await
+                .unwrap_or_else(|error| panic!("{table}: {error}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn renaming_the_time_columns_of_sqlite_leaves_every_other_table_as_it_is() {
+    let database = database(Backend::Sqlite);
+    let url = format!("{}?mode=rwc", database.url);
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let migrator = sqlx::migrate!("migrations/sqlite");
+    migrator.run_to(9, &mut connection).await.unwrap();
+    fill(&mut connection).await;
+    let mut before = dump(&mut connection).await;
+    assert!(before.values().all(|rows| rows.len() == 3), "{before:?}");
+
+    migrator.run_to(10, &mut connection).await.unwrap();
+    let mut after = dump(&mut connection).await;
+    // The lease of a delivery is NULL now where it was 0: the test above has its rule.
+    for dumped in [&mut before, &mut after] {
+        assert_eq!(dumped.remove("deliveries").map(|rows| rows.len()), Some(3));
+    }
+    assert_eq!(after, before);
+    connection.close().await.unwrap();
 }
