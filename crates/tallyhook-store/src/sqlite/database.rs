@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use sqlx::sqlite::{
     SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, watch};
 
 use super::group_commit::WriterTarget;
+use super::writer::{SqliteSnapshot, SqliteWriter, WriterSlot};
 use crate::database::AnyRow;
 use crate::deliveries::GroupCommit;
 use crate::{
@@ -40,7 +42,7 @@ pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 /// SQLite lets one connection write at a time, so there is one, behind a fair lock: writers queue
 /// here instead of polling the file. Deliveries that wait for it together are committed together.
 pub(crate) struct SqliteDatabase {
-    writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
+    pub(super) writer: Arc<Mutex<WriterSlot>>,
     pub(crate) readers: SqlitePool,
     pub(crate) group_commit: GroupCommit,
     /// Marks the leases of this process, as opposed to those of an earlier one.
@@ -90,10 +92,10 @@ impl SqliteDatabase {
         let writer = open_writer(&path, &options, opening).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .with_context(|| format!("cannot read {}", path.display()))?;
-        let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
+        let writer = Arc::new(Mutex::new(WriterSlot::new(writer, options)));
         let (process, orphans_released) = (rand::random(), AtomicBool::new(false));
         Ok(Self {
             group_commit: GroupCommit::start(WriterTarget(writer.clone()), 1),
@@ -107,8 +109,13 @@ impl SqliteDatabase {
     }
 
     /// Waits for the writing connection.
-    pub(crate) async fn writer(&self) -> SqliteWriter<'_> {
-        SqliteWriter(self.writer.lock().await)
+    pub(crate) async fn writer(&self) -> Result<SqliteWriter> {
+        SqliteWriter::acquire(&self.writer).await
+    }
+
+    /// Begins a transaction that only reads.
+    pub(crate) async fn snapshot(&self) -> Result<SqliteSnapshot> {
+        SqliteSnapshot::begin(&self.readers).await
     }
 
     /// Returns the rows of a statement that only reads.
@@ -121,8 +128,7 @@ impl SqliteDatabase {
 
     /// Runs a statement that is a transaction by itself. Returns the number of rows it touched.
     pub(crate) async fn execute(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<u64> {
-        let mut writer = self.writer().await;
-        Ok(query.execute(writer.connection()?).await?.rows_affected())
+        self.writer().await?.execute(query).await
     }
 
     pub(crate) fn notify_listeners(&self) {
@@ -153,7 +159,7 @@ impl SqliteDatabase {
         // Takes the lock of a writer, which is refused to a process that may not write, and writes
         // nothing.
         let query = sqlx::query("UPDATE _sqlx_migrations SET success = success WHERE false");
-        let written = query.execute(self.writer().await.connection()?).await;
+        let written = self.writer().await?.execute(query).await;
         let read_only = written.err().map(|error| error.to_string());
         Ok(DatabaseInfo {
             server: format!("SQLite {version}"),
@@ -165,29 +171,12 @@ impl SqliteDatabase {
     pub(crate) async fn close(&self) {
         self.group_commit.finish().await;
         self.readers.close().await;
-        if let Some(connection) = self.writer.lock().await.take()
-            && let Err(error) = connection.close().await
-        {
+        if let Err(error) = self.writer.lock().await.close().await {
             tracing::warn!(
                 %error,
                 "the database did not close cleanly; nothing that was committed is lost"
             );
         }
-    }
-}
-
-/// The writing connection while it is ours.
-pub(crate) struct SqliteWriter<'a>(MutexGuard<'a, Option<SqliteConnection>>);
-
-impl SqliteWriter<'_> {
-    pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection> {
-        self.0.as_mut().ok_or(StoreError::Closed)
-    }
-
-    /// Begins a transaction that may write from its first statement on, so that it cannot fail
-    /// half-way for a lock.
-    pub(crate) async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
-        Ok(self.connection()?.begin_with("BEGIN IMMEDIATE").await?)
     }
 }
 
