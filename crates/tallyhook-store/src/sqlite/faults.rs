@@ -8,6 +8,7 @@ use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 
 use super::SqliteDatabase;
+use super::database::WAL_KEPT;
 use crate::{AcceptOutcome, Moment, NewDelivery, NewState, OpenMode, Result, StoredBody};
 
 /// Larger than the free pages of a new database.
@@ -139,4 +140,30 @@ async fn interrupted_snapshot_is_not_the_view_of_later_reads() {
         let count: i64 = query.fetch_one(&database.readers).await.unwrap();
         assert_eq!(count, 2);
     }
+}
+
+#[tokio::test]
+async fn write_ahead_log_shrinks_once_no_reader_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(folder.path()).await;
+    let wal = folder.path().join("test.db-wal");
+    accept(&database, "before").await.unwrap();
+    let mut reader = database.snapshot().await.unwrap();
+    let count = sqlx::query("SELECT count(*) FROM deliveries");
+    count.fetch_one(&mut *reader).await.unwrap();
+    for number in 0..24 {
+        accept(&database, &format!("during-{number}"))
+            .await
+            .unwrap();
+    }
+    assert!(!database.truncate_wal().await.unwrap());
+    assert!(wal.metadata().unwrap().len() > 24 * BODY as u64);
+    reader.end().await.unwrap();
+    assert!(database.truncate_wal().await.unwrap());
+    assert_eq!(wal.metadata().unwrap().len(), 0);
+    let limit: i64 = sqlx::query_scalar("PRAGMA journal_size_limit")
+        .fetch_one(database.writer.lock().await.connection().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(limit.to_string(), WAL_KEPT);
 }

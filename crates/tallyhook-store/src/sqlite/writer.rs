@@ -16,6 +16,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, FromRow, Sqlite};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::file::DatabaseFile;
 use crate::{Result, StoreError};
 
 /// The place of the writing connection.
@@ -23,15 +24,22 @@ pub(crate) struct WriterSlot {
     /// `None` after a write that failed, until the next one.
     connection: Option<SqliteConnection>,
     options: SqliteConnectOptions,
+    /// The file as it is served; `None` for a command beside a server.
+    file: Option<Arc<DatabaseFile>>,
     closed: bool,
 }
 
 impl WriterSlot {
     /// `options` are those of later connections, which never create the file.
-    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+    pub(super) fn new(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        file: Option<Arc<DatabaseFile>>,
+    ) -> Self {
         Self {
             connection: Some(connection),
             options: options.create_if_missing(false),
+            file,
             closed: false,
         }
     }
@@ -39,6 +47,16 @@ impl WriterSlot {
     /// Returns the open connection.
     pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection> {
         self.connection.as_mut().ok_or(StoreError::Closed)
+    }
+
+    /// Returns the options of further connections that may write.
+    pub(super) fn options(&self) -> SqliteConnectOptions {
+        self.options.clone()
+    }
+
+    /// Brings the write-ahead log into the database. Returns false if readers keep a part of it.
+    pub(super) async fn checkpoint(&mut self) -> Result<bool> {
+        checkpoint(self.connection()?, "PRAGMA wal_checkpoint(FULL)").await
     }
 
     /// Closes the connection for good.
@@ -49,6 +67,16 @@ impl WriterSlot {
             None => Ok(()),
         }
     }
+}
+
+/// Runs a checkpoint. Returns true if it brought all of the log into the database.
+pub(super) async fn checkpoint(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<bool> {
+    let (busy, pages, moved): (i64, i64, i64) =
+        sqlx::query_as(statement).fetch_one(connection).await?;
+    Ok(busy == 0 && pages == moved)
 }
 
 /// The writing connection while it is ours.
@@ -64,6 +92,13 @@ impl SqliteWriter {
         let mut slot = slot.clone().lock_owned().await;
         if slot.closed {
             return Err(StoreError::Closed);
+        }
+        if let Some(file) = &slot.file {
+            if slot.connection.is_none() {
+                // Not to open another file than the one that is locked.
+                file.compare();
+            }
+            file.check()?;
         }
         if slot.connection.is_none() {
             slot.connection = Some(slot.options.connect().await?);
