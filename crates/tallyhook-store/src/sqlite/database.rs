@@ -249,6 +249,9 @@ impl SqliteDatabase {
         if !self.group_commit.is_running() {
             return Err(StoreError::Closed);
         }
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
         match sqlx::query_scalar(migrations::APPLIED)
             .fetch_one(&self.readers)
             .await?

@@ -34,7 +34,10 @@ impl CommitTarget for WriterTarget {
         mut writer: SqliteWriter,
         group: &[NewDelivery],
     ) -> Result<Vec<AcceptOutcome>> {
-        store(&mut writer, group).await
+        let accepted = store(&mut writer, group).await?;
+        // Before the answer, so that no delivery is answered for that is in a removed file.
+        writer.check_file()?;
+        Ok(accepted)
     }
 }
 

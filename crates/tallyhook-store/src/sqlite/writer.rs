@@ -109,6 +109,17 @@ impl SqliteWriter {
         })
     }
 
+    /// Refuses what was committed into a file that is no longer at its path.
+    pub(super) fn check_file(&self) -> Result<()> {
+        match &self.slot.file {
+            Some(file) => {
+                file.compare();
+                file.check()
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Runs a statement that is a transaction by itself. Returns the number of rows it touched.
     pub(crate) async fn execute(
         &mut self,
