@@ -55,6 +55,9 @@ pub const APPLY_LAG: &str = "tallyhook_apply_lag_seconds";
 pub const WEBSOCKET_CLIENTS: &str = "tallyhook_websocket_clients";
 pub const WEBSOCKET_SLOW: &str = "tallyhook_websocket_slow_total";
 pub const NOTIFICATIONS: &str = "tallyhook_notifications_total";
+pub const DATABASE_WRITABLE: &str = "tallyhook_database_writable";
+pub const DATABASE_FREE: &str = "tallyhook_database_free_bytes";
+pub const DATABASE_WAL: &str = "tallyhook_database_wal_bytes";
 pub const PROCESS: &str = "tallyhook_process_seconds";
 
 // Read from the database when `/metrics` is answered.
@@ -221,6 +224,24 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Gauge,
         &[],
         "1 while this process has every connection to the broker that it needs.",
+    ),
+    Metric::new(
+        DATABASE_WRITABLE,
+        MetricKind::Gauge,
+        &[],
+        "1 while this process can store deliveries.",
+    ),
+    Metric::new(
+        DATABASE_FREE,
+        MetricKind::Gauge,
+        &[],
+        "Free bytes of the disk of an SQLite database.",
+    ),
+    Metric::new(
+        DATABASE_WAL,
+        MetricKind::Gauge,
+        &[],
+        "Size of the write-ahead log of an SQLite database.",
     ),
     Metric::new(
         WEBSOCKET_CLIENTS,

@@ -33,23 +33,26 @@ const MAX_PENDING_AGE: TimeDelta = TimeDelta::minutes(10);
 #[utoipa::path(tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
 #[get("/readyz")]
 pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
-    let failing = match api.store.check().await {
-        Ok(()) => None,
-        Err(error) => {
-            tracing::warn!(%error, "/readyz: the database is not ready: {error}");
-            Some(if matches!(error, StoreError::Version { .. }) {
-                "migrations"
-            } else {
-                "database"
-            })
+    let condition = api.store.condition();
+    let failing = match (api.store.check().await, &condition.fault) {
+        (Err(StoreError::Version { .. }), _) => Some("migrations"),
+        (Err(error), _) => {
+            // The watch over the database logs it once.
+            tracing::debug!(%error, "/readyz: the database is not ready: {error}");
+            Some("database")
         }
+        (Ok(()), Some(_)) => Some("database"),
+        (Ok(()), None) => None,
     };
-    let state = |part| {
-        if failing == Some(part) {
-            "failing"
-        } else {
-            "ok"
-        }
+    let database = match failing {
+        Some("database") => "failing",
+        _ if condition.is_low() => "degraded",
+        _ => "ok",
+    };
+    let migrations = if failing == Some("migrations") {
+        "failing"
+    } else {
+        "ok"
     };
     let queue = match api.queue.as_ref().map(|queue| queue.health()) {
         None => "not_used",
@@ -62,17 +65,23 @@ pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
     let notifier = notifier(&api).await;
     let (status, code) = match (failing, queue) {
         (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
-        _ if [queue, poller, notifier].contains(&"degraded") => ("degraded", StatusCode::OK),
+        _ if [database, queue, poller, notifier].contains(&"degraded") => {
+            ("degraded", StatusCode::OK)
+        }
         _ => ("ready", StatusCode::OK),
     };
-    HttpResponse::build(code).json(json!({
+    let mut parts = json!({
         "status": status,
-        "database": state("database"),
-        "migrations": state("migrations"),
+        "database": database,
+        "migrations": migrations,
         "queue": queue,
         "poller": poller,
         "notifier": notifier,
-    }))
+    });
+    if let Some((fault, _)) = condition.fault {
+        parts["reason"] = fault.as_str().into();
+    }
+    HttpResponse::build(code).json(parts)
 }
 
 /// Returns the state of the poller, whichever process is the leader. A process that has just

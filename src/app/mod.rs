@@ -4,6 +4,7 @@ mod admin_token;
 mod listen;
 mod parts;
 mod shutdown;
+mod storage_watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::shutdown::BackgroundTasks;
+use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
 use crate::api::{self, ApiState, auth};
 use crate::config::{Config, ConfigError};
@@ -105,6 +106,8 @@ impl SharedParts {
         batches: &watch::Sender<u64>,
         tasks: &mut BackgroundTasks,
     ) {
+        let storage = StorageWatch::new(self.store.clone());
+        tasks.cancellable.spawn(storage.run(tasks.stop_signal()));
         if let Some(queue) = &self.queue {
             let relay = Relay {
                 store: self.store.clone(),

@@ -1,8 +1,10 @@
 //! `tallyhook deliveries` and `tallyhook dead`
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use chrono::{SecondsFormat, Utc};
@@ -152,7 +154,7 @@ impl DeliveriesCommand {
                 filter,
                 output: Some(path),
             } => {
-                let file = std::fs::File::create(&path)
+                let file = create_private(&path)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 export(store, filter.into(), std::io::BufWriter::new(file)).await
             }
@@ -162,6 +164,21 @@ impl DeliveriesCommand {
             } => export(store, filter.into(), std::io::stdout()).await,
         }
     }
+}
+
+/// Creates or empties a file for this user alone: payloads of private repositories go into it.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    // The mode above counts only for a new file, and a pipe or terminal keeps its own.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 impl DeadCommand {

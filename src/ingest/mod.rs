@@ -469,9 +469,10 @@ async fn store(
     let publication = |id| Publication::new(id, &guid, &event, source, received_at, decoded);
     let state = delivery.state.clone();
     let accepted = ingest.store.accept(delivery).await.map_err(|error| {
-        tracing::error!(
+        // A database that fails is logged once, by the store.
+        tracing::debug!(
             delivery.guid = guid, %error,
-            "delivery {guid} cannot be stored; answering 503"
+            "delivery {guid} cannot be stored; answering 503: {error}"
         );
         WebhookRefusal::Unavailable
     })?;

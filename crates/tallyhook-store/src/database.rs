@@ -54,9 +54,9 @@ impl Database {
 
     /// Takes a connection that may write. SQLite has one, and other writers wait until it is
     /// dropped.
-    pub(crate) async fn writer(&self) -> Result<Writer<'_>> {
+    pub(crate) async fn writer(&self) -> Result<Writer> {
         Ok(match self {
-            Self::Sqlite(database) => Writer::Sqlite(database.writer().await),
+            Self::Sqlite(database) => Writer::Sqlite(database.writer().await?),
             Self::Postgres(database) => Writer::Postgres(database.session().await?),
         })
     }
@@ -72,12 +72,12 @@ impl Database {
 }
 
 /// A connection that may write.
-pub(crate) enum Writer<'a> {
-    Sqlite(sqlite::SqliteWriter<'a>),
+pub(crate) enum Writer {
+    Sqlite(sqlite::SqliteWriter),
     Postgres(postgres::PooledSession),
 }
 
-impl Writer<'_> {
+impl Writer {
     /// Begins a transaction, which may write from its first statement on.
     pub(crate) async fn begin(&mut self) -> Result<Transaction<'_>> {
         Ok(match self {
@@ -89,7 +89,7 @@ impl Writer<'_> {
 
 /// A transaction, undone unless it is committed.
 pub(crate) enum Transaction<'a> {
-    Sqlite(sqlx::Transaction<'a, Sqlite>),
+    Sqlite(sqlite::SqliteTransaction<'a>),
     Postgres(postgres::PostgresTransaction<'a>),
 }
 
@@ -134,7 +134,7 @@ impl Transaction<'_> {
 
     pub(crate) async fn commit(self) -> Result<()> {
         match self {
-            Self::Sqlite(transaction) => Ok(transaction.commit().await?),
+            Self::Sqlite(transaction) => transaction.commit().await,
             Self::Postgres(transaction) => transaction.commit().await,
         }
     }
@@ -142,7 +142,7 @@ impl Transaction<'_> {
     /// Undoes the transaction. Dropping it does so too, but then its connection is not used again.
     pub(crate) async fn rollback(self) -> Result<()> {
         match self {
-            Self::Sqlite(transaction) => Ok(transaction.rollback().await?),
+            Self::Sqlite(transaction) => transaction.rollback().await,
             Self::Postgres(transaction) => transaction.rollback().await,
         }
     }

@@ -26,6 +26,13 @@ pub enum StoreError {
          with"
     )]
     Version { applied: i64 },
+    #[error(
+        "the database file {} was removed or replaced while this process uses it: put it back, or \
+         restart to use the file that is there now", .0.display()
+    )]
+    Replaced(PathBuf),
+    #[error("the database server is a standby, or is set to read only")]
+    ReadOnly,
     #[error("the database is closed: this process is stopping")]
     Closed,
     #[error("the database did not answer in time")]

@@ -9,10 +9,12 @@
 #![warn(clippy::unwrap_used)]
 
 mod columns;
+mod condition;
 mod database;
 mod deliveries;
 mod error;
 mod facts;
+pub mod files;
 mod leader;
 mod migrations;
 mod notifications;
@@ -32,6 +34,7 @@ pub use tallyhook_core::domain::recording::{
     StoredPullRequest, VersionConflict,
 };
 
+pub use self::condition::{LOW_SPACE, NO_SPACE, StorageFault, StorageReport};
 pub use self::deliveries::{
     AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
     Delivery, DeliveryCounts, DeliveryFailure, DeliveryFilter, DeliveryState, ExhaustedDelivery,
@@ -48,6 +51,7 @@ pub use self::outbox::{
     EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::sqlite::{FileUse, file_use};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
     MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::condition::LastExamination;
 use crate::database::Database;
 use crate::postgres::PostgresDatabase;
 use crate::pull_requests::AggregationLimit;
@@ -16,6 +17,7 @@ use crate::{LeaderRole, Moment, OutboxListener, Result};
 pub struct Store {
     pub(crate) database: Database,
     pub(crate) aggregation: AggregationLimit,
+    pub(crate) examined: Arc<LastExamination>,
 }
 
 impl From<SqliteDatabase> for Store {
@@ -23,6 +25,7 @@ impl From<SqliteDatabase> for Store {
         Self {
             database: Database::Sqlite(Arc::new(database)),
             aggregation: AggregationLimit::default(),
+            examined: Arc::default(),
         }
     }
 }
@@ -32,6 +35,7 @@ impl From<PostgresDatabase> for Store {
         Self {
             database: Database::Postgres(Arc::new(database)),
             aggregation: AggregationLimit::default(),
+            examined: Arc::default(),
         }
     }
 }
@@ -77,6 +81,14 @@ impl Store {
         match &self.database {
             Database::Sqlite(database) => Ok(database.listen()),
             Database::Postgres(database) => database.listen().await,
+        }
+    }
+
+    /// Shrinks SQLite's write-ahead log. Returns false if readers still need a part of it.
+    pub async fn truncate_wal(&self) -> Result<bool> {
+        match &self.database {
+            Database::Sqlite(database) => database.truncate_wal().await,
+            Database::Postgres(_) => Ok(true),
         }
     }
 

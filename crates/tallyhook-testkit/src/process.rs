@@ -188,6 +188,11 @@ impl Serve {
         self.wait()
     }
 
+    /// Returns the process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     pub fn ask_to_end(&self) {
         let kill = format!("kill -TERM {}", self.child.id());

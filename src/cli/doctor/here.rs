@@ -6,8 +6,10 @@ use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
+use tallyhook_store::files::{self, FolderAccess, folder_of};
 use tallyhook_store::{
-    ChannelRecord, DatabaseInfo, DatabaseNotReady, OpenMode, Store, TrackedRepository,
+    ChannelRecord, DatabaseInfo, DatabaseNotReady, FileUse, LOW_SPACE, NO_SPACE, OpenMode, Store,
+    TrackedRepository,
 };
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -21,9 +23,6 @@ use crate::tasks::worktree;
 
 /// Shorter secrets can be guessed offline from one signed delivery.
 const MIN_SECRET_LENGTH: usize = 16;
-/// Free bytes of the disk for a warning, and for an error: below, it may be full within hours.
-const LOW_DISK: u64 = 1 << 30;
-const FULL_DISK: u64 = 100 << 20;
 /// GitHub refuses the signature of an App whose clock differs by more.
 const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::seconds(60);
 const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(5);
@@ -71,6 +70,7 @@ pub(super) struct StoredForChecks {
 
 /// Checks the database, and reads the rows for the other checks.
 pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks) {
+    let file = config.database_file().and_then(file);
     let checking = async {
         match tallyhook_store::open(&config.database_url, OpenMode::Shared).await {
             Ok(store) => {
@@ -84,6 +84,7 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks)
     let (mut findings, stored) = timeout(CHECK_TIMEOUT, checking)
         .await
         .unwrap_or_else(|_| (vec![silent("database")], StoredForChecks::default()));
+    findings.extend(file);
     findings.extend(config.database_file().and_then(disk));
     (findings, stored)
 }
@@ -175,22 +176,48 @@ fn not_opened(error: &anyhow::Error) -> Finding {
     }
 }
 
-fn folder_of(file: &Path) -> &Path {
-    file.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+/// Checks the file in use, its mode and its folder. It runs before the database is opened.
+fn file(database: &Path) -> Option<Finding> {
+    if tallyhook_store::file_use(database) == FileUse::ServedElsewhere {
+        let found = format!(
+            "{} was removed or replaced while a server uses it: what that server stores is lost",
+            database.display()
+        );
+        let advice = "put the file back; if it is gone, stop the server and start it again";
+        return Some(Finding::wrong("database file", found, advice));
+    }
+    let readable = std::fs::metadata(database).is_ok_and(|it| files::is_readable_by_others(&it));
+    match files::check_folder(folder_of(database)) {
+        // A missing folder is a finding of the database.
+        Err(_) if !folder_of(database).exists() => None,
+        Err(error) => Some(Finding::wrong(
+            "database file",
+            error.to_string(),
+            "take the right to write from the others: `serve` refuses such a folder",
+        )),
+        Ok(_) if readable => Some(Finding::warning(
+            "database file",
+            format!("every user of this machine can read {}", database.display()),
+            "run `chmod 600` on it and on its -wal and -shm files",
+        )),
+        Ok(FolderAccess::Shared) => Some(Finding::warning(
+            "database file",
+            "other users can put files into its folder",
+            "give the folder to the user of `serve` alone (`chmod 700`)",
+        )),
+        Ok(FolderAccess::Own) => None,
+    }
 }
 
 /// Checks the free disk space of the database; `None` if the system cannot report it.
 fn disk(database: &Path) -> Option<Finding> {
-    let space = rustix::fs::statvfs(folder_of(database)).ok()?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let free = files::free_bytes(database)?;
     let found = format!("{} MiB are free for the database", free >> 20);
     let advice = "free some space, or lower DELIVERY_RETENTION_DAYS: a delivery that cannot be \
                   stored is answered with 503";
     Some(match free {
-        ..FULL_DISK => Finding::wrong("disk", found, advice),
-        FULL_DISK..LOW_DISK => Finding::warning("disk", found, advice),
+        ..NO_SPACE => Finding::wrong("disk", found, advice),
+        NO_SPACE..LOW_SPACE => Finding::warning("disk", found, advice),
         _ => Finding::ok("disk", found),
     })
 }
@@ -298,6 +325,8 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
         .into_iter()
         .flatten()
         .filter_map(|(part, state)| Some((part.as_str(), state.as_str()?)));
+    // A reason explains the state of the database.
+    let states = states.filter(|(part, _)| *part != "reason");
     let (whole, parts): (Vec<_>, Vec<_>) = states.partition(|(part, _)| *part == "status");
     let status = whole.first().map_or("", |(_, status)| status);
     let listed: Vec<_> = parts
@@ -305,8 +334,12 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
         .map(|(part, state)| format!("{part} {state}"))
         .collect();
     let found = format!(
-        "a tallyhook server answers at {address}: {status}; {}",
-        listed.join(", ")
+        "a tallyhook server answers at {address}: {status}; {}{}",
+        listed.join(", "),
+        ready["reason"]
+            .as_str()
+            .map(|reason| format!("; reason: {reason}"))
+            .unwrap_or_default()
     );
     let failing = parts
         .iter()

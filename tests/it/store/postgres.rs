@@ -17,7 +17,7 @@ use tallyhook_core::domain::task::TaskKey;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_store::{
     AcceptOutcome, BatchWrite, DeadLetterMatch, DeadLetterSelection, DeliveryFilter, DeliveryState,
-    EventId, FinishedDelivery, LeaderRole, OpenMode, RunOptions, Store,
+    EventId, FinishedDelivery, LeaderRole, OpenMode, RunOptions, StorageFault, Store,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -707,4 +707,46 @@ async fn task_created_during_the_commit_of_its_pull_request_is_marked() {
     assert!(store.newest_event().await.unwrap() > before);
     assert_eq!(super::tasks::due(&store).await, ["A-1"]);
     assert_eq!(super::tasks::get(&store, "A-1").await.prs, [opened.key]);
+}
+
+/// A server that was made a standby, or whose disk is full and which was set to read only for it.
+#[tokio::test]
+async fn read_only_database_is_a_fault_until_a_delivery_is_stored() {
+    let database = postgres();
+    let store = open(&database).await;
+    assert_eq!(store.examine().await.fault, None);
+    let set = |value: &str| {
+        format!(
+            "BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET \
+             default_transaction_read_only = {value}', current_database()); END $$; COMMIT"
+        )
+    };
+    database.run(&set("on")).await;
+    database.end_connections().await;
+    assert!(
+        eventually(async || {
+            matches!(
+                store.examine().await.fault,
+                Some((StorageFault::Failing, _))
+            )
+        })
+        .await
+    );
+    for number in 0..3 {
+        let refused = store
+            .accept(delivery(&format!("during-{number}"), pending()))
+            .await;
+        assert!(refused.is_err());
+    }
+    assert!(matches!(
+        store.condition().fault,
+        Some((StorageFault::Failing, _))
+    ));
+    database.run(&set("off")).await;
+    database.end_connections().await;
+    assert!(
+        eventually(async || { store.accept(delivery("after", pending())).await.is_ok() }).await
+    );
+    assert_eq!(store.condition().fault, None);
+    assert_eq!(store.examine().await.fault, None);
 }

@@ -6,6 +6,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{AcceptOutcome, NewDelivery};
+use crate::condition::CommitRecord;
 use crate::{Result, StoreError};
 
 /// The most deliveries of one commit, and as many that wait for the next.
@@ -36,6 +37,7 @@ pub(crate) struct GroupCommit {
     sender: mpsc::WeakSender<QueuedDelivery>,
     running: Vec<AbortHandle>,
     tasks: Mutex<JoinSet<()>>,
+    pub(crate) record: Arc<CommitRecord>,
 }
 
 impl GroupCommit {
@@ -43,15 +45,17 @@ impl GroupCommit {
     pub(crate) fn start(target: impl CommitTarget, at_once: usize) -> Self {
         let (sender, receiver) = mpsc::channel(GROUP);
         let (target, receiver) = (Arc::new(target), Arc::new(Mutex::new(receiver)));
+        let record = Arc::new(CommitRecord::default());
         let mut tasks = JoinSet::new();
         let running = (0..at_once)
-            .map(|_| tasks.spawn(run(target.clone(), receiver.clone())))
+            .map(|_| tasks.spawn(run(target.clone(), receiver.clone(), record.clone())))
             .collect();
         Self {
             sender: sender.downgrade(),
             waiting: Mutex::new(Some(sender)),
             running,
             tasks: Mutex::new(tasks),
+            record,
         }
     }
 
@@ -83,7 +87,11 @@ impl GroupCommit {
     }
 }
 
-async fn run(target: Arc<impl CommitTarget>, waiting: Arc<Mutex<mpsc::Receiver<QueuedDelivery>>>) {
+async fn run(
+    target: Arc<impl CommitTarget>,
+    waiting: Arc<Mutex<mpsc::Receiver<QueuedDelivery>>>,
+    record: Arc<CommitRecord>,
+) {
     loop {
         let mut group = Vec::with_capacity(GROUP);
         let slot = {
@@ -106,6 +114,7 @@ async fn run(target: Arc<impl CommitTarget>, waiting: Arc<Mutex<mpsc::Receiver<Q
             Ok(slot) => target.store(slot, &deliveries).await,
             Err(error) => Err(error),
         };
+        record.count(&stored);
         answer(answers, stored);
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
 use super::row::{COLUMNS, DeliveryRow};
@@ -46,7 +46,7 @@ impl SqliteDatabase {
         max_attempts: u32,
     ) -> Result<ClaimedDeliveries> {
         let ids = ids_json(ids.iter().map(|id| id.0));
-        let mut writer = self.writer().await;
+        let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         let exhausted = sqlx::query(
             "UPDATE deliveries SET state = 'dead', finished_at = $1, \
@@ -94,8 +94,8 @@ impl SqliteDatabase {
         now: Moment,
         again: Moment,
     ) -> Result<Vec<DeliveryId>> {
-        let mut writer = self.writer().await;
-        let mut due: Vec<i64> = sqlx::query_scalar(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query_as(
             "UPDATE deliveries SET next_attempt_at = $1 WHERE id IN (\
              SELECT id FROM deliveries WHERE state = 'accepted' AND lane = $2 \
              AND next_attempt_at <= $3 \
@@ -104,78 +104,72 @@ impl SqliteDatabase {
         .bind(millis(again))
         .bind(lane.as_str())
         .bind(millis(now))
-        .bind(limit)
-        .fetch_all(writer.connection()?)
-        .await?;
+        .bind(limit);
+        let mut due: Vec<(i64,)> = writer.fetch_all(query).await?;
         due.sort_unstable();
-        Ok(due.into_iter().map(DeliveryId).collect())
+        Ok(due.into_iter().map(|(id,)| DeliveryId(id)).collect())
     }
 
     pub(crate) async fn release_orphaned_leases(&self, now: Moment) -> Result<u64> {
-        let mut writer = self.writer().await;
-        let late = sqlx::query(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 \
              WHERE state = 'accepted' AND lane IN ('live', 'backfill') AND next_attempt_at > $2",
         )
         .bind(millis(now))
-        .bind(millis(now + IMPLAUSIBLE))
-        .execute(writer.connection()?)
-        .await?;
+        .bind(millis(now + IMPLAUSIBLE));
+        let late = writer.execute(query).await?;
         // One process at a time serves the file: other lease holders are dead, and this needs to be
         // done only once.
-        if self.orphans_released.swap(true, Ordering::AcqRel) {
-            return Ok(late.rows_affected());
+        if self.orphans_released.load(Ordering::Acquire) {
+            return Ok(late);
         }
-        let released = sqlx::query(
+        let query = sqlx::query(
             "UPDATE deliveries SET leased_until = NULL, next_attempt_at = min(next_attempt_at, $1) \
              WHERE state = 'accepted' AND leased_until IS NOT NULL AND leased_by <> $2",
         )
         .bind(millis(now))
-        .bind(self.process)
-        .execute(writer.connection()?)
-        .await?;
-        Ok(late.rows_affected() + released.rows_affected())
+        .bind(self.process);
+        let released = writer.execute(query).await?;
+        self.orphans_released.store(true, Ordering::Release);
+        Ok(late + released)
     }
 
     pub(crate) async fn republish_all(&self, now: Moment) -> Result<u64> {
-        let mut writer = self.writer().await;
-        let due = sqlx::query(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 \
              WHERE state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) \
              AND next_attempt_at > $1",
         )
-        .bind(millis(now))
-        .execute(writer.connection()?)
-        .await?;
-        Ok(due.rows_affected())
+        .bind(millis(now));
+        writer.execute(query).await
     }
 
     pub(crate) async fn mark_unpublished(&self, ids: &[DeliveryId], now: Moment) -> Result<()> {
-        let mut writer = self.writer().await;
-        sqlx::query(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query(
             "UPDATE deliveries SET next_attempt_at = $1 \
              WHERE id IN (SELECT value FROM json_each($2)) \
              AND +state = 'accepted' AND (leased_until IS NULL OR leased_until <= $1) \
              AND next_attempt_at > $1",
         )
         .bind(millis(now))
-        .bind(ids_json(ids.iter().map(|id| id.0)))
-        .execute(writer.connection()?)
-        .await?;
-        Ok(())
+        .bind(ids_json(ids.iter().map(|id| id.0)));
+        writer.execute(query).await.map(|_| ())
     }
 
     pub(crate) async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<UnfinishedDelivery>> {
-        let mut transaction = self.readers.begin().await?;
+        let mut snapshot = self.snapshot().await?;
         let rows = sqlx::query(
             "SELECT id, guid, event, source, received_at, attempts, body_bytes FROM deliveries \
              WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted'",
         )
         .bind(ids_json(ids.iter().map(|id| id.0)))
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut *snapshot)
         .await?;
-        let unfinished = with_bodies(&mut transaction, &rows).await?;
-        transaction.commit().await?;
+        let unfinished = with_bodies(&mut snapshot, &rows).await?;
+        snapshot.end().await?;
         Ok(unfinished)
     }
 
@@ -185,8 +179,8 @@ impl SqliteDatabase {
         reason: &str,
         now: Moment,
     ) -> Result<u64> {
-        let mut writer = self.writer().await;
-        let marked = sqlx::query(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query(
             "UPDATE deliveries SET state = 'dead', reason = $1, finished_at = $2, \
              leased_until = NULL, \
              history = json_insert(history, '$[#]', \
@@ -196,10 +190,8 @@ impl SqliteDatabase {
         .bind(reason)
         .bind(millis(now))
         .bind(now.to_rfc3339())
-        .bind(ids_json(ids.iter().map(|id| id.0)))
-        .execute(writer.connection()?)
-        .await?;
-        Ok(marked.rows_affected())
+        .bind(ids_json(ids.iter().map(|id| id.0)));
+        writer.execute(query).await
     }
 
     pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
@@ -232,21 +224,18 @@ impl SqliteDatabase {
                 }
             }
         }
-        let mut writer = self.writer().await;
-        let requeued = query.build().execute(writer.connection()?).await?;
-        Ok(requeued.rows_affected())
+        let mut writer = self.writer().await?;
+        writer.execute(query.build()).await
     }
 
     pub(crate) async fn mark_dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {
-        let mut writer = self.writer().await;
-        sqlx::query(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query(
             "UPDATE deliveries SET dead_copied = 1 WHERE id IN (SELECT value FROM json_each($1)) \
              AND +state = 'dead'",
         )
-        .bind(ids_json(ids.iter().map(|id| id.0)))
-        .execute(writer.connection()?)
-        .await?;
-        Ok(())
+        .bind(ids_json(ids.iter().map(|id| id.0)));
+        writer.execute(query).await.map(|_| ())
     }
 
     pub(crate) async fn deliveries(
@@ -315,7 +304,7 @@ impl SqliteDatabase {
         if rows.is_empty() && bodies.is_empty() {
             return Ok(PurgeCounts::default());
         }
-        let mut writer = self.writer().await;
+        let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         // No writer makes a finished delivery unfinished, so that the rows found are still to be
         // deleted.
@@ -348,8 +337,8 @@ impl SqliteDatabase {
         now: Moment,
         next_attempt: Moment,
     ) -> Result<()> {
-        let mut writer = self.writer().await;
-        sqlx::query(
+        let mut writer = self.writer().await?;
+        let query = sqlx::query(
             "UPDATE deliveries SET leased_until = NULL, next_attempt_at = $1, \
              attempts = max(attempts - $2, 0), \
              history = CASE WHEN json_array_length(history) < $6 THEN json_insert(history, '$[#]', \
@@ -361,16 +350,14 @@ impl SqliteDatabase {
         .bind(now.to_rfc3339())
         .bind(error)
         .bind(ids_json(ids.iter().map(|id| id.0)))
-        .bind(HISTORY)
-        .execute(writer.connection()?)
-        .await?;
-        Ok(())
+        .bind(HISTORY);
+        writer.execute(query).await.map(|_| ())
     }
 }
 
 /// The rows with their bodies, by id.
 async fn with_bodies(
-    transaction: &mut Transaction<'_, Sqlite>,
+    connection: &mut SqliteConnection,
     rows: &[SqliteRow],
 ) -> Result<Vec<UnfinishedDelivery>> {
     let mut unfinished = rows
@@ -382,7 +369,7 @@ async fn with_bodies(
          WHERE delivery_id IN (SELECT value FROM json_each($1))",
     )
     .bind(ids_json(unfinished.iter().map(|delivery| delivery.id.0)))
-    .fetch_all(&mut **transaction)
+    .fetch_all(connection)
     .await?;
     let bodies = bodies
         .iter()

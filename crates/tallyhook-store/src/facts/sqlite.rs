@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use sqlx::{AssertSqlSafe, Sqlite, Transaction};
+use sqlx::AssertSqlSafe;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::RepositoryAccess;
@@ -15,9 +15,11 @@ use super::row::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
 };
 use crate::columns::{to_json, whole};
-use crate::database::Transaction as AnyTransaction;
+use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
-use crate::sqlite::{CHUNKS, SqliteDatabase, chunk_sizes, chunks, ids_json, millis};
+use crate::sqlite::{
+    CHUNKS, SqliteDatabase, SqliteTransaction, chunk_sizes, chunks, ids_json, millis,
+};
 use crate::tasks::TaskWriter;
 use crate::{
     BatchWrite, FinishedDelivery, Moment, PullRequestRecord, RepositoryObservation, Result,
@@ -33,22 +35,22 @@ impl SqliteDatabase {
                 .collect::<Vec<_>>(),
         )?;
         // One snapshot for both queries, so that reviews and row belong together.
-        let mut transaction = self.readers.begin().await?;
+        let mut snapshot = self.snapshot().await?;
         let rows: Vec<KnownColumns> = sqlx::query_as(
             "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
              (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
         )
         .bind(&json)
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut *snapshot)
         .await?;
         let reviews: Vec<ReviewColumns> = sqlx::query_as(
             "SELECT * FROM reviews WHERE (repo_id, number) IN (SELECT value ->> 0, value ->> 1 \
              FROM json_each($1))",
         )
         .bind(&json)
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut *snapshot)
         .await?;
-        transaction.commit().await?;
+        snapshot.end().await?;
 
         let rows = rows.into_iter().map(StoredPullRequest::from);
         let mut known: HashMap<PrKey, StoredPullRequest> =
@@ -74,7 +76,7 @@ impl SqliteDatabase {
         recording: &BatchWrite,
         now: Moment,
     ) -> Result<Result<(), VersionConflict>> {
-        let mut writer = self.writer().await;
+        let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         for sighting in &recording.repositories {
             write_repository(&mut transaction, sighting, now).await?;
@@ -90,7 +92,7 @@ impl SqliteDatabase {
             return Ok(Err(VersionConflict));
         }
         write_reviews(&mut transaction, &recording.pull_requests).await?;
-        let mut transaction = AnyTransaction::Sqlite(transaction);
+        let mut transaction = Transaction::Sqlite(transaction);
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, &recording.changes).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
@@ -107,7 +109,7 @@ impl SqliteDatabase {
 
 /// Marks the deliveries; `false` if one of them is not ours to finish any more.
 async fn finish(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     finished: &[FinishedDelivery],
     now: Moment,
 ) -> Result<bool> {
@@ -140,7 +142,7 @@ async fn finish(
 /// Joins with the row, as the domain does. The first sight makes the repository one of the default
 /// team.
 async fn write_repository(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     sighting: &RepositoryObservation,
     now: Moment,
 ) -> Result<()> {
@@ -179,7 +181,7 @@ async fn write_repository(
 
 /// Counts changes that webhooks had missed.
 async fn count_missed(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     missed: &[(RepoId, u64)],
 ) -> Result<()> {
     for (repo, changes) in missed {
@@ -197,7 +199,7 @@ async fn count_missed(
 /// Joins access to all repositories of an installation with what is known of it: the newer counts,
 /// and at one second the loss.
 async fn write_installation(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     installation: InstallationId,
     access: &Dated<RepositoryAccess>,
 ) -> Result<()> {
@@ -230,7 +232,7 @@ static UPSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
 /// Reports whether all rows were written: a row is not if another writer changed it since it was
 /// read.
 async fn write_pull_requests(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     records: &[PullRequestRecord],
 ) -> Result<bool> {
     for (place, chunk) in chunks(records) {
@@ -266,7 +268,7 @@ static UPSERT_REVIEW: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
 
 /// Writes those reviews that changed.
 async fn write_reviews(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     records: &[PullRequestRecord],
 ) -> Result<()> {
     let mut reviews = ReviewColumns::changed(records).into_iter();

@@ -1,9 +1,8 @@
 //! The embedded database and its connections.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,9 +14,12 @@ use sqlx::sqlite::{
     SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
-use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::sync::{Mutex, watch};
 
+use super::file::{DatabaseFile, ReplacedPart};
 use super::group_commit::WriterTarget;
+use super::writer::{SqliteSnapshot, SqliteWriter, WriterSlot, checkpoint};
+use crate::condition::{NO_SPACE, StorageFault, StorageReport};
 use crate::database::AnyRow;
 use crate::deliveries::GroupCommit;
 use crate::{
@@ -31,6 +33,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 /// running server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bytes of the write-ahead log that stay allocated: sixteen times what starts a checkpoint.
+pub(super) const WAL_KEPT: &str = "67108864";
+
 /// Rows per writing statement. Each size is prepared once; what is written is cut into the largest
 /// that fit.
 pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
@@ -40,7 +45,7 @@ pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 /// SQLite lets one connection write at a time, so there is one, behind a fair lock: writers queue
 /// here instead of polling the file. Deliveries that wait for it together are committed together.
 pub(crate) struct SqliteDatabase {
-    writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
+    pub(super) writer: Arc<Mutex<WriterSlot>>,
     pub(crate) readers: SqlitePool,
     pub(crate) group_commit: GroupCommit,
     /// Marks the leases of this process, as opposed to those of an earlier one.
@@ -48,9 +53,12 @@ pub(crate) struct SqliteDatabase {
     pub(crate) orphans_released: AtomicBool,
     /// Notified when the outbox changed.
     outbox_changed: watch::Sender<()>,
-    /// Held for as long as the store is open by `serve`; the system releases it when the process
-    /// ends in any way.
-    _lock: Option<File>,
+    rescued: AtomicBool,
+    /// Keeps the write-ahead log in use: SQLite deletes it when the last connection is closed, and
+    /// those for writing and reading may be closed at any time.
+    anchor: Mutex<Option<SqliteConnection>>,
+    /// `None` for a command beside a server.
+    file: Option<Arc<DatabaseFile>>,
 }
 
 impl SqliteDatabase {
@@ -70,9 +78,12 @@ impl SqliteDatabase {
         if opening != OpenMode::Exclusive && !path.exists() {
             bail!(DatabaseNotReady::Missing(path));
         }
-        let lock = match opening {
-            OpenMode::Exclusive | OpenMode::ExclusiveUnmigrated => Some(lock(&path)?),
+        let file = match opening {
             OpenMode::Shared => None,
+            OpenMode::Exclusive | OpenMode::ExclusiveUnmigrated => {
+                let create = opening == OpenMode::Exclusive;
+                Some(Arc::new(DatabaseFile::lock(&path, create)?))
+            }
         };
         let options = options
             .create_if_missing(opening == OpenMode::Exclusive)
@@ -83,6 +94,8 @@ impl SqliteDatabase {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .pragma("temp_store", "memory")
+            // After a time of slow readers the write-ahead log shrinks to this, and not only grows.
+            .pragma("journal_size_limit", WAL_KEPT)
             // Rows are read by a thread of their own: a whole batch at once, instead of taking
             // turns within it.
             .row_buffer_size(512)
@@ -90,10 +103,19 @@ impl SqliteDatabase {
         let writer = open_writer(&path, &options, opening).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .with_context(|| format!("cannot read {}", path.display()))?;
-        let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
+        let anchor = match &file {
+            Some(file) => {
+                let anchor = options.clone().read_only(true).connect().await?;
+                file.compare();
+                Some(anchor)
+            }
+            None => None,
+        };
+        let slot = WriterSlot::new(writer, options, file.clone());
+        let writer = Arc::new(Mutex::new(slot));
         let (process, orphans_released) = (rand::random(), AtomicBool::new(false));
         Ok(Self {
             group_commit: GroupCommit::start(WriterTarget(writer.clone()), 1),
@@ -102,13 +124,20 @@ impl SqliteDatabase {
             process,
             orphans_released,
             outbox_changed: watch::Sender::default(),
-            _lock: lock,
+            rescued: AtomicBool::new(false),
+            anchor: Mutex::new(anchor),
+            file,
         })
     }
 
     /// Waits for the writing connection.
-    pub(crate) async fn writer(&self) -> SqliteWriter<'_> {
-        SqliteWriter(self.writer.lock().await)
+    pub(crate) async fn writer(&self) -> Result<SqliteWriter> {
+        SqliteWriter::acquire(&self.writer).await
+    }
+
+    /// Begins a transaction that only reads.
+    pub(crate) async fn snapshot(&self) -> Result<SqliteSnapshot> {
+        SqliteSnapshot::begin(&self.readers).await
     }
 
     /// Returns the rows of a statement that only reads.
@@ -121,8 +150,7 @@ impl SqliteDatabase {
 
     /// Runs a statement that is a transaction by itself. Returns the number of rows it touched.
     pub(crate) async fn execute(&self, query: Query<'_, Sqlite, SqliteArguments>) -> Result<u64> {
-        let mut writer = self.writer().await;
-        Ok(query.execute(writer.connection()?).await?.rows_affected())
+        self.writer().await?.execute(query).await
     }
 
     pub(crate) fn notify_listeners(&self) {
@@ -133,9 +161,96 @@ impl SqliteDatabase {
         OutboxListener(self.outbox_changed.subscribe())
     }
 
+    /// Compares the files with those in use and reads the free space.
+    pub(crate) async fn examine_file(&self) -> StorageReport {
+        let Some(file) = self.file.clone() else {
+            return StorageReport::default();
+        };
+        let looking = {
+            let file = file.clone();
+            // A network disk may be slow to answer.
+            move || (file.compare(), file.free_bytes(), file.wal_bytes())
+        };
+        let (replaced, free_bytes, wal_bytes) = match tokio::task::spawn_blocking(looking).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::error!(%error, "the database file could not be examined: {error}");
+                return StorageReport::default();
+            }
+        };
+        if replaced == Some(ReplacedPart::Wal) && !self.rescued.swap(true, Ordering::AcqRel) {
+            self.rescue(file.path()).await;
+        }
+        let fault = if replaced.is_some() {
+            let error = StoreError::Replaced(file.path().to_owned());
+            Some((StorageFault::Replaced, error.to_string()))
+        } else {
+            let free = free_bytes.filter(|free| *free < NO_SPACE);
+            free.map(|free| {
+                let place = file.path().display();
+                let text = format!(
+                    "{} MiB are free on the disk of {place}: make room",
+                    free >> 20
+                );
+                (StorageFault::NoSpace, text)
+            })
+        };
+        StorageReport {
+            fault,
+            free_bytes,
+            wal_bytes: Some(wal_bytes),
+        }
+    }
+
+    /// Brings what was committed into the database: the log that it is in has lost its name, and
+    /// would be gone with this process.
+    async fn rescue(&self, path: &Path) {
+        let place = path.display();
+        match self.writer.lock().await.checkpoint().await {
+            Ok(true) => tracing::warn!(
+                path = %place,
+                "the write-ahead log of {place} was removed; everything committed is in the \
+                 database itself now"
+            ),
+            Ok(false) => tracing::error!(
+                path = %place,
+                "the write-ahead log of {place} was removed, and readers keep a part of it: stop \
+                 this process with SIGTERM, which saves it"
+            ),
+            Err(error) => tracing::error!(
+                path = %place,
+                %error,
+                "the write-ahead log of {place} was removed and cannot be saved: {error}"
+            ),
+        }
+    }
+
+    /// Brings the write-ahead log into the database and makes it empty again. Returns false if
+    /// readers still need a part of it. Writers are held up for 100 ms at most, and nobody but
+    /// them. A command beside a server does nothing.
+    pub(crate) async fn truncate_wal(&self) -> Result<bool> {
+        const WAIT: Duration = Duration::from_millis(100);
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        file.check()?;
+        let options = self.writer.lock().await.options().busy_timeout(WAIT);
+        let mut connection = options.connect().await?;
+        // The first does the work beside all others, so that there is little left for the second.
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+            .execute(&mut connection)
+            .await?;
+        let done = checkpoint(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        connection.close().await?;
+        Ok(done)
+    }
+
     pub(crate) async fn check(&self) -> Result<()> {
         if !self.group_commit.is_running() {
             return Err(StoreError::Closed);
+        }
+        if let Some(file) = &self.file {
+            file.check()?;
         }
         match sqlx::query_scalar(migrations::APPLIED)
             .fetch_one(&self.readers)
@@ -153,7 +268,7 @@ impl SqliteDatabase {
         // Takes the lock of a writer, which is refused to a process that may not write, and writes
         // nothing.
         let query = sqlx::query("UPDATE _sqlx_migrations SET success = success WHERE false");
-        let written = query.execute(self.writer().await.connection()?).await;
+        let written = self.writer().await?.execute(query).await;
         let read_only = written.err().map(|error| error.to_string());
         Ok(DatabaseInfo {
             server: format!("SQLite {version}"),
@@ -165,29 +280,17 @@ impl SqliteDatabase {
     pub(crate) async fn close(&self) {
         self.group_commit.finish().await;
         self.readers.close().await;
-        if let Some(connection) = self.writer.lock().await.take()
-            && let Err(error) = connection.close().await
-        {
+        // The writer is the last, which brings the write-ahead log into the database.
+        if let Some(anchor) = self.anchor.lock().await.take() {
+            // It holds nothing that could be lost.
+            drop(anchor.close().await);
+        }
+        if let Err(error) = self.writer.lock().await.close().await {
             tracing::warn!(
                 %error,
                 "the database did not close cleanly; nothing that was committed is lost"
             );
         }
-    }
-}
-
-/// The writing connection while it is ours.
-pub(crate) struct SqliteWriter<'a>(MutexGuard<'a, Option<SqliteConnection>>);
-
-impl SqliteWriter<'_> {
-    pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection> {
-        self.0.as_mut().ok_or(StoreError::Closed)
-    }
-
-    /// Begins a transaction that may write from its first statement on, so that it cannot fail
-    /// half-way for a lock.
-    pub(crate) async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
-        Ok(self.connection()?.begin_with("BEGIN IMMEDIATE").await?)
     }
 }
 
@@ -197,9 +300,6 @@ async fn open_writer(
     options: &SqliteConnectOptions,
     opening: OpenMode,
 ) -> anyhow::Result<SqliteConnection> {
-    if opening == OpenMode::Exclusive {
-        create_private(path).with_context(|| format!("cannot create {}", path.display()))?;
-    }
     let mut writer = SqliteConnection::connect_with(options)
         .await
         .with_context(|| {
@@ -221,51 +321,6 @@ async fn open_writer(
         }
     }
     Ok(writer)
-}
-
-/// Takes the lock that says "a server is using this file".
-fn lock(database: &Path) -> anyhow::Result<File> {
-    let path = lock_path(database);
-    let file = File::create(&path).with_context(|| {
-        format!(
-            "cannot create {}: is its folder there, and may this user write to it?",
-            path.display()
-        )
-    })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another tallyhook is serving {}; stop it, or give this one a DATABASE_URL of its own",
-            database.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
-}
-
-/// Payloads of private repositories are for this user alone. SQLite gives its other files the mode
-/// of this one.
-fn create_private(database: &Path) -> std::io::Result<()> {
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(database)
-    {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn lock_path(database: &Path) -> PathBuf {
-    // One file is one lock, by whichever link it is reached.
-    let database = database
-        .canonicalize()
-        .unwrap_or_else(|_| database.to_owned());
-    let mut name = database.into_os_string();
-    name.push(".lock");
-    PathBuf::from(name)
 }
 
 pub(crate) fn millis(moment: Moment) -> i64 {

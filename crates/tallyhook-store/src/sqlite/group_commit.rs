@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, LazyLock};
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::Mutex;
 
 use super::database::{CHUNKS, chunks, millis};
+use super::writer::{SqliteTransaction, SqliteWriter, WriterSlot};
 use crate::columns::whole;
 use crate::deliveries::CommitTarget;
-use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Result, StoreError};
+use crate::{AcceptOutcome, DeliveryId, DeliveryState, NewDelivery, NewState, Result};
 
 /// Compressed bodies over this are large.
 const LARGE: usize = 1024 * 1024;
@@ -19,29 +20,32 @@ const LARGE: usize = 1024 * 1024;
 type OwnedDeliveryKey = (String, [u8; 32]);
 
 /// The writing connection, which groups share with every other write.
-pub(crate) struct WriterTarget(pub(crate) Arc<Mutex<Option<SqliteConnection>>>);
+pub(crate) struct WriterTarget(pub(crate) Arc<Mutex<WriterSlot>>);
 
 impl CommitTarget for WriterTarget {
-    type Slot = OwnedMutexGuard<Option<SqliteConnection>>;
+    type Slot = SqliteWriter;
 
     async fn slot(&self) -> Result<Self::Slot> {
-        Ok(self.0.clone().lock_owned().await)
+        SqliteWriter::acquire(&self.0).await
     }
 
     async fn store(
         &self,
-        mut slot: Self::Slot,
+        mut writer: SqliteWriter,
         group: &[NewDelivery],
     ) -> Result<Vec<AcceptOutcome>> {
-        store(slot.as_mut().ok_or(StoreError::Closed)?, group).await
+        let accepted = store(&mut writer, group).await?;
+        // Before the answer, so that no delivery is answered for that is in a removed file.
+        writer.check_file()?;
+        Ok(accepted)
     }
 }
 
 async fn store(
-    connection: &mut SqliteConnection,
+    writer: &mut SqliteWriter,
     deliveries: &[NewDelivery],
 ) -> Result<Vec<AcceptOutcome>> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut transaction = writer.begin().await?;
     let mut inserted = insert(&mut transaction, deliveries).await?;
     let mut bodies = Vec::with_capacity(inserted.len());
     let mut accepted = Vec::with_capacity(deliveries.len());
@@ -87,7 +91,7 @@ static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
 
 /// Inserts those that are not there yet, and returns their ids.
 async fn insert(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     deliveries: &[NewDelivery],
 ) -> Result<HashMap<OwnedDeliveryKey, DeliveryId>> {
     let mut inserted = HashMap::with_capacity(deliveries.len());
@@ -141,7 +145,7 @@ fn inserted_row(row: &SqliteRow) -> Result<(OwnedDeliveryKey, DeliveryId)> {
 }
 
 async fn insert_bodies(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     bodies: &[(DeliveryId, &Vec<u8>)],
 ) -> Result<()> {
     // A statement holds copies of all that it binds, so that a large body has one of its own.
@@ -158,7 +162,7 @@ async fn insert_bodies(
 
 /// Requeues a dead letter that GitHub redelivers. Any other repetition changes nothing.
 async fn requeue_dead(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     delivery: &NewDelivery,
 ) -> Result<AcceptOutcome> {
     let revived: Option<i64> = sqlx::query_scalar(
