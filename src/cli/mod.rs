@@ -25,8 +25,8 @@ use tallyhook_core::event::message;
 use tallyhook_store::{DatabaseUrlError, OpenMode};
 
 use crate::config::{
-    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, SettingSources,
-    TALLYHOOK_LISTEN,
+    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS,
+    SettingSources, TALLYHOOK_LISTEN,
 };
 use crate::telemetry::{self, LogFormat};
 
@@ -117,6 +117,11 @@ fn settings_help() -> String {
             setting.name, setting.help
         ));
     }
+    help.push_str(&format!(
+        "\nA secret can be in a file whose path is set, with _FILE after the name, as in \
+         {GITHUB_WEBHOOK_SECRET}_FILE:\n  {}\n",
+        SECRET_SETTINGS.join("\n  ")
+    ));
     help.push_str("\nExit codes: 0 ok, 1 failed, 2 called or configured wrongly.");
     help
 }

@@ -40,7 +40,7 @@ pub use self::http::TALLYHOOK_LISTEN;
 pub use self::process::crash_plan;
 pub use self::process::log_filter;
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
-pub use self::sources::SettingSources;
+pub use self::sources::{SECRET_SETTINGS, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
 
