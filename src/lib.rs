@@ -15,6 +15,7 @@ pub mod config;
 pub mod incoming;
 pub mod ingest;
 pub mod leader;
+pub mod logging;
 pub mod notify;
 pub mod process;
 pub mod relay;

@@ -20,15 +20,17 @@ mod worktrees;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
 use tallyhook_store::{DatabaseUrlError, OpenMode};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{
     Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS,
     SettingSources, TALLYHOOK_LISTEN,
 };
-use crate::telemetry::{self, LogFormat};
+use crate::logging::{self, LogFormat};
 
 /// Self-hosted GitHub event processor: signed webhooks in, explained cycle times out.
 #[derive(Debug, Parser)]
@@ -135,6 +137,17 @@ enum CommandFailure {
     Failed(anyhow::Error),
 }
 
+impl CommandFailure {
+    /// Returns the exit code, and the text in one line.
+    fn report(self) -> (u8, String) {
+        let (code, text) = match self {
+            Self::Failed(error) => (1, format!("{error:#}")),
+            Self::Usage(text) => (2, text),
+        };
+        (code, text.replace('\n', " "))
+    }
+}
+
 impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
     fn from(error: E) -> Self {
         let error = error.into();
@@ -161,34 +174,22 @@ pub fn main() -> ExitCode {
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
     let cli = CommandLine::parse();
     let quiet = !matches!(cli.command, Command::Serve(_));
-    telemetry::init_logging(cli.log_format, quiet);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return report(&CommandFailure::Failed(
-                anyhow::Error::new(error).context("cannot start threads"),
-            ));
-        }
+    let log = logging::init_logging(cli.log_format, quiet);
+    let ended = start_threads().and_then(|runtime| runtime.block_on(run(cli)));
+    let failure = match ended {
+        Ok(()) => None,
+        // The reader of our output, such as `head`, has closed it.
+        Err(CommandFailure::Failed(error)) if output::is_broken_pipe(&error) => None,
+        Err(failure) => Some(failure.report()),
     };
-    match runtime.block_on(run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(&failure),
-    }
+    let (code, text) = failure.unzip();
+    log.finish(text.map(|text| format!("tallyhook: {text}")));
+    ExitCode::from(code.unwrap_or(0))
 }
 
-/// Prints a failure in one line.
-fn report(failure: &CommandFailure) -> ExitCode {
-    let (text, code) = match failure {
-        // The reader of our output, such as `head`, has closed it.
-        CommandFailure::Failed(error) if output::is_broken_pipe(error) => return ExitCode::SUCCESS,
-        CommandFailure::Failed(error) => (format!("{error:#}"), 1),
-        CommandFailure::Usage(text) => (text.clone(), 2),
-    };
-    eprintln!("tallyhook: {}", text.replace('\n', " "));
-    ExitCode::from(code)
+fn start_threads() -> CommandResult<Runtime> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    Ok(runtime.context("cannot start threads")?)
 }
 
 async fn run(cli: CommandLine) -> CommandResult {

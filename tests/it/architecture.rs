@@ -7,8 +7,9 @@ use std::path::Path;
 use testkit::root;
 
 /// The modules of the root package: each uses those before it only.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "config",
+    "logging",
     "telemetry",
     "leader",
     "incoming",

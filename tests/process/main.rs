@@ -5,6 +5,7 @@ mod backfill_killed;
 mod cli;
 mod doctor;
 mod kill;
+mod logging;
 mod notifier_killed;
 mod readme;
 mod recover;
