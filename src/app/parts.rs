@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::shutdown::BackgroundTasks;
 use super::{RoleSet, ServerOptions};
 use crate::api::{self, ApiState, auth};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
 use crate::relay::Relay;
@@ -78,7 +78,12 @@ impl SharedParts {
         Ok(notifier)
     }
 
-    pub(super) fn api(&self, config: &Config, roles: RoleSet) -> ApiState {
+    pub(super) fn api(
+        &self,
+        config: &Config,
+        roles: RoleSet,
+        secrets: watch::Receiver<WebhookSecrets>,
+    ) -> ApiState {
         ApiState {
             store: self.store.clone(),
             bots: config.bots.clone(),
@@ -92,7 +97,7 @@ impl SharedParts {
             github: self.github.clone(),
             sync: config.sync.clone(),
             refreshes: api::BackgroundRefresh::default(),
-            hook_secret: config.hook_secret.clone(),
+            secrets,
             channels: self.channels.clone(),
         }
     }

@@ -17,6 +17,7 @@ mod serve;
 mod tokens;
 mod worktrees;
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ use tallyhook_store::{DatabaseUrlError, OpenMode};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{
-    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS,
+    self, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS,
     SettingSources, TALLYHOOK_LISTEN,
 };
 use crate::logging::{self, LogFormat};
@@ -174,8 +175,14 @@ pub fn main() -> ExitCode {
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
     let cli = CommandLine::parse();
     let quiet = !matches!(cli.command, Command::Serve(_));
+    // Before the first thread is started.
+    let sockets = if quiet {
+        Ok(Vec::new())
+    } else {
+        config::handed_over_sockets()
+    };
     let log = logging::init_logging(cli.log_format, quiet);
-    let ended = start_threads().and_then(|runtime| runtime.block_on(run(cli)));
+    let ended = start_threads().and_then(|runtime| runtime.block_on(run(cli, sockets?)));
     let failure = match ended {
         Ok(()) => None,
         // The reader of our output, such as `head`, has closed it.
@@ -192,7 +199,7 @@ fn start_threads() -> CommandResult<Runtime> {
     Ok(runtime.context("cannot start threads")?)
 }
 
-async fn run(cli: CommandLine) -> CommandResult {
+async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
     let CommandLine {
         config,
         log_format: _,
@@ -207,7 +214,7 @@ async fn run(cli: CommandLine) -> CommandResult {
     };
     match command {
         Command::Demo(demo) => demo.run(sources()?).await,
-        Command::Serve(serve) => serve.run(sources()?).await,
+        Command::Serve(serve) => serve.run(sources, sockets).await,
         Command::Replay(replay) => replay.run(sources()?).await,
         Command::Deliveries(command) => command.run(&beside(&sources()?).await?).await,
         Command::Dead(command) => command.run(&beside(&sources()?).await?).await,

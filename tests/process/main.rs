@@ -9,4 +9,5 @@ mod logging;
 mod notifier_killed;
 mod readme;
 mod recover;
+mod restart;
 mod secrets;
