@@ -6,11 +6,13 @@
 #   docker run --publish 127.0.0.1:8080:8080 --volume tallyhook:/data --env GITHUB_WEBHOOK_SECRET tallyhook
 #
 # docker-compose.yml runs it in several processes, with PostgreSQL and RabbitMQ.
+#
+# Images have exact versions, so that a build repeats. Raise them for the fixes of their systems.
 
 # The manifests and build scripts alone, with empty crates. Docker compares what a stage copies from
 # here by its content, so that a change of the sources leaves the next stage's first layer valid.
 # Tests and benches are removed from the manifests, since their files are not here.
-FROM debian:bookworm-slim AS manifests
+FROM debian:bookworm-20261005-slim AS manifests
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY crates crates
@@ -21,7 +23,7 @@ RUN find crates -type f ! -name Cargo.toml ! -name build.rs -delete \
     && echo 'fn main() {}' >src/main.rs
 
 # At least `rust-version` of Cargo.toml. The image contains the C compiler that SQLite, zstd and AWS-LC need.
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 
 # First the dependencies: this layer stays until a manifest, a build script or Cargo.lock changes.
@@ -40,7 +42,7 @@ COPY src src
 RUN touch crates/*/src/lib.rs src/lib.rs src/main.rs \
     && cargo build --locked --profile dist
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-20261005-slim
 LABEL org.opencontainers.image.title="Tallyhook" \
     org.opencontainers.image.description="Self-hosted GitHub event processor: signed webhooks in, explained cycle times out" \
     org.opencontainers.image.source="https://github.com/tallyhook/tallyhook" \

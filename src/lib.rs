@@ -11,10 +11,12 @@
 pub mod api;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod incoming;
 pub mod ingest;
 pub mod leader;
+pub mod logging;
 pub mod notify;
 pub mod process;
 pub mod relay;

@@ -1,49 +1,13 @@
-//! Logs on standard error, metrics for Prometheus.
+//! Metrics for Prometheus.
 
-use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tallyhook_github_client as client;
 use tallyhook_queue::AMQP_CONNECTED;
-use tracing_subscriber::EnvFilter;
 
-/// The format of logs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    #[default]
-    Text,
-    Json,
-}
-
-/// Installs the logger: level info, or for `quiet` commands warn, unless `RUST_LOG` sets a filter.
-/// A second call in a process changes nothing.
-pub fn init_logging(format: LogFormat, quiet: bool) {
-    let default = if quiet {
-        "warn"
-    } else {
-        "info,actix_server=warn"
-    };
-    let configured = crate::config::log_filter().and_then(|filter| EnvFilter::try_new(filter).ok());
-    let filter = configured.unwrap_or_else(|| EnvFilter::new(default));
-    // lapin would log bodies of returned messages, and a password in its handshake; the queue crate
-    // logs the events that matter.
-    let filter = match "lapin=off".parse() {
-        Ok(off) => filter.add_directive(off),
-        Err(_) => filter,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // An earlier logger, as in tests, stays installed.
-    drop(match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        // With the spans: theirs are the ids of the delivery that a line is about.
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    });
-}
+use crate::logging::{self, LOG_LINES_DROPPED};
 
 pub const DELIVERIES: &str = "tallyhook_deliveries_total";
 pub const SIGNATURE_FAILURES: &str = "tallyhook_signature_failures_total";
@@ -255,6 +219,13 @@ pub const METRICS: &[Metric] = &[
         &[],
         "Clients of /ws that were disconnected because they read too slowly.",
     ),
+    Metric::new(
+        LOG_LINES_DROPPED,
+        MetricKind::Counter,
+        &["reason"],
+        "Log lines that were not written, by reason: no_room while standard error was not read, \
+         failed, or repeated failures of connections.",
+    ),
     Metric::stored(
         INBOX,
         &["state"],
@@ -317,6 +288,12 @@ pub fn prometheus() -> &'static PrometheusHandle {
         describe_metrics(MetricSource::Process);
         handle
     })
+}
+
+/// Renders the metrics that this process keeps.
+pub fn render_metrics() -> String {
+    logging::count_dropped_lines();
+    prometheus().render()
 }
 
 /// Returns the name of an event that we use, or `other`: the sender must not choose label values.

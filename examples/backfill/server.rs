@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 use tallyhook::app::{RunningServer, ServerOptions};
 use tallyhook::config::{Config, SettingSources};
-use tallyhook::telemetry::{self, LogFormat};
+use tallyhook::logging::{self, LogFormat};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{OpenMode, Store};
@@ -132,7 +132,7 @@ async fn answer(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
 
 /// Runs a child process: serves on a free port until its standard input ends.
 pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
-    telemetry::init_logging(LogFormat::Text, true);
+    let _log = logging::init_logging(LogFormat::Text, true);
     let mut config = Config {
         webhook_secrets: Secrets::single(SECRET),
         github_credentials: Some(Credentials::Token(

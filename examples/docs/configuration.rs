@@ -1,6 +1,6 @@
 //! The settings, from the list that the program reads.
 
-use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
+use tallyhook::config::{CHANNEL_KEYS, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS};
 
 use crate::markdown::{code, heading, table};
 
@@ -19,6 +19,13 @@ pub(crate) fn page() -> String {
     page += "\nSet these in the environment, or in a TOML file that `--config` names, with the names \
              in lower case. `--listen` and `--database-url` are flags. A flag beats the environment, \
              which beats the file. An empty variable counts as not set, and an unknown key of the file is refused.\n";
+    let secrets: Vec<_> = SECRET_SETTINGS.iter().map(|name| code(name)).collect();
+    page += &format!(
+        "\nA secret can be in a file of its own, whose path is set with `_FILE` after the name, as in \
+         `{GITHUB_WEBHOOK_SECRET}_FILE`, or `github_webhook_secret_file` in the file: {}. To set \
+         both is an error.\n",
+        secrets.join(", ")
+    );
     let rows: Vec<_> = SETTINGS
         .iter()
         .map(|setting| {

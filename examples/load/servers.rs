@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use chrono::Utc;
 use tallyhook::app::{RoleSet, RunningServer, ServerOptions};
 use tallyhook::config::{Config, SettingSources};
-use tallyhook::telemetry::{self, LogFormat};
+use tallyhook::logging::{self, LogFormat};
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::github::signature::{Secrets, Signature};
@@ -244,7 +244,7 @@ fn get(address: &str, path: &str) -> anyhow::Result<String> {
 
 /// Runs a child process: serves on a free port until its standard input ends.
 pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
-    telemetry::init_logging(LogFormat::Text, true);
+    let _log = logging::init_logging(LogFormat::Text, true);
     let config = Config {
         webhook_secrets: Secrets::single(SECRET),
         database_url: place.database_url.context("no database")?,

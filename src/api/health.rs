@@ -130,7 +130,7 @@ async fn notifier(api: &ApiState) -> &'static str {
 )]
 #[get("/metrics")]
 pub(super) async fn prometheus(api: web::Data<ApiState>) -> HttpResponse {
-    let mut text = telemetry::prometheus().render();
+    let mut text = telemetry::render_metrics();
     match api.counts().await {
         Ok(counts) => text += &stored_gauges(&counts),
         // The process's own metrics matter the most when something fails.

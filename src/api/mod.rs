@@ -28,12 +28,11 @@ pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summa
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
-use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_queue::Queue;
 use tallyhook_store::{
     ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
@@ -55,7 +54,7 @@ pub use self::sync::{
 };
 pub use self::tasks::{TaskDetail, TaskItem};
 pub use self::ws::{WebSocketServer, WsTicket};
-use crate::config::SyncConfig;
+use crate::config::{SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
 
 /// The state that every handler of the API shares.
@@ -79,8 +78,8 @@ pub struct ApiState {
     pub github: Option<Client>,
     pub sync: SyncConfig,
     pub refreshes: BackgroundRefresh,
-    /// The secret of webhooks that are created here.
-    pub hook_secret: Option<HookSecret>,
+    /// The first of them is the secret of webhooks that are created here.
+    pub secrets: watch::Receiver<WebhookSecrets>,
     /// The channels of the settings.
     pub channels: Arc<Channels>,
 }

@@ -138,7 +138,7 @@ pub(super) async fn add(
         .await?
         .ok_or(ApiError::NotFound("repository"))?;
     let webhook = match hook {
-        Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, url, secret).await),
+        Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, url, &secret).await),
         None => None,
     };
     let repository = item(&api, tracked).await?;
@@ -153,11 +153,10 @@ pub(super) async fn add(
     }))
 }
 
-fn hook_secret(api: &ApiState) -> Result<&HookSecret, ApiError> {
+fn hook_secret(api: &ApiState) -> Result<HookSecret, ApiError> {
     let why = "GITHUB_WEBHOOK_SECRET is not set here: set it to the secret that GitHub signs with";
-    api.hook_secret
-        .as_ref()
-        .ok_or_else(|| ApiError::Conflict(why.to_owned()))
+    let first = api.secrets.borrow().first.clone();
+    first.ok_or_else(|| ApiError::Conflict(why.to_owned()))
 }
 
 /// Creates the webhook. A failure is part of the answer and not an error, since the repository is

@@ -1,7 +1,7 @@
 //! The HTTP server: routes, headers of every answer, the listening socket.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
@@ -21,12 +21,14 @@ use crate::ingest::{self, Ingest};
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// Binds the address and returns the server, which runs once it is awaited.
+/// Binds the address, or takes the sockets that were handed over in its place, and returns the
+/// server, which runs once it is awaited.
 ///
 /// # Errors
 /// If the address cannot be used, with the next step.
 pub(super) fn bind(
     address: SocketAddr,
+    handed_over: Vec<TcpListener>,
     (api, sockets): (ApiState, WebSocketServer),
     ingest: Option<Ingest>,
     roles: RoleSet,
@@ -59,12 +61,17 @@ pub(super) fn bind(
         }
     })
     .disable_signals()
-    .shutdown_timeout(REQUEST_GRACE.as_secs())
-    .bind(address)
-    .map_err(|error| {
-        let advice = bind_advice(error.kind());
-        anyhow::Error::new(error).context(format!("{address} {advice}"))
-    })?;
+    .shutdown_timeout(REQUEST_GRACE.as_secs());
+    let server = if handed_over.is_empty() {
+        server.bind(address).map_err(|error| {
+            let advice = bind_advice(error.kind());
+            anyhow::Error::new(error).context(format!("{address} {advice}"))
+        })?
+    } else {
+        let mut sockets = handed_over.into_iter();
+        let listening = sockets.try_fold(server, HttpServer::listen);
+        listening.context("cannot listen on a socket of LISTEN_FDS")?
+    };
     let address = server
         .addrs()
         .first()

@@ -6,7 +6,7 @@ mod parts;
 mod shutdown;
 mod storage_watch;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
 use crate::api::WebSocketServer;
-use crate::config::Config;
+use crate::config::{Config, WebhookSecrets};
 use crate::ingest::{Ingest, IngestLimits};
 use crate::notify::{self, RetryPolicy};
 use crate::telemetry;
@@ -37,6 +37,7 @@ pub struct RunningServer {
     serving: JoinHandle<std::io::Result<()>>,
     queue: Option<Arc<Queue>>,
     tasks: BackgroundTasks,
+    secrets: watch::Sender<WebhookSecrets>,
 }
 
 /// The roles of a process.
@@ -96,26 +97,38 @@ impl RunningServer {
     /// # Errors
     /// A missing secret, an unusable database or a port in use, with the next step.
     pub async fn start(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
+        Self::start_on(Vec::new(), config, options).await
+    }
+
+    /// Starts on the listening sockets that were handed over; without any on the address of the
+    /// settings.
+    ///
+    /// # Errors
+    /// Those of [`RunningServer::start`].
+    pub async fn start_on(
+        handed_over: Vec<TcpListener>,
+        config: &Config,
+        options: ServerOptions,
+    ) -> anyhow::Result<Self> {
         let roles = options.roles;
-        let secrets = config.webhook_secrets.clone();
-        if roles.ingest && secrets.is_none() {
+        if roles.ingest && config.webhook_secrets.is_none() {
             bail!("GITHUB_WEBHOOK_SECRET is not set: set it to the secret of your GitHub webhook");
         }
         telemetry::prometheus();
         let parts = SharedParts::open(config, options).await?;
         let notifier = parts.notifier(options).await?;
-        let ingest = secrets
-            .filter(|_| roles.ingest)
-            .zip(parts.queue.clone())
-            .map(|(secrets, queue)| {
-                Ingest::new(secrets, parts.store.clone(), queue, options.limits)
-            });
+        let secrets = watch::Sender::new(config.secrets_in_force());
+        let ingest = parts.queue.clone().filter(|_| roles.ingest).map(|queue| {
+            let (secrets, store) = (secrets.subscribe(), parts.store.clone());
+            Ingest::new(secrets, store, queue, options.limits)
+        });
         let (feed, reader) = notify::open_feed(parts.store.clone())
             .await
             .context("cannot read the outbox")?;
         let sockets = WebSocketServer::new(feed, config.websocket_clients, options.heartbeat);
-        let api = parts.api(config, roles);
-        let (server, address) = listen::bind(config.listen, (api, sockets), ingest, roles)?;
+        let api = parts.api(config, roles, secrets.subscribe());
+        let (server, address) =
+            listen::bind(config.listen, handed_over, (api, sockets), ingest, roles)?;
         if parts.github.is_none() {
             tracing::info!(
                 "GITHUB_TOKEN is not set: what webhooks miss is not fetched from GitHub"
@@ -144,7 +157,14 @@ impl RunningServer {
             serving,
             queue: parts.queue,
             tasks,
+            secrets,
         })
+    }
+
+    /// Replaces the webhook secrets by those of new settings, for every request that is verified
+    /// from now on.
+    pub fn replace_secrets(&self, config: &Config) {
+        self.secrets.send_replace(config.secrets_in_force());
     }
 
     /// Waits until every stored delivery is finished.

@@ -17,7 +17,7 @@ use super::shutdown::BackgroundTasks;
 use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
 use crate::api::{self, ApiState, auth};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
 use crate::relay::Relay;
@@ -79,7 +79,12 @@ impl SharedParts {
         Ok(notifier)
     }
 
-    pub(super) fn api(&self, config: &Config, roles: RoleSet) -> ApiState {
+    pub(super) fn api(
+        &self,
+        config: &Config,
+        roles: RoleSet,
+        secrets: watch::Receiver<WebhookSecrets>,
+    ) -> ApiState {
         ApiState {
             store: self.store.clone(),
             bots: config.bots.clone(),
@@ -93,7 +98,7 @@ impl SharedParts {
             github: self.github.clone(),
             sync: config.sync.clone(),
             refreshes: api::BackgroundRefresh::default(),
-            hook_secret: config.hook_secret.clone(),
+            secrets,
             channels: self.channels.clone(),
         }
     }

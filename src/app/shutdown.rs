@@ -2,7 +2,10 @@
 //!
 //! 1. Signal the cancellable tasks and the notifier. The poller's work is fetched again by the next
 //!    process; clients of `/ws`, which would hold the HTTP server up, reconnect for what they miss.
-//! 2. Stop the HTTP server: no new request, [`REQUEST_GRACE`] for those under way.
+//! 2. Stop the HTTP server: no new connection, [`ACCEPTED_GRACE`] for the requests of those that
+//!    were accepted, then idle connections are closed, and requests under way have
+//!    [`REQUEST_GRACE`]. A socket that was handed over stays open, and what arrives waits in it for
+//!    the next process.
 //! 3. Close the queue for consumers and let the workers finish their batches, [`WORKER_GRACE`].
 //! 4. Finish the queue: acknowledge what the workers finished, publish what was accepted.
 //! 5. Cancel the cancellable tasks, then the relay, [`RELAY_GRACE`] each, the latter with what the
@@ -18,11 +21,14 @@ use tallyhook_queue::Queue;
 use tallyhook_store::Store;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The limit of the whole sequence: supervisors kill a process after ten seconds.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(9);
 pub(super) const REQUEST_GRACE: Duration = Duration::from_secs(3);
+/// The server drops connections that are not with one of its threads yet, and closes those whose
+/// request has not arrived.
+const ACCEPTED_GRACE: Duration = Duration::from_millis(200);
 /// For all workers together.
 const WORKER_GRACE: Duration = Duration::from_secs(3);
 const RELAY_GRACE: Duration = Duration::from_secs(1);
@@ -74,6 +80,8 @@ pub(super) async fn run(
     let deadline = Instant::now() + SHUTDOWN_DEADLINE;
     let within = |grace| deadline.min(Instant::now() + grace);
     tasks.stop.send_replace(true);
+    server.pause().await;
+    sleep(ACCEPTED_GRACE).await;
     server.stop(true).await;
     if let Some(queue) = queue {
         queue.close();

@@ -17,18 +17,21 @@ mod serve;
 mod tokens;
 mod worktrees;
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
 use tallyhook_store::{DatabaseUrlError, OpenMode};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{
-    Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SETTINGS, SettingSources,
-    TALLYHOOK_LISTEN,
+    self, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS,
+    SettingSources, TALLYHOOK_LISTEN,
 };
-use crate::telemetry::{self, LogFormat};
+use crate::logging::{self, LogFormat};
 
 /// Self-hosted GitHub event processor: signed webhooks in, explained cycle times out.
 #[derive(Debug, Parser)]
@@ -117,6 +120,11 @@ fn settings_help() -> String {
             setting.name, setting.help
         ));
     }
+    help.push_str(&format!(
+        "\nA secret can be in a file whose path is set, with _FILE after the name, as in \
+         {GITHUB_WEBHOOK_SECRET}_FILE:\n  {}\n",
+        SECRET_SETTINGS.join("\n  ")
+    ));
     help.push_str("\nExit codes: 0 ok, 1 failed, 2 called or configured wrongly.");
     help
 }
@@ -128,6 +136,17 @@ enum CommandFailure {
     Usage(String),
     /// Any other failure: exit code 1.
     Failed(anyhow::Error),
+}
+
+impl CommandFailure {
+    /// Returns the exit code, and the text in one line.
+    fn report(self) -> (u8, String) {
+        let (code, text) = match self {
+            Self::Failed(error) => (1, format!("{error:#}")),
+            Self::Usage(text) => (2, text),
+        };
+        (code, text.replace('\n', " "))
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
@@ -156,37 +175,31 @@ pub fn main() -> ExitCode {
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
     let cli = CommandLine::parse();
     let quiet = !matches!(cli.command, Command::Serve(_));
-    telemetry::init_logging(cli.log_format, quiet);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return report(&CommandFailure::Failed(
-                anyhow::Error::new(error).context("cannot start threads"),
-            ));
-        }
+    // Before the first thread is started.
+    let sockets = if quiet {
+        Ok(Vec::new())
+    } else {
+        config::handed_over_sockets()
     };
-    match runtime.block_on(run(cli)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(&failure),
-    }
-}
-
-/// Prints a failure in one line.
-fn report(failure: &CommandFailure) -> ExitCode {
-    let (text, code) = match failure {
+    let log = logging::init_logging(cli.log_format, quiet);
+    let ended = start_threads().and_then(|runtime| runtime.block_on(run(cli, sockets?)));
+    let failure = match ended {
+        Ok(()) => None,
         // The reader of our output, such as `head`, has closed it.
-        CommandFailure::Failed(error) if output::is_broken_pipe(error) => return ExitCode::SUCCESS,
-        CommandFailure::Failed(error) => (format!("{error:#}"), 1),
-        CommandFailure::Usage(text) => (text.clone(), 2),
+        Err(CommandFailure::Failed(error)) if output::is_broken_pipe(&error) => None,
+        Err(failure) => Some(failure.report()),
     };
-    eprintln!("tallyhook: {}", text.replace('\n', " "));
-    ExitCode::from(code)
+    let (code, text) = failure.unzip();
+    log.finish(text.map(|text| format!("tallyhook: {text}")));
+    ExitCode::from(code.unwrap_or(0))
 }
 
-async fn run(cli: CommandLine) -> CommandResult {
+fn start_threads() -> CommandResult<Runtime> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    Ok(runtime.context("cannot start threads")?)
+}
+
+async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
     let CommandLine {
         config,
         log_format: _,
@@ -201,7 +214,7 @@ async fn run(cli: CommandLine) -> CommandResult {
     };
     match command {
         Command::Demo(demo) => demo.run(sources()?).await,
-        Command::Serve(serve) => serve.run(sources()?).await,
+        Command::Serve(serve) => serve.run(sources, sockets).await,
         Command::Replay(replay) => replay.run(sources()?).await,
         Command::Deliveries(command) => command.run(&beside(&sources()?).await?).await,
         Command::Dead(command) => command.run(&beside(&sources()?).await?).await,

@@ -1,5 +1,8 @@
 //! `tallyhook serve`
 
+use std::net::TcpListener;
+use std::pin::pin;
+
 use clap::{Args, ValueEnum};
 use tallyhook_store::OpenMode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,9 +63,18 @@ fn role_set(arguments: &[RoleArgument]) -> RoleSet {
 }
 
 impl ServeArgs {
-    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
+    /// `sources` reads the settings, at the start and again after SIGHUP.
+    pub(super) async fn run(
+        self,
+        sources: impl Fn() -> CommandResult<SettingSources>,
+        handed_over: Vec<TcpListener>,
+    ) -> CommandResult {
         let roles = role_set(&self.role);
-        let config = Config::new(&sources.with_flag(TALLYHOOK_LISTEN, self.listen))?;
+        let settings = || -> CommandResult<Config> {
+            let sources = sources()?.with_flag(TALLYHOOK_LISTEN, self.listen.clone());
+            Ok(Config::new(&sources)?)
+        };
+        let config = settings()?;
         if roles != RoleSet::ALL
             && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
         {
@@ -77,13 +89,15 @@ impl ServeArgs {
                  (`tallyhook demo` runs without one)"
             )));
         }
-        let signalled = signals()?;
+        let mut signalled = pin!(signals()?);
+        let mut hangup = signal(SignalKind::hangup())?;
         let opening = if self.no_migrate {
             OpenMode::ExclusiveUnmigrated
         } else {
             OpenMode::Exclusive
         };
-        let mut running = RunningServer::start(
+        let mut running = RunningServer::start_on(
+            handed_over,
             &config,
             ServerOptions {
                 opening,
@@ -92,13 +106,40 @@ impl ServeArgs {
             },
         )
         .await?;
-        let ended = tokio::select! {
-            () = signalled => Ok(()),
-            error = running.failed() => Err(CommandFailure::Failed(error)),
+        let ended = loop {
+            tokio::select! {
+                () = &mut signalled => break Ok(()),
+                error = running.failed() => break Err(CommandFailure::Failed(error)),
+                _ = hangup.recv() => replace_secrets(&running, roles, settings()),
+            }
         };
         tracing::info!("stopping");
         running.stop().await;
         ended
+    }
+}
+
+/// Puts the webhook secrets of the settings as they are now in force. If these cannot be used,
+/// nothing changes.
+fn replace_secrets(running: &RunningServer, roles: RoleSet, settings: CommandResult<Config>) {
+    let config = match settings {
+        Ok(config) if roles.ingest && config.webhook_secrets.is_none() => {
+            Err(format!("{GITHUB_WEBHOOK_SECRET} is not set"))
+        }
+        Ok(config) => Ok(config),
+        Err(failure) => Err(failure.report().1),
+    };
+    match config {
+        Ok(config) => {
+            running.replace_secrets(&config);
+            let secrets = config.webhook_secrets.map_or(0, |secrets| secrets.count());
+            let noun = if secrets == 1 { "secret" } else { "secrets" };
+            tracing::info!(secrets, "SIGHUP: {secrets} {noun} in force");
+        }
+        Err(error) => tracing::error!(
+            error,
+            "SIGHUP: the settings cannot be used, keeping the secrets in force: {error}"
+        ),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::channels::{self, ChannelConfig};
-use super::{ConfigError, SETTINGS};
+use super::sources::path_setting;
+use super::{ConfigError, SECRET_SETTINGS, SETTINGS};
 
 /// The values of a file by setting name, and its channels.
 #[derive(Default)]
@@ -40,9 +41,10 @@ pub(super) fn parse_file(text: &str) -> Result<FileSettings, ConfigError> {
 }
 
 fn known_name(key: &str) -> Result<String, ConfigError> {
-    let keys: Vec<_> = SETTINGS
-        .iter()
-        .map(|setting| setting.name.to_lowercase())
+    let names = SETTINGS.iter().map(|setting| setting.name.to_owned());
+    let keys: Vec<_> = names
+        .chain(SECRET_SETTINGS.map(path_setting))
+        .map(|name| name.to_lowercase())
         .collect();
     if keys.iter().any(|known| known == key) {
         return Ok(key.to_uppercase());

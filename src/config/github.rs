@@ -1,16 +1,36 @@
 //! Settings of GitHub: webhook secret, credentials, API, default repository, bots.
 
+use std::sync::Arc;
+
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
 
-use super::{ConfigError, SettingSources};
+use super::{Config, ConfigError, SettingSources};
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
 pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
+
+/// The webhook secrets of a server, which can be replaced while it runs.
+#[derive(Clone)]
+pub struct WebhookSecrets {
+    /// Each of them is valid; `None` accepts nothing.
+    pub accepted: Option<Arc<Secrets>>,
+    /// The first of them, for GitHub to sign with.
+    pub first: Option<HookSecret>,
+}
+
+impl Config {
+    pub fn secrets_in_force(&self) -> WebhookSecrets {
+        WebhookSecrets {
+            accepted: self.webhook_secrets.clone().map(Arc::new),
+            first: self.hook_secret.clone(),
+        }
+    }
+}
 
 pub(super) fn webhook_secrets(sources: &SettingSources) -> Option<Secrets> {
     sources

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{ConfigError, SettingSources};
 
+pub(super) const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
 
 pub(super) fn listen(sources: &SettingSources) -> Result<SocketAddr, ConfigError> {
@@ -12,7 +13,7 @@ pub(super) fn listen(sources: &SettingSources) -> Result<SocketAddr, ConfigError
 }
 
 pub(super) fn admin_token(sources: &SettingSources) -> Option<String> {
-    sources.value("TALLYHOOK_ADMIN_TOKEN").map(str::to_owned)
+    sources.value(TALLYHOOK_ADMIN_TOKEN).map(str::to_owned)
 }
 
 pub(super) fn websocket_clients(sources: &SettingSources) -> Result<u32, ConfigError> {

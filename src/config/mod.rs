@@ -33,14 +33,14 @@ pub use self::channels::{
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;
 pub use self::github::{
-    GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
+    GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET, WebhookSecrets,
 };
 pub use self::http::TALLYHOOK_LISTEN;
 #[cfg(feature = "crash-points")]
 pub use self::process::crash_plan;
-pub use self::process::log_filter;
+pub use self::process::{handed_over_sockets, log_filter};
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
-pub use self::sources::SettingSources;
+pub use self::sources::{SECRET_SETTINGS, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
 

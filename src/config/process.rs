@@ -1,5 +1,29 @@
 //! Variables of the process that are no settings: they are not in the file and not in `--help`.
 
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+
+use super::ConfigError;
+
+/// Takes the listening sockets that a supervisor has handed over with `LISTEN_FDS`, as systemd
+/// does. Removes the variable, which is not meant for child processes, and so must be called before
+/// the first thread is started.
+///
+/// # Errors
+/// If one of them is no TCP socket.
+pub fn handed_over_sockets() -> Result<Vec<TcpListener>, ConfigError> {
+    let mut handed_over = ListenFd::from_env();
+    let sockets = (0..handed_over.len()).map(|index| handed_over.take_tcp_listener(index));
+    let sockets: std::io::Result<_> = sockets.filter_map(Result::transpose).collect();
+    sockets.map_err(|error| {
+        ConfigError::new(format!(
+            "a socket of LISTEN_FDS cannot be used: {error}; set ListenStream= to an address and a \
+             port, and leave Accept= out"
+        ))
+    })
+}
+
 /// Reads the log filter from `RUST_LOG`. An empty one counts as unset, as with every setting.
 pub fn log_filter() -> Option<String> {
     std::env::var("RUST_LOG")

@@ -3,6 +3,7 @@
 use tallyhook_core::domain::task::Patterns;
 
 use super::channels::{NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL};
+use super::http::TALLYHOOK_ADMIN_TOKEN;
 use super::tasks::TASK_KEY_PATTERNS;
 use super::{
     DATABASE_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
@@ -146,7 +147,7 @@ pub const SETTINGS: &[Setting] = &[
         "address and port to listen on; port 0 takes any free one",
     ),
     setting(
-        "TALLYHOOK_ADMIN_TOKEN",
+        TALLYHOOK_ADMIN_TOKEN,
         None,
         "an API token that is valid while it is set; without it one is created at the first start \
          and written to `tallyhook-admin-token` beside the database file, or in the current folder",

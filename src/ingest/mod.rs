@@ -20,14 +20,15 @@ use serde::Serialize;
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event::{self, Event};
-use tallyhook_core::github::signature::{Secrets, Signature};
+use tallyhook_core::github::signature::Signature;
 use tallyhook_queue::{Permit, Publication, Queue, REPUBLISH_AFTER};
 use tallyhook_store::{AcceptOutcome, NewDelivery, NewState, Store};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use self::body::{BodyInMemory, BudgetShare};
+use crate::config::WebhookSecrets;
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
     DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, record_dead_letter,
@@ -69,7 +70,7 @@ const LARGE: usize = 256 * 1024;
 
 /// The state of the webhook endpoint.
 pub struct Ingest {
-    pub secrets: Secrets,
+    pub secrets: watch::Receiver<WebhookSecrets>,
     pub store: Store,
     pub queue: Arc<Queue>,
     pub limits: IngestLimits,
@@ -79,7 +80,12 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    pub fn new(secrets: Secrets, store: Store, queue: Arc<Queue>, limits: IngestLimits) -> Self {
+    pub fn new(
+        secrets: watch::Receiver<WebhookSecrets>,
+        store: Store,
+        queue: Arc<Queue>,
+        limits: IngestLimits,
+    ) -> Self {
         Self {
             secrets,
             store,
@@ -395,7 +401,9 @@ fn prepare(
     signature: &Signature,
     headers: DeliveryHeaders,
 ) -> Result<PreparedBody, WebhookRefusal> {
-    if !ingest.secrets.verify(raw, signature) {
+    // Cloned, so that a change of the secrets waits for no body.
+    let secrets = ingest.secrets.borrow().accepted.clone();
+    if !secrets.is_some_and(|secrets| secrets.verify(raw, signature)) {
         return Err(WebhookRefusal::Signature("wrong"));
     }
     let event = headers

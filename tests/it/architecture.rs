@@ -7,8 +7,10 @@ use std::path::Path;
 use testkit::root;
 
 /// The modules of the root package: each uses those before it only.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 15] = [
+    "clock",
     "config",
+    "logging",
     "telemetry",
     "leader",
     "incoming",

@@ -3,10 +3,13 @@
 
 mod backfill_killed;
 mod cli;
+mod descriptors;
 mod doctor;
 mod kill;
+mod logging;
 mod notifier_killed;
 mod readme;
 mod recover;
+mod restart;
 mod secrets;
 mod storage;

@@ -195,7 +195,16 @@ impl Serve {
 
     /// Sends SIGTERM.
     pub fn ask_to_end(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// Sends SIGHUP.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         assert!(
             Command::new("/bin/sh")
                 .args(["-c", &kill])
@@ -208,6 +217,19 @@ impl Serve {
     /// Returns the exit status if the process has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// Waits for the next log line that contains `words`, and returns it.
+    #[track_caller]
+    pub fn wait_for(&self, words: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("{error} before a line with `{words}`: {seen:#?}"),
+            }
+        }
     }
 
     /// Returns the log lines since the previous call.

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use clap::Command as Cli;
 use serde_json::Value;
-use tallyhook::config::{CHANNEL_KEYS, SETTINGS};
+use tallyhook::config::{CHANNEL_KEYS, SECRET_SETTINGS, SETTINGS};
 use tallyhook::telemetry::METRICS;
 
 use self::page::{Code, Page, collect_files, expanded, file, page, pages, root};
@@ -461,8 +461,9 @@ fn named_settings_exist() {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let known: BTreeSet<_> = SETTINGS
         .iter()
-        .map(|setting| setting.name)
-        .chain(OTHER_WORDS)
+        .map(|setting| setting.name.to_owned())
+        .chain(SECRET_SETTINGS.map(|name| format!("{name}_FILE")))
+        .chain(OTHER_WORDS.map(str::to_owned))
         .collect();
     let is_like_a_setting = |word: &str| {
         let letters = word.trim_matches('_');

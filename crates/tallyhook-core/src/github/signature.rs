@@ -69,6 +69,11 @@ impl Secrets {
         })
     }
 
+    /// Returns the number of secrets.
+    pub fn count(&self) -> usize {
+        self.keyed.len()
+    }
+
     /// Returns the length of the shortest secret in bytes.
     pub fn shortest(&self) -> usize {
         self.shortest
