@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
+use tallyhook_core::text::one_line;
 use tallyhook_store::{DatabaseUrlError, OpenMode};
 
 use crate::config::{
@@ -182,7 +183,7 @@ fn report(failure: &CommandFailure) -> ExitCode {
         CommandFailure::Failed(error) => (format!("{error:#}"), 1),
         CommandFailure::Usage(text) => (text.clone(), 2),
     };
-    eprintln!("tallyhook: {}", text.replace('\n', " "));
+    eprintln!("tallyhook: {}", one_line(&text, usize::MAX));
     ExitCode::from(code)
 }
 

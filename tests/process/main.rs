@@ -9,3 +9,4 @@ mod notifier_killed;
 mod readme;
 mod recover;
 mod secrets;
+mod terminal;
