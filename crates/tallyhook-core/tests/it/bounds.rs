@@ -1,9 +1,12 @@
 //! No absurd number: percentiles in order and durations of at least 0, whatever the facts say.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, DurationSummary, MergedPullRequest,
 };
+use tallyhook_core::domain::task::Patterns;
 use tallyhook_core::domain::timings::{PullRequestDurations, Stages};
 use tallyhook_core::github::types::Timestamp;
 
@@ -82,5 +85,37 @@ proptest! {
         let excluded: u64 = summary.excluded.values().sum();
         let counted = summary.cycle_time.n + summary.cycle_time.missing;
         prop_assert_eq!(counted as u64 + excluded, all.len() as u64);
+    }
+}
+
+/// The shortest of three readings, so that a pause of the machine counts for little.
+fn reading_time(patterns: &Patterns, body: &str) -> Duration {
+    let read = || {
+        let started = Instant::now();
+        patterns.keys("", "", body);
+        started.elapsed()
+    };
+    (0..3).map(|_| read()).min().unwrap()
+}
+
+/// A match that reads on to the end of the text, again and again, as often as the text allows: twice
+/// the text takes twice the time, not four times.
+#[test]
+fn task_keys_take_time_in_proportion_to_the_text() {
+    for (pattern, word) in [
+        (r"[A-Z]+(?:.*!)?", "A "),
+        (r"(?s)[A-Z]+-\d+(?:.*END)?", "A-1 "),
+        (r"\d+(?:[^!]*!)?", "1 "),
+        (Patterns::DEFAULT, "AB-1 "),
+    ] {
+        let patterns = Patterns::parse(pattern).unwrap();
+        let text = word.repeat(64 * 1024 / word.len());
+        let whole = reading_time(&patterns, &text);
+        let half = reading_time(&patterns, &text[..text.len() / 2]);
+        assert!(
+            whole < half * 3,
+            "`{pattern}`: {half:?} for a half of {whole:?}"
+        );
+        assert!(whole < Duration::from_millis(500), "`{pattern}`: {whole:?}");
     }
 }
