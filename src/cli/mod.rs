@@ -12,6 +12,7 @@ mod poll;
 mod recompute;
 mod recorded;
 mod recover;
+mod refetch;
 mod replay;
 mod serve;
 mod tokens;
@@ -74,6 +75,8 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Fetch once from GitHub what webhooks missed
     Poll(poll::PollArgs),
+    /// Replace the stored facts of a pull request by GitHub's, after forged or damaged deliveries
+    Refetch(refetch::RefetchArgs),
     /// Create the webhook of a repository at GitHub
     #[command(subcommand)]
     Hook(hook::HookCommand),
@@ -209,6 +212,7 @@ async fn run(cli: CommandLine) -> CommandResult {
         Command::Recover(recover) => recover.run(sources()?).await,
         Command::Backfill(backfill) => backfill.run(sources()?).await,
         Command::Poll(poll) => poll.run(sources()?).await,
+        Command::Refetch(refetch) => refetch.run(sources()?).await,
         Command::Hook(command) => command.run(sources()?).await,
         Command::Doctor(doctor) => doctor.run(sources()).await,
         Command::Notify(command) => command.run(sources()?).await,

@@ -23,6 +23,7 @@ mod poller_idle;
 mod queue;
 #[cfg(feature = "recorded")]
 mod recorded;
+mod refetch;
 mod repositories;
 mod store;
 mod task_prs;
