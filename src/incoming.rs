@@ -51,7 +51,10 @@ impl IncomingDelivery<'_> {
                 due: self.received_at,
             },
         };
-        let decoded = decoded.ok();
+        let decoded = decoded.ok().map(|mut event| {
+            event::without_impossible_times(&mut event, self.received_at.into());
+            event
+        });
         let delivery = self.into_row(decoded.as_ref(), state)?;
         Ok(Classified::Delivery(
             Box::new(delivery),

@@ -441,6 +441,9 @@ fn explain(timings: &Timings) -> NumbersExplanation {
         (PullRequestState::Merged, Some(cycle_time)) => {
             format!("Merged {} after it was opened.", in_words(cycle_time))
         }
+        (PullRequestState::Merged, None) => {
+            "Merged, at times that cannot be right, so it has no cycle time.".to_owned()
+        }
         (PullRequestState::Open, _) if timings.ready_at.is_none() => {
             "Open, and a draft so far.".to_owned()
         }
@@ -495,7 +498,8 @@ fn in_words(seconds: i64) -> String {
 const fn flag_sentence(flag: Flag) -> &'static str {
     match flag {
         Flag::ClockSkew => {
-            "A commit is dated before git existed or after the end; that date is left out."
+            "A commit or the pull request itself is dated at a time that cannot be; that date is \
+             left out."
         }
         Flag::HistoryIncomplete => {
             "Its opening was not seen, so the time before the first event is unknown."
@@ -508,7 +512,9 @@ const fn flag_sentence(flag: Flag) -> &'static str {
         Flag::Reopened => "It was closed and opened again.",
         Flag::ReviewedInDraft => "It was reviewed only while it was a draft.",
         Flag::Stub => "Only parts of it were ever seen.",
-        Flag::Truncated => "GitHub has more of its reviews, timeline or commits than were fetched.",
+        Flag::Truncated => {
+            "GitHub has more of its texts, reviews, timeline or commits than are kept."
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod poll;
 mod recompute;
 mod recorded;
 mod recover;
+mod refetch;
 mod replay;
 mod serve;
 mod tokens;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
+use tallyhook_core::text::one_line;
 use tallyhook_store::{DatabaseUrlError, OpenMode};
 use tokio::runtime::{Builder, Runtime};
 
@@ -76,6 +78,8 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Fetch once from GitHub what webhooks missed
     Poll(poll::PollArgs),
+    /// Replace the stored facts of a pull request by GitHub's, after forged or damaged deliveries
+    Refetch(refetch::RefetchArgs),
     /// Create the webhook of a repository at GitHub
     #[command(subcommand)]
     Hook(hook::HookCommand),
@@ -190,7 +194,7 @@ pub fn main() -> ExitCode {
         Err(failure) => Some(failure.report()),
     };
     let (code, text) = failure.unzip();
-    log.finish(text.map(|text| format!("tallyhook: {text}")));
+    log.finish(text.map(|text| format!("tallyhook: {}", one_line(&text, usize::MAX))));
     ExitCode::from(code.unwrap_or(0))
 }
 
@@ -221,6 +225,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Recover(recover) => recover.run(sources()?).await,
         Command::Backfill(backfill) => backfill.run(sources()?).await,
         Command::Poll(poll) => poll.run(sources()?).await,
+        Command::Refetch(refetch) => refetch.run(sources()?).await,
         Command::Hook(command) => command.run(sources()?).await,
         Command::Doctor(doctor) => doctor.run(sources()).await,
         Command::Notify(command) => command.run(sources()?).await,

@@ -6,10 +6,12 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tallyhook_core::text::{printable_json, printable_lines};
 
 use super::CommandResult;
 
-/// Writes bytes to standard output.
+/// Writes bytes to standard output as they are: only for what contains no text from elsewhere, or is
+/// not for a terminal.
 pub(super) fn raw(bytes: &[u8]) -> CommandResult {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
@@ -17,14 +19,16 @@ pub(super) fn raw(bytes: &[u8]) -> CommandResult {
     Ok(())
 }
 
-/// Writes one line to standard output.
+/// Writes a line, or several, to standard output. All text for people passes here, so that none from
+/// elsewhere controls their terminal.
 pub(super) fn line(text: &str) -> CommandResult {
-    raw(format!("{text}\n").as_bytes())
+    raw(format!("{}\n", printable_lines(text)).as_bytes())
 }
 
 /// Writes one JSON value to standard output.
 pub(super) fn json(value: &impl Serialize) -> CommandResult {
-    line(&serde_json::to_string_pretty(value)?)
+    let json = printable_json(&serde_json::to_string_pretty(value)?);
+    raw(format!("{json}\n").as_bytes())
 }
 
 /// Returns an empty table with these headings.

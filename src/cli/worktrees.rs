@@ -129,8 +129,7 @@ fn print(lines: &[WorktreeReport]) -> CommandResult {
         };
         table.add_row([
             line.key.clone().unwrap_or_else(|| line.task_id.to_string()),
-            // The text is foreign: escaped, so that it cannot control the terminal.
-            line.worktree.escape_debug().to_string(),
+            line.worktree.clone(),
             line.pr_number
                 .map(|number| format!("#{number}"))
                 .unwrap_or_default(),

@@ -12,6 +12,7 @@ mod fake_github;
 mod fixtures;
 mod github_client;
 mod hostile;
+mod impossible_facts;
 mod ingest;
 mod leader;
 mod lossy_world;
@@ -22,6 +23,7 @@ mod poller_idle;
 mod queue;
 #[cfg(feature = "recorded")]
 mod recorded;
+mod refetch;
 mod repositories;
 mod store;
 mod task_prs;

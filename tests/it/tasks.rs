@@ -311,7 +311,7 @@ async fn later_change_by_a_person_stays_and_the_difference_is_shown() {
         .server
         .ask(Method::POST, "/api/tasks/PROJ-1/prs", &json!({"number": 5}))
         .await;
-    marker.close("2100-01-01T00:00:00Z");
+    marker.close(&payloads::rfc3339(chrono::Utc::now().timestamp() + 3600));
     story.post(&marker, "closed").await;
     assert_eq!(story.next_pr_change().await.2, "CLOSED");
     assert_eq!(

@@ -13,3 +13,4 @@ mod recover;
 mod restart;
 mod secrets;
 mod storage;
+mod terminal;

@@ -1,25 +1,67 @@
 //! Text from elsewhere, made safe to show.
 
+use std::fmt::Write;
+
 /// Returns `text` on one line of at most `max` characters: control characters are escaped,
 /// surrounding white space is removed, and `...` stands for what was cut off.
 pub fn one_line(text: &str, max: usize) -> String {
     let text = text.trim();
-    let mut line: String = text.chars().take(max).flat_map(printable).collect();
-    if text.chars().nth(max).is_some() {
+    let mut line = String::with_capacity(text.len().min(max));
+    let mut letters = text.chars();
+    for letter in letters.by_ref().take(max) {
+        match letter {
+            '\n' | '\r' | '\t' => line.push(' '),
+            letter => push_printable(&mut line, letter),
+        }
+    }
+    if letters.next().is_some() {
         line.push_str("...");
     }
     line
 }
 
-/// Escapes what a terminal or a log would act on, and what cannot be seen; line breaks and tabs
-/// become spaces.
-fn printable(letter: char) -> Box<dyn Iterator<Item = char>> {
-    match letter {
-        '\n' | '\r' | '\t' => Box::new(std::iter::once(' ')),
-        // Escaped in a literal only.
-        '"' | '\'' | '\\' => Box::new(std::iter::once(letter)),
-        letter => Box::new(letter.escape_debug()),
+/// Returns `text` for a terminal: line ends stay, everything else that a terminal would act on, or
+/// cannot show, is escaped.
+pub fn printable_lines(text: &str) -> String {
+    let mut lines = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' => lines.push('\n'),
+            letter => push_printable(&mut lines, letter),
+        }
     }
+    lines
+}
+
+/// Returns `json` for a terminal: the same value, in which what a terminal would act on, or cannot
+/// show, is an escape of JSON.
+pub fn printable_json(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter == '\n' || is_printable(letter) {
+            printable.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = write!(printable, "\\u{unit:04x}");
+        }
+    }
+    printable
+}
+
+fn push_printable(line: &mut String, letter: char) {
+    if is_printable(letter) {
+        line.push(letter);
+    } else {
+        line.extend(letter.escape_debug());
+    }
+}
+
+/// Returns whether a terminal shows `letter` and does nothing else.
+fn is_printable(letter: char) -> bool {
+    // Quotes and the backslash are escaped in a literal only.
+    matches!(letter, ' '..='~') || (!letter.is_ascii() && letter.escape_debug().len() == 1)
 }
 
 #[cfg(test)]
@@ -46,5 +88,25 @@ mod tests {
     fn long_text_is_cut_at_characters() {
         assert_eq!(one_line("äöü", 3), "äöü");
         assert_eq!(one_line("äöüß", 3), "äöü...");
+    }
+
+    #[test]
+    fn text_for_a_terminal_keeps_its_lines_and_json_its_value() {
+        let hostile = "a\u{1b}[31m\u{9b}1m\r\u{202e}\u{7f}\u{e0001}ä\nb\u{301}";
+        let lines = printable_lines(hostile);
+        assert_eq!(
+            lines,
+            "a\\u{1b}[31m\\u{9b}1m\\r\\u{202e}\\u{7f}\\u{e0001}ä\nb\\u{301}"
+        );
+        let json = format!("{{\n  \"a\": {}\n}}", serde_json::json!(hostile));
+        let printable = printable_json(&json);
+        assert!(
+            printable
+                .chars()
+                .all(|letter| letter == '\n' || is_printable(letter))
+        );
+        let values = [&json, &printable]
+            .map(|json| serde_json::from_str::<serde_json::Value>(json).unwrap());
+        assert_eq!(values[0], values[1]);
     }
 }

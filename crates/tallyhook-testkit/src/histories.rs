@@ -1,5 +1,7 @@
 //! Histories of one pull request, written or random, as the events GitHub would send.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use tallyhook_core::event::{
     Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
@@ -334,6 +336,7 @@ impl Life {
                 labels: self.labels.clone(),
                 open: self.open,
                 closed_at: self.closed_at.map(Timestamp::clamped),
+                marks: BTreeSet::new(),
             },
             branches: Some(Branches {
                 draft: Some(self.draft),

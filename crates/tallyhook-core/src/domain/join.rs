@@ -72,6 +72,7 @@ impl Join for Conversation {
         take_greater(&mut self.body, other.body);
         take_greater(&mut self.html_url, other.html_url);
         take_greater(&mut self.labels, other.labels);
+        self.marks.extend(other.marks);
     }
 }
 

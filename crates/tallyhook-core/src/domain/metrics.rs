@@ -27,7 +27,9 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     let high = (low + 1).min(last);
     #[allow(clippy::cast_precision_loss, reason = "ranks are small")]
     let part = rank - low as f64;
-    Some(value(low) + (value(high) - value(low)) * part)
+    let (low, high) = (value(low), value(high));
+    // Rounding must not carry it past the next rank, where a higher percentile may stand.
+    Some((low + (high - low) * part).min(high))
 }
 
 /// Below this many values the 90th percentile means nothing, and the values themselves are listed
@@ -86,6 +88,7 @@ pub struct MergedPullRequest {
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ExclusionReason {
     BotAuthor,
+    ClockSkew,
     MergedAsDraft,
     Stub,
 }
@@ -95,6 +98,8 @@ impl MergedPullRequest {
     fn exclusion(&self, authors: AuthorFilter) -> Option<ExclusionReason> {
         if self.author_is_bot && authors == AuthorFilter::Human {
             Some(ExclusionReason::BotAuthor)
+        } else if self.is_misdated() {
+            Some(ExclusionReason::ClockSkew)
         } else if self.flags.contains(&Flag::MergedAsDraft) {
             Some(ExclusionReason::MergedAsDraft)
         } else if self.flags.contains(&Flag::Stub) {
@@ -102,6 +107,12 @@ impl MergedPullRequest {
         } else {
             None
         }
+    }
+
+    /// Returns whether one of its own times cannot be. A flag alone can be about its commits.
+    fn is_misdated(&self) -> bool {
+        let has_no_duration = self.durations.cycle_time.is_none();
+        (has_no_duration && self.flags.contains(&Flag::ClockSkew)) || self.durations.has_negative()
     }
 }
 
@@ -114,7 +125,8 @@ pub struct Summary {
     /// From creation to the first review.
     pub review_time: DurationSummary,
     pub stages: StageSummaries,
-    /// Pull requests that were merged and do not count, by reason: `bot_author`, `merged_as_draft`, `stub`.
+    /// Pull requests that were merged and do not count, by reason: `bot_author`, `clock_skew`,
+    /// `merged_as_draft`, `stub`.
     pub excluded: BTreeMap<String, u64>,
     /// Of those that count, how many have each flag, such as `merged_without_review`.
     pub flags: BTreeMap<String, u64>,
@@ -194,6 +206,17 @@ impl Aggregation {
             .get_or_insert_with(|| (start, Tally::default()))
             .1
             .add(merged, self.authors);
+    }
+
+    /// Leaves out pull requests that were merged at a time that is not known.
+    pub fn exclude_undated(&mut self, merged: u64) {
+        if merged > 0 {
+            *self
+                .all
+                .excluded
+                .entry(ExclusionReason::ClockSkew)
+                .or_default() += merged;
+        }
     }
 
     /// Computes the numbers.
@@ -309,7 +332,8 @@ fn by_name<K: Copy + Into<&'static str>>(counts: &BTreeMap<K, u64>) -> BTreeMap<
 struct SecondsList {
     /// Up to 136 years, which is nearly all of them, in half the memory.
     usual: Vec<u32>,
-    /// Everything else. None is negative, so that these are the longest.
+    /// Everything else. None is negative, since such pull requests do not count: these are the
+    /// longest.
     long: Vec<i64>,
 }
 

@@ -150,6 +150,10 @@ pub fn status(pull_request: &PullRequest) -> Option<(PullRequestStatus, Timestam
     if let Some(merged_at) = pull_request.merged_at {
         return Some((PullRequestStatus::Merged, merged_at));
     }
+    if pull_request.is_merged() {
+        let merged_at = seen.value.closed_at.unwrap_or(seen.at);
+        return Some((PullRequestStatus::Merged, merged_at));
+    }
     let reopened_at = last_reopened_at(pull_request);
     if seen.value.open {
         return Some((PullRequestStatus::Open, reopened_at.unwrap_or(created_at)));

@@ -10,7 +10,7 @@ use super::join::{Dated, Join, take_earlier, take_greater};
 use super::review::{Review, join_account};
 use crate::event::{
     self, Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
-    PullRequestEvent, PullRequestSnapshot,
+    PullRequestEvent, PullRequestSnapshot, SnapshotMark,
 };
 use crate::github::types::{Account, PrKey, ReviewId, Timestamp};
 
@@ -304,6 +304,20 @@ impl PullRequest {
             || (self.whole_until.is_some() && lacks_review)
     }
 
+    /// Returns whether its latest snapshot was marked so.
+    pub fn has_mark(&self, mark: SnapshotMark) -> bool {
+        let latest = self.conversation.as_ref();
+        latest.is_some_and(|latest| latest.value.marks.contains(&mark))
+    }
+
+    /// Returns whether it was merged as far as is known: at a known time, or by the latest snapshot.
+    pub fn is_merged(&self) -> bool {
+        let is_open = |latest: &Dated<Conversation>| latest.value.open;
+        self.merged_at.is_some()
+            || (self.has_mark(SnapshotMark::UndatedMerge)
+                && !self.conversation.as_ref().is_some_and(is_open))
+    }
+
     /// Returns the `updated_at` of the latest fetch, be it complete or truncated.
     pub fn fetched_at(&self) -> Option<Timestamp> {
         self.whole_until.max(self.truncated_at)
@@ -414,7 +428,11 @@ impl PullRequest {
     }
 
     fn merge_observation(&mut self, snapshot: &PullRequestSnapshot) {
-        if self.is_covered_by_github(snapshot.updated_at) {
+        let is_misdated = snapshot
+            .conversation
+            .marks
+            .contains(&SnapshotMark::ClockSkew);
+        if is_misdated || self.is_covered_by_github(snapshot.updated_at) {
             return;
         }
         let observed = Observed {

@@ -84,6 +84,9 @@ pub struct PullRequestChange {
 #[derive(Clone, Debug, Default)]
 pub struct BatchWrite {
     pub pull_requests: Vec<PullRequestRecord>,
+    /// Those of them whose stored facts are dropped first, with the dates of their repositories: they
+    /// replace what is known instead of adding to it.
+    pub replaced: Vec<PrKey>,
     pub repositories: Vec<RepositoryObservation>,
     /// The number of changes that the poller found and no webhook brought.
     pub missed: Vec<(RepoId, u64)>,

@@ -1,8 +1,11 @@
 //! Decoding of a webhook's name and body to an [`Event`].
 
+use std::collections::BTreeSet;
+
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
+use super::bounds::within_limits;
 use super::{
     Branches, Conversation, Diff, Event, EventKind, Fact, FactKind, InstallationEvent,
     PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
@@ -72,7 +75,7 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
             true => shape(&error.to_string()),
             false => Undecodable::NotJson(error.to_string()),
         })?;
-    read(payload)
+    read(payload).and_then(within_limits)
 }
 
 /// Reads an event that was made here from GitHub's answers and stored as it is.
@@ -81,7 +84,8 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
 /// [`Undecodable::Shape`], which a version of this program that cannot read what another wrote
 /// would meet.
 pub fn decode_fetched(body: &[u8]) -> Result<Event, Undecodable> {
-    serde_json::from_slice(body).map_err(|error| shape(&error.to_string()))
+    let event = serde_json::from_slice(body).map_err(|error| shape(&error.to_string()))?;
+    within_limits(event)
 }
 
 fn missing(field: &str) -> Undecodable {
@@ -496,6 +500,7 @@ fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequestSnapshot {
             labels: label_names(pull_request.labels),
             open: pull_request.state == PayloadState::Open,
             closed_at: pull_request.closed_at,
+            marks: BTreeSet::new(),
         },
         branches: Some(Branches {
             draft: pull_request.draft,
@@ -530,6 +535,7 @@ fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequestSnapshot> {
             labels: label_names(issue.labels),
             open: issue.state == PayloadState::Open,
             closed_at: issue.closed_at,
+            marks: BTreeSet::new(),
         },
         branches: None,
         diff: None,

@@ -1,5 +1,7 @@
 //! Conversion of answers of GitHub's API to our own events.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::{
@@ -101,6 +103,7 @@ fn snapshot(pull_request: &GraphqlPullRequest) -> Result<PullRequestSnapshot, Un
             labels,
             open: pull_request.state == GraphqlState::Open,
             closed_at: pull_request.closed_at,
+            marks: BTreeSet::new(),
         },
         branches: Some(Branches {
             draft: Some(pull_request.is_draft),

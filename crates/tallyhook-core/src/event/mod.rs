@@ -3,14 +3,18 @@
 //! [`decode`](decode::decode) makes an event from a webhook, [`fetched`] makes one from an answer
 //! of GitHub's API.
 
+mod bounds;
 mod decode;
 mod fetched;
 pub mod message;
 mod nul;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::bounds::{is_repository_name, without_impossible_times};
 pub use self::decode::{Undecodable, decode, decode_fetched, is_json};
 pub use self::fetched::{Unusable, fetched};
 pub use self::nul::without_nul;
@@ -205,6 +209,43 @@ pub struct Conversation {
     pub labels: Vec<String>,
     pub open: bool,
     pub closed_at: Option<Timestamp>,
+    /// Set where the payload was beyond GitHub's bounds.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub marks: BTreeSet<SnapshotMark>,
+}
+
+/// A mark of a snapshot whose payload was beyond GitHub's bounds.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum SnapshotMark {
+    /// One of its times cannot be.
+    ClockSkew,
+    /// One of its texts was cut at GitHub's limit.
+    Truncated,
+    /// It was merged, at a time that is not known.
+    UndatedMerge,
+}
+
+impl SnapshotMark {
+    /// Returns the name that is stored and written.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
 }
 
 /// The fields that payloads with a pull request carry, be it full or simple.

@@ -1,5 +1,6 @@
 //! Tests of the rules from outside: events in any order, bodies with any content.
 
+mod bounds;
 mod hostile;
 mod metrics;
 mod notification;

@@ -142,7 +142,7 @@ pub struct UnfinishedDelivery {
 
 impl UnfinishedDelivery {
     /// Decodes the event: of a fetched snapshot from our own format, of a webhook, from any source,
-    /// from GitHub's.
+    /// from GitHub's. Times that cannot be, as of its receipt, are taken out.
     ///
     /// # Errors
     /// [`Undecodable`], also where its body is missing or damaged.
@@ -153,11 +153,13 @@ impl UnfinishedDelivery {
             .map_err(|error| Undecodable::Shape(format!("its stored body is damaged: {error}")))?;
         // A webhook cannot pass as a fetched pull request, even under the name of one.
         let is_ours = self.source != Source::Webhook && self.event == event::SNAPSHOT;
-        if is_ours {
-            event::decode_fetched(&body)
+        let mut event = if is_ours {
+            event::decode_fetched(&body)?
         } else {
-            event::decode(&self.event, &body)
-        }
+            event::decode(&self.event, &body)?
+        };
+        event::without_impossible_times(&mut event, self.received_at.into());
+        Ok(event)
     }
 }
 

@@ -82,6 +82,7 @@ impl PostgresDatabase {
     ) -> Result<Result<(), VersionConflict>> {
         let mut session = self.connections.session().await?;
         session.execute(sqlx::query("BEGIN")).await?;
+        drop_replaced(&mut session, recording).await?;
         if !write_pull_requests(&mut session, &recording.pull_requests).await?
             || !finish(&mut session, &recording.finished, now).await?
         {
@@ -102,6 +103,40 @@ impl PostgresDatabase {
         session.keep();
         Ok(Ok(()))
     }
+}
+
+/// Drops the guards and reviews of pull requests that are replaced, and the dates of their
+/// repositories; another repository that claims the same name at a later date yields it.
+async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> Result<()> {
+    for key in &recording.replaced {
+        for statement in [
+            "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
+             WHERE repo_id = $1 AND number = $2",
+            "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
+        ] {
+            let query = sqlx::query(statement).bind(key.repo.0).bind(key.number.0);
+            session.execute(query).await?;
+        }
+    }
+    let is_replaced = |id| recording.replaced.iter().any(|key| key.repo == id);
+    let repositories = recording.repositories.iter().map(|seen| &seen.repository);
+    for repository in repositories.filter(|repository| is_replaced(repository.id)) {
+        let query = sqlx::query(
+            "UPDATE repositories SET seen_at = to_timestamp(0), access_at = to_timestamp(0), \
+             installation_id = NULL WHERE id = $1",
+        );
+        session.execute(query.bind(repository.id.0)).await?;
+        let query = sqlx::query(
+            "UPDATE repositories SET seen_at = $1 - interval '1 second' \
+             WHERE lower(name) = lower($2) AND id <> $3 AND seen_at >= $1",
+        );
+        let query = query
+            .bind(repository.seen.at.to_utc())
+            .bind(&repository.seen.value.name)
+            .bind(repository.id.0);
+        session.execute(query).await?;
+    }
+    Ok(())
 }
 
 /// Marks tasks and appends events to the outbox, which is the last step of a transaction.

@@ -1,6 +1,6 @@
 //! The facts as rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::query::Query;
@@ -12,7 +12,9 @@ use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState, Timings};
-use tallyhook_core::event::{Branches, CommitDates, Conversation, Diff, Fact, ReviewState};
+use tallyhook_core::event::{
+    Branches, CommitDates, Conversation, Diff, Fact, ReviewState, SnapshotMark,
+};
 use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
 };
@@ -62,6 +64,7 @@ columns! {
         labels: Option<Words>,
         is_open: Option<bool>,
         closed_at: Option<Seconds>,
+        marks: Option<Words>,
         branches_updated_at: Option<Seconds>,
         draft: Option<bool>,
         base_ref: Option<String>,
@@ -162,6 +165,12 @@ pub(crate) fn pull_request_update() -> String {
     )
 }
 
+/// Hardly any snapshot has a mark.
+fn marks(marks: &BTreeSet<SnapshotMark>) -> Option<Words> {
+    let names = marks.iter().map(|mark| mark.as_str().to_owned());
+    (!marks.is_empty()).then(|| Words(names.collect()))
+}
+
 fn seconds(at: Option<Timestamp>) -> Option<Seconds> {
     at.map(Seconds)
 }
@@ -214,6 +223,7 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         labels: talk.map(|talk| Words(talk.labels.clone())),
         is_open: talk.map(|talk| talk.open),
         closed_at: seconds(talk.and_then(|talk| talk.closed_at)),
+        marks: talk.and_then(|talk| marks(&talk.marks)),
         branches_updated_at: seconds(branches.as_ref().map(|dated| dated.at)),
         draft: code.and_then(|code| code.draft),
         base_ref: code.map(|code| code.base_ref.clone()),
@@ -289,6 +299,13 @@ impl From<KnownColumns> for StoredPullRequest {
             labels: row.labels.map(|Words(labels)| labels).unwrap_or_default(),
             open,
             closed_at: timestamp(row.closed_at),
+            // A newer version may have stored marks that this one does not know.
+            marks: row
+                .marks
+                .iter()
+                .flat_map(|Words(marks)| marks)
+                .filter_map(|mark| mark.parse().ok())
+                .collect(),
         });
         let author = author(row.author_id, row.author_login, row.author_type);
         let refs = row.base_ref.zip(row.head_ref).zip(row.head_sha);

@@ -78,6 +78,7 @@ impl SqliteDatabase {
     ) -> Result<Result<(), VersionConflict>> {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
+        drop_replaced(&mut transaction, recording).await?;
         for sighting in &recording.repositories {
             write_repository(&mut transaction, sighting, now).await?;
         }
@@ -105,6 +106,45 @@ impl SqliteDatabase {
         }
         Ok(Ok(()))
     }
+}
+
+/// Drops the guards and reviews of pull requests that are replaced, and the dates of their
+/// repositories; another repository that claims the same name at a later date yields it.
+async fn drop_replaced(
+    transaction: &mut Transaction<'_, Sqlite>,
+    recording: &BatchWrite,
+) -> Result<()> {
+    for key in &recording.replaced {
+        for statement in [
+            "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
+             WHERE repo_id = $1 AND number = $2",
+            "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
+        ] {
+            let query = sqlx::query(statement).bind(key.repo.0).bind(key.number.0);
+            query.execute(&mut **transaction).await?;
+        }
+    }
+    let is_replaced = |id| recording.replaced.iter().any(|key| key.repo == id);
+    let repositories = recording.repositories.iter().map(|seen| &seen.repository);
+    for repository in repositories.filter(|repository| is_replaced(repository.id)) {
+        sqlx::query(
+            "UPDATE repositories SET seen_at = 0, access_at = 0, installation_id = NULL \
+             WHERE id = $1",
+        )
+        .bind(repository.id.0)
+        .execute(&mut **transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE repositories SET seen_at = $1 - 1 \
+             WHERE name = $2 COLLATE NOCASE AND id <> $3 AND seen_at >= $1",
+        )
+        .bind(repository.seen.at.epoch())
+        .bind(&repository.seen.value.name)
+        .bind(repository.id.0)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    Ok(())
 }
 
 /// Marks the deliveries; `false` if one of them is not ours to finish any more.

@@ -97,6 +97,18 @@ pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
     query
 }
 
+/// Counts merged pull requests of the filter's authors that have no time of their merge, since no
+/// payload had one that can be; in the range by their last update.
+pub(super) fn undated_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
+    push_index(&mut query, "pull_requests_undated_merges", is_sqlite);
+    query
+        .push(" WHERE state = 'merged' AND merged_at IS NULL AND author_is_bot = ")
+        .push_bind(filter.authors == AuthorFilter::Bot);
+    push_range(&mut query, "updated_at", filter);
+    query
+}
+
 /// Names the index to SQLite, which knows nothing of how much is in its tables and would take
 /// another.
 fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {

@@ -62,7 +62,8 @@ impl Store {
             let is_sqlite = database.is_sqlite();
             let merged = aggregates::merged_in(&filter, is_sqlite).build();
             let closed = aggregates::closed_in(&filter, is_sqlite).build();
-            let aggregation = match &database {
+            let undated = aggregates::undated_in(&filter, is_sqlite).build();
+            let mut aggregation = match &database {
                 Database::Sqlite(database) => {
                     let query = merged.for_sqlite_rows()?;
                     aggregates::gather(query.fetch(&database.readers), &filter).await?
@@ -76,6 +77,8 @@ impl Store {
                     aggregation
                 }
             };
+            let undated: Option<(i64,)> = database.row(undated).await?;
+            aggregation.exclude_undated(undated.map_or(0, |(merged,)| merged.unsigned_abs()));
             let closed: Option<(i64,)> = database.row(closed).await?;
             Ok((aggregation, closed.map_or(0, |(closed,)| closed)))
         };

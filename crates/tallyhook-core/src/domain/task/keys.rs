@@ -19,6 +19,10 @@ const LARGEST_PATTERN: usize = 256 * 1024;
 /// GitHub's limit for the length of a body.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_KEY: usize = 64;
+/// The most matches that are looked at in one text, shared equally by the patterns. One search takes
+/// time in proportion to the text; without this bound a text of many matches, each of which reads on
+/// to its end, would take the square of that.
+const MOST_MATCHES: usize = 1024;
 
 /// The name that people give a task, as in `PROJ-123`: up to 64 ASCII letters, digits, `-`, `_` and
 /// `.`, in capitals.
@@ -109,17 +113,23 @@ impl Patterns {
     }
 
     /// Returns the keys that a pull request names in its branch, title or body, at most
-    /// [`MOST_KEYS`]. Takes time in proportion to the text, of which only the first 64 KiB of each
-    /// are read.
+    /// [`MOST_KEYS`]. Takes time in proportion to the text: only the first 64 KiB of each and a
+    /// bounded number of matches are read.
     pub fn keys(&self, branch: &str, title: &str, body: &str) -> BTreeSet<TaskKey> {
         let mut keys = BTreeSet::new();
         for text in [branch, title, body] {
             let text = &text[..text.floor_char_boundary(LONGEST_TEXT)];
-            for key in self.0.iter().flat_map(|pattern| Matches {
+            let matches = |pattern| Matches {
                 pattern,
                 text,
                 at: 0,
-            }) {
+            };
+            let share = MOST_MATCHES / self.0.len().max(1);
+            for key in self
+                .0
+                .iter()
+                .flat_map(|pattern| matches(pattern).take(share))
+            {
                 if keys.len() == MOST_KEYS {
                     return keys;
                 }

@@ -19,7 +19,7 @@ pub use self::stages::{Flag, PullRequestDurations, Stage, Stages, Step};
 use super::join::Dated;
 use super::people::Bots;
 use super::pull_request::PullRequest;
-use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind};
+use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind, SnapshotMark};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
 /// The version of the definitions; stored with the numbers that follow them.
@@ -94,9 +94,19 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         first_review_at,
         final_approval_at,
     };
-    let steps = history
+    let mut steps = history
         .merged_at
         .map_or_else(Vec::new, |merged_at| history.steps(times, merged_at));
+    let mut cycle_time = history.merged_at.map(|at| seconds(history.created_at, at));
+    let mut review_time = first_review_at.map(|at| seconds(history.created_at, at));
+    let mut spans = steps.iter().map(|step| step.seconds);
+    let is_misdated = pull_request.has_mark(SnapshotMark::ClockSkew)
+        || cycle_time.into_iter().chain(review_time).any(is_negative)
+        || spans.any(is_negative);
+    if is_misdated {
+        steps.clear();
+        (cycle_time, review_time) = (None, None);
+    }
     Some(Timings {
         state: history.state,
         author_is_bot: bots.contains(history.author),
@@ -105,12 +115,16 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         first_response_at: history.first_response_at(),
         first_review_at,
         final_approval_at,
-        cycle_time: history.merged_at.map(|at| seconds(history.created_at, at)),
-        review_time: first_review_at.map(|at| seconds(history.created_at, at)),
+        cycle_time,
+        review_time,
         stages: sum_up(&steps),
-        flags: history.flags(times, approval.as_ref()),
+        flags: history.flags(times, approval.as_ref(), is_misdated),
         steps,
     })
+}
+
+fn is_negative(seconds: i64) -> bool {
+    seconds < 0
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {
@@ -151,9 +165,12 @@ impl<'a> History<'a> {
         let (state, ended_at) = match (merged_at, conversation.open) {
             (Some(at), _) => (PullRequestState::Merged, Some(at)),
             (None, true) => (PullRequestState::Open, None),
+            (None, false) if pull_request.is_merged() => {
+                (PullRequestState::Merged, conversation.closed_at)
+            }
             (None, false) => (PullRequestState::Closed, conversation.closed_at),
         };
-        let draft = draft_history(pull_request, ended_at);
+        let draft = draft_history(pull_request, created_at, ended_at);
         let opened_as_draft = draft.starts_on;
         let drafts = draft.intervals(created_at);
         let ready_at = if opened_as_draft {
@@ -322,11 +339,16 @@ impl<'a> History<'a> {
         [coding, Some(pickup), Some(review), wait]
     }
 
-    fn flags(&self, times: ReviewTimes, approval: Option<&Approval>) -> BTreeSet<Flag> {
+    fn flags(
+        &self,
+        times: ReviewTimes,
+        approval: Option<&Approval>,
+        is_misdated: bool,
+    ) -> BTreeSet<Flag> {
         let pull_request = self.pull_request;
         let unapproved = approval.filter(|_| times.final_approval_at.is_none());
         let facts = [
-            (Flag::ClockSkew, self.clock_skew()),
+            (Flag::ClockSkew, is_misdated || self.has_misdated_commit()),
             (
                 Flag::HistoryIncomplete,
                 pull_request.timeline.opened_as_draft().is_none(),
@@ -338,7 +360,10 @@ impl<'a> History<'a> {
             ),
             (Flag::Reopened, !self.closed.is_empty()),
             (Flag::Stub, pull_request.diff.is_none()),
-            (Flag::Truncated, pull_request.is_truncated()),
+            (
+                Flag::Truncated,
+                pull_request.is_truncated() || pull_request.has_mark(SnapshotMark::Truncated),
+            ),
         ];
         let flags = facts
             .into_iter()
@@ -374,7 +399,7 @@ impl<'a> History<'a> {
         times.final_approval_at.is_some() && !approval.approved_commits.iter().any(is_head)
     }
 
-    fn clock_skew(&self) -> bool {
+    fn has_misdated_commit(&self) -> bool {
         self.pull_request
             .commits
             .as_ref()
@@ -409,22 +434,26 @@ fn first_commit_at(pull_request: &PullRequest, created_at: Timestamp) -> Option<
 
 /// Draft, on and off. What it was at first follows from the earliest fact: the opening, a change, a
 /// snapshot.
-fn draft_history(pull_request: &PullRequest, ended_at: Option<Timestamp>) -> ToggleHistory {
+fn draft_history(
+    pull_request: &PullRequest,
+    created_at: Timestamp,
+    ended_at: Option<Timestamp>,
+) -> ToggleHistory {
     let timeline = &pull_request.timeline;
-    let until = |at: &Timestamp| ended_at.is_none_or(|ended| *at <= ended);
+    let lived = |at: &Timestamp| *at >= created_at && ended_at.is_none_or(|ended| *at <= ended);
     // A snapshot of the end is often dated a second after it, and later ones show what it was at
     // the end.
     let by_end = |at: Timestamp| ended_at.map_or(at, |ended| at.min(ended));
     let on: BTreeSet<_> = timeline
         .times_of(FactKind::ConvertedToDraft)
-        .filter(until)
+        .filter(lived)
         .collect();
     let off: BTreeSet<_> = timeline
         .times_of(FactKind::ReadyForReview)
-        .filter(until)
+        .filter(lived)
         .collect();
     let mut observed: Vec<(Timestamp, bool)> = Vec::new();
-    for (at, seen) in &pull_request.observed {
+    for (at, seen) in pull_request.observed.range(created_at..) {
         let Some(draft) = seen.draft else { continue };
         // Of those at the end only the first counts: a draft can be made ready after it was closed.
         if observed.last().is_none_or(|(last, _)| *last < by_end(*at)) {

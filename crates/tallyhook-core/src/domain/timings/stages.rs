@@ -25,7 +25,8 @@ use crate::github::types::Timestamp;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Flag {
-    /// A commit is dated before git existed or after the end.
+    /// A commit is dated before git existed or after the end, or a time of the pull request itself
+    /// cannot be; then it has no durations.
     ClockSkew,
     /// Neither the opening nor GitHub's own timeline is known.
     HistoryIncomplete,
@@ -45,7 +46,7 @@ pub enum Flag {
     ReviewedInDraft,
     /// Only ever seen in part.
     Stub,
-    /// GitHub has more of its reviews, timeline or commits than were fetched.
+    /// GitHub has more of its reviews, timeline or commits than were fetched, or a text was cut.
     Truncated,
 }
 
@@ -92,6 +93,27 @@ pub struct PullRequestDurations {
     /// From creation to the first review.
     pub review_time: Option<i64>,
     pub stages: Stages,
+}
+
+impl PullRequestDurations {
+    /// Returns whether one of them is below 0, as versions before the rule of impossible times
+    /// stored them.
+    pub fn has_negative(&self) -> bool {
+        let Stages {
+            coding,
+            pickup,
+            review,
+            merge_wait,
+            redraft,
+            closed,
+        } = self.stages;
+        let all = [self.cycle_time, self.review_time, coding, pickup, review];
+        let mut known = all
+            .into_iter()
+            .chain([merge_wait, redraft, closed])
+            .flatten();
+        known.any(|seconds| seconds < 0)
+    }
 }
 
 /// One line of the explanation: a stretch of time with its stage and its end.
