@@ -2,17 +2,25 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::num::NonZero;
+use std::rc::Rc;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::HttpService;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service,
+    map_config,
+};
+use actix_web::dev::{AppConfig, Server};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use anyhow::Context;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::RoleSet;
+use super::connections::{CLOSING_TIME, Connections, HEAD_TIME, WatchedStream, watch_request};
 use super::shutdown::REQUEST_GRACE;
 use crate::api::{self, ApiState, WebSocketServer};
 use crate::ingest::{self, Ingest};
@@ -30,13 +38,21 @@ pub(super) fn bind(
     (api, sockets): (ApiState, WebSocketServer),
     ingest: Option<Ingest>,
     roles: RoleSet,
+    connections: usize,
 ) -> anyhow::Result<(Server, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address).map_err(|error| {
+        let advice = bind_advice(error.kind());
+        anyhow::Error::new(error).context(format!("{address} {advice}"))
+    })?;
+    let address = listener
+        .local_addr()
+        .context("the server has no listening address")?;
     let (api, sockets, ingest) = (
         web::Data::new(api),
         web::Data::new(sockets),
         ingest.map(web::Data::new),
     );
-    let server = HttpServer::new(move || {
+    let app = move || {
         App::new()
             .app_data(api.clone())
             .app_data(sockets.clone())
@@ -52,24 +68,60 @@ pub(super) fn bind(
                     .add(("Cache-Control", "no-store")),
             )
             .configure(|service| api::routes(&mut ServiceConfig::new(service), roles.api))
-    })
-    .on_connect(|connection, _| {
-        if let Some(stream) = connection.downcast_ref() {
-            close_if_unacknowledged(stream);
-        }
-    })
-    .disable_signals()
-    .shutdown_timeout(REQUEST_GRACE.as_secs())
-    .bind(address)
-    .map_err(|error| {
-        let advice = bind_advice(error.kind());
-        anyhow::Error::new(error).context(format!("{address} {advice}"))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let limit = connections.div_ceil(threads);
+    let server = Server::build()
+        .workers(threads)
+        // One more is accepted, which ends another.
+        .max_concurrent_connections(limit + 1)
+        .disable_signals()
+        .shutdown_timeout(REQUEST_GRACE.as_secs());
+    let stopping = server.graceful_shutdown_signal();
+    let server = server.listen("tallyhook", listener, move || {
+        let stopping = stopping.clone();
+        let app = app().into_factory().map_err(|error| error.error_response());
+        let app = map_config(app, |()| AppConfig::default());
+        let watched = fn_factory(move || {
+            let app = app.new_service(());
+            async move {
+                let app = Rc::new(app.await?);
+                Ok::<_, ()>(fn_service(move |request| {
+                    let app = app.clone();
+                    watch_request(request, move |request| app.call(request))
+                }))
+            }
+        });
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(HEAD_TIME)
+            .client_request_timeout(HEAD_TIME)
+            .client_disconnect_timeout(CLOSING_TIME)
+            .on_connect_ext(|stream: &WatchedStream, data| {
+                data.insert(stream.connection());
+            })
+            .h1(watched);
+        let connections = Rc::new(Connections::new(limit));
+        fn_factory(move || {
+            let (http, connections) = (http.new_service(()), connections.clone());
+            async move {
+                let http = Rc::new(http.await?);
+                Ok::<_, ()>(fn_service(move |stream: TcpStream| {
+                    let (http, connections) = (http.clone(), connections.clone());
+                    async move {
+                        close_if_unacknowledged(&stream);
+                        let peer = stream.peer_addr().ok();
+                        let serve = |stream| http.call((stream, peer));
+                        connections.serve(stream, serve).await;
+                        Ok::<_, ()>(())
+                    }
+                }))
+            }
+        })
     })?;
-    let address = server
-        .addrs()
-        .first()
-        .copied()
-        .context("the server has no listening address")?;
     Ok((server.run(), address))
 }
 

@@ -3,6 +3,7 @@
 
 mod backfill_killed;
 mod cli;
+mod connections;
 mod doctor;
 mod kill;
 mod notifier_killed;
