@@ -77,6 +77,7 @@ impl ServeArgs {
                  (`tallyhook demo` runs without one)"
             )));
         }
+        let warnings = config.check_secrets(roles.ingest, roles.api)?;
         let signalled = signals()?;
         let opening = if self.no_migrate {
             OpenMode::ExclusiveUnmigrated
@@ -92,6 +93,7 @@ impl ServeArgs {
             },
         )
         .await?;
+        log_secrets(&config, roles, &warnings);
         let ended = tokio::select! {
             () = signalled => Ok(()),
             error = running.failed() => Err(CommandFailure::Failed(error)),
@@ -99,6 +101,17 @@ impl ServeArgs {
         tracing::info!("stopping");
         running.stop().await;
         ended
+    }
+}
+
+fn log_secrets(config: &Config, roles: RoleSet, warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(secrets) = config.webhook_secrets.as_ref().filter(|_| roles.ingest) {
+        let secrets = secrets.count();
+        let plural = if secrets == 1 { "" } else { "s" };
+        tracing::info!(secrets, "{secrets} secret{plural} in force for webhooks");
     }
 }
 

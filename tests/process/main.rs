@@ -10,3 +10,4 @@ mod notifier_killed;
 mod readme;
 mod recover;
 mod secrets;
+mod weak_secrets;
