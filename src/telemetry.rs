@@ -48,6 +48,7 @@ pub fn init_logging(format: LogFormat, quiet: bool) {
 pub const DELIVERIES: &str = "tallyhook_deliveries_total";
 pub const SIGNATURE_FAILURES: &str = "tallyhook_signature_failures_total";
 pub const REQUESTS_REFUSED: &str = "tallyhook_requests_refused_total";
+pub const API_UNAUTHORIZED: &str = "tallyhook_api_unauthorized_total";
 pub const DUPLICATES: &str = "tallyhook_duplicates_total";
 pub const STALE: &str = "tallyhook_stale_total";
 pub const POLL_MISSED: &str = "tallyhook_poll_missed_total";
@@ -175,6 +176,12 @@ pub const METRICS: &[Metric] = &[
         &["reason"],
         "Requests to the webhook endpoint that were refused, and connections that were ended, by \
          reason.",
+    ),
+    Metric::new(
+        API_UNAUTHORIZED,
+        MetricKind::Counter,
+        &[],
+        "Requests to the API without a valid token.",
     ),
     Metric::new(
         STALE,

@@ -108,3 +108,44 @@ async fn words_of_a_secret_are_no_secrets() {
         assert_eq!(answer.status(), expected, "{secret}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousand_wrong_tokens_are_counted_logged_once_and_do_not_lock_out_the_right_one() {
+    let place = Place::new().await;
+    let serve = Serve::start_command(&mut serve_with(&place, "TALLYHOOK_ADMIN_TOKEN", TOKEN));
+    let http = reqwest::Client::new();
+    let request = |token: String| {
+        let request = http.get(format!("{}/api/prs", serve.url));
+        request.bearer_auth(token).send()
+    };
+    let mut statuses = std::collections::BTreeMap::<_, usize>::new();
+    let mut pauses = Vec::new();
+    for number in 0..1000 {
+        let answer = request(format!("wrong-{number}")).await.unwrap();
+        *statuses.entry(answer.status().as_u16()).or_default() += 1;
+        if let Some(pause) = answer.headers().get("Retry-After") {
+            pauses.push(pause.to_str().unwrap().parse::<u64>().unwrap());
+        }
+    }
+    assert_eq!(statuses, [(401, 20), (429, 980)].into());
+    assert!(pauses.len() == 980 && pauses.iter().all(|pause| (1..=60).contains(pause)));
+    assert_eq!(request(TOKEN.to_owned()).await.unwrap().status(), 200);
+
+    let metrics = http
+        .get(format!("{}/metrics", serve.url))
+        .send()
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(
+        metrics.contains("\ntallyhook_api_unauthorized_total 1000\n"),
+        "{metrics}"
+    );
+    let (status, log) = serve.terminate();
+    assert!(status.success());
+    let logged = log
+        .iter()
+        .filter(|line| line.contains("valid token"))
+        .count();
+    assert_eq!(logged, 1, "{log:#?}");
+}
