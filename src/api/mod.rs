@@ -232,6 +232,7 @@ fn with_token() -> Scope<
         .service(metrics::cycle_time)
         .service(deliveries::list)
         .service(deliveries::show)
+        .service(deliveries::show_payload)
         .service(deliveries::list_dead)
         .service(deliveries::list_groups)
         .service(deliveries::requeue_group)
