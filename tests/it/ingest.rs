@@ -553,6 +553,7 @@ async fn bodies_beyond_the_budget_get_503_and_the_budget_is_released() {
     let body = opened();
     let limits = IngestLimits {
         in_flight_bytes: body.len(),
+        small_reserve_bytes: 0,
         ..IngestLimits::default()
     };
     let server = TestServer::start_with(with_limits(limits)).await;

@@ -24,6 +24,7 @@ mod queue;
 mod recorded;
 mod repositories;
 mod store;
+mod strangers;
 mod task_prs;
 mod task_worktrees;
 mod tasks;
