@@ -11,6 +11,8 @@ use crate::logging::{self, LOG_LINES_DROPPED};
 
 pub const DELIVERIES: &str = "tallyhook_deliveries_total";
 pub const SIGNATURE_FAILURES: &str = "tallyhook_signature_failures_total";
+pub const REQUESTS_REFUSED: &str = "tallyhook_requests_refused_total";
+pub const API_UNAUTHORIZED: &str = "tallyhook_api_unauthorized_total";
 pub const DUPLICATES: &str = "tallyhook_duplicates_total";
 pub const STALE: &str = "tallyhook_stale_total";
 pub const POLL_MISSED: &str = "tallyhook_poll_missed_total";
@@ -134,6 +136,19 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         &["reason"],
         "Requests refused for their signature, by reason.",
+    ),
+    Metric::new(
+        REQUESTS_REFUSED,
+        MetricKind::Counter,
+        &["reason"],
+        "Requests to the webhook endpoint that were refused, and connections that were ended, by \
+         reason.",
+    ),
+    Metric::new(
+        API_UNAUTHORIZED,
+        MetricKind::Counter,
+        &[],
+        "Requests to the API without a valid token.",
     ),
     Metric::new(
         STALE,
@@ -303,6 +318,11 @@ pub fn metric_label(event: &str) -> &'static str {
         .find(|name| **name == event)
         .copied()
         .unwrap_or("other")
+}
+
+/// Counts a request that is refused, or a connection that is ended for others.
+pub fn count_refusal(reason: &'static str) {
+    counter!(REQUESTS_REFUSED, "reason" => reason).increment(1);
 }
 
 /// Records a new dead letter in log and metrics.

@@ -10,7 +10,7 @@ use tallyhook::ingest::{self, DeliveryHeaders};
 
 use testkit::laws;
 
-static SECRETS: LazyLock<Secrets> = LazyLock::new(|| Secrets::parse("one two").expect("there are two"));
+static SECRETS: LazyLock<Secrets> = LazyLock::new(|| Secrets::parse("one\ntwo").expect("there are two"));
 
 const NAMES: [&str; 4] = ["content-type", "x-hub-signature-256", "x-github-event", "x-github-delivery"];
 

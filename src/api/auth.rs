@@ -1,16 +1,18 @@
 //! API tokens: creation, digests, and the check of every request.
 
+use std::net::IpAddr;
+
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
-use actix_web::{Error, ResponseError, web};
+use actix_web::{Error, HttpRequest, ResponseError, web};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use tallyhook_store::{StoreError, TokenHash};
 
-use super::ApiState;
 use super::error::ApiError;
+use super::{ApiState, request_body};
 
 /// Returns a new token: 256 random bits, with a prefix that scanners for leaked secrets can match.
 pub fn new_token() -> String {
@@ -32,29 +34,43 @@ pub fn hash(token: &str) -> TokenHash {
 
 /// Middleware that refuses a request without a valid token.
 pub async fn require_token(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
-    let api = request.app_data::<web::Data<ApiState>>().cloned();
-    let hash = bearer(request.headers()).map(hash);
-    let refused = match (api, hash) {
-        (Some(api), Some(hash)) => match is_valid(&api, &hash).await {
-            Ok(true) => {
-                return next
-                    .call(request)
-                    .await
-                    .map(ServiceResponse::map_into_left_body);
-            }
-            Ok(false) => ApiError::Unauthorized,
-            Err(error) => ApiError::from(error),
-        },
-        _ => ApiError::Unauthorized,
+    let refused = match admit(&mut request).await {
+        Ok(()) => {
+            return next
+                .call(request)
+                .await
+                .map(ServiceResponse::map_into_left_body);
+        }
+        Err(refused) => refused,
     };
     // A response, not an error: an error of a middleware would bypass the headers that every
     // response carries.
     Ok(request
         .into_response(refused.error_response())
         .map_into_right_body())
+}
+
+/// Checks the token of a request, and reads its body.
+async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
+    let api = request.app_data::<web::Data<ApiState>>().cloned();
+    let api = api.ok_or(ApiError::Unauthorized)?;
+    let hash = bearer(request.headers()).map(hash);
+    let is_valid = match &hash {
+        Some(hash) => is_valid(&api, hash).await?,
+        None => false,
+    };
+    if !is_valid {
+        let peer = peer(request.request());
+        return Err(api.wrong_tokens.refuse(peer, hash.is_some()));
+    }
+    request_body::read(request).await
+}
+
+pub(super) fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip())
 }
 
 pub(super) async fn is_valid(api: &ApiState, hash: &TokenHash) -> Result<bool, StoreError> {

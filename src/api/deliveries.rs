@@ -45,10 +45,18 @@ pub struct DeliveryDetail {
     #[serde(flatten)]
     pub delivery: DeliveryItem,
     pub history: Vec<DeliveryFailure>,
-    /// GitHub's payload; null after its retention time.
+    /// GitHub's payload; null after its retention time, or if it is at `payload_url`.
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<Box<RawValue>>,
+    /// The path of a payload that is too large to be shown here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_url: Option<String>,
 }
+
+/// The largest payload within an answer.
+const MAX_PAYLOAD: u64 = 1024 * 1024;
+/// The most bytes of all payloads within an answer.
+const MAX_PAYLOADS: u64 = 8 * MAX_PAYLOAD;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -153,12 +161,22 @@ async fn listed(
     )))
 }
 
-/// Every delivery of a GUID: several only if their bodies differ.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeliveryQuery {
+    /// 1 to 100, default 30.
+    per_page: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// Every delivery of a GUID, oldest first: several only if their bodies differ. Payloads over 1 MiB,
+/// and those beyond 8 MiB together, are at `payload_url`.
 #[utoipa::path(
     tag = "deliveries", operation_id = "get_delivery", security(("token" = [])),
-    params(("guid" = String, Path)),
+    params(("guid" = String, Path), DeliveryQuery),
     responses(
         (status = 200, body = Page<DeliveryDetail>),
+        (status = 400, body = super::error::ApiErrorBody),
         (status = 404, body = super::error::ApiErrorBody),
     )
 )]
@@ -166,16 +184,54 @@ async fn listed(
 pub(super) async fn show(
     api: web::Data<ApiState>,
     guid: web::Path<String>,
+    query: web::Query<DeliveryQuery>,
 ) -> Result<web::Json<Page<DeliveryDetail>>, ApiError> {
-    let deliveries = api.store.deliveries_by_guid(&guid).await?;
+    let size = page::size(query.per_page)?;
+    let after: Option<DeliveryId> = page::decode(query.cursor.as_deref())?;
+    let mut deliveries = api.store.deliveries_by_guid(&guid).await?;
     if deliveries.is_empty() {
         return Err(ApiError::NotFound("delivery"));
     }
-    let mut items = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        items.push(with_payload(&api.store, delivery).await?);
+    deliveries.retain(|delivery| after.is_none_or(|after| delivery.id.0 > after.0));
+    deliveries.truncate(size as usize + 1);
+    let listed = page::page(
+        deliveries,
+        size,
+        |delivery| delivery.id,
+        |delivery| delivery,
+    );
+    let mut items = Vec::with_capacity(listed.items.len());
+    let mut room = MAX_PAYLOADS;
+    for delivery in listed.items {
+        let bytes = delivery.body_bytes;
+        let inside = bytes <= room.min(MAX_PAYLOAD);
+        room -= if inside { bytes } else { 0 };
+        items.push(with_payload(&api.store, delivery, inside).await?);
     }
-    Ok(web::Json(Page { items, next: None }))
+    let next = listed.next;
+    Ok(web::Json(Page { items, next }))
+}
+
+/// GitHub's payload of one delivery, as `payload_url` names it.
+#[utoipa::path(
+    tag = "deliveries", operation_id = "get_delivery_payload", security(("token" = [])),
+    params(("id" = i64, Path)),
+    responses(
+        (status = 200, body = serde_json::Value),
+        (status = 404, description = "there is none, or its retention time is over",
+            body = super::error::ApiErrorBody),
+    )
+)]
+#[get("/delivery-payloads/{id}")]
+pub(super) async fn show_payload(
+    api: web::Data<ApiState>,
+    id: web::Path<i64>,
+) -> Result<HttpResponse, ApiError> {
+    let payload = payload(&api.store, DeliveryId(*id)).await?;
+    let payload = payload.ok_or(ApiError::NotFound("payload"))?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .body(String::from(Box::<str>::from(payload))))
 }
 
 /// One dead letter with its history and payload.
@@ -195,7 +251,8 @@ pub(super) async fn show_dead(
     let delivery = api.store.delivery(DeliveryId(*id)).await?;
     let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
     let dead = dead.ok_or(ApiError::NotFound("dead letter"))?;
-    Ok(web::Json(with_payload(&api.store, dead).await?))
+    let inside = dead.body_bytes <= MAX_PAYLOAD;
+    Ok(web::Json(with_payload(&api.store, dead, inside).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -344,18 +401,31 @@ fn item(delivery: &Delivery) -> DeliveryItem {
     }
 }
 
-async fn with_payload(store: &Store, delivery: Delivery) -> Result<DeliveryDetail, ApiError> {
-    let body = store
-        .body(delivery.id)
-        .await?
-        .and_then(|body| body.decompress().ok());
-    // The payload stays text: parsed into a tree it would take many times its size.
-    let payload = body.and_then(|body| RawValue::from_string(String::from_utf8(body).ok()?).ok());
+/// Returns a delivery with its payload, or, unless it may be `inside`, with the path of it.
+async fn with_payload(
+    store: &Store,
+    delivery: Delivery,
+    inside: bool,
+) -> Result<DeliveryDetail, ApiError> {
+    let payload = if inside {
+        payload(store, delivery.id).await?
+    } else {
+        None
+    };
+    let path = || format!("/api/delivery-payloads/{}", delivery.id.0);
     Ok(DeliveryDetail {
         delivery: item(&delivery),
-        history: delivery.history,
         payload,
+        payload_url: (!inside).then(path),
+        history: delivery.history,
     })
+}
+
+/// Returns the stored payload as text: parsed into a tree it would take many times its size.
+async fn payload(store: &Store, id: DeliveryId) -> Result<Option<Box<RawValue>>, ApiError> {
+    let body = store.body(id).await?;
+    let body = body.and_then(|body| body.decompress().ok());
+    Ok(body.and_then(|body| RawValue::from_string(String::from_utf8(body).ok()?).ok()))
 }
 
 impl From<Delivery> for DeliveryItem {

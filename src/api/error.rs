@@ -3,6 +3,7 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use tallyhook_github_client::GithubError;
@@ -20,6 +21,12 @@ use crate::tasks::OpenError;
 pub enum ApiError {
     BadRequest(String),
     Unauthorized,
+    /// The peer sent many wrong tokens; the seconds until it is forgotten.
+    TooManyWrongTokens(u64),
+    /// The body of the request did not arrive in time.
+    TooSlow,
+    /// The body of the request is over the limit.
+    TooLarge,
     Forbidden(&'static str),
     NotFound(&'static str),
     Conflict(String),
@@ -60,6 +67,9 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::Unauthorized => "unauthorized",
+            Self::TooManyWrongTokens(_) => "too_many_wrong_tokens",
+            Self::TooSlow => "too_slow",
+            Self::TooLarge => "too_large",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
@@ -93,6 +103,12 @@ impl fmt::Display for ApiError {
             Self::Unauthorized => {
                 f.write_str("send a valid token as `Authorization: Bearer TOKEN`")
             }
+            Self::TooManyWrongTokens(_) => f.write_str(
+                "this address has sent many wrong tokens; wait, or send a valid one as \
+                 `Authorization: Bearer TOKEN`",
+            ),
+            Self::TooSlow => f.write_str("the body did not arrive in time"),
+            Self::TooLarge => f.write_str("the body is larger than 2 MiB"),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable(_) => f.write_str("the database is not available; try again"),
@@ -112,6 +128,9 @@ impl ResponseError for ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::TooManyWrongTokens(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
@@ -131,8 +150,15 @@ impl ResponseError for ApiError {
             message: self.to_string(),
         };
         let mut response = HttpResponse::build(self.status_code());
-        if matches!(self, Self::Unauthorized) {
-            response.insert_header(("WWW-Authenticate", "Bearer"));
+        match self {
+            Self::Unauthorized => {
+                response.insert_header(("WWW-Authenticate", "Bearer"));
+            }
+            Self::TooManyWrongTokens(seconds) => {
+                response.insert_header((RETRY_AFTER, *seconds));
+                response.force_close();
+            }
+            _ => {}
         }
         response.json(ApiErrorBody { error })
     }

@@ -11,9 +11,11 @@ mod metrics;
 mod page;
 mod pull_requests;
 mod repositories;
+mod request_body;
 mod sync;
 mod task_pull_request;
 mod tasks;
+mod wrong_tokens;
 mod ws;
 
 use std::sync::Arc;
@@ -53,6 +55,7 @@ pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
+pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
 use crate::config::{SyncConfig, WebhookSecrets};
 use crate::notify::Channels;
@@ -65,6 +68,7 @@ pub struct ApiState {
     pub default_repository: Option<String>,
     /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
+    pub wrong_tokens: WrongTokens,
     /// `None` in a process without the roles ingest and worker.
     pub queue: Option<Arc<Queue>>,
     /// True with the role ingest, which works without the broker.
@@ -227,6 +231,7 @@ fn with_token() -> Scope<
         .service(metrics::cycle_time)
         .service(deliveries::list)
         .service(deliveries::show)
+        .service(deliveries::show_payload)
         .service(deliveries::list_dead)
         .service(deliveries::list_groups)
         .service(deliveries::requeue_group)

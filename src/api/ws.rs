@@ -229,21 +229,24 @@ async fn authorize(
     request: &HttpRequest,
     ticket: Option<&str>,
 ) -> Result<TokenHash, ApiError> {
-    let token = match (auth::bearer(request.headers()), ticket) {
+    let bearer = auth::bearer(request.headers());
+    let guessed = bearer.is_some() || ticket.is_some();
+    let refuse = || api.wrong_tokens.refuse(auth::peer(request), guessed);
+    let token = match (bearer, ticket) {
         (Some(token), _) => auth::hash(token),
         (None, Some(ticket)) => {
             let token = api
                 .store
                 .redeem_ticket(&auth::hash(ticket), Utc::now())
                 .await?;
-            token.ok_or(ApiError::Unauthorized)?
+            token.ok_or_else(refuse)?
         }
-        (None, None) => return Err(ApiError::Unauthorized),
+        (None, None) => return Err(refuse()),
     };
     if auth::is_valid(api, &token).await? {
         Ok(token)
     } else {
-        Err(ApiError::Unauthorized)
+        Err(refuse())
     }
 }
 

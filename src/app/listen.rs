@@ -2,17 +2,26 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::rc::Rc;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::HttpService;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service,
+    map_config,
+};
+use actix_web::dev::{AppConfig, Server};
 use actix_web::middleware::DefaultHeaders;
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use anyhow::Context;
+use socket2::{Domain, Socket, Type};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::RoleSet;
+use super::connections::{CLOSING_TIME, Connections, HEAD_TIME, WatchedStream, watch_request};
 use super::shutdown::REQUEST_GRACE;
 use crate::api::{self, ApiState, WebSocketServer};
 use crate::ingest::{self, Ingest};
@@ -21,24 +30,54 @@ use crate::ingest::{self, Ingest};
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
-/// Binds the address, or takes the sockets that were handed over in its place, and returns the
-/// server, which runs once it is awaited.
+/// Connections that the system accepts before this process does.
+const BACKLOG: i32 = 1024;
+
+/// Returns the sockets that were handed over, or one that is bound to the address.
 ///
 /// # Errors
 /// If the address cannot be used, with the next step.
-pub(super) fn bind(
+pub(super) fn listeners(
     address: SocketAddr,
     handed_over: Vec<TcpListener>,
+) -> anyhow::Result<Vec<TcpListener>> {
+    if !handed_over.is_empty() {
+        return Ok(handed_over);
+    }
+    let listener = listen_on(address).map_err(|error| {
+        let advice = bind_advice(error.kind());
+        anyhow::Error::new(error).context(format!("{address} {advice}"))
+    })?;
+    Ok(vec![listener])
+}
+
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A restart need not wait for the last connections of the process before.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Returns the server on these sockets, which runs once it is awaited, and the first's address.
+pub(super) fn serve(
+    listeners: Vec<TcpListener>,
     (api, sockets): (ApiState, WebSocketServer),
     ingest: Option<Ingest>,
     roles: RoleSet,
+    connections: usize,
 ) -> anyhow::Result<(Server, SocketAddr)> {
+    let address = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .context("the server has no listening address")?;
     let (api, sockets, ingest) = (
         web::Data::new(api),
         web::Data::new(sockets),
         ingest.map(web::Data::new),
     );
-    let server = HttpServer::new(move || {
+    let app = move || {
         App::new()
             .app_data(api.clone())
             .app_data(sockets.clone())
@@ -54,29 +93,65 @@ pub(super) fn bind(
                     .add(("Cache-Control", "no-store")),
             )
             .configure(|service| api::routes(&mut ServiceConfig::new(service), roles.api))
-    })
-    .on_connect(|connection, _| {
-        if let Some(stream) = connection.downcast_ref() {
-            close_if_unacknowledged(stream);
-        }
-    })
-    .disable_signals()
-    .shutdown_timeout(REQUEST_GRACE.as_secs());
-    let server = if handed_over.is_empty() {
-        server.bind(address).map_err(|error| {
-            let advice = bind_advice(error.kind());
-            anyhow::Error::new(error).context(format!("{address} {advice}"))
-        })?
-    } else {
-        let mut sockets = handed_over.into_iter();
-        let listening = sockets.try_fold(server, HttpServer::listen);
-        listening.context("cannot listen on a socket of LISTEN_FDS")?
     };
-    let address = server
-        .addrs()
-        .first()
-        .copied()
-        .context("the server has no listening address")?;
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let limit = connections.div_ceil(threads * listeners.len());
+    let mut server = Server::build()
+        .workers(threads)
+        // One more is accepted, which ends another.
+        .max_concurrent_connections(limit + 1)
+        .disable_signals()
+        .shutdown_timeout(REQUEST_GRACE.as_secs());
+    let stopping = server.graceful_shutdown_signal();
+    let service = move || {
+        let stopping = stopping.clone();
+        let app = app().into_factory().map_err(|error| error.error_response());
+        let app = map_config(app, |()| AppConfig::default());
+        let watched = fn_factory(move || {
+            let app = app.new_service(());
+            async move {
+                let app = Rc::new(app.await?);
+                Ok::<_, ()>(fn_service(move |request| {
+                    let app = app.clone();
+                    watch_request(request, move |request| app.call(request))
+                }))
+            }
+        });
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(HEAD_TIME)
+            .client_request_timeout(HEAD_TIME)
+            .client_disconnect_timeout(CLOSING_TIME)
+            .on_connect_ext(|stream: &WatchedStream, data| {
+                data.insert(stream.connection());
+            })
+            .h1(watched);
+        let connections = Rc::new(Connections::new(limit));
+        fn_factory(move || {
+            let (http, connections) = (http.new_service(()), connections.clone());
+            async move {
+                let http = Rc::new(http.await?);
+                Ok::<_, ()>(fn_service(move |stream: TcpStream| {
+                    let (http, connections) = (http.clone(), connections.clone());
+                    async move {
+                        close_if_unacknowledged(&stream);
+                        let peer = stream.peer_addr().ok();
+                        let serve = |stream| http.call((stream, peer));
+                        connections.serve(stream, serve).await;
+                        Ok::<_, ()>(())
+                    }
+                }))
+            }
+        })
+    };
+    for listener in listeners {
+        server = server
+            .listen("tallyhook", listener, service.clone())
+            .context("cannot listen on a socket")?;
+    }
     Ok((server.run(), address))
 }
 

@@ -1,7 +1,9 @@
 //! Composition of a process: the parts that `serve` and `demo` run, and how they end.
 
 mod admin_token;
+mod connections;
 mod listen;
+mod open_files;
 mod parts;
 mod shutdown;
 mod storage_watch;
@@ -127,8 +129,10 @@ impl RunningServer {
             .context("cannot read the outbox")?;
         let sockets = WebSocketServer::new(feed, config.websocket_clients, options.heartbeat);
         let api = parts.api(config, roles, secrets.subscribe());
+        let connections = open_files::max_connections(config.websocket_clients);
+        let listeners = listen::listeners(config.listen, handed_over)?;
         let (server, address) =
-            listen::bind(config.listen, handed_over, (api, sockets), ingest, roles)?;
+            listen::serve(listeners, (api, sockets), ingest, roles, connections)?;
         if parts.github.is_none() {
             tracing::info!(
                 "GITHUB_TOKEN is not set: what webhooks miss is not fetched from GitHub"
@@ -149,6 +153,7 @@ impl RunningServer {
             tasks.notifier.spawn(notifier.run(tasks.stop_signal()));
         }
         tracing::info!(%address, "listening");
+        tracing::info!(connections, "at most {connections} connections at once");
         Ok(Self {
             address,
             store: parts.store,

@@ -90,6 +90,7 @@ impl SharedParts {
             bots: config.bots.clone(),
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
+            wrong_tokens: api::WrongTokens::default(),
             queue: self.queue.clone(),
             takes_in: roles.ingest,
             polls: roles.poller,

@@ -358,6 +358,7 @@ async fn detail(store: &Store, delivery: Delivery) -> CommandResult<serde_json::
         delivery: delivery.into(),
         history,
         payload,
+        payload_url: None,
     })?)
 }
 

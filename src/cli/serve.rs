@@ -89,6 +89,7 @@ impl ServeArgs {
                  (`tallyhook demo` runs without one)"
             )));
         }
+        let warnings = config.check_secrets(roles.ingest, roles.api)?;
         let mut signalled = pin!(signals()?);
         let mut hangup = signal(SignalKind::hangup())?;
         let opening = if self.no_migrate {
@@ -106,6 +107,7 @@ impl ServeArgs {
             },
         )
         .await?;
+        log_secrets(&config, roles, &warnings);
         let ended = loop {
             tokio::select! {
                 () = &mut signalled => break Ok(()),
@@ -122,24 +124,37 @@ impl ServeArgs {
 /// Puts the webhook secrets of the settings as they are now in force. If these cannot be used,
 /// nothing changes.
 fn replace_secrets(running: &RunningServer, roles: RoleSet, settings: CommandResult<Config>) {
-    let config = match settings {
-        Ok(config) if roles.ingest && config.webhook_secrets.is_none() => {
-            Err(format!("{GITHUB_WEBHOOK_SECRET} is not set"))
+    let checked = settings.and_then(|config| {
+        let warnings = config.check_secrets(roles.ingest, roles.api)?;
+        if roles.ingest && config.webhook_secrets.is_none() {
+            let message = format!("{GITHUB_WEBHOOK_SECRET} is not set");
+            return Err(CommandFailure::Usage(message));
         }
-        Ok(config) => Ok(config),
-        Err(failure) => Err(failure.report().1),
-    };
-    match config {
-        Ok(config) => {
+        Ok((config, warnings))
+    });
+    match checked {
+        Ok((config, warnings)) => {
             running.replace_secrets(&config);
-            let secrets = config.webhook_secrets.map_or(0, |secrets| secrets.count());
-            let noun = if secrets == 1 { "secret" } else { "secrets" };
-            tracing::info!(secrets, "SIGHUP: {secrets} {noun} in force");
+            log_secrets(&config, roles, &warnings);
         }
-        Err(error) => tracing::error!(
-            error,
-            "SIGHUP: the settings cannot be used, keeping the secrets in force: {error}"
-        ),
+        Err(failure) => {
+            let (_, error) = failure.report();
+            tracing::error!(
+                error,
+                "SIGHUP: the settings cannot be used, keeping the secrets in force: {error}"
+            );
+        }
+    }
+}
+
+fn log_secrets(config: &Config, roles: RoleSet, warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(secrets) = config.webhook_secrets.as_ref().filter(|_| roles.ingest) {
+        let secrets = secrets.count();
+        let plural = if secrets == 1 { "" } else { "s" };
+        tracing::info!(secrets, "{secrets} secret{plural} in force for webhooks");
     }
 }
 

@@ -55,7 +55,7 @@ fn known_name(key: &str) -> Result<String, ConfigError> {
     )))
 }
 
-/// Returns a value as it would be written in the environment; a list becomes words.
+/// Returns a value as it would be written in the environment; a list becomes lines.
 fn as_text(key: &str, value: toml::Value) -> Result<String, ConfigError> {
     match value {
         toml::Value::String(text) => Ok(text),
@@ -64,7 +64,7 @@ fn as_text(key: &str, value: toml::Value) -> Result<String, ConfigError> {
         toml::Value::Array(items) => {
             let items: Result<Vec<_>, _> =
                 items.into_iter().map(|item| as_text(key, item)).collect();
-            Ok(items?.join(" "))
+            Ok(items?.join("\n"))
         }
         _ => Err(ConfigError::new(format!(
             "the value of `{key}` must be a text, a number or a list of texts"

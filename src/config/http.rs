@@ -12,6 +12,8 @@ pub(super) fn listen(sources: &SettingSources) -> Result<SocketAddr, ConfigError
     sources.parsed(TALLYHOOK_LISTEN, expected)
 }
 
+pub const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
+
 pub(super) fn admin_token(sources: &SettingSources) -> Option<String> {
     sources.value(TALLYHOOK_ADMIN_TOKEN).map(str::to_owned)
 }

@@ -13,6 +13,7 @@ mod file;
 mod github;
 mod http;
 mod process;
+mod secrets;
 mod settings;
 mod sources;
 mod sync;
@@ -35,10 +36,11 @@ pub use self::error::ConfigError;
 pub use self::github::{
     GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET, WebhookSecrets,
 };
-pub use self::http::TALLYHOOK_LISTEN;
+pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN};
 #[cfg(feature = "crash-points")]
 pub use self::process::crash_plan;
 pub use self::process::{handed_over_sockets, log_filter};
+pub use self::secrets::{SHORT_SECRET, SPACED_SECRET, TOO_SHORT_SECRET};
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
 pub use self::sources::{SECRET_SETTINGS, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};

@@ -34,8 +34,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         GITHUB_WEBHOOK_SECRET,
         None,
-        "the webhook's secret; several, separated by white space, are all valid (rotation); \
-         `serve` does not start without",
+        "the webhook's secret; several, one a line (in the file a list), are all valid \
+         (rotation); `serve` does not start without, nor with one under 8 characters",
     ),
     setting(
         GITHUB_TOKEN,
@@ -149,8 +149,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         TALLYHOOK_ADMIN_TOKEN,
         None,
-        "an API token that is valid while it is set; without it one is created at the first start \
-         and written to `tallyhook-admin-token` beside the database file, or in the current folder",
+        "an API token that is valid while it is set, of 8 characters or more; without it one is \
+         created at the first start and written to `tallyhook-admin-token` beside the database \
+         file, or in the current folder",
     ),
     setting(
         "BOT_LOGINS",

@@ -6,7 +6,6 @@
 mod body;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -27,11 +26,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
-use self::body::{BodyInMemory, BudgetShare};
+use self::body::{BodyBudget, BodyInMemory, BudgetShare};
 use crate::config::WebhookSecrets;
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
-    DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, metric_label, record_dead_letter,
+    DELIVERIES, DUPLICATES, SIGNATURE_FAILURES, count_refusal, metric_label, record_dead_letter,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -45,6 +44,8 @@ pub struct IngestLimits {
     pub form_bytes: usize,
     /// Bodies in memory over all requests.
     pub in_flight_bytes: usize,
+    /// The same besides, for bodies of up to 1 MiB.
+    pub small_reserve_bytes: usize,
     /// The deadline of the body.
     pub body_time: Duration,
     /// The deadline of the answer; GitHub waits for 10 s.
@@ -58,6 +59,7 @@ impl Default for IngestLimits {
             form_bytes: 75 * MIB,
             // One form of the largest kind fits, and four thousand payloads of the usual size.
             in_flight_bytes: 80 * MIB,
+            small_reserve_bytes: 16 * MIB,
             body_time: Duration::from_secs(6),
             answer_time: Duration::from_secs(8),
         }
@@ -74,7 +76,7 @@ pub struct Ingest {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub limits: IngestLimits,
-    in_flight: Arc<AtomicUsize>,
+    budget: Arc<BodyBudget>,
     /// One large body at a time: parsing and compressing one takes its size again.
     large: Arc<Semaphore>,
 }
@@ -91,7 +93,7 @@ impl Ingest {
             store,
             queue,
             limits,
-            in_flight: Arc::default(),
+            budget: Arc::default(),
             large: Arc::new(Semaphore::new(1)),
         }
     }
@@ -118,11 +120,14 @@ pub enum WebhookRefusal {
     MediaType,
     TooSlow,
     Unavailable,
+    /// The memory for bodies was short, and this one the slowest.
+    Displaced,
 }
 
 impl WebhookRefusal {
-    fn response(&self) -> HttpResponse {
-        let (status, code, message) = match self {
+    /// Returns status, code and message of the answer.
+    fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
             Self::Header(what) => (StatusCode::BAD_REQUEST, "bad_header", *what),
             Self::NotJson => (StatusCode::BAD_REQUEST, "not_json", "the body is not JSON"),
             Self::Signature(_) => (
@@ -146,12 +151,26 @@ impl WebhookRefusal {
                 "too_slow",
                 "the body did not arrive in time",
             ),
-            Self::Unavailable => (
+            Self::Unavailable | Self::Displaced => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "cannot be stored now; send it again",
             ),
-        };
+        }
+    }
+
+    fn count(&self) {
+        count_refusal(match self {
+            Self::Displaced => "displaced",
+            _ => self.parts().1,
+        });
+        if let Self::Signature(reason) = self {
+            counter!(SIGNATURE_FAILURES, "reason" => *reason).increment(1);
+        }
+    }
+
+    fn response(&self) -> HttpResponse {
+        let (status, code, message) = self.parts();
         let mut response = HttpResponse::build(status);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, "30"));
@@ -199,9 +218,7 @@ pub async fn receive(
             HttpResponse::build(status).json(answer)
         }
         Err(refusal) => {
-            if let WebhookRefusal::Signature(reason) = refusal {
-                counter!(SIGNATURE_FAILURES, "reason" => reason).increment(1);
-            }
+            refusal.count();
             refusal.response()
         }
     }
@@ -224,10 +241,9 @@ async fn handle(
     let promised = promised_bytes(request.headers());
     let body = BodyInMemory::read(
         payload,
-        promised,
-        cap,
-        &ingest,
-        started + ingest.limits.body_time,
+        (promised, cap),
+        (&ingest.budget, &ingest.limits),
+        started,
     )
     .await?;
     tallyhook_core::crash_point::reached("ingest.body_read");

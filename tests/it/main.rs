@@ -26,6 +26,7 @@ mod recorded;
 mod refetch;
 mod repositories;
 mod store;
+mod strangers;
 mod task_prs;
 mod task_worktrees;
 mod tasks;

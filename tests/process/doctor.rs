@@ -172,7 +172,7 @@ async fn a_healthy_setup_has_only_ok_lines() {
 async fn a_terminal_gets_a_table() {
     let scene = Scene::new().await;
     let mut command = tallyhook(scene.place.path(), &["doctor"]);
-    let ended = run(command.env("GITHUB_WEBHOOK_SECRET", "carrot"));
+    let ended = run(command.env("GITHUB_WEBHOOK_SECRET", "carrot cake"));
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
         (Some(0), ""),
@@ -554,12 +554,23 @@ async fn each_wrong_setting_or_server_is_reported() {
         "webhook secret",
         &["is not set", "openssl"],
     );
-    with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET} carrot")).only(
+    with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET}\ncarrot-cake")).only(
         "warning",
         "webhook secret",
         &["fewer than 16"],
     );
-    with("TALLYHOOK_ADMIN_TOKEN", "carrot").only("warning", "admin token", &["fewer than 16"]);
+    with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET}\ncarrot")).only(
+        "wrong",
+        "webhook secret",
+        &["fewer than 8", "openssl"],
+    );
+    with("GITHUB_WEBHOOK_SECRET", &format!("{SECRET} carrot")).only(
+        "warning",
+        "webhook secret",
+        &["spaces", "one a line"],
+    );
+    with("TALLYHOOK_ADMIN_TOKEN", "carrot-cake").only("warning", "admin token", &["fewer than 16"]);
+    with("TALLYHOOK_ADMIN_TOKEN", "carrot").only("wrong", "admin token", &["fewer than 8"]);
     with("AMQP_URL", "amqp://bunny:carrot@127.0.0.1:1").only(
         "wrong",
         "broker",

@@ -3,6 +3,7 @@
 
 mod backfill_killed;
 mod cli;
+mod connections;
 mod descriptors;
 mod doctor;
 mod kill;
@@ -14,3 +15,4 @@ mod restart;
 mod secrets;
 mod storage;
 mod terminal;
+mod weak_secrets;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tallyhook_core::github::signature::Secrets;
 use tallyhook_core::github::types::RepoId;
 
 use super::Result;
@@ -136,10 +137,9 @@ impl WebhookConfig {
 pub struct HookSecret(String);
 
 impl HookSecret {
-    /// Returns the first of several secrets that are separated by white space.
+    /// Returns the first of several secrets, one a line.
     pub fn first_of(secrets: &str) -> Option<Self> {
-        secrets
-            .split_whitespace()
+        Secrets::split(secrets)
             .next()
             .map(|secret| Self(secret.to_owned()))
     }

@@ -13,7 +13,6 @@ use tallyhook_core::github::signature::Secrets;
 
 /// The limit of every wait; a test that would hang fails instead.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// White space separates secrets in the environment, so this one has none.
 pub const SECRET: &str = "a-secret-of-the-tests";
 pub const TOKEN: &str = "tallyhook_token_of_the_tests";
 

@@ -16,13 +16,12 @@ use tokio::time::timeout;
 
 use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, silent};
 use crate::config::{
-    AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, TALLYHOOK_LISTEN,
+    AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SHORT_SECRET,
+    SPACED_SECRET, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN, TOO_SHORT_SECRET,
 };
 use crate::notify::Channels;
 use crate::tasks::worktree;
 
-/// Shorter secrets can be guessed offline from one signed delivery.
-const MIN_SECRET_LENGTH: usize = 16;
 /// GitHub refuses the signature of an App whose clock differs by more.
 const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::seconds(60);
 const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(5);
@@ -30,11 +29,7 @@ const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(5);
 pub(super) fn settings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("settings", "all settings are valid")];
     let longer = "create one with `openssl rand -hex 32`";
-    let secret = match config
-        .webhook_secrets
-        .as_ref()
-        .map(|secrets| secrets.shortest())
-    {
+    findings.push(match &config.webhook_secrets {
         None => Finding::wrong(
             "webhook secret",
             format!(
@@ -42,23 +37,58 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
             ),
             format!("{longer}, and set it at GitHub, too"),
         ),
-        Some(length) if length < MIN_SECRET_LENGTH => Finding::warning(
+        Some(secrets) => secret(
             "webhook secret",
-            format!("one of {GITHUB_WEBHOOK_SECRET} has fewer than {MIN_SECRET_LENGTH} characters"),
-            format!("{longer}; set both until GitHub has the new one"),
-        ),
-        Some(_) => Finding::ok("webhook secret", "is set"),
-    };
-    findings.push(secret);
-    if config
-        .admin_token
-        .as_ref()
-        .is_some_and(|token| token.len() < MIN_SECRET_LENGTH)
+            format!("one of {GITHUB_WEBHOOK_SECRET}"),
+            secrets.shortest(),
+            &format!("{longer}; set both, one a line, until GitHub has the new one"),
+        )
+        .unwrap_or_else(|| match secrets.count() {
+            1 => Finding::ok("webhook secret", "is set"),
+            count => Finding::ok(
+                "webhook secret",
+                format!("{count} are set, all of them valid"),
+            ),
+        }),
+    });
+    if let Some(secrets) = &config.webhook_secrets
+        && secrets.has_spaces()
     {
-        let found = format!("TALLYHOOK_ADMIN_TOKEN has fewer than {MIN_SECRET_LENGTH} characters");
-        findings.push(Finding::warning("admin token", found, longer));
+        findings.push(Finding::warning(
+            "webhook secret",
+            format!("{GITHUB_WEBHOOK_SECRET} {SPACED_SECRET}"),
+            "write several secrets one a line, in the file as a list",
+        ));
     }
+    findings.extend(config.admin_token.as_ref().and_then(|token| {
+        let length = token.chars().count();
+        secret(
+            "admin token",
+            TALLYHOOK_ADMIN_TOKEN.to_owned(),
+            length,
+            longer,
+        )
+    }));
     findings
+}
+
+/// Returns the finding of a secret that is too short.
+fn secret(check: &'static str, name: String, length: usize, advice: &str) -> Option<Finding> {
+    match length {
+        ..TOO_SHORT_SECRET => Some(Finding::wrong(
+            check,
+            format!(
+                "{name} has fewer than {TOO_SHORT_SECRET} characters: `serve` does not start with it"
+            ),
+            advice,
+        )),
+        TOO_SHORT_SECRET..SHORT_SECRET => Some(Finding::warning(
+            check,
+            format!("{name} has fewer than {SHORT_SECRET} characters"),
+            advice,
+        )),
+        _ => None,
+    }
 }
 
 /// The rows that other checks need; empty if the database cannot be read.

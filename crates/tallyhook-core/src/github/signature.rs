@@ -30,31 +30,39 @@ impl Signature {
 pub struct Secrets {
     keyed: Vec<HmacSha256>,
     shortest: usize,
+    has_spaces: bool,
 }
 
 impl Secrets {
-    /// Parses secrets separated by white space; `None` if there is none, since an empty secret
-    /// would admit any sender.
+    /// Parses secrets, one a line, each without the white space around it; `None` if there is none,
+    /// since an empty secret would admit any sender.
     pub fn parse(text: &str) -> Option<Self> {
-        let keyed: Vec<_> = text
-            .split_whitespace()
-            .filter_map(|secret| HmacSha256::new_from_slice(secret.as_bytes()).ok())
-            .collect();
-        let shortest = text.split_whitespace().map(str::len).min()?;
-        (!keyed.is_empty()).then_some(Self { keyed, shortest })
+        Self::new(&Self::split(text).collect::<Vec<_>>())
+    }
+
+    /// Returns the secrets of a text that has one a line.
+    pub fn split(text: &str) -> impl Iterator<Item = &str> {
+        text.lines().map(str::trim).filter(|line| !line.is_empty())
+    }
+
+    fn new(secrets: &[&str]) -> Option<Self> {
+        let lengths = secrets.iter().map(|secret| secret.chars().count());
+        let shortest = lengths.min().filter(|shortest| *shortest > 0)?;
+        let keyed = secrets
+            .iter()
+            .map(|secret| HmacSha256::new_from_slice(secret.as_bytes()).ok());
+        Some(Self {
+            keyed: keyed.collect::<Option<_>>()?,
+            shortest,
+            has_spaces: secrets
+                .iter()
+                .any(|secret| secret.contains(char::is_whitespace)),
+        })
     }
 
     /// Returns one secret of any bytes: GitHub's own test vector has spaces in it.
     pub fn single(secret: &str) -> Option<Self> {
-        if secret.is_empty() {
-            return None;
-        }
-        HmacSha256::new_from_slice(secret.as_bytes())
-            .ok()
-            .map(|keyed| Self {
-                keyed: vec![keyed],
-                shortest: secret.len(),
-            })
+        Self::new(&[secret])
     }
 
     /// Returns whether any secret made `signature` over `body`.
@@ -69,14 +77,19 @@ impl Secrets {
         })
     }
 
+    /// Returns the length of the shortest secret in characters.
+    pub fn shortest(&self) -> usize {
+        self.shortest
+    }
+
+    /// Returns true if one of them has white space within.
+    pub fn has_spaces(&self) -> bool {
+        self.has_spaces
+    }
+
     /// Returns the number of secrets.
     pub fn count(&self) -> usize {
         self.keyed.len()
-    }
-
-    /// Returns the length of the shortest secret in bytes.
-    pub fn shortest(&self) -> usize {
-        self.shortest
     }
 
     /// Signs with the first secret.
@@ -108,11 +121,17 @@ mod tests {
 
     #[test]
     fn every_secret_of_a_rotation_is_valid_and_no_other() {
-        let rotation = Secrets::parse(" old\n new ").unwrap();
-        for secret in ["old", "new"] {
+        let rotation = Secrets::parse(" old\r\n\n new one ").unwrap();
+        assert_eq!(
+            (rotation.count(), rotation.shortest(), rotation.has_spaces()),
+            (2, 3, true)
+        );
+        for secret in ["old", "new one"] {
             assert!(rotation.verify(BODY, &Secrets::parse(secret).unwrap().sign(BODY)));
         }
-        assert!(!rotation.verify(BODY, &Secrets::parse("older").unwrap().sign(BODY)));
+        for secret in ["older", "new", "one"] {
+            assert!(!rotation.verify(BODY, &Secrets::parse(secret).unwrap().sign(BODY)));
+        }
         assert!(Secrets::parse(" \n").is_none());
         assert!(Secrets::single("").is_none());
     }
