@@ -1,5 +1,5 @@
-//! The facts in SQLite: one row holds one pull request, its timeline among it; its reviews have
-//! rows of their own.
+//! The facts in SQLite: one row holds one pull request, with the recent part of its timeline; its
+//! reviews, and the segments of a long timeline, have rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -12,7 +12,8 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
+    pull_request_update,
 };
 use crate::columns::{to_json, whole};
 use crate::database::Transaction as AnyTransaction;
@@ -32,7 +33,7 @@ impl SqliteDatabase {
                 .map(|key| (key.repo, key.number))
                 .collect::<Vec<_>>(),
         )?;
-        // One snapshot for both queries, so that reviews and row belong together.
+        // One snapshot for all queries, so that reviews, segments and row belong together.
         let mut transaction = self.readers.begin().await?;
         let rows: Vec<KnownColumns> = sqlx::query_as(
             "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
@@ -48,11 +49,24 @@ impl SqliteDatabase {
         .bind(&json)
         .fetch_all(&mut *transaction)
         .await?;
+        let rows_of_segments: Vec<SegmentColumns> = sqlx::query_as(
+            "SELECT * FROM timeline_segments WHERE (repo_id, number) IN \
+             (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        )
+        .bind(&json)
+        .fetch_all(&mut *transaction)
+        .await?;
         transaction.commit().await?;
 
-        let rows = rows.into_iter().map(StoredPullRequest::from);
-        let mut known: HashMap<PrKey, StoredPullRequest> =
-            rows.map(|known| (known.pull_request.key, known)).collect();
+        let mut segments: HashMap<PrKey, Vec<SegmentColumns>> = HashMap::new();
+        for segment in rows_of_segments {
+            segments.entry(segment.key()).or_default().push(segment);
+        }
+        let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let segments = segments.remove(&row.key()).unwrap_or_default();
+            known.insert(row.key(), row.with_segments(segments));
+        }
         for review in reviews {
             if let Some(known) = known.get_mut(&review.key()) {
                 let review = Review::from(review);
@@ -90,6 +104,7 @@ impl SqliteDatabase {
             return Ok(Err(VersionConflict));
         }
         write_reviews(&mut transaction, &recording.pull_requests).await?;
+        write_segments(&mut transaction, &recording.pull_requests).await?;
         let mut transaction = AnyTransaction::Sqlite(transaction);
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, &recording.changes).await?;
@@ -277,6 +292,33 @@ async fn write_reviews(
             .take(size)
             .fold(query, |query, review| review.bind(query));
         query.execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+static INSERT_SEGMENT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO timeline_segments ({}) VALUES ({})",
+        SegmentColumns::COLUMNS.join(", "),
+        vec!["?"; SegmentColumns::COLUMNS.len()].join(", ")
+    )
+});
+
+/// Writes the segments of long timelines, and deletes those that are of no use any more.
+async fn write_segments(
+    transaction: &mut Transaction<'_, Sqlite>,
+    records: &[PullRequestRecord],
+) -> Result<()> {
+    for key in SegmentColumns::replaced(records) {
+        sqlx::query("DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2")
+            .bind(key.repo.0)
+            .bind(key.number.0)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    for segment in SegmentColumns::added(records) {
+        let query = sqlx::query(AssertSqlSafe(INSERT_SEGMENT.as_str()));
+        segment.bind(query).execute(&mut **transaction).await?;
     }
     Ok(())
 }
