@@ -21,3 +21,4 @@ pub mod relay;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;
+pub mod turns;

@@ -12,6 +12,7 @@ mod fake_github;
 mod fixtures;
 mod github_client;
 mod hostile;
+mod hot;
 mod ingest;
 mod leader;
 mod lossy_world;

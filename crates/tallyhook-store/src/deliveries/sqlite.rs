@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
-use super::row::{COLUMNS, DeliveryRow};
+use super::row::{COLUMNS, DeliveryRow, pull_request_key};
 use super::{
     ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
     DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
@@ -22,7 +22,7 @@ use crate::{DeliveryId, Lane, Moment, Result};
 impl SqliteDatabase {
     pub(crate) async fn pending(&self, ids: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
         let rows = sqlx::query(
-            "SELECT id, attempts > 0, body_bytes FROM deliveries \
+            "SELECT id, attempts > 0, body_bytes, repo_id, pr_number FROM deliveries \
              WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' ORDER BY id",
         )
         .bind(ids_json(ids.iter().map(|id| id.0)))
@@ -31,6 +31,7 @@ impl SqliteDatabase {
         let waiting = rows.iter().map(|row| {
             Ok(PendingDelivery {
                 id: DeliveryId(row.try_get(0)?),
+                key: pull_request_key(row.try_get(3)?, row.try_get(4)?),
                 tried: row.try_get(1)?,
                 body_bytes: unsigned(row, 2)?,
             })
