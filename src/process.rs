@@ -21,8 +21,8 @@ use tallyhook_core::event::{Event, Undecodable};
 use tallyhook_core::github::types::PrKey;
 use tallyhook_queue::Queue;
 use tallyhook_store::{
-    DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError,
-    StoredPullRequest, UnfinishedDelivery, portions,
+    BatchWrite, DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError,
+    StoredPullRequest, UnfinishedDelivery, VersionConflict, portions,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -50,6 +50,8 @@ const CONFLICT_RETRY: Backoff = Backoff {
     first: Duration::from_millis(10),
     max: Duration::from_millis(160),
 };
+/// The most repositories of one transaction.
+const MOST_REPOSITORIES: usize = 500;
 /// The delays between the attempts of one delivery.
 const RETRY: Backoff = Backoff {
     first: Duration::from_secs(2),
@@ -336,7 +338,7 @@ impl Worker {
             let mut batch = applied.map_err(|panic| BatchError::Panicked(panic_text(&*panic)))?;
             batch.write.finished.extend_from_slice(finished);
             let now = Utc::now();
-            if self.store.record(&batch.write, now).await?.is_ok() {
+            if self.record(&mut batch.write, now).await?.is_ok() {
                 counter!(STALE).increment(batch.stale);
                 for (name, missed) in batch.missed.into_values() {
                     counter!(POLL_MISSED, "repo" => name).increment(missed);
@@ -366,6 +368,27 @@ impl Worker {
             known.extend(self.store.load(&unknown).await?);
         }
         Ok(known)
+    }
+
+    /// Writes what a batch changed. Of very many repositories, which one event may name, most are
+    /// written before, in transactions that no other writer has to wait for.
+    async fn record(
+        &self,
+        write: &mut BatchWrite,
+        now: Moment,
+    ) -> Result<Result<(), VersionConflict>, StoreError> {
+        while let Some(before) = write.repositories.len().checked_sub(MOST_REPOSITORIES)
+            && before > 0
+        {
+            let portion = BatchWrite {
+                repositories: write.repositories.split_off(before),
+                ..BatchWrite::default()
+            };
+            if let Err(conflict) = self.store.record(&portion, now).await? {
+                return Ok(Err(conflict));
+            }
+        }
+        self.store.record(write, now).await
     }
 
     async fn mark_dead(&self, delivery: &UnfinishedDelivery, reason: &str) {

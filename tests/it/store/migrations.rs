@@ -102,8 +102,8 @@ async fn long_timeline_of_an_earlier_version_is_kept(database: Database) {
     database
         .execute(&format!(
             "UPDATE pull_requests SET timeline = '{facts}', observed = '{observed}'; \
-             DROP TABLE timeline_segments; \
-             DELETE FROM _sqlx_migrations WHERE version = 14"
+             DROP TABLE timeline_segments; DROP INDEX repositories_tracked; \
+             DELETE FROM _sqlx_migrations WHERE version IN (14, 15)"
         ))
         .await;
 

@@ -90,9 +90,7 @@ impl SqliteDatabase {
     ) -> Result<Result<(), VersionConflict>> {
         let mut writer = self.writer().await;
         let mut transaction = writer.begin().await?;
-        for sighting in &recording.repositories {
-            write_repository(&mut transaction, sighting, now).await?;
-        }
+        write_repositories(&mut transaction, &recording.repositories, now).await?;
         count_missed(&mut transaction, &recording.missed).await?;
         for (installation, access) in &recording.installations {
             write_installation(&mut transaction, *installation, access).await?;
@@ -152,41 +150,57 @@ async fn finish(
     Ok(true)
 }
 
-/// Joins with the row, as the domain does. The first sight makes the repository one of the default
+static UPSERT_REPOSITORY: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    let row = format!(
+        "({})",
+        vec!["?"; RepositoryColumns::COLUMNS.len()].join(", ")
+    );
+    let newer = "(excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
+         > (seen_at, name, coalesce(private, -1))";
+    CHUNKS.map(|rows| {
+        format!(
+            "INSERT INTO repositories ({}) VALUES {} ON CONFLICT (id) DO UPDATE SET \
+             name = CASE WHEN {newer} THEN excluded.name ELSE name END, \
+             private = CASE WHEN {newer} THEN excluded.private ELSE private END, \
+             seen_at = max(seen_at, excluded.seen_at), \
+             installation_id = max(coalesce(installation_id, excluded.installation_id), \
+                 coalesce(excluded.installation_id, installation_id)), \
+             access = CASE WHEN (excluded.access_at, \
+             instr('granted revoked deleted', excluded.access)) \
+                 > (access_at, instr('granted revoked deleted', access)) THEN excluded.access \
+                 ELSE access END, \
+             access_at = max(access_at, excluded.access_at), \
+             last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
+                 coalesce(excluded.last_delivery_at, last_delivery_at))",
+            RepositoryColumns::COLUMNS.join(", "),
+            vec![row.as_str(); rows].join(", ")
+        )
+    })
+});
+
+/// Joins with the rows, as the domain does. The first sight makes a repository one of the default
 /// team.
-async fn write_repository(
+async fn write_repositories(
     transaction: &mut Transaction<'_, Sqlite>,
-    sighting: &RepositoryObservation,
+    sightings: &[RepositoryObservation],
     now: Moment,
 ) -> Result<()> {
-    let query = sqlx::query(
-        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, \
-         access_at, tracked_since, \
-         tracked, last_delivery_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         ON CONFLICT (id) DO UPDATE SET \
-         name = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
-             > (seen_at, name, coalesce(private, -1)) THEN excluded.name ELSE name END, \
-         private = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
-             > (seen_at, name, coalesce(private, -1)) THEN excluded.private ELSE private END, \
-         seen_at = max(seen_at, excluded.seen_at), \
-         installation_id = max(coalesce(installation_id, excluded.installation_id), \
-             coalesce(excluded.installation_id, installation_id)), \
-         access = CASE WHEN (excluded.access_at, \
-         instr('granted revoked deleted', excluded.access)) \
-             > (access_at, instr('granted revoked deleted', access)) THEN excluded.access \
-             ELSE access END, \
-         access_at = max(access_at, excluded.access_at), \
-         last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
-             coalesce(excluded.last_delivery_at, last_delivery_at))",
-    );
-    RepositoryColumns::of(sighting, now)
-        .bind(query)
-        .execute(&mut **transaction)
-        .await?;
+    if sightings.is_empty() {
+        return Ok(());
+    }
+    for (place, chunk) in chunks(sightings) {
+        let mut query = sqlx::query(AssertSqlSafe(UPSERT_REPOSITORY[place].as_str()));
+        for sighting in chunk {
+            query = RepositoryColumns::of(sighting, now).bind(query);
+        }
+        query.execute(&mut **transaction).await?;
+    }
+    let ids = sightings.iter().map(|sighting| sighting.repository.id.0);
     sqlx::query(
-        "INSERT INTO team_repositories (team_id, repo_id) VALUES (1, $1) ON CONFLICT DO NOTHING",
+        "INSERT INTO team_repositories (team_id, repo_id) \
+         SELECT 1, value FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
     )
-    .bind(sighting.repository.id.0)
+    .bind(ids_json(ids))
     .execute(&mut **transaction)
     .await?;
     Ok(())
