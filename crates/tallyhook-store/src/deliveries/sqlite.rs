@@ -26,7 +26,7 @@ impl SqliteDatabase {
              WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' ORDER BY id",
         )
         .bind(ids_json(ids.iter().map(|id| id.0)))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.work_readers)
         .await?;
         let waiting = rows.iter().map(|row| {
             Ok(PendingDelivery {
@@ -167,7 +167,7 @@ impl SqliteDatabase {
     }
 
     pub(crate) async fn unfinished(&self, ids: &[DeliveryId]) -> Result<Vec<UnfinishedDelivery>> {
-        let mut transaction = self.readers.begin().await?;
+        let mut transaction = self.work_readers.begin().await?;
         let rows = sqlx::query(
             "SELECT id, guid, event, source, received_at, attempts, body_bytes FROM deliveries \
              WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted'",
@@ -299,7 +299,7 @@ impl SqliteDatabase {
         )
         .bind(millis(rows_before))
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.work_readers)
         .await?;
         // Ids ascend with the time of receipt, so that the walk over bodies ends where those to be
         // kept begin.
@@ -311,7 +311,7 @@ impl SqliteDatabase {
         )
         .bind(millis(bodies_before))
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.work_readers)
         .await?;
         if rows.is_empty() && bodies.is_empty() {
             return Ok(PurgeCounts::default());

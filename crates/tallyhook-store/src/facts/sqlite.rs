@@ -34,7 +34,7 @@ impl SqliteDatabase {
                 .collect::<Vec<_>>(),
         )?;
         // One snapshot for all queries, so that reviews, segments and row belong together.
-        let mut transaction = self.readers.begin().await?;
+        let mut transaction = self.work_readers.begin().await?;
         let rows: Vec<KnownColumns> = sqlx::query_as(
             "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
              (SELECT value ->> 0, value ->> 1 FROM json_each($1))",

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
@@ -31,6 +31,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 /// running server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The time after which a statement of a reader is interrupted, as the server does in PostgreSQL: a
+/// list over a large table must not hold a connection for as long as it likes.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+/// The instructions of SQLite's machine between two looks at the clock, under a millisecond.
+const INSTRUCTIONS: i32 = 10_000;
+
 /// Rows per writing statement. Each size is prepared once; what is written is cut into the largest
 /// that fit.
 pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
@@ -42,6 +48,8 @@ pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 pub(crate) struct SqliteDatabase {
     writer: std::sync::Arc<Mutex<Option<SqliteConnection>>>,
     pub(crate) readers: SqlitePool,
+    /// The readers of workers and relay, which never wait for a client of the API.
+    pub(crate) work_readers: SqlitePool,
     pub(crate) group_commit: GroupCommit,
     /// Marks the leases of this process, as opposed to those of an earlier one.
     pub(crate) process: i64,
@@ -88,17 +96,29 @@ impl SqliteDatabase {
             .row_buffer_size(512)
             .disable_statement_logging();
         let writer = open_writer(&path, &options, opening).await?;
+        let options = options.read_only(true);
+        let cannot_read = || format!("cannot read {}", path.display());
         let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.read_only(true))
+            .max_connections(3)
+            .after_connect(|reader, _| Box::pin(limit_time(reader, READ_LIMIT)))
+            .before_acquire(|reader, _| {
+                Box::pin(async move { limit_time(reader, READ_LIMIT).await.map(|()| true) })
+            })
+            .connect_with(options.clone())
             .await
-            .with_context(|| format!("cannot read {}", path.display()))?;
+            .with_context(cannot_read)?;
+        let work_readers = SqlitePoolOptions::new()
+            .max_connections(2)
+            .connect_with(options)
+            .await
+            .with_context(cannot_read)?;
         let writer = std::sync::Arc::new(Mutex::new(Some(writer)));
         let (process, orphans_released) = (rand::random(), AtomicBool::new(false));
         Ok(Self {
             group_commit: GroupCommit::start(WriterTarget(writer.clone()), 1),
             writer,
             readers,
+            work_readers,
             process,
             orphans_released,
             outbox_changed: watch::Sender::default(),
@@ -165,6 +185,7 @@ impl SqliteDatabase {
     pub(crate) async fn close(&self) {
         self.group_commit.finish().await;
         self.readers.close().await;
+        self.work_readers.close().await;
         if let Some(connection) = self.writer.lock().await.take()
             && let Err(error) = connection.close().await
         {
@@ -189,6 +210,14 @@ impl SqliteWriter<'_> {
     pub(crate) async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
         Ok(self.connection()?.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// Interrupts every statement of `reader` that runs when `limit` from now is over.
+async fn limit_time(reader: &mut SqliteConnection, limit: Duration) -> sqlx::Result<()> {
+    let end = Instant::now() + limit;
+    let mut handle = reader.lock_handle().await?;
+    handle.set_progress_handler(INSTRUCTIONS, move || Instant::now() < end);
+    Ok(())
 }
 
 /// Opens the writing connection, and migrates the database or checks that it is migrated.
@@ -306,4 +335,28 @@ pub(crate) fn chunk_sizes(mut rows: usize) -> impl Iterator<Item = (usize, usize
         rows -= size;
         Some((place, *size))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn long_statement_of_a_reader_is_interrupted_and_its_connection_is_free() {
+        let mut reader = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        limit_time(&mut reader, Duration::from_millis(20))
+            .await
+            .unwrap();
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                       SELECT count(*) FROM n";
+        let counted = sqlx::query_scalar::<_, i64>(endless)
+            .fetch_one(&mut reader)
+            .await;
+        assert!(counted.unwrap_err().to_string().contains("interrupted"));
+        limit_time(&mut reader, READ_LIMIT).await.unwrap();
+        let one = sqlx::query_scalar::<_, i64>("SELECT 1")
+            .fetch_one(&mut reader)
+            .await;
+        assert_eq!(one.unwrap(), 1);
+    }
 }
