@@ -23,3 +23,4 @@ pub mod relay;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;
+pub mod turns;

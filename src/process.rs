@@ -18,12 +18,13 @@ use tallyhook_core::delivery::{DeliveryId, Moment};
 use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, keys_of};
 use tallyhook_core::domain::recording::FinishedDelivery;
 use tallyhook_core::event::{Event, Undecodable};
+use tallyhook_core::github::types::PrKey;
 use tallyhook_queue::Queue;
 use tallyhook_store::{
-    DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError, UnfinishedDelivery,
-    portions,
+    BatchWrite, DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError,
+    StoredPullRequest, UnfinishedDelivery, VersionConflict, portions,
 };
-use tokio::sync::{RwLock, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, error_span};
@@ -31,6 +32,7 @@ use tracing::{Instrument, Span, error_span};
 use crate::telemetry::{
     APPLY_LAG, DELIVERIES, POLL_MISSED, PROCESS, RETRIES, STALE, metric_label, record_dead_letter,
 };
+use crate::turns::{DeliveryGroup, WorkerTurns};
 
 /// The most deliveries of one transaction.
 const BATCH: usize = 256;
@@ -41,8 +43,15 @@ const MAX_ATTEMPTS: u32 = 5;
 /// The lease of a claimed delivery. A batch takes milliseconds; the deliveries of a dead worker
 /// wait for so long.
 const CLAIM_LEASE: Duration = Duration::from_mins(1);
-/// The number of times that a batch is applied again because another worker wrote first.
-const MAX_CONFLICTS: usize = 3;
+/// The number of times that a batch is applied because another process wrote first.
+const MAX_CONFLICTS: u32 = 8;
+/// The delays between them: about the time of a batch.
+const CONFLICT_RETRY: Backoff = Backoff {
+    first: Duration::from_millis(10),
+    max: Duration::from_millis(160),
+};
+/// The most repositories of one transaction.
+const MOST_REPOSITORIES: usize = 500;
 /// The delays between the attempts of one delivery.
 const RETRY: Backoff = Backoff {
     first: Duration::from_secs(2),
@@ -59,9 +68,8 @@ pub struct Worker {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub rules: ApplyRules,
-    /// Shared by the workers of a process: batches hold it for reading, a delivery that was
-    /// attempted before holds it for writing, alone.
-    pub turns: Arc<RwLock<()>>,
+    /// Shared by the workers of a process.
+    pub turns: Arc<WorkerTurns>,
     /// Raised after every batch, for callers that wait until the work is done.
     pub progress: watch::Sender<u64>,
 }
@@ -164,18 +172,28 @@ impl Worker {
             .await
             .into_iter()
             .partition(|delivery| delivery.tried);
-        for batch in portions(&fresh, BATCH_BYTES) {
-            let _shared = self.turns.read().await;
-            self.claim_and_apply(&batch).await;
+        let (turn, free, apart) = self.turns.take_free(fresh);
+        self.apply_in_portions(&free).await;
+        drop(turn);
+        for DeliveryGroup { key, deliveries } in apart {
+            let _turn = self.turns.take(key).await;
+            self.apply_in_portions(&deliveries).await;
         }
         // A delivery that was attempted before is claimed and applied alone: if it kills the
         // process again, no other delivery's attempt is counted, so that none becomes a dead letter
         // with it.
         for delivery in attempted {
-            let _exclusive = self.turns.write().await;
+            let _exclusive = self.turns.alone.write().await;
             self.claim_and_apply(&[delivery.id]).await;
         }
         histogram!(PROCESS).record(started.elapsed().as_secs_f64());
+    }
+
+    async fn apply_in_portions(&self, deliveries: &[PendingDelivery]) {
+        for batch in portions(deliveries, BATCH_BYTES) {
+            let _shared = self.turns.alone.read().await;
+            self.claim_and_apply(&batch).await;
+        }
     }
 
     async fn claim_and_apply(&self, ids: &[DeliveryId]) {
@@ -193,6 +211,7 @@ impl Worker {
             );
             let attempted = |id: &DeliveryId| PendingDelivery {
                 id: *id,
+                key: None,
                 tried: true,
                 body_bytes: 0,
             };
@@ -311,24 +330,65 @@ impl Worker {
     ) -> Result<(), BatchError> {
         let deliveries: Vec<_> = decoded.iter().map(DecodedRow::delivery).collect();
         let keys: Vec<_> = keys_of(&deliveries).into_iter().collect();
-        for _ in 0..MAX_CONFLICTS {
-            let stored = self.store.load(&keys).await?;
+        for conflicts in 1..=MAX_CONFLICTS {
+            let stored = self.load(&keys).await?;
             let applied = catch_unwind(AssertUnwindSafe(|| {
                 apply_batch(&deliveries, stored, &self.rules)
             }));
             let mut batch = applied.map_err(|panic| BatchError::Panicked(panic_text(&*panic)))?;
             batch.write.finished.extend_from_slice(finished);
             let now = Utc::now();
-            if self.store.record(&batch.write, now).await?.is_ok() {
+            if self.record(&mut batch.write, now).await?.is_ok() {
                 counter!(STALE).increment(batch.stale);
                 for (name, missed) in batch.missed.into_values() {
                     counter!(POLL_MISSED, "repo" => name).increment(missed);
                 }
                 count(decoded, &batch.write.finished, now);
+                let written = batch.write.pull_requests.into_iter();
+                let written = written.map(|record| record.known.written());
+                self.turns.keep(written.chain(batch.unchanged));
                 return Ok(());
             }
+            tokio::time::sleep(delay(CONFLICT_RETRY, conflicts)).await;
         }
         Err(BatchError::Conflict)
+    }
+
+    /// Returns the stored state of each key: of a long pull request that this process wrote last
+    /// from memory.
+    async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>, StoreError> {
+        let (mut known, mut unknown) = (Vec::with_capacity(keys.len()), Vec::new());
+        for key in keys {
+            match self.turns.kept(*key) {
+                Some(kept) if self.store.version(*key).await? == kept.version => known.push(kept),
+                _ => unknown.push(*key),
+            }
+        }
+        if !unknown.is_empty() {
+            known.extend(self.store.load(&unknown).await?);
+        }
+        Ok(known)
+    }
+
+    /// Writes what a batch changed. Of very many repositories, which one event may name, most are
+    /// written before, in transactions that no other writer has to wait for.
+    async fn record(
+        &self,
+        write: &mut BatchWrite,
+        now: Moment,
+    ) -> Result<Result<(), VersionConflict>, StoreError> {
+        while let Some(before) = write.repositories.len().checked_sub(MOST_REPOSITORIES)
+            && before > 0
+        {
+            let portion = BatchWrite {
+                repositories: write.repositories.split_off(before),
+                ..BatchWrite::default()
+            };
+            if let Err(conflict) = self.store.record(&portion, now).await? {
+                return Ok(Err(conflict));
+            }
+        }
+        self.store.record(write, now).await
     }
 
     async fn mark_dead(&self, delivery: &UnfinishedDelivery, reason: &str) {

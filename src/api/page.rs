@@ -17,7 +17,7 @@ pub struct Page<T> {
 }
 
 const DEFAULT_SIZE: u32 = 30;
-const MAX_SIZE: u32 = 100;
+pub(super) const MAX_SIZE: u32 = 100;
 
 /// Returns the number of items of a page.
 ///

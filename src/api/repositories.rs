@@ -1,6 +1,6 @@
 //! Tracked repositories and watched pull requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::Utc;
@@ -9,22 +9,22 @@ use tallyhook_core::domain::completeness::{
     BackfillCoverage, BackfillEnd, Completeness, Coverage, completeness,
 };
 use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
-use tallyhook_core::github::types::{PrKey, PrNumber};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
-use tallyhook_store::{RunState, StoredPullRequest, SyncRun, SyncStatus, TrackedRepository};
+use tallyhook_store::{RunState, SyncRun, SyncStatus, TrackedRepository};
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::page::Page;
+use super::page::{self, Page};
 use super::sync::run_id;
 use super::{ApiState, rfc3339};
 use crate::sync::fetch;
 use crate::sync::webhook::{self, RegisteredWebhook, WebhookState};
 
 /// The number of runs of a repository that are read for gaps: as many as are kept.
-const RUNS: u32 = 20;
+const RUNS: usize = 20;
 const UNANSWERED: &str = "GitHub did not answer in time";
 
 /// A tracked repository.
@@ -50,20 +50,38 @@ pub struct RepositoryItem {
     pub completeness: Completeness,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RepositoriesQuery {
+    /// 1 to 100, default 100.
+    per_page: Option<u32>,
+    cursor: Option<String>,
+}
+
+type RepositoryCursor = (String, RepoId);
+
 /// The tracked repositories, by name.
 #[utoipa::path(
     tag = "repositories", operation_id = "list_repositories", security(("token" = [])),
-    responses((status = 200, body = Page<RepositoryItem>))
+    params(RepositoriesQuery),
+    responses(
+        (status = 200, body = Page<RepositoryItem>),
+        (status = 400, body = ApiErrorBody, description = "`bad_request`"),
+    )
 )]
 #[get("/repos")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
+    query: web::Query<RepositoriesQuery>,
 ) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
-    let mut items = Vec::new();
-    for repository in api.store.tracked().await? {
-        items.push(item(&api, repository).await?);
-    }
-    Ok(web::Json(Page { items, next: None }))
+    // All of most installations, which clients that know no pages have always been given.
+    let size = page::size(query.per_page.or(Some(page::MAX_SIZE)))?;
+    let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
+    let rows = api.store.tracked_after(after.as_ref(), size + 1).await?;
+    let cursor = |row: &TrackedRepository| (row.name.clone(), row.id);
+    let Page { items, next } = page::page(rows, size, cursor, |row| row);
+    let items = self::items(&api, items).await?;
+    Ok(web::Json(Page { items, next }))
 }
 
 /// A repository to track.
@@ -141,7 +159,9 @@ pub(super) async fn add(
         Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, url, &secret).await),
         None => None,
     };
-    let repository = item(&api, tracked).await?;
+    let repository = items(&api, vec![tracked]).await?;
+    let repository = repository.into_iter().next();
+    let repository = repository.ok_or(ApiError::NotFound("repository"))?;
     let mut answer = if is_new {
         HttpResponse::Created()
     } else {
@@ -286,17 +306,54 @@ pub(super) async fn unwatch(
     }
 }
 
-async fn item(api: &ApiState, repository: TrackedRepository) -> Result<RepositoryItem, ApiError> {
-    let runs = api.store.sync_runs(Some(repository.id), None, RUNS).await?;
+/// Returns repositories with their runs, which are read all at once.
+async fn items(
+    api: &ApiState,
+    repositories: Vec<TrackedRepository>,
+) -> Result<Vec<RepositoryItem>, ApiError> {
+    let ids: Vec<_> = repositories
+        .iter()
+        .map(|repository| repository.id)
+        .collect();
+    let mut runs: BTreeMap<RepoId, Vec<SyncRun>> = BTreeMap::new();
+    for run in api.store.runs_of(&ids).await? {
+        let known = runs.entry(run.repo).or_default();
+        if known.len() < RUNS {
+            known.push(run);
+        }
+    }
+    let failed_before = runs.iter().flat_map(|(repo, runs)| {
+        let errors = runs.iter().skip(1).flat_map(errors);
+        errors.map(|(number, _)| PrKey {
+            repo: *repo,
+            number,
+        })
+    });
+    let failed_before: BTreeSet<PrKey> = failed_before.collect();
+    let failed_before: Vec<PrKey> = failed_before.into_iter().collect();
+    let fetched = api.store.fetched(&failed_before).await?;
+    let item = |repository: TrackedRepository| {
+        let runs = runs.get(&repository.id).map_or(&[][..], Vec::as_slice);
+        item(api, repository, runs, &fetched)
+    };
+    Ok(repositories.into_iter().map(item).collect())
+}
+
+fn item(
+    api: &ApiState,
+    repository: TrackedRepository,
+    runs: &[SyncRun],
+    fetched: &BTreeSet<PrKey>,
+) -> RepositoryItem {
     let completeness = completeness(&Coverage {
         tracked_since: repository.tracked_since.into(),
         complete_since: repository.complete_since,
         access: repository.access,
         may_ask: api.github.is_some(),
         error: repository.last_error.as_deref(),
-        backfill: backfill_summary(api, &repository, &runs).await?,
+        backfill: backfill_summary(&repository, runs, fetched),
     });
-    Ok(RepositoryItem {
+    RepositoryItem {
         repo: repository.name,
         private: repository.private,
         repo_access: repository.access,
@@ -308,18 +365,17 @@ async fn item(api: &ApiState, repository: TrackedRepository) -> Result<Repositor
         missed_by_webhook: repository.missed_by_webhook,
         sync_run: runs.first().map(run_id),
         completeness,
-    })
+    }
 }
 
-/// Summarizes the runs of a repository, which are in descending order.
-async fn backfill_summary<'a>(
-    api: &ApiState,
+/// Summarizes the runs of a repository, which are in descending order. A pull request that failed
+/// in an earlier one and is `fetched` by now is complete.
+fn backfill_summary<'a>(
     repository: &TrackedRepository,
     runs: &'a [SyncRun],
-) -> Result<Option<BackfillCoverage<'a>>, ApiError> {
-    let Some((last, earlier)) = runs.split_first() else {
-        return Ok(None);
-    };
+    fetched: &BTreeSet<PrKey>,
+) -> Option<BackfillCoverage<'a>> {
+    let (last, earlier) = runs.split_first()?;
     let end = match last.state {
         RunState::Queued | RunState::Running => BackfillEnd::NotYet,
         RunState::Done => BackfillEnd::Done,
@@ -335,29 +391,18 @@ async fn backfill_summary<'a>(
     let cut = furthest.filter(|run| run.prs_done >= u64::from(run.options.max_prs));
     // A later run may not have gone back to what failed in an earlier one.
     let mut failed: BTreeMap<_, _> = earlier.iter().rev().flat_map(errors).collect();
-    let keys: Vec<_> = failed
-        .keys()
-        .map(|number| PrKey {
+    failed.retain(|number, _| {
+        !fetched.contains(&PrKey {
             repo: repository.id,
             number: *number,
         })
-        .collect();
-    for StoredPullRequest { pull_request, .. } in api.store.load(&keys).await? {
-        if pull_request
-            .whole_until
-            .or(pull_request.truncated_at)
-            .is_some()
-        {
-            failed.remove(&pull_request.key.number);
-        }
-    }
+    });
     failed.extend(errors(last));
-    let cut_at = cut.map(|run| run.options.max_prs);
-    Ok(Some(BackfillCoverage {
+    Some(BackfillCoverage {
         end,
-        cut_at,
+        cut_at: cut.map(|run| run.options.max_prs),
         failed: failed.into_iter().collect(),
-    }))
+    })
 }
 
 fn errors(run: &SyncRun) -> impl Iterator<Item = (PrNumber, &str)> {

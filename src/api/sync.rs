@@ -300,16 +300,12 @@ const LAST_ERRORS: u32 = 20;
 #[get("/sync/stats")]
 pub(super) async fn stats(api: web::Data<ApiState>) -> Result<web::Json<SyncStats>, ApiError> {
     let stats = api.store.poller_stats().await?;
-    let tracked = api.store.tracked().await?;
     Ok(web::Json(SyncStats {
         running: stats.running_since.is_some(),
         last_sync_at: stats.last_sync_at.map(rfc3339),
         sync_count: stats.sync_count,
         error_count: stats.error_count,
-        missed_by_webhook: tracked
-            .iter()
-            .map(|repository| repository.missed_by_webhook)
-            .sum(),
+        missed_by_webhook: api.store.missed_by_webhook().await?,
         config: PollerConfig {
             enabled: api.github.is_some(),
             interval_seconds: api.sync.interval.as_secs_f64(),

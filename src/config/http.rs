@@ -4,15 +4,13 @@ use std::net::SocketAddr;
 
 use super::{ConfigError, SettingSources};
 
-pub(super) const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
+pub const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
 
 pub(super) fn listen(sources: &SettingSources) -> Result<SocketAddr, ConfigError> {
     let expected = "an address and port such as 127.0.0.1:8080";
     sources.parsed(TALLYHOOK_LISTEN, expected)
 }
-
-pub const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
 
 pub(super) fn admin_token(sources: &SettingSources) -> Option<String> {
     sources.value(TALLYHOOK_ADMIN_TOKEN).map(str::to_owned)

@@ -12,6 +12,7 @@ mod fake_github;
 mod fixtures;
 mod github_client;
 mod hostile;
+mod hot;
 mod impossible_facts;
 mod ingest;
 mod leader;

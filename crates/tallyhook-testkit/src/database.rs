@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,37 @@ impl Database {
             .unwrap();
         connection.close().await.unwrap();
         number
+    }
+
+    /// Returns the single integer that a query on either kind of database selects.
+    pub async fn select(&self, sql: &str) -> i64 {
+        match self.backend {
+            Backend::Postgres => self.number(&format!("SELECT ({sql})::bigint")).await,
+            Backend::Sqlite => {
+                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+                let number = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_one(&mut connection)
+                    .await
+                    .unwrap();
+                connection.close().await.unwrap();
+                number
+            }
+        }
+    }
+
+    /// Runs statements on either kind of database.
+    pub async fn execute(&self, sql: &str) {
+        match self.backend {
+            Backend::Postgres => self.run(sql).await,
+            Backend::Sqlite => {
+                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+                connection.close().await.unwrap();
+            }
+        }
     }
 
     /// Runs statements on this PostgreSQL database.

@@ -70,6 +70,11 @@ impl Place {
         place
     }
 
+    /// Returns its PostgreSQL database, if that is its kind.
+    pub fn postgres(&self) -> Option<&Database> {
+        self.services.0.as_ref()
+    }
+
     async fn with_broker(self) -> Self {
         let broker = Broker::new().await;
         Self {

@@ -4,17 +4,18 @@
 use std::collections::BTreeSet;
 
 use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::event::{self, CommitDates, Event};
 use tallyhook_core::github::types::{InstallationId, RepoId, Timestamp};
 use tallyhook_store::{
-    BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation,
+    BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation, Store,
     VersionConflict,
 };
 
 use super::{WHOLE_LIFE, accept, histories, now, open, recording, repository, state, write};
 use testkit::database::Database;
+use testkit::histories::Step;
 use testkit::on_every_database;
 
 on_every_database! {
@@ -22,6 +23,8 @@ on_every_database! {
     nul_in_a_title_is_stored_as_the_replacement_character,
     reviews_are_merged_with_the_stored_ones,
     pull_request_is_read_as_written,
+    long_timeline_is_read_as_written_and_its_row_stays_short,
+    fetched_timeline_takes_the_place_of_stored_segments,
     write_based_on_an_older_version_is_refused,
     older_snapshot_is_refused_by_the_database,
     delivery_is_finished_once,
@@ -43,6 +46,67 @@ async fn pull_request_is_read_as_written(database: Database) {
         (1, &written.pull_request)
     );
     assert_eq!(read.pull_request.reviews.len(), 2);
+}
+
+/// Labels that are put on one after the other.
+fn labels(number: usize) -> Vec<(i64, Step)> {
+    (0..number)
+        .map(|place| (10, Step::Label(u8::try_from(place % 3).unwrap())))
+        .collect()
+}
+
+/// Writes a long history in batches, the first of them last, as a worker does that reads each time.
+/// Returns the same history as it is without a store.
+async fn write_long_history(store: &Store) -> PullRequest {
+    let events = histories::events(false, None, &labels(1_000));
+    let mut expected = PullRequest::unknown(histories::KEY);
+    for batch in events.chunks(40).rev() {
+        let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+        for event in batch {
+            expected.apply(event, Source::Webhook);
+            known.pull_request.apply(event, Source::Webhook);
+        }
+        let recording = recording(known, BTreeSet::new());
+        store.record(&recording, now()).await.unwrap().unwrap();
+    }
+    expected
+}
+
+async fn long_timeline_is_read_as_written_and_its_row_stays_short(database: Database) {
+    let store = open(&database).await;
+    let expected = write_long_history(&store).await;
+    let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    assert_eq!(read.pull_request, expected);
+    assert_eq!(
+        store.version(histories::KEY).await.unwrap(),
+        read.version,
+        "the version is that of the row"
+    );
+    assert!(expected.timeline.len() >= 1_000 && expected.observed.len() >= 1_000);
+    let size = "length(CAST(timeline AS text)) + length(CAST(observed AS text))";
+    let bytes = database
+        .select(&format!("SELECT {size} FROM pull_requests"))
+        .await;
+    assert!(bytes < 40_000, "a write stores {bytes} bytes of history");
+    let lost = "SELECT count(*) FROM timeline_segments";
+    assert!(database.select(lost).await > 5);
+}
+
+async fn fetched_timeline_takes_the_place_of_stored_segments(database: Database) {
+    let store = open(&database).await;
+    let mut expected = write_long_history(&store).await;
+    let events = histories::events(false, None, &labels(1_000));
+    let fetched = histories::fetched(&events[..600], false, true);
+    let mut known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    expected.apply_fetched(&fetched, Source::Poller);
+    known.pull_request.apply_fetched(&fetched, Source::Poller);
+    assert_eq!(known.pull_request, expected);
+    for _ in 0..2 {
+        let recording = recording(known, BTreeSet::new());
+        store.record(&recording, now()).await.unwrap().unwrap();
+        known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+        assert_eq!(known.pull_request, expected);
+    }
 }
 
 async fn write_based_on_an_older_version_is_refused(database: Database) {

@@ -9,7 +9,7 @@ use tallyhook_store::{
     FinishedDelivery, NewDelivery, NewState, PendingDelivery,
 };
 
-use super::{accept, claim, delivery, eventually, later, now, open, pending, state};
+use super::{accept, claim, delivery, eventually, histories, later, now, open, pending, state};
 use testkit::database::Database;
 use testkit::on_every_database;
 
@@ -110,6 +110,7 @@ async fn attempt_is_counted_by_the_claim_and_the_lease_excludes_other_workers(da
         store.pending(&[id]).await.unwrap(),
         [PendingDelivery {
             id,
+            key: Some(histories::KEY),
             tried: false,
             body_bytes: 9
         }]
@@ -120,6 +121,7 @@ async fn attempt_is_counted_by_the_claim_and_the_lease_excludes_other_workers(da
         store.pending(&[id]).await.unwrap(),
         [PendingDelivery {
             id,
+            key: Some(histories::KEY),
             tried: true,
             body_bytes: 9
         }]

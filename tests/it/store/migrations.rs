@@ -1,13 +1,20 @@
 //! Migrations of databases of earlier versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{DeliveryState, OpenMode};
 
-use testkit::database::{Backend, database};
+use testkit::database::{Backend, Database, database};
+use testkit::{histories, on_every_database};
+
+on_every_database! {
+    long_timeline_of_an_earlier_version_is_kept,
+}
 
 /// Rows of a database whose time columns still end in `_ms`: a leased delivery, one without a
 /// lease, a dead and an applied one, their bodies, a valid and a revoked token.
@@ -171,4 +178,50 @@ async fn renaming_the_time_columns_of_sqlite_leaves_every_other_table_as_it_is()
     }
     assert_eq!(after, before);
     connection.close().await.unwrap();
+}
+
+/// A pull request whose timeline is one long list in its row, as earlier versions kept it.
+async fn long_timeline_of_an_earlier_version_is_kept(database: Database) {
+    let store = super::open(&database).await;
+    let known = super::write(&store, &super::WHOLE_LIFE).await;
+    store.close().await;
+    let facts: Vec<_> = (0..2_000)
+        .map(|place| {
+            let at = Timestamp::clamped(1_700_000_000 + place);
+            let detail = format!("label-{place}");
+            json!({"at": at, "type": "labeled", "detail": detail})
+        })
+        .collect();
+    let observed: BTreeMap<i64, Value> = (0..2_000)
+        .map(|place| (1_700_000_000 + place, json!({"open": true, "draft": false})))
+        .collect();
+    let (facts, observed) = (json!(facts), json!(observed));
+    database
+        .execute(&format!(
+            "UPDATE pull_requests SET timeline = '{facts}', observed = '{observed}'; \
+             DROP TABLE timeline_segments; DROP INDEX repositories_tracked; \
+             DELETE FROM _sqlx_migrations WHERE version IN (14, 15)"
+        ))
+        .await;
+
+    let store = super::open(&database).await;
+    let read = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    assert_eq!(
+        json!(read.pull_request.timeline.iter().collect::<Vec<_>>()),
+        facts
+    );
+    assert_eq!(read.pull_request.observed.len(), 2_000);
+    assert_eq!(read.pull_request.reviews, known.pull_request.reviews);
+    // The next write moves them to a segment.
+    let recording = super::recording(read.clone(), BTreeSet::new());
+    store
+        .record(&recording, super::now())
+        .await
+        .unwrap()
+        .unwrap();
+    let again = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    assert_eq!(again.pull_request, read.pull_request);
+    let rest = "SELECT length(CAST(timeline AS text)) FROM pull_requests";
+    assert_eq!(database.select(rest).await, 2);
+    store.close().await;
 }

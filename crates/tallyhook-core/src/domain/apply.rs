@@ -52,6 +52,8 @@ pub struct AppliedBatch {
     /// By repository: its name, and the number of changes that the poller found and no webhook
     /// brought.
     pub missed: BTreeMap<RepoId, (String, u64)>,
+    /// The pull requests that the batch did not change.
+    pub unchanged: Vec<StoredPullRequest>,
 }
 
 /// Returns the keys of the pull requests that the deliveries are about, which [`apply_batch`]
@@ -70,10 +72,6 @@ pub fn apply_batch(
     stored: Vec<StoredPullRequest>,
     rules: &ApplyRules,
 ) -> AppliedBatch {
-    let before: Vec<_> = stored
-        .iter()
-        .map(|stored| PreviousState::of(&stored.pull_request))
-        .collect();
     let mut records: BTreeMap<PrKey, ChangedRecord> = stored
         .into_iter()
         .map(|known| (known.pull_request.key, ChangedRecord::new(known)))
@@ -102,45 +100,47 @@ pub fn apply_batch(
             .filter_map(|delivery| pushed_branch(delivery.event))
             .collect();
     }
-    for before in before {
-        if let Some(ChangedRecord {
-            record,
-            is_changed: true,
-        }) = records.get(&before.key)
-        {
-            before.compare(
-                &record.known.pull_request,
-                &rules.patterns,
-                &mut batch.write,
-            );
+    for changed in records.into_values() {
+        if changed.is_changed {
+            let record = changed.finish(rules, &mut batch.write);
+            batch.write.pull_requests.push(record);
+        } else {
+            batch.unchanged.push(changed.record.known);
         }
     }
-    let changed = records.into_values().filter(|record| record.is_changed);
-    batch.write.pull_requests = changed
-        .map(|ChangedRecord { mut record, .. }| {
-            record.timings = timings(&record.known.pull_request, &rules.bots);
-            record
-        })
-        .collect();
     batch
 }
 
-/// A record in the making.
+/// A record in the making. A batch joins its events in place, and compares once.
 struct ChangedRecord {
     record: PullRequestRecord,
+    before: PreviousState,
+    /// After the last event.
+    status: Option<PullRequestStatus>,
     is_changed: bool,
 }
 
 impl ChangedRecord {
     fn new(known: StoredPullRequest) -> Self {
+        let before = PreviousState::of(&known.pull_request);
         Self {
             record: PullRequestRecord {
                 known,
                 timings: None,
                 reviews: BTreeSet::new(),
             },
+            status: before.status.map(|(status, _)| status),
+            before,
             is_changed: false,
         }
+    }
+
+    fn finish(self, rules: &ApplyRules, write: &mut BatchWrite) -> PullRequestRecord {
+        let mut record = self.record;
+        let pull_request = &record.known.pull_request;
+        self.before.compare(pull_request, &rules.patterns, write);
+        record.timings = timings(pull_request, &rules.bots);
+        record
     }
 }
 
@@ -158,7 +158,7 @@ fn observe(
             Entry::Vacant(entry) => {
                 entry.insert(observation);
             }
-            Entry::Occupied(mut entry) => entry.get_mut().join(observation),
+            Entry::Occupied(mut entry) => drop(entry.get_mut().join(observation)),
         }
     }
     write
@@ -184,20 +184,21 @@ fn apply_one(
             .or_insert_with(|| (repo.name.clone(), 0))
             .1 += 1;
     }
-    let old = notification::status(&record.known.pull_request).map(|(old, _)| old);
     let outcome = apply_event(delivery, record);
-    changed.is_changed |= outcome != ApplyOutcome::Unchanged;
     batch.stale += u64::from(outcome == ApplyOutcome::Stale);
+    if outcome == ApplyOutcome::Unchanged {
+        return;
+    }
+    changed.is_changed = true;
     let pull_request = &record.known.pull_request;
-    let change = notification::change(old, pull_request);
-    batch
-        .write
-        .changes
-        .extend(change.map(|change| PullRequestChange {
+    if let Some(change) = notification::change(changed.status, pull_request) {
+        changed.status = Some(change.new);
+        batch.write.changes.push(PullRequestChange {
             key: pull_request.key,
             change,
             source: delivery.source.into(),
-        }));
+        });
+    }
 }
 
 fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -> ApplyOutcome {

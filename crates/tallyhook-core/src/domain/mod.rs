@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod completeness;
+pub mod growing;
 pub mod join;
 pub mod metrics;
 pub mod notification;

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 use uuid::Uuid;
 
-use super::join::{Dated, Join, take_earlier, take_greater};
-use super::review::{Review, join_account};
+use super::growing::GrowingMap;
+use super::join::{Dated, Join, join_draft, join_open, take_earlier, take_greater};
+use super::review::Review;
 use crate::event::{
     self, Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
     PullRequestEvent, PullRequestSnapshot, SnapshotMark,
@@ -46,7 +49,7 @@ pub struct PullRequest {
     pub truncated_at: Option<Timestamp>,
     pub timeline: Timeline,
     /// The states that snapshots showed, by their `updated_at`, which reveal missed reopenings and drafts.
-    pub observed: BTreeMap<Timestamp, Observed>,
+    pub observed: GrowingMap<Timestamp, Observed>,
     pub reviews: BTreeMap<ReviewId, Review>,
     /// The best source of its facts.
     pub source: Option<Source>,
@@ -60,12 +63,8 @@ pub struct Observed {
 }
 
 impl Join for Observed {
-    fn join(&mut self, other: Self) {
-        self.open &= other.open;
-        self.draft = match (self.draft, other.draft) {
-            (Some(one), Some(two)) => Some(one && two),
-            (one, two) => one.or(two),
-        };
+    fn join(&mut self, other: Self) -> bool {
+        join_open(&mut self.open, other.open) | join_draft(&mut self.draft, other.draft)
     }
 }
 
@@ -75,8 +74,8 @@ impl Join for Observed {
 pub struct Author(pub Account);
 
 impl Join for Author {
-    fn join(&mut self, other: Self) {
-        join_account(&mut self.0, other.0);
+    fn join(&mut self, other: Self) -> bool {
+        self.0.join(other.0)
     }
 }
 
@@ -113,56 +112,79 @@ impl Source {
     }
 }
 
-/// The facts of a pull request, each once.
+/// The facts of a pull request, each once, with their actors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timeline(BTreeMap<FactKey, Option<Account>>);
+pub struct Timeline(GrowingMap<FactKey, Option<Account>>);
 
+/// The identity of a fact. By kind first, since most questions are about one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FactKey {
-    at: Timestamp,
     kind: FactKind,
+    at: Timestamp,
     subject: Option<i64>,
     detail: Option<String>,
 }
 
-impl Timeline {
-    /// Merges a fact; for one that is there already only its actor counts.
-    pub fn add(&mut self, fact: Fact) {
-        let key = FactKey {
-            at: fact.at,
+impl FactKey {
+    /// Returns a key that is before all others of `kind`.
+    const fn first_of(kind: FactKind) -> Self {
+        Self {
+            kind,
+            at: Timestamp::clamped(i64::MIN),
+            subject: None,
+            detail: None,
+        }
+    }
+
+    fn split(fact: Fact) -> (Self, Option<Account>) {
+        let key = Self {
             kind: fact.kind,
+            at: fact.at,
             subject: fact.subject,
             detail: fact.detail,
         };
-        match self.0.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(fact.actor);
-            }
-            Entry::Occupied(mut entry) => match (entry.get_mut(), fact.actor) {
-                (Some(known), Some(actor)) => join_account(known, actor),
-                (unknown @ None, actor) => *unknown = actor,
-                (Some(_), None) => {}
-            },
+        (key, fact.actor)
+    }
+
+    fn fact(&self, actor: Option<&Account>) -> Fact {
+        Fact {
+            at: self.at,
+            kind: self.kind,
+            subject: self.subject,
+            detail: self.detail.clone(),
+            actor: actor.cloned(),
         }
+    }
+}
+
+impl Timeline {
+    /// Returns a timeline of the facts that the segments of a stored pull request have.
+    pub fn of_segments(facts: impl IntoIterator<Item = Fact>) -> Self {
+        Self(GrowingMap::of_segments(
+            facts.into_iter().map(FactKey::split),
+        ))
+    }
+
+    /// Merges a fact; for one that is there already only its actor counts. Returns whether that
+    /// changed the timeline.
+    pub fn add(&mut self, fact: Fact) -> bool {
+        let (key, actor) = FactKey::split(fact);
+        self.0.join(key, actor)
     }
 
     /// Returns the facts by time, those of one second in the order of [`FactKind`].
     pub fn iter(&self) -> impl Iterator<Item = Fact> + '_ {
-        self.0.iter().map(|(key, actor)| Fact {
-            at: key.at,
-            kind: key.kind,
-            subject: key.subject,
-            detail: key.detail.clone(),
-            actor: actor.clone(),
-        })
+        by_time(self.0.iter())
+    }
+
+    /// Returns the facts that no segment has, in the same order.
+    pub fn recent(&self) -> impl Iterator<Item = Fact> + '_ {
+        by_time(self.0.recent())
     }
 
     /// Returns the times of all facts of `kind`, earliest first.
-    pub fn times_of(&self, kind: FactKind) -> impl Iterator<Item = Timestamp> + '_ {
-        self.0
-            .keys()
-            .filter(move |key| key.kind == kind)
-            .map(|key| key.at)
+    pub fn times_of(&self, kind: FactKind) -> impl DoubleEndedIterator<Item = Timestamp> + '_ {
+        self.of(kind).map(|(key, _)| key.at)
     }
 
     /// Returns time, subject and actor of each fact of `kind`, earliest first.
@@ -170,13 +192,13 @@ impl Timeline {
         &self,
         kind: FactKind,
     ) -> impl Iterator<Item = (Timestamp, Option<i64>, Option<&Account>)> + '_ {
-        let facts = self.0.iter().filter(move |(key, _)| key.kind == kind);
-        facts.map(|(key, actor)| (key.at, key.subject, actor.as_ref()))
+        self.of(kind)
+            .map(|(key, actor)| (key.at, key.subject, actor.as_ref()))
     }
 
     /// Returns whether it was opened as a draft, or `None` if the opening itself is unknown.
     pub fn opened_as_draft(&self) -> Option<bool> {
-        let opened = self.0.keys().find(|key| key.kind == FactKind::Opened)?;
+        let (opened, _) = self.of(FactKind::Opened).next()?;
         Some(opened.detail.is_some())
     }
 
@@ -187,14 +209,40 @@ impl Timeline {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    fn of(
+        &self,
+        kind: FactKind,
+    ) -> impl DoubleEndedIterator<Item = (&FactKey, &Option<Account>)> + '_ {
+        let after = FactKind::VARIANTS.get(kind as usize + 1);
+        let end = after.map_or(Bound::Unbounded, |after| {
+            Bound::Excluded(FactKey::first_of(*after))
+        });
+        self.0
+            .range((Bound::Included(FactKey::first_of(kind)), end))
+    }
+}
+
+fn by_time<'a>(
+    facts: impl Iterator<Item = (&'a FactKey, &'a Option<Account>)>,
+) -> impl Iterator<Item = Fact> + 'a {
+    let mut facts: Vec<_> = facts.collect();
+    facts.sort_by_key(|(key, _)| (key.at, *key));
+    facts
+        .into_iter()
+        .map(|(key, actor)| key.fact(actor.as_ref()))
+}
+
+impl Extend<Fact> for Timeline {
+    fn extend<I: IntoIterator<Item = Fact>>(&mut self, facts: I) {
+        self.0.extend(facts.into_iter().map(FactKey::split));
+    }
 }
 
 impl FromIterator<Fact> for Timeline {
     fn from_iter<I: IntoIterator<Item = Fact>>(facts: I) -> Self {
         let mut timeline = Self::default();
-        for fact in facts {
-            timeline.add(fact);
-        }
+        timeline.extend(facts);
         timeline
     }
 }
@@ -226,7 +274,7 @@ impl PullRequest {
             whole_until: None,
             truncated_at: None,
             timeline: Timeline::default(),
-            observed: BTreeMap::new(),
+            observed: GrowingMap::default(),
             reviews: BTreeMap::new(),
             source: None,
         }
@@ -242,19 +290,21 @@ impl PullRequest {
     /// Merges a webhook event.
     pub fn apply(&mut self, event: &PullRequestEvent, source: Source) -> ApplyOutcome {
         self.merge(source, event.pull_request.as_ref(), |known| {
+            let mut changed = false;
             if let Some(snapshot) = &event.pull_request {
-                known.merge_snapshot(snapshot);
-                known.commits.join(event.commits.map(|value| Dated {
+                changed |= known.merge_snapshot(snapshot);
+                changed |= known.commits.join(event.commits.map(|value| Dated {
                     at: snapshot.updated_at,
                     value,
                 }));
             }
             for fact in &event.facts {
-                known.add_fact(fact.clone());
+                changed |= known.add_fact(fact.clone());
             }
             if let Some(review) = &event.review {
-                known.merge_review(review);
+                changed |= known.merge_review(review);
             }
+            changed
         })
     }
 
@@ -262,33 +312,32 @@ impl PullRequest {
     pub fn apply_fetched(&mut self, fetched: &FetchedPullRequest, source: Source) -> ApplyOutcome {
         self.merge(source, Some(&fetched.pull_request), |known| {
             let at = fetched.pull_request.updated_at;
-            match (fetched.settled, fetched.truncated) {
+            let mut changed = match (fetched.settled, fetched.truncated) {
                 (true, false) => known.trust_until(at),
                 (true, true) => take_greater(&mut known.truncated_at, Some(at)),
-                (false, _) => {}
-            }
+                (false, _) => false,
+            };
             let is_complete =
                 fetched.settled && !fetched.truncated && known.whole_until == Some(at);
             if is_complete {
-                known.merge_lasting_facts(&fetched.pull_request);
-                known.merge_state(&fetched.pull_request);
-                fetched
-                    .timeline
-                    .iter()
-                    .for_each(|fact| known.timeline.add(fact.clone()));
+                changed |= known.merge_lasting_facts(&fetched.pull_request);
+                changed |= known.merge_state(&fetched.pull_request);
+                for fact in &fetched.timeline {
+                    changed |= known.timeline.add(fact.clone());
+                }
             } else {
-                known.merge_snapshot(&fetched.pull_request);
-                fetched
-                    .timeline
-                    .iter()
-                    .for_each(|fact| known.add_fact(fact.clone()));
+                changed |= known.merge_snapshot(&fetched.pull_request);
+                for fact in &fetched.timeline {
+                    changed |= known.add_fact(fact.clone());
+                }
             }
-            known
+            changed |= known
                 .commits
                 .join(fetched.commits.map(|value| Dated { at, value }));
             for review in &fetched.reviews {
-                known.merge_review(review);
+                changed |= known.merge_review(review);
             }
+            changed
         })
     }
 
@@ -328,28 +377,43 @@ impl PullRequest {
         self.truncated_at > self.whole_until
     }
 
+    /// Returns the number of timeline entries and observations that no stored segment has.
+    pub(super) fn recent_len(&self) -> usize {
+        self.timeline.0.recent_len() + self.observed.recent_len()
+    }
+
+    /// Returns whether the segments that are stored are a part of this history.
+    pub(super) fn extends_segments(&self) -> bool {
+        self.timeline.0.extends_segments() && self.observed.extends_segments()
+    }
+
+    /// Notes that the history was stored, with its recent part as a segment or not.
+    pub(super) fn stored(&mut self, as_segment: bool) {
+        self.timeline.0.stored(as_segment);
+        self.observed.stored(as_segment);
+    }
+
     fn merge(
         &mut self,
         source: Source,
         snapshot: Option<&PullRequestSnapshot>,
-        merge_facts: impl FnOnce(&mut Self),
+        merge_facts: impl FnOnce(&mut Self) -> bool,
     ) -> ApplyOutcome {
-        let before = self.clone();
         let stale = snapshot.is_some_and(|snapshot| self.is_newer_than(snapshot));
-        take_greater(&mut self.source, Some(source));
-        merge_facts(self);
-        match (*self == before, stale) {
-            (true, _) => ApplyOutcome::Unchanged,
-            (false, true) => ApplyOutcome::Stale,
-            (false, false) => ApplyOutcome::Changed,
+        let changed = take_greater(&mut self.source, Some(source)) | merge_facts(self);
+        match (changed, stale) {
+            (false, _) => ApplyOutcome::Unchanged,
+            (true, true) => ApplyOutcome::Stale,
+            (true, false) => ApplyOutcome::Changed,
         }
     }
 
-    fn merge_review(&mut self, review: &event::ReviewSnapshot) {
+    fn merge_review(&mut self, review: &event::ReviewSnapshot) -> bool {
         let review = Review::from(review.clone());
         match self.reviews.entry(review.id) {
             Entry::Vacant(entry) => {
                 entry.insert(review);
+                true
             }
             Entry::Occupied(mut entry) => entry.get_mut().join(review),
         }
@@ -357,29 +421,33 @@ impl PullRequest {
 
     /// Makes GitHub's timeline the only source of the facts before `at` that it covers, and the
     /// fetched snapshot the only source of the state at `at`.
-    fn trust_until(&mut self, at: Timestamp) {
+    fn trust_until(&mut self, at: Timestamp) -> bool {
         if self.whole_until >= Some(at) {
-            return;
+            return false;
         }
         self.whole_until = Some(at);
         self.timeline
             .0
-            .retain(|fact, _| fact.at >= at || !fact.kind.is_fetched());
-        self.observed = self.observed.split_off(&at);
-        self.observed.remove(&at);
+            .retain(|fact| fact.at >= at || !fact.kind.is_fetched());
+        self.observed.retain(|seen| *seen > at);
+        if !self.extends_segments() {
+            // Segments have entries of both.
+            self.timeline.0.leave_segments();
+            self.observed.leave_segments();
+        }
         self.conversation.take_if(|known| known.at == at);
         self.branches.take_if(|known| known.at == at);
         self.diff.take_if(|known| known.at == at);
+        true
     }
 
     fn is_covered_by_github(&self, at: Timestamp) -> bool {
         self.whole_until.is_some_and(|until| at < until)
     }
 
-    fn add_fact(&mut self, fact: Fact) {
-        if !(fact.kind.is_fetched() && self.is_covered_by_github(fact.at)) {
-            self.timeline.add(fact);
-        }
+    fn add_fact(&mut self, fact: Fact) -> bool {
+        let is_covered = fact.kind.is_fetched() && self.is_covered_by_github(fact.at);
+        !is_covered && self.timeline.add(fact)
     }
 
     fn is_newer_than(&self, snapshot: &PullRequestSnapshot) -> bool {
@@ -388,52 +456,53 @@ impl PullRequest {
             .is_some_and(|known| known.at > snapshot.updated_at)
     }
 
-    fn merge_snapshot(&mut self, snapshot: &PullRequestSnapshot) {
-        self.merge_lasting_facts(snapshot);
+    fn merge_snapshot(&mut self, snapshot: &PullRequestSnapshot) -> bool {
+        let changed = self.merge_lasting_facts(snapshot);
         // The state at the end of that second was fetched; a webhook may have been sent in the
         // middle of it.
-        if self.whole_until != Some(snapshot.updated_at) {
-            self.merge_state(snapshot);
-        }
+        let is_fetched = self.whole_until == Some(snapshot.updated_at);
+        changed | (!is_fetched && self.merge_state(snapshot))
     }
 
     /// Merges the fields that do not depend on other changes within the same second.
-    fn merge_lasting_facts(&mut self, snapshot: &PullRequestSnapshot) {
+    fn merge_lasting_facts(&mut self, snapshot: &PullRequestSnapshot) -> bool {
         let at = snapshot.updated_at;
-        take_greater(&mut self.github_id, snapshot.github_id);
-        take_earlier(&mut self.created_at, Some(snapshot.created_at));
-        take_earlier(&mut self.merged_at, snapshot.merged_at);
-        self.author.join(Some(Dated {
+        let author = Dated {
             at: if snapshot.author.is_ghost() {
                 Timestamp::clamped(0)
             } else {
                 at
             },
             value: Author(snapshot.author.clone()),
-        }));
-        self.merge_end_dates(snapshot);
+        };
+        take_greater(&mut self.github_id, snapshot.github_id)
+            | take_earlier(&mut self.created_at, Some(snapshot.created_at))
+            | take_earlier(&mut self.merged_at, snapshot.merged_at)
+            | self.author.join(Some(author))
+            | self.merge_end_dates(snapshot)
     }
 
-    fn merge_state(&mut self, snapshot: &PullRequestSnapshot) {
+    fn merge_state(&mut self, snapshot: &PullRequestSnapshot) -> bool {
         let at = snapshot.updated_at;
-        self.conversation.join(Some(Dated {
+        let conversation = Dated {
             at,
             value: snapshot.conversation.clone(),
-        }));
-        self.branches
-            .join(snapshot.branches.clone().map(|value| Dated { at, value }));
-        self.diff
-            .join(snapshot.diff.clone().map(|value| Dated { at, value }));
-        self.merge_observation(snapshot);
+        };
+        let branches = snapshot.branches.clone().map(|value| Dated { at, value });
+        let diff = snapshot.diff.clone().map(|value| Dated { at, value });
+        self.conversation.join(Some(conversation))
+            | self.branches.join(branches)
+            | self.diff.join(diff)
+            | self.merge_observation(snapshot)
     }
 
-    fn merge_observation(&mut self, snapshot: &PullRequestSnapshot) {
+    fn merge_observation(&mut self, snapshot: &PullRequestSnapshot) -> bool {
         let is_misdated = snapshot
             .conversation
             .marks
             .contains(&SnapshotMark::ClockSkew);
         if is_misdated || self.is_covered_by_github(snapshot.updated_at) {
-            return;
+            return false;
         }
         let observed = Observed {
             open: snapshot.conversation.open,
@@ -442,24 +511,20 @@ impl PullRequest {
                 .as_ref()
                 .and_then(|branches| branches.draft),
         };
-        match self.observed.entry(snapshot.updated_at) {
-            Entry::Vacant(entry) => {
-                entry.insert(observed);
-            }
-            Entry::Occupied(mut entry) => entry.get_mut().join(observed),
-        }
+        self.observed.join(snapshot.updated_at, observed)
     }
 
     /// Adds the end of a closed pull request, which every snapshot dates, even if the `closed`
     /// delivery was lost.
-    fn merge_end_dates(&mut self, snapshot: &PullRequestSnapshot) {
+    fn merge_end_dates(&mut self, snapshot: &PullRequestSnapshot) -> bool {
         let closed = snapshot
             .conversation
             .closed_at
             .map(|at| (at, FactKind::Closed));
         let merged = snapshot.merged_at.map(|at| (at, FactKind::Merged));
+        let mut changed = false;
         for (at, kind) in closed.into_iter().chain(merged) {
-            self.add_fact(Fact {
+            changed |= self.add_fact(Fact {
                 at,
                 kind,
                 subject: None,
@@ -467,5 +532,6 @@ impl PullRequest {
                 actor: None,
             });
         }
+        changed
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::join::{Dated, Join};
+use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
 use super::pull_request::PullRequest;
 use super::repository::{Repository, RepositoryAccess};
@@ -17,6 +17,32 @@ pub struct StoredPullRequest {
     pub pull_request: PullRequest,
     /// 0 while there is no row.
     pub version: i64,
+}
+
+impl StoredPullRequest {
+    /// The most recent timeline entries and observations that are stored in the row; more become a
+    /// segment.
+    const MOST_RECENT: usize = 128;
+
+    /// Returns whether the next write stores the recent part of the history as a segment, and not
+    /// in the row.
+    pub fn fills_segment(&self) -> bool {
+        self.pull_request.recent_len() > Self::MOST_RECENT
+    }
+
+    /// Returns whether the next write deletes the segments that are stored: GitHub's timeline took
+    /// the place of facts that they have.
+    pub fn replaces_segments(&self) -> bool {
+        self.version > 0 && !self.pull_request.extends_segments()
+    }
+
+    /// Returns it as it is once it was written.
+    pub fn written(mut self) -> Self {
+        let as_segment = self.fills_segment();
+        self.pull_request.stored(as_segment);
+        self.version += 1;
+        self
+    }
 }
 
 /// A pull request to be written.
@@ -65,10 +91,13 @@ pub struct RepositoryObservation {
 }
 
 impl Join for RepositoryObservation {
-    fn join(&mut self, other: Self) {
-        self.repository.join(other.repository);
-        self.last_delivery = self.last_delivery.max(other.last_delivery);
-        self.tracks = [self.tracks, other.tracks].into_iter().flatten().min();
+    fn join(&mut self, other: Self) -> bool {
+        let tracks = [self.tracks, other.tracks].into_iter().flatten().min();
+        let tracks_before = tracks != self.tracks;
+        self.tracks = tracks;
+        tracks_before
+            | self.repository.join(other.repository)
+            | take_greater(&mut self.last_delivery, other.last_delivery)
     }
 }
 

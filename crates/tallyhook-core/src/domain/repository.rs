@@ -58,22 +58,22 @@ impl RepositoryAccess {
 }
 
 impl Join for RepositoryDetails {
-    fn join(&mut self, other: Self) {
-        take_greater(self, other);
+    fn join(&mut self, other: Self) -> bool {
+        take_greater(self, other)
     }
 }
 
 impl Join for RepositoryAccess {
-    fn join(&mut self, other: Self) {
-        take_greater(self, other);
+    fn join(&mut self, other: Self) -> bool {
+        take_greater(self, other)
     }
 }
 
 impl Join for Repository {
-    fn join(&mut self, other: Self) {
-        self.seen.join(other.seen);
-        take_greater(&mut self.installation, other.installation);
-        self.access.join(other.access);
+    fn join(&mut self, other: Self) -> bool {
+        self.seen.join(other.seen)
+            | take_greater(&mut self.installation, other.installation)
+            | self.access.join(other.access)
     }
 }
 

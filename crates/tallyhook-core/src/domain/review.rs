@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::join::{Join, take_earlier, take_greater};
+use super::join::{Join, take_earlier, take_greater, take_true};
 use crate::event::{self, ReviewState};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
@@ -46,21 +46,27 @@ impl From<event::ReviewSnapshot> for Review {
 }
 
 impl Join for Review {
-    fn join(&mut self, other: Self) {
+    fn join(&mut self, other: Self) -> bool {
         // A dismissal is final and keeps what the review said before, which the REST API forgets.
-        self.dismissed |= other.dismissed;
-        take_earlier(&mut self.dismissed_at, other.dismissed_at);
-        take_greater(&mut self.original_state, other.original_state);
-        take_greater(&mut self.commit_id, other.commit_id);
+        let submitted_before = other.submitted_at < self.submitted_at;
         self.submitted_at = self.submitted_at.min(other.submitted_at);
-        join_account(&mut self.author, other.author);
+        submitted_before
+            | take_true(&mut self.dismissed, other.dismissed)
+            | take_earlier(&mut self.dismissed_at, other.dismissed_at)
+            | take_greater(&mut self.original_state, other.original_state)
+            | take_greater(&mut self.commit_id, other.commit_id)
+            | self.author.join(other.author)
     }
 }
 
-/// Merges two values of one account. The ghost never replaces a known account; of two names the
-/// greater stays.
-pub(super) fn join_account(known: &mut Account, other: Account) {
-    if (!other.is_ghost(), &other) > (!known.is_ghost(), known) {
-        *known = other;
+/// Two values of one account: the ghost never replaces a known account; of two names the greater
+/// stays.
+impl Join for Account {
+    fn join(&mut self, other: Self) -> bool {
+        let is_greater = (!other.is_ghost(), &other) > (!self.is_ghost(), self);
+        if is_greater {
+            *self = other;
+        }
+        is_greater
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event::{self, Event, Undecodable};
-use tallyhook_core::github::types::{PrNumber, RepoId};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use utoipa::ToSchema;
 
 use crate::{Moment, Result, StoredBody};
@@ -80,6 +80,8 @@ pub enum AcceptOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingDelivery {
     pub id: DeliveryId,
+    /// The pull request that it is about, as it was accepted.
+    pub key: Option<PrKey>,
     /// An earlier attempt did not finish it.
     pub tried: bool,
     pub body_bytes: u64,

@@ -4,7 +4,7 @@ use sqlx::{FromRow, Postgres, QueryBuilder};
 use tallyhook_core::domain::pull_request::Source;
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
-use super::row::{COLUMNS, DeliveryRow};
+use super::row::{COLUMNS, DeliveryRow, pull_request_key};
 use super::{
     ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
     DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
@@ -21,18 +21,24 @@ use crate::{DeliveryId, Lane, Moment, Result};
 /// Rows that one statement makes due again; many more may be waiting.
 const PORTION: i64 = 10_000;
 
+/// Id, whether it was attempted, bytes of its body, repository, number of its pull request.
+type PendingRow = (i64, bool, i64, Option<i64>, Option<i64>);
+
 impl PostgresDatabase {
     pub(crate) async fn pending(&self, of: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
         let query = sqlx::query_as(
-            "SELECT id, attempts > 0, body_bytes FROM deliveries WHERE id = ANY($1) \
-             AND state = 'accepted' ORDER BY id",
+            "SELECT id, attempts > 0, body_bytes, repo_id, pr_number FROM deliveries \
+             WHERE id = ANY($1) AND state = 'accepted' ORDER BY id",
         );
-        let rows: Vec<(i64, bool, i64)> = self.connections.fetch_all(query.bind(ids(of))).await?;
-        let waiting = rows.into_iter().map(|(id, tried, bytes)| PendingDelivery {
-            id: DeliveryId(id),
-            tried,
-            body_bytes: bytes.unsigned_abs(),
-        });
+        let rows: Vec<PendingRow> = self.connections.fetch_all(query.bind(ids(of))).await?;
+        let waiting = rows
+            .into_iter()
+            .map(|(id, tried, bytes, repo, number)| PendingDelivery {
+                id: DeliveryId(id),
+                key: pull_request_key(repo, number),
+                tried,
+                body_bytes: bytes.unsigned_abs(),
+            });
         Ok(waiting.collect())
     }
 

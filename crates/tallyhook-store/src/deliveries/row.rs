@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use sqlx::types::Json;
 use tallyhook_core::domain::pull_request::Source;
-use tallyhook_core::github::types::PrNumber;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use super::{DeadLetterGroup, Delivery, DeliveryFailure, DeliveryState};
 use crate::DeliveryId;
@@ -79,4 +79,13 @@ impl From<DeadGroupRow> for DeadLetterGroup {
             last_received_at: row.last_received_at.0,
         }
     }
+}
+
+/// The key of a delivery's pull request, if it is about one.
+pub(crate) fn pull_request_key(repo: Option<i64>, number: Option<i64>) -> Option<PrKey> {
+    let (repo, number) = repo.zip(number)?;
+    Some(PrKey {
+        repo: RepoId(repo),
+        number: PrNumber(number),
+    })
 }

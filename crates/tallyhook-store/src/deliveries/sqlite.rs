@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
-use super::row::{COLUMNS, DeliveryRow};
+use super::row::{COLUMNS, DeliveryRow, pull_request_key};
 use super::{
     ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
     DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
@@ -22,15 +22,16 @@ use crate::{DeliveryId, Lane, Moment, Result};
 impl SqliteDatabase {
     pub(crate) async fn pending(&self, ids: &[DeliveryId]) -> Result<Vec<PendingDelivery>> {
         let rows = sqlx::query(
-            "SELECT id, attempts > 0, body_bytes FROM deliveries \
+            "SELECT id, attempts > 0, body_bytes, repo_id, pr_number FROM deliveries \
              WHERE id IN (SELECT value FROM json_each($1)) AND +state = 'accepted' ORDER BY id",
         )
         .bind(ids_json(ids.iter().map(|id| id.0)))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.work_readers)
         .await?;
         let waiting = rows.iter().map(|row| {
             Ok(PendingDelivery {
                 id: DeliveryId(row.try_get(0)?),
+                key: pull_request_key(row.try_get(3)?, row.try_get(4)?),
                 tried: row.try_get(1)?,
                 body_bytes: unsigned(row, 2)?,
             })
@@ -287,7 +288,7 @@ impl SqliteDatabase {
         )
         .bind(millis(rows_before))
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.work_readers)
         .await?;
         // Ids ascend with the time of receipt, so that the walk over bodies ends where those to be
         // kept begin.
@@ -299,7 +300,7 @@ impl SqliteDatabase {
         )
         .bind(millis(bodies_before))
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.work_readers)
         .await?;
         if rows.is_empty() && bodies.is_empty() {
             return Ok(PurgeCounts::default());

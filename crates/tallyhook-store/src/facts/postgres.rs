@@ -1,5 +1,5 @@
-//! The facts in PostgreSQL: one row holds one pull request, its timeline among it; its reviews have
-//! rows of their own.
+//! The facts in PostgreSQL: one row holds one pull request, with the recent part of its timeline;
+//! its reviews, and the segments of a long timeline, have rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -15,7 +15,8 @@ use tallyhook_core::event::without_nul;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
+    pull_request_update,
 };
 use crate::columns::{Name, Seconds, storable_text, whole};
 use crate::database::Transaction;
@@ -32,21 +33,30 @@ use crate::{
 
 impl PostgresDatabase {
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
-        // One statement, so that reviews and row are of one snapshot.
+        // One statement, so that reviews, segments and row are of one snapshot.
         let query = sqlx::query_as(
             "SELECT p.*, coalesce((\
                  SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
                  AND r.number = p.number\
-             ), '[]') AS reviews \
+             ), '[]') AS reviews, \
+             coalesce((\
+                 SELECT jsonb_agg(to_jsonb(s)) FROM timeline_segments s \
+                 WHERE s.repo_id = p.repo_id AND s.number = p.number\
+             ), '[]') AS segments \
              FROM pull_requests p \
              WHERE (repo_id, number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
         );
         let query = query.bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>());
         let query = query.bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
-        let rows = self.connections.fetch_all::<ReviewedRow>(query).await?;
+        let rows = self.connections.fetch_all::<LoadedRow>(query).await?;
         let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
-        for ReviewedRow { row, reviews } in rows {
-            let mut row = StoredPullRequest::from(row);
+        for LoadedRow {
+            row,
+            reviews,
+            segments,
+        } in rows
+        {
+            let mut row = row.with_segments(segments.0);
             let reviews = reviews.0.into_iter().map(Review::from);
             row.pull_request.reviews = reviews.map(|review| (review.id, review)).collect();
             known.insert(row.pull_request.key, row);
@@ -91,6 +101,7 @@ impl PostgresDatabase {
             return Ok(Err(VersionConflict));
         }
         write_reviews(&mut session, &recording.pull_requests).await?;
+        write_segments(&mut session, &recording.pull_requests).await?;
         // Last, since every delivery of a repository writes its row and waits for other writers of
         // it.
         write_repositories(&mut session, &recording.repositories, now).await?;
@@ -113,6 +124,7 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
             "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
              WHERE repo_id = $1 AND number = $2",
             "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
+            "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
         ] {
             let query = sqlx::query(statement).bind(key.repo.0).bind(key.number.0);
             session.execute(query).await?;
@@ -158,12 +170,13 @@ async fn write_outbox(
     Ok(())
 }
 
-/// A pull request with its reviews.
+/// A pull request with its reviews and the segments of its timeline.
 #[derive(FromRow)]
-struct ReviewedRow {
+struct LoadedRow {
     #[sqlx(flatten)]
     row: KnownColumns,
     reviews: Json<Vec<ReviewColumns>>,
+    segments: Json<Vec<SegmentColumns>>,
 }
 
 /// Reports whether the server ended a transaction in favour of another.
@@ -292,6 +305,27 @@ async fn write_reviews(session: &mut PooledSession, records: &[PullRequestRecord
         .map(|_| ())
 }
 
+/// Writes the segments of long timelines, and deletes those that are of no use any more.
+async fn write_segments(session: &mut PooledSession, records: &[PullRequestRecord]) -> Result<()> {
+    let replaced = SegmentColumns::replaced(records);
+    if !replaced.is_empty() {
+        let query = sqlx::query(
+            "DELETE FROM timeline_segments WHERE (repo_id, number) IN \
+             (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+        )
+        .bind(replaced.iter().map(|key| key.repo.0).collect::<Vec<_>>())
+        .bind(replaced.iter().map(|key| key.number.0).collect::<Vec<_>>());
+        session.execute(query).await?;
+    }
+    let added = SegmentColumns::added(records);
+    if !added.is_empty() {
+        let columns = SegmentColumns::COLUMNS.join(", ");
+        let query = sqlx::query(AssertSqlSafe(insert("timeline_segments", &columns)));
+        session.execute(query.bind(json(&added)?)).await?;
+    }
+    Ok(())
+}
+
 static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
     let (newer, lost) = (
         "(excluded.seen_at, excluded.name, coalesce(excluded.private::int, -1)) \
@@ -326,7 +360,7 @@ async fn write_repositories(
     let mut joined: BTreeMap<RepoId, RepositoryObservation> = BTreeMap::new();
     for sighting in sightings {
         match joined.get_mut(&sighting.repository.id) {
-            Some(known) => known.join(sighting.clone()),
+            Some(known) => drop(known.join(sighting.clone())),
             None => drop(joined.insert(sighting.repository.id, sighting.clone())),
         }
     }

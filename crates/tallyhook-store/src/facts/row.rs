@@ -7,8 +7,9 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::types::Json;
 use sqlx::{FromRow, Sqlite};
+use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source};
+use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState, Timings};
@@ -86,6 +87,18 @@ columns! {
         timeline: Json<Vec<Fact>>,
         observed: Json<BTreeMap<i64, Observed>>,
         source: Option<Name<Source>>,
+    }
+}
+
+columns! {
+    /// Older timeline entries of a long pull request, apart from its row.
+    #[derive(Serialize, Deserialize, FromRow)]
+    SegmentColumns {
+        repo_id: i64,
+        number: i64,
+        version: i64,
+        timeline: Json<Vec<Fact>>,
+        observed: Json<BTreeMap<i64, Observed>>,
     }
 }
 
@@ -180,8 +193,12 @@ fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
 }
 
 /// The columns of a pull request as it is to be written: with the version after the one that was
-/// read.
+/// read, and with the recent part of its history if that does not become a segment.
 pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedColumns) {
+    let recent = match record.known.fills_segment() {
+        true => SegmentColumns::empty(&record.known),
+        false => SegmentColumns::recent(&record.known),
+    };
     let PullRequest {
         key,
         github_id,
@@ -194,8 +211,8 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         commits,
         whole_until,
         truncated_at,
-        timeline,
-        observed,
+        timeline: _,
+        observed: _,
         reviews: _,
         source,
     } = &record.known.pull_request;
@@ -242,13 +259,8 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         commits_at: seconds(commits.as_ref().map(|dated| dated.at)),
         whole_until: seconds(*whole_until),
         truncated_at: seconds(*truncated_at),
-        timeline: Json(timeline.iter().collect()),
-        observed: Json(
-            observed
-                .iter()
-                .map(|(at, seen)| (at.epoch(), *seen))
-                .collect(),
-        ),
+        timeline: recent.timeline,
+        observed: recent.observed,
         source: source.map(Name),
     };
     (known, derived(*key, record.timings.as_ref()))
@@ -290,8 +302,80 @@ fn derived(key: PrKey, timings: Option<&Timings>) -> DerivedColumns {
     }
 }
 
-impl From<KnownColumns> for StoredPullRequest {
-    fn from(row: KnownColumns) -> Self {
+impl SegmentColumns {
+    /// Returns the part of the history of `known` that no segment has yet.
+    fn recent(known: &StoredPullRequest) -> Self {
+        let PullRequest {
+            timeline, observed, ..
+        } = &known.pull_request;
+        let observed = observed.recent().map(|(at, seen)| (at.epoch(), *seen));
+        Self {
+            timeline: Json(timeline.recent().collect()),
+            observed: Json(observed.collect()),
+            ..Self::empty(known)
+        }
+    }
+
+    fn empty(known: &StoredPullRequest) -> Self {
+        let PrKey { repo, number } = known.pull_request.key;
+        Self {
+            repo_id: repo.0,
+            number: number.0,
+            version: known.version + 1,
+            timeline: Json(Vec::new()),
+            observed: Json(BTreeMap::new()),
+        }
+    }
+
+    /// Returns the segments that the write of `records` adds.
+    pub(crate) fn added(records: &[PullRequestRecord]) -> Vec<Self> {
+        let full = records.iter().filter(|record| record.known.fills_segment());
+        full.map(|record| Self::recent(&record.known)).collect()
+    }
+
+    /// Returns the pull requests whose segments the write of `records` deletes.
+    pub(crate) fn replaced(records: &[PullRequestRecord]) -> Vec<PrKey> {
+        let replaced = records
+            .iter()
+            .filter(|record| record.known.replaces_segments());
+        replaced
+            .map(|record| record.known.pull_request.key)
+            .collect()
+    }
+
+    pub(crate) fn key(&self) -> PrKey {
+        PrKey {
+            repo: RepoId(self.repo_id),
+            number: PrNumber(self.number),
+        }
+    }
+}
+
+fn observations(observed: BTreeMap<i64, Observed>) -> impl Iterator<Item = (Timestamp, Observed)> {
+    observed
+        .into_iter()
+        .map(|(at, seen)| (Timestamp::clamped(at), seen))
+}
+
+impl KnownColumns {
+    pub(crate) fn key(&self) -> PrKey {
+        PrKey {
+            repo: RepoId(self.repo_id),
+            number: PrNumber(self.number),
+        }
+    }
+
+    /// Joins the row with its segments.
+    pub(crate) fn with_segments(self, segments: Vec<SegmentColumns>) -> StoredPullRequest {
+        let row = self;
+        let (facts, seen): (Vec<_>, Vec<_>) = segments
+            .into_iter()
+            .map(|segment| (segment.timeline.0, segment.observed.0))
+            .unzip();
+        let mut timeline = Timeline::of_segments(facts.into_iter().flatten());
+        timeline.extend(row.timeline.0);
+        let mut observed = GrowingMap::of_segments(seen.into_iter().flat_map(observations));
+        observed.extend(observations(row.observed.0));
         let conversation = row.is_open.map(|open| Conversation {
             title: row.title,
             body: row.body,
@@ -342,17 +426,12 @@ impl From<KnownColumns> for StoredPullRequest {
             commits: dated(row.commits_at, commits),
             whole_until: timestamp(row.whole_until),
             truncated_at: timestamp(row.truncated_at),
-            timeline: row.timeline.0.into_iter().collect(),
-            observed: row
-                .observed
-                .0
-                .into_iter()
-                .map(|(at, seen)| (Timestamp::clamped(at), seen))
-                .collect(),
+            timeline,
+            observed,
             reviews: BTreeMap::new(),
             source: row.source.map(|Name(source)| source),
         };
-        Self {
+        StoredPullRequest {
             pull_request,
             version: row.version,
         }

@@ -16,6 +16,17 @@ impl Store {
         }
     }
 
+    /// Returns the stored version of a pull request; 0 while there is no row.
+    pub async fn version(&self, key: PrKey) -> Result<i64> {
+        let query =
+            statement("SELECT version FROM pull_requests WHERE repo_id = $1 AND number = $2");
+        let row: Option<(i64,)> = self
+            .database
+            .row(query.bind(key.repo.0).bind(key.number.0))
+            .await?;
+        Ok(row.map_or(0, |(version,)| version))
+    }
+
     /// Writes facts and numbers, and finishes the deliveries they are from, in one transaction. The
     /// one way in which a fact is written.
     pub async fn record(

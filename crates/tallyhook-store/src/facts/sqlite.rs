@@ -1,5 +1,5 @@
-//! The facts in SQLite: one row holds one pull request, its timeline among it; its reviews have
-//! rows of their own.
+//! The facts in SQLite: one row holds one pull request, with the recent part of its timeline; its
+//! reviews, and the segments of a long timeline, have rows of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -12,7 +12,8 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, columns_of, pull_request_update,
+    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
+    pull_request_update,
 };
 use crate::columns::{to_json, whole};
 use crate::database::Transaction;
@@ -34,7 +35,7 @@ impl SqliteDatabase {
                 .map(|key| (key.repo, key.number))
                 .collect::<Vec<_>>(),
         )?;
-        // One snapshot for both queries, so that reviews and row belong together.
+        // One snapshot for all queries, so that reviews, segments and row belong together.
         let mut snapshot = self.snapshot().await?;
         let rows: Vec<KnownColumns> = sqlx::query_as(
             "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
@@ -50,11 +51,24 @@ impl SqliteDatabase {
         .bind(&json)
         .fetch_all(&mut *snapshot)
         .await?;
+        let rows_of_segments: Vec<SegmentColumns> = sqlx::query_as(
+            "SELECT * FROM timeline_segments WHERE (repo_id, number) IN \
+             (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        )
+        .bind(&json)
+        .fetch_all(&mut *snapshot)
+        .await?;
         snapshot.end().await?;
 
-        let rows = rows.into_iter().map(StoredPullRequest::from);
-        let mut known: HashMap<PrKey, StoredPullRequest> =
-            rows.map(|known| (known.pull_request.key, known)).collect();
+        let mut segments: HashMap<PrKey, Vec<SegmentColumns>> = HashMap::new();
+        for segment in rows_of_segments {
+            segments.entry(segment.key()).or_default().push(segment);
+        }
+        let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let segments = segments.remove(&row.key()).unwrap_or_default();
+            known.insert(row.key(), row.with_segments(segments));
+        }
         for review in reviews {
             if let Some(known) = known.get_mut(&review.key()) {
                 let review = Review::from(review);
@@ -79,9 +93,7 @@ impl SqliteDatabase {
         let mut writer = self.writer().await?;
         let mut transaction = writer.begin().await?;
         drop_replaced(&mut transaction, recording).await?;
-        for sighting in &recording.repositories {
-            write_repository(&mut transaction, sighting, now).await?;
-        }
+        write_repositories(&mut transaction, &recording.repositories, now).await?;
         count_missed(&mut transaction, &recording.missed).await?;
         for (installation, access) in &recording.installations {
             write_installation(&mut transaction, *installation, access).await?;
@@ -93,6 +105,7 @@ impl SqliteDatabase {
             return Ok(Err(VersionConflict));
         }
         write_reviews(&mut transaction, &recording.pull_requests).await?;
+        write_segments(&mut transaction, &recording.pull_requests).await?;
         let mut transaction = Transaction::Sqlite(transaction);
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, &recording.changes).await?;
@@ -111,7 +124,7 @@ impl SqliteDatabase {
 /// Drops the guards and reviews of pull requests that are replaced, and the dates of their
 /// repositories; another repository that claims the same name at a later date yields it.
 async fn drop_replaced(
-    transaction: &mut Transaction<'_, Sqlite>,
+    transaction: &mut SqliteTransaction<'_>,
     recording: &BatchWrite,
 ) -> Result<()> {
     for key in &recording.replaced {
@@ -119,6 +132,7 @@ async fn drop_replaced(
             "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
              WHERE repo_id = $1 AND number = $2",
             "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
+            "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
         ] {
             let query = sqlx::query(statement).bind(key.repo.0).bind(key.number.0);
             query.execute(&mut **transaction).await?;
@@ -179,41 +193,57 @@ async fn finish(
     Ok(true)
 }
 
-/// Joins with the row, as the domain does. The first sight makes the repository one of the default
+static UPSERT_REPOSITORY: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
+    let row = format!(
+        "({})",
+        vec!["?"; RepositoryColumns::COLUMNS.len()].join(", ")
+    );
+    let newer = "(excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
+         > (seen_at, name, coalesce(private, -1))";
+    CHUNKS.map(|rows| {
+        format!(
+            "INSERT INTO repositories ({}) VALUES {} ON CONFLICT (id) DO UPDATE SET \
+             name = CASE WHEN {newer} THEN excluded.name ELSE name END, \
+             private = CASE WHEN {newer} THEN excluded.private ELSE private END, \
+             seen_at = max(seen_at, excluded.seen_at), \
+             installation_id = max(coalesce(installation_id, excluded.installation_id), \
+                 coalesce(excluded.installation_id, installation_id)), \
+             access = CASE WHEN (excluded.access_at, \
+             instr('granted revoked deleted', excluded.access)) \
+                 > (access_at, instr('granted revoked deleted', access)) THEN excluded.access \
+                 ELSE access END, \
+             access_at = max(access_at, excluded.access_at), \
+             last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
+                 coalesce(excluded.last_delivery_at, last_delivery_at))",
+            RepositoryColumns::COLUMNS.join(", "),
+            vec![row.as_str(); rows].join(", ")
+        )
+    })
+});
+
+/// Joins with the rows, as the domain does. The first sight makes a repository one of the default
 /// team.
-async fn write_repository(
+async fn write_repositories(
     transaction: &mut SqliteTransaction<'_>,
-    sighting: &RepositoryObservation,
+    sightings: &[RepositoryObservation],
     now: Moment,
 ) -> Result<()> {
-    let query = sqlx::query(
-        "INSERT INTO repositories (id, name, private, seen_at, installation_id, access, \
-         access_at, tracked_since, \
-         tracked, last_delivery_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         ON CONFLICT (id) DO UPDATE SET \
-         name = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
-             > (seen_at, name, coalesce(private, -1)) THEN excluded.name ELSE name END, \
-         private = CASE WHEN (excluded.seen_at, excluded.name, coalesce(excluded.private, -1)) \
-             > (seen_at, name, coalesce(private, -1)) THEN excluded.private ELSE private END, \
-         seen_at = max(seen_at, excluded.seen_at), \
-         installation_id = max(coalesce(installation_id, excluded.installation_id), \
-             coalesce(excluded.installation_id, installation_id)), \
-         access = CASE WHEN (excluded.access_at, \
-         instr('granted revoked deleted', excluded.access)) \
-             > (access_at, instr('granted revoked deleted', access)) THEN excluded.access \
-             ELSE access END, \
-         access_at = max(access_at, excluded.access_at), \
-         last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
-             coalesce(excluded.last_delivery_at, last_delivery_at))",
-    );
-    RepositoryColumns::of(sighting, now)
-        .bind(query)
-        .execute(&mut **transaction)
-        .await?;
+    if sightings.is_empty() {
+        return Ok(());
+    }
+    for (place, chunk) in chunks(sightings) {
+        let mut query = sqlx::query(AssertSqlSafe(UPSERT_REPOSITORY[place].as_str()));
+        for sighting in chunk {
+            query = RepositoryColumns::of(sighting, now).bind(query);
+        }
+        query.execute(&mut **transaction).await?;
+    }
+    let ids = sightings.iter().map(|sighting| sighting.repository.id.0);
     sqlx::query(
-        "INSERT INTO team_repositories (team_id, repo_id) VALUES (1, $1) ON CONFLICT DO NOTHING",
+        "INSERT INTO team_repositories (team_id, repo_id) \
+         SELECT 1, value FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
     )
-    .bind(sighting.repository.id.0)
+    .bind(ids_json(ids))
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -319,6 +349,33 @@ async fn write_reviews(
             .take(size)
             .fold(query, |query, review| review.bind(query));
         query.execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+static INSERT_SEGMENT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO timeline_segments ({}) VALUES ({})",
+        SegmentColumns::COLUMNS.join(", "),
+        vec!["?"; SegmentColumns::COLUMNS.len()].join(", ")
+    )
+});
+
+/// Writes the segments of long timelines, and deletes those that are of no use any more.
+async fn write_segments(
+    transaction: &mut SqliteTransaction<'_>,
+    records: &[PullRequestRecord],
+) -> Result<()> {
+    for key in SegmentColumns::replaced(records) {
+        sqlx::query("DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2")
+            .bind(key.repo.0)
+            .bind(key.number.0)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    for segment in SegmentColumns::added(records) {
+        let query = sqlx::query(AssertSqlSafe(INSERT_SEGMENT.as_str()));
+        segment.bind(query).execute(&mut **transaction).await?;
     }
     Ok(())
 }

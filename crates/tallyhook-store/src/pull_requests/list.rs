@@ -77,8 +77,31 @@ pub(super) fn list(
 /// Pull requests, one at least, as they are listed.
 pub(super) fn by_key(keys: &[PrKey]) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(LISTED);
-    query.push(" FROM pull_requests p ").push(JOINED);
-    query.push(" WHERE p.state IS NOT NULL AND (p.repo_id, p.number) IN (");
+    push_keys(&mut query, keys);
+    query
+        .push(JOINED)
+        .push(WANTED)
+        .push(" AND p.state IS NOT NULL");
+    query
+}
+
+/// Those of `keys`, one at least, that were fetched from GitHub.
+pub(super) fn fetched(keys: &[PrKey]) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new("SELECT p.repo_id, p.number");
+    push_keys(&mut query, keys);
+    query
+        .push(WANTED)
+        .push(" AND (p.whole_until IS NOT NULL OR p.truncated_at IS NOT NULL)");
+    query
+}
+
+/// The condition of [`push_keys`].
+const WANTED: &str = " WHERE p.repo_id = wanted.column1 AND p.number = wanted.column2";
+
+/// Looks each key up by itself, in the order in which tables are named: SQLite would read all keys
+/// of the table for several in `(repo_id, number) IN (...)`.
+fn push_keys(query: &mut StatementBuilder<'_>, keys: &[PrKey]) {
+    query.push(" FROM (VALUES ");
     for (place, key) in keys.iter().enumerate() {
         query.push(if place == 0 { "(" } else { ", (" });
         query
@@ -87,8 +110,7 @@ pub(super) fn by_key(keys: &[PrKey]) -> StatementBuilder<'static> {
             .push_bind(key.number.0);
         query.push(")");
     }
-    query.push(")");
-    query
+    query.push(") AS wanted CROSS JOIN pull_requests p ");
 }
 
 fn states(filters: &[StateFilter]) -> BTreeSet<PullRequestState> {

@@ -1,7 +1,9 @@
 //! Statements of the read side.
 
+use std::collections::BTreeSet;
+
 use tallyhook_core::domain::metrics::Aggregates;
-use tallyhook_core::github::types::{PrKey, RepoId};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use super::row::ListedRow;
 use super::{AggregateFilter, PullRequestFilter, PullRequestRow, aggregates, list};
@@ -34,6 +36,20 @@ impl Store {
             found.extend(rows.into_iter().map(PullRequestRow::from));
         }
         Ok(found)
+    }
+
+    /// Returns those of `keys` that were fetched from GitHub.
+    pub async fn fetched(&self, keys: &[PrKey]) -> Result<BTreeSet<PrKey>> {
+        let mut fetched = BTreeSet::new();
+        for keys in keys.chunks(list::KEYS) {
+            let query = list::fetched(keys).build().persistent(false);
+            let rows: Vec<(i64, i64)> = self.database.rows(query).await?;
+            fetched.extend(rows.into_iter().map(|(repo, number)| PrKey {
+                repo: RepoId(repo),
+                number: PrNumber(number),
+            }));
+        }
+        Ok(fetched)
     }
 
     /// Looks up a repository by its name. Where an old one of that name was deleted, the one seen

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Utc};
@@ -36,6 +36,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of the write-ahead log that stay allocated: sixteen times what starts a checkpoint.
 pub(super) const WAL_KEPT: &str = "67108864";
 
+/// The time after which a statement of a reader is interrupted, as the server does in PostgreSQL: a
+/// list over a large table must not hold a connection for as long as it likes.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+/// The instructions of SQLite's machine between two looks at the clock, under a millisecond.
+const INSTRUCTIONS: i32 = 10_000;
+
 /// Rows per writing statement. Each size is prepared once; what is written is cut into the largest
 /// that fit.
 pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
@@ -47,6 +53,8 @@ pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 pub(crate) struct SqliteDatabase {
     pub(super) writer: Arc<Mutex<WriterSlot>>,
     pub(crate) readers: SqlitePool,
+    /// The readers of workers and relay, which never wait for a client of the API.
+    pub(crate) work_readers: SqlitePool,
     pub(crate) group_commit: GroupCommit,
     /// Marks the leases of this process, as opposed to those of an earlier one.
     pub(crate) process: i64,
@@ -101,14 +109,25 @@ impl SqliteDatabase {
             .row_buffer_size(512)
             .disable_statement_logging();
         let writer = open_writer(&path, &options, opening).await?;
+        let reading = options.clone().read_only(true);
+        let cannot_read = || format!("cannot read {}", path.display());
         let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options.clone().read_only(true))
+            .max_connections(3)
+            .after_connect(|reader, _| Box::pin(limit_time(reader, READ_LIMIT)))
+            .before_acquire(|reader, _| {
+                Box::pin(async move { limit_time(reader, READ_LIMIT).await.map(|()| true) })
+            })
+            .connect_with(reading.clone())
             .await
-            .with_context(|| format!("cannot read {}", path.display()))?;
+            .with_context(cannot_read)?;
+        let work_readers = SqlitePoolOptions::new()
+            .max_connections(2)
+            .connect_with(reading.clone())
+            .await
+            .with_context(cannot_read)?;
         let anchor = match &file {
             Some(file) => {
-                let anchor = options.clone().read_only(true).connect().await?;
+                let anchor = reading.connect().await?;
                 file.compare();
                 Some(anchor)
             }
@@ -121,6 +140,7 @@ impl SqliteDatabase {
             group_commit: GroupCommit::start(WriterTarget(writer.clone()), 1),
             writer,
             readers,
+            work_readers,
             process,
             orphans_released,
             outbox_changed: watch::Sender::default(),
@@ -135,9 +155,9 @@ impl SqliteDatabase {
         SqliteWriter::acquire(&self.writer).await
     }
 
-    /// Begins a transaction that only reads.
+    /// Begins a transaction of a worker that only reads.
     pub(crate) async fn snapshot(&self) -> Result<SqliteSnapshot> {
-        SqliteSnapshot::begin(&self.readers).await
+        SqliteSnapshot::begin(&self.work_readers).await
     }
 
     /// Returns the rows of a statement that only reads.
@@ -280,6 +300,7 @@ impl SqliteDatabase {
     pub(crate) async fn close(&self) {
         self.group_commit.finish().await;
         self.readers.close().await;
+        self.work_readers.close().await;
         // The writer is the last, which brings the write-ahead log into the database.
         if let Some(anchor) = self.anchor.lock().await.take() {
             // It holds nothing that could be lost.
@@ -292,6 +313,14 @@ impl SqliteDatabase {
             );
         }
     }
+}
+
+/// Interrupts every statement of `reader` that runs when `limit` from now is over.
+async fn limit_time(reader: &mut SqliteConnection, limit: Duration) -> sqlx::Result<()> {
+    let end = Instant::now() + limit;
+    let mut handle = reader.lock_handle().await?;
+    handle.set_progress_handler(INSTRUCTIONS, move || Instant::now() < end);
+    Ok(())
 }
 
 /// Opens the writing connection, and migrates the database or checks that it is migrated.
@@ -361,4 +390,28 @@ pub(crate) fn chunk_sizes(mut rows: usize) -> impl Iterator<Item = (usize, usize
         rows -= size;
         Some((place, *size))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn long_statement_of_a_reader_is_interrupted_and_its_connection_is_free() {
+        let mut reader = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        limit_time(&mut reader, Duration::from_millis(20))
+            .await
+            .unwrap();
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+                       SELECT count(*) FROM n";
+        let counted = sqlx::query_scalar::<_, i64>(endless)
+            .fetch_one(&mut reader)
+            .await;
+        assert!(counted.unwrap_err().to_string().contains("interrupted"));
+        limit_time(&mut reader, READ_LIMIT).await.unwrap();
+        let one = sqlx::query_scalar::<_, i64>("SELECT 1")
+            .fetch_one(&mut reader)
+            .await;
+        assert_eq!(one.unwrap(), 1);
+    }
 }

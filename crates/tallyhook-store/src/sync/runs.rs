@@ -7,7 +7,7 @@ use super::row::RunRow;
 use super::types::KEPT_RUNS;
 use super::{MAX_RUN_ERRORS, RunOptions, RunState, SyncRun, SyncRunId};
 use crate::columns::{Millis, Name, Seconds, storable_text, to_json, whole};
-use crate::database::{Transaction, statement};
+use crate::database::{StatementBuilder, Transaction, statement};
 use crate::{Moment, Result, Store};
 
 const RUN: &str = "SELECT s.id, s.repo_id, r.name AS repo_name, s.state, s.options, s.walk, \
@@ -247,6 +247,21 @@ impl Store {
             .database
             .rows(query.bind(repo.map_or(0, |repo| repo.0)))
             .await?;
+        rows.into_iter().map(|row: RunRow| row.try_into()).collect()
+    }
+
+    /// Returns the runs of these repositories, the newest first.
+    pub async fn runs_of(&self, repos: &[RepoId]) -> Result<Vec<SyncRun>> {
+        if repos.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = StatementBuilder::new(format!("{RUN} WHERE s.repo_id IN ("));
+        for (place, repo) in repos.iter().enumerate() {
+            query.push(if place == 0 { "" } else { ", " });
+            query.push_bind(repo.0);
+        }
+        query.push(") ORDER BY s.id DESC");
+        let rows = self.database.rows(query.build().persistent(false)).await?;
         rows.into_iter().map(|row: RunRow| row.try_into()).collect()
     }
 

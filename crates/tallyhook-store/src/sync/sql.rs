@@ -7,7 +7,7 @@ use super::row::{PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
 use super::runs::UNFINISHED;
 use super::{PollerStats, SyncOutcome, TrackedRepository, WatchCounts, WatchedPullRequest};
 use crate::columns::{Millis, Seconds, storable_text, whole};
-use crate::database::{Database, statement};
+use crate::database::{Database, StatementBuilder, statement};
 use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
 
 const TRACKED: &str = "SELECT r.id, r.name, r.private, \
@@ -72,6 +72,36 @@ impl Store {
             .rows(statement(format!("{TRACKED} ORDER BY r.name, r.id")))
             .await?;
         Ok(rows.into_iter().map(|row: TrackedRow| row.into()).collect())
+    }
+
+    /// Returns those after `after`, at most `limit`, by name and id.
+    pub async fn tracked_after(
+        &self,
+        after: Option<&(String, RepoId)>,
+        limit: u32,
+    ) -> Result<Vec<TrackedRepository>> {
+        let mut query = StatementBuilder::new(TRACKED);
+        if let Some((name, id)) = after {
+            query
+                .push(" AND (r.name, r.id) > (")
+                .push_bind(name.as_str())
+                .push(", ")
+                .push_bind(id.0)
+                .push(")");
+        }
+        query
+            .push(" ORDER BY r.name, r.id LIMIT ")
+            .push_bind(i64::from(limit));
+        let rows: Vec<TrackedRow> = self.database.rows(query.build()).await?;
+        Ok(rows.into_iter().map(TrackedRepository::from).collect())
+    }
+
+    /// Counts the changes that the poller found in tracked repositories and no webhook brought.
+    pub async fn missed_by_webhook(&self) -> Result<u64> {
+        let query = "SELECT CAST(coalesce(sum(missed_by_webhook), 0) AS bigint) \
+                     FROM repositories WHERE tracked";
+        let row: Option<(i64,)> = self.database.row(statement(query)).await?;
+        Ok(row.map_or(0, |(missed,)| missed.unsigned_abs()))
     }
 
     pub async fn tracked_repository(&self, repo: RepoId) -> Result<Option<TrackedRepository>> {

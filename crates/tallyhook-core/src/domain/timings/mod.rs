@@ -7,8 +7,11 @@
 mod approval;
 mod intervals;
 mod stages;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -219,29 +222,28 @@ impl<'a> History<'a> {
     }
 
     fn first_review_at(&self) -> Option<Timestamp> {
-        let submitted = self
-            .human_reviews()
-            .into_iter()
-            .map(|review| review.submitted_at);
-        submitted.filter(|at| self.is_under_review(*at)).min()
+        let reviews = self.pull_request.reviews.values();
+        let first = reviews
+            .filter(|review| self.is_under_review(review.submitted_at))
+            .filter(|review| self.is_human_other(&review.author));
+        first.map(|review| review.submitted_at).min()
     }
 
     fn first_response_at(&self) -> Option<Timestamp> {
         let timeline = &self.pull_request.timeline;
         let known = &self.pull_request.reviews;
-        let comments = timeline.acts(FactKind::Commented);
+        let is_response = |(at, _, actor): &(Timestamp, _, Option<&Account>)| {
+            self.is_under_review(*at) && actor.is_some_and(|actor| self.is_human_other(actor))
+        };
+        let comment = timeline.acts(FactKind::Commented).find(is_response);
         // An inline comment counts when its review was submitted; on its own only where that review
         // is unknown.
         let inline = timeline
             .acts(FactKind::ReviewCommented)
-            .filter(|(_, review, _)| !review.is_some_and(|id| known.contains_key(&ReviewId(id))));
-        let by_others = comments
-            .chain(inline)
-            .filter(|(_, _, actor)| actor.is_some_and(|actor| self.is_human_other(actor)));
-        let under_review = by_others
-            .map(|(at, _, _)| at)
-            .filter(|at| self.is_under_review(*at));
-        under_review.chain(self.first_review_at()).min()
+            .filter(|(_, review, _)| !review.is_some_and(|id| known.contains_key(&ReviewId(id))))
+            .find(is_response);
+        let comments = comment.into_iter().chain(inline).map(|(at, ..)| at);
+        comments.chain(self.first_review_at()).min()
     }
 
     /// Returns the stretches of a merged pull request, in order of time.
@@ -453,12 +455,24 @@ fn draft_history(
         .filter(lived)
         .collect();
     let mut observed: Vec<(Timestamp, bool)> = Vec::new();
+    let mut last: Option<(Timestamp, bool)> = None;
     for (at, seen) in pull_request.observed.range(created_at..) {
         let Some(draft) = seen.draft else { continue };
+        let at = by_end(*at);
         // Of those at the end only the first counts: a draft can be made ready after it was closed.
-        if observed.last().is_none_or(|(last, _)| *last < by_end(*at)) {
-            observed.push((by_end(*at), draft));
+        if last.is_some_and(|(last, _)| last >= at) {
+            continue;
         }
+        // A long history repeats itself: only what differs from the snapshot before, or follows a
+        // change, can reveal one that was missed.
+        let repeats = last.is_some_and(|(since, seen)| {
+            let changes = |times: &BTreeSet<_>| times.range(since..=at).next().is_some();
+            seen == draft && !changes(&on) && !changes(&off)
+        });
+        if !repeats {
+            observed.push((at, draft));
+        }
+        last = Some((at, draft));
     }
     let first_change = match (on.first(), off.first()) {
         (Some(on), Some(off)) => Some(off <= on),
@@ -486,18 +500,35 @@ fn closed_history(pull_request: &PullRequest, merged_at: Option<Timestamp>) -> T
     // The closing of the merge itself is none; a reopening may be in the very second of it.
     let before = |at: &Timestamp| merged_at.is_none_or(|merged| *at < merged);
     let until = |at: &Timestamp| merged_at.is_none_or(|merged| *at <= merged);
-    let open = pull_request
-        .observed
-        .iter()
-        .filter(|(at, observed)| observed.open && before(at));
+    let on: BTreeSet<_> = timeline.times_of(FactKind::Closed).filter(before).collect();
+    // Of the snapshots after a closing the first that is open reveals the reopening, up to the next
+    // closing; one of the same second settles the order of both. All others change nothing.
+    let mut observed = Vec::new();
+    let mut closings = on.iter().peekable();
+    while let Some(closed) = closings.next() {
+        let next = closings
+            .peek()
+            .map_or(Bound::Unbounded, |next| Bound::Excluded(**next));
+        let seen = pull_request
+            .observed
+            .range((Bound::Included(*closed), next));
+        let mut open = seen.filter(|(at, seen)| seen.open && before(at)).peekable();
+        let at_once = open.next_if(|(at, _)| *at == closed);
+        observed.extend(
+            at_once
+                .into_iter()
+                .chain(open.next())
+                .map(|(at, _)| (*at, false)),
+        );
+    }
     ToggleHistory {
         starts_on: false,
-        on: timeline.times_of(FactKind::Closed).filter(before).collect(),
+        on,
         off: timeline
             .times_of(FactKind::Reopened)
             .filter(until)
             .collect(),
-        observed: open.map(|(at, _)| (*at, false)).collect(),
+        observed,
     }
 }
 

@@ -1,0 +1,12 @@
+-- Older entries of long timelines. A write stores the recent ones with the pull request; when these are many they become a
+-- segment, which no later write reads or changes. All together are the facts; an entry that is in several is joined.
+CREATE TABLE timeline_segments (
+    repo_id  INTEGER NOT NULL,
+    number   INTEGER NOT NULL,
+    -- Of the pull request, as the write left it.
+    version  INTEGER NOT NULL,
+    -- JSON, as in pull_requests
+    timeline TEXT    NOT NULL,
+    observed TEXT    NOT NULL,
+    PRIMARY KEY (repo_id, number, version)
+) STRICT;
