@@ -3,12 +3,18 @@
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::sample::select;
 use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, DurationSummary, MergedPullRequest,
 };
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::task::Patterns;
-use tallyhook_core::domain::timings::{PullRequestDurations, Stages};
+use tallyhook_core::domain::timings::{Flag, PullRequestDurations, Stages, timings};
+use tallyhook_core::event::{self, Event, PullRequestEvent};
 use tallyhook_core::github::types::Timestamp;
+
+use testkit::histories;
 
 fn any_seconds() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![
@@ -34,6 +40,59 @@ fn any_durations() -> impl Strategy<Value = PullRequestDurations> {
     })
 }
 
+/// A time of a snapshot that is set to a value, which cannot be.
+#[derive(Clone, Copy, Debug)]
+enum Poison {
+    Updated,
+    Created,
+    Closed,
+    Merged,
+}
+
+/// An hour after the longest history.
+const RECEIVED_AT: i64 = 1_772_445_600 + 14 * 200_000 + 3600;
+
+fn poisons() -> impl Strategy<Value = Vec<Option<(Poison, i64)>>> {
+    let field = select(vec![
+        Poison::Updated,
+        Poison::Created,
+        Poison::Closed,
+        Poison::Merged,
+    ]);
+    let at = prop_oneof![
+        Just(i64::MIN),
+        Just(i64::MAX),
+        Just(0),
+        Just(1_199_145_599),
+        Just(RECEIVED_AT + 86_401),
+    ];
+    prop::collection::vec(prop::option::weighted(0.4, (field, at)), 32)
+}
+
+/// Returns the event as a worker applies it, with one of its times set to `at`.
+fn bounded(mut event: PullRequestEvent, poison: Option<(Poison, i64)>) -> PullRequestEvent {
+    if let (Some((field, at)), Some(snapshot)) = (poison, &mut event.pull_request) {
+        let at = Timestamp::clamped(at);
+        match field {
+            Poison::Updated => snapshot.updated_at = at,
+            Poison::Created => snapshot.created_at = at,
+            Poison::Closed => snapshot.conversation.closed_at = Some(at),
+            Poison::Merged => snapshot.merged_at = Some(at),
+        }
+    }
+    let mut event = Event::PullRequest(event);
+    event::without_impossible_times(&mut event, Timestamp::clamped(RECEIVED_AT));
+    event.pull_request().cloned().unwrap()
+}
+
+fn joined<'a>(events: impl IntoIterator<Item = &'a PullRequestEvent>) -> PullRequest {
+    let mut pull_request = PullRequest::unknown(histories::KEY);
+    for event in events {
+        pull_request.apply(event, Source::Webhook);
+    }
+    pull_request
+}
+
 fn assert_in_order(summary: &DurationSummary) {
     let percentiles = [summary.p50_hours, summary.p75_hours, summary.p90_hours];
     let known: Vec<f64> = percentiles.into_iter().flatten().collect();
@@ -55,6 +114,49 @@ fn assert_in_order(summary: &DurationSummary) {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whichever times of whichever events are impossible: any order ends in the same facts, none of
+    /// which is absurd, and the next genuine event clears the mark.
+    #[test]
+    fn impossible_times_end_in_the_same_facts_in_any_order(
+        draft in any::<bool>(),
+        steps in histories::steps(),
+        poisons in poisons(),
+        keys in prop::collection::vec(any::<u32>(), 32),
+    ) {
+        let genuine = histories::events(draft, None, &steps);
+        let sent: Vec<_> = genuine
+            .iter()
+            .zip(poisons)
+            .map(|(event, poison)| bounded(event.clone(), poison))
+            .collect();
+        let mut shuffled: Vec<_> = sent.iter().chain(&sent).collect();
+        let mut keys = keys.into_iter().cycle();
+        shuffled.sort_by_cached_key(|_| keys.next());
+        let (expected, found) = (joined(&sent), joined(shuffled));
+        prop_assert_eq!(&found, &expected);
+
+        let numbers = timings(&found, &Bots::default()).unwrap();
+        let durations = PullRequestDurations {
+            cycle_time: numbers.cycle_time,
+            review_time: numbers.review_time,
+            stages: numbers.stages,
+        };
+        prop_assert!(!durations.has_negative(), "{:?}", numbers);
+        let plausible = 1_199_145_600..=RECEIVED_AT + 86_400;
+        let times = [found.created_at, found.merged_at, numbers.ready_at, numbers.first_review_at];
+        let guards = found.conversation.iter().map(|dated| dated.at).chain(times.into_iter().flatten());
+        for at in guards.chain(found.observed.keys().copied()).chain(found.timeline.iter().map(|fact| fact.at)) {
+            prop_assert!(plausible.contains(&at.epoch()), "{at}");
+        }
+
+        let mut last = genuine.last().unwrap().clone();
+        last.pull_request.as_mut().unwrap().updated_at = Timestamp::clamped(RECEIVED_AT);
+        let healed = joined(sent.iter().chain([&bounded(last, None)]));
+        let numbers = timings(&healed, &Bots::default()).unwrap();
+        prop_assert!(!numbers.flags.contains(&Flag::ClockSkew), "{:?}", numbers.flags);
+        prop_assert_eq!(healed.merged_at, joined(&genuine).merged_at);
+    }
 
     #[test]
     fn percentiles_are_in_order_for_any_durations(
