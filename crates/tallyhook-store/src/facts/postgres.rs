@@ -139,7 +139,7 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
         );
         session.execute(query.bind(repository.id.0)).await?;
         let query = sqlx::query(
-            "UPDATE repositories SET seen_at = $1 - interval '1 second' \
+            "UPDATE repositories SET seen_at = $1::timestamptz - interval '1 second' \
              WHERE lower(name) = lower($2) AND id <> $3 AND seen_at >= $1",
         );
         let query = query

@@ -22,7 +22,7 @@ const LONGEST_KEY: usize = 64;
 /// The most matches that are looked at in one text, shared equally by the patterns. One search takes
 /// time in proportion to the text; without this bound a text of many matches, each of which reads on
 /// to its end, would take the square of that.
-const MOST_MATCHES: usize = 1024;
+const MOST_MATCHES: usize = 256;
 
 /// The name that people give a task, as in `PROJ-123`: up to 64 ASCII letters, digits, `-`, `_` and
 /// `.`, in capitals.
