@@ -5,6 +5,7 @@
 
 mod decode;
 mod fetched;
+mod marks;
 pub mod message;
 mod nul;
 
