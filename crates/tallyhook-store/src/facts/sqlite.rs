@@ -174,6 +174,16 @@ async fn write_repository(
     .bind(sighting.repository.id.0)
     .execute(&mut **transaction)
     .await?;
+    // A later sight of a repository proves that its installation was not lost, or is back.
+    sqlx::query(
+        "UPDATE installations SET access = r.access, access_at = r.access_at \
+         FROM repositories r WHERE r.id = $1 AND r.access = 'granted' \
+         AND installations.id = r.installation_id AND installations.access = 'revoked' \
+         AND installations.access_at < r.access_at",
+    )
+    .bind(sighting.repository.id.0)
+    .execute(&mut **transaction)
+    .await?;
     Ok(())
 }
 
@@ -195,14 +205,16 @@ async fn count_missed(
 }
 
 /// Joins access to all repositories of an installation with what is known of it: the newer counts,
-/// and at one second the loss.
+/// and at one second the loss. A loss from before the last sight of one of its repositories is none.
 async fn write_installation(
     transaction: &mut Transaction<'_, Sqlite>,
     installation: InstallationId,
     access: &Dated<RepositoryAccess>,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) \
+        "INSERT INTO installations (id, access, access_at) SELECT $1, $2, $3 \
+         WHERE $2 <> 'revoked' OR NOT EXISTS (SELECT 1 FROM repositories \
+             WHERE installation_id = $1 AND access = 'granted' AND access_at > $3) \
          ON CONFLICT (id) DO UPDATE SET \
          access = excluded.access, access_at = excluded.access_at \
          WHERE (excluded.access_at, excluded.access) > (access_at, access)",
