@@ -232,7 +232,7 @@ async fn finish(
 
 static UPSERT_REVIEWS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} ON CONFLICT (github_review_id) DO UPDATE SET \
+        "{} ON CONFLICT (repo_id, number, github_review_id) DO UPDATE SET \
          reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
          reviewer_type = excluded.reviewer_type, \
          submitted_at = least(known.submitted_at, excluded.submitted_at), \

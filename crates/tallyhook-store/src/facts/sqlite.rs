@@ -262,7 +262,8 @@ static UPSERT_REVIEW: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     let row = format!("({})", vec!["?"; ReviewColumns::COLUMNS.len()].join(", "));
     CHUNKS.map(|rows| {
         format!(
-            "INSERT INTO reviews ({}) VALUES {} ON CONFLICT (github_review_id) DO UPDATE SET \
+            "INSERT INTO reviews ({}) VALUES {} \
+             ON CONFLICT (repo_id, number, github_review_id) DO UPDATE SET \
              reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
              reviewer_type = excluded.reviewer_type, \
              submitted_at = min(submitted_at, excluded.submitted_at), \
