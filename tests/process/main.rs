@@ -6,6 +6,7 @@ mod cli;
 mod doctor;
 mod kill;
 mod notifier_killed;
+mod odd_bodies;
 mod readme;
 mod recover;
 mod secrets;
