@@ -47,6 +47,9 @@ impl IncomingDelivery<'_> {
             Err(Undecodable::Shape(reason)) => NewState::Dead {
                 reason: format!("cannot be decoded: {reason}"),
             },
+            Err(Undecodable::OtherEvent(reason)) => NewState::Misnamed {
+                reason: format!("cannot be decoded: {reason}"),
+            },
             Ok(_) => NewState::Pending {
                 due: self.received_at,
             },

@@ -14,7 +14,7 @@ use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::event;
 use tallyhook_store::{
     DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState,
-    Moment, Store,
+    Moment, Store, StoredBody,
 };
 
 use super::recorded::{ApiDelivery, RecordedRequest};
@@ -43,6 +43,9 @@ pub(super) enum DeliveriesCommand {
         guid: String,
     },
     /// Write deliveries as JSON lines that `replay` reads, oldest first
+    ///
+    /// A delivery whose body is not JSON that every reader takes is left out. The command then ends
+    /// with exit code 1 and their number, and has written all others.
     Export {
         #[command(flatten)]
         filter: FilterArgs,
@@ -339,31 +342,32 @@ fn seconds(timestamp: Moment) -> String {
     timestamp.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-async fn payload(store: &Store, id: DeliveryId) -> CommandResult<Option<Box<RawValue>>> {
-    let Some(body) = store.body(id).await? else {
-        return Ok(None);
-    };
-    let body = body.decompress().context("the stored body is damaged")?;
-    let text = String::from_utf8(body).context("the stored body is not text")?;
-    Ok(Some(
-        RawValue::from_string(text).context("the stored body is not JSON")?,
-    ))
+/// Returns the stored body, `None` once it was purged.
+async fn body(store: &Store, id: DeliveryId) -> CommandResult<Option<Vec<u8>>> {
+    let body = store.body(id).await?;
+    let body = body.map(|body| body.decompress().context("the stored body is damaged"));
+    Ok(body.transpose()?)
 }
 
-/// Returns a delivery with its payload as JSON.
+/// Returns a delivery with its payload as JSON, or as a text if it is none that can be shown.
 async fn detail(store: &Store, delivery: Delivery) -> CommandResult<serde_json::Value> {
-    let payload = payload(store, delivery.id).await?;
+    let body = body(store, delivery.id).await?;
     let history = delivery.history.clone();
-    Ok(serde_json::to_value(DeliveryDetail {
+    let mut detail = serde_json::to_value(DeliveryDetail {
         delivery: delivery.into(),
         history,
-        payload,
+        payload: None,
         payload_url: None,
-    })?)
+    })?;
+    if let Some(body) = body {
+        detail["payload"] =
+            serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into());
+    }
+    Ok(detail)
 }
 
 /// Writes the webhooks that still have their bodies, oldest first, with one body in memory at a
-/// time.
+/// time. One odd body is no reason to leave out the others.
 async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) -> CommandResult {
     let mut ids = Vec::new();
     loop {
@@ -378,33 +382,49 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
                 .map(|delivery| delivery.id),
         );
     }
+    let (mut all, mut left_out) = (0_u64, Vec::new());
     for id in ids.into_iter().rev() {
-        let (Some(delivery), Some(payload)) =
-            (store.delivery(id).await?, payload(store, id).await?)
+        let (Some(delivery), Some(body)) = (store.delivery(id).await?, store.body(id).await?)
         else {
             continue;
         };
-        let headers = [
-            ("X-GitHub-Event", &delivery.event),
-            ("X-GitHub-Delivery", &delivery.guid),
-        ];
-        let headers: BTreeMap<_, _> = headers
-            .map(|(name, value)| (name.to_owned(), value.clone()))
-            .into();
-        let line = ApiDelivery {
-            guid: Some(delivery.guid),
-            delivered_at: Some(seconds(delivery.received_at)),
-            event: Some(delivery.event),
-            action: delivery.action,
-            request: RecordedRequest { headers, payload },
-        };
-        let mut line = serde_json::to_string(&line)?;
-        if line.contains('\n') {
-            // GitHub sends one line. A body with line breaks was written by hand; it loses them.
-            line = serde_json::from_str::<serde_json::Value>(&line)?.to_string();
+        all += 1;
+        match exported_line(&delivery, &body) {
+            Ok(line) => writeln!(out, "{line}")?,
+            Err(_) => left_out.push(delivery.guid),
         }
-        writeln!(out, "{line}")?;
     }
     out.flush()?;
-    Ok(())
+    let Some(first) = left_out.first() else {
+        return Ok(());
+    };
+    Err(missing(&format!(
+        "{} of {all} deliveries are left out, since their bodies are not JSON that every reader \
+         takes; `deliveries show` shows them, the first is {first}",
+        left_out.len()
+    )))
+}
+
+/// Returns the line of a delivery in an export.
+fn exported_line(delivery: &Delivery, body: &StoredBody) -> anyhow::Result<String> {
+    let payload = RawValue::from_string(String::from_utf8(body.decompress()?)?)?;
+    let headers = [
+        ("X-GitHub-Event", &delivery.event),
+        ("X-GitHub-Delivery", &delivery.guid),
+    ];
+    let headers: BTreeMap<_, _> = headers
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .into();
+    let line = serde_json::to_string(&ApiDelivery {
+        guid: Some(delivery.guid.clone()),
+        delivered_at: Some(seconds(delivery.received_at)),
+        event: Some(delivery.event.clone()),
+        action: delivery.action.clone(),
+        request: RecordedRequest { headers, payload },
+    })?;
+    Ok(match line.contains('\n') {
+        // GitHub sends one line. A body with line breaks was written by hand; it loses them.
+        true => serde_json::from_str::<serde_json::Value>(&line)?.to_string(),
+        false => line,
+    })
 }

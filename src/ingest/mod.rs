@@ -519,7 +519,7 @@ async fn store(
                 .increment(1);
             "ignored"
         }
-        (AcceptOutcome::Stored(id), NewState::Dead { reason }) => {
+        (AcceptOutcome::Stored(id), NewState::Dead { reason } | NewState::Misnamed { reason }) => {
             record_dead_letter(id.0, &guid, &event, &reason);
             "accepted"
         }

@@ -223,7 +223,9 @@ impl PullRequestFetcher {
         let guid = PullRequest::id(key).to_string();
         let deadline = Instant::now() + APPLY_TIMEOUT;
         loop {
-            let fetched = self.store.deliveries_by_guid(&guid).await?;
+            let mut fetched = self.store.deliveries_by_guid(&guid).await?;
+            // The header with a webhook's GUID is not signed, and a pull request's id no secret.
+            fetched.retain(|delivery| delivery.source != Source::Webhook);
             if !fetched
                 .iter()
                 .any(|delivery| delivery.state == DeliveryState::Accepted)

@@ -16,7 +16,7 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event;
 use tallyhook_github_client::hooks::{DeliveryAttempt, HookOwner, WebhookInfo};
 use tallyhook_github_client::{Client, GithubError};
-use tallyhook_store::{AcceptOutcome, NewState, Store};
+use tallyhook_store::{AcceptOutcome, Delivery, NewState, Store};
 
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::record_dead_letter;
@@ -308,8 +308,8 @@ async fn recover_one(
     if !event::NAMES.contains(&attempt.event.as_str()) {
         return Ok(Ok(RecoveryOutcome::Unused));
     }
-    // Compared by GUID only: GitHub's API returns the JSON, but not the bytes that were sent.
-    if !store.deliveries_by_guid(&attempt.guid).await?.is_empty() {
+    let stored = store.deliveries_by_guid(&attempt.guid).await?;
+    if stored.iter().any(|row| row.source != Source::Webhook) {
         return Ok(Ok(RecoveryOutcome::AlreadyHere));
     }
     let details = match client
@@ -324,6 +324,9 @@ async fn recover_one(
             "GitHub does not have its payload any more",
         )));
     };
+    if is_stored(store, &stored, &attempt.event, payload.get().as_bytes()).await? {
+        return Ok(Ok(RecoveryOutcome::AlreadyHere));
+    }
     let incoming = IncomingDelivery {
         guid: attempt.guid.clone(),
         event: attempt.event.clone(),
@@ -341,18 +344,41 @@ async fn recover_one(
         Classified::Delivery(delivery, _) => delivery,
     };
     let state = delivery.state.clone();
-    Ok(Ok(match store.accept(*delivery).await? {
+    let (AcceptOutcome::Stored(id) | AcceptOutcome::Requeued(id)) = store.accept(*delivery).await?
+    else {
         // GitHub or a person redelivered it in between.
-        AcceptOutcome::Duplicate | AcceptOutcome::Requeued(_) => RecoveryOutcome::AlreadyHere,
-        AcceptOutcome::Stored(id) => {
-            if let NewState::Dead { reason } = &state {
-                record_dead_letter(id.0, &attempt.guid, &attempt.event, reason);
-            }
-            RecoveryOutcome::Stored {
-                dead: matches!(state, NewState::Dead { .. }),
-            }
-        }
+        return Ok(Ok(RecoveryOutcome::AlreadyHere));
+    };
+    let dead = match &state {
+        NewState::Dead { reason } | NewState::Misnamed { reason } => Some(reason),
+        NewState::Pending { .. } | NewState::Ignored { .. } => None,
+    };
+    if let Some(reason) = dead {
+        record_dead_letter(id.0, &attempt.guid, &attempt.event, reason);
+    }
+    Ok(Ok(RecoveryOutcome::Stored {
+        dead: dead.is_some(),
     }))
+}
+
+/// Returns whether one of the webhooks of a GUID is this one. The header with the GUID is not
+/// signed, so that a row may have it from another client. GitHub's API returns the JSON, but not the
+/// bytes that were sent, so that the decoded events are compared.
+async fn is_stored(
+    store: &Store,
+    rows: &[Delivery],
+    event: &str,
+    payload: &[u8],
+) -> anyhow::Result<bool> {
+    let wanted = event::decode(event, payload);
+    for row in rows.iter().filter(|row| row.event == event) {
+        let body = store.body(row.id).await?;
+        let body = body.and_then(|body| body.decompress().ok());
+        if body.is_some_and(|body| event::decode(event, &body) == wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Adds the required rights to an error: without them GitHub answers as if nothing existed.

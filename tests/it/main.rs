@@ -8,6 +8,7 @@ mod architecture;
 mod backfill;
 mod backfill_faults;
 mod bad_input;
+mod bodies;
 mod fake_github;
 mod fixtures;
 mod github_client;

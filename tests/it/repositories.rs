@@ -47,7 +47,9 @@ fn repository_event(world: &World, action: &str) -> Value {
 
 /// Returns an event of the installation, which GitHub dates by its creation.
 fn installation_event(action: &str, extra: &Value) -> Value {
-    let mut event = json!({"action": action, "installation": {"id": INSTALLATION, "updated_at": 1_525_109_899}});
+    let account = objects::account(Some(&Account::organization(901, "acme-corp")));
+    let installation = json!({"id": INSTALLATION, "account": account, "updated_at": 1_525_109_899});
+    let mut event = json!({"action": action, "installation": installation});
     objects::extend(&mut event, extra.clone());
     event
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod kill;
 mod logging;
 mod notifier_killed;
+mod odd_bodies;
 mod readme;
 mod recover;
 mod restart;

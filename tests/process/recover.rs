@@ -626,3 +626,49 @@ async fn successful_attempt_counts_at_any_position_of_the_list() {
     server.stop().await;
     github.stop().await;
 }
+
+/// GUIDs are in headers, which GitHub does not sign: a row with the GUID of a failed delivery may
+/// have the body of another one.
+#[tokio::test]
+async fn delivery_is_recovered_although_its_guid_was_used_for_another_body() {
+    let mut server = TestServer::start().await;
+    let github = fake("http://127.0.0.1:1").await;
+    let hundred = hundred();
+    let ours = hundred
+        .iter()
+        .filter(|(fixture, _)| fixture.event == "pull_request");
+    let (failed, other) = {
+        let mut ours = ours.map(|(_, payload)| payload);
+        (ours.next().unwrap(), ours.next().unwrap())
+    };
+    for (guid, first, payload) in [
+        ("misnamed", "push", failed),
+        ("borrowed", "pull_request", other),
+        ("same", "pull_request", failed),
+    ] {
+        let body = payload.to_string();
+        assert_eq!(server.post(first, guid, body.as_bytes()).await.0, 202);
+        let delivery = ("pull_request", guid, failed);
+        github
+            .deliver(HOOK, delivery, ago(10), Sending::Fails(502))
+            .await;
+    }
+    let report = recovered(&server, &github).await.unwrap();
+    assert_eq!(numbers(&report), [3, 3, 0, 1, 2, 0]);
+    server.drained().await;
+    for guid in ["misnamed", "borrowed"] {
+        let (_, found) = server.get(&format!("/api/deliveries/{guid}")).await;
+        let rows = found["items"].as_array().unwrap().iter();
+        let mut applied = rows.filter(|row| row["state"] == "applied");
+        assert!(
+            applied.any(|row| row["payload"]["number"] == failed["number"]),
+            "{guid}: {found}"
+        );
+    }
+    assert_eq!(
+        numbers(&recovered(&server, &github).await.unwrap()),
+        [3, 3, 0, 3, 0, 0]
+    );
+    server.stop().await;
+    github.stop().await;
+}

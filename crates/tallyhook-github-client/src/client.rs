@@ -103,6 +103,11 @@ impl Client {
         }
     }
 
+    /// Returns whether the client's credentials are those of an App.
+    pub fn is_app(&self) -> bool {
+        self.shared.tokens.is_app()
+    }
+
     /// Returns a handle that does not retry, for checks of the present state.
     #[must_use]
     pub fn once(&self) -> Self {

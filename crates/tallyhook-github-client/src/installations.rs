@@ -75,6 +75,10 @@ impl InstallationTokens {
         }
     }
 
+    pub(crate) fn is_app(&self) -> bool {
+        matches!(self.credentials, Credentials::App(_))
+    }
+
     /// Returns valid credentials for `access`. Fetches an installation's token over `transport` if
     /// necessary.
     pub(crate) async fn authorize(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
+use tallyhook_core::github::types::InstallationId;
 
 use super::Result;
 use super::client::Client;
@@ -43,6 +44,7 @@ pub struct AppInfo {
 /// An installation of an App.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AppInstallation {
+    pub id: InstallationId,
     pub account: Option<InstallationAccount>,
     #[serde(default)]
     pub suspended_at: Option<DateTime<Utc>>,

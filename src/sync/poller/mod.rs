@@ -5,6 +5,7 @@
 //! and fetches every changed pull request completely: a review or a label whose webhook was lost
 //! shows nowhere else. One process at a time polls.
 
+mod installations;
 mod round;
 mod watched;
 

@@ -113,6 +113,7 @@ impl Poller {
     pub async fn round(&self, is_requested: bool) -> tallyhook_store::Result<PollRound> {
         let requests_before = self.client.requests();
         self.store.start_poll(Utc::now()).await?;
+        self.confirm_lost_installations().await?;
         let tracked = self.store.tracked().await?.into_iter();
         let visible: Vec<_> = tracked
             .filter(|repository| repository.access == RepositoryAccess::Granted)

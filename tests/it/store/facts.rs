@@ -3,11 +3,19 @@
 
 use std::collections::BTreeSet;
 
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, keys_of};
 use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
-use tallyhook_core::event::{self, CommitDates, Event};
-use tallyhook_core::github::types::{InstallationId, RepoId, Timestamp};
+use tallyhook_core::domain::task::Patterns;
+use tallyhook_core::domain::timings::timings;
+use tallyhook_core::event::{self, CommitDates, Event, ReviewState};
+use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation, Store,
     VersionConflict,
@@ -22,6 +30,8 @@ on_every_database! {
     extreme_timestamps_and_numbers_are_read_as_written,
     nul_in_a_title_is_stored_as_the_replacement_character,
     reviews_are_merged_with_the_stored_ones,
+    review_id_of_another_pull_request_overwrites_nothing,
+    shared_ids_end_in_the_same_rows_in_any_order,
     pull_request_is_read_as_written,
     long_timeline_is_read_as_written_and_its_row_stays_short,
     fetched_timeline_takes_the_place_of_stored_segments,
@@ -357,4 +367,122 @@ async fn reviews_are_merged_with_the_stored_ones(database: Database) {
     (expected.submitted_at, expected.author.login) = (earlier, "renamed".to_owned());
     assert_eq!(read.pull_request.reviews[&before.id], expected);
     assert_eq!((read.version, read.pull_request.reviews.len()), (2, 2));
+}
+
+/// Returns a history of one of many pull requests, whose reviews have the ids of all the others.
+fn events_of(key: PrKey, steps: &[(i64, Step)]) -> Vec<Event> {
+    let events = histories::events(false, Some(500), steps).into_iter();
+    let moved = events.map(|mut event| {
+        (event.repo.id, event.number) = (key.repo, key.number);
+        Event::PullRequestReview(event)
+    });
+    moved.collect()
+}
+
+/// Applies events in batches, as a worker does.
+async fn apply_all(store: &Store, events: &[Event]) {
+    let rules = ApplyRules {
+        bots: Bots::default(),
+        patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
+        tracks_pushes: false,
+    };
+    for batch in events.chunks(50) {
+        let deliveries: Vec<_> = batch
+            .iter()
+            .map(|event| DecodedDelivery {
+                id: DeliveryId(0),
+                source: Source::Webhook,
+                received_at: now(),
+                event,
+            })
+            .collect();
+        let keys: Vec<_> = keys_of(&deliveries).into_iter().collect();
+        let stored = store.load(&keys).await.unwrap();
+        let mut write = apply_batch(&deliveries, stored, &rules).write;
+        write.finished.clear();
+        store.record(&write, now()).await.unwrap().unwrap();
+    }
+}
+
+/// Returns every stored pull request with its numbers as they are stored, and as they are computed
+/// from what is stored.
+async fn rows(store: &Store, keys: &[PrKey]) -> Vec<(PullRequest, String, String)> {
+    let mut rows = Vec::new();
+    for known in store.load(keys).await.unwrap() {
+        let row = store.pull_request(known.pull_request.key).await.unwrap();
+        let row = row.unwrap();
+        let stored = (row.first_review_at, row.final_approval_at, row.flags);
+        let computed = timings(&known.pull_request, &Bots::default()).unwrap();
+        let flags: Vec<&str> = computed.flags.iter().map(|flag| (*flag).into()).collect();
+        let computed = (computed.first_review_at, computed.final_approval_at, flags);
+        let (stored, computed) = (format!("{stored:?}"), format!("{computed:?}"));
+        rows.push((known.pull_request, stored, computed));
+    }
+    rows
+}
+
+async fn review_id_of_another_pull_request_overwrites_nothing(database: Database) {
+    let store = open(&database).await;
+    let other = PrKey {
+        repo: RepoId(8),
+        number: PrNumber(4),
+    };
+    let steps = [(10, Step::Review(1, ReviewState::Approved))];
+    apply_all(&store, &events_of(histories::KEY, &steps)).await;
+    let before = rows(&store, &[histories::KEY]).await;
+    let steps = [(99, Step::Review(2, ReviewState::ChangesRequested))];
+    apply_all(&store, &events_of(other, &steps)).await;
+    assert_eq!(rows(&store, &[histories::KEY]).await, before);
+    let found = store.load(&[histories::KEY, other]).await.unwrap();
+    let [one, two] = [&found[0], &found[1]].map(|known| &known.pull_request.reviews);
+    assert!(
+        one.len() == 1 && one.keys().eq(two.keys()),
+        "{one:?} {two:?}"
+    );
+    assert!(one.values().ne(two.values()));
+}
+
+/// 1,500 and more events of 16 pull requests, whose reviews, comments and threads share their ids.
+async fn shared_ids_end_in_the_same_rows_in_any_order(database: Database) {
+    let opinions = [ReviewState::Approved, ReviewState::ChangesRequested];
+    let mut random = StdRng::seed_from_u64(13);
+    let (mut keys, mut events) = (Vec::new(), Vec::new());
+    for number in 1..=16 {
+        let key = PrKey {
+            repo: RepoId(number % 3),
+            number: PrNumber(number),
+        };
+        let steps: Vec<_> = (0..120)
+            .map(|step| {
+                let who = random.random_range(1..5);
+                let step = match step % 5 {
+                    0 => Step::Comment(who),
+                    1 => Step::InlineComment(who),
+                    2 => Step::Dismiss(random.random()),
+                    3 => Step::Request,
+                    _ => Step::Review(who, opinions[random.random_range(0..2)]),
+                };
+                (random.random_range(0..300), step)
+            })
+            .collect();
+        keys.push(key);
+        events.extend(events_of(key, &steps));
+    }
+    assert!(events.len() >= 1_500, "{}", events.len());
+    let mut orders = Vec::new();
+    for order in 0..2 {
+        let database = testkit::database::database(database.backend);
+        let store = open(&database).await;
+        events.shuffle(&mut StdRng::seed_from_u64(order));
+        apply_all(&store, &events).await;
+        orders.push(rows(&store, &keys).await);
+        store.close().await;
+    }
+    let differ = (0..16)
+        .filter(|pr| orders[0][*pr] != orders[1][*pr])
+        .count();
+    let stale = orders[0]
+        .iter()
+        .filter(|(_, stored, computed)| stored != computed);
+    assert_eq!((differ, stale.count()), (0, 0), "of 16 pull requests");
 }

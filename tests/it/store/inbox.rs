@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tallyhook_core::delivery::{DeliveryId, Lane};
-use tallyhook_core::github::types::RepoId;
+use tallyhook_core::github::types::{PrNumber, RepoId};
 use tallyhook_store::{
     AcceptOutcome, BatchWrite, DeadLetterMatch, DeadLetterSelection, DeliveryFilter, DeliveryState,
     FinishedDelivery, NewDelivery, NewState, PendingDelivery,
@@ -23,6 +23,8 @@ on_every_database! {
     delivery_is_claimed_by_one_of_many_workers,
     delivery_is_stored_once_per_guid_and_body,
     concurrent_duplicates_are_stored_once,
+    requeued_delivery_takes_the_newest_event_name,
+    finished_row_of_another_event_name_is_applied_again_under_the_genuine_one,
     group_commits_of_every_size_are_complete,
     attempt_is_counted_by_the_claim_and_the_lease_excludes_other_workers,
     delivery_that_crashes_its_workers_is_dead_after_its_last_attempt,
@@ -719,4 +721,75 @@ async fn delivery_is_claimed_by_one_of_many_workers(database: Database) {
     for id in ids {
         assert_eq!(state(&store, id).await.1, 5);
     }
+}
+
+/// A row that was stored under the name of another event. Its attributes are those that the wrong
+/// name showed.
+fn misnamed(guid: &str, state: NewState) -> NewDelivery {
+    NewDelivery {
+        event: "repository".to_owned(),
+        pr_number: None,
+        ..delivery(guid, state)
+    }
+}
+
+async fn requeued_delivery_takes_the_newest_event_name(database: Database) {
+    let store = open(&database).await;
+    let dead = |reason: &str| NewState::Dead {
+        reason: reason.to_owned(),
+    };
+    let AcceptOutcome::Stored(id) = store.accept(misnamed("a", dead("no"))).await.unwrap() else {
+        panic!("it is new")
+    };
+    assert_eq!(
+        store.accept(delivery("a", dead("no head"))).await.unwrap(),
+        AcceptOutcome::Requeued(id)
+    );
+    let named = store.delivery(id).await.unwrap().unwrap();
+    assert_eq!(
+        (&*named.event, named.pr_number),
+        ("pull_request", Some(PrNumber(3)))
+    );
+    assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 0));
+
+    // The same for two that are committed together.
+    let (first, second) = tokio::join!(
+        store.accept(misnamed("b", dead("no"))),
+        store.accept(delivery("b", pending())),
+    );
+    assert!(matches!(first.unwrap(), AcceptOutcome::Stored(_)));
+    assert!(matches!(second.unwrap(), AcceptOutcome::Requeued(_)));
+    let named = store.deliveries_by_guid("b").await.unwrap();
+    assert_eq!((named.len(), &*named[0].event), (1, "pull_request"));
+    let claimed = store.unfinished(&[named[0].id]).await.unwrap();
+    assert!(claimed[0].event == "pull_request" && claimed[0].body.is_some());
+}
+
+/// Earlier versions applied bodies under the name that an unsigned header gave them.
+async fn finished_row_of_another_event_name_is_applied_again_under_the_genuine_one(
+    database: Database,
+) {
+    let store = open(&database).await;
+    let AcceptOutcome::Stored(id) = store.accept(misnamed("a", pending())).await.unwrap() else {
+        panic!("it is new")
+    };
+    claim(&store, &[id], now()).await;
+    let applied = BatchWrite {
+        finished: vec![FinishedDelivery::Applied(id)],
+        ..BatchWrite::default()
+    };
+    store.record(&applied, now()).await.unwrap().unwrap();
+    // Its body is no longer there, and the genuine one brings it again.
+    assert_eq!(store.purge(later(1), now(), 9).await.unwrap().bodies, 1);
+    assert_eq!(
+        store.accept(delivery("a", pending())).await.unwrap(),
+        AcceptOutcome::Requeued(id)
+    );
+    assert_eq!(
+        store.accept(delivery("a", pending())).await.unwrap(),
+        AcceptOutcome::Duplicate
+    );
+    let again = store.unfinished(&[id]).await.unwrap();
+    assert!(again[0].event == "pull_request" && again[0].body.is_some());
+    assert_eq!(claim(&store, &[id], now()).await, [id]);
 }

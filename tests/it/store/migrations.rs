@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tallyhook_core::delivery::DeliveryId;
-use tallyhook_core::github::types::Timestamp;
+use tallyhook_core::event::ReviewState;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{DeliveryState, OpenMode};
 
 use testkit::database::{Backend, Database, database};
@@ -224,4 +225,90 @@ async fn long_timeline_of_an_earlier_version_is_kept(database: Database) {
     let rest = "SELECT length(CAST(timeline AS text)) FROM pull_requests";
     assert_eq!(database.select(rest).await, 2);
     store.close().await;
+}
+
+/// Reviews of two pull requests, and of one that has none of its own.
+const REVIEWS: &str = "
+    INSERT INTO reviews (github_review_id, repo_id, number, reviewer_id, reviewer_login, reviewer_type,
+        original_state, submitted_at, commit_id, dismissed, dismissed_at) VALUES
+    (30, 7, 3, 501, 'mara', 'User', 'approved', {at}, 'c0ffee', {no}, NULL),
+    (20, 8, 1, 502, 'noel', 'Bot', NULL, {at}, NULL, {yes}, {at}),
+    (10, 7, 3, 502, 'noel', 'User', 'commented', {at}, NULL, {no}, NULL);
+    INSERT INTO pull_requests (repo_id, number, version, pr_id, timeline, observed) VALUES
+    (7, 3, 1, 'a', '[]', '{{}}'), (8, 1, 1, 'b', '[]', '{{}}');";
+
+/// Opens a database with the rows of [`REVIEWS`] and asserts that each is there.
+async fn assert_reviews_are_kept(database: &Database) {
+    let store = tallyhook_store::open(&database.url, OpenMode::Exclusive)
+        .await
+        .unwrap();
+    let keys = [(7, 3), (8, 1)].map(|(repo, number)| PrKey {
+        repo: RepoId(repo),
+        number: PrNumber(number),
+    });
+    let mut found = Vec::new();
+    for known in store.load(&keys).await.unwrap() {
+        for review in known.pull_request.reviews.into_values() {
+            assert_eq!(review.submitted_at, Timestamp::clamped(1_772_445_600));
+            found.push((
+                known.pull_request.key.repo.0,
+                review.id.0,
+                review.author.login,
+                review.original_state,
+                review.commit_id,
+                review.dismissed && review.dismissed_at.is_some(),
+            ));
+        }
+    }
+    let (mara, noel) = ("mara".to_owned(), "noel".to_owned());
+    let commented = Some(ReviewState::Commented);
+    let approved = Some(ReviewState::Approved);
+    assert_eq!(
+        found,
+        [
+            (7, 10, noel.clone(), commented, None, false),
+            (7, 30, mara, approved, Some("c0ffee".to_owned()), false),
+            (8, 20, noel, None, None, true),
+        ]
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn reviews_get_the_key_of_their_pull_request_in_sqlite_and_none_is_lost() {
+    let database = database(Backend::Sqlite);
+    let url = format!("{}?mode=rwc", database.url);
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let migrator = sqlx::migrate!("migrations/sqlite");
+    migrator.run_to(10, &mut connection).await.unwrap();
+    let rows = REVIEWS.replace("{at}", "1772445600");
+    let rows = rows.replace("{no}", "0").replace("{yes}", "1");
+    let rows = rows.replace("{{}}", "{}");
+    sqlx::raw_sql(AssertSqlSafe(rows))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    assert_reviews_are_kept(&database).await;
+}
+
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn reviews_get_the_key_of_their_pull_request_in_postgresql_and_none_is_lost() {
+    let database = database(Backend::Postgres);
+    let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let migrator = sqlx::migrate!("migrations/postgres");
+    migrator.run_to(7, &mut connection).await.unwrap();
+    let rows = REVIEWS.replace("{at}", "'2026-03-02T10:00:00Z'");
+    let rows = rows.replace("{no}", "false").replace("{yes}", "true");
+    let rows = rows
+        .replace("{{}}", "{}")
+        .replace("'a'", "gen_random_uuid()");
+    let rows = rows.replace("'b'", "gen_random_uuid()");
+    sqlx::raw_sql(AssertSqlSafe(rows))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    assert_reviews_are_kept(&database).await;
 }

@@ -90,15 +90,23 @@ pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
             vec![now(&event.repo, RepositoryAccess::Deleted)]
         }
         Event::Repository(event) => vec![now(&event.repo, RepositoryAccess::Granted)],
-        Event::Installation(event) | Event::InstallationRepositories(event) => {
-            let gained = event
+        Event::Installation(installation) | Event::InstallationRepositories(installation) => {
+            let gained = installation
                 .gained
                 .iter()
                 .map(|repo| now(repo, RepositoryAccess::Granted));
-            let lost = event
-                .lost
-                .iter()
-                .map(|repo| now(repo, RepositoryAccess::Revoked));
+            let lost = installation.lost.iter().map(|repo| match event {
+                // The loss of the whole installation is known once, and undone by a later event of
+                // any of its repositories. A list of them adds that they are its own.
+                Event::Installation(_) => Repository {
+                    access: Dated {
+                        at: Timestamp::clamped(0),
+                        value: RepositoryAccess::Granted,
+                    },
+                    ..now(repo, RepositoryAccess::Granted)
+                },
+                _ => now(repo, RepositoryAccess::Revoked),
+            });
             gained.chain(lost).collect()
         }
         _ => event

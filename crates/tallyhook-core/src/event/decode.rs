@@ -9,7 +9,7 @@ use super::bounds::within_limits;
 use super::{
     Branches, Conversation, Diff, Event, EventKind, Fact, FactKind, InstallationEvent,
     PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
-    ReviewState, without_nul,
+    ReviewState, marks, without_nul,
 };
 use crate::github::payload::{self, Payload, PayloadState};
 use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
@@ -30,6 +30,10 @@ pub enum Undecodable {
     /// Keep it as a dead letter: a used event without a required field.
     #[error("{0}")]
     Shape(String),
+    /// Keep it as a dead letter, and let its name count for nothing: the body is one of another
+    /// event. GitHub signs the body, and not the header that names the event.
+    #[error("{0}")]
+    OtherEvent(String),
 }
 
 /// Returns whether `body` is one JSON value, within serde's own limit of depth.
@@ -38,28 +42,13 @@ pub fn is_json(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
-/// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`.
+/// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`. A body decodes under one
+/// name at most.
 ///
 /// # Errors
 /// [`Undecodable`], whose variants say what to do with the delivery. No body makes it panic.
 pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
-    let read: fn(Payload) -> Result<Event, Undecodable> = match name.parse() {
-        Ok(EventKind::PullRequest) => |payload| pull_request(payload).map(Event::PullRequest),
-        Ok(EventKind::PullRequestReview) => |payload| review(payload).map(Event::PullRequestReview),
-        Ok(EventKind::PullRequestReviewComment) => {
-            |payload| review_comment(payload).map(Event::PullRequestReviewComment)
-        }
-        Ok(EventKind::PullRequestReviewThread) => {
-            |payload| review_thread(payload).map(Event::PullRequestReviewThread)
-        }
-        Ok(EventKind::IssueComment) => |payload| issue_comment(payload).map(Event::IssueComment),
-        Ok(EventKind::MergeGroup) => |payload| merge_group(payload).map(Event::MergeGroup),
-        Ok(EventKind::Push) => |payload| push(payload).map(Event::Push),
-        Ok(EventKind::Repository) => |payload| repository(payload).map(Event::Repository),
-        Ok(EventKind::Installation) => |payload| installation(payload).map(Event::Installation),
-        Ok(EventKind::InstallationRepositories) => {
-            |payload| installation(payload).map(Event::InstallationRepositories)
-        }
+    let kind = match name.parse() {
         // A webhook of the name of fetched pull requests is no more than any other unused one.
         Ok(EventKind::Snapshot) | Err(_) => {
             return Err(match is_json(body) {
@@ -67,15 +56,41 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
                 false => Undecodable::NotJson(format!("the body of a {name} event")),
             });
         }
+        Ok(kind) => kind,
     };
+    // serde does not check the strings that it skips, and a body is stored and shown as a whole.
+    std::str::from_utf8(body).map_err(|error| Undecodable::NotJson(error.to_string()))?;
     // Not by the error's category: an array where an enum is expected is an error of syntax to
     // serde_json.
-    let payload =
+    let payload: Payload =
         serde_json::from_slice(&without_nul(body)).map_err(|error| match is_json(body) {
-            true => shape(&error.to_string()),
+            true => match marks::check_unread(kind, body) {
+                Ok(()) => shape(&error.to_string()),
+                Err(other_event) => other_event,
+            },
             false => Undecodable::NotJson(error.to_string()),
         })?;
-    read(payload).and_then(within_limits)
+    marks::check(kind, &payload, body)?;
+    let event = match kind {
+        EventKind::PullRequest => pull_request(payload).map(Event::PullRequest),
+        EventKind::PullRequestReview => review(payload).map(Event::PullRequestReview),
+        EventKind::PullRequestReviewComment => {
+            review_comment(payload).map(Event::PullRequestReviewComment)
+        }
+        EventKind::PullRequestReviewThread => {
+            review_thread(payload).map(Event::PullRequestReviewThread)
+        }
+        EventKind::IssueComment => issue_comment(payload).map(Event::IssueComment),
+        EventKind::MergeGroup => merge_group(payload).map(Event::MergeGroup),
+        EventKind::Push => push(payload).map(Event::Push),
+        EventKind::Repository => repository(payload).map(Event::Repository),
+        EventKind::Installation => installation(payload).map(Event::Installation),
+        EventKind::InstallationRepositories => {
+            installation(payload).map(Event::InstallationRepositories)
+        }
+        EventKind::Snapshot => Err(Undecodable::UnusedEvent(name.to_owned())),
+    }?;
+    within_limits(event)
 }
 
 /// Reads an event that was made here from GitHub's answers and stored as it is.
@@ -336,11 +351,9 @@ fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> 
         _ => None,
     };
     let at = common.snapshot.updated_at;
+    let thread = payload.thread.ok_or_else(|| missing("thread"))?;
     // A thread has no id of its own; its first comment identifies it.
-    let thread = payload
-        .thread
-        .and_then(|thread| thread.comments.into_iter().next())
-        .map(|comment| comment.id);
+    let thread = thread.comments.first().map(|comment| comment.id);
     let facts = kind
         .map(|kind| common.fact(at, kind, thread, None))
         .into_iter()
@@ -411,7 +424,8 @@ fn push(mut payload: Payload) -> Result<PushEvent, Undecodable> {
         repo: take_repo(&mut payload)?,
         git_ref: payload.git_ref.ok_or_else(|| missing("ref"))?,
         before: payload.before,
-        after: payload.after,
+        // `create` and `delete` events have a ref too, and no commit.
+        after: Some(payload.after.ok_or_else(|| missing("after"))?),
         actor: payload.sender.map(Account::from),
     })
 }
@@ -428,6 +442,10 @@ fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
     let installation = payload
         .installation
         .ok_or_else(|| missing("installation"))?;
+    // Every event that an App sends names its installation; its own events name the account too.
+    if installation.account.is_none() {
+        return Err(missing("account"));
+    }
     let at = installation.suspended_at.max(installation.updated_at);
     let named = |repositories: Option<Vec<payload::RepositoryName>>| {
         let repositories = repositories.unwrap_or_default().into_iter();

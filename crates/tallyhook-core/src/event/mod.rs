@@ -6,6 +6,7 @@
 mod bounds;
 mod decode;
 mod fetched;
+mod marks;
 pub mod message;
 mod nul;
 

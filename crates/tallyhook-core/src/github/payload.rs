@@ -6,6 +6,7 @@
 //! missing is an `Option`. Source: the webhook payloads in GitHub's REST description, and recorded
 //! deliveries.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::types::{
@@ -233,6 +234,8 @@ pub(crate) struct HeadCommit {
 #[derive(Debug, Deserialize)]
 pub(crate) struct InstallationPayload {
     pub(crate) id: InstallationId,
+    /// In the installation's own events only.
+    pub(crate) account: Option<IgnoredAny>,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) suspended_at: Option<Timestamp>,
 }

@@ -326,3 +326,51 @@ fn body_of_another_event_is_refused_for_its_missing_field() {
         );
     }
 }
+
+/// A body is one event, whatever a header calls it: it decodes under one name at most.
+#[test]
+fn body_decodes_under_its_own_name_alone() {
+    let (mut ambiguous, mut undecoded) = (Vec::new(), Vec::new());
+    for (Fixture { event, .. }, payload) in FIXTURES.iter() {
+        let body = payload.to_string();
+        let names = names_of(body.as_bytes());
+        match names[..] {
+            [] => undecoded.push(event),
+            [only] if only == event => {}
+            _ => ambiguous.push(format!("{event}: {names:?}")),
+        }
+    }
+    // Comments on issues decode under no name.
+    assert!(undecoded.iter().all(|event| *event == "issue_comment") && undecoded.len() < 5);
+    assert_eq!(ambiguous, Vec::<String>::new(), "of {}", FIXTURES.len());
+}
+
+fn names_of(body: &[u8]) -> Vec<&'static str> {
+    let decodes = |name: &&str| event::decode(name, body).is_ok();
+    NAMES.iter().copied().filter(decodes).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same for parts of several payloads in one.
+    #[test]
+    fn mixed_payloads_decode_under_one_name_at_most(
+        parts in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 1..4),
+        mutations in prop::collection::vec((any::<prop::sample::Index>(), mutation()), 0..3),
+    ) {
+        let mut mixed = Map::new();
+        for (fixture, kept) in parts {
+            let (_, payload) = fixture.get(&FIXTURES);
+            let fields = payload.as_object().unwrap().iter().enumerate();
+            let fields = fields.filter(|(place, _)| kept & (1 << (place % 32)) != 0);
+            mixed.extend(fields.map(|(_, (name, field))| (name.clone(), field.clone())));
+        }
+        let mut mixed = Value::Object(mixed);
+        for (at, mutation) in mutations {
+            mutate(&mut mixed, at, mutation);
+        }
+        let names = names_of(mixed.to_string().as_bytes());
+        prop_assert!(names.len() <= 1, "{names:?}");
+    }
+}

@@ -64,6 +64,9 @@ pub enum NewState {
     Ignored { reason: String },
     /// Cannot be decoded; kept for a person to look at.
     Dead { reason: String },
+    /// Dead, since its body is that of another event. The unsigned header that named it changes no
+    /// row that is there already.
+    Misnamed { reason: String },
 }
 
 /// The outcome of accepting a delivery.
@@ -72,7 +75,7 @@ pub enum AcceptOutcome {
     Stored(DeliveryId),
     /// This GUID with this body is there already.
     Duplicate,
-    /// It was there and dead, and is to be tried again.
+    /// It was there, dead or under the name of another event, and is to be tried again.
     Requeued(DeliveryId),
 }
 

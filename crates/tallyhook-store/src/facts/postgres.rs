@@ -280,7 +280,7 @@ async fn finish(
 
 static UPSERT_REVIEWS: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "{} ON CONFLICT (github_review_id) DO UPDATE SET \
+        "{} ON CONFLICT (repo_id, number, github_review_id) DO UPDATE SET \
          reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
          reviewer_type = excluded.reviewer_type, \
          submitted_at = least(known.submitted_at, excluded.submitted_at), \
@@ -342,7 +342,14 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              access = CASE WHEN {lost} THEN excluded.access ELSE known.access END, \
              access_at = greatest(known.access_at, excluded.access_at), \
              last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at) \
-             RETURNING id) \
+             RETURNING id, installation_id, access, access_at), \
+         proven AS (\
+             SELECT installation_id, max(access_at) AS access_at FROM written \
+             WHERE access = 'granted' GROUP BY installation_id), \
+         undone AS (\
+             UPDATE installations i SET access = 'granted', access_at = proven.access_at \
+             FROM proven WHERE i.id = proven.installation_id AND i.access = 'revoked' \
+             AND i.access_at < proven.access_at) \
          INSERT INTO team_repositories (team_id, repo_id) SELECT 1, id FROM written \
          ON CONFLICT DO NOTHING",
         insert("repositories", &RepositoryColumns::COLUMNS.join(", "))
@@ -350,7 +357,7 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Joins with the rows, as the domain does. The first sight makes a repository one of the default
-/// team.
+/// team, and a later one proves that its installation was not lost, or is back.
 async fn write_repositories(
     session: &mut PooledSession,
     sightings: &[RepositoryObservation],
@@ -396,7 +403,7 @@ struct InstallationRow {
 }
 
 /// Joins access to all repositories of an installation with what is known of it: the newer counts,
-/// and at one second the loss.
+/// and at one second the loss. A loss from before the last sight of one of its repositories is none.
 async fn write_installations(
     session: &mut PooledSession,
     installations: &[(InstallationId, Dated<RepositoryAccess>)],
@@ -420,7 +427,10 @@ async fn write_installations(
         });
     let query = sqlx::query(
         "INSERT INTO installations AS known (id, access, access_at) SELECT id, access, access_at \
-         FROM json_populate_recordset(NULL::installations, $1::json) ON CONFLICT (id) \
+         FROM json_populate_recordset(NULL::installations, $1::json) AS new \
+         WHERE new.access <> 'revoked' OR NOT EXISTS (SELECT 1 FROM repositories r \
+             WHERE r.installation_id = new.id AND r.access = 'granted' \
+             AND r.access_at > new.access_at) ON CONFLICT (id) \
          DO UPDATE SET access = excluded.access, access_at = excluded.access_at \
          WHERE (excluded.access_at, excluded.access) > (known.access_at, known.access)",
     );

@@ -478,14 +478,15 @@ impl RepositoryColumns {
 }
 
 impl ReviewColumns {
-    /// The reviews that changed, by id. GitHub's ids are of one pull request each.
+    /// The reviews that changed, by pull request and id: an event of another pull request with the
+    /// same id is about another review.
     pub(crate) fn changed(records: &[PullRequestRecord]) -> Vec<Self> {
         let mut changed = BTreeMap::new();
         for record in records {
             let PullRequest { key, reviews, .. } = &record.known.pull_request;
             for review in record.reviews.iter().filter_map(|id| reviews.get(id)) {
                 changed
-                    .entry(review.id)
+                    .entry((*key, review.id))
                     .or_insert_with(|| Self::of(*key, review));
             }
         }

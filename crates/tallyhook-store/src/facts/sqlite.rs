@@ -238,12 +238,24 @@ async fn write_repositories(
         }
         query.execute(&mut **transaction).await?;
     }
-    let ids = sightings.iter().map(|sighting| sighting.repository.id.0);
+    let ids = ids_json(sightings.iter().map(|sighting| sighting.repository.id.0));
     sqlx::query(
         "INSERT INTO team_repositories (team_id, repo_id) \
          SELECT 1, value FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
     )
-    .bind(ids_json(ids))
+    .bind(&ids)
+    .execute(&mut **transaction)
+    .await?;
+    // A later sight of a repository proves that its installation was not lost, or is back.
+    sqlx::query(
+        "UPDATE installations SET access = 'granted', access_at = seen.access_at FROM \
+         (SELECT installation_id, max(access_at) AS access_at FROM repositories \
+          WHERE id IN (SELECT value FROM json_each($1)) AND access = 'granted' \
+          AND installation_id IS NOT NULL GROUP BY installation_id) AS seen \
+         WHERE installations.id = seen.installation_id AND installations.access = 'revoked' \
+         AND installations.access_at < seen.access_at",
+    )
+    .bind(&ids)
     .execute(&mut **transaction)
     .await?;
     Ok(())
@@ -267,14 +279,16 @@ async fn count_missed(
 }
 
 /// Joins access to all repositories of an installation with what is known of it: the newer counts,
-/// and at one second the loss.
+/// and at one second the loss. A loss from before the last sight of one of its repositories is none.
 async fn write_installation(
     transaction: &mut SqliteTransaction<'_>,
     installation: InstallationId,
     access: &Dated<RepositoryAccess>,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO installations (id, access, access_at) VALUES ($1, $2, $3) \
+        "INSERT INTO installations (id, access, access_at) SELECT $1, $2, $3 \
+         WHERE $2 <> 'revoked' OR NOT EXISTS (SELECT 1 FROM repositories \
+             WHERE installation_id = $1 AND access = 'granted' AND access_at > $3) \
          ON CONFLICT (id) DO UPDATE SET \
          access = excluded.access, access_at = excluded.access_at \
          WHERE (excluded.access_at, excluded.access) > (access_at, access)",
@@ -322,7 +336,8 @@ static UPSERT_REVIEW: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     let row = format!("({})", vec!["?"; ReviewColumns::COLUMNS.len()].join(", "));
     CHUNKS.map(|rows| {
         format!(
-            "INSERT INTO reviews ({}) VALUES {} ON CONFLICT (github_review_id) DO UPDATE SET \
+            "INSERT INTO reviews ({}) VALUES {} \
+             ON CONFLICT (repo_id, number, github_review_id) DO UPDATE SET \
              reviewer_id = excluded.reviewer_id, reviewer_login = excluded.reviewer_login, \
              reviewer_type = excluded.reviewer_type, \
              submitted_at = min(submitted_at, excluded.submitted_at), \

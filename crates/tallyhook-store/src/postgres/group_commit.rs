@@ -2,6 +2,7 @@
 //! itself.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ptr;
 use std::sync::Arc;
 
 use super::connections::{Connections, PooledSession};
@@ -31,10 +32,15 @@ impl CommitTarget for PoolTarget {
         group: &[NewDelivery],
     ) -> Result<Vec<AcceptOutcome>> {
         // By key, once each: all processes lock keys in this order, and of two that are the same
-        // one is new.
-        let by_key: BTreeMap<DeliveryKey<'_>, &NewDelivery> =
-            group.iter().rev().map(|new| (key(new), new)).collect();
-        let deliveries: Vec<_> = by_key.into_values().collect();
+        // one is new, the first that was decoded.
+        let mut by_key: BTreeMap<DeliveryKey<'_>, &NewDelivery> = BTreeMap::new();
+        for new in group {
+            let chosen = by_key.entry(key(new)).or_insert(new);
+            if precedence(new) < precedence(chosen) {
+                *chosen = new;
+            }
+        }
+        let deliveries: Vec<_> = by_key.values().copied().collect();
         let mut stored = HashMap::with_capacity(deliveries.len());
         tallyhook_core::crash_point::reached("accept.before_commit");
         for part in parts(&deliveries) {
@@ -47,26 +53,39 @@ impl CommitTarget for PoolTarget {
         }
         let known: Vec<_> = deliveries
             .into_iter()
+            .filter(|new| !matches!(new.state, NewState::Misnamed { .. }))
             .filter(|new| !stored.contains_key(&owned(key(new))))
             .collect();
-        if !known.is_empty() {
-            let rows = session.fetch_all(requeue_dead(&known)).await?;
+        for part in parts(&known) {
+            let rows = session.fetch_all(requeue(part)).await?;
             stored.extend(
                 rows.into_iter()
                     .map(|row| answer(row, AcceptOutcome::Requeued)),
             );
         }
         session.keep();
-        // The first delivery of a key in a group takes the outcome of the row, a repetition within
-        // the group is a duplicate.
+        // The chosen delivery of a key takes the outcome of the row, a repetition within the group
+        // is a duplicate.
         Ok(group
             .iter()
             .map(|new| {
-                stored
-                    .remove(&owned(key(new)))
-                    .unwrap_or(AcceptOutcome::Duplicate)
+                let is_chosen = by_key
+                    .get(&key(new))
+                    .is_some_and(|chosen| ptr::eq(*chosen, new));
+                let outcome = is_chosen.then(|| stored.remove(&owned(key(new)))).flatten();
+                outcome.unwrap_or(AcceptOutcome::Duplicate)
             })
             .collect())
+    }
+}
+
+/// Returns the rank of a delivery among those of its key in a group, the lowest first: a wrong name
+/// must not take the place of the genuine one.
+fn precedence(new: &NewDelivery) -> u8 {
+    match new.state {
+        NewState::Pending { .. } | NewState::Ignored { .. } => 0,
+        NewState::Dead { .. } => 1,
+        NewState::Misnamed { .. } => 2,
     }
 }
 
@@ -105,19 +124,23 @@ fn parts<'a, 'b>(mut rest: &'a [&'b NewDelivery]) -> impl Iterator<Item = &'a [&
 type InsertQuery<'q> =
     sqlx::query::QueryAs<'q, sqlx::Postgres, Written, sqlx::postgres::PgArguments>;
 
+/// Returns one column of the rows of a statement.
+fn column<'q, T>(part: &[&'q NewDelivery], of: impl Fn(&'q NewDelivery) -> T) -> Vec<T> {
+    part.iter().map(|new| of(new)).collect()
+}
+
 /// Inserts those that are not there yet, with their bodies, and returns their ids.
 fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
-    fn column<T>(part: &[&NewDelivery], of: impl Fn(&NewDelivery) -> T) -> Vec<T> {
-        part.iter().map(|new| of(new)).collect()
-    }
     let state = |new: &NewDelivery| match &new.state {
         NewState::Pending { .. } => (DeliveryState::Accepted, None),
         NewState::Ignored { reason } => (DeliveryState::Ignored, Some(storable_text(reason))),
-        NewState::Dead { reason } => (DeliveryState::Dead, Some(storable_text(reason))),
+        NewState::Dead { reason } | NewState::Misnamed { reason } => {
+            (DeliveryState::Dead, Some(storable_text(reason)))
+        }
     };
     let next_attempt = |new: &NewDelivery| match new.state {
         NewState::Pending { due } => due,
-        NewState::Ignored { .. } | NewState::Dead { .. } => new.received_at,
+        _ => new.received_at,
     };
     sqlx::query_as(
         "WITH inserted AS (\
@@ -157,38 +180,40 @@ fn insert<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     .bind(column(part, |new| new.received_at))
     .bind(column(part, next_attempt))
     .bind(column(part, |new| whole(new.body.bytes)))
-    .bind(
-        part.iter()
-            .map(|new| new.body.compressed.as_slice())
-            .collect::<Vec<_>>(),
-    )
+    .bind(column(part, |new| new.body.compressed.as_slice()))
 }
 
-/// Requeues dead letters that GitHub redelivers. Any other repetition changes nothing.
-fn requeue_dead(known: &[&NewDelivery]) -> InsertQuery<'static> {
+/// Requeues dead letters that GitHub redelivers, and rows under the name of another event, with the
+/// attributes of the redelivery. Any other repetition changes nothing.
+fn requeue<'q>(part: &[&'q NewDelivery]) -> InsertQuery<'q> {
     sqlx::query_as(
-        "WITH dead AS (\
-             SELECT d.id, new.received_at FROM deliveries d \
-             JOIN unnest($1::text[], $2::bytea[], $3::timestamptz[]) \
-             AS new (guid, body_sha256, received_at) \
-             ON new.guid = d.guid AND new.body_sha256 = d.body_sha256 \
-             WHERE d.state = 'dead' ORDER BY d.id FOR UPDATE OF d) \
+        "WITH found AS (\
+             SELECT d.id, new.* FROM deliveries d \
+             JOIN unnest($1::text[], $2::bytea[], $3::timestamptz[], $4::text[], $5::text[], \
+             $6::bigint[], $7::text[], $8::bigint[], $9::bytea[]) \
+             AS new (new_guid, new_sha256, received_at, event, action, repo_id, repo_name, \
+             pr_number, body) \
+             ON new.new_guid = d.guid AND new.new_sha256 = d.body_sha256 \
+             WHERE d.state = 'dead' OR d.event <> new.event ORDER BY d.id FOR UPDATE OF d), \
+         bodies AS (\
+             INSERT INTO delivery_bodies (delivery_id, body) SELECT id, body FROM found \
+             ON CONFLICT (delivery_id) DO NOTHING) \
          UPDATE deliveries d SET state = 'accepted', reason = NULL, attempts = 0, \
          dead_copied = false, \
-         next_attempt_at = dead.received_at, leased_until = NULL, finished_at = NULL \
-         FROM dead WHERE d.id = dead.id RETURNING d.id, d.guid, d.body_sha256",
+         next_attempt_at = found.received_at, leased_until = NULL, finished_at = NULL, \
+         event = found.event, action = found.action, repo_id = found.repo_id, \
+         repo_name = found.repo_name, pr_number = found.pr_number \
+         FROM found WHERE d.id = found.id RETURNING d.id, d.guid, d.body_sha256",
     )
-    .bind(
-        known
-            .iter()
-            .map(|new| storable_text(&new.guid))
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        known
-            .iter()
-            .map(|new| new.body_sha256.to_vec())
-            .collect::<Vec<_>>(),
-    )
-    .bind(known.iter().map(|new| new.received_at).collect::<Vec<_>>())
+    .bind(column(part, |new| storable_text(&new.guid)))
+    .bind(column(part, |new| new.body_sha256.to_vec()))
+    .bind(column(part, |new| new.received_at))
+    .bind(column(part, |new| storable_text(&new.event)))
+    .bind(column(part, |new| new.action.as_deref().map(storable_text)))
+    .bind(column(part, |new| new.repo.as_ref().map(|(id, _)| id.0)))
+    .bind(column(part, |new| {
+        new.repo.as_ref().map(|(_, name)| storable_text(name))
+    }))
+    .bind(column(part, |new| new.pr_number.map(|number| number.0)))
+    .bind(column(part, |new| new.body.compressed.as_slice()))
 }

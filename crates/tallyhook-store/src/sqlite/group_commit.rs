@@ -57,7 +57,13 @@ async fn store(
                 bodies.push((id, &delivery.body.compressed));
                 accepted.push(AcceptOutcome::Stored(id));
             }
-            Entry::Vacant(_) => accepted.push(requeue_dead(&mut transaction, delivery).await?),
+            Entry::Vacant(_) => {
+                let outcome = requeue(&mut transaction, delivery).await?;
+                if let AcceptOutcome::Requeued(id) = outcome {
+                    bodies.push((id, &delivery.body.compressed));
+                }
+                accepted.push(outcome);
+            }
         }
     }
     insert_bodies(&mut transaction, &bodies).await?;
@@ -83,7 +89,8 @@ static INSERT: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
 static INSERT_BODIES: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
     CHUNKS.map(|rows| {
         format!(
-            "INSERT INTO delivery_bodies (delivery_id, body) VALUES {}",
+            "INSERT INTO delivery_bodies (delivery_id, body) VALUES {} \
+             ON CONFLICT (delivery_id) DO NOTHING",
             vec!["(?, ?)"; rows].join(", ")
         )
     })
@@ -107,7 +114,7 @@ async fn insert(
                     received,
                     Some(received),
                 ),
-                NewState::Dead { reason } => {
+                NewState::Dead { reason } | NewState::Misnamed { reason } => {
                     (DeliveryState::Dead, Some(reason), received, Some(received))
                 }
             };
@@ -160,23 +167,32 @@ async fn insert_bodies(
     Ok(())
 }
 
-/// Requeues a dead letter that GitHub redelivers. Any other repetition changes nothing.
-async fn requeue_dead(
+/// Requeues a dead letter that GitHub redelivers, or a row under the name of another event, with
+/// the attributes of the redelivery. Any other repetition changes nothing.
+async fn requeue(
     transaction: &mut SqliteTransaction<'_>,
     delivery: &NewDelivery,
 ) -> Result<AcceptOutcome> {
-    let revived: Option<i64> = sqlx::query_scalar(
+    if matches!(delivery.state, NewState::Misnamed { .. }) {
+        return Ok(AcceptOutcome::Duplicate);
+    }
+    let requeued: Option<i64> = sqlx::query_scalar(
         "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, dead_copied = 0, \
-         next_attempt_at = $1, \
-         leased_until = NULL, finished_at = NULL \
-         WHERE guid = $2 AND body_sha256 = $3 AND state = 'dead' RETURNING id",
+         next_attempt_at = $1, leased_until = NULL, finished_at = NULL, \
+         event = $4, action = $5, repo_id = $6, repo_name = $7, pr_number = $8 \
+         WHERE guid = $2 AND body_sha256 = $3 AND (state = 'dead' OR event <> $4) RETURNING id",
     )
     .bind(millis(delivery.received_at))
     .bind(&delivery.guid)
     .bind(delivery.body_sha256.as_slice())
+    .bind(&delivery.event)
+    .bind(&delivery.action)
+    .bind(delivery.repo.as_ref().map(|(id, _)| id.0))
+    .bind(delivery.repo.as_ref().map(|(_, name)| name))
+    .bind(delivery.pr_number.map(|number| number.0))
     .fetch_optional(&mut **transaction)
     .await?;
-    Ok(revived.map_or(AcceptOutcome::Duplicate, |id| {
+    Ok(requeued.map_or(AcceptOutcome::Duplicate, |id| {
         AcceptOutcome::Requeued(DeliveryId(id))
     }))
 }

@@ -1,7 +1,7 @@
 //! Statements about tracked repositories, watched pull requests and the poller.
 
 use tallyhook_core::domain::repository::Repository;
-use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 
 use super::row::{PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
 use super::runs::UNFINISHED;
@@ -41,6 +41,14 @@ impl Store {
             .execute(statement(update).bind(Millis(now)).bind(repository.id.0))
             .await?
             == 1)
+    }
+
+    /// Returns the installations whose access was lost after `since`.
+    pub async fn lost_installations(&self, since: Moment) -> Result<Vec<InstallationId>> {
+        let query = "SELECT id FROM installations WHERE access = 'revoked' AND access_at > $1";
+        let query = statement(query).bind(Seconds(since.into()));
+        let rows: Vec<(i64,)> = self.database.rows(query).await?;
+        Ok(rows.into_iter().map(|(id,)| InstallationId(id)).collect())
     }
 
     /// Stops tracking a repository and cancels its run. Facts stay, and later deliveries do not
