@@ -28,8 +28,9 @@ const FAILED_COMMITS: u32 = 3;
 const RECENT: Duration = Duration::from_secs(5);
 /// The limit of a probe.
 const PROBE: Duration = Duration::from_secs(1);
-/// The time that a probe waits for a large write of this process.
-const BUSY: Duration = Duration::from_secs(5);
+/// The time that a probe waits for another write of this process, which may be a large one or wait
+/// for a lock itself.
+const BUSY: Duration = Duration::from_secs(2);
 /// The age from which on an examination counts as stuck, such as in a network disk that is gone.
 const STUCK: Duration = Duration::from_secs(15);
 /// Bytes that a probe stores after a failed commit: more than the free pages that a full database

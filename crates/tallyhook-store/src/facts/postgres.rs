@@ -161,7 +161,6 @@ async fn write_outbox(
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
     let events = notified_changes(&mut transaction, &recording.changes).await?;
     let appended = append_events(&mut transaction, &events, now).await?;
-    drop(transaction);
     if appended + marked > 0 {
         // Sent by the commit.
         let notify = sqlx::query("SELECT pg_notify($1, '')").bind(OUTBOX_CHANNEL);

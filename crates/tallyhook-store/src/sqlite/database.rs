@@ -198,7 +198,7 @@ impl SqliteDatabase {
                 return StorageReport::default();
             }
         };
-        if replaced == Some(ReplacedPart::Wal) && !self.rescued.swap(true, Ordering::AcqRel) {
+        if replaced == Some(ReplacedPart::Log) && !self.rescued.swap(true, Ordering::AcqRel) {
             self.rescue(file.path()).await;
         }
         let fault = if replaced.is_some() {
@@ -229,18 +229,18 @@ impl SqliteDatabase {
         match self.writer.lock().await.checkpoint().await {
             Ok(true) => tracing::warn!(
                 path = %place,
-                "the write-ahead log of {place} was removed; everything committed is in the \
+                "the -wal or -shm file of {place} was removed; everything committed is in the \
                  database itself now"
             ),
             Ok(false) => tracing::error!(
                 path = %place,
-                "the write-ahead log of {place} was removed, and readers keep a part of it: stop \
+                "the -wal or -shm file of {place} was removed, and readers keep a part of it: stop \
                  this process with SIGTERM, which saves it"
             ),
             Err(error) => tracing::error!(
                 path = %place,
                 %error,
-                "the write-ahead log of {place} was removed and cannot be saved: {error}"
+                "the -wal or -shm file of {place} was removed, and the log cannot be saved: {error}"
             ),
         }
     }

@@ -28,8 +28,9 @@ const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", ".lock"];
 pub(crate) struct DatabaseFile {
     path: PathBuf,
     database: File,
-    /// The log that SQLite has open. It stays one file as long as one connection is open.
-    wal: OnceLock<FileId>,
+    /// The log and its index that SQLite has open. They stay the same files as long as one
+    /// connection is open.
+    log: OnceLock<[Option<FileId>; 2]>,
     replaced: AtomicBool,
     /// Dropped last.
     _beside: File,
@@ -54,7 +55,8 @@ impl From<Metadata> for FileId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplacedPart {
     Database,
-    Wal,
+    /// The write-ahead log or its index.
+    Log,
 }
 
 impl DatabaseFile {
@@ -101,7 +103,7 @@ impl DatabaseFile {
         Ok(Self {
             path,
             database,
-            wal: OnceLock::new(),
+            log: OnceLock::new(),
             replaced: AtomicBool::new(false),
             _beside: beside,
         })
@@ -124,16 +126,16 @@ impl DatabaseFile {
     /// [`check`](Self::check) refuses, until the file is put back.
     pub(crate) fn compare(&self) -> Option<ReplacedPart> {
         let id = |path: &Path| std::fs::metadata(path).ok().map(FileId::from);
-        let wal = id(&beside(&self.path, "-wal"));
+        let log = ["-wal", "-shm"].map(|suffix| id(&beside(&self.path, suffix)));
         let replaced = if id(&self.path) != self.database.metadata().ok().map(FileId::from) {
             Some(ReplacedPart::Database)
         } else {
-            match (self.wal.get(), wal) {
-                (None, Some(first)) => {
-                    self.wal.get_or_init(|| first);
+            match self.log.get() {
+                None if log.iter().all(Option::is_some) => {
+                    self.log.get_or_init(|| log);
                     None
                 }
-                (Some(opened), found) if found != Some(*opened) => Some(ReplacedPart::Wal),
+                Some(opened) if *opened != log => Some(ReplacedPart::Log),
                 _ => None,
             }
         };
