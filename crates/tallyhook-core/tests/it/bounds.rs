@@ -191,6 +191,7 @@ proptest! {
 }
 
 /// The shortest of three readings, so that a pause of the machine counts for little.
+#[expect(clippy::disallowed_methods, reason = "the test measures the time")]
 fn reading_time(patterns: &Patterns, body: &str) -> Duration {
     let read = || {
         let started = Instant::now();
