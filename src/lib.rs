@@ -11,6 +11,7 @@
 pub mod api;
 pub mod app;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod incoming;
 pub mod ingest;

@@ -12,11 +12,12 @@ use tallyhook_queue::{
     DeadCopy, Health, Permit, Publication, Queue, QueueSignals, REPUBLISH_AFTER,
 };
 use tallyhook_store::{
-    Delivery, LeaderRole, PurgeCounts, Store, StoreError, UnfinishedDelivery, portions,
+    Delivery, LeaderRole, Moment, PurgeCounts, Store, StoreError, UnfinishedDelivery, portions,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::clock::ClockWatch;
 use crate::leader::{LeaderWork, Leadership, while_leading};
 use crate::telemetry;
 
@@ -33,6 +34,9 @@ const COPIES: u32 = 100;
 /// The time for which a process without a broker goes on leading.
 const MAX_DISCONNECTED: Duration = Duration::from_secs(10);
 const PURGE_INTERVAL: Duration = Duration::from_hours(1);
+/// The most by which each round of a leader after its first makes deliveries older. The first makes
+/// none older, so that no number of restarts deletes more than that in an hour.
+const PURGE_ADVANCE: TimeDelta = TimeDelta::days(1);
 /// Keys outlive bodies, so that a late repetition is still known as a duplicate.
 const KEY_DAYS: i64 = 30;
 const PURGE: u32 = 500;
@@ -97,6 +101,8 @@ impl Relay {
             relay: &self,
             state: &state,
             next_purge: Instant::now() + TICK,
+            reckoned: None,
+            advance: TimeDelta::zero(),
         };
         let sweeping = async {
             if self.sweeps {
@@ -121,6 +127,7 @@ impl Relay {
         // confirm.
         let mut inherits = !self.sweeps;
         let mut stopping = self.stopping.clone();
+        let mut clock = ClockWatch::new(Utc::now(), Instant::now());
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -130,6 +137,7 @@ impl Relay {
                     // Histograms hold every sample until this is called, whether or not /metrics is
                     // read.
                     telemetry::prometheus().run_upkeep();
+                    report_jump(&mut clock);
                     state.set_health(self.queue.health());
                 }
                 () = self.queue.changed() => {}
@@ -164,6 +172,9 @@ struct Sweeper<'a> {
     relay: &'a Relay,
     state: &'a SweepState,
     next_purge: Instant,
+    /// The time from which the purge under way reckons.
+    reckoned: Option<Moment>,
+    advance: TimeDelta,
 }
 
 impl LeaderWork for Sweeper<'_> {
@@ -172,6 +183,7 @@ impl LeaderWork for Sweeper<'_> {
     }
 
     async fn lead(&mut self, leadership: &Leadership<'_>) {
+        (self.reckoned, self.advance) = (None, TimeDelta::zero());
         // The leader before may have ended together with the queue.
         self.state.signals.lock().connection_lost = true;
         let carries_events = self.relay.queue.carries_events();
@@ -215,6 +227,9 @@ impl Sweeper<'_> {
         if Instant::now() >= self.next_purge {
             let has_more = self.purge().await;
             self.next_purge = Instant::now() + if has_more { TICK } else { PURGE_INTERVAL };
+            if !has_more && self.reckoned.take().is_some() {
+                self.advance = PURGE_ADVANCE;
+            }
         }
     }
 
@@ -303,14 +318,37 @@ impl Sweeper<'_> {
         );
     }
 
+    /// Returns the time from which this purge reckons; `None` if the database fails.
+    async fn reckon(&mut self) -> Option<Moment> {
+        if self.reckoned.is_none() {
+            let now = Utc::now();
+            let reckoned = self.store().reckon_retention(now, self.advance).await;
+            self.reckoned = logged("reckon what is old", reckoned);
+            if let Some(reckoned) = self.reckoned
+                && self.advance.is_zero()
+                && now - reckoned > PURGE_ADVANCE
+            {
+                tracing::warn!(
+                    %reckoned, %now,
+                    "retention is behind this machine's clock, as after an upgrade or a long \
+                     pause, or because the clock is wrong: what is old is reckoned from {reckoned}, \
+                     and one more day each hour"
+                );
+            }
+        }
+        self.reckoned
+    }
+
     /// Deletes one portion of what is old. Returns whether there may be more.
-    async fn purge(&self) -> bool {
-        let now = Utc::now();
+    async fn purge(&mut self) -> bool {
+        let Some(now) = self.reckon().await else {
+            return false;
+        };
         // An event stays for as long as a channel has a notification of it to send, whether or not
         // the settings still have that channel.
         let given_up = self
             .store()
-            .expire_notifications(now - TimeDelta::days(NOTIFICATION_DAYS), now, PURGE)
+            .expire_notifications(now - TimeDelta::days(NOTIFICATION_DAYS), Utc::now(), PURGE)
             .await;
         let given_up = logged("give up old notifications", given_up).unwrap_or(0);
         if given_up > 0 {
@@ -343,6 +381,18 @@ impl Sweeper<'_> {
                 false
             }
         }
+    }
+}
+
+/// Logs that the system's clock was set. What is stored has its times.
+fn report_jump(clock: &mut ClockWatch) {
+    if let Some(moved) = clock.jump(Utc::now(), Instant::now()) {
+        let minutes = moved.num_minutes();
+        tracing::warn!(
+            clock.minutes = minutes,
+            "the system's clock moved by {minutes} minutes against the monotonic one: it was set, \
+             or the machine was suspended"
+        );
     }
 }
 

@@ -12,4 +12,5 @@ pub mod delivery;
 pub mod domain;
 pub mod event;
 pub mod github;
+pub mod retention;
 pub mod text;

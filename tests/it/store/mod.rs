@@ -9,6 +9,7 @@ mod outbox;
 #[cfg(feature = "services")]
 mod postgres;
 mod reading;
+mod retention;
 mod runs;
 mod syncing;
 mod tasks;

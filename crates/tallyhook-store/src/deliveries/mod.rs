@@ -4,6 +4,7 @@ mod body;
 mod delivery;
 mod group_commit;
 mod postgres;
+mod retention;
 mod row;
 mod sql;
 mod sqlite;
