@@ -3,6 +3,7 @@
 
 mod backfill_killed;
 mod cli;
+mod descriptors;
 mod doctor;
 mod kill;
 mod logging;
