@@ -3,8 +3,13 @@
 
 mod backfill_killed;
 mod cli;
+<<<<<<< HEAD
 mod connections;
 mod descriptors;
+||||||| a35224b
+=======
+mod descriptors;
+>>>>>>> harden/process
 mod doctor;
 mod kill;
 mod logging;

@@ -63,7 +63,7 @@ async fn clock_years_ahead_deletes_no_young_delivery_whatever_it_receives(databa
 async fn clock_years_ahead_deletes_a_day_of_deliveries_an_hour_at_most(database: Database) {
     let store = open(&database).await;
     // Four deliveries on each of seven days.
-    for number in 0..28 {
+    for number in (0..28).rev() {
         let received = now() - TimeDelta::hours(6 * number + 1);
         applied(&store, &format!("old-{number}"), received).await;
     }
