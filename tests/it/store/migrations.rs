@@ -93,7 +93,7 @@ async fn dump(connection: &mut SqliteConnection) -> BTreeMap<String, Vec<String>
             .map(|column| format!("quote(\"{}\")", column.name))
             .collect();
         let query = format!(
-            "SELECT json_array({}) FROM \"{table}\" ORDER BY rowid",
+            "SELECT json_array({}) AS whole FROM \"{table}\" ORDER BY whole",
             values.join(", ")
         );
         let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query))

@@ -312,6 +312,9 @@ impl SqliteDatabase {
                 "the database did not close cleanly; nothing that was committed is lost"
             );
         }
+        if let Some(file) = &self.file {
+            file.unlock();
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct DatabaseFile {
     log: OnceLock<[Option<FileId>; 2]>,
     replaced: AtomicBool,
     /// Dropped last.
-    _beside: File,
+    beside: File,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +105,18 @@ impl DatabaseFile {
             database,
             log: OnceLock::new(),
             replaced: AtomicBool::new(false),
-            _beside: beside,
+            beside,
         })
+    }
+
+    /// Ends the locks, once nothing has the database open here. Dropping this does so too, but a task
+    /// may hold it for longer than the store is open.
+    pub(crate) fn unlock(&self) {
+        for file in [&self.database, &self.beside] {
+            if let Err(error) = file.unlock() {
+                tracing::warn!(%error, "cannot unlock {}: {error}", self.path.display());
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
