@@ -24,6 +24,9 @@ RUN find crates -type f ! -name Cargo.toml ! -name build.rs -delete \
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
+# jemalloc is built by make.
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+
 # First the dependencies: this layer stays until a manifest, a build script or Cargo.lock changes.
 COPY --from=manifests /build ./
 RUN cargo build --locked --profile dist

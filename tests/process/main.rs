@@ -6,6 +6,8 @@ mod cli;
 mod connections;
 mod doctor;
 mod kill;
+#[cfg(target_os = "linux")]
+mod memory;
 mod notifier_killed;
 mod readme;
 mod recover;
