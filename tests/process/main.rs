@@ -3,16 +3,13 @@
 
 mod backfill_killed;
 mod cli;
-<<<<<<< HEAD
 mod connections;
 mod descriptors;
-||||||| a35224b
-=======
-mod descriptors;
->>>>>>> harden/process
 mod doctor;
 mod kill;
 mod logging;
+#[cfg(target_os = "linux")]
+mod memory;
 mod notifier_killed;
 mod odd_bodies;
 mod readme;

@@ -213,6 +213,15 @@ impl Serve {
         );
     }
 
+    /// Returns a size of the process in MiB, as Linux names it: `VmRSS`, or `VmHWM` for the most
+    /// there has been.
+    pub fn resident_mib(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        let kib = line.split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() / 1024
+    }
+
     /// Returns the exit status if the process has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
