@@ -12,7 +12,7 @@
 # The manifests and build scripts alone, with empty crates. Docker compares what a stage copies from
 # here by its content, so that a change of the sources leaves the next stage's first layer valid.
 # Tests and benches are removed from the manifests, since their files are not here.
-FROM debian:bookworm-20261005-slim AS manifests
+FROM debian:bookworm-slim AS manifests
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY crates crates
@@ -42,7 +42,7 @@ COPY src src
 RUN touch crates/*/src/lib.rs src/lib.rs src/main.rs \
     && cargo build --locked --profile dist
 
-FROM debian:bookworm-20261005-slim
+FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="Tallyhook" \
     org.opencontainers.image.description="Self-hosted GitHub event processor: signed webhooks in, explained cycle times out" \
     org.opencontainers.image.source="https://github.com/tallyhook/tallyhook" \

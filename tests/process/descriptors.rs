@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use testkit::process::{PATIENCE, Serve, signed, tallyhook};
 
-const POSTS: usize = 1_000;
+const POSTS: usize = 300;
 
 /// Returns a command whose process has at most `limit` descriptors.
 fn limited(folder: &std::path::Path, limit: u32) -> Command {

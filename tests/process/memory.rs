@@ -41,7 +41,11 @@ async fn bursts_of_the_largest_deliveries_stay_within_512_mib_which_are_given_ba
     let serve = Serve::start(place.path());
     let address = serve.url.strip_prefix("http://").unwrap();
     // Random, so that what is stored is nearly as large as what was posted.
-    let padding: String = Alphanumeric.sample_iter(StdRng::seed_from_u64(13)).take(BYTES - 20).map(char::from).collect();
+    let padding: String = Alphanumeric
+        .sample_iter(StdRng::seed_from_u64(13))
+        .take(BYTES - 20)
+        .map(char::from)
+        .collect();
     let body = Arc::new(format!("{{\"padding\":\"{padding}\"}}"));
     let signature = Secrets::single(SECRET)
         .unwrap()

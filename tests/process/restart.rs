@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -52,15 +52,9 @@ impl SteadyLoad {
         }
     }
 
-    /// Signs with another secret from now on, and waits until every post with the old one is
-    /// answered.
-    async fn change_secret(&self, secret: Arc<str>) {
-        let old = Arc::downgrade(&self.secret.send_replace(secret));
-        let changed = Instant::now();
-        while old.strong_count() > 0 {
-            assert!(changed.elapsed() < PATIENCE, "a post is not answered");
-            tokio::task::yield_now().await;
-        }
+    /// Signs with another secret from now on. Returns the old one, for [`all_answered`].
+    fn change_secret(&self, secret: Arc<str>) -> Weak<str> {
+        Arc::downgrade(&self.secret.send_replace(secret))
     }
 
     /// Waits until as many more posts as a quarter of a second has are answered.
@@ -86,6 +80,15 @@ impl SteadyLoad {
             failed[0]
         );
         answers.len()
+    }
+}
+
+/// Waits until every post that was signed with an old secret is answered.
+async fn all_answered(old: Weak<str>) {
+    let started = Instant::now();
+    while old.strong_count() > 0 {
+        assert!(started.elapsed() < PATIENCE, "a post is not answered");
+        tokio::task::yield_now().await;
     }
 }
 
@@ -233,11 +236,12 @@ async fn restarts_behind_a_handed_over_socket_refuse_nothing_while_the_secret_ch
     let mut load = SteadyLoad::start(&url, secret(0));
     for restart in 1..=RESTARTS {
         // GitHub's secret changes after a start with the old and the new one.
-        load.secret.send_replace(secret(restart));
+        let old = load.change_secret(secret(restart));
         place.write(folder.path(), &[restart - 1, restart, restart + 1]);
         let (status, log) = serve.terminate();
         assert!(status.success(), "{status}: {log:#?}");
         serve = Serve::start_command(&mut behind(&socket, &place.serve(folder.path())));
+        all_answered(old).await;
         load.goes_on().await;
     }
     let posts = load.all_accepted().await;
@@ -258,7 +262,7 @@ async fn rotation_refuses_nothing(place: SecretPlace) {
         let both = serve.wait_for("2 secrets in force");
         assert!(both.contains("INFO"), "{both}");
         load.goes_on().await;
-        load.change_secret(secret(number)).await;
+        all_answered(load.change_secret(secret(number))).await;
         load.goes_on().await;
         place.write(folder.path(), &[number]);
         serve.reload();
