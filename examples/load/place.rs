@@ -6,9 +6,8 @@ use anyhow::Context;
 use clap::Args;
 use lapin::options::QueueDeleteOptions;
 use lapin::{Connection, ConnectionProperties};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection as _, PgConnection, postgres::PgConnectOptions,
-};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _};
+use sqlx_postgres::{PgConnectOptions, PgConnection};
 
 /// A database and a queue; children receive them as arguments.
 #[derive(Args, Clone, Debug)]

@@ -474,7 +474,7 @@ async fn database_of_another_version_is_reported() {
     );
     let execute = async |statement: &'static str| {
         let url = format!("sqlite://{}", place.path().join("test.db").display());
-        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let mut connection = sqlx_sqlite::SqliteConnection::connect(&url).await.unwrap();
         sqlx::query(statement)
             .execute(&mut connection)
             .await

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::types::Json;
-use sqlx::{Database, Decode, Encode, Postgres, Sqlite, Type};
+use sqlx::{Database, Decode, Encode, Type};
+use sqlx_postgres::Postgres;
+use sqlx_sqlite::Sqlite;
 use tallyhook_core::github::types::Timestamp;
 
 use super::{Moment, Result};

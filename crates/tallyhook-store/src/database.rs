@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::{Query, QueryAs};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, FromRow, Postgres, SqlSafeStr, SqlStr, Sqlite};
+use sqlx::{Arguments, AssertSqlSafe, FromRow, SqlSafeStr, SqlStr};
+use sqlx_postgres::{PgArguments, PgRow, Postgres};
+use sqlx_sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use tallyhook_core::github::types::Timestamp;
 
 use super::columns::{Millis, Seconds};

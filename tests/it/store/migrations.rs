@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection};
+use sqlx_sqlite::SqliteConnection;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
@@ -296,7 +297,9 @@ async fn reviews_get_the_key_of_their_pull_request_in_sqlite_and_none_is_lost() 
 #[tokio::test]
 async fn reviews_get_the_key_of_their_pull_request_in_postgresql_and_none_is_lost() {
     let database = database(Backend::Postgres);
-    let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    let mut connection = sqlx_postgres::PgConnection::connect(&database.url)
+        .await
+        .unwrap();
     let migrator = sqlx::migrate!("migrations/postgres");
     migrator.run_to(7, &mut connection).await.unwrap();
     let rows = REVIEWS.replace("{at}", "'2026-03-02T10:00:00Z'");

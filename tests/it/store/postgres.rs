@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use futures_util::future::{join, join3, maybe_done};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
+use sqlx_postgres::PgConnection;
 use tallyhook::leader::LeaderLease;
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::TaskKey;

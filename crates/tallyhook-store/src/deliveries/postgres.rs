@@ -1,6 +1,7 @@
 //! The inbox in PostgreSQL. Each use case is one statement, which is a transaction by itself.
 
-use sqlx::{FromRow, Postgres, QueryBuilder};
+use sqlx::{FromRow, QueryBuilder};
+use sqlx_postgres::Postgres;
 use tallyhook_core::domain::pull_request::Source;
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};

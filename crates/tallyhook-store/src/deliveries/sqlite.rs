@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::{QueryBuilder, Row};
+use sqlx_sqlite::{Sqlite, SqliteConnection, SqliteRow};
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
 use super::row::{COLUMNS, DeliveryRow, pull_request_key};

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
 use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
 use sqlx::types::Json;
-use sqlx::{FromRow, Sqlite};
+use sqlx_sqlite::{Sqlite, SqliteArguments};
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions, PgRow,
-};
 use sqlx::query::{Query, QueryAs};
-use sqlx::{ConnectOptions, FromRow, Postgres};
+use sqlx::{ConnectOptions, FromRow};
+use sqlx_postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions, PgRow, Postgres,
+};
 use tokio::time::timeout;
 
 use crate::database::Lock;

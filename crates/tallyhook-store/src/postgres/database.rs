@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
 use sqlx::query::{Query, QueryAs};
-use sqlx::{Connection, Executor, Postgres};
+use sqlx::{Connection, Executor};
+use sqlx_postgres::{PgArguments, PgConnectOptions, PgConnection, Postgres};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 

@@ -122,7 +122,7 @@ fn parts<'a, 'b>(mut rest: &'a [&'b NewDelivery]) -> impl Iterator<Item = &'a [&
 }
 
 type InsertQuery<'q> =
-    sqlx::query::QueryAs<'q, sqlx::Postgres, Written, sqlx::postgres::PgArguments>;
+    sqlx::query::QueryAs<'q, sqlx_postgres::Postgres, Written, sqlx_postgres::PgArguments>;
 
 /// Returns one column of the rows of a statement.
 fn column<'q, T>(part: &[&'q NewDelivery], of: impl Fn(&'q NewDelivery) -> T) -> Vec<T> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection;
-use sqlx::postgres::PgConnection;
+use sqlx_postgres::PgConnection;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 

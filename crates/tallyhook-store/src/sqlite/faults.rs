@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chrono::DateTime;
-use sqlx::sqlite::SqliteConnection;
+use sqlx_sqlite::SqliteConnection;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::pull_request::Source;
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, LazyLock};
 
-use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
+use sqlx_sqlite::SqliteRow;
 use tokio::sync::Mutex;
 
 use super::database::{CHUNKS, chunks, millis};

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
 use sqlx::query::{Query, QueryAs};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqliteRow,
+use sqlx::{ConnectOptions, Connection, FromRow};
+use sqlx_sqlite::{
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqlitePool, SqliteRow,
 };
-use sqlx::{ConnectOptions, Connection, FromRow, Sqlite};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::file::DatabaseFile;
