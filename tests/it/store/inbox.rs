@@ -752,13 +752,20 @@ async fn requeued_delivery_takes_the_newest_event_name(database: Database) {
     );
     assert_eq!(state(&store, id).await, (DeliveryState::Accepted, 0));
 
-    // The same for two that are committed together.
-    let (first, second) = tokio::join!(
+    // The same for two that are committed together: the genuine one is no duplicate, whichever is
+    // stored first.
+    let (_, genuine) = tokio::join!(
         store.accept(misnamed("b", dead("no"))),
         store.accept(delivery("b", pending())),
     );
-    assert!(matches!(first.unwrap(), AcceptOutcome::Stored(_)));
-    assert!(matches!(second.unwrap(), AcceptOutcome::Requeued(_)));
+    let genuine = genuine.unwrap();
+    assert!(
+        matches!(
+            genuine,
+            AcceptOutcome::Stored(_) | AcceptOutcome::Requeued(_)
+        ),
+        "{genuine:?}"
+    );
     let named = store.deliveries_by_guid("b").await.unwrap();
     assert_eq!((named.len(), &*named[0].event), (1, "pull_request"));
     let claimed = store.unfinished(&[named[0].id]).await.unwrap();

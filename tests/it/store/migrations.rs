@@ -170,7 +170,7 @@ async fn renaming_the_time_columns_of_sqlite_leaves_every_other_table_as_it_is()
     migrator.run_to(9, &mut connection).await.unwrap();
     fill(&mut connection).await;
     let mut before = dump(&mut connection).await;
-    assert!(before.values().all(|rows| rows.len() == 3), "{before:?}");
+    assert!(before.values().all(|rows| rows.len() >= 3), "{before:?}");
 
     migrator.run_to(10, &mut connection).await.unwrap();
     let mut after = dump(&mut connection).await;
