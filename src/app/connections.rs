@@ -23,7 +23,7 @@ use actix_web::web::Bytes;
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::telemetry::count_refusal;
 
@@ -38,6 +38,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(8);
 const ANSWER_BYTES_PER_SECOND: u64 = 64 * 1024;
 /// The interval at which a watch looks for a deadline that has moved; shorter than every one of them.
 const LOOK: Duration = Duration::from_secs(1);
+/// The age from which a connection may end for a new one: a client that is there sends at once.
+const DISPLACEABLE_AFTER: Duration = Duration::from_millis(500);
+/// The interval at which a connection that waits for another's place looks for one.
+const PLACE_LOOK: Duration = Duration::from_millis(50);
 /// Answers that wait to be read by the client of one connection.
 const MAX_UNREAD_ANSWERS: u32 = 16;
 /// The bytes of later requests that are read while one is answered.
@@ -217,6 +221,9 @@ impl Connection {
     /// Returns true if the connection may end for a new one: nothing of a request that is being
     /// answered depends on it.
     fn is_displaceable(&self) -> bool {
+        if self.since.get().elapsed() < DISPLACEABLE_AFTER {
+            return false;
+        }
         match self.phase.get() {
             Phase::Idle | Phase::Head | Phase::Closing => true,
             Phase::Request => self.body_open.get(),
@@ -230,6 +237,7 @@ pub(super) struct Connections {
     limit: usize,
     next: Cell<u64>,
     open: RefCell<HashMap<u64, Rc<Connection>>>,
+    ended: Notify,
 }
 
 impl Connections {
@@ -238,21 +246,22 @@ impl Connections {
             limit,
             next: Cell::new(0),
             open: RefCell::default(),
+            ended: Notify::new(),
         }
     }
 
     /// Serves a connection until it ends or has to. If there are too many, the oldest of those
-    /// that were never answered with a success ends for it.
+    /// that were never answered with a success ends for it, or it waits until another has ended.
     pub(super) async fn serve<T, F: Future<Output = T>>(
         &self,
         io: TcpStream,
         serve: impl FnOnce(WatchedStream) -> F,
     ) {
-        let connection = Rc::new(Connection::new());
-        if self.open.borrow().len() >= self.limit && !self.displace_one() {
+        if !self.has_place().await {
             count_refusal("connections");
             return;
         }
+        let connection = Rc::new(Connection::new());
         let number = self.next.replace(self.next.get() + 1);
         self.open.borrow_mut().insert(number, connection.clone());
         let stream = WatchedStream {
@@ -266,6 +275,22 @@ impl Connections {
         }
         connection.note_end();
         self.open.borrow_mut().remove(&number);
+        self.ended.notify_one();
+    }
+
+    /// Waits for a place for one more connection. Returns false if there was none in time.
+    async fn has_place(&self) -> bool {
+        let end = Instant::now() + HEAD_TIME;
+        while self.open.borrow().len() >= self.limit && !self.displace_one() {
+            if Instant::now() >= end {
+                return false;
+            }
+            tokio::select! {
+                () = self.ended.notified() => {}
+                () = sleep(PLACE_LOOK) => {}
+            }
+        }
+        true
     }
 
     fn displace_one(&self) -> bool {
