@@ -175,8 +175,8 @@ impl Worker {
         let (turn, free, apart) = self.turns.take_free(fresh);
         self.apply_in_portions(&free).await;
         drop(turn);
-        for DeliveryGroup { key, deliveries } in apart {
-            let _turn = self.turns.take(key).await;
+        for DeliveryGroup { keys, deliveries } in apart {
+            let _turn = self.turns.take(keys).await;
             self.apply_in_portions(&deliveries).await;
         }
         // A delivery that was attempted before is claimed and applied alone: if it kills the

@@ -29,9 +29,10 @@ pub struct WorkerTurns {
 }
 
 /// Deliveries that may be applied together.
+#[derive(Default)]
 pub(crate) struct DeliveryGroup {
-    /// The pull request that they are about, if it has to be waited for.
-    pub(crate) key: Option<PrKey>,
+    /// The pull requests that they are about, so far as they have to be waited for.
+    pub(crate) keys: BTreeSet<PrKey>,
     pub(crate) deliveries: Vec<PendingDelivery>,
 }
 
@@ -53,8 +54,8 @@ impl Drop for PullRequestTurn<'_> {
 
 impl WorkerTurns {
     /// Takes the turns of all pull requests that are neither long nor taken. Returns their
-    /// deliveries, and the others in groups that are to be applied after them: those of each such
-    /// pull request, and each with a large body.
+    /// deliveries, and the others in groups that are to be applied after them: those of all that are
+    /// taken, which another worker has for one batch; those of each long one; each with a large body.
     pub(crate) fn take_free(
         &self,
         deliveries: Vec<PendingDelivery>,
@@ -65,17 +66,18 @@ impl WorkerTurns {
     ) {
         let long: BTreeSet<PrKey> = self.kept.lock().iter().map(key_of).collect();
         let mut taken = self.taken.lock();
-        let (mut keys, mut free, mut large) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let (mut keys, mut free) = (BTreeSet::new(), Vec::new());
+        let (mut waiting, mut large) = (DeliveryGroup::default(), Vec::new());
         let mut apart: BTreeMap<PrKey, Vec<PendingDelivery>> = BTreeMap::new();
         for delivery in deliveries {
             match delivery.key {
-                Some(key)
-                    if !keys.contains(&key) && (long.contains(&key) || taken.contains(&key)) =>
-                {
-                    apart.entry(key).or_default().push(delivery);
+                Some(key) if long.contains(&key) => apart.entry(key).or_default().push(delivery),
+                Some(key) if taken.contains(&key) => {
+                    waiting.keys.insert(key);
+                    waiting.deliveries.push(delivery);
                 }
                 None if delivery.body_bytes > LARGE_BODY => large.push(DeliveryGroup {
-                    key: None,
+                    keys: BTreeSet::new(),
                     deliveries: vec![delivery],
                 }),
                 key => {
@@ -86,20 +88,25 @@ impl WorkerTurns {
         }
         taken.extend(&keys);
         let apart = apart.into_iter().map(|(key, deliveries)| DeliveryGroup {
-            key: Some(key),
+            keys: BTreeSet::from([key]),
             deliveries,
         });
-        let turn = PullRequestTurn { turns: self, keys };
-        (turn, free, apart.chain(large).collect())
+        let waiting = Some(waiting).filter(|group| !group.deliveries.is_empty());
+        let groups = waiting.into_iter().chain(apart).chain(large).collect();
+        (PullRequestTurn { turns: self, keys }, free, groups)
     }
 
-    /// Waits for the turn of one pull request, or of none.
-    pub(crate) async fn take(&self, key: Option<PrKey>) -> PullRequestTurn<'_> {
+    /// Waits for the turns of these pull requests, and takes them together: who waits for one holds
+    /// none.
+    pub(crate) async fn take(&self, keys: BTreeSet<PrKey>) -> PullRequestTurn<'_> {
         loop {
             let freed = self.freed.notified();
-            if key.is_none_or(|key| self.taken.lock().insert(key)) {
-                let keys = key.into_iter().collect();
-                return PullRequestTurn { turns: self, keys };
+            {
+                let mut taken = self.taken.lock();
+                if taken.is_disjoint(&keys) {
+                    taken.extend(&keys);
+                    return PullRequestTurn { turns: self, keys };
+                }
             }
             freed.await;
         }
@@ -169,8 +176,9 @@ mod tests {
         deliveries.iter().map(|delivery| delivery.id.0).collect()
     }
 
-    fn groups(groups: &[DeliveryGroup]) -> Vec<(Option<PrKey>, Vec<i64>)> {
-        let parts = |group: &DeliveryGroup| (group.key, ids(&group.deliveries));
+    fn groups(groups: &[DeliveryGroup]) -> Vec<(Vec<i64>, Vec<i64>)> {
+        let numbers = |group: &DeliveryGroup| group.keys.iter().map(|key| key.number.0).collect();
+        let parts = |group: &DeliveryGroup| (numbers(group), ids(&group.deliveries));
         groups.iter().map(parts).collect()
     }
 
@@ -202,18 +210,23 @@ mod tests {
             delivery(4, Some(3), 9),
             delivery(5, Some(1), 9),
             delivery(6, None, 9),
+            delivery(8, Some(2), 9),
         ];
         let (second, free, apart) = turns.take_free(batch);
         assert_eq!(ids(&free), [4, 6], "the other pull requests do not wait");
-        assert_eq!(groups(&apart), [(Some(key(1)), vec![3, 5])]);
-        let waiting = turns.take(Some(key(1)));
+        // Another worker's pull requests are waited for together, in one batch.
+        assert_eq!(groups(&apart), [(vec![1, 2], vec![3, 5, 8])]);
+        let waiting = turns.take(BTreeSet::from([key(1), key(2)]));
         tokio::pin!(waiting);
         let soon = Duration::from_millis(1);
         assert!(timeout(soon, &mut waiting).await.is_err());
         drop(second);
         assert!(timeout(soon, &mut waiting).await.is_err());
         drop(first);
-        let _turn = waiting.await;
+        let turn = waiting.await;
+        let (_, free, apart) = turns.take_free(vec![delivery(7, Some(2), 9)]);
+        assert_eq!((free.len(), apart.len()), (0, 1));
+        drop(turn);
         let (_turn, free, _) = turns.take_free(vec![delivery(7, Some(2), 9)]);
         assert_eq!(ids(&free), [7]);
     }
@@ -230,8 +243,8 @@ mod tests {
         ];
         let (_turn, free, apart) = turns.take_free(batch);
         assert_eq!(ids(&free), [2, 4]);
-        assert_eq!(groups(&apart), [(Some(key(1)), vec![1]), (None, vec![3])]);
-        let _turn = turns.take(Some(key(1))).await;
+        assert_eq!(groups(&apart), [(vec![1], vec![1]), (vec![], vec![3])]);
+        let _turn = turns.take(BTreeSet::from([key(1)])).await;
         assert!(turns.kept(key(1)).is_some() && turns.kept(key(2)).is_none());
     }
 
