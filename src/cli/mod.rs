@@ -183,6 +183,7 @@ pub fn main() -> ExitCode {
     let sockets = if quiet {
         Ok(Vec::new())
     } else {
+        config::fix_allocator_limits();
         config::handed_over_sockets()
     };
     let log = logging::init_logging(cli.log_format, quiet);

@@ -39,7 +39,7 @@ pub use self::github::{
 pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN};
 #[cfg(feature = "crash-points")]
 pub use self::process::crash_plan;
-pub use self::process::{handed_over_sockets, log_filter};
+pub use self::process::{fix_allocator_limits, handed_over_sockets, log_filter};
 pub use self::secrets::{SHORT_SECRET, SPACED_SECRET, TOO_SHORT_SECRET};
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
 pub use self::sources::{SECRET_SETTINGS, SettingSources};
