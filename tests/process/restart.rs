@@ -245,7 +245,7 @@ async fn restarts_behind_a_handed_over_socket_refuse_nothing_while_the_secret_ch
         load.goes_on().await;
     }
     let posts = load.all_accepted().await;
-    println!("{RESTARTS} restarts: {posts} posts, 0 refused");
+    eprintln!("{RESTARTS} restarts: {posts} posts, 0 refused");
     assert!(posts > 10 * RESTARTS, "{posts} posts");
     applied(&serve, posts).await;
 }
@@ -281,7 +281,7 @@ async fn rotation_refuses_nothing(place: SecretPlace) {
         "a secret that was removed is still valid"
     );
     let posts = load.all_accepted().await;
-    println!("{ROTATIONS} rotations by {place:?}: {posts} posts, 0 refused");
+    eprintln!("{ROTATIONS} rotations by {place:?}: {posts} posts, 0 refused");
     applied(&serve, posts).await;
 
     // A file that cannot be used changes nothing.

@@ -39,7 +39,7 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
         ),
         Some(secrets) => secret(
             "webhook secret",
-            format!("one of {GITHUB_WEBHOOK_SECRET}"),
+            &format!("one of {GITHUB_WEBHOOK_SECRET}"),
             secrets.shortest(),
             &format!("{longer}; set both, one a line, until GitHub has the new one"),
         )
@@ -62,18 +62,13 @@ pub(super) fn settings(config: &Config) -> Vec<Finding> {
     }
     findings.extend(config.admin_token.as_ref().and_then(|token| {
         let length = token.chars().count();
-        secret(
-            "admin token",
-            TALLYHOOK_ADMIN_TOKEN.to_owned(),
-            length,
-            longer,
-        )
+        secret("admin token", TALLYHOOK_ADMIN_TOKEN, length, longer)
     }));
     findings
 }
 
 /// Returns the finding of a secret that is too short.
-fn secret(check: &'static str, name: String, length: usize, advice: &str) -> Option<Finding> {
+fn secret(check: &'static str, name: &str, length: usize, advice: &str) -> Option<Finding> {
     match length {
         ..TOO_SHORT_SECRET => Some(Finding::wrong(
             check,
