@@ -114,7 +114,7 @@ pub fn join_open(known: &mut bool, other: bool) -> bool {
     take_false(known, other)
 }
 
-// Each field is joined, whatever the ones before it did: `|` and not `||`.
+// Each field is joined, also after one that changed: `|` and not `||`.
 
 impl Join for Conversation {
     fn join(&mut self, other: Self) -> bool {

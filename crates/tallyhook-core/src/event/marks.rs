@@ -1,8 +1,8 @@
 //! The marks by which a body shows which event it is.
 //!
-//! GitHub signs the body, and not the header that names the event: whoever has seen a signed body
-//! can post it again under another name. So the body itself says which event it is, by the fields
-//! that GitHub gives to no other event.
+//! GitHub signs the body, and not the header that names the event: a signed body that was seen can be
+//! posted again under another name. So the body itself says which event it is, by the fields that
+//! GitHub gives to no other event.
 
 use std::collections::BTreeMap;
 

@@ -327,7 +327,7 @@ fn body_of_another_event_is_refused_for_its_missing_field() {
     }
 }
 
-/// A body is one event, whatever a header calls it: it decodes under one name at most.
+/// A body is one event, under any name of a header: it decodes under one at most.
 #[test]
 fn body_decodes_under_its_own_name_alone() {
     let (mut ambiguous, mut undecoded) = (Vec::new(), Vec::new());
