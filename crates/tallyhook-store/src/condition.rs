@@ -4,9 +4,9 @@
 //! answer reads. One task of a process calls [`Store::examine`] each second. Real commits decide as
 //! long as there are any; without them a probe does.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::columns::Millis;
@@ -102,7 +102,7 @@ impl CommitCounts {
 impl CommitRecord {
     /// Counts the commit of a group. Values that the database refuses say nothing about it.
     pub(crate) fn count(&self, committed: &Result<Vec<AcceptOutcome>>) {
-        let mut commits = lock(&self.0);
+        let mut commits = self.0.lock();
         match committed {
             Ok(outcomes) if outcomes.iter().any(|it| *it != AcceptOutcome::Duplicate) => {
                 commits.stored += 1;
@@ -145,16 +145,11 @@ struct ExaminationResult {
     report: StorageReport,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each holder only assigns: what a panic leaves is whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Store {
     /// Finds out whether something can be stored now, and remembers it for
     /// [`condition`](Self::condition).
     pub async fn examine(&self) -> StorageReport {
-        let commits = lock(&self.commit_record().0).clone();
+        let commits = self.commit_record().0.lock().clone();
         let (stored, failed_at) = (commits.stored, commits.failed_at);
         let mut report = match &self.database {
             Database::Sqlite(database) => database.examine_file().await,
@@ -163,7 +158,7 @@ impl Store {
         if report.fault.is_none() {
             report.fault = self.try_to_store(commits).await;
         }
-        *lock(&self.examined.0) = Some(ExaminationResult {
+        *self.examined.0.lock() = Some(ExaminationResult {
             at: Instant::now(),
             stored,
             refuted: failed_at.filter(|_| report.fault.is_none()),
@@ -173,7 +168,7 @@ impl Store {
     }
 
     async fn try_to_store(&self, commits: CommitCounts) -> Option<(StorageFault, String)> {
-        let last = lock(&self.examined.0).clone();
+        let last = self.examined.0.lock().clone();
         let before = last.as_ref().map(|last| last.stored);
         if commits.failed_in_a_row == 0 && before.is_some_and(|before| commits.stored > before) {
             return None;
@@ -210,8 +205,8 @@ impl Store {
 
     /// Returns the last report; of a process that does not examine, what its commits say.
     pub fn condition(&self) -> StorageReport {
-        let commits = lock(&self.commit_record().0).clone();
-        let examination = lock(&self.examined.0).clone();
+        let commits = self.commit_record().0.lock().clone();
+        let examination = self.examined.0.lock().clone();
         let (at, stored, mut report) = match examination {
             Some(last) => (last.at, last.stored, last.report),
             None => (Instant::now(), commits.stored, StorageReport::default()),
@@ -276,7 +271,7 @@ mod tests {
     #[test]
     fn three_failures_in_a_row_are_a_fault_until_something_is_stored() {
         let record = CommitRecord::default();
-        let fails = |record: &CommitRecord| lock(&record.0).fail_now();
+        let fails = |record: &CommitRecord| record.0.lock().fail_now();
         let failure = || Err(StoreError::Unanswered);
         for _ in 1..FAILED_COMMITS {
             record.count(&failure());
