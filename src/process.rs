@@ -349,7 +349,9 @@ impl Worker {
                 self.turns.keep(written.chain(batch.unchanged));
                 return Ok(());
             }
-            tokio::time::sleep(delay(CONFLICT_RETRY, conflicts)).await;
+            if conflicts < MAX_CONFLICTS {
+                tokio::time::sleep(delay(CONFLICT_RETRY, conflicts)).await;
+            }
         }
         Err(BatchError::Conflict)
     }
