@@ -31,17 +31,23 @@ const ROWS: &str = "
     INSERT INTO api_tokens (name, sha256, created_ms, revoked_ms) VALUES
     ('ci', x'05', 7000, NULL), ('old', x'06', 7001, 7002);";
 
+/// Creates a database with the first so many migrations.
+async fn sqlite_of_version(version: i64) -> (Database, SqliteConnection) {
+    let database = database(Backend::Sqlite);
+    let url = format!("{}?mode=rwc", database.url);
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let migrator = sqlx::migrate!("migrations/sqlite");
+    migrator.run_to(version, &mut connection).await.unwrap();
+    (database, connection)
+}
+
 fn at(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap()
 }
 
 #[tokio::test]
 async fn renaming_the_time_columns_of_sqlite_loses_no_row_and_no_lease() {
-    let database = database(Backend::Sqlite);
-    let url = format!("{}?mode=rwc", database.url);
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let migrator = sqlx::migrate!("migrations/sqlite");
-    migrator.run_to(9, &mut connection).await.unwrap();
+    let (database, mut connection) = sqlite_of_version(9).await;
     sqlx::raw_sql(ROWS).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 
@@ -163,15 +169,12 @@ async fn fill(connection: &mut SqliteConnection) {
 
 #[tokio::test]
 async fn renaming_the_time_columns_of_sqlite_leaves_every_other_table_as_it_is() {
-    let database = database(Backend::Sqlite);
-    let url = format!("{}?mode=rwc", database.url);
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let migrator = sqlx::migrate!("migrations/sqlite");
-    migrator.run_to(9, &mut connection).await.unwrap();
+    let (_database, mut connection) = sqlite_of_version(9).await;
     fill(&mut connection).await;
     let mut before = dump(&mut connection).await;
     assert!(before.values().all(|rows| rows.len() >= 3), "{before:?}");
 
+    let migrator = sqlx::migrate!("migrations/sqlite");
     migrator.run_to(10, &mut connection).await.unwrap();
     let mut after = dump(&mut connection).await;
     // The lease of a delivery is NULL now where it was 0: the test above has its rule.
@@ -277,11 +280,7 @@ async fn assert_reviews_are_kept(database: &Database) {
 
 #[tokio::test]
 async fn reviews_get_the_key_of_their_pull_request_in_sqlite_and_none_is_lost() {
-    let database = database(Backend::Sqlite);
-    let url = format!("{}?mode=rwc", database.url);
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let migrator = sqlx::migrate!("migrations/sqlite");
-    migrator.run_to(10, &mut connection).await.unwrap();
+    let (database, mut connection) = sqlite_of_version(10).await;
     let rows = REVIEWS.replace("{at}", "1772445600");
     let rows = rows.replace("{no}", "0").replace("{yes}", "1");
     let rows = rows.replace("{{}}", "{}");
