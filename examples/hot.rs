@@ -2,7 +2,7 @@
 //! `cargo run --release --example hot`. With `--services` on PostgreSQL and RabbitMQ.
 //!
 //! Measures what an event costs after so many others of the same pull request, how long a burst of
-//! them takes, and how long others wait meanwhile.
+//! them takes, and how long others wait for them.
 
 use std::path::PathBuf;
 use std::sync::Arc;

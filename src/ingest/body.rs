@@ -311,7 +311,7 @@ mod tests {
         let mut newcomer = share(&budget, MIB);
         let kept: Vec<_> = shares.iter_mut().map(BudgetShare::keep).collect();
         assert_eq!(kept, [Ok(()), Err(WebhookRefusal::Displaced), Ok(())]);
-        // What is complete stays, so nothing else makes room.
+        // Complete bodies keep their memory, and there is no unfinished one left to drop.
         assert_eq!(
             newcomer.take(MIB, &limits()),
             Err(WebhookRefusal::Unavailable)

@@ -1,5 +1,5 @@
-//! A signed body is one event, whatever the unsigned headers say: posted under the name of another
-//! event it changes nothing, and it never suppresses the genuine delivery.
+//! A signed body is one event under any unsigned header: posted under the name of another event it
+//! changes nothing, and it never suppresses the genuine delivery.
 
 use std::collections::BTreeMap;
 

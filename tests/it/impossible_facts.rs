@@ -314,7 +314,7 @@ async fn repository_name_outside_of_github_s_grammar_is_a_dead_letter() {
     );
 }
 
-/// Every text of a payload at GitHub's limit, cut at a character, whatever was sent.
+/// Texts over GitHub's limits are cut at a character.
 #[tokio::test]
 async fn texts_are_cut_at_github_s_limits() {
     let long = "é".repeat(70_000);

@@ -24,7 +24,7 @@ const HANG: Duration = Duration::from_secs(60);
 /// A request that is none, as a client that speaks TLS sends it.
 const MALFORMED: &[u8] = b"\x16\x03\x01\r\n\r\n";
 
-/// A server whose log nobody reads. It is killed at the end of the test.
+/// A server with a log that is not read. It is killed at the end of the test.
 struct Unread {
     child: Child,
     url: String,

@@ -1,4 +1,4 @@
-//! No absurd number: percentiles in order and durations of at least 0, whatever the facts say.
+//! Bounds of numbers: percentiles are in order and no duration is negative, for any facts.
 
 use std::time::{Duration, Instant};
 

@@ -246,8 +246,8 @@ impl SqliteDatabase {
     }
 
     /// Brings the write-ahead log into the database and makes it empty again. Returns false if
-    /// readers still need a part of it. Writers are held up for 100 ms at most, and nobody but
-    /// them. A command beside a server does nothing.
+    /// readers still need a part of it. Writers wait for 100 ms at most, readers not at all.
+    /// A command beside a server does nothing.
     pub(crate) async fn truncate_wal(&self) -> Result<bool> {
         const WAIT: Duration = Duration::from_millis(100);
         let Some(file) = &self.file else {
