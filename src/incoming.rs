@@ -97,12 +97,12 @@ pub fn fetched(
 ) -> io::Result<NewDelivery> {
     let guid = PullRequest::id(pull_request.key()).to_string();
     let event = Event::Snapshot(pull_request);
-    let json = serde_json::to_vec(&event)?;
+    let json = serde_json::to_string(&event)?;
     let json = event::without_nul(&json);
     let incoming = IncomingDelivery {
         guid,
         event: event.name().to_owned(),
-        json: &json,
+        json: json.as_bytes(),
         source,
         lane,
         received_at,

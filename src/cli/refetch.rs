@@ -94,8 +94,8 @@ async fn fetch(
         truncated,
         asked_at.into(),
     )?;
-    let json = serde_json::to_vec(&Event::Snapshot(fetched))?;
-    let mut read = event::decode_fetched(&event::without_nul(&json))?;
+    let json = serde_json::to_string(&Event::Snapshot(fetched))?;
+    let mut read = event::decode_fetched(event::without_nul(&json).as_bytes())?;
     event::without_impossible_times(&mut read, asked_at.into());
     match read {
         Event::Snapshot(fetched) => Ok(fetched),

@@ -59,11 +59,12 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
         Ok(kind) => kind,
     };
     // serde does not check the strings that it skips, and a body is stored and shown as a whole.
-    std::str::from_utf8(body).map_err(|error| Undecodable::NotJson(error.to_string()))?;
+    let text =
+        std::str::from_utf8(body).map_err(|error| Undecodable::NotJson(error.to_string()))?;
     // Not by the error's category: an array where an enum is expected is an error of syntax to
     // serde_json.
     let payload: Payload =
-        serde_json::from_slice(&without_nul(body)).map_err(|error| match is_json(body) {
+        serde_json::from_str(&without_nul(text)).map_err(|error| match is_json(body) {
             true => match marks::check_unread(kind, body) {
                 Ok(()) => shape(&error.to_string()),
                 Err(other_event) => other_event,

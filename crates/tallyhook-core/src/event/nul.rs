@@ -5,20 +5,22 @@ use std::borrow::Cow;
 /// `json` with U+FFFD, the character for what cannot be shown, in place of every escaped U+0000.
 /// GitHub lets titles have one. It is taken out where deliveries are decoded, so that every store
 /// gives the same facts.
-pub fn without_nul(json: &[u8]) -> Cow<'_, [u8]> {
+pub fn without_nul(json: &str) -> Cow<'_, str> {
     const NUL: &[u8] = b"\\u0000";
-    const REPLACEMENT: &[u8] = b"\\ufffd";
+    const REPLACEMENT: &str = "\\ufffd";
+    let bytes = json.as_bytes();
     let mut replaced = Cow::Borrowed(json);
     let mut place = 0;
     // Backslashes are in strings only, and each goes with the character behind it: `\\u0000` is no
     // U+0000.
-    while let Some(found) = json
+    while let Some(found) = bytes
         .get(place..)
         .and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))
     {
         place += found;
-        if json[place..].starts_with(NUL) {
-            replaced.to_mut()[place..place + NUL.len()].copy_from_slice(REPLACEMENT);
+        if bytes[place..].starts_with(NUL) {
+            let nul = place..place + NUL.len();
+            replaced.to_mut().replace_range(nul, REPLACEMENT);
         }
         place += 2;
     }
@@ -40,16 +42,16 @@ mod tests {
             (r#""\"\u0001""#, "\"\u{1}"),
         ] {
             assert_eq!(
-                serde_json::from_slice::<String>(&without_nul(json.as_bytes())).unwrap(),
+                serde_json::from_str::<String>(&without_nul(json)).unwrap(),
                 expected,
                 "{json}"
             );
         }
         assert!(matches!(
-            without_nul(br#"{"a":"\n\\u0000"}"#),
+            without_nul(r#"{"a":"\n\\u0000"}"#),
             Cow::Borrowed(_)
         ));
-        for broken in [&b"\\"[..], b"\\u000", b"x\\\\\\"] {
+        for broken in ["\\", "\\u000", "x\\\\\\"] {
             assert_eq!(without_nul(broken), broken);
         }
     }

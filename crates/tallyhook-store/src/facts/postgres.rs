@@ -18,6 +18,7 @@ use super::row::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
     pull_request_update,
 };
+use super::sql::DROP_REPLACED;
 use crate::columns::{Name, Seconds, storable_text, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -120,12 +121,7 @@ impl PostgresDatabase {
 /// repositories; another repository that claims the same name at a later date yields it.
 async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> Result<()> {
     for key in &recording.replaced {
-        for statement in [
-            "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
-             WHERE repo_id = $1 AND number = $2",
-            "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
-            "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
-        ] {
+        for statement in DROP_REPLACED {
             let query = sqlx::query(statement).bind(key.repo.0).bind(key.number.0);
             session.execute(query).await?;
         }
@@ -187,9 +183,8 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 
 /// Rows as JSON, without the U+0000 that PostgreSQL would refuse.
 fn json(rows: &[impl Serialize]) -> Result<String> {
-    let json = serde_json::to_vec(rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    String::from_utf8(without_nul(&json).into_owned())
-        .map_err(|error| sqlx::Error::Encode(error.into()).into())
+    let json = serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    Ok(without_nul(&json).into_owned())
 }
 
 /// A pull request as it is written.

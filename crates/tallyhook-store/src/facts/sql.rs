@@ -5,6 +5,15 @@ use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use crate::database::{Database, statement};
 use crate::{BatchWrite, Moment, Result, Store, StoredPullRequest, VersionConflict};
 
+/// Statements that drop the guards and facts of one pull request, by repository and number, before
+/// others take their place.
+pub(super) const DROP_REPLACED: [&str; 3] = [
+    "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
+     WHERE repo_id = $1 AND number = $2",
+    "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
+    "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
+];
+
 impl Store {
     /// Returns the stored state of each key,
     /// [`PullRequest::unknown`](tallyhook_core::domain::pull_request::PullRequest::unknown) for one

@@ -15,6 +15,7 @@ use super::row::{
     DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
     pull_request_update,
 };
+use super::sql::DROP_REPLACED;
 use crate::columns::{to_json, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -128,12 +129,7 @@ async fn drop_replaced(
     recording: &BatchWrite,
 ) -> Result<()> {
     for key in &recording.replaced {
-        for statement in [
-            "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
-             WHERE repo_id = $1 AND number = $2",
-            "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
-            "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
-        ] {
+        for statement in DROP_REPLACED {
             let query = sqlx::query(statement).bind(key.repo.0).bind(key.number.0);
             query.execute(&mut **transaction).await?;
         }
