@@ -6,8 +6,12 @@ use std::borrow::Cow;
 /// GitHub lets titles have one. It is taken out where deliveries are decoded, so that every store
 /// gives the same facts.
 pub fn without_nul(json: &str) -> Cow<'_, str> {
-    const NUL: &[u8] = b"\\u0000";
+    const NUL: &str = "\\u0000";
     const REPLACEMENT: &str = "\\ufffd";
+    // Almost no payload has one, and this search is several times faster than the walk below.
+    if !json.contains(NUL) {
+        return Cow::Borrowed(json);
+    }
     let bytes = json.as_bytes();
     let mut replaced = Cow::Borrowed(json);
     let mut place = 0;
@@ -18,7 +22,7 @@ pub fn without_nul(json: &str) -> Cow<'_, str> {
         .and_then(|rest| rest.iter().position(|byte| *byte == b'\\'))
     {
         place += found;
-        if bytes[place..].starts_with(NUL) {
+        if bytes[place..].starts_with(NUL.as_bytes()) {
             let nul = place..place + NUL.len();
             replaced.to_mut().replace_range(nul, REPLACEMENT);
         }
