@@ -17,6 +17,7 @@ use tallyhook_store::{
     Moment, Store, StoredBody,
 };
 
+use super::discard::DiscardArgs;
 use super::recorded::{ApiDelivery, RecordedRequest};
 use super::{CommandFailure, CommandResult, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
@@ -105,14 +106,8 @@ pub(super) enum DeadCommand {
     },
     /// Requeue dead letters, with all attempts to go: by id, by group, or all
     Requeue(RequeueArgs),
-    /// Discard a dead letter: its state becomes ignored
-    Discard {
-        /// The id of `dead list`
-        id: i64,
-        /// The reason; kept with the delivery
-        #[arg(long)]
-        reason: String,
-    },
+    /// Discard dead letters, whose state becomes ignored: by id, by group, or all
+    Discard(DiscardArgs),
 }
 
 #[derive(Debug, Args)]
@@ -208,16 +203,7 @@ impl DeadCommand {
                 output::json(&detail(store, dead).await?)
             }
             Self::Requeue(arguments) => arguments.run(store).await,
-            Self::Discard { id, reason } => {
-                if store
-                    .discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now())
-                    .await?
-                {
-                    output::line("discarded")
-                } else {
-                    Err(missing(&format!("there is no dead letter {id}")))
-                }
-            }
+            Self::Discard(arguments) => arguments.run(store).await,
         }
     }
 }
@@ -244,14 +230,17 @@ impl RequeueArgs {
         output::line(&format!(
             "requeued {requeued}, for the running server or the next one"
         ))?;
-        let given = ids.len() as u64;
-        if requeued < given {
-            return Err(missing(&format!(
-                "{} of the given ids are not dead letters",
-                given - requeued
-            )));
-        }
-        Ok(())
+        all_were_dead(&ids, requeued)
+    }
+}
+
+/// Fails if fewer dead letters were changed than ids were given.
+pub(super) fn all_were_dead(ids: &[i64], changed: u64) -> CommandResult {
+    match (ids.len() as u64).saturating_sub(changed) {
+        0 => Ok(()),
+        others => Err(missing(&format!(
+            "{others} of the given ids are not dead letters"
+        ))),
     }
 }
 

@@ -519,11 +519,11 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     );
     run(&mut dead(&["requeue", "99"]))
         .failed_after_output(1, &["1 of the given ids are not dead letters"]);
-    assert_eq!(
-        run(&mut dead(&["discard", &two, "--reason", "made by a test"])).ok(),
-        "discarded\n"
-    );
-    run(&mut dead(&["discard", &two, "--reason", "again"])).failed(1, &["no dead letter"]);
+    let discard = ["discard", &two, "--reason", "made by a test"];
+    run(&mut dead(&discard)).failed(2, &["discard 1 dead letter", "undone", "--yes"]);
+    let discard = [&discard[..], &["--yes"]].concat();
+    assert_eq!(run(&mut dead(&discard)).ok(), "discarded 1\n");
+    run(&mut dead(&discard)).failed_after_output(1, &["1 of the given ids are not dead letters"]);
     run(&mut dead(&["show", &two])).failed(1, &["no dead letter"]);
     assert_eq!(server.terminate().0.code(), Some(0));
 
@@ -548,6 +548,65 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
         json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])),
         none
     );
+}
+
+#[tokio::test]
+async fn dead_letters_of_a_group_are_found_by_what_is_missing_and_discarded_together() {
+    let here = folder();
+    let server = Serve::start(here.path());
+    let http = reqwest::Client::new();
+    for (guid, repo) in [
+        ("one", "acme/api"),
+        ("two", "acme/api"),
+        ("three", "acme/web"),
+    ] {
+        let body = json!({
+            "action": "opened",
+            "number": 7,
+            "repository": {"id": 5, "full_name": repo},
+            "pull_request": {"id": 1, "number": 7, "state": "open", "head": {"ref": "x"}},
+        });
+        let answer = process::signed(
+            &http,
+            &server.url,
+            "pull_request",
+            guid,
+            body.to_string().as_bytes(),
+        );
+        assert_eq!(answer.send().await.unwrap().status(), 202);
+    }
+    let dead = |arguments: &[&str]| tallyhook(here.path(), &[&["dead"], arguments].concat());
+    let listed = json_of(&mut dead(&["list", "--json"]));
+    let group = &listed["groups"][0];
+    let reason = "cannot be decoded: missing field `pull_request.head.sha`";
+    assert_eq!(
+        (&group["reason"], &group["repo"], &group["deliveries"]),
+        (&json!(reason), &json!("acme/api"), &json!(2))
+    );
+    let item = &listed["items"][0];
+    assert_eq!(
+        (&item["repo"], &item["action"], &item["pr_number"]),
+        (&json!("acme/web"), &json!("opened"), &json!(7))
+    );
+    let shown = json_of(&mut dead(&["show", &item["id"].to_string()]));
+    assert_eq!(
+        (&shown["repo"], &shown["action"]),
+        (&json!("acme/web"), &json!("opened"))
+    );
+    let group = [
+        "discard",
+        "--reason",
+        "of a test",
+        "--dead-reason",
+        reason,
+        "--repo",
+        "acme/api",
+    ];
+    run(&mut dead(&group)).failed(2, &["discard 2 dead letters", "--yes"]);
+    let group = [&group[..], &["--yes"]].concat();
+    assert_eq!(run(&mut dead(&group)).ok(), "discarded 2\n");
+    let all = ["discard", "--reason", "of a test", "--all", "--yes"];
+    assert_eq!(run(&mut dead(&all)).ok(), "discarded 1\n");
 }
 
 #[tokio::test]
