@@ -636,11 +636,26 @@ async fn tokens_are_made_listed_and_revoked_beside_a_running_server() {
     assert!(!run(&mut token(&["list"])).ok().contains(made.trim()));
     run(&mut token(&["create", "dashboard"])).failed(1, &["dashboard", "revoke it first"]);
 
-    assert_eq!(run(&mut token(&["revoke", "dashboard"])).ok(), "revoked\n");
+    run(&mut token(&["revoke", "dashboard"])).failed(2, &["dashboard", "undone", "--yes"]);
+    assert_eq!(status().await, 200);
+    let revoke = ["revoke", "dashboard", "--yes"];
+    assert_eq!(run(&mut token(&revoke)).ok(), "revoked\n");
     assert_eq!(status().await, 401);
-    run(&mut token(&["revoke", "dashboard"])).failed(1, &["dashboard"]);
-    let new = run(&mut token(&["create", "dashboard"])).ok();
-    assert_ne!(new, made);
+    run(&mut token(&revoke)).failed(1, &["dashboard"]);
+    let new = json_of(&mut token(&["create", "dashboard", "--json"]));
+    assert_eq!(new["name"], "dashboard");
+    assert!(new["token"].as_str().unwrap().starts_with("tallyhook_"));
+    let too_long = "a".repeat(101);
+    for name in [
+        "",
+        " ",
+        "a\u{1b}[31m",
+        "a\u{202e}b",
+        "a\u{200b}b",
+        &too_long,
+    ] {
+        run(&mut token(&["create", name])).failed(2, &["the name of a token"]);
+    }
     assert_eq!(status().await, 401);
     assert_eq!(server.terminate().0.code(), Some(0));
 }
