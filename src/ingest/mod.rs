@@ -108,6 +108,9 @@ pub struct WebhookAnswer {
     pub status: &'static str,
     /// The `X-GitHub-Delivery` of the request.
     pub delivery: String,
+    /// The reason why it is stored as a dead letter; absent if it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<String>,
 }
 
 /// The reason why a request is refused.
@@ -258,10 +261,12 @@ async fn handle(
         PreparedBody::Ping(delivery) => Ok(WebhookAnswer {
             status: "pong",
             delivery,
+            dead_letter: None,
         }),
         PreparedBody::Unused(delivery) => Ok(WebhookAnswer {
             status: "ignored",
             delivery,
+            dead_letter: None,
         }),
         PreparedBody::Delivery(delivery, event) => {
             // In a task of its own: even if the client disconnects, the delivery is stored and
@@ -500,6 +505,11 @@ async fn store(
         );
         WebhookRefusal::Unavailable
     })?;
+    let dead_letter = match (accepted, &state) {
+        (AcceptOutcome::Duplicate, _) => None,
+        (_, NewState::Dead { reason } | NewState::Misnamed { reason }) => Some(reason.clone()),
+        (_, NewState::Pending { .. } | NewState::Ignored { .. }) => None,
+    };
     let status = match (accepted, state) {
         (AcceptOutcome::Duplicate, _) => {
             counter!(DUPLICATES).increment(1);
@@ -528,6 +538,7 @@ async fn store(
     Ok(WebhookAnswer {
         status,
         delivery: guid,
+        dead_letter,
     })
 }
 
