@@ -4,6 +4,7 @@
 //! reading an unverified request is bounded in size, in time and over all requests together.
 
 mod body;
+mod wrong_signatures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use self::body::{BodyBudget, BodyInMemory, BudgetShare};
+use self::wrong_signatures::WrongSignatures;
 use crate::config::WebhookSecrets;
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
@@ -79,6 +81,7 @@ pub struct Ingest {
     budget: Arc<BodyBudget>,
     /// One large body at a time: parsing and compressing one takes its size again.
     large: Arc<Semaphore>,
+    wrong_signatures: WrongSignatures,
 }
 
 impl Ingest {
@@ -95,6 +98,7 @@ impl Ingest {
             limits,
             budget: Arc::default(),
             large: Arc::new(Semaphore::new(1)),
+            wrong_signatures: WrongSignatures::default(),
         }
     }
 }
@@ -211,7 +215,8 @@ pub async fn receive(
     ingest: web::Data<Ingest>,
 ) -> HttpResponse {
     let started = Instant::now();
-    match handle(&request, payload, ingest.into_inner(), started).await {
+    let ingest = ingest.into_inner();
+    match handle(&request, payload, &ingest, started).await {
         Ok(answer) => {
             let status = if answer.status == "pong" {
                 StatusCode::OK
@@ -222,6 +227,9 @@ pub async fn receive(
         }
         Err(refusal) => {
             refusal.count();
+            if let WebhookRefusal::Signature(reason) = refusal {
+                ingest.wrong_signatures.log(reason, &request);
+            }
             refusal.response()
         }
     }
@@ -230,7 +238,7 @@ pub async fn receive(
 async fn handle(
     request: &HttpRequest,
     payload: web::Payload,
-    ingest: Arc<Ingest>,
+    ingest: &Arc<Ingest>,
     started: Instant,
 ) -> Result<WebhookAnswer, WebhookRefusal> {
     let form = media_type(request.headers())?;
@@ -256,7 +264,7 @@ async fn handle(
         let ingest = ingest.clone();
         move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, headers)
     };
-    let (prepared, share) = prepare_in_turn(&ingest, body, verify, deadline).await?;
+    let (prepared, share) = prepare_in_turn(ingest, body, verify, deadline).await?;
     match prepared {
         PreparedBody::Ping(delivery) => Ok(WebhookAnswer {
             status: "pong",
@@ -271,6 +279,7 @@ async fn handle(
         PreparedBody::Delivery(delivery, event) => {
             // In a task of its own: even if the client disconnects, the delivery is stored and
             // published, and its memory counts until then.
+            let ingest = ingest.clone();
             let stored = tokio::spawn(async move {
                 let _share = share;
                 store(&ingest, *delivery, event.as_deref()).await
