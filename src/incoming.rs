@@ -58,7 +58,17 @@ impl IncomingDelivery<'_> {
             event::without_impossible_times(&mut event, self.received_at.into());
             event
         });
-        let delivery = self.into_row(decoded.as_ref(), state)?;
+        let json = self.json;
+        let mut delivery = self.into_row(decoded.as_ref(), state)?;
+        if matches!(
+            delivery.state,
+            NewState::Dead { .. } | NewState::Misnamed { .. }
+        ) {
+            let outline = event::outline(json);
+            delivery.action = outline.action;
+            delivery.repo = outline.repo;
+            delivery.pr_number = outline.number;
+        }
         Ok(Classified::Delivery(
             Box::new(delivery),
             decoded.map(Box::new),

@@ -4,6 +4,7 @@
 //! reading an unverified request is bounded in size, in time and over all requests together.
 
 mod body;
+mod wrong_signatures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use self::body::{BodyBudget, BodyInMemory, BudgetShare};
+use self::wrong_signatures::WrongSignatures;
 use crate::config::WebhookSecrets;
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
@@ -79,6 +81,7 @@ pub struct Ingest {
     budget: Arc<BodyBudget>,
     /// One large body at a time: parsing and compressing one takes its size again.
     large: Arc<Semaphore>,
+    wrong_signatures: WrongSignatures,
 }
 
 impl Ingest {
@@ -95,6 +98,7 @@ impl Ingest {
             limits,
             budget: Arc::default(),
             large: Arc::new(Semaphore::new(1)),
+            wrong_signatures: WrongSignatures::default(),
         }
     }
 }
@@ -108,6 +112,9 @@ pub struct WebhookAnswer {
     pub status: &'static str,
     /// The `X-GitHub-Delivery` of the request.
     pub delivery: String,
+    /// The reason why it is stored as a dead letter; absent if it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<String>,
 }
 
 /// The reason why a request is refused.
@@ -208,7 +215,8 @@ pub async fn receive(
     ingest: web::Data<Ingest>,
 ) -> HttpResponse {
     let started = Instant::now();
-    match handle(&request, payload, ingest.into_inner(), started).await {
+    let ingest = ingest.into_inner();
+    match handle(&request, payload, &ingest, started).await {
         Ok(answer) => {
             let status = if answer.status == "pong" {
                 StatusCode::OK
@@ -219,6 +227,9 @@ pub async fn receive(
         }
         Err(refusal) => {
             refusal.count();
+            if let WebhookRefusal::Signature(reason) = refusal {
+                ingest.wrong_signatures.log(reason, &request);
+            }
             refusal.response()
         }
     }
@@ -227,7 +238,7 @@ pub async fn receive(
 async fn handle(
     request: &HttpRequest,
     payload: web::Payload,
-    ingest: Arc<Ingest>,
+    ingest: &Arc<Ingest>,
     started: Instant,
 ) -> Result<WebhookAnswer, WebhookRefusal> {
     let form = media_type(request.headers())?;
@@ -253,19 +264,22 @@ async fn handle(
         let ingest = ingest.clone();
         move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, headers)
     };
-    let (prepared, share) = prepare_in_turn(&ingest, body, verify, deadline).await?;
+    let (prepared, share) = prepare_in_turn(ingest, body, verify, deadline).await?;
     match prepared {
         PreparedBody::Ping(delivery) => Ok(WebhookAnswer {
             status: "pong",
             delivery,
+            dead_letter: None,
         }),
         PreparedBody::Unused(delivery) => Ok(WebhookAnswer {
             status: "ignored",
             delivery,
+            dead_letter: None,
         }),
         PreparedBody::Delivery(delivery, event) => {
             // In a task of its own: even if the client disconnects, the delivery is stored and
             // published, and its memory counts until then.
+            let ingest = ingest.clone();
             let stored = tokio::spawn(async move {
                 let _share = share;
                 store(&ingest, *delivery, event.as_deref()).await
@@ -500,6 +514,11 @@ async fn store(
         );
         WebhookRefusal::Unavailable
     })?;
+    let dead_letter = match (accepted, &state) {
+        (AcceptOutcome::Duplicate, _) => None,
+        (_, NewState::Dead { reason } | NewState::Misnamed { reason }) => Some(reason.clone()),
+        (_, NewState::Pending { .. } | NewState::Ignored { .. }) => None,
+    };
     let status = match (accepted, state) {
         (AcceptOutcome::Duplicate, _) => {
             counter!(DUPLICATES).increment(1);
@@ -528,6 +547,7 @@ async fn store(
     Ok(WebhookAnswer {
         status,
         delivery: guid,
+        dead_letter,
     })
 }
 

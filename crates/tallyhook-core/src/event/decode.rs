@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::bounds::within_limits;
+use super::undecoded::error_with_path;
 use super::{
     Branches, Conversation, Diff, Event, EventKind, Fact, FactKind, InstallationEvent,
     PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
@@ -63,14 +64,14 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
         std::str::from_utf8(body).map_err(|error| Undecodable::NotJson(error.to_string()))?;
     // Not by the error's category: an array where an enum is expected is an error of syntax to
     // serde_json.
-    let payload: Payload =
-        serde_json::from_str(&without_nul(text)).map_err(|error| match is_json(body) {
-            true => match marks::check_unread(kind, body) {
-                Ok(()) => shape(&error.to_string()),
-                Err(other_event) => other_event,
-            },
-            false => Undecodable::NotJson(error.to_string()),
-        })?;
+    let text = without_nul(text);
+    let payload: Payload = serde_json::from_str(&text).map_err(|error| match is_json(body) {
+        true => match marks::check_unread(kind, body) {
+            Ok(()) => shape(&error_with_path(&text).unwrap_or_else(|| error.to_string())),
+            Err(other_event) => other_event,
+        },
+        false => Undecodable::NotJson(error.to_string()),
+    })?;
     marks::check(kind, &payload, body)?;
     let event = match kind {
         EventKind::PullRequest => pull_request(payload).map(Event::PullRequest),
@@ -445,7 +446,7 @@ fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
         .ok_or_else(|| missing("installation"))?;
     // Every event that an App sends names its installation; its own events name the account too.
     if installation.account.is_none() {
-        return Err(missing("account"));
+        return Err(missing("installation.account"));
     }
     let at = installation.suspended_at.max(installation.updated_at);
     let named = |repositories: Option<Vec<payload::RepositoryName>>| {

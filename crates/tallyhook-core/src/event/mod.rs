@@ -9,6 +9,7 @@ mod fetched;
 mod marks;
 pub mod message;
 mod nul;
+mod undecoded;
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,9 @@ use utoipa::ToSchema;
 pub use self::bounds::{is_repository_name, without_impossible_times};
 pub use self::decode::{Undecodable, decode, decode_fetched, is_json};
 pub use self::fetched::{Unusable, fetched};
+pub use self::marks::shown_by;
 pub use self::nul::without_nul;
+pub use self::undecoded::{BodyOutline, outline};
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
 /// An event, named as in `X-GitHub-Event`.
