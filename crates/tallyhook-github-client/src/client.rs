@@ -17,6 +17,7 @@ use super::credentials::Credentials;
 use super::error::GithubError;
 use super::etag_cache::{CachedResponse, EtagCache};
 use super::installations::InstallationTokens;
+use super::optional_parts::RefusedParts;
 use super::request::{ApiRequest, CachedEtag, DEFAULT_MAX_BYTES, RequestAccess};
 use super::response::{FinalResponse, etag, next_page, parse_json};
 use super::send::{SendOptions, SendProgress};
@@ -41,6 +42,7 @@ struct ClientState {
     transport: Transport,
     tokens: InstallationTokens,
     cache: Mutex<EtagCache>,
+    refused_parts: Mutex<RefusedParts>,
 }
 
 /// A response that may be the same as the previous one.
@@ -77,6 +79,7 @@ impl Client {
             transport: Transport::new(api, clock, timeout)?,
             tokens: InstallationTokens::new(credentials),
             cache: Mutex::default(),
+            refused_parts: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -333,6 +336,10 @@ impl Client {
 
     pub(crate) fn transport(&self) -> &Transport {
         &self.shared.transport
+    }
+
+    pub(crate) fn refused_parts(&self) -> &Mutex<RefusedParts> {
+        &self.shared.refused_parts
     }
 
     /// Returns the number of requests, with those that failed or were retried.
