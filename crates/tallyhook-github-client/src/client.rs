@@ -25,6 +25,8 @@ use super::statistics::ClientStatistics;
 use super::token::ClientSecret;
 use super::transport::{RESPONSE_TIMEOUT, Transport};
 
+/// The time limit of [`Client::probe`].
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The usual number of attempts at a call.
 const MAX_ATTEMPTS: u32 = 4;
 
@@ -340,6 +342,19 @@ impl Client {
 
     pub(crate) fn refused_parts(&self) -> &Mutex<RefusedParts> {
         &self.shared.refused_parts
+    }
+
+    /// Returns the reason for which GitHub is left alone: it does not answer. `None` while it does.
+    pub fn outage(&self) -> Option<String> {
+        let breaker = self.transport().breaker.lock();
+        breaker.outage().map(str::to_owned)
+    }
+
+    /// Asks GitHub for as little as possible. Its answer ends an outage.
+    pub async fn probe(&self) {
+        let probe = self.once();
+        // The circuit breaker notes the result.
+        let _result = tokio::time::timeout(PROBE_TIMEOUT, probe.token_info()).await;
     }
 
     /// Returns the number of requests, with those that failed or were retried.
