@@ -98,7 +98,7 @@ pub fn fetched(
     let guid = PullRequest::id(pull_request.key()).to_string();
     let event = Event::Snapshot(pull_request);
     let json = serde_json::to_string(&event)?;
-    let json = event::without_nul(&json);
+    let json = event::storable_json(&json);
     let incoming = IncomingDelivery {
         guid,
         event: event.name().to_owned(),

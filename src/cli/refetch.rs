@@ -95,7 +95,7 @@ async fn fetch(
         asked_at.into(),
     )?;
     let json = serde_json::to_string(&Event::Snapshot(fetched))?;
-    let mut read = event::decode_fetched(event::without_nul(&json).as_bytes())?;
+    let mut read = event::decode_fetched(event::storable_json(&json).as_bytes())?;
     event::without_impossible_times(&mut read, asked_at.into());
     match read {
         Event::Snapshot(fetched) => Ok(fetched),

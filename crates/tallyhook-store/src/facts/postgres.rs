@@ -11,7 +11,7 @@ use tallyhook_core::domain::join::{Dated, Join};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::event::without_nul;
+use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
@@ -184,7 +184,7 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 /// Rows as JSON, without the U+0000 that PostgreSQL would refuse.
 fn json(rows: &[impl Serialize]) -> Result<String> {
     let json = serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    Ok(without_nul(&json).into_owned())
+    Ok(storable_json(&json).into_owned())
 }
 
 /// A pull request as it is written.
