@@ -144,7 +144,7 @@ fn replacement(
         tracks: None,
     };
     BatchWrite {
-        mentions: vec![(key, patterns.named_by(&pull_request))],
+        mentions: vec![(key, patterns.named_by(&pull_request, bots))],
         pull_requests: vec![PullRequestRecord {
             timings: timings(&pull_request, bots),
             reviews: pull_request.reviews.keys().copied().collect(),

@@ -272,6 +272,7 @@ mod tests {
             title: title.to_owned(),
             state: TaskState {
                 status: TaskStatus::Done,
+                initial: TaskStatus::Todo,
                 by_hand: None,
             },
             place: TaskPlace::default(),

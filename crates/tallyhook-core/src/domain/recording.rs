@@ -1,6 +1,6 @@
 //! One batch of changes as plain data: what the store read, and what it has to write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
@@ -9,7 +9,7 @@ use super::repository::{Repository, RepositoryAccess};
 use super::task::TaskKey;
 use super::timings::Timings;
 use crate::delivery::{DeliveryId, Moment};
-use crate::github::types::{InstallationId, PrKey, RepoId, ReviewId};
+use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
 
 /// A pull request as it was read, with the version that a write must find.
 #[derive(Clone, Debug)]
@@ -128,6 +128,9 @@ pub struct BatchWrite {
     pub moved: BTreeSet<PrKey>,
     /// All task keys that a pull request names now, where they differ from before.
     pub mentions: Vec<(PrKey, BTreeSet<TaskKey>)>,
+    /// The authors that pull requests did not have before, by login in lower case, with the time at
+    /// which they were seen.
+    pub logins: BTreeMap<(String, AccountId), Timestamp>,
     /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become
     /// due.
     pub pushes: BTreeSet<(RepoId, String)>,

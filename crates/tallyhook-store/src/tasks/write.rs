@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
-use tallyhook_core::github::types::{PrKey, Timestamp};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use super::row::{TaskLinkRow, TaskRow};
 use super::sql::FOLLOW;
@@ -236,6 +236,9 @@ impl TaskWriter<'_, '_> {
         let (cause, pull_request) = match cause {
             TransitionCause::PullRequest(key) => (TaskCause::PullRequest, Some(key)),
             TransitionCause::ByHand => (TaskCause::ByHand, None),
+            TransitionCause::Unlinked => {
+                (TaskCause::PullRequestUnlinked, self.last_mover(id).await?)
+            }
         };
         self.remember(
             id,
@@ -268,6 +271,20 @@ impl TaskWriter<'_, '_> {
         Ok(repository.map(|repository| NewOutboxEvent {
             repo: Some(repository.name),
             payload,
+        }))
+    }
+
+    /// Returns the last pull request that moved a task.
+    async fn last_mover(&mut self, id: TaskId) -> Result<Option<PrKey>> {
+        let query = "SELECT repo_id, number FROM task_history \
+                     WHERE task_id = $1 AND cause = $2 ORDER BY id DESC LIMIT 1";
+        let query = statement(query)
+            .bind(id.to_string())
+            .bind(Name(TaskCause::PullRequest).to_string());
+        let row: Option<(i64, i64)> = self.0.row(query).await?;
+        Ok(row.map(|(repo, number)| PrKey {
+            repo: RepoId(repo),
+            number: PrNumber(number),
         }))
     }
 
