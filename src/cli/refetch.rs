@@ -15,7 +15,7 @@ use tallyhook_core::event::{self, Event, FetchedPullRequest};
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_github_client::Client;
 use tallyhook_store::{
-    BatchWrite, OpenMode, PullRequestRecord, RepositoryObservation, Store, StoredPullRequest,
+    BatchWrite, PullRequestRecord, RepositoryObservation, Store, StoredPullRequest,
 };
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
@@ -48,7 +48,7 @@ impl RefetchArgs {
         let client = github::client(&config, "to read pull requests")?;
         // The dates of commits belong to the facts that are dropped.
         let fetched = fetch(&client, repo, number).await?;
-        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+        let store = github::store(&config).await?;
         let replaced = replace(&store, &fetched, &config.bots, &config.tasks.patterns).await;
         store.close().await;
         replaced?;

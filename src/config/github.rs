@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tallyhook_core::domain::people::Bots;
+use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
@@ -10,6 +11,7 @@ use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token}
 use super::{Config, ConfigError, SettingSources};
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
 pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
@@ -132,20 +134,45 @@ pub(super) fn api_url(sources: &SettingSources) -> Result<ApiUrl, ConfigError> {
         ConfigError::new(format!("GITHUB_API_URL is wrong: {expected}"))
     };
     sources
-        .value("GITHUB_API_URL")
+        .value(GITHUB_API_URL)
         .unwrap_or_default()
         .parse()
         .map_err(wrong)
 }
 
+/// Returns the GitHub that the settings name. Without its address and without credentials they name
+/// none: webhooks alone work with any.
+pub(super) fn host(sources: &SettingSources) -> Result<Option<GithubHost>, ConfigError> {
+    let named = [GITHUB_API_URL, GITHUB_TOKEN, GITHUB_APP_ID];
+    let is_named = named.iter().any(|name| sources.is_set(name));
+    let api = api_url(sources)?;
+    Ok(api.github().filter(|_| is_named))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::error;
+    use super::super::testing::{error, sources};
     use super::*;
 
     #[test]
     fn half_a_default_repository_is_refused() {
         assert!(error(&[("GITHUB_REPO_OWNER", "acme")]).contains("set both or none"));
+    }
+
+    #[test]
+    fn github_is_named_by_its_address_or_by_credentials() {
+        let named = |settings: &[(&str, &str)]| {
+            let host = host(&sources(settings, "")).ok().unwrap();
+            host.map(|host| host.to_string())
+        };
+        assert_eq!(named(&[]), None);
+        let github = Some("github.com".to_owned());
+        assert_eq!(named(&[(GITHUB_TOKEN, "ghp_x")]), github);
+        assert_eq!(named(&[(GITHUB_API_URL, "https://api.github.com")]), github);
+        let server = (GITHUB_API_URL, "https://ghe.example.com/api/v3");
+        assert_eq!(named(&[server]), Some("ghe.example.com".to_owned()));
+        let fake = (GITHUB_API_URL, "http://127.0.0.1:4001");
+        assert_eq!(named(&[fake, (GITHUB_TOKEN, "ghp_x")]), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod deliveries;
 mod error;
 mod facts;
 pub mod files;
+mod github_host;
 mod leader;
 mod migrations;
 mod notifications;
