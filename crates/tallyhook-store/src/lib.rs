@@ -8,6 +8,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod account_logins;
 mod columns;
 mod condition;
 mod database;

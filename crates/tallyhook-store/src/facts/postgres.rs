@@ -19,6 +19,7 @@ use super::row::{
     pull_request_update,
 };
 use super::sql::DROP_REPLACED;
+use crate::account_logins::write_logins;
 use crate::columns::{Name, Seconds, storable_text, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -147,13 +148,15 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
     Ok(())
 }
 
-/// Marks tasks and appends events to the outbox, which is the last step of a transaction.
+/// Records logins, marks tasks and appends events to the outbox, which is the last step of a
+/// transaction.
 async fn write_outbox(
     session: &mut PooledSession,
     recording: &BatchWrite,
     now: Moment,
 ) -> Result<()> {
     let mut transaction = Transaction::Postgres(PostgresTransaction(session));
+    write_logins(&mut transaction, &recording.logins).await?;
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
     let events = notified_changes(&mut transaction, &recording.changes).await?;
     let appended = append_events(&mut transaction, &events, now).await?;

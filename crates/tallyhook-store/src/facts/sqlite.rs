@@ -16,6 +16,7 @@ use super::row::{
     pull_request_update,
 };
 use super::sql::DROP_REPLACED;
+use crate::account_logins::write_logins;
 use crate::columns::{to_json, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -108,6 +109,7 @@ impl SqliteDatabase {
         write_reviews(&mut transaction, &recording.pull_requests).await?;
         write_segments(&mut transaction, &recording.pull_requests).await?;
         let mut transaction = Transaction::Sqlite(transaction);
+        write_logins(&mut transaction, &recording.logins).await?;
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, &recording.changes).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
