@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use tallyhook_core::domain::notification::is_worth_notification;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
@@ -267,7 +268,8 @@ impl TaskWriter<'_, '_> {
             }));
         };
         let repository = notified_repository(self.0, key.repo).await?;
-        let repository = repository.filter(|repository| at >= repository.tracked_since.0.into());
+        let repository = repository
+            .filter(|repository| is_worth_notification(at, repository.tracked_since.0.into()));
         Ok(repository.map(|repository| NewOutboxEvent {
             repo: Some(repository.name),
             payload,
