@@ -1,6 +1,6 @@
 //! `tallyhook refetch`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use chrono::Utc;
@@ -140,6 +140,7 @@ fn replacement(
     let (name, private) = (fetched.repo.name.clone(), fetched.repo.private);
     let repository = RepositoryObservation {
         repository: observed_repository(key.repo, name, private),
+        former_names: BTreeMap::new(),
         last_delivery: None,
         tracks: None,
     };

@@ -24,6 +24,7 @@ mod open;
 mod outbox;
 mod postgres;
 mod pull_requests;
+mod repository_names;
 mod sqlite;
 mod store;
 mod sync;

@@ -233,6 +233,7 @@ fn observation(repository: Repository, delivery: &DecodedDelivery<'_>) -> Reposi
     let received_at = delivery.received_at;
     RepositoryObservation {
         repository,
+        former_names: BTreeMap::new(),
         last_delivery: (delivery.source == Source::Webhook).then_some(received_at),
         tracks: match delivery.source {
             // Watching one pull request is no request for the others.

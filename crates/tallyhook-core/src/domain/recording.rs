@@ -83,6 +83,8 @@ impl FinishedDelivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryObservation {
     pub repository: Repository,
+    /// Other names that it was seen with, by the time of the last sight.
+    pub former_names: BTreeMap<String, Timestamp>,
     /// The receipt of its newest webhook.
     pub last_delivery: Option<Moment>,
     /// The start of its tracking if it was unknown before; `None` leaves it untracked. Ignored for
@@ -92,12 +94,36 @@ pub struct RepositoryObservation {
 
 impl Join for RepositoryObservation {
     fn join(&mut self, other: Self) -> bool {
+        let is_renamed = self.join_names(&other);
         let tracks = [self.tracks, other.tracks].into_iter().flatten().min();
         let tracks_before = tracks != self.tracks;
         self.tracks = tracks;
-        tracks_before
+        is_renamed
+            | tracks_before
             | self.repository.join(other.repository)
             | take_greater(&mut self.last_delivery, other.last_delivery)
+    }
+}
+
+impl RepositoryObservation {
+    /// Adds the names of `other`, which is about to be joined. The one that stays is among them if
+    /// there are two.
+    fn join_names(&mut self, other: &Self) -> bool {
+        let (seen, seen_besides) = (&self.repository.seen, &other.repository.seen);
+        let mut names = other.former_names.clone();
+        if seen.value.name != seen_besides.value.name {
+            names.insert(seen.value.name.clone(), seen.at);
+            names.insert(seen_besides.value.name.clone(), seen_besides.at);
+        }
+        let mut is_new = false;
+        for (name, at) in names {
+            let known = self.former_names.get(&name);
+            if known.is_none_or(|known| *known < at) {
+                self.former_names.insert(name, at);
+                is_new = true;
+            }
+        }
+        is_new
     }
 }
 

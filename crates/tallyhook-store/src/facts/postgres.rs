@@ -338,7 +338,13 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              installation_id = greatest(known.installation_id, excluded.installation_id), \
              access = CASE WHEN {lost} THEN excluded.access ELSE known.access END, \
              access_at = greatest(known.access_at, excluded.access_at), \
-             last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at) \
+             last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at), \
+             former_names = known.former_names || excluded.former_names \
+                 || CASE WHEN lower(excluded.name) = lower(known.name) THEN '{{}}'::jsonb \
+                 WHEN {newer} THEN jsonb_build_object(\
+                     lower(known.name), extract(epoch FROM known.seen_at)::bigint) \
+                 ELSE jsonb_build_object(\
+                     lower(excluded.name), extract(epoch FROM excluded.seen_at)::bigint) END \
              RETURNING id, installation_id, access, access_at), \
          proven AS (\
              SELECT installation_id, max(access_at) AS access_at FROM written \

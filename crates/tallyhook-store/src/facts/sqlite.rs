@@ -212,7 +212,13 @@ static UPSERT_REPOSITORY: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
                  ELSE access END, \
              access_at = max(access_at, excluded.access_at), \
              last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
-                 coalesce(excluded.last_delivery_at, last_delivery_at))",
+                 coalesce(excluded.last_delivery_at, last_delivery_at)), \
+             former_names = CASE WHEN excluded.former_names = '{{}}' \
+                 AND lower(excluded.name) = lower(name) THEN former_names \
+                 ELSE json_patch(json_patch(former_names, excluded.former_names), \
+                     CASE WHEN lower(excluded.name) = lower(name) THEN '{{}}' \
+                     WHEN {newer} THEN json_object(lower(name), seen_at) \
+                     ELSE json_object(lower(excluded.name), excluded.seen_at) END) END",
             RepositoryColumns::COLUMNS.join(", "),
             vec![row.as_str(); rows].join(", ")
         )

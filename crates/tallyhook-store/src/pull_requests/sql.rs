@@ -8,7 +8,7 @@ use tallyhook_core::github::types::{AccountId, PrKey, PrNumber, RepoId};
 
 use super::row::ListedRow;
 use super::{AggregateFilter, PullRequestFilter, PullRequestRow, aggregates, list};
-use crate::database::{Database, StatementBuilder};
+use crate::database::Database;
 use crate::postgres::within;
 use crate::{Result, Store};
 
@@ -77,24 +77,6 @@ impl Store {
             }));
         }
         Ok(fetched)
-    }
-
-    /// Looks up a repository by its name. Where an old one of that name was deleted, the one seen
-    /// last is it.
-    pub async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
-        let mut query = StatementBuilder::new("SELECT id FROM repositories WHERE true");
-        match &self.database {
-            Database::Sqlite(_) => {
-                query
-                    .push(" AND name = ")
-                    .push_bind(name)
-                    .push(" COLLATE NOCASE");
-            }
-            Database::Postgres(_) => list::push_name(&mut query, "name", name, 200),
-        }
-        query.push(" ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1");
-        let row: Option<(i64,)> = self.database.row(query.build()).await?;
-        Ok(row.map(|(id,)| RepoId(id)))
     }
 
     /// Summarises merged pull requests by the time of the merge, and counts those closed without

@@ -12,6 +12,7 @@ use super::{Task, TaskCause, TaskEdit};
 use crate::columns::{Millis, Name, Seconds, storable_text};
 use crate::database::{Lock, Transaction, statement};
 use crate::outbox::{NewOutboxEvent, append_events, notified_repository, tasks_by_pull_request};
+use crate::repository_names::RepositoryNamesRow;
 use crate::{BatchWrite, Moment, OutboxPayload, Result, TaskChange};
 
 /// The number of pull requests of one statement.
@@ -54,14 +55,7 @@ impl TaskWriter<'_, '_> {
                 .await?;
         }
         for (repo, branch) in pushes {
-            let query = statement(
-                "SELECT id FROM tasks WHERE branch = $2 AND status = 'IMPLEMENTING' \
-                 AND lower(repo_name) = (SELECT lower(name) FROM repositories WHERE id = $1)",
-            );
-            let query = query.bind(repo.0).bind(storable_text(branch));
-            for (Name(task),) in self.0.rows::<(Name<TaskId>,)>(query).await? {
-                pushed.insert(task);
-            }
+            pushed.extend(self.on_branch(*repo, branch).await?);
         }
         let mut marked = 0;
         // One by one in id order, so that two transactions cannot deadlock.
@@ -83,6 +77,23 @@ impl TaskWriter<'_, '_> {
             }
         }
         Ok(marked)
+    }
+
+    /// Returns the tasks that are worked on on a branch, by any name that its repository has had.
+    async fn on_branch(&mut self, repo: RepoId, branch: &str) -> Result<Vec<TaskId>> {
+        let query = statement(RepositoryNamesRow::QUERY).bind(repo.0);
+        let row: Option<RepositoryNamesRow> = self.0.row(query).await?;
+        let names: Vec<_> = row
+            .into_iter()
+            .flat_map(RepositoryNamesRow::names)
+            .collect();
+        let query = "SELECT id, repo_name FROM tasks WHERE branch = $1 \
+                     AND status = 'IMPLEMENTING' AND repo_name IS NOT NULL";
+        let query = statement(query).bind(storable_text(branch));
+        let tasks: Vec<(Name<TaskId>, String)> = self.0.rows(query).await?;
+        let is_of = |of: &str| names.iter().any(|name| name.eq_ignore_ascii_case(of));
+        let tasks = tasks.into_iter().filter(|(_, of)| is_of(of));
+        Ok(tasks.map(|(Name(task), _)| task).collect())
     }
 
     /// Adds the tasks of pull requests.
@@ -295,12 +306,7 @@ impl TaskWriter<'_, '_> {
         &mut self,
         payload: &OutboxPayload,
     ) -> Result<NewOutboxEvent> {
-        let key = match payload {
-            OutboxPayload::PullRequest(change, _) => Some(change.key),
-            OutboxPayload::Task(change) => change.because,
-            OutboxPayload::WorktreeKept(kept) => Some(kept.key),
-        };
-        let repository = match key {
+        let repository = match payload.pull_request() {
             Some(key) => notified_repository(self.0, key.repo).await?,
             None => None,
         };
