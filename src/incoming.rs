@@ -2,11 +2,16 @@
 
 use std::io;
 
+use metrics::counter;
 use sha2::{Digest, Sha256};
 use tallyhook_core::delivery::{Lane, Moment};
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::event::{self, Event, FetchedPullRequest, Undecodable};
+use tallyhook_core::event::{
+    self, DecodedWebhook, Event, FetchedPullRequest, Undecodable, UnreadPart,
+};
 use tallyhook_store::{NewDelivery, NewState, StoredBody};
+
+use crate::telemetry::PARTS_UNREAD;
 
 /// A delivery whose body is verified.
 #[derive(Clone, Debug)]
@@ -28,7 +33,7 @@ pub(crate) enum Classified {
     /// Refuse it.
     NotJson,
     /// Store it, with its event if it could be decoded.
-    Delivery(Box<NewDelivery>, Option<Box<Event>>),
+    Delivery(Box<NewDelivery>, Option<Box<DecodedWebhook>>),
 }
 
 impl IncomingDelivery<'_> {
@@ -37,7 +42,7 @@ impl IncomingDelivery<'_> {
     /// # Errors
     /// Only if there is no memory to compress it.
     pub(crate) fn classify(self) -> io::Result<Classified> {
-        let decoded = event::decode(&self.event, self.json);
+        let decoded = event::decode_webhook(&self.event, self.json);
         let state = match &decoded {
             Err(Undecodable::NotJson(_)) => return Ok(Classified::NotJson),
             Err(Undecodable::UnusedEvent(_)) => return Ok(Classified::Unsubscribed),
@@ -54,12 +59,23 @@ impl IncomingDelivery<'_> {
                 due: self.received_at,
             },
         };
-        let decoded = decoded.ok().map(|mut event| {
-            event::without_impossible_times(&mut event, self.received_at.into());
-            event
+        let decoded = decoded.ok().map(|mut decoded| {
+            event::without_impossible_times(&mut decoded.event, self.received_at.into());
+            decoded
         });
+        let guid = &self.guid;
+        for UnreadPart { path, error } in decoded.iter().flat_map(|decoded| &decoded.unread) {
+            counter!(PARTS_UNREAD, "part" => path.clone()).increment(1);
+            tracing::debug!(
+                delivery.guid = guid,
+                part = path,
+                error,
+                "`{path}` of delivery {guid} is not understood and does not count: {error}"
+            );
+        }
+        let event = decoded.as_ref().map(|decoded| &decoded.event);
         let json = self.json;
-        let mut delivery = self.into_row(decoded.as_ref(), state)?;
+        let mut delivery = self.into_row(event, state)?;
         if matches!(
             delivery.state,
             NewState::Dead { .. } | NewState::Misnamed { .. }
@@ -108,7 +124,7 @@ pub fn fetched(
     let guid = PullRequest::id(pull_request.key()).to_string();
     let event = Event::Snapshot(pull_request);
     let json = serde_json::to_string(&event)?;
-    let json = event::without_nul(&json);
+    let json = event::storable_json(&json);
     let incoming = IncomingDelivery {
         guid,
         event: event.name().to_owned(),

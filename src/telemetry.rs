@@ -14,6 +14,7 @@ pub const SIGNATURE_FAILURES: &str = "tallyhook_signature_failures_total";
 pub const REQUESTS_REFUSED: &str = "tallyhook_requests_refused_total";
 pub const API_UNAUTHORIZED: &str = "tallyhook_api_unauthorized_total";
 pub const DUPLICATES: &str = "tallyhook_duplicates_total";
+pub const PARTS_UNREAD: &str = "tallyhook_parts_unread_total";
 pub const STALE: &str = "tallyhook_stale_total";
 pub const POLL_MISSED: &str = "tallyhook_poll_missed_total";
 pub const RETRIES: &str = "tallyhook_retries_total";
@@ -149,6 +150,13 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         &[],
         "Requests to the API without a valid token.",
+    ),
+    Metric::new(
+        PARTS_UNREAD,
+        MetricKind::Counter,
+        &["part"],
+        "Parts of payloads that were not as expected and left out, by their place; the rest of \
+         each payload counted.",
     ),
     Metric::new(
         STALE,

@@ -10,6 +10,7 @@ use chrono::Utc;
 use metrics::{counter, gauge};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::github::types::RepoId;
 use tallyhook_store::{EventId, TokenHash};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -150,6 +151,13 @@ pub(super) async fn connect(
         .try_acquire_owned()
         .map_err(|_| too_many())?;
     let slot = ClientSlot::new(permit);
+    let repo = match repo {
+        Some(name) => Some(WantedRepository {
+            id: api.store.repository_id(&name).await?,
+            name,
+        }),
+        None => None,
+    };
     let frames = subscribe(&sockets.feed, after).await?;
     // Ends with its connection or with the feed, and the HTTP server waits for it at shutdown.
     actix_web::rt::spawn(async move {
@@ -273,7 +281,7 @@ struct WsClient {
     session: Session,
     messages: MessageStream,
     frames: FeedSubscription,
-    repo: Option<String>,
+    repo: Option<WantedRepository>,
     api: web::Data<ApiState>,
     /// The digest of its token, also if it connected with a ticket.
     token: TokenHash,
@@ -348,13 +356,22 @@ impl WsClient {
     }
 
     fn wants(&self, frame: &NotificationFrame) -> bool {
-        let is_of = |repo: &String| {
-            frame
-                .repo
-                .as_ref()
-                .is_some_and(|of| repo.eq_ignore_ascii_case(of))
-        };
-        self.repo.as_ref().is_none_or(is_of)
+        self.repo.as_ref().is_none_or(|repo| repo.is_of(frame))
+    }
+}
+
+/// The repository of a client's query.
+struct WantedRepository {
+    name: String,
+    /// `None` if none of that name was known when the client connected.
+    id: Option<RepoId>,
+}
+
+impl WantedRepository {
+    /// Returns true for a notification of this repository, also if it was renamed.
+    fn is_of(&self, frame: &NotificationFrame) -> bool {
+        let is_named = |of: &String| self.name.eq_ignore_ascii_case(of);
+        (self.id.is_some() && self.id == frame.repo_id) || frame.repo.as_ref().is_some_and(is_named)
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use anyhow::{Context, bail};
+use tallyhook_core::github::host::GithubHost;
 use tallyhook_queue::Queue;
 use tallyhook_store::{OpenMode, Store};
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use tokio::time::timeout;
 use self::parts::SharedParts;
 use self::shutdown::BackgroundTasks;
 use crate::api::WebSocketServer;
-use crate::config::{Config, WebhookSecrets};
+use crate::config::{Config, GITHUB_API_URL, WebhookSecrets};
 use crate::ingest::{Ingest, IngestLimits};
 use crate::notify::{self, RetryPolicy};
 use crate::telemetry;
@@ -118,11 +119,12 @@ impl RunningServer {
         }
         telemetry::prometheus();
         let parts = SharedParts::open(config, options).await?;
+        let host = github_host(config, &parts.store).await?;
         let notifier = parts.notifier(options).await?;
         let secrets = watch::Sender::new(config.secrets_in_force());
         let ingest = parts.queue.clone().filter(|_| roles.ingest).map(|queue| {
             let (secrets, store) = (secrets.subscribe(), parts.store.clone());
-            Ingest::new(secrets, store, queue, options.limits)
+            Ingest::new(secrets, store, queue, options.limits, host)
         });
         let (feed, reader) = notify::open_feed(parts.store.clone())
             .await
@@ -221,6 +223,29 @@ impl RunningServer {
             ..
         } = self;
         shutdown::run(&server, queue.as_deref(), tasks, &store).await;
+    }
+}
+
+/// Returns the GitHub of the installation: of the stored facts, else of the settings; `None` if the
+/// first delivery decides.
+///
+/// # Errors
+/// If the two differ: numeric ids are unique within one GitHub alone.
+pub(crate) async fn github_host(
+    config: &Config,
+    store: &Store,
+) -> anyhow::Result<Option<GithubHost>> {
+    let stored = match &config.github_host {
+        Some(host) => store.adopt_github_host(host).await.map(Some),
+        None => store.github_host().await,
+    };
+    let stored = stored.context("cannot read the GitHub of the stored facts")?;
+    match (&stored, &config.github_host) {
+        (Some(stored), Some(set)) if stored != set => bail!(
+            "{GITHUB_API_URL} is of {set}, and the database has the facts of {stored}, whose ids \
+             mean others there: use a database for each GitHub"
+        ),
+        _ => Ok(stored),
     }
 }
 

@@ -9,9 +9,7 @@ use serde::Serialize;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::HookOwner;
-use tallyhook_store::{
-    OpenMode, PullRequestError, RunOptions, RunState, Store, SyncOutcome, SyncRun,
-};
+use tallyhook_store::{PullRequestError, RunOptions, RunState, Store, SyncOutcome, SyncRun};
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
@@ -67,7 +65,7 @@ impl BackfillArgs {
             max_prs: self.max_prs.unwrap_or(defaults.max_prs),
             commits: self.commits || defaults.commits,
         };
-        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+        let store = github::store(&config).await?;
         let walker = BackfillRunner { client, store };
         let ended = self.walk(&walker, options).await;
         walker.store.close().await;

@@ -1,7 +1,6 @@
 //! `tallyhook poll`
 
 use clap::Args;
-use tallyhook_store::OpenMode;
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
@@ -21,7 +20,7 @@ impl PollArgs {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let client = github::client(&config, "to read pull requests")?;
-        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+        let store = github::store(&config).await?;
         let poller = Poller {
             client,
             store,

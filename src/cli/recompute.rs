@@ -35,7 +35,7 @@ pub(super) async fn run(store: &Store, bots: &Bots, patterns: &Patterns) -> Comm
             let pull_requests: Vec<_> = pull_requests.collect();
             let named = |record: &PullRequestRecord| {
                 let pull_request = &record.known.pull_request;
-                (pull_request.key, patterns.named_by(pull_request))
+                (pull_request.key, patterns.named_by(pull_request, bots))
             };
             let mentions = pull_requests.iter().map(named).collect();
             let recording = BatchWrite {

@@ -4,7 +4,6 @@ use chrono::{SecondsFormat, SubsecRound, TimeDelta, Utc};
 use clap::Args;
 use tallyhook_github_client::Credentials;
 use tallyhook_github_client::hooks::HookOwner;
-use tallyhook_store::OpenMode;
 
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::{Config, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY};
@@ -52,7 +51,7 @@ impl RecoverArgs {
              admin:org_hook)"
         );
         let client = github::client(&config, &rights)?;
-        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+        let store = github::store(&config).await?;
         let since = Utc::now().trunc_subsecs(0) - TimeDelta::days(i64::from(self.days));
         let asked = RecoveryRequest {
             owner,

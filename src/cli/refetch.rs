@@ -1,6 +1,6 @@
 //! `tallyhook refetch`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use chrono::Utc;
@@ -15,7 +15,7 @@ use tallyhook_core::event::{self, Event, FetchedPullRequest};
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_github_client::Client;
 use tallyhook_store::{
-    BatchWrite, OpenMode, PullRequestRecord, RepositoryObservation, Store, StoredPullRequest,
+    BatchWrite, PullRequestRecord, RepositoryObservation, Store, StoredPullRequest,
 };
 
 use super::confirmation::Confirmation;
@@ -53,7 +53,7 @@ impl RefetchArgs {
         self.confirmation.obtain(&action)?;
         // The dates of commits belong to the facts that are dropped.
         let fetched = fetch(&client, repo, number).await?;
-        let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+        let store = github::store(&config).await?;
         let replaced = replace(&store, &fetched, &config.bots, &config.tasks.patterns).await;
         store.close().await;
         replaced?;
@@ -100,7 +100,7 @@ async fn fetch(
         asked_at.into(),
     )?;
     let json = serde_json::to_string(&Event::Snapshot(fetched))?;
-    let mut read = event::decode_fetched(event::without_nul(&json).as_bytes())?;
+    let mut read = event::decode_fetched(event::storable_json(&json).as_bytes())?;
     event::without_impossible_times(&mut read, asked_at.into());
     match read {
         Event::Snapshot(fetched) => Ok(fetched),
@@ -145,11 +145,12 @@ fn replacement(
     let (name, private) = (fetched.repo.name.clone(), fetched.repo.private);
     let repository = RepositoryObservation {
         repository: observed_repository(key.repo, name, private),
+        former_names: BTreeMap::new(),
         last_delivery: None,
         tracks: None,
     };
     BatchWrite {
-        mentions: vec![(key, patterns.named_by(&pull_request))],
+        mentions: vec![(key, patterns.named_by(&pull_request, bots))],
         pull_requests: vec![PullRequestRecord {
             timings: timings(&pull_request, bots),
             reviews: pull_request.reviews.keys().copied().collect(),

@@ -75,6 +75,12 @@ impl ChannelFilter {
                 .as_ref()
                 .is_none_or(|wanted| repo.is_some_and(|repo| is_among(repo, wanted)))
     }
+
+    /// Returns the names of single repositories in it.
+    pub fn single_repos(&self) -> impl Iterator<Item = &str> {
+        let names = self.repos.iter().flatten().map(String::as_str);
+        names.filter(|name| !name.ends_with('*'))
+    }
 }
 
 fn is_among(repo: &str, patterns: &[String]) -> bool {

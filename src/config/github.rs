@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tallyhook_core::domain::people::Bots;
+use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token};
@@ -12,6 +13,7 @@ use tallyhook_github_client::{ApiUrl, Credentials, GithubApp, InvalidApp, Token}
 use super::{Config, ConfigError, SettingSources};
 
 pub const GITHUB_WEBHOOK_SECRET: &str = "GITHUB_WEBHOOK_SECRET";
+pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
 pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
@@ -159,15 +161,24 @@ pub(super) fn api_url(sources: &SettingSources) -> Result<ApiUrl, ConfigError> {
         ConfigError::new(format!("GITHUB_API_URL is wrong: {expected}"))
     };
     sources
-        .value("GITHUB_API_URL")
+        .value(GITHUB_API_URL)
         .unwrap_or_default()
         .parse()
         .map_err(wrong)
 }
 
+/// Returns the GitHub that the settings name. Without its address and without credentials they name
+/// none: webhooks alone work with any.
+pub(super) fn host(sources: &SettingSources) -> Result<Option<GithubHost>, ConfigError> {
+    let named = [GITHUB_API_URL, GITHUB_TOKEN, GITHUB_APP_ID];
+    let is_named = named.iter().any(|name| sources.is_set(name));
+    let api = api_url(sources)?;
+    Ok(api.github().filter(|_| is_named))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::error;
+    use super::super::testing::{error, sources};
     use super::*;
 
     #[test]
@@ -195,6 +206,22 @@ mod tests {
         for other in ["app.pem", "Y2FycmV0", "", "-----BEGIN RSA PRIVATE KEY-----"] {
             assert_eq!(pem(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn github_is_named_by_its_address_or_by_credentials() {
+        let named = |settings: &[(&str, &str)]| {
+            let host = host(&sources(settings, "")).ok().unwrap();
+            host.map(|host| host.to_string())
+        };
+        assert_eq!(named(&[]), None);
+        let github = Some("github.com".to_owned());
+        assert_eq!(named(&[(GITHUB_TOKEN, "ghp_x")]), github);
+        assert_eq!(named(&[(GITHUB_API_URL, "https://api.github.com")]), github);
+        let server = (GITHUB_API_URL, "https://ghe.example.com/api/v3");
+        assert_eq!(named(&[server]), Some("ghe.example.com".to_owned()));
+        let fake = (GITHUB_API_URL, "http://127.0.0.1:4001");
+        assert_eq!(named(&[fake, (GITHUB_TOKEN, "ghp_x")]), None);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod testing;
 use std::net::SocketAddr;
 
 use tallyhook_core::domain::people::Bots;
+use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials};
@@ -34,7 +35,8 @@ pub use self::channels::{
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;
 pub use self::github::{
-    GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET, WebhookSecrets,
+    GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
+    WebhookSecrets,
 };
 pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN};
 #[cfg(feature = "crash-points")]
@@ -55,6 +57,8 @@ pub struct Config {
     /// `None` sends no request to GitHub.
     pub github_credentials: Option<Credentials>,
     pub github_api_url: ApiUrl,
+    /// The GitHub of the installation, if the settings say so.
+    pub github_host: Option<GithubHost>,
     /// `owner/name`.
     pub default_repository: Option<String>,
     pub database_url: String,
@@ -82,6 +86,7 @@ impl Config {
             hook_secret: github::hook_secret(sources),
             github_credentials: github::credentials(sources)?,
             github_api_url: github::api_url(sources)?,
+            github_host: github::host(sources)?,
             default_repository: github::default_repository(sources)?,
             database_url: database::url(sources),
             amqp_url: sources.value(AMQP_URL).map(str::to_owned),

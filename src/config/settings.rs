@@ -6,8 +6,8 @@ use super::channels::{NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_U
 use super::http::TALLYHOOK_ADMIN_TOKEN;
 use super::tasks::TASK_KEY_PATTERNS;
 use super::{
-    DATABASE_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
-    NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN,
+    DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
+    GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN,
 };
 
 /// One setting, as the reference and `--help` show it.
@@ -54,9 +54,10 @@ pub const SETTINGS: &[Setting] = &[
          of its file",
     ),
     setting(
-        "GITHUB_API_URL",
+        GITHUB_API_URL,
         Some("https://api.github.com"),
-        "base URL of GitHub's API; for an Enterprise Server https://HOST/api/v3",
+        "base URL of GitHub's API; for an Enterprise Server https://HOST/api/v3; deliveries of \
+         another GitHub are refused",
     ),
     setting(
         "GITHUB_REPO_OWNER",

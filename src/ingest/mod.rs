@@ -4,6 +4,7 @@
 //! reading an unverified request is bounded in size, in time and over all requests together.
 
 mod body;
+mod origin;
 mod wrong_signatures;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::event::{self, Event};
+use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Signature;
 use tallyhook_queue::{Permit, Publication, Queue, REPUBLISH_AFTER};
 use tallyhook_store::{AcceptOutcome, NewDelivery, NewState, Store};
@@ -28,6 +30,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use self::body::{BodyBudget, BodyInMemory, BudgetShare};
+use self::origin::{DeliveryOrigin, InstallationHost};
 use self::wrong_signatures::WrongSignatures;
 use crate::config::WebhookSecrets;
 use crate::incoming::{Classified, IncomingDelivery};
@@ -78,6 +81,7 @@ pub struct Ingest {
     pub store: Store,
     pub queue: Arc<Queue>,
     pub limits: IngestLimits,
+    host: InstallationHost,
     budget: Arc<BodyBudget>,
     /// One large body at a time: parsing and compressing one takes its size again.
     large: Arc<Semaphore>,
@@ -85,17 +89,21 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// Takes deliveries of the GitHub `host`; of the one that the first of them is of, if that is
+    /// not known yet.
     pub fn new(
         secrets: watch::Receiver<WebhookSecrets>,
         store: Store,
         queue: Arc<Queue>,
         limits: IngestLimits,
+        host: Option<GithubHost>,
     ) -> Self {
         Self {
             secrets,
             store,
             queue,
             limits,
+            host: InstallationHost::new(host),
             budget: Arc::default(),
             large: Arc::new(Semaphore::new(1)),
             wrong_signatures: WrongSignatures::default(),
@@ -123,6 +131,8 @@ pub enum WebhookRefusal {
     Header(&'static str),
     NotJson,
     Signature(&'static str),
+    /// Of another GitHub than the one of this installation, or of none; with the answer.
+    OtherHost(String),
     TooLarge,
     MediaType,
     TooSlow,
@@ -133,9 +143,10 @@ pub enum WebhookRefusal {
 
 impl WebhookRefusal {
     /// Returns status, code and message of the answer.
-    fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+    fn parts(&self) -> (StatusCode, &'static str, &str) {
         match self {
             Self::Header(what) => (StatusCode::BAD_REQUEST, "bad_header", *what),
+            Self::OtherHost(what) => (StatusCode::BAD_REQUEST, "other_host", what),
             Self::NotJson => (StatusCode::BAD_REQUEST, "not_json", "the body is not JSON"),
             Self::Signature(_) => (
                 StatusCode::UNAUTHORIZED,
@@ -201,7 +212,8 @@ impl WebhookRefusal {
         (status = 202, description = "stored durably, or known, or not used here",
             body = WebhookAnswer),
         (status = 200, description = "ping", body = WebhookAnswer),
-        (status = 400, description = "a header is missing, or the body is not JSON"),
+        (status = 400, description = "a header is missing, the body is not JSON, or the delivery is \
+                                      of another GitHub than the one of this installation"),
         (status = 401, description = "the signature is missing or wrong"),
         (status = 408, description = "the body did not arrive in time"),
         (status = 413, description = "the body is too large"),
@@ -244,6 +256,7 @@ async fn handle(
     let form = media_type(request.headers())?;
     let signature = signature(request.headers())?;
     let headers = DeliveryHeaders::read(request.headers());
+    let origin = DeliveryOrigin::read(request.headers());
     let cap = if form {
         ingest.limits.form_bytes
     } else {
@@ -262,7 +275,7 @@ async fn handle(
     let deadline = started + ingest.limits.answer_time;
     let verify = {
         let ingest = ingest.clone();
-        move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, headers)
+        move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, (headers, origin))
     };
     let (prepared, share) = prepare_in_turn(ingest, body, verify, deadline).await?;
     match prepared {
@@ -276,12 +289,15 @@ async fn handle(
             delivery,
             dead_letter: None,
         }),
-        PreparedBody::Delivery(delivery, event) => {
+        PreparedBody::Delivery(delivery, event, host) => {
             // In a task of its own: even if the client disconnects, the delivery is stored and
             // published, and its memory counts until then.
             let ingest = ingest.clone();
             let stored = tokio::spawn(async move {
                 let _share = share;
+                if let Some(host) = host {
+                    adopt(&ingest, &host).await?;
+                }
                 store(&ingest, *delivery, event.as_deref()).await
             });
             let stored = timeout_at(deadline, stored)
@@ -410,8 +426,9 @@ impl DeliveryHeaders {
 enum PreparedBody {
     Ping(String),
     Unused(String),
-    /// The row, with its event if the queue carries events and the body is not large.
-    Delivery(Box<NewDelivery>, Option<Box<Event>>),
+    /// The row, with its event if the queue carries events and the body is not large, and the
+    /// GitHub that it is of if that is the first to be seen.
+    Delivery(Box<NewDelivery>, Option<Box<Event>>, Option<GithubHost>),
 }
 
 impl PreparedBody {
@@ -419,7 +436,7 @@ impl PreparedBody {
     fn bytes(&self) -> usize {
         match self {
             Self::Ping(_) | Self::Unused(_) => 0,
-            Self::Delivery(delivery, _) => delivery.body.stored_bytes(),
+            Self::Delivery(delivery, ..) => delivery.body.stored_bytes(),
         }
     }
 }
@@ -429,7 +446,7 @@ fn prepare(
     raw: &[u8],
     form: bool,
     signature: &Signature,
-    headers: DeliveryHeaders,
+    (headers, origin): (DeliveryHeaders, DeliveryOrigin),
 ) -> Result<PreparedBody, WebhookRefusal> {
     // Cloned, so that a change of the secrets waits for no body.
     let secrets = ingest.secrets.borrow().accepted.clone();
@@ -442,6 +459,7 @@ fn prepare(
     let guid = headers
         .guid
         .ok_or(WebhookRefusal::Header("X-GitHub-Delivery is missing"))?;
+    origin.check(&ingest.host)?;
     let from_form = form.then(|| form_payload(raw)).transpose()?;
     let json = from_form.as_deref().unwrap_or(raw);
     if event == "ping" {
@@ -471,9 +489,16 @@ fn prepare(
             counter!(DELIVERIES, "event" => label, "outcome" => "unused").increment(1);
             Ok(PreparedBody::Unused(guid))
         }
-        Classified::Delivery(delivery, event) => {
-            let event = event.filter(|_| ingest.queue.carries_events() && json.len() <= LARGE);
-            Ok(PreparedBody::Delivery(delivery, event))
+        Classified::Delivery(delivery, decoded) => {
+            let host = decoded.as_ref().and_then(|decoded| decoded.host.clone());
+            ingest.host.check(host.as_ref())?;
+            // The signed body counts before the header.
+            let host = host.or(origin.host);
+            let host = host.filter(|_| decoded.is_some() && ingest.host.is_open());
+            let is_kept = ingest.queue.carries_events() && json.len() <= LARGE;
+            let event = decoded.filter(|_| is_kept);
+            let event = event.map(|decoded| Box::new(decoded.event));
+            Ok(PreparedBody::Delivery(delivery, event, host))
         }
     }
 }
@@ -487,6 +512,14 @@ pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, WebhookRefusal> {
     payload
         .map(|(_, value)| value.into_owned().into_bytes())
         .ok_or(WebhookRefusal::NotJson)
+}
+
+/// Remembers the GitHub of the first delivery. It is accepted whatever it says; the next one is
+/// compared.
+async fn adopt(ingest: &Ingest, host: &GithubHost) -> Result<(), WebhookRefusal> {
+    let adopted = ingest.host.adopt(host, &ingest.store).await;
+    adopted.map_err(|_| WebhookRefusal::Unavailable)?;
+    ingest.host.check(Some(host))
 }
 
 async fn store(

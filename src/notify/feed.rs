@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use tallyhook_core::github::types::RepoId;
 use tallyhook_store::{EventId, OutboxEvent, Result, Store, StoreError};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
@@ -27,6 +28,8 @@ pub struct NotificationFrame {
     /// `owner/name` of the pull request that changed or caused the change; `None` if a person moved
     /// a task.
     pub repo: Option<String>,
+    /// Its id, which it keeps when it is renamed.
+    pub repo_id: Option<RepoId>,
     /// JSON of a [`Notification`].
     pub text: String,
 }
@@ -219,9 +222,11 @@ fn is_full(page: &[OutboxEvent]) -> bool {
 
 fn to_frame(event: OutboxEvent) -> Arc<NotificationFrame> {
     let (id, repo) = (event.id, event.repo.clone());
+    let repo_id = event.payload.pull_request().map(|key| key.repo);
     Arc::new(NotificationFrame {
         id,
         repo,
+        repo_id,
         text: Notification::from(event).to_json(),
     })
 }
@@ -238,7 +243,7 @@ mod tests {
     use tallyhook_core::domain::join::Dated;
     use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
     use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
-    use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+    use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
     use tallyhook_store::{BatchWrite, OpenMode, PullRequestChange};
 
     const REPO: RepoId = RepoId(7);

@@ -248,10 +248,10 @@ impl Notifier {
             let Some(last) = events.last().map(|event| event.id) else {
                 return Ok(true);
             };
-            let wanted = events
-                .into_iter()
-                .filter_map(|event| filtered(channel, event))
-                .collect::<Vec<_>>();
+            let mut wanted = Vec::new();
+            for event in events {
+                wanted.extend(self.filtered(channel, event).await?);
+            }
             if !self
                 .store
                 .advance_channel(&channel.name, *place, last, &wanted, Utc::now())
@@ -261,6 +261,30 @@ impl Notifier {
             }
             *place = last;
         }
+    }
+
+    /// Returns an event's id and subject if it passes the channel's filter. A repository passes by
+    /// any name that means it: it may have been renamed since the settings were written.
+    async fn filtered(
+        &self,
+        channel: &Channel,
+        event: OutboxEvent,
+    ) -> Result<Option<(EventId, String)>> {
+        let (id, repo) = (event.id, event.repo.clone());
+        let repo_id = event.payload.pull_request().map(|key| key.repo);
+        let notification = Notification::from(event);
+        let accepts = |name| channel.filter.accepts(notification.kind(), name);
+        let mut is_wanted = accepts(repo.as_deref());
+        if let Some(repo_id) = repo_id.filter(|_| !is_wanted)
+            && channel.filter.single_repos().next().is_some()
+        {
+            let names = self.store.repository_names(repo_id).await?;
+            let means_it =
+                |wanted: &str| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
+            let mut wanted = channel.filter.single_repos();
+            is_wanted = wanted.any(|wanted| means_it(wanted) && accepts(Some(wanted)));
+        }
+        Ok(is_wanted.then(|| (id, notification.subject().to_string())))
     }
 
     /// Sends one notification and records the result.
@@ -413,12 +437,4 @@ enum LoopStep {
     Pause,
     /// The rest of the batch may be outdated: read it again.
     Reload,
-}
-
-/// Returns an event's id and subject if it passes the channel's filter.
-fn filtered(channel: &Channel, event: OutboxEvent) -> Option<(EventId, String)> {
-    let (id, repo) = (event.id, event.repo.clone());
-    let notification = Notification::from(event);
-    let is_wanted = channel.filter.accepts(notification.kind(), repo.as_deref());
-    is_wanted.then(|| (id, notification.subject().to_string()))
 }

@@ -35,12 +35,13 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             let name = escape(&format!("{repo}#{pr_number}"));
             let change = describe_change(*old_status, *new_status, pull_request);
             let title = pull_request.and_then(|pr| pr.title.as_deref()).map(escape);
-            let title = title.map(|title| format!(": {title}")).unwrap_or_default();
             let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
-            let mut blocks = vec![section(&format!("*{linked}* {change}{title}"))];
+            let mut blocks = vec![section(&mrkdwn(&format!("*{linked}* {change}")))];
+            blocks.extend(title.as_deref().map(|title| section(&plain_text(title))));
             blocks.extend(
                 pull_request.map(|pr| context_block(&format!("by {}", escape(&pr.author)))),
             );
+            let title = title.map(|title| format!(": {title}")).unwrap_or_default();
             payload(&format!("{name} {change}{title}"), &blocks)
         }
         Notification::TaskStatusChange {
@@ -59,7 +60,7 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
                 "Task {} was moved from {old_status} to {new_status} by {by}",
                 task(task_id)
             );
-            payload(&text, &[section(&text)])
+            payload(&text, &[section(&plain_text(&text))])
         }
         Notification::WorktreeKept {
             task_id,
@@ -71,19 +72,22 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             let name = escape(&format!("{repo}#{pr_number}"));
             let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
             let task = task(task_id);
-            let text = |name: &str| {
-                format!("{name} was merged, and the working tree of task {task} is kept")
-            };
-            let reason = escape(reason);
-            let blocks = [section(&text(&format!("*{linked}*"))), section(&reason)];
-            payload(&format!("{}: {reason}", text(&name)), &blocks)
+            let kept = format!(
+                "The working tree of task {task} is kept: {}",
+                escape(reason)
+            );
+            let blocks = [
+                section(&mrkdwn(&format!("*{linked}* was merged"))),
+                section(&plain_text(&kept)),
+            ];
+            payload(&format!("{name} was merged. {kept}"), &blocks)
         }
     }
 }
 
 /// Renders a message of our own text, which needs no escaping.
 pub(super) fn plain(text: &str) -> Value {
-    payload(text, &[section(text)])
+    payload(text, &[section(&mrkdwn(text))])
 }
 
 /// Returns a task's key and title, or its id if the task is not stored.
@@ -123,12 +127,17 @@ fn payload(text: &str, blocks: &[Value]) -> Value {
     json!({"text": text, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
 }
 
-fn section(text: &str) -> Value {
-    json!({"type": "section", "text": mrkdwn(text)})
+fn section(text: &Value) -> Value {
+    json!({"type": "section", "text": text})
 }
 
 fn context_block(text: &str) -> Value {
-    json!({"type": "context", "elements": [mrkdwn(text)]})
+    json!({"type": "context", "elements": [plain_text(text)]})
+}
+
+/// A text object of a foreign text, which Slack shows as it is: `__init__` is not made italic.
+fn plain_text(text: &str) -> Value {
+    json!({"type": "plain_text", "text": text, "emoji": false})
 }
 
 /// A text object. `verbatim` keeps Slack from turning names and addresses in it into links.
@@ -272,6 +281,7 @@ mod tests {
             title: title.to_owned(),
             state: TaskState {
                 status: TaskStatus::Done,
+                initial: TaskStatus::Todo,
                 by_hand: None,
             },
             place: TaskPlace::default(),
@@ -313,7 +323,8 @@ mod tests {
         assert_eq!(
             texts(&rendered),
             [
-                &format!("*{link}* was merged after 29.0 h: Answer 429"),
+                &format!("*{link}* was merged after 29.0 h"),
+                "Answer 429",
                 "by mira"
             ]
         );
@@ -326,13 +337,13 @@ mod tests {
             (&json!(false), &json!(false))
         );
         let blocks = rendered["blocks"].as_array().unwrap();
-        assert_eq!(
-            (
-                &blocks[0]["text"]["verbatim"],
-                &blocks[1]["elements"][0]["verbatim"]
-            ),
-            (&json!(true), &json!(true))
-        );
+        assert_eq!(blocks[0]["text"]["verbatim"], json!(true));
+        for foreign in [&blocks[1]["text"], &blocks[2]["elements"][0]] {
+            assert_eq!(
+                (&foreign["type"], &foreign["emoji"]),
+                (&json!("plain_text"), &json!(false))
+            );
+        }
     }
 
     #[test]
@@ -369,8 +380,8 @@ mod tests {
         let escaped = "&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; &gt; `a` &amp;lt;!here&amp;gt;";
         let link = "<https://github.example/a%7Cb%3Ec%3Cd&amp;e|acme-corp/api-server#7>";
         assert_eq!(
-            texts(&rendered)[0],
-            format!("*{link}* was opened: {escaped}")
+            texts(&rendered)[..2],
+            [&format!("*{link}* was opened"), escaped]
         );
         assert_eq!(
             rendered["text"],
@@ -396,7 +407,7 @@ mod tests {
             );
             assert_eq!(
                 texts(&rendered)[0],
-                "*acme-corp/api-server#7* was closed without a merge: t",
+                "*acme-corp/api-server#7* was closed without a merge",
                 "{address}"
             );
         }
@@ -408,7 +419,7 @@ mod tests {
             &status_change(None, PullRequestStatus::Open),
             &with_pull_request(&"&".repeat(100_000), "https://a"),
         );
-        let text = texts(&rendered)[0];
+        let text = texts(&rendered)[1];
         assert!(
             text.chars().count() <= MAX_SECTION && text.ends_with("&amp;\u{2026}"),
             "{text}"
@@ -454,18 +465,15 @@ mod tests {
             event_id: String::new(),
         };
         let rendered = message(&kept, &with_pull_request("t", "https://a"));
-        let words = format!("was merged, and the working tree of task {id} is kept");
         let reason = "2 files &lt;!here&gt; are not committed";
+        let kept = format!("The working tree of task {id} is kept: {reason}");
         assert_eq!(
             texts(&rendered),
-            [
-                &format!("*<https://a|acme-corp/api-server#7>* {words}"),
-                reason
-            ]
+            ["*<https://a|acme-corp/api-server#7>* was merged", &kept]
         );
         assert_eq!(
             rendered["text"],
-            format!("acme-corp/api-server#7 {words}: {reason}")
+            format!("acme-corp/api-server#7 was merged. {kept}")
         );
     }
 }

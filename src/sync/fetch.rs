@@ -1,5 +1,6 @@
 //! Fetching of complete pull requests into the inbox. From there they are processed like webhooks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -267,6 +268,7 @@ impl PullRequestFetcher {
         );
         let observation = RepositoryObservation {
             repository: observed_repository(repo, name, private),
+            former_names: BTreeMap::new(),
             last_delivery: None,
             tracks: None,
         };

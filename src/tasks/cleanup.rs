@@ -14,7 +14,7 @@ use tallyhook_store::{
 };
 use tokio::sync::watch;
 
-use super::{LOAD_BATCH, follow_pull_requests, is_of_branch, with_status};
+use super::{LOAD_BATCH, follow_pull_requests, is_of_branch, linked};
 use crate::leader::{OutboxWorker, lead_worker};
 use crate::tasks::worktree::{KeepReason, RemovalOutcome, WorktreeCheck, remove};
 
@@ -124,7 +124,7 @@ impl WorktreeCleaner {
         let (mut prs, mut latest) = (Vec::with_capacity(task.prs.len()), None);
         for keys in task.prs.chunks(LOAD_BATCH) {
             let known = self.store.load(keys).await?;
-            prs.extend(known.iter().filter_map(with_status));
+            prs.extend(known.iter().filter_map(linked));
             let merged = known
                 .into_iter()
                 .map(|known| known.pull_request)
@@ -134,7 +134,8 @@ impl WorktreeCleaner {
                 .max_by_key(|pr| (is_of_branch(task, pr), pr.merged_at, pr.key));
         }
         // A status that the task is about to get counts already.
-        let status = follow(&task.state, &prs).map_or(task.state.status, |moved| moved.to);
+        let moved = follow(&task.state, &prs, Utc::now().into());
+        let status = moved.map_or(task.state.status, |moved| moved.to);
         if status != TaskStatus::Done || prs.iter().any(|pr| pr.status == PullRequestStatus::Open) {
             return Ok(None);
         }

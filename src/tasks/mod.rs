@@ -7,7 +7,6 @@ mod opening;
 pub mod worktree;
 
 use chrono::Utc;
-use tallyhook_core::domain::notification::status;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{LinkedPr, follow};
 use tallyhook_store::{
@@ -64,7 +63,7 @@ async fn follow_pull_requests(store: &Store, task: &Task) -> Result<()> {
     let prs = linked_prs(store, task).await?;
     let update = TaskUpdate {
         done: PendingWork::FOLLOW,
-        moved: follow(&task.state, &prs),
+        moved: follow(&task.state, &prs, Utc::now().into()),
         ..TaskUpdate::default()
     };
     store
@@ -81,19 +80,14 @@ pub async fn linked_prs(store: &Store, task: &Task) -> Result<Vec<LinkedPr>> {
     let mut prs = Vec::with_capacity(task.prs.len());
     // In batches: an epic has thousands of pull requests, each with its reviews and its timeline.
     for keys in task.prs.chunks(LOAD_BATCH) {
-        prs.extend(store.load(keys).await?.iter().filter_map(with_status));
+        prs.extend(store.load(keys).await?.iter().filter_map(linked));
     }
     Ok(prs)
 }
 
-/// Returns a pull request with its status; `None` while its status is unknown.
-fn with_status(StoredPullRequest { pull_request, .. }: &StoredPullRequest) -> Option<LinkedPr> {
-    let (status, since) = status(pull_request)?;
-    Some(LinkedPr {
-        key: pull_request.key,
-        status,
-        since,
-    })
+/// Returns a pull request as tasks see it; `None` while its status is unknown.
+fn linked(known: &StoredPullRequest) -> Option<LinkedPr> {
+    LinkedPr::of(&known.pull_request)
 }
 
 /// Returns true if the pull request's head is the task's branch. False while GitHub has not shown

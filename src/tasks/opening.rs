@@ -18,7 +18,7 @@ use tallyhook_store::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{LOAD_BATCH, is_of_branch, with_status};
+use super::{LOAD_BATCH, is_of_branch, linked};
 use crate::leader::{OutboxWorker, lead_worker};
 use crate::sync::fetch::{PullRequestFetcher, RefreshError};
 
@@ -243,7 +243,7 @@ impl AutoPullRequests {
         let repo = self.store().repository_id(name).await?;
         let is_open = |known: &StoredPullRequest| {
             is_of_branch(task, &known.pull_request)
-                && with_status(known).is_some_and(|pr| {
+                && linked(known).is_some_and(|pr| {
                     pr.status == PullRequestStatus::Open && Some(pr.key.repo) == repo
                 })
         };

@@ -8,6 +8,7 @@ use tallyhook::api::auth;
 use tallyhook::app::ServerOptions;
 use tallyhook::config::Config;
 
+use testkit::payloads::{self, Account, Pr, World};
 use testkit::{Place, TestServer, assert_refused};
 
 /// Starts a server that has applied the shipped fixtures: 25 pull requests, #101 to #125.
@@ -245,6 +246,36 @@ async fn pull_requests_are_listed_by_state_author_repository_and_time() {
     );
     assert_eq!(numbers(&since).len() + numbers(&before).len(), 25);
     assert!(numbers(&since).len() >= 11);
+    server.stop().await;
+}
+
+/// Opens a pull request of `author` on that day.
+async fn open_pull_request(server: &mut TestServer, number: i64, author: &Account) {
+    let at = format!("2026-03-0{number}T09:00:00Z");
+    let pr = Pr::new(&World::acme(), number, Some(author), "Sort", "sort", &at);
+    let body = payloads::pull_request_event(&pr, "opened", author, json!({})).to_string();
+    let (status, _) = server.post("pull_request", &at, body.as_bytes()).await;
+    assert_eq!(status, 202);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn author_is_one_person_under_every_login() {
+    let mut server = TestServer::start().await;
+    for (number, id, login) in [(1, 7, "mira"), (2, 7, "mira-w"), (3, 8, "mirabel")] {
+        open_pull_request(&mut server, number, &Account::user(id, login)).await;
+    }
+    let by = async |server: &TestServer, login: &str| {
+        let path = format!("/api/prs?per_page=2&author={login}");
+        numbers(&server.get(&path).await)
+    };
+    for login in ["mira", "Mira-W"] {
+        assert_eq!(by(&server, login).await, [2, 1], "{login}");
+    }
+    // Another person takes the login that became free.
+    open_pull_request(&mut server, 4, &Account::user(9, "mira")).await;
+    assert_eq!(by(&server, "mira").await, [4]);
+    assert_eq!(by(&server, "mira-w").await, [2, 1]);
     server.stop().await;
 }
 

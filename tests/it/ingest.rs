@@ -8,8 +8,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use tallyhook::app::ServerOptions;
+use tallyhook::app::{RunningServer, ServerOptions};
 use tallyhook::ingest::IngestLimits;
+use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 
 use testkit::payloads::{self, Account, Comment, Pr, World};
@@ -133,6 +134,63 @@ async fn one_guid_with_another_body_is_another_delivery() {
         .map(|item| item["action"].clone())
         .collect();
     assert_eq!(actions, ["opened", "closed"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn delivery_of_another_github_is_refused_with_its_host() {
+    let server = TestServer::start().await;
+    let body = opened();
+    let sent = async |guid: &str, body: &[u8], header: Option<(&str, &str)>| {
+        let request = server.signed("pull_request", guid, body);
+        let request = match header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        };
+        send(request.body(body.to_vec())).await
+    };
+    let of_server = String::from_utf8(body.clone())
+        .unwrap()
+        .replace("https://github.com/", "https://ghe.example/");
+    let enterprise = |host| Some(("X-GitHub-Enterprise-Host", host));
+    assert_eq!(sent("first", &body, None).await.0, 202);
+    for (body, header, word) in [
+        (&body[..], enterprise("ghe.example"), "ghe.example"),
+        (of_server.as_bytes(), None, "ghe.example"),
+        (&body, enterprise("api.acme.ghe.com"), "of acme.ghe.com,"),
+        (&body, Some(("X-Gitea-Event", "pull_request")), "of Gitea"),
+        (&body, Some(("X-Forgejo-Delivery", "1")), "of Forgejo"),
+        (&body, Some(("X-Gogs-Signature", "1")), "of Gogs"),
+    ] {
+        let refused = sent("other", body, header).await;
+        assert_refused(&refused, 400, "other_host");
+        let message = refused.1["error"]["message"].as_str().unwrap();
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(stored(&server).await.len(), 1);
+    for header in [
+        None,
+        enterprise("GitHub.com"),
+        Some(("X-GitHub-Tenant", "acme")),
+    ] {
+        let (status, answer) = sent("again", &body, header).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+
+    // What is stored decides, also after a restart, and settings of another GitHub do not start.
+    let place = server.stop().await;
+    let mut config = testkit::config(&place);
+    config.github_host = GithubHost::parse("ghe.example");
+    let refused = RunningServer::start(&config, ServerOptions::default()).await;
+    let error = refused.err().unwrap().to_string();
+    assert!(
+        error.contains("ghe.example") && error.contains("github.com"),
+        "{error}"
+    );
+    let server = TestServer::start_in(place, ServerOptions::default()).await;
+    let request = server.signed("pull_request", "late", of_server.as_bytes());
+    let refused = send(request.body(of_server.clone())).await;
+    assert_refused(&refused, 400, "other_host");
     server.stop().await;
 }
 

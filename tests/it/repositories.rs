@@ -71,10 +71,6 @@ async fn renamed_and_transferred_repository_is_the_same() {
     )
     .await;
     assert_eq!(access(&server, "acme-corp/backend").await, "granted");
-    assert_eq!(
-        server.get("/api/repos/acme-corp/api-server/prs/1").await.0,
-        404
-    );
 
     world.owner = Account::organization(902, "umbrella");
     post(
@@ -94,6 +90,27 @@ async fn renamed_and_transferred_repository_is_the_same() {
     late["action"] = json!("assigned");
     post(&mut server, "pull_request", &late).await;
     assert_eq!(access(&server, "umbrella/backend").await, "granted");
+
+    // Its former names mean it everywhere, until another repository takes one.
+    for name in ["acme-corp/api-server", "Acme-Corp/Backend"] {
+        for path in [
+            format!("/api/repos/{name}/prs/1"),
+            format!("/api/prs?repo={name}"),
+            format!("/api/metrics/cycle-time?repo={name}"),
+            "/api/prs/1".to_owned(),
+        ] {
+            assert_eq!(server.get(&path).await.0, 200, "{path}");
+        }
+        let path = format!("/api/deliveries?event=pull_request&repo={name}");
+        let deliveries = server.get(&path).await.1;
+        assert_eq!(deliveries["items"].as_array().unwrap().len(), 2, "{name}");
+    }
+    let mut taken = World::acme();
+    taken.repo_id += 1;
+    post(&mut server, "pull_request", &opened(&taken)).await;
+    let (_, other) = server.get("/api/repos/acme-corp/api-server/prs/1").await;
+    assert_eq!(other["repo"], "acme-corp/api-server");
+    assert_eq!(access(&server, "acme-corp/backend").await, "granted");
     server.stop().await;
 }
 

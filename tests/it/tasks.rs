@@ -8,7 +8,7 @@ use tallyhook_core::github::types::{PrKey, PrNumber};
 
 use testkit::payloads::{self, Account, Pr, World};
 use testkit::socket::{Socket, connect, frame};
-use testkit::{TestServer, assert_refused, repo_id};
+use testkit::{TestServer, assert_refused, eventually, repo_id};
 
 const REPO: &str = "acme-corp/api-server";
 
@@ -262,11 +262,105 @@ async fn later_task_finds_its_pull_request_and_a_renamed_one_loses_it() {
     pr.title = "OPS-10: one".to_owned();
     pr.touch("2026-03-02T10:00:00Z");
     story.post(&pr, "edited").await;
+    // Both tasks follow, in the order of their ids.
+    let mut followed = [
+        frame(&mut story.socket).await,
+        frame(&mut story.socket).await,
+    ];
+    followed.sort_by_key(|notified| notified["task_id"] != id);
+    for (notified, task, status) in [
+        (&followed[0], &id, "TODO"),
+        (&followed[1], &other, "CODE_REVIEWING"),
+    ] {
+        assert_eq!(
+            (
+                &notified["task_id"],
+                &notified["new_status"],
+                &notified["pr_trigger"]
+            ),
+            (task, &json!(status), &json!(true))
+        );
+    }
+    let lost = story.task("OPS-9").await;
+    assert_eq!(lost["prs"], json!([]));
+    let last = &lost["history"][0];
     assert_eq!(
-        story.next_task_change(&other).await,
+        (&last["cause"], &last["new_status"], &last["pr_number"]),
+        (&json!("pull_request_unlinked"), &json!("TODO"), &json!(3))
+    );
+
+    // A status that a person set is not taken back.
+    story.change("OPS-10", json!({"status": "DONE"})).await;
+    story.next_task_change(&other).await;
+    pr.title = "one".to_owned();
+    pr.touch("2026-03-02T11:00:00Z");
+    story.post(&pr, "edited").await;
+    eventually("the link is gone", async || {
+        story.task("OPS-10").await["prs"] == json!([])
+    })
+    .await;
+    assert_eq!(story.task("OPS-10").await["status"], "DONE");
+    story.server.stop().await;
+}
+
+#[tokio::test]
+async fn draft_leaves_its_task_as_it_is_until_it_is_ready() {
+    let mut story = TaskServer::begin().await;
+    let id = story.make(json!({"key": "OPS-3", "title": "Draft"})).await["id"].clone();
+    let mut pr = pull_request(4, "ops-3-sort", "Sort");
+    pr.draft = true;
+    story.post(&pr, "opened").await;
+    assert_eq!(
+        story.next_pr_change().await,
+        (4, id.clone(), "OPEN".to_owned())
+    );
+    pr.draft = false;
+    pr.touch("2026-03-02T10:00:00Z");
+    story.post(&pr, "ready_for_review").await;
+    assert_eq!(
+        story.next_task_change(&id).await,
         moved("TODO", "CODE_REVIEWING", true)
     );
-    assert_eq!(story.task("OPS-9").await["prs"], json!([]));
+    let history = story.task("OPS-3").await["history"].clone();
+    assert_eq!(history[0]["at"], "2026-03-02T10:00:00Z");
+    pr.draft = true;
+    pr.touch("2026-03-02T11:00:00Z");
+    story.post(&pr, "converted_to_draft").await;
+    pr.close("2026-03-02T12:00:00Z");
+    story.post(&pr, "closed").await;
+    story.next_pr_change().await;
+    assert_eq!(
+        story.next_task_change(&id).await,
+        moved("CODE_REVIEWING", "CANCELLED", true)
+    );
+    story.server.stop().await;
+}
+
+#[tokio::test]
+async fn texts_that_no_author_wrote_as_a_reference_link_nothing() {
+    let mut story = TaskServer::begin().await;
+    for key in ["OPS-1", "OPS-2", "OPS-3"] {
+        story.make(json!({"key": key, "title": key})).await;
+    }
+    let mut template = pull_request(1, "sort", "Sort");
+    template.body = Some("<!-- for example OPS-1 -->\n```\nOPS-1\n```\nCloses OPS-2".to_owned());
+    story.post(&template, "opened").await;
+    let mut notes = pull_request(2, "bump", "Bump a library");
+    notes.author = Some(Account::bot(900_000_301, "renovate"));
+    notes.body = Some("- OPS-3: their fix".to_owned());
+    story.post(&notes, "opened").await;
+    eventually("the written key moves its task", async || {
+        story.task("OPS-2").await["status"] == "CODE_REVIEWING"
+    })
+    .await;
+    for key in ["OPS-1", "OPS-3"] {
+        let task = story.task(key).await;
+        assert_eq!(
+            (&task["status"], &task["prs"]),
+            (&json!("TODO"), &json!([])),
+            "{key}"
+        );
+    }
     story.server.stop().await;
 }
 
@@ -371,6 +465,10 @@ async fn manual_link_needs_no_key_and_can_be_removed() {
         &story.server.ask(Method::DELETE, &undo, &Value::Null).await,
         404,
         "not_found",
+    );
+    assert_eq!(
+        story.next_task_change(&id).await,
+        moved("CODE_REVIEWING", "TODO", true)
     );
     assert_eq!(story.task(id.as_str().unwrap()).await["prs"], json!([]));
     story.server.stop().await;

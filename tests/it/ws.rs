@@ -90,6 +90,28 @@ fn number_of(frame: &Value) -> i64 {
 }
 
 #[tokio::test]
+async fn client_of_a_former_name_is_notified_of_the_renamed_repository() {
+    let mut server = start().await;
+    let mut world = World::acme();
+    post(&mut server, &pull_request(1), "opened").await;
+    let mut early = connect(&server, &format!("?repo={REPO}")).await;
+    world.repo = "backend".to_owned();
+    world.updated_at = "2026-03-03T09:00:00Z".to_owned();
+    let mut renamed = pull_request(2);
+    renamed.world = world;
+    renamed.touch("2026-03-03T09:00:00Z");
+    post(&mut server, &renamed, "opened").await;
+    let mut late = connect(&server, &format!("?repo={REPO}")).await;
+    renamed.merge(&mira(), "2026-03-03T10:00:00Z");
+    post(&mut server, &renamed, "closed").await;
+    let (opened, merged) = (frame(&mut early).await, frame(&mut early).await);
+    assert_eq!(opened["repo"], "acme-corp/backend");
+    assert_eq!(merged["new_status"], "MERGED");
+    assert_eq!(frame(&mut late).await, merged);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn webhook_becomes_a_frame_of_the_contract() {
     let mut server = start().await;
     let mut socket = connect(&server, "").await;

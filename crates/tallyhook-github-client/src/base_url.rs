@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use reqwest::Url;
+use tallyhook_core::github::host::GithubHost;
 
 /// The base URL of GitHub's REST API: `https://api.github.com`, or `https://HOST/api/v3` of an
 /// Enterprise Server.
@@ -55,6 +56,16 @@ impl ApiUrl {
     /// token is sent nowhere else.
     pub(crate) fn follow(&self, from: &Url, link: &str) -> Option<Url> {
         from.join(link).ok().filter(|url| self.contains(url))
+    }
+
+    /// Returns the GitHub that this is the API of, where the address says so: that of github.com, of
+    /// a tenant of GHE.com, or `/api/v3` of an Enterprise Server. Any other may be a proxy's.
+    pub fn github(&self) -> Option<GithubHost> {
+        let name = self.0.domain()?;
+        let is_cloud =
+            name == "api.github.com" || (name.starts_with("api.") && name.ends_with(".ghe.com"));
+        let is_server = self.0.path().trim_end_matches('/') == "/api/v3" && name != "localhost";
+        (is_cloud || is_server).then(|| GithubHost::parse(name))?
     }
 
     /// Returns `link` if it is a page of the web site that belongs to this API, so that it is safe
@@ -127,6 +138,21 @@ mod tests {
             ),
         ] {
             assert_eq!(rest.parse::<ApiUrl>().unwrap().graphql().as_str(), graphql);
+        }
+    }
+
+    #[test]
+    fn address_says_which_github_it_is_of() {
+        for (api, host) in [
+            ("https://api.github.com", Some("github.com")),
+            ("https://api.acme.ghe.com/", Some("acme.ghe.com")),
+            ("https://GHE.example.com/api/v3/", Some("ghe.example.com")),
+            ("https://cache.example.com/github", None),
+            ("http://127.0.0.1:4001/api/v3", None),
+            ("http://localhost/api/v3", None),
+        ] {
+            let github = api.parse::<ApiUrl>().unwrap().github();
+            assert_eq!(github.as_ref().map(GithubHost::as_str), host, "{api}");
         }
     }
 

@@ -8,6 +8,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod account_logins;
 mod columns;
 mod condition;
 mod database;
@@ -15,6 +16,7 @@ mod deliveries;
 mod error;
 mod facts;
 pub mod files;
+mod github_host;
 mod leader;
 mod migrations;
 mod notifications;
@@ -22,6 +24,7 @@ mod open;
 mod outbox;
 mod postgres;
 mod pull_requests;
+mod repository_names;
 mod sqlite;
 mod store;
 mod sync;

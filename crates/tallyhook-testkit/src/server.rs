@@ -31,6 +31,7 @@ pub fn config(place: &Place) -> Config {
         hook_secret: HookSecret::first_of("a-secret-of-the-tests"),
         github_credentials: None,
         github_api_url: "http://127.0.0.1:1".parse().unwrap(),
+        github_host: None,
         default_repository: Some("acme-corp/api-server".to_owned()),
         database_url: place.database_url.clone(),
         listen: "127.0.0.1:0".parse().unwrap(),

@@ -14,7 +14,7 @@ use tallyhook_store::{
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, silent};
+use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, names, silent};
 use crate::config::{
     AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SHORT_SECRET,
     SPACED_SECRET, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN, TOO_SHORT_SECRET,
@@ -99,9 +99,10 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks)
     let checking = async {
         match tallyhook_store::open(&config.database_url, OpenMode::Shared).await {
             Ok(store) => {
-                let seen = check_store(&store).await;
+                let (mut findings, stored) = check_store(&store).await;
+                findings.extend(names::findings(config, &store).await);
                 store.close().await;
-                seen
+                (findings, stored)
             }
             Err(error) => (vec![not_opened(&error)], StoredForChecks::default()),
         }

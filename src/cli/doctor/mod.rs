@@ -3,6 +3,7 @@
 mod finding;
 mod github;
 mod here;
+mod names;
 mod webhook;
 
 use std::time::Duration;

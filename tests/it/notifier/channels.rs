@@ -6,7 +6,11 @@ use tallyhook::app::{RunningServer, ServerOptions};
 use tallyhook::config::{ChannelConfig, ChannelFilter};
 use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus};
 
-use super::{QUICK, WEB, record, record_opened, settled, slack, start, track, webhook};
+use super::{
+    QUICK, REPO, WEB, post, pull_request, record, record_opened, settled, slack, start, track,
+    webhook,
+};
+use testkit::payloads::Account;
 use testkit::process;
 use testkit::receiver::{Receiver, Reply};
 use testkit::{Place, TOKEN, TestServer, assert_refused};
@@ -65,6 +69,34 @@ async fn channel_filters_select_kinds_and_repositories() {
     assert_eq!(settled(&server, "kept").await, [0, 0, 0]);
     assert_eq!(settled(&server, "web").await, [1, 0, 0]);
     assert!(kept.try_next().is_none() && web.try_next().is_none());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn channel_of_a_former_name_is_notified_of_the_renamed_repository() {
+    let (mut one, mut owner) = (Receiver::start().await, Receiver::start().await);
+    let filtered = |name, receiver, repo: &str| ChannelConfig {
+        filter: ChannelFilter {
+            repos: Some(vec![repo.to_owned()]),
+            kinds: None,
+        },
+        ..webhook(name, receiver)
+    };
+    let mut server = start(vec![
+        filtered("one", &one, REPO),
+        filtered("owner", &owner, "acme-corp/*"),
+    ])
+    .await;
+    post(&mut server, &pull_request(1), "opened").await;
+    let mut moved = pull_request(2);
+    moved.world.owner = Account::organization(902, "umbrella");
+    moved.touch("2026-03-03T09:00:00Z");
+    post(&mut server, &moved, "opened").await;
+    assert_eq!(one.numbers(2).await, [1, 2]);
+    // Of the owner's repositories it is none any more.
+    assert_eq!(owner.numbers(1).await, [1]);
+    assert_eq!(settled(&server, "owner").await, [1, 0, 0]);
+    assert!(owner.try_next().is_none());
     server.stop().await;
 }
 

@@ -546,18 +546,20 @@ async fn slack_gets_text_at_its_rate_limit_until_its_webhook_is_deleted() {
         "{:?}",
         merged.at - opened.at
     );
-    let text = merged.json()["blocks"][0]["text"]["text"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let blocks = merged.json()["blocks"].clone();
+    let text = blocks[0]["text"]["text"].as_str().unwrap();
     let url =
         payloads::pull_request_event(&pr, "closed", &mira(), json!({}))["pull_request"]["html_url"]
             .clone();
     let expected = format!(
-        "*<{}|{REPO}#7>* was merged after 29.0 h: Answer &lt;!here&gt; &amp; 429",
+        "*<{}|{REPO}#7>* was merged after 29.0 h",
         url.as_str().unwrap()
     );
     assert_eq!(text, expected);
+    assert_eq!(
+        blocks[1]["text"],
+        json!({"type": "plain_text", "text": "Answer &lt;!here&gt; &amp; 429", "emoji": false})
+    );
     assert!(!merged.headers.contains_key("x-hub-signature-256"));
 
     receiver.replies([Reply::Status(404, "", "no_service")]);

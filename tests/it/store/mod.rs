@@ -16,7 +16,7 @@ mod tasks;
 mod tickets;
 mod tokens;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
@@ -144,6 +144,7 @@ pub(crate) fn repository(at: i64, name: &str, access: RepositoryAccess) -> Repos
     };
     RepositoryObservation {
         repository,
+        former_names: BTreeMap::new(),
         last_delivery: Some(now()),
         tracks: Some(now()),
     }

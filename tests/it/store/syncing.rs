@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::join::{Dated, Join};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
@@ -29,6 +29,7 @@ on_every_database! {
     pull_request_is_watched_once_in_any_case_of_its_name,
     watch_with_the_oldest_check_is_due_first,
     poller_stats_are_kept,
+    former_names_are_the_same_in_any_order,
 }
 
 const REPO: RepoId = KEY.repo;
@@ -488,4 +489,62 @@ async fn poller_stats_are_kept(database: Database) {
         (stats.sync_count, stats.error_count, stats.asked_at),
         (2, 3, None)
     );
+}
+
+async fn former_names_are_the_same_in_any_order(database: Database) {
+    let store = open(&database).await;
+    let sights = [(100, "acme/api"), (200, "acme/Backend"), (300, "acme/core")];
+    let sight = |place: usize| {
+        let (at, name) = sights[place];
+        repository(at, name, RepositoryAccess::Granted)
+    };
+    for (id, order) in [
+        (11, [0, 1, 2]),
+        (12, [2, 1, 0]),
+        (13, [1, 2, 0]),
+        (14, [2, 0, 1]),
+    ] {
+        // In a batch of each, and all in one.
+        for together in [false, true] {
+            let repo = RepoId(id + 10 * i64::from(together));
+            let sights: Vec<_> = order
+                .map(|place| {
+                    let mut seen = sight(place);
+                    seen.repository.id = repo;
+                    seen
+                })
+                .into();
+            if together {
+                let mut joined = sights[0].clone();
+                for seen in &sights[1..] {
+                    joined.join(seen.clone());
+                }
+                record(&store, joined).await;
+            } else {
+                for seen in sights {
+                    record(&store, seen).await;
+                }
+            }
+            let mut names = store.repository_names(repo).await.unwrap();
+            names[1..].sort();
+            assert_eq!(
+                names,
+                ["acme/core", "acme/api", "acme/backend"],
+                "{repo} {order:?}"
+            );
+        }
+    }
+    // Of several that had a name, the one that has it now, else the last to have it.
+    let id = async |name: &str| store.repository_id(name).await.unwrap();
+    let mut taken = repository(150, "acme/api", RepositoryAccess::Granted);
+    taken.repository.id = RepoId(99);
+    record(&store, taken).await;
+    assert_eq!(id("ACME/api").await, Some(RepoId(99)));
+    let mut renamed = repository(400, "acme/web", RepositoryAccess::Granted);
+    renamed.repository.id = RepoId(99);
+    record(&store, renamed).await;
+    assert_eq!(id("acme/api").await, Some(RepoId(99)));
+    for none in ["acme/none", "acme", "acme/a\"b", ""] {
+        assert_eq!(id(none).await, None, "{none}");
+    }
 }

@@ -9,13 +9,13 @@ use chrono::TimeDelta;
 use super::join::Join;
 use super::notification::{self, PullRequestStatus};
 use super::people::Bots;
-use super::pull_request::{ApplyOutcome, PullRequest, Source};
+use super::pull_request::{ApplyOutcome, Author, PullRequest, Source};
 use super::recording::{
     BatchWrite, FinishedDelivery, PullRequestChange, PullRequestRecord, RepositoryObservation,
     StoredPullRequest,
 };
 use super::repository::{self, Repository};
-use super::task::{self, Patterns, TaskKey};
+use super::task::{self, LinkedPr, Patterns, TaskKey};
 use super::timings::timings;
 use crate::delivery::{DeliveryId, Moment};
 use crate::event::{Event, FetchedPullRequest, Repo};
@@ -74,7 +74,7 @@ pub fn apply_batch(
 ) -> AppliedBatch {
     let mut records: BTreeMap<PrKey, ChangedRecord> = stored
         .into_iter()
-        .map(|known| (known.pull_request.key, ChangedRecord::new(known)))
+        .map(|known| (known.pull_request.key, ChangedRecord::new(known, rules)))
         .collect();
     let mut batch = AppliedBatch::default();
     let mut repositories: BTreeMap<RepoId, RepositoryObservation> = BTreeMap::new();
@@ -121,15 +121,15 @@ struct ChangedRecord {
 }
 
 impl ChangedRecord {
-    fn new(known: StoredPullRequest) -> Self {
-        let before = PreviousState::of(&known.pull_request);
+    fn new(known: StoredPullRequest, rules: &ApplyRules) -> Self {
+        let before = PreviousState::of(&known.pull_request, &rules.bots);
         Self {
             record: PullRequestRecord {
                 known,
                 timings: None,
                 reviews: BTreeSet::new(),
             },
-            status: before.status.map(|(status, _)| status),
+            status: before.linked.map(|linked| linked.status),
             before,
             is_changed: false,
         }
@@ -138,7 +138,7 @@ impl ChangedRecord {
     fn finish(self, rules: &ApplyRules, write: &mut BatchWrite) -> PullRequestRecord {
         let mut record = self.record;
         let pull_request = &record.known.pull_request;
-        self.before.compare(pull_request, &rules.patterns, write);
+        self.before.compare(pull_request, rules, write);
         record.timings = timings(pull_request, &rules.bots);
         record
     }
@@ -233,6 +233,7 @@ fn observation(repository: Repository, delivery: &DecodedDelivery<'_>) -> Reposi
     let received_at = delivery.received_at;
     RepositoryObservation {
         repository,
+        former_names: BTreeMap::new(),
         last_delivery: (delivery.source == Source::Webhook).then_some(received_at),
         tracks: match delivery.source {
             // Watching one pull request is no request for the others.
@@ -262,40 +263,51 @@ fn pushed_branch(event: &Event) -> Option<(RepoId, String)> {
 /// The state of a pull request before a batch, as far as a batch compares it.
 struct PreviousState {
     key: PrKey,
-    status: Option<(PullRequestStatus, Timestamp)>,
+    linked: Option<LinkedPr>,
+    author: Option<Author>,
     /// The texts that may name tasks: branch, title and body.
     texts: [Option<String>; 3],
 }
 
 impl PreviousState {
-    fn of(pull_request: &PullRequest) -> Self {
-        let texts = task::texts(pull_request).map(|text| text.map(str::to_owned));
+    fn of(pull_request: &PullRequest, bots: &Bots) -> Self {
+        let texts = task::texts(pull_request, bots).map(|text| text.map(str::to_owned));
         Self {
             key: pull_request.key,
-            status: notification::status(pull_request),
+            linked: LinkedPr::of(pull_request),
+            author: pull_request.author.as_ref().map(|seen| seen.value.clone()),
             texts,
         }
     }
 
-    /// Adds to `write` how a pull request differs from this state, as far as tasks depend on it.
-    fn compare(&self, now: &PullRequest, patterns: &Patterns, write: &mut BatchWrite) {
-        if self.status != notification::status(now) {
+    /// Adds to `write` how a pull request differs from this state, as far as its tasks and its
+    /// author's logins depend on it.
+    fn compare(&self, now: &PullRequest, rules: &ApplyRules, write: &mut BatchWrite) {
+        if self.linked != LinkedPr::of(now) {
             write.moved.insert(self.key);
         }
-        write.mentions.extend(
-            self.new_mentions(now, patterns)
-                .map(|keys| (self.key, keys)),
-        );
+        let author = now.author.as_ref();
+        if let Some(author) = author.filter(|author| self.author.as_ref() != Some(&author.value)) {
+            let Author(account) = &author.value;
+            let login = account.login.to_ascii_lowercase();
+            let seen = write.logins.entry((login, account.id));
+            seen.and_modify(|at| *at = author.at.min(*at))
+                .or_insert(author.at);
+        }
+        write
+            .mentions
+            .extend(self.new_mentions(now, rules).map(|keys| (self.key, keys)));
     }
 
     /// Returns all task keys that it names now, if they differ from before.
-    fn new_mentions(&self, now: &PullRequest, patterns: &Patterns) -> Option<BTreeSet<TaskKey>> {
+    fn new_mentions(&self, now: &PullRequest, rules: &ApplyRules) -> Option<BTreeSet<TaskKey>> {
+        let ApplyRules { bots, patterns, .. } = rules;
         let before = self.texts.each_ref().map(Option::as_deref);
-        if before == task::texts(now) {
+        if before == task::texts(now, bots) {
             return None;
         }
         let [branch, title, body] = before.map(Option::unwrap_or_default);
-        let keys = patterns.named_by(now);
+        let keys = patterns.named_by(now, bots);
         (keys != patterns.keys(branch, title, body)).then_some(keys)
     }
 }

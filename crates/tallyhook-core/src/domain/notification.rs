@@ -175,8 +175,11 @@ pub fn change(old: Option<PullRequestStatus>, after: &PullRequest) -> Option<Sta
     (old != Some(new)).then_some(StatusChange { old, new, at })
 }
 
-/// Returns whether a change is worth a notification: not if it is older than the tracking of its
-/// repository, since a backfill brings such changes in bulk. The store's guards mirror this rule.
-pub fn is_worth_notification(change: &StatusChange, tracked_since: Timestamp) -> bool {
-    change.at >= tracked_since
+/// The seconds by which GitHub's clock may be behind ours.
+const CLOCK_GRACE: i64 = 5 * 60;
+
+/// Returns whether a change at `at` is worth a notification: not if it is older than the tracking of
+/// its repository, since a backfill brings such changes in bulk.
+pub fn is_worth_notification(at: Timestamp, tracked_since: Timestamp) -> bool {
+    at.epoch() >= tracked_since.epoch() - CLOCK_GRACE
 }

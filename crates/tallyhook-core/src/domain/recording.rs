@@ -1,6 +1,6 @@
 //! One batch of changes as plain data: what the store read, and what it has to write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
@@ -9,7 +9,7 @@ use super::repository::{Repository, RepositoryAccess};
 use super::task::TaskKey;
 use super::timings::Timings;
 use crate::delivery::{DeliveryId, Moment};
-use crate::github::types::{InstallationId, PrKey, RepoId, ReviewId};
+use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
 
 /// A pull request as it was read, with the version that a write must find.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ impl FinishedDelivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryObservation {
     pub repository: Repository,
+    /// Other names that it was seen with, by the time of the last sight.
+    pub former_names: BTreeMap<String, Timestamp>,
     /// The receipt of its newest webhook.
     pub last_delivery: Option<Moment>,
     /// The start of its tracking if it was unknown before; `None` leaves it untracked. Ignored for
@@ -92,12 +94,36 @@ pub struct RepositoryObservation {
 
 impl Join for RepositoryObservation {
     fn join(&mut self, other: Self) -> bool {
+        let is_renamed = self.join_names(&other);
         let tracks = [self.tracks, other.tracks].into_iter().flatten().min();
         let tracks_before = tracks != self.tracks;
         self.tracks = tracks;
-        tracks_before
+        is_renamed
+            | tracks_before
             | self.repository.join(other.repository)
             | take_greater(&mut self.last_delivery, other.last_delivery)
+    }
+}
+
+impl RepositoryObservation {
+    /// Adds the names of `other`, which is about to be joined. The one that stays is among them if
+    /// there are two.
+    fn join_names(&mut self, other: &Self) -> bool {
+        let (seen, seen_besides) = (&self.repository.seen, &other.repository.seen);
+        let mut names = other.former_names.clone();
+        if seen.value.name != seen_besides.value.name {
+            names.insert(seen.value.name.clone(), seen.at);
+            names.insert(seen_besides.value.name.clone(), seen_besides.at);
+        }
+        let mut is_new = false;
+        for (name, at) in names {
+            let known = self.former_names.get(&name);
+            if known.is_none_or(|known| *known < at) {
+                self.former_names.insert(name, at);
+                is_new = true;
+            }
+        }
+        is_new
     }
 }
 
@@ -128,6 +154,9 @@ pub struct BatchWrite {
     pub moved: BTreeSet<PrKey>,
     /// All task keys that a pull request names now, where they differ from before.
     pub mentions: Vec<(PrKey, BTreeSet<TaskKey>)>,
+    /// The authors that pull requests did not have before, by login in lower case, with the time at
+    /// which they were seen.
+    pub logins: BTreeMap<(String, AccountId), Timestamp>,
     /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become
     /// due.
     pub pushes: BTreeSet<(RepoId, String)>,

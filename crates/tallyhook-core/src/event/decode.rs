@@ -1,19 +1,18 @@
 //! Decoding of a webhook's name and body to an [`Event`].
 
-use std::collections::BTreeSet;
-
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::bounds::within_limits;
-use super::undecoded::error_with_path;
+use super::snapshots::{issue_snapshot, snapshot};
 use super::{
-    Branches, Conversation, Diff, Event, EventKind, Fact, FactKind, InstallationEvent,
-    PullRequestEvent, PullRequestSnapshot, PushEvent, Repo, RepositoryEvent, ReviewSnapshot,
-    ReviewState, marks, without_nul,
+    Event, EventKind, Fact, FactKind, InstallationEvent, PullRequestEvent, PullRequestSnapshot,
+    PushEvent, Repo, RepositoryEvent, ReviewSnapshot, ReviewState, SNAPSHOT, UnreadPart, lenient,
+    marks, storable_json,
 };
-use crate::github::payload::{self, Payload, PayloadState};
-use crate::github::types::{Account, PrNumber, ReviewId, Timestamp};
+use crate::github::host::GithubHost;
+use crate::github::payload::{self, Payload, PayloadReviewState};
+use crate::github::types::{Account, AccountKind, PrNumber, ReviewId, Timestamp};
 use crate::text::one_line;
 
 /// The reason why a body cannot be decoded, named by what to do about it.
@@ -43,12 +42,30 @@ pub fn is_json(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
+/// A webhook, and what its body says besides the event.
+#[derive(Clone, Debug)]
+pub struct DecodedWebhook {
+    pub event: Event,
+    /// The GitHub that the body's addresses are of.
+    pub host: Option<GithubHost>,
+    /// The parts that could not be read and do not count.
+    pub unread: Vec<UnreadPart>,
+}
+
 /// Reads the webhook `name` (of `X-GitHub-Event`) with the JSON `body`. A body decodes under one
 /// name at most.
 ///
 /// # Errors
 /// [`Undecodable`], whose variants say what to do with the delivery. No body makes it panic.
 pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
+    decode_webhook(name, body).map(|decoded| decoded.event)
+}
+
+/// Reads a webhook as [`decode`] does, with what else its body says.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_webhook(name: &str, body: &[u8]) -> Result<DecodedWebhook, Undecodable> {
     let kind = match name.parse() {
         // A webhook of the name of fetched pull requests is no more than any other unused one.
         Ok(EventKind::Snapshot) | Err(_) => {
@@ -62,18 +79,31 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
     // serde does not check the strings that it skips, and a body is stored and shown as a whole.
     let text =
         std::str::from_utf8(body).map_err(|error| Undecodable::NotJson(error.to_string()))?;
-    // Not by the error's category: an array where an enum is expected is an error of syntax to
-    // serde_json.
-    let text = without_nul(text);
-    let payload: Payload = serde_json::from_str(&text).map_err(|error| match is_json(body) {
-        true => match marks::check_unread(kind, body) {
-            Ok(()) => shape(&error_with_path(&text).unwrap_or_else(|| error.to_string())),
-            Err(other_event) => other_event,
-        },
-        false => Undecodable::NotJson(error.to_string()),
-    })?;
+    let text = storable_json(text);
+    let payload: Payload = match serde_json::from_str(&text) {
+        Ok(payload) => payload,
+        // Not by the error's category: an array where an enum is expected is an error of syntax to
+        // serde_json.
+        Err(error) if is_json(body) => lenient::read(&text, &error).map_err(|error| {
+            let other_event = marks::check_unread(kind, body).err();
+            other_event.unwrap_or_else(|| shape(&error))
+        })?,
+        Err(error) => return Err(Undecodable::NotJson(error.to_string())),
+    };
     marks::check(kind, &payload, body)?;
-    let event = match kind {
+    let host = payload.address().and_then(GithubHost::of_address);
+    let unread = payload.unread.clone();
+    let event = event_of(kind, payload)?;
+    let event = within_limits(event)?;
+    Ok(DecodedWebhook {
+        event,
+        host,
+        unread,
+    })
+}
+
+fn event_of(kind: EventKind, payload: Payload) -> Result<Event, Undecodable> {
+    match kind {
         EventKind::PullRequest => pull_request(payload).map(Event::PullRequest),
         EventKind::PullRequestReview => review(payload).map(Event::PullRequestReview),
         EventKind::PullRequestReviewComment => {
@@ -90,9 +120,8 @@ pub fn decode(name: &str, body: &[u8]) -> Result<Event, Undecodable> {
         EventKind::InstallationRepositories => {
             installation(payload).map(Event::InstallationRepositories)
         }
-        EventKind::Snapshot => Err(Undecodable::UnusedEvent(name.to_owned())),
-    }?;
-    within_limits(event)
+        EventKind::Snapshot => Err(Undecodable::UnusedEvent(SNAPSHOT.to_owned())),
+    }
 }
 
 /// Reads an event that was made here from GitHub's answers and stored as it is.
@@ -195,8 +224,8 @@ fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
     let updated_at = common.snapshot.updated_at;
     let now = |kind, subject, detail| vec![common.fact(updated_at, kind, subject, detail)];
     let simple = |kind| now(kind, None, None);
-    let (assignee, label) = (payload.assignee, payload.label.map(|label| label.name));
-    let milestone = payload.milestone.map(|milestone| milestone.title);
+    let (assignee, label) = (payload.assignee, payload.label.and_then(|label| label.name));
+    let milestone = payload.milestone.and_then(|milestone| milestone.title);
     match common.action.as_str() {
         "opened" => vec![common.fact(
             common.snapshot.created_at,
@@ -227,7 +256,7 @@ fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
         "review_requested" | "review_request_removed" => {
             let (subject, detail) = match (payload.requested_reviewer, payload.requested_team) {
                 (Some(user), _) => (Some(user.id.0), Some(user.login)),
-                (None, Some(team)) => (Some(team.id), Some(team.slug)),
+                (None, Some(team)) => (team.id, team.slug.or(team.name)),
                 (None, None) => (None, None),
             };
             let requested = common.action == "review_requested";
@@ -289,48 +318,64 @@ fn edit_facts(common: &Common, changes: payload::ChangesPayload) -> Vec<Fact> {
 
 fn review(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     let common = Common::take(&mut payload)?;
-    let review = payload.review.ok_or_else(|| missing("review"))?;
-    let review = seen_review(&common, review)?;
+    let review = required(payload.review, "review", &payload.unread)?;
+    let review = review.and_then(|review| seen_review(&common, review));
     Ok(common.event(Vec::new(), review))
 }
 
+/// Returns a part that the event must have; `None` if it could not be read.
+fn required<T>(
+    part: Option<T>,
+    name: &str,
+    unread: &[UnreadPart],
+) -> Result<Option<T>, Undecodable> {
+    match part {
+        None if !unread.iter().any(|unread| unread.path == name) => Err(missing(name)),
+        part => Ok(part),
+    }
+}
+
 /// Returns the review of an event; `None` while it is pending.
-fn seen_review(
-    common: &Common,
-    review: payload::ReviewPayload,
-) -> Result<Option<ReviewSnapshot>, Undecodable> {
-    let Some(submitted_at) = review.submitted_at else {
-        return Ok(None);
+fn seen_review(common: &Common, review: payload::ReviewPayload) -> Option<ReviewSnapshot> {
+    let submitted_at = review.submitted_at?;
+    let state = match review.state {
+        PayloadReviewState::Approved => ReviewState::Approved,
+        PayloadReviewState::ChangesRequested => ReviewState::ChangesRequested,
+        PayloadReviewState::Commented => ReviewState::Commented,
+        PayloadReviewState::Dismissed => ReviewState::Dismissed,
+        PayloadReviewState::Pending => return None,
     };
-    // Webhooks write `approved`, the REST API `APPROVED`.
-    let state = match review.state.to_ascii_lowercase().as_str() {
-        "approved" => ReviewState::Approved,
-        "changes_requested" => ReviewState::ChangesRequested,
-        "commented" => ReviewState::Commented,
-        "dismissed" => ReviewState::Dismissed,
-        "pending" => return Ok(None),
-        other => return Err(shape(&format!("unknown review state `{other}`"))),
-    };
-    Ok(Some(ReviewSnapshot {
+    Some(ReviewSnapshot {
         id: review.id,
-        author: account_or_ghost(review.user),
+        author: writer(review.user, review.performed_via_github_app),
         state,
         submitted_at,
         commit_id: review.commit_id,
         dismissed_at: (common.action == "dismissed").then_some(common.snapshot.updated_at),
-    }))
+    })
+}
+
+/// Returns the account that wrote a review or comment. Of one that an App wrote with the token of a
+/// person it is a bot: no person has responded.
+fn writer(user: Option<payload::UserPayload>, via_app: Option<IgnoredAny>) -> Account {
+    let account = account_or_ghost(user);
+    match via_app {
+        Some(_) => Account {
+            kind: AccountKind::Bot,
+            ..account
+        },
+        None => account,
+    }
 }
 
 fn review_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     let common = Common::take(&mut payload)?;
-    let comment = payload.comment.ok_or_else(|| missing("comment"))?;
-    let review = comment.pull_request_review_id;
-    let fact = comment_fact(
-        comment,
-        FactKind::ReviewCommented,
-        review.map(|ReviewId(id)| id),
-    );
-    Ok(common.event(vec![fact], None))
+    let comment = required(payload.comment, "comment", &payload.unread)?;
+    let fact = comment.map(|comment| {
+        let review = comment.pull_request_review_id.map(|ReviewId(id)| id);
+        comment_fact(comment, FactKind::ReviewCommented, review)
+    });
+    Ok(common.event(fact.into_iter().collect(), None))
 }
 
 /// Returns a comment's fact: that its author wrote it then, whether it was created, edited or
@@ -341,7 +386,7 @@ fn comment_fact(comment: payload::CommentPayload, kind: FactKind, subject: Optio
         kind,
         subject: subject.or(Some(comment.id)),
         detail: None,
-        actor: Some(account_or_ghost(comment.user)),
+        actor: Some(writer(comment.user, comment.performed_via_github_app)),
     }
 }
 
@@ -353,9 +398,10 @@ fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> 
         _ => None,
     };
     let at = common.snapshot.updated_at;
-    let thread = payload.thread.ok_or_else(|| missing("thread"))?;
+    let thread = required(payload.thread, "thread", &payload.unread)?;
     // A thread has no id of its own; its first comment identifies it.
-    let thread = thread.comments.first().map(|comment| comment.id);
+    let first = |thread: payload::ThreadPayload| thread.comments.first().map(|comment| comment.id);
+    let thread = thread.and_then(first);
     let facts = kind
         .map(|kind| common.fact(at, kind, thread, None))
         .into_iter()
@@ -365,12 +411,13 @@ fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> 
 
 fn issue_comment(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
     let issue = payload.issue.take().ok_or_else(|| missing("issue"))?;
-    let comment = payload.comment.take().ok_or_else(|| missing("comment"))?;
+    let comment = required(payload.comment.take(), "comment", &payload.unread)?;
     let number = issue.number;
     let snapshot =
         issue_snapshot(issue).ok_or(Undecodable::NoPullRequest("a comment on an issue"))?;
     let common = Common::with(&mut payload, number, snapshot)?;
-    Ok(common.event(vec![comment_fact(comment, FactKind::Commented, None)], None))
+    let fact = comment.map(|comment| comment_fact(comment, FactKind::Commented, None));
+    Ok(common.event(fact.into_iter().collect(), None))
 }
 
 fn merge_group(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
@@ -499,71 +546,6 @@ fn take_repo(payload: &mut Payload) -> Result<Repo, Undecodable> {
     })
 }
 
-fn account_or_ghost(user: Option<payload::UserPayload>) -> Account {
+pub(super) fn account_or_ghost(user: Option<payload::UserPayload>) -> Account {
     user.map_or_else(Account::ghost, Account::from)
-}
-
-fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequestSnapshot {
-    // The simple pull request of review events has none of the four counts, the full one all of
-    // them.
-    let full = pull_request.additions.is_some();
-    PullRequestSnapshot {
-        updated_at: pull_request.updated_at,
-        created_at: pull_request.created_at,
-        github_id: Some(pull_request.id),
-        author: account_or_ghost(pull_request.user),
-        merged_at: pull_request.merged_at,
-        conversation: Conversation {
-            title: pull_request.title,
-            body: pull_request.body,
-            html_url: pull_request.html_url,
-            labels: label_names(pull_request.labels),
-            open: pull_request.state == PayloadState::Open,
-            closed_at: pull_request.closed_at,
-            marks: BTreeSet::new(),
-        },
-        branches: Some(Branches {
-            draft: pull_request.draft,
-            base_ref: pull_request.base.name,
-            head_ref: pull_request.head.name,
-            head_sha: pull_request.head.sha,
-            head_repo: pull_request.head.repo.map(|repo| repo.id),
-        }),
-        diff: full.then_some(Diff {
-            additions: pull_request.additions,
-            deletions: pull_request.deletions,
-            changed_files: pull_request.changed_files,
-            commits: pull_request.commits,
-        }),
-    }
-}
-
-/// Returns the snapshot that an issue has of its pull request; `None` if it is not a pull
-/// request's.
-fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequestSnapshot> {
-    let pull_request = issue.pull_request?;
-    Some(PullRequestSnapshot {
-        updated_at: issue.updated_at,
-        created_at: issue.created_at,
-        github_id: None,
-        author: account_or_ghost(issue.user),
-        merged_at: pull_request.merged_at,
-        conversation: Conversation {
-            title: issue.title,
-            body: issue.body,
-            html_url: pull_request.html_url,
-            labels: label_names(issue.labels),
-            open: issue.state == PayloadState::Open,
-            closed_at: issue.closed_at,
-            marks: BTreeSet::new(),
-        },
-        branches: None,
-        diff: None,
-    })
-}
-
-fn label_names(labels: Vec<payload::LabelPayload>) -> Vec<String> {
-    let mut names: Vec<_> = labels.into_iter().map(|label| label.name).collect();
-    names.sort_unstable();
-    names
 }

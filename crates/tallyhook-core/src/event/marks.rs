@@ -81,11 +81,16 @@ impl From<&Payload> for MarkingFields {
         fn mark<T>(field: &Option<T>) -> Option<IgnoredAny> {
             field.as_ref().map(|_| IgnoredAny)
         }
+        // A part that could not be read marks the event all the same.
+        let unread = |name| {
+            let mut unread = payload.unread.iter();
+            unread.any(|part| part.path == name).then_some(IgnoredAny)
+        };
         Self {
             pull_request: mark(&payload.pull_request),
-            review: mark(&payload.review),
-            comment: mark(&payload.comment),
-            thread: mark(&payload.thread),
+            review: mark(&payload.review).or(unread("review")),
+            comment: mark(&payload.comment).or(unread("comment")),
+            thread: mark(&payload.thread).or(unread("thread")),
             issue: mark(&payload.issue),
             merge_group: mark(&payload.merge_group),
             git_ref: mark(&payload.git_ref),

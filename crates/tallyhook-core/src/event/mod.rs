@@ -5,10 +5,12 @@
 
 mod bounds;
 mod decode;
+mod escapes;
 mod fetched;
+mod lenient;
 mod marks;
 pub mod message;
-mod nul;
+mod snapshots;
 mod undecoded;
 
 use std::collections::BTreeSet;
@@ -17,10 +19,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::bounds::{is_repository_name, without_impossible_times};
-pub use self::decode::{Undecodable, decode, decode_fetched, is_json};
+pub use self::decode::{
+    DecodedWebhook, Undecodable, decode, decode_fetched, decode_webhook, is_json,
+};
+pub use self::escapes::storable_json;
 pub use self::fetched::{Unusable, fetched};
+pub use self::lenient::UnreadPart;
 pub use self::marks::shown_by;
-pub use self::nul::without_nul;
 pub use self::undecoded::{BodyOutline, outline};
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 

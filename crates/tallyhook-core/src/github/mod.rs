@@ -2,6 +2,7 @@
 //! signatures.
 
 pub mod graphql;
+pub mod host;
 /// The shapes of GitHub's payloads. They end at [`crate::event`], which converts them to our own
 /// events.
 pub(crate) mod payload;

@@ -3,11 +3,13 @@
 //! Written by hand and lenient on purpose: of the recorded payloads of GitHub's own examples, one
 //! in six breaks GitHub's own schemas (deleted forks, deleted accounts, integers where dates are
 //! promised, fields newer than the capture). An unused field is not read, and one that may be
-//! missing is an `Option`. Source: the webhook payloads in GitHub's REST description, and recorded
+//! missing is an `Option`; a part of another shape than here is left out by `event::lenient`. Source: the webhook payloads in GitHub's REST description, and recorded
 //! deliveries.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+
+use crate::event::UnreadPart;
 
 use super::types::{
     Account, AccountId, AccountKind, InstallationId, PrNumber, RepoId, ReviewId, Timestamp,
@@ -41,6 +43,26 @@ pub(crate) struct Payload {
     pub(crate) repositories: Option<Vec<RepositoryName>>,
     pub(crate) repositories_added: Option<Vec<RepositoryName>>,
     pub(crate) repositories_removed: Option<Vec<RepositoryName>>,
+    /// The parts that were left out, since they are of another shape.
+    #[serde(skip)]
+    pub(crate) unread: Vec<UnreadPart>,
+}
+
+impl Payload {
+    /// Returns an address that the payload names, of whichever GitHub sent it.
+    pub(crate) fn address(&self) -> Option<&str> {
+        let repository = self.repository.as_ref().map(|seen| &seen.html_url);
+        let api = self.repository.as_ref().map(|seen| &seen.url);
+        let pull_request = self.pull_request.as_ref().map(|seen| &seen.html_url);
+        let issue = self
+            .issue
+            .as_ref()
+            .and_then(|issue| issue.pull_request.as_ref());
+        let issue = issue.map(|seen| &seen.html_url);
+        let installation = self.installation.as_ref().map(|seen| &seen.html_url);
+        let pages = [repository, api, pull_request, issue, installation];
+        pages.into_iter().flatten().find_map(Option::as_deref)
+    }
 }
 
 /// An account. GraphQL and some old payloads leave `type` out.
@@ -139,9 +161,27 @@ pub(crate) struct IssuePullRequest {
 pub(crate) struct ReviewPayload {
     pub(crate) id: ReviewId,
     pub(crate) user: Option<UserPayload>,
-    pub(crate) state: String,
+    pub(crate) state: PayloadReviewState,
     pub(crate) submitted_at: Option<Timestamp>,
     pub(crate) commit_id: Option<String>,
+    /// The App that wrote it, also with the token of a person.
+    pub(crate) performed_via_github_app: Option<IgnoredAny>,
+}
+
+/// The state of a review. Webhooks write `approved`, the REST API `APPROVED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PayloadReviewState {
+    #[serde(alias = "APPROVED")]
+    Approved,
+    #[serde(alias = "CHANGES_REQUESTED")]
+    ChangesRequested,
+    #[serde(alias = "COMMENTED")]
+    Commented,
+    #[serde(alias = "DISMISSED")]
+    Dismissed,
+    #[serde(alias = "PENDING")]
+    Pending,
 }
 
 /// A comment in the conversation, or on a line of the diff, which belongs to a review.
@@ -151,6 +191,8 @@ pub(crate) struct CommentPayload {
     pub(crate) user: Option<UserPayload>,
     pub(crate) created_at: Timestamp,
     pub(crate) pull_request_review_id: Option<ReviewId>,
+    /// The App that wrote it, also with the token of a person.
+    pub(crate) performed_via_github_app: Option<IgnoredAny>,
 }
 
 /// A conversation on a line of the diff.
@@ -170,6 +212,9 @@ pub(crate) struct ThreadComment {
 pub(crate) struct RepositoryPayload {
     pub(crate) id: RepoId,
     pub(crate) full_name: String,
+    pub(crate) html_url: Option<String>,
+    /// Of the API in most events.
+    pub(crate) url: Option<String>,
     pub(crate) private: Option<bool>,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) pushed_at: Option<Timestamp>,
@@ -185,18 +230,20 @@ pub(crate) struct RepositoryName {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct LabelPayload {
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct MilestonePayload {
-    pub(crate) title: String,
+    pub(crate) title: Option<String>,
 }
 
+/// A team. A deleted one has no slug.
 #[derive(Debug, Deserialize)]
 pub(crate) struct TeamPayload {
-    pub(crate) id: i64,
-    pub(crate) slug: String,
+    pub(crate) id: Option<i64>,
+    pub(crate) slug: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// The changes of an `edited` action: each part carries the value before.
@@ -236,6 +283,7 @@ pub(crate) struct InstallationPayload {
     pub(crate) id: InstallationId,
     /// In the installation's own events only.
     pub(crate) account: Option<IgnoredAny>,
+    pub(crate) html_url: Option<String>,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) suspended_at: Option<Timestamp>,
 }

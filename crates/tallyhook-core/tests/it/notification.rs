@@ -276,6 +276,8 @@ fn changes_before_tracking_are_not_notified() {
         new: PullRequestStatus::Merged,
         at: at(10),
     };
-    assert!(!is_worth_notification(&change, at(11)));
-    assert!(is_worth_notification(&change, at(10)) && is_worth_notification(&change, at(9)));
+    // GitHub's clock may be five minutes behind.
+    assert!(!is_worth_notification(change.at, at(311)));
+    assert!(is_worth_notification(change.at, at(310)));
+    assert!(is_worth_notification(change.at, at(9)));
 }

@@ -1,6 +1,8 @@
 //! Statements about deliveries: here those that both kinds of database understand, the others by
 //! the kind of database.
 
+use std::cmp::Reverse;
+
 use super::row::{COLUMNS, DeadGroupRow, DeliveryRow};
 use super::{
     AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
@@ -239,9 +241,27 @@ impl Store {
         Ok(counts)
     }
 
-    /// Returns deliveries of `filter`, the newest first, at most `limit`.
+    /// Returns deliveries of `filter`, the newest first, at most `limit`. Those of a repository
+    /// have the names that it had at their time.
     pub async fn deliveries(&self, filter: &DeliveryFilter, limit: u32) -> Result<Vec<Delivery>> {
-        by_dialect!(self.deliveries(filter, limit))
+        let repository = match &filter.repo {
+            Some(name) => self.repository_id(name).await?,
+            None => None,
+        };
+        let Some(repository) = repository else {
+            return by_dialect!(self.deliveries(filter, limit));
+        };
+        let mut found = Vec::new();
+        for name in self.repository_names(repository).await? {
+            let filter = DeliveryFilter {
+                repo: Some(name),
+                ..filter.clone()
+            };
+            found.extend(by_dialect!(self.deliveries(&filter, limit))?);
+        }
+        found.sort_by_key(|delivery| Reverse(delivery.id));
+        found.truncate(limit as usize);
+        Ok(found)
     }
 
     /// Returns every delivery of one GUID: more than one only if the bodies differ.

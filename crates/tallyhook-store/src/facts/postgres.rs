@@ -11,7 +11,7 @@ use tallyhook_core::domain::join::{Dated, Join};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::event::without_nul;
+use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
@@ -19,6 +19,7 @@ use super::row::{
     pull_request_update,
 };
 use super::sql::DROP_REPLACED;
+use crate::account_logins::write_logins;
 use crate::columns::{Name, Seconds, storable_text, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -147,13 +148,15 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
     Ok(())
 }
 
-/// Marks tasks and appends events to the outbox, which is the last step of a transaction.
+/// Records logins, marks tasks and appends events to the outbox, which is the last step of a
+/// transaction.
 async fn write_outbox(
     session: &mut PooledSession,
     recording: &BatchWrite,
     now: Moment,
 ) -> Result<()> {
     let mut transaction = Transaction::Postgres(PostgresTransaction(session));
+    write_logins(&mut transaction, &recording.logins).await?;
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
     let events = notified_changes(&mut transaction, &recording.changes).await?;
     let appended = append_events(&mut transaction, &events, now).await?;
@@ -184,7 +187,7 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 /// Rows as JSON, without the U+0000 that PostgreSQL would refuse.
 fn json(rows: &[impl Serialize]) -> Result<String> {
     let json = serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
-    Ok(without_nul(&json).into_owned())
+    Ok(storable_json(&json).into_owned())
 }
 
 /// A pull request as it is written.
@@ -335,7 +338,13 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              installation_id = greatest(known.installation_id, excluded.installation_id), \
              access = CASE WHEN {lost} THEN excluded.access ELSE known.access END, \
              access_at = greatest(known.access_at, excluded.access_at), \
-             last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at) \
+             last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at), \
+             former_names = known.former_names || excluded.former_names \
+                 || CASE WHEN lower(excluded.name) = lower(known.name) THEN '{{}}'::jsonb \
+                 WHEN {newer} THEN jsonb_build_object(\
+                     lower(known.name), extract(epoch FROM known.seen_at)::bigint) \
+                 ELSE jsonb_build_object(\
+                     lower(excluded.name), extract(epoch FROM excluded.seen_at)::bigint) END \
              RETURNING id, installation_id, access, access_at), \
          proven AS (\
              SELECT installation_id, max(access_at) AS access_at FROM written \

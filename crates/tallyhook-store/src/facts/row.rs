@@ -157,6 +157,7 @@ columns! {
         tracked_since: Millis,
         tracked: bool,
         last_delivery_at: Option<Millis>,
+        former_names: Json<BTreeMap<String, i64>>,
     }
 }
 
@@ -473,8 +474,19 @@ impl RepositoryColumns {
             tracked_since: Millis(sighting.tracks.unwrap_or(now)),
             tracked: sighting.tracks.is_some(),
             last_delivery_at: sighting.last_delivery.map(Millis),
+            former_names: Json(former_names(sighting)),
         }
     }
+}
+
+/// The other names of a repository, in lower case.
+fn former_names(sighting: &RepositoryObservation) -> BTreeMap<String, i64> {
+    let present = &sighting.repository.seen.value.name;
+    let names = sighting.former_names.iter();
+    names
+        .filter(|(name, _)| !name.eq_ignore_ascii_case(present))
+        .map(|(name, at)| (name.to_ascii_lowercase(), at.epoch()))
+        .collect()
 }
 
 impl ReviewColumns {

@@ -16,6 +16,7 @@ use super::row::{
     pull_request_update,
 };
 use super::sql::DROP_REPLACED;
+use crate::account_logins::write_logins;
 use crate::columns::{to_json, whole};
 use crate::database::Transaction;
 use crate::outbox::{append_events, notified_changes};
@@ -108,6 +109,7 @@ impl SqliteDatabase {
         write_reviews(&mut transaction, &recording.pull_requests).await?;
         write_segments(&mut transaction, &recording.pull_requests).await?;
         let mut transaction = Transaction::Sqlite(transaction);
+        write_logins(&mut transaction, &recording.logins).await?;
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, &recording.changes).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
@@ -210,7 +212,13 @@ static UPSERT_REPOSITORY: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
                  ELSE access END, \
              access_at = max(access_at, excluded.access_at), \
              last_delivery_at = max(coalesce(last_delivery_at, excluded.last_delivery_at), \
-                 coalesce(excluded.last_delivery_at, last_delivery_at))",
+                 coalesce(excluded.last_delivery_at, last_delivery_at)), \
+             former_names = CASE WHEN excluded.former_names = '{{}}' \
+                 AND lower(excluded.name) = lower(name) THEN former_names \
+                 ELSE json_patch(json_patch(former_names, excluded.former_names), \
+                     CASE WHEN lower(excluded.name) = lower(name) THEN '{{}}' \
+                     WHEN {newer} THEN json_object(lower(name), seen_at) \
+                     ELSE json_object(lower(excluded.name), excluded.seen_at) END) END",
             RepositoryColumns::COLUMNS.join(", "),
             vec![row.as_str(); rows].join(", ")
         )

@@ -66,6 +66,17 @@ pub enum OutboxPayload {
     WorktreeKept(WorktreeKept),
 }
 
+impl OutboxPayload {
+    /// Returns the pull request that it is about, or that caused it.
+    pub fn pull_request(&self) -> Option<PrKey> {
+        match self {
+            Self::PullRequest(change, _) => Some(change.key),
+            Self::Task(change) => change.because,
+            Self::WorktreeKept(kept) => Some(kept.key),
+        }
+    }
+}
+
 /// An event of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEvent {

@@ -92,7 +92,7 @@ pub(crate) async fn notified_changes(
             name,
             tracked_since,
         }) = repository
-            && is_worth_notification(&change.change, tracked_since.0.into())
+            && is_worth_notification(change.change.at, tracked_since.0.into())
         {
             notified.push((name.clone(), *change));
         }

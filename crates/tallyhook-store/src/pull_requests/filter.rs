@@ -21,6 +21,7 @@ pub struct PullRequestFilter {
     /// Any of these; all when empty.
     pub states: Vec<StateFilter>,
     pub repo: Option<RepoId>,
+    /// A login, present or former: those of its account, whichever login they show.
     pub author: Option<String>,
     /// Updated at or after.
     pub from: Option<Timestamp>,

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tallyhook_core::domain::timings::PullRequestState;
-use tallyhook_core::github::types::PrKey;
+use tallyhook_core::github::types::{AccountId, PrKey};
 
 use super::{PullRequestFilter, StateFilter};
 use crate::columns::{Seconds, storable_text};
@@ -32,13 +32,15 @@ const NEWEST_FIRST: &str = "updated_at DESC, repo_id DESC, number DESC";
 /// Pull requests that are looked up at once.
 pub(super) const KEYS: usize = 100;
 
-/// Pull requests of `filter`, newest update first, at most `limit`.
+/// Pull requests of `filter`, and of `account` alone among those of its author, newest update
+/// first, at most `limit`.
 ///
 /// Each state is looked up apart, by an index that has the wanted ones next to each other in this
 /// order, and the first of all are taken: no page takes longer than another, wherever in the list
 /// it is.
 pub(super) fn list(
     filter: &PullRequestFilter,
+    account: Option<AccountId>,
     limit: u32,
     is_sqlite: bool,
 ) -> StatementBuilder<'static> {
@@ -50,6 +52,9 @@ pub(super) fn list(
         );
         query.push(state.as_str()).push("'");
         push_wanted(&mut query, filter, is_sqlite);
+        if let Some(account) = account {
+            query.push(" AND author_id = ").push_bind(account.0);
+        }
         query
             .push(" ORDER BY ")
             .push(NEWEST_FIRST)

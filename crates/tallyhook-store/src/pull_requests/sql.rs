@@ -1,13 +1,14 @@
 //! Statements of the read side.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use tallyhook_core::domain::metrics::Aggregates;
-use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+use tallyhook_core::github::types::{AccountId, PrKey, PrNumber, RepoId};
 
 use super::row::ListedRow;
 use super::{AggregateFilter, PullRequestFilter, PullRequestRow, aggregates, list};
-use crate::database::{Database, StatementBuilder};
+use crate::database::Database;
 use crate::postgres::within;
 use crate::{Result, Store};
 
@@ -18,7 +19,33 @@ impl Store {
         filter: &PullRequestFilter,
         limit: u32,
     ) -> Result<Vec<PullRequestRow>> {
-        let query = list::list(filter, limit, self.database.is_sqlite()).build();
+        let (account, logins) = match &filter.author {
+            Some(login) => match self.account_of(login).await? {
+                Some((account, logins)) => (Some(account), logins),
+                None => (None, vec![login.clone()]),
+            },
+            None => return self.listed(filter, None, limit).await,
+        };
+        let mut found = Vec::new();
+        for login in logins {
+            let filter = PullRequestFilter {
+                author: Some(login),
+                ..filter.clone()
+            };
+            found.extend(self.listed(&filter, account, limit).await?);
+        }
+        found.sort_by_key(|row| Reverse((row.updated_at, row.key)));
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+
+    async fn listed(
+        &self,
+        filter: &PullRequestFilter,
+        account: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<PullRequestRow>> {
+        let query = list::list(filter, account, limit, self.database.is_sqlite()).build();
         let rows: Vec<ListedRow> = self.database.rows(query).await?;
         Ok(rows.into_iter().map(PullRequestRow::from).collect())
     }
@@ -50,24 +77,6 @@ impl Store {
             }));
         }
         Ok(fetched)
-    }
-
-    /// Looks up a repository by its name. Where an old one of that name was deleted, the one seen
-    /// last is it.
-    pub async fn repository_id(&self, name: &str) -> Result<Option<RepoId>> {
-        let mut query = StatementBuilder::new("SELECT id FROM repositories WHERE true");
-        match &self.database {
-            Database::Sqlite(_) => {
-                query
-                    .push(" AND name = ")
-                    .push_bind(name)
-                    .push(" COLLATE NOCASE");
-            }
-            Database::Postgres(_) => list::push_name(&mut query, "name", name, 200),
-        }
-        query.push(" ORDER BY access = 'deleted', seen_at DESC, id DESC LIMIT 1");
-        let row: Option<(i64,)> = self.database.row(query.build()).await?;
-        Ok(row.map(|(id,)| RepoId(id)))
     }
 
     /// Summarises merged pull requests by the time of the merge, and counts those closed without

@@ -1,5 +1,7 @@
 //! Statements about tracked repositories, watched pull requests and the poller.
 
+use std::collections::BTreeMap;
+
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 
@@ -27,6 +29,7 @@ impl Store {
     pub async fn track(&self, repository: &Repository, now: Moment) -> Result<bool> {
         let sighting = RepositoryObservation {
             repository: repository.clone(),
+            former_names: BTreeMap::new(),
             last_delivery: None,
             tracks: None,
         };

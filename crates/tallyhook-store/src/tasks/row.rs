@@ -13,6 +13,7 @@ pub(crate) struct TaskRow {
     task_key: Option<String>,
     title: String,
     status: Name<TaskStatus>,
+    initial_status: Option<Name<TaskStatus>>,
     said: Option<Name<TaskStatus>>,
     said_at: Option<Seconds>,
     repo_name: Option<String>,
@@ -28,7 +29,7 @@ pub(crate) struct TaskRow {
 }
 
 impl TaskRow {
-    pub(crate) const COLUMNS: &'static str = "id, task_key, title, status, said, said_at, \
+    pub(crate) const COLUMNS: &'static str = "id, task_key, title, status, initial_status, said, said_at, \
          repo_name, branch, \
          worktree, created_at, updated_at, version, follow_due, push_due, cleanup_due, tries";
 }
@@ -46,6 +47,10 @@ impl From<TaskRow> for Task {
             title: row.title,
             state: TaskState {
                 status: row.status.0,
+                // Null in the row of a process of an earlier version.
+                initial: row
+                    .initial_status
+                    .map_or(row.status.0, |Name(initial)| initial),
                 by_hand,
             },
             place: TaskPlace {

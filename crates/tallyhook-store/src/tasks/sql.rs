@@ -32,9 +32,9 @@ impl Store {
             place,
         } = task;
         let insert = statement(
-            "INSERT INTO tasks (id, task_key, title, status, repo_name, branch, worktree, \
-             created_at, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (task_key) DO NOTHING",
+            "INSERT INTO tasks (id, task_key, title, status, initial_status, repo_name, branch, \
+             worktree, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $8) ON CONFLICT (task_key) DO NOTHING",
         )
         .bind(id.to_string())
         .bind(key.as_ref().map(|key| key.as_str()))

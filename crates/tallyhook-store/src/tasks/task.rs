@@ -108,6 +108,8 @@ pub enum TaskCause {
     ByHand,
     /// A change of a pull request.
     PullRequest,
+    /// The pull request that had moved it belongs to it no more, or is a draft, and it has no other.
+    PullRequestUnlinked,
     /// A pull request was opened for it, or could not be; the note has the reason.
     PullRequestMade,
     PullRequestRefused,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use tallyhook_core::domain::notification::is_worth_notification;
 use tallyhook_core::domain::task::{TaskId, TaskKey, TaskStatus, Transition, TransitionCause};
-use tallyhook_core::github::types::{PrKey, Timestamp};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use super::row::{TaskLinkRow, TaskRow};
 use super::sql::FOLLOW;
@@ -11,6 +12,7 @@ use super::{Task, TaskCause, TaskEdit};
 use crate::columns::{Millis, Name, Seconds, storable_text};
 use crate::database::{Lock, Transaction, statement};
 use crate::outbox::{NewOutboxEvent, append_events, notified_repository, tasks_by_pull_request};
+use crate::repository_names::RepositoryNamesRow;
 use crate::{BatchWrite, Moment, OutboxPayload, Result, TaskChange};
 
 /// The number of pull requests of one statement.
@@ -53,14 +55,7 @@ impl TaskWriter<'_, '_> {
                 .await?;
         }
         for (repo, branch) in pushes {
-            let query = statement(
-                "SELECT id FROM tasks WHERE branch = $2 AND status = 'IMPLEMENTING' \
-                 AND lower(repo_name) = (SELECT lower(name) FROM repositories WHERE id = $1)",
-            );
-            let query = query.bind(repo.0).bind(storable_text(branch));
-            for (Name(task),) in self.0.rows::<(Name<TaskId>,)>(query).await? {
-                pushed.insert(task);
-            }
+            pushed.extend(self.on_branch(*repo, branch).await?);
         }
         let mut marked = 0;
         // One by one in id order, so that two transactions cannot deadlock.
@@ -82,6 +77,23 @@ impl TaskWriter<'_, '_> {
             }
         }
         Ok(marked)
+    }
+
+    /// Returns the tasks that are worked on on a branch, by any name that its repository has had.
+    async fn on_branch(&mut self, repo: RepoId, branch: &str) -> Result<Vec<TaskId>> {
+        let query = statement(RepositoryNamesRow::QUERY).bind(repo.0);
+        let row: Option<RepositoryNamesRow> = self.0.row(query).await?;
+        let names: Vec<_> = row
+            .into_iter()
+            .flat_map(RepositoryNamesRow::names)
+            .collect();
+        let query = "SELECT id, repo_name FROM tasks WHERE branch = $1 \
+                     AND status = 'IMPLEMENTING' AND repo_name IS NOT NULL";
+        let query = statement(query).bind(storable_text(branch));
+        let tasks: Vec<(Name<TaskId>, String)> = self.0.rows(query).await?;
+        let is_of = |of: &str| names.iter().any(|name| name.eq_ignore_ascii_case(of));
+        let tasks = tasks.into_iter().filter(|(_, of)| is_of(of));
+        Ok(tasks.map(|(Name(task), _)| task).collect())
     }
 
     /// Adds the tasks of pull requests.
@@ -236,6 +248,9 @@ impl TaskWriter<'_, '_> {
         let (cause, pull_request) = match cause {
             TransitionCause::PullRequest(key) => (TaskCause::PullRequest, Some(key)),
             TransitionCause::ByHand => (TaskCause::ByHand, None),
+            TransitionCause::Unlinked => {
+                (TaskCause::PullRequestUnlinked, self.last_mover(id).await?)
+            }
         };
         self.remember(
             id,
@@ -264,10 +279,25 @@ impl TaskWriter<'_, '_> {
             }));
         };
         let repository = notified_repository(self.0, key.repo).await?;
-        let repository = repository.filter(|repository| at >= repository.tracked_since.0.into());
+        let repository = repository
+            .filter(|repository| is_worth_notification(at, repository.tracked_since.0.into()));
         Ok(repository.map(|repository| NewOutboxEvent {
             repo: Some(repository.name),
             payload,
+        }))
+    }
+
+    /// Returns the last pull request that moved a task.
+    async fn last_mover(&mut self, id: TaskId) -> Result<Option<PrKey>> {
+        let query = "SELECT repo_id, number FROM task_history \
+                     WHERE task_id = $1 AND cause = $2 ORDER BY id DESC LIMIT 1";
+        let query = statement(query)
+            .bind(id.to_string())
+            .bind(Name(TaskCause::PullRequest).to_string());
+        let row: Option<(i64, i64)> = self.0.row(query).await?;
+        Ok(row.map(|(repo, number)| PrKey {
+            repo: RepoId(repo),
+            number: PrNumber(number),
         }))
     }
 
@@ -276,12 +306,7 @@ impl TaskWriter<'_, '_> {
         &mut self,
         payload: &OutboxPayload,
     ) -> Result<NewOutboxEvent> {
-        let key = match payload {
-            OutboxPayload::PullRequest(change, _) => Some(change.key),
-            OutboxPayload::Task(change) => change.because,
-            OutboxPayload::WorktreeKept(kept) => Some(kept.key),
-        };
-        let repository = match key {
+        let repository = match payload.pull_request() {
             Some(key) => notified_repository(self.0, key.repo).await?,
             None => None,
         };

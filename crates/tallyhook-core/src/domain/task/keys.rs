@@ -7,6 +7,8 @@ use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::prose::prose;
+use crate::domain::people::Bots;
 use crate::domain::pull_request::PullRequest;
 
 /// The most keys of one pull request; the branch's first, then the title's, then the body's.
@@ -79,7 +81,11 @@ pub enum BadPatterns {
 /// name nothing, while `fix_PROJ-1_now` and `修正PROJ-1です` do. A text of the form of a key, such as
 /// `UTF-8`, counts as one: it links nothing as long as no task has that key.
 #[derive(Clone, Debug)]
-pub struct Patterns(Vec<Regex>);
+pub struct Patterns {
+    exact: Vec<Regex>,
+    /// The same without regard to case: many write branches in lower case.
+    of_branches: Vec<Regex>,
+}
 
 impl Patterns {
     /// The patterns of the default settings.
@@ -99,37 +105,43 @@ impl Patterns {
         if patterns.len() > MOST_PATTERNS {
             return Err(BadPatterns::TooMany(patterns.len()));
         }
-        patterns
-            .iter()
-            .map(|pattern| delimited(pattern.as_ref()))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let compiled = |ignores_case| {
+            let patterns = patterns.iter();
+            patterns
+                .map(|pattern| delimited(pattern.as_ref(), ignores_case))
+                .collect::<Result<_, _>>()
+        };
+        Ok(Self {
+            exact: compiled(false)?,
+            of_branches: compiled(true)?,
+        })
     }
 
     /// Returns the keys that the known texts of a pull request name.
-    pub fn named_by(&self, pull_request: &PullRequest) -> BTreeSet<TaskKey> {
-        let [branch, title, body] = texts(pull_request).map(Option::unwrap_or_default);
+    pub fn named_by(&self, pull_request: &PullRequest, bots: &Bots) -> BTreeSet<TaskKey> {
+        let [branch, title, body] = texts(pull_request, bots).map(Option::unwrap_or_default);
         self.keys(branch, title, body)
     }
 
     /// Returns the keys that a pull request names in its branch, title or body, at most
-    /// [`MOST_KEYS`]. Takes time in proportion to the text: only the first 64 KiB of each and a
-    /// bounded number of matches are read.
+    /// [`MOST_KEYS`]: in its branch in any case, in its body as text and neither in code nor in a
+    /// comment. Takes time in proportion to the text: only the first 64 KiB of each and a bounded
+    /// number of matches are read.
     pub fn keys(&self, branch: &str, title: &str, body: &str) -> BTreeSet<TaskKey> {
+        let body = within_limit(body);
+        // Most bodies name nothing, and need not be read as Markdown.
+        let body = match found(&self.exact, body).next() {
+            Some(_) => prose(body),
+            None => String::new(),
+        };
+        let texts = [
+            (&self.of_branches, branch),
+            (&self.exact, title),
+            (&self.exact, &body),
+        ];
         let mut keys = BTreeSet::new();
-        for text in [branch, title, body] {
-            let text = &text[..text.floor_char_boundary(LONGEST_TEXT)];
-            let matches = |pattern| Matches {
-                pattern,
-                text,
-                at: 0,
-            };
-            let share = MOST_MATCHES / self.0.len().max(1);
-            for key in self
-                .0
-                .iter()
-                .flat_map(|pattern| matches(pattern).take(share))
-            {
+        for (patterns, text) in texts {
+            for key in found(patterns, text) {
                 if keys.len() == MOST_KEYS {
                     return keys;
                 }
@@ -140,9 +152,29 @@ impl Patterns {
     }
 }
 
-/// Returns the texts in which a pull request names tasks: its branch, its title, its body.
-pub fn texts(pull_request: &PullRequest) -> [Option<&str>; 3] {
+fn within_limit(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+}
+
+/// Returns the matches of `patterns` in the beginning of `text`.
+fn found<'a>(patterns: &'a [Regex], text: &'a str) -> impl Iterator<Item = &'a str> {
+    let share = MOST_MATCHES / patterns.len().max(1);
+    let matches = move |pattern| Matches {
+        pattern,
+        text: within_limit(text),
+        at: 0,
+    };
+    patterns
+        .iter()
+        .flat_map(move |pattern| matches(pattern).take(share))
+}
+
+/// Returns the texts in which a pull request names tasks: its branch, its title, its body. The body
+/// of a bot's is none of them: it quotes the texts of others, such as the notes of a release.
+pub fn texts<'a>(pull_request: &'a PullRequest, bots: &Bots) -> [Option<&'a str>; 3] {
     let talk = pull_request.conversation.as_ref().map(|dated| &dated.value);
+    let author = pull_request.author.as_ref().map(|dated| &dated.value.0);
+    let is_bot = author.is_some_and(|author| bots.contains(author));
     let branch = pull_request
         .branches
         .as_ref()
@@ -150,19 +182,21 @@ pub fn texts(pull_request: &PullRequest) -> [Option<&str>; 3] {
     [
         branch,
         talk.and_then(|talk| talk.title.as_deref()),
-        talk.and_then(|talk| talk.body.as_deref()),
+        talk.and_then(|talk| talk.body.as_deref())
+            .filter(|_| !is_bot),
     ]
 }
 
 /// The pattern with what may stand around it; group 1 is all of it, the pattern's own groups
 /// follow.
-fn delimited(pattern: &str) -> Result<Regex, BadPatterns> {
+fn delimited(pattern: &str, ignores_case: bool) -> Result<Regex, BadPatterns> {
     if pattern.len() > LONGEST_PATTERN {
         return Err(BadPatterns::TooLong(pattern.to_owned()));
     }
     let compiled = |text: &str| {
         RegexBuilder::new(text)
             .size_limit(LARGEST_PATTERN)
+            .case_insensitive(ignores_case)
             .build()
             .map_err(|error| {
                 // The lines before the last one show the position.
@@ -242,6 +276,21 @@ mod tests {
         ] {
             let default: Vec<_> = Patterns::DEFAULT.split(' ').collect();
             assert_eq!(keys(&default, text), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn branches_name_keys_in_any_case() {
+        let patterns = Patterns::parse(Patterns::DEFAULT).unwrap();
+        for (branch, found) in [
+            ("proj-12-fix", "PROJ-12"),
+            ("feature/Proj-12_fix", "PROJ-12"),
+            ("Story-456/rename", "456"),
+            ("xproj-12fix", ""),
+        ] {
+            let keys = patterns.keys(branch, "proj-77", "proj-78");
+            let keys: Vec<_> = keys.iter().map(TaskKey::as_str).collect();
+            assert_eq!(keys.join(" "), found, "{branch}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! corrected.
 
 mod keys;
+mod prose;
 
 use std::fmt;
 
@@ -13,7 +14,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use self::keys::{BadPatterns, MOST_KEYS, Patterns, TaskKey, texts};
-use super::notification::PullRequestStatus;
+use super::notification::{PullRequestStatus, status};
+use super::pull_request::PullRequest;
+use super::timings::ready_at;
 use crate::github::types::{PrKey, Timestamp};
 
 /// The permanent id of a task.
@@ -71,6 +74,8 @@ impl fmt::Display for TaskStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskState {
     pub status: TaskStatus,
+    /// The status at its creation, to which it returns when its last pull request was taken away.
+    pub initial: TaskStatus,
     /// The last status that a person set. The status at creation does not count.
     pub by_hand: Option<ManualStatus>,
 }
@@ -82,13 +87,32 @@ pub struct ManualStatus {
     pub at: Timestamp,
 }
 
-/// A pull request of the task, with its status and the start of it, from
-/// [`status`](super::notification::status).
+/// A pull request of a task, as far as the task depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkedPr {
     pub key: PrKey,
     pub status: PullRequestStatus,
+    /// The start of its status; of an open one no earlier than it became ready for review.
     pub since: Timestamp,
+    /// True if it is open and was never ready for review: it leaves its task as it is.
+    pub is_draft: bool,
+}
+
+impl LinkedPr {
+    /// Returns `None` while the status of the pull request is unknown.
+    pub fn of(pull_request: &PullRequest) -> Option<Self> {
+        let (status, since) = status(pull_request)?;
+        let ready_at = match status {
+            PullRequestStatus::Open => ready_at(pull_request),
+            PullRequestStatus::Closed | PullRequestStatus::Merged => Some(since),
+        };
+        Some(Self {
+            key: pull_request.key,
+            status,
+            since: ready_at.map_or(since, |ready_at| since.max(ready_at)),
+            is_draft: ready_at.is_none(),
+        })
+    }
 }
 
 /// The cause of a transition.
@@ -98,6 +122,8 @@ pub enum TransitionCause {
     PullRequest(PrKey),
     /// A person set the status later than the pull requests reached theirs.
     ByHand,
+    /// It has no pull request any more, or only drafts.
+    Unlinked,
 }
 
 /// A change of a task's status.
@@ -119,21 +145,25 @@ pub struct ManualOverride {
     pub at: Timestamp,
 }
 
-/// Returns the transition that a task with the pull requests `prs`, in any order, has to make;
-/// `None` if it has made it.
+/// Returns the transition that a task with the pull requests `prs`, in any order, has to make at
+/// `now`; `None` if it has made it.
 ///
 /// A task is in review while any of them is open, done when all are closed and at least one was
 /// merged, and cancelled when all are closed without a merge. A status that a person set later
-/// wins.
-pub fn follow(task: &TaskState, prs: &[LinkedPr]) -> Option<Transition> {
+/// wins. Drafts do not count. Without any it has the status that it would have without this
+/// program: the last that a person set, or the first.
+pub fn follow(task: &TaskState, prs: &[LinkedPr], now: Timestamp) -> Option<Transition> {
     let (to, at, cause) = match (wanted(prs), task.by_hand) {
         (Some(wanted), by_hand) if by_hand.is_none_or(|by_hand| by_hand.at < wanted.at) => (
             wanted.would_be,
             wanted.at,
             TransitionCause::PullRequest(wanted.cause),
         ),
-        (_, Some(by_hand)) => (by_hand.status, by_hand.at, TransitionCause::ByHand),
-        (_, None) => return None,
+        (Some(_), Some(by_hand)) => (by_hand.status, by_hand.at, TransitionCause::ByHand),
+        (_, by_hand) => {
+            let former = by_hand.map_or(task.initial, |by_hand| by_hand.status);
+            (former, now, TransitionCause::Unlinked)
+        }
     };
     (to != task.status).then_some(Transition {
         from: task.status,
@@ -153,7 +183,8 @@ pub fn manual_override(task: &TaskState, prs: &[LinkedPr]) -> Option<ManualOverr
 /// Returns the status that the pull requests alone give. It dates from the latest of those that
 /// decide it: the last to be opened, or, if none is open, the last to be closed.
 fn wanted(prs: &[LinkedPr]) -> Option<ManualOverride> {
-    let is_any = |status| prs.iter().any(|pr| pr.status == status);
+    let prs = || prs.iter().filter(|pr| !pr.is_draft);
+    let is_any = |status| prs().any(|pr| pr.status == status);
     let (would_be, only_open) = if is_any(PullRequestStatus::Open) {
         (TaskStatus::CodeReviewing, true)
     } else if is_any(PullRequestStatus::Merged) {
@@ -161,9 +192,7 @@ fn wanted(prs: &[LinkedPr]) -> Option<ManualOverride> {
     } else {
         (TaskStatus::Cancelled, false)
     };
-    let causes = prs
-        .iter()
-        .filter(|pr| !only_open || pr.status == PullRequestStatus::Open);
+    let causes = prs().filter(|pr| !only_open || pr.status == PullRequestStatus::Open);
     // Of two that happened within one second the key decides, so that their order here does not.
     let last = causes.max_by_key(|pr| (pr.since, pr.key))?;
     Some(ManualOverride {
@@ -197,12 +226,23 @@ mod tests {
             key: key(number),
             status,
             since: at(since),
+            is_draft: false,
         }
     }
+
+    fn draft(number: i64, since: i64) -> LinkedPr {
+        LinkedPr {
+            is_draft: true,
+            ..pr(number, PullRequestStatus::Open, since)
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::clamped(99);
 
     fn untouched(status: TaskStatus) -> TaskState {
         TaskState {
             status,
+            initial: Todo,
             by_hand: None,
         }
     }
@@ -210,6 +250,7 @@ mod tests {
     fn set(status: TaskStatus, second: i64) -> TaskState {
         TaskState {
             status,
+            initial: Todo,
             by_hand: Some(ManualStatus {
                 status,
                 at: at(second),
@@ -228,7 +269,6 @@ mod tests {
             (&[Closed, Open], Some(CodeReviewing)),
             (&[Closed, Merged, Closed], Some(Done)),
             (&[Closed, Closed], Some(Cancelled)),
-            (&[], None),
         ] {
             let prs: Vec<_> = (1..)
                 .zip(prs)
@@ -236,7 +276,7 @@ mod tests {
                 .collect();
             for from in [Todo, Implementing] {
                 assert_eq!(
-                    follow(&untouched(from), &prs).map(|moved| moved.to),
+                    follow(&untouched(from), &prs, NOW).map(|moved| moved.to),
                     to,
                     "{prs:?}"
                 );
@@ -256,16 +296,16 @@ mod tests {
             at: at(40),
             cause: TransitionCause::PullRequest(key(2)),
         };
-        assert_eq!(follow(&untouched(CodeReviewing), &prs), Some(moved));
-        assert_eq!(follow(&untouched(Done), &prs), None);
+        assert_eq!(follow(&untouched(CodeReviewing), &prs, NOW), Some(moved));
+        assert_eq!(follow(&untouched(Done), &prs, NOW), None);
         // Of two that were closed within one second it is always the same.
         let mut prs = [
             pr(1, PullRequestStatus::Merged, 40),
             pr(2, PullRequestStatus::Closed, 40),
         ];
-        assert_eq!(follow(&untouched(CodeReviewing), &prs), Some(moved));
+        assert_eq!(follow(&untouched(CodeReviewing), &prs, NOW), Some(moved));
         prs.reverse();
-        assert_eq!(follow(&untouched(CodeReviewing), &prs), Some(moved));
+        assert_eq!(follow(&untouched(CodeReviewing), &prs, NOW), Some(moved));
     }
 
     #[test]
@@ -277,7 +317,7 @@ mod tests {
             at: at(30),
         };
         for second in [30, 31] {
-            assert_eq!(follow(&set(Implementing, second), &prs), None);
+            assert_eq!(follow(&set(Implementing, second), &prs, NOW), None);
             assert_eq!(
                 manual_override(&set(Implementing, second), &prs),
                 Some(difference)
@@ -288,14 +328,49 @@ mod tests {
                 "they agree"
             );
         }
-        assert_eq!(follow(&set(Implementing, 29), &prs).unwrap().to, Done);
+        assert_eq!(follow(&set(Implementing, 29), &prs, NOW).unwrap().to, Done);
         assert_eq!(manual_override(&set(Implementing, 29), &prs), None);
+    }
+
+    #[test]
+    fn task_without_pull_requests_returns_to_its_former_status() {
+        let returned = |status, to| {
+            Some(Transition {
+                from: status,
+                to,
+                at: NOW,
+                cause: TransitionCause::Unlinked,
+            })
+        };
+        for status in [CodeReviewing, Done, Cancelled] {
+            assert_eq!(follow(&untouched(status), &[], NOW), returned(status, Todo));
+            let moved = TaskState {
+                status,
+                ..set(Implementing, 12)
+            };
+            assert_eq!(follow(&moved, &[], NOW), returned(status, Implementing));
+            assert_eq!(follow(&set(status, 12), &[], NOW), None, "a person's word");
+        }
+        assert_eq!(follow(&untouched(Todo), &[], NOW), None);
+    }
+
+    #[test]
+    fn draft_leaves_its_task_as_it_is() {
+        let ready = pr(1, PullRequestStatus::Open, 40);
+        for task in [untouched(Todo), set(Implementing, 35)] {
+            assert_eq!(follow(&task, &[draft(1, 40)], NOW), None);
+            assert_eq!(follow(&task, &[ready], NOW).unwrap().to, CodeReviewing);
+        }
+        let merged = pr(2, PullRequestStatus::Merged, 30);
+        let moved = follow(&untouched(CodeReviewing), &[draft(1, 40), merged], NOW).unwrap();
+        assert_eq!((moved.to, moved.at), (Done, at(30)));
     }
 
     #[test]
     fn missed_reopening_returns_the_task_to_review() {
         for over in [Done, Cancelled] {
-            let moved = follow(&untouched(over), &[pr(1, PullRequestStatus::Open, 50)]).unwrap();
+            let moved =
+                follow(&untouched(over), &[pr(1, PullRequestStatus::Open, 50)], NOW).unwrap();
             assert_eq!(
                 (moved.from, moved.to, moved.at),
                 (over, CodeReviewing, at(50))
@@ -317,6 +392,7 @@ mod tests {
                 pr(1, PullRequestStatus::Merged, 14),
                 pr(2, PullRequestStatus::Open, 10),
             ],
+            NOW,
         )
         .unwrap();
         assert_eq!(
@@ -349,15 +425,16 @@ mod tests {
                         task = TaskState {
                             status: word.status,
                             by_hand: Some(word),
+                            ..task
                         };
                     }
                 }
             }
-            if let Some(moved) = follow(&task, &prs) {
+            if let Some(moved) = follow(&task, &prs, NOW) {
                 assert_eq!(moved.from, task.status);
                 task.status = moved.to;
             }
-            assert_eq!(follow(&task, &prs), None, "one step is enough");
+            assert_eq!(follow(&task, &prs, NOW), None, "one step is enough");
         }
         task
     }

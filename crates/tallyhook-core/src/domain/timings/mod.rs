@@ -176,11 +176,7 @@ impl<'a> History<'a> {
         let draft = draft_history(pull_request, created_at, ended_at);
         let opened_as_draft = draft.starts_on;
         let drafts = draft.intervals(created_at);
-        let ready_at = if opened_as_draft {
-            drafts.first().and_then(|first| first.to)
-        } else {
-            Some(created_at)
-        };
+        let ready_at = first_ready(&draft, &drafts, created_at);
         let redraft = drafts.iter().skip(usize::from(opened_as_draft)).copied();
         let closed = closed_history(pull_request, merged_at).intervals(created_at);
         Some(Self {
@@ -424,6 +420,28 @@ impl Step {
             seconds: seconds(from, to),
             because,
         }
+    }
+}
+
+/// Returns the time from which an open pull request is or was ready for review, as the numbers have
+/// it; `None` while it never was.
+pub(super) fn ready_at(pull_request: &PullRequest) -> Option<Timestamp> {
+    let created_at = pull_request.created_at?;
+    if pull_request.timeline.opened_as_draft() == Some(false) {
+        return Some(created_at);
+    }
+    let draft = draft_history(pull_request, created_at, None);
+    first_ready(&draft, &draft.intervals(created_at), created_at)
+}
+
+fn first_ready(
+    draft: &ToggleHistory,
+    drafts: &[Interval],
+    created_at: Timestamp,
+) -> Option<Timestamp> {
+    match draft.starts_on {
+        true => drafts.first().and_then(|first| first.to),
+        false => Some(created_at),
     }
 }
 
