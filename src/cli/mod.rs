@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
-use tallyhook_core::text::one_line;
+use tallyhook_core::text::{one_line, with_causes};
 use tallyhook_store::{DatabaseUrlError, OpenMode};
 use tokio::runtime::{Builder, Runtime};
 
@@ -143,13 +143,21 @@ enum CommandFailure {
 }
 
 impl CommandFailure {
-    /// Returns the exit code, and the text in one line.
-    fn report(self) -> (u8, String) {
-        let (code, text) = match self {
-            Self::Failed(error) => (1, format!("{error:#}")),
-            Self::Usage(text) => (2, text),
+    /// Returns the exit code.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+
+    /// Returns the text in one line.
+    fn text(&self) -> String {
+        let text = match self {
+            Self::Failed(error) => with_causes(error.as_ref()),
+            Self::Usage(text) => text.clone(),
         };
-        (code, text.replace('\n', " "))
+        text.replace('\n', " ")
     }
 }
 
@@ -192,7 +200,7 @@ pub fn main() -> ExitCode {
         Ok(()) => None,
         // The reader of our output, such as `head`, has closed it.
         Err(CommandFailure::Failed(error)) if output::is_broken_pipe(&error) => None,
-        Err(failure) => Some(failure.report()),
+        Err(failure) => Some((failure.code(), failure.text())),
     };
     let (code, text) = failure.unzip();
     log.finish(text.map(|text| format!("tallyhook: {}", one_line(&text, usize::MAX))));
@@ -211,11 +219,15 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         database_url,
         command,
     } = cli;
+    // It shows the warnings itself.
+    let warns = !matches!(command, Command::Doctor(_));
     let sources = || {
-        Ok::<_, CommandFailure>(
-            SettingSources::from_process(config.as_deref())?
-                .with_flag(DATABASE_URL, database_url.clone()),
-        )
+        let sources = SettingSources::from_process(config.as_deref())?
+            .with_flag(DATABASE_URL, database_url.clone());
+        for warning in sources.warnings().iter().filter(|_| warns) {
+            tracing::warn!("{warning}");
+        }
+        Ok::<_, CommandFailure>(sources)
     };
     match command {
         Command::Demo(demo) => demo.run(sources()?).await,

@@ -138,7 +138,7 @@ fn replace_secrets(running: &RunningServer, roles: RoleSet, settings: CommandRes
             log_secrets(&config, roles, &warnings);
         }
         Err(failure) => {
-            let (_, error) = failure.report();
+            let error = failure.text();
             tracing::error!(
                 error,
                 "SIGHUP: the settings cannot be used, keeping the secrets in force: {error}"
