@@ -195,7 +195,12 @@ pub fn main() -> ExitCode {
         config::handed_over_sockets()
     };
     let log = logging::init_logging(cli.log_format, quiet);
-    let ended = start_threads().and_then(|runtime| runtime.block_on(run(cli, sockets?)));
+    let ended = start_threads().and_then(|runtime| {
+        let ended = runtime.block_on(run(cli, sockets?));
+        // A thread that is stuck in the file system would hold up a second Ctrl-C.
+        runtime.shutdown_background();
+        ended
+    });
     let failure = match ended {
         Ok(()) => None,
         // The reader of our output, such as `head`, has closed it.

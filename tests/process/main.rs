@@ -16,6 +16,7 @@ mod readme;
 mod recover;
 mod restart;
 mod secrets;
+mod signals;
 mod storage;
 mod terminal;
 mod weak_secrets;
