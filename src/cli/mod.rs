@@ -16,8 +16,10 @@ mod refetch;
 mod replay;
 mod serve;
 mod tokens;
+mod usage;
 mod worktrees;
 
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -185,7 +187,10 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
-    let cli = CommandLine::parse();
+    let cli = match CommandLine::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let quiet = !matches!(cli.command, Command::Serve(_));
     // Before the first thread is started.
     let sockets = if quiet {
@@ -210,6 +215,20 @@ pub fn main() -> ExitCode {
     let (code, text) = failure.unzip();
     log.finish(text.map(|text| format!("tallyhook: {}", one_line(&text, usize::MAX))));
     ExitCode::from(code.unwrap_or(0))
+}
+
+/// Reports a wrong call in one line; prints help and version.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match usage::usage_error(error) {
+        // Standard error may be closed.
+        Some(text) => drop(writeln!(
+            io::stderr(),
+            "tallyhook: {}",
+            one_line(&text, usize::MAX)
+        )),
+        None => error.exit(),
+    }
+    ExitCode::from(2)
 }
 
 fn start_threads() -> CommandResult<Runtime> {
