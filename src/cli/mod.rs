@@ -6,6 +6,7 @@ mod doctor;
 mod github;
 mod hook;
 mod inbox;
+mod man;
 mod notify;
 mod output;
 mod poll;
@@ -42,6 +43,11 @@ use crate::logging::{self, LogFormat};
 #[command(
     name = "tallyhook",
     version = env!("TALLYHOOK_VERSION"),
+    long_version = concat!(
+        env!("TALLYHOOK_VERSION"),
+        "\nbuilt for ",
+        env!("TALLYHOOK_BUILD"),
+    ),
     after_help = settings_help(),
     max_term_width = 110
 )]
@@ -105,6 +111,8 @@ enum Command {
         #[arg(long)]
         events: bool,
     },
+    /// Print a manual page, or write all of them into a folder
+    Man(man::ManArgs),
     /// Print a completion script
     Completions {
         /// The shell it is for
@@ -283,6 +291,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
+        Command::Man(man) => man.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "tallyhook", &mut script);
