@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backfill;
+mod config_command;
 mod demo;
 mod doctor;
 mod github;
@@ -111,6 +112,9 @@ enum Command {
         #[arg(long)]
         events: bool,
     },
+    /// Check the settings, or show those in force and where they are from
+    #[command(subcommand)]
+    Config(config_command::ConfigCommand),
     /// Print a manual page, or write all of them into a folder
     Man(man::ManArgs),
     /// Print a completion script
@@ -251,8 +255,8 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         database_url,
         command,
     } = cli;
-    // It shows the warnings itself.
-    let warns = !matches!(command, Command::Doctor(_));
+    // These two show the warnings themselves.
+    let warns = !matches!(command, Command::Doctor(_) | Command::Config(_));
     let sources = || {
         let sources = SettingSources::from_process(config.as_deref())?
             .with_flag(DATABASE_URL, database_url.clone());
@@ -291,6 +295,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
+        Command::Config(command) => command.run(sources()),
         Command::Man(man) => man.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
