@@ -7,6 +7,7 @@ mod doctor;
 mod github;
 mod hook;
 mod inbox;
+mod init;
 mod man;
 mod notify;
 mod output;
@@ -112,6 +113,8 @@ enum Command {
         #[arg(long)]
         events: bool,
     },
+    /// Write a first configuration: a secret, the settings, systemd's units
+    Init(init::InitArgs),
     /// Check the settings, or show those in force and where they are from
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -295,6 +298,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
+        Command::Init(init) => init.run(config.as_deref()),
         Command::Config(command) => command.run(sources()),
         Command::Man(man) => man.run(),
         Command::Completions { shell } => {

@@ -6,6 +6,7 @@ mod cli;
 mod connections;
 mod descriptors;
 mod doctor;
+mod init;
 mod kill;
 mod logging;
 #[cfg(target_os = "linux")]
