@@ -98,7 +98,8 @@ enum Command {
     /// Test channels, and list them with their progress
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
-    /// Remove the working trees of merged tasks, unless that would lose something
+    /// List the tasks' working trees, or remove those of merged tasks, unless that would lose
+    /// something
     Worktrees(worktrees::WorktreesArgs),
     /// Compute all numbers again from the stored facts
     Recompute,
