@@ -21,3 +21,4 @@ mod signals;
 mod storage;
 mod terminal;
 mod weak_secrets;
+mod wrong_uses;
