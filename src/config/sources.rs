@@ -32,9 +32,6 @@ pub const SECRET_SETTINGS: [&str; 9] = [
     NOTIFY_WEBHOOK_SECRET,
 ];
 
-/// Variables of ours that are no settings and are near to one.
-const OTHER_VARIABLES: [&str; 2] = ["TALLYHOOK_TOKEN", "TALLYHOOK_URL"];
-
 /// Returns the name under which the path of a secret's file is set.
 pub(super) fn path_setting(secret: &str) -> String {
     format!("{secret}_FILE")
@@ -209,15 +206,15 @@ impl SettingSources {
 
     /// Returns true if the configuration file itself has a secret in it.
     pub fn config_file_has_secrets(&self) -> bool {
-        let has = |name: &&str| {
-            let value = self.file.get(*name);
-            value.is_some_and(|value| value.is_set() && value.secret_file.is_none())
-        };
-        // A file of SQLite has no password.
-        let secrets = SECRET_SETTINGS.iter().filter(|name| **name != DATABASE_URL);
-        let in_url = self.file.get(DATABASE_URL);
-        let in_url = in_url.is_some_and(|url| !url.text.trim().starts_with("sqlite:"));
-        !self.channels.is_empty() || in_url || secrets.clone().any(|name| has(&name))
+        let mut secrets = SECRET_SETTINGS
+            .iter()
+            .filter_map(|name| self.file.get(*name).map(|value| (*name, value)));
+        let has_secret = secrets.any(|(name, value)| {
+            // A file of SQLite has no password.
+            let is_path = name == DATABASE_URL && value.text.trim().starts_with("sqlite:");
+            value.is_set() && value.secret_file.is_none() && !is_path
+        });
+        has_secret || !self.channels.is_empty()
     }
 
     /// Returns the files of the secrets in force.
@@ -277,9 +274,8 @@ impl SettingSources {
         let names = || SETTINGS.iter().map(|setting| setting.name);
         let paths = SECRET_SETTINGS.map(path_setting);
         let known = || names().chain(paths.iter().map(String::as_str));
-        let unknown = self.environment.keys().filter(|name| {
-            !OTHER_VARIABLES.contains(&name.as_str()) && !known().any(|known| known == *name)
-        });
+        let variables = self.environment.keys();
+        let unknown = variables.filter(|name| !known().any(|known| known == *name));
         let misspelt = unknown.filter_map(|name| {
             let bare = name.strip_prefix("TALLYHOOK_").unwrap_or(name);
             let meant = known().find(|known| *known == bare);
