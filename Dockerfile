@@ -37,6 +37,7 @@ ARG TALLYHOOK_COMMIT=
 # Cargo compares times, and these files are older than those they replace.
 COPY migrations migrations
 COPY fixtures fixtures
+COPY deploy deploy
 COPY crates crates
 COPY src src
 RUN touch crates/*/src/lib.rs src/lib.rs src/main.rs \

@@ -1,4 +1,4 @@
-//! Gives `--version` the commit: from git, or else from `TALLYHOOK_COMMIT` (where there is no
+//! Gives `--version` the target and the commit: from git, or else from `TALLYHOOK_COMMIT` (where there is no
 //! repository, as in a container's build), or else none. Never fails a build.
 
 use std::path::Path;
@@ -12,6 +12,27 @@ fn main() {
         None => version.to_owned(),
     };
     println!("cargo::rustc-env=TALLYHOOK_VERSION={version}");
+    println!("cargo::rustc-env=TALLYHOOK_BUILD={}", build_text());
+}
+
+/// Returns target, optimisation and features, such as `x86_64-unknown-linux-gnu, optimised, no
+/// extra features`.
+fn build_text() -> String {
+    let of_cargo = |name: &str| std::env::var(name).unwrap_or_default();
+    let optimised = match of_cargo("OPT_LEVEL").as_str() {
+        "0" => "not optimised",
+        _ => "optimised",
+    };
+    let features = std::env::vars_os().filter_map(|(name, _)| {
+        let name = name.to_str()?.strip_prefix("CARGO_FEATURE_")?;
+        Some(name.to_lowercase().replace('_', "-"))
+    });
+    let features: Vec<_> = features.collect();
+    let features = match features[..] {
+        [] => "no extra features".to_owned(),
+        _ => format!("features {}", features.join(", ")),
+    };
+    format!("{}, {optimised}, {features}", of_cargo("TARGET"))
 }
 
 /// Returns hash and date of HEAD, such as `abcdef0 2026-11-29`.

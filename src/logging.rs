@@ -19,6 +19,8 @@ use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
+use crate::config::nearest;
+
 pub const LOG_LINES_DROPPED: &str = "tallyhook_log_lines_dropped_total";
 
 /// The most lines that wait for standard error: a few MB of usual ones.
@@ -47,8 +49,12 @@ pub fn init_logging(format: LogFormat, quiet: bool) -> LogGuard {
     } else {
         "info,actix_server=warn"
     };
-    let configured = crate::config::log_filter().and_then(|filter| EnvFilter::try_new(filter).ok());
-    let filter = configured.unwrap_or_else(|| EnvFilter::new(default));
+    let configured = crate::config::log_filter().map(|filter| parse_filter(&filter));
+    let (filter, problem) = match configured {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(problem)) => (EnvFilter::new(default), Some(problem)),
+        None => (EnvFilter::new(default), None),
+    };
     // lapin would log bodies of returned messages, and a password in its handshake; the queue crate
     // logs the events that matter.
     let filter = match "lapin=off".parse() {
@@ -78,7 +84,27 @@ pub fn init_logging(format: LogFormat, quiet: bool) -> LogGuard {
     if installed.is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
+    if let Some(problem) = problem {
+        tracing::warn!("RUST_LOG is not used: {problem}");
+    }
     LogGuard(guard)
+}
+
+/// Parses `RUST_LOG`. A misspelt level alone would be the name of a module without any lines.
+fn parse_filter(text: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',').map(str::trim) {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        let is_known = LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level));
+        if let Some(meant) = nearest(level, LEVELS).filter(|_| !is_known) {
+            return Err(format!("it has `{level}`: did you mean `{meant}`?"));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| {
+        format!(
+            "{error}: expected a level such as debug, or modules with one as in tallyhook=debug"
+        )
+    })
 }
 
 /// Brings the counter of dropped lines up to date.
@@ -258,5 +284,33 @@ mod tests {
             .written_at
             .and_then(|at| at.checked_sub(REPEAT_INTERVAL));
         assert_eq!(line.count(), Some(501));
+    }
+
+    #[test]
+    fn misspelt_level_is_no_module() {
+        for (filter, meant) in [
+            ("infoo", "info"),
+            ("tallyhook=debgu", "debug"),
+            ("wran", "warn"),
+        ] {
+            let problem = parse_filter(filter).unwrap_err();
+            assert!(
+                problem.contains(&format!("did you mean `{meant}`?")),
+                "{problem}"
+            );
+        }
+        assert!(
+            parse_filter("tallyhook=loud")
+                .unwrap_err()
+                .contains("tallyhook=debug")
+        );
+        for filter in [
+            "DEBUG",
+            "tallyhook=debug,sqlx=off",
+            "tallyhook::relay",
+            "warn",
+        ] {
+            assert!(parse_filter(filter).is_ok(), "{filter}");
+        }
     }
 }

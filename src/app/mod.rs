@@ -8,6 +8,7 @@ mod parts;
 mod shutdown;
 mod storage_watch;
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +70,20 @@ impl RoleSet {
         poller: false,
         api: false,
     };
+}
+
+impl fmt::Display for RoleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let roles = [
+            (self.ingest, "ingest"),
+            (self.worker, "worker"),
+            (self.poller, "poller"),
+            (self.api, "api"),
+        ];
+        let names = roles.into_iter().filter(|(has, _)| *has);
+        let names: Vec<_> = names.map(|(_, name)| name).collect();
+        f.write_str(&names.join(","))
+    }
 }
 
 /// The differences between `serve`, `demo` and tests.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backfill;
+mod config_command;
 mod confirmation;
 mod demo;
 mod discard;
@@ -8,6 +9,8 @@ mod doctor;
 mod github;
 mod hook;
 mod inbox;
+mod init;
+mod man;
 mod notify;
 mod output;
 mod poll;
@@ -18,8 +21,10 @@ mod refetch;
 mod replay;
 mod serve;
 mod tokens;
+mod usage;
 mod worktrees;
 
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +32,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tallyhook_core::event::message;
-use tallyhook_core::text::one_line;
+use tallyhook_core::text::{one_line, with_causes};
 use tallyhook_store::{DatabaseUrlError, OpenMode};
 use tokio::runtime::{Builder, Runtime};
 
@@ -42,6 +47,11 @@ use crate::logging::{self, LogFormat};
 #[command(
     name = "tallyhook",
     version = env!("TALLYHOOK_VERSION"),
+    long_version = concat!(
+        env!("TALLYHOOK_VERSION"),
+        "\nbuilt for ",
+        env!("TALLYHOOK_BUILD"),
+    ),
     after_help = settings_help(),
     max_term_width = 110
 )]
@@ -90,7 +100,8 @@ enum Command {
     /// Test channels, and list them with their progress
     #[command(subcommand)]
     Notify(notify::NotifyCommand),
-    /// Remove the working trees of merged tasks, unless that would lose something
+    /// List the tasks' working trees, or remove those of merged tasks, unless that would lose
+    /// something
     Worktrees(worktrees::WorktreesArgs),
     /// Compute all numbers again from the stored facts
     Recompute,
@@ -105,6 +116,13 @@ enum Command {
         #[arg(long)]
         events: bool,
     },
+    /// Write a first configuration: a secret, the settings, systemd's units
+    Init(init::InitArgs),
+    /// Check the settings, or show those in force and where they are from
+    #[command(subcommand)]
+    Config(config_command::ConfigCommand),
+    /// Print a manual page, or write all of them into a folder
+    Man(man::ManArgs),
     /// Print a completion script
     Completions {
         /// The shell it is for
@@ -145,13 +163,21 @@ enum CommandFailure {
 }
 
 impl CommandFailure {
-    /// Returns the exit code, and the text in one line.
-    fn report(self) -> (u8, String) {
-        let (code, text) = match self {
-            Self::Failed(error) => (1, format!("{error:#}")),
-            Self::Usage(text) => (2, text),
+    /// Returns the exit code.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+
+    /// Returns the text in one line.
+    fn text(&self) -> String {
+        let text = match self {
+            Self::Failed(error) => with_causes(error.as_ref()),
+            Self::Usage(text) => text.clone(),
         };
-        (code, text.replace('\n', " "))
+        text.replace('\n', " ")
     }
 }
 
@@ -179,7 +205,10 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
-    let cli = CommandLine::parse();
+    let cli = match CommandLine::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let quiet = !matches!(cli.command, Command::Serve(_));
     // Before the first thread is started.
     let sockets = if quiet {
@@ -189,16 +218,35 @@ pub fn main() -> ExitCode {
         config::handed_over_sockets()
     };
     let log = logging::init_logging(cli.log_format, quiet);
-    let ended = start_threads().and_then(|runtime| runtime.block_on(run(cli, sockets?)));
+    let ended = start_threads().and_then(|runtime| {
+        let ended = runtime.block_on(run(cli, sockets?));
+        // A thread that is stuck in the file system would hold up a second Ctrl-C.
+        runtime.shutdown_background();
+        ended
+    });
     let failure = match ended {
         Ok(()) => None,
         // The reader of our output, such as `head`, has closed it.
         Err(CommandFailure::Failed(error)) if output::is_broken_pipe(&error) => None,
-        Err(failure) => Some(failure.report()),
+        Err(failure) => Some((failure.code(), failure.text())),
     };
     let (code, text) = failure.unzip();
     log.finish(text.map(|text| format!("tallyhook: {}", one_line(&text, usize::MAX))));
     ExitCode::from(code.unwrap_or(0))
+}
+
+/// Reports a wrong call in one line; prints help and version.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match usage::usage_error(error) {
+        // Standard error may be closed.
+        Some(text) => drop(writeln!(
+            io::stderr(),
+            "tallyhook: {}",
+            one_line(&text, usize::MAX)
+        )),
+        None => error.exit(),
+    }
+    ExitCode::from(2)
 }
 
 fn start_threads() -> CommandResult<Runtime> {
@@ -213,11 +261,15 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         database_url,
         command,
     } = cli;
+    // These two show the warnings themselves.
+    let warns = !matches!(command, Command::Doctor(_) | Command::Config(_));
     let sources = || {
-        Ok::<_, CommandFailure>(
-            SettingSources::from_process(config.as_deref())?
-                .with_flag(DATABASE_URL, database_url.clone()),
-        )
+        let sources = SettingSources::from_process(config.as_deref())?
+            .with_flag(DATABASE_URL, database_url.clone());
+        for warning in sources.warnings().iter().filter(|_| warns) {
+            tracing::warn!("{warning}");
+        }
+        Ok::<_, CommandFailure>(sources)
     };
     match command {
         Command::Demo(demo) => demo.run(sources()?).await,
@@ -249,6 +301,9 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Token(command) => command.run(&beside(&sources()?).await?).await,
         Command::Openapi { events: false } => output::line(&crate::api::openapi()?),
         Command::Openapi { events: true } => output::line(&message::schema()?),
+        Command::Init(init) => init.run(config.as_deref()),
+        Command::Config(command) => command.run(sources()),
+        Command::Man(man) => man.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "tallyhook", &mut script);

@@ -1,6 +1,7 @@
 //! `tallyhook serve`
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use clap::{Args, ValueEnum};
@@ -11,9 +12,15 @@ use super::{
     CommandFailure, CommandResult, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN,
 };
 use crate::app::{RoleSet, RunningServer, ServerOptions};
-use crate::config::Config;
+use crate::config::{Config, redacted_url};
+
+/// The signals, for the long help.
+const SIGNALS: &str = "Signals: SIGTERM and Ctrl-C stop the server, which finishes what is in \
+                       flight within ten seconds; a second one ends it at once. SIGHUP reads the \
+                       webhook secrets again.";
 
 #[derive(Debug, Args)]
+#[command(after_help = SIGNALS)]
 pub(super) struct ServeArgs {
     /// Address and port (beats `TALLYHOOK_LISTEN`); port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -28,7 +35,7 @@ pub(super) struct ServeArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleArgument {
+pub(super) enum RoleArgument {
     /// Everything
     All,
     /// Accepts webhooks
@@ -41,7 +48,7 @@ enum RoleArgument {
     Api,
 }
 
-fn role_set(arguments: &[RoleArgument]) -> RoleSet {
+pub(super) fn role_set(arguments: &[RoleArgument]) -> RoleSet {
     arguments
         .iter()
         .fold(RoleSet::NONE, |roles, role| match role {
@@ -70,26 +77,13 @@ impl ServeArgs {
         handed_over: Vec<TcpListener>,
     ) -> CommandResult {
         let roles = role_set(&self.role);
-        let settings = || -> CommandResult<Config> {
+        let settings = || -> CommandResult<(Config, Option<PathBuf>)> {
             let sources = sources()?.with_flag(TALLYHOOK_LISTEN, self.listen.clone());
-            Ok(Config::new(&sources)?)
+            let file = sources.config_file().map(Path::to_owned);
+            Ok((Config::new(&sources)?, file))
         };
-        let config = settings()?;
-        if roles != RoleSet::ALL
-            && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
-        {
-            let message = "--role splits the work among processes, which need AMQP_URL and a \
-                           DATABASE_URL of \
-                           postgres:// in common: set both, or leave --role out";
-            return Err(CommandFailure::Usage(message.to_owned()));
-        }
-        if roles.ingest && config.webhook_secrets.is_none() {
-            return Err(CommandFailure::Usage(format!(
-                "{GITHUB_WEBHOOK_SECRET} is not set: set it to the secret of your GitHub webhook \
-                 (`tallyhook demo` runs without one)"
-            )));
-        }
-        let warnings = config.check_secrets(roles.ingest, roles.api)?;
+        let (config, file) = settings()?;
+        let warnings = check_start(&config, roles)?;
         let mut signalled = pin!(signals()?);
         let mut hangup = signal(SignalKind::hangup())?;
         let opening = if self.no_migrate {
@@ -97,16 +91,17 @@ impl ServeArgs {
         } else {
             OpenMode::Exclusive
         };
-        let mut running = RunningServer::start_on(
-            handed_over,
-            &config,
-            ServerOptions {
-                opening,
-                roles,
-                ..ServerOptions::default()
-            },
-        )
-        .await?;
+        let options = ServerOptions {
+            opening,
+            roles,
+            ..ServerOptions::default()
+        };
+        let mut running = tokio::select! {
+            started = RunningServer::start_on(handed_over, &config, options) => started?,
+            // A database that does not answer may take long.
+            () = &mut signalled => return Ok(()),
+        };
+        log_start(&config, roles, &running, file.as_deref());
         log_secrets(&config, roles, &warnings);
         let ended = loop {
             tokio::select! {
@@ -116,20 +111,70 @@ impl ServeArgs {
             }
         };
         tracing::info!("stopping");
-        running.stop().await;
+        stop(running).await?;
         ended
     }
 }
 
+/// Stops the server; a second signal ends that at once.
+///
+/// # Errors
+/// If it was ended so.
+pub(super) async fn stop(running: RunningServer) -> CommandResult {
+    let again = signals()?;
+    tokio::select! {
+        () = running.stop() => Ok(()),
+        () = again => Err(CommandFailure::Failed(anyhow::anyhow!(
+            "ended at once by a second signal: deliveries that were answered are stored, and the \
+             next start finishes them"
+        ))),
+    }
+}
+
+/// Checks what the roles need of the settings. Returns the warnings.
+///
+/// # Errors
+/// A missing or weak setting, with the next step.
+pub(super) fn check_start(config: &Config, roles: RoleSet) -> CommandResult<Vec<String>> {
+    if roles != RoleSet::ALL
+        && (config.amqp_url.is_none() || config.database_url.starts_with("sqlite"))
+    {
+        let message = "--role splits the work among processes, which need AMQP_URL and a \
+                       DATABASE_URL of postgres:// in common: set both, or leave --role out";
+        return Err(CommandFailure::Usage(message.to_owned()));
+    }
+    if roles.ingest && config.webhook_secrets.is_none() {
+        return Err(CommandFailure::Usage(format!(
+            "{GITHUB_WEBHOOK_SECRET} is not set: set it to the secret of your GitHub webhook \
+             (`tallyhook init` makes one with a first configuration, `tallyhook demo` runs without)"
+        )));
+    }
+    Ok(config.check_secrets(roles.ingest, roles.api)?)
+}
+
+/// Logs what runs, where and with which settings, in one line.
+fn log_start(config: &Config, roles: RoleSet, running: &RunningServer, file: Option<&Path>) {
+    let queue = config.amqp_url.as_deref().map(redacted_url);
+    tracing::info!(
+        version = env!("TALLYHOOK_VERSION"),
+        address = %running.address,
+        roles = %roles,
+        database = redacted_url(&config.database_url),
+        queue = queue.as_deref().unwrap_or("in this process"),
+        config = %file.map_or("none".into(), Path::to_string_lossy),
+        "tallyhook runs"
+    );
+}
+
 /// Puts the webhook secrets of the settings as they are now in force. If these cannot be used,
 /// nothing changes.
-fn replace_secrets(running: &RunningServer, roles: RoleSet, settings: CommandResult<Config>) {
-    let checked = settings.and_then(|config| {
-        let warnings = config.check_secrets(roles.ingest, roles.api)?;
-        if roles.ingest && config.webhook_secrets.is_none() {
-            let message = format!("{GITHUB_WEBHOOK_SECRET} is not set");
-            return Err(CommandFailure::Usage(message));
-        }
+fn replace_secrets(
+    running: &RunningServer,
+    roles: RoleSet,
+    settings: CommandResult<(Config, Option<PathBuf>)>,
+) {
+    let checked = settings.and_then(|(config, _)| {
+        let warnings = check_start(&config, roles)?;
         Ok((config, warnings))
     });
     match checked {
@@ -138,7 +183,7 @@ fn replace_secrets(running: &RunningServer, roles: RoleSet, settings: CommandRes
             log_secrets(&config, roles, &warnings);
         }
         Err(failure) => {
-            let (_, error) = failure.report();
+            let error = failure.text();
             tracing::error!(
                 error,
                 "SIGHUP: the settings cannot be used, keeping the secrets in force: {error}"

@@ -17,8 +17,11 @@ const PAGE: u32 = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct WorktreesArgs {
-    /// Only print what would be done
+    /// Remove those of merged tasks, unless that would lose something
     #[arg(long)]
+    remove: bool,
+    /// Only list them and what would be done, as without `--remove`
+    #[arg(long, conflicts_with = "remove")]
     dry_run: bool,
     /// Print JSON
     #[arg(long)]
@@ -52,6 +55,12 @@ enum WorktreeOutcome {
 
 impl WorktreesArgs {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
+        let Self {
+            remove,
+            // The default; scripts name it.
+            dry_run: _,
+            json,
+        } = self;
         let config = Config::new(&sources)?;
         let root = config.tasks.worktree_root.ok_or_else(|| {
             ConfigError::new(
@@ -65,11 +74,11 @@ impl WorktreesArgs {
         };
         let mut lines = Vec::new();
         for (task, worktree) in with_worktrees(&store).await? {
-            let cleaned = cleaner.clean(&task, self.dry_run).await?;
+            let cleaned = cleaner.clean(&task, !remove).await?;
             lines.push(line(task, worktree, cleaned));
         }
         store.close().await;
-        if self.json {
+        if json {
             output::json(&lines)
         } else {
             print(&lines)

@@ -1,11 +1,16 @@
 //! Settings of notifications: the channels and their filters.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::github::signature::Secrets;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
+use super::file::{self, FileLine};
+use super::nearest::nearest;
 use super::sync::HumanDuration;
 use super::{ConfigError, SettingSources};
 
@@ -154,33 +159,48 @@ fn from_environment(sources: &SettingSources) -> Result<Vec<ChannelConfig>, Conf
     Ok(channels)
 }
 
-/// Reads the `channel` tables of the file.
+/// Reads the `channel` tables of the file, whose text is needed for the numbers of lines.
 ///
 /// # Errors
 /// The first invalid key, without any value but names.
-pub(super) fn from_file(value: toml::Value) -> Result<Vec<ChannelConfig>, ConfigError> {
-    let tables =
-        || ConfigError::new("`channel` must be tables, each below a line [[channel]]".to_owned());
-    let toml::Value::Array(items) = value else {
-        return Err(tables());
+pub(super) fn from_file(
+    text: &str,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<Vec<ChannelConfig>, ConfigError> {
+    let tables = || {
+        let message = "`channel` must be tables, each below a line [[channel]]";
+        ConfigError::new(message).at(FileLine::of(text, value.span()))
     };
-    let channels = items.into_iter().map(|item| match item {
-        toml::Value::Table(table) => parse_channel(&table),
-        _ => Err(tables()),
+    let items = value.get_ref().as_array().ok_or_else(tables)?;
+    let channels = items.iter().map(|item| {
+        let line = FileLine::of(text, item.span());
+        let table = item.get_ref().as_table().ok_or_else(tables)?;
+        if let Some((key, error)) = unknown_key(table) {
+            return Err(error.at(FileLine::of(text, key)));
+        }
+        parse_channel(table).map_err(|error| error.at(line))
     });
     channels.collect()
 }
 
-fn parse_channel(table: &toml::Table) -> Result<ChannelConfig, ConfigError> {
-    if let Some(unknown) = table
+/// Returns the place and the error of a key that a channel does not have.
+fn unknown_key(table: &DeTable<'_>) -> Option<(Range<usize>, ConfigError)> {
+    let key = table
         .keys()
-        .find(|key| !CHANNEL_KEYS.contains(&key.as_str()))
-    {
-        let keys = CHANNEL_KEYS.join(", ");
-        return Err(ConfigError::new(format!(
-            "unknown key `{unknown}` of a [[channel]]; the keys are {keys}"
-        )));
-    }
+        .find(|key| !CHANNEL_KEYS.contains(&key.get_ref().as_ref()))?;
+    let name = key.get_ref().as_ref();
+    let advice = if file::keys().iter().any(|setting| setting == name) {
+        "it is a setting, and those are written above the first [[channel]]".to_owned()
+    } else if let Some(known) = nearest(name, CHANNEL_KEYS) {
+        format!("did you mean `{known}`?")
+    } else {
+        format!("the keys are {}", CHANNEL_KEYS.join(", "))
+    };
+    let message = format!("unknown key `{name}` of a [[channel]]: {advice}");
+    Some((key.span(), ConfigError::new(message)))
+}
+
+fn parse_channel(table: &DeTable<'_>) -> Result<ChannelConfig, ConfigError> {
     let name = text(table, "name")?
         .ok_or_else(|| ConfigError::new("a [[channel]] has no `name`".to_owned()))?;
     let is_good =
@@ -208,11 +228,7 @@ fn parse_channel(table: &toml::Table) -> Result<ChannelConfig, ConfigError> {
         (Some("webhook"), secret) => ChannelReceiver::Webhook {
             secret: secret.and_then(Secrets::single),
         },
-        (Some(_), _) => {
-            return Err(wrong(ConfigError::new(
-                "`kind` must be slack or webhook".to_owned(),
-            )));
-        }
+        (Some(_), _) => return Err(wrong(ConfigError::new("`kind` must be slack or webhook"))),
         (None, _) => return Err(missing("kind")),
     };
     let url = text(table, "url")
@@ -227,7 +243,7 @@ fn parse_channel(table: &toml::Table) -> Result<ChannelConfig, ConfigError> {
     })
 }
 
-fn parse_filter(table: &toml::Table) -> Result<ChannelFilter, ConfigError> {
+fn parse_filter(table: &DeTable<'_>) -> Result<ChannelFilter, ConfigError> {
     let repos = texts(table, "repos")?
         .map(|repos| repos.into_iter().map(parse_repository_pattern).collect())
         .transpose()?;
@@ -266,15 +282,15 @@ fn parse_kind(text: &str) -> Result<NotificationKind, ConfigError> {
     text.parse().map_err(|_| wrong())
 }
 
-fn text<'t>(table: &'t toml::Table, key: &str) -> Result<Option<&'t str>, ConfigError> {
+fn text<'t>(table: &'t DeTable<'_>, key: &str) -> Result<Option<&'t str>, ConfigError> {
     let wrong = || ConfigError::new(format!("`{key}` must be a text"));
     table
         .get(key)
-        .map(|value| value.as_str().map(str::trim).ok_or_else(wrong))
+        .map(|value| value.get_ref().as_str().map(str::trim).ok_or_else(wrong))
         .transpose()
 }
 
-fn texts<'t>(table: &'t toml::Table, key: &str) -> Result<Option<Vec<&'t str>>, ConfigError> {
+fn texts<'t>(table: &'t DeTable<'_>, key: &str) -> Result<Option<Vec<&'t str>>, ConfigError> {
     let wrong = || {
         ConfigError::new(format!(
             "`{key}` must be a list of texts, and not an empty one"
@@ -284,12 +300,13 @@ fn texts<'t>(table: &'t toml::Table, key: &str) -> Result<Option<Vec<&'t str>>, 
         return Ok(None);
     };
     let items = value
+        .get_ref()
         .as_array()
         .filter(|items| !items.is_empty())
         .ok_or_else(wrong)?;
     items
         .iter()
-        .map(|item| item.as_str().ok_or_else(wrong))
+        .map(|item| item.get_ref().as_str().ok_or_else(wrong))
         .collect::<Result<_, _>>()
         .map(Some)
 }
@@ -397,7 +414,7 @@ mod tests {
             ),
             (
                 good.replace("kind", "knd"),
-                "unknown key `knd` of a [[channel]]; the keys are name, kind, url",
+                "line 3: unknown key `knd` of a [[channel]]: did you mean `kind`?",
             ),
             (
                 good.replace("'ops'", "'Carrot'"),

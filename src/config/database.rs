@@ -1,6 +1,6 @@
 //! Settings of the database and of how long it keeps things.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Config, ConfigError, SettingSources};
@@ -37,24 +37,20 @@ impl Config {
     /// the current folder.
     pub fn admin_token_path(&self) -> PathBuf {
         self.database_file()
-            .unwrap_or(Path::new(""))
+            .unwrap_or_default()
             .with_file_name("tallyhook-admin-token")
     }
 
     /// Returns the path of the database, if it is a file.
-    pub fn database_file(&self) -> Option<&Path> {
-        let database = self.database_url.strip_prefix("sqlite:")?;
-        database
-            .strip_prefix("//")
-            .unwrap_or(database)
-            .split('?')
-            .next()
-            .map(Path::new)
+    pub fn database_file(&self) -> Option<PathBuf> {
+        tallyhook_store::sqlite_file(&self.database_url)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::testing::{error, sources};
     use super::*;
 
@@ -66,6 +62,10 @@ mod tests {
                 "/var/lib/t/tallyhook-admin-token",
             ),
             ("sqlite:data/a.db", "data/tallyhook-admin-token"),
+            (
+                "sqlite:///srv/my%20data/a.db",
+                "/srv/my data/tallyhook-admin-token",
+            ),
             (
                 "postgres://tallyhook:a/b@db.internal/tallyhook",
                 "tallyhook-admin-token",

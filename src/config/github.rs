@@ -17,6 +17,8 @@ pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
 pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
+const GITHUB_REPO_OWNER: &str = "GITHUB_REPO_OWNER";
+const GITHUB_REPO_NAME: &str = "GITHUB_REPO_NAME";
 
 const PEM_BEGIN: &str = "-----BEGIN";
 
@@ -51,16 +53,32 @@ pub(super) fn hook_secret(sources: &SettingSources) -> Option<HookSecret> {
 }
 
 pub(super) fn default_repository(sources: &SettingSources) -> Result<Option<String>, ConfigError> {
-    let owner = sources.value("GITHUB_REPO_OWNER");
-    let name = sources.value("GITHUB_REPO_NAME");
+    let owner = sources.value(GITHUB_REPO_OWNER);
+    let name = sources.value(GITHUB_REPO_NAME);
     match (owner, name) {
-        (Some(owner), Some(name)) => Ok(Some(format!("{owner}/{name}"))),
+        (Some(owner), Some(name)) => {
+            check_name(GITHUB_REPO_OWNER, owner, "acme-corp")?;
+            check_name(GITHUB_REPO_NAME, name, "api-server")?;
+            Ok(Some(format!("{owner}/{name}")))
+        }
         (None, None) => Ok(None),
         _ => Err(ConfigError::new(
             "GITHUB_REPO_OWNER and GITHUB_REPO_NAME name the default repository together: set both \
              or none",
         )),
     }
+}
+
+/// Checks one part of a repository's name.
+fn check_name(setting: &'static str, text: &str, example: &str) -> Result<(), ConfigError> {
+    let is_good = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if text.chars().all(is_good) {
+        return Ok(());
+    }
+    Err(ConfigError::of(
+        setting,
+        format!("{setting} is `{text}`, expected one word such as {example}"),
+    ))
 }
 
 pub(super) fn bots(sources: &SettingSources) -> Bots {
@@ -101,21 +119,26 @@ fn parse_app(id: &str, key: &str) -> Result<GithubApp, ConfigError> {
         Some(pem) => pem,
         None => std::fs::read_to_string(key).map_err(|error| {
             let kind = error.kind();
-            ConfigError::new(format!(
-                "{GITHUB_APP_PRIVATE_KEY} is neither PEM, nor PEM in base64, nor the path of a \
+            ConfigError::of(
+                GITHUB_APP_PRIVATE_KEY,
+                format!(
+                    "{GITHUB_APP_PRIVATE_KEY} is neither PEM, nor PEM in base64, nor the path of a \
                  readable file: {kind}"
-            ))
+                ),
+            )
         })?,
     };
     GithubApp::new(id, &pem).map_err(|wrong| match wrong {
-        InvalidApp::Id => ConfigError::new(format!(
-            "{GITHUB_APP_ID} is not an App: expected its number or client id"
-        )),
+        InvalidApp::Id => ConfigError::of(
+            GITHUB_APP_ID,
+            format!("{GITHUB_APP_ID} is not an App: expected its number or client id"),
+        ),
         InvalidApp::Key => {
             let expected = "expected an RSA key as PEM, as downloaded from GitHub";
-            ConfigError::new(format!(
-                "{GITHUB_APP_PRIVATE_KEY} is not a key of an App: {expected}"
-            ))
+            ConfigError::of(
+                GITHUB_APP_PRIVATE_KEY,
+                format!("{GITHUB_APP_PRIVATE_KEY} is not a key of an App: {expected}"),
+            )
         }
     })
 }
@@ -146,9 +169,10 @@ fn pem(text: &str) -> Option<String> {
 /// Parses a token. The error does not contain it.
 fn parse_token(text: &str) -> Result<Token, ConfigError> {
     let wrong = || {
-        ConfigError::new(format!(
-            "{GITHUB_TOKEN} is not a token: expected one word, as GitHub shows it once"
-        ))
+        ConfigError::of(
+            GITHUB_TOKEN,
+            format!("{GITHUB_TOKEN} is not a token: expected one word, as GitHub shows it once"),
+        )
     };
     Token::parse(text).ok_or_else(wrong)
 }
@@ -158,7 +182,10 @@ pub(super) fn api_url(sources: &SettingSources) -> Result<ApiUrl, ConfigError> {
     let wrong = |_| {
         let expected = "expected an address such as https://api.github.com or https://HOST/api/v3, \
                         without user and query";
-        ConfigError::new(format!("GITHUB_API_URL is wrong: {expected}"))
+        ConfigError::of(
+            GITHUB_API_URL,
+            format!("{GITHUB_API_URL} is wrong: {expected}"),
+        )
     };
     sources
         .value(GITHUB_API_URL)

@@ -12,7 +12,9 @@ mod error;
 mod file;
 mod github;
 mod http;
+mod nearest;
 mod process;
+mod redacted;
 mod secrets;
 mod settings;
 mod sources;
@@ -39,12 +41,14 @@ pub use self::github::{
     WebhookSecrets,
 };
 pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN};
+pub(crate) use self::nearest::nearest;
 #[cfg(feature = "crash-points")]
 pub use self::process::crash_plan;
 pub use self::process::{fix_allocator_limits, handed_over_sockets, log_filter};
-pub use self::secrets::{SHORT_SECRET, SPACED_SECRET, TOO_SHORT_SECRET};
+pub use self::redacted::redacted_url;
+pub use self::secrets::WeakSecret;
 pub use self::settings::{AMQP_URL, SETTINGS, Setting};
-pub use self::sources::{SECRET_SETTINGS, SettingSources};
+pub use self::sources::{SECRET_SETTINGS, SecretFile, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
 
@@ -81,6 +85,10 @@ impl Config {
     /// # Errors
     /// The first invalid setting and the expected form of its value.
     pub fn new(sources: &SettingSources) -> Result<Self, ConfigError> {
+        Self::parse(sources).map_err(|error| sources.located(error))
+    }
+
+    fn parse(sources: &SettingSources) -> Result<Self, ConfigError> {
         Ok(Self {
             webhook_secrets: github::webhook_secrets(sources),
             hook_secret: github::hook_secret(sources),

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::channels::{
     ChannelConfig, NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL,
 };
-use super::file::{FileSettings, read_file};
+use super::file::{FileLine, FileSettings, read_file};
 use super::http::TALLYHOOK_ADMIN_TOKEN;
+use super::nearest::{meant_value, nearest};
 use super::settings::default_of;
 use super::{
     AMQP_URL, ConfigError, DATABASE_URL, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
-    GITHUB_WEBHOOK_SECRET,
+    GITHUB_WEBHOOK_SECRET, SETTINGS,
 };
 
 /// The settings that are secrets. Each can be read from a file, whose path is the value of the
@@ -36,42 +37,96 @@ pub(super) fn path_setting(secret: &str) -> String {
     format!("{secret}_FILE")
 }
 
+/// The text of a setting, as one source has it.
+pub(super) struct SourceValue {
+    pub(super) text: String,
+    /// The line of the configuration file.
+    pub(super) line: Option<FileLine>,
+    /// The file that has the text, of which the source has the path only.
+    pub(super) secret_file: Option<PathBuf>,
+}
+
+impl SourceValue {
+    fn of(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            line: None,
+            secret_file: None,
+        }
+    }
+
+    /// Returns true if there is more than white space in it. Shells and compose files leave a
+    /// variable out by setting it to nothing.
+    fn is_set(&self) -> bool {
+        !self.text.trim().is_empty()
+    }
+}
+
+/// The values of one source, by setting name.
+pub(super) type SourceValues = BTreeMap<String, SourceValue>;
+
 /// Sets the secrets of one source that are in files. An error shows neither content nor path, since
 /// the path may be a secret that was pasted into the wrong setting.
-fn read_secret_files(values: &mut BTreeMap<String, String>) -> Result<(), ConfigError> {
-    let is_set = |text: &&String| !text.trim().is_empty();
+fn read_secret_files(values: &mut SourceValues) -> Result<(), ConfigError> {
     for secret in SECRET_SETTINGS {
         let path_setting = path_setting(secret);
-        let Some(path) = values.get(&path_setting).filter(is_set) else {
+        let Some(path) = values.get(&path_setting).filter(|path| path.is_set()) else {
             continue;
         };
-        if values.get(secret).filter(is_set).is_some() {
-            return Err(ConfigError::new(format!(
+        let line = path.line;
+        let wrong = |message: String| match line {
+            Some(line) => ConfigError::new(message).at(line),
+            None => ConfigError::new(message),
+        };
+        if values.get(secret).is_some_and(SourceValue::is_set) {
+            return Err(wrong(format!(
                 "{secret} and {path_setting} are both set: unset one of them"
             )));
         }
-        let text = std::fs::read_to_string(path.trim()).map_err(|error| {
+        let path = PathBuf::from(path.text.trim());
+        let text = std::fs::read_to_string(&path).map_err(|error| {
             let kind = error.kind();
-            ConfigError::new(format!(
+            wrong(format!(
                 "{path_setting} is not the path of a readable file: {kind}"
             ))
         })?;
         if text.trim().is_empty() {
-            return Err(ConfigError::new(format!(
+            return Err(wrong(format!(
                 "the file that {path_setting} names is empty"
             )));
         }
-        values.insert(secret.to_owned(), text);
+        let value = SourceValue {
+            text,
+            line,
+            secret_file: Some(path),
+        };
+        values.insert(secret.to_owned(), value);
     }
     Ok(())
+}
+
+/// The kind of source that a value is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SourceKind {
+    Flag,
+    Environment,
+    File,
+}
+
+/// A file that has a secret.
+pub struct SecretFile {
+    pub setting: &'static str,
+    pub path: PathBuf,
 }
 
 /// The values of settings by source, the strongest first.
 #[derive(Default)]
 pub struct SettingSources {
-    flags: BTreeMap<&'static str, String>,
-    environment: BTreeMap<String, String>,
-    file: BTreeMap<String, String>,
+    flags: SourceValues,
+    environment: SourceValues,
+    file: SourceValues,
+    /// The path of the configuration file.
+    path: Option<PathBuf>,
     /// Only a file can define channels with names of their own.
     pub(super) channels: Vec<ChannelConfig>,
 }
@@ -85,20 +140,26 @@ impl SettingSources {
             .unwrap()
     }
 
-    fn new(
-        mut environment: BTreeMap<String, String>,
-        file: FileSettings,
-    ) -> Result<Self, ConfigError> {
+    fn new(environment: BTreeMap<String, String>, file: FileSettings) -> Result<Self, ConfigError> {
         let FileSettings {
-            mut values,
+            path,
+            values: mut file,
             channels,
         } = file;
+        let values = environment.into_iter();
+        let mut environment = values
+            .map(|(name, text)| (name, SourceValue::of(text)))
+            .collect();
         read_secret_files(&mut environment)?;
-        read_secret_files(&mut values)?;
+        read_secret_files(&mut file).map_err(|error| match &path {
+            Some(path) => error.at(path.display()),
+            None => error,
+        })?;
         Ok(Self {
             flags: BTreeMap::new(),
             environment,
-            file: values,
+            file,
+            path,
             channels,
         })
     }
@@ -122,7 +183,7 @@ impl SettingSources {
     #[must_use]
     pub fn with_flag(mut self, name: &'static str, value: Option<impl Into<String>>) -> Self {
         if let Some(value) = value {
-            self.flags.insert(name, value.into());
+            self.flags.insert(name.to_owned(), SourceValue::of(value));
         }
         self
     }
@@ -130,7 +191,7 @@ impl SettingSources {
     /// Keeps the value of `name` and drops every other one.
     #[must_use]
     pub fn keep_only(self, name: &'static str) -> Self {
-        Self::default().with_flag(name, self.lookup(name))
+        Self::default().with_flag(name, self.text(name))
     }
 
     /// Returns true if a flag, the environment or the file sets `name`.
@@ -138,30 +199,139 @@ impl SettingSources {
         self.lookup(name).is_some()
     }
 
-    fn lookup(&self, name: &str) -> Option<&str> {
+    /// Returns the path of the configuration file, if there is one.
+    pub fn config_file(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Returns true if the configuration file itself has a secret in it.
+    pub fn config_file_has_secrets(&self) -> bool {
+        let mut secrets = SECRET_SETTINGS
+            .iter()
+            .filter_map(|name| self.file.get(*name).map(|value| (*name, value)));
+        let has_secret = secrets.any(|(name, value)| {
+            // A file of SQLite has no password.
+            let is_path = name == DATABASE_URL && value.text.trim().starts_with("sqlite:");
+            value.is_set() && value.secret_file.is_none() && !is_path
+        });
+        has_secret || !self.channels.is_empty()
+    }
+
+    /// Returns the files of the secrets in force.
+    pub fn secret_files(&self) -> Vec<SecretFile> {
+        let files = SECRET_SETTINGS.into_iter().filter_map(|setting| {
+            let (_, value) = self.lookup(setting)?;
+            let path = match &value.secret_file {
+                Some(path) => path.clone(),
+                // The one setting whose value may be a path itself.
+                None if setting == GITHUB_APP_PRIVATE_KEY && !value.text.contains("-----BEGIN") => {
+                    PathBuf::from(value.text.trim())
+                }
+                None => return None,
+            };
+            Some(SecretFile { setting, path })
+        });
+        files.collect()
+    }
+
+    /// Returns the source of the value of `name` in words; `None` if it has no value.
+    pub(super) fn origin(&self, name: &str) -> Option<String> {
+        let Some((kind, value)) = self.lookup(name) else {
+            return default_of(name).map(|_| "default".to_owned());
+        };
+        let source = match kind {
+            SourceKind::Flag => "flag".to_owned(),
+            SourceKind::Environment => "environment".to_owned(),
+            SourceKind::File => self.place(value),
+        };
+        Some(match &value.secret_file {
+            Some(path) => format!("{source}, in {}", path.display()),
+            None => source,
+        })
+    }
+
+    /// Returns the place of a value in the configuration file.
+    fn place(&self, value: &SourceValue) -> String {
+        let path = self.path.as_deref().map(|path| path.display().to_string());
+        let line = value.line.map(|line| line.to_string());
+        path.into_iter().chain(line).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Puts the place of a wrong value before an error, if the configuration file has it.
+    pub(super) fn located(&self, error: ConfigError) -> ConfigError {
+        match error.setting.and_then(|name| self.lookup(name)) {
+            Some((SourceKind::File, value)) => {
+                let place = self.place(value);
+                error.at(place)
+            }
+            _ => error,
+        }
+    }
+
+    /// Returns what looks wrong among the sources, although nothing refuses it: variables with a
+    /// misspelt name, which silently do nothing, and values in quotation marks.
+    pub fn warnings(&self) -> Vec<String> {
+        let names = || SETTINGS.iter().map(|setting| setting.name);
+        let paths = SECRET_SETTINGS.map(path_setting);
+        let known = || names().chain(paths.iter().map(String::as_str));
+        let variables = self.environment.keys();
+        let unknown = variables.filter(|name| !known().any(|known| known == *name));
+        let misspelt = unknown.filter_map(|name| {
+            let bare = name.strip_prefix("TALLYHOOK_").unwrap_or(name);
+            let meant = known().find(|known| *known == bare);
+            let meant = meant.or_else(|| nearest(name, known()))?;
+            Some(format!(
+                "the environment has {name}, which is no setting: did you mean {meant}?"
+            ))
+        });
+        let quoted = names().filter(|name| {
+            let text = self.text(name).unwrap_or_default();
+            let is_in = |mark| text.len() > 1 && text.starts_with(mark) && text.ends_with(mark);
+            is_in('"') || is_in('\'')
+        });
+        let quoted = quoted.map(|name| {
+            format!(
+                "the value of {name} is in quotation marks, which are part of it, as in Docker's \
+                 files of variables: leave them out"
+            )
+        });
+        misspelt.chain(quoted).collect()
+    }
+
+    fn lookup(&self, name: &str) -> Option<(SourceKind, &SourceValue)> {
         let sources = [
-            self.flags.get(name),
-            self.environment.get(name),
-            self.file.get(name),
+            (SourceKind::Flag, &self.flags),
+            (SourceKind::Environment, &self.environment),
+            (SourceKind::File, &self.file),
         ];
-        // Shells and compose files leave a variable out by setting it to nothing.
         sources
             .into_iter()
-            .flatten()
-            .map(|text| text.trim())
-            .find(|text| !text.is_empty())
+            .filter_map(|(kind, values)| Some((kind, values.get(name)?)))
+            .find(|(_, value)| value.is_set())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.lookup(name).map(|(_, value)| value.text.trim())
     }
 
     /// Returns the configured value, or else the default.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.lookup(name).or(default_of(name))
+        self.text(name).or(default_of(name))
     }
 
-    pub(super) fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<T, ConfigError> {
+    pub(super) fn parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<T, ConfigError> {
         self.parsed_if(name, expected, |_| true)
     }
 
-    pub(super) fn within<T>(&self, name: &str, range: RangeInclusive<T>) -> Result<T, ConfigError>
+    pub(super) fn within<T>(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<T>,
+    ) -> Result<T, ConfigError>
     where
         T: FromStr + PartialOrd + fmt::Display,
     {
@@ -176,13 +346,21 @@ impl SettingSources {
 
     fn parsed_if<T: FromStr>(
         &self,
-        name: &str,
+        name: &'static str,
         expected: &str,
-        is_good: impl FnOnce(&T) -> bool,
+        is_good: impl Fn(&T) -> bool,
     ) -> Result<T, ConfigError> {
         let text = self.value(name).unwrap_or_default();
-        let value = text.parse().ok().filter(is_good);
-        value.ok_or_else(|| ConfigError::new(format!("{name} is `{text}`, expected {expected}")))
+        let parse = |text: &str| text.parse().ok().filter(&is_good);
+        parse(text).ok_or_else(|| {
+            let meant = meant_value(text, |form| parse(form).is_some())
+                .map(|form| format!("; did you mean `{form}`?"))
+                .unwrap_or_default();
+            ConfigError::of(
+                name,
+                format!("{name} is `{text}`, expected {expected}{meant}"),
+            )
+        })
     }
 }
 
@@ -245,7 +423,8 @@ mod tests {
             let wanted = format!("{secret} and {setting} are both set: unset one of them");
             assert_eq!(both, wanted);
             let both = format!("{key} = 'carrot'\n{key}_file = '{path}'");
-            assert_eq!(with_files(&[], &both).err().unwrap().to_string(), wanted);
+            let in_file = with_files(&[], &both).err().unwrap().to_string();
+            assert_eq!(in_file, format!("line 2: {wanted}"));
         }
     }
 
@@ -270,6 +449,89 @@ mod tests {
         }
         // Other settings are no secrets.
         assert!(parse_file("bot_logins_file = 'x'").is_err());
+    }
+
+    #[test]
+    fn wrong_value_is_named_with_its_line_and_the_value_that_was_meant() {
+        for (file, expected) in [
+            (
+                "\nsync_interval = 60",
+                "line 2: SYNC_INTERVAL is `60`, expected one from 1s to 1day such as 60s; did you \
+                 mean `60s`?",
+            ),
+            ("github_sync_commits = 'yes'", "did you mean `true`?"),
+            (
+                "tallyhook_listen = 'localhost:80'",
+                "did you mean `127.0.0.1:80`?",
+            ),
+            ("tallyhook_listen = 9000", "did you mean `127.0.0.1:9000`?"),
+            (
+                "tallyhook_listen = ':9000'",
+                "did you mean `127.0.0.1:9000`?",
+            ),
+            (
+                "tallyhook_listen = '0.0.0.0'",
+                "did you mean `0.0.0.0:8080`?",
+            ),
+            ("delivery_retention_days = '7d'", "did you mean `7`?"),
+            (
+                "github_token = 'two words'",
+                "line 1: GITHUB_TOKEN is not a token",
+            ),
+            (
+                "github_repo_name = 'acme/api'\ngithub_repo_owner = 'acme'",
+                "line 1: ",
+            ),
+            (
+                "task_key_patterns = ['a(']",
+                "line 1: TASK_KEY_PATTERNS is wrong",
+            ),
+        ] {
+            let error = Config::new(&sources(&[], file)).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        // The environment has no lines.
+        let error = Config::new(&sources(&[("SYNC_INTERVAL", "60")], "sync_interval = '1s'"));
+        assert!(
+            error
+                .err()
+                .unwrap()
+                .to_string()
+                .starts_with("SYNC_INTERVAL")
+        );
+    }
+
+    #[test]
+    fn misspelt_variables_and_values_in_quotation_marks_are_warned_of() {
+        let warnings = |environment: &[(&str, &str)]| sources(environment, "").warnings();
+        for (name, meant) in [
+            ("AMPQ_URL", "AMQP_URL"),
+            ("GITHUB_WEBHOOK_SECRETS", "GITHUB_WEBHOOK_SECRET"),
+            ("SYNC_INTERVALL", "SYNC_INTERVAL"),
+            ("TALLYHOOK_DATABASE_URL", "DATABASE_URL"),
+            ("sync_interval", "SYNC_INTERVAL"),
+        ] {
+            let found = warnings(&[(name, "carrot")]);
+            let words = format!("{name}, which is no setting: did you mean {meant}?");
+            assert!(
+                matches!(&found[..], [one] if one.contains(&words) && !one.contains("carrot")),
+                "{found:?}"
+            );
+        }
+        let usual = [
+            ("PATH", "/bin"),
+            ("GITHUB_REPOSITORY", "acme/api"),
+            ("GITHUB_TOKEN_FILE", ""),
+            ("TALLYHOOK_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("SYNC_INTERVAL", "60s"),
+        ];
+        assert_eq!(warnings(&usual), Vec::<String>::new());
+        let quoted = warnings(&[("GITHUB_TOKEN", "\"carrot\"")]);
+        assert!(
+            quoted[0].contains("GITHUB_TOKEN is in quotation marks"),
+            "{quoted:?}"
+        );
+        assert!(!quoted[0].contains("carrot"));
     }
 
     #[test]

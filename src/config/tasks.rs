@@ -26,7 +26,10 @@ impl TaskConfig {
         let text = sources.value(TASK_KEY_PATTERNS).unwrap_or_default();
         Ok(Self {
             patterns: Patterns::parse(text).map_err(|error| {
-                ConfigError::new(format!("{TASK_KEY_PATTERNS} is wrong: {error}"))
+                ConfigError::of(
+                    TASK_KEY_PATTERNS,
+                    format!("{TASK_KEY_PATTERNS} is wrong: {error}"),
+                )
             })?,
             auto_pr: sources.parsed("TASK_AUTO_PR", "true or false")?,
             worktree_root: sources.value("WORKTREE_ROOT").map(PathBuf::from),
@@ -63,7 +66,7 @@ mod tests {
         );
         assert_eq!(
             error(&[("TASK_AUTO_PR", "yes")]),
-            "TASK_AUTO_PR is `yes`, expected true or false"
+            "TASK_AUTO_PR is `yes`, expected true or false; did you mean `true`?"
         );
     }
 }

@@ -8,6 +8,7 @@ use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskStatus, follow};
 use tallyhook_core::github::types::PrKey;
+use tallyhook_core::text::one_line;
 use tallyhook_store::{
     LeaderRole, OutboxPayload, PendingWork, Result, Store, Task, TaskCause, TaskUpdate,
     WorktreeKept,
@@ -86,6 +87,9 @@ impl WorktreeCleaner {
     /// path missing and records that.
     pub async fn clean(&self, task: &Task, dry_run: bool) -> Result<CleanupOutcome> {
         let outcome = self.remove_if_merged(task, dry_run).await?;
+        if let CleanupOutcome::Removed(key) = &outcome {
+            log_removal(task, *key);
+        }
         if !dry_run {
             let update = self.update_for(task, &outcome).await?;
             // If the task was marked in between, it stays due and is checked again.
@@ -206,6 +210,20 @@ impl WorktreeCleaner {
             (last.cause, last.pull_request, last.note.as_deref()) == (cause, Some(key), Some(note))
         }))
     }
+}
+
+fn log_removal(task: &Task, merged: PrKey) {
+    let path = one_line(task.place.worktree.as_deref().unwrap_or_default(), 200);
+    let (repo, number) = (merged.repo.0, merged.number.0);
+    tracing::info!(
+        task.id = %task.id,
+        repo.id = repo,
+        pr = number,
+        path,
+        "removed the working tree {path} of task {}: pull request #{number} is merged, and the \
+         branch stays",
+        task.id
+    );
 }
 
 #[async_trait::async_trait]

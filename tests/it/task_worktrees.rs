@@ -288,7 +288,7 @@ async fn worktree_with_changes_is_kept_and_reported_once() {
         (&json!("kept"), &json!(why))
     );
     fs::remove_file(&notes).unwrap();
-    let table = run(story.command(&[])).await.ok();
+    let table = run(story.command(&["--remove"])).await.ok();
     assert!(
         table.contains("PROJ-7") && table.contains("removed"),
         "{table}"
@@ -396,8 +396,8 @@ async fn missing_worktree_is_removed_once_it_is_visible_again() {
         (of_tree(&task), &task["worktree"]),
         (vec![missing.clone()], &json!("sort"))
     );
-    for dry_run in [&["--dry-run"][..], &[]] {
-        assert_eq!(story.lines(dry_run).await[0]["verdict"], "missing");
+    for arguments in [&[][..], &["--remove"]] {
+        assert_eq!(story.lines(arguments).await[0]["verdict"], "missing");
     }
     assert_eq!(
         of_tree(&story.task("PROJ-7").await),
@@ -407,7 +407,7 @@ async fn missing_worktree_is_removed_once_it_is_visible_again() {
     story.open(&story.pull_request(8, "other", "")).await;
 
     fs::rename(&elsewhere, &tree).unwrap();
-    assert_eq!(story.lines(&[]).await[0]["verdict"], "removed");
+    assert_eq!(story.lines(&["--remove"]).await[0]["verdict"], "removed");
     let task = story.task("PROJ-7").await;
     assert_eq!(
         of_tree(&task),
@@ -418,7 +418,7 @@ async fn missing_worktree_is_removed_once_it_is_visible_again() {
 }
 
 #[tokio::test]
-async fn dry_run_reports_each_outcome_and_changes_nothing() {
+async fn list_shows_each_outcome_and_changes_nothing() {
     let mut story = WorktreeServer::begin(false).await;
     let (mut clean, mut ahead, open) = (
         story.work(7, "clean"),
@@ -442,7 +442,9 @@ async fn dry_run_reports_each_outcome_and_changes_nothing() {
         story.notified("task_status_change").await;
     }
     let before = everything(&story).await;
-    let lines = story.lines(&["--dry-run"]).await;
+    let lines = story.lines(&[]).await;
+    // The name of the default, for scripts.
+    assert_eq!(story.lines(&["--dry-run"]).await, lines);
     let notified: Vec<_> = lines
         .as_array()
         .unwrap()
@@ -458,7 +460,7 @@ async fn dry_run_reports_each_outcome_and_changes_nothing() {
             ["PROJ-7", "would_remove", null]
         ])
     );
-    let table = run(story.command(&["--dry-run"])).await.ok();
+    let table = run(story.command(&[])).await.ok();
     assert!(
         table.contains("would be removed") && table.contains("in use"),
         "{table}"
@@ -469,7 +471,7 @@ async fn dry_run_reports_each_outcome_and_changes_nothing() {
     run(nowhere).await.failed(2, &["WORKTREE_ROOT"]);
     assert_eq!(everything(&story).await, before);
 
-    let lines = story.lines(&[]).await;
+    let lines = story.lines(&["--remove"]).await;
     assert_eq!(
         [&lines[1]["verdict"], &lines[2]["verdict"]],
         [&json!("kept"), &json!("removed")]
@@ -482,7 +484,7 @@ async fn dry_run_reports_each_outcome_and_changes_nothing() {
     story.server.stop().await;
 }
 
-/// Returns everything that a dry run could change: trees, branches, tasks.
+/// Returns everything that a list could change: trees, branches, tasks.
 async fn everything(story: &WorktreeServer) -> Value {
     let trees = git(&story.repository(), &["worktree", "list", "--porcelain"]);
     let mut files: Vec<_> = fs::read_dir(story.root())

@@ -154,7 +154,7 @@ fn failure_is_one_line_with_exit_code_1() {
     let here = folder();
     let mut nowhere = tallyhook(here.path(), &["serve"]);
     run(nowhere.env("DATABASE_URL", "sqlite://no-such-folder/t.db"))
-        .failed(1, &["no-such-folder", "is its folder there"]);
+        .failed(1, &["the folder no-such-folder does not exist", "mkdir"]);
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

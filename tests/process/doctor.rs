@@ -1,6 +1,8 @@
 //! `tallyhook doctor` as its users run it: the program against a fake GitHub.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use chrono::{TimeDelta, Utc};
@@ -10,7 +12,7 @@ use tallyhook_github_client::VirtualTime;
 
 use testkit::Place;
 use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Resource, Rights, Sending, app};
-use testkit::process::{SECRET, Serve, TOKEN, run, tallyhook};
+use testkit::process::{SECRET, Serve, TOKEN, run, signed, tallyhook};
 
 const REPO: &str = "acme-corp/api-server";
 const HOOK: i64 = 5;
@@ -630,4 +632,60 @@ async fn each_wrong_setting_or_server_is_reported() {
         &["TASK_AUTO_PR opens no pull requests", "set GITHUB_TOKEN"],
     );
     scene.github.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_readable_secrets_and_misspelt_settings_are_reported() {
+    let place = Place::embedded();
+    let serve = Serve::start(place.path());
+    let http = reqwest::Client::new();
+    let answer = signed(&http, &serve.url, "pull_request", "one", b"{}").send();
+    assert_eq!(answer.await.unwrap().status(), 202);
+    assert!(serve.terminate().0.success());
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = place.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    };
+    let doctor = || {
+        let mut command = tallyhook(place.path(), &["doctor", "--json", "--config", "t.toml"]);
+        command
+            .env_remove("GITHUB_WEBHOOK_SECRET")
+            .env("GITHUB_WEBHOOK_SECRET_FILE", "secret")
+            .env("AMPQ_URL", "amqp://bunny:carrot@localhost");
+        findings(&mut command)
+    };
+    let secret = "a carrot that is long enough and has_no_spaces".replace(' ', "-");
+    write(
+        "t.toml",
+        "slack_webhook_url = 'https://example.com/carrot'",
+        0o644,
+    );
+    write("secret", &secret, 0o604);
+    let found = doctor();
+    let named: Vec<_> = found
+        .not_ok()
+        .into_iter()
+        .filter(|(_, check)| *check == "secret file")
+        .collect();
+    assert_eq!(named, [("warning", "secret file"); 2], "{:#?}", found.all);
+    found.told(
+        "secret file",
+        &["GITHUB_WEBHOOK_SECRET", "chmod 600 secret"],
+    );
+    found.told(
+        "dead letters",
+        &["warning", "1 cannot be applied", "tallyhook dead list"],
+    );
+    found.told("inbox", &["every delivery is applied"]);
+    found.told(
+        "settings",
+        &["warning", "AMPQ_URL", "did you mean AMQP_URL?"],
+    );
+
+    for name in ["t.toml", "secret"] {
+        let private = Permissions::from_mode(0o640);
+        std::fs::set_permissions(place.path().join(name), private).unwrap();
+    }
+    doctor().told("secret file", &["ok"]);
 }

@@ -14,7 +14,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use testkit::process::{PATIENCE, signed, tallyhook};
+use serde_json::{Value, json};
+use testkit::Place;
+use testkit::git::{commit, git};
+use testkit::payloads::{Account, Pr, World, pull_request_event};
+use testkit::process::{PATIENCE, Serve, TOKEN, signed, tallyhook};
 
 /// The posts of a test. Each of them logs a line, all of them more than a pipe holds.
 const POSTS: usize = 1_000;
@@ -220,4 +224,58 @@ async fn malformed_requests_write_one_line_a_minute_and_are_counted() {
     let lines = log.join().unwrap();
     assert!((1..=2).contains(&lines.len()), "{} lines", lines.len());
     assert_eq!(suppressed + lines.len(), sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_removal_of_a_working_tree_is_a_line_of_the_log() {
+    let place = Place::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (root, repository) = (folder.path().join("root"), folder.path().join("repository"));
+    std::fs::create_dir(&root).unwrap();
+    git(folder.path(), &["init", "-q", "-b", "main", "repository"]);
+    commit(&repository, "first");
+    let tree = root.join("sort");
+    let add = ["worktree", "add", "-q", "-b", "sort"];
+    git(&repository, &[&add[..], &[tree.to_str().unwrap()]].concat());
+    let mut command = tallyhook(place.path(), &["serve", "--log-format", "json"]);
+    command
+        .env("WORKTREE_ROOT", &root)
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    let serve = Serve::start_command(&mut command);
+
+    let http = reqwest::Client::new();
+    let task = json!({"key": "PROJ-7", "title": "Sort", "worktree": "sort"});
+    let made = http
+        .post(format!("{}/api/tasks", serve.url))
+        .bearer_auth(TOKEN);
+    assert_eq!(made.json(&task).send().await.unwrap().status(), 201);
+    let mira = Account::user(900_000_101, "mira");
+    let created = "2026-03-02T09:00:00Z";
+    let mut pr = Pr::new(
+        &World::acme(),
+        7,
+        Some(&mira),
+        "PROJ-7: sort",
+        "sort",
+        created,
+    );
+    pr.head_sha = git(&tree, &["rev-parse", "HEAD"]);
+    for action in ["opened", "closed"] {
+        if action == "closed" {
+            pr.merge(&mira, "2026-03-02T10:30:00Z");
+        }
+        let body = pull_request_event(&pr, action, &mira, json!({})).to_string();
+        let post = signed(&http, &serve.url, "pull_request", action, body.as_bytes());
+        assert_eq!(post.send().await.unwrap().status(), 202);
+    }
+    let line = serve.wait_for("removed the working tree");
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let text = line["message"].as_str().unwrap();
+    assert!(
+        text.contains("sort") && text.contains("pull request #7"),
+        "{line}"
+    );
+    assert_eq!((&line["path"], &line["pr"]), (&json!("sort"), &json!(7)));
+    assert!(!tree.exists());
+    assert!(serve.terminate().0.success());
 }

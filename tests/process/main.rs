@@ -6,6 +6,7 @@ mod cli;
 mod connections;
 mod descriptors;
 mod doctor;
+mod init;
 mod kill;
 mod logging;
 #[cfg(target_os = "linux")]
@@ -17,6 +18,8 @@ mod recover;
 mod replay;
 mod restart;
 mod secrets;
+mod signals;
 mod storage;
 mod terminal;
 mod weak_secrets;
+mod wrong_uses;

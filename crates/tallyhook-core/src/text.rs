@@ -1,5 +1,6 @@
 //! Text from elsewhere, made safe to show.
 
+use std::error::Error;
 use std::fmt::Write;
 
 /// Returns `text` on one line of at most `max` characters: control characters are escaped,
@@ -16,6 +17,22 @@ pub fn one_line(text: &str, max: usize) -> String {
     }
     if letters.next().is_some() {
         line.push_str("...");
+    }
+    line
+}
+
+/// Returns an error and its causes on one line, each text once: many errors have their cause in
+/// their own text and as their source.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
     }
     line
 }
@@ -166,6 +183,23 @@ mod tests {
             one_line("a\u{2028}b\u{2029}c\u{200b}d\u{feff} \"it's\" \\", 100),
             "a\\u{2028}b\\u{2029}c\\u{200b}d\\u{feff} \"it's\" \\"
         );
+    }
+
+    #[test]
+    fn cause_that_an_error_repeats_is_shown_once() {
+        #[derive(Debug, thiserror::Error)]
+        enum Layer {
+            #[error("cannot open t.db")]
+            Open(#[source] Box<Layer>),
+            #[error("the database failed: {0}")]
+            Repeats(#[source] Box<Layer>),
+            #[error("disk full")]
+            Disk,
+        }
+        let repeats = Layer::Repeats(Box::new(Layer::Disk));
+        let text = with_causes(&Layer::Open(Box::new(repeats)));
+        assert_eq!(text, "cannot open t.db: the database failed: disk full");
+        assert_eq!(with_causes(&Layer::Disk), "disk full");
     }
 
     #[test]

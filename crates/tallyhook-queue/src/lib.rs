@@ -155,6 +155,14 @@ pub enum Health {
     Disconnected,
 }
 
+/// Checks the form of a broker's URL, and connects to nothing.
+///
+/// # Errors
+/// The expected form, without a password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    amqp::parse_url(url).map(drop)
+}
+
 impl Queue {
     /// Returns the queue inside this process.
     pub fn in_process() -> Self {

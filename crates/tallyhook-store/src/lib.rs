@@ -49,12 +49,12 @@ pub use self::notifications::{
     AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
     NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
 };
-pub use self::open::{OpenMode, open};
+pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
     EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
-pub use self::sqlite::{FileUse, file_use};
+pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
     MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,

@@ -87,7 +87,7 @@ impl DemoArgs {
             shown = show(&config, &mut running, &token, self.once) => shown,
             () = signalled => Ok(()),
         };
-        running.stop().await;
+        serve::stop(running).await?;
         shown
     }
 }

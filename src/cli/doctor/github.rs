@@ -2,6 +2,7 @@
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
+use tallyhook_core::text::with_causes;
 use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_github_client::token_info::{AppInfo, AppInstallation, TokenInfo};
 use tallyhook_github_client::{Client, Clock, Credentials, GithubError};
@@ -37,7 +38,13 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
         CHECK_TIMEOUT,
     ) {
         Ok(client) => client.once(),
-        Err(error) => return vec![Finding::wrong("GitHub", format!("{error:#}"), CERTIFICATES)],
+        Err(error) => {
+            return vec![Finding::wrong(
+                "GitHub",
+                with_causes(error.as_ref()),
+                CERTIFICATES,
+            )];
+        }
     };
     let access = async {
         if is_app {

@@ -1,4 +1,4 @@
-//! Checks of this machine and its services: settings, database, broker, listener, channels.
+//! Checks of this machine and its services: database, broker, listener, channels.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,19 +6,18 @@ use std::path::Path;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
-use tallyhook_store::files::{self, FolderAccess, folder_of};
+use tallyhook_core::text::with_causes;
+use tallyhook_store::files::{self, folder_of};
 use tallyhook_store::{
-    ChannelRecord, DatabaseInfo, DatabaseNotReady, FileUse, LOW_SPACE, NO_SPACE, OpenMode, Store,
-    TrackedRepository,
+    ChannelRecord, DatabaseInfo, DatabaseNotReady, DeliveryCounts, LOW_SPACE, NO_SPACE, OpenMode,
+    Store, TrackedRepository,
 };
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use super::files::database_file;
 use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, names, silent};
-use crate::config::{
-    AMQP_URL, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SHORT_SECRET,
-    SPACED_SECRET, TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN, TOO_SHORT_SECRET,
-};
+use crate::config::{AMQP_URL, Config, ConfigError, DATABASE_URL, TALLYHOOK_LISTEN};
 use crate::notify::Channels;
 use crate::tasks::worktree;
 
@@ -26,76 +25,17 @@ use crate::tasks::worktree;
 const MAX_CLOCK_OFFSET: TimeDelta = TimeDelta::seconds(60);
 const CLOCK_WARNING: TimeDelta = TimeDelta::seconds(5);
 
-pub(super) fn settings(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok("settings", "all settings are valid")];
-    let longer = "create one with `openssl rand -hex 32`";
-    findings.push(match &config.webhook_secrets {
-        None => Finding::wrong(
-            "webhook secret",
-            format!(
-                "{GITHUB_WEBHOOK_SECRET} is not set: `serve` does not accept webhooks without it"
-            ),
-            format!("{longer}, and set it at GitHub, too"),
-        ),
-        Some(secrets) => secret(
-            "webhook secret",
-            &format!("one of {GITHUB_WEBHOOK_SECRET}"),
-            secrets.shortest(),
-            &format!("{longer}; set both, one a line, until GitHub has the new one"),
-        )
-        .unwrap_or_else(|| match secrets.count() {
-            1 => Finding::ok("webhook secret", "is set"),
-            count => Finding::ok(
-                "webhook secret",
-                format!("{count} are set, all of them valid"),
-            ),
-        }),
-    });
-    if let Some(secrets) = &config.webhook_secrets
-        && secrets.has_spaces()
-    {
-        findings.push(Finding::warning(
-            "webhook secret",
-            format!("{GITHUB_WEBHOOK_SECRET} {SPACED_SECRET}"),
-            "write several secrets one a line, in the file as a list",
-        ));
-    }
-    findings.extend(config.admin_token.as_ref().and_then(|token| {
-        let length = token.chars().count();
-        secret("admin token", TALLYHOOK_ADMIN_TOKEN, length, longer)
-    }));
-    findings
-}
-
-/// Returns the finding of a secret that is too short.
-fn secret(check: &'static str, name: &str, length: usize, advice: &str) -> Option<Finding> {
-    match length {
-        ..TOO_SHORT_SECRET => Some(Finding::wrong(
-            check,
-            format!(
-                "{name} has fewer than {TOO_SHORT_SECRET} characters: `serve` does not start with it"
-            ),
-            advice,
-        )),
-        TOO_SHORT_SECRET..SHORT_SECRET => Some(Finding::warning(
-            check,
-            format!("{name} has fewer than {SHORT_SECRET} characters"),
-            advice,
-        )),
-        _ => None,
-    }
-}
-
 /// The rows that other checks need; empty if the database cannot be read.
 #[derive(Default)]
 pub(super) struct StoredForChecks {
     pub(super) tracked: Vec<TrackedRepository>,
     pub(super) channels: Vec<ChannelRecord>,
+    pub(super) inbox: Option<DeliveryCounts>,
 }
 
 /// Checks the database, and reads the rows for the other checks.
 pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks) {
-    let file = config.database_file().and_then(file);
+    let file = config.database_file().as_deref().and_then(database_file);
     let checking = async {
         match tallyhook_store::open(&config.database_url, OpenMode::Shared).await {
             Ok(store) => {
@@ -111,7 +51,7 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks)
         .await
         .unwrap_or_else(|_| (vec![silent("database")], StoredForChecks::default()));
     findings.extend(file);
-    findings.extend(config.database_file().and_then(disk));
+    findings.extend(config.database_file().as_deref().and_then(disk));
     (findings, stored)
 }
 
@@ -120,6 +60,7 @@ async fn check_store(store: &Store) -> (Vec<Finding>, StoredForChecks) {
         let stored = StoredForChecks {
             tracked: store.tracked().await?,
             channels: store.channels().await?,
+            inbox: Some(store.counts().await?),
         };
         Ok::<_, tallyhook_store::StoreError>((store.describe().await?, stored))
     };
@@ -196,42 +137,9 @@ fn not_opened(error: &anyhow::Error) -> Finding {
         ),
         None => Finding::wrong(
             "database",
-            format!("{error:#}"),
+            with_causes(error.as_ref()),
             format!("fix {DATABASE_URL}, or start the database"),
         ),
-    }
-}
-
-/// Checks the file in use, its mode and its folder. It runs before the database is opened.
-fn file(database: &Path) -> Option<Finding> {
-    if tallyhook_store::file_use(database) == FileUse::ServedElsewhere {
-        let found = format!(
-            "{} was removed or replaced while a server uses it: what that server stores is lost",
-            database.display()
-        );
-        let advice = "put the file back; if it is gone, stop the server and start it again";
-        return Some(Finding::wrong("database file", found, advice));
-    }
-    let readable = std::fs::metadata(database).is_ok_and(|it| files::is_readable_by_others(&it));
-    match files::check_folder(folder_of(database)) {
-        // A missing folder is a finding of the database.
-        Err(_) if !folder_of(database).exists() => None,
-        Err(error) => Some(Finding::wrong(
-            "database file",
-            error.to_string(),
-            "take the right to write from the others: `serve` refuses such a folder",
-        )),
-        Ok(_) if readable => Some(Finding::warning(
-            "database file",
-            format!("every user of this machine can read {}", database.display()),
-            "run `chmod 600` on it and on its -wal and -shm files",
-        )),
-        Ok(FolderAccess::Shared) => Some(Finding::warning(
-            "database file",
-            "other users can put files into its folder",
-            "give the folder to the user of `serve` alone (`chmod 700`)",
-        )),
-        Ok(FolderAccess::Own) => None,
     }
 }
 
@@ -400,7 +308,11 @@ pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Findin
             } else {
                 CERTIFICATES
             };
-            return vec![Finding::wrong("channel", format!("{error:#}"), advice)];
+            return vec![Finding::wrong(
+                "channel",
+                with_causes(error.as_ref()),
+                advice,
+            )];
         }
     };
     let findings = channels.iter().map(|channel| {

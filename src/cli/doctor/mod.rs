@@ -1,18 +1,21 @@
 //! `tallyhook doctor`
 
+mod files;
 mod finding;
 mod github;
 mod here;
+mod inbox;
 mod names;
+mod settings;
 mod webhook;
 
 use std::time::Duration;
 
 use clap::Args;
+use tallyhook_core::text::with_causes;
 use tokio::time::timeout;
 
 use self::finding::{CheckState, Finding};
-use self::here::StoredForChecks;
 use super::{CommandFailure, CommandResult, SettingSources, output};
 use crate::config::Config;
 
@@ -33,10 +36,11 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     /// Runs all checks. Settings that cannot be read are a finding, too.
     pub(super) async fn run(self, sources: CommandResult<SettingSources>) -> CommandResult {
-        let findings = match sources.and_then(|sources| Ok(Config::new(&sources)?)) {
-            Ok(config) => examine(&config).await,
+        let settings = sources.and_then(|sources| Ok((Config::new(&sources)?, sources)));
+        let findings = match settings {
+            Ok((config, sources)) => examine(&config, &sources).await,
             Err(CommandFailure::Usage(error)) => vec![unreadable(&error)],
-            Err(CommandFailure::Failed(error)) => vec![unreadable(&format!("{error:#}"))],
+            Err(CommandFailure::Failed(error)) => vec![unreadable(&with_causes(error.as_ref()))],
         };
         if self.json {
             output::json(&findings)?;
@@ -67,17 +71,24 @@ fn unreadable(error: &str) -> Finding {
     )
 }
 
-async fn examine(config: &Config) -> Vec<Finding> {
-    let (database, StoredForChecks { tracked, channels }) = here::database(config).await;
+async fn examine(config: &Config, sources: &SettingSources) -> Vec<Finding> {
+    let (database, stored) = here::database(config).await;
     let (broker, listener, worktrees, github) = tokio::join!(
         within("broker", here::broker(config)),
         within("listener", here::listener(config)),
         within("working trees", here::worktrees(config)),
-        github::examine(config, &tracked),
+        github::examine(config, &stored.tracked),
     );
-    let (settings, channels) = (here::settings(config), here::channels(config, &channels));
     [
-        settings, database, broker, listener, channels, worktrees, github,
+        settings::settings(config, sources),
+        files::secret_files(config, sources),
+        database,
+        inbox::examine(&stored),
+        broker,
+        listener,
+        here::channels(config, &stored.channels),
+        worktrees,
+        github,
     ]
     .concat()
 }

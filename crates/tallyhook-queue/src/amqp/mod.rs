@@ -275,7 +275,7 @@ pub(super) async fn find_missing_topology(url: &str) -> Result<Option<&'static s
 ///
 /// # Errors
 /// If `url` is not an AMQP URL.
-fn parse_url(url: &str) -> Result<AMQPUri, String> {
+pub(crate) fn parse_url(url: &str) -> Result<AMQPUri, String> {
     // The parser's own error would repeat the password.
     let mut uri = AMQPUri::from_str(url).map_err(|_| {
         "AMQP_URL is not the URL of a broker: expected amqp://USER:PASSWORD@HOST:PORT/VHOST"

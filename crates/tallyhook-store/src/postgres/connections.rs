@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use sqlx::pool::PoolConnection;
 use sqlx::query::{Query, QueryAs};
 use sqlx::{ConnectOptions, FromRow};
@@ -13,7 +12,7 @@ use sqlx_postgres::{
 use tokio::time::timeout;
 
 use crate::database::Lock;
-use crate::{Result, StoreError};
+use crate::{DatabaseUrlError, Result, StoreError};
 
 /// Connections of one process, besides the one that holds its leaderships.
 const CONNECTIONS: u32 = 10;
@@ -56,15 +55,25 @@ pub(crate) struct Connections {
 ///
 /// # Errors
 /// In words that do not repeat the URL, since it holds a password.
-pub(crate) fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
-    let options: PgConnectOptions = known_parameters(url)
-        .parse()
-        .context("expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")?;
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions, DatabaseUrlError> {
+    let wrong = |why: String| DatabaseUrlError(format!("DATABASE_URL is wrong: {why}"));
+    let options = known_parameters(url)
+        .parse::<PgConnectOptions>()
+        .map_err(|error| {
+            let why = match error {
+                sqlx::Error::Configuration(why) => why.to_string(),
+                other => other.to_string(),
+            };
+            wrong(format!(
+                "{why}; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+            ))
+        })?;
     if options
         .get_database()
         .is_some_and(|database| database.contains('@'))
     {
-        bail!("a password with a character such as / must have it written as %2F");
+        let advice = "a password with a character such as / must have it written as %2F";
+        return Err(wrong(advice.to_owned()));
     }
     let options = match options.get_application_name() {
         Some(_) => options,

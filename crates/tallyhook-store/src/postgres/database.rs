@@ -143,7 +143,7 @@ fn unreachable(options: &PgConnectOptions) -> String {
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
     format!(
-        "cannot connect to PostgreSQL at {place} as user {}",
+        "cannot connect to PostgreSQL at {place} as user {} (start it, or fix DATABASE_URL)",
         options.get_username()
     )
 }

@@ -12,6 +12,6 @@ mod leader;
 mod listen;
 
 pub(crate) use self::connections::{
-    INSTANCES, OUTBOX_CHANNEL, PooledSession, PostgresTransaction, within,
+    INSTANCES, OUTBOX_CHANNEL, PooledSession, PostgresTransaction, options, within,
 };
 pub(crate) use self::database::{PostgresDatabase, ids};

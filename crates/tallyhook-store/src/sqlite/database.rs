@@ -42,6 +42,9 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 /// The instructions of SQLite's machine between two looks at the clock, under a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
 
+/// SQLite's code of a file that something else has written.
+const NOT_A_DATABASE: &str = "26";
+
 /// Rows per writing statement. Each size is prepared once; what is written is cut into the largest
 /// that fit.
 pub(crate) const CHUNKS: [usize; 4] = [64, 16, 4, 1];
@@ -75,14 +78,8 @@ impl SqliteDatabase {
     /// # Errors
     /// In words that say what to do.
     pub(crate) async fn open(url: &str, opening: OpenMode) -> anyhow::Result<Self> {
-        let options: SqliteConnectOptions = url.parse().context("expected sqlite://FILE")?;
+        let options = super::url::parse(url, opening)?;
         let path = options.get_filename().to_owned();
-        if url.contains(":memory:") || url.contains("mode=memory") {
-            bail!(
-                "a database in memory would lose what was accepted: name a file, as in \
-                 sqlite://tallyhook.db"
-            );
-        }
         if opening != OpenMode::Exclusive && !path.exists() {
             bail!(DatabaseNotReady::Missing(path));
         }
@@ -334,11 +331,18 @@ async fn open_writer(
 ) -> anyhow::Result<SqliteConnection> {
     let mut writer = SqliteConnection::connect_with(options)
         .await
-        .with_context(|| {
-            format!(
-                "cannot open {}: is its folder there, and may this user write to it?",
-                path.display()
-            )
+        .map_err(|error| {
+            let text = match error.as_database_error().and_then(|error| error.code()) {
+                Some(code) if code == NOT_A_DATABASE => format!(
+                    "{} is no SQLite database: set DATABASE_URL to another file",
+                    path.display()
+                ),
+                _ => format!(
+                    "cannot open {}: may this user read and write it?",
+                    path.display()
+                ),
+            };
+            anyhow::Error::new(error).context(text)
         })?;
     match opening {
         OpenMode::Exclusive => MIGRATIONS

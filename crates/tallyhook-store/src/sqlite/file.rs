@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
+use rustix::io::Errno;
 
 use crate::files::{self, FolderAccess};
 use crate::{Result, StoreError};
@@ -67,9 +68,7 @@ impl DatabaseFile {
     pub(crate) fn lock(database: &Path, create: bool) -> anyhow::Result<Self> {
         let path = canonical(database);
         let folder = files::folder_of(&path);
-        if !folder.is_dir() {
-            bail!(cannot_open(&path));
-        }
+        check_folder_exists(&path)?;
         if files::check_folder(folder)? == FolderAccess::Shared {
             files::check_owner(&path)?;
             for companion in COMPANIONS {
@@ -78,9 +77,9 @@ impl DatabaseFile {
         }
         let beside = lock_beside(&path)?;
         if create {
-            create_private(&path).with_context(|| format!("cannot create {}", path.display()))?;
+            create_private(&path).map_err(|error| cannot_write(&path, error))?;
         }
-        let database = File::open(&path).with_context(|| cannot_open(&path))?;
+        let database = File::open(&path).map_err(|error| cannot_write(&path, error))?;
         match database.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -191,7 +190,7 @@ pub fn file_use(path: &Path) -> FileUse {
 /// Takes the lock beside the database.
 fn lock_beside(database: &Path) -> anyhow::Result<File> {
     let path = beside(database, ".lock");
-    let file = files::open_own(&path).with_context(|| cannot_open(&path))?;
+    let file = files::open_own(&path).map_err(|error| cannot_write(&path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(served(database)),
@@ -208,11 +207,37 @@ fn served(database: &Path) -> anyhow::Error {
     )
 }
 
-fn cannot_open(path: &Path) -> String {
-    format!(
-        "cannot open {}: is its folder there, may this user write to it, and is it no symbolic link?",
-        path.display()
+/// Refuses a database whose folder is missing, which is not created: the path may be misspelt.
+fn check_folder_exists(database: &Path) -> anyhow::Result<()> {
+    let folder = files::folder_of(database);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let path = database.display();
+    let exists = folder.exists();
+    let folder = folder.display();
+    if exists {
+        bail!("cannot create {path}: {folder} is not a folder: name another in DATABASE_URL");
+    }
+    bail!(
+        "cannot create {path}: the folder {folder} does not exist: create it with \
+         `mkdir -p {folder}`, or name another in DATABASE_URL"
     )
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> anyhow::Error {
+    let folder = files::folder_of(path).display();
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => format!(
+            "this user may not write it: give the file and its folder {folder} to this user, or \
+             name another in DATABASE_URL"
+        ),
+        _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+            "it is a symbolic link: remove it".to_owned()
+        }
+        _ => format!("is the folder {folder} on a disk that can be written?"),
+    };
+    anyhow::Error::new(error).context(format!("cannot open {}: {advice}", path.display()))
 }
 
 /// Payloads of private repositories are for this user alone. SQLite gives its other files the mode
