@@ -236,6 +236,7 @@ pub(crate) struct InstallationPayload {
     pub(crate) id: InstallationId,
     /// In the installation's own events only.
     pub(crate) account: Option<IgnoredAny>,
+    pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) suspended_at: Option<Timestamp>,
 }
