@@ -82,7 +82,7 @@ pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
     if let Some((fault, _)) = condition.fault {
         parts["reason"] = fault.as_str().into();
     } else if github == "degraded" {
-        parts["reason"] = "GitHub does not answer".into();
+        parts["reason"] = "github_unavailable".into();
     }
     HttpResponse::build(code).json(parts)
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::completeness::{
     BackfillCoverage, BackfillEnd, Completeness, Coverage, completeness,
 };
-use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
-use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
-use tallyhook_github_client::Client;
+use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
 use tallyhook_store::{RunState, SyncRun, SyncStatus, TrackedRepository};
 use tokio::time::timeout;
@@ -34,6 +34,8 @@ pub struct RepositoryItem {
     pub repo: String,
     pub private: Option<bool>,
     pub repo_access: RepositoryAccess,
+    /// False if it is no longer tracked, but webhooks of it arrive.
+    pub tracked: bool,
     #[schema(value_type = String, format = "date-time")]
     pub tracked_since: String,
     pub sync_status: SyncStatus,
@@ -60,7 +62,7 @@ pub(super) struct RepositoriesQuery {
 
 type RepositoryCursor = (String, RepoId);
 
-/// The tracked repositories, by name.
+/// The tracked repositories, by name, and those that are no longer tracked but send webhooks.
 #[utoipa::path(
     tag = "repositories", operation_id = "list_repositories", security(("token" = [])),
     params(RepositoriesQuery),
@@ -77,7 +79,7 @@ pub(super) async fn list(
     // All of most installations, which clients that know no pages have always been given.
     let size = page::size(query.per_page.or(Some(page::MAX_SIZE)))?;
     let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
-    let rows = api.store.tracked_after(after.as_ref(), size + 1).await?;
+    let rows = api.store.listed_after(after.as_ref(), size + 1).await?;
     let cursor = |row: &TrackedRepository| (row.name.clone(), row.id);
     let Page { items, next } = page::page(rows, size, cursor, |row| row);
     let items = self::items(&api, items).await?;
@@ -107,7 +109,8 @@ pub(super) struct AddedRepository {
     webhook: Option<RegisteredWebhook>,
 }
 
-/// Starts to track a repository, and starts its backfill.
+/// Starts to track a repository, and starts its backfill. One of which webhooks arrived needs no
+/// access to GitHub.
 #[utoipa::path(
     tag = "repositories", operation_id = "track_repository", security(("token" = [])),
     request_body = TrackRequest,
@@ -126,26 +129,27 @@ pub(super) async fn add(
     api: web::Data<ApiState>,
     added: web::Json<TrackRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let github = api.github()?;
+    let github = api.github.as_ref();
     let now = Utc::now();
-    if let Some(url) = added
-        .webhook_url
-        .as_deref()
-        .filter(|url| !webhook::is_endpoint(url))
-    {
-        return Err(ApiError::BadRequest(format!(
-            "webhook_url is {url}, expected https://HOST{}",
-            webhook::ENDPOINT
-        )));
-    }
-    let hook = added
-        .webhook_url
-        .as_deref()
-        .map(|url| hook_secret(&api).map(|secret| (url, secret)))
-        .transpose()?;
-    let found = fetch_repository(&api, github, &added.repo).await?;
+    let hook = match &added.webhook_url {
+        None => None,
+        Some(url) => {
+            let endpoint = webhook::endpoint(url).ok_or_else(|| {
+                let expected = webhook::ENDPOINT;
+                ApiError::BadRequest(format!(
+                    "webhook_url is {url}, expected https://HOST{expected}"
+                ))
+            })?;
+            Some((endpoint, hook_secret(&api)?))
+        }
+    };
+    let found = match known_repository(&api, &added.repo).await? {
+        // GitHub knows more of it, but is not needed.
+        Some(known) => fetch_repository(&api, &added.repo).await.unwrap_or(known),
+        None => fetch_repository(&api, &added.repo).await?,
+    };
     let is_new = api.store.track(&found, now).await?;
-    if is_new {
+    if is_new && github.is_some() {
         api.store
             .request_run(found.id, &api.sync.backfill.into(), now)
             .await?;
@@ -156,7 +160,7 @@ pub(super) async fn add(
         .await?
         .ok_or(ApiError::NotFound("repository"))?;
     let webhook = match hook {
-        Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, url, &secret).await),
+        Some((url, secret)) => Some(create_hook(&api, &tracked.name, &url, &secret).await),
         None => None,
     };
     let repository = items(&api, vec![tracked]).await?;
@@ -183,11 +187,13 @@ fn hook_secret(api: &ApiState) -> Result<HookSecret, ApiError> {
 /// tracked by then.
 async fn create_hook(
     api: &ApiState,
-    github: &Client,
     name: &str,
     url: &str,
     secret: &HookSecret,
 ) -> RegisteredWebhook {
+    let Some(github) = &api.github else {
+        return hook_to_create_by_hand(url, ApiError::GithubAccessMissing.to_string());
+    };
     match timeout(
         api.sync.timeout,
         webhook::register(github, name, url, secret),
@@ -212,13 +218,32 @@ fn hook_to_create_by_hand(url: &str, why: String) -> RegisteredWebhook {
     }
 }
 
+/// Returns a repository of which webhooks arrived.
+async fn known_repository(api: &ApiState, name: &str) -> Result<Option<Repository>, ApiError> {
+    let at = Timestamp::clamped(0);
+    let known = |id| Repository {
+        id,
+        // Older than what is known.
+        seen: Dated {
+            at,
+            value: RepositoryDetails {
+                name: name.to_owned(),
+                private: None,
+            },
+        },
+        installation: None,
+        access: Dated {
+            at,
+            value: RepositoryAccess::Granted,
+        },
+    };
+    Ok(api.store.repository_id(name).await?.map(known))
+}
+
 /// Fetches a repository from GitHub. A client waits for the answer, so that the limit is shorter
 /// than elsewhere.
-async fn fetch_repository(
-    api: &ApiState,
-    github: &Client,
-    name: &str,
-) -> Result<Repository, ApiError> {
+async fn fetch_repository(api: &ApiState, name: &str) -> Result<Repository, ApiError> {
+    let github = api.github()?;
     if HookOwner::repository(name).is_err() {
         return Err(ApiError::NotFound("repository"));
     }
@@ -351,6 +376,7 @@ fn item(
         tracked_since: repository.tracked_since.into(),
         complete_since: repository.complete_since,
         access: repository.access,
+        is_tracked: repository.is_tracked,
         may_ask: api.github.is_some(),
         error: repository
             .last_error
@@ -362,6 +388,7 @@ fn item(
         repo: repository.name,
         private: repository.private,
         repo_access: repository.access,
+        tracked: repository.is_tracked,
         tracked_since: rfc3339(repository.tracked_since),
         sync_status: repository.sync_status,
         last_sync_at: repository.last_sync_at.map(rfc3339),

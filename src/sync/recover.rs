@@ -78,8 +78,27 @@ pub struct MissingDelivery {
 /// The failed deliveries of one webhook.
 struct FailedDeliveries {
     hook: Option<i64>,
-    /// The last attempt of each, oldest first.
-    attempts: Vec<DeliveryAttempt>,
+    /// By their last attempt, oldest first.
+    deliveries: Vec<FailedDelivery>,
+}
+
+/// A delivery without a successful attempt.
+struct FailedDelivery {
+    /// The last attempt, whose payload GitHub most likely still has.
+    attempt: DeliveryAttempt,
+    /// The time of the first attempt, which follows the event at once.
+    first_at: DateTime<Utc>,
+}
+
+impl FailedDelivery {
+    /// Returns the receipt to record. Events that have no time in their payload are dated by it: a
+    /// recovered one must not undo what happened since.
+    fn received_at(&self) -> DateTime<Utc> {
+        match self.attempt.event.as_str() {
+            "installation" | "installation_repositories" | "repository" => self.first_at,
+            _ => Utc::now(),
+        }
+    }
 }
 
 /// The outcome for a failed delivery.
@@ -133,7 +152,7 @@ pub async fn recover_deliveries(
         let failed = list_failed(client, request, hook, &mut report.listed)
             .await
             .map_err(|error| error.into_error(&request.owner))?;
-        report.failed += failed.attempts.len() as u64;
+        report.failed += failed.deliveries.len() as u64;
         fetch_all(client, store, request, failed, &mut report, &progress).await?;
     }
     report.github_requests = client.requests();
@@ -192,7 +211,7 @@ async fn list_failed(
         .delivery_attempts(&request.owner, hook)
         .map_err(DeliveryListError::Github)?;
     // Deliveries by GUID; `None` for one that succeeded.
-    let mut deliveries: HashMap<String, Option<DeliveryAttempt>> = HashMap::new();
+    let mut deliveries: HashMap<String, Option<FailedDelivery>> = HashMap::new();
     while let Some(page) = pages
         .next::<DeliveryAttempt>()
         .await
@@ -209,14 +228,20 @@ async fn list_failed(
             *listed += 1;
             match deliveries.entry(attempt.guid.clone()) {
                 Entry::Vacant(entry) => {
-                    entry.insert((!attempt.succeeded()).then_some(attempt));
+                    let first_at = attempt.delivered_at;
+                    let failed =
+                        (!attempt.succeeded()).then_some(FailedDelivery { attempt, first_at });
+                    entry.insert(failed);
                 }
                 Entry::Occupied(mut entry) if attempt.succeeded() => {
                     entry.insert(None);
                 }
-                // The first listed attempt is the latest one, whose payload GitHub most likely
-                // still has.
-                Entry::Occupied(_) => {}
+                // The first listed attempt is the latest one.
+                Entry::Occupied(mut entry) => {
+                    if let Some(failed) = entry.get_mut() {
+                        failed.first_at = failed.first_at.min(attempt.delivered_at);
+                    }
+                }
             }
         }
         if deliveries.len() > MAX_DELIVERIES {
@@ -226,9 +251,9 @@ async fn list_failed(
             break;
         }
     }
-    let mut attempts: Vec<_> = deliveries.into_values().flatten().collect();
-    attempts.sort_by_key(|attempt| (attempt.delivered_at, attempt.id));
-    Ok(FailedDeliveries { hook, attempts })
+    let mut deliveries: Vec<_> = deliveries.into_values().flatten().collect();
+    deliveries.sort_by_key(|failed| (failed.attempt.delivered_at, failed.attempt.id));
+    Ok(FailedDeliveries { hook, deliveries })
 }
 
 /// Fetches failed deliveries one by one, as GitHub's limits ask for, and so that only one payload
@@ -241,13 +266,13 @@ async fn fetch_all(
     report: &mut RecoveryReport,
     progress: &impl Fn(u64, u64),
 ) -> anyhow::Result<()> {
-    let all = failed.attempts.len() as u64;
+    let all = failed.deliveries.len() as u64;
     // The failure that applies to all remaining deliveries, too.
     let mut stopped: Option<String> = None;
-    for (done, attempt) in (1..).zip(failed.attempts) {
+    for (done, delivery) in (1..).zip(failed.deliveries) {
         let why = match &stopped {
             Some(why) => why.clone(),
-            None => match recover_one(client, store, request, failed.hook, &attempt).await? {
+            None => match recover_one(client, store, request, failed.hook, &delivery).await? {
                 Ok(recovered) => {
                     report.count(&recovered);
                     progress(done, all);
@@ -266,7 +291,7 @@ async fn fetch_all(
             event,
             delivered_at,
             ..
-        } = attempt;
+        } = delivery.attempt;
         report.not_fetched.push(MissingDelivery {
             guid,
             event,
@@ -303,8 +328,9 @@ async fn recover_one(
     store: &Store,
     request: &RecoveryRequest,
     hook: Option<i64>,
-    attempt: &DeliveryAttempt,
+    delivery: &FailedDelivery,
 ) -> anyhow::Result<Result<RecoveryOutcome, PayloadError>> {
+    let attempt = &delivery.attempt;
     if !event::NAMES.contains(&attempt.event.as_str()) {
         return Ok(Ok(RecoveryOutcome::Unused));
     }
@@ -334,7 +360,7 @@ async fn recover_one(
         // Requested by us, like everything the poller finds, although the payload is the webhook's.
         source: Source::Poller,
         lane: Lane::Live,
-        received_at: Utc::now(),
+        received_at: delivery.received_at(),
     };
     let delivery = match incoming.classify().context("cannot compress a payload")? {
         Classified::Unsubscribed => return Ok(Ok(RecoveryOutcome::Unused)),

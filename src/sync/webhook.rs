@@ -1,5 +1,6 @@
 //! A repository's webhook at GitHub: created, updated, or described so that a person can create it.
 
+use reqwest::Url;
 use serde::Serialize;
 use tallyhook_core::event;
 use tallyhook_github_client::hooks::{HookSecret, WebhookRegistration};
@@ -48,13 +49,24 @@ pub fn events() -> Vec<&'static str> {
         .collect()
 }
 
-/// Returns true for a web address with the endpoint as its path.
-pub fn is_endpoint(url: &str) -> bool {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.strip_suffix(ENDPOINT));
-    host.is_some_and(|host| !host.is_empty() && !host.contains(['@', '?', '#', ' ', '\\']))
+/// Returns the normal form of a web address with the endpoint as its path; `None` for any other
+/// address. The server answers the normal form alone: no slash twice, and none at the end.
+pub fn endpoint(text: &str) -> Option<String> {
+    let mut url = Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && !text.contains([' ', '\\']);
+    // The first step of the path in `https:///path` would pass for the host.
+    let (_, rest) = text.split_once("//")?;
+    if !["http", "https"].contains(&url.scheme()) || !is_plain || rest.starts_with('/') {
+        return None;
+    }
+    let steps = url.path().split('/').filter(|step| !step.is_empty());
+    let path: String = steps.flat_map(|step| ["/", step]).collect();
+    url.set_path(&path);
+    path.ends_with(ENDPOINT).then(|| url.into())
 }
 
 /// Creates or updates the webhook of `repo` (`owner/name`) that posts to `url`, signed with
@@ -106,22 +118,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoint_is_a_web_address_with_our_path() {
-        for good in [
-            "https://hooks.example.com/webhooks/github",
-            "http://10.0.0.7:8080/tallyhook/webhooks/github",
+    fn endpoint_has_one_normal_form() {
+        for (text, expected) in [
+            ("https://hooks.example.com/webhooks/github", "https://hooks.example.com/webhooks/github"),
+            ("http://10.0.0.7:8080/tallyhook/webhooks/github", "http://10.0.0.7:8080/tallyhook/webhooks/github"),
+            ("https://host//webhooks/github", "https://host/webhooks/github"),
+            ("https://host/webhooks//github", "https://host/webhooks/github"),
+            ("https://host/tallyhook//webhooks/github/", "https://host/tallyhook/webhooks/github"),
+            ("https://host/a/../webhooks/github//", "https://host/webhooks/github"),
+            ("HTTPS://Host:443/webhooks/github", "https://host/webhooks/github"),
         ] {
-            assert!(is_endpoint(good), "{good}");
+            assert_eq!(endpoint(text).as_deref(), Some(expected), "{text}");
         }
         for bad in [
-            "https://hooks.example.com",
+            "https://host",
             "https:///webhooks/github",
+            "https:////webhooks/github",
             "ftp://host/webhooks/github",
             "https://me:secret@host/webhooks/github",
             "https://host/?a=/webhooks/github",
+            "https://host/webhooks/github?a=b",
+            "https://host/webhooks/github#a",
+            "https://host/hooks",
+            "https://host/webhooks/GitHub",
+            "https://host/xwebhooks%2Fgithub",
             "/webhooks/github",
+            "host/webhooks/github",
+            "",
         ] {
-            assert!(!is_endpoint(bad), "{bad}");
+            assert_eq!(endpoint(bad), None, "{bad}");
         }
     }
 }

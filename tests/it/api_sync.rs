@@ -158,7 +158,7 @@ async fn error_without_github_access_names_the_settings() {
     let server = start(None).await;
     tracked_by_webhook(&server).await;
     for (path, body) in [
-        ("/api/repos", json!({"repo": REPO})),
+        ("/api/repos", json!({"repo": "acme-corp/unknown"})),
         ("/api/repos/acme-corp/api-server/sync", Value::Null),
         ("/api/sync", Value::Null),
         ("/api/repos/acme-corp/api-server/prs/1/monitor", Value::Null),

@@ -86,7 +86,7 @@ async fn outage_of_github_is_named_logged_once_and_over_with_the_first_answer() 
         (200, &json!("degraded")),
         "{ready}"
     );
-    assert_eq!(ready["reason"], "GitHub does not answer");
+    assert_eq!(ready["reason"], "github_unavailable");
     for repository in all_are(&server, &["error"]).await {
         let error = repository["last_error"].as_str().unwrap();
         assert!(error.contains("GitHub cannot be reached"), "{repository}");

@@ -1,9 +1,11 @@
 //! Repositories that are renamed, transferred, deleted or removed from an App keep their pull
 //! requests.
 
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use testkit::TestServer;
+use testkit::{TestServer, assert_refused};
 use testkit::payloads::{self, Account, Pr, World, objects};
 
 const INSTALLATION: i64 = 51;
@@ -171,5 +173,167 @@ async fn repository_removed_from_an_installation_is_frozen() {
     assert_eq!(access(&server, repo).await, "granted");
     post(&mut server, "installation_repositories", &removed).await;
     assert_eq!(access(&server, repo).await, "revoked");
+    server.stop().await;
+}
+
+/// A repository of an installation of its own.
+#[derive(Clone, Copy)]
+struct Installed(i64);
+
+impl Installed {
+    fn world(self) -> World {
+        World {
+            repo: format!("server-{}", self.0),
+            repo_id: 7_000 + self.0,
+            ..World::acme()
+        }
+    }
+
+    /// Returns an event of its installation as GitHub shows it so many minutes ago.
+    fn event(self, action: &str, minutes: i64) -> (&'static str, Value) {
+        let at =
+            (Utc::now() - TimeDelta::minutes(minutes)).to_rfc3339_opts(SecondsFormat::Secs, true);
+        let is_suspended = action == "suspend";
+        let installation = json!({
+            "id": INSTALLATION + self.0,
+            "account": objects::account(Some(&Account::organization(901, "acme-corp"))),
+            "created_at": "2026-01-01T00:00:00Z",
+            "updated_at": at,
+            "suspended_at": is_suspended.then_some(&at),
+        });
+        let (full_name, id) = (self.world().full_name(), self.world().repo_id);
+        let listed = json!([{"id": id, "full_name": full_name, "private": false}]);
+        let (name, lists) = match action {
+            "added" => (
+                "installation_repositories",
+                json!({"repositories_added": listed}),
+            ),
+            "removed" => (
+                "installation_repositories",
+                json!({"repositories_removed": listed}),
+            ),
+            _ => ("installation", json!({"repositories": listed})),
+        };
+        let mut event = json!({"action": action, "installation": installation});
+        objects::extend(&mut event, lists);
+        (name, event)
+    }
+
+    /// Returns an event of its pull request so many minutes ago.
+    fn live(self, minutes: i64) -> (&'static str, Value) {
+        let at = Utc::now() - TimeDelta::minutes(minutes);
+        let mut event = opened(&self.world());
+        event["installation"]["id"] = json!(INSTALLATION + self.0);
+        event["pull_request"]["updated_at"] = json!(at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        ("pull_request", event)
+    }
+}
+
+#[tokio::test]
+async fn access_is_what_github_dates_last_in_any_order_and_repetition() {
+    let mut server = TestServer::start().await;
+    // The actions, minutes ago; one without an action is an event of a pull request.
+    let cases = [
+        ("suspend", 60, "unsuspend", 1),
+        // As in recorded payloads: the time of the suspension is still that of the installation.
+        ("suspend", 60, "unsuspend", 60),
+        ("removed", 60, "added", 1),
+        ("deleted", 60, "created", 1),
+        ("suspend", 60, "", 1),
+        ("removed", 60, "", 1),
+    ];
+    let orders = [
+        vec![0, 1, 0],
+        vec![1, 0, 1],
+        vec![0, 0, 1],
+        vec![1, 0, 0],
+        vec![0],
+    ];
+    let mut expected = Vec::new();
+    for (lost, lost_at, regained, regained_at) in cases {
+        for order in &orders {
+            let installed = Installed(i64::try_from(expected.len()).unwrap());
+            let events = [
+                installed.event(lost, lost_at),
+                match regained {
+                    "" => installed.live(regained_at),
+                    action => installed.event(action, regained_at),
+                },
+            ];
+            let first = installed.live(24 * 60);
+            for (place, (event, body)) in std::iter::once(&first)
+                .chain(order.iter().map(|number| &events[*number]))
+                .enumerate()
+            {
+                let guid = format!("{}-{place}", installed.0);
+                let (status, answer) = server.post(event, &guid, body.to_string().as_bytes()).await;
+                assert_eq!(status, 202, "{answer}");
+            }
+            // Without what followed it is lost.
+            let access = if order.len() == 1 {
+                "revoked"
+            } else {
+                "granted"
+            };
+            expected.push((
+                format!("{lost} {regained} {order:?}"),
+                installed.world().full_name(),
+                access,
+            ));
+        }
+    }
+    server.drained().await;
+    for (name, repo, expected) in expected {
+        assert_eq!(access(&server, &repo).await, expected, "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn late_event_of_a_repository_does_not_undo_its_deletion() {
+    let mut server = TestServer::start().await;
+    let world = World::acme();
+    post(&mut server, "pull_request", &opened(&world)).await;
+    for action in ["deleted", "privatized", "edited"] {
+        post(&mut server, "repository", &repository_event(&world, action)).await;
+        assert_eq!(
+            access(&server, "acme-corp/api-server").await,
+            "deleted",
+            "{action}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn untracked_repository_shows_its_webhooks_and_is_tracked_again_without_github() {
+    let mut server = TestServer::start().await;
+    let name = "acme-corp/server-1";
+    let repositories = async |server: &TestServer| server.get("/api/repos").await.1["items"].clone();
+    let track = async |server: &TestServer, repo: &str| {
+        server.ask(Method::POST, "/api/repos", &json!({"repo": repo})).await
+    };
+    // GitHub is not asked, so that it has to be known from a webhook.
+    assert_refused(&track(&server, name).await, 409, "github_access_missing");
+    let (event, body) = Installed(1).live(60);
+    post(&mut server, event, &body).await;
+    assert_eq!(repositories(&server).await[0]["tracked"], true);
+
+    let path = format!("/api/repos/{name}");
+    assert_eq!(server.ask(Method::DELETE, &path, &Value::Null).await.0, 204);
+    assert_eq!(repositories(&server).await, json!([]));
+    let (event, body) = Installed(1).event("created", 1);
+    post(&mut server, event, &body).await;
+    let shown = repositories(&server).await[0].clone();
+    assert_eq!((&shown["repo"], &shown["tracked"]), (&json!(name), &json!(false)));
+    assert!(shown["last_delivery_at"].is_string(), "{shown}");
+    let missing = shown["completeness"]["missing"].to_string();
+    assert!(missing.contains("POST /api/repos tracks it"), "{missing}");
+
+    let (status, tracked) = track(&server, name).await;
+    assert_eq!((status, &tracked["tracked"]), (201, &json!(true)), "{tracked}");
+    assert_eq!(tracked["sync_run"], Value::Null, "nothing could work on a backfill");
+    let (status, again) = track(&server, name).await;
+    assert_eq!((status, &again["tracked"]), (200, &json!(true)), "{again}");
     server.stop().await;
 }

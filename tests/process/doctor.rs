@@ -159,10 +159,15 @@ async fn a_healthy_setup_has_only_ok_lines() {
     for (check, words) in [
         ("database", ["of this version", "repositories tracked"]),
         ("listener", ["any", "port"]),
-        ("token", ["GitHub accepts it", "admin:repo_hook, repo"]),
+        (
+            "token",
+            ["GitHub accepts it", "admin:repo_hook, read:org, repo"],
+        ),
         ("rate limit", ["5000", "remain"]),
         ("clock", ["GitHub", "in sync"]),
         ("repository", [REPO, "can be read"]),
+        ("pull requests", [REPO, "can be fetched"]),
+        ("deliveries", [REPO, "no webhook has arrived yet"]),
         ("webhook", [URL, "answered with 202"]),
     ] {
         found.told(check, &words);
@@ -250,6 +255,33 @@ async fn each_defect_of_a_token_is_found() {
     scene
         .findings()
         .only("warning", "rate limit", &["499 of 5000"]);
+    scene.github.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_real_query_shows_what_github_refuses() {
+    let scene = Scene::new().await;
+    let scopes = "The 'slug' field requires one of the following scopes: ['read:org']";
+    for (text, error, words) in [
+        (
+            "on Team",
+            json!({"type": "INSUFFICIENT_SCOPES", "message": scopes}),
+            ["without the teams", "read:org"],
+        ),
+        (
+            "on Bot { login",
+            json!({"message": "Fragment on Bot can't be spread inside RequestedReviewer"}),
+            ["the bots", "RequestedReviewer"],
+        ),
+        (
+            "title",
+            json!({"message": "Field 'title' doesn't exist on type 'PullRequest'"}),
+            ["wrong", "Field 'title'"],
+        ),
+    ] {
+        scene.github.refuse(text, error);
+        scene.findings().told("pull requests", &words);
+    }
     scene.github.stop().await;
 }
 

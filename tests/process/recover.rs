@@ -16,7 +16,7 @@ use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{EventId, OutboxEvent, OutboxPayload, PullRequestChange};
 
 use testkit::github::{self, FakeGithub, Fault, GITHUB_TOKEN, Sending};
-use testkit::payloads::World;
+use testkit::payloads::{Account, Pr, World, objects, pull_request_event};
 use testkit::process::{self, Ended, pull_requests, tallyhook};
 use testkit::{Fixture, Place, SECRET, TestServer};
 
@@ -249,6 +249,34 @@ async fn deliveries_recovered_without_a_server_are_applied_by_the_next_one() {
             .collect()
     );
     assert!(!facts_of(&server).await.is_empty());
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn recovered_deletion_is_dated_by_its_first_attempt() {
+    let mut server = TestServer::start().await;
+    let github = fake("http://127.0.0.1:1").await;
+    let (world, author) = (World::acme(), Account::user(501, "mara"));
+    let at = ago(30).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let pull_request = Pr::new(&world, 1, Some(&author), "Sort", "sort", &at);
+    let opened = pull_request_event(&pull_request, "opened", &author, json!({}));
+    let (status, _) = server
+        .post("pull_request", "live", opened.to_string().as_bytes())
+        .await;
+    assert_eq!(status, 202);
+    // GitHub took the repository back before the live event, and was asked to repeat the webhook.
+    let deleted = json!({"action": "deleted", "repository": objects::repository(&world)});
+    for minutes in [60, 10] {
+        let delivery = ("repository", "deleted", &deleted);
+        github
+            .deliver(HOOK, delivery, ago(minutes), Sending::Fails(502))
+            .await;
+    }
+    assert_eq!(numbers(&recovered(&server, &github).await.unwrap())[4], 1);
+    server.drained().await;
+    let (_, found) = server.get("/api/repos/acme-corp/api-server/prs/1").await;
+    assert_eq!(found["repo_access"], "granted", "{found}");
     server.stop().await;
     github.stop().await;
 }

@@ -125,6 +125,11 @@ impl Client {
         }
     }
 
+    /// Returns whether this is a handle of [`Client::once`].
+    pub(crate) fn is_check(&self) -> bool {
+        self.options.max_attempts == 1
+    }
+
     /// Returns a handle whose requests have no credentials, for endpoints that refuse an
     /// `Authorization` header or are used before there are any: the conversion of an App manifest,
     /// the revocation of leaked tokens.

@@ -81,7 +81,8 @@ impl Client {
         let mut known = self.refused_parts().lock();
         for (part, reason) in refused {
             let unknown = part.unknown();
-            if known.insert(part, reason.clone()).is_none() {
+            // A check reports it itself.
+            if known.insert(part, reason.clone()).is_none() && !self.is_check() {
                 tracing::warn!(
                     repo.name = repo,
                     unknown,

@@ -9,6 +9,7 @@ use tallyhook_github_client::{Client, Clock, Credentials, GithubError};
 use tallyhook_store::{Moment, TrackedRepository};
 use tokio::time::timeout;
 
+use super::finding::CheckState;
 use super::here::clock;
 use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, silent, webhook, within};
 use crate::config::Config;
@@ -16,6 +17,8 @@ use crate::config::Config;
 /// The most repositories that are checked, the default one first.
 const MAX_REPOSITORIES: usize = 20;
 const CONCURRENT_CHECKS: usize = 4;
+/// The time without a webhook after which changes that came without one are a warning.
+const QUIET_WARNING: TimeDelta = TimeDelta::days(1);
 /// A token that expires within this time is a warning.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 
@@ -24,9 +27,26 @@ struct CheckedRepository {
     /// `owner/name`.
     name: String,
     last_delivery_at: Option<Moment>,
+    missed_by_webhook: u64,
 }
 
+/// Checks the deliveries that arrived here, and GitHub's side.
 pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> Vec<Finding> {
+    let mut repositories = repositories(config, tracked);
+    let left_out = repositories.len().saturating_sub(MAX_REPOSITORIES);
+    repositories.truncate(MAX_REPOSITORIES);
+    let mut findings: Vec<_> = repositories.iter().map(deliveries).collect();
+    findings.extend(examine_github(config, &repositories).await);
+    if left_out > 0 {
+        findings.push(Finding::ok(
+            "repository",
+            format!("{left_out} more are not checked"),
+        ));
+    }
+    findings
+}
+
+async fn examine_github(config: &Config, repositories: &[CheckedRepository]) -> Vec<Finding> {
     let Some(credentials) = config.github_credentials.clone() else {
         return vec![no_access(config)];
     };
@@ -61,10 +81,7 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
         }
         Err(_) => return vec![silent("GitHub")],
     };
-    let mut repositories = repositories(config, tracked);
-    let left_out = repositories.len().saturating_sub(MAX_REPOSITORIES);
-    repositories.truncate(MAX_REPOSITORIES);
-    let checks = stream::iter(&repositories).map(|repository| {
+    let checks = stream::iter(repositories).map(|repository| {
         within("repository", async {
             check_repository(&client, repository, is_app).await
         })
@@ -76,13 +93,30 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
             .await
             .concat(),
     );
-    if left_out > 0 {
-        findings.push(Finding::ok(
-            "repository",
-            format!("{left_out} more are not checked"),
-        ));
-    }
     findings
+}
+
+/// Checks the webhooks of a repository that arrived here.
+fn deliveries(repository: &CheckedRepository) -> Finding {
+    let last = repository.last_delivery_at;
+    let found = match last {
+        Some(at) => {
+            let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!("the last webhook arrived at {at}")
+        }
+        None => "no webhook has arrived yet".to_owned(),
+    };
+    let is_quiet = last.is_none_or(|at| Utc::now() - at > QUIET_WARNING);
+    let finding = match repository.missed_by_webhook {
+        missed if missed > 0 && is_quiet => Finding::warning(
+            "deliveries",
+            format!("{found}, and polling found {missed} changes without one"),
+            "make sure that GitHub has the webhook and reaches this server, then fetch what failed \
+             with `tallyhook recover`",
+        ),
+        _ => Finding::ok("deliveries", found),
+    };
+    finding.of(&repository.name)
 }
 
 fn no_access(config: &Config) -> Finding {
@@ -113,6 +147,7 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<CheckedRe
         .map(|known| CheckedRepository {
             name: known.name.clone(),
             last_delivery_at: known.last_delivery_at,
+            missed_by_webhook: known.missed_by_webhook,
         })
         .collect();
     if let Some(name) = &config.default_repository
@@ -121,6 +156,7 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<CheckedRe
         repositories.push(CheckedRepository {
             name: name.clone(),
             last_delivery_at: None,
+            missed_by_webhook: 0,
         });
     }
     repositories.sort_by_key(|known| !is_default(&known.name));
@@ -149,6 +185,15 @@ fn scopes(scopes: Option<&[String]>) -> Finding {
     } else {
         format!("the scopes {}", scopes.join(", "))
     };
+    let sees_teams = [
+        "read:org",
+        "write:org",
+        "admin:org",
+        "read:discussion",
+        "write:discussion",
+    ]
+    .into_iter()
+    .any(has);
     let sees_hooks = [
         "repo",
         "read:repo_hook",
@@ -172,6 +217,12 @@ fn scopes(scopes: Option<&[String]>) -> Finding {
             found,
             "give it the scope admin:repo_hook, for `hook create`, `recover` and this check",
         )
+    } else if !sees_teams {
+        let found = format!(
+            "GitHub accepts it, but it has {listed}: it cannot read the teams that are asked for a \
+             review"
+        );
+        Finding::warning("token", found, "give it the scope read:org")
     } else {
         Finding::ok("token", format!("GitHub accepts it; it has {listed}"))
     }
@@ -292,8 +343,11 @@ async fn check_repository(
     let CheckedRepository {
         name,
         last_delivery_at,
+        ..
     } = repository;
-    let mut findings = vec![read_access(client, name).await.of(name)];
+    let access = read_access(client, name).await;
+    let is_readable = access.state == CheckState::Ok;
+    let mut findings = vec![access.of(name)];
     // An App has one webhook for all repositories.
     if let (false, Ok(owner)) = (is_app, HookOwner::repository(name)) {
         findings.push(
@@ -302,7 +356,45 @@ async fn check_repository(
                 .of(name),
         );
     }
+    if is_readable {
+        findings.push(pull_request_query(client, name).await.of(name));
+    }
     findings
+}
+
+/// Checks that GitHub answers the query for pull requests, and all of its parts.
+async fn pull_request_query(client: &Client, name: &str) -> Finding {
+    let page = match client.pull_request_page(name, 1, None, true).await {
+        Ok(page) => page,
+        Err(error) => {
+            let advice = "give the token the scope repo, or the permission to read pull requests";
+            return Finding::wrong("pull requests", error.to_string(), advice);
+        }
+    };
+    let unknown = client.unknown_facts();
+    let fetched = &page.pull_requests;
+    let withheld = fetched
+        .complete
+        .iter()
+        .find_map(|one| one.left_out.as_ref());
+    let failed = fetched.failures.first();
+    let total = page.total.unwrap_or_default();
+    if !unknown.is_empty() {
+        let found = format!("{total} can be fetched, but without {}", unknown.join(", "));
+        let advice = "give the token the scope that GitHub names; a schema without it is of a \
+                      server that is too old, and the numbers do without";
+        Finding::warning("pull requests", found, advice)
+    } else if let Some(failure) = failed {
+        let found = format!("#{} cannot be fetched: {}", failure.number, failure.reason);
+        let advice = "retry later; GitHub says why it has none";
+        Finding::warning("pull requests", found, advice)
+    } else if let Some(reason) = withheld {
+        let found = format!("{total} can be fetched, but GitHub withholds parts: {reason}");
+        let advice = "give the token or App the permission that GitHub names";
+        Finding::warning("pull requests", found, advice)
+    } else {
+        Finding::ok("pull requests", format!("{total} can be fetched"))
+    }
 }
 
 /// Checks that a repository can be read.

@@ -16,6 +16,8 @@ pub struct Coverage<'a> {
     /// The time since which every updated pull request was fetched once.
     pub complete_since: Option<Timestamp>,
     pub access: RepositoryAccess,
+    /// False if only webhooks show it.
+    pub is_tracked: bool,
     /// True if there are credentials for GitHub.
     pub may_ask: bool,
     /// The error of the last sync, unless a later one succeeded.
@@ -84,7 +86,10 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
             "it was deleted at GitHub",
         )),
     }
-    if !coverage.may_ask {
+    if !coverage.is_tracked {
+        let why = "it is not tracked, although webhooks of it arrive: POST /api/repos tracks it";
+        all.push(missing("what webhooks do not report, and notifications", why));
+    } else if !coverage.may_ask {
         let why = "GitHub is asked for nothing: set GITHUB_TOKEN, or GITHUB_APP_ID and \
                    GITHUB_APP_PRIVATE_KEY";
         all.push(missing("what webhooks did not report", why));
@@ -157,6 +162,7 @@ mod tests {
             tracked_since: at(100),
             complete_since: Some(at(50)),
             access: RepositoryAccess::Granted,
+            is_tracked: true,
             may_ask: true,
             error: None,
             backfill: Some(backfill),

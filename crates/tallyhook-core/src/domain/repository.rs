@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::join::{Dated, Join, take_greater};
-use crate::event::{Event, Repo};
+use crate::event::{Event, InstallationEvent, Repo};
 use crate::github::types::{InstallationId, RepoId, Timestamp};
 
 /// A repository, joined from every event that showed it.
@@ -77,24 +77,44 @@ impl Join for Repository {
     }
 }
 
+/// The seconds for which GitHub repeats a delivery: three days. A time in it that is older is not
+/// the event's.
+const REPEATED_FOR: i64 = 3 * 24 * 60 * 60;
+/// The seconds by which GitHub's clock may be ahead.
+const AHEAD: i64 = 24 * 60 * 60;
+
 /// Returns the repositories that `event` names, as it shows them.
 ///
-/// Events about a pull request are dated by its snapshot. Those about the repository or the
-/// installation itself carry no date of their own and often an `updated_at` as old as the
-/// repository, so they are dated by `received_at`: the time of the delivery, which a repetition
-/// does not change.
+/// Events about a pull request are dated by its snapshot, and those about the installation by
+/// [`time_of`]. Those about the repository itself carry no date of their own and often an
+/// `updated_at` as old as the repository, so that a new name and a deletion are dated by
+/// `received_at`: the time of the delivery, which a repetition does not change.
 pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
-    let now = |repo: &Repo, access| observed_at(repo, received_at.max(repo.seen_at), access);
     match event {
-        Event::Repository(event) if event.action == "deleted" => {
-            vec![now(&event.repo, RepositoryAccess::Deleted)]
+        Event::Repository(event) => {
+            let repo = &event.repo;
+            let at = received_at.max(repo.seen_at);
+            let access = match event.action.as_str() {
+                "deleted" => Dated {
+                    at,
+                    value: RepositoryAccess::Deleted,
+                },
+                _ => Dated {
+                    at: repo.seen_at,
+                    value: RepositoryAccess::Granted,
+                },
+            };
+            vec![Repository {
+                access,
+                ..observed_at(repo, at, RepositoryAccess::Granted)
+            }]
         }
-        Event::Repository(event) => vec![now(&event.repo, RepositoryAccess::Granted)],
         Event::Installation(installation) | Event::InstallationRepositories(installation) => {
+            let at = time_of(installation, received_at);
             let gained = installation
                 .gained
                 .iter()
-                .map(|repo| now(repo, RepositoryAccess::Granted));
+                .map(|repo| observed_at(repo, at, RepositoryAccess::Granted));
             let lost = installation.lost.iter().map(|repo| match event {
                 // The loss of the whole installation is known once, and undone by a later event of
                 // any of its repositories. A list of them adds that they are its own.
@@ -103,9 +123,9 @@ pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
                         at: Timestamp::clamped(0),
                         value: RepositoryAccess::Granted,
                     },
-                    ..now(repo, RepositoryAccess::Granted)
+                    ..observed_at(repo, at, RepositoryAccess::Granted)
                 },
-                _ => now(repo, RepositoryAccess::Revoked),
+                _ => observed_at(repo, at, RepositoryAccess::Revoked),
             });
             gained.chain(lost).collect()
         }
@@ -115,6 +135,17 @@ pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
             .into_iter()
             .collect(),
     }
+}
+
+/// Returns the time of an event of an installation: GitHub's own, so that late and repeated
+/// deliveries have the order in which it happened; else the time of the delivery.
+fn time_of(event: &InstallationEvent, received_at: Timestamp) -> Timestamp {
+    let is_own = ["created", "suspend", "unsuspend"].contains(&event.action.as_str());
+    let is_possible = |at: &Timestamp| {
+        let age = received_at.epoch() - at.epoch();
+        age >= -AHEAD && (is_own || age <= REPEATED_FOR)
+    };
+    event.at.filter(is_possible).unwrap_or(received_at)
 }
 
 fn observed_at(repo: &Repo, at: Timestamp, access: RepositoryAccess) -> Repository {
@@ -143,13 +174,13 @@ pub fn installation_access(
     };
     let value = match event.action.as_str() {
         "deleted" | "suspend" => RepositoryAccess::Revoked,
-        "unsuspend" => RepositoryAccess::Granted,
+        "created" | "unsuspend" => RepositoryAccess::Granted,
         _ => return None,
     };
     Some((
         event.installation,
         Dated {
-            at: received_at,
+            at: time_of(event, received_at),
             value,
         },
     ))

@@ -495,10 +495,11 @@ fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
     if installation.account.is_none() {
         return Err(missing("installation.account"));
     }
-    let at = installation.suspended_at.max(installation.updated_at);
+    let at = time_of_access(&action, &installation);
+    let latest = installation.suspended_at.max(installation.updated_at);
     let named = |repositories: Option<Vec<payload::RepositoryName>>| {
         let repositories = repositories.unwrap_or_default().into_iter();
-        let seen_at = at.unwrap_or(Timestamp::clamped(0));
+        let seen_at = latest.unwrap_or(Timestamp::clamped(0));
         let named = repositories.map(|repository| Repo {
             id: repository.id,
             name: repository.full_name,
@@ -524,6 +525,26 @@ fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
         gained,
         lost,
     })
+}
+
+/// The seconds within which GitHub completes a new installation.
+const INSTALLING: i64 = 60;
+
+/// Returns GitHub's time of an event of an installation. An `updated_at` of the installation's first
+/// minute is that of its creation, which recorded payloads of later events still have. That of an
+/// unsuspension may be the second of the suspension, which it follows.
+fn time_of_access(action: &str, installation: &payload::InstallationPayload) -> Option<Timestamp> {
+    let updated_at = installation.updated_at;
+    let is_later = |at: &Timestamp| {
+        let created_at = installation.created_at;
+        created_at.is_some_and(|created| at.epoch() - created.epoch() > INSTALLING)
+    };
+    match action {
+        "created" => updated_at,
+        "unsuspend" => updated_at.map(|at| Timestamp::clamped(at.epoch() + 1)),
+        "suspend" => installation.suspended_at.or(updated_at.filter(is_later)),
+        _ => updated_at.filter(is_later),
+    }
 }
 
 fn take_repo(payload: &mut Payload) -> Result<Repo, Undecodable> {

@@ -467,7 +467,7 @@ pub struct RepositoryEvent {
 pub struct InstallationEvent {
     pub action: String,
     pub installation: InstallationId,
-    /// The installation's `updated_at`, if the payload has it.
+    /// GitHub's time of the event, if the payload shows it.
     pub at: Option<Timestamp>,
     /// Repositories to which it gained access.
     pub gained: Vec<Repo>,

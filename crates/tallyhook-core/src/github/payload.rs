@@ -284,6 +284,7 @@ pub(crate) struct InstallationPayload {
     /// In the installation's own events only.
     pub(crate) account: Option<IgnoredAny>,
     pub(crate) html_url: Option<String>,
+    pub(crate) created_at: Option<Timestamp>,
     pub(crate) updated_at: Option<Timestamp>,
     pub(crate) suspended_at: Option<Timestamp>,
 }

@@ -12,12 +12,12 @@ use crate::columns::{Millis, Seconds, storable_text, whole};
 use crate::database::{Database, StatementBuilder, statement};
 use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
 
-const TRACKED: &str = "SELECT r.id, r.name, r.private, \
+const LISTED: &str = "SELECT r.id, r.name, r.private, \
     CASE WHEN r.access = 'granted' AND i.access = 'revoked' THEN 'revoked' \
     ELSE r.access END AS access, \
-    r.tracked_since, r.sync_status, r.last_sync_at, r.last_error, r.last_delivery_at, r.watermark, \
+    r.tracked, r.tracked_since, r.sync_status, r.last_sync_at, r.last_error, r.last_delivery_at, r.watermark, \
     r.reconciled_at, r.complete_since, r.missed_by_webhook \
-    FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE r.tracked";
+    FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE";
 
 /// The error of the newest backfill of the repository `$1`, which stands until one succeeds.
 const LAST_RUN_ERROR: &str = "(SELECT CASE WHEN state <> 'cancelled' THEN error END \
@@ -59,12 +59,12 @@ impl Store {
     }
 
     /// Stops tracking a repository and cancels its run. Facts stay, and later deliveries do not
-    /// track it again. Returns `false` if it was not tracked.
+    /// track it again, but show as its last one. Returns `false` if it was not tracked.
     pub async fn untrack(&self, repo: RepoId, now: Moment) -> Result<bool> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;
-        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending' \
-                      WHERE id = $1 AND tracked";
+        let update = "UPDATE repositories SET tracked = false, sync_status = 'pending', \
+                      last_error = NULL, last_delivery_at = NULL WHERE id = $1 AND tracked";
         if transaction.execute(statement(update).bind(repo.0)).await? == 0 {
             transaction.rollback().await?;
             return Ok(false);
@@ -84,18 +84,20 @@ impl Store {
     pub async fn tracked(&self) -> Result<Vec<TrackedRepository>> {
         let rows = self
             .database
-            .rows(statement(format!("{TRACKED} ORDER BY r.name, r.id")))
+            .rows(statement(format!("{LISTED} r.tracked ORDER BY r.name, r.id")))
             .await?;
         Ok(rows.into_iter().map(|row: TrackedRow| row.into()).collect())
     }
 
-    /// Returns those after `after`, at most `limit`, by name and id.
-    pub async fn tracked_after(
+    /// Returns those after `after`, at most `limit`, by name and id; also those that are no longer
+    /// tracked and of which webhooks arrived since.
+    pub async fn listed_after(
         &self,
         after: Option<&(String, RepoId)>,
         limit: u32,
     ) -> Result<Vec<TrackedRepository>> {
-        let mut query = StatementBuilder::new(TRACKED);
+        let listed = format!("{LISTED} (r.tracked OR r.last_delivery_at IS NOT NULL)");
+        let mut query = StatementBuilder::new(listed);
         if let Some((name, id)) = after {
             query
                 .push(" AND (r.name, r.id) > (")
@@ -122,7 +124,7 @@ impl Store {
     pub async fn tracked_repository(&self, repo: RepoId) -> Result<Option<TrackedRepository>> {
         let rows = self
             .database
-            .rows(statement(format!("{TRACKED} AND r.id = $1")).bind(repo.0))
+            .rows(statement(format!("{LISTED} r.tracked AND r.id = $1")).bind(repo.0))
             .await?;
         Ok(rows.into_iter().next().map(|row: TrackedRow| row.into()))
     }

@@ -16,6 +16,8 @@ pub struct TrackedRepository {
     pub name: String,
     pub private: Option<bool>,
     pub access: RepositoryAccess,
+    /// False of one that was untracked, and of which webhooks arrive.
+    pub is_tracked: bool,
     pub tracked_since: Moment,
     pub sync_status: SyncStatus,
     pub last_sync_at: Option<Moment>,

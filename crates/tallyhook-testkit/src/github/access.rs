@@ -24,7 +24,7 @@ impl Rights {
     /// The OAuth scopes of a classic token, as `X-OAuth-Scopes` lists them.
     pub(super) fn scopes(self) -> Option<&'static str> {
         match self {
-            Self::Admin => Some("admin:repo_hook, repo"),
+            Self::Admin => Some("admin:repo_hook, read:org, repo"),
             Self::Read => Some("public_repo"),
             Self::FineGrained => None,
             Self::Public => Some(""),
