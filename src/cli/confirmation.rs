@@ -28,17 +28,22 @@ impl Confirmation {
         let action = one_line(action, usize::MAX);
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return Err(CommandFailure::Usage(format!(
-                "to {action} cannot be undone, and there is no terminal to ask on: give --yes to \
-                 do it"
+                "will not {action} without a confirmation, since it cannot be undone: give --yes \
+                 where there is no terminal to ask on"
             )));
         }
-        write!(io::stderr(), "To {action} cannot be undone. Do it? [y/N] ")?;
+        write!(
+            io::stderr(),
+            "About to {action}, which cannot be undone. Continue? [y/N] "
+        )?;
         let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
+        if io::stdin().lock().read_line(&mut answer)? == 0 {
+            writeln!(io::stderr())?;
+        }
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(CommandFailure::Failed(anyhow::anyhow!(
-                "nothing is changed: it was not confirmed"
+                "nothing was changed, since it was not confirmed"
             ))),
         }
     }

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use reqwest::Url;
+use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_core::text::one_line;
@@ -241,7 +242,10 @@ impl DeliverySender {
     /// Returns a sender to `url`. The environment's proxy is not asked for a server that `is_here`,
     /// on this machine.
     pub(super) fn new(url: Url, secrets: Secrets, is_here: bool) -> anyhow::Result<Self> {
-        let mut http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        // A redirected POST would become a GET; GitHub follows none either.
+        let mut http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(Policy::none());
         if is_here || is_loopback(&url) {
             http = http.no_proxy();
         }

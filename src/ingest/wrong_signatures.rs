@@ -31,12 +31,16 @@ impl WrongSignatures {
         let is_proxied = ["via", "x-forwarded-for", "forwarded"]
             .iter()
             .any(|name| request.headers().contains_key(*name));
+        let were = match requests {
+            1 => "request was",
+            _ => "requests were",
+        };
         tracing::warn!(
             signature.reason = reason,
             requests,
             peer.address = peer,
             hook.id = hook,
-            "{requests} webhook requests were refused with 401, the last one from {peer}{}: {}; \
+            "{requests} webhook {were} refused with 401, the last one from {peer}{}: {}; \
              this is logged once a minute, and {SIGNATURE_FAILURES} counts them",
             of_hook.unwrap_or_default(),
             cause(reason, is_proxied)

@@ -48,25 +48,23 @@ pub(super) fn is_payload(json: &str) -> bool {
     serde_json::from_str(json).is_ok_and(|fields| is_framed(&fields))
 }
 
-/// Returns whether the object is one that GitHub sends: with an action, or with an account or a
-/// repository that has an id. A `package.json` is none.
+/// Returns whether the object is one that GitHub sends to a webhook: with an action, or with the
+/// account that caused it. A `package.json` is none, nor is a repository of GitHub's API.
 fn is_framed(fields: &Fields<'_>) -> bool {
     #[derive(Deserialize)]
-    struct Identified {
+    struct Sender {
         #[serde(rename = "id")]
         _id: i64,
     }
-    let reads = |field: &str, accepts: fn(&str) -> bool| {
-        fields.get(field).is_some_and(|value| accepts(value.get()))
+    let starts = |field: &str, start: char| {
+        fields
+            .get(field)
+            .is_some_and(|value| value.get().starts_with(start))
     };
-    let frame = ["sender", "repository", "organization", "installation"];
-    reads("action", |value| value.starts_with('"'))
-        || reads("zen", |value| value.starts_with('"'))
-        || frame.iter().any(|field| {
-            reads(field, |value| {
-                serde_json::from_str::<Identified>(value).is_ok()
-            })
-        })
+    let sender = fields.get("sender").map(|value| value.get());
+    starts("action", '"')
+        || starts("zen", '"')
+        || sender.is_some_and(|sender| serde_json::from_str::<Sender>(sender).is_ok())
 }
 
 /// Returns the event in a file's name: `pull_request.opened.json`,
@@ -87,7 +85,7 @@ pub(super) fn known(name: &str) -> Option<&'static str> {
 }
 
 /// GitHub's webhook events.
-const EVENTS: [&str; 73] = [
+const EVENTS: [&str; 75] = [
     "branch_protection_configuration",
     "branch_protection_rule",
     "check_run",
@@ -159,6 +157,8 @@ const EVENTS: [&str; 73] = [
     "sub_issues",
     "team",
     "team_add",
+    "watch",
+    "workflow_dispatch",
     "workflow_job",
     "workflow_run",
 ];
@@ -222,6 +222,7 @@ mod tests {
             (r#""ref":"r","ref_type":"branch""#, "push_it.json", None),
             (r#""action":"renamed""#, "x.json", Some("repository")),
             (r#""action":"started""#, "watch_it.json", None),
+            (r#""action":"started""#, "watch.json", Some("watch")),
             (
                 r#""action":"created","check_run":{}"#,
                 "x.json",
@@ -244,6 +245,10 @@ mod tests {
             ),
             (r#"{"number":7,"pull_request":{"url":"u"}}"#, "issues.json"),
             (r#"{"label":"x"}"#, "label.json"),
+            (
+                r#"{"id":5,"full_name":"a/b","organization":{"id":1}}"#,
+                "repository.json",
+            ),
             ("[]", "push.json"),
             ("{}", "pull_request.opened.json"),
         ] {

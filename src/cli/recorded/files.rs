@@ -89,8 +89,8 @@ impl RecordingsReader<'_> {
             if path.is_dir() {
                 if name == "node_modules" || name.as_encoded_bytes().starts_with(b".") {
                     self.found.leave_out(OTHER_FOLDER, place);
-                } else {
-                    self.read_folder(&path)?;
+                } else if let Err(error) = self.read_folder(&path) {
+                    self.found.damage(format!("{error:#}"));
                 }
             } else if !ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known)) {
                 self.found.leave_out(OTHER_ENDING, place);
@@ -124,12 +124,12 @@ impl RecordingsReader<'_> {
 /// A file of recordings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecordingFile<'a> {
-    name: &'a str,
+    pub(super) name: &'a str,
     pub(super) path: Option<&'a Path>,
     /// The event of bare payloads, if it is given.
     pub(super) event: Option<&'a str>,
     /// A file that was named has to be one; a file of a folder may be anything.
-    is_named: bool,
+    pub(super) is_named: bool,
 }
 
 impl<'a> RecordingFile<'a> {

@@ -85,14 +85,16 @@ impl Recordings {
                 let more = count - first.len() as u64;
                 let more = (more > 0).then(|| format!("and {more} more"));
                 let lines: Vec<_> = first.iter().cloned().chain(more).collect();
-                format!("left out: {kind} ({count})\n  {}", lines.join("\n  "))
+                format!("left out: {kind} ({count}):\n  {}", lines.join("\n  "))
             });
         left_out.collect()
     }
 
-    /// Returns a text for each damaged place, and for each kind of what is left out.
+    /// Returns a line for each damaged place, and for each kind of what is left out.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        self.damaged.iter().cloned().chain(self.remarks())
+        let remarks = self.remarks().into_iter();
+        let remarks = remarks.map(|remark| remark.replace("\n  ", " "));
+        self.damaged.iter().cloned().chain(remarks)
     }
 }
 

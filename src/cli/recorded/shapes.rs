@@ -18,8 +18,7 @@ const MAX_HEADER: usize = 100;
 /// The kinds of JSON that are no delivery.
 const NO_OBJECT: &str = "values that are no object";
 const NO_DELIVERY: &str = "objects that are no delivery";
-const NO_PAYLOAD: &str = "deliveries without their payload, as GitHub lists them (`tallyhook \
-                          recover` fetches those that failed)";
+const NO_PAYLOAD: &str = "listed deliveries without payloads, which GitHub gives one by one";
 const NO_EVENT: &str = "payloads that do not show their event (--event sets it)";
 const NO_JSON_PAYLOAD: &str = "deliveries whose payload is no JSON object";
 const EVENTS_API: &str = "entries of GitHub's Events API, which are no webhooks";
@@ -56,6 +55,14 @@ impl RecordingFile<'_> {
         if let (Some(event), Some(examples)) = (text(&fields, &["name"]), examples) {
             for example in examples {
                 found.push((example, self.delivery(Wrapper::of_event(&event), example)));
+            }
+            return;
+        }
+        // Our own API: a page of deliveries.
+        let items = part::<Vec<&RawValue>>(&fields, "items").filter(|_| depth < MAX_DEPTH);
+        if let (Some(items), true) = (items, fields.contains_key("next")) {
+            for item in items {
+                self.read_value(item, depth + 1, found);
             }
             return;
         }
@@ -254,6 +261,10 @@ mod tests {
                 r#"{{"guid":"g","event":"pull_request","request":{{"headers":null,"payload":{PAYLOAD}}}}}"#
             ),
             format!(r#"[[{{"guid":"g","request":{{"payload":{PAYLOAD}}}}}]]"#),
+            // Our own API, and `deliveries show`.
+            format!(
+                r#"{{"items":[{{"guid":"g","event":"pull_request","action":"opened","payload":{PAYLOAD}}}],"next":null}}"#
+            ),
             // Probot, Octokit, GitHub Actions, smee.io, and recorders of HTTP.
             format!(r#"{{"id":"g","name":"pull_request","payload":{PAYLOAD}}}"#),
             format!(r#"{{"id":"g","event":"pull_request.opened","payload":{PAYLOAD}}}"#),
@@ -304,6 +315,23 @@ mod tests {
         }
         assert_eq!(guids, vec![guid_of("pull_request", PAYLOAD.as_bytes()); 4]);
         assert_ne!(guid_of("ping", b"{}"), guid_of("push", b"{}"));
+    }
+
+    #[test]
+    fn given_event_is_that_of_bare_payloads_alone() {
+        let file = RecordingFile {
+            event: Some("push"),
+            ..RecordingFile::new("x")
+        };
+        let wrapped = format!(r#"{{"event":"pull_request","payload":{PAYLOAD}}}"#);
+        let mut found = Recordings::default();
+        file.read_text(&format!("{{}}{PAYLOAD}{wrapped}"), None, &mut found);
+        let events: Vec<_> = found
+            .deliveries
+            .iter()
+            .map(|one| one.event.as_str())
+            .collect();
+        assert_eq!(events, ["push", "push", "pull_request"]);
     }
 
     #[test]

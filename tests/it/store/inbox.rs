@@ -17,7 +17,7 @@ on_every_database! {
     unfinished_delivery_is_read_with_its_body,
     unpublished_or_lost_delivery_is_due_at_once_unless_it_is_leased,
     lease_of_an_ended_process_is_released_at_once,
-    dead_letters_are_grouped_by_reason_and_requeued_by_group,
+    dead_letters_are_grouped_by_reason_and_requeued_or_discarded_by_group,
     dead_letter_is_copied_once_per_death,
     text_with_a_nul_is_stored,
     delivery_is_claimed_by_one_of_many_workers,
@@ -520,7 +520,7 @@ async fn lease_of_an_ended_process_is_released_at_once(database: Database) {
     assert_eq!(state(&second, orphan).await, (DeliveryState::Accepted, 2));
 }
 
-async fn dead_letters_are_grouped_by_reason_and_requeued_by_group(database: Database) {
+async fn dead_letters_are_grouped_by_reason_and_requeued_or_discarded_by_group(database: Database) {
     let store = open(&database).await;
     let dead = |guid: &str, event: &str, repo: Option<&str>, reason: &str, seconds| NewDelivery {
         event: event.to_owned(),
@@ -595,9 +595,21 @@ async fn dead_letters_are_grouped_by_reason_and_requeued_by_group(database: Data
         2
     );
     assert_eq!(requeue(None, None, Some("acme/b")).await, 1);
-    assert_eq!(requeue(None, None, None).await, 2);
+    let push = DeadLetterMatch {
+        event: Some("push".to_owned()),
+        repo: Some("acme/a".to_owned()),
+        ..DeadLetterMatch::default()
+    };
+    let matching = groups.iter().filter(|group| push.matches(group));
+    assert_eq!(matching.count(), 1);
+    let push = DeadLetterSelection::Like(push);
+    for discarded in [1, 0] {
+        let found = store.discard(&push, "discarded: seen", now()).await;
+        assert_eq!(found.unwrap(), discarded);
+    }
+    assert_eq!(requeue(None, None, None).await, 1);
     assert_eq!(store.dead_groups().await.unwrap(), []);
-    assert_eq!(store.counts().await.unwrap().accepted, 6);
+    assert_eq!(store.counts().await.unwrap().accepted, 5);
 }
 
 async fn dead_letter_is_copied_once_per_death(database: Database) {
