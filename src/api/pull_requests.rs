@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::metrics;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
@@ -328,7 +329,7 @@ async fn show(
 fn hours(seconds: i64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
     let seconds = seconds as f64;
-    seconds / 3600.0
+    metrics::hours(seconds)
 }
 
 /// Converts a row to the API's form.

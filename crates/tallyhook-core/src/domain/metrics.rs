@@ -32,6 +32,12 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     Some((low + (high - low) * part).min(high))
 }
 
+/// Returns seconds as hours with at most six decimals: a quotient of binary numbers has more, which
+/// mean nothing.
+pub fn hours(seconds: f64) -> f64 {
+    (seconds / 3600.0 * 1e6).round() / 1e6
+}
+
 /// Below this many values the 90th percentile means nothing, and the values themselves are listed
 /// instead.
 const FEW: usize = 5;
@@ -359,22 +365,20 @@ impl SecondsList {
         self.long.sort_unstable();
         let n = self.usual.len() + self.long.len();
         #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
-        let hours = |place: usize| {
-            let seconds = self
-                .usual
-                .get(place)
-                .map_or_else(|| self.long[place - self.usual.len()], |s| i64::from(*s));
-            seconds as f64 / 3600.0
+        let seconds = |place: usize| {
+            let usual = self.usual.get(place).map(|seconds| i64::from(*seconds));
+            usual.unwrap_or_else(|| self.long[place - self.usual.len()]) as f64
         };
+        let percentile = |p| percentile(n, seconds, p).map(hours);
         let few = n < FEW;
         DurationSummary {
             n,
             missing: counted - n,
-            p50_hours: percentile(n, hours, 0.5),
-            p75_hours: percentile(n, hours, 0.75),
-            p90_hours: percentile(n, hours, 0.9).filter(|_| !few),
+            p50_hours: percentile(0.5),
+            p75_hours: percentile(0.75),
+            p90_hours: percentile(0.9).filter(|_| !few),
             mean_hours: self.mean_hours(),
-            values: few.then(|| (0..n).map(hours).collect()),
+            values: few.then(|| (0..n).map(|place| hours(seconds(place))).collect()),
         }
     }
 
@@ -387,7 +391,7 @@ impl SecondsList {
             .chain(self.long.iter().map(|s| i128::from(*s)))
             .sum();
         #[allow(clippy::cast_precision_loss, reason = "rounded once, at the end")]
-        (n > 0).then(|| sum as f64 / n as f64 / 3600.0)
+        (n > 0).then(|| hours(sum as f64 / n as f64))
     }
 }
 
