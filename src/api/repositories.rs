@@ -10,6 +10,7 @@ use tallyhook_core::domain::completeness::{
 };
 use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
+use tallyhook_core::text::one_line;
 use tallyhook_github_client::Client;
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
 use tallyhook_store::{RunState, SyncRun, SyncStatus, TrackedRepository};
@@ -128,20 +129,10 @@ pub(super) async fn add(
 ) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
     let now = Utc::now();
-    if let Some(url) = added
-        .webhook_url
-        .as_deref()
-        .filter(|url| !webhook::is_endpoint(url))
-    {
-        return Err(ApiError::BadRequest(format!(
-            "webhook_url is {url}, expected https://HOST{}",
-            webhook::ENDPOINT
-        )));
-    }
     let hook = added
         .webhook_url
         .as_deref()
-        .map(|url| hook_secret(&api).map(|secret| (url, secret)))
+        .map(|url| hook_secret(&api).and_then(|secret| Ok((checked_endpoint(url)?, secret))))
         .transpose()?;
     let found = fetch_repository(&api, github, &added.repo).await?;
     let is_new = api.store.track(&found, now).await?;
@@ -156,7 +147,7 @@ pub(super) async fn add(
         .await?
         .ok_or(ApiError::NotFound("repository"))?;
     let webhook = match hook {
-        Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, url, &secret).await),
+        Some((url, secret)) => Some(create_hook(&api, github, &tracked.name, &url, &secret).await),
         None => None,
     };
     let repository = items(&api, vec![tracked]).await?;
@@ -171,6 +162,15 @@ pub(super) async fn add(
         repository,
         webhook,
     }))
+}
+
+fn checked_endpoint(url: &str) -> Result<String, ApiError> {
+    webhook::endpoint(url).ok_or_else(|| {
+        let (url, path) = (one_line(url, 60), webhook::ENDPOINT);
+        ApiError::BadRequest(format!(
+            "`webhook_url` is `{url}`: expected https://HOST{path}"
+        ))
+    })
 }
 
 fn hook_secret(api: &ApiState) -> Result<HookSecret, ApiError> {

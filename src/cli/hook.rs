@@ -34,14 +34,14 @@ impl HookCommand {
 
 impl CreateHookArgs {
     async fn run(self, sources: SettingSources) -> CommandResult {
-        if !webhook::is_endpoint(&self.url) {
+        let Some(url) = webhook::endpoint(&self.url) else {
             return Err(CommandFailure::Usage(format!(
                 "`{}` is not the URL of a webhook: expected one such as \
                  https://hooks.example.com{}",
                 self.url,
                 webhook::ENDPOINT
             )));
-        }
+        };
         let config = Config::new(&sources)?;
         let Some(secret) = &config.hook_secret else {
             return Err(CommandFailure::Usage(format!(
@@ -49,7 +49,7 @@ impl CreateHookArgs {
             )));
         };
         let client = github::client(&config, "that may write webhooks (scope admin:repo_hook)")?;
-        let webhook = webhook::register(&client, &self.repo, &self.url, secret).await?;
+        let webhook = webhook::register(&client, &self.repo, &url, secret).await?;
         if self.json {
             output::json(&webhook)?;
         } else {

@@ -1,5 +1,6 @@
 //! A repository's webhook at GitHub: created, updated, or described so that a person can create it.
 
+use reqwest::Url;
 use serde::Serialize;
 use tallyhook_core::event;
 use tallyhook_github_client::hooks::{HookSecret, WebhookRegistration};
@@ -48,13 +49,23 @@ pub fn events() -> Vec<&'static str> {
         .collect()
 }
 
-/// Returns true for a web address with the endpoint as its path.
-pub fn is_endpoint(url: &str) -> bool {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.strip_suffix(ENDPOINT));
-    host.is_some_and(|host| !host.is_empty() && !host.contains(['@', '?', '#', ' ', '\\']))
+/// Returns the one form in which the address of an endpoint is registered: without repeated or
+/// trailing slashes, which the server does not answer. `None` if it is no web address with the
+/// endpoint as the end of its path.
+pub fn endpoint(text: &str) -> Option<String> {
+    let mut url = Url::parse(text.trim()).ok()?;
+    let is_plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.host_str().is_some_and(|host| !host.is_empty());
+    if !is_plain || !["http", "https"].contains(&url.scheme()) {
+        return None;
+    }
+    let parts = url.path().split('/').filter(|part| !part.is_empty());
+    let path: String = parts.map(|part| format!("/{part}")).collect();
+    url.set_path(&path);
+    url.path().ends_with(ENDPOINT).then(|| url.to_string())
 }
 
 /// Creates or updates the webhook of `repo` (`owner/name`) that posts to `url`, signed with
@@ -107,21 +118,28 @@ mod tests {
 
     #[test]
     fn endpoint_is_a_web_address_with_our_path() {
-        for good in [
-            "https://hooks.example.com/webhooks/github",
-            "http://10.0.0.7:8080/tallyhook/webhooks/github",
+        let normal = "https://hooks.example.com/webhooks/github";
+        for text in [
+            normal,
+            "https://hooks.example.com//webhooks/github",
+            "https://hooks.example.com/webhooks//github/",
+            "https://HOOKS.example.com:443/./webhooks/github",
         ] {
-            assert!(is_endpoint(good), "{good}");
+            assert_eq!(endpoint(text).as_deref(), Some(normal), "{text}");
         }
+        let below = "http://10.0.0.7:8080/tallyhook/webhooks/github";
+        assert_eq!(endpoint(below).as_deref(), Some(below));
         for bad in [
             "https://hooks.example.com",
-            "https:///webhooks/github",
+            "https://hooks.example.com/hooks",
+            "https://hooks.example.com/webhooks/github/x",
+            "https://",
             "ftp://host/webhooks/github",
             "https://me:secret@host/webhooks/github",
             "https://host/?a=/webhooks/github",
             "/webhooks/github",
         ] {
-            assert!(!is_endpoint(bad), "{bad}");
+            assert_eq!(endpoint(bad), None, "{bad}");
         }
     }
 }
