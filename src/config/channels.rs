@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tallyhook_core::domain::notification::NotificationKind;
-use tallyhook_core::github::signature::Secrets;
 
+use super::channel_secret::ChannelSecret;
 use super::sync::HumanDuration;
 use super::{ConfigError, SettingSources};
 
@@ -49,7 +49,7 @@ pub enum ChannelReceiver {
     /// An incoming webhook of Slack.
     Slack,
     /// A program. With a secret its requests are signed.
-    Webhook { secret: Option<Secrets> },
+    Webhook { secret: Option<ChannelSecret> },
 }
 
 /// The notifications that a channel receives.
@@ -134,7 +134,8 @@ fn from_environment(sources: &SettingSources) -> Result<Vec<ChannelConfig>, Conf
     );
     let secret = sources
         .value(NOTIFY_WEBHOOK_SECRET)
-        .and_then(Secrets::single);
+        .map(|text| parse_secret(text, NOTIFY_WEBHOOK_SECRET))
+        .transpose()?;
     match sources.value(NOTIFY_WEBHOOK_URL) {
         Some(url) => channels.push(channel("webhook", url, ChannelReceiver::Webhook { secret })),
         None if secret.is_some() => {
@@ -196,11 +197,10 @@ fn parse_channel(table: &toml::Table) -> Result<ChannelConfig, ConfigError> {
                 "`secret` is for kind webhook: nothing is signed for Slack".to_owned(),
             )));
         }
-        (Some("webhook"), Some("")) => {
-            return Err(wrong(ConfigError::new("`secret` is empty".to_owned())));
-        }
         (Some("webhook"), secret) => ChannelReceiver::Webhook {
-            secret: secret.and_then(Secrets::single),
+            secret: secret
+                .map(|text| parse_secret(text, "`secret`").map_err(wrong))
+                .transpose()?,
         },
         (Some(_), _) => {
             return Err(wrong(ConfigError::new(
@@ -286,6 +286,14 @@ fn texts<'t>(table: &'t toml::Table, key: &str) -> Result<Option<Vec<&'t str>>, 
         .map(|item| item.as_str().ok_or_else(wrong))
         .collect::<Result<_, _>>()
         .map(Some)
+}
+
+fn parse_secret(text: &str, name: &str) -> Result<ChannelSecret, ConfigError> {
+    let wrong = match text {
+        "" => format!("{name} is empty"),
+        _ => format!("{name} begins with whsec_, so that the rest must be base64"),
+    };
+    ChannelSecret::parse(text).ok_or_else(|| ConfigError::new(wrong))
 }
 
 #[cfg(test)]
