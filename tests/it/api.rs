@@ -847,6 +847,11 @@ async fn health_and_metrics_need_no_token_and_show_stored_state() {
         "tallyhook_stale_total ",
         "tallyhook_apply_lag_seconds_count ",
         "tallyhook_process_seconds_count ",
+        "tallyhook_build_info{version=\"",
+        "process_cpu_seconds_total ",
+        "process_open_fds ",
+        "process_resident_memory_bytes ",
+        "process_start_time_seconds ",
     ] {
         assert!(
             lines.iter().any(|line| line.starts_with(start)),
