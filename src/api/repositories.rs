@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::page::{self, Page};
+use super::input::{JsonInput, QueryInput};
+use super::page::{self, Page, PageSize};
 use super::sync::run_id;
 use super::{ApiState, rfc3339};
 use crate::sync::fetch;
@@ -54,8 +55,10 @@ pub struct RepositoryItem {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RepositoriesQuery {
-    /// 1 to 100, default 100.
-    per_page: Option<u32>,
+    /// The number of items, 100 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -73,12 +76,12 @@ type RepositoryCursor = (String, RepoId);
 #[get("/repos")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    query: web::Query<RepositoriesQuery>,
+    QueryInput(query): QueryInput<RepositoriesQuery>,
 ) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
     // All of most installations, which clients that know no pages have always been given.
-    let size = page::size(query.per_page.or(Some(page::MAX_SIZE)))?;
+    let size = query.per_page.unwrap_or(PageSize::MAX);
     let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
-    let rows = api.store.tracked_after(after.as_ref(), size + 1).await?;
+    let rows = api.store.tracked_after(after.as_ref(), size.rows()).await?;
     let cursor = |row: &TrackedRepository| (row.name.clone(), row.id);
     let Page { items, next } = page::page(rows, size, cursor, |row| row);
     let items = self::items(&api, items).await?;
@@ -105,6 +108,7 @@ pub(super) struct AddedRepository {
     #[serde(flatten)]
     repository: RepositoryItem,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     webhook: Option<RegisteredWebhook>,
 }
 
@@ -125,7 +129,7 @@ pub(super) struct AddedRepository {
 #[post("/repos")]
 pub(super) async fn add(
     api: web::Data<ApiState>,
-    added: web::Json<TrackRequest>,
+    JsonInput(added): JsonInput<TrackRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
     let now = Utc::now();
@@ -252,13 +256,23 @@ pub(super) async fn remove(
     }
 }
 
+/// A pull request that is watched from now on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WatchedPullRequest {
+    #[schema(example = "watched")]
+    status: &'static str,
+    /// `owner/name`
+    repo: String,
+    number: i64,
+}
+
 /// Watches one pull request by polling, also in a repository that is not tracked.
 #[utoipa::path(
     tag = "repositories",
     operation_id = "watch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses(
-        (status = 202,
+        (status = 202, body = WatchedPullRequest,
             description = "it is fetched now, and then at every `MONITOR_POLL_INTERVAL`"),
         (status = 404, body = ApiErrorBody, description = "the repository or number is invalid"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
@@ -276,8 +290,11 @@ pub(super) async fn watch(
         return Err(ApiError::NotFound("pull request"));
     }
     api.store.watch(&name, PrNumber(number), Utc::now()).await?;
-    Ok(HttpResponse::Accepted()
-        .json(serde_json::json!({"status": "watched", "repo": name, "number": number})))
+    Ok(HttpResponse::Accepted().json(WatchedPullRequest {
+        status: "watched",
+        repo: name,
+        number,
+    }))
 }
 
 /// Stops watching a pull request.

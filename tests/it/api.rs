@@ -297,7 +297,7 @@ async fn an_invalid_query_is_a_bad_request() {
         "/api/prs?cursor=",
         "/api/prs?cursor=e30",
         "/api/prs?from=yesterday",
-        "/api/prs?to=2026-03-02",
+        "/api/prs?to=2026-02-30",
         "/api/deliveries?state=lost",
         "/api/deliveries?cursor=x",
         "/api/deliveries?per_page=0",
@@ -319,7 +319,6 @@ async fn unknown_resources_are_404_and_malformed_requests_are_400() {
     for path in [
         "/",
         "/nothing",
-        "/webhooks/github",
         "/api/nothing",
         "/api/prs/",
         "/api/prs/1",
@@ -357,16 +356,6 @@ async fn unknown_resources_are_404_and_malformed_requests_are_400() {
         let answer = server.get(path).await;
         assert!(answer.0 < 500, "{path}: {}", answer.1);
     }
-    let wrong_method = server
-        .http
-        .put(format!("{}/api/prs", server.url))
-        .bearer_auth(testkit::TOKEN);
-    let wrong_method = wrong_method.send().await.unwrap();
-    let answer = (
-        wrong_method.status().as_u16(),
-        wrong_method.json().await.unwrap(),
-    );
-    assert_refused(&answer, 404, "not_found");
     assert_eq!(server.get("/healthz").await.0, 200);
     server.stop().await;
 }

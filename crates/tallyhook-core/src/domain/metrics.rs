@@ -153,16 +153,21 @@ pub struct StageSummaries {
 /// The distribution of one duration. Percentiles are interpolated linearly between the closest ranks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DurationSummary {
+    #[schema(example = 19)]
     pub n: usize,
     /// Pull requests that count and do not have this duration.
     pub missing: usize,
+    #[schema(example = 20.0)]
     pub p50_hours: Option<f64>,
     pub p75_hours: Option<f64>,
     /// Null below five values.
+    #[schema(example = 31.4)]
     pub p90_hours: Option<f64>,
+    #[schema(example = 18.302632)]
     pub mean_hours: Option<f64>,
     /// Present below five values, where percentiles mean little.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub values: Option<Vec<f64>>,
 }
 
