@@ -23,4 +23,5 @@ pub mod relay;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;
+pub mod times;
 pub mod turns;

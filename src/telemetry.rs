@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use tallyhook_github_client as client;
 use tallyhook_queue::AMQP_CONNECTED;
 
@@ -26,6 +27,7 @@ pub const DATABASE_WRITABLE: &str = "tallyhook_database_writable";
 pub const DATABASE_FREE: &str = "tallyhook_database_free_bytes";
 pub const DATABASE_WAL: &str = "tallyhook_database_wal_bytes";
 pub const PROCESS: &str = "tallyhook_process_seconds";
+pub const BUILD_INFO: &str = "tallyhook_build_info";
 
 // Read from the database when `/metrics` is answered.
 pub const INBOX: &str = "tallyhook_inbox";
@@ -249,6 +251,60 @@ pub const METRICS: &[Metric] = &[
         "Log lines that were not written, by reason: no_room while standard error was not read, \
          failed, or repeated failures of connections.",
     ),
+    Metric::new(
+        BUILD_INFO,
+        MetricKind::Gauge,
+        &["version", "commit"],
+        "1, with the version and the commit that it was built from.",
+    ),
+    Metric::new(
+        "process_cpu_seconds_total",
+        MetricKind::Counter,
+        &[],
+        "Processor time of this process in seconds.",
+    ),
+    Metric::new(
+        "process_open_fds",
+        MetricKind::Gauge,
+        &[],
+        "Open files and connections of this process.",
+    ),
+    Metric::new(
+        "process_max_fds",
+        MetricKind::Gauge,
+        &[],
+        "The limit of open files and connections of this process.",
+    ),
+    Metric::new(
+        "process_resident_memory_bytes",
+        MetricKind::Gauge,
+        &[],
+        "Memory of this process that is in use.",
+    ),
+    Metric::new(
+        "process_virtual_memory_bytes",
+        MetricKind::Gauge,
+        &[],
+        "Address space of this process.",
+    ),
+    Metric::new(
+        "process_virtual_memory_max_bytes",
+        MetricKind::Gauge,
+        &[],
+        "The limit of the address space of this process.",
+    ),
+    Metric::new(
+        "process_threads",
+        MetricKind::Gauge,
+        &[],
+        "Threads of this process.",
+    ),
+    Metric::new(
+        "process_start_time_seconds",
+        MetricKind::Gauge,
+        &[],
+        "The start of this process in seconds since 1970.",
+    ),
     Metric::stored(
         INBOX,
         &["state"],
@@ -309,6 +365,11 @@ pub fn prometheus() -> &'static PrometheusHandle {
             tracing::warn!("another recorder of metrics is installed; /metrics stays empty");
         }
         describe_metrics(MetricSource::Process);
+        // `0.1.0 (abcdef0 2026-11-29)`, or without a commit.
+        let built = env!("TALLYHOOK_VERSION").split_once(" (");
+        let commit = built.and_then(|(_, commit)| commit.split([' ', ')']).next());
+        let version = env!("CARGO_PKG_VERSION");
+        gauge!(BUILD_INFO, "version" => version, "commit" => commit.unwrap_or_default()).set(1.0);
         handle
     })
 }
@@ -316,7 +377,9 @@ pub fn prometheus() -> &'static PrometheusHandle {
 /// Renders the metrics that this process keeps.
 pub fn render_metrics() -> String {
     logging::count_dropped_lines();
-    prometheus().render()
+    let handle = prometheus();
+    Collector::default().collect();
+    handle.render()
 }
 
 /// Returns the name of an event that we use, or `other`: the sender must not choose label values.

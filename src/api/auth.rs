@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, ResponseError, web};
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tallyhook_store::{StoreError, TokenHash};
 
 use super::error::ApiError;
-use super::{ApiState, request_body};
+use super::{ApiState, request_body, routes};
 
 /// Returns a new token: 256 random bits, with a prefix that scanners for leaked secrets can match.
 pub fn new_token() -> String {
@@ -53,8 +54,12 @@ pub async fn require_token(
         .map_into_right_body())
 }
 
-/// Checks the token of a request, and reads its body.
+/// Checks the token and the parameters of a request, and reads its body.
 async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
+    if request.method() == Method::OPTIONS {
+        // Answered with the methods of the path, which are no secret.
+        return Ok(());
+    }
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
     let hash = bearer(request.headers()).map(hash);
@@ -66,6 +71,7 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
         let peer = peer(request.request());
         return Err(api.wrong_tokens.refuse(peer, hash.is_some()));
     }
+    routes::check_query(request.request())?;
     request_body::read(request).await
 }
 

@@ -11,7 +11,8 @@ use tallyhook_store::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::page::{self, Page};
+use super::input::QueryInput;
+use super::page::{self, Page, PageSize};
 use super::{ApiState, rfc3339};
 use crate::notify::{Channel, ChannelKind, ChannelTestResult, Channels, Notification};
 
@@ -138,10 +139,14 @@ pub(super) async fn test(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct NotificationsQuery {
+    /// The name of a channel.
     channel: Option<String>,
+    /// The state of the notifications.
     state: Option<NotificationState>,
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -154,22 +159,22 @@ pub(super) struct NotificationsQuery {
 #[get("/notifications")]
 pub(super) async fn list_notifications(
     api: web::Data<ApiState>,
-    query: web::Query<NotificationsQuery>,
+    QueryInput(query): QueryInput<NotificationsQuery>,
 ) -> Result<web::Json<Page<NotificationItem>>, ApiError> {
     let NotificationsQuery {
         channel,
         state,
         per_page,
         cursor,
-    } = query.into_inner();
-    let size = page::size(per_page)?;
+    } = query;
+    let size = per_page.unwrap_or_default();
     let after: Option<(i64, String)> = page::decode(cursor.as_deref())?;
     let filter = NotificationFilter {
         channel,
         state,
         after: after.map(|(event, channel)| (EventId(event), channel)),
     };
-    let rows = api.store.notifications(&filter, size + 1).await?;
+    let rows = api.store.notifications(&filter, size.rows()).await?;
     Ok(web::Json(page::page(
         rows,
         size,

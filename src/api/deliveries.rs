@@ -13,16 +13,21 @@ use tallyhook_store::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::page::{self, Page};
+use super::input::{JsonInput, QueryInput};
+use super::page::{self, Page, PageSize};
 use super::{ApiState, rfc3339};
 
 /// A stored delivery.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryItem {
     pub id: i64,
+    #[schema(example = "72d3162e-cc78-11e3-81ab-4c9367dc0958")]
     pub guid: String,
+    #[schema(example = "pull_request")]
     pub event: String,
+    #[schema(example = "opened")]
     pub action: Option<String>,
+    #[schema(example = "acme-corp/api-server")]
     pub repo: Option<String>,
     pub pr_number: Option<i64>,
     pub source: Source,
@@ -30,9 +35,9 @@ pub struct DeliveryItem {
     /// The reason why it is ignored or dead.
     pub reason: Option<String>,
     pub attempts: u32,
-    #[schema(format = "date-time")]
+    #[schema(format = "date-time", example = "2026-03-02T09:00:01.250Z")]
     pub received_at: String,
-    #[schema(format = "date-time")]
+    #[schema(value_type = Option<String>, format = "date-time")]
     pub next_attempt_at: Option<String>,
     #[schema(format = "date-time")]
     pub finished_at: Option<String>,
@@ -50,6 +55,7 @@ pub struct DeliveryDetail {
     pub payload: Option<Box<RawValue>>,
     /// The path of a payload that is too large to be shown here.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub payload_url: Option<String>,
 }
 
@@ -61,13 +67,16 @@ const MAX_PAYLOADS: u64 = 8 * MAX_PAYLOAD;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeliveriesQuery {
+    /// The state of the deliveries.
     state: Option<DeliveryState>,
     /// GitHub's name of the event.
     event: Option<String>,
     /// `owner/name`
     repo: Option<String>,
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -79,8 +88,10 @@ pub(super) struct DeadLettersQuery {
     event: Option<String>,
     /// `owner/name`
     repo: Option<String>,
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -96,9 +107,9 @@ pub(super) struct DeadLettersQuery {
 #[get("/deliveries")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    query: web::Query<DeliveriesQuery>,
+    QueryInput(query): QueryInput<DeliveriesQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    listed(&api, query.into_inner()).await
+    listed(&api, query).await
 }
 
 /// Dead letters, newest first.
@@ -113,14 +124,14 @@ pub(super) async fn list(
 #[get("/dead-letters")]
 pub(super) async fn list_dead(
     api: web::Data<ApiState>,
-    query: web::Query<DeadLettersQuery>,
+    QueryInput(query): QueryInput<DeadLettersQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
     let DeadLettersQuery {
         event,
         repo,
         per_page,
         cursor,
-    } = query.into_inner();
+    } = query;
     listed(
         &api,
         DeliveriesQuery {
@@ -145,14 +156,14 @@ async fn listed(
         per_page,
         cursor,
     } = query;
-    let size = page::size(per_page)?;
+    let size = per_page.unwrap_or_default();
     let filter = DeliveryFilter {
         state,
         event,
         repo,
         before: page::decode(cursor.as_deref())?,
     };
-    let deliveries = api.store.deliveries(&filter, size + 1).await?;
+    let deliveries = api.store.deliveries(&filter, size.rows()).await?;
     Ok(web::Json(page::page(
         deliveries,
         size,
@@ -164,8 +175,10 @@ async fn listed(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeliveryQuery {
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -184,16 +197,16 @@ pub(super) struct DeliveryQuery {
 pub(super) async fn show(
     api: web::Data<ApiState>,
     guid: web::Path<String>,
-    query: web::Query<DeliveryQuery>,
+    QueryInput(query): QueryInput<DeliveryQuery>,
 ) -> Result<web::Json<Page<DeliveryDetail>>, ApiError> {
-    let size = page::size(query.per_page)?;
+    let size = query.per_page.unwrap_or_default();
     let after: Option<DeliveryId> = page::decode(query.cursor.as_deref())?;
     let mut deliveries = api.store.deliveries_by_guid(&guid).await?;
     if deliveries.is_empty() {
         return Err(ApiError::NotFound("delivery"));
     }
     deliveries.retain(|delivery| after.is_none_or(|after| delivery.id.0 > after.0));
-    deliveries.truncate(size as usize + 1);
+    deliveries.truncate(size.rows() as usize);
     let listed = page::page(
         deliveries,
         size,
@@ -275,7 +288,7 @@ pub(super) struct DiscardQuery {
 pub(super) async fn discard(
     api: web::Data<ApiState>,
     id: web::Path<i64>,
-    query: web::Query<DiscardQuery>,
+    QueryInput(query): QueryInput<DiscardQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let reason = format!(
         "discarded: {}",
@@ -317,26 +330,35 @@ pub(super) struct RequeueGroup {
     all: bool,
 }
 
+/// Dead letters that were requeued.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RequeuedGroup {
+    #[schema(example = "requeued")]
+    status: &'static str,
+    /// Their number.
+    deliveries: u64,
+}
+
 /// Requeues a group of dead letters, or all of them. Their attempts start from zero.
 #[utoipa::path(
     tag = "deliveries", operation_id = "requeue_dead_letters",
     security(("token" = [])), request_body = RequeueGroup,
     responses(
-        (status = 202, description = "requeued; `deliveries` is their number"),
+        (status = 202, body = RequeuedGroup, description = "requeued"),
         (status = 400, body = super::error::ApiErrorBody),
     )
 )]
 #[post("/dead-letters/requeue")]
 pub(super) async fn requeue_group(
     api: web::Data<ApiState>,
-    group: web::Json<RequeueGroup>,
+    JsonInput(group): JsonInput<RequeueGroup>,
 ) -> Result<HttpResponse, ApiError> {
     let RequeueGroup {
         reason,
         event,
         repo,
         all,
-    } = group.into_inner();
+    } = group;
     let like = DeadLetterMatch {
         reason,
         event,
@@ -351,8 +373,18 @@ pub(super) async fn requeue_group(
         .store
         .requeue(&DeadLetterSelection::Like(like), Utc::now())
         .await?;
-    Ok(HttpResponse::Accepted()
-        .json(serde_json::json!({"status": "requeued", "deliveries": deliveries})))
+    Ok(HttpResponse::Accepted().json(RequeuedGroup {
+        status: "requeued",
+        deliveries,
+    }))
+}
+
+/// A dead letter that was requeued.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RequeuedLetter {
+    #[schema(example = "requeued")]
+    status: &'static str,
+    id: i64,
 }
 
 /// Requeues a dead letter. Its attempts start from zero.
@@ -360,7 +392,7 @@ pub(super) async fn requeue_group(
     tag = "deliveries", operation_id = "requeue_dead_letter",
     security(("token" = [])), params(("id" = i64, Path)),
     responses(
-        (status = 202, description = "requeued"),
+        (status = 202, body = RequeuedLetter, description = "requeued"),
         (status = 404, body = super::error::ApiErrorBody),
     )
 )]
@@ -372,9 +404,10 @@ pub(super) async fn requeue(
     let selection = DeadLetterSelection::Ids(vec![DeliveryId(*id)]);
     match api.store.requeue(&selection, Utc::now()).await? {
         0 => Err(ApiError::NotFound("dead letter")),
-        _ => {
-            Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "requeued", "id": *id})))
-        }
+        _ => Ok(HttpResponse::Accepted().json(RequeuedLetter {
+            status: "requeued",
+            id: *id,
+        })),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use tallyhook_github_client::GithubError;
@@ -27,6 +27,10 @@ pub enum ApiError {
     TooSlow,
     /// The body of the request is over the limit.
     TooLarge,
+    /// The body of the request is no JSON.
+    MediaType,
+    /// The path exists, with these methods.
+    WrongMethod(String),
     Forbidden(&'static str),
     NotFound(&'static str),
     Conflict(String),
@@ -70,6 +74,8 @@ impl ApiError {
             Self::TooManyWrongTokens(_) => "too_many_wrong_tokens",
             Self::TooSlow => "too_slow",
             Self::TooLarge => "too_large",
+            Self::MediaType => "unsupported_media_type",
+            Self::WrongMethod(_) => "method_not_allowed",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
@@ -109,6 +115,8 @@ impl fmt::Display for ApiError {
             ),
             Self::TooSlow => f.write_str("the body did not arrive in time"),
             Self::TooLarge => f.write_str("the body is larger than 2 MiB"),
+            Self::MediaType => f.write_str("send the body as `Content-Type: application/json`"),
+            Self::WrongMethod(allowed) => write!(f, "this path takes {allowed} only"),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable(_) => f.write_str("the database is not available; try again"),
@@ -131,6 +139,8 @@ impl ResponseError for ApiError {
             Self::TooManyWrongTokens(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
@@ -153,6 +163,9 @@ impl ResponseError for ApiError {
         match self {
             Self::Unauthorized => {
                 response.insert_header(("WWW-Authenticate", "Bearer"));
+            }
+            Self::WrongMethod(allowed) => {
+                response.insert_header((ALLOW, allowed.as_str()));
             }
             Self::TooManyWrongTokens(seconds) => {
                 response.insert_header((RETRY_AFTER, *seconds));

@@ -17,7 +17,11 @@ use crate::telemetry::{
 };
 
 /// Returns 200 while the process answers.
-#[utoipa::path(tag = "health", operation_id = "healthz", responses((status = 200)))]
+#[utoipa::path(
+    tag = "health", operation_id = "healthz",
+    responses((status = 200, body = std::collections::BTreeMap<String, String>,
+        description = "`status` is `ok`", example = json!({"status": "ok"})))
+)]
 #[get("/healthz")]
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
@@ -30,7 +34,18 @@ const MAX_PENDING_AGE: TimeDelta = TimeDelta::minutes(10);
 
 /// Returns 200 if the process can do its work; otherwise the failing part is named. A failure that
 /// only GitHub can fix is named, too, but takes no process out of service.
-#[utoipa::path(tag = "health", operation_id = "readyz", responses((status = 200), (status = 503)))]
+#[utoipa::path(
+    tag = "health", operation_id = "readyz",
+    responses(
+        (status = 200, body = std::collections::BTreeMap<String, String>,
+            description = "`status` is `ready` or `degraded`, and each part is `ok`, `degraded` or \
+                           `not_used`",
+            example = json!({"status": "ready", "database": "ok"})),
+        (status = 503, body = std::collections::BTreeMap<String, String>,
+            description = "`status` is `not_ready`, and a part is `failing`",
+            example = json!({"status": "not_ready", "database": "failing"})),
+    )
+)]
 #[get("/readyz")]
 pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
     let condition = api.store.condition();
@@ -144,7 +159,8 @@ async fn notifier(api: &ApiState) -> &'static str {
 /// Metrics for Prometheus.
 #[utoipa::path(
     tag = "health", operation_id = "metrics",
-    responses((status = 200, content_type = "text/plain"))
+    responses((status = 200, body = String, content_type = "text/plain",
+        description = "the text format of Prometheus"))
 )]
 #[get("/metrics")]
 pub(super) async fn prometheus(api: web::Data<ApiState>) -> HttpResponse {

@@ -9,18 +9,20 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::error::ApiError;
+use super::input::QueryInput;
+use crate::times::TimePoint;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MetricsQuery {
     /// `owner/name`
     repo: Option<String>,
-    /// Merged at or after, RFC 3339.
-    #[param(value_type = Option<String>)]
-    from: Option<Timestamp>,
-    /// Merged before, RFC 3339.
-    #[param(value_type = Option<String>)]
-    to: Option<Timestamp>,
+    /// Merged at or after: RFC 3339, a date (midnight UTC), or a span before now.
+    #[param(value_type = Option<String>, example = "30d")]
+    from: Option<TimePoint>,
+    /// Merged before, in the same forms.
+    #[param(value_type = Option<String>, example = "2026-03-31")]
+    to: Option<TimePoint>,
     /// Buckets by day, week (from Monday) or month, in UTC; no buckets by default.
     bucket: Option<CalendarBucket>,
     /// Authors to include: `human` (default) or `bot`.
@@ -51,13 +53,13 @@ pub struct BucketSummary {
 #[get("/metrics/cycle-time")]
 pub(super) async fn cycle_time(
     api: web::Data<ApiState>,
-    query: web::Query<MetricsQuery>,
+    QueryInput(query): QueryInput<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
     let repo = api.repository(query.repo.as_deref()).await?;
     let filter = AggregateFilter {
         repo,
-        from: query.from,
-        to: query.to,
+        from: query.from.map(|TimePoint(at)| at),
+        to: query.to.map(|TimePoint(at)| at),
         authors: query.authors.unwrap_or_default(),
         bucket: query.bucket,
     };

@@ -1,17 +1,21 @@
 //! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks;
 //! and requests for data from GitHub.
 
+mod answers;
 pub mod auth;
 mod channels;
 mod deliveries;
+mod document;
 mod error;
 mod freshness;
 mod health;
+mod input;
 mod metrics;
 mod page;
 mod pull_requests;
 mod repositories;
 mod request_body;
+mod routes;
 mod sync;
 mod task_pull_request;
 mod tasks;
@@ -24,7 +28,7 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, web};
+use actix_web::web;
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
 use tallyhook_core::domain::people::Bots;
@@ -36,15 +40,12 @@ use tallyhook_store::{
 };
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
-use utoipa::{Modify, OpenApi};
-use utoipa_actix_web::AppExt;
 use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
+pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, CycleTime};
@@ -167,19 +168,14 @@ impl ApiState {
 /// Adds the routes to a server that has [`ApiState`] among its data: those for operators, and with
 /// `readers` those of the API. A handler names its path and method, and is registered here alone:
 /// the OpenAPI document is collected from the same calls.
-pub fn routes(config: &mut ServiceConfig<'_>, readers: bool) {
+pub fn add_routes(config: &mut ServiceConfig<'_>, readers: bool) {
     config
         .service(health::healthz)
         .service(health::readyz)
         .service(health::prometheus)
-        .default_service(web::to(no_such_path));
+        .default_service(web::to(move |request| routes::unrouted(request, readers)));
     if readers {
-        config
-            .app_data(web::QueryConfig::default().error_handler(|error, _| {
-                error::ApiError::BadRequest(format!("the query string is wrong: {error}")).into()
-            }))
-            .service(ws::connect)
-            .service(with_token());
+        config.service(ws::connect).service(with_token());
     }
 }
 
@@ -195,12 +191,10 @@ fn with_token() -> Scope<
 > {
     scope("/api")
         .wrap(from_fn(auth::require_token))
-        .app_data(web::JsonConfig::default().error_handler(|error, _| {
-            error::ApiError::BadRequest(format!("the body is wrong: {error}")).into()
-        }))
+        .wrap(from_fn(answers::finish_reads))
         .app_data(
             web::PathConfig::default()
-                .error_handler(|_, _| error::ApiError::NotFound("path").into()),
+                .error_handler(|_, request| routes::wrong_values(request).into()),
         )
         .service(pull_requests::list)
         .service(pull_requests::of_default_repository)
@@ -238,106 +232,10 @@ fn with_token() -> Scope<
         .service(deliveries::show_dead)
         .service(deliveries::discard)
         .service(deliveries::requeue)
-        .default_service(web::to(no_such_path))
+        .default_service(web::to(|request| routes::unrouted(request, true)))
 }
 
 /// Formats a timestamp of our own clock.
 fn rfc3339(timestamp: Moment) -> String {
     timestamp.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-async fn no_such_path() -> Result<HttpResponse, error::ApiError> {
-    Err(error::ApiError::NotFound("path"))
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Tallyhook",
-        description = "Self-hosted GitHub event processor: pull requests and where their time goes."
-    ),
-    // Its route belongs to the role ingest.
-    paths(crate::ingest::receive),
-    components(schemas(error::ApiErrorBody)),
-    tags(
-        (name = "pull requests", description = "Pull requests and the derivation of their numbers"),
-        (name = "metrics", description = "Cycle times, review times and stages"),
-        (name = "repositories",
-            description = "Tracked repositories, watched pull requests, backfills and the poller"),
-        (name = "tasks", description = "Tasks and their pull requests"),
-        (name = "notifications", description = "Notifications over WebSocket and channels"),
-        (name = "deliveries", description = "The inbox and its dead letters"),
-        (name = "webhooks", description = "The endpoint of GitHub's webhooks"),
-        (name = "health", description = "For load balancers and Prometheus; open without a token"),
-    )
-)]
-struct ApiDocument;
-
-/// Adds the security scheme of API tokens.
-struct TokenSecurity;
-
-impl Modify for TokenSecurity {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme(
-            "token",
-            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
-        );
-    }
-}
-
-/// Adds the errors that every call with a token can return besides its own.
-struct CommonErrors;
-
-impl Modify for CommonErrors {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let error = |description: &str| {
-            let body = ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("ErrorBody")))
-                .build();
-            ResponseBuilder::new()
-                .description(description)
-                .content("application/json", body)
-                .build()
-        };
-        for item in document.paths.paths.values_mut() {
-            let operations = [
-                &mut item.get,
-                &mut item.post,
-                &mut item.patch,
-                &mut item.delete,
-            ];
-            for operation in operations
-                .into_iter()
-                .flatten()
-                .filter(|operation| operation.security.is_some())
-            {
-                let responses = &mut operation.responses.responses;
-                for (status, description) in [
-                    ("401", "the token is missing or invalid"),
-                    ("503", "the database or GitHub is not available now"),
-                    ("default", "another error, such as one of GitHub"),
-                ] {
-                    responses
-                        .entry(status.to_owned())
-                        .or_insert_with(|| error(description).into());
-                }
-            }
-        }
-    }
-}
-
-/// Returns the API's description, OpenAPI 3.1 in JSON.
-///
-/// # Errors
-/// Never for this document; the type is that of serde.
-pub fn openapi() -> serde_json::Result<String> {
-    let app = App::new()
-        .into_utoipa_app()
-        .openapi(ApiDocument::openapi())
-        .configure(|service| routes(service, true));
-    let (_, mut document) = app.split_for_parts();
-    TokenSecurity.modify(&mut document);
-    CommonErrors.modify(&mut document);
-    document.to_pretty_json()
 }

@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
@@ -16,27 +16,39 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-const DEFAULT_SIZE: u32 = 30;
-pub(super) const MAX_SIZE: u32 = 100;
+/// The number of items of a page: 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PageSize(u32);
 
-/// Returns the number of items of a page.
-///
-/// # Errors
-/// If it is not between 1 and 100.
-pub(super) fn size(per_page: Option<u32>) -> Result<u32, ApiError> {
-    match per_page.unwrap_or(DEFAULT_SIZE) {
-        size @ 1..=MAX_SIZE => Ok(size),
-        _ => Err(ApiError::BadRequest(format!(
-            "per_page must be between 1 and {MAX_SIZE}"
-        ))),
+impl PageSize {
+    pub(super) const MAX: Self = Self(100);
+
+    /// Returns the number of rows that a page needs: one more shows whether there is a next page.
+    pub(super) fn rows(self) -> u32 {
+        self.0 + 1
     }
 }
 
-/// Makes a page of `rows`. One row more than `size` was requested, which shows whether there is a
-/// next page.
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(30)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let most = Self::MAX.0;
+        let size = u32::try_from(i64::deserialize(deserializer)?).ok();
+        let size = size.filter(|size| (1..=most).contains(size));
+        let wrong = || de::Error::custom(format!("expected a whole number from 1 to {most}"));
+        size.map(Self).ok_or_else(wrong)
+    }
+}
+
+/// Makes a page of the [`PageSize::rows`] that were read.
 pub(super) fn page<R, T, C: Serialize>(
     mut rows: Vec<R>,
-    size: u32,
+    PageSize(size): PageSize,
     cursor: impl Fn(&R) -> C,
     item: impl Fn(R) -> T,
 ) -> Page<T> {
@@ -64,7 +76,7 @@ fn encode(cursor: &impl Serialize) -> String {
 /// If it is not a cursor of this list.
 pub(super) fn decode<C: DeserializeOwned>(cursor: Option<&str>) -> Result<Option<C>, ApiError> {
     let bad =
-        || ApiError::BadRequest("the cursor is not one of this list; start without it".to_owned());
+        || ApiError::BadRequest("`cursor` is not one of this list: start without it".to_owned());
     let Some(cursor) = cursor else {
         return Ok(None);
     };

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::metrics;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
@@ -13,44 +14,53 @@ use tallyhook_core::domain::timings::{
 };
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_core::text::one_line;
 use tallyhook_store::{PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::ApiState;
 use super::error::ApiError;
-use super::page::{self, Page};
+use super::input::{QueryInput, listed, suggestion};
+use super::page::{self, Page, PageSize};
+use crate::times::TimePoint;
 
 /// A pull request and its numbers. Unknown is null.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PullRequestItem {
     /// `owner/name`
+    #[schema(example = "acme-corp/api-server")]
     pub repo: String,
     /// Anything but `granted` means that GitHub no longer shows it to us: the data here is frozen.
     pub repo_access: RepositoryAccess,
-    #[schema(value_type = i64)]
+    #[schema(value_type = i64, example = 107)]
     pub number: PrNumber,
     /// UUID version 5 of repository id and number; never changes.
     #[schema(value_type = String, format = "uuid")]
     pub pr_id: Uuid,
     pub github_pr_id: Option<i64>,
+    #[schema(example = "Sort the queue")]
     pub title: Option<String>,
+    #[schema(example = "mira")]
     pub author: String,
     pub author_is_bot: bool,
     pub state: PullRequestState,
     pub draft: Option<bool>,
+    #[schema(example = "https://github.com/acme-corp/api-server/pull/107")]
     pub html_url: Option<String>,
+    #[schema(example = "main")]
     pub base_ref: Option<String>,
+    #[schema(example = "proj-123-sort-the-queue")]
     pub head_ref: Option<String>,
     pub head_sha: Option<String>,
     pub labels: Vec<String>,
-    #[schema(value_type = String, format = "date-time")]
+    #[schema(value_type = String, format = "date-time", example = "2026-03-02T09:00:00Z")]
     pub pr_created_at: Timestamp,
     #[schema(value_type = String, format = "date-time")]
     pub updated_at: Timestamp,
     #[schema(value_type = Option<String>, format = "date-time")]
     pub closed_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = "date-time")]
+    #[schema(value_type = Option<String>, format = "date-time", example = "2026-03-03T11:00:00Z")]
     pub merged_at: Option<Timestamp>,
     pub additions: Option<i64>,
     pub deletions: Option<i64>,
@@ -67,14 +77,16 @@ pub struct PullRequestItem {
     #[schema(value_type = Option<String>, format = "date-time")]
     pub final_approval_at: Option<Timestamp>,
     /// From creation to merge.
+    #[schema(example = 26.0)]
     pub cycle_time_hours: Option<f64>,
     /// From creation to the first review.
+    #[schema(example = 19.0)]
     pub review_time_hours: Option<f64>,
     pub stages: StagesHours,
     pub flags: Vec<String>,
     pub source: Source,
     /// The time of the newest data from GitHub.
-    #[schema(value_type = String, format = "date-time")]
+    #[schema(value_type = String, format = "date-time", example = "2026-03-03T11:00:00Z")]
     pub as_of: Timestamp,
 }
 
@@ -83,8 +95,11 @@ pub struct PullRequestItem {
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StagesHours {
     pub coding_hours: Option<f64>,
+    #[schema(example = 19.0)]
     pub pickup_hours: Option<f64>,
+    #[schema(example = 5.0)]
     pub review_hours: Option<f64>,
+    #[schema(example = 2.0)]
     pub merge_wait_hours: Option<f64>,
     pub redraft_hours: Option<f64>,
     pub closed_hours: Option<f64>,
@@ -116,23 +131,25 @@ pub struct PullRequestDetail {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ReviewItem {
     pub github_review_id: i64,
+    #[schema(example = "yuki")]
     pub reviewer: String,
     pub reviewer_is_bot: bool,
     pub state: ReviewState,
     /// The state before it was dismissed; null if that is unknown.
     pub original_state: Option<ReviewState>,
-    #[schema(value_type = String, format = "date-time")]
+    #[schema(value_type = String, format = "date-time", example = "2026-03-03T04:00:00Z")]
     pub submitted_at: Timestamp,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = TimelineItem)]
 pub struct TimelineEntry {
-    #[schema(value_type = String, format = "date-time")]
+    #[schema(value_type = String, format = "date-time", example = "2026-03-02T09:00:00Z")]
     pub at: Timestamp,
     #[serde(rename = "type")]
     #[schema(example = "ready_for_review")]
     pub kind: String,
+    #[schema(example = "mira")]
     pub actor: Option<String>,
     pub detail: Option<String>,
 }
@@ -167,14 +184,16 @@ pub(super) struct ListQuery {
     repo: Option<String>,
     /// Login of the author.
     author: Option<String>,
-    /// Updated at or after, RFC 3339.
-    #[param(value_type = Option<String>)]
-    from: Option<Timestamp>,
-    /// Updated before, RFC 3339.
-    #[param(value_type = Option<String>)]
-    to: Option<Timestamp>,
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// Updated at or after: RFC 3339, a date (midnight UTC), or a span before now.
+    #[param(value_type = Option<String>, example = "30d")]
+    from: Option<TimePoint>,
+    /// Updated before, in the same forms.
+    #[param(value_type = Option<String>, example = "2026-03-31")]
+    to: Option<TimePoint>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -193,20 +212,20 @@ type PullRequestCursor = (i64, RepoId, PrNumber);
 #[get("/prs")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    query: web::Query<ListQuery>,
+    QueryInput(query): QueryInput<ListQuery>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
-    let size = page::size(query.per_page)?;
+    let size = query.per_page.unwrap_or_default();
     let cursor: Option<PullRequestCursor> = page::decode(query.cursor.as_deref())?;
     let repo = api.repository(query.repo.as_deref()).await?;
     let filter = PullRequestFilter {
         states: states(query.state.as_deref())?,
         repo,
         author: query.author.clone(),
-        from: query.from,
-        to: query.to,
+        from: query.from.map(|TimePoint(at)| at),
+        to: query.to.map(|TimePoint(at)| at),
         after: cursor.map(|(at, repo, number)| (Timestamp::clamped(at), PrKey { repo, number })),
     };
-    let rows = api.store.pull_requests(&filter, size + 1).await?;
+    let rows = api.store.pull_requests(&filter, size.rows()).await?;
     let cursor = |row: &PullRequestRow| (row.updated_at.epoch(), row.key.repo, row.key.number);
     Ok(web::Json(page::page(rows, size, cursor, list_item)))
 }
@@ -221,8 +240,12 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
             "merged" => StateFilter::Merged,
             "all" => return Ok(Vec::new()),
             _ => {
-                let message = "state must be open, closed, merged, closed_unmerged or all";
-                return Err(ApiError::BadRequest(message.to_owned()));
+                let names = ["open", "closed", "merged", "closed_unmerged", "all"];
+                let (state, nearest) = (one_line(state, 60), suggestion(state, names));
+                return Err(ApiError::BadRequest(format!(
+                    "`state` is `{state}`: expected {}, or several of them with commas{nearest}",
+                    listed(&names, "or")
+                )));
             }
         });
     }
@@ -247,7 +270,7 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
 pub(super) async fn of_default_repository(
     api: web::Data<ApiState>,
     number: web::Path<i64>,
-    fresh: web::Query<FreshQuery>,
+    QueryInput(fresh): QueryInput<FreshQuery>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let name = api.default_repository.clone().ok_or_else(|| {
         let message = "no default repository: set GITHUB_REPO_OWNER and GITHUB_REPO_NAME, or use \
@@ -275,7 +298,7 @@ pub(super) async fn of_default_repository(
 pub(super) async fn of_repository(
     api: web::Data<ApiState>,
     path: web::Path<(String, String, i64)>,
-    fresh: web::Query<FreshQuery>,
+    QueryInput(fresh): QueryInput<FreshQuery>,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
     let (owner, repo, number) = path.into_inner();
     show(
@@ -328,7 +351,7 @@ async fn show(
 fn hours(seconds: i64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
     let seconds = seconds as f64;
-    seconds / 3600.0
+    metrics::hours(seconds)
 }
 
 /// Converts a row to the API's form.

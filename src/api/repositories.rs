@@ -11,13 +11,15 @@ use tallyhook_core::domain::completeness::{
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_core::text::one_line;
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
 use tallyhook_store::{RunState, SyncRun, SyncStatus, TrackedRepository};
 use tokio::time::timeout;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::page::{self, Page};
+use super::input::{JsonInput, QueryInput};
+use super::page::{self, Page, PageSize};
 use super::sync::run_id;
 use super::{ApiState, rfc3339};
 use crate::sync::fetch;
@@ -55,8 +57,10 @@ pub struct RepositoryItem {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RepositoriesQuery {
-    /// 1 to 100, default 100.
-    per_page: Option<u32>,
+    /// The number of items, 100 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -74,12 +78,12 @@ type RepositoryCursor = (String, RepoId);
 #[get("/repos")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    query: web::Query<RepositoriesQuery>,
+    QueryInput(query): QueryInput<RepositoriesQuery>,
 ) -> Result<web::Json<Page<RepositoryItem>>, ApiError> {
     // All of most installations, which clients that know no pages have always been given.
-    let size = page::size(query.per_page.or(Some(page::MAX_SIZE)))?;
+    let size = query.per_page.unwrap_or(PageSize::MAX);
     let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
-    let rows = api.store.listed_after(after.as_ref(), size + 1).await?;
+    let rows = api.store.listed_after(after.as_ref(), size.rows()).await?;
     let cursor = |row: &TrackedRepository| (row.name.clone(), row.id);
     let Page { items, next } = page::page(rows, size, cursor, |row| row);
     let items = self::items(&api, items).await?;
@@ -106,6 +110,7 @@ pub(super) struct AddedRepository {
     #[serde(flatten)]
     repository: RepositoryItem,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     webhook: Option<RegisteredWebhook>,
 }
 
@@ -127,21 +132,13 @@ pub(super) struct AddedRepository {
 #[post("/repos")]
 pub(super) async fn add(
     api: web::Data<ApiState>,
-    added: web::Json<TrackRequest>,
+    JsonInput(added): JsonInput<TrackRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let github = api.github.as_ref();
     let now = Utc::now();
     let hook = match &added.webhook_url {
         None => None,
-        Some(url) => {
-            let endpoint = webhook::endpoint(url).ok_or_else(|| {
-                let expected = webhook::ENDPOINT;
-                ApiError::BadRequest(format!(
-                    "webhook_url is {url}, expected https://HOST{expected}"
-                ))
-            })?;
-            Some((endpoint, hook_secret(&api)?))
-        }
+        Some(url) => Some((checked_endpoint(url)?, hook_secret(&api)?)),
     };
     let found = match known_repository(&api, &added.repo).await? {
         // GitHub knows more of it, but is not needed.
@@ -175,6 +172,15 @@ pub(super) async fn add(
         repository,
         webhook,
     }))
+}
+
+fn checked_endpoint(url: &str) -> Result<String, ApiError> {
+    webhook::endpoint(url).ok_or_else(|| {
+        let (url, path) = (one_line(url, 60), webhook::ENDPOINT);
+        ApiError::BadRequest(format!(
+            "`webhook_url` is `{url}`: expected https://HOST{path}"
+        ))
+    })
 }
 
 fn hook_secret(api: &ApiState) -> Result<HookSecret, ApiError> {
@@ -277,13 +283,23 @@ pub(super) async fn remove(
     }
 }
 
+/// A pull request that is watched from now on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WatchedPullRequest {
+    #[schema(example = "watched")]
+    status: &'static str,
+    /// `owner/name`
+    repo: String,
+    number: i64,
+}
+
 /// Watches one pull request by polling, also in a repository that is not tracked.
 #[utoipa::path(
     tag = "repositories",
     operation_id = "watch_pull_request", security(("token" = [])),
     params(("owner" = String, Path), ("repo" = String, Path), ("number" = i64, Path)),
     responses(
-        (status = 202,
+        (status = 202, body = WatchedPullRequest,
             description = "it is fetched now, and then at every `MONITOR_POLL_INTERVAL`"),
         (status = 404, body = ApiErrorBody, description = "the repository or number is invalid"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
@@ -301,8 +317,11 @@ pub(super) async fn watch(
         return Err(ApiError::NotFound("pull request"));
     }
     api.store.watch(&name, PrNumber(number), Utc::now()).await?;
-    Ok(HttpResponse::Accepted()
-        .json(serde_json::json!({"status": "watched", "repo": name, "number": number})))
+    Ok(HttpResponse::Accepted().json(WatchedPullRequest {
+        status: "watched",
+        repo: name,
+        number,
+    }))
 }
 
 /// Stops watching a pull request.

@@ -10,7 +10,8 @@ use tallyhook_store::{
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ApiErrorBody};
-use super::page::{self, Page};
+use super::input::{OptionalJsonInput, QueryInput};
+use super::page::{self, Page, PageSize};
 use super::{ApiState, rfc3339};
 use crate::config::{MAX_DAYS_BACK, MAX_PRS};
 
@@ -62,7 +63,7 @@ pub(super) struct RunRequest {
     security(("token" = [])), params(("owner" = String, Path), ("repo" = String, Path)),
     request_body = Option<RunRequest>,
     responses(
-        (status = 202, description = "`sync_run` is its id"),
+        (status = 202, body = StartedRun, description = "started, or under way already"),
         (status = 400, body = ApiErrorBody),
         (status = 404, body = ApiErrorBody, description = "the repository is not tracked"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
@@ -72,10 +73,10 @@ pub(super) struct RunRequest {
 pub(super) async fn start(
     api: web::Data<ApiState>,
     path: web::Path<(String, String)>,
-    body: web::Bytes,
+    OptionalJsonInput(asked): OptionalJsonInput<RunRequest>,
 ) -> Result<HttpResponse, ApiError> {
     api.github()?;
-    let asked = parse_request(&body)?;
+    check(&asked)?;
     let tracked = api.tracked(&path.0, &path.1).await?;
     let defaults = RunOptions::from(api.sync.backfill);
     let options = RunOptions {
@@ -88,26 +89,29 @@ pub(super) async fn start(
         .request_run(tracked.id, &options, Utc::now())
         .await?;
     let run = run.ok_or(ApiError::NotFound("tracked repository"))?;
-    Ok(HttpResponse::Accepted().json(serde_json::json!({"sync_run": run.id.0})))
+    Ok(HttpResponse::Accepted().json(StartedRun { sync_run: run.id.0 }))
 }
 
-/// Parses an optional body.
-fn parse_request(body: &[u8]) -> Result<RunRequest, ApiError> {
-    if body.is_empty() {
-        return Ok(RunRequest::default());
-    }
-    let wrong = |error: String| ApiError::BadRequest(format!("the body is wrong: {error}"));
-    let asked: RunRequest =
-        serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
+/// A backfill that was started.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StartedRun {
+    /// Its id, for `GET /api/sync-runs/{id}`.
+    #[schema(example = 7)]
+    sync_run: i64,
+}
+
+/// Checks the limits of a request.
+fn check(asked: &RunRequest) -> Result<(), ApiError> {
     for (name, value, most) in [
         ("days_back", asked.days_back, MAX_DAYS_BACK),
         ("max_prs", asked.max_prs, MAX_PRS),
     ] {
         if value.is_some_and(|value| !(1..=most).contains(&value)) {
-            return Err(wrong(format!("{name} must be between 1 and {most}")));
+            let message = format!("`{name}` must be between 1 and {most}");
+            return Err(ApiError::BadRequest(message));
         }
     }
-    Ok(asked)
+    Ok(())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -115,8 +119,10 @@ fn parse_request(body: &[u8]) -> Result<RunRequest, ApiError> {
 pub(super) struct RunsQuery {
     /// `owner/name`
     repo: Option<String>,
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -133,14 +139,14 @@ pub(super) struct RunsQuery {
 #[get("/sync-runs")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    query: web::Query<RunsQuery>,
+    QueryInput(query): QueryInput<RunsQuery>,
 ) -> Result<web::Json<Page<SyncRunItem>>, ApiError> {
-    let size = page::size(query.per_page)?;
+    let size = query.per_page.unwrap_or_default();
     let before: Option<i64> = page::decode(query.cursor.as_deref())?;
     let repo = api.repository(query.repo.as_deref()).await?;
     let runs = api
         .store
-        .sync_runs(repo, before.map(SyncRunId), size + 1)
+        .sync_runs(repo, before.map(SyncRunId), size.rows())
         .await?;
     let now = Utc::now();
     Ok(web::Json(page::page(runs, size, run_id, |run| {
@@ -196,7 +202,8 @@ pub(super) async fn cancel(
 #[utoipa::path(
     tag = "repositories", operation_id = "sync_now", security(("token" = [])),
     responses(
-        (status = 202, description = "the round starts as soon as a running one has ended"),
+        (status = 202, body = RequestedRound,
+            description = "the round starts as soon as a running one has ended"),
         (status = 409, body = ApiErrorBody, description = "`github_access_missing`"),
     )
 )]
@@ -204,7 +211,14 @@ pub(super) async fn cancel(
 pub(super) async fn poll(api: web::Data<ApiState>) -> Result<HttpResponse, ApiError> {
     api.github()?;
     api.store.request_poll(Utc::now()).await?;
-    Ok(HttpResponse::Accepted().json(serde_json::json!({"status": "asked"})))
+    Ok(HttpResponse::Accepted().json(RequestedRound { status: "asked" }))
+}
+
+/// A round of the poller that was requested.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RequestedRound {
+    #[schema(example = "asked")]
+    status: &'static str,
 }
 
 /// Statistics of the poller.

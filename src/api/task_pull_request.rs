@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::error::{ApiError, ApiErrorBody};
+use super::input::OptionalJsonInput;
 use super::tasks::{TaskDetail, checked_title, detail, find};
 use crate::tasks::{PullRequestOpener, PullRequestOptions, TaskPullRequest};
 
@@ -85,10 +86,10 @@ pub(super) struct OpenedPullRequestItem {
 pub(super) async fn create(
     api: web::Data<ApiState>,
     id: web::Path<String>,
-    body: web::Bytes,
+    OptionalJsonInput(wanted): OptionalJsonInput<OpenPullRequestBody>,
 ) -> Result<HttpResponse, ApiError> {
     let github = api.github()?;
-    let wanted = parse_request(&body)?;
+    let wanted = checked(wanted)?;
     let task = find(&api, &id).await?;
     let opener = PullRequestOpener {
         fetcher: api.fetcher(github),
@@ -131,9 +132,9 @@ pub(super) async fn create(
     Ok(answer.json(TaskWithPullRequest { pull_request, task }))
 }
 
-/// Parses an optional body.
-fn parse_request(body: &[u8]) -> Result<PullRequestOptions, ApiError> {
-    let wrong = |error: &str| ApiError::BadRequest(format!("the body is wrong: {error}"));
+/// Checks the limits of a request.
+fn checked(wanted: OpenPullRequestBody) -> Result<PullRequestOptions, ApiError> {
+    let wrong = |error: &str| ApiError::BadRequest(error.to_owned());
     let OpenPullRequestBody {
         repo,
         head,
@@ -141,10 +142,7 @@ fn parse_request(body: &[u8]) -> Result<PullRequestOptions, ApiError> {
         title,
         body,
         draft,
-    } = match body {
-        [] => OpenPullRequestBody::default(),
-        body => serde_json::from_slice(body).map_err(|error| wrong(&error.to_string()))?,
-    };
+    } = wanted;
     if repo
         .as_ref()
         .is_some_and(|repo| HookOwner::repository(repo).is_err())

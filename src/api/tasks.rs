@@ -17,7 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::error::{ApiError, ApiErrorBody};
-use super::page::{self, Page};
+use super::input::{JsonInput, QueryInput};
+use super::page::{self, Page, PageSize};
 use super::pull_requests::{PullRequestItem, list_item};
 use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
@@ -113,9 +114,12 @@ pub struct HistoryItem {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TasksQuery {
+    /// The status of the tasks.
     status: Option<TaskStatus>,
-    /// 1 to 100, default 30.
-    per_page: Option<u32>,
+    /// The number of items, 30 if it is left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
+    per_page: Option<PageSize>,
+    /// The `next` of the page before.
     cursor: Option<String>,
 }
 
@@ -129,12 +133,12 @@ type TaskCursor = (i64, TaskId);
 #[get("/tasks")]
 pub(super) async fn list(
     api: web::Data<ApiState>,
-    query: web::Query<TasksQuery>,
+    QueryInput(query): QueryInput<TasksQuery>,
 ) -> Result<web::Json<Page<TaskItem>>, ApiError> {
-    let size = page::size(query.per_page)?;
+    let size = query.per_page.unwrap_or_default();
     let cursor: Option<TaskCursor> = page::decode(query.cursor.as_deref())?;
     let before = cursor.and_then(|(at, id)| Some((DateTime::from_timestamp_micros(at)?, id)));
-    let tasks = api.store.tasks(query.status, before, size + 1).await?;
+    let tasks = api.store.tasks(query.status, before, size.rows()).await?;
     let keys: Vec<_> = tasks.iter().flat_map(|task| &task.prs).copied().collect();
     let rows = api.store.pull_requests_by_key(&keys).await?;
     let rows: BTreeMap<_, _> = rows.into_iter().map(|row| (row.key, row)).collect();
@@ -177,7 +181,7 @@ pub(super) struct CreateTaskBody {
 #[post("/tasks")]
 pub(super) async fn create(
     api: web::Data<ApiState>,
-    made: web::Json<CreateTaskBody>,
+    JsonInput(made): JsonInput<CreateTaskBody>,
 ) -> Result<HttpResponse, ApiError> {
     let CreateTaskBody {
         key,
@@ -186,7 +190,7 @@ pub(super) async fn create(
         repo,
         branch,
         worktree,
-    } = made.into_inner();
+    } = made;
     let default = || api.default_repository.clone().filter(|_| branch.is_some());
     let task = NewTask {
         id: TaskId(Uuid::new_v4()),
@@ -267,7 +271,7 @@ fn nullable<'de, D: Deserializer<'de>>(
 pub(super) async fn change(
     api: web::Data<ApiState>,
     id: web::Path<String>,
-    changed: web::Json<ChangeTaskBody>,
+    JsonInput(changed): JsonInput<ChangeTaskBody>,
 ) -> Result<web::Json<TaskDetail>, ApiError> {
     let ChangeTaskBody {
         title,
@@ -275,7 +279,7 @@ pub(super) async fn change(
         repo,
         branch,
         worktree,
-    } = changed.into_inner();
+    } = changed;
     let mut edit = TaskEdit {
         title: title.map(checked_title).transpose()?,
         status,
@@ -317,7 +321,7 @@ pub(super) struct LinkRequest {
 pub(super) async fn link(
     api: web::Data<ApiState>,
     id: web::Path<String>,
-    linked: web::Json<LinkRequest>,
+    JsonInput(linked): JsonInput<LinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let task = find(&api, &id).await?;
     let name = linked

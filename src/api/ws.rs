@@ -11,13 +11,15 @@ use metrics::{counter, gauge};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::RepoId;
+use tallyhook_github_client::hooks::HookOwner;
 use tallyhook_store::{EventId, TokenHash};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::{ApiState, auth, rfc3339};
+use super::input::QueryInput;
+use super::{ApiState, auth, rfc3339, routes};
 use crate::notify::{FeedSubscription, NotificationFeed, NotificationFrame, SubscriptionError};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
@@ -124,14 +126,21 @@ pub(super) async fn connect(
     api: web::Data<ApiState>,
     sockets: web::Data<WebSocketServer>,
     request: HttpRequest,
-    query: web::Query<WsQuery>,
+    QueryInput(query): QueryInput<WsQuery>,
     body: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let WsQuery {
         repo,
         after,
         ticket,
-    } = query.into_inner();
+    } = query;
+    routes::check_query(&request)?;
+    // A repository that is unknown so far may be one later; another form never is.
+    let is_name = |repo: &String| HookOwner::repository(repo).is_ok();
+    if repo.as_ref().is_some_and(|repo| !is_name(repo)) {
+        let message = "`repo` must be owner/name, as in acme-corp/api-server";
+        return Err(ApiError::BadRequest(message.to_owned()));
+    }
     // A ticket is used up by its check, so the checks that need no ticket are made first.
     refuse_foreign(&request)?;
     let after: Option<EventId> = after

@@ -7,12 +7,13 @@ use std::rc::Rc;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{HttpService, Request};
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service,
     map_config,
 };
 use actix_web::dev::{AppConfig, Server};
+use actix_web::http::Method;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, web};
@@ -25,6 +26,7 @@ use super::connections::{CLOSING_TIME, Connections, HEAD_TIME, WatchedStream, wa
 use super::shutdown::REQUEST_GRACE;
 use crate::api::{self, ApiState, WebSocketServer};
 use crate::ingest::{self, Ingest};
+use crate::sync::webhook::ENDPOINT;
 
 /// The time a client may accept nothing of an answer before its connection is closed.
 #[cfg(target_os = "linux")]
@@ -84,7 +86,11 @@ pub(super) fn serve(
             .configure(|service| {
                 if let Some(ingest) = &ingest {
                     service.app_data(ingest.clone());
-                    service.route("/webhooks/github", web::post().to(ingest::receive));
+                    service.service(
+                        web::resource(ENDPOINT)
+                            .route(web::post().to(ingest::receive))
+                            .default_service(web::to(ingest::explain)),
+                    );
                 }
             })
             .wrap(
@@ -92,7 +98,7 @@ pub(super) fn serve(
                     .add(("X-Content-Type-Options", "nosniff"))
                     .add(("Cache-Control", "no-store")),
             )
-            .configure(|service| api::routes(&mut ServiceConfig::new(service), roles.api))
+            .configure(|service| api::add_routes(&mut ServiceConfig::new(service), roles.api))
     };
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let limit = connections.div_ceil(threads * listeners.len());
@@ -113,7 +119,7 @@ pub(super) fn serve(
                 let app = Rc::new(app.await?);
                 Ok::<_, ()>(fn_service(move |request| {
                     let app = app.clone();
-                    watch_request(request, move |request| app.call(request))
+                    watch_request(request, move |request| app.call(without_head(request)))
                 }))
             }
         });
@@ -153,6 +159,16 @@ pub(super) fn serve(
             .context("cannot listen on a socket")?;
     }
     Ok((server.run(), address))
+}
+
+/// Lets a HEAD request be answered as a GET: the encoder, which has seen the request before, sends
+/// no body. Handlers and their guards need not know of HEAD.
+fn without_head(mut request: Request) -> Request {
+    let head = request.head_mut();
+    if head.method == Method::HEAD && !head.upgrade() {
+        head.method = Method::GET;
+    }
+    request
 }
 
 fn bind_advice(kind: ErrorKind) -> &'static str {

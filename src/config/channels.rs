@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use tallyhook_core::domain::notification::NotificationKind;
-use tallyhook_core::github::signature::Secrets;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::channel_secret::ChannelSecret;
 use super::file::{self, FileLine};
 use super::nearest::nearest;
 use super::sync::HumanDuration;
@@ -54,7 +54,7 @@ pub enum ChannelReceiver {
     /// An incoming webhook of Slack.
     Slack,
     /// A program. With a secret its requests are signed.
-    Webhook { secret: Option<Secrets> },
+    Webhook { secret: Option<ChannelSecret> },
 }
 
 /// The notifications that a channel receives.
@@ -145,7 +145,8 @@ fn from_environment(sources: &SettingSources) -> Result<Vec<ChannelConfig>, Conf
     );
     let secret = sources
         .value(NOTIFY_WEBHOOK_SECRET)
-        .and_then(Secrets::single);
+        .map(|text| parse_secret(text, NOTIFY_WEBHOOK_SECRET))
+        .transpose()?;
     match sources.value(NOTIFY_WEBHOOK_URL) {
         Some(url) => channels.push(channel("webhook", url, ChannelReceiver::Webhook { secret })),
         None if secret.is_some() => {
@@ -222,11 +223,10 @@ fn parse_channel(table: &DeTable<'_>) -> Result<ChannelConfig, ConfigError> {
                 "`secret` is for kind webhook: nothing is signed for Slack".to_owned(),
             )));
         }
-        (Some("webhook"), Some("")) => {
-            return Err(wrong(ConfigError::new("`secret` is empty".to_owned())));
-        }
         (Some("webhook"), secret) => ChannelReceiver::Webhook {
-            secret: secret.and_then(Secrets::single),
+            secret: secret
+                .map(|text| parse_secret(text, "`secret`").map_err(wrong))
+                .transpose()?,
         },
         (Some(_), _) => return Err(wrong(ConfigError::new("`kind` must be slack or webhook"))),
         (None, _) => return Err(missing("kind")),
@@ -309,6 +309,14 @@ fn texts<'t>(table: &'t DeTable<'_>, key: &str) -> Result<Option<Vec<&'t str>>, 
         .map(|item| item.get_ref().as_str().ok_or_else(wrong))
         .collect::<Result<_, _>>()
         .map(Some)
+}
+
+fn parse_secret(text: &str, name: &str) -> Result<ChannelSecret, ConfigError> {
+    let wrong = match text {
+        "" => format!("{name} is empty"),
+        _ => format!("{name} begins with whsec_, so that the rest must be base64"),
+    };
+    ChannelSecret::parse(text).ok_or_else(|| ConfigError::new(wrong))
 }
 
 #[cfg(test)]

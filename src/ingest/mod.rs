@@ -10,10 +10,10 @@ mod wrong_signatures;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER,
+    ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
 use metrics::counter;
@@ -245,6 +245,23 @@ pub async fn receive(
             refusal.response()
         }
     }
+}
+
+/// Answers any other method than POST, such as a browser's GET.
+pub async fn explain(request: HttpRequest) -> HttpResponse {
+    let status = match *request.method() {
+        Method::OPTIONS => StatusCode::NO_CONTENT,
+        _ => StatusCode::METHOD_NOT_ALLOWED,
+    };
+    let mut response = HttpResponse::build(status);
+    response.insert_header((ALLOW, "POST"));
+    if status == StatusCode::NO_CONTENT {
+        return response.finish();
+    }
+    let message = "this address receives GitHub's webhooks by POST: enter it as the payload URL of a \
+                   webhook at GitHub; the data is below /api";
+    let error = serde_json::json!({"code": "method_not_allowed", "message": message});
+    response.json(serde_json::json!({"error": error}))
 }
 
 async fn handle(

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
-use tallyhook_core::github::signature::Secrets;
 use utoipa::ToSchema;
 
 use super::ssrf_guard::{self, NetworkPolicy, UrlError, WebhookUrl};
 use crate::config::{
-    ChannelConfig, ChannelFilter, ChannelReceiver, ConfigError, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    ChannelConfig, ChannelFilter, ChannelReceiver, ChannelSecret, ConfigError,
+    NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 
 /// A configured receiver of notifications.
@@ -20,7 +20,7 @@ pub struct Channel {
     pub filter: ChannelFilter,
     pub(super) url: WebhookUrl,
     /// The secret that request bodies are signed with.
-    pub(super) secret: Option<Secrets>,
+    pub(super) secret: Option<ChannelSecret>,
 }
 
 /// The kind of receiver, which decides the format of messages.

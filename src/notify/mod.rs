@@ -15,7 +15,9 @@ use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus, 
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept};
+use tallyhook_store::{
+    EventSubject, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept,
+};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -39,6 +41,13 @@ pub enum Notification {
         /// `owner/name`
         repo: String,
         pr_number: i64,
+        /// The pull request's title as it is known now.
+        title: Option<String>,
+        html_url: Option<String>,
+        /// The login of its author.
+        author: Option<String>,
+        /// The key of the task, if it has one.
+        task_key: Option<String>,
         /// The task that the pull request is linked to; the oldest one if there are several.
         #[schema(value_type = Option<String>, format = "uuid")]
         task_id: Option<TaskId>,
@@ -56,6 +65,12 @@ pub enum Notification {
     TaskStatusChange {
         #[schema(value_type = String, format = "uuid")]
         task_id: TaskId,
+        /// The title of the pull request that caused the change; null if a person did.
+        title: Option<String>,
+        html_url: Option<String>,
+        /// The login of the pull request's author.
+        author: Option<String>,
+        task_key: Option<String>,
         old_status: TaskStatus,
         new_status: TaskStatus,
         /// True if a pull request caused the change, false if a person did.
@@ -75,6 +90,12 @@ pub enum Notification {
         /// `owner/name`
         repo: String,
         pr_number: i64,
+        /// The pull request's title as it is known now.
+        title: Option<String>,
+        html_url: Option<String>,
+        /// The login of its author.
+        author: Option<String>,
+        task_key: Option<String>,
         /// The reason why the working tree was kept, as a sentence.
         reason: String,
         /// The time of the check.
@@ -135,7 +156,18 @@ impl Notification {
 
 impl From<OutboxEvent> for Notification {
     fn from(event: OutboxEvent) -> Self {
-        let OutboxEvent { id, repo, payload } = event;
+        let OutboxEvent {
+            id,
+            repo,
+            payload,
+            subject,
+        } = event;
+        let EventSubject {
+            title,
+            html_url,
+            author,
+            task_key,
+        } = subject;
         let (event_id, repo) = (id.to_string(), repo.unwrap_or_default());
         match payload {
             OutboxPayload::PullRequest(
@@ -149,6 +181,10 @@ impl From<OutboxEvent> for Notification {
                 pr_id: PullRequest::id(key),
                 repo,
                 pr_number: key.number.0,
+                title,
+                html_url,
+                author,
+                task_key,
                 task_id,
                 old_status: change.old,
                 new_status: change.new,
@@ -164,6 +200,10 @@ impl From<OutboxEvent> for Notification {
                 because,
             }) => Self::TaskStatusChange {
                 task_id: task,
+                title,
+                html_url,
+                author,
+                task_key,
                 old_status: old,
                 new_status: new,
                 pr_trigger: because.is_some(),
@@ -180,6 +220,10 @@ impl From<OutboxEvent> for Notification {
                 pr_id: PullRequest::id(key),
                 repo,
                 pr_number: key.number.0,
+                title,
+                html_url,
+                author,
+                task_key,
                 reason,
                 timestamp: at,
                 event_id,
@@ -221,6 +265,7 @@ mod tests {
                     id: EventId(id),
                     repo: None,
                     payload: payload.clone(),
+                    subject: EventSubject::default(),
                 })
                 .key()
             };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use tallyhook_core::text::one_line;
 use tallyhook_github_client::http::{read_excerpt, retry_after, root_cause};
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::channel::{self, Channel, ChannelKind, Channels};
 use super::{redact, slack, ssrf_guard};
+use crate::config::ChannelSecret;
 
 /// Bytes of a response body that are read.
 const MAX_BODY: usize = 2048;
@@ -134,10 +135,7 @@ impl Channels {
                 .header("X-Tallyhook-Delivery", message.key.to_string()),
         };
         let request = match &channel.secret {
-            Some(secret) => request.header(
-                "X-Hub-Signature-256",
-                secret.sign(message.body.as_bytes()).to_header(),
-            ),
+            Some(secret) => sign(request, secret, message),
             None => request,
         };
         match request.send().await {
@@ -172,6 +170,22 @@ impl Channels {
         };
         SendResult::without_response(SendOutcome::Unavailable, format!("{what}{cause}"))
     }
+}
+
+/// Adds both forms of signatures: GitHub's over the body, and that of Standard Webhooks, which also
+/// covers id and time and so holds against replays.
+fn sign(
+    request: RequestBuilder,
+    secret: &ChannelSecret,
+    message: &OutgoingMessage,
+) -> RequestBuilder {
+    let (id, timestamp) = (message.key.to_string(), Utc::now().timestamp());
+    let signature = secret.sign_as_standard(&id, timestamp, &message.body);
+    request
+        .header("X-Hub-Signature-256", secret.sign_as_github(&message.body))
+        .header("webhook-id", id)
+        .header("webhook-timestamp", timestamp)
+        .header("webhook-signature", signature)
 }
 
 /// Reads the beginning of a response and classifies it.

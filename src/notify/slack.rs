@@ -30,16 +30,19 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             pr_number,
             old_status,
             new_status,
+            task_key,
             ..
         } => {
             let name = escape(&format!("{repo}#{pr_number}"));
             let change = describe_change(*old_status, *new_status, pull_request);
             let title = pull_request.and_then(|pr| pr.title.as_deref()).map(escape);
             let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
+            let task = task_key.as_deref().map(escape);
+            let task = task.map(|key| format!(", for {key}")).unwrap_or_default();
             let mut blocks = vec![section(&mrkdwn(&format!("*{linked}* {change}")))];
             blocks.extend(title.as_deref().map(|title| section(&plain_text(title))));
             blocks.extend(
-                pull_request.map(|pr| context_block(&format!("by {}", escape(&pr.author)))),
+                pull_request.map(|pr| context_block(&format!("by {}{task}", escape(&pr.author)))),
             );
             let title = title.map(|title| format!(": {title}")).unwrap_or_default();
             payload(&format!("{name} {change}{title}"), &blocks)
@@ -49,18 +52,25 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             old_status,
             new_status,
             pr_trigger,
+            title,
+            html_url,
             ..
         } => {
-            let by = if *pr_trigger {
-                "a pull request"
-            } else {
-                "a person"
-            };
-            let text = format!(
-                "Task {} was moved from {old_status} to {new_status} by {by}",
+            let moved = format!(
+                "Task {} was moved from {old_status} to {new_status}",
                 task(task_id)
             );
-            payload(&text, &[section(&plain_text(&text))])
+            let title = title.as_deref().map(escape).filter(|_| *pr_trigger);
+            let (by, linked) = if *pr_trigger {
+                let by = "pull request";
+                (format!("a {by}"), format!("a {}", link(html_url.as_deref(), by)))
+            } else {
+                ("a person".to_owned(), "a person".to_owned())
+            };
+            let mut blocks = vec![section(&mrkdwn(&format!("{moved} by {linked}")))];
+            blocks.extend(title.as_deref().map(|title| section(&plain_text(title))));
+            let title = title.map(|title| format!(": {title}")).unwrap_or_default();
+            payload(&format!("{moved} by {by}{title}"), &blocks)
         }
         Notification::WorktreeKept {
             task_id,
@@ -218,6 +228,10 @@ mod tests {
             pr_id: Uuid::nil(),
             repo: "acme-corp/api-server".to_owned(),
             pr_number: 7,
+            title: None,
+            html_url: None,
+            author: None,
+            task_key: Some("PROJ-7".to_owned()),
             task_id: None,
             old_status,
             new_status,
@@ -325,7 +339,7 @@ mod tests {
             [
                 &format!("*{link}* was merged after 29.0 h"),
                 "Answer 429",
-                "by mira"
+                "by mira, for PROJ-7"
             ]
         );
         assert_eq!(
@@ -435,6 +449,10 @@ mod tests {
         let (task_id, timestamp) = (TaskId(Uuid::nil()), Timestamp::clamped(0));
         let moved = |pr_trigger| Notification::TaskStatusChange {
             task_id,
+            title: None,
+            html_url: None,
+            author: None,
+            task_key: None,
             old_status: TaskStatus::CodeReviewing,
             new_status: TaskStatus::Done,
             pr_trigger,
@@ -446,6 +464,21 @@ mod tests {
         assert_eq!(
             texts(&message(&moved(true), &MessageContext::default())),
             [format!("{words} a pull request")]
+        );
+        let mut by_known = moved(true);
+        if let Notification::TaskStatusChange {
+            title, html_url, ..
+        } = &mut by_known
+        {
+            *title = Some("Sort <it>".to_owned());
+            *html_url = Some("https://a".to_owned());
+        }
+        let rendered = message(&by_known, &MessageContext::default());
+        let linked = "pull request <https://a|Sort &lt;it&gt;>";
+        assert_eq!(texts(&rendered), [format!("{words} {linked}")]);
+        assert_eq!(
+            rendered["text"],
+            format!("{words} pull request Sort &lt;it&gt;")
         );
         let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by a person";
         assert_eq!(
@@ -460,6 +493,10 @@ mod tests {
             pr_id: id,
             repo: "acme-corp/api-server".to_owned(),
             pr_number: 7,
+            title: None,
+            html_url: None,
+            author: None,
+            task_key: None,
             reason: "2 files <!here> are not committed".to_owned(),
             timestamp,
             event_id: String::new(),

@@ -106,6 +106,7 @@ pub(super) fn client(policy: NetworkPolicy, timeout: Duration) -> reqwest::Resul
 
 fn build_client(resolver: PublicOnlyResolver, timeout: Duration) -> reqwest::Result<Client> {
     Client::builder()
+        .user_agent(concat!("Tallyhook/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Arc::new(resolver))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

@@ -48,7 +48,8 @@ fn numbers(page: &(u16, Value)) -> Vec<i64> {
 fn assert_hours(found: &Value, expected: f64) {
     let found = found.as_f64().unwrap();
     assert!(
-        (found - expected).abs() < 1e-9,
+        // At most six decimals.
+        (found - expected).abs() <= 5e-7 && found.to_string().len() <= 10,
         "{found}, expected {expected}"
     );
 }
@@ -327,7 +328,7 @@ async fn an_invalid_query_is_a_bad_request() {
         "/api/prs?cursor=",
         "/api/prs?cursor=e30",
         "/api/prs?from=yesterday",
-        "/api/prs?to=2026-03-02",
+        "/api/prs?to=2026-02-30",
         "/api/deliveries?state=lost",
         "/api/deliveries?cursor=x",
         "/api/deliveries?per_page=0",
@@ -349,7 +350,6 @@ async fn unknown_resources_are_404_and_malformed_requests_are_400() {
     for path in [
         "/",
         "/nothing",
-        "/webhooks/github",
         "/api/nothing",
         "/api/prs/",
         "/api/prs/1",
@@ -387,16 +387,6 @@ async fn unknown_resources_are_404_and_malformed_requests_are_400() {
         let answer = server.get(path).await;
         assert!(answer.0 < 500, "{path}: {}", answer.1);
     }
-    let wrong_method = server
-        .http
-        .put(format!("{}/api/prs", server.url))
-        .bearer_auth(testkit::TOKEN);
-    let wrong_method = wrong_method.send().await.unwrap();
-    let answer = (
-        wrong_method.status().as_u16(),
-        wrong_method.json().await.unwrap(),
-    );
-    assert_refused(&answer, 404, "not_found");
     assert_eq!(server.get("/healthz").await.0, 200);
     server.stop().await;
 }
@@ -877,6 +867,11 @@ async fn health_and_metrics_need_no_token_and_show_stored_state() {
         "tallyhook_stale_total ",
         "tallyhook_apply_lag_seconds_count ",
         "tallyhook_process_seconds_count ",
+        "tallyhook_build_info{version=\"",
+        "process_cpu_seconds_total ",
+        "process_open_fds ",
+        "process_resident_memory_bytes ",
+        "process_start_time_seconds ",
     ] {
         assert!(
             lines.iter().any(|line| line.starts_with(start)),

@@ -127,6 +127,7 @@ async fn webhook_becomes_a_frame_of_the_contract() {
     let notified = |old: Option<&str>, new: &str, at: &str, id: &Value| {
         json!({
             "type": "pr_status_change", "pr_id": PullRequest::id(key), "repo": REPO, "pr_number": 7, "task_id": null,
+            "title": "Answer 429 when the rate limit is reached", "html_url": pull_request(7).html_url(), "author": "mira", "task_key": null,
             "old_status": old, "new_status": new, "sync_source": "webhook", "timestamp": at, "event_id": id,
         })
     };

@@ -10,6 +10,8 @@ pub mod payloads;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
+pub mod conformity;
+#[cfg(feature = "server")]
 pub mod database;
 #[cfg(feature = "server")]
 pub mod git;

@@ -14,6 +14,7 @@ use tallyhook_core::github::signature::Secrets;
 use tallyhook_core::github::types::{RepoId, Timestamp};
 use tallyhook_github_client::hooks::HookSecret;
 
+use crate::conformity::assert_documented;
 use crate::{PATIENCE, Place, SECRET, TOKEN, sign};
 
 /// A running server and its place, both gone at the end of the test.
@@ -100,7 +101,7 @@ impl TestServer {
     }
 
     /// Gets a path of the API with the tests' token and returns the status and the body of the
-    /// answer.
+    /// answer, which is documented.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let response = self
             .http
@@ -109,27 +110,28 @@ impl TestServer {
             .send()
             .await
             .unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
+        let (status, answer) = (response.status().as_u16(), response.json().await.unwrap());
+        assert_documented("GET", path, status, &answer);
+        (status, answer)
     }
 
     /// Sends a request with a body to the API and returns the status and the body of the answer,
-    /// null if it is empty.
+    /// null if it is empty. The answer is documented.
     pub async fn ask(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
         let request = self
             .http
-            .request(method, format!("{}{path}", self.url))
+            .request(method.clone(), format!("{}{path}", self.url))
             .bearer_auth(TOKEN)
             .json(body);
         let response = request.send().await.unwrap();
         let (status, answer) = (response.status().as_u16(), response.bytes().await.unwrap());
-        (
-            status,
-            if answer.is_empty() {
-                Value::Null
-            } else {
-                serde_json::from_slice(&answer).unwrap()
-            },
-        )
+        let answer = if answer.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&answer).unwrap()
+        };
+        assert_documented(method.as_str(), path, status, &answer);
+        (status, answer)
     }
 
     /// Tracks a repository since `since`.

@@ -139,7 +139,7 @@ fn check_hook(hook: &HookView<'_>) -> Finding {
         .config
         .url
         .as_deref()
-        .filter(|url| webhook::endpoint(url).is_some())
+        .filter(|url| webhook::endpoint(url).is_some_and(|normal| normal == **url))
         .unwrap_or(ENDPOINT);
     if problems.is_empty() {
         let last = hook

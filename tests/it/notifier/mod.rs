@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tallyhook::app::{RoleSet, ServerOptions};
-use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelReceiver};
+use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelReceiver, ChannelSecret};
 use tallyhook::notify::RetryPolicy;
 use tallyhook_core::backoff::Backoff;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
@@ -40,7 +40,7 @@ fn webhook(name: &str, receiver: &Receiver) -> ChannelConfig {
     ChannelConfig {
         name: name.to_owned(),
         receiver: ChannelReceiver::Webhook {
-            secret: Secrets::single(SIGNED_WITH),
+            secret: ChannelSecret::parse(SIGNED_WITH),
         },
         url: format!("{}/hook", receiver.url),
         filter: ChannelFilter::default(),
@@ -238,6 +238,17 @@ async fn webhook_gets_the_websocket_frame_with_idempotency_key_and_signature() {
             names.map(|name| sent.header(name)),
             ["application/json", "pr_status_change", &key, &key]
         );
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(sent.header("user-agent"), format!("Tallyhook/{version}"));
+        // Standard Webhooks: the signature covers id and time, too.
+        assert_eq!(sent.header("webhook-id"), key);
+        let timestamp: i64 = sent.header("webhook-timestamp").parse().unwrap();
+        let secret = ChannelSecret::parse(SIGNED_WITH).unwrap();
+        assert_eq!(
+            sent.header("webhook-signature"),
+            secret.sign_as_standard(&key, timestamp, &sent.body)
+        );
+        assert!((Utc::now().timestamp() - timestamp).abs() < 60);
     }
     assert_eq!(settled(&server, "ops").await, [2, 0, 0]);
     server.stop().await;

@@ -32,6 +32,12 @@ pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64>
     Some((low + (high - low) * part).min(high))
 }
 
+/// Returns seconds as hours with at most six decimals: a quotient of binary numbers has more, which
+/// mean nothing.
+pub fn hours(seconds: f64) -> f64 {
+    (seconds / 3600.0 * 1e6).round() / 1e6
+}
+
 /// Below this many values the 90th percentile means nothing, and the values themselves are listed
 /// instead.
 const FEW: usize = 5;
@@ -147,16 +153,21 @@ pub struct StageSummaries {
 /// The distribution of one duration. Percentiles are interpolated linearly between the closest ranks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DurationSummary {
+    #[schema(example = 19)]
     pub n: usize,
     /// Pull requests that count and do not have this duration.
     pub missing: usize,
+    #[schema(example = 20.0)]
     pub p50_hours: Option<f64>,
     pub p75_hours: Option<f64>,
     /// Null below five values.
+    #[schema(example = 31.4)]
     pub p90_hours: Option<f64>,
+    #[schema(example = 18.302632)]
     pub mean_hours: Option<f64>,
     /// Present below five values, where percentiles mean little.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub values: Option<Vec<f64>>,
 }
 
@@ -359,22 +370,20 @@ impl SecondsList {
         self.long.sort_unstable();
         let n = self.usual.len() + self.long.len();
         #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
-        let hours = |place: usize| {
-            let seconds = self
-                .usual
-                .get(place)
-                .map_or_else(|| self.long[place - self.usual.len()], |s| i64::from(*s));
-            seconds as f64 / 3600.0
+        let seconds = |place: usize| {
+            let usual = self.usual.get(place).map(|seconds| i64::from(*seconds));
+            usual.unwrap_or_else(|| self.long[place - self.usual.len()]) as f64
         };
+        let percentile = |p| percentile(n, seconds, p).map(hours);
         let few = n < FEW;
         DurationSummary {
             n,
             missing: counted - n,
-            p50_hours: percentile(n, hours, 0.5),
-            p75_hours: percentile(n, hours, 0.75),
-            p90_hours: percentile(n, hours, 0.9).filter(|_| !few),
+            p50_hours: percentile(0.5),
+            p75_hours: percentile(0.75),
+            p90_hours: percentile(0.9).filter(|_| !few),
             mean_hours: self.mean_hours(),
-            values: few.then(|| (0..n).map(hours).collect()),
+            values: few.then(|| (0..n).map(|place| hours(seconds(place))).collect()),
         }
     }
 
@@ -387,7 +396,7 @@ impl SecondsList {
             .chain(self.long.iter().map(|s| i128::from(*s)))
             .sum();
         #[allow(clippy::cast_precision_loss, reason = "rounded once, at the end")]
-        (n > 0).then(|| sum as f64 / n as f64 / 3600.0)
+        (n > 0).then(|| hours(sum as f64 / n as f64))
     }
 }
 

@@ -19,6 +19,10 @@ impl Signature {
         Some(Self(tag))
     }
 
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Returns the header's text.
     pub fn to_header(self) -> String {
         format!("sha256={}", hex::encode(self.0))
@@ -63,6 +67,16 @@ impl Secrets {
     /// Returns one secret of any bytes: GitHub's own test vector has spaces in it.
     pub fn single(secret: &str) -> Option<Self> {
         Self::new(&[secret])
+    }
+
+    /// Returns one secret of these bytes; `None` if there are none.
+    pub fn of_bytes(secret: &[u8]) -> Option<Self> {
+        let shortest = Some(secret.len()).filter(|bytes| *bytes > 0)?;
+        Some(Self {
+            keyed: vec![HmacSha256::new_from_slice(secret).ok()?],
+            shortest,
+            has_spaces: false,
+        })
     }
 
     /// Returns whether any secret made `signature` over `body`.

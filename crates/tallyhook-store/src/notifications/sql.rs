@@ -19,8 +19,9 @@ const TOO_OLD: &str = "it was too old to be sent";
 fn notification_query() -> String {
     format!(
         "SELECT {}, channel, state, attempts, taken_up_at, next_attempt_at, answer, finished_at \
-         FROM notifications JOIN outbox ON id = event_id",
-        OutboxRow::COLUMNS
+         FROM notifications JOIN outbox ON id = event_id {}",
+        OutboxRow::COLUMNS,
+        OutboxRow::JOINS
     )
 }
 

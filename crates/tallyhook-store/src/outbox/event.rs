@@ -77,6 +77,16 @@ impl OutboxPayload {
     }
 }
 
+/// The pull request and the task of an event, as they are known now; unknown is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventSubject {
+    pub title: Option<String>,
+    pub html_url: Option<String>,
+    /// The login of the pull request's author.
+    pub author: Option<String>,
+    pub task_key: Option<String>,
+}
+
 /// An event of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxEvent {
@@ -85,6 +95,7 @@ pub struct OutboxEvent {
     /// task.
     pub repo: Option<String>,
     pub payload: OutboxPayload,
+    pub subject: EventSubject,
 }
 
 /// A subscription to changes of the outbox. It may miss a change while it has no connection.

@@ -5,7 +5,7 @@ mod row;
 mod sql;
 
 pub use self::event::{
-    EventId, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+    EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
 };
 pub(crate) use self::row::OutboxRow;
 pub(crate) use self::sql::{

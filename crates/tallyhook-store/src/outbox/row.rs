@@ -6,7 +6,9 @@ use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use crate::columns::{Millis, Name, Seconds};
-use crate::{EventId, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept};
+use crate::{
+    EventId, EventSubject, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept,
+};
 
 /// A row of the outbox. The kind determines which columns are null.
 #[derive(FromRow)]
@@ -22,12 +24,25 @@ pub(crate) struct OutboxRow {
     happened_at: Seconds,
     sync_source: Option<Name<SyncSource>>,
     reason: Option<String>,
+    subject_title: Option<String>,
+    subject_url: Option<String>,
+    subject_author: Option<String>,
+    subject_key: Option<String>,
 }
 
 impl OutboxRow {
     pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, \
          task_id, old_status, \
-         new_status, happened_at, sync_source, reason";
+         new_status, happened_at, sync_source, reason, \
+         subject_title, subject_url, subject_author, subject_key";
+    /// Joins the outbox with what its events are about. Within, all names differ from those of
+    /// other tables of a query.
+    pub(crate) const JOINS: &'static str = "\
+         LEFT JOIN (SELECT repo_id AS subject_repo, number AS subject_number, \
+         title AS subject_title, html_url AS subject_url, author_login AS subject_author \
+         FROM pull_requests) AS subject_pr ON subject_repo = repo_id AND subject_number = number \
+         LEFT JOIN (SELECT id AS subject_task, task_key AS subject_key FROM tasks) AS subject_tasks \
+         ON subject_task = task_id";
     pub(crate) const PULL_REQUEST: &'static str = "pr_status_change";
     pub(crate) const TASK: &'static str = "task_status_change";
     pub(crate) const WORKTREE_KEPT: &'static str = "worktree_kept";
@@ -94,6 +109,12 @@ impl TryFrom<OutboxRow> for OutboxEvent {
     /// If the row is of no kind that this version knows, or lacks what its kind has.
     fn try_from(mut row: OutboxRow) -> Result<Self, sqlx::Error> {
         let (id, repo) = (EventId(row.id), row.repo_name.take());
+        let subject = EventSubject {
+            title: row.subject_title.take(),
+            html_url: row.subject_url.take(),
+            author: row.subject_author.take(),
+            task_key: row.subject_key.take(),
+        };
         let odd = || {
             sqlx::Error::Decode(
                 format!("event {id} of the outbox is of no kind that is known").into(),
@@ -102,6 +123,7 @@ impl TryFrom<OutboxRow> for OutboxEvent {
         Ok(Self {
             id,
             repo,
+            subject,
             payload: row.payload().ok_or_else(odd)?,
         })
     }

@@ -22,8 +22,9 @@ impl Store {
     /// none before it: none appears there later.
     pub async fn events_after(&self, id: EventId, limit: u32) -> Result<Vec<OutboxEvent>> {
         let query = format!(
-            "SELECT {} FROM outbox WHERE id > $1 ORDER BY id LIMIT $2",
-            OutboxRow::COLUMNS
+            "SELECT {} FROM outbox {} WHERE id > $1 ORDER BY id LIMIT $2",
+            OutboxRow::COLUMNS,
+            OutboxRow::JOINS
         );
         let query = statement(query).bind(id.0).bind(i64::from(limit));
         let rows: Vec<OutboxRow> = self.database.rows(query).await?;

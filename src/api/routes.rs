@@ -1,0 +1,179 @@
+//! The documented routes, by which requests are checked: the methods of a path, the parameters of
+//! a call, the columns of a list.
+
+use std::sync::LazyLock;
+
+use actix_web::http::Method;
+use actix_web::http::header::ALLOW;
+use actix_web::{HttpRequest, HttpResponse};
+use tallyhook_core::text::one_line;
+
+use super::document;
+use super::error::ApiError;
+use super::input::{listed, suggestion};
+
+/// Characters of an unknown parameter that an error repeats.
+const MAX_NAME: usize = 60;
+
+static OPEN: LazyLock<RouteTable> = LazyLock::new(|| RouteTable(document::routes(false)));
+static ALL: LazyLock<RouteTable> = LazyLock::new(|| RouteTable(document::routes(true)));
+
+/// The routes of a process, as the OpenAPI document describes them.
+struct RouteTable(Vec<DocumentedRoute>);
+
+/// One call of the OpenAPI document.
+#[derive(Debug)]
+pub(super) struct DocumentedRoute {
+    pub(super) method: Method,
+    /// The parts between the slashes of the path; one in braces stands for any value.
+    pub(super) parts: Vec<String>,
+    /// The names of the parameters in the query.
+    pub(super) parameters: Vec<String>,
+    /// The columns of a list as CSV; empty for other answers.
+    pub(super) columns: Vec<String>,
+}
+
+impl DocumentedRoute {
+    /// Returns true if `parts` are of a path of this route, with a value for each part in braces.
+    fn is_of(&self, parts: &[&str]) -> bool {
+        let fits = |(pattern, part): (&String, &&str)| {
+            pattern == part || (pattern.starts_with('{') && !part.is_empty())
+        };
+        self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(fits)
+    }
+
+    /// Returns the number of parts in braces.
+    fn values(&self) -> usize {
+        let values = self.parts.iter().filter(|part| part.starts_with('{'));
+        values.count()
+    }
+
+    /// Refuses parameters that the call does not have: ignored, they would give wrong answers.
+    fn check_query(&self, query: &str) -> Result<(), ApiError> {
+        let mut seen = Vec::new();
+        for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&name) {
+                let message = format!("`{}` is given more than once", one_line(&name, MAX_NAME));
+                return Err(ApiError::BadRequest(message));
+            }
+            if !self.parameters.iter().any(|known| *known == name) {
+                let known: Vec<_> = self.parameters.iter().map(String::as_str).collect();
+                return Err(ApiError::BadRequest(format!(
+                    "unknown parameter `{}`{}: this call takes {}",
+                    one_line(&name, MAX_NAME),
+                    suggestion(&name, known.iter().copied()),
+                    listed(&known, "and"),
+                )));
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses unknown and repeated parameters in the query of a request to the API.
+pub(super) fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
+    match find(request.method(), request.path()) {
+        Some(route) => route.check_query(request.query_string()),
+        None => Ok(()),
+    }
+}
+
+/// Returns the documented route of a request; of several that fit, the one with fewer braces.
+pub(super) fn find(method: &Method, path: &str) -> Option<&'static DocumentedRoute> {
+    let parts: Vec<_> = path.split('/').collect();
+    let fitting = ALL.0.iter().filter(|route| route.method == *method);
+    fitting
+        .filter(|route| route.is_of(&parts))
+        .min_by_key(|route| route.values())
+}
+
+/// Answers a request that no handler takes: with 405 where the path has other methods. `readers`
+/// is true in a process that serves the API.
+pub(super) async fn unrouted(
+    request: HttpRequest,
+    readers: bool,
+) -> Result<HttpResponse, ApiError> {
+    let mut methods = methods(&request, readers);
+    if methods.is_empty() || methods.contains(&request.method().as_str()) {
+        return Err(ApiError::NotFound("path"));
+    }
+    if request.method() == Method::OPTIONS {
+        methods.push("OPTIONS");
+        return Ok(HttpResponse::NoContent()
+            .insert_header((ALLOW, methods.join(", ")))
+            .finish());
+    }
+    Err(ApiError::WrongMethod(methods.join(", ")))
+}
+
+/// Returns the error of a path whose values have a form that the call does not take: it may be
+/// another path, with other methods.
+pub(super) fn wrong_values(request: &HttpRequest) -> ApiError {
+    let methods = methods(request, true);
+    if methods.contains(&request.method().as_str()) {
+        ApiError::NotFound("path: its numbers must be whole and below 2^63")
+    } else {
+        ApiError::WrongMethod(methods.join(", "))
+    }
+}
+
+/// Returns the methods of the path of a request. Of several documented paths that fit, it is the
+/// one with the fewest braces.
+fn methods(request: &HttpRequest, readers: bool) -> Vec<&'static str> {
+    let table: &'static RouteTable = if readers { &ALL } else { &OPEN };
+    let parts: Vec<_> = request.path().split('/').collect();
+    let fitting = || table.0.iter().filter(|route| route.is_of(&parts));
+    let Some(fewest) = fitting().map(DocumentedRoute::values).min() else {
+        return Vec::new();
+    };
+    let of_path = fitting().filter(|route| route.values() == fewest);
+    let mut methods: Vec<_> = of_path.map(|route| route.method.as_str()).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_call_is_found_by_its_own_path() {
+        for route in &ALL.0 {
+            let path = route.parts.join("/").replace(['{', '}'], "x");
+            let found = find(&route.method, &path).unwrap();
+            assert_eq!(found.parts, route.parts);
+        }
+        let groups = find(&Method::GET, "/api/dead-letters/groups").unwrap();
+        assert_eq!(groups.values(), 0);
+        assert!(find(&Method::GET, "/api/prs/").is_none());
+        assert!(find(&Method::PUT, "/api/prs").is_none());
+    }
+
+    #[test]
+    fn unknown_and_repeated_parameters_are_named_with_the_nearest_one() {
+        let list = find(&Method::GET, "/api/prs").unwrap();
+        let error = |query: &str| list.check_query(query).unwrap_err().to_string();
+        let takes = "this call takes state, repo, author, from, to, per_page and cursor";
+        assert_eq!(
+            error("status=open"),
+            format!("unknown parameter `status` (did you mean `state`?): {takes}")
+        );
+        assert_eq!(
+            error("limit=1"),
+            format!("unknown parameter `limit`: {takes}")
+        );
+        assert_eq!(
+            error("state=open&st%61te=all"),
+            "`state` is given more than once"
+        );
+        assert!(list.check_query("").is_ok() && list.check_query("state=open&to=1d").is_ok());
+        let poll = find(&Method::POST, "/api/sync").unwrap();
+        assert_eq!(
+            poll.check_query("x").unwrap_err().to_string(),
+            "unknown parameter `x`: this call takes nothing"
+        );
+    }
+}
