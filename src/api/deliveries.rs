@@ -98,7 +98,7 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     query: web::Query<DeliveriesQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    listed(&api, query.into_inner()).await
+    listed(&api.store, query.into_inner()).await.map(web::Json)
 }
 
 /// Dead letters, newest first.
@@ -121,23 +121,21 @@ pub(super) async fn list_dead(
         per_page,
         cursor,
     } = query.into_inner();
-    listed(
-        &api,
-        DeliveriesQuery {
-            state: Some(DeliveryState::Dead),
-            event,
-            repo,
-            per_page,
-            cursor,
-        },
-    )
-    .await
+    let query = DeliveriesQuery {
+        state: Some(DeliveryState::Dead),
+        event,
+        repo,
+        per_page,
+        cursor,
+    };
+    listed(&api.store, query).await.map(web::Json)
 }
 
-async fn listed(
-    api: &ApiState,
+/// Returns a page of stored deliveries.
+pub(super) async fn listed(
+    store: &Store,
     query: DeliveriesQuery,
-) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+) -> Result<Page<DeliveryItem>, ApiError> {
     let DeliveriesQuery {
         state,
         event,
@@ -152,13 +150,13 @@ async fn listed(
         repo,
         before: page::decode(cursor.as_deref())?,
     };
-    let deliveries = api.store.deliveries(&filter, size + 1).await?;
-    Ok(web::Json(page::page(
+    let deliveries = store.deliveries(&filter, size + 1).await?;
+    Ok(page::page(
         deliveries,
         size,
         |delivery| delivery.id,
         |delivery| item(&delivery),
-    )))
+    ))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

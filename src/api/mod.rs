@@ -10,6 +10,7 @@ mod health;
 mod metrics;
 mod page;
 mod pull_requests;
+mod reads;
 mod repositories;
 mod request_body;
 mod sync;
@@ -50,6 +51,7 @@ pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
@@ -150,9 +152,7 @@ impl ApiState {
 
     /// Returns the repository of an optional query parameter.
     async fn repository(&self, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
-        let Some(name) = name else { return Ok(None) };
-        let id = self.store.repository_id(name).await?;
-        id.map(Some).ok_or(error::ApiError::NotFound("repository"))
+        repository(&self.store, name).await
     }
 
     async fn tracked(&self, owner: &str, repo: &str) -> Result<TrackedRepository, error::ApiError> {
@@ -162,6 +162,13 @@ impl ApiState {
         };
         tracked.ok_or(error::ApiError::NotFound("tracked repository"))
     }
+}
+
+/// Returns the repository of an optional query parameter.
+async fn repository(store: &Store, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
+    let Some(name) = name else { return Ok(None) };
+    let id = store.repository_id(name).await?;
+    id.map(Some).ok_or(error::ApiError::NotFound("repository"))
 }
 
 /// Adds the routes to a server that has [`ApiState`] among its data: those for operators, and with
