@@ -109,7 +109,7 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<DeliveriesQuery>,
 ) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
-    listed(&api, query).await
+    listed(&api.store, query).await.map(web::Json)
 }
 
 /// Dead letters, newest first.
@@ -132,23 +132,21 @@ pub(super) async fn list_dead(
         per_page,
         cursor,
     } = query;
-    listed(
-        &api,
-        DeliveriesQuery {
-            state: Some(DeliveryState::Dead),
-            event,
-            repo,
-            per_page,
-            cursor,
-        },
-    )
-    .await
+    let query = DeliveriesQuery {
+        state: Some(DeliveryState::Dead),
+        event,
+        repo,
+        per_page,
+        cursor,
+    };
+    listed(&api.store, query).await.map(web::Json)
 }
 
-async fn listed(
-    api: &ApiState,
+/// Returns a page of stored deliveries.
+pub(super) async fn listed(
+    store: &Store,
     query: DeliveriesQuery,
-) -> Result<web::Json<Page<DeliveryItem>>, ApiError> {
+) -> Result<Page<DeliveryItem>, ApiError> {
     let DeliveriesQuery {
         state,
         event,
@@ -163,13 +161,13 @@ async fn listed(
         repo,
         before: page::decode(cursor.as_deref())?,
     };
-    let deliveries = api.store.deliveries(&filter, size.rows()).await?;
-    Ok(web::Json(page::page(
+    let deliveries = store.deliveries(&filter, size.rows()).await?;
+    Ok(page::page(
         deliveries,
         size,
         |delivery| delivery.id,
         |delivery| item(&delivery),
-    )))
+    ))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -141,7 +141,7 @@ pub(super) fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str
 }
 
 /// Returns names as `a, b and c`, with `last` before the last one.
-pub(super) fn listed(names: &[&str], last: &str) -> String {
+pub(super) fn enumerated(names: &[&str], last: &str) -> String {
     match names {
         [] => "nothing".to_owned(),
         [name] => (*name).to_owned(),
@@ -216,11 +216,11 @@ impl de::Error for InputError {
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let suggestion = suggestion(variant, expected.iter().copied());
-        Self::expected(&format!("{}{suggestion}", listed(expected, "or")))
+        Self::expected(&format!("{}{suggestion}", enumerated(expected, "or")))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let (field, names) = (one_line(field, MAX_VALUE), listed(expected, "and"));
+        let (field, names) = (one_line(field, MAX_VALUE), enumerated(expected, "and"));
         let suggestion = suggestion(&field, expected.iter().copied());
         Self::complete(format!(
             "the body has an unknown field `{field}`{suggestion}; known are {names}"
@@ -378,7 +378,7 @@ impl<'de> de::Deserializer<'de> for Field<'_> {
             FieldValue::Json(value) => value.as_str(),
         };
         let Some(text) = text else {
-            let forms = listed(variants, "or");
+            let forms = enumerated(variants, "or");
             return Err(InputError::expected(&forms).about(self.name, &self.found()));
         };
         let variant: de::value::StrDeserializer<'_, InputError> = text.into_deserializer();

@@ -4,7 +4,7 @@ use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::metrics::{Aggregates, AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::AggregateFilter;
+use tallyhook_store::{AggregateFilter, Store};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
@@ -55,7 +55,12 @@ pub(super) async fn cycle_time(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
-    let repo = api.repository(query.repo.as_deref()).await?;
+    aggregated(&api.store, query).await.map(web::Json)
+}
+
+/// Returns the aggregates of stored pull requests.
+pub(super) async fn aggregated(store: &Store, query: MetricsQuery) -> Result<CycleTime, ApiError> {
+    let repo = super::repository(store, query.repo.as_deref()).await?;
     let filter = AggregateFilter {
         repo,
         from: query.from.map(|TimePoint(at)| at),
@@ -63,12 +68,12 @@ pub(super) async fn cycle_time(
         authors: query.authors.unwrap_or_default(),
         bucket: query.bucket,
     };
-    let Aggregates { all, buckets } = api.store.aggregates(&filter).await?;
+    let Aggregates { all, buckets } = store.aggregates(&filter).await?;
     let buckets = buckets
         .into_iter()
         .map(|(start, summary)| BucketSummary { start, summary });
-    Ok(web::Json(CycleTime {
+    Ok(CycleTime {
         all,
         buckets: buckets.collect(),
-    }))
+    })
 }

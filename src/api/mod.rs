@@ -13,6 +13,7 @@ mod input;
 mod metrics;
 mod page;
 mod pull_requests;
+mod reads;
 mod repositories;
 mod request_body;
 mod routes;
@@ -51,6 +52,7 @@ pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
@@ -151,9 +153,7 @@ impl ApiState {
 
     /// Returns the repository of an optional query parameter.
     async fn repository(&self, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
-        let Some(name) = name else { return Ok(None) };
-        let id = self.store.repository_id(name).await?;
-        id.map(Some).ok_or(error::ApiError::NotFound("repository"))
+        repository(&self.store, name).await
     }
 
     async fn tracked(&self, owner: &str, repo: &str) -> Result<TrackedRepository, error::ApiError> {
@@ -163,6 +163,13 @@ impl ApiState {
         };
         tracked.ok_or(error::ApiError::NotFound("tracked repository"))
     }
+}
+
+/// Returns the repository of an optional query parameter.
+async fn repository(store: &Store, name: Option<&str>) -> Result<Option<RepoId>, error::ApiError> {
+    let Some(name) = name else { return Ok(None) };
+    let id = store.repository_id(name).await?;
+    id.map(Some).ok_or(error::ApiError::NotFound("repository"))
 }
 
 /// Adds the routes to a server that has [`ApiState`] among its data: those for operators, and with

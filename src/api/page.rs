@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::error::ApiError;
 
 /// One page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// The `cursor` of the next page; null on the last one.

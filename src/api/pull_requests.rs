@@ -15,13 +15,15 @@ use tallyhook_core::domain::timings::{
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_core::text::one_line;
-use tallyhook_store::{PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter};
+use tallyhook_store::{
+    PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter, Store,
+};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::ApiState;
 use super::error::ApiError;
-use super::input::{QueryInput, listed, suggestion};
+use super::input::{QueryInput, enumerated, suggestion};
 use super::page::{self, Page, PageSize};
 use crate::times::TimePoint;
 
@@ -214,20 +216,27 @@ pub(super) async fn list(
     api: web::Data<ApiState>,
     QueryInput(query): QueryInput<ListQuery>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
+    listed(&api.store, query).await.map(web::Json)
+}
+
+/// Returns a page of stored pull requests.
+pub(super) async fn listed(
+    store: &Store,
+    query: ListQuery,
+) -> Result<Page<PullRequestItem>, ApiError> {
     let size = query.per_page.unwrap_or_default();
     let cursor: Option<PullRequestCursor> = page::decode(query.cursor.as_deref())?;
-    let repo = api.repository(query.repo.as_deref()).await?;
     let filter = PullRequestFilter {
         states: states(query.state.as_deref())?,
-        repo,
-        author: query.author.clone(),
+        repo: super::repository(store, query.repo.as_deref()).await?,
+        author: query.author,
         from: query.from.map(|TimePoint(at)| at),
         to: query.to.map(|TimePoint(at)| at),
         after: cursor.map(|(at, repo, number)| (Timestamp::clamped(at), PrKey { repo, number })),
     };
-    let rows = api.store.pull_requests(&filter, size.rows()).await?;
+    let rows = store.pull_requests(&filter, size.rows()).await?;
     let cursor = |row: &PullRequestRow| (row.updated_at.epoch(), row.key.repo, row.key.number);
-    Ok(web::Json(page::page(rows, size, cursor, list_item)))
+    Ok(page::page(rows, size, cursor, list_item))
 }
 
 fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
@@ -244,7 +253,7 @@ fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
                 let (state, nearest) = (one_line(state, 60), suggestion(state, names));
                 return Err(ApiError::BadRequest(format!(
                     "`state` is `{state}`: expected {}, or several of them with commas{nearest}",
-                    listed(&names, "or")
+                    enumerated(&names, "or")
                 )));
             }
         });
@@ -325,27 +334,38 @@ async fn show(
     number: PrNumber,
     fresh: bool,
 ) -> Result<web::Json<PullRequestDetail>, ApiError> {
-    let unknown = ApiError::NotFound("pull request");
-    let Some(repo) = api.store.repository_id(name).await? else {
-        return Err(unknown);
-    };
-    let key = PrKey { repo, number };
+    let key = key_of(&api.store, name, number).await?;
     if fresh {
         api.refresh(name, key).await?;
     }
-    let Some(row) = api.store.pull_request(key).await? else {
-        return Err(unknown);
-    };
-    if !fresh && row.repo_access == RepositoryAccess::Granted {
-        api.refresh_in_background(name, key, row.as_of);
+    let detail = stored(&api.store, &api.bots, key).await?;
+    let PullRequestItem {
+        repo_access, as_of, ..
+    } = detail.pull_request;
+    if !fresh && repo_access == RepositoryAccess::Granted {
+        api.refresh_in_background(name, key, as_of);
     }
-    let known = api.store.load(&[key]).await?.into_iter().next();
-    let pull_request = known
-        .map(|known| known.pull_request)
-        .ok_or(ApiError::NotFound("pull request"))?;
-    detail(row, &pull_request, &api.bots)
-        .map(web::Json)
-        .ok_or(unknown)
+    Ok(web::Json(detail))
+}
+
+/// Returns the key of a pull request in a repository of that name.
+pub(super) async fn key_of(store: &Store, name: &str, number: PrNumber) -> Result<PrKey, ApiError> {
+    let repo = store.repository_id(name).await?;
+    let repo = repo.ok_or(ApiError::NotFound("pull request"))?;
+    Ok(PrKey { repo, number })
+}
+
+/// Returns a pull request as it is stored.
+pub(super) async fn stored(
+    store: &Store,
+    bots: &Bots,
+    key: PrKey,
+) -> Result<PullRequestDetail, ApiError> {
+    let row = store.pull_request(key).await?;
+    let known = store.load(&[key]).await?.into_iter().next();
+    row.zip(known)
+        .and_then(|(row, known)| detail(row, &known.pull_request, bots))
+        .ok_or(ApiError::NotFound("pull request"))
 }
 
 fn hours(seconds: i64) -> f64 {

@@ -10,7 +10,7 @@ use tallyhook_core::text::one_line;
 
 use super::document;
 use super::error::ApiError;
-use super::input::{listed, suggestion};
+use super::input::{enumerated, suggestion};
 
 /// Characters of an unknown parameter that an error repeats.
 const MAX_NAME: usize = 60;
@@ -62,7 +62,7 @@ impl DocumentedRoute {
                     "unknown parameter `{}`{}: this call takes {}",
                     one_line(&name, MAX_NAME),
                     suggestion(&name, known.iter().copied()),
-                    listed(&known, "and"),
+                    enumerated(&known, "and"),
                 )));
             }
             seen.push(name);

@@ -60,17 +60,16 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
                 "Task {} was moved from {old_status} to {new_status}",
                 task(task_id)
             );
-            let title = title.as_deref().map(escape).filter(|_| *pr_trigger);
-            let (by, linked) = if *pr_trigger {
-                let by = "pull request";
-                (format!("a {by}"), format!("a {}", link(html_url.as_deref(), by)))
-            } else {
-                ("a person".to_owned(), "a person".to_owned())
+            let text = match title.as_deref().map(escape) {
+                _ if !pr_trigger => format!("{moved} by a person"),
+                None => format!("{moved} by a pull request"),
+                Some(title) => format!("{moved} by a pull request: {title}"),
             };
-            let mut blocks = vec![section(&mrkdwn(&format!("{moved} by {linked}")))];
-            blocks.extend(title.as_deref().map(|title| section(&plain_text(title))));
-            let title = title.map(|title| format!(": {title}")).unwrap_or_default();
-            payload(&format!("{moved} by {by}{title}"), &blocks)
+            let address = html_url.as_deref().filter(|_| *pr_trigger);
+            let linked = address.map(|url| context_block(&link(Some(url), "pull request")));
+            let mut blocks = vec![section(&plain_text(&text))];
+            blocks.extend(linked);
+            payload(&text, &blocks)
         }
         Notification::WorktreeKept {
             task_id,
@@ -474,12 +473,9 @@ mod tests {
             *html_url = Some("https://a".to_owned());
         }
         let rendered = message(&by_known, &MessageContext::default());
-        let linked = "pull request <https://a|Sort &lt;it&gt;>";
-        assert_eq!(texts(&rendered), [format!("{words} {linked}")]);
-        assert_eq!(
-            rendered["text"],
-            format!("{words} pull request Sort &lt;it&gt;")
-        );
+        let text = format!("{words} a pull request: Sort &lt;it&gt;");
+        assert_eq!(rendered["text"], text);
+        assert_eq!(texts(&rendered), [&text, "<https://a|pull request>"]);
         let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by a person";
         assert_eq!(
             texts(&message(

@@ -275,6 +275,18 @@ impl Store {
             .await
     }
 
+    /// Returns the deliveries whose GUID begins with `prefix`, at most `limit`, by id.
+    pub async fn deliveries_by_guid_prefix(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<Delivery>> {
+        let prefix = storable_text(prefix);
+        let letters = prefix.chars().count();
+        let condition = format!("WHERE substr(guid, 1, {letters}) = $1 ORDER BY id LIMIT {limit}");
+        self.deliveries_where(&condition, prefix).await
+    }
+
     /// Returns one delivery.
     pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>> {
         Ok(self.deliveries_where("WHERE id = $1", id.0).await?.pop())

@@ -1,0 +1,66 @@
+//! The reads that commands share with the API: the same parameters, answers and errors, without a
+//! server.
+
+use actix_web::web;
+use serde::de::DeserializeOwned;
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::github::types::PrNumber;
+use tallyhook_store::Store;
+
+use super::error::ApiError;
+use super::page::Page;
+use super::{
+    CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, deliveries, metrics, pull_requests,
+};
+
+/// A store that is read as the API reads it. A `query` is the query string of the same call.
+#[derive(Clone)]
+pub struct StoreReads {
+    pub store: Store,
+    pub bots: Bots,
+}
+
+impl StoreReads {
+    /// Answers as `GET /api/prs`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn pull_requests(&self, query: &str) -> Result<Page<PullRequestItem>, ApiError> {
+        pull_requests::listed(&self.store, parsed(query)?).await
+    }
+
+    /// Answers as `GET /api/repos/{owner}/{repo}/prs/{number}`, from what is stored.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn pull_request(
+        &self,
+        repo: &str,
+        number: PrNumber,
+    ) -> Result<PullRequestDetail, ApiError> {
+        let key = pull_requests::key_of(&self.store, repo, number).await?;
+        pull_requests::stored(&self.store, &self.bots, key).await
+    }
+
+    /// Answers as `GET /api/metrics/cycle-time`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
+        metrics::aggregated(&self.store, parsed(query)?).await
+    }
+
+    /// Answers as `GET /api/deliveries`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
+        deliveries::listed(&self.store, parsed(query)?).await
+    }
+}
+
+fn parsed<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+    web::Query::<T>::from_query(query)
+        .map(web::Query::into_inner)
+        .map_err(|error| ApiError::BadRequest(format!("the query string is wrong: {error}")))
+}
