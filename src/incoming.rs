@@ -74,7 +74,17 @@ impl IncomingDelivery<'_> {
             );
         }
         let event = decoded.as_ref().map(|decoded| &decoded.event);
-        let delivery = self.into_row(event, state)?;
+        let json = self.json;
+        let mut delivery = self.into_row(event, state)?;
+        if matches!(
+            delivery.state,
+            NewState::Dead { .. } | NewState::Misnamed { .. }
+        ) {
+            let outline = event::outline(json);
+            delivery.action = outline.action;
+            delivery.repo = outline.repo;
+            delivery.pr_number = outline.number;
+        }
         Ok(Classified::Delivery(
             Box::new(delivery),
             decoded.map(Box::new),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use parking_lot::Mutex;
+use tallyhook_core::text::{printable_json, printable_lines};
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -24,7 +25,7 @@ pub const LOG_LINES_DROPPED: &str = "tallyhook_log_lines_dropped_total";
 const WAITING_LINES: usize = 8_192;
 /// The time that the end of the process waits for standard error.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
-/// The interval in which one line of a connection's failures is written.
+/// The interval in which one line is written of what any client can cause.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The number of lines that found no room; kept by the queue of lines itself.
@@ -54,14 +55,16 @@ pub fn init_logging(format: LogFormat, quiet: bool) -> LogGuard {
         Ok(off) => filter.add_directive(off),
         Err(_) => filter,
     };
+    let is_terminal = io::stderr().is_terminal();
     let (lines, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(CountedStderr);
+        .finish(CountedStderr {
+            format,
+            is_terminal,
+        });
     NO_ROOM.get_or_init(|| lines.error_counter());
-    let layer = fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(lines);
+    let layer = fmt::layer().with_ansi(is_terminal).with_writer(lines);
     let layer = match format {
         LogFormat::Text => layer.with_target(false).boxed(),
         // With the spans: theirs are the ids of the delivery that a line is about.
@@ -83,6 +86,28 @@ pub(crate) fn count_dropped_lines() {
     if let Some(no_room) = NO_ROOM.get() {
         let lines = u64::try_from(no_room.dropped_lines()).unwrap_or(u64::MAX);
         counter!(LOG_LINES_DROPPED, "reason" => "no_room").absolute(lines);
+    }
+}
+
+/// A line of the log that any client can cause: written once a minute, with the number of its
+/// causes.
+#[derive(Debug, Default)]
+pub(crate) struct MinuteLine {
+    written_at: Option<Instant>,
+    causes: u64,
+}
+
+impl MinuteLine {
+    /// Counts a cause. Returns the number of causes since the last line if a line is due.
+    pub(crate) fn count(&mut self) -> Option<u64> {
+        self.causes += 1;
+        let is_due = self
+            .written_at
+            .is_none_or(|at| at.elapsed() >= REPEAT_INTERVAL);
+        is_due.then(|| {
+            self.written_at = Some(Instant::now());
+            std::mem::take(&mut self.causes)
+        })
     }
 }
 
@@ -113,12 +138,35 @@ impl LogGuard {
     }
 }
 
-/// Standard error, which counts the lines that it does not take, and never fails.
-struct CountedStderr;
+/// Standard error, which counts the lines that it does not take, and never fails. Each write is one
+/// line: text from elsewhere in it makes no second one, and controls no terminal.
+struct CountedStderr {
+    format: LogFormat,
+    is_terminal: bool,
+}
+
+impl CountedStderr {
+    fn printable(&self, line: &[u8]) -> String {
+        let line = String::from_utf8_lossy(line);
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        let printable = match self.format {
+            LogFormat::Json => printable_json(line),
+            LogFormat::Text => {
+                let line = line.replace(['\n', '\r', '\t'], " ");
+                // The formatter has escaped ESC in texts from elsewhere: the others are its own.
+                let between = if self.is_terminal { "\x1b" } else { "\\u{1b}" };
+                let parts = line.split('\x1b').map(printable_lines);
+                parts.collect::<Vec<_>>().join(between)
+            }
+        };
+        printable + "\n"
+    }
+}
 
 impl Write for CountedStderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if io::stderr().write_all(line).is_err() {
+        let printable = self.printable(line);
+        if io::stderr().write_all(printable.as_bytes()).is_err() {
             counter!(LOG_LINES_DROPPED, "reason" => "failed").increment(1);
         }
         Ok(line.len())
@@ -163,5 +211,52 @@ impl<S: Subscriber> Filter<S> for RepeatedFailures {
             counter!(LOG_LINES_DROPPED, "reason" => "repeated").increment(1);
         }
         passes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_is_one_line_that_controls_no_terminal() {
+        let written = |format, is_terminal, line: &str| {
+            let writer = CountedStderr {
+                format,
+                is_terminal,
+            };
+            writer.printable(line.as_bytes())
+        };
+        let hostile = "  a\nb\rc\u{1b}[31m\u{9b}\u{202e}\u{200b}\u{7f}d \n";
+        assert_eq!(
+            written(LogFormat::Text, false, hostile),
+            "  a b c\\u{1b}[31m\\u{9b}\\u{202e}\\u{200b}\\u{7f}d \n"
+        );
+        // The colours of the formatter stay on a terminal.
+        assert_eq!(
+            written(
+                LogFormat::Text,
+                true,
+                "\u{1b}[2mtime\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m a\u{202e}b\n"
+            ),
+            "\u{1b}[2mtime\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m a\\u{202e}b\n"
+        );
+        assert_eq!(
+            written(LogFormat::Json, true, "{\"a\":\"\\u001b\u{202e}\u{7f}\"}\n"),
+            "{\"a\":\"\\u001b\\u202e\\u007f\"}\n"
+        );
+    }
+
+    #[test]
+    fn minute_line_is_due_at_once_and_then_counts() {
+        let mut line = MinuteLine::default();
+        assert_eq!(line.count(), Some(1));
+        for _ in 0..500 {
+            assert_eq!(line.count(), None);
+        }
+        line.written_at = line
+            .written_at
+            .and_then(|at| at.checked_sub(REPEAT_INTERVAL));
+        assert_eq!(line.count(), Some(501));
     }
 }

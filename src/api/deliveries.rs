@@ -281,14 +281,10 @@ pub(super) async fn discard(
         "discarded: {}",
         query.reason.as_deref().unwrap_or("no reason given")
     );
-    if api
-        .store
-        .discard(DeliveryId(*id), &reason, Utc::now())
-        .await?
-    {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(ApiError::NotFound("dead letter"))
+    let selection = DeadLetterSelection::Ids(vec![DeliveryId(*id)]);
+    match api.store.discard(&selection, &reason, Utc::now()).await? {
+        0 => Err(ApiError::NotFound("dead letter")),
+        _ => Ok(HttpResponse::NoContent().finish()),
     }
 }
 

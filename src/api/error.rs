@@ -175,6 +175,7 @@ fn github_response(error: &GithubError) -> (StatusCode, &'static str) {
         | GithubError::AppRefused { .. }
         | GithubError::AppNotInstalled { .. }
         | GithubError::Forbidden { .. }
+        | GithubError::PartRefused { .. }
         | GithubError::SsoRequired { .. } => (StatusCode::CONFLICT, "github_access_refused"),
         GithubError::Limited { .. }
         | GithubError::Unreachable { .. }

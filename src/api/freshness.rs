@@ -35,7 +35,8 @@ impl ApiState {
     pub(super) fn refresh_in_background(&self, name: &str, key: PrKey, as_of: Timestamp) {
         let age = Utc::now().timestamp() - as_of.epoch();
         let is_old = u64::try_from(age).is_ok_and(|age| age > self.sync.cache_ttl.as_secs());
-        let Some(github) = self.github.as_ref().filter(|_| is_old) else {
+        let is_up = |github: &&Client| github.outage().is_none();
+        let Some(github) = self.github.as_ref().filter(|_| is_old).filter(is_up) else {
             return;
         };
         let mut refreshes = self.refreshes.0.lock();

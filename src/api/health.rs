@@ -61,11 +61,11 @@ pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
         Some(Health::Disconnected) if api.takes_in => "degraded",
         Some(Health::Disconnected) => "failing",
     };
-    let poller = poller(&api).await;
+    let (github, poller) = (github(&api).await, poller(&api).await);
     let notifier = notifier(&api).await;
     let (status, code) = match (failing, queue) {
         (Some(_), _) | (None, "failing") => ("not_ready", StatusCode::SERVICE_UNAVAILABLE),
-        _ if [database, queue, poller, notifier].contains(&"degraded") => {
+        _ if [database, queue, github, poller, notifier].contains(&"degraded") => {
             ("degraded", StatusCode::OK)
         }
         _ => ("ready", StatusCode::OK),
@@ -75,13 +75,31 @@ pub(super) async fn readyz(api: web::Data<ApiState>) -> HttpResponse {
         "database": database,
         "migrations": migrations,
         "queue": queue,
+        "github": github,
         "poller": poller,
         "notifier": notifier,
     });
     if let Some((fault, _)) = condition.fault {
         parts["reason"] = fault.as_str().into();
+    } else if github == "degraded" {
+        parts["reason"] = "GitHub does not answer".into();
     }
     HttpResponse::build(code).json(parts)
+}
+
+/// Returns the state of GitHub, as this process or the poller of another one found it.
+async fn github(api: &ApiState) -> &'static str {
+    let Some(client) = &api.github else {
+        return "not_used";
+    };
+    let is_up = if api.polls {
+        client.outage().is_none()
+    } else {
+        let stats = api.store.poller_stats().await.unwrap_or_default();
+        let found = stats.statistics.unwrap_or_default();
+        client.outage().is_none() && found["breaker"]["state"] != "open"
+    };
+    if is_up { "ok" } else { "degraded" }
 }
 
 /// Returns the state of the poller, whichever process is the leader. A process that has just

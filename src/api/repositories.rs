@@ -345,13 +345,18 @@ fn item(
     runs: &[SyncRun],
     fetched: &BTreeSet<PrKey>,
 ) -> RepositoryItem {
+    let backfill = backfill_summary(&repository, runs, fetched);
+    let withheld = backfill.as_ref().and_then(|backfill| backfill.withheld);
     let completeness = completeness(&Coverage {
         tracked_since: repository.tracked_since.into(),
         complete_since: repository.complete_since,
         access: repository.access,
         may_ask: api.github.is_some(),
-        error: repository.last_error.as_deref(),
-        backfill: backfill_summary(&repository, runs, fetched),
+        error: repository
+            .last_error
+            .as_deref()
+            .filter(|error| withheld != Some(*error)),
+        backfill,
     });
     RepositoryItem {
         repo: repository.name,
@@ -402,6 +407,7 @@ fn backfill_summary<'a>(
         end,
         cut_at: cut.map(|run| run.options.max_prs),
         failed: failed.into_iter().collect(),
+        withheld: last.error.as_deref().filter(|_| end == BackfillEnd::Done),
     })
 }
 

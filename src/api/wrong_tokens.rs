@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::ApiError;
+use crate::logging::MinuteLine;
 use crate::telemetry::{API_UNAUTHORIZED, count_refusal};
 
 /// Wrong tokens of one peer within [`WINDOW`] before it is asked to pause.
@@ -31,8 +32,7 @@ pub struct WrongTokens(Mutex<RecentTokens>);
 struct RecentTokens {
     /// Start of the window and number of wrong tokens, by peer.
     peers: HashMap<IpAddr, (Instant, u32)>,
-    logged_at: Option<Instant>,
-    since_logged: u64,
+    line: MinuteLine,
 }
 
 impl WrongTokens {
@@ -42,7 +42,7 @@ impl WrongTokens {
         counter!(API_UNAUTHORIZED).increment(1);
         let now = Instant::now();
         let mut recent = self.0.lock();
-        recent.log(peer, now);
+        recent.log(peer);
         let Some(peer) = peer.filter(|_| guessed).map(network) else {
             return ApiError::Unauthorized;
         };
@@ -64,14 +64,10 @@ impl WrongTokens {
 }
 
 impl RecentTokens {
-    fn log(&mut self, peer: Option<IpAddr>, now: Instant) {
-        self.since_logged += 1;
-        let logged_at = self.logged_at;
-        if logged_at.is_some_and(|at| now.duration_since(at) < WINDOW) {
+    fn log(&mut self, peer: Option<IpAddr>) {
+        let Some(requests) = self.line.count() else {
             return;
-        }
-        let requests = std::mem::take(&mut self.since_logged);
-        self.logged_at = Some(now);
+        };
         let peer = peer.map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
         tracing::warn!(
             peer.address = peer,

@@ -101,7 +101,7 @@ impl BackfillArgs {
 
     fn report(&self, run: SyncRun) -> CommandResult {
         let failed = run.errors.len();
-        let error = run.error.clone();
+        let (error, state) = (run.error.clone(), run.state);
         let report = BackfillReport {
             repo: run.repo_name,
             state: run.state,
@@ -117,6 +117,10 @@ impl BackfillArgs {
             print(&report)?;
         }
         match error {
+            Some(error) if state == RunState::Done => {
+                tracing::warn!(repo.name = self.repo, "{error}");
+                Ok(())
+            }
             Some(error) => Err(CommandFailure::Failed(anyhow::anyhow!(error))),
             None if failed > 0 => Err(CommandFailure::Failed(anyhow::anyhow!(
                 "{failed} pull requests could not be fetched: run the command again to retry them"

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::value::RawValue;
@@ -17,6 +17,7 @@ use tallyhook_store::{
     Moment, Store, StoredBody,
 };
 
+use super::discard::DiscardArgs;
 use super::recorded::{ApiDelivery, RecordedRequest};
 use super::{CommandFailure, CommandResult, output};
 use crate::api::{DeliveryDetail, DeliveryItem};
@@ -49,9 +50,12 @@ pub(super) enum DeliveriesCommand {
     Export {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Write to this file instead of standard output
+        /// Write to this new file, for this user alone, instead of standard output
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Replace the file if it exists
+        #[arg(long, requires = "output")]
+        overwrite: bool,
     },
 }
 
@@ -105,14 +109,8 @@ pub(super) enum DeadCommand {
     },
     /// Requeue dead letters, with all attempts to go: by id, by group, or all
     Requeue(RequeueArgs),
-    /// Discard a dead letter: its state becomes ignored
-    Discard {
-        /// The id of `dead list`
-        id: i64,
-        /// The reason; kept with the delivery
-        #[arg(long)]
-        reason: String,
-    },
+    /// Discard dead letters, whose state becomes ignored: by id, by group, or all
+    Discard(DiscardArgs),
 }
 
 #[derive(Debug, Args)]
@@ -156,29 +154,38 @@ impl DeliveriesCommand {
             Self::Export {
                 filter,
                 output: Some(path),
+                overwrite,
             } => {
-                let file = create_private(&path)
+                let file = create_private(&path, overwrite)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 export(store, filter.into(), std::io::BufWriter::new(file)).await
             }
             Self::Export {
                 filter,
                 output: None,
+                overwrite: _,
             } => export(store, filter.into(), std::io::stdout()).await,
         }
     }
 }
 
-/// Creates or empties a file for this user alone: payloads of private repositories go into it.
-fn create_private(path: &Path) -> std::io::Result<File> {
+/// Creates a file for this user alone: payloads of private repositories go into it. One that has
+/// something in it is emptied only if it may be.
+fn create_private(path: &Path, overwrite: bool) -> anyhow::Result<File> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
         .open(path)?;
-    // The mode above counts only for a new file, and a pipe or terminal keeps its own.
-    if file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    // A pipe or a terminal keeps its mode, and what is in it.
+    if found.is_file() {
+        if found.len() > 0 && !overwrite {
+            bail!("there is such a file already: give another name, or --overwrite");
+        }
+        file.set_len(0)?;
+        // The mode above counts only for a new file.
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(file)
@@ -208,16 +215,7 @@ impl DeadCommand {
                 output::json(&detail(store, dead).await?)
             }
             Self::Requeue(arguments) => arguments.run(store).await,
-            Self::Discard { id, reason } => {
-                if store
-                    .discard(DeliveryId(id), &format!("discarded: {reason}"), Utc::now())
-                    .await?
-                {
-                    output::line("discarded")
-                } else {
-                    Err(missing(&format!("there is no dead letter {id}")))
-                }
-            }
+            Self::Discard(arguments) => arguments.run(store).await,
         }
     }
 }
@@ -244,14 +242,17 @@ impl RequeueArgs {
         output::line(&format!(
             "requeued {requeued}, for the running server or the next one"
         ))?;
-        let given = ids.len() as u64;
-        if requeued < given {
-            return Err(missing(&format!(
-                "{} of the given ids are not dead letters",
-                given - requeued
-            )));
-        }
-        Ok(())
+        all_were_dead(&ids, requeued)
+    }
+}
+
+/// Fails if fewer dead letters were changed than ids were given.
+pub(super) fn all_were_dead(ids: &[i64], changed: u64) -> CommandResult {
+    match (ids.len() as u64).saturating_sub(changed) {
+        0 => Ok(()),
+        others => Err(missing(&format!(
+            "{others} of the given ids are not dead letters"
+        ))),
     }
 }
 
@@ -382,10 +383,13 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
                 .map(|delivery| delivery.id),
         );
     }
-    let (mut all, mut left_out) = (0_u64, Vec::new());
+    let (mut all, mut left_out, mut without_body) = (0_u64, Vec::new(), 0_u64);
     for id in ids.into_iter().rev() {
-        let (Some(delivery), Some(body)) = (store.delivery(id).await?, store.body(id).await?)
-        else {
+        let Some(delivery) = store.delivery(id).await? else {
+            continue;
+        };
+        let Some(body) = store.body(id).await? else {
+            without_body += 1;
             continue;
         };
         all += 1;
@@ -395,6 +399,13 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
         }
     }
     out.flush()?;
+    if without_body > 0 {
+        tracing::warn!(
+            deliveries = without_body,
+            "left out {without_body} deliveries whose bodies are deleted: they were applied more \
+             than DELIVERY_RETENTION_DAYS ago"
+        );
+    }
     let Some(first) = left_out.first() else {
         return Ok(());
     };
@@ -408,17 +419,14 @@ async fn export(store: &Store, mut filter: DeliveryFilter, mut out: impl Write) 
 /// Returns the line of a delivery in an export.
 fn exported_line(delivery: &Delivery, body: &StoredBody) -> anyhow::Result<String> {
     let payload = RawValue::from_string(String::from_utf8(body.decompress()?)?)?;
-    let headers = [
-        ("X-GitHub-Event", &delivery.event),
-        ("X-GitHub-Delivery", &delivery.guid),
-    ];
-    let headers: BTreeMap<_, _> = headers
-        .map(|(name, value)| (name.to_owned(), value.clone()))
-        .into();
+    let headers = BTreeMap::from([
+        ("X-GitHub-Event", delivery.event.clone()),
+        ("X-GitHub-Delivery", delivery.guid.clone()),
+    ]);
     let line = serde_json::to_string(&ApiDelivery {
-        guid: Some(delivery.guid.clone()),
-        delivered_at: Some(seconds(delivery.received_at)),
-        event: Some(delivery.event.clone()),
+        guid: delivery.guid.clone(),
+        delivered_at: seconds(delivery.received_at),
+        event: delivery.event.clone(),
         action: delivery.action.clone(),
         request: RecordedRequest { headers, payload },
     })?;

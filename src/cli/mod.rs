@@ -1,7 +1,9 @@
 //! The command line.
 
 mod backfill;
+mod confirmation;
 mod demo;
+mod discard;
 mod doctor;
 mod github;
 mod hook;

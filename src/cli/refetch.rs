@@ -18,6 +18,7 @@ use tallyhook_store::{
     BatchWrite, PullRequestRecord, RepositoryObservation, Store, StoredPullRequest,
 };
 
+use super::confirmation::Confirmation;
 use super::{CommandFailure, CommandResult, SettingSources, github, output};
 use crate::config::Config;
 use crate::sync::fetch::observed_repository;
@@ -35,6 +36,8 @@ pub(super) struct RefetchArgs {
     /// The pull request
     #[arg(value_name = "OWNER/REPO#N")]
     pull_request: String,
+    #[command(flatten)]
+    confirmation: Confirmation,
 }
 
 impl RefetchArgs {
@@ -46,6 +49,8 @@ impl RefetchArgs {
             return Err(CommandFailure::Usage(why));
         };
         let client = github::client(&config, "to read pull requests")?;
+        let action = format!("drop the stored facts of {name}");
+        self.confirmation.obtain(&action)?;
         // The dates of commits belong to the facts that are dropped.
         let fetched = fetch(&client, repo, number).await?;
         let store = github::store(&config).await?;

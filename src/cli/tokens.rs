@@ -3,8 +3,10 @@
 use chrono::{SecondsFormat, Utc};
 use clap::Subcommand;
 use serde_json::json;
+use tallyhook_core::text::check_name;
 use tallyhook_store::Store;
 
+use super::confirmation::Confirmation;
 use super::{CommandFailure, CommandResult, output};
 use crate::api::auth;
 
@@ -12,8 +14,11 @@ use crate::api::auth;
 pub(super) enum TokenCommand {
     /// Create a token and print it; it is not shown again
     Create {
-        /// A name that says what it is for
+        /// A name that says what it is for: 1 to 100 characters
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List tokens, without their values
     List {
@@ -25,6 +30,8 @@ pub(super) enum TokenCommand {
     Revoke {
         /// The name of `token list`
         name: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
@@ -32,17 +39,22 @@ impl TokenCommand {
     pub(super) async fn run(self, store: &Store) -> CommandResult {
         let now = Utc::now();
         match self {
-            Self::Create { name } => {
+            Self::Create { name, json } => {
+                check_name(&name)
+                    .map_err(|why| CommandFailure::Usage(format!("the name of a token {why}")))?;
                 let token = auth::new_token();
-                if store.create_token(&name, &auth::hash(&token), now).await? {
-                    return output::line(&token);
+                if !store.create_token(&name, &auth::hash(&token), now).await? {
+                    return Err(failed(&format!(
+                        "there is a token `{name}`: revoke it first, or choose another name"
+                    )));
+                } else if json {
+                    return output::json(&json!({"name": name, "token": token}));
                 }
-                Err(failed(&format!(
-                    "there is a token `{name}`: revoke it first, or choose another name"
-                )))
+                output::line(&token)
             }
             Self::List { json } => list(store, json).await,
-            Self::Revoke { name } => {
+            Self::Revoke { name, confirmation } => {
+                confirmation.obtain(&format!("revoke the token `{name}`"))?;
                 if store.revoke_token(&name, now).await? {
                     return output::line("revoked");
                 }

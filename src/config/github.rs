@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
@@ -15,6 +17,8 @@ pub const GITHUB_API_URL: &str = "GITHUB_API_URL";
 pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
 pub const GITHUB_APP_ID: &str = "GITHUB_APP_ID";
 pub const GITHUB_APP_PRIVATE_KEY: &str = "GITHUB_APP_PRIVATE_KEY";
+
+const PEM_BEGIN: &str = "-----BEGIN";
 
 /// The webhook secrets of a server, which can be replaced while it runs.
 #[derive(Clone)]
@@ -93,15 +97,15 @@ pub(super) fn credentials(sources: &SettingSources) -> Result<Option<Credentials
 /// Parses the credentials of a GitHub App. An error shows neither the key nor its path, since the
 /// path may be a key that was pasted badly.
 fn parse_app(id: &str, key: &str) -> Result<GithubApp, ConfigError> {
-    let pem = if key.contains("-----BEGIN") {
-        key.replace("\\n", "\n")
-    } else {
-        std::fs::read_to_string(key).map_err(|error| {
+    let pem = match pem(key) {
+        Some(pem) => pem,
+        None => std::fs::read_to_string(key).map_err(|error| {
             let kind = error.kind();
             ConfigError::new(format!(
-                "{GITHUB_APP_PRIVATE_KEY} is neither PEM nor the path of a readable file: {kind}"
+                "{GITHUB_APP_PRIVATE_KEY} is neither PEM, nor PEM in base64, nor the path of a \
+                 readable file: {kind}"
             ))
-        })?
+        })?,
     };
     GithubApp::new(id, &pem).map_err(|wrong| match wrong {
         InvalidApp::Id => ConfigError::new(format!(
@@ -114,6 +118,29 @@ fn parse_app(id: &str, key: &str) -> Result<GithubApp, ConfigError> {
             ))
         }
     })
+}
+
+/// Returns the PEM in `text` as a key survives an environment: in quotes, with `\n` for its line
+/// ends, on one line, or in base64. `None` if there is none.
+fn pem(text: &str) -> Option<String> {
+    let text = text.trim().trim_matches(['"', '\'']);
+    let decoded = if text.contains(PEM_BEGIN) {
+        None
+    } else {
+        let encoded: String = text.split_whitespace().collect();
+        Some(String::from_utf8(BASE64.decode(encoded).ok()?).ok()?)
+    };
+    let text = decoded
+        .as_deref()
+        .unwrap_or(text)
+        .replace("\\r", "")
+        .replace("\\n", "\n");
+    let (label, rest) = text.split_once(PEM_BEGIN)?.1.split_once("-----")?;
+    let content: Vec<_> = rest.split_once("-----END")?.0.split_whitespace().collect();
+    let content = content.join("\n");
+    Some(format!(
+        "{PEM_BEGIN}{label}-----\n{content}\n-----END{label}-----\n"
+    ))
 }
 
 /// Parses a token. The error does not contain it.
@@ -176,6 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn key_of_an_app_is_read_in_every_form_that_an_environment_leaves_of_it() {
+        let key = "-----BEGIN RSA PRIVATE KEY-----\nY2Fy\ncmV0\n-----END RSA PRIVATE KEY-----\n";
+        let escaped = key.replace('\n', "\\n");
+        let blanks = key.replace('\n', " ");
+        for form in [
+            key.to_owned(),
+            key.replace('\n', "\r\n"),
+            escaped.clone(),
+            blanks,
+            format!("\"{escaped}\""),
+            format!("'{key}'"),
+            BASE64.encode(key),
+            format!("{}\n", BASE64.encode(&escaped)),
+        ] {
+            assert_eq!(pem(&form).as_deref(), Some(key), "{form}");
+        }
+        for other in ["app.pem", "Y2FycmV0", "", "-----BEGIN RSA PRIVATE KEY-----"] {
+            assert_eq!(pem(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn errors_of_credentials_are_one_line_without_the_credentials() {
         for wrong in ["two words", "caf\u{e9}"] {
             let error = error(&[(GITHUB_TOKEN, wrong)]);
@@ -202,7 +251,7 @@ mod tests {
             ),
             (
                 &[(GITHUB_APP_ID, "7"), (GITHUB_APP_PRIVATE_KEY, "carrot")][..],
-                "neither PEM nor the path",
+                "neither PEM, nor PEM in base64",
             ),
         ] {
             let error = error(settings);

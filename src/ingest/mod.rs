@@ -5,6 +5,7 @@
 
 mod body;
 mod origin;
+mod wrong_signatures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use utoipa::ToSchema;
 
 use self::body::{BodyBudget, BodyInMemory, BudgetShare};
 use self::origin::{DeliveryOrigin, InstallationHost};
+use self::wrong_signatures::WrongSignatures;
 use crate::config::WebhookSecrets;
 use crate::incoming::{Classified, IncomingDelivery};
 use crate::telemetry::{
@@ -83,6 +85,7 @@ pub struct Ingest {
     budget: Arc<BodyBudget>,
     /// One large body at a time: parsing and compressing one takes its size again.
     large: Arc<Semaphore>,
+    wrong_signatures: WrongSignatures,
 }
 
 impl Ingest {
@@ -103,6 +106,7 @@ impl Ingest {
             host: InstallationHost::new(host),
             budget: Arc::default(),
             large: Arc::new(Semaphore::new(1)),
+            wrong_signatures: WrongSignatures::default(),
         }
     }
 }
@@ -116,6 +120,9 @@ pub struct WebhookAnswer {
     pub status: &'static str,
     /// The `X-GitHub-Delivery` of the request.
     pub delivery: String,
+    /// The reason why it is stored as a dead letter; absent if it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<String>,
 }
 
 /// The reason why a request is refused.
@@ -220,7 +227,8 @@ pub async fn receive(
     ingest: web::Data<Ingest>,
 ) -> HttpResponse {
     let started = Instant::now();
-    match handle(&request, payload, ingest.into_inner(), started).await {
+    let ingest = ingest.into_inner();
+    match handle(&request, payload, &ingest, started).await {
         Ok(answer) => {
             let status = if answer.status == "pong" {
                 StatusCode::OK
@@ -231,6 +239,9 @@ pub async fn receive(
         }
         Err(refusal) => {
             refusal.count();
+            if let WebhookRefusal::Signature(reason) = refusal {
+                ingest.wrong_signatures.log(reason, &request);
+            }
             refusal.response()
         }
     }
@@ -239,7 +250,7 @@ pub async fn receive(
 async fn handle(
     request: &HttpRequest,
     payload: web::Payload,
-    ingest: Arc<Ingest>,
+    ingest: &Arc<Ingest>,
     started: Instant,
 ) -> Result<WebhookAnswer, WebhookRefusal> {
     let form = media_type(request.headers())?;
@@ -266,23 +277,26 @@ async fn handle(
         let ingest = ingest.clone();
         move |bytes: &[u8]| prepare(&ingest, bytes, form, &signature, (headers, origin))
     };
-    let (prepared, share) = prepare_in_turn(&ingest, body, verify, deadline).await?;
+    let (prepared, share) = prepare_in_turn(ingest, body, verify, deadline).await?;
     match prepared {
         PreparedBody::Ping(delivery) => Ok(WebhookAnswer {
             status: "pong",
             delivery,
+            dead_letter: None,
         }),
         PreparedBody::Unused(delivery) => Ok(WebhookAnswer {
             status: "ignored",
             delivery,
+            dead_letter: None,
         }),
         PreparedBody::Delivery(delivery, event, host) => {
             // In a task of its own: even if the client disconnects, the delivery is stored and
             // published, and its memory counts until then.
+            let ingest = ingest.clone();
             let stored = tokio::spawn(async move {
                 let _share = share;
                 if let Some(host) = host {
-                    adopt(&ingest, &host).await?;
+                    ingest.host.adopt(&host, &ingest.store).await?;
                 }
                 store(&ingest, *delivery, event.as_deref()).await
             });
@@ -500,14 +514,6 @@ pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, WebhookRefusal> {
         .ok_or(WebhookRefusal::NotJson)
 }
 
-/// Remembers the GitHub of the first delivery. It is accepted whatever it says; the next one is
-/// compared.
-async fn adopt(ingest: &Ingest, host: &GithubHost) -> Result<(), WebhookRefusal> {
-    let adopted = ingest.host.adopt(host, &ingest.store).await;
-    adopted.map_err(|_| WebhookRefusal::Unavailable)?;
-    ingest.host.check(Some(host))
-}
-
 async fn store(
     ingest: &Ingest,
     mut delivery: NewDelivery,
@@ -533,6 +539,11 @@ async fn store(
         );
         WebhookRefusal::Unavailable
     })?;
+    let dead_letter = match (accepted, &state) {
+        (AcceptOutcome::Duplicate, _) => None,
+        (_, NewState::Dead { reason } | NewState::Misnamed { reason }) => Some(reason.clone()),
+        (_, NewState::Pending { .. } | NewState::Ignored { .. }) => None,
+    };
     let status = match (accepted, state) {
         (AcceptOutcome::Duplicate, _) => {
             counter!(DUPLICATES).increment(1);
@@ -561,6 +572,7 @@ async fn store(
     Ok(WebhookAnswer {
         status,
         delivery: guid,
+        dead_letter,
     })
 }
 

@@ -38,7 +38,7 @@ const RETRY_DELAY: Backoff = Backoff {
 const LEASE: TimeDelta = TimeDelta::seconds(15);
 const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 /// The delay after GitHub could not be reached.
-const OUTAGE_DELAY: TimeDelta = TimeDelta::minutes(1);
+const OUTAGE_DELAY: TimeDelta = TimeDelta::seconds(15);
 
 /// The result of working on a run.
 #[derive(Debug)]
@@ -134,15 +134,22 @@ impl BackfillRunner {
         };
         backfill.update_request_count();
         let BackfillRun { mut run, .. } = backfill;
-        let retry_at = match stopped {
-            Ok(()) => None,
+        let mut retry_at = None;
+        match stopped {
+            Ok(()) => {
+                run.state = RunState::Done;
+                run.error = withheld(&self.client);
+            }
             Err(BackfillStop::LeaseLost) => return Ok(BackfillOutcome::LeaseLost),
             Err(BackfillStop::Failed(FetchError::Store(error))) => return Err(error),
             Err(BackfillStop::Failed(error)) => {
                 run.error = Some(error.to_string());
-                retry_time(&error)
+                retry_at = retry_time(&error);
+                if retry_at.is_none() {
+                    run.state = RunState::Failed;
+                }
             }
-        };
+        }
         if let Some(until) = retry_at {
             let is_leased = self.store.save_run(&run, Utc::now(), until).await?;
             return Ok(if is_leased {
@@ -151,11 +158,6 @@ impl BackfillRunner {
                 BackfillOutcome::LeaseLost
             });
         }
-        run.state = if run.error.is_some() {
-            RunState::Failed
-        } else {
-            RunState::Done
-        };
         let saved = self.store.save_run(&run, Utc::now(), lease_until()).await?;
         Ok(if saved {
             BackfillOutcome::Finished(run)
@@ -175,6 +177,19 @@ impl BackfillRunner {
             }
         }
     }
+}
+
+/// Returns the facts that GitHub withholds from a client, and the next step; `None` if there are
+/// none.
+fn withheld(client: &Client) -> Option<String> {
+    let facts = client.unknown_facts();
+    (!facts.is_empty()).then(|| {
+        format!(
+            "everything is fetched but {}: `tallyhook doctor` says what the token or the server \
+             lacks; sync again once it is there",
+            facts.join(", ")
+        )
+    })
 }
 
 /// Returns the time of a retry; `None` if a person has to remove the cause first.
@@ -236,7 +251,6 @@ impl<P: Fn(&SyncRun)> BackfillRun<P> {
                 .unwrap_or(self.cursor.back_to)
                 .max(self.cursor.back_to),
         });
-        self.run.error = None;
         Ok(())
     }
 
@@ -352,11 +366,25 @@ impl<P: Fn(&SyncRun)> BackfillRun<P> {
                 }
                 Err(GithubError::TooMuch { .. }) if size > 1 => size = 1,
                 Err(GithubError::TooMuch { .. }) => {
-                    return Ok(client.skip_page(&name, 1, after).await?);
+                    return Ok(self.skip_page(&name).await?);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Skips the pull request after the cursor. A GitHub that cannot answer with a number alone is
+    /// down.
+    async fn skip_page(&self, name: &str) -> Result<FetchedPage, GithubError> {
+        let client = &self.fetcher.client;
+        let skipped = client.skip_page(name, 1, self.cursor.cursor.as_deref());
+        skipped.await.map_err(|error| match error {
+            GithubError::TooMuch { path, reason } => GithubError::Unreachable {
+                origin: path,
+                reason,
+            },
+            error => error,
+        })
     }
 
     async fn wait_before_retry(&self) {
@@ -398,6 +426,7 @@ impl<P: Fn(&SyncRun)> BackfillRun<P> {
 
     /// Stores the progress and renews the lease.
     async fn save(&mut self) -> Result<(), BackfillStop> {
+        self.run.error = None;
         self.run.walk = serde_json::to_string(&self.cursor).ok();
         self.update_request_count();
         tallyhook_core::crash_point::reached("backfill.page_stored");

@@ -156,6 +156,7 @@ impl PullRequestFetcher {
         };
         for whole in complete {
             let number = whole.pull_request.number;
+            let left_out = whole.left_out;
             match event::fetched(
                 &repository,
                 whole.pull_request,
@@ -167,7 +168,7 @@ impl PullRequestFetcher {
                 Err(unusable) => {
                     outcome.not_got.push(FetchFailure {
                         number,
-                        reason: unusable.to_string(),
+                        reason: left_out.unwrap_or_else(|| unusable.to_string()),
                         missing: false,
                     });
                 }

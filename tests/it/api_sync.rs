@@ -569,9 +569,14 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
 
 /// The answer of `/readyz` of a process that only polls.
 fn readiness(status: &str, poller: &str) -> Value {
+    let github = if poller == "not_used" {
+        "not_used"
+    } else {
+        "ok"
+    };
     json!({
-        "status": status, "database": "ok", "migrations": "ok", "queue": "not_used", "poller": poller,
-        "notifier": "not_used",
+        "status": status, "database": "ok", "migrations": "ok", "queue": "not_used",
+        "github": github, "poller": poller, "notifier": "not_used",
     })
 }
 

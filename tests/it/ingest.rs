@@ -198,9 +198,14 @@ async fn delivery_of_another_github_is_refused_with_its_host() {
 async fn undecodable_used_event_is_a_dead_letter_that_a_redelivery_requeues() {
     let mut server = TestServer::start().await;
     let broken = br#"{"action":"opened"}"#;
+    let answer = |status: &str| {
+        let why = "cannot be decoded: missing field `pull_request`";
+        let answer = json!({"status": status, "delivery": GUID, "dead_letter": why});
+        (202, answer)
+    };
     assert_eq!(
         server.post("pull_request", GUID, broken).await,
-        (202, json!({"status": "accepted", "delivery": GUID}))
+        answer("accepted")
     );
     let dead = stored(&server).await.remove(0);
     assert_eq!(dead["state"], "dead");
@@ -213,10 +218,7 @@ async fn undecodable_used_event_is_a_dead_letter_that_a_redelivery_requeues() {
     );
 
     let again = server.post("pull_request", GUID, broken).await;
-    assert_eq!(
-        again,
-        (202, json!({"status": "requeued", "delivery": GUID}))
-    );
+    assert_eq!(again, answer("requeued"));
     server.drained().await;
     let dead = stored(&server).await;
     assert_eq!(dead.len(), 1);

@@ -20,6 +20,7 @@ mod leader;
 mod lossy_world;
 mod notifier;
 mod order;
+mod outage;
 mod poller;
 mod poller_idle;
 mod queue;

@@ -186,12 +186,9 @@ async fn a_dead_letter_is_parked_requeued_or_let_go(place: Place) {
             .collect::<Vec<_>>(),
         ["two", "one"]
     );
-    assert!(
-        store
-            .discard(parked[0].id, "discarded: by a test", Utc::now())
-            .await
-            .unwrap()
-    );
+    let newest = DeadLetterSelection::Ids(vec![parked[0].id]);
+    let discarded = store.discard(&newest, "discarded: by a test", Utc::now());
+    assert_eq!(discarded.await.unwrap(), 1);
     assert_eq!(
         store
             .requeue(

@@ -104,7 +104,7 @@ async fn poison(server: &mut TestServer, genuine: &[Webhook]) {
 }
 
 async fn refetch(server: &TestServer, github: &FakeGithub, arguments: &[&str]) -> Ended {
-    let arguments = [&["refetch"], arguments].concat();
+    let arguments = [&["refetch", "--yes"], arguments].concat();
     let mut command: Command = tallyhook(server.place.path(), &arguments);
     command
         .env("GITHUB_TOKEN", GITHUB_TOKEN)
@@ -205,7 +205,10 @@ async fn replacing_without_an_answer_of_github_changes_nothing() {
     let mut server = TestServer::start().await;
     post(&mut server, &webhooks[0]).await;
     let before = facts(&server).await;
-    let mut without_token = tallyhook(server.place.path(), &["refetch", "--replace", TARGET]);
+    let mut without_token = tallyhook(
+        server.place.path(),
+        &["refetch", "--yes", "--replace", TARGET],
+    );
     let ended = tokio::task::spawn_blocking(move || process::run(&mut without_token))
         .await
         .unwrap();

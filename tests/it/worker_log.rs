@@ -32,7 +32,7 @@ const MAX_ATTEMPTS: usize = 5;
 
 /// A writer into memory.
 #[derive(Clone, Default)]
-struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -54,7 +54,7 @@ impl<'a> MakeWriter<'a> for LogBuffer {
 }
 
 impl LogBuffer {
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let log = String::from_utf8(self.0.lock().clone()).unwrap();
         log.lines().map(str::to_owned).collect()
     }

@@ -46,10 +46,13 @@ async fn pull_requests_in(folder: Place) -> Vec<Value> {
 
 fn replay(folder: &Path, server: &Serve, arguments: &[&str]) -> Value {
     let url = format!("{}/webhooks/github", server.url);
-    json_of(&mut tallyhook(
+    let mut answers = json_of(&mut tallyhook(
         folder,
         &[&["replay", "--json", "--url", &url], arguments].concat(),
-    ))
+    ));
+    // The expected results beside the fixtures.
+    answers.as_object_mut().unwrap().remove("left_out");
+    answers
 }
 
 #[test]
@@ -170,10 +173,10 @@ fn failure_is_one_line_with_exit_code_1() {
         .failed(1, &["none.jsonl", "cannot read"]);
     std::fs::write(here.path().join("broken.jsonl"), "{}\n").unwrap();
     run(&mut tallyhook(here.path(), &["replay", "broken.jsonl"]))
-        .failed(1, &["broken.jsonl", "line 1"]);
+        .failed(1, &["broken.jsonl", "no delivery"]);
     std::fs::write(here.path().join("unnamed.json"), "{}").unwrap();
     run(&mut tallyhook(here.path(), &["replay", "unnamed.json"]))
-        .failed(1, &["unnamed.json", "EVENT.ACTION.json"]);
+        .failed(1, &["unnamed.json", "no delivery"]);
     run(&mut tallyhook(
         here.path(),
         &["replay", &fixtures(), "--drop", "1"],
@@ -255,6 +258,10 @@ fn help_succeeds_and_wrong_calls_do_not() {
         &["dead", "requeue", "1", "--event", "push"],
         &["dead", "requeue", "--event", "push", "--all"],
         &["dead", "discard", "1"],
+        &["dead", "discard", "--reason", "x"],
+        &["dead", "discard", "1", "--all", "--reason", "x"],
+        &["replay", "x", "--url", "localhost:8080"],
+        &["replay", "x", "--event", "Pull Request"],
         &["completions", "cobol"],
         &["serve", "--role", "nobody"],
     ] {
@@ -414,6 +421,9 @@ async fn exported_deliveries_can_be_replayed_elsewhere() {
     assert_eq!(export(&["--event", "push"]).ok().lines().count(), 1);
     assert_eq!(export(&["--state", "ignored"]).ok().lines().count(), 2);
     export(&["--output", "no-such-folder/x"]).failed(1, &["cannot write no-such-folder/x"]);
+    let all = ["--output", "all.jsonl"];
+    export(&all).failed(1, &["cannot write all.jsonl", "--overwrite"]);
+    assert_eq!(export(&[&all[..], &["--overwrite"]].concat()).ok(), "");
 
     let here = folder();
     let server = Serve::start(here.path());
@@ -519,11 +529,11 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     );
     run(&mut dead(&["requeue", "99"]))
         .failed_after_output(1, &["1 of the given ids are not dead letters"]);
-    assert_eq!(
-        run(&mut dead(&["discard", &two, "--reason", "made by a test"])).ok(),
-        "discarded\n"
-    );
-    run(&mut dead(&["discard", &two, "--reason", "again"])).failed(1, &["no dead letter"]);
+    let discard = ["discard", &two, "--reason", "made by a test"];
+    run(&mut dead(&discard)).failed(2, &["discard 1 dead letter", "undone", "--yes"]);
+    let discard = [&discard[..], &["--yes"]].concat();
+    assert_eq!(run(&mut dead(&discard)).ok(), "discarded 1\n");
+    run(&mut dead(&discard)).failed_after_output(1, &["1 of the given ids are not dead letters"]);
     run(&mut dead(&["show", &two])).failed(1, &["no dead letter"]);
     assert_eq!(server.terminate().0.code(), Some(0));
 
@@ -548,6 +558,65 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
         json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])),
         none
     );
+}
+
+#[tokio::test]
+async fn dead_letters_of_a_group_are_found_by_what_is_missing_and_discarded_together() {
+    let here = folder();
+    let server = Serve::start(here.path());
+    let http = reqwest::Client::new();
+    for (guid, repo) in [
+        ("one", "acme/api"),
+        ("two", "acme/api"),
+        ("three", "acme/web"),
+    ] {
+        let body = json!({
+            "action": "opened",
+            "number": 7,
+            "repository": {"id": 5, "full_name": repo},
+            "pull_request": {"id": 1, "number": 7, "state": "open", "head": {"ref": "x"}},
+        });
+        let answer = process::signed(
+            &http,
+            &server.url,
+            "pull_request",
+            guid,
+            body.to_string().as_bytes(),
+        );
+        assert_eq!(answer.send().await.unwrap().status(), 202);
+    }
+    let dead = |arguments: &[&str]| tallyhook(here.path(), &[&["dead"], arguments].concat());
+    let listed = json_of(&mut dead(&["list", "--json"]));
+    let group = &listed["groups"][0];
+    let reason = "cannot be decoded: missing field `pull_request.head.sha`";
+    assert_eq!(
+        (&group["reason"], &group["repo"], &group["deliveries"]),
+        (&json!(reason), &json!("acme/api"), &json!(2))
+    );
+    let item = &listed["items"][0];
+    assert_eq!(
+        (&item["repo"], &item["action"], &item["pr_number"]),
+        (&json!("acme/web"), &json!("opened"), &json!(7))
+    );
+    let shown = json_of(&mut dead(&["show", &item["id"].to_string()]));
+    assert_eq!(
+        (&shown["repo"], &shown["action"]),
+        (&json!("acme/web"), &json!("opened"))
+    );
+    let group = [
+        "discard",
+        "--reason",
+        "of a test",
+        "--dead-reason",
+        reason,
+        "--repo",
+        "acme/api",
+    ];
+    run(&mut dead(&group)).failed(2, &["discard 2 dead letters", "--yes"]);
+    let group = [&group[..], &["--yes"]].concat();
+    assert_eq!(run(&mut dead(&group)).ok(), "discarded 2\n");
+    let all = ["discard", "--reason", "of a test", "--all", "--yes"];
+    assert_eq!(run(&mut dead(&all)).ok(), "discarded 1\n");
 }
 
 #[tokio::test]
@@ -577,11 +646,26 @@ async fn tokens_are_made_listed_and_revoked_beside_a_running_server() {
     assert!(!run(&mut token(&["list"])).ok().contains(made.trim()));
     run(&mut token(&["create", "dashboard"])).failed(1, &["dashboard", "revoke it first"]);
 
-    assert_eq!(run(&mut token(&["revoke", "dashboard"])).ok(), "revoked\n");
+    run(&mut token(&["revoke", "dashboard"])).failed(2, &["dashboard", "undone", "--yes"]);
+    assert_eq!(status().await, 200);
+    let revoke = ["revoke", "dashboard", "--yes"];
+    assert_eq!(run(&mut token(&revoke)).ok(), "revoked\n");
     assert_eq!(status().await, 401);
-    run(&mut token(&["revoke", "dashboard"])).failed(1, &["dashboard"]);
-    let new = run(&mut token(&["create", "dashboard"])).ok();
-    assert_ne!(new, made);
+    run(&mut token(&revoke)).failed(1, &["dashboard"]);
+    let new = json_of(&mut token(&["create", "dashboard", "--json"]));
+    assert_eq!(new["name"], "dashboard");
+    assert!(new["token"].as_str().unwrap().starts_with("tallyhook_"));
+    let too_long = "a".repeat(101);
+    for name in [
+        "",
+        " ",
+        "a\u{1b}[31m",
+        "a\u{202e}b",
+        "a\u{200b}b",
+        &too_long,
+    ] {
+        run(&mut token(&["create", name])).failed(2, &["the name of a token"]);
+    }
     assert_eq!(status().await, 401);
     assert_eq!(server.terminate().0.code(), Some(0));
 }

@@ -14,6 +14,7 @@ mod notifier_killed;
 mod odd_bodies;
 mod readme;
 mod recover;
+mod replay;
 mod restart;
 mod secrets;
 mod storage;

@@ -1,6 +1,6 @@
 //! `serve` with secrets that could be guessed, or that an earlier version read otherwise.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tallyhook_core::github::signature::Secrets;
 use testkit::Place;
 use testkit::process::{SECRET, Serve, TOKEN, run, tallyhook};
@@ -148,4 +148,76 @@ async fn thousand_wrong_tokens_are_counted_logged_once_and_do_not_lock_out_the_r
         .filter(|line| line.contains("valid token"))
         .count();
     assert_eq!(logged, 1, "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_signatures_are_logged_once_a_minute_for_each_reason_with_the_likely_cause() {
+    let place = Place::new().await;
+    let serve = Serve::start(place.path());
+    let http = reqwest::Client::new();
+    let body = "canary-of-a-body";
+    let wrong = |header: Option<&str>, value: &str, from_proxy: bool| {
+        let mut post = http
+            .post(format!("{}/webhooks/github", serve.url))
+            .header("Content-Type", "application/json")
+            .header("X-GitHub-Hook-ID", "42")
+            .header("X-GitHub-Event", "canary-of-a-header");
+        if let Some(header) = header {
+            post = post.header(header, value);
+        }
+        if from_proxy {
+            post = post.header("X-Forwarded-For", "203.0.113.7");
+        }
+        post.body(body).send()
+    };
+    let (sha256, sha1) = (
+        format!("sha256={}", "0".repeat(64)),
+        format!("sha1={}", "0".repeat(40)),
+    );
+    let header = "X-Hub-Signature-256";
+    for _ in 0..50 {
+        for answer in [
+            wrong(None, "", false).await,
+            wrong(Some("X-Hub-Signature"), &sha1, false).await,
+            wrong(Some(header), "canary-of-a-signature", false).await,
+            wrong(Some(header), &sha256, true).await,
+        ] {
+            assert_eq!(answer.unwrap().status(), 401);
+        }
+    }
+    let (status, log) = serve.terminate();
+    assert!(status.success());
+    let lines: Vec<Value> = log
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["signature.reason"].is_string())
+        .collect();
+    assert_eq!(lines.len(), 4, "{log:#?}");
+    for (line, (reason, cause)) in lines.iter().zip([
+        (
+            "missing",
+            "enter the secret of GITHUB_WEBHOOK_SECRET in the webhook",
+        ),
+        ("sha1_only", "signed with SHA-1 only"),
+        ("malformed", "is not one `sha256=`"),
+        (
+            "wrong",
+            "another secret than GITHUB_WEBHOOK_SECRET, or the proxy",
+        ),
+    ]) {
+        assert_eq!(
+            (&line["level"], &line["signature.reason"], &line["hook.id"]),
+            (&json!("WARN"), &json!(reason), &json!(42))
+        );
+        let message = line["message"].as_str().unwrap();
+        assert!(
+            message.contains(cause) && message.contains("webhook 42"),
+            "{message}"
+        );
+    }
+    let log = log.join("\n");
+    assert!(
+        !log.contains("canary-of"),
+        "a text of a stranger is in the log: {log}"
+    );
 }

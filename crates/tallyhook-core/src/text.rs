@@ -64,9 +64,93 @@ fn is_printable(letter: char) -> bool {
     matches!(letter, ' '..='~') || (!letter.is_ascii() && letter.escape_debug().len() == 1)
 }
 
+/// The longest name that a person gives to something here.
+const MAX_NAME: usize = 100;
+
+/// Checks a name that a person gives to something: 1 to 100 visible characters, without white space
+/// around them.
+///
+/// # Errors
+/// The broken rule and the next step, to follow "the name".
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.trim().is_empty() {
+        Err("is empty: give it 1 to 100 characters")
+    } else if name.chars().count() > MAX_NAME {
+        Err("is too long: give it at most 100 characters")
+    } else if name.trim() != name {
+        Err("begins or ends with white space: leave it out")
+    } else if !name.chars().all(is_visible) {
+        Err("has a control, bidirectional or invisible character: leave it out")
+    } else {
+        Ok(())
+    }
+}
+
+/// Returns whether a reader of a name sees `letter`, by itself or above the letter before it.
+fn is_visible(letter: char) -> bool {
+    let is_blank = matches!(
+        letter,
+        '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{e0100}'..='\u{e01ef}'
+    );
+    // A combining mark is escaped only where it has no letter before it.
+    let follows = || format!("a{letter}").escape_debug().count() == 2;
+    !is_blank && (is_printable(letter) || (!letter.is_ascii() && follows()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_is_visible_and_has_1_to_100_characters() {
+        let longest = "ü".repeat(100);
+        for name in [
+            "a",
+            "dashboard of team 7",
+            "ทีม",
+            "नमस्ते",
+            "e\u{301}",
+            &longest,
+        ] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        let too_long = format!("{longest}a");
+        for (name, why) in [
+            ("", "is empty"),
+            (" \u{3000}", "is empty"),
+            (&too_long, "too long"),
+            (" a", "white space"),
+            ("a\n", "white space"),
+            ("a\nb", "control"),
+            ("a\0b", "control"),
+            ("a\u{1b}[31mb", "control"),
+            ("a\u{9b}b", "control"),
+            ("a\u{202e}b", "control"),
+            ("a\u{2066}b", "control"),
+            ("a\u{200b}b", "control"),
+            ("a\u{200d}b", "control"),
+            ("a\u{2028}b", "control"),
+            ("a\u{feff}b", "control"),
+            ("a\u{ad}b", "control"),
+            ("\u{3164}", "control"),
+            ("a\u{fe0f}", "control"),
+            ("a\u{e0041}", "control"),
+            ("a\u{a0}b", "control"),
+        ] {
+            let refused = check_name(name).unwrap_err();
+            assert!(refused.contains(why), "{name:?}: {refused}");
+        }
+    }
 
     #[test]
     fn line_breaks_become_spaces_and_control_characters_are_escaped() {

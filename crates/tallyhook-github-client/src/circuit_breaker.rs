@@ -11,13 +11,14 @@ use utoipa::ToSchema;
 
 /// The failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// The time that the breaker stays open, longer each time that the trial request fails.
+/// The time that the breaker stays open, longer each time that the trial request fails. The maximum
+/// is the time for which GitHub's return may go unnoticed.
 const OPEN: Backoff = Backoff {
-    first: Duration::from_secs(30),
-    max: Duration::from_mins(5),
+    first: Duration::from_secs(5),
+    max: Duration::from_secs(20),
 };
 /// The time after which a trial request counts as cancelled. A usual request is shorter.
-const TRIAL: Duration = Duration::from_mins(1);
+const TRIAL: Duration = Duration::from_secs(15);
 
 /// The state of the circuit breaker: `closed` in normal operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -88,6 +89,11 @@ impl CircuitBreaker {
         &self.reason
     }
 
+    /// Returns the reason of the last failure while the breaker is not closed.
+    pub(crate) fn outage(&self) -> Option<&str> {
+        self.until.map(|_| self.reason())
+    }
+
     pub(crate) fn status(&self, now: DateTime<Utc>) -> BreakerStatus {
         match self.until {
             None => BreakerStatus::default(),
@@ -128,19 +134,19 @@ mod tests {
             assert_eq!(breaker.try_acquire(at(0)), Ok(()));
             breaker.record_success();
         }
-        assert_eq!(open().try_acquire(at(29)), Err(at(30)));
+        assert_eq!(open().try_acquire(at(4)), Err(at(5)));
         assert_eq!(
-            open().status(at(29)),
+            open().status(at(4)),
             BreakerStatus {
                 state: BreakerState::Open,
-                until: Some(at(30).into())
+                until: Some(at(5).into())
             }
         );
         let mut late = open();
-        late.record_failure("down", at(20));
+        late.record_failure("down", at(3));
         assert_eq!(
-            late.try_acquire(at(29)),
-            Err(at(30)),
+            late.try_acquire(at(4)),
+            Err(at(5)),
             "a request that was under way does not prolong it"
         );
     }
@@ -148,29 +154,29 @@ mod tests {
     #[test]
     fn one_trial_request_decides_after_the_open_state() {
         let mut breaker = open();
-        assert_eq!(breaker.status(at(30)).state, BreakerState::HalfOpen);
-        assert_eq!(breaker.try_acquire(at(30)), Ok(()));
-        assert!(breaker.try_acquire(at(31)).is_err(), "one request alone");
-        assert_eq!(breaker.status(at(31)).state, BreakerState::HalfOpen);
+        assert_eq!(breaker.status(at(5)).state, BreakerState::HalfOpen);
+        assert_eq!(breaker.try_acquire(at(5)), Ok(()));
+        assert!(breaker.try_acquire(at(6)).is_err(), "one request alone");
+        assert_eq!(breaker.status(at(6)).state, BreakerState::HalfOpen);
         breaker.record_success();
         assert_eq!(
-            (breaker.try_acquire(at(31)), breaker.status(at(31))),
+            (breaker.try_acquire(at(6)), breaker.status(at(6))),
             (Ok(()), BreakerStatus::default())
         );
 
         let mut cancelled = open();
-        assert_eq!(cancelled.try_acquire(at(30)), Ok(()));
+        assert_eq!(cancelled.try_acquire(at(5)), Ok(()));
         assert_eq!(
-            cancelled.try_acquire(at(90)),
+            cancelled.try_acquire(at(20)),
             Ok(()),
             "a cancelled trial does not lock the others out"
         );
     }
 
     #[test]
-    fn open_state_doubles_with_each_failed_trial_up_to_five_minutes() {
+    fn open_state_doubles_with_each_failed_trial_up_to_its_maximum() {
         let (mut breaker, mut now) = (open(), at(0));
-        for seconds in [30, 60, 120, 240, 300, 300, 300, 300] {
+        for seconds in [5, 10, 20, 20, 20] {
             let until = now + TimeDelta::seconds(seconds);
             assert_eq!(
                 breaker.try_acquire(until - TimeDelta::seconds(1)),

@@ -81,6 +81,10 @@ pub(crate) fn classify(
         Some(error) if error.is_exactly("NOT_FOUND") => GithubError::NotFound {
             path: subject.to_owned(),
         },
+        Some(_) if errors.iter().any(GraphqlError::refuses_part) => GithubError::PartRefused {
+            subject: subject.to_owned(),
+            errors,
+        },
         Some(_) => refused(context, subject, response, errors),
         None => GithubError::Unexpected {
             path: subject.to_owned(),

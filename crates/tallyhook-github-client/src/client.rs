@@ -17,6 +17,7 @@ use super::credentials::Credentials;
 use super::error::GithubError;
 use super::etag_cache::{CachedResponse, EtagCache};
 use super::installations::InstallationTokens;
+use super::optional_parts::RefusedParts;
 use super::request::{ApiRequest, CachedEtag, DEFAULT_MAX_BYTES, RequestAccess};
 use super::response::{FinalResponse, etag, next_page, parse_json};
 use super::send::{SendOptions, SendProgress};
@@ -24,6 +25,8 @@ use super::statistics::ClientStatistics;
 use super::token::ClientSecret;
 use super::transport::{RESPONSE_TIMEOUT, Transport};
 
+/// The time limit of [`Client::probe`].
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The usual number of attempts at a call.
 const MAX_ATTEMPTS: u32 = 4;
 
@@ -41,6 +44,7 @@ struct ClientState {
     transport: Transport,
     tokens: InstallationTokens,
     cache: Mutex<EtagCache>,
+    refused_parts: Mutex<RefusedParts>,
 }
 
 /// A response that may be the same as the previous one.
@@ -77,6 +81,7 @@ impl Client {
             transport: Transport::new(api, clock, timeout)?,
             tokens: InstallationTokens::new(credentials),
             cache: Mutex::default(),
+            refused_parts: Mutex::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -333,6 +338,23 @@ impl Client {
 
     pub(crate) fn transport(&self) -> &Transport {
         &self.shared.transport
+    }
+
+    pub(crate) fn refused_parts(&self) -> &Mutex<RefusedParts> {
+        &self.shared.refused_parts
+    }
+
+    /// Returns the reason for which GitHub is left alone: it does not answer. `None` while it does.
+    pub fn outage(&self) -> Option<String> {
+        let breaker = self.transport().breaker.lock();
+        breaker.outage().map(str::to_owned)
+    }
+
+    /// Asks GitHub for as little as possible. Its answer ends an outage.
+    pub async fn probe(&self) {
+        let probe = self.once();
+        // The circuit breaker notes the result.
+        let _result = tokio::time::timeout(PROBE_TIMEOUT, probe.token_info()).await;
     }
 
     /// Returns the number of requests, with those that failed or were retried.

@@ -83,6 +83,17 @@ pub enum GithubError {
         subject: String,
         errors: Vec<GraphqlError>,
     },
+    /// GraphQL refused the query for a part of it: the token lacks a scope, or the server's schema
+    /// the field. Ask without the part. Never empty.
+    #[error(
+        "GitHub forbids a part of the query about {subject} ({}): give the token the scope for it, \
+         or update the server if its schema lacks it",
+        first_message(errors)
+    )]
+    PartRefused {
+        subject: String,
+        errors: Vec<GraphqlError>,
+    },
     /// GitHub did not process it, in several attempts. Retry later.
     #[error("GitHub cannot be reached at {origin} ({reason}); try again later")]
     Unreachable { origin: String, reason: String },
@@ -196,6 +207,9 @@ pub struct GraphqlError {
 struct GraphqlExtensions {
     #[serde(default)]
     saml_failure: bool,
+    /// The rule of GraphQL that the query breaks, such as `undefinedField`.
+    #[serde(default)]
+    code: Option<String>,
 }
 
 impl GraphqlError {
@@ -208,6 +222,18 @@ impl GraphqlError {
 
     pub(crate) fn is_exactly(&self, kind: &str) -> bool {
         self.kind.as_deref() == Some(kind)
+    }
+
+    /// Returns whether it refuses the query for a part of it: for a scope that the token lacks, or
+    /// for something that the schema lacks. Older servers name the latter in the message only.
+    pub(crate) fn refuses_part(&self) -> bool {
+        let breaks_rule = |extensions: &GraphqlExtensions| extensions.code.is_some();
+        self.is_exactly("INSUFFICIENT_SCOPES")
+            || self.is_exactly("undefinedField")
+            || self.extensions.as_ref().is_some_and(breaks_rule)
+            || ["Field '", "Fragment on ", "No such type ", "Argument '"]
+                .iter()
+                .any(|words| self.message.starts_with(words))
     }
 
     /// Returns whether the organization wants single sign-on first.
@@ -248,6 +274,7 @@ impl GithubError {
             | Self::AppRefused { .. }
             | Self::Forbidden { .. }
             | Self::SsoRequired { .. }
+            | Self::PartRefused { .. }
             | Self::Limited { .. }
             | Self::Unreachable { .. }
             | Self::Unknown { .. } => false,
@@ -400,6 +427,18 @@ mod tests {
                     }],
                 },
                 &["a/b", "(STALE_DATA: Expected other)"][..],
+            ),
+            (
+                GithubError::PartRefused {
+                    subject: text("a/b"),
+                    errors: vec![GraphqlError {
+                        kind: None,
+                        path: vec![],
+                        message: text("Field\n'x'"),
+                        extensions: None,
+                    }],
+                },
+                &["a/b (Field 'x')", "give the token the scope"][..],
             ),
             (
                 GithubError::Unknown {

@@ -28,6 +28,7 @@ pub mod hooks;
 pub mod http;
 mod installations;
 pub mod open_pull_request;
+mod optional_parts;
 mod pages;
 pub mod pulls;
 mod rate_limit;

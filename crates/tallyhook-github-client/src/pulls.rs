@@ -7,14 +7,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tallyhook_core::github::graphql::{
-    self, Connection, GraphqlPullRequest, GraphqlRepository, More, Number, PageInfo, RepositoryPage,
+    self, Connection, GraphqlPullRequest, GraphqlRepository, More, Number, OmittedParts, PageInfo,
+    RepositoryPage,
 };
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
 
 use super::Result;
 use super::client::{Client, ConditionalResponse};
 use super::error::{GithubError, GraphqlError};
-use super::graphql::GraphqlResponse;
+use super::optional_parts::RepositoryResponse;
 
 /// The length of a page of [`Client::pull_request_summaries`], GitHub's maximum.
 pub const SUMMARIES: usize = 100;
@@ -55,8 +56,10 @@ impl PullRequestSummary {
 #[derive(Clone, Debug)]
 pub struct CompletePullRequest {
     pub pull_request: GraphqlPullRequest,
-    /// A list is longer than the limit of pages.
+    /// A list is longer than the limit of pages, or GitHub withholds entries of it.
     pub truncated: bool,
+    /// GitHub's reason for parts that it left out.
+    pub left_out: Option<String>,
 }
 
 /// A pull request that could not be fetched, though others of the request could.
@@ -108,18 +111,6 @@ pub struct FetchedPage {
     pub total: Option<u64>,
     /// The cursor of the next page; `None` after the last.
     pub next: Option<String>,
-}
-
-/// The response to a query about one repository.
-struct RepositoryResponse<T> {
-    repository: T,
-    errors: Vec<GraphqlError>,
-    asked_at: DateTime<Utc>,
-}
-
-#[derive(Deserialize)]
-struct RepositoryData<T> {
-    repository: Option<T>,
 }
 
 #[derive(Deserialize)]
@@ -187,13 +178,7 @@ impl Client {
             errors,
             asked_at,
         }: RepositoryResponse<RepositoryPage<Value>> = self
-            .query_parts(
-                repo,
-                &graphql::page(),
-                variables.clone(),
-                commits,
-                INDEX_STEP,
-            )
+            .query_parts(repo, graphql::page, variables.clone(), commits, INDEX_STEP)
             .await?;
         let Connection {
             total_count: total,
@@ -204,13 +189,13 @@ impl Client {
         let mut gaps = Vec::new();
         for (index, node) in nodes.unwrap_or_default().into_iter().enumerate() {
             let number = node.as_ref().and_then(number_of);
-            let reason = error_of(&errors, INDEX_STEP, &index.to_string())
-                .map(|error| error.message.clone());
+            let errors = errors_of(&errors, INDEX_STEP, &index.to_string());
+            let reason = errors.first().map(|error| error.message.clone());
             let parsed = node.map(serde_json::from_value::<GraphqlPullRequest>);
             let failure = match (parsed, number, reason) {
-                (Some(Ok(pull_request)), _, None) => {
-                    self.complete(repo, pull_request, commits, &mut fetched)
-                        .await?;
+                (Some(Ok(pull_request)), ..) => {
+                    let first = CompletePullRequest::first(pull_request, &errors);
+                    self.complete(repo, first, commits, &mut fetched).await?;
                     continue;
                 }
                 (Some(Err(error)), Some(number), None) => FetchFailure::new(number, shape(&error)),
@@ -319,7 +304,13 @@ impl Client {
         variables: Value,
     ) -> Result<(RepositoryResponse<RepositoryPage<Number>>, Vec<PrNumber>)> {
         let mut response: RepositoryResponse<RepositoryPage<Number>> = self
-            .query_parts(repo, graphql::NUMBERS, variables, false, INDEX_STEP)
+            .query_parts(
+                repo,
+                |_| graphql::NUMBERS.to_owned(),
+                variables,
+                false,
+                INDEX_STEP,
+            )
             .await?;
         let nodes = response
             .repository
@@ -348,7 +339,7 @@ impl Client {
         numbers: &[PrNumber],
         commits: bool,
     ) -> Result<FetchedPullRequests> {
-        let query = graphql::numbered(numbers);
+        let query = |omitted: &OmittedParts| graphql::numbered(numbers, omitted);
         let RepositoryResponse {
             repository:
                 NumberedPullRequests {
@@ -358,19 +349,19 @@ impl Client {
             errors,
             asked_at,
         } = self
-            .query_parts(repo, &query, json!({}), commits, ALIAS_STEP)
+            .query_parts(repo, query, json!({}), commits, ALIAS_STEP)
             .await?;
         let mut fetched = FetchedPullRequests::new(repository, asked_at);
         for number in numbers {
             let alias = graphql::alias(*number);
-            let reason = error_of(&errors, ALIAS_STEP, &alias);
+            let errors = errors_of(&errors, ALIAS_STEP, &alias);
             let node = rest
                 .remove(&alias)
                 .map(serde_json::from_value::<Option<GraphqlPullRequest>>);
-            match (node, reason) {
-                (Some(Ok(Some(pull_request))), None) => {
-                    self.complete(repo, pull_request, commits, &mut fetched)
-                        .await?
+            match (node, errors.first()) {
+                (Some(Ok(Some(pull_request))), _) => {
+                    let first = CompletePullRequest::first(pull_request, &errors);
+                    self.complete(repo, first, commits, &mut fetched).await?;
                 }
                 (Some(Err(error)), None) => fetched
                     .failures
@@ -401,7 +392,7 @@ impl Client {
     async fn query_parts<T: DeserializeOwned>(
         &self,
         repo: &str,
-        query: &str,
+        query: impl Fn(&OmittedParts) -> String,
         mut variables: Value,
         commits: bool,
         depth: usize,
@@ -424,42 +415,17 @@ impl Client {
         }
     }
 
-    async fn query_repository<T: DeserializeOwned>(
-        &self,
-        repo: &str,
-        query: &str,
-        variables: &Value,
-    ) -> Result<RepositoryResponse<T>> {
-        let GraphqlResponse {
-            data,
-            errors,
-            asked_at,
-        } = self
-            .graphql::<RepositoryData<T>>(query, variables, repo)
-            .await?;
-        match data.and_then(|data| data.repository) {
-            Some(repository) => Ok(RepositoryResponse {
-                repository,
-                errors,
-                asked_at,
-            }),
-            None => Err(GithubError::NotFound {
-                path: format!("repository {repo}"),
-            }),
-        }
-    }
-
     /// Fetches the rest of a pull request's lists. An error of this pull request alone is a
     /// failure.
     async fn complete(
         &self,
         repo: &str,
-        pull_request: GraphqlPullRequest,
+        first: CompletePullRequest,
         commits: bool,
         fetched: &mut FetchedPullRequests,
     ) -> Result<()> {
-        let number = pull_request.number;
-        match self.with_all_entries(repo, pull_request, commits).await {
+        let number = first.pull_request.number;
+        match self.with_all_entries(repo, first, commits).await {
             Ok(complete) => fetched.complete.push(complete),
             Err(error) if error.concerns_one_item() => {
                 fetched
@@ -474,11 +440,11 @@ impl Client {
     async fn with_all_entries(
         &self,
         repo: &str,
-        mut pull_request: GraphqlPullRequest,
+        mut complete: CompletePullRequest,
         commits: bool,
     ) -> Result<CompletePullRequest> {
-        let query = graphql::more();
         for _ in 0..MAX_MORE_PAGES {
+            let pull_request = &mut complete.pull_request;
             let reviews = pull_request
                 .reviews
                 .as_ref()
@@ -488,26 +454,35 @@ impl Client {
                 .and_then(PageInfo::next);
             let timeline = pull_request.timeline_items.page_info.next();
             if reviews.is_none() && history.is_none() && timeline.is_none() {
-                return Ok(CompletePullRequest {
-                    pull_request,
-                    truncated: false,
-                });
+                return Ok(complete);
             }
+            let asked = [reviews, history, timeline].map(|cursor| cursor.is_some());
             let (owner, name) = repo.split_once('/').unwrap_or((repo, ""));
             let variables = json!({
                 "owner": owner, "name": name, "number": pull_request.number,
-                "reviews": reviews.is_some(), "reviewsAfter": reviews,
-                "commits": history.is_some(), "commitsAfter": history,
-                "timeline": timeline.is_some(), "timelineAfter": timeline,
+                "reviews": asked[0], "reviewsAfter": reviews,
+                "commits": asked[1], "commitsAfter": history,
+                "timeline": asked[2], "timelineAfter": timeline,
             });
             let RepositoryResponse {
                 repository: page,
                 errors,
                 ..
             } = self
-                .query_repository::<FurtherEntries>(repo, &query, &variables)
+                .query_repository::<FurtherEntries>(repo, graphql::more, &variables)
                 .await?;
-            let Some(more) = page.pull_request.filter(|_| errors.is_empty()) else {
+            let has_all = |more: &More| {
+                let lists = [
+                    more.reviews.is_some(),
+                    more.commits.is_some(),
+                    more.timeline_items.is_some(),
+                ];
+                lists
+                    .iter()
+                    .zip(asked)
+                    .all(|(is_there, is_asked)| *is_there || !is_asked)
+            };
+            let Some(more) = page.pull_request.filter(has_all) else {
                 let reason = errors
                     .first()
                     .map_or("GitHub left out what follows", |error| {
@@ -523,12 +498,50 @@ impl Client {
             }
             extend(&mut pull_request.commits, more.commits);
             extend(&mut pull_request.timeline_items, more.timeline_items);
+            complete.note(&errors.iter().collect::<Vec<_>>());
         }
-        Ok(CompletePullRequest {
-            pull_request,
-            truncated: true,
-        })
+        complete.truncated = true;
+        Ok(complete)
     }
+}
+
+impl CompletePullRequest {
+    /// Returns a pull request with the first entries of its lists. `errors` are about parts of it.
+    fn first(pull_request: GraphqlPullRequest, errors: &[&GraphqlError]) -> Self {
+        let mut first = Self {
+            pull_request,
+            truncated: false,
+            left_out: None,
+        };
+        first.note(errors);
+        first
+    }
+
+    /// Notes errors about parts of it. A part that GitHub left out is null: a field of it is unknown,
+    /// and an entry that this token may never see is no reason to do without the others.
+    fn note(&mut self, errors: &[&GraphqlError]) {
+        let Some(first) = errors.first() else {
+            return;
+        };
+        self.left_out.get_or_insert_with(|| first.message.clone());
+        if errors.iter().any(|error| error.is_exactly("FORBIDDEN")) {
+            let reviews = self
+                .pull_request
+                .reviews
+                .as_mut()
+                .and_then(|reviews| reviews.nodes.as_mut());
+            let timeline = self.pull_request.timeline_items.nodes.as_mut();
+            let withheld = reviews.is_some_and(drop_null) | timeline.is_some_and(drop_null);
+            self.truncated |= withheld;
+        }
+    }
+}
+
+/// Drops the nulls of a list. Returns true if there were any.
+fn drop_null<T>(nodes: &mut Vec<Option<T>>) -> bool {
+    let before = nodes.len();
+    nodes.retain(Option::is_some);
+    nodes.len() < before
 }
 
 fn number_of(node: &Value) -> Option<PrNumber> {
@@ -554,9 +567,8 @@ fn extend<T>(known: &mut Connection<T>, more: Option<Connection<T>>) {
     }
 }
 
-/// Returns the error of the part of a response that step `depth` of its path names.
-fn error_of<'a>(errors: &'a [GraphqlError], depth: usize, part: &str) -> Option<&'a GraphqlError> {
-    errors
-        .iter()
-        .find(|error| error.path.get(depth).is_some_and(|step| step == part))
+/// Returns the errors of the part of a response that step `depth` of their paths names.
+fn errors_of<'a>(errors: &'a [GraphqlError], depth: usize, part: &str) -> Vec<&'a GraphqlError> {
+    let names = |error: &&GraphqlError| error.path.get(depth).is_some_and(|step| step == part);
+    errors.iter().filter(names).collect()
 }

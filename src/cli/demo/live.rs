@@ -69,8 +69,8 @@ async fn play(
         let posted = client
             .post_all(&[replayed_now(story, action)?], None)
             .await?;
-        if let Some(refusal) = posted.refused {
-            return Err(anyhow::anyhow!("the server refused its own webhook: {refusal}").into());
+        if let Some(failure) = posted.failures.first() {
+            return Err(anyhow::anyhow!("the server refused its own webhook: {failure}").into());
         }
         // One notification of the pull request, and one of the task.
         for _ in 0..2 {

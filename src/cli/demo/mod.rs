@@ -8,7 +8,7 @@ use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_store::{PullRequestFilter, Store};
 
 use super::recorded::{self, RecordedDelivery};
-use super::replay::DeliverySender;
+use super::replay::{DeliverySender, endpoint};
 use super::{
     CommandResult, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN, output,
     serve,
@@ -104,10 +104,10 @@ async fn show(
         .clone()
         .context("the demo has a secret")?;
     let story = story()?;
-    let client = DeliverySender::new(format!("{url}/webhooks/github"), secrets)?;
+    let client = DeliverySender::new(endpoint(&url)?, secrets, true)?;
     let posted = client.post_all(&story, None).await?;
-    if let Some(refusal) = posted.refused {
-        return Err(anyhow::anyhow!("the server refused its own fixtures: {refusal}").into());
+    if let Some(failure) = posted.failures.first() {
+        return Err(anyhow::anyhow!("the server refused its own fixtures: {failure}").into());
     }
     running.drained().await?;
     let answers: Vec<_> = posted

@@ -6,9 +6,11 @@
 //! shows nowhere else. One process at a time polls.
 
 mod installations;
+mod outage;
 mod round;
 mod watched;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -19,6 +21,7 @@ use tallyhook_store::{LeaderRole, RunState, Store};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use self::outage::{Outage, OutageProgress};
 pub use self::round::{PollRound, PolledRepository, UnfetchedPullRequest};
 use crate::config::SyncConfig;
 use crate::leader::{LeaderWork, Leadership, while_leading};
@@ -64,7 +67,16 @@ impl Poller {
     async fn poll(&self) {
         let mut next = Instant::now();
         let mut has_default = false;
+        let (mut outage, mut failing) = (Outage::default(), BTreeSet::new());
         loop {
+            match outage.watch(&self.client).await {
+                OutageProgress::None => {}
+                OutageProgress::Ended => next = Instant::now(),
+                OutageProgress::Lasts => {
+                    sleep(TICK).await;
+                    continue;
+                }
+            }
             let is_requested = self.is_round_requested().await;
             if next <= Instant::now() || is_requested {
                 next = Instant::now() + self.settings.interval;
@@ -80,7 +92,11 @@ impl Poller {
                     }
                 }
                 match self.round(is_requested).await {
-                    Ok(round) => round.log_failures(),
+                    Ok(round) => {
+                        if self.client.outage().is_none() {
+                            round.log_failures(&mut failing);
+                        }
+                    }
                     Err(error) => {
                         tracing::error!(%error, "a poll round failed; the next one starts in time")
                     }
@@ -97,12 +113,23 @@ impl Poller {
             store: self.store.clone(),
         };
         loop {
+            if self.client.outage().is_some() {
+                sleep(TICK).await;
+                continue;
+            }
             match self
                 .store
                 .claim_run(None, Utc::now(), backfill::lease_until())
                 .await
             {
-                Ok(Some(run)) => log_outcome(backfill.run(run, |_| {}).await),
+                Ok(Some(run)) => {
+                    let outcome = backfill.run(run, |_| {}).await;
+                    let is_database_up = outcome.is_ok();
+                    log_outcome(outcome);
+                    if is_database_up {
+                        continue;
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot read pending backfills; trying again")

@@ -58,17 +58,30 @@ pub struct UnfetchedPullRequest {
 }
 
 impl PollRound {
-    pub(super) fn log_failures(&self) {
-        for polled in &self.repositories {
-            if let Some(error) = polled.failure() {
-                tracing::warn!(
-                    repo.name = polled.repo,
+    /// Logs the failures of repositories that are not yet `failing` in one line, and once when all
+    /// are polled again.
+    pub(super) fn log_failures(&self, failing: &mut BTreeSet<String>) {
+        let failures = self.repositories.iter().filter_map(|polled| {
+            let error = polled.failure()?;
+            Some((polled.repo.clone(), error))
+        });
+        let failures: BTreeMap<_, _> = failures.collect();
+        let mut new = failures.iter().filter(|(repo, _)| !failing.contains(*repo));
+        if let Some((repo, error)) = new.next() {
+            match new.count() {
+                0 => tracing::warn!(repo.name = repo, error, "cannot poll {repo}: {error}"),
+                more => tracing::warn!(
+                    repo.name = repo,
+                    repo.more = more,
                     error,
-                    "cannot poll {}: {error}",
-                    polled.repo
-                );
+                    "cannot poll {repo} and {more} more repositories: {error}; the API shows the \
+                     error of each"
+                ),
             }
+        } else if failures.is_empty() && !failing.is_empty() {
+            tracing::info!("every repository is polled again");
         }
+        *failing = failures.into_keys().collect();
     }
 }
 
@@ -267,8 +280,9 @@ impl Poller {
         let mut retries = 0;
         loop {
             match self.poll_repository(repository, is_requested, polled).await {
+                // During an outage the next round is the retry.
                 Err(FetchError::Github(GithubError::Unreachable { .. }))
-                    if retries < self.settings.retry_attempts =>
+                    if retries < self.settings.retry_attempts && self.client.outage().is_none() =>
                 {
                     retries += 1;
                     (polled.fetched, polled.missed, polled.not_fetched) =

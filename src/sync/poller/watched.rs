@@ -19,6 +19,10 @@ impl Poller {
             TimeDelta::from_std(self.settings.monitor.poll_interval).unwrap_or(TimeDelta::MAX);
         let concurrency = self.settings.monitor.concurrent;
         loop {
+            if self.client.outage().is_some() {
+                sleep(TICK).await;
+                continue;
+            }
             let due = Utc::now().checked_sub_signed(interval).unwrap_or_default();
             match self.store.watched(due, concurrency).await {
                 Ok(watched) => {
@@ -48,7 +52,9 @@ impl Poller {
                 // A refusal would be repeated, so only these are retried.
                 Err(FetchError::Github(
                     GithubError::Unreachable { .. } | GithubError::TooMuch { .. },
-                )) if attempts <= self.settings.monitor.max_retries => {
+                )) if attempts <= self.settings.monitor.max_retries
+                    && self.client.outage().is_none() =>
+                {
                     self.client.wait(self.settings.monitor.retry_delay).await;
                 }
                 outcome => {
@@ -66,6 +72,8 @@ impl Poller {
                     .record_watch_check(repo_name, *number, Utc::now(), Ok(()))
                     .await
             }
+            // It is still due after the outage, which is logged as a whole.
+            Err(_) if self.client.outage().is_some() => Ok(()),
             Err(error) => {
                 tracing::warn!(
                     repo.name = repo_name,

@@ -7,7 +7,7 @@ use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Schema};
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use tallyhook_core::github::graphql;
+use tallyhook_core::github::graphql::{self, OmittedParts, OptionalPart};
 use tallyhook_core::github::types::PrNumber;
 
 use super::{GITHUB_TOKEN, PAGE, READER, REPO, ask, get, grown, http, timestamp};
@@ -244,13 +244,19 @@ fn queries_are_valid_by_github_s_schema() {
         let checked = ExecutableDocument::parse_and_validate(&schema, query, "query.graphql");
         checked.err().map(|error| error.errors.to_string())
     };
-    for query in [
-        PAGE,
-        &graphql::page(),
-        &graphql::numbered(&[PrNumber(1), PrNumber(2)]),
-        &graphql::more(),
-    ] {
-        assert_eq!(wrong(query), None);
+    assert_eq!(wrong(PAGE), None);
+    let alone = OptionalPart::ALL
+        .iter()
+        .map(|part| OmittedParts::from([*part]));
+    let all = OptionalPart::ALL.iter().copied().collect();
+    for omitted in alone.chain([OmittedParts::new(), all]) {
+        for query in [
+            graphql::page(&omitted),
+            graphql::numbered(&[PrNumber(1), PrNumber(2)], &omitted),
+            graphql::more(&omitted),
+        ] {
+            assert_eq!(wrong(&query), None, "without {omitted:?}");
+        }
     }
     assert!(wrong("{ repository(owner: \"a\", name: \"b\") { titel } }").is_some());
 }

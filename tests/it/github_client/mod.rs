@@ -7,6 +7,7 @@ mod hooks;
 mod identity;
 mod mutate;
 mod open_pull_request;
+mod optional_parts;
 #[cfg(feature = "recorded")]
 mod recorded;
 

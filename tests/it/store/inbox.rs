@@ -337,8 +337,11 @@ async fn dead_letter_keeps_its_body_and_can_be_requeued_redelivered_or_discarded
     claim(&store, &[id], now()).await;
     store.mark_dead(&[id], "and again", now()).await.unwrap();
 
-    assert!(store.discard(id, "discarded: seen", now()).await.unwrap());
-    assert!(!store.discard(id, "discarded: twice", now()).await.unwrap());
+    let this = DeadLetterSelection::Ids(vec![id]);
+    for (reason, discarded) in [("discarded: seen", 1), ("discarded: twice", 0)] {
+        let found = store.discard(&this, reason, now()).await.unwrap();
+        assert_eq!(found, discarded, "{reason}");
+    }
     let delivery = store.delivery(id).await.unwrap().unwrap();
     assert_eq!(
         (delivery.state, delivery.reason.as_deref()),
@@ -668,7 +671,8 @@ async fn text_with_a_nul_is_stored(database: Database) {
         ..DeliveryFilter::default()
     };
     assert_eq!(store.deliveries(&odd, 9).await.unwrap(), []);
-    assert!(store.discard(id, "no \0 use", now()).await.unwrap());
+    let this = DeadLetterSelection::Ids(vec![id]);
+    assert_eq!(store.discard(&this, "no \0 use", now()).await.unwrap(), 1);
     let other = accept(&store, "b").await;
     let finished = vec![FinishedDelivery::Ignored(other, "\0".to_owned())];
     store

@@ -17,6 +17,7 @@ on_every_database! {
     run_is_read_as_saved,
     errors_of_a_run_are_kept_up_to_the_limit,
     failed_run_resumes_with_its_progress,
+    error_of_a_run_stands_until_one_succeeds,
     finished_run_extends_the_complete_range,
     process_that_lost_a_run_writes_nothing,
     cancelled_run_is_final,
@@ -241,8 +242,8 @@ async fn failed_run_resumes_with_its_progress(database: Database) {
 
     let again = ask(&store, REPO, 6).await;
     assert_eq!(
-        (again.id, again.state, again.error, again.finished_at),
-        (run.id, RunState::Queued, None, None)
+        (again.id, again.state, again.finished_at),
+        (run.id, RunState::Queued, None)
     );
     assert_eq!(
         (again.walk.as_deref(), again.prs_done, again.asked_at),
@@ -272,6 +273,51 @@ async fn failed_run_resumes_with_its_progress(database: Database) {
         .unwrap()
         .unwrap();
     assert!(third.id > new_run.id);
+}
+
+async fn error_of_a_run_stands_until_one_succeeds(database: Database) {
+    let store = open_with_two_repositories(&database).await;
+    let polled = SyncOutcome::Polled {
+        watermark: None,
+        reconciled: false,
+    };
+    // Returns the status after a poll round that found nothing wrong.
+    let after_round = async |at_second| {
+        store
+            .record_sync(REPO, &polled, later(at_second))
+            .await
+            .unwrap();
+        let repository = tracked(&store).await;
+        (repository.sync_status, repository.last_error)
+    };
+    let failed = |why: &str| (SyncStatus::Error, Some(why.to_owned()));
+    ask(&store, REPO, 0).await;
+    assert_eq!(after_round(1).await, (SyncStatus::Syncing, None));
+    let mut run = take(&store, 2).await.unwrap();
+    // One that waits for GitHub goes on later.
+    run.error = Some("GitHub is down".to_owned());
+    assert!(save(&store, &run, 3).await);
+    assert_eq!(after_round(4).await, failed("GitHub is down"));
+    run.error = None;
+    assert!(save(&store, &run, 5).await);
+    assert_eq!(after_round(6).await, (SyncStatus::Syncing, None));
+    run.walk = Some("{}".to_owned());
+    (run.state, run.error) = (RunState::Failed, Some("revoked".to_owned()));
+    assert!(save(&store, &run, 7).await);
+    assert_eq!(after_round(8).await, failed("revoked"));
+    ask(&store, REPO, 9).await;
+    assert_eq!(after_round(10).await, failed("revoked"));
+    // All is there but some facts, which GitHub withholds.
+    let mut run = take(&store, 11).await.unwrap();
+    (run.state, run.error) = (RunState::Done, Some("no teams".to_owned()));
+    assert!(save(&store, &run, 12).await);
+    assert_eq!(after_round(13).await, failed("no teams"));
+    ask(&store, REPO, 14).await;
+    let mut run = take(&store, 15).await.unwrap();
+    assert_eq!(run.error, None);
+    run.state = RunState::Done;
+    assert!(save(&store, &run, 16).await);
+    assert_eq!(after_round(17).await, (SyncStatus::Synced, None));
 }
 
 async fn finished_run_extends_the_complete_range(database: Database) {

@@ -33,6 +33,8 @@ pub struct BackfillCoverage<'a> {
     pub cut_at: Option<u32>,
     /// Pull requests that could not be fetched, with the reasons.
     pub failed: Vec<(PrNumber, &'a str)>,
+    /// The facts that GitHub withheld from the last one, with the reasons.
+    pub withheld: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +105,14 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
         };
         all.push(missing("what happened before it was tracked", why));
     }
-    if let Some(BackfillCoverage { cut_at, failed, .. }) = &coverage.backfill {
+    if let Some(BackfillCoverage {
+        cut_at,
+        failed,
+        withheld,
+        ..
+    }) = &coverage.backfill
+    {
+        all.extend(withheld.map(|why| missing("facts that GitHub withholds", why)));
         if let Some(most) = cut_at {
             let why = format!("the backfill stopped after {most} of them, its limit");
             all.push(missing(
@@ -142,6 +151,7 @@ mod tests {
             end: BackfillEnd::Done,
             cut_at: None,
             failed: Vec::new(),
+            withheld: None,
         };
         Coverage {
             tracked_since: at(100),
@@ -186,6 +196,7 @@ mod tests {
                 end,
                 cut_at: None,
                 failed: Vec::new(),
+                withheld: None,
             });
             let coverage = Coverage {
                 complete_since: None,
@@ -212,6 +223,7 @@ mod tests {
             end: BackfillEnd::Done,
             cut_at: Some(1000),
             failed,
+            withheld: None,
         };
         let missing_parts = missing_parts(&Coverage {
             backfill: Some(backfill),

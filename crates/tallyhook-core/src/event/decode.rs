@@ -493,7 +493,7 @@ fn installation(payload: Payload) -> Result<InstallationEvent, Undecodable> {
         .ok_or_else(|| missing("installation"))?;
     // Every event that an App sends names its installation; its own events name the account too.
     if installation.account.is_none() {
-        return Err(missing("account"));
+        return Err(missing("installation.account"));
     }
     let at = installation.suspended_at.max(installation.updated_at);
     let named = |repositories: Option<Vec<payload::RepositoryName>>| {

@@ -40,10 +40,8 @@ pub fn fetched(
     truncated: bool,
     asked_at: Timestamp,
 ) -> Result<FetchedPullRequest, Unusable> {
-    let snapshot = snapshot(&pull_request)?;
-    let commits = commits_asked
-        .then(|| commit_dates(&pull_request))
-        .transpose()?;
+    let snapshot = snapshot(&pull_request);
+    let commits = commit_dates(&pull_request).filter(|_| commits_asked);
     let items = whole(pull_request.timeline_items.nodes)?;
     let reviews = whole(pull_request.reviews.and_then(|reviews| reviews.nodes))?;
     let dismissals = items
@@ -85,11 +83,12 @@ fn whole<T>(nodes: Option<Vec<Option<T>>>) -> Result<Vec<T>, Unusable> {
         .ok_or(Unusable::Gap)
 }
 
-fn snapshot(pull_request: &GraphqlPullRequest) -> Result<PullRequestSnapshot, Unusable> {
-    let labels = whole(pull_request.labels.clone().and_then(|labels| labels.nodes))?;
-    let mut labels: Vec<_> = labels.into_iter().map(|label| label.name).collect();
+fn snapshot(pull_request: &GraphqlPullRequest) -> PullRequestSnapshot {
+    let labels = pull_request.labels.clone().and_then(|labels| labels.nodes);
+    let labels = labels.into_iter().flatten().flatten();
+    let mut labels: Vec<_> = labels.map(|label| label.name).collect();
     labels.sort_unstable();
-    Ok(PullRequestSnapshot {
+    PullRequestSnapshot {
         updated_at: pull_request.updated_at,
         created_at: pull_request.created_at,
         github_id: pull_request.full_database_id.map(|graphql::BigInt(id)| id),
@@ -106,7 +105,7 @@ fn snapshot(pull_request: &GraphqlPullRequest) -> Result<PullRequestSnapshot, Un
             marks: BTreeSet::new(),
         },
         branches: Some(Branches {
-            draft: Some(pull_request.is_draft),
+            draft: pull_request.is_draft,
             base_ref: pull_request.base_ref_name.clone(),
             head_ref: pull_request.head_ref_name.clone(),
             head_sha: pull_request.head_ref_oid.clone(),
@@ -124,7 +123,7 @@ fn snapshot(pull_request: &GraphqlPullRequest) -> Result<PullRequestSnapshot, Un
                 .total_count
                 .and_then(|count| count.try_into().ok()),
         }),
-    })
+    }
 }
 
 /// Returns the account under the login that webhooks use.
@@ -153,13 +152,14 @@ fn bot_login(login: &str) -> String {
     }
 }
 
-fn commit_dates(pull_request: &GraphqlPullRequest) -> Result<CommitDates, Unusable> {
+/// Returns `None` if GitHub left out a commit, which may have been the first.
+fn commit_dates(pull_request: &GraphqlPullRequest) -> Option<CommitDates> {
     let mut dates = CommitDates {
         first: None,
         last: None,
         prehistoric: false,
     };
-    for commit in whole(pull_request.commits.nodes.clone())? {
+    for commit in whole(pull_request.commits.nodes.clone()).ok()? {
         for at in [commit.commit.authored_date, commit.commit.committed_date] {
             match at.filter(|at| *at >= FIRST_COMMIT_EVER) {
                 Some(at) => dates.first = Some(dates.first.map_or(at, |first| first.min(at))),
@@ -168,7 +168,7 @@ fn commit_dates(pull_request: &GraphqlPullRequest) -> Result<CommitDates, Unusab
             dates.last = dates.last.max(at);
         }
     }
-    Ok(dates)
+    Some(dates)
 }
 
 /// Returns `None` while the review is pending.

@@ -151,6 +151,29 @@ impl MarkingFields {
     }
 }
 
+/// Returns the event whose payload `body` is, as its fields show it; `None` for any other JSON, such
+/// as the payload of an event that is not used here, or an object of GitHub's API.
+pub fn shown_by(body: &[u8]) -> Option<EventKind> {
+    /// The fields that tell the payload of an event from that of an unused one with the same marks.
+    #[derive(Deserialize)]
+    struct TellingFields {
+        action: Option<String>,
+        comment: Option<IgnoredAny>,
+        before: Option<IgnoredAny>,
+        after: Option<IgnoredAny>,
+    }
+    let fields: MarkingFields = serde_json::from_slice(body).ok()?;
+    let telling: TellingFields = serde_json::from_slice(body).ok()?;
+    let kind = fields.event()?;
+    let is_complete = match kind {
+        EventKind::Push => telling.before.is_some() && telling.after.is_some(),
+        EventKind::IssueComment => telling.action.is_some() && telling.comment.is_some(),
+        _ => telling.action.is_some(),
+    };
+    let is_whole = is_complete && check_fields(kind, telling.action.as_deref(), body).is_ok();
+    is_whole.then_some(kind)
+}
+
 /// Checks that a body of the event `kind`, which cannot be read, does not show all the same that it
 /// is one of another event.
 ///
@@ -172,6 +195,12 @@ pub(super) fn check_unread(kind: EventKind, body: &[u8]) -> Result<(), Undecodab
 /// [`Undecodable::OtherEvent`].
 pub(super) fn check(kind: EventKind, payload: &Payload, body: &[u8]) -> Result<(), Undecodable> {
     MarkingFields::from(payload).check(kind)?;
+    check_fields(kind, payload.action.as_deref(), body)
+}
+
+/// Checks that a body of an event about a repository or an installation itself has no field and no
+/// action that its event has not.
+fn check_fields(kind: EventKind, action: Option<&str>, body: &[u8]) -> Result<(), Undecodable> {
     let fields = match kind {
         EventKind::Repository => REPOSITORY,
         EventKind::Installation | EventKind::InstallationRepositories => INSTALLATION,
@@ -181,14 +210,13 @@ pub(super) fn check(kind: EventKind, payload: &Payload, body: &[u8]) -> Result<(
     let found: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body)
         .map_err(|_| Undecodable::Shape("its fields cannot be read".to_owned()))?;
     let foreign = found.keys().find(|field| !fields.contains(&field.as_str()));
-    let action = payload.action.as_deref().unwrap_or_default();
     if let Some(field) = foreign {
         let field = one_line(field, 50);
         Err(Undecodable::OtherEvent(format!(
             "a {name} event has no field `{field}`"
         )))
     } else if kind == EventKind::Repository
-        && payload.action.is_some()
+        && let Some(action) = action
         && !REPOSITORY_ACTIONS.contains(&action)
     {
         let action = one_line(action, 50);

@@ -11,6 +11,7 @@ mod lenient;
 mod marks;
 pub mod message;
 mod snapshots;
+mod undecoded;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +25,8 @@ pub use self::decode::{
 pub use self::escapes::storable_json;
 pub use self::fetched::{Unusable, fetched};
 pub use self::lenient::UnreadPart;
+pub use self::marks::shown_by;
+pub use self::undecoded::{BodyOutline, outline};
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
 /// An event, named as in `X-GitHub-Event`.

@@ -4,7 +4,10 @@
 //! requests for review and the timeline. Source: GitHub's public GraphQL schema, against which a
 //! test checks every text here.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer};
+use strum::VariantArray;
 
 use super::types::{PrNumber, RepoId, Timestamp};
 
@@ -14,64 +17,174 @@ pub const REVIEWS: u32 = 50;
 const TIMELINE: u32 = 100;
 pub const COMMITS: u32 = 100;
 
-const ACCOUNT: &str = "fragment Account on Actor { \
-    __typename login \
-    ... on User { databaseId } ... on Bot { databaseId } \
-    ... on Mannequin { databaseId } ... on Organization { databaseId } \
-}";
+/// A part of the queries that pull requests can do without. A token may lack the scope for it, and an
+/// older Enterprise Server has a schema without it; either refuses the whole query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
+pub enum OptionalPart {
+    RequestedTeams,
+    RequestedBots,
+    Mannequins,
+    MergeQueue,
+    LongIds,
+    DismissedStates,
+    Drafts,
+}
 
-const REVIEW_NODES: &str = "pageInfo { hasNextPage endCursor } \
-    nodes { fullDatabaseId state submittedAt commit { oid } author { ...Account } }";
+/// The parts that a query does without.
+pub type OmittedParts = BTreeSet<OptionalPart>;
+
+impl OptionalPart {
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Returns the part that an error is about, by its path and message; `None` if it is about none
+    /// of them.
+    pub fn of_error(error: &str) -> Option<Self> {
+        let has = |word: &str| error.contains(word);
+        let of_reviewer = has("equestedReviewer");
+        Self::ALL.iter().copied().find(|part| match part {
+            Self::RequestedTeams => {
+                has("on Team") || has("'Team'") || has("'slug'") || has("read:org")
+            }
+            Self::RequestedBots => of_reviewer && has("Bot"),
+            Self::Mannequins => has("Mannequin"),
+            Self::MergeQueue => has("MergeQueue") || has("MERGE_QUEUE") || has("itemTypes"),
+            Self::LongIds => has("fullDatabaseId"),
+            Self::DismissedStates => has("previousReviewState"),
+            Self::Drafts => has("isDraft") || has("ReadyForReview") || has("ConvertToDraft"),
+        })
+    }
+
+    /// Returns the facts that are unknown without the part.
+    pub const fn unknown(self) -> &'static str {
+        match self {
+            Self::RequestedTeams => "the teams that were asked for a review",
+            Self::RequestedBots => "the bots that were asked for a review",
+            Self::Mannequins => "the accounts of imported users",
+            Self::MergeQueue => "the time in the merge queue",
+            Self::LongIds => "ids beyond 32 bits",
+            Self::DismissedStates => "the state of reviews before their dismissal",
+            Self::Drafts => "the time as a draft",
+        }
+    }
+}
+
+/// Returns `text` unless its part is omitted.
+fn unless(omitted: &OmittedParts, part: OptionalPart, text: &'static str) -> &'static str {
+    if omitted.contains(&part) { "" } else { text }
+}
+
+/// Returns the field with an object's id, under the name that the answers are read by.
+fn long_id(omitted: &OmittedParts) -> &'static str {
+    match omitted.contains(&OptionalPart::LongIds) {
+        true => "fullDatabaseId: databaseId",
+        false => "fullDatabaseId",
+    }
+}
+
+fn account(omitted: &OmittedParts) -> String {
+    format!(
+        "fragment Account on Actor {{ __typename login \
+         ... on User {{ databaseId }} ... on Bot {{ databaseId }} {} \
+         ... on Organization {{ databaseId }} }}",
+        unless(
+            omitted,
+            OptionalPart::Mannequins,
+            "... on Mannequin { databaseId }"
+        ),
+    )
+}
+
+fn review_nodes(omitted: &OmittedParts) -> String {
+    format!(
+        "pageInfo {{ hasNextPage endCursor }} \
+         nodes {{ {} state submittedAt commit {{ oid }} author {{ ...Account }} }}",
+        long_id(omitted)
+    )
+}
 
 const COMMIT_NODES: &str =
     "totalCount pageInfo { hasNextPage endCursor } nodes { commit { authoredDate committedDate } }";
 
-const REVIEWER: &str = "requestedReviewer { __typename \
-    ... on User { login databaseId } ... on Bot { login databaseId } \
-    ... on Mannequin { login databaseId } \
-    ... on Team { slug databaseId } }";
-
-const TIMELINE_TYPES: &str = "[READY_FOR_REVIEW_EVENT, CONVERT_TO_DRAFT_EVENT, \
-    REVIEW_REQUESTED_EVENT, REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, CLOSED_EVENT, \
-    REOPENED_EVENT, MERGED_EVENT, \
-    ADDED_TO_MERGE_QUEUE_EVENT, REMOVED_FROM_MERGE_QUEUE_EVENT, ISSUE_COMMENT]";
-
-fn timeline_nodes() -> String {
+fn requested_reviewer(omitted: &OmittedParts) -> String {
+    let [bot, mannequin, team] = [
+        (
+            OptionalPart::RequestedBots,
+            "... on Bot { login databaseId }",
+        ),
+        (
+            OptionalPart::Mannequins,
+            "... on Mannequin { login databaseId }",
+        ),
+        (
+            OptionalPart::RequestedTeams,
+            "... on Team { slug databaseId }",
+        ),
+    ]
+    .map(|(part, text)| unless(omitted, part, text));
     format!(
-        "pageInfo {{ hasNextPage endCursor }} nodes {{ __typename \
-         ... on ReadyForReviewEvent {{ createdAt actor {{ ...Account }} }} \
-         ... on ConvertToDraftEvent {{ createdAt actor {{ ...Account }} }} \
-         ... on ReviewRequestedEvent {{ createdAt actor {{ ...Account }} {REVIEWER} }} \
-         ... on ReviewRequestRemovedEvent {{ createdAt actor {{ ...Account }} {REVIEWER} }} \
-         ... on ReviewDismissedEvent {{ createdAt actor {{ ...Account }} previousReviewState \
-         review {{ fullDatabaseId }} }} \
+        "requestedReviewer {{ __typename ... on User {{ login databaseId }} {bot} {mannequin} {team} }}"
+    )
+}
+
+fn timeline_types(omitted: &OmittedParts) -> String {
+    let drafts = "READY_FOR_REVIEW_EVENT, CONVERT_TO_DRAFT_EVENT, ";
+    let queue = "ADDED_TO_MERGE_QUEUE_EVENT, REMOVED_FROM_MERGE_QUEUE_EVENT, ";
+    format!(
+        "[{}{}REVIEW_REQUESTED_EVENT, REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, \
+         CLOSED_EVENT, REOPENED_EVENT, MERGED_EVENT, ISSUE_COMMENT]",
+        unless(omitted, OptionalPart::Drafts, drafts),
+        unless(omitted, OptionalPart::MergeQueue, queue),
+    )
+}
+
+fn timeline_nodes(omitted: &OmittedParts) -> String {
+    let drafts = "... on ReadyForReviewEvent { createdAt actor { ...Account } } \
+                  ... on ConvertToDraftEvent { createdAt actor { ...Account } }";
+    let queue = "... on AddedToMergeQueueEvent { createdAt actor { ...Account } } \
+                 ... on RemovedFromMergeQueueEvent { createdAt actor { ...Account } reason }";
+    let (reviewer, id) = (requested_reviewer(omitted), long_id(omitted));
+    format!(
+        "pageInfo {{ hasNextPage endCursor }} nodes {{ __typename {} {} \
+         ... on ReviewRequestedEvent {{ createdAt actor {{ ...Account }} {reviewer} }} \
+         ... on ReviewRequestRemovedEvent {{ createdAt actor {{ ...Account }} {reviewer} }} \
+         ... on ReviewDismissedEvent {{ createdAt actor {{ ...Account }} {} review {{ {id} }} }} \
          ... on ClosedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on ReopenedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on MergedEvent {{ createdAt actor {{ ...Account }} }} \
-         ... on AddedToMergeQueueEvent {{ createdAt actor {{ ...Account }} }} \
-         ... on RemovedFromMergeQueueEvent {{ createdAt actor {{ ...Account }} reason }} \
-         ... on IssueComment {{ createdAt fullDatabaseId author {{ ...Account }} }} }}"
+         ... on IssueComment {{ createdAt {id} author {{ ...Account }} }} }}",
+        unless(omitted, OptionalPart::Drafts, drafts),
+        unless(omitted, OptionalPart::MergeQueue, queue),
+        unless(
+            omitted,
+            OptionalPart::DismissedStates,
+            "previousReviewState"
+        ),
     )
 }
 
 /// The fragment of a complete pull request. `$commits` is the number of commits to fetch.
-fn whole() -> String {
+fn whole(omitted: &OmittedParts) -> String {
     format!(
         "fragment Whole on PullRequest {{ \
-         fullDatabaseId number state isDraft title body url createdAt updatedAt closedAt mergedAt \
+         {} number state {} title body url createdAt updatedAt closedAt mergedAt \
          additions deletions changedFiles author {{ ...Account }} \
          labels(first: 100) {{ nodes {{ name }} }} \
          baseRefName headRefName headRefOid headRepository {{ databaseId }} \
-         reviews(first: {REVIEWS}) {{ {REVIEW_NODES} }} \
+         reviews(first: {REVIEWS}) {{ {} }} \
          commits(first: $commits) {{ {COMMIT_NODES} }} \
-         timelineItems(first: {TIMELINE}, itemTypes: {TIMELINE_TYPES}) {{ {} }} }} {ACCOUNT}",
-        timeline_nodes()
+         timelineItems(first: {TIMELINE}, itemTypes: {}) {{ {} }} }} {}",
+        long_id(omitted),
+        unless(omitted, OptionalPart::Drafts, "isDraft"),
+        review_nodes(omitted),
+        timeline_types(omitted),
+        timeline_nodes(omitted),
+        account(omitted),
     )
 }
 
 /// A page of a repository's pull requests, latest update first. Variables: `owner`, `name`,
 /// `first`, `after`, `commits`.
-pub fn page() -> String {
+pub fn page(omitted: &OmittedParts) -> String {
     format!(
         "query Page($owner: String!, $name: String!, $first: Int!, $after: String, \
          $commits: Int!) {{ \
@@ -79,7 +192,7 @@ pub fn page() -> String {
          pullRequests(first: $first, after: $after, \
          orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ \
          totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ ...Whole }} }} }} }} {}",
-        whole()
+        whole(omitted)
     )
 }
 
@@ -93,7 +206,7 @@ pub const NUMBERS: &str = "query Numbers($owner: String!, $name: String!, $first
 
 /// The given pull requests of a repository, each under its [`alias`]. Variables: `owner`, `name`,
 /// `commits`.
-pub fn numbered(numbers: &[PrNumber]) -> String {
+pub fn numbered(numbers: &[PrNumber], omitted: &OmittedParts) -> String {
     let wanted: Vec<_> = numbers
         .iter()
         .map(|number| {
@@ -107,7 +220,7 @@ pub fn numbered(numbers: &[PrNumber]) -> String {
         "query Numbered($owner: String!, $name: String!, $commits: Int!) {{ \
          repository(owner: $owner, name: $name) {{ databaseId nameWithOwner isPrivate {} }} }} {}",
         wanted.join(" "),
-        whole()
+        whole(omitted)
     )
 }
 
@@ -119,7 +232,7 @@ pub fn alias(number: PrNumber) -> String {
 /// The next pages of one pull request's lists. Variables: `owner`, `name`, `number`; for each of
 /// `reviews`, `commits` and `timeline` a flag that fetches it, and the cursor to start after
 /// (`reviewsAfter`, ...).
-pub fn more() -> String {
+pub fn more(omitted: &OmittedParts) -> String {
     format!(
         "query More($owner: String!, $name: String!, $number: Int!, $reviews: Boolean!, \
          $reviewsAfter: String, \
@@ -127,13 +240,16 @@ pub fn more() -> String {
          $timelineAfter: String) {{ \
          repository(owner: $owner, name: $name) {{ pullRequest(number: $number) {{ \
          reviews(first: {REVIEWS}, after: $reviewsAfter) \
-         @include(if: $reviews) {{ {REVIEW_NODES} }} \
+         @include(if: $reviews) {{ {} }} \
          commits(first: {COMMITS}, after: $commitsAfter) \
          @include(if: $commits) {{ {COMMIT_NODES} }} \
-         timelineItems(first: {TIMELINE}, after: $timelineAfter, itemTypes: {TIMELINE_TYPES}) \
+         timelineItems(first: {TIMELINE}, after: $timelineAfter, itemTypes: {}) \
          @include(if: $timeline) \
-         {{ {} }} }} }} }} {ACCOUNT}",
-        timeline_nodes()
+         {{ {} }} }} }} }} {}",
+        review_nodes(omitted),
+        timeline_types(omitted),
+        timeline_nodes(omitted),
+        account(omitted),
     )
 }
 
@@ -195,7 +311,8 @@ pub struct GraphqlPullRequest {
     pub full_database_id: Option<BigInt>,
     pub number: PrNumber,
     pub state: GraphqlState,
-    pub is_draft: bool,
+    /// Absent if it is not requested.
+    pub is_draft: Option<bool>,
     pub title: String,
     pub body: String,
     pub url: String,

@@ -226,6 +226,18 @@ pub struct DeadLetterMatch {
     pub repo: Option<String>,
 }
 
+impl DeadLetterMatch {
+    /// Returns whether the dead letters of a group match.
+    pub fn matches(&self, group: &DeadLetterGroup) -> bool {
+        let is = |wanted: &Option<String>, value: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == value
+        };
+        is(&self.reason, Some(&group.reason))
+            && is(&self.event, Some(&group.event))
+            && is(&self.repo, group.repo.as_deref())
+    }
+}
+
 /// Dead letters that died of the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = DeadGroup)]

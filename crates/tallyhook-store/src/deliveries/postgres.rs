@@ -1,14 +1,13 @@
 //! The inbox in PostgreSQL. Each use case is one statement, which is a transaction by itself.
 
-use sqlx::{FromRow, QueryBuilder};
-use sqlx_postgres::Postgres;
+use sqlx::FromRow;
 use tallyhook_core::domain::pull_request::Source;
 
 use super::delivery::{HISTORY, IMPLAUSIBLE};
 use super::row::{COLUMNS, DeliveryRow, pull_request_key};
 use super::{
-    ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
-    DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
+    ClaimedDeliveries, Delivery, DeliveryFilter, DeliveryState, ExhaustedDelivery, PendingDelivery,
+    PurgeCounts, StoredBody, UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::StatementBuilder;
@@ -232,41 +231,6 @@ impl PostgresDatabase {
         self.connections
             .execute(query.bind(self.connections.instance))
             .await
-    }
-
-    pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
-        let mut query = QueryBuilder::<Postgres>::new(
-            "WITH requeued AS (SELECT id FROM deliveries WHERE state = 'dead'",
-        );
-        match dead {
-            DeadLetterSelection::Ids(of) => {
-                query.push(" AND id = ANY(").push_bind(ids(of)).push(")");
-            }
-            DeadLetterSelection::Like(DeadLetterMatch {
-                reason,
-                event,
-                repo,
-            }) => {
-                for (column, value) in [("reason", reason), ("event", event), ("repo_name", repo)] {
-                    if let Some(value) = value {
-                        query
-                            .push(" AND ")
-                            .push(column)
-                            .push(" = ")
-                            .push_bind(storable_text(value));
-                    }
-                }
-            }
-        }
-        query.push(
-            " ORDER BY id FOR UPDATE) UPDATE deliveries d \
-             SET state = 'accepted', reason = NULL, attempts = 0, \
-             dead_copied = false, leased_until = NULL, finished_at = NULL, next_attempt_at = ",
-        );
-        query
-            .push_bind(now)
-            .push(" FROM requeued WHERE d.id = requeued.id");
-        self.connections.execute(query.build()).await
     }
 
     pub(crate) async fn mark_dead_copied(&self, of: &[DeliveryId]) -> Result<()> {

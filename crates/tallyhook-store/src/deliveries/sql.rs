@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 
 use super::row::{COLUMNS, DeadGroupRow, DeliveryRow};
 use super::{
-    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterSelection, Delivery,
-    DeliveryCounts, DeliveryFilter, DeliveryState, NewDelivery, PendingDelivery, PurgeCounts,
-    StoredBody, UnfinishedDelivery,
+    AcceptOutcome, ClaimedDeliveries, DeadLetterGroup, DeadLetterMatch, DeadLetterSelection,
+    Delivery, DeliveryCounts, DeliveryFilter, DeliveryState, NewDelivery, PendingDelivery,
+    PurgeCounts, StoredBody, UnfinishedDelivery,
 };
 use crate::columns::{Millis, Name, storable_text};
-use crate::database::{Database, Value, statement};
+use crate::database::{Database, StatementBuilder, Value, statement};
 use crate::{DeliveryId, Lane, Moment, Result, Store};
 
 /// Awaits a method that each kind of database has in its own way.
@@ -116,19 +116,65 @@ impl Store {
 
     /// Requeues dead letters: they are due again, with all attempts. Returns their number.
     pub async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
-        by_dialect!(self.requeue(dead, now))
+        let mut update = StatementBuilder::new(
+            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, \
+             leased_until = NULL, finished_at = NULL, dead_copied = ",
+        );
+        update.push_bind(false).push(", next_attempt_at = ");
+        update.push_bind(Millis(now));
+        self.update_dead(update, dead).await
     }
 
-    /// Discards a dead letter: it becomes ignored with `reason`. Returns whether there was one.
-    pub async fn discard(&self, id: DeliveryId, reason: &str, now: Moment) -> Result<bool> {
-        let update = statement(
-            "UPDATE deliveries SET state = 'ignored', reason = $1, finished_at = $2 \
-             WHERE id = $3 AND state = 'dead'",
-        )
-        .bind(storable_text(reason))
-        .bind(Millis(now))
-        .bind(id.0);
-        Ok(self.database.execute(update).await? == 1)
+    /// Discards dead letters: they become ignored with `reason`. Returns their number.
+    pub async fn discard(
+        &self,
+        dead: &DeadLetterSelection,
+        reason: &str,
+        now: Moment,
+    ) -> Result<u64> {
+        let mut update =
+            StatementBuilder::new("UPDATE deliveries SET state = 'ignored', reason = ");
+        update
+            .push_bind(storable_text(reason))
+            .push(", finished_at = ")
+            .push_bind(Millis(now));
+        self.update_dead(update, dead).await
+    }
+
+    /// Runs an update of the selected dead letters. Their rows are locked by id.
+    async fn update_dead(
+        &self,
+        mut update: StatementBuilder<'_>,
+        dead: &DeadLetterSelection,
+    ) -> Result<u64> {
+        update.push(" WHERE id IN (SELECT id FROM deliveries WHERE state = 'dead'");
+        match dead {
+            DeadLetterSelection::Ids(ids) => {
+                // No row has id 0, without which an empty list would be no SQL.
+                update.push(" AND id IN (0");
+                for id in ids {
+                    update.push(", ").push_bind(id.0);
+                }
+                update.push(")");
+            }
+            DeadLetterSelection::Like(DeadLetterMatch {
+                reason,
+                event,
+                repo,
+            }) => {
+                for (column, value) in [("reason", reason), ("event", event), ("repo_name", repo)] {
+                    if let Some(value) = value {
+                        update.push(" AND ").push(column).push(" = ");
+                        update.push_bind(storable_text(value));
+                    }
+                }
+            }
+        }
+        update.push(match &self.database {
+            Database::Sqlite(_) => ")",
+            Database::Postgres(_) => " ORDER BY id FOR UPDATE)",
+        });
+        self.database.execute(update.build()).await
     }
 
     /// Returns dead letters grouped by reason, event and repository, the largest group first.

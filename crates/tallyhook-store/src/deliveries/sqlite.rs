@@ -9,8 +9,8 @@ use sqlx_sqlite::{Sqlite, SqliteConnection, SqliteRow};
 use super::delivery::{HISTORY, IMPLAUSIBLE};
 use super::row::{COLUMNS, DeliveryRow, pull_request_key};
 use super::{
-    ClaimedDeliveries, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter,
-    DeliveryState, ExhaustedDelivery, PendingDelivery, PurgeCounts, StoredBody, UnfinishedDelivery,
+    ClaimedDeliveries, Delivery, DeliveryFilter, DeliveryState, ExhaustedDelivery, PendingDelivery,
+    PurgeCounts, StoredBody, UnfinishedDelivery,
 };
 use crate::columns::Name;
 use crate::sqlite::{SqliteDatabase, ids_json, millis, moment};
@@ -193,40 +193,6 @@ impl SqliteDatabase {
         .bind(now.to_rfc3339())
         .bind(ids_json(ids.iter().map(|id| id.0)));
         writer.execute(query).await
-    }
-
-    pub(crate) async fn requeue(&self, dead: &DeadLetterSelection, now: Moment) -> Result<u64> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "UPDATE deliveries SET state = 'accepted', reason = NULL, attempts = 0, \
-             dead_copied = 0, \
-             leased_until = NULL, finished_at = NULL, next_attempt_at = ",
-        );
-        query.push_bind(millis(now)).push(" WHERE state = 'dead'");
-        match dead {
-            DeadLetterSelection::Ids(ids) => {
-                query.push(" AND id IN (SELECT value FROM json_each(");
-                query
-                    .push_bind(ids_json(ids.iter().map(|id| id.0)))
-                    .push("))");
-            }
-            DeadLetterSelection::Like(DeadLetterMatch {
-                reason,
-                event,
-                repo,
-            }) => {
-                for (column, value) in [("reason", reason), ("event", event), ("repo_name", repo)] {
-                    if let Some(value) = value {
-                        query
-                            .push(" AND ")
-                            .push(column)
-                            .push(" = ")
-                            .push_bind(value);
-                    }
-                }
-            }
-        }
-        let mut writer = self.writer().await?;
-        writer.execute(query.build()).await
     }
 
     pub(crate) async fn mark_dead_copied(&self, ids: &[DeliveryId]) -> Result<()> {

@@ -56,7 +56,8 @@ impl Store {
                     && run.walk.is_some()
                     && run.options == *options =>
             {
-                let again = "UPDATE sync_runs SET state = 'queued', asked_at = $2, error = NULL, \
+                // Its error stands until it succeeds.
+                let again = "UPDATE sync_runs SET state = 'queued', asked_at = $2, \
                              finished_at = NULL, \
                              lease = 0, leased_until = NULL WHERE id = $1";
                 transaction
@@ -296,16 +297,21 @@ async fn save_repository_status(
 ) -> Result<()> {
     match run.state {
         RunState::Done => {
-            let synced = "UPDATE repositories SET sync_status = 'synced', last_sync_at = $2, \
-                last_error = NULL, \
+            let synced = "UPDATE repositories SET last_sync_at = $2, last_error = $4, \
+                sync_status = CASE WHEN $4 IS NULL THEN 'synced' ELSE 'error' END, \
                 complete_since = CASE WHEN $3 < complete_since THEN $3 \
                 ELSE coalesce(complete_since, $3) END WHERE id = $1";
             let synced = statement(synced).bind(run.repo.0).bind(Millis(now));
+            let synced = synced.bind(run.complete_since.map(Seconds));
             transaction
-                .execute(synced.bind(run.complete_since.map(Seconds)))
+                .execute(synced.bind(run.error.as_deref().map(storable_text)))
                 .await?;
         }
-        RunState::Failed => {
+        RunState::Running if run.error.is_none() => {
+            set_status(transaction, run.repo, "'syncing'").await?;
+        }
+        // One that waits for GitHub failed so far.
+        RunState::Failed | RunState::Running => {
             let failed =
                 "UPDATE repositories SET sync_status = 'error', last_error = $2 WHERE id = $1";
             let failed = statement(failed)
@@ -315,7 +321,6 @@ async fn save_repository_status(
         }
         RunState::Cancelled => set_status(transaction, run.repo, STATUS_BEFORE).await?,
         RunState::Queued => set_status(transaction, run.repo, "'pending'").await?,
-        RunState::Running => {}
     }
     Ok(())
 }

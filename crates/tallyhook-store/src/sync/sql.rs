@@ -19,6 +19,10 @@ const TRACKED: &str = "SELECT r.id, r.name, r.private, \
     r.reconciled_at, r.complete_since, r.missed_by_webhook \
     FROM repositories r LEFT JOIN installations i ON i.id = r.installation_id WHERE r.tracked";
 
+/// The error of the newest backfill of the repository `$1`, which stands until one succeeds.
+const LAST_RUN_ERROR: &str = "(SELECT CASE WHEN state <> 'cancelled' THEN error END \
+    FROM sync_runs WHERE repo_id = $1 ORDER BY id DESC LIMIT 1)";
+
 impl Store {
     /// Tracks a repository from now on, as one that was never fetched, and records its observation.
     /// Returns `false` if it was tracked.
@@ -130,9 +134,9 @@ impl Store {
                 watermark,
                 reconciled,
             } => statement(format!(
-                "UPDATE repositories SET last_sync_at = $2, last_error = NULL, \
-                 sync_status = CASE WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 \
-                 AND {UNFINISHED}) \
+                "UPDATE repositories SET last_sync_at = $2, last_error = {LAST_RUN_ERROR}, \
+                 sync_status = CASE WHEN {LAST_RUN_ERROR} IS NOT NULL THEN 'error' \
+                     WHEN EXISTS (SELECT 1 FROM sync_runs WHERE repo_id = $1 AND {UNFINISHED}) \
                      THEN 'syncing' ELSE 'synced' END, \
                  watermark = CASE WHEN watermark IS NULL OR watermark < $3 THEN $3 \
                  ELSE watermark END, \

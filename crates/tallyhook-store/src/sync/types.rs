@@ -77,7 +77,8 @@ pub struct SyncRun {
     pub reviews_synced: u64,
     /// Those that failed by themselves; the first [`MAX_RUN_ERRORS`] are kept.
     pub errors: Vec<PullRequestError>,
-    /// The error that ended it.
+    /// The error that ended it or that it waits for; of a finished one the facts that GitHub
+    /// withholds.
     pub error: Option<String>,
     pub github_requests: u64,
     /// Set when it is done: every pull request that was updated since then was fetched.

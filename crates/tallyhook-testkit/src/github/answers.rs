@@ -127,6 +127,9 @@ impl State {
         let (answer, cost) = match resource {
             _ if allowance.remaining == 0 => (exhausted(resource), 0),
             Resource::Core => (self.world.answer(given.rights, request, body), 1),
+            Resource::Graphql if let Some(errors) = refusals(&self.refused, body) => {
+                (json!({ "errors": errors }).into(), 0)
+            }
             Resource::Graphql => {
                 let conditions = graphql::Conditions {
                     is_admin: given.rights == Rights::Admin,
@@ -164,6 +167,19 @@ impl State {
         }
         (response, cost)
     }
+}
+
+/// Returns the errors of a query that has refused texts, all of them at once as GitHub does.
+fn refusals(refused: &[(String, Value)], body: &[u8]) -> Option<Vec<Value>> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let query = body["query"].as_str()?;
+    let has = |(text, _): &&(String, Value)| query.contains(text.as_str());
+    let errors: Vec<_> = refused
+        .iter()
+        .filter(has)
+        .map(|(_, error)| error.clone())
+        .collect();
+    (!errors.is_empty()).then_some(errors)
 }
 
 pub(super) fn plain(answer: RestAnswer) -> HttpResponse {

@@ -68,6 +68,8 @@ struct State {
     most_pulls: Option<u64>,
     /// Pull requests, by repository id and number, that GraphQL cannot get.
     broken: BTreeSet<(i64, i64)>,
+    /// Texts that no GraphQL query may have, and the errors about them.
+    refused: Vec<(String, Value)>,
     /// The number of requests.
     arrived: u64,
     requests: Vec<Request>,
@@ -376,6 +378,11 @@ impl FakeGithub {
     /// Makes GraphQL fail on this pull request.
     pub fn break_pull(&self, repository: i64, number: i64) {
         self.state().broken.insert((repository, number));
+    }
+
+    /// Refuses GraphQL queries that have `text`, with this error and no data.
+    pub fn refuse(&self, text: &str, error: Value) {
+        self.state().refused.push((text.to_owned(), error));
     }
 
     /// Changes the world just before the `nth` request from now, the next being the first.
