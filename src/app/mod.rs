@@ -245,7 +245,7 @@ impl RunningServer {
 /// first delivery decides.
 ///
 /// # Errors
-/// If the two differ: numeric ids are unique within one GitHub alone.
+/// If the two differ, after the store was closed: numeric ids are unique within one GitHub alone.
 pub(crate) async fn github_host(
     config: &Config,
     store: &Store,
@@ -256,10 +256,13 @@ pub(crate) async fn github_host(
     };
     let stored = stored.context("cannot read the GitHub of the stored facts")?;
     match (&stored, &config.github_host) {
-        (Some(stored), Some(set)) if stored != set => bail!(
-            "{GITHUB_API_URL} is of {set}, and the database has the facts of {stored}, whose ids \
-             mean others there: use a database for each GitHub"
-        ),
+        (Some(stored), Some(set)) if stored != set => {
+            store.close().await;
+            bail!(
+                "{GITHUB_API_URL} is of {set}, and the database has the facts of {stored}, whose \
+                 ids mean others there: use a database for each GitHub"
+            )
+        }
         _ => Ok(stored),
     }
 }

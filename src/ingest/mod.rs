@@ -313,7 +313,7 @@ async fn handle(
             let stored = tokio::spawn(async move {
                 let _share = share;
                 if let Some(host) = host {
-                    adopt(&ingest, &host).await?;
+                    ingest.host.adopt(&host, &ingest.store).await?;
                 }
                 store(&ingest, *delivery, event.as_deref()).await
             });
@@ -529,14 +529,6 @@ pub fn form_payload(raw: &[u8]) -> Result<Vec<u8>, WebhookRefusal> {
     payload
         .map(|(_, value)| value.into_owned().into_bytes())
         .ok_or(WebhookRefusal::NotJson)
-}
-
-/// Remembers the GitHub of the first delivery. It is accepted whatever it says; the next one is
-/// compared.
-async fn adopt(ingest: &Ingest, host: &GithubHost) -> Result<(), WebhookRefusal> {
-    let adopted = ingest.host.adopt(host, &ingest.store).await;
-    adopted.map_err(|_| WebhookRefusal::Unavailable)?;
-    ingest.host.check(Some(host))
 }
 
 async fn store(

@@ -5,12 +5,12 @@ use std::sync::{Once, OnceLock};
 
 use actix_web::http::header::HeaderMap;
 use tallyhook_core::github::host::GithubHost;
-use tallyhook_store::{Result, Store};
+use tallyhook_store::Store;
 
 use super::WebhookRefusal;
 use crate::telemetry::REQUESTS_REFUSED;
 
-type Checked = std::result::Result<(), WebhookRefusal>;
+type Checked = Result<(), WebhookRefusal>;
 
 /// Prefixes of the headers of programs that send GitHub's headers besides their own.
 const IMITATORS: [(&str, &str); 3] = [
@@ -63,11 +63,17 @@ impl InstallationHost {
         self.known.get().is_none()
     }
 
-    /// Makes `host` the GitHub of this installation, for all of its processes.
-    pub(super) async fn adopt(&self, host: &GithubHost, store: &Store) -> Result<()> {
-        let adopted = store.adopt_github_host(host).await?;
+    /// Makes `host` the GitHub of this installation, for all of its processes. The first delivery is
+    /// accepted whatever it says; the next one is compared.
+    ///
+    /// # Errors
+    /// [`WebhookRefusal::OtherHost`] if another process was first, or
+    /// [`WebhookRefusal::Unavailable`].
+    pub(super) async fn adopt(&self, host: &GithubHost, store: &Store) -> Checked {
+        let adopted = store.adopt_github_host(host).await;
+        let adopted = adopted.map_err(|_| WebhookRefusal::Unavailable)?;
         self.known.get_or_init(|| adopted);
-        Ok(())
+        self.check(Some(host))
     }
 }
 

@@ -117,6 +117,25 @@ async fn renamed_and_transferred_repository_is_the_same() {
 }
 
 #[tokio::test]
+async fn former_name_is_known_from_the_renaming_alone() {
+    let mut server = TestServer::start().await;
+    let mut world = World::acme();
+    (world.owner, world.repo) = (Account::organization(902, "umbrella"), "backend".to_owned());
+    let mut renamed = repository_event(&world, "renamed");
+    renamed["changes"] = json!({"repository": {"name": {"from": "api"}}});
+    post(&mut server, "repository", &renamed).await;
+    let mut moved = repository_event(&world, "transferred");
+    let owner = objects::account(Some(&Account::organization(901, "acme-corp")));
+    moved["changes"] = json!({"owner": {"from": {"organization": owner}}});
+    post(&mut server, "repository", &moved).await;
+    for name in ["umbrella/backend", "umbrella/api", "acme-corp/backend"] {
+        let path = format!("/api/prs?repo={name}");
+        assert_eq!(server.get(&path).await.0, 200, "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn deleted_repository_is_frozen() {
     let mut server = TestServer::start().await;
     let world = World::acme();

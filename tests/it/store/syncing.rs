@@ -493,49 +493,47 @@ async fn poller_stats_are_kept(database: Database) {
 
 async fn former_names_are_the_same_in_any_order(database: Database) {
     let store = open(&database).await;
-    let sights = [(100, "acme/api"), (200, "acme/Backend"), (300, "acme/core")];
-    let sight = |place: usize| {
-        let (at, name) = sights[place];
-        repository(at, name, RepositoryAccess::Granted)
-    };
-    for (id, order) in [
-        (11, [0, 1, 2]),
-        (12, [2, 1, 0]),
-        (13, [1, 2, 0]),
-        (14, [2, 0, 1]),
-    ] {
+    let orders = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]];
+    for (id, order) in (10..).step_by(2).zip(orders) {
         // In a batch of each, and all in one.
         for together in [false, true] {
-            let repo = RepoId(id + 10 * i64::from(together));
-            let sights: Vec<_> = order
-                .map(|place| {
-                    let mut seen = sight(place);
-                    seen.repository.id = repo;
-                    seen
-                })
-                .into();
+            let repo = RepoId(id + i64::from(together));
+            let names = ["api", "backend", "core"].map(|name| format!("acme/{name}-{repo}"));
+            let sights = order.map(|place| {
+                let at = 100 * i64::try_from(place).unwrap();
+                let name = names[place].to_ascii_uppercase();
+                let mut seen = repository(at, &name, RepositoryAccess::Granted);
+                seen.repository.id = repo;
+                seen
+            });
             if together {
-                let mut joined = sights[0].clone();
-                for seen in &sights[1..] {
-                    joined.join(seen.clone());
-                }
+                let [mut joined, second, third] = sights;
+                joined.join(second);
+                joined.join(third);
                 record(&store, joined).await;
             } else {
                 for seen in sights {
                     record(&store, seen).await;
                 }
             }
-            let mut names = store.repository_names(repo).await.unwrap();
-            names[1..].sort();
+            let [api, backend, core] = names;
+            let found = store.repository_names(repo).await.unwrap();
             assert_eq!(
-                names,
-                ["acme/core", "acme/api", "acme/backend"],
-                "{repo} {order:?}"
+                found,
+                [core.to_ascii_uppercase(), api, backend],
+                "{order:?}"
             );
         }
     }
-    // Of several that had a name, the one that has it now, else the last to have it.
+    let mut first = repository(100, "acme/api", RepositoryAccess::Granted);
+    first.repository.id = RepoId(98);
+    record(&store, first.clone()).await;
+    (first.repository.seen.at, first.repository.seen.value.name) =
+        (Timestamp::clamped(120), "acme/core".to_owned());
+    record(&store, first).await;
     let id = async |name: &str| store.repository_id(name).await.unwrap();
+    assert_eq!(id("acme/api").await, Some(RepoId(98)));
+    // Of several that had a name, the one that has it now, else the last to have it.
     let mut taken = repository(150, "acme/api", RepositoryAccess::Granted);
     taken.repository.id = RepoId(99);
     record(&store, taken).await;

@@ -260,7 +260,7 @@ async fn transition_is_recorded_and_published_in_one_transaction(database: Datab
     // Tracks the repository from this time on.
     record_changes(&store, Vec::new()).await;
     let (old, task) = (make(&store, "A-1").await, make(&store, "A-2").await);
-    let before = transition(TaskStatus::Done, -1);
+    let before = transition(TaskStatus::Done, -301);
     assert!(
         store
             .update_task_if_current(

@@ -231,9 +231,16 @@ fn missed_by_webhook<'a>(delivery: &DecodedDelivery<'a>, known: &PullRequest) ->
 
 fn observation(repository: Repository, delivery: &DecodedDelivery<'_>) -> RepositoryObservation {
     let received_at = delivery.received_at;
+    let former_name = match delivery.event {
+        Event::Repository(event) => event.former_name.clone(),
+        _ => None,
+    };
+    let former_names = former_name
+        .into_iter()
+        .map(|name| (name, repository.seen.at));
     RepositoryObservation {
+        former_names: former_names.collect(),
         repository,
-        former_names: BTreeMap::new(),
         last_delivery: (delivery.source == Source::Webhook).then_some(received_at),
         tracks: match delivery.source {
             // Watching one pull request is no request for the others.

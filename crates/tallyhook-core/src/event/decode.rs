@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-use super::bounds::within_limits;
+use super::bounds::{is_repository_name, within_limits};
 use super::snapshots::{issue_snapshot, snapshot};
 use super::{
     Event, EventKind, Fact, FactKind, InstallationEvent, PullRequestEvent, PullRequestSnapshot,
@@ -480,9 +480,20 @@ fn push(mut payload: Payload) -> Result<PushEvent, Undecodable> {
 }
 
 fn repository(mut payload: Payload) -> Result<RepositoryEvent, Undecodable> {
+    let repo = take_repo(&mut payload)?;
+    let changes = payload.changes.unwrap_or_default();
+    let former_name = repo.name.split_once('/').and_then(|(owner, name)| {
+        let former_owner = changes.owner.and_then(|changed| changed.login());
+        let renamed = changes.repository.and_then(|changed| changed.name?.from);
+        let is_changed = former_owner.is_some() || renamed.is_some();
+        let owner = former_owner.unwrap_or_else(|| owner.to_owned());
+        let name = renamed.unwrap_or_else(|| name.to_owned());
+        is_changed.then(|| format!("{owner}/{name}"))
+    });
     Ok(RepositoryEvent {
-        repo: take_repo(&mut payload)?,
+        repo,
         action: payload.action.ok_or_else(|| missing("action"))?,
+        former_name: former_name.filter(|name| is_repository_name(name)),
     })
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
+use super::undecoded::{error_with_path, located};
 use crate::github::payload::Payload;
 use crate::text::one_line;
 
@@ -50,9 +51,10 @@ pub struct UnreadPart {
 /// # Errors
 /// The error about the part that is required, or the text of one that occurs too often.
 pub(super) fn read(json: &str, error: &serde_json::Error) -> Result<Payload, String> {
-    // Which of the two is meant is not known.
-    if error.to_string().starts_with("duplicate field") {
-        return Err(error.to_string());
+    // Of two values of one field it is not known which one is meant.
+    let is_repeated = error.to_string().starts_with("duplicate field");
+    if is_repeated || json.len() > LARGEST_BODY {
+        return Err(error_with_path(json).unwrap_or_else(|| error.to_string()));
     }
     let mut value: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let mut unread = Vec::new();
@@ -65,7 +67,7 @@ pub(super) fn read(json: &str, error: &serde_json::Error) -> Result<Payload, Str
         let text = error.inner().to_string();
         let is_decoration = |step: &String| !REQUIRED.contains(&step.as_str());
         let is_removed = match path.iter().rposition(is_decoration) {
-            Some(last) if unread.len() < MOST_PARTS && json.len() <= LARGEST_BODY => {
+            Some(last) if unread.len() < MOST_PARTS => {
                 unread.push(UnreadPart {
                     path: keys(&path[..=last]).join("."),
                     error: one_line(&text, LONGEST_ERROR),
@@ -75,7 +77,7 @@ pub(super) fn read(json: &str, error: &serde_json::Error) -> Result<Payload, Str
             _ => false,
         };
         if !is_removed {
-            return Err(located(&path, &text));
+            return Err(located(error.path(), error.inner()));
         }
     }
 }
@@ -108,15 +110,5 @@ fn remove(value: &mut Value, parent: &[String], step: &str) -> bool {
             _ => false,
         },
         _ => false,
-    }
-}
-
-/// Returns the text of an error, with the path to where it is.
-fn located(path: &[String], text: &str) -> String {
-    let path = keys(path).join(".");
-    match text.strip_prefix("missing field `") {
-        _ if path.is_empty() => text.to_owned(),
-        Some(field) => format!("missing field `{path}.{field}"),
-        None => format!("`{path}`: {text}"),
     }
 }

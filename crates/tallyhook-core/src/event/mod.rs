@@ -460,6 +460,9 @@ pub struct PushEvent {
 pub struct RepositoryEvent {
     pub action: String,
     pub repo: Repo,
+    /// `owner/name` before it was renamed or transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_name: Option<String>,
 }
 
 /// A change of a GitHub App installation, or of its repositories.

@@ -253,6 +253,34 @@ pub(crate) struct ChangesPayload {
     pub(crate) title: Option<ChangedValue>,
     pub(crate) body: Option<ChangedValue>,
     pub(crate) base: Option<ChangedBase>,
+    /// Of a `repository` event that renames it.
+    pub(crate) repository: Option<ChangedRepository>,
+    /// Of a `repository` event that transfers it.
+    pub(crate) owner: Option<ChangedOwner>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ChangedRepository {
+    pub(crate) name: Option<ChangedValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ChangedOwner {
+    from: Option<FormerOwner>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FormerOwner {
+    user: Option<UserPayload>,
+    organization: Option<UserPayload>,
+}
+
+impl ChangedOwner {
+    /// Returns the login before.
+    pub(crate) fn login(self) -> Option<String> {
+        let FormerOwner { user, organization } = self.from?;
+        user.or(organization).map(|owner| owner.login)
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -210,6 +210,10 @@ fn task_keys_take_time_in_proportion_to_the_text() {
         (r"(?s)[A-Z]+-\d+(?:.*END)?", "A-1 "),
         (r"\d+(?:[^!]*!)?", "1 "),
         (Patterns::DEFAULT, "AB-1 "),
+        // As Markdown, which never ends what it begins.
+        (Patterns::DEFAULT, "AB-1 <code>"),
+        (Patterns::DEFAULT, "AB-1 [`*"),
+        (Patterns::DEFAULT, "AB-1\n> - <!-"),
     ] {
         let patterns = Patterns::parse(pattern).unwrap();
         let text = word.repeat(64 * 1024 / word.len());
