@@ -237,7 +237,8 @@ pub fn main() -> ExitCode {
 
 /// Reports a wrong call in one line; prints help and version.
 fn refuse(error: &clap::Error) -> ExitCode {
-    match usage::usage_error(error) {
+    let arguments = std::env::args_os().map(|text| text.to_string_lossy().into_owned());
+    match usage::usage_error(error, arguments) {
         // Standard error may be closed.
         Some(text) => drop(writeln!(
             io::stderr(),

@@ -1,14 +1,30 @@
 //! Wrong calls of the program, in one line.
 
+use clap::Command;
 use clap::error::ErrorKind;
 
 use super::command;
 
-/// Returns the error in one line, with the help that shows the right call; `None` for help and
-/// version, which are not errors, and for the help of a call without a command.
-pub(super) fn usage_error(error: &clap::Error) -> Option<String> {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+/// Returns the error in one line, with the help that shows the right call; `None` where the help
+/// itself is to be shown: on demand, and for a call without anything.
+pub(super) fn usage_error(
+    error: &clap::Error,
+    arguments: impl Iterator<Item = String>,
+) -> Option<String> {
+    if !error.use_stderr() {
         return None;
+    }
+    let (called, command) = called(arguments);
+    let advice = format!("`{called} --help` shows the right call");
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let commands: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+        let is_whole = command.get_name() == called;
+        return (!is_whole).then(|| {
+            format!(
+                "`{called}` needs a command: {}; {advice}",
+                commands.join(", ")
+            )
+        });
     }
     let text = error.to_string();
     let lines = text
@@ -20,14 +36,11 @@ pub(super) fn usage_error(error: &clap::Error) -> Option<String> {
         .collect();
     let message = words.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
-    Some(format!(
-        "{message}; `{} --help` shows the right call",
-        called(std::env::args())
-    ))
+    Some(format!("{message}; {advice}"))
 }
 
-/// Returns the commands that were called, without their arguments.
-fn called(arguments: impl Iterator<Item = String>) -> String {
+/// Returns the commands that were called, without their arguments, and the last of them.
+fn called(arguments: impl Iterator<Item = String>) -> (String, Command) {
     let mut command = command();
     let mut called = command.get_name().to_owned();
     for argument in arguments.skip(1) {
@@ -36,7 +49,7 @@ fn called(arguments: impl Iterator<Item = String>) -> String {
             command = found;
         }
     }
-    called
+    (called, command)
 }
 
 #[cfg(test)]
@@ -45,26 +58,37 @@ mod tests {
 
     #[test]
     fn wrong_call_is_one_line_with_the_help_to_read() {
-        let called = |line: &str| called(line.split(' ').map(str::to_owned));
-        assert_eq!(called("tallyhook --bogus"), "tallyhook");
-        assert_eq!(
-            called("tallyhook --log-format json dead requeue 7 --bogus"),
-            "tallyhook dead requeue"
-        );
         let error = |line: &str| {
             let error = command().try_get_matches_from(line.split(' ')).unwrap_err();
-            usage_error(&error)
+            usage_error(&error, line.split(' ').map(str::to_owned))
         };
-        for (line, words) in [
-            ("t serve --bogus", "unexpected argument '--bogus' found"),
-            ("t serv", "a similar subcommand exists: 'serve'"),
-            ("t serve --role ingst", "a similar value exists: 'ingest'"),
-            ("t replay", "were not provided: <PATH"),
+        for (line, words, help) in [
+            ("t --bogus", "unexpected argument '--bogus' found", ""),
+            ("t serv", "a similar subcommand exists: 'serve'", ""),
+            (
+                "t serve --role ingst",
+                "a similar value exists: 'ingest'",
+                " serve",
+            ),
+            ("t replay", "were not provided: <PATH", " replay"),
+            (
+                "t --log-format json dead requeue x",
+                "invalid value 'x'",
+                " dead requeue",
+            ),
+            (
+                "t deliveries",
+                "needs a command: list, show, export",
+                " deliveries",
+            ),
         ] {
             let error = error(line).unwrap();
             assert!(error.contains(words) && !error.contains('\n'), "{error}");
-            assert!(error.ends_with("--help` shows the right call"), "{error}");
+            let help = format!("; `tallyhook{help} --help` shows the right call");
+            assert!(error.ends_with(&help), "{error}");
         }
-        assert_eq!(error("t --help"), None);
+        for line in ["t", "t --help", "t dead --help", "t --version"] {
+            assert_eq!(error(line), None, "{line}");
+        }
     }
 }

@@ -98,6 +98,7 @@ serve --config latin.toml | 2 | configuration file latin.toml | UTF-8
 serve --no-migrate | 1 | no database at test.db | tallyhook migrate
 migrate --database-url nonsense | 2 | is not a URL | sqlite://FILE
 demo --listen x | 2 | `x` | an address and port such as 127.0.0.1:8080
+deliveries | 2 | needs a command: list, show, export
 config chek | 2 | 'check' | `tallyhook config --help`
 config check --config none.toml | 2 | none.toml | tallyhook init
 doctor --jsno | 2 | '--jsno' | '--json'
