@@ -120,13 +120,34 @@ mod tests {
     #[test]
     fn endpoint_has_one_normal_form() {
         for (text, expected) in [
-            ("https://hooks.example.com/webhooks/github", "https://hooks.example.com/webhooks/github"),
-            ("http://10.0.0.7:8080/tallyhook/webhooks/github", "http://10.0.0.7:8080/tallyhook/webhooks/github"),
-            ("https://host//webhooks/github", "https://host/webhooks/github"),
-            ("https://host/webhooks//github", "https://host/webhooks/github"),
-            ("https://host/tallyhook//webhooks/github/", "https://host/tallyhook/webhooks/github"),
-            ("https://host/a/../webhooks/github//", "https://host/webhooks/github"),
-            ("HTTPS://Host:443/webhooks/github", "https://host/webhooks/github"),
+            (
+                "https://hooks.example.com/webhooks/github",
+                "https://hooks.example.com/webhooks/github",
+            ),
+            (
+                "http://10.0.0.7:8080/tallyhook/webhooks/github",
+                "http://10.0.0.7:8080/tallyhook/webhooks/github",
+            ),
+            (
+                "https://host//webhooks/github",
+                "https://host/webhooks/github",
+            ),
+            (
+                "https://host/webhooks//github",
+                "https://host/webhooks/github",
+            ),
+            (
+                "https://host/tallyhook//webhooks/github/",
+                "https://host/tallyhook/webhooks/github",
+            ),
+            (
+                "https://host/a/../webhooks/github//",
+                "https://host/webhooks/github",
+            ),
+            (
+                "HTTPS://Host:443/webhooks/github",
+                "https://host/webhooks/github",
+            ),
         ] {
             assert_eq!(endpoint(text).as_deref(), Some(expected), "{text}");
         }

@@ -5,8 +5,8 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use testkit::{TestServer, assert_refused};
 use testkit::payloads::{self, Account, Pr, World, objects};
+use testkit::{TestServer, assert_refused};
 
 const INSTALLATION: i64 = 51;
 
@@ -309,28 +309,15 @@ async fn access_is_what_github_dates_last_in_any_order_and_repetition() {
 }
 
 #[tokio::test]
-async fn late_event_of_a_repository_does_not_undo_its_deletion() {
-    let mut server = TestServer::start().await;
-    let world = World::acme();
-    post(&mut server, "pull_request", &opened(&world)).await;
-    for action in ["deleted", "privatized", "edited"] {
-        post(&mut server, "repository", &repository_event(&world, action)).await;
-        assert_eq!(
-            access(&server, "acme-corp/api-server").await,
-            "deleted",
-            "{action}"
-        );
-    }
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn untracked_repository_shows_its_webhooks_and_is_tracked_again_without_github() {
     let mut server = TestServer::start().await;
     let name = "acme-corp/server-1";
-    let repositories = async |server: &TestServer| server.get("/api/repos").await.1["items"].clone();
+    let repositories =
+        async |server: &TestServer| server.get("/api/repos").await.1["items"].clone();
     let track = async |server: &TestServer, repo: &str| {
-        server.ask(Method::POST, "/api/repos", &json!({"repo": repo})).await
+        server
+            .ask(Method::POST, "/api/repos", &json!({"repo": repo}))
+            .await
     };
     // GitHub is not asked, so that it has to be known from a webhook.
     assert_refused(&track(&server, name).await, 409, "github_access_missing");
@@ -344,14 +331,25 @@ async fn untracked_repository_shows_its_webhooks_and_is_tracked_again_without_gi
     let (event, body) = Installed(1).event("created", 1);
     post(&mut server, event, &body).await;
     let shown = repositories(&server).await[0].clone();
-    assert_eq!((&shown["repo"], &shown["tracked"]), (&json!(name), &json!(false)));
+    assert_eq!(
+        (&shown["repo"], &shown["tracked"]),
+        (&json!(name), &json!(false))
+    );
     assert!(shown["last_delivery_at"].is_string(), "{shown}");
     let missing = shown["completeness"]["missing"].to_string();
     assert!(missing.contains("POST /api/repos tracks it"), "{missing}");
 
     let (status, tracked) = track(&server, name).await;
-    assert_eq!((status, &tracked["tracked"]), (201, &json!(true)), "{tracked}");
-    assert_eq!(tracked["sync_run"], Value::Null, "nothing could work on a backfill");
+    assert_eq!(
+        (status, &tracked["tracked"]),
+        (201, &json!(true)),
+        "{tracked}"
+    );
+    assert_eq!(
+        tracked["sync_run"],
+        Value::Null,
+        "nothing could work on a backfill"
+    );
     let (status, again) = track(&server, name).await;
     assert_eq!((status, &again["tracked"]), (200, &json!(true)), "{again}");
     server.stop().await;

@@ -88,7 +88,10 @@ pub fn completeness(coverage: &Coverage<'_>) -> Completeness {
     }
     if !coverage.is_tracked {
         let why = "it is not tracked, although webhooks of it arrive: POST /api/repos tracks it";
-        all.push(missing("what webhooks do not report, and notifications", why));
+        all.push(missing(
+            "what webhooks do not report, and notifications",
+            why,
+        ));
     } else if !coverage.may_ask {
         let why = "GitHub is asked for nothing: set GITHUB_TOKEN, or GITHUB_APP_ID and \
                    GITHUB_APP_PRIVATE_KEY";

@@ -185,3 +185,36 @@ pub fn installation_access(
         },
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::RepositoryEvent;
+
+    #[test]
+    fn late_event_of_a_repository_names_it_and_does_not_undo_its_deletion() {
+        let at = Timestamp::clamped;
+        let of = |action: &str, received_at| {
+            let repo = Repo {
+                id: RepoId(7),
+                name: format!("acme-corp/{action}"),
+                private: None,
+                seen_at: at(100),
+                installation: None,
+            };
+            let action = action.to_owned();
+            observed(
+                &Event::Repository(RepositoryEvent { action, repo }),
+                at(received_at),
+            )
+            .remove(0)
+        };
+        let mut known = of("deleted", 1_000);
+        known.join(of("renamed", 2_000));
+        assert_eq!(known.access.value, RepositoryAccess::Deleted);
+        assert_eq!(known.seen.value.name, "acme-corp/renamed");
+        let mut reverse = of("renamed", 2_000);
+        reverse.join(of("deleted", 1_000));
+        assert_eq!(reverse, known);
+    }
+}

@@ -84,7 +84,9 @@ impl Store {
     pub async fn tracked(&self) -> Result<Vec<TrackedRepository>> {
         let rows = self
             .database
-            .rows(statement(format!("{LISTED} r.tracked ORDER BY r.name, r.id")))
+            .rows(statement(format!(
+                "{LISTED} r.tracked ORDER BY r.name, r.id"
+            )))
             .await?;
         Ok(rows.into_iter().map(|row: TrackedRow| row.into()).collect())
     }
