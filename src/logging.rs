@@ -4,11 +4,12 @@
 //! cannot be written, or not fast enough, is dropped and counted.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anstream::{AutoStream, ColorChoice};
 use metrics::counter;
 use parking_lot::Mutex;
 use tracing::callsite::Identifier;
@@ -60,7 +61,7 @@ pub fn init_logging(format: LogFormat, quiet: bool) -> LogGuard {
         .finish(CountedStderr);
     NO_ROOM.get_or_init(|| lines.error_counter());
     let layer = fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
         .with_writer(lines);
     let layer = match format {
         LogFormat::Text => layer.with_target(false).boxed(),

@@ -69,10 +69,9 @@ impl WorktreesArgs {
             lines.push(line(task, worktree, cleaned));
         }
         store.close().await;
-        if self.json {
-            output::json(&lines)
-        } else {
-            print(&lines)
+        match self.json {
+            true => output::json_list(lines),
+            false => print(&lines),
         }
     }
 }
@@ -115,10 +114,13 @@ fn line(task: Task, worktree: String, cleaned: CleanupOutcome) -> WorktreeReport
 }
 
 fn print(lines: &[WorktreeReport]) -> CommandResult {
-    if lines.is_empty() {
-        return output::line("no task has a working tree");
-    }
-    let mut table = output::table(&["task", "working tree", "pull request", "", "reason"]);
+    let mut table = output::table([
+        output::text("task"),
+        output::text("working tree"),
+        output::whole("pull request"),
+        output::whole("outcome"),
+        output::note("reason", 2),
+    ]);
     for line in lines {
         let verdict = match line.verdict {
             WorktreeOutcome::InUse => "in use",
@@ -137,5 +139,5 @@ fn print(lines: &[WorktreeReport]) -> CommandResult {
             line.reason.clone().unwrap_or_default(),
         ]);
     }
-    output::line(&table.to_string())
+    table.print("no task has a working tree")
 }

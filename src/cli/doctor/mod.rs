@@ -38,7 +38,7 @@ impl DoctorArgs {
             Err(CommandFailure::Failed(error)) => vec![unreadable(&format!("{error:#}"))],
         };
         if self.json {
-            output::json(&findings)?;
+            output::json_list(findings.clone())?;
         } else {
             print(&findings)?;
         }
@@ -98,7 +98,12 @@ fn silent(check: &'static str) -> Finding {
 }
 
 fn print(findings: &[Finding]) -> CommandResult {
-    let mut table = output::table(&["", "check", "state", "next step"]);
+    let mut table = output::table([
+        output::whole("state"),
+        output::text("check"),
+        output::prose("found"),
+        output::note("next step", usize::MAX),
+    ]);
     for finding in findings {
         table.add_row([
             finding.state.as_str(),
@@ -107,5 +112,5 @@ fn print(findings: &[Finding]) -> CommandResult {
             &finding.advice,
         ]);
     }
-    output::line(&table.to_string())
+    table.print("")
 }
