@@ -1,8 +1,10 @@
 //! `tallyhook demo`
 
 mod live;
+mod shift;
 
 use anyhow::Context;
+use chrono::{TimeDelta, Utc};
 use clap::Args;
 use tallyhook_core::domain::metrics::DurationSummary;
 use tallyhook_store::{AggregateFilter, PullRequestFilter, Store};
@@ -190,13 +192,15 @@ async fn numbers(store: &Store) -> anyhow::Result<String> {
     ))
 }
 
-/// Returns the deliveries of all files, in order of time.
+/// Returns the deliveries of all files, in order of time, as if the last one was sent a little ago.
 fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     let mut story = Vec::new();
     for file in STORY {
         story.extend(recorded::parse_lines(file).context("a shipped fixture cannot be read")?);
     }
     story.sort_by(|one, two| one.delivered_at.cmp(&two.delivered_at));
+    // Not the very second: nothing of the past is to look like a change that just happened.
+    shift::end_now(&mut story, (Utc::now() - TimeDelta::minutes(10)).into())?;
     Ok(story)
 }
 
