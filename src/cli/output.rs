@@ -13,7 +13,7 @@ use super::{CommandResult, table};
 use crate::api::Page;
 
 /// The interval of progress lines where standard error is no terminal.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The time after which work on a terminal is long enough for a bar.
 const BAR_DELAY: Duration = Duration::from_secs(1);
