@@ -9,6 +9,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anstream::{AutoStream, ColorChoice};
 use metrics::counter;
 use parking_lot::Mutex;
 use tallyhook_core::text::{printable_json, printable_lines};
@@ -70,7 +71,8 @@ pub fn init_logging(format: LogFormat, quiet: bool) -> LogGuard {
             is_terminal,
         });
     NO_ROOM.get_or_init(|| lines.error_counter());
-    let layer = fmt::layer().with_ansi(is_terminal).with_writer(lines);
+    let has_colours = is_terminal && AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let layer = fmt::layer().with_ansi(has_colours).with_writer(lines);
     let layer = match format {
         LogFormat::Text => layer.with_target(false).boxed(),
         // With the spans: theirs are the ids of the delivery that a line is about.

@@ -142,6 +142,7 @@ pub(crate) async fn serve(github: &str, database: &str) -> anyhow::Result<()> {
         database_url: database.to_owned(),
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some(TOKEN.to_owned()),
+        token: None,
         ..Config::new(&SettingSources::default())?
     };
     config.sync.backfill.commits = true;

@@ -250,6 +250,7 @@ pub(crate) async fn serve(role: Role, place: Place) -> anyhow::Result<()> {
         database_url: place.database_url.context("no database")?,
         listen: "127.0.0.1:0".parse()?,
         admin_token: Some(TOKEN.to_owned()),
+        token: None,
         amqp_url: place.amqp_url,
         ..Config::new(&SettingSources::default())?
     };

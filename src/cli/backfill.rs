@@ -24,14 +24,25 @@ pub(super) struct BackfillArgs {
     /// The repository
     #[arg(value_name = "OWNER/REPO")]
     repo: String,
-    /// Days of history, by the last update of a pull request (beats `GITHUB_SYNC_DAYS_BACK`)
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        value_parser = clap::value_parser!(u32).range(1..=36_500),
+        help = "Days of history, by the last update of a pull request [env: GITHUB_SYNC_DAYS_BACK]"
+    )]
     days: Option<u32>,
-    /// Maximum number of pull requests, the latest first (beats `GITHUB_SYNC_MAX_PRS`)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help = "Maximum number of pull requests, the latest first [env: GITHUB_SYNC_MAX_PRS]"
+    )]
     max_prs: Option<u32>,
-    /// Fetch the dates of the commits, too, which give the coding time
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "Fetch the dates of the commits, too, which give the coding time [env: \
+                GITHUB_SYNC_COMMITS]"
+    )]
     commits: bool,
     /// Print the result as JSON
     #[arg(long)]
@@ -213,31 +224,28 @@ fn put_off(run: SyncRun, until: DateTime<Utc>) -> String {
 }
 
 fn print(report: &BackfillReport) -> CommandResult {
-    let mut table = output::table(&["", &report.repo]);
     let since = report
         .complete_since
         .map_or("-".to_owned(), |since| match since.epoch() {
             0 => "its beginning".to_owned(),
             _ => since.to_string(),
         });
-    for (what, value) in [
+    output::fields(&[
+        ("repository", report.repo.clone()),
         ("pull requests", report.prs_done.to_string()),
         ("reviews", report.reviews_synced.to_string()),
         ("complete since", since),
         ("requests to GitHub", report.github_requests.to_string()),
         ("could not be fetched", report.errors.len().to_string()),
-    ] {
-        table.add_row([what.to_owned(), value]);
-    }
-    output::line(&table.to_string())?;
+    ])?;
     if !report.errors.is_empty() {
-        let mut table = output::table(&["pull request", "error"]);
+        let mut table = output::table([output::whole("pull request"), output::prose("error")]);
         for PullRequestError { pr, error } in &report.errors {
             table.add_row([format!("#{pr}"), error.clone()]);
         }
-        output::line(&table.to_string())?;
+        table.print("")?;
     }
-    output::line(
+    output::paragraph(
         "The fetched pull requests are in the inbox: a running server applies them now, otherwise \
          the next one.",
     )

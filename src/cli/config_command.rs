@@ -80,10 +80,14 @@ fn show(sources: &SettingSources, as_json: bool) -> CommandResult {
         let items: Vec<_> = items.collect();
         return output::json(&json!({"config_file": file, "items": items, "next": null}));
     }
-    let mut table = output::table(&["setting", "value", "from"]);
+    let mut table = output::table([
+        output::whole("setting"),
+        output::prose("value"),
+        output::whole("from"),
+    ]);
     for setting in settings {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.add_row([setting.name, or_dash(setting.value), or_dash(setting.from)]);
     }
-    output::line(&table.to_string())
+    table.print("there are no settings")
 }

@@ -68,15 +68,12 @@ fn print(repo: &str, webhook: &RegisteredWebhook) -> CommandResult {
         (WebhookState::Updated, Some(id)) => format!("existed as number {id}, fixed"),
         _ => "to be created by hand".to_owned(),
     };
-    let mut table = output::table(&["webhook", repo]);
-    for (what, value) in [
+    output::fields(&[
+        ("webhook of", repo.to_owned()),
         ("state", state),
         ("payload URL", webhook.url.clone()),
         ("content type", webhook.content_type.to_owned()),
         ("secret", format!("the first of {GITHUB_WEBHOOK_SECRET}")),
         ("events", webhook.events.join(", ")),
-    ] {
-        table.add_row([what.to_owned(), value]);
-    }
-    output::line(&table.to_string())
+    ])
 }

@@ -1,6 +1,6 @@
 //! `tallyhook deliveries` and `tallyhook dead`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -9,21 +9,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::domain::people::Bots;
 use tallyhook_core::event;
 use tallyhook_store::{
     DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState,
     Moment, Store, StoredBody,
 };
 
+use super::delivery_list::{list, listed, print_table};
 use super::discard::DiscardArgs;
+use super::follow::follow;
+use super::reader::{ReadFromArgs, ReadQuery, Reader};
 use super::recorded::{ApiDelivery, RecordedRequest};
-use super::{CommandFailure, CommandResult, output};
-use crate::api::{DeliveryDetail, DeliveryItem};
+use super::{CommandFailure, CommandResult, SettingSources, beside, output};
+use crate::api::{DeliveryDetail, DeliveryItem, Page, StoreReads};
 
 /// Deliveries of one query.
 const PAGE: u32 = 100;
+/// The length from which on the beginning of a GUID names it.
+const SHORTEST_GUID: usize = 4;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DeliveriesCommand {
@@ -32,16 +39,24 @@ pub(super) enum DeliveriesCommand {
         #[command(flatten)]
         filter: FilterArgs,
         /// Maximum number
-        #[arg(long, default_value_t = 30)]
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// Print JSON
+        /// Continue after the `next` of `--json`
+        #[arg(long, conflicts_with = "follow")]
+        cursor: Option<String>,
+        /// Print new deliveries as they arrive, until Ctrl-C; with --json a line for each
+        #[arg(long)]
+        follow: bool,
+        /// Print JSON, as `GET /api/deliveries` answers
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        from: ReadFromArgs,
     },
     /// Show one delivery with its payload
     Show {
-        /// The value of X-GitHub-Delivery
-        guid: String,
+        /// The id of `deliveries list`, the value of X-GitHub-Delivery, or its beginning
+        id: String,
     },
     /// Write deliveries as JSON lines that `replay` reads, oldest first
     ///
@@ -96,16 +111,19 @@ pub(super) enum DeadCommand {
     /// List dead letters: grouped by reason, then each, newest first
     List {
         /// Maximum number
-        #[arg(long, default_value_t = 30)]
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// Print JSON
+        /// Continue after the `next` of `--json`
+        #[arg(long)]
+        cursor: Option<String>,
+        /// Print JSON, as `GET /api/dead-letters` answers, with the `groups`
         #[arg(long)]
         json: bool,
     },
     /// Show one dead letter with its history and payload
     Show {
-        /// The id of `dead list`
-        id: i64,
+        /// The id of `dead list`, the value of X-GitHub-Delivery, or its beginning
+        id: String,
     },
     /// Requeue dead letters, with all attempts to go: by id, by group, or all
     Requeue(RequeueArgs),
@@ -114,6 +132,8 @@ pub(super) enum DeadCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "tallyhook dead requeue [OPTIONS] <IDS>...\n       \
+                      tallyhook dead requeue [OPTIONS] <--reason|--event|--repo|--all>")]
 #[group(required = true, multiple = true)]
 pub(super) struct RequeueArgs {
     /// The ids of `dead list`
@@ -134,19 +154,27 @@ pub(super) struct RequeueArgs {
 }
 
 impl DeliveriesCommand {
-    pub(super) async fn run(self, store: &Store) -> CommandResult {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         match self {
             Self::List {
                 filter,
                 limit,
+                cursor,
+                follow: follows,
                 json,
-            } => list(store, filter.into(), limit, json).await,
-            Self::Show { guid } => {
-                let deliveries = store.deliveries_by_guid(&guid).await?;
-                if deliveries.is_empty() {
-                    return Err(missing(&format!("there is no delivery {guid}")));
-                }
-                for delivery in deliveries {
+                from,
+            } => {
+                let reader = from.open(sources).await?;
+                let listed = match follows {
+                    true => follow(&reader, &filter.into(), limit, json).await,
+                    false => list(&reader, &filter.into(), limit, cursor, json).await,
+                };
+                reader.close().await;
+                listed
+            }
+            Self::Show { id } => {
+                let store = &beside(&sources).await?;
+                for delivery in named(store, &id, |_| true, "delivery").await? {
                     output::json(&detail(store, delivery).await?)?;
                 }
                 Ok(())
@@ -156,6 +184,7 @@ impl DeliveriesCommand {
                 output: Some(path),
                 overwrite,
             } => {
+                let store = &beside(&sources).await?;
                 let file = create_private(&path, overwrite)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 export(store, filter.into(), std::io::BufWriter::new(file)).await
@@ -164,7 +193,41 @@ impl DeliveriesCommand {
                 filter,
                 output: None,
                 overwrite: _,
-            } => export(store, filter.into(), std::io::stdout()).await,
+            } => export(&beside(&sources).await?, filter.into(), std::io::stdout()).await,
+        }
+    }
+}
+
+/// Returns the deliveries of an id, a GUID or the beginning of one GUID. Several have one GUID if
+/// their bodies differ. `wanted` chooses those that `kind` names.
+async fn named(
+    store: &Store,
+    name: &str,
+    wanted: impl Fn(&Delivery) -> bool,
+    kind: &str,
+) -> CommandResult<Vec<Delivery>> {
+    let mut found = store.deliveries_by_guid(name).await?;
+    if let (true, Ok(id)) = (found.is_empty(), name.parse()) {
+        found.extend(store.delivery(DeliveryId(id)).await?);
+    }
+    if found.is_empty() && name.chars().count() >= SHORTEST_GUID {
+        found = store.deliveries_by_guid_prefix(name, PAGE).await?;
+    }
+    found.retain(wanted);
+    let guids: BTreeSet<_> = found
+        .iter()
+        .map(|delivery| delivery.guid.as_str())
+        .collect();
+    match guids.len() {
+        0 => Err(missing(&format!("there is no {kind} {name}"))),
+        1 => Ok(found),
+        several => {
+            let some: Vec<_> = guids.into_iter().take(5).collect();
+            Err(missing(&format!(
+                "several GUIDs begin with {name}, give more of the one you mean: {}{}",
+                some.join(", "),
+                if several > some.len() { ", ..." } else { "" }
+            )))
         }
     }
 }
@@ -194,25 +257,34 @@ fn create_private(path: &Path, overwrite: bool) -> anyhow::Result<File> {
 impl DeadCommand {
     pub(super) async fn run(self, store: &Store) -> CommandResult {
         match self {
-            Self::List { limit, json } => {
+            Self::List {
+                limit,
+                cursor,
+                json,
+            } => {
+                let bots = Bots::default();
+                let reader = Reader::Store(StoreReads {
+                    store: store.clone(),
+                    bots,
+                });
+                let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));
+                let listed = listed(&reader, &query, limit, cursor).await?;
                 let groups = store.dead_groups().await?;
-                let dead = DeliveryFilter {
-                    state: Some(DeliveryState::Dead),
-                    ..DeliveryFilter::default()
-                };
-                let items = store.deliveries(&dead, limit).await?;
                 if json {
-                    let items: Vec<_> = items.into_iter().map(DeliveryItem::from).collect();
-                    return output::json(&serde_json::json!({"groups": groups, "items": items}));
+                    return output::json(&DeadLetterList { listed, groups });
                 }
-                output::line(&group_table(groups))?;
-                print_table(items)
+                if !groups.is_empty() {
+                    print_groups(groups)?;
+                    output::line("")?;
+                }
+                print_table(&listed, "there are no dead letters")
             }
             Self::Show { id } => {
-                let delivery = store.delivery(DeliveryId(id)).await?;
-                let dead = delivery.filter(|delivery| delivery.state == DeliveryState::Dead);
-                let dead = dead.ok_or_else(|| missing(&format!("there is no dead letter {id}")))?;
-                output::json(&detail(store, dead).await?)
+                let is_dead = |delivery: &Delivery| delivery.state == DeliveryState::Dead;
+                for dead in named(store, &id, is_dead, "dead letter").await? {
+                    output::json(&detail(store, dead).await?)?;
+                }
+                Ok(())
             }
             Self::Requeue(arguments) => arguments.run(store).await,
             Self::Discard(arguments) => arguments.run(store).await,
@@ -271,72 +343,44 @@ impl From<FilterArgs> for DeliveryFilter {
     }
 }
 
-async fn list(store: &Store, filter: DeliveryFilter, limit: u32, json: bool) -> CommandResult {
-    let deliveries = store.deliveries(&filter, limit).await?;
-    if json {
-        return output::json(
-            &deliveries
-                .into_iter()
-                .map(DeliveryItem::from)
-                .collect::<Vec<_>>(),
-        );
+impl From<FilterArgs> for ReadQuery {
+    fn from(filter: FilterArgs) -> Self {
+        let state = filter.state.map(DeliveryState::from);
+        Self::default()
+            .with("state", state.map(DeliveryState::as_str))
+            .with("event", filter.event)
+            .with("repo", filter.repo)
     }
-    print_table(deliveries)
 }
 
-fn group_table(groups: Vec<DeadLetterGroup>) -> String {
-    let mut table = output::table(&[
-        "dead letters",
-        "reason",
-        "event",
-        "repository",
-        "first received",
-        "last received",
+/// Dead letters with their groups, in the form of the API's lists.
+#[derive(Serialize)]
+struct DeadLetterList {
+    #[serde(flatten)]
+    listed: Page<DeliveryItem>,
+    groups: Vec<DeadLetterGroup>,
+}
+
+fn print_groups(groups: Vec<DeadLetterGroup>) -> CommandResult {
+    let mut table = output::table([
+        output::whole("dead letters"),
+        output::text("event"),
+        output::text("repository"),
+        output::detail("first received"),
+        output::whole("last received"),
+        output::note("reason", 2),
     ]);
     for group in groups {
         table.add_row([
             group.deliveries.to_string(),
-            group.reason,
             group.event,
             group.repo.unwrap_or_default(),
             seconds(group.first_received_at),
             seconds(group.last_received_at),
+            group.reason,
         ]);
     }
-    table.to_string()
-}
-
-fn print_table(deliveries: Vec<Delivery>) -> CommandResult {
-    let mut table = output::table(&[
-        "id",
-        "received",
-        "event",
-        "action",
-        "repository",
-        "PR",
-        "state",
-        "tries",
-        "reason",
-        "GUID",
-    ]);
-    for delivery in deliveries {
-        table.add_row([
-            delivery.id.0.to_string(),
-            seconds(delivery.received_at),
-            delivery.event,
-            delivery.action.unwrap_or_default(),
-            delivery.repo.unwrap_or_default(),
-            delivery
-                .pr_number
-                .map(|number| number.to_string())
-                .unwrap_or_default(),
-            delivery.state.as_str().to_owned(),
-            delivery.attempts.to_string(),
-            delivery.reason.unwrap_or_default(),
-            delivery.guid,
-        ]);
-    }
-    output::line(&table.to_string())
+    table.print("")
 }
 
 fn seconds(timestamp: Moment) -> String {

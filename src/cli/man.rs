@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::{CommandFailure, CommandResult, command, output};
+use super::help::command;
+use super::{CommandFailure, CommandResult, output};
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {

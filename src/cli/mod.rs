@@ -3,10 +3,14 @@
 mod backfill;
 mod config_command;
 mod confirmation;
+mod delivery_list;
 mod demo;
 mod discard;
 mod doctor;
+mod follow;
 mod github;
+mod help;
+
 mod hook;
 mod inbox;
 mod init;
@@ -14,12 +18,18 @@ mod man;
 mod notify;
 mod output;
 mod poll;
+mod pr;
+mod prs;
+mod reader;
 mod recompute;
 mod recorded;
 mod recover;
 mod refetch;
 mod replay;
 mod serve;
+mod since;
+mod stats;
+mod table;
 mod tokens;
 mod usage;
 mod worktrees;
@@ -30,15 +40,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 use tallyhook_core::event::message;
 use tallyhook_core::text::{one_line, with_causes};
 use tallyhook_store::{DatabaseUrlError, OpenMode};
 use tokio::runtime::{Builder, Runtime};
 
+pub use self::help::command;
 use crate::config::{
-    self, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SECRET_SETTINGS, SETTINGS,
-    SettingSources, TALLYHOOK_LISTEN,
+    self, Config, ConfigError, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SettingSources,
+    TALLYHOOK_LISTEN,
 };
 use crate::logging::{self, LogFormat};
 
@@ -51,19 +62,34 @@ use crate::logging::{self, LogFormat};
         env!("TALLYHOOK_VERSION"),
         "\nbuilt for ",
         env!("TALLYHOOK_BUILD"),
-    ),
-    after_help = settings_help(),
-    max_term_width = 110
+    )
 )]
 struct CommandLine {
     /// TOML file of settings; its keys are the names below in lower case
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     config: Option<PathBuf>,
     /// Format of the logs on standard error
-    #[arg(long, global = true, value_enum, default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Global options"
+    )]
     log_format: LogFormat,
-    /// The database (beats `DATABASE_URL`)
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help_heading = "Global options",
+        help = "The database [env: DATABASE_URL]"
+    )]
     database_url: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -71,13 +97,21 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the whole product on a throw-away store: fixtures through the real endpoint, a table,
-    /// the API
+    /// Show the whole product on a throw-away store, with fixtures
+    ///
+    /// It posts the fixtures to its own signed endpoint and prints what became of them; then the
+    /// API answers until Ctrl-C.
     Demo(demo::DemoArgs),
     /// Run the server
     Serve(serve::ServeArgs),
     /// Sign recorded deliveries and post them to a server
     Replay(replay::ReplayArgs),
+    /// List pull requests with their times
+    Prs(prs::PullRequestsArgs),
+    /// Show one pull request, and where its time went
+    Pr(pr::PullRequestArgs),
+    /// Show cycle times and review times by day, week or month
+    Stats(stats::StatsArgs),
     /// List and show stored deliveries, or export them as fixtures
     #[command(subcommand)]
     Deliveries(inbox::DeliveriesCommand),
@@ -130,29 +164,6 @@ enum Command {
     },
 }
 
-fn settings_help() -> String {
-    let mut help = String::from(
-        "Settings (environment; a flag beats them, they beat the file of --config):\n",
-    );
-    for setting in SETTINGS {
-        let default = setting
-            .default
-            .map(|default| format!(" [default: {default}]"))
-            .unwrap_or_default();
-        help.push_str(&format!(
-            "  {}\n      {}{default}\n",
-            setting.name, setting.help
-        ));
-    }
-    help.push_str(&format!(
-        "\nA secret can be in a file whose path is set, with _FILE after the name, as in \
-         {GITHUB_WEBHOOK_SECRET}_FILE:\n  {}\n",
-        SECRET_SETTINGS.join("\n  ")
-    ));
-    help.push_str("\nExit codes: 0 ok, 1 failed, 2 called or configured wrongly.");
-    help
-}
-
 /// The failure of a command, by exit code.
 #[derive(Debug)]
 enum CommandFailure {
@@ -196,16 +207,13 @@ impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
 
 type CommandResult<T = ()> = Result<T, CommandFailure>;
 
-/// Returns the definition of the command line, for the reference and its tests.
-pub fn command() -> clap::Command {
-    CommandLine::command()
-}
-
 /// Parses the command line of this process and runs the command.
 pub fn main() -> ExitCode {
     #[cfg(feature = "crash-points")]
     tallyhook_core::crash_point::arm(crate::config::crash_plan());
-    let cli = match CommandLine::try_parse() {
+    let arguments = help::command().try_get_matches();
+    let cli = arguments.and_then(|arguments| CommandLine::from_arg_matches(&arguments));
+    let cli = match cli {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -276,7 +284,10 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Demo(demo) => demo.run(sources()?).await,
         Command::Serve(serve) => serve.run(sources, sockets).await,
         Command::Replay(replay) => replay.run(sources()?).await,
-        Command::Deliveries(command) => command.run(&beside(&sources()?).await?).await,
+        Command::Prs(prs) => prs.run(sources()?).await,
+        Command::Pr(pr) => pr.run(sources()?).await,
+        Command::Stats(stats) => stats.run(sources()?).await,
+        Command::Deliveries(command) => command.run(sources()?).await,
         Command::Dead(command) => command.run(&beside(&sources()?).await?).await,
         Command::Recover(recover) => recover.run(sources()?).await,
         Command::Backfill(backfill) => backfill.run(sources()?).await,
@@ -307,7 +318,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Man(man) => man.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut CommandLine::command(), "tallyhook", &mut script);
+            clap_complete::generate(shell, &mut help::command(), "tallyhook", &mut script);
             output::raw(&script)
         }
     }
@@ -325,6 +336,6 @@ mod tests {
 
     #[test]
     fn clap_definition_is_consistent() {
-        CommandLine::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -37,10 +37,9 @@ impl NotifyCommand {
                 let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
                 let items = channel_items(&channels, &store).await;
                 store.close().await;
-                if json {
-                    output::json(&items?)
-                } else {
-                    list(&items?)
+                match json {
+                    true => output::json_list(items?),
+                    false => list(&items?),
                 }
             }
         }
@@ -80,14 +79,14 @@ async fn test(channels: &Channels, name: Option<&str>, json: bool) -> CommandRes
         }
         tried.push(result);
     }
-    if json {
-        output::json(&tried)?;
-    }
     let failed: Vec<_> = tried
         .iter()
         .filter(|tried| !tried.ok)
-        .map(|tried| tried.channel.as_str())
+        .map(|tried| tried.channel.clone())
         .collect();
+    if json {
+        output::json_list(tried)?;
+    }
     if failed.is_empty() {
         return Ok(());
     }
@@ -116,19 +115,16 @@ fn summary(
 }
 
 fn list(items: &[ChannelItem]) -> CommandResult {
-    if items.is_empty() {
-        return output::line("no channel is configured");
-    }
-    let mut table = output::table(&[
-        "channel",
-        "kind",
-        "sent to",
-        "place",
-        "pending",
-        "sent",
-        "dead",
-        "superseded",
-        "last error",
+    let mut table = output::table([
+        output::text("channel"),
+        output::whole("kind"),
+        output::text("sent to"),
+        output::whole("pending"),
+        output::whole("sent"),
+        output::whole("dead"),
+        output::detail("superseded"),
+        output::detail("place"),
+        output::note("last error", 2),
     ]);
     for item in items {
         let counts = item.told;
@@ -136,14 +132,13 @@ fn list(items: &[ChannelItem]) -> CommandResult {
             item.name.clone(),
             item.kind.to_string(),
             item.origin.clone(),
-            item.place.clone().unwrap_or_default(),
         ];
         row.extend(
             [counts.pending, counts.sent, counts.dead, counts.superseded]
                 .map(|count| count.to_string()),
         );
-        row.push(item.last_error.clone().unwrap_or_default());
+        row.extend([&item.place, &item.last_error].map(|text| text.clone().unwrap_or_default()));
         table.add_row(row);
     }
-    output::line(&table.to_string())
+    table.print("no channel is configured")
 }

@@ -68,13 +68,12 @@ impl PollArgs {
 }
 
 fn print(round: &PollRound) -> CommandResult {
-    if round.repositories.is_empty() {
-        return output::line(
-            "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST \
-             /api/repos",
-        );
-    }
-    let mut table = output::table(&["repository", "fetched", "missed by webhooks", ""]);
+    let mut table = output::table([
+        output::text("repository"),
+        output::whole("fetched"),
+        output::prose("missed by webhooks"),
+        output::note("error", 2),
+    ]);
     for polled in &round.repositories {
         let missed: Vec<_> = polled
             .missed
@@ -88,6 +87,8 @@ fn print(round: &PollRound) -> CommandResult {
             polled.failure().unwrap_or_default(),
         ]);
     }
-    output::line(&table.to_string())?;
+    table.print(
+        "no repository is tracked: add one with `tallyhook backfill OWNER/REPO` or POST /api/repos",
+    )?;
     output::line(&format!("{} requests to GitHub", round.github_requests))
 }

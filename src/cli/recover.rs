@@ -108,7 +108,7 @@ impl RecoverArgs {
 }
 
 fn print(report: &RecoveryReport) -> CommandResult {
-    let mut table = output::table(&["deliveries", ""]);
+    let mut table = output::table([output::whole("deliveries"), output::prose("which")]);
     let since = report.since.to_rfc3339_opts(SecondsFormat::Secs, true);
     let name =
         |hook: &Option<i64>| hook.map_or_else(|| "of the App".to_owned(), |id| id.to_string());
@@ -135,22 +135,27 @@ fn print(report: &RecoveryReport) -> CommandResult {
     ] {
         table.add_row([number.to_string(), what]);
     }
-    output::line(&table.to_string())?;
+    table.print("")?;
     if report.dead_letters > 0 {
-        output::line(&format!(
+        output::paragraph(&format!(
             "{} of the recovered deliveries are dead letters: see `tallyhook dead list`",
             report.dead_letters
         ))?;
     }
     if !report.not_fetched.is_empty() {
-        let mut table = output::table(&["missing", "event", "last attempt", "why"]);
+        let mut table = output::table([
+            output::whole("missing"),
+            output::text("event"),
+            output::detail("last attempt"),
+            output::note("why", 2),
+        ]);
         for missing in &report.not_fetched {
             let at = missing
                 .delivered_at
                 .to_rfc3339_opts(SecondsFormat::Secs, true);
             table.add_row([&missing.guid, &missing.event, &at, &missing.why]);
         }
-        output::line(&table.to_string())?;
+        table.print("")?;
     }
     output::line(&format!("{} requests to GitHub", report.github_requests))
 }

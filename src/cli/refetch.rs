@@ -19,7 +19,7 @@ use tallyhook_store::{
 };
 
 use super::confirmation::Confirmation;
-use super::{CommandFailure, CommandResult, SettingSources, github, output};
+use super::{CommandFailure, CommandResult, SettingSources, github, output, pr};
 use crate::config::Config;
 use crate::sync::fetch::observed_repository;
 
@@ -44,7 +44,7 @@ impl RefetchArgs {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
         let name = &self.pull_request;
-        let Some((repo, number)) = parsed(name) else {
+        let Some((repo, number)) = pr::parsed(name) else {
             let why = format!("`{name}` is not a pull request: expected OWNER/REPO#N");
             return Err(CommandFailure::Usage(why));
         };
@@ -68,12 +68,6 @@ impl RefetchArgs {
             fetched.timeline.len()
         ))
     }
-}
-
-fn parsed(name: &str) -> Option<(&str, PrNumber)> {
-    let (repo, number) = name.rsplit_once('#')?;
-    let number = number.parse().ok().filter(|number| *number > 0)?;
-    event::is_repository_name(repo).then_some((repo, PrNumber(number)))
 }
 
 /// Fetches the pull request as a delivery of it would be read.

@@ -45,8 +45,7 @@ pub(super) struct ReplayArgs {
     /// The endpoint, or the server with it; default: this configuration's listener
     #[arg(long)]
     url: Option<String>,
-    /// Sign with this secret (beats `GITHUB_WEBHOOK_SECRET`)
-    #[arg(long)]
+    #[arg(long, help = "Sign with this secret [env: GITHUB_WEBHOOK_SECRET]")]
     secret: Option<String>,
     /// Deliveries per second; default: as fast as they are answered
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]

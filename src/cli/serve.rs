@@ -22,8 +22,11 @@ const SIGNALS: &str = "Signals: SIGTERM and Ctrl-C stop the server, which finish
 #[derive(Debug, Args)]
 #[command(after_help = SIGNALS)]
 pub(super) struct ServeArgs {
-    /// Address and port (beats `TALLYHOOK_LISTEN`); port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        help = "Address and port; port 0 takes any free one [env: TALLYHOOK_LISTEN]"
+    )]
     listen: Option<String>,
     /// The roles of this process: all, or a list such as `ingest,api`; a list needs `AMQP_URL` and
     /// PostgreSQL

@@ -81,13 +81,17 @@ async fn list(store: &Store, json: bool) -> CommandResult {
         let items = rows.iter().map(|[name, created, revoked]| {
             json!({"name": name, "created_at": created, "revoked_at": revoked})
         });
-        return output::json(&items.collect::<Vec<_>>());
+        return output::json_list(items.collect::<Vec<_>>());
     }
-    let mut table = output::table(&["name", "created", "revoked"]);
+    let mut table = output::table([
+        output::text("name"),
+        output::whole("created"),
+        output::whole("revoked"),
+    ]);
     for row in rows {
         table.add_row(row.map(Option::unwrap_or_default));
     }
-    output::line(&table.to_string())
+    table.print("there is no token: `tallyhook token create NAME` creates one")
 }
 
 fn failed(what: &str) -> CommandFailure {

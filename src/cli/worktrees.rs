@@ -78,10 +78,9 @@ impl WorktreesArgs {
             lines.push(line(task, worktree, cleaned));
         }
         store.close().await;
-        if json {
-            output::json(&lines)
-        } else {
-            print(&lines)
+        match json {
+            true => output::json_list(lines),
+            false => print(&lines),
         }
     }
 }
@@ -124,10 +123,13 @@ fn line(task: Task, worktree: String, cleaned: CleanupOutcome) -> WorktreeReport
 }
 
 fn print(lines: &[WorktreeReport]) -> CommandResult {
-    if lines.is_empty() {
-        return output::line("no task has a working tree");
-    }
-    let mut table = output::table(&["task", "working tree", "pull request", "", "reason"]);
+    let mut table = output::table([
+        output::text("task"),
+        output::text("working tree"),
+        output::whole("pull request"),
+        output::whole("outcome"),
+        output::note("reason", 2),
+    ]);
     for line in lines {
         let verdict = match line.verdict {
             WorktreeOutcome::InUse => "in use",
@@ -146,5 +148,5 @@ fn print(lines: &[WorktreeReport]) -> CommandResult {
             line.reason.clone().unwrap_or_default(),
         ]);
     }
-    output::line(&table.to_string())
+    table.print("no task has a working tree")
 }

@@ -6,6 +6,7 @@ use super::{ConfigError, SettingSources};
 
 pub const TALLYHOOK_ADMIN_TOKEN: &str = "TALLYHOOK_ADMIN_TOKEN";
 pub const TALLYHOOK_LISTEN: &str = "TALLYHOOK_LISTEN";
+pub const TALLYHOOK_TOKEN: &str = "TALLYHOOK_TOKEN";
 
 pub(super) fn listen(sources: &SettingSources) -> Result<SocketAddr, ConfigError> {
     let expected = "an address and port such as 127.0.0.1:8080";

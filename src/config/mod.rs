@@ -42,7 +42,7 @@ pub use self::github::{
     GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN, GITHUB_WEBHOOK_SECRET,
     WebhookSecrets,
 };
-pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN};
+pub use self::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_LISTEN, TALLYHOOK_TOKEN};
 pub(crate) use self::nearest::nearest;
 #[cfg(feature = "crash-points")]
 pub use self::process::crash_plan;
@@ -72,6 +72,8 @@ pub struct Config {
     pub amqp_url: Option<String>,
     pub listen: SocketAddr,
     pub admin_token: Option<String>,
+    /// Sent by commands that read another server.
+    pub token: Option<String>,
     pub bots: Bots,
     pub retention_days: u32,
     /// The most WebSocket clients of one process.
@@ -102,6 +104,7 @@ impl Config {
             amqp_url: sources.value(AMQP_URL).map(str::to_owned),
             listen: http::listen(sources)?,
             admin_token: http::admin_token(sources),
+            token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             bots: github::bots(sources),
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,

@@ -3,7 +3,7 @@
 use tallyhook_core::domain::task::Patterns;
 
 use super::channels::{NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL};
-use super::http::TALLYHOOK_ADMIN_TOKEN;
+use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::tasks::TASK_KEY_PATTERNS;
 use super::{
     DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
@@ -153,6 +153,11 @@ pub const SETTINGS: &[Setting] = &[
         "an API token that is valid while it is set, of 8 characters or more; without it one is \
          created at the first start and written to `tallyhook-admin-token` beside the database \
          file, or in the current folder",
+    ),
+    setting(
+        TALLYHOOK_TOKEN,
+        None,
+        "the API token with which commands read another server (`--url`)",
     ),
     setting(
         "BOT_LOGINS",

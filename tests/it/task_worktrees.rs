@@ -188,7 +188,8 @@ impl WorktreeServer {
     /// Returns the command's result for each working tree, in JSON.
     async fn lines(&self, arguments: &[&str]) -> Value {
         let ended = run(self.command(&[arguments, &["--json"]].concat())).await;
-        serde_json::from_str(&ended.ok()).unwrap()
+        let mut listed: Value = serde_json::from_str(&ended.ok()).unwrap();
+        listed["items"].take()
     }
 }
 

@@ -67,6 +67,8 @@ fn the_demo_shows_its_table_and_leaves_nothing_behind() {
         "merged",
         "2.50",
         "without review",
+        "Medians of the merged pull requests:",
+        "from opening to the first review (n = ",
     ] {
         assert!(shown.contains(word), "no `{word}` in:\n{shown}");
     }
@@ -447,7 +449,7 @@ async fn deliveries_are_listed_and_shown() {
         "--event",
         "pull_request_review",
     ]));
-    let list = list.as_array().unwrap();
+    let list = list["items"].as_array().unwrap();
     assert_eq!(list.len(), 5);
     assert!(
         list.iter()
@@ -474,6 +476,10 @@ async fn deliveries_are_listed_and_shown() {
         "{table}"
     );
     run(&mut deliveries(&["show", "nothing"])).failed(1, &["no delivery nothing"]);
+    let id = list[0]["id"].to_string();
+    assert_eq!(json_of(&mut deliveries(&["show", &id])), shown);
+    run(&mut deliveries(&["show", &guid[..8]])).failed(1, &["several GUIDs begin with", ", ..."]);
+    run(&mut deliveries(&["show", &guid[..3]])).failed(1, &["no delivery"]);
 }
 
 #[tokio::test]
@@ -553,7 +559,7 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
             .ok()
             .starts_with("requeued 1,")
     );
-    let none = json!({"groups": [], "items": []});
+    let none = json!({"groups": [], "items": [], "next": null});
     assert_eq!(
         json_of(&mut tallyhook(here.path(), &["dead", "list", "--json"])),
         none
@@ -640,7 +646,7 @@ async fn tokens_are_made_listed_and_revoked_beside_a_running_server() {
     assert_eq!(status().await, 200);
     let list = json_of(&mut token(&["list", "--json"]));
     assert_eq!(
-        (&list[0]["name"], &list[0]["revoked_at"]),
+        (&list["items"][0]["name"], &list["items"][0]["revoked_at"]),
         (&json!("dashboard"), &Value::Null)
     );
     assert!(!run(&mut token(&["list"])).ok().contains(made.trim()));
@@ -681,7 +687,7 @@ fn migrate_makes_a_database_that_serve_starts_on() {
             here.path(),
             &["deliveries", "list", "--json"]
         )),
-        json!([])
+        json!({"items": [], "next": null})
     );
     let mut serve = tallyhook(
         here.path(),

@@ -22,12 +22,12 @@ use testkit::process::{run, tallyhook};
 /// Colour by ESC and by the one-byte CSI, a title, a bell, a line, the writing direction, DEL.
 const HOSTILE: &str = "x\u{1b}[31m\u{9b}1m\u{1b}]0;t\u{7}\r\u{202e}\u{2066}\u{7f}\u{85}\u{200b}y";
 
-/// Asserts that a terminal would only show `text`: no control character but the line end, nothing
-/// that changes the writing direction or cannot be seen.
+/// Asserts that a terminal would only show `text`: no control character but the line end and the tab
+/// between the cells of a table, nothing that changes the writing direction or cannot be seen.
 #[track_caller]
 fn assert_harmless(command: &str, text: &str) {
     let acts = |letter: &char| {
-        (letter.is_control() && *letter != '\n')
+        (letter.is_control() && !['\n', '\t'].contains(letter))
             || ('\u{200b}'..='\u{200f}').contains(letter)
             || ('\u{2028}'..='\u{202e}').contains(letter)
             || ('\u{2060}'..='\u{206f}').contains(letter)
@@ -100,6 +100,10 @@ async fn no_command_prints_hostile_text_raw() {
     let (place, github) = (hostile_place().await, FakeGithub::start().await);
     let guid = format!("dead{HOSTILE}");
     let commands: &[&[&str]] = &[
+        &["prs"],
+        &["pr", HOSTILE],
+        &["prs", "--url", HOSTILE, "--token", HOSTILE],
+        &["stats", "--repo", HOSTILE],
         &["deliveries", "list"],
         &["deliveries", "list", "--json"],
         &["deliveries", "show", &guid],

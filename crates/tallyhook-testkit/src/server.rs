@@ -37,6 +37,7 @@ pub fn config(place: &Place) -> Config {
         database_url: place.database_url.clone(),
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_token: Some(TOKEN.to_owned()),
+        token: None,
         bots: Bots::default(),
         retention_days: 7,
         websocket_clients: 2000,

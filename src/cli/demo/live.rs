@@ -23,20 +23,21 @@ const TASK: &str = "DEMO-1";
 /// The time to wait for a notification.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Opens and merges the pull request and prints the notifications; continues with further ones
-/// unless `once`.
+/// Opens and merges the pull request, prints the notifications and then `ending`; continues with
+/// further ones unless `once`.
 pub(super) async fn show(
     running: &RunningServer,
     client: &DeliverySender,
     story: &str,
     once: bool,
+    ending: &str,
 ) -> CommandResult {
     let (feed, reader) = notify::open_feed(running.store.clone())
         .await
         .context("cannot read the outbox")?;
     let (_keep_running, stopping) = watch::channel(false);
     tokio::select! {
-        shown = play(running, &feed, client, story, once) => shown,
+        shown = play(running, &feed, client, story, once, ending) => shown,
         () = reader.run(stopping) => Ok(()),
     }
 }
@@ -47,6 +48,7 @@ async fn play(
     client: &DeliverySender,
     story: &str,
     once: bool,
+    ending: &str,
 ) -> CommandResult {
     let mut notifications = feed
         .subscribe(None)
@@ -79,6 +81,7 @@ async fn play(
                 .context("no notification arrived")??;
         }
     }
+    output::line(ending)?;
     if once {
         return Ok(());
     }

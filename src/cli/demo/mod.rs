@@ -1,17 +1,19 @@
 //! `tallyhook demo`
 
 mod live;
+mod shift;
 
 use anyhow::Context;
+use chrono::{TimeDelta, Utc};
 use clap::Args;
-use tallyhook_core::domain::timings::PullRequestState;
-use tallyhook_store::{PullRequestFilter, Store};
+use tallyhook_core::domain::metrics::DurationSummary;
+use tallyhook_store::{AggregateFilter, PullRequestFilter, Store};
 
 use super::recorded::{self, RecordedDelivery};
 use super::replay::{DeliverySender, endpoint};
 use super::{
     CommandResult, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN, output,
-    serve,
+    prs, serve,
 };
 use crate::api::{PullRequestItem, auth, list_item};
 use crate::app::{RunningServer, ServerOptions};
@@ -22,9 +24,12 @@ pub(super) struct DemoArgs {
     /// Exit after the table, with exit code 0
     #[arg(long)]
     once: bool,
-    /// Address and port (beats `TALLYHOOK_LISTEN`); if the default port is in use, a free one is
-    /// taken
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        help = "Address and port; if the default port is in use, a free one is taken [env: \
+                TALLYHOOK_LISTEN]"
+    )]
     listen: Option<String>,
 }
 
@@ -115,33 +120,87 @@ async fn show(
         .iter()
         .map(|(status, number)| format!("{number} {status}"))
         .collect();
-    output::line(&format!(
-        "{} signed deliveries went through {url}/webhooks/github: {}\n",
+    output::paragraph(&format!(
+        "{} signed deliveries went through {url}/webhooks/github: {}",
         story.len(),
         answers.join(", ")
     ))?;
+    output::line("")?;
     print_table(&running.store).await?;
-    if !once {
-        output::line(&format!(
-            "\nThe API answers until Ctrl-C, for example:\n  \
-             curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
-             curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
-        ))?;
-    }
+    let numbers = numbers(&running.store).await?;
     output::line(&format!(
         "\nNotifications from {}/ws:",
         url.replace("http:", "ws:")
     ))?;
-    live::show(running, &client, STORY[0], once).await
+    let ending = match once {
+        true => numbers,
+        false => format!(
+            "{numbers}\n\nThe API answers until Ctrl-C, for example:\n  \
+             curl -H 'Authorization: Bearer {token}' {url}/api/prs/107\n  \
+             curl -H 'Authorization: Bearer {token}' '{url}/api/metrics/cycle-time?bucket=week'"
+        ),
+    };
+    live::show(running, &client, STORY[0], once, &ending).await
 }
 
-/// Returns the deliveries of all files, in order of time.
+/// Returns the three numbers that matter, each with the number of pull requests that it is of.
+async fn numbers(store: &Store) -> anyhow::Result<String> {
+    let all = store.aggregates(&AggregateFilter::default()).await?.all;
+    let sum = |duration: &DurationSummary| {
+        #[allow(clippy::cast_precision_loss, reason = "a few pull requests")]
+        let n = duration.n as f64;
+        duration.mean_hours.unwrap_or_default() * n
+    };
+    let stages = [
+        ("for a first review", &all.stages.pickup),
+        ("for the end of the review", &all.stages.review),
+        ("for the merge after the approval", &all.stages.merge_wait),
+    ];
+    let total: f64 = stages.iter().map(|(_, stage)| sum(stage)).sum();
+    let longest = stages
+        .iter()
+        .max_by(|(_, one), (_, two)| sum(one).total_cmp(&sum(two)));
+    let (why, wait) = longest.context("there are stages")?;
+    let share = 100.0 * sum(wait) / total.max(f64::MIN_POSITIVE);
+    let lines = [
+        (
+            "cycle time",
+            &all.cycle_time,
+            "from opening to merge".to_owned(),
+        ),
+        (
+            "review time",
+            &all.review_time,
+            "from opening to the first review".to_owned(),
+        ),
+        (
+            "longest wait",
+            *wait,
+            format!("{why}, {share:.0} % of all waiting"),
+        ),
+    ];
+    let lines = lines.map(|(name, duration, meaning)| {
+        let hours = output::hours(duration.p50_hours);
+        format!(
+            "\n  {name:12}  {hours:>6} h  {meaning} (n = {})",
+            duration.n
+        )
+    });
+    Ok(format!(
+        "\nMedians of the merged pull requests:{}",
+        lines.concat()
+    ))
+}
+
+/// Returns the deliveries of all files, in order of time, as if the last one was sent a little ago.
 fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     let mut story = Vec::new();
     for file in STORY {
         story.extend(recorded::parse_lines(file).context("a shipped fixture cannot be read")?);
     }
     story.sort_by(|one, two| one.delivered_at.cmp(&two.delivered_at));
+    // Not the very second: nothing of the past is to look like a change that just happened.
+    shift::end_now(&mut story, (Utc::now() - TimeDelta::minutes(10)).into())?;
     Ok(story)
 }
 
@@ -153,53 +212,47 @@ async fn print_table(store: &Store) -> CommandResult {
         .map(list_item)
         .collect();
     rows.sort_by_key(|row| row.number);
-    let mut table = output::table(&HEADINGS);
-    // A narrow terminal shows no titles and flags.
-    let narrow = table.width().is_some_and(|width| width < FULL_WIDTH);
-    let shown = |heading: &str| !narrow || !["title", "flags"].contains(&heading);
-    table.set_header(HEADINGS.into_iter().filter(|heading| shown(heading)));
+    let mut table = output::table([
+        output::whole("PR"),
+        output::text("title"),
+        output::whole("state"),
+        output::whole("cycle h"),
+        output::whole("review h"),
+        output::detail("pickup"),
+        output::detail("review"),
+        output::detail("wait"),
+        output::detail("coding"),
+        output::detail("redraft"),
+        output::detail("closed"),
+        output::note("flags", 1),
+    ]);
     for row in &rows {
-        let cells = HEADINGS
-            .into_iter()
-            .zip(cells(row))
-            .filter(|(heading, _)| shown(heading));
-        table.add_row(cells.map(|(_, cell)| cell));
+        table.add_row(cells(row));
     }
-    output::line(&table.to_string())
+    table.print("no pull request")
 }
 
-/// The width of the whole table, in columns of the terminal.
-const FULL_WIDTH: u16 = 150;
-const HEADINGS: [&str; 12] = [
-    "PR", "title", "state", "cycle h", "review h", "coding", "pickup", "review", "wait", "redraft",
-    "closed", "flags",
-];
-
 fn cells(row: &PullRequestItem) -> Vec<String> {
-    let state = match (row.state, row.draft) {
-        (PullRequestState::Open, Some(true)) => "draft",
-        (state, _) => state.as_str(),
-    };
     let stages = &row.stages;
     let mut cells = vec![
         format!("#{}", row.number),
         row.title.clone().unwrap_or_default(),
-        state.to_owned(),
+        prs::state(row).to_owned(),
     ];
     cells.extend(
         [
             row.cycle_time_hours,
             row.review_time_hours,
-            stages.coding_hours,
             stages.pickup_hours,
             stages.review_hours,
             stages.merge_wait_hours,
+            stages.coding_hours,
             stages.redraft_hours,
             stages.closed_hours,
         ]
         .map(output::hours),
     );
-    cells.push(row.flags.join(" ").replace('_', " "));
+    cells.push(row.flags.join(", ").replace('_', " "));
     cells
 }
 

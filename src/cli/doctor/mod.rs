@@ -43,7 +43,7 @@ impl DoctorArgs {
             Err(CommandFailure::Failed(error)) => vec![unreadable(&with_causes(error.as_ref()))],
         };
         if self.json {
-            output::json(&findings)?;
+            output::json_list(findings.clone())?;
         } else {
             print(&findings)?;
         }
@@ -110,7 +110,12 @@ fn silent(check: &'static str) -> Finding {
 }
 
 fn print(findings: &[Finding]) -> CommandResult {
-    let mut table = output::table(&["", "check", "state", "next step"]);
+    let mut table = output::table([
+        output::whole("state"),
+        output::text("check"),
+        output::prose("found"),
+        output::note("next step", usize::MAX),
+    ]);
     for finding in findings {
         table.add_row([
             finding.state.as_str(),
@@ -119,5 +124,5 @@ fn print(findings: &[Finding]) -> CommandResult {
             &finding.advice,
         ]);
     }
-    output::line(&table.to_string())
+    table.print("")
 }

@@ -276,7 +276,7 @@ async fn command_line_tests_and_lists_channels() {
     .await
     .ok();
     assert_eq!(
-        serde_json::from_str::<Value>(&alone).unwrap()[0]["ok"],
+        serde_json::from_str::<Value>(&alone).unwrap()["items"][0]["ok"],
         true
     );
     run(with_channels(
@@ -308,7 +308,7 @@ async fn command_line_tests_and_lists_channels() {
     .await
     .ok();
     assert_eq!(
-        serde_json::from_str::<Value>(&json).unwrap()[1]["name"],
+        serde_json::from_str::<Value>(&json).unwrap()["items"][1]["name"],
         "ops-1"
     );
     let refused = run({

@@ -1,0 +1,241 @@
+//! `tallyhook prs`
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tallyhook_core::domain::timings::PullRequestState;
+use uuid::Uuid;
+
+use super::reader::{ReadFromArgs, ReadQuery, Reader, pages};
+use super::{CommandResult, SettingSources, output, since};
+use crate::api::{Page, PullRequestDetail, PullRequestItem};
+
+#[derive(Debug, Args)]
+pub(super) struct PullRequestsArgs {
+    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by
+    /// commas
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only pull requests of this repository
+    #[arg(long, value_name = "OWNER/REPO")]
+    repo: Option<String>,
+    /// Only pull requests of this author
+    #[arg(long, value_name = "LOGIN")]
+    author: Option<String>,
+    /// Updated at or after: RFC 3339, a date, or a span before now such as 30d
+    #[arg(long, visible_alias = "from", value_name = "TIME", value_parser = since::time)]
+    since: Option<String>,
+    /// Updated before: in the same forms
+    #[arg(long, visible_alias = "to", value_name = "TIME", value_parser = since::time)]
+    until: Option<String>,
+    /// Maximum number
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Continue after the `next` of `--json`
+    #[arg(long)]
+    cursor: Option<String>,
+    /// Print one digest of the facts of all these pull requests
+    ///
+    /// It is the SHA-256 of title, author, state, branches, size, times, reviews and the timeline
+    /// that both webhooks and the API show. Two servers with the same facts have the same digest,
+    /// whatever their database, the order and source of what they received, and their settings.
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    digest: bool,
+    /// Print JSON, as `GET /api/prs` answers
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    from: ReadFromArgs,
+}
+
+impl PullRequestsArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
+        let query = ReadQuery::default()
+            .with("state", self.state)
+            .with("repo", self.repo)
+            .with("author", self.author)
+            .with("from", self.since)
+            .with("to", self.until);
+        let reader = self.from.open(sources).await?;
+        let limit = if self.digest { u32::MAX } else { self.limit };
+        let page = async |size, cursor| {
+            let query = query
+                .clone()
+                .with("per_page", Some(size))
+                .with("cursor", cursor);
+            reader.pull_requests(&query).await
+        };
+        let listed = pages(limit, self.cursor, page).await?;
+        if self.digest {
+            let pull_requests = listed.items.len();
+            let sha256 = digest(&reader, listed.items).await?;
+            reader.close().await;
+            return match self.json {
+                true => output::json(&json!({"sha256": sha256, "pull_requests": pull_requests})),
+                false => output::line(&format!("{sha256}  {pull_requests} pull requests")),
+            };
+        }
+        reader.close().await;
+        match self.json {
+            true => output::json(&listed),
+            false => print(&listed),
+        }
+    }
+}
+
+fn print(listed: &Page<PullRequestItem>) -> CommandResult {
+    // Numbers of one repository need no name.
+    let repositories: BTreeSet<_> = listed.items.iter().map(|item| &item.repo).collect();
+    let repository = match repositories.len() {
+        ..=1 => output::detail("repository"),
+        _ => output::text("repository"),
+    };
+    let mut table = output::table([
+        output::whole("PR"),
+        repository,
+        output::text("title"),
+        output::whole("state"),
+        output::whole("cycle h"),
+        output::whole("review h"),
+        output::detail("flags"),
+        output::detail("author"),
+        output::detail("updated"),
+    ]);
+    for item in &listed.items {
+        table.add_row([
+            format!("#{}", item.number),
+            item.repo.clone(),
+            item.title.clone().unwrap_or_default(),
+            state(item).to_owned(),
+            output::hours(item.cycle_time_hours),
+            output::hours(item.review_time_hours),
+            item.flags.join(", ").replace('_', " "),
+            item.author.clone(),
+            item.updated_at.to_string(),
+        ]);
+    }
+    table.print("no pull request matches")?;
+    output::more(listed.next.is_some())
+}
+
+/// Returns the state of a pull request; `draft` while it is an open draft.
+pub(super) fn state(item: &PullRequestItem) -> &'static str {
+    match (item.state, item.draft) {
+        (PullRequestState::Open, Some(true)) => "draft",
+        (state, _) => state.as_str(),
+    }
+}
+
+/// The facts of a pull request that webhooks and GitHub's API agree on, and that neither settings
+/// nor the time of reading change. The order of the fields is part of the digest.
+#[derive(Serialize)]
+struct DigestedFacts<'a> {
+    pr_id: Uuid,
+    number: i64,
+    github_pr_id: Option<i64>,
+    title: &'a Option<String>,
+    author: &'a str,
+    state: PullRequestState,
+    draft: Option<bool>,
+    base_ref: &'a Option<String>,
+    head_ref: &'a Option<String>,
+    head_sha: &'a Option<String>,
+    labels: Vec<&'a str>,
+    created_at: String,
+    closed_at: Option<String>,
+    merged_at: Option<String>,
+    size: [Option<i64>; 4],
+    reviews: BTreeMap<i64, (&'a str, serde_json::Value, String)>,
+    timeline: Vec<(String, &'a str, &'a Option<String>, &'a Option<String>)>,
+}
+
+/// The timeline entries that both webhooks and the API have.
+const DIGESTED_KINDS: [&str; 11] = [
+    "opened",
+    "ready_for_review",
+    "converted_to_draft",
+    "review_requested",
+    "review_request_removed",
+    "commented",
+    "enqueued",
+    "dequeued",
+    "merged",
+    "closed",
+    "reopened",
+];
+
+impl<'a> DigestedFacts<'a> {
+    fn new(detail: &'a PullRequestDetail) -> Self {
+        let item = &detail.pull_request;
+        let mut labels: Vec<_> = item.labels.iter().map(String::as_str).collect();
+        labels.sort_unstable();
+        let reviews = detail.reviews.iter().map(|review| {
+            let state = json!([review.state, review.original_state]);
+            let facts = (
+                review.reviewer.as_str(),
+                state,
+                review.submitted_at.to_string(),
+            );
+            (review.github_review_id, facts)
+        });
+        let entries = detail.timeline.iter();
+        let known = entries.filter(|entry| DIGESTED_KINDS.contains(&entry.kind.as_str()));
+        let mut timeline: Vec<_> = known
+            .map(|entry| {
+                (
+                    entry.at.to_string(),
+                    entry.kind.as_str(),
+                    &entry.actor,
+                    &entry.detail,
+                )
+            })
+            .collect();
+        timeline.sort_unstable();
+        Self {
+            pr_id: item.pr_id,
+            number: item.number.0,
+            github_pr_id: item.github_pr_id,
+            title: &item.title,
+            author: &item.author,
+            state: item.state,
+            draft: item.draft,
+            base_ref: &item.base_ref,
+            head_ref: &item.head_ref,
+            head_sha: &item.head_sha,
+            labels,
+            created_at: item.pr_created_at.to_string(),
+            closed_at: item.closed_at.map(|at| at.to_string()),
+            merged_at: item.merged_at.map(|at| at.to_string()),
+            size: [
+                item.additions,
+                item.deletions,
+                item.changed_files,
+                item.commits,
+            ],
+            reviews: reviews.collect(),
+            timeline,
+        }
+    }
+}
+
+/// Returns the SHA-256, in hexadecimal, of the facts of all pull requests, a line of JSON for each.
+async fn digest(reader: &Reader, items: Vec<PullRequestItem>) -> CommandResult<String> {
+    // A running server may move one from page to page. The ids stay when a repository is renamed.
+    let pull_requests: BTreeMap<_, _> = items
+        .into_iter()
+        .map(|item| (item.pr_id, (item.repo, item.number)))
+        .collect();
+    let bar = output::progress(pull_requests.len() as u64, "reading");
+    let mut hash = Sha256::new();
+    for (repo, number) in pull_requests.into_values() {
+        let detail = reader.pull_request(&repo, number).await?;
+        hash.update(serde_json::to_vec(&DigestedFacts::new(&detail))?);
+        hash.update(b"\n");
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(hex::encode(hash.finalize()))
+}

@@ -1,0 +1,263 @@
+//! The data that reading commands show: from the database, or from another server's API.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use form_urlencoded::Serializer;
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tallyhook_core::github::types::PrNumber;
+use tallyhook_store::OpenMode;
+
+use super::{CommandFailure, CommandResult, SettingSources};
+use crate::api::{
+    ApiError, CycleTime, DeliveryItem, Page, PullRequestDetail, PullRequestItem, StoreReads,
+};
+use crate::config::{Config, TALLYHOOK_TOKEN};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most items of one page of the API.
+pub(super) const MAX_PAGE: u32 = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct ReadFromArgs {
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Read from this server instead of the database, such as https://tallyhook.example.com"
+    )]
+    url: Option<String>,
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        requires = "url",
+        help = "Token for --url; better in the environment, where other users do not see it [env: \
+                TALLYHOOK_TOKEN]"
+    )]
+    token: Option<String>,
+}
+
+impl ReadFromArgs {
+    pub(super) async fn open(self, sources: SettingSources) -> CommandResult<Reader> {
+        let config = Config::new(&sources.with_flag(TALLYHOOK_TOKEN, self.token))?;
+        let Some(url) = self.url else {
+            let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
+            let bots = config.bots;
+            return Ok(Reader::Store(StoreReads { store, bots }));
+        };
+        let url = server_address(&url)?;
+        let token = config.token.ok_or_else(|| {
+            CommandFailure::Usage(format!(
+                "there is no token for {url}: set {TALLYHOOK_TOKEN} to one of `tallyhook token \
+                 create`"
+            ))
+        })?;
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
+        let http = match is_this_machine(&url) {
+            true => http.no_proxy(),
+            false => http,
+        };
+        Ok(Reader::Server(ServerReads {
+            http: http.build().context("cannot make an HTTP client")?,
+            url: url.as_str().trim_end_matches('/').to_owned(),
+            token,
+        }))
+    }
+}
+
+fn server_address(text: &str) -> CommandResult<Url> {
+    let url: Option<Url> = text.parse().ok();
+    let is_address = |url: &Url| {
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        is_plain && url.query().is_none() && ["http", "https"].contains(&url.scheme())
+    };
+    // The text may have a password in it.
+    url.filter(is_address).ok_or_else(|| {
+        let why = "--url is not the address of a server, expected one such as \
+                   https://tallyhook.example.com";
+        CommandFailure::Usage(why.to_owned())
+    })
+}
+
+/// Returns whether a URL leads to this machine, which no proxy of the environment is for.
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// A source of reads. Both kinds take the parameters of the API and answer with its types.
+pub(super) enum Reader {
+    Store(StoreReads),
+    Server(ServerReads),
+}
+
+pub(super) struct ServerReads {
+    http: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+/// The parameters of a call, without those that were not given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReadQuery(Vec<(&'static str, String)>);
+
+impl ReadQuery {
+    pub(super) fn with(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.0.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    fn text(&self) -> String {
+        let mut text = Serializer::new(String::new());
+        for (name, value) in &self.0 {
+            text.append_pair(name, value);
+        }
+        text.finish()
+    }
+}
+
+impl Reader {
+    /// Returns a page of `GET /api/prs`.
+    pub(super) async fn pull_requests(
+        &self,
+        query: &ReadQuery,
+    ) -> CommandResult<Page<PullRequestItem>> {
+        match self {
+            Self::Store(store) => Ok(store.pull_requests(&query.text()).await.map_err(failure)?),
+            Self::Server(server) => server.get("/api/prs", query).await,
+        }
+    }
+
+    /// Returns a pull request with its reviews, timeline and explanation.
+    pub(super) async fn pull_request(
+        &self,
+        repo: &str,
+        number: PrNumber,
+    ) -> CommandResult<PullRequestDetail> {
+        match self {
+            Self::Store(store) => {
+                let found = store.pull_request(repo, number).await;
+                found.map_err(|error| match error {
+                    ApiError::NotFound(_) => unknown(&format!("{repo}#{number}"), "the database"),
+                    error => failure(error),
+                })
+            }
+            Self::Server(server) => {
+                let path = format!("/api/repos/{repo}/prs/{number}");
+                server.get(&path, &ReadQuery::default()).await
+            }
+        }
+    }
+
+    /// Returns the answer of `GET /api/metrics/cycle-time`.
+    pub(super) async fn cycle_time(&self, query: &ReadQuery) -> CommandResult<CycleTime> {
+        match self {
+            Self::Store(store) => Ok(store.cycle_time(&query.text()).await.map_err(failure)?),
+            Self::Server(server) => server.get("/api/metrics/cycle-time", query).await,
+        }
+    }
+
+    /// Returns a page of `GET /api/deliveries`.
+    pub(super) async fn deliveries(&self, query: &ReadQuery) -> CommandResult<Page<DeliveryItem>> {
+        match self {
+            Self::Store(store) => Ok(store.deliveries(&query.text()).await.map_err(failure)?),
+            Self::Server(server) => server.get("/api/deliveries", query).await,
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Self::Store(StoreReads { store, .. }) = self {
+            store.close().await;
+        }
+    }
+}
+
+/// Returns `limit` items of a list, page by page, after the cursor of `query` if it has one.
+pub(super) async fn pages<T>(
+    limit: u32,
+    cursor: Option<String>,
+    page: impl AsyncFn(u32, Option<String>) -> CommandResult<Page<T>>,
+) -> CommandResult<Page<T>> {
+    let mut all = Page {
+        items: Vec::new(),
+        next: cursor,
+    };
+    loop {
+        let left = limit - u32::try_from(all.items.len()).unwrap_or(limit);
+        let next = page(left.min(MAX_PAGE), all.next.take()).await?;
+        all.items.extend(next.items);
+        all.next = next.next;
+        if all.next.is_none() || all.items.len() >= limit as usize {
+            return Ok(all);
+        }
+    }
+}
+
+/// The body of an error response.
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: ErrorMessage,
+}
+
+#[derive(Deserialize)]
+struct ErrorMessage {
+    message: String,
+}
+
+impl ServerReads {
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &ReadQuery) -> CommandResult<T> {
+        let Self { http, url, token } = self;
+        let query = query.text();
+        let question = if query.is_empty() { "" } else { "?" };
+        let request = http
+            .get(format!("{url}{path}{question}{query}"))
+            .bearer_auth(token);
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("cannot reach {url}: is the server running?"))?;
+        let status = answer.status();
+        let body = answer.bytes().await.with_context(|| {
+            format!("{url} closed the connection before its answer was complete")
+        })?;
+        if status.is_success() {
+            let unlike = || format!("{url} does not answer like a tallyhook server at {path}");
+            return Ok(serde_json::from_slice(&body).with_context(unlike)?);
+        }
+        let message = match serde_json::from_slice::<ErrorAnswer>(&body) {
+            Ok(answer) => answer.error.message,
+            Err(_) => "is it a tallyhook server?".to_owned(),
+        };
+        let refused = format!("{url} answered {status}: {message}");
+        Err(match status.as_u16() {
+            400 => CommandFailure::Usage(refused),
+            401 => failed(&format!(
+                "{refused} (the token is that of {TALLYHOOK_TOKEN})"
+            )),
+            404 if path.contains("/prs/") => unknown(&path["/api/repos/".len()..], url),
+            _ => failed(&refused),
+        })
+    }
+}
+
+fn unknown(pull_request: &str, place: &str) -> CommandFailure {
+    let name = pull_request.replace("/prs/", "#");
+    failed(&format!(
+        "{place} has no pull request {name}: `tallyhook prs` lists those it has"
+    ))
+}
+
+fn failure(error: ApiError) -> CommandFailure {
+    match error {
+        ApiError::BadRequest(why) => CommandFailure::Usage(why),
+        ApiError::Unavailable(error) => error.into(),
+        error => failed(&error.to_string()),
+    }
+}
+
+fn failed(what: &str) -> CommandFailure {
+    CommandFailure::Failed(anyhow::anyhow!("{what}"))
+}

@@ -1,0 +1,115 @@
+//! `tallyhook stats`
+
+use clap::Args;
+use tallyhook_core::domain::metrics::{DurationSummary, Summary};
+
+use super::reader::{ReadFromArgs, ReadQuery};
+use super::{CommandResult, SettingSources, output, since};
+use crate::api::CycleTime;
+
+#[derive(Debug, Args)]
+pub(super) struct StatsArgs {
+    /// Merged at or after: RFC 3339, a date, or a span before now such as 30d
+    #[arg(long, visible_alias = "from", value_name = "TIME", value_parser = since::time)]
+    since: Option<String>,
+    /// Merged before: in the same forms
+    #[arg(long, visible_alias = "to", value_name = "TIME", value_parser = since::time)]
+    until: Option<String>,
+    /// Only pull requests of this repository
+    #[arg(long, value_name = "OWNER/REPO")]
+    repo: Option<String>,
+    /// A row for each day, week (from Monday) or month in UTC
+    #[arg(long, value_parser = ["day", "week", "month"], default_value = "week")]
+    bucket: String,
+    /// Pull requests by people, or those by bots
+    #[arg(long, value_parser = ["human", "bot"], default_value = "human")]
+    authors: String,
+    /// Print JSON, as `GET /api/metrics/cycle-time` answers
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    from: ReadFromArgs,
+}
+
+impl StatsArgs {
+    pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
+        let query = ReadQuery::default()
+            .with("repo", self.repo)
+            .with("from", self.since)
+            .with("to", self.until)
+            .with("bucket", Some(self.bucket))
+            .with("authors", Some(self.authors));
+        let reader = self.from.open(sources).await?;
+        let cycle_time = reader.cycle_time(&query).await;
+        reader.close().await;
+        match self.json {
+            true => output::json(&cycle_time?),
+            false => print(&cycle_time?),
+        }
+    }
+}
+
+fn print(cycle_time: &CycleTime) -> CommandResult {
+    let mut table = output::table([
+        output::whole("merged from"),
+        output::whole("n"),
+        output::whole("cycle p50"),
+        output::whole("p75"),
+        output::whole("p90"),
+        output::whole("review p50"),
+        output::detail("pickup p50"),
+        output::detail("in review p50"),
+        output::detail("merge wait p50"),
+        output::detail("coding p50"),
+        output::detail("cycle mean"),
+    ]);
+    let days = cycle_time.buckets.iter().map(|bucket| {
+        (
+            bucket.start.to_utc().date_naive().to_string(),
+            &bucket.summary,
+        )
+    });
+    if cycle_time.all.cycle_time.n > 0 {
+        for (start, summary) in days.chain([("all".to_owned(), &cycle_time.all)]) {
+            table.add_row(row(start, summary));
+        }
+    }
+    table.print("no pull request that counts was merged in this range")?;
+    output::paragraph(&remarks(&cycle_time.all))
+}
+
+fn row(start: String, summary: &Summary) -> [String; 11] {
+    let Summary {
+        cycle_time, stages, ..
+    } = summary;
+    let median = |duration: &DurationSummary| output::hours(duration.p50_hours);
+    [
+        start,
+        cycle_time.n.to_string(),
+        median(cycle_time),
+        output::hours(cycle_time.p75_hours),
+        output::hours(cycle_time.p90_hours),
+        median(&summary.review_time),
+        median(&stages.pickup),
+        median(&stages.review),
+        median(&stages.merge_wait),
+        median(&stages.coding),
+        output::hours(cycle_time.mean_hours),
+    ]
+}
+
+fn remarks(all: &Summary) -> String {
+    let mut remarks =
+        vec!["Hours; p50 is the median; below 5 pull requests there is no p90.".to_owned()];
+    if !all.excluded.is_empty() {
+        let reasons = all.excluded.iter();
+        let reasons: Vec<_> = reasons
+            .map(|(why, n)| format!("{n} {}", why.replace('_', " ")))
+            .collect();
+        remarks.push(format!("Merged and left out: {}.", reasons.join(", ")));
+    }
+    if let Some(closed) = all.closed_unmerged.filter(|closed| *closed > 0) {
+        remarks.push(format!("Closed without a merge: {closed}."));
+    }
+    remarks.join(" ")
+}
