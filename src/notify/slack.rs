@@ -39,7 +39,11 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             let title = title.map(|title| format!(": {title}")).unwrap_or_default();
             let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
             let mut blocks = vec![section(&format!("*{linked}* {change}{title}"))];
-            blocks.extend(pull_request.map(|pr| byline(&pr.author, task_key.as_deref())));
+            let task = task_key.as_deref().map(escape);
+            let task = task.map(|key| format!(", for {key}")).unwrap_or_default();
+            blocks.extend(
+                pull_request.map(|pr| context_block(&format!("by {}{task}", escape(&pr.author)))),
+            );
             payload(&format!("{name} {change}{title}"), &blocks)
         }
         Notification::TaskStatusChange {
@@ -55,9 +59,16 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
                 "Task {} was moved from {old_status} to {new_status}",
                 task(task_id)
             );
-            let (by, linked) = match pr_trigger {
-                true => cause(title.as_deref(), html_url.as_deref()),
-                false => ("a person".to_owned(), "a person".to_owned()),
+            let (by, linked) = match title.as_deref().map(escape) {
+                _ if !pr_trigger => ("a person".to_owned(), "a person".to_owned()),
+                None => ("a pull request".to_owned(), "a pull request".to_owned()),
+                Some(title) => {
+                    let linked = link(html_url.as_deref(), &title);
+                    (
+                        format!("pull request {title}"),
+                        format!("pull request {linked}"),
+                    )
+                }
             };
             payload(
                 &format!("{moved} by {by}"),
@@ -80,30 +91,6 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             let reason = escape(reason);
             let blocks = [section(&text(&format!("*{linked}*"))), section(&reason)];
             payload(&format!("{}: {reason}", text(&name)), &blocks)
-        }
-    }
-}
-
-/// Names the author of a pull request, and its task.
-fn byline(author: &str, task_key: Option<&str>) -> Value {
-    let task = task_key.map(|key| format!(", for {}", escape(key)));
-    context_block(&format!(
-        "by {}{}",
-        escape(author),
-        task.unwrap_or_default()
-    ))
-}
-
-/// Names the pull request that caused a change, as a text and as a link.
-fn cause(title: Option<&str>, html_url: Option<&str>) -> (String, String) {
-    match title.map(escape) {
-        None => ("a pull request".to_owned(), "a pull request".to_owned()),
-        Some(title) => {
-            let linked = link(html_url, &title);
-            (
-                format!("pull request {title}"),
-                format!("pull request {linked}"),
-            )
         }
     }
 }
