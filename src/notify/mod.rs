@@ -15,9 +15,7 @@ use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus, 
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{
-    EventSubject, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept,
-};
+use tallyhook_store::{EventSubject, OutboxEvent, OutboxPayload};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -170,62 +168,44 @@ impl From<OutboxEvent> for Notification {
         } = subject;
         let (event_id, repo) = (id.to_string(), repo.unwrap_or_default());
         match payload {
-            OutboxPayload::PullRequest(
-                PullRequestChange {
-                    key,
-                    change,
-                    source,
-                },
-                task_id,
-            ) => Self::PrStatusChange {
-                pr_id: PullRequest::id(key),
+            OutboxPayload::PullRequest(made, task_id) => Self::PrStatusChange {
+                pr_id: PullRequest::id(made.key),
                 repo,
-                pr_number: key.number.0,
+                pr_number: made.key.number.0,
                 title,
                 html_url,
                 author,
                 task_key,
                 task_id,
-                old_status: change.old,
-                new_status: change.new,
-                sync_source: source,
-                timestamp: change.at,
+                old_status: made.change.old,
+                new_status: made.change.new,
+                sync_source: made.source,
+                timestamp: made.change.at,
                 event_id,
             },
-            OutboxPayload::Task(TaskChange {
-                task,
-                old,
-                new,
-                at,
-                because,
-            }) => Self::TaskStatusChange {
-                task_id: task,
+            OutboxPayload::Task(made) => Self::TaskStatusChange {
+                task_id: made.task,
                 title,
                 html_url,
                 author,
                 task_key,
-                old_status: old,
-                new_status: new,
-                pr_trigger: because.is_some(),
-                timestamp: at,
+                old_status: made.old,
+                new_status: made.new,
+                pr_trigger: made.because.is_some(),
+                timestamp: made.at,
                 event_id,
             },
-            OutboxPayload::WorktreeKept(WorktreeKept {
-                task,
-                key,
-                reason,
-                at,
-            }) => Self::WorktreeKept {
-                task_id: task,
-                pr_id: PullRequest::id(key),
+            OutboxPayload::WorktreeKept(kept) => Self::WorktreeKept {
+                task_id: kept.task,
+                pr_id: PullRequest::id(kept.key),
                 repo,
-                pr_number: key.number.0,
+                pr_number: kept.key.number.0,
                 title,
                 html_url,
                 author,
                 task_key,
-                reason,
-                timestamp: at,
+                reason: kept.reason,
+                timestamp: kept.at,
                 event_id,
             },
         }
@@ -236,7 +216,7 @@ impl From<OutboxEvent> for Notification {
 mod tests {
     use super::*;
     use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
-    use tallyhook_store::EventId;
+    use tallyhook_store::{EventId, TaskChange, WorktreeKept};
 
     #[test]
     fn idempotency_key_identifies_one_event() {
