@@ -38,7 +38,11 @@ impl<T: DeserializeOwned> FromRequest for QueryInput<T> {
     }
 }
 
-fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
+/// Reads a query string.
+///
+/// # Errors
+/// The parameter, its value and the forms that work.
+pub(super) fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
     let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     let fields = pairs
         .iter()

@@ -1,13 +1,12 @@
 //! The reads that commands share with the API: the same parameters, answers and errors, without a
 //! server.
 
-use actix_web::web;
-use serde::de::DeserializeOwned;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_store::Store;
 
 use super::error::ApiError;
+use super::input::parse_query;
 use super::page::Page;
 use super::{
     CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, deliveries, metrics, pull_requests,
@@ -26,7 +25,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn pull_requests(&self, query: &str) -> Result<Page<PullRequestItem>, ApiError> {
-        pull_requests::listed(&self.store, parsed(query)?).await
+        pull_requests::listed(&self.store, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/repos/{owner}/{repo}/prs/{number}`, from what is stored.
@@ -47,7 +46,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
-        metrics::aggregated(&self.store, parsed(query)?).await
+        metrics::aggregated(&self.store, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/deliveries`.
@@ -55,12 +54,6 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn deliveries(&self, query: &str) -> Result<Page<DeliveryItem>, ApiError> {
-        deliveries::listed(&self.store, parsed(query)?).await
+        deliveries::listed(&self.store, parse_query(query)?).await
     }
-}
-
-fn parsed<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
-    web::Query::<T>::from_query(query)
-        .map(web::Query::into_inner)
-        .map_err(|error| ApiError::BadRequest(format!("the query string is wrong: {error}")))
 }

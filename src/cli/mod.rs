@@ -27,7 +27,6 @@ mod recover;
 mod refetch;
 mod replay;
 mod serve;
-mod since;
 mod stats;
 mod table;
 mod tokens;

@@ -10,8 +10,9 @@ use tallyhook_core::domain::timings::PullRequestState;
 use uuid::Uuid;
 
 use super::reader::{ReadFromArgs, ReadQuery, Reader, pages};
-use super::{CommandResult, SettingSources, output, since};
+use super::{CommandResult, SettingSources, output};
 use crate::api::{Page, PullRequestDetail, PullRequestItem};
+use crate::times::TimePoint;
 
 #[derive(Debug, Args)]
 pub(super) struct PullRequestsArgs {
@@ -26,11 +27,11 @@ pub(super) struct PullRequestsArgs {
     #[arg(long, value_name = "LOGIN")]
     author: Option<String>,
     /// Updated at or after: RFC 3339, a date, or a span before now such as 30d
-    #[arg(long, visible_alias = "from", value_name = "TIME", value_parser = since::time)]
-    since: Option<String>,
+    #[arg(long, visible_alias = "from", value_name = "TIME")]
+    since: Option<TimePoint>,
     /// Updated before: in the same forms
-    #[arg(long, visible_alias = "to", value_name = "TIME", value_parser = since::time)]
-    until: Option<String>,
+    #[arg(long, visible_alias = "to", value_name = "TIME")]
+    until: Option<TimePoint>,
     /// Maximum number
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,

@@ -4,17 +4,18 @@ use clap::Args;
 use tallyhook_core::domain::metrics::{DurationSummary, Summary};
 
 use super::reader::{ReadFromArgs, ReadQuery};
-use super::{CommandResult, SettingSources, output, since};
+use super::{CommandResult, SettingSources, output};
 use crate::api::CycleTime;
+use crate::times::TimePoint;
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArgs {
     /// Merged at or after: RFC 3339, a date, or a span before now such as 30d
-    #[arg(long, visible_alias = "from", value_name = "TIME", value_parser = since::time)]
-    since: Option<String>,
+    #[arg(long, visible_alias = "from", value_name = "TIME")]
+    since: Option<TimePoint>,
     /// Merged before: in the same forms
-    #[arg(long, visible_alias = "to", value_name = "TIME", value_parser = since::time)]
-    until: Option<String>,
+    #[arg(long, visible_alias = "to", value_name = "TIME")]
+    until: Option<TimePoint>,
     /// Only pull requests of this repository
     #[arg(long, value_name = "OWNER/REPO")]
     repo: Option<String>,

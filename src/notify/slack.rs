@@ -66,7 +66,7 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
                 Some(title) => format!("{moved} by a pull request: {title}"),
             };
             let address = html_url.as_deref().filter(|_| *pr_trigger);
-            let linked = address.map(|url| context_block(&link(Some(url), "pull request")));
+            let linked = address.map(|url| section(&mrkdwn(&link(Some(url), "pull request"))));
             let mut blocks = vec![section(&plain_text(&text))];
             blocks.extend(linked);
             payload(&text, &blocks)

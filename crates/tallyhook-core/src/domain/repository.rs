@@ -204,7 +204,11 @@ mod tests {
             };
             let action = action.to_owned();
             observed(
-                &Event::Repository(RepositoryEvent { action, repo }),
+                &Event::Repository(RepositoryEvent {
+                    action,
+                    repo,
+                    former_name: None,
+                }),
                 at(received_at),
             )
             .remove(0)
