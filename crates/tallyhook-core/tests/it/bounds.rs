@@ -217,14 +217,28 @@ fn task_keys_take_time_in_proportion_to_the_text() {
     ] {
         let patterns = Patterns::parse(pattern).unwrap();
         let text = word.repeat(64 * 1024 / word.len());
-        let whole = reading_time(&patterns, &text);
-        let eighth = reading_time(&patterns, &text[..text.len() / 8]);
-        // Between the two, so that a busy machine decides nothing.
-        assert!(
-            whole < eighth * 24,
-            "`{pattern}`: {eighth:?} for an eighth of {whole:?}"
-        );
+        let eighth = text[..text.len() / 8].to_owned();
+        assert_in_proportion(&patterns, &eighth, &text);
     }
+    // Half of it opens quotes or lists in one another, and every further line looks at each of them.
+    let patterns = Patterns::parse(Patterns::DEFAULT).unwrap();
+    for nested in ["> ", "+ ", "1. "] {
+        let [eighth, text] = [4 * 1024, 32 * 1024].map(|half| {
+            let (opened, lines) = (nested.repeat(half / nested.len()), "a\n".repeat(half / 2));
+            format!("{opened}AB-1\n{lines}")
+        });
+        assert_in_proportion(&patterns, &eighth, &text);
+    }
+}
+
+fn assert_in_proportion(patterns: &Patterns, eighth: &str, whole: &str) {
+    let beginning: String = whole.chars().take(16).collect();
+    let [eighth, whole] = [eighth, whole].map(|text| reading_time(patterns, text));
+    // Between the two, so that a busy machine decides nothing.
+    assert!(
+        whole < eighth * 24,
+        "`{beginning}`: {eighth:?} for an eighth of {whole:?}"
+    );
 }
 
 /// The bound itself: a key behind more matches than are looked at is not found.

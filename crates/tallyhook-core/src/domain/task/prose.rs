@@ -4,12 +4,34 @@ use std::ops::Range;
 
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag};
 
+/// The quotes and lists in one another at the beginning of a line. Depth over several lines takes the
+/// square of it in bytes.
+const DEEPEST: usize = 50;
+
 /// The beginnings of HTML whose content is hidden or code, and the ends.
 const HIDDEN: [(&str, &str); 3] = [("<!--", "-->"), ("<pre", "</pre"), ("<code", "</code")];
 
+/// Returns whether a line begins with more quotes and lists than a person nests.
+fn is_deep(line: &str) -> bool {
+    let (mut before, mut depth) = (b'\n', 0);
+    for byte in line
+        .bytes()
+        .take_while(|byte| b" \t>+-*.)0123456789".contains(byte))
+    {
+        let ends_marker = b" \t".contains(&byte) && b"+-*.)".contains(&before);
+        depth += usize::from(byte == b'>' || ends_marker);
+        before = byte;
+    }
+    depth > DEEPEST
+}
+
 /// Returns `body` without code, HTML comments and definitions of links that it does not use. GitHub
-/// links nothing in them, and templates explain themselves there.
+/// links nothing in them, and templates explain themselves there. A body that is nested deeper than a
+/// person writes is all text: reading it as Markdown would take quadratic time.
 pub(super) fn prose(body: &str) -> String {
+    if body.lines().any(is_deep) {
+        return body.to_owned();
+    }
     let parser = Parser::new_ext(body, Options::empty());
     let definitions = parser.reference_definitions().iter();
     let mut hidden: Vec<_> = definitions.map(|(_, link)| link.span.clone()).collect();
@@ -142,6 +164,9 @@ mod tests {
             let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
             assert_eq!(keys.join(" "), found, "{body}");
         }
+        let nested = |depth: usize| format!("{}`AB-1`", "> ".repeat(depth));
+        let is_named = |body: &str| !patterns.keys("", "", body).is_empty();
+        assert!(!is_named(&nested(DEEPEST)) && is_named(&nested(DEEPEST + 1)));
         let keys = patterns.keys("", "`AB-1` <!-- AB-2 -->", "");
         assert_eq!(keys.len(), 2, "a title is no Markdown");
     }
