@@ -9,8 +9,8 @@ use crate::text::one_line;
 
 /// The most parts that are left out of one payload.
 const MOST_PARTS: usize = 16;
-/// The longest body that is read in this way, which takes ten times as much memory.
-const LARGEST_BODY: usize = 1024 * 1024;
+/// The longest body that is read in this way, which may take a hundred times as much memory.
+const LARGEST_BODY: usize = 256 * 1024;
 const LONGEST_ERROR: usize = 100;
 
 /// The keys whose values are never left out: without them it is not known which pull request a
