@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tallyhook_core::github::graphql::{
-    self, Connection, GraphqlPullRequest, GraphqlRepository, More, Number, OmittedParts, PageInfo,
-    RepositoryPage,
+    self, Connection, GraphqlPullRequest, GraphqlRepository, More, Number, OmittedParts,
+    OptionalPart, PageInfo, RepositoryPage,
 };
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
 
@@ -426,7 +426,13 @@ impl Client {
     ) -> Result<()> {
         let number = first.pull_request.number;
         match self.with_all_entries(repo, first, commits).await {
-            Ok(complete) => fetched.complete.push(complete),
+            Ok(mut complete) => {
+                // Such a timeline replaces nothing that webhooks showed.
+                let of_timeline = [OptionalPart::Drafts, OptionalPart::MergeQueue];
+                let refused = self.refused_parts().lock();
+                complete.truncated |= refused.keys().any(|part| of_timeline.contains(part));
+                fetched.complete.push(complete);
+            }
             Err(error) if error.concerns_one_item() => {
                 fetched
                     .failures
