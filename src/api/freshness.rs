@@ -35,7 +35,7 @@ impl ApiState {
     pub(super) fn refresh_in_background(&self, name: &str, key: PrKey, as_of: Timestamp) {
         let age = Utc::now().timestamp() - as_of.epoch();
         let is_old = u64::try_from(age).is_ok_and(|age| age > self.sync.cache_ttl.as_secs());
-        let is_up = |github: &&Client| github.outage().is_none();
+        let is_up = |github: &&Client| !github.is_left_alone();
         let Some(github) = self.github.as_ref().filter(|_| is_old).filter(is_up) else {
             return;
         };

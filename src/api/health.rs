@@ -112,7 +112,7 @@ async fn github(api: &ApiState) -> &'static str {
     } else {
         let stats = api.store.poller_stats().await.unwrap_or_default();
         let found = stats.statistics.unwrap_or_default();
-        client.outage().is_none() && found["breaker"]["state"] != "open"
+        !client.is_left_alone() && found["breaker"]["state"] != "open"
     };
     if is_up { "ok" } else { "degraded" }
 }

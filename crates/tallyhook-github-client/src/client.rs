@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::Result;
 use super::base_url::ApiUrl;
 use super::budget::RequestPriority;
+use super::circuit_breaker::BreakerState;
 use super::clock::Clock;
 use super::credentials::Credentials;
 use super::error::GithubError;
@@ -353,6 +354,12 @@ impl Client {
     pub fn outage(&self) -> Option<String> {
         let breaker = self.transport().breaker.lock();
         breaker.outage().map(str::to_owned)
+    }
+
+    /// Returns true while every request fails at once. After that time one request is a trial, so
+    /// that an outage ends where nothing but requests of readers asks GitHub.
+    pub fn is_left_alone(&self) -> bool {
+        self.statistics().breaker.state == BreakerState::Open
     }
 
     /// Asks GitHub for as little as possible. Its answer ends an outage.
