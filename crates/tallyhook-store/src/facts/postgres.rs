@@ -15,8 +15,8 @@ use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
-    pull_request_update,
+    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
+    columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -339,12 +339,19 @@ static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {
              access = CASE WHEN {lost} THEN excluded.access ELSE known.access END, \
              access_at = greatest(known.access_at, excluded.access_at), \
              last_delivery_at = greatest(known.last_delivery_at, excluded.last_delivery_at), \
-             former_names = known.former_names || excluded.former_names \
-                 || CASE WHEN lower(excluded.name) = lower(known.name) THEN '{{}}'::jsonb \
-                 WHEN {newer} THEN jsonb_build_object(\
-                     lower(known.name), extract(epoch FROM known.seen_at)::bigint) \
-                 ELSE jsonb_build_object(\
-                     lower(excluded.name), extract(epoch FROM excluded.seen_at)::bigint) END \
+             former_names = CASE WHEN excluded.former_names = '{{}}' \
+                 AND lower(excluded.name) = lower(known.name) THEN known.former_names \
+                 ELSE (SELECT jsonb_object_agg(name, at) FROM (\
+                     SELECT name, max(at) AS at FROM (\
+                         SELECT key AS name, value::bigint AS at \
+                         FROM jsonb_each_text(known.former_names) \
+                         UNION ALL SELECT key, value::bigint \
+                         FROM jsonb_each_text(excluded.former_names) \
+                         UNION ALL SELECT \
+                             CASE WHEN {newer} THEN lower(known.name) ELSE lower(excluded.name) END, \
+                             extract(epoch FROM least(known.seen_at, excluded.seen_at))::bigint \
+                         WHERE lower(excluded.name) <> lower(known.name)) AS seen \
+                     GROUP BY name ORDER BY max(at) DESC, name LIMIT {FORMER_NAMES}) AS newest) END \
              RETURNING id, installation_id, access, access_at), \
          proven AS (\
              SELECT installation_id, max(access_at) AS access_at FROM written \

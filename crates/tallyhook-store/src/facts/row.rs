@@ -23,6 +23,9 @@ use tallyhook_core::github::types::{
 use crate::columns::{Millis, Name, Seconds, Words};
 use crate::{Moment, PullRequestRecord, RepositoryObservation, StoredPullRequest};
 
+/// The most former names that are kept of a repository, the newest. GitHub bounds no renames.
+pub(crate) const FORMER_NAMES: usize = 32;
+
 /// The columns of a table that are written and read together.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty,)* }) => {

@@ -12,8 +12,8 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::row::{
-    DerivedColumns, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns, columns_of,
-    pull_request_update,
+    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
+    columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -215,10 +215,16 @@ static UPSERT_REPOSITORY: LazyLock<[String; CHUNKS.len()]> = LazyLock::new(|| {
                  coalesce(excluded.last_delivery_at, last_delivery_at)), \
              former_names = CASE WHEN excluded.former_names = '{{}}' \
                  AND lower(excluded.name) = lower(name) THEN former_names \
-                 ELSE json_patch(json_patch(former_names, excluded.former_names), \
-                     CASE WHEN lower(excluded.name) = lower(name) THEN '{{}}' \
-                     WHEN {newer} THEN json_object(lower(name), seen_at) \
-                     ELSE json_object(lower(excluded.name), excluded.seen_at) END) END",
+                 ELSE (SELECT json_group_object(former, at) FROM (\
+                     SELECT former, max(at) AS at FROM (\
+                         SELECT key AS former, value AS at \
+                         FROM json_each(repositories.former_names) \
+                         UNION ALL SELECT key, value FROM json_each(excluded.former_names) \
+                         UNION ALL SELECT \
+                             CASE WHEN {newer} THEN lower(name) ELSE lower(excluded.name) END, \
+                             min(seen_at, excluded.seen_at) \
+                         WHERE lower(excluded.name) <> lower(name)) \
+                     GROUP BY former ORDER BY max(at) DESC, former LIMIT {FORMER_NAMES})) END",
             RepositoryColumns::COLUMNS.join(", "),
             vec![row.as_str(); rows].join(", ")
         )
