@@ -251,7 +251,7 @@ pub(crate) async fn github_host(
     store: &Store,
 ) -> anyhow::Result<Option<GithubHost>> {
     let stored = match &config.github_host {
-        Some(host) => store.adopt_github_host(host).await.map(Some),
+        Some(host) => store.configure_github_host(host).await.map(Some),
         None => store.github_host().await,
     };
     let stored = stored.context("cannot read the GitHub of the stored facts")?;

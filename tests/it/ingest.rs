@@ -195,6 +195,22 @@ async fn delivery_of_another_github_is_refused_with_its_host() {
 }
 
 #[tokio::test]
+async fn wrong_github_of_the_settings_is_corrected_as_long_as_there_is_no_fact() {
+    let place = TestServer::start().await.stop().await;
+    for host in ["ghe-typo.example", "github.com"] {
+        let mut config = testkit::config(&place);
+        config.github_host = GithubHost::parse(host);
+        let server = RunningServer::start(&config, ServerOptions::default()).await;
+        server.expect(host).stop().await;
+    }
+    let server = TestServer::start_in(place, ServerOptions::default()).await;
+    let body = opened();
+    let request = server.signed("pull_request", "first", &body);
+    assert_eq!(send(request.body(body)).await.0, 202);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn undecodable_used_event_is_a_dead_letter_that_a_redelivery_requeues() {
     let mut server = TestServer::start().await;
     let broken = br#"{"action":"opened"}"#;

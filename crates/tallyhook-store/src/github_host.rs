@@ -15,7 +15,28 @@ impl Store {
 
     /// Makes `host` the GitHub of this installation, unless it has one. Returns the one it has.
     pub async fn adopt_github_host(&self, host: &GithubHost) -> Result<GithubHost> {
-        let insert = "INSERT INTO github_host (id, host) VALUES (1, $1) ON CONFLICT DO NOTHING";
+        self.set_github_host(
+            host,
+            "INSERT INTO github_host (id, host) VALUES (1, $1) ON CONFLICT DO NOTHING",
+        )
+        .await
+    }
+
+    /// Makes `host`, which is of the settings, the GitHub of this installation, unless there is a
+    /// delivery or a repository of another one: a setting may be corrected until then. Returns the
+    /// one it has.
+    pub async fn configure_github_host(&self, host: &GithubHost) -> Result<GithubHost> {
+        self.set_github_host(
+            host,
+            "INSERT INTO github_host (id, host) VALUES (1, $1) \
+             ON CONFLICT (id) DO UPDATE SET host = excluded.host \
+             WHERE NOT EXISTS (SELECT 1 FROM repositories) \
+             AND NOT EXISTS (SELECT 1 FROM deliveries)",
+        )
+        .await
+    }
+
+    async fn set_github_host(&self, host: &GithubHost, insert: &'static str) -> Result<GithubHost> {
         let insert = statement(insert).bind(host.as_str());
         self.database.execute(insert).await?;
         Ok(self.github_host().await?.unwrap_or_else(|| host.clone()))
