@@ -60,16 +60,21 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
                 "Task {} was moved from {old_status} to {new_status}",
                 task(task_id)
             );
-            let text = match title.as_deref().map(escape) {
-                _ if !pr_trigger => format!("{moved} by a person"),
-                None => format!("{moved} by a pull request"),
-                Some(title) => format!("{moved} by a pull request: {title}"),
-            };
-            let address = html_url.as_deref().filter(|_| *pr_trigger);
-            let linked = address.map(|url| section(&mrkdwn(&link(Some(url), "pull request"))));
+            if !pr_trigger {
+                let text = format!("{moved} by a person");
+                return payload(&text, &[section(&plain_text(&text))]);
+            }
+            let text = format!("{moved} by a pull request");
+            let title = title.as_deref().map(escape);
+            // Each foreign text has a section of its own: Slack bounds them.
             let mut blocks = vec![section(&plain_text(&text))];
-            blocks.extend(linked);
-            payload(&text, &blocks)
+            blocks.extend(title.as_deref().map(|title| section(&plain_text(title))));
+            let linked = html_url
+                .as_deref()
+                .map(|url| link(Some(url), "pull request"));
+            blocks.extend(linked.map(|linked| section(&mrkdwn(&linked))));
+            let title = title.map(|title| format!(": {title}")).unwrap_or_default();
+            payload(&format!("{text}{title}"), &blocks)
         }
         Notification::WorktreeKept {
             task_id,
@@ -81,15 +86,16 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             let name = escape(&format!("{repo}#{pr_number}"));
             let linked = link(pull_request.and_then(|pr| pr.html_url.as_deref()), &name);
             let task = task(task_id);
-            let kept = format!(
-                "The working tree of task {task} is kept: {}",
-                escape(reason)
+            let (kept, reason) = (
+                format!("The working tree of task {task} is kept:"),
+                escape(reason),
             );
             let blocks = [
                 section(&mrkdwn(&format!("*{linked}* was merged"))),
                 section(&plain_text(&kept)),
+                section(&plain_text(&reason)),
             ];
-            payload(&format!("{name} was merged. {kept}"), &blocks)
+            payload(&format!("{name} was merged. {kept} {reason}"), &blocks)
         }
     }
 }
@@ -473,9 +479,12 @@ mod tests {
             *html_url = Some("https://a".to_owned());
         }
         let rendered = message(&by_known, &MessageContext::default());
-        let text = format!("{words} a pull request: Sort &lt;it&gt;");
-        assert_eq!(rendered["text"], text);
-        assert_eq!(texts(&rendered), [&text, "<https://a|pull request>"]);
+        let text = format!("{words} a pull request");
+        assert_eq!(rendered["text"], format!("{text}: Sort &lt;it&gt;"));
+        assert_eq!(
+            texts(&rendered),
+            [&text, "Sort &lt;it&gt;", "<https://a|pull request>"]
+        );
         let named = "Task PROJ-123 (Sort the &lt;!here&gt; queue) was moved from CODE_REVIEWING to DONE by a person";
         assert_eq!(
             texts(&message(
@@ -499,14 +508,18 @@ mod tests {
         };
         let rendered = message(&kept, &with_pull_request("t", "https://a"));
         let reason = "2 files &lt;!here&gt; are not committed";
-        let kept = format!("The working tree of task {id} is kept: {reason}");
+        let kept = format!("The working tree of task {id} is kept:");
         assert_eq!(
             texts(&rendered),
-            ["*<https://a|acme-corp/api-server#7>* was merged", &kept]
+            [
+                "*<https://a|acme-corp/api-server#7>* was merged",
+                &kept,
+                reason
+            ]
         );
         assert_eq!(
             rendered["text"],
-            format!("acme-corp/api-server#7 was merged. {kept}")
+            format!("acme-corp/api-server#7 was merged. {kept} {reason}")
         );
     }
 }
