@@ -17,7 +17,7 @@ use super::routes::{self, DocumentedRoute};
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 /// The beginnings of a cell that a spreadsheet takes for a formula.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 /// Bytes of a validator: enough that no two answers share one.
 const TAG_BYTES: usize = 16;
 
@@ -144,22 +144,22 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => harmless(text.clone()),
+        Value::String(text) => harmless(text),
         Value::Array(items) if items.iter().all(Value::is_string) => {
             let texts: Vec<_> = items.iter().filter_map(Value::as_str).collect();
-            harmless(texts.join(";"))
+            harmless(&texts.join(";"))
         }
         Value::Array(_) | Value::Object(_) => value.to_string(),
     }
 }
 
-/// Returns a text that no spreadsheet computes.
-fn harmless(text: String) -> String {
-    if text.starts_with(FORMULA) {
-        format!("'{text}")
-    } else {
-        text
-    }
+/// Returns a text that no spreadsheet computes. Some split at semicolons, quoted or not.
+fn harmless(text: &str) -> String {
+    let parts = text.split(';').map(|part| match part.starts_with(FORMULA) {
+        true => format!("'{part}"),
+        false => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(";")
 }
 
 #[cfg(test)]
@@ -186,6 +186,7 @@ mod tests {
             (json!("\t=a"), "'\t=a"),
             (json!("\r=a"), "'\r=a"),
             (json!(["=a", "b"]), "'=a;b"),
+            (json!("Fix;=a"), "Fix;'=a"),
             (json!([{"pr": 1}]), "[{\"pr\":1}]"),
         ] {
             assert_eq!(cell(&value), expected);
