@@ -1,9 +1,10 @@
 //! Settings as people may see them, in logs and lists.
 
 use reqwest::Url;
+use tallyhook_github_client::ApiUrl;
 
 use super::channels::{ChannelReceiver, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL};
-use super::{AMQP_URL, DATABASE_URL, SECRET_SETTINGS, SETTINGS, SettingSources};
+use super::{AMQP_URL, DATABASE_URL, GITHUB_API_URL, SECRET_SETTINGS, SETTINGS, SettingSources};
 
 /// What stands for a secret.
 const HIDDEN: &str = "(hidden)";
@@ -74,6 +75,8 @@ fn shown(name: &str, text: &str) -> String {
     match name {
         DATABASE_URL | AMQP_URL => redacted_url(text),
         SLACK_WEBHOOK_URL | NOTIFY_WEBHOOK_URL => origin(text),
+        // A wrong one may have a password in it.
+        GITHUB_API_URL if text.parse::<ApiUrl>().is_err() => HIDDEN.to_owned(),
         secret if SECRET_SETTINGS.contains(&secret) => HIDDEN.to_owned(),
         _ => text.lines().collect::<Vec<_>>().join(", "),
     }
