@@ -97,15 +97,21 @@ struct NewFile {
     path: PathBuf,
     text: String,
     mode: u32,
+    /// The flag that chooses its folder.
+    flag: &'static str,
 }
 
 impl InitArgs {
-    /// Writes all files, or none if one of them exists.
+    /// Writes all files, or none if one of them exists or cannot be written.
     pub(super) fn run(self, config: Option<&Path>) -> CommandResult {
         if config.is_some() {
             return Err(CommandFailure::Usage(format!(
                 "init reads no --config: it writes {CONFIG} into the folder that --folder names"
             )));
+        }
+        let user = unit_user();
+        if self.systemd.is_some() && user.is_new {
+            refuse_used_home(&self.folder)?;
         }
         let folder = create_folder(&self.folder)?;
         let shown = plain(&folder, &[])?;
@@ -115,14 +121,15 @@ impl InitArgs {
                 path: secret,
                 text: format!("{}\n", new_secret()),
                 mode: 0o600,
+                flag: "--folder",
             },
             NewFile {
                 path: config,
                 text: configuration(shown, self.listen),
                 mode: 0o600,
+                flag: "--folder",
             },
         ];
-        let user = unit_user();
         let mut printed = String::new();
         if let Some(place) = &self.systemd {
             // These have a meaning in units.
@@ -138,6 +145,7 @@ impl InitArgs {
                         path: place.join(name),
                         text,
                         mode: 0o644,
+                        flag: "--systemd",
                     });
                 }
             }
@@ -151,6 +159,23 @@ impl InitArgs {
         }
         output::line(&next_steps(shown, self.systemd.as_deref(), &user))
     }
+}
+
+/// Refuses a folder that holds something: the next steps give it to the new user as its home, with
+/// all that is in it. The units' own folder is nobody else's.
+fn refuse_used_home(folder: &Path) -> anyhow::Result<()> {
+    let is_used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    let is_own = folder
+        .canonicalize()
+        .is_ok_and(|folder| folder == Path::new(UNIT_FOLDER));
+    if is_used && !is_own {
+        bail!(
+            "{} is not empty, and the user {UNIT_USER} would own all that is in it: \
+             use --folder {UNIT_FOLDER}",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 fn create_folder(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -269,35 +294,49 @@ fn adapt(unit: &str, program: &str, folder: &str, user: &UnitUser, listen: Socke
     } else {
         "ProtectHome=yes"
     };
-    unit.replace(UNIT_PROGRAM, program)
-        .replace(UNIT_FOLDER, folder)
+    // The program may be below UNIT_FOLDER: its path is put in after that is replaced.
+    unit.replace(UNIT_FOLDER, folder)
+        .replace(UNIT_PROGRAM, program)
         .replace("User=tallyhook", &format!("User={}", user.user))
         .replace("Group=tallyhook", &format!("Group={}", user.group))
         .replace("ProtectHome=yes", home)
         .replace(UNIT_LISTEN, &listen.to_string())
 }
 
-/// Writes the files, or none of them if one exists.
+/// Writes the files, or none of them if one exists or cannot be written.
 fn write_all(files: &[NewFile]) -> anyhow::Result<()> {
     if let Some(file) = files
         .iter()
         .find(|file| file.path.symlink_metadata().is_ok())
     {
         bail!(
-            "{} exists, and nothing is overwritten: remove it, or choose another --folder",
-            file.path.display()
+            "{} exists, and nothing is overwritten: remove it, or choose another {}",
+            file.path.display(),
+            file.flag
         );
     }
+    let mut created = Vec::new();
     for file in files {
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(file.mode)
-            .open(&file.path)
-            .and_then(|mut out| out.write_all(file.text.as_bytes()));
-        written.with_context(|| format!("cannot write {}", file.path.display()))?;
+        if let Err(error) = write_new(file, &mut created) {
+            for path in created {
+                // The first failure is the one to report.
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error).with_context(|| format!("cannot write {}", file.path.display()));
+        }
     }
     Ok(())
+}
+
+/// Writes a file, and notes it as soon as it is this run's.
+fn write_new<'f>(file: &'f NewFile, created: &mut Vec<&'f Path>) -> std::io::Result<()> {
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file.mode)
+        .open(&file.path)?;
+    created.push(&file.path);
+    out.write_all(file.text.as_bytes())
 }
 
 fn next_steps(folder: &str, systemd: Option<&Path>, user: &UnitUser) -> String {
@@ -367,6 +406,9 @@ mod tests {
         ] {
             assert!(adapted.lines().any(|found| found == line), "{adapted}");
         }
+        let below = "/var/lib/tallyhook/bin/tallyhook";
+        let adapted = adapt(unit, below, "/srv/t", &me, listen);
+        assert!(adapted.contains(&format!("ExecStart={below} serve --config /srv/t/")));
         let adapted = adapt(socket, "/opt/tallyhook", "/home/me/t", &me, listen);
         assert!(adapted.contains("ListenStream=0.0.0.0:9000"), "{adapted}");
     }

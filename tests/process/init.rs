@@ -92,14 +92,19 @@ async fn first_configuration_is_private_never_overwritten_and_serves() {
 fn units_are_written_beside_or_printed() {
     let place = Place::embedded();
     fs::create_dir(place.path().join("units")).unwrap();
-    let shown = run(&mut bare(place.path(), &["init", "--systemd", "units"])).ok();
+    let init = ["init", "--folder", "data", "--systemd"];
+    // Nothing is left of a run that fails at a later file.
+    run(&mut bare(place.path(), &[&init[..], &["missing"]].concat()))
+        .failed(1, &["cannot write missing/tallyhook.service"]);
+    let data = place.path().canonicalize().unwrap().join("data");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    let shown = run(&mut bare(place.path(), &[&init[..], &["units"]].concat())).ok();
     assert!(
         shown.contains("systemctl enable --now tallyhook.socket"),
         "{shown}"
     );
     let service = fs::read_to_string(place.path().join("units/tallyhook.service")).unwrap();
-    let here = place.path().canonicalize().unwrap();
-    let starts = format!("serve --config {}/tallyhook.toml", here.display());
+    let starts = format!("serve --config {}/tallyhook.toml", data.display());
     assert!(service.contains(&starts), "{service}");
     assert_eq!(mode(&place.path().join("units/tallyhook.socket")), 0o644);
 
