@@ -38,14 +38,17 @@ pub(super) struct DiscardArgs {
 impl DiscardArgs {
     pub(super) async fn run(self, store: &Store) -> CommandResult {
         let Self {
-            ids,
+            mut ids,
             reason,
             dead_reason,
             event,
             repo,
-            all: _,
+            all,
             confirmation,
         } = self;
+        // One that is given twice is one dead letter.
+        ids.sort_unstable();
+        ids.dedup();
         let (selection, number) = if ids.is_empty() {
             let like = DeadLetterMatch {
                 reason: dead_reason,
@@ -53,11 +56,16 @@ impl DiscardArgs {
                 repo,
             };
             let groups = store.dead_groups().await?;
-            let number = groups
+            let number: u64 = groups
                 .iter()
                 .filter(|group| like.matches(group))
                 .map(|group| group.deliveries)
                 .sum();
+            match number {
+                0 if all => return output::line("discarded 0"),
+                0 => return Err(inbox::none_matches(&like)),
+                _ => {}
+            }
             (DeadLetterSelection::Like(like), number)
         } else {
             let selected = ids.iter().copied().map(DeliveryId).collect();

@@ -12,7 +12,8 @@ use crate::api::DeliveryItem;
 
 /// The interval of reading what is new.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The most pages of one interval; a command that reads must not slow the server down.
+/// The most pages of one interval after the first; a command that reads must not slow the server
+/// down.
 const MAX_PAGES: usize = 10;
 /// The most deliveries that may become visible later than ones with greater ids.
 const REMEMBERED_IDS: usize = 10_000;
@@ -28,16 +29,12 @@ pub(super) async fn follow(
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut followed = FollowedDeliveries::default();
-    let mut limit = Some(limit as usize);
     loop {
         let new = tokio::select! {
             () = &mut ended => return Ok(()),
-            new = async { ticks.tick().await; followed.next(reader, query).await } => new?,
+            new = async { ticks.tick().await; followed.next(reader, query, limit).await } => new?,
         };
-        let skipped = limit
-            .take()
-            .map_or(0, |limit| new.len().saturating_sub(limit));
-        for delivery in &new[skipped..] {
+        for delivery in &new {
             print(delivery, json)?;
         }
     }
@@ -45,7 +42,7 @@ pub(super) async fn follow(
 
 fn print(delivery: &DeliveryItem, json: bool) -> CommandResult {
     if json {
-        return output::line(&serde_json::to_string(delivery)?);
+        return output::json_line(delivery);
     }
     let event = delivery_list::event_of(delivery);
     let subject = delivery_list::subject(delivery);
@@ -70,27 +67,22 @@ struct FollowedDeliveries {
 }
 
 impl FollowedDeliveries {
-    /// Returns the deliveries since the previous call, oldest first.
+    /// Returns the deliveries since the previous call, oldest first; at first the `limit` newest.
     async fn next(
         &mut self,
         reader: &Reader,
         query: &ReadQuery,
+        limit: u32,
     ) -> CommandResult<Vec<DeliveryItem>> {
-        let (mut new, mut cursor) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let query = query
-                .clone()
-                .with("per_page", Some(MAX_PAGE))
-                .with("cursor", cursor);
-            let page = reader.deliveries(&query).await?;
-            let unseen = new.len();
-            let is_first_look = self.floor.is_none();
-            new.extend(page.items.into_iter().filter(|item| self.is_new(item.id)));
-            cursor = page.next;
-            if is_first_look || cursor.is_none() || new.len() == unseen {
-                break;
+        let is_first_look = self.floor.is_none();
+        let mut new = match is_first_look {
+            // A whole page at least: one that is committed later may have a lesser id.
+            true => {
+                let listed = delivery_list::listed(reader, query, limit.max(MAX_PAGE), None);
+                listed.await?.items
             }
-        }
+            false => self.arrived(reader, query).await?,
+        };
         self.seen.extend(new.iter().map(|item| item.id));
         self.floor = self
             .floor
@@ -99,6 +91,40 @@ impl FollowedDeliveries {
             self.floor = self.seen.pop_first().max(self.floor);
         }
         new.sort_by_key(|item| item.id);
+        if is_first_look {
+            new.drain(..new.len().saturating_sub(limit as usize));
+        }
+        Ok(new)
+    }
+
+    /// Returns the deliveries that are not known yet, of at most `MAX_PAGES` pages.
+    async fn arrived(
+        &self,
+        reader: &Reader,
+        query: &ReadQuery,
+    ) -> CommandResult<Vec<DeliveryItem>> {
+        let (mut new, mut cursor, mut reaches_known) = (Vec::new(), None, false);
+        for _ in 0..MAX_PAGES {
+            let query = query
+                .clone()
+                .with("per_page", Some(MAX_PAGE))
+                .with("cursor", cursor);
+            let page = reader.deliveries(&query).await?;
+            let (unseen, read) = (new.len(), page.items.len());
+            new.extend(page.items.into_iter().filter(|item| self.is_new(item.id)));
+            cursor = page.next;
+            let found = new.len() - unseen;
+            reaches_known |= found < read;
+            if cursor.is_none() || found == 0 {
+                break;
+            }
+        }
+        if let (Some(cursor), false) = (cursor, reaches_known) {
+            tracing::warn!(
+                "more deliveries arrived at once than are shown: `tallyhook deliveries list \
+                 --cursor {cursor}`, with the same filters, lists the others, newest first"
+            );
+        }
         Ok(new)
     }
 

@@ -295,12 +295,15 @@ impl DeadCommand {
 impl RequeueArgs {
     async fn run(self, store: &Store) -> CommandResult {
         let Self {
-            ids,
+            mut ids,
             reason,
             event,
             repo,
-            all: _,
+            all,
         } = self;
+        // One that is given twice is one dead letter.
+        ids.sort_unstable();
+        ids.dedup();
         let selection = if ids.is_empty() {
             DeadLetterSelection::Like(DeadLetterMatch {
                 reason,
@@ -311,6 +314,9 @@ impl RequeueArgs {
             DeadLetterSelection::Ids(ids.iter().copied().map(DeliveryId).collect())
         };
         let requeued = store.requeue(&selection, Utc::now()).await?;
+        if let (DeadLetterSelection::Like(like), 0, false) = (&selection, requeued, all) {
+            return Err(none_matches(like));
+        }
         output::line(&format!(
             "requeued {requeued}, for the running server or the next one"
         ))?;
@@ -326,6 +332,23 @@ pub(super) fn all_were_dead(ids: &[i64], changed: u64) -> CommandResult {
             "{others} of the given ids are not dead letters"
         ))),
     }
+}
+
+/// Returns the failure of a group without dead letters.
+pub(super) fn none_matches(like: &DeadLetterMatch) -> CommandFailure {
+    let DeadLetterMatch {
+        reason,
+        event,
+        repo,
+    } = like;
+    let given: Vec<_> = [("reason", reason), ("event", event), ("repository", repo)]
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name} `{}`", value.as_deref()?)))
+        .collect();
+    missing(&format!(
+        "no dead letter matches {}: `tallyhook dead list` shows their groups",
+        given.join(", ")
+    ))
 }
 
 fn missing(what: &str) -> CommandFailure {

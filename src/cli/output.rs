@@ -39,6 +39,12 @@ pub(super) fn json(value: &impl Serialize) -> CommandResult {
     raw(format!("{json}\n").as_bytes())
 }
 
+/// Writes one JSON value to standard output, in one line.
+pub(super) fn json_line(value: &impl Serialize) -> CommandResult {
+    let json = printable_json(&serde_json::to_string(value)?);
+    raw(format!("{json}\n").as_bytes())
+}
+
 /// Writes a whole list as JSON, in the form of the API's lists.
 pub(super) fn json_list<T: Serialize>(items: Vec<T>) -> CommandResult {
     json(&Page { items, next: None })

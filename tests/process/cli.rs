@@ -515,13 +515,10 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
         "{shown}"
     );
     let reason = group["reason"].as_str().unwrap();
-    assert!(
-        run(&mut dead(&[
-            "requeue", "--reason", reason, "--event", "push"
-        ]))
-        .ok()
-        .starts_with("requeued 0,")
-    );
+    run(&mut dead(&[
+        "requeue", "--reason", reason, "--event", "push",
+    ]))
+    .failed(1, &["no dead letter matches", reason, "event `push`"]);
     let (two, one) = (list[0]["id"].to_string(), list[1]["id"].to_string());
     assert_eq!(
         json_of(&mut dead(&["show", &one]))["payload"],
@@ -529,7 +526,7 @@ async fn dead_letters_are_requeued_and_discarded_beside_a_running_server() {
     );
 
     assert!(
-        run(&mut dead(&["requeue", &one]))
+        run(&mut dead(&["requeue", &one, &one]))
             .ok()
             .starts_with("requeued 1,")
     );
@@ -616,11 +613,12 @@ async fn dead_letters_of_a_group_are_found_by_what_is_missing_and_discarded_toge
         "--dead-reason",
         reason,
         "--repo",
-        "acme/api",
+        "Acme/API",
     ];
     run(&mut dead(&group)).failed(2, &["discard 2 dead letters", "--yes"]);
     let group = [&group[..], &["--yes"]].concat();
     assert_eq!(run(&mut dead(&group)).ok(), "discarded 2\n");
+    run(&mut dead(&group)).failed(1, &["no dead letter matches", "repository `Acme/API`"]);
     let all = ["discard", "--reason", "of a test", "--all", "--yes"];
     assert_eq!(run(&mut dead(&all)).ok(), "discarded 1\n");
 }

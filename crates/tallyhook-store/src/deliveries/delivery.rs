@@ -227,14 +227,18 @@ pub struct DeadLetterMatch {
 }
 
 impl DeadLetterMatch {
-    /// Returns whether the dead letters of a group match.
+    /// Returns whether the dead letters of a group match; GitHub takes names of repositories in any
+    /// case.
     pub fn matches(&self, group: &DeadLetterGroup) -> bool {
         let is = |wanted: &Option<String>, value: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == value
         };
         is(&self.reason, Some(&group.reason))
             && is(&self.event, Some(&group.event))
-            && is(&self.repo, group.repo.as_deref())
+            && self.repo.as_deref().is_none_or(|wanted| {
+                let name = group.repo.as_deref();
+                name.is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+            })
     }
 }
 

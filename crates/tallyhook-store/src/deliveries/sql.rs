@@ -11,6 +11,7 @@ use super::{
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::{Database, StatementBuilder, Value, statement};
+use crate::pull_requests::push_name;
 use crate::{DeliveryId, Lane, Moment, Result, Store};
 
 /// Awaits a method that each kind of database has in its own way.
@@ -162,11 +163,14 @@ impl Store {
                 event,
                 repo,
             }) => {
-                for (column, value) in [("reason", reason), ("event", event), ("repo_name", repo)] {
+                for (column, value) in [("reason", reason), ("event", event)] {
                     if let Some(value) = value {
                         update.push(" AND ").push(column).push(" = ");
                         update.push_bind(storable_text(value));
                     }
+                }
+                if let Some(repo) = repo {
+                    self.push_repository(&mut update, repo);
                 }
             }
         }
@@ -175,6 +179,20 @@ impl Store {
             Database::Postgres(_) => " ORDER BY id FOR UPDATE)",
         });
         self.database.execute(update.build()).await
+    }
+
+    /// Adds the condition on the name of a repository, which GitHub takes in any case, in the words
+    /// of each kind of database's list.
+    fn push_repository(&self, update: &mut StatementBuilder<'_>, repo: &str) {
+        match &self.database {
+            Database::Sqlite(_) => {
+                update.push(" AND repo_name = ");
+                update
+                    .push_bind(storable_text(repo))
+                    .push(" COLLATE NOCASE");
+            }
+            Database::Postgres(_) => push_name(update, "repo_name", repo, 200),
+        }
     }
 
     /// Returns dead letters grouped by reason, event and repository, the largest group first.
