@@ -75,9 +75,8 @@ struct Findings {
 /// finding is wrong.
 fn findings(command: &mut Command) -> Findings {
     let ended = run(command);
-    let listed: Value =
+    let all: Vec<Value> =
         serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
-    let all = listed["items"].as_array().unwrap().clone();
     let wrong = all.iter().any(|finding| finding["state"] == "wrong");
     assert_eq!(
         ended.code,

@@ -19,6 +19,9 @@ const MAX_REPOSITORIES: usize = 20;
 const CONCURRENT_CHECKS: usize = 4;
 /// The time without a webhook after which changes that came without one are a warning.
 const QUIET_WARNING: TimeDelta = TimeDelta::days(1);
+/// The time without a webhook after which a tracked repository is a warning: one in which people
+/// work is rarely without for so long.
+const SILENCE_WARNING: TimeDelta = TimeDelta::days(7);
 /// A token that expires within this time is a warning.
 const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 
@@ -26,6 +29,8 @@ const EXPIRY_WARNING: TimeDelta = TimeDelta::days(7);
 struct CheckedRepository {
     /// `owner/name`.
     name: String,
+    /// `None` of the default one, if it is not tracked.
+    tracked_since: Option<Moment>,
     last_delivery_at: Option<Moment>,
     missed_by_webhook: u64,
 }
@@ -35,7 +40,11 @@ pub(super) async fn examine(config: &Config, tracked: &[TrackedRepository]) -> V
     let mut repositories = repositories(config, tracked);
     let left_out = repositories.len().saturating_sub(MAX_REPOSITORIES);
     repositories.truncate(MAX_REPOSITORIES);
-    let mut findings: Vec<_> = repositories.iter().map(deliveries).collect();
+    let now = Utc::now();
+    let mut findings: Vec<_> = repositories
+        .iter()
+        .map(|repository| deliveries(repository, now))
+        .collect();
     findings.extend(examine_github(config, &repositories).await);
     if left_out > 0 {
         findings.push(Finding::ok(
@@ -97,7 +106,7 @@ async fn examine_github(config: &Config, repositories: &[CheckedRepository]) -> 
 }
 
 /// Checks the webhooks of a repository that arrived here.
-fn deliveries(repository: &CheckedRepository) -> Finding {
+fn deliveries(repository: &CheckedRepository, now: Moment) -> Finding {
     let last = repository.last_delivery_at;
     let found = match last {
         Some(at) => {
@@ -106,13 +115,22 @@ fn deliveries(repository: &CheckedRepository) -> Finding {
         }
         None => "no webhook has arrived yet".to_owned(),
     };
-    let is_quiet = last.is_none_or(|at| Utc::now() - at > QUIET_WARNING);
+    let is_quiet = last.is_none_or(|at| now - at > QUIET_WARNING);
+    // One that was tracked just now may have none yet.
+    let silent_since = repository.tracked_since.map(|since| last.unwrap_or(since));
+    let is_silent = silent_since.is_some_and(|since| now - since > SILENCE_WARNING);
     let finding = match repository.missed_by_webhook {
         missed if missed > 0 && is_quiet => Finding::warning(
             "deliveries",
             format!("{found}, and polling found {missed} changes without one"),
             "make sure that GitHub has the webhook and reaches this server, then fetch what failed \
              with `tallyhook recover`",
+        ),
+        _ if is_silent => Finding::warning(
+            "deliveries",
+            found,
+            "check its webhook at GitHub, under Settings, Webhooks, Recent Deliveries; none, if \
+             nothing happened there or polling is enough",
         ),
         _ => Finding::ok("deliveries", found),
     };
@@ -146,6 +164,7 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<CheckedRe
         .iter()
         .map(|known| CheckedRepository {
             name: known.name.clone(),
+            tracked_since: Some(known.tracked_since),
             last_delivery_at: known.last_delivery_at,
             missed_by_webhook: known.missed_by_webhook,
         })
@@ -155,6 +174,7 @@ fn repositories(config: &Config, tracked: &[TrackedRepository]) -> Vec<CheckedRe
     {
         repositories.push(CheckedRepository {
             name: name.clone(),
+            tracked_since: None,
             last_delivery_at: None,
             missed_by_webhook: 0,
         });
@@ -410,6 +430,35 @@ async fn read_access(client: &Client, name: &str) -> Finding {
             let advice = "give the token or App access to it, \
                           or stop tracking it: DELETE /api/repos/{owner}/{repo}";
             Finding::wrong("repository", error.to_string(), advice)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tracked_repository_without_a_webhook_for_a_week_is_a_warning() {
+        let now = Utc::now();
+        let days_ago = |days: Option<i64>| days.map(|days| now - TimeDelta::days(days));
+        for (tracked, last, missed, state) in [
+            (None, None, 0, CheckState::Ok),
+            (Some(1), None, 0, CheckState::Ok),
+            (Some(8), None, 0, CheckState::Warning),
+            (Some(30), Some(6), 0, CheckState::Ok),
+            (Some(30), Some(8), 0, CheckState::Warning),
+            (Some(30), Some(2), 1, CheckState::Warning),
+            (Some(30), Some(0), 1, CheckState::Ok),
+        ] {
+            let repository = CheckedRepository {
+                name: "acme/api".to_owned(),
+                tracked_since: days_ago(tracked),
+                last_delivery_at: days_ago(last),
+                missed_by_webhook: missed,
+            };
+            let found = deliveries(&repository, now);
+            assert_eq!(found.state, state, "{tracked:?} {last:?} {missed}");
         }
     }
 }

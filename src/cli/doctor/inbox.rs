@@ -1,7 +1,7 @@
-//! Checks of the inbox: dead letters, waiting deliveries, the last delivery of each repository.
+//! Checks of the inbox: dead letters and waiting deliveries.
 
-use chrono::{SecondsFormat, TimeDelta, Utc};
-use tallyhook_store::{DeliveryCounts, Moment, TrackedRepository};
+use chrono::{TimeDelta, Utc};
+use tallyhook_store::{DeliveryCounts, Moment};
 
 use super::Finding;
 use super::here::StoredForChecks;
@@ -9,27 +9,13 @@ use super::here::StoredForChecks;
 /// A delivery is usually applied within a second.
 const SLOW: TimeDelta = TimeDelta::minutes(1);
 const STUCK: TimeDelta = TimeDelta::minutes(15);
-/// A repository in which people work is rarely without a webhook for so long.
-const QUIET: TimeDelta = TimeDelta::days(7);
-/// The most repositories that are named.
-const MAX_REPOSITORIES: usize = 20;
 
 pub(super) fn examine(stored: &StoredForChecks) -> Vec<Finding> {
     let now = Utc::now();
     let Some(counts) = &stored.inbox else {
         return Vec::new();
     };
-    let mut findings = vec![waiting(counts, now), dead_letters(counts)];
-    let named = stored.tracked.iter().take(MAX_REPOSITORIES);
-    findings.extend(named.map(|known| last_delivery(known, now).of(&known.name)));
-    let left_out = stored.tracked.len().saturating_sub(MAX_REPOSITORIES);
-    if left_out > 0 {
-        findings.push(Finding::ok(
-            "last delivery",
-            format!("{left_out} more repositories: GET /api/repos shows theirs"),
-        ));
-    }
-    findings
+    vec![waiting(counts, now), dead_letters(counts)]
 }
 
 fn waiting(counts: &DeliveryCounts, now: Moment) -> Finding {
@@ -61,21 +47,6 @@ fn dead_letters(counts: &DeliveryCounts) -> Finding {
              discard`",
         ),
     }
-}
-
-fn last_delivery(known: &TrackedRepository, now: Moment) -> Finding {
-    let advice = "check its webhook at GitHub, under Settings, Webhooks, Recent Deliveries; none, \
-                  if nothing happened there or polling is enough";
-    let last = known.last_delivery_at;
-    let found = match last {
-        Some(at) => format!("at {}", at.to_rfc3339_opts(SecondsFormat::Secs, true)),
-        None => "no webhook of it has arrived".to_owned(),
-    };
-    // One that was tracked just now may have none yet.
-    if now - last.unwrap_or(known.tracked_since) > QUIET {
-        return Finding::warning("last delivery", found, advice);
-    }
-    Finding::ok("last delivery", found)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl DoctorArgs {
             Err(CommandFailure::Failed(error)) => vec![unreadable(&with_causes(error.as_ref()))],
         };
         if self.json {
-            output::json_list(findings.clone())?;
+            output::json(&findings)?;
         } else {
             print(&findings)?;
         }
