@@ -1,6 +1,5 @@
 //! The data that reading commands show: from the database, or from another server's API.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_store::OpenMode;
 
+use super::replay::is_loopback;
 use super::{CommandFailure, CommandResult, SettingSources};
 use crate::api::{
     ApiError, CycleTime, DeliveryItem, Page, PullRequestDetail, PullRequestItem, StoreReads,
@@ -56,7 +56,7 @@ impl ReadFromArgs {
             ))
         })?;
         let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT);
-        let http = match is_this_machine(&url) {
+        let http = match is_loopback(&url) {
             true => http.no_proxy(),
             false => http,
         };
@@ -80,12 +80,6 @@ fn server_address(text: &str) -> CommandResult<Url> {
                    https://tallyhook.example.com";
         CommandFailure::Usage(why.to_owned())
     })
-}
-
-/// Returns whether a URL leads to this machine, which no proxy of the environment is for.
-fn is_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// A source of reads. Both kinds take the parameters of the API and answer with its types.

@@ -185,8 +185,9 @@ pub(super) fn endpoint(text: &str) -> CommandResult<Url> {
     Ok(url)
 }
 
-/// Returns whether the URL leads to this machine by itself.
-fn is_loopback(url: &Url) -> bool {
+/// Returns whether the URL leads to this machine by itself, which no proxy of the environment is
+/// for.
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     address.map_or_else(
