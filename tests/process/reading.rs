@@ -126,7 +126,7 @@ async fn reading_commands_answer_as_the_api_from_the_database_and_from_a_server(
         (
             &["prs", "--state", "ajar"][..],
             2,
-            &["state must be open"][..],
+            &["`state` is `ajar`", "open, closed"][..],
         ),
         (
             &["prs", "--repo", "acme-corp/none"],

@@ -176,9 +176,9 @@ async fn recovered_deliveries_give_the_same_facts_as_delivered_ones() {
     );
     let table = run(recover(&server.place, &github, &[])).await.ok();
     for words in [
-        "112 ",
-        "30 ",
-        "29 ",
+        "112\t",
+        "30\t",
+        "29\t",
         "attempts listed",
         "already stored",
         "recovered",

@@ -50,7 +50,7 @@ GITHUB_REPO_OWNER=acme GITHUB_REPO_NAME=acme/api | 2 | `acme/api` | one word suc
 GITHUB_TOKEN=two\tcarrots | 2 | GITHUB_TOKEN is not a token | one word
 GITHUB_TOKEN=ghp_carrot GITHUB_APP_ID=7 | 2 | a token or as an App | unset
 GITHUB_APP_ID=7 | 2 | GITHUB_APP_PRIVATE_KEY | set both
-GITHUB_APP_ID=7 GITHUB_APP_PRIVATE_KEY=carrot | 2 | neither PEM nor the path
+GITHUB_APP_ID=7 GITHUB_APP_PRIVATE_KEY=carrot | 2 | neither PEM, nor PEM in base64, nor the path
 GITHUB_API_URL=github | 2 | GITHUB_API_URL is wrong | https://api.github.com
 GITHUB_API_URL=https://me:carrot@example.com | 2 | without user and query
 GITHUB_TOKEN_FILE=none | 2 | GITHUB_TOKEN_FILE | the path of a readable file

@@ -298,7 +298,7 @@ async fn aggregates(database: &Database) {
     .await;
 }
 
-/// Asserts that percentiles equal those of the server, to the millisecond.
+/// Asserts that percentiles equal those of the server, within the six decimals of an hour.
 async fn compare_percentiles(database: &Database, merged: &str, found: &Summary) {
     for (column, summary) in [
         ("cycle_time_s", &found.cycle_time),
@@ -316,10 +316,10 @@ async fn compare_percentiles(database: &Database, merged: &str, found: &Summary)
             );
             #[allow(clippy::cast_possible_truncation, reason = "milliseconds of some days")]
             let found = (hours.unwrap() * 3_600_000.0).round() as i64;
-            assert_eq!(
-                found,
-                database.number(&sql).await,
-                "{column} {part} {merged}"
+            let expected = database.number(&sql).await;
+            assert!(
+                (found - expected).abs() <= 2,
+                "{column} {part} {merged}: {found} ms, {expected} at the server"
             );
         }
     }
