@@ -86,7 +86,7 @@ const AHEAD: i64 = 24 * 60 * 60;
 /// Returns the repositories that `event` names, as it shows them.
 ///
 /// Events about a pull request are dated by its snapshot, and those about the installation by
-/// [`time_of`]. Those about the repository itself carry no date of their own and often an
+/// `time_of`. Those about the repository itself carry no date of their own and often an
 /// `updated_at` as old as the repository, so that a new name and a deletion are dated by
 /// `received_at`: the time of the delivery, which a repetition does not change.
 pub fn observed(event: &Event, received_at: Timestamp) -> Vec<Repository> {
