@@ -104,6 +104,11 @@ impl PostgresDatabase {
         }
         write_reviews(&mut session, &recording.pull_requests).await?;
         write_segments(&mut session, &recording.pull_requests).await?;
+        if !recording.installations.is_empty() {
+            // A loss and what undoes it, written side by side, would not see each other.
+            let lock = "LOCK TABLE installations IN SHARE ROW EXCLUSIVE MODE";
+            session.execute(sqlx::query(lock)).await?;
+        }
         // Last, since every delivery of a repository writes its row and waits for other writers of
         // it.
         write_repositories(&mut session, &recording.repositories, now).await?;
