@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::completeness::{
     BackfillCoverage, BackfillEnd, Completeness, Coverage, completeness,
 };
-use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
-use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
+use tallyhook_core::domain::repository::{Repository, RepositoryAccess};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 use tallyhook_core::text::one_line;
 use tallyhook_github_client::hooks::{HookOwner, HookSecret};
 use tallyhook_store::{RunState, SyncRun, SyncStatus, TrackedRepository};
@@ -226,24 +225,8 @@ fn hook_to_create_by_hand(url: &str, why: String) -> RegisteredWebhook {
 
 /// Returns a repository of which webhooks arrived.
 async fn known_repository(api: &ApiState, name: &str) -> Result<Option<Repository>, ApiError> {
-    let at = Timestamp::clamped(0);
-    let known = |id| Repository {
-        id,
-        // Older than what is known.
-        seen: Dated {
-            at,
-            value: RepositoryDetails {
-                name: name.to_owned(),
-                private: None,
-            },
-        },
-        installation: None,
-        access: Dated {
-            at,
-            value: RepositoryAccess::Granted,
-        },
-    };
-    Ok(api.store.repository_id(name).await?.map(known))
+    let id = api.store.repository_id(name).await?;
+    Ok(id.map(|id| Repository::named(id, name)))
 }
 
 /// Fetches a repository from GitHub. A client waits for the answer, so that the limit is shorter

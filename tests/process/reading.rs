@@ -1,12 +1,10 @@
 //! Commands that read: the same from the database and from a server, as the API answers.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
 
 use serde_json::Value;
 use tallyhook::app::ServerOptions;
-use testkit::process::{PATIENCE, Serve, TOKEN, get, run, signed, tallyhook};
+use testkit::process::{PATIENCE, Serve, TOKEN, get, lines_of, run, signed, tallyhook};
 use testkit::{Place, TestServer};
 
 const STATES: &[&str] = &["--state", "open,merged", "--repo", "acme-corp/api-server"];
@@ -244,15 +242,7 @@ async fn deliveries_are_followed_until_ctrl_c() {
             &[&["deliveries", "list", "--follow", "--json"], from],
         );
         let Followed(child) = &mut Followed(command.stdout(Stdio::piped()).spawn().unwrap());
-        let (sender, lines) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        // This thread ends with the process.
-        std::thread::spawn(move || {
-            stdout
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
+        let lines = lines_of(child.stdout.take().unwrap());
         let next = || {
             let line = lines.recv_timeout(PATIENCE).expect("a delivery is printed");
             serde_json::from_str::<Value>(&line).unwrap()["guid"]

@@ -2,7 +2,7 @@
 //! the test.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -129,6 +129,19 @@ impl Drop for Serve {
     }
 }
 
+/// Returns the lines of a process's output as they arrive.
+pub fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    // This thread ends with the process, whose exit closes the pipe.
+    std::thread::spawn(move || {
+        BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    lines
+}
+
 impl Serve {
     /// Starts `serve` in `folder` and waits until it listens.
     pub fn start(folder: &Path) -> Self {
@@ -148,15 +161,7 @@ impl Serve {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let (sender, log) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        // This thread ends with the process, whose exit closes the pipe.
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
+        let log = lines_of(child.stderr.take().unwrap());
         let mut serve = Self {
             child,
             log,

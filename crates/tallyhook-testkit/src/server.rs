@@ -7,11 +7,10 @@ use reqwest::Method;
 use serde_json::Value;
 use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
-use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::people::Bots;
-use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
+use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::signature::Secrets;
-use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::hooks::HookSecret;
 
 use crate::conformity::assert_documented;
@@ -137,22 +136,7 @@ impl TestServer {
 
     /// Tracks a repository since `since`.
     pub async fn track(&self, id: RepoId, name: &str, since: DateTime<Utc>) {
-        let at = Timestamp::clamped(0);
-        let repository = Repository {
-            id,
-            seen: Dated {
-                at,
-                value: RepositoryDetails {
-                    name: name.to_owned(),
-                    private: None,
-                },
-            },
-            installation: None,
-            access: Dated {
-                at,
-                value: RepositoryAccess::Granted,
-            },
-        };
+        let repository = Repository::named(id, name);
         self.running.store.track(&repository, since).await.unwrap();
     }
 

@@ -57,6 +57,28 @@ impl RepositoryAccess {
     }
 }
 
+impl Repository {
+    /// Returns a repository of which the name alone is known, dated before all that is.
+    pub fn named(id: RepoId, name: &str) -> Self {
+        let at = Timestamp::clamped(0);
+        Self {
+            id,
+            seen: Dated {
+                at,
+                value: RepositoryDetails {
+                    name: name.to_owned(),
+                    private: None,
+                },
+            },
+            installation: None,
+            access: Dated {
+                at,
+                value: RepositoryAccess::Granted,
+            },
+        }
+    }
+}
+
 impl Join for RepositoryDetails {
     fn join(&mut self, other: Self) -> bool {
         take_greater(self, other)
