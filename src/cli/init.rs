@@ -162,7 +162,7 @@ impl InitArgs {
 }
 
 /// Refuses a folder that holds something: the next steps give it to the new user as its home, with
-/// all that is in it. The units' own folder is nobody else's.
+/// all that is in it. The folder that the units name belongs to Tallyhook alone.
 fn refuse_used_home(folder: &Path) -> anyhow::Result<()> {
     let is_used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     let is_own = folder

@@ -41,8 +41,8 @@ pub(super) struct PullRequestsArgs {
     /// Print one digest of the facts of all these pull requests
     ///
     /// It is the SHA-256 of title, author, state, branches, size, times, reviews and the timeline
-    /// that both webhooks and the API show. Two servers with the same facts have the same digest,
-    /// whatever their database, the order and source of what they received, and their settings.
+    /// that both webhooks and the API show. Two servers with the same facts have the same digest:
+    /// kind of database, order and source of deliveries, and settings do not enter.
     #[arg(long, conflicts_with_all = ["limit", "cursor"])]
     digest: bool,
     /// Print JSON, as `GET /api/prs` answers

@@ -6,7 +6,7 @@ use tallyhook_github_client::ApiUrl;
 use super::channels::{ChannelReceiver, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL};
 use super::{AMQP_URL, DATABASE_URL, GITHUB_API_URL, SECRET_SETTINGS, SETTINGS, SettingSources};
 
-/// What stands for a secret.
+/// The text in place of a secret.
 const HIDDEN: &str = "(hidden)";
 
 /// Returns a URL of a database or broker without its password and its parameters, which may have

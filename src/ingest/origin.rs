@@ -63,8 +63,8 @@ impl InstallationHost {
         self.known.get().is_none()
     }
 
-    /// Makes `host` the GitHub of this installation, for all of its processes. The first delivery is
-    /// accepted whatever it says; the next one is compared.
+    /// Makes `host` the GitHub of this installation, for all of its processes. Later
+    /// deliveries are compared with it.
     ///
     /// # Errors
     /// [`WebhookRefusal::OtherHost`] if another process was first, or

@@ -400,7 +400,7 @@ async fn lists_are_csv_for_clients_that_prefer_it() {
             );
         }
     }
-    // What is no list, and an error, stays JSON.
+    // An answer that is no list, and an error, are JSON all the same.
     for path in ["/api/prs/1", "/api/prs?x=1"] {
         assert_eq!(get(path).await.headers()[CONTENT_TYPE], "application/json");
     }

@@ -177,7 +177,7 @@ async fn delivery_of_another_github_is_refused_with_its_host() {
         assert_eq!(status, 202, "{answer}");
     }
 
-    // What is stored decides, also after a restart, and settings of another GitHub do not start.
+    // The stored host decides after a restart, too, and settings of another GitHub do not start.
     let place = server.stop().await;
     let mut config = testkit::config(&place);
     config.github_host = GithubHost::parse("ghe.example");

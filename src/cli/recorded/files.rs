@@ -68,7 +68,7 @@ struct RecordingsReader<'a> {
 }
 
 impl RecordingsReader<'_> {
-    /// Returns true the first time that this file or folder is met, by whatever link.
+    /// Returns true for a file or folder that no earlier path or link led to.
     fn is_new(&mut self, path: &Path) -> bool {
         self.seen
             .insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()))

@@ -154,7 +154,7 @@ impl MarkingFields {
 /// Returns the event whose payload `body` is, as its fields show it; `None` for any other JSON, such
 /// as the payload of an event that is not used here, or an object of GitHub's API.
 pub fn shown_by(body: &[u8]) -> Option<EventKind> {
-    /// The fields that tell the payload of an event from that of an unused one with the same marks.
+    /// The fields that an event has and an unused one with the same marks lacks.
     #[derive(Deserialize)]
     struct TellingFields {
         action: Option<String>,
