@@ -1,6 +1,7 @@
 //! Receivers and workers on one database and one broker, each a process of the real program.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 use crate::load::{Load, Posted, Targets};
 use crate::services::{Place, Services};
 use crate::traffic::{Expected, Traffic};
-use crate::{PATIENCE, block_on, until};
+use crate::{PATIENCE, SIGABRT, block_on, until};
 use testkit::process::{Serve, tallyhook};
 
 /// The role of a process.
@@ -43,6 +44,18 @@ impl Role {
 pub(crate) struct Process {
     role: Role,
     serve: Option<Serve>,
+    /// Its exit status if it aborted at its crash point before it listened.
+    aborted: Option<ExitStatus>,
+}
+
+impl Process {
+    const fn new(role: Role) -> Self {
+        Self {
+            role,
+            serve: None,
+            aborted: None,
+        }
+    }
 }
 
 /// The environment variable that sets a crash point of a process, and its value.
@@ -79,10 +92,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn start_in(services: &'a Services, place: Place, roles: &[Role]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut processes = Vec::new();
-        let mut first = Process {
-            role: roles[0],
-            serve: None,
-        };
+        let mut first = Process::new(roles[0]);
         first.serve = Some(start(&folder, &place, roles[0], None));
         processes.push(first);
         let url = place.database_url.replace(
@@ -107,7 +117,7 @@ impl<'a> Cluster<'a> {
 
     /// Starts another process. Returns its index.
     pub(crate) fn add(&mut self, role: Role, crash: Crash<'_>) -> usize {
-        self.processes.push(Process { role, serve: None });
+        self.processes.push(Process::new(role));
         let index = self.processes.len() - 1;
         self.restart(index, crash);
         index
@@ -118,8 +128,26 @@ impl<'a> Cluster<'a> {
         let role = self.processes[index].role;
         // The earlier process must be gone before the next one opens the same place.
         drop(self.processes[index].serve.take());
-        self.processes[index].serve = Some(start(&self.folder, &self.place, role, crash));
+        let (serve, aborted) = match try_start(&self.folder, &self.place, role, crash) {
+            Ok(serve) => (Some(serve), None),
+            // A worker can reach its crash point before the process listens.
+            Err(status) if crash.is_some() && status.signal() == Some(SIGABRT) => {
+                (None, Some(status))
+            }
+            Err(status) => panic!("{role:?} did not start: {status}"),
+        };
+        self.processes[index].serve = serve;
+        self.processes[index].aborted = aborted;
         self.aim();
+    }
+
+    /// Returns the exit status of the process at `index` once it has exited by itself.
+    pub(crate) fn ended(&mut self, index: usize) -> Option<ExitStatus> {
+        let process = &mut self.processes[index];
+        match &mut process.serve {
+            Some(serve) => serve.ended(),
+            None => process.aborted,
+        }
     }
 
     /// Stops a process gracefully, and waits until it has exited.

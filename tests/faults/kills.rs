@@ -11,7 +11,7 @@ use crate::load::{Load, Posted};
 use crate::services::Services;
 use crate::table::Row;
 use crate::traffic::Traffic;
-use crate::{Form, PATIENCE, until};
+use crate::{Form, PATIENCE, SIGABRT, until};
 
 /// Every `crash_point!` that a delivery passes, except that of poison deliveries, and its role. The
 /// crash points of backfills and notifications have tests of their own.
@@ -45,7 +45,6 @@ const OF_THE_SWEEPER: [(&str, Role); 2] = [
     ("relay.swept", Role::Worker),
     ("queue.published", Role::Worker),
 ];
-const SIGABRT: i32 = 6;
 
 /// The way a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +161,7 @@ impl<'a> Killing<'a> {
                 // then.
                 until("the process is connected", PATIENCE, || {
                     self.cluster.those_are(&[victim], &["ok"])
-                        || self.cluster.serve(victim).ended().is_some()
+                        || self.cluster.ended(victim).is_some()
                 });
                 let load = load(&self.cluster);
                 let ended = self.ends(victim, &load, chunk, crash.is_some());
@@ -192,7 +191,7 @@ impl<'a> Killing<'a> {
         }
         let mut over: Option<Instant> = None;
         loop {
-            if let Some(status) = self.cluster.serve(victim).ended() {
+            if let Some(status) = self.cluster.ended(victim) {
                 assert_eq!(
                     status.signal(),
                     Some(SIGABRT),

@@ -36,6 +36,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::services::Services;
 use crate::table::Row;
 
+/// The signal that a process ends with at a crash point.
+pub(crate) const SIGABRT: i32 = 6;
 /// The limit of every wait. It is no guarantee: a condition that does not hold by then is taken to
 /// never hold.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);

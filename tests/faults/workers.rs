@@ -11,11 +11,10 @@ use crate::load::Load;
 use crate::services::{LockedInbox, Services};
 use crate::table::Row;
 use crate::traffic::Traffic;
-use crate::{Form, PATIENCE, until};
+use crate::{Form, PATIENCE, SIGABRT, until};
 
 /// The number of deliveries that a worker holds without an acknowledgement.
 const PREFETCH: u64 = 512;
-const SIGABRT: i32 = 6;
 
 fn unacknowledged(cluster: &Cluster<'_>) -> Option<u64> {
     cluster.services.queue(&cluster.place, LIVE)?["messages_unacknowledged"].as_u64()
