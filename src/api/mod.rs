@@ -32,7 +32,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web;
 use chrono::{SecondsFormat, TimeDelta, Utc};
 pub use tallyhook_core::domain::metrics::{DurationSummary, StageSummaries, Summary};
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
@@ -66,7 +66,7 @@ use crate::notify::Channels;
 /// The state that every handler of the API shares.
 pub struct ApiState {
     pub store: Store,
-    pub bots: Bots,
+    pub rules: NumberRules,
     /// `owner/name`, the repository of `/api/prs/{number}`.
     pub default_repository: Option<String>,
     /// The digest of the configured admin token; the one of the first start is in the store.

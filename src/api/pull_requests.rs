@@ -5,13 +5,12 @@ use std::fmt::Write;
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::metrics;
+use tallyhook_core::domain::numbers::{NumberRules, Numbers, numbers};
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{
-    Flag, PullRequestState, Stage, Stages, Step, Timings, timings,
-};
+use tallyhook_core::domain::timings::{Flag, PullRequestState, Stage, Stages, Step, Timings};
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_core::text::one_line;
@@ -338,7 +337,7 @@ async fn show(
     if fresh {
         api.refresh(name, key).await?;
     }
-    let detail = stored(&api.store, &api.bots, key).await?;
+    let detail = stored(&api.store, &api.rules, key).await?;
     let PullRequestItem {
         repo_access, as_of, ..
     } = detail.pull_request;
@@ -358,13 +357,13 @@ pub(super) async fn key_of(store: &Store, name: &str, number: PrNumber) -> Resul
 /// Returns a pull request as it is stored.
 pub(super) async fn stored(
     store: &Store,
-    bots: &Bots,
+    rules: &NumberRules,
     key: PrKey,
 ) -> Result<PullRequestDetail, ApiError> {
     let row = store.pull_request(key).await?;
     let known = store.load(&[key]).await?.into_iter().next();
     row.zip(known)
-        .and_then(|(row, known)| detail(row, &known.pull_request, bots))
+        .and_then(|(row, known)| detail(row, &known.pull_request, rules))
         .ok_or(ApiError::NotFound("pull request"))
 }
 
@@ -423,16 +422,16 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
 pub fn detail(
     row: PullRequestRow,
     pull_request: &PullRequest,
-    bots: &Bots,
+    rules: &NumberRules,
 ) -> Option<PullRequestDetail> {
-    let timings = timings(pull_request, bots)?;
+    let Numbers { timings } = numbers(pull_request, rules)?;
     let mut reviews: Vec<_> = pull_request.reviews.values().collect();
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
     Some(PullRequestDetail {
         pull_request: list_item(row),
         reviews: reviews
             .iter()
-            .map(|review| review_item(review, bots))
+            .map(|review| review_item(review, &rules.bots))
             .collect(),
         timeline: timeline(pull_request, &reviews),
         explain: explain(&timings),

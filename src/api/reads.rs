@@ -1,7 +1,7 @@
 //! The reads that commands share with the API: the same parameters, answers and errors, without a
 //! server.
 
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_store::Store;
 
@@ -16,7 +16,7 @@ use super::{
 #[derive(Clone)]
 pub struct StoreReads {
     pub store: Store,
-    pub bots: Bots,
+    pub rules: NumberRules,
 }
 
 impl StoreReads {
@@ -38,7 +38,7 @@ impl StoreReads {
         number: PrNumber,
     ) -> Result<PullRequestDetail, ApiError> {
         let key = pull_requests::key_of(&self.store, repo, number).await?;
-        pull_requests::stored(&self.store, &self.bots, key).await
+        pull_requests::stored(&self.store, &self.rules, key).await
     }
 
     /// Answers as `GET /api/metrics/cycle-time`.

@@ -87,7 +87,7 @@ impl SharedParts {
     ) -> ApiState {
         ApiState {
             store: self.store.clone(),
-            bots: config.bots.clone(),
+            rules: config.numbers.clone(),
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),
@@ -152,7 +152,7 @@ impl SharedParts {
                 store: self.store.clone(),
                 queue: queue.clone(),
                 rules: ApplyRules {
-                    bots: config.bots.clone(),
+                    numbers: config.numbers.clone(),
                     patterns: config.tasks.patterns.clone(),
                     tracks_pushes: config.tasks.auto_pr && config.github_credentials.is_some(),
                 },

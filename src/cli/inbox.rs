@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tallyhook_core::delivery::DeliveryId;
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::event;
 use tallyhook_store::{
     DeadLetterGroup, DeadLetterMatch, DeadLetterSelection, Delivery, DeliveryFilter, DeliveryState,
@@ -262,10 +262,10 @@ impl DeadCommand {
                 cursor,
                 json,
             } => {
-                let bots = Bots::default();
+                let rules = NumberRules::default();
                 let reader = Reader::Store(StoreReads {
                     store: store.clone(),
-                    bots,
+                    rules,
                 });
                 let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));
                 let listed = listed(&reader, &query, limit, cursor).await?;

@@ -299,7 +299,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Recompute => {
             let config = Config::new(&sources()?)?;
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
-            recompute::run(&store, &config.bots, &config.tasks.patterns).await
+            recompute::run(&store, &config.numbers, &config.tasks.patterns).await
         }
         Command::Migrate => {
             let config = Config::new(&sources()?)?;

@@ -45,8 +45,8 @@ impl ReadFromArgs {
         let config = Config::new(&sources.with_flag(TALLYHOOK_TOKEN, self.token))?;
         let Some(url) = self.url else {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
-            let bots = config.bots;
-            return Ok(Reader::Store(StoreReads { store, bots }));
+            let rules = config.numbers;
+            return Ok(Reader::Store(StoreReads { store, rules }));
         };
         let url = server_address(&url)?;
         let token = config.token.ok_or_else(|| {

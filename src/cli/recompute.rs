@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use chrono::Utc;
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::domain::task::Patterns;
-use tallyhook_core::domain::timings::timings;
 use tallyhook_store::{BatchWrite, PullRequestRecord, Store};
 
 use super::{CommandResult, output};
@@ -14,7 +13,7 @@ use super::{CommandResult, output};
 const PAGE: u32 = 200;
 
 /// Computes every number and every mention of a task again, beside a server that may be running.
-pub(super) async fn run(store: &Store, bots: &Bots, patterns: &Patterns) -> CommandResult {
+pub(super) async fn run(store: &Store, rules: &NumberRules, patterns: &Patterns) -> CommandResult {
     let bar = output::progress(0, "recomputing");
     let (mut after, mut done) = (None, 0_u64);
     loop {
@@ -28,14 +27,17 @@ pub(super) async fn run(store: &Store, bots: &Bots, patterns: &Patterns) -> Comm
                     .await?
                     .into_iter()
                     .map(|known| PullRequestRecord {
-                        timings: timings(&known.pull_request, bots),
+                        numbers: numbers(&known.pull_request, rules),
                         reviews: BTreeSet::new(),
                         known,
                     });
             let pull_requests: Vec<_> = pull_requests.collect();
             let named = |record: &PullRequestRecord| {
                 let pull_request = &record.known.pull_request;
-                (pull_request.key, patterns.named_by(pull_request, bots))
+                (
+                    pull_request.key,
+                    patterns.named_by(pull_request, &rules.bots),
+                )
             };
             let mentions = pull_requests.iter().map(named).collect();
             let recording = BatchWrite {

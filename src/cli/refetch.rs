@@ -6,11 +6,10 @@ use anyhow::{Context, bail};
 use chrono::Utc;
 use clap::Args;
 use tallyhook_core::domain::notification;
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::recording::PullRequestChange;
 use tallyhook_core::domain::task::Patterns;
-use tallyhook_core::domain::timings::timings;
 use tallyhook_core::event::{self, Event, FetchedPullRequest};
 use tallyhook_core::github::types::PrNumber;
 use tallyhook_github_client::Client;
@@ -54,7 +53,7 @@ impl RefetchArgs {
         // The dates of commits belong to the facts that are dropped.
         let fetched = fetch(&client, repo, number).await?;
         let store = github::store(&config).await?;
-        let replaced = replace(&store, &fetched, &config.bots, &config.tasks.patterns).await;
+        let replaced = replace(&store, &fetched, &config.numbers, &config.tasks.patterns).await;
         store.close().await;
         replaced?;
         let state = match fetched.pull_request.merged_at {
@@ -106,14 +105,14 @@ async fn fetch(
 async fn replace(
     store: &Store,
     fetched: &FetchedPullRequest,
-    bots: &Bots,
+    rules: &NumberRules,
     patterns: &Patterns,
 ) -> anyhow::Result<()> {
     let key = fetched.key();
     for _ in 0..MAX_CONFLICTS {
         let stored = store.load(&[key]).await?;
         let stored = stored.into_iter().next().context("nothing was loaded")?;
-        let write = replacement(fetched, &stored, bots, patterns);
+        let write = replacement(fetched, &stored, rules, patterns);
         if store.record(&write, Utc::now()).await?.is_ok() {
             return Ok(());
         }
@@ -124,7 +123,7 @@ async fn replace(
 fn replacement(
     fetched: &FetchedPullRequest,
     stored: &StoredPullRequest,
-    bots: &Bots,
+    rules: &NumberRules,
     patterns: &Patterns,
 ) -> BatchWrite {
     let key = fetched.key();
@@ -144,9 +143,9 @@ fn replacement(
         tracks: None,
     };
     BatchWrite {
-        mentions: vec![(key, patterns.named_by(&pull_request, bots))],
+        mentions: vec![(key, patterns.named_by(&pull_request, &rules.bots))],
         pull_requests: vec![PullRequestRecord {
-            timings: timings(&pull_request, bots),
+            numbers: numbers(&pull_request, rules),
             reviews: pull_request.reviews.keys().copied().collect(),
             known: StoredPullRequest {
                 pull_request,

@@ -26,7 +26,7 @@ mod testing;
 
 use std::net::SocketAddr;
 
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
@@ -74,7 +74,7 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Sent by commands that read another server.
     pub token: Option<String>,
-    pub bots: Bots,
+    pub numbers: NumberRules,
     pub retention_days: u32,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
@@ -105,7 +105,9 @@ impl Config {
             listen: http::listen(sources)?,
             admin_token: http::admin_token(sources),
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
-            bots: github::bots(sources),
+            numbers: NumberRules {
+                bots: github::bots(sources),
+            },
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,

@@ -385,7 +385,7 @@ mod tests {
         };
         let config = Config::new(&both()).ok().unwrap();
         assert_eq!((config.listen.port(), config.retention_days), (2, 3));
-        assert_eq!(config.bots, Bots::new(["one", "two"]));
+        assert_eq!(config.numbers.bots, Bots::new(["one", "two"]));
         let config = Config::new(&both().with_flag(TALLYHOOK_LISTEN, Some("127.0.0.1:3")))
             .ok()
             .unwrap();

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use tallyhook::app::{RoleSet as Roles, ServerOptions};
 use tallyhook::config::Config;
 use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
-use tallyhook_core::domain::timings::timings;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Credentials, Token};
 use tallyhook_store::{
@@ -538,13 +537,14 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
         number: PrNumber(41),
     });
     fetched.whole_until = Timestamp::parse("2026-02-05T10:00:00Z");
-    let (timings, reviews) = (timings(&fetched, &Bots::default()), BTreeSet::new());
+    let numbers = numbers(&fetched, &NumberRules::default());
+    let reviews = BTreeSet::new();
     let record = PullRequestRecord {
         known: StoredPullRequest {
             pull_request: fetched,
             version: 0,
         },
-        timings,
+        numbers,
         reviews,
     };
     let recording = BatchWrite {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
+use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::github::types::Timestamp;
 
 use testkit::TestServer;
@@ -183,10 +184,10 @@ async fn replacing_needs_no_sane_guard() {
     let conversation = known.pull_request.conversation.as_mut().unwrap();
     conversation.at = far;
     conversation.value.title = Some("poison".to_owned());
-    let bots = tallyhook_core::domain::people::Bots::default();
+    let rules = NumberRules::default();
     let write = tallyhook_store::BatchWrite {
         pull_requests: vec![tallyhook_store::PullRequestRecord {
-            timings: tallyhook_core::domain::timings::timings(&known.pull_request, &bots),
+            numbers: numbers(&known.pull_request, &rules),
             reviews: std::collections::BTreeSet::new(),
             known,
         }],

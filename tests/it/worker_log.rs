@@ -11,7 +11,7 @@ use sqlx_sqlite::SqliteConnection;
 use tallyhook::process::Worker;
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::apply::ApplyRules;
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::task::Patterns;
 use tallyhook_queue::{Publication, Queue};
@@ -150,7 +150,7 @@ async fn every_line_about_a_failing_delivery_has_its_guid() {
         store: store.clone(),
         queue: queue.clone(),
         rules: ApplyRules {
-            bots: Bots::default(),
+            numbers: NumberRules::default(),
             patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
             tracks_pushes: false,
         },

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_core::github::types::RepoId;
@@ -37,7 +37,7 @@ pub fn config(place: &Place) -> Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_token: Some(TOKEN.to_owned()),
         token: None,
-        bots: Bots::default(),
+        numbers: NumberRules::default(),
         retention_days: 7,
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,

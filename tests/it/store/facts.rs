@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, keys_of};
 use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
@@ -382,7 +383,7 @@ fn events_of(key: PrKey, steps: &[(i64, Step)]) -> Vec<Event> {
 /// Applies events in batches, as a worker does.
 async fn apply_all(store: &Store, events: &[Event]) {
     let rules = ApplyRules {
-        bots: Bots::default(),
+        numbers: NumberRules::default(),
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
     };

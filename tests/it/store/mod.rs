@@ -21,10 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use tallyhook_core::delivery::{DeliveryId, Lane};
 use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::numbers::{NumberRules, numbers};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::{Repository, RepositoryAccess, RepositoryDetails};
-use tallyhook_core::domain::timings::timings;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{InstallationId, PrNumber, RepoId, ReviewId, Timestamp};
 use tallyhook_store::{
@@ -109,10 +108,10 @@ pub(crate) async fn write(store: &Store, steps: &[(i64, Step)]) -> StoredPullReq
 }
 
 pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -> BatchWrite {
-    let timings = timings(&known.pull_request, &Bots::default());
+    let numbers = numbers(&known.pull_request, &NumberRules::default());
     BatchWrite {
         pull_requests: vec![PullRequestRecord {
-            timings,
+            numbers,
             known,
             reviews,
         }],

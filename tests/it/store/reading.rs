@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
 };
+use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Timings};
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
@@ -212,7 +213,9 @@ impl GeneratedPullRequest {
         };
         PullRequestRecord {
             known,
-            timings: Some(self.timings.clone()),
+            numbers: Some(Numbers {
+                timings: self.timings.clone(),
+            }),
             reviews: BTreeSet::new(),
         }
     }

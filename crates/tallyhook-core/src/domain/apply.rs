@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 
 use super::join::Join;
 use super::notification::{self, PullRequestStatus};
+use super::numbers::{NumberRules, numbers};
 use super::people::Bots;
 use super::pull_request::{ApplyOutcome, Author, PullRequest, Source};
 use super::recording::{
@@ -16,7 +17,6 @@ use super::recording::{
 };
 use super::repository::{self, Repository};
 use super::task::{self, LinkedPr, Patterns, TaskKey};
-use super::timings::timings;
 use crate::delivery::{DeliveryId, Moment};
 use crate::event::{Event, FetchedPullRequest, Repo};
 use crate::github::types::{PrKey, RepoId, Timestamp};
@@ -36,7 +36,7 @@ pub struct DecodedDelivery<'a> {
 /// The settings that applying a batch depends on.
 #[derive(Clone, Debug)]
 pub struct ApplyRules {
-    pub bots: Bots,
+    pub numbers: NumberRules,
     /// The patterns of task keys, which link pull requests to tasks.
     pub patterns: Patterns,
     /// A push makes the tasks on its branch due.
@@ -122,11 +122,11 @@ struct ChangedRecord {
 
 impl ChangedRecord {
     fn new(known: StoredPullRequest, rules: &ApplyRules) -> Self {
-        let before = PreviousState::of(&known.pull_request, &rules.bots);
+        let before = PreviousState::of(&known.pull_request, &rules.numbers.bots);
         Self {
             record: PullRequestRecord {
                 known,
-                timings: None,
+                numbers: None,
                 reviews: BTreeSet::new(),
             },
             status: before.linked.map(|linked| linked.status),
@@ -139,7 +139,7 @@ impl ChangedRecord {
         let mut record = self.record;
         let pull_request = &record.known.pull_request;
         self.before.compare(pull_request, rules, write);
-        record.timings = timings(pull_request, &rules.bots);
+        record.numbers = numbers(pull_request, &rules.numbers);
         record
     }
 }
@@ -308,7 +308,11 @@ impl PreviousState {
 
     /// Returns all task keys that it names now, if they differ from before.
     fn new_mentions(&self, now: &PullRequest, rules: &ApplyRules) -> Option<BTreeSet<TaskKey>> {
-        let ApplyRules { bots, patterns, .. } = rules;
+        let ApplyRules {
+            numbers: NumberRules { bots },
+            patterns,
+            ..
+        } = rules;
         let before = self.texts.each_ref().map(Option::as_deref);
         if before == task::texts(now, bots) {
             return None;

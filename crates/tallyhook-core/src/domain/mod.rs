@@ -7,6 +7,7 @@ pub mod growing;
 pub mod join;
 pub mod metrics;
 pub mod notification;
+pub mod numbers;
 pub mod people;
 pub mod pull_request;
 pub mod recording;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
+use super::numbers::Numbers;
 use super::pull_request::PullRequest;
 use super::repository::{Repository, RepositoryAccess};
 use super::task::TaskKey;
-use super::timings::Timings;
 use crate::delivery::{DeliveryId, Moment};
 use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
 
@@ -50,7 +50,7 @@ impl StoredPullRequest {
 pub struct PullRequestRecord {
     pub known: StoredPullRequest,
     /// `None` until a snapshot of it was seen.
-    pub timings: Option<Timings>,
+    pub numbers: Option<Numbers>,
     /// The reviews that changed.
     pub reviews: BTreeSet<ReviewId>,
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::domain::apply::{ApplyRules, DecodedDelivery, apply_batch, keys_of};
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::recording::StoredPullRequest;
@@ -86,7 +87,7 @@ proptest! {
 /// Applies events as deliveries in batches of at most `size`, each to the result of the one before.
 fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Option<Timings>) {
     let rules = ApplyRules {
-        bots: Bots::default(),
+        numbers: NumberRules::default(),
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
     };
@@ -115,7 +116,8 @@ fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Opt
         assert_eq!(format!("{applied:?}"), format!("{again:?}"), "it is pure");
         assert_eq!(applied.write.finished.len(), batch.len());
         if let Some(record) = applied.write.pull_requests.into_iter().next() {
-            (stored, timings) = (record.known, record.timings);
+            stored = record.known;
+            timings = record.numbers.map(|numbers| numbers.timings);
         }
     }
     (stored.pull_request, timings)

@@ -9,10 +9,11 @@ use sqlx::types::Json;
 use sqlx_sqlite::{Sqlite, SqliteArguments};
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
+use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{DEFINITION, PullRequestState, Timings};
+use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
 use tallyhook_core::event::{
     Branches, CommitDates, Conversation, Diff, Fact, ReviewState, SnapshotMark,
 };
@@ -267,12 +268,12 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         observed: recent.observed,
         source: source.map(Name),
     };
-    (known, derived(*key, record.timings.as_ref()))
+    (known, derived(*key, record.numbers.as_ref()))
 }
 
-fn derived(key: PrKey, timings: Option<&Timings>) -> DerivedColumns {
+fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
     let pr_id = PullRequest::id(key).to_string();
-    let Some(timings) = timings else {
+    let Some(Numbers { timings }) = numbers else {
         return DerivedColumns {
             pr_id,
             ..DerivedColumns::default()
