@@ -314,7 +314,8 @@ async fn handle(
             let stored = tokio::spawn(async move {
                 let _share = share;
                 if let Some(host) = host {
-                    ingest.host.adopt(&host, &ingest.store).await?;
+                    // Boxed: only the first delivery needs it, and each would copy its large state.
+                    Box::pin(ingest.host.adopt(&host, &ingest.store)).await?;
                 }
                 store(&ingest, *delivery, event.as_deref()).await
             });
