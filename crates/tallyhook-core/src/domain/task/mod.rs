@@ -210,6 +210,13 @@ mod tests {
     use super::*;
     use crate::github::types::{PrNumber, RepoId};
 
+    #[test]
+    fn id_of_a_task_is_shown_as_it_is_written() {
+        let id = TaskId(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
+        assert_eq!(id.to_string(), "01234567-89ab-cdef-0123-456789abcdef");
+        assert_eq!(serde_json::to_value(id).unwrap(), id.to_string());
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::clamped(second)
     }
