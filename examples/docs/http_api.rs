@@ -1,7 +1,7 @@
 //! The HTTP API, from its OpenAPI description.
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::markdown::{anchor, code, heading, one_line, table};
 use crate::schemas::{Schemas, list, text};
@@ -83,7 +83,7 @@ impl Operation<'_> {
             format!("### {}", self.title),
             self.summary(),
             description,
-            self.access().to_owned(),
+            self.access(),
         ];
         let mut section: String = paragraphs
             .iter()
@@ -101,12 +101,18 @@ impl Operation<'_> {
         section + &table(["status", "body", "when"], &self.responses())
     }
 
-    /// A sentence for calls that do without a token; nothing for the others.
-    fn access(&self) -> &'static str {
-        match list(&self.value["security"]).len() {
-            0 => "Needs no token.",
-            1 => "",
-            _ => "Needs a token, or the parameter that replaces it.",
+    /// A sentence about the callers that the call admits.
+    fn access(&self) -> String {
+        let role = text(&self.value["x-tallyhook-access"]["role"]);
+        let without = list(&self.value["security"])
+            .iter()
+            .any(|way| *way == json!({}));
+        match (role, without) {
+            ("", _) => "Needs no token.".to_owned(),
+            (role, false) => format!("Needs the role `{role}`."),
+            (role, true) => {
+                format!("Needs the role `{role}`, or the parameter that replaces a token.")
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use actix_web::http::header::{
     Accept, CACHE_CONTROL, CONTENT_TYPE, ETAG, EntityTag, Header, IfNoneMatch, LINK, VARY,
 };
 use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::Next;
+use actix_web::middleware::{DefaultHeaders, Next};
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::Value;
@@ -20,6 +20,18 @@ const CSV: &str = "text/csv; charset=utf-8; header=present";
 const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\n'];
 /// Bytes of a validator: enough that no two answers share one.
 const TAG_BYTES: usize = 16;
+
+/// Middleware of answers that a cookie opens: no page of another site may load, frame or render them,
+/// and none learns the addresses of this one.
+pub(super) fn guarding_headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add((
+            "Content-Security-Policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ))
+        .add(("Cross-Origin-Resource-Policy", "same-origin"))
+        .add(("Referrer-Policy", "same-origin"))
+}
 
 /// Middleware that gives successful reads their form.
 pub(super) async fn finish_reads(
@@ -62,8 +74,9 @@ struct AnswerForm {
 impl AnswerForm {
     /// Turns a list into CSV if the client prefers that.
     fn prefer_csv(&mut self, request: &HttpRequest) {
-        let route = routes::find(request.method(), request.path());
-        let Some(route) = route.filter(|route| !route.columns.is_empty() && prefers_csv(request))
+        let route = routes::find(request);
+        let Some(route) =
+            route.filter(|route| !route.columns.is_empty() && prefers(request, "text/csv"))
         else {
             return;
         };
@@ -92,7 +105,7 @@ impl AnswerForm {
         response
             .insert_header((ETAG, tag.to_string()))
             .insert_header((CACHE_CONTROL, "private, no-cache"))
-            .insert_header((VARY, "Accept, Authorization"));
+            .insert_header((VARY, "Accept, Authorization, Cookie"));
         if is_known {
             return response.finish();
         }
@@ -103,17 +116,17 @@ impl AnswerForm {
     }
 }
 
-/// Returns true if the client names CSV before JSON and before any type.
-fn prefers_csv(request: &HttpRequest) -> bool {
+/// Returns true if the client names this media type before JSON and before any type.
+pub(super) fn prefers(request: &HttpRequest, media_type: &str) -> bool {
     let Ok(accept) = Accept::parse(request) else {
         return false;
     };
     let ranked = accept.ranked();
-    let served = ["text/csv", "application/json", "application/*", "*/*"];
+    let served = [media_type, "application/json", "application/*", "*/*"];
     let first = ranked
         .iter()
         .find(|wanted| served.contains(&wanted.essence_str()));
-    first.is_some_and(|first| first.essence_str() == "text/csv")
+    first.is_some_and(|first| first.essence_str() == media_type)
 }
 
 /// Returns the query of the page that begins at `cursor`.
@@ -211,7 +224,7 @@ mod tests {
                 None => request,
             };
             assert_eq!(
-                prefers_csv(&request.to_http_request()),
+                prefers(&request.to_http_request(), "text/csv"),
                 expected,
                 "{accept:?}"
             );

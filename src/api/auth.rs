@@ -1,4 +1,4 @@
-//! API tokens: creation, digests, and the check of every request.
+//! API tokens: creation, digests, and the admission of every request.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,24 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, ResponseError, web};
+use actix_web::{Error, HttpMessage, HttpRequest, ResponseError, web};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
-use tallyhook_store::{StoreError, TokenHash};
+use tallyhook_store::TokenHash;
 
+use super::caller::Caller;
 use super::error::ApiError;
-use super::{ApiState, request_body, routes};
+use super::{ApiState, request_body, routes, same_origin};
 
 /// Returns a new token: 256 random bits, with a prefix that scanners for leaked secrets can match.
 pub fn new_token() -> String {
+    format!("tallyhook_{}", random_text())
+}
+
+/// Returns 256 random bits as text.
+pub(super) fn random_text() -> String {
     let bits: [u8; 32] = rand::rng().random();
-    format!("tallyhook_{}", hex::encode(bits))
+    hex::encode(bits)
 }
 
 /// Returns true if `text` has the form of a token made here.
@@ -33,8 +39,9 @@ pub fn hash(token: &str) -> TokenHash {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Middleware that refuses a request without a valid token.
-pub async fn require_token(
+/// Middleware that refuses a request of a caller who is unknown or lacks the role of the call, and
+/// gives handlers the [`Caller`].
+pub(super) async fn require_caller(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
@@ -54,7 +61,8 @@ pub async fn require_token(
         .map_into_right_body())
 }
 
-/// Checks the token and the parameters of a request, and reads its body.
+/// Checks the caller, its role and the parameters of a request, and reads its body. A request for
+/// which no call is documented ends here, so that no handler runs without a role.
 async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
     if request.method() == Method::OPTIONS {
         // Answered with the methods of the path, which are no secret.
@@ -62,29 +70,21 @@ async fn admit(request: &mut ServiceRequest) -> Result<(), ApiError> {
     }
     let api = request.app_data::<web::Data<ApiState>>().cloned();
     let api = api.ok_or(ApiError::Unauthorized)?;
-    let hash = bearer(request.headers()).map(hash);
-    let is_valid = match &hash {
-        Some(hash) => is_valid(&api, hash).await?,
-        None => false,
-    };
-    if !is_valid {
-        let peer = peer(request.request());
-        return Err(api.wrong_tokens.refuse(peer, hash.is_some()));
+    let caller = Caller::of_request(&api, request.request()).await?;
+    same_origin::refuse_forged(request.request(), &caller)?;
+    let route = routes::find(request.request());
+    let route = route.ok_or_else(|| routes::missing(request.request(), true))?;
+    if let Some(role) = route.access.role_for(request.request()) {
+        caller.require(role)?;
     }
-    routes::check_query(request.request())?;
-    request_body::read(request).await
+    route.check_query(request.query_string())?;
+    request_body::read(request).await?;
+    request.extensions_mut().insert(caller);
+    Ok(())
 }
 
 pub(super) fn peer(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|peer| peer.ip())
-}
-
-pub(super) async fn is_valid(api: &ApiState, hash: &TokenHash) -> Result<bool, StoreError> {
-    // The time to compare digests reveals nothing about the secrets.
-    if api.admin_token == Some(*hash) {
-        return Ok(true);
-    }
-    api.store.token_is_valid(hash).await
 }
 
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {

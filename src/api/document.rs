@@ -4,13 +4,15 @@
 use actix_web::App;
 use actix_web::http::Method;
 use serde_json::{Value, json};
+use tallyhook_store::AccessRole;
 use utoipa::OpenApi;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{Components, RefOr};
 use utoipa_actix_web::AppExt;
 
+use super::access::CallAccess;
 use super::routes::DocumentedRoute;
-use super::{add_routes, error};
+use super::{add_routes, error, session_cookie};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +35,8 @@ use super::{add_routes, error};
             description = "Tracked repositories, watched pull requests, backfills and the poller"),
         (name = "tasks", description = "Tasks and their pull requests"),
         (name = "notifications", description = "Notifications over WebSocket and channels"),
+        (name = "tokens", description = "API tokens of the team"),
+        (name = "sessions", description = "The caller, and browsers that signed in"),
         (name = "deliveries", description = "The inbox and its dead letters"),
         (name = "webhooks", description = "The endpoint of GitHub's webhooks"),
         (name = "health", description = "For load balancers and Prometheus; open without a token"),
@@ -41,12 +45,16 @@ use super::{add_routes, error};
 struct ApiDocument;
 
 /// The errors that every call with a token can answer besides its own.
-const COMMON_ERRORS: [(&str, &str); 5] = [
+const COMMON_ERRORS: [(&str, &str); 6] = [
     (
         "400",
         "a parameter or the body is unknown or has a form that it cannot have",
     ),
     ("401", "the token is missing or invalid"),
+    (
+        "403",
+        "the role of the token does not allow it, or a page of another site made the request",
+    ),
     (
         "429",
         "this address has sent many wrong tokens; `Retry-After` names the pause",
@@ -83,9 +91,12 @@ pub fn openapi() -> serde_json::Result<String> {
 
 /// Collects the calls of a process; with `readers` of one that serves the API.
 fn collect(readers: bool) -> utoipa::openapi::OpenApi {
+    let mut described = ApiDocument::openapi();
+    // GitHub signs its webhooks.
+    CallAccess::Open.mark(&mut described.paths);
     let app = App::new()
         .into_utoipa_app()
-        .openapi(ApiDocument::openapi())
+        .openapi(described)
         .configure(|service| add_routes(service, readers));
     app.split_for_parts().1
 }
@@ -109,6 +120,9 @@ pub(super) fn routes(readers: bool) -> Vec<DocumentedRoute> {
                 columns: list_item(operation)
                     .map(|item| columns(&components, item))
                     .unwrap_or_default(),
+                // Not reached: `add_routes` takes no call without one.
+                access: CallAccess::of_operation(operation)
+                    .unwrap_or(CallAccess::Role(AccessRole::Operator)),
             });
         }
     }
@@ -174,6 +188,13 @@ fn complete(document: &mut Value) {
         "scheme": "bearer",
         "description": "A token of `tallyhook token create NAME`.",
     });
+    document["components"]["securitySchemes"]["session"] = json!({
+        "type": "apiKey",
+        "in": "cookie",
+        "name": session_cookie::NAME,
+        "description": "The session of a browser, from `POST /login`; over plain HTTP on the \
+            server's machine the name is `tallyhook`.",
+    });
     share_items(&mut document["components"]["schemas"]);
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {
@@ -212,6 +233,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let needs_token = operation.get("security").is_some();
     describe_parameters(operation);
+    if let Some(security) = operation.get_mut("security").and_then(Value::as_array_mut) {
+        security.insert(1, json!({"session": []}));
+    }
     let Some(responses) = operation["responses"].as_object_mut() else {
         return;
     };

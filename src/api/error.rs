@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use tallyhook_github_client::GithubError;
 use tallyhook_github_client::open_pull_request::OpenPullRequestError;
-use tallyhook_store::StoreError;
+use tallyhook_store::{AccessRole, StoreError};
 use utoipa::ToSchema;
 
 use crate::tasks::OpenError;
@@ -25,13 +25,18 @@ pub enum ApiError {
     TooManyWrongTokens(u64),
     /// The body of the request did not arrive in time.
     TooSlow,
-    /// The body of the request is over the limit.
-    TooLarge,
-    /// The body of the request is no JSON.
-    MediaType,
+    /// The body of the request is over this limit.
+    TooLarge(&'static str),
+    /// The body of the request is not of this media type.
+    MediaType(&'static str),
     /// The path exists, with these methods.
     WrongMethod(String),
     Forbidden(&'static str),
+    /// The caller lacks the role of the call.
+    RoleMissing {
+        needed: AccessRole,
+        found: AccessRole,
+    },
     NotFound(&'static str),
     Conflict(String),
     /// The database failed.
@@ -73,10 +78,10 @@ impl ApiError {
             Self::Unauthorized => "unauthorized",
             Self::TooManyWrongTokens(_) => "too_many_wrong_tokens",
             Self::TooSlow => "too_slow",
-            Self::TooLarge => "too_large",
-            Self::MediaType => "unsupported_media_type",
+            Self::TooLarge(_) => "too_large",
+            Self::MediaType(_) => "unsupported_media_type",
             Self::WrongMethod(_) => "method_not_allowed",
-            Self::Forbidden(_) => "forbidden",
+            Self::Forbidden(_) | Self::RoleMissing { .. } => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::Unavailable(_) | Self::Busy(_) => "unavailable",
@@ -114,8 +119,14 @@ impl fmt::Display for ApiError {
                  `Authorization: Bearer TOKEN`",
             ),
             Self::TooSlow => f.write_str("the body did not arrive in time"),
-            Self::TooLarge => f.write_str("the body is larger than 2 MiB"),
-            Self::MediaType => f.write_str("send the body as `Content-Type: application/json`"),
+            Self::TooLarge(limit) => write!(f, "the body is larger than {limit}"),
+            Self::MediaType(expected) => {
+                write!(f, "send the body as `Content-Type: {expected}`")
+            }
+            Self::RoleMissing { needed, found } => write!(
+                f,
+                "this call needs a token of the role `{needed}`; this one has the role `{found}`"
+            ),
             Self::WrongMethod(allowed) => write!(f, "this path takes {allowed} only"),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
@@ -138,10 +149,10 @@ impl ResponseError for ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::TooManyWrongTokens(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::RoleMissing { .. } => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
             Self::Unavailable(_) | Self::Busy(_) | Self::GithubUnavailable(_) => {

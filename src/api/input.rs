@@ -97,7 +97,7 @@ fn read_body(
         if is_json || body.is_empty() {
             Ok(body)
         } else {
-            Err(ApiError::MediaType)
+            Err(ApiError::MediaType("application/json"))
         }
     }
 }

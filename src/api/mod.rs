@@ -1,8 +1,10 @@
 //! The HTTP API: pull requests, metrics, deliveries, dead letters, health, notifications, tasks;
 //! and requests for data from GitHub.
 
+mod access;
 mod answers;
 pub mod auth;
+mod caller;
 mod channels;
 mod deliveries;
 mod document;
@@ -17,9 +19,14 @@ mod reads;
 mod repositories;
 mod request_body;
 mod routes;
+mod same_origin;
+mod session_cookie;
+mod sessions;
 mod sync;
 mod task_pull_request;
 mod tasks;
+mod tokens;
+mod uses;
 mod wrong_tokens;
 mod ws;
 
@@ -36,6 +43,7 @@ use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::Client;
 use tallyhook_queue::Queue;
+pub use tallyhook_store::{AccessRole, DEFAULT_TEAM};
 use tallyhook_store::{
     ChannelBacklog, DeliveryCounts, Moment, Store, TokenHash, TrackedRepository, WatchCounts,
 };
@@ -44,6 +52,8 @@ use tokio::time::Instant;
 use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use self::access::{CallAccess, RestrictedCall, RestrictedScope};
+pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
@@ -54,10 +64,13 @@ pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
+pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
+pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, create_token};
+pub use self::uses::RecentUses;
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
 use crate::config::{SyncConfig, WebhookSecrets};
@@ -72,6 +85,7 @@ pub struct ApiState {
     /// The digest of the configured admin token; the one of the first start is in the store.
     pub admin_token: Option<TokenHash>,
     pub wrong_tokens: WrongTokens,
+    pub uses: Arc<RecentUses>,
     /// `None` in a process without the roles ingest and worker.
     pub queue: Option<Arc<Queue>>,
     /// True with the role ingest, which works without the broker.
@@ -177,17 +191,26 @@ async fn repository(store: &Store, name: Option<&str>) -> Result<Option<RepoId>,
 /// the OpenAPI document is collected from the same calls.
 pub fn add_routes(config: &mut ServiceConfig<'_>, readers: bool) {
     config
-        .service(health::healthz)
-        .service(health::readyz)
-        .service(health::prometheus)
+        .service(open(health::healthz))
+        .service(open(health::readyz))
+        .service(open(health::prometheus))
         .default_service(web::to(move |request| routes::unrouted(request, readers)));
     if readers {
-        config.service(ws::connect).service(with_token());
+        let viewer = CallAccess::Role(AccessRole::Viewer);
+        config
+            .service(open(sessions::login))
+            .service(open(sessions::logout))
+            .service(RestrictedCall::new(viewer, ws::connect))
+            .service(with_caller());
     }
 }
 
-/// Returns the calls that require a token.
-fn with_token() -> Scope<
+fn open<F>(handler: F) -> RestrictedCall<F> {
+    RestrictedCall::new(CallAccess::Open, handler)
+}
+
+/// Returns the calls that require a token or a session, each with the role that it needs.
+fn with_caller() -> Scope<
     impl ServiceFactory<
         ServiceRequest,
         Config = (),
@@ -196,50 +219,59 @@ fn with_token() -> Scope<
         InitError = (),
     >,
 > {
-    scope("/api")
-        .wrap(from_fn(auth::require_token))
+    let scope = scope("/api")
+        .wrap(from_fn(auth::require_caller))
         .wrap(from_fn(answers::finish_reads))
+        .wrap(answers::guarding_headers())
         .app_data(
             web::PathConfig::default()
                 .error_handler(|_, request| routes::wrong_values(request).into()),
-        )
-        .service(pull_requests::list)
-        .service(pull_requests::of_default_repository)
-        .service(pull_requests::of_repository)
-        .service(repositories::watch)
-        .service(repositories::unwatch)
-        .service(repositories::list)
-        .service(repositories::add)
-        .service(repositories::remove)
-        .service(sync::start)
-        .service(sync::list)
-        .service(sync::show)
-        .service(sync::cancel)
-        .service(sync::poll)
-        .service(sync::stats)
-        .service(tasks::list)
-        .service(tasks::create)
-        .service(tasks::show)
-        .service(tasks::change)
-        .service(task_pull_request::create)
-        .service(tasks::link)
-        .service(tasks::unlink)
-        .service(tasks::of_story)
-        .service(ws::create_ticket)
-        .service(channels::list)
-        .service(channels::test)
-        .service(channels::list_notifications)
-        .service(metrics::cycle_time)
-        .service(deliveries::list)
-        .service(deliveries::show)
-        .service(deliveries::show_payload)
-        .service(deliveries::list_dead)
-        .service(deliveries::list_groups)
-        .service(deliveries::requeue_group)
-        .service(deliveries::show_dead)
-        .service(deliveries::discard)
-        .service(deliveries::requeue)
-        .default_service(web::to(|request| routes::unrouted(request, true)))
+        );
+    RestrictedScope::new(scope)
+        .viewer(pull_requests::list)
+        .viewer(pull_requests::of_default_repository)
+        .viewer(pull_requests::of_repository)
+        .member(repositories::watch)
+        .member(repositories::unwatch)
+        .viewer(repositories::list)
+        .admin(repositories::add)
+        .admin(repositories::remove)
+        .member(sync::start)
+        .viewer(sync::list)
+        .viewer(sync::show)
+        .member(sync::cancel)
+        .member(sync::poll)
+        .viewer(sync::stats)
+        .viewer(tasks::list)
+        .member(tasks::create)
+        .viewer(tasks::show)
+        .member(tasks::change)
+        .member(task_pull_request::create)
+        .member(tasks::link)
+        .member(tasks::unlink)
+        .viewer(tasks::of_story)
+        .viewer(ws::create_ticket)
+        .admin(channels::list)
+        .admin(channels::test)
+        .viewer(channels::list_notifications)
+        .viewer(metrics::cycle_time)
+        .operator(deliveries::list)
+        .operator(deliveries::show)
+        .operator(deliveries::show_payload)
+        .operator(deliveries::list_dead)
+        .operator(deliveries::list_groups)
+        .operator(deliveries::requeue_group)
+        .operator(deliveries::show_dead)
+        .operator(deliveries::discard)
+        .operator(deliveries::requeue)
+        .admin(tokens::list)
+        .admin(tokens::create)
+        .admin(tokens::revoke)
+        .viewer(sessions::show)
+        .viewer(sessions::list)
+        .viewer(sessions::end_all)
+        .viewer(sessions::end)
+        .otherwise(web::to(|request| routes::unrouted(request, true)))
 }
 
 /// Formats a timestamp of our own clock.

@@ -8,6 +8,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse};
 use tallyhook_core::text::one_line;
 
+use super::access::CallAccess;
 use super::document;
 use super::error::ApiError;
 use super::input::{enumerated, suggestion};
@@ -31,6 +32,8 @@ pub(super) struct DocumentedRoute {
     pub(super) parameters: Vec<String>,
     /// The columns of a list as CSV; empty for other answers.
     pub(super) columns: Vec<String>,
+    /// The callers that it admits.
+    pub(super) access: CallAccess,
 }
 
 impl DocumentedRoute {
@@ -49,7 +52,7 @@ impl DocumentedRoute {
     }
 
     /// Refuses parameters that the call does not have: ignored, they would give wrong answers.
-    fn check_query(&self, query: &str) -> Result<(), ApiError> {
+    pub(super) fn check_query(&self, query: &str) -> Result<(), ApiError> {
         let mut seen = Vec::new();
         for (name, _) in form_urlencoded::parse(query.as_bytes()) {
             if seen.contains(&name) {
@@ -73,14 +76,20 @@ impl DocumentedRoute {
 
 /// Refuses unknown and repeated parameters in the query of a request to the API.
 pub(super) fn check_query(request: &HttpRequest) -> Result<(), ApiError> {
-    match find(request.method(), request.path()) {
+    match find(request) {
         Some(route) => route.check_query(request.query_string()),
         None => Ok(()),
     }
 }
 
-/// Returns the documented route of a request; of several that fit, the one with fewer braces.
-pub(super) fn find(method: &Method, path: &str) -> Option<&'static DocumentedRoute> {
+/// Returns the documented route of a request. Its path is the one by which the handler is found,
+/// in which escapes of plain characters are resolved.
+pub(super) fn find(request: &HttpRequest) -> Option<&'static DocumentedRoute> {
+    of_path(request.method(), request.match_info().as_str())
+}
+
+/// Returns the route of a path; of several that fit, the one with fewer braces.
+fn of_path(method: &Method, path: &str) -> Option<&'static DocumentedRoute> {
     let parts: Vec<_> = path.split('/').collect();
     let fitting = ALL.0.iter().filter(|route| route.method == *method);
     fitting
@@ -95,16 +104,22 @@ pub(super) async fn unrouted(
     readers: bool,
 ) -> Result<HttpResponse, ApiError> {
     let mut methods = methods(&request, readers);
+    if request.method() != Method::OPTIONS || methods.is_empty() {
+        return Err(missing(&request, readers));
+    }
+    methods.push("OPTIONS");
+    Ok(HttpResponse::NoContent()
+        .insert_header((ALLOW, methods.join(", ")))
+        .finish())
+}
+
+/// Returns the error of a request that no handler takes.
+pub(super) fn missing(request: &HttpRequest, readers: bool) -> ApiError {
+    let methods = methods(request, readers);
     if methods.is_empty() || methods.contains(&request.method().as_str()) {
-        return Err(ApiError::NotFound("path"));
+        return ApiError::NotFound("path");
     }
-    if request.method() == Method::OPTIONS {
-        methods.push("OPTIONS");
-        return Ok(HttpResponse::NoContent()
-            .insert_header((ALLOW, methods.join(", ")))
-            .finish());
-    }
-    Err(ApiError::WrongMethod(methods.join(", ")))
+    ApiError::WrongMethod(methods.join(", "))
 }
 
 /// Returns the error of a path whose values have a form that the call does not take: it may be
@@ -122,7 +137,7 @@ pub(super) fn wrong_values(request: &HttpRequest) -> ApiError {
 /// one with the fewest braces.
 fn methods(request: &HttpRequest, readers: bool) -> Vec<&'static str> {
     let table: &'static RouteTable = if readers { &ALL } else { &OPEN };
-    let parts: Vec<_> = request.path().split('/').collect();
+    let parts: Vec<_> = request.match_info().as_str().split('/').collect();
     let fitting = || table.0.iter().filter(|route| route.is_of(&parts));
     let Some(fewest) = fitting().map(DocumentedRoute::values).min() else {
         return Vec::new();
@@ -143,18 +158,35 @@ mod tests {
     fn every_documented_call_is_found_by_its_own_path() {
         for route in &ALL.0 {
             let path = route.parts.join("/").replace(['{', '}'], "x");
-            let found = find(&route.method, &path).unwrap();
+            let found = of_path(&route.method, &path).unwrap();
             assert_eq!(found.parts, route.parts);
         }
-        let groups = find(&Method::GET, "/api/dead-letters/groups").unwrap();
+        let groups = of_path(&Method::GET, "/api/dead-letters/groups").unwrap();
         assert_eq!(groups.values(), 0);
-        assert!(find(&Method::GET, "/api/prs/").is_none());
-        assert!(find(&Method::PUT, "/api/prs").is_none());
+        assert!(of_path(&Method::GET, "/api/prs/").is_none());
+        assert!(of_path(&Method::PUT, "/api/prs").is_none());
+    }
+
+    /// The role of a request is that of the route with the fewest braces, and its handler is the
+    /// one that was registered first: if both could differ, the role would be of another handler.
+    #[test]
+    fn calls_that_one_path_fits_need_the_same_role() {
+        for route in &ALL.0 {
+            for other in ALL.0.iter().filter(|other| other.method == route.method) {
+                let parts = route.parts.iter().zip(&other.parts);
+                let meets = |(one, two): (&String, &String)| {
+                    one == two || one.starts_with('{') || two.starts_with('{')
+                };
+                if route.parts.len() == other.parts.len() && parts.clone().all(meets) {
+                    assert_eq!(route.access, other.access, "{route:?} and {other:?}");
+                }
+            }
+        }
     }
 
     #[test]
     fn unknown_and_repeated_parameters_are_named_with_the_nearest_one() {
-        let list = find(&Method::GET, "/api/prs").unwrap();
+        let list = of_path(&Method::GET, "/api/prs").unwrap();
         let error = |query: &str| list.check_query(query).unwrap_err().to_string();
         let takes = "this call takes state, repo, author, from, to, per_page and cursor";
         assert_eq!(
@@ -170,7 +202,7 @@ mod tests {
             "`state` is given more than once"
         );
         assert!(list.check_query("").is_ok() && list.check_query("state=open&to=1d").is_ok());
-        let poll = find(&Method::POST, "/api/sync").unwrap();
+        let poll = of_path(&Method::POST, "/api/sync").unwrap();
         assert_eq!(
             poll.check_query("x").unwrap_err().to_string(),
             "unknown parameter `x`: this call takes nothing"

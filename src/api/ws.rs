@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{HOST, HeaderName, ORIGIN};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use chrono::Utc;
@@ -12,14 +11,15 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::github::types::RepoId;
 use tallyhook_github_client::hooks::HookOwner;
-use tallyhook_store::{EventId, TokenHash};
+use tallyhook_store::EventId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use utoipa::{IntoParams, ToSchema};
 
+use super::caller::{Caller, CallerCredential, CallerKind};
 use super::error::ApiError;
 use super::input::QueryInput;
-use super::{ApiState, auth, rfc3339, routes};
+use super::{ApiState, auth, rfc3339, routes, same_origin};
 use crate::notify::{FeedSubscription, NotificationFeed, NotificationFrame, SubscriptionError};
 use crate::telemetry::{WEBSOCKET_CLIENTS, WEBSOCKET_SLOW};
 
@@ -84,17 +84,18 @@ pub struct WsTicket {
 #[post("/ws-ticket")]
 pub(super) async fn create_ticket(
     api: web::Data<ApiState>,
-    request: HttpRequest,
+    caller: web::ReqData<Caller>,
 ) -> Result<HttpResponse, ApiError> {
-    let token = auth::bearer(request.headers())
-        .map(auth::hash)
-        .ok_or(ApiError::Unauthorized)?;
-    let bits: [u8; 32] = rand::rng().random();
-    let ticket = hex::encode(bits);
+    let ticket = auth::random_text();
     let now = Utc::now();
     let expires = now + TICKET_LIFETIME;
     api.store
-        .issue_ticket(&auth::hash(&ticket), &token, now, expires)
+        .issue_ticket(
+            &auth::hash(&ticket),
+            caller.credential.digest(),
+            now,
+            expires,
+        )
         .await?;
     Ok(HttpResponse::Created().json(WsTicket {
         ticket,
@@ -102,11 +103,11 @@ pub(super) async fn create_ticket(
     }))
 }
 
-/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, or a ticket
-/// of a token that is still valid.
+/// Opens a WebSocket of notifications, each the JSON of one change. Requires a token, a session, or
+/// a ticket of one that is still valid.
 ///
 /// It is closed with code 1013 if the client is too slow, with 1001 if the server stops, with 1008
-/// within half a minute after the token was revoked, and with 4410 if the event of `after` has
+/// within half a minute after the token was revoked or the session ended, and with 4410 if the event of `after` has
 /// expired.
 #[utoipa::path(
     tag = "notifications", operation_id = "ws", security(("token" = []), ()), params(WsQuery),
@@ -142,7 +143,7 @@ pub(super) async fn connect(
         return Err(ApiError::BadRequest(message.to_owned()));
     }
     // A ticket is used up by its check, so the checks that need no ticket are made first.
-    refuse_foreign(&request)?;
+    same_origin::refuse_foreign(&request)?;
     let after: Option<EventId> = after
         .map(|after| after.parse())
         .transpose()
@@ -153,7 +154,7 @@ pub(super) async fn connect(
     if sockets.slots.available_permits() == 0 {
         return Err(too_many());
     }
-    let token = authorize(&api, &request, ticket.as_deref()).await?;
+    let credential = authorize(&api, &request, ticket.as_deref()).await?;
     let permit = sockets
         .slots
         .clone()
@@ -179,7 +180,7 @@ pub(super) async fn connect(
                     frames,
                     repo,
                     api,
-                    token,
+                    credential,
                 }
                 .serve(sockets.heartbeat)
                 .await
@@ -220,51 +221,33 @@ fn invalid_after() -> ApiError {
     ApiError::BadRequest("`after` must be the `event_id` of a notification".to_owned())
 }
 
-/// Refuses pages of other sites, to which a browser would lend our credentials.
-fn refuse_foreign(request: &HttpRequest) -> Result<(), ApiError> {
-    let header = |name: HeaderName| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap_or_default())
-    };
-    let Some(origin) = header(ORIGIN) else {
-        return Ok(());
-    };
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    match (authority, header(HOST)) {
-        (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host) => Ok(()),
-        _ => Err(ApiError::Forbidden(
-            "the `Origin` of the request is another host than this one",
-        )),
-    }
-}
-
-/// Returns the digest of the request's valid token, or of the token that its ticket belongs to.
+/// Returns the credential of the request's caller, or the one that its ticket was issued to.
 async fn authorize(
     api: &ApiState,
     request: &HttpRequest,
     ticket: Option<&str>,
-) -> Result<TokenHash, ApiError> {
-    let bearer = auth::bearer(request.headers());
-    let guessed = bearer.is_some() || ticket.is_some();
-    let refuse = || api.wrong_tokens.refuse(auth::peer(request), guessed);
-    let token = match (bearer, ticket) {
-        (Some(token), _) => auth::hash(token),
-        (None, Some(ticket)) => {
-            let token = api
-                .store
-                .redeem_ticket(&auth::hash(ticket), Utc::now())
-                .await?;
-            token.ok_or_else(refuse)?
+) -> Result<CallerCredential, ApiError> {
+    let Some(ticket) = ticket.filter(|_| auth::bearer(request.headers()).is_none()) else {
+        let caller = Caller::of_request(api, request).await?;
+        if caller.kind == CallerKind::Session {
+            // A browser sends the cookie whichever page opens the socket.
+            same_origin::refuse_unstated(request)?;
         }
-        (None, None) => return Err(refuse()),
+        return Ok(caller.credential);
     };
-    if auth::is_valid(api, &token).await? {
-        Ok(token)
-    } else {
-        Err(refuse())
+    let refuse = || api.wrong_tokens.refuse(auth::peer(request), true);
+    let ticket = auth::hash(ticket);
+    let digest = api.store.redeem_ticket(&ticket, Utc::now()).await?;
+    let digest = digest.ok_or_else(refuse)?;
+    for credential in [
+        CallerCredential::Token(digest),
+        CallerCredential::Session(digest),
+    ] {
+        if Caller::of(api, &credential).await?.is_some() {
+            return Ok(credential);
+        }
     }
+    Err(refuse())
 }
 
 /// An acquired slot for a client.
@@ -292,8 +275,8 @@ struct WsClient {
     frames: FeedSubscription,
     repo: Option<WantedRepository>,
     api: web::Data<ApiState>,
-    /// The digest of its token, also if it connected with a ticket.
-    token: TokenHash,
+    /// Also if it connected with a ticket.
+    credential: CallerCredential,
 }
 
 /// The close frame that ends a connection; `None` if the client is gone.
@@ -336,10 +319,11 @@ impl WsClient {
         }
     }
 
-    /// Returns true if its token is still valid. While the database fails nothing can be sent
+    /// Returns true if its token or session is still in force. While the database fails nothing can be sent
     /// anyway, so the client stays.
     async fn is_authorized(&self) -> bool {
-        auth::is_valid(&self.api, &self.token).await.unwrap_or(true)
+        let caller = Caller::of(&self.api, &self.credential).await;
+        caller.map_or(true, |caller| caller.is_some())
     }
 
     async fn send(
@@ -438,38 +422,5 @@ mod tests {
         assert!(!pings.should_ping());
         pings.answered();
         assert!(pings.should_ping() && pings.should_ping() && !pings.should_ping());
-    }
-
-    #[test]
-    fn only_pages_of_this_host_may_connect() {
-        for (origin, host, is_ours) in [
-            (None, Some("t.example.com"), true),
-            (Some("https://t.example.com"), Some("t.example.com"), true),
-            (Some("http://LOCALHOST:8080"), Some("localhost:8080"), true),
-            (Some("http://localhost:8081"), Some("localhost:8080"), false),
-            (
-                Some("https://t.example.com.evil.example"),
-                Some("t.example.com"),
-                false,
-            ),
-            (Some("https://evil.example"), Some("t.example.com"), false),
-            (Some("t.example.com"), Some("t.example.com"), false),
-            (Some("null"), Some("t.example.com"), false),
-            (Some("https://t.example.com"), None, false),
-        ] {
-            let headers = [
-                origin.map(|origin| (ORIGIN, origin)),
-                host.map(|host| (HOST, host)),
-            ];
-            let request = headers.into_iter().flatten().fold(
-                actix_web::test::TestRequest::default(),
-                |request, header| request.insert_header(header),
-            );
-            assert_eq!(
-                refuse_foreign(&request.to_http_request()).is_ok(),
-                is_ours,
-                "{origin:?} at {host:?}"
-            );
-        }
     }
 }

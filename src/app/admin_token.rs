@@ -9,8 +9,8 @@ use anyhow::Context;
 use chrono::Utc;
 use rustix::fs::OFlags;
 use rustix::process::Uid;
-use tallyhook_store::Store;
 use tallyhook_store::files::{check_folder, folder_of};
+use tallyhook_store::{AccessRole, DEFAULT_TEAM, NewToken, Store};
 
 use crate::api::auth;
 use crate::config::Config;
@@ -24,7 +24,7 @@ const ADMIN: &str = "admin";
 /// # Errors
 /// If the database or the file cannot be written, or every user could replace the file.
 pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()> {
-    let tokens = store.tokens().await.context("cannot read the tokens")?;
+    let tokens = store.tokens(None).await.context("cannot read the tokens")?;
     if tokens.iter().any(|token| token.name == ADMIN) {
         return Ok(());
     }
@@ -42,8 +42,16 @@ pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()>
             (token, true)
         }
     };
+    let (team, _) = DEFAULT_TEAM;
     if !store
-        .create_token(ADMIN, &auth::hash(&token), Utc::now())
+        .create_token(&NewToken {
+            name: ADMIN,
+            hash: &auth::hash(&token),
+            team,
+            role: AccessRole::Operator,
+            created_at: Utc::now(),
+            expires_at: None,
+        })
         .await
         .context("cannot store the admin token")?
     {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::shutdown::BackgroundTasks;
 use super::storage_watch::StorageWatch;
 use super::{RoleSet, ServerOptions};
-use crate::api::{self, ApiState, auth};
+use crate::api::{self, ApiState, RecentUses, auth};
 use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
@@ -36,6 +36,7 @@ pub(super) struct SharedParts {
     /// `None` without credentials.
     pub(super) github: Option<Client>,
     channels: Arc<Channels>,
+    uses: Arc<RecentUses>,
 }
 
 impl SharedParts {
@@ -57,6 +58,7 @@ impl SharedParts {
             queue,
             github,
             channels,
+            uses: Arc::default(),
         })
     }
 
@@ -91,6 +93,7 @@ impl SharedParts {
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),
+            uses: self.uses.clone(),
             queue: self.queue.clone(),
             takes_in: roles.ingest,
             polls: roles.poller,
@@ -114,6 +117,13 @@ impl SharedParts {
     ) {
         let storage = StorageWatch::new(self.store.clone());
         tasks.cancellable.spawn(storage.run(tasks.stop_signal()));
+        if roles.api {
+            let (uses, store, stopping) =
+                (self.uses.clone(), self.store.clone(), tasks.stop_signal());
+            tasks
+                .cancellable
+                .spawn(async move { uses.run(&store, stopping).await });
+        }
         if let Some(queue) = &self.queue {
             let relay = Relay {
                 store: self.store.clone(),

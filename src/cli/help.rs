@@ -146,7 +146,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("migrate", &["tallyhook migrate"]),
     ("config check", &["tallyhook config check"]),
     ("config show", &["tallyhook config show"]),
-    ("token create", &["tallyhook token create dashboard"]),
+    (
+        "token create",
+        &[
+            "tallyhook token create dashboard",
+            "tallyhook token create ci --role viewer --expires 30d",
+        ],
+    ),
     ("token list", &["tallyhook token list"]),
     ("token revoke", &["tallyhook token revoke dashboard"]),
     (

@@ -141,7 +141,7 @@ enum Command {
     /// Migrate the database to this version
     Migrate,
     /// Create, list and revoke API tokens
-    #[command(subcommand)]
+    #[command(subcommand, alias = "tokens")]
     Token(tokens::TokenCommand),
     /// Print the API's description (OpenAPI, JSON)
     Openapi {

@@ -1,32 +1,25 @@
 //! `tallyhook token`
 
-use chrono::{SecondsFormat, Utc};
-use clap::Subcommand;
-use serde_json::json;
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use clap::{Args, Subcommand};
 use tallyhook_core::text::check_name;
-use tallyhook_store::Store;
+use tallyhook_store::{AccessRole, DEFAULT_TEAM, Moment, Store};
 
 use super::confirmation::Confirmation;
 use super::{CommandFailure, CommandResult, output};
-use crate::api::auth;
+use crate::api::{MAX_DAYS, TokenItem, create_token};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Create a token and print it; it is not shown again
-    Create {
-        /// A name that says what it is for: 1 to 100 characters
-        name: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Create(CreateTokenArgs),
     /// List tokens, without their values
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a token
+    /// Revoke a token, and end the sessions of browsers that signed in with it
     Revoke {
         /// The name of `token list`
         name: String,
@@ -35,27 +28,62 @@ pub(super) enum TokenCommand {
     },
 }
 
+#[derive(Args, Debug)]
+pub(super) struct CreateTokenArgs {
+    /// A name that says what it is for: 1 to 100 characters
+    name: String,
+    /// Its rights: viewer reads, member also asks GitHub and changes tasks, admin also changes
+    /// repositories, channels and tokens, operator runs the installation
+    #[arg(long, default_value = "admin", value_parser = role)]
+    role: AccessRole,
+    /// Its end: a span from now such as 30d, a date (midnight UTC), or never
+    #[arg(long, value_name = "SPAN|DATE|never", default_value = "90d", value_parser = token_end)]
+    expires: TokenEnd,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The end of a new token; `None` is one without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TokenEnd(Option<DateTime<Utc>>);
+
+fn role(text: &str) -> Result<AccessRole, String> {
+    let mut roles = AccessRole::ALL.into_iter();
+    roles
+        .find(|role| role.as_str() == text)
+        .ok_or_else(|| "expected viewer, member, admin or operator".to_owned())
+}
+
+fn token_end(text: &str) -> Result<TokenEnd, String> {
+    end_after(text, Utc::now())
+        .ok_or_else(|| format!("expected a span of at most {MAX_DAYS}d, a later date, or never"))
+}
+
+/// Reads the end of a token that is made at `now`; none in the past or too far ahead.
+fn end_after(text: &str, now: DateTime<Utc>) -> Option<TokenEnd> {
+    if text == "never" {
+        return Some(TokenEnd(None));
+    }
+    let end = match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        Ok(date) => date.and_time(NaiveTime::MIN).and_utc(),
+        Err(_) => {
+            let span = TimeDelta::from_std(humantime::parse_duration(text).ok()?).ok()?;
+            now.checked_add_signed(span)?
+        }
+    };
+    let most = now + TimeDelta::days(MAX_DAYS.into());
+    (now < end && end <= most).then_some(TokenEnd(Some(end)))
+}
+
 impl TokenCommand {
     pub(super) async fn run(self, store: &Store) -> CommandResult {
-        let now = Utc::now();
         match self {
-            Self::Create { name, json } => {
-                check_name(&name)
-                    .map_err(|why| CommandFailure::Usage(format!("the name of a token {why}")))?;
-                let token = auth::new_token();
-                if !store.create_token(&name, &auth::hash(&token), now).await? {
-                    return Err(failed(&format!(
-                        "there is a token `{name}`: revoke it first, or choose another name"
-                    )));
-                } else if json {
-                    return output::json(&json!({"name": name, "token": token}));
-                }
-                output::line(&token)
-            }
+            Self::Create(arguments) => arguments.run(store).await,
             Self::List { json } => list(store, json).await,
             Self::Revoke { name, confirmation } => {
                 confirmation.obtain(&format!("revoke the token `{name}`"))?;
-                if store.revoke_token(&name, now).await? {
+                if store.revoke_token(None, &name, Utc::now()).await? {
                     return output::line("revoked");
                 }
                 Err(failed(&format!("there is no valid token `{name}`")))
@@ -64,36 +92,92 @@ impl TokenCommand {
     }
 }
 
+impl CreateTokenArgs {
+    async fn run(self, store: &Store) -> CommandResult {
+        let Self {
+            name,
+            role,
+            expires: TokenEnd(expires),
+            json,
+        } = self;
+        check_name(&name)
+            .map_err(|why| CommandFailure::Usage(format!("the name of a token {why}")))?;
+        let created = create_token(store, DEFAULT_TEAM, (&name, role), expires).await?;
+        let Some(created) = created else {
+            return Err(failed(&format!(
+                "there is a token `{name}`: revoke it first, or choose another name"
+            )));
+        };
+        if json {
+            return output::json(&created);
+        }
+        output::line(&created.token)
+    }
+}
+
 async fn list(store: &Store, json: bool) -> CommandResult {
-    let tokens = store.tokens().await?;
-    let rows: Vec<[Option<String>; 3]> = tokens
-        .into_iter()
-        .map(|token| {
-            let text = |at: tallyhook_store::Moment| at.to_rfc3339_opts(SecondsFormat::Secs, true);
-            [
-                Some(token.name),
-                Some(text(token.created_at)),
-                token.revoked_at.map(text),
-            ]
-        })
-        .collect();
+    let tokens = store.tokens(None).await?;
     if json {
-        let items = rows.iter().map(|[name, created, revoked]| {
-            json!({"name": name, "created_at": created, "revoked_at": revoked})
-        });
+        let items = tokens.into_iter().map(TokenItem::from);
         return output::json_list(items.collect::<Vec<_>>());
     }
     let mut table = output::table([
         output::text("name"),
+        output::whole("role"),
         output::whole("created"),
+        output::whole("expires"),
+        output::whole("last used"),
         output::whole("revoked"),
     ]);
-    for row in rows {
-        table.add_row(row.map(Option::unwrap_or_default));
+    let text = |at: Option<Moment>| {
+        let at = at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        at.unwrap_or_default()
+    };
+    for token in tokens {
+        table.add_row([
+            token.name,
+            token.role.to_string(),
+            text(Some(token.created_at)),
+            text(token.expires_at),
+            text(token.last_used_at),
+            text(token.revoked_at),
+        ]);
     }
     table.print("there is no token: `tallyhook token create NAME` creates one")
 }
 
 fn failed(what: &str) -> CommandFailure {
     CommandFailure::Failed(anyhow::anyhow!("{what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_of_a_token_is_ahead_and_at_most_ten_years() {
+        let now = DateTime::from_timestamp(1_772_366_400, 0).unwrap();
+        for (text, expected) in [
+            ("30d", Some("2026-03-31T12:00:00Z")),
+            ("12h", Some("2026-03-02T00:00:00Z")),
+            ("2026-04-01", Some("2026-04-01T00:00:00Z")),
+            ("3650d", Some("2036-02-27T12:00:00Z")),
+        ] {
+            let end = expected.map(|end| end.parse().unwrap());
+            assert_eq!(end_after(text, now), Some(TokenEnd(end)), "{text}");
+        }
+        assert_eq!(end_after("never", now), Some(TokenEnd(None)));
+        for text in [
+            "",
+            "0d",
+            "-1d",
+            "2026-03-01",
+            "2026-02-30",
+            "4000d",
+            "soon",
+            "Never",
+        ] {
+            assert_eq!(end_after(text, now), None, "{text}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tallyhook::api::auth;
 use tallyhook::app::ServerOptions;
 use tallyhook::config::Config;
+use tallyhook_store::AccessRole;
 
 use testkit::payloads::{self, Account, Pr, World};
 use testkit::{Place, TestServer, assert_refused};
@@ -125,23 +126,15 @@ async fn request_without_a_valid_token_is_refused() {
 #[tokio::test]
 async fn a_created_token_reads_until_it_is_revoked() {
     let server = TestServer::start().await;
-    let (token, now) = (auth::new_token(), chrono::Utc::now());
-    assert_eq!(status_with(&server, &token).await, 401);
-    assert!(
-        server
-            .running
-            .store
-            .create_token("dashboard", &auth::hash(&token), now)
-            .await
-            .unwrap()
-    );
+    assert_eq!(status_with(&server, &auth::new_token()).await, 401);
+    let token = server.create_token("dashboard", AccessRole::Viewer).await;
     assert_eq!(status_with(&server, &token).await, 200);
     assert_eq!(status_with(&server, &token[..token.len() - 1]).await, 401);
     assert!(
         server
             .running
             .store
-            .revoke_token("dashboard", now)
+            .revoke_token(None, "dashboard", chrono::Utc::now())
             .await
             .unwrap()
     );

@@ -2,6 +2,7 @@
 //! PostgreSQL and RabbitMQ with `TALLYHOOK_TEST_ON=services`. The suites of store and queue choose
 //! each kind by themselves.
 
+mod access;
 mod api;
 mod api_sync;
 mod architecture;
@@ -30,6 +31,7 @@ mod queue;
 mod recorded;
 mod refetch;
 mod repositories;
+mod sessions;
 mod store;
 mod strangers;
 mod task_prs;

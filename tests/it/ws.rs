@@ -10,12 +10,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
-use tallyhook::api::auth;
 use tallyhook::app::ServerOptions;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{BatchWrite, PullRequestChange};
+use tallyhook_store::{AccessRole, BatchWrite, PullRequestChange};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -337,19 +336,8 @@ async fn client_with_a_revoked_token_is_closed() {
     })
     .await;
     server.track(repo_id(), REPO, LONG_AGO).await;
-    let created = |name: &'static str| {
-        let store = server.running.store.clone();
-        async move {
-            assert!(
-                store
-                    .create_token(name, &auth::hash(name), Utc::now())
-                    .await
-                    .unwrap()
-            )
-        }
-    };
-    created("leaver").await;
-    created("colleague").await;
+    let leaver = server.create_token("leaver", AccessRole::Viewer).await;
+    let colleague = server.create_token("colleague", AccessRole::Viewer).await;
     let as_who = |query: &str, who: &str| {
         with_header(
             request(&server, query),
@@ -361,7 +349,7 @@ async fn client_with_a_revoked_token_is_closed() {
         let asked = server
             .http
             .post(format!("{}/api/ws-ticket", server.url))
-            .bearer_auth("leaver");
+            .bearer_auth(&leaver);
         let answer: Value = asked.send().await.unwrap().json().await.unwrap();
         format!("?ticket={}", answer["ticket"].as_str().unwrap())
     };
@@ -369,11 +357,11 @@ async fn client_with_a_revoked_token_is_closed() {
         request(&server, &ticket().await),
         request(&server, &ticket().await),
     );
-    let (mut leaver, _) = tokio_tungstenite::connect_async(as_who("", "leaver"))
+    let (mut leaver, _) = tokio_tungstenite::connect_async(as_who("", &leaver))
         .await
         .unwrap();
     let (mut by_ticket, _) = tokio_tungstenite::connect_async(used).await.unwrap();
-    let (mut colleague, _) = tokio_tungstenite::connect_async(as_who("", "colleague"))
+    let (mut colleague, _) = tokio_tungstenite::connect_async(as_who("", &colleague))
         .await
         .unwrap();
     let mut admin = connect(&server, "").await;
@@ -382,7 +370,7 @@ async fn client_with_a_revoked_token_is_closed() {
         server
             .running
             .store
-            .revoke_token("leaver", Utc::now())
+            .revoke_token(None, "leaver", Utc::now())
             .await
             .unwrap()
     );

@@ -11,7 +11,8 @@ use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
 use tallyhook_core::github::types::{PrNumber, RepoId};
 use tallyhook_store::{
-    NewDelivery, NewState, NewTask, OpenMode, Store, StoredBody, TaskPlace, TokenHash,
+    AccessRole, DEFAULT_TEAM, NewDelivery, NewState, NewTask, NewToken, OpenMode, Store,
+    StoredBody, TaskPlace, TokenHash,
 };
 use uuid::Uuid;
 
@@ -73,7 +74,16 @@ async fn hostile_place() -> Place {
     store.accept(delivery("dead", dead)).await.unwrap();
     let name = format!("token{HOSTILE}");
     let hash: TokenHash = [7; 32];
-    store.create_token(&name, &hash, Utc::now()).await.unwrap();
+    let (team, _) = DEFAULT_TEAM;
+    let token = NewToken {
+        name: &name,
+        hash: &hash,
+        team,
+        role: AccessRole::Viewer,
+        created_at: Utc::now(),
+        expires_at: None,
+    };
+    assert!(store.create_token(&token).await.unwrap());
     let name = format!("acme/{HOSTILE}");
     store
         .track(&observed_repository(RepoId(7), name, None), Utc::now())

@@ -63,5 +63,8 @@ pub use self::sync::{
 pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,
 };
-pub use self::tokens::{ApiToken, TokenHash};
+pub use self::tokens::{
+    AccessRole, ApiToken, DEFAULT_TEAM, NewSession, NewToken, SessionGrant, SessionId,
+    SessionRecord, SessionTimes, TeamId, TokenGrant, TokenHash, UsedCredential,
+};
 pub use tallyhook_core::domain::timings::PullRequestDurations;

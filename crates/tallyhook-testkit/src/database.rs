@@ -92,14 +92,7 @@ impl Database {
     pub async fn execute(&self, sql: &str) {
         match self.backend {
             Backend::Postgres => self.run(sql).await,
-            Backend::Sqlite => {
-                let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-                sqlx::raw_sql(AssertSqlSafe(sql))
-                    .execute(&mut connection)
-                    .await
-                    .unwrap();
-                connection.close().await.unwrap();
-            }
+            Backend::Sqlite => run_on_sqlite(&self.url, sql).await,
         }
     }
 
@@ -147,6 +140,16 @@ impl Drop for Database {
             on_server(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
         }
     }
+}
+
+/// Runs statements on a SQLite database.
+pub(crate) async fn run_on_sqlite(url: &str, sql: &str) {
+    let mut connection = SqliteConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
 }
 
 /// The server on which tests may create databases.

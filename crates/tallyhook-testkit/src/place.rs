@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::broker::Broker;
-use crate::database::{Backend, Database, database};
+use crate::database::{Backend, Database, database, run_on_sqlite};
 
 /// A store and a queue of one test, deleted at its end.
 pub struct Place {
@@ -81,6 +81,14 @@ impl Place {
             amqp_url: Some(broker.url.clone()),
             services: (self.services.0, Some(broker)),
             ..self
+        }
+    }
+
+    /// Runs statements on its database.
+    pub async fn execute(&self, sql: &str) {
+        match self.postgres() {
+            Some(database) => database.run(sql).await,
+            None => run_on_sqlite(&self.database_url, sql).await,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::Value;
+use tallyhook::api::{AccessRole, DEFAULT_TEAM};
 use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
 use tallyhook_core::domain::numbers::NumberRules;
@@ -132,6 +133,13 @@ impl TestServer {
         };
         assert_documented(method.as_str(), path, status, &answer);
         (status, answer)
+    }
+
+    /// Creates a token without an end, and returns it.
+    pub async fn create_token(&self, name: &str, role: AccessRole) -> String {
+        let store = &self.running.store;
+        let created = tallyhook::api::create_token(store, DEFAULT_TEAM, (name, role), None).await;
+        created.unwrap().unwrap().token
     }
 
     /// Tracks a repository since `since`.

@@ -9,7 +9,7 @@ use sqlx_sqlite::SqliteConnection;
 use tallyhook_core::delivery::DeliveryId;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{DeliveryState, OpenMode};
+use tallyhook_store::{AccessRole, DeliveryState, OpenMode};
 
 use testkit::database::{Backend, Database, database};
 use testkit::{histories, on_every_database};
@@ -75,7 +75,7 @@ async fn renaming_the_time_columns_of_sqlite_loses_no_row_and_no_lease() {
             (DeliveryState::Applied, at(1003), None, Some(at(5001))),
         ]
     );
-    let tokens = store.tokens().await.unwrap();
+    let tokens = store.tokens(None).await.unwrap();
     let tokens: Vec<_> = tokens
         .iter()
         .map(|token| (&*token.name, token.created_at, token.revoked_at))
@@ -88,6 +88,29 @@ async fn renaming_the_time_columns_of_sqlite_loses_no_row_and_no_lease() {
     let ids = [DeliveryId(1), DeliveryId(2)];
     assert_eq!(super::claim(&store, &ids, at(2999)).await, [DeliveryId(2)]);
     assert_eq!(super::claim(&store, &ids, at(3000)).await, [DeliveryId(1)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn tokens_of_an_earlier_version_keep_their_rights() {
+    let (database, mut connection) = sqlite_of_version(19).await;
+    let rows = "INSERT INTO api_tokens (name, sha256, created_at) VALUES
+        ('admin', x'05', 7000), ('ci', x'06', 7001)";
+    sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let store = super::open(&database).await;
+    let tokens = store.tokens(None).await.unwrap();
+    let rights: Vec<_> = tokens
+        .iter()
+        .map(|token| (&*token.name, &*token.team, token.role, token.expires_at))
+        .collect();
+    assert_eq!(
+        rights,
+        [
+            ("admin", "default", AccessRole::Operator, None),
+            ("ci", "default", AccessRole::Admin, None)
+        ]
+    );
     store.close().await;
 }
 

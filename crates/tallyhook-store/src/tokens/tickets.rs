@@ -8,7 +8,8 @@ use crate::database::statement;
 use crate::{Moment, Result, Store};
 
 impl Store {
-    /// Issues a ticket to the holder of a token; it is valid until `expires`. Deletes expired ones.
+    /// Issues a ticket to the holder of a token or session; it is valid until `expires`. Deletes
+    /// expired ones.
     pub async fn issue_ticket(
         &self,
         hash: &TokenHash,
@@ -27,8 +28,8 @@ impl Store {
         self.database.execute(insert).await.map(|_| ())
     }
 
-    /// Redeems a ticket, which is valid once. Returns the digest of the token that it was issued
-    /// to, or `None` if it is unknown, used or expired.
+    /// Redeems a ticket, which is valid once. Returns the digest of the token or session that it was
+    /// issued to, or `None` if it is unknown, used or expired.
     pub async fn redeem_ticket(&self, hash: &TokenHash, now: Moment) -> Result<Option<TokenHash>> {
         let mut writer = self.database.writer().await?;
         let mut transaction = writer.begin().await?;

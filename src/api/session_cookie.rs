@@ -1,0 +1,125 @@
+//! The cookie of a session.
+//!
+//! Its name begins with `__Host-`, which browsers accept over HTTPS alone, for this host alone. Over
+//! plain HTTP there are sessions on loopback only, by a name without that prefix.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{COOKIE, HOST, HeaderName, ORIGIN};
+use actix_web::http::uri::Authority;
+use sha2::{Digest, Sha256};
+
+pub(super) const NAME: &str = "__Host-tallyhook";
+const PLAIN_NAME: &str = "tallyhook";
+
+/// Returns the value of the session's cookie that a request carries.
+pub(super) fn read(request: &HttpRequest) -> Option<String> {
+    // Elsewhere another host of the same domain could have set the plain one.
+    let plain = is_loopback(request).then_some(PLAIN_NAME);
+    let mut names = [Some(NAME), plain].into_iter().flatten();
+    names.find_map(|name| value(request, name))
+}
+
+fn value(request: &HttpRequest, name: &str) -> Option<String> {
+    let headers = request.headers().get_all(COOKIE);
+    let mut pairs = headers.filter_map(|header| header.to_str().ok());
+    pairs.find_map(|pairs| {
+        let mut pairs = pairs.split(';').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.find(|(known, _)| known.trim() == name)?;
+        Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+    })
+}
+
+/// Returns the `Set-Cookie` of a new session, which lasts for `seconds`; with 0 and no value of one
+/// that has ended.
+pub(super) fn set(request: &HttpRequest, value: &str, seconds: i64) -> String {
+    let (name, secure) = match is_plain(request) {
+        true => (PLAIN_NAME, ""),
+        false => (NAME, "; Secure"),
+    };
+    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+}
+
+/// Returns the token that a page of a session puts into its forms. It is made of the cookie's value
+/// and not stored; the value cannot be computed from it.
+pub(super) fn csrf_token(value: &str) -> String {
+    hex::encode(Sha256::digest(format!("csrf {value}")))
+}
+
+/// Returns true if a page that was loaded over plain HTTP sent the request, or one on this machine.
+fn is_plain(request: &HttpRequest) -> bool {
+    let by_proxy = header(request, &HeaderName::from_static("x-forwarded-proto"));
+    let is_https = by_proxy.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+        || header(request, &ORIGIN).is_some_and(|origin| origin.starts_with("https://"));
+    is_loopback(request) && !is_https
+}
+
+/// Returns true if the client reaches this server by a name of its own machine. A page elsewhere
+/// cannot choose that name for a browser.
+pub(super) fn is_loopback(request: &HttpRequest) -> bool {
+    let host = header(request, &HOST).and_then(|host| host.parse::<Authority>().ok());
+    host.is_some_and(|host| {
+        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        let address = name.parse::<IpAddr>();
+        name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    })
+}
+
+/// Returns a header as text; an unreadable one is empty.
+pub(super) fn header<'r>(request: &'r HttpRequest, name: &HeaderName) -> Option<&'r str> {
+    let value = request.headers().get(name)?;
+    Some(value.to_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn plain_cookie_counts_on_loopback_only() {
+        for (host, cookies, expected) in [
+            ("localhost:8080", "tallyhook=a", Some("a")),
+            ("127.0.0.1", "theme=dark; tallyhook=a", Some("a")),
+            ("[::1]:8080", "tallyhook=a; __Host-tallyhook=b", Some("b")),
+            ("tallyhook.example.com", "tallyhook=a", None),
+            ("localhost.example.com", "tallyhook=a", None),
+            ("127.0.0.1.example.com", "tallyhook=a", None),
+            (
+                "tallyhook.example.com",
+                "tallyhook=a;__Host-tallyhook=b",
+                Some("b"),
+            ),
+            ("localhost", "xtallyhook=a; tallyhook=; tallyhook2=c", None),
+        ] {
+            let request = TestRequest::default()
+                .insert_header((HOST, host))
+                .insert_header((COOKIE, cookies))
+                .to_http_request();
+            assert_eq!(read(&request).as_deref(), expected, "{host} {cookies}");
+        }
+    }
+
+    #[test]
+    fn cookie_is_secure_unless_the_page_is_plain_on_loopback() {
+        let secure = "__Host-tallyhook=v; Path=/; Max-Age=9; HttpOnly; SameSite=Lax; Secure";
+        let plain = "tallyhook=v; Path=/; Max-Age=9; HttpOnly; SameSite=Lax";
+        for (host, header, expected) in [
+            ("localhost:8080", None, plain),
+            ("[::1]:8080", Some(("Origin", "http://[::1]:8080")), plain),
+            ("localhost", Some(("Origin", "https://localhost")), secure),
+            ("localhost", Some(("X-Forwarded-Proto", "https")), secure),
+            ("tallyhook.example.com", None, secure),
+            ("10.0.0.7:8080", None, secure),
+        ] {
+            let request = TestRequest::default().insert_header((HOST, host));
+            let request = match header {
+                Some(header) => request.insert_header(header),
+                None => request,
+            };
+            assert_eq!(set(&request.to_http_request(), "v", 9), expected, "{host}");
+        }
+    }
+}
