@@ -58,17 +58,8 @@ CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, num
 CREATE INDEX pull_requests_open_heads ON pull_requests (repo_id, head_ref, head_repo_id, number, state)
     WHERE state = 'open';
 
--- How far the stored numbers were computed again for a new version of their definition: one row.
-CREATE TABLE renumbering (
-    id           INTEGER PRIMARY KEY CHECK (id = 1),
-    -- All stored numbers are of this version, or were computed by a later one.
-    definition   INTEGER NOT NULL,
-    -- The last pull request that was computed for the next version.
-    after_repo   INTEGER,
-    after_number INTEGER
-) STRICT;
-
-INSERT INTO renumbering (id, definition) VALUES (1, 1);
+-- Numbers of an earlier definition, which are computed again in the background. Writes of this version add nothing to it.
+CREATE INDEX pull_requests_outdated ON pull_requests (repo_id, number) WHERE definition < 2;
 
 -- The account that "me" means to the holder of a token.
 ALTER TABLE api_tokens ADD COLUMN login TEXT;
