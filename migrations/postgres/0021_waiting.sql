@@ -22,12 +22,15 @@ ALTER TABLE pull_requests
 CREATE TABLE waiting_parties (
     repo_id  bigint      NOT NULL,
     number   bigint      NOT NULL,
-    kind     text        NOT NULL COLLATE "C" CHECK (kind IN ('user', 'team')),
-    party_id bigint      NOT NULL,
+    -- The place in the list, from 0.
+    place    bigint      NOT NULL,
+    kind     text        NOT NULL COLLATE "C" CHECK (kind IN ('account', 'team')),
+    -- GitHub's; NULL for a team of the settings.
+    party_id bigint,
     -- Login or slug.
     name     text        NOT NULL COLLATE "C",
     since    timestamptz NOT NULL,
-    PRIMARY KEY (repo_id, number, kind, party_id)
+    PRIMARY KEY (repo_id, number, place)
 );
 
 CREATE INDEX waiting_parties_by_name ON waiting_parties (kind, lower(name), repo_id, number);
@@ -36,8 +39,9 @@ CREATE INDEX waiting_parties_by_name ON waiting_parties (kind, lower(name), repo
 CREATE TABLE review_pairs (
     repo_id            bigint      NOT NULL,
     number             bigint      NOT NULL,
-    kind               text        NOT NULL COLLATE "C" CHECK (kind IN ('user', 'team')),
-    party_id           bigint      NOT NULL,
+    place              bigint      NOT NULL,
+    kind               text        NOT NULL COLLATE "C" CHECK (kind IN ('account', 'team')),
+    party_id           bigint,
     name               text        NOT NULL COLLATE "C",
     -- 1 for the first request to this party, then 2, 3 and so on.
     k                  bigint      NOT NULL,
@@ -47,7 +51,7 @@ CREATE TABLE review_pairs (
     ended_at           timestamptz,
     response_review_at timestamptz,
     response_any_at    timestamptz,
-    PRIMARY KEY (repo_id, number, kind, party_id, k)
+    PRIMARY KEY (repo_id, number, place)
 );
 
 CREATE INDEX review_pairs_by_request ON review_pairs (asked_at);

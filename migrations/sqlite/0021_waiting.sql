@@ -21,12 +21,15 @@ ALTER TABLE pull_requests ADD COLUMN parties_hash INTEGER;
 CREATE TABLE waiting_parties (
     repo_id  INTEGER NOT NULL,
     number   INTEGER NOT NULL,
-    kind     TEXT    NOT NULL CHECK (kind IN ('user', 'team')),
-    party_id INTEGER NOT NULL,
+    -- The place in the list, from 0.
+    place    INTEGER NOT NULL,
+    kind     TEXT    NOT NULL CHECK (kind IN ('account', 'team')),
+    -- GitHub's; NULL for a team of the settings.
+    party_id INTEGER,
     -- Login or slug.
     name     TEXT    NOT NULL,
     since    INTEGER NOT NULL,
-    PRIMARY KEY (repo_id, number, kind, party_id)
+    PRIMARY KEY (repo_id, number, place)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX waiting_parties_by_name ON waiting_parties (kind, lower(name), repo_id, number);
@@ -35,8 +38,9 @@ CREATE INDEX waiting_parties_by_name ON waiting_parties (kind, lower(name), repo
 CREATE TABLE review_pairs (
     repo_id            INTEGER NOT NULL,
     number             INTEGER NOT NULL,
-    kind               TEXT    NOT NULL CHECK (kind IN ('user', 'team')),
-    party_id           INTEGER NOT NULL,
+    place              INTEGER NOT NULL,
+    kind               TEXT    NOT NULL CHECK (kind IN ('account', 'team')),
+    party_id           INTEGER,
     name               TEXT    NOT NULL,
     -- 1 for the first request to this party, then 2, 3 and so on.
     k                  INTEGER NOT NULL,
@@ -46,7 +50,7 @@ CREATE TABLE review_pairs (
     ended_at           INTEGER,
     response_review_at INTEGER,
     response_any_at    INTEGER,
-    PRIMARY KEY (repo_id, number, kind, party_id, k)
+    PRIMARY KEY (repo_id, number, place)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX review_pairs_by_request ON review_pairs (asked_at);
