@@ -15,3 +15,4 @@ pub mod repository;
 pub mod review;
 pub mod task;
 pub mod timings;
+pub mod waiting;
