@@ -14,4 +14,5 @@ pub mod recording;
 pub mod repository;
 pub mod review;
 pub mod task;
+mod timeline;
 pub mod timings;
