@@ -53,12 +53,17 @@ pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
     EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
 };
-pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::pull_requests::{
+    AggregateFilter, DetailFilter, DurationName, LOOKED_AT, ListOrder, ListPlace, PartyName,
+    PullRequestFilter, PullRequestRow, SortKey, StateFilter, WaitingFilter, WaitingGroup,
+    WaitingPartyTotal, WaitingTotals,
+};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
-    MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,
-    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
+    MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryGap, RunOptions, RunState,
+    SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts,
+    WatchedPullRequest,
 };
 pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,

@@ -5,7 +5,13 @@ mod filter;
 mod list;
 mod row;
 mod sql;
+mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
-pub use self::filter::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::filter::{
+    AggregateFilter, DetailFilter, DurationName, ListOrder, ListPlace, PartyName,
+    PullRequestFilter, PullRequestRow, SortKey, StateFilter,
+};
+pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;
+pub use self::waiting::{WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals};
