@@ -160,6 +160,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         closed: seconds(random),
     };
     let timings = Timings {
+        segments: Vec::new(),
         state,
         author_is_bot: random.random_bool(0.2),
         first_commit_at: None,
