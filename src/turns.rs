@@ -196,6 +196,7 @@ mod tests {
         StoredPullRequest {
             pull_request,
             version: 1,
+            repository: None,
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn run(store: &Store, rules: &NumberRules, patterns: &Patterns)
                     .await?
                     .into_iter()
                     .map(|known| PullRequestRecord {
-                        numbers: numbers(&known.pull_request, rules),
+                        numbers: numbers(&known.pull_request, known.repo_name(), rules),
                         reviews: BTreeSet::new(),
                         known,
                     });

@@ -211,11 +211,13 @@ impl GeneratedPullRequest {
         let known = StoredPullRequest {
             pull_request,
             version: 0,
+            repository: None,
         };
         PullRequestRecord {
             known,
             numbers: Some(Numbers {
                 timings: self.timings.clone(),
+                business: None,
             }),
             reviews: BTreeSet::new(),
         }

@@ -6,7 +6,7 @@ use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
 use super::numbers::Numbers;
 use super::pull_request::PullRequest;
-use super::repository::{Repository, RepositoryAccess};
+use super::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use super::task::TaskKey;
 use crate::delivery::{DeliveryId, Moment};
 use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
@@ -17,6 +17,8 @@ pub struct StoredPullRequest {
     pub pull_request: PullRequest,
     /// 0 while there is no row.
     pub version: i64,
+    /// Its repository as the store knows it; `None` while there is no row.
+    pub repository: Option<Dated<RepositoryDetails>>,
 }
 
 impl StoredPullRequest {
@@ -34,6 +36,12 @@ impl StoredPullRequest {
     /// the place of facts that they have.
     pub fn replaces_segments(&self) -> bool {
         self.version > 0 && !self.pull_request.extends_segments()
+    }
+
+    /// Returns the name of its repository, as far as it is known.
+    pub fn repo_name(&self) -> Option<&str> {
+        let repository = self.repository.as_ref()?;
+        Some(&repository.value.name)
     }
 
     /// Returns it as it is once it was written.

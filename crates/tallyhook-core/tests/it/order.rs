@@ -94,6 +94,7 @@ fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Opt
     let mut stored = StoredPullRequest {
         pull_request: PullRequest::unknown(histories::KEY),
         version: 0,
+        repository: None,
     };
     let mut timings = None;
     for batch in events.chunks(size) {
