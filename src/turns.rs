@@ -189,6 +189,7 @@ mod tests {
                 at: Timestamp::clamped(at),
                 kind: FactKind::Labeled,
                 subject: None,
+                subject_kind: None,
                 detail: None,
                 actor: None,
             });
@@ -197,6 +198,7 @@ mod tests {
             pull_request,
             version: 1,
             repository: None,
+            parties_hash: None,
         }
     }
 

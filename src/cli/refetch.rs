@@ -151,6 +151,7 @@ fn replacement(
                 pull_request,
                 version: stored.version,
                 repository: None,
+                parties_hash: stored.parties_hash,
             },
         }],
         replaced: vec![key],

@@ -544,6 +544,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
             pull_request: fetched,
             version: 0,
             repository: None,
+            parties_hash: None,
         },
         numbers,
         reviews,

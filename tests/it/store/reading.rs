@@ -212,6 +212,7 @@ impl GeneratedPullRequest {
             pull_request,
             version: 0,
             repository: None,
+            parties_hash: None,
         };
         PullRequestRecord {
             known,

@@ -4,6 +4,7 @@ use super::business_time::{BusinessNumbers, Calendars, business_numbers};
 use super::people::Bots;
 use super::pull_request::PullRequest;
 use super::timings::{Timings, timings};
+use super::waiting::{Turns, WaitingRules};
 
 /// The settings that the numbers depend on. After a change of one, `tallyhook recompute` computes
 /// the stored numbers again.
@@ -11,6 +12,7 @@ use super::timings::{Timings, timings};
 pub struct NumberRules {
     pub bots: Bots,
     pub calendars: Calendars,
+    pub waiting: WaitingRules,
 }
 
 /// All numbers of one pull request.
@@ -19,6 +21,7 @@ pub struct Numbers {
     pub timings: Timings,
     /// `None` without a calendar for the repository.
     pub business: Option<BusinessNumbers>,
+    pub turns: Turns,
 }
 
 /// Computes the numbers of `pull_request`; `None` while no snapshot of it is known. `repo` is the
@@ -33,5 +36,6 @@ pub fn numbers(
     Some(Numbers {
         business: calendar.map(|calendar| business_numbers(pull_request, &timings, calendar)),
         timings,
+        turns: Turns::default(),
     })
 }

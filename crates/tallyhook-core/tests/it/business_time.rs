@@ -392,7 +392,9 @@ fn case_20_stages_are_sets_of_seconds_and_add_up_in_business_time() {
     let friday = at("Europe/Berlin", "2026-03-06 17:00");
     let pull_request = known(&later(events, friday.epoch() - created.epoch()));
     let rules = rules(berlin());
-    let Numbers { timings, business } = numbers(&pull_request, Some(REPO), &rules).unwrap();
+    let Numbers {
+        timings, business, ..
+    } = numbers(&pull_request, Some(REPO), &rules).unwrap();
     let stages = |[coding, pickup, review, merge_wait, redraft]: [i64; 5]| Stages {
         coding: Some(coding),
         pickup: Some(pickup),
