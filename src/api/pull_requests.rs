@@ -391,7 +391,7 @@ pub fn detail(
     context: ReadContext<'_>,
 ) -> Option<PullRequestDetail> {
     let rules = context.rules;
-    let Numbers { timings, .. } = numbers(pull_request, rules)?;
+    let Numbers { timings, .. } = numbers(pull_request, Some(&row.repo), rules)?;
     let mut reviews: Vec<_> = pull_request.reviews.values().collect();
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
     Some(PullRequestDetail {

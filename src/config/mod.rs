@@ -26,6 +26,7 @@ mod testing;
 
 use std::net::SocketAddr;
 
+use tallyhook_core::domain::business_time::Calendars;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
@@ -110,6 +111,7 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                calendars: Calendars::default(),
                 waiting: WaitingRules::default(),
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,

@@ -164,6 +164,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         closed: seconds(random),
     };
     let timings = Timings {
+        segments: Vec::new(),
         state,
         author_is_bot: random.random_bool(0.2),
         first_commit_at: None,
@@ -214,6 +215,7 @@ impl GeneratedPullRequest {
         let known = StoredPullRequest {
             pull_request,
             version: 0,
+            repository: None,
             parties_hash: None,
         };
         PullRequestRecord {
@@ -221,6 +223,7 @@ impl GeneratedPullRequest {
             numbers: Some(Numbers {
                 timings: self.timings.clone(),
                 turns: Turns::default(),
+                business: None,
             }),
             reviews: BTreeSet::new(),
         }

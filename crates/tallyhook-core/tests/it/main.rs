@@ -1,8 +1,10 @@
 //! Tests of the rules from outside: events in any order, bodies with any content.
 
 mod bounds;
+mod business_time;
 mod decoration;
 mod hostile;
 mod metrics;
 mod notification;
 mod order;
+mod waiting;
