@@ -14,6 +14,7 @@ mod file;
 mod github;
 mod http;
 mod nearest;
+mod origin;
 mod process;
 mod redacted;
 mod secrets;
@@ -107,6 +108,7 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                origins: origin::rules(sources)?,
             },
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
