@@ -10,6 +10,7 @@ use sqlx_sqlite::{Sqlite, SqliteArguments};
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
+use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
@@ -128,6 +129,12 @@ columns! {
         redraft_s: Option<i64>,
         closed_s: Option<i64>,
         flags: Option<Words>,
+        origin: Option<Name<Origin>>,
+        origin_certainty: Option<Name<OriginCertainty>>,
+        opened_by: Option<String>,
+        reviewed_by_requester: Option<bool>,
+        first_bot_response_at: Option<Seconds>,
+        first_ai_review_at: Option<Seconds>,
     }
 }
 
@@ -273,7 +280,7 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
 
 fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
     let pr_id = PullRequest::id(key).to_string();
-    let Some(Numbers { timings }) = numbers else {
+    let Some(Numbers { timings, origin }) = numbers else {
         return DerivedColumns {
             pr_id,
             ..DerivedColumns::default()
@@ -304,6 +311,12 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
                 .map(|flag| Name(flag).to_string())
                 .collect(),
         )),
+        origin: origin.origin.map(Name),
+        origin_certainty: origin.certainty.map(Name),
+        opened_by: origin.opened_by.as_ref().map(|person| person.login.clone()),
+        reviewed_by_requester: Some(origin.reviewed_by_requester),
+        first_bot_response_at: seconds(origin.first_bot_response_at),
+        first_ai_review_at: seconds(origin.first_ai_review_at),
     }
 }
 
