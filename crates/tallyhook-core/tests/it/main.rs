@@ -7,3 +7,4 @@ mod metrics;
 mod notification;
 mod order;
 mod origin;
+mod statistics;
