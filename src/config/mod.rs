@@ -27,7 +27,9 @@ mod testing;
 
 use std::net::SocketAddr;
 
+use tallyhook_core::domain::business_time::Calendars;
 use tallyhook_core::domain::numbers::NumberRules;
+use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
@@ -109,6 +111,8 @@ impl Config {
             numbers: NumberRules {
                 bots: github::bots(sources),
                 origins: origin::rules(sources)?,
+                calendars: Calendars::default(),
+                waiting: WaitingRules::default(),
             },
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,

@@ -88,7 +88,6 @@ pub fn apply_batch(
             apply_one(delivery, record, &mut batch);
         }
     }
-    batch.write.repositories = repositories.into_values().collect();
     batch.write.missed = batch
         .missed
         .iter()
@@ -100,7 +99,12 @@ pub fn apply_batch(
             .filter_map(|delivery| pushed_branch(delivery.event))
             .collect();
     }
-    for changed in records.into_values() {
+    for mut changed in records.into_values() {
+        let key = changed.record.known.pull_request.key;
+        if let Some(seen) = repositories.get(&key.repo) {
+            let known = &mut changed.record.known.repository;
+            known.join(Some(seen.repository.seen.clone()));
+        }
         if changed.is_changed {
             let record = changed.finish(rules, &mut batch.write);
             batch.write.pull_requests.push(record);
@@ -108,6 +112,7 @@ pub fn apply_batch(
             batch.unchanged.push(changed.record.known);
         }
     }
+    batch.write.repositories = repositories.into_values().collect();
     batch
 }
 
@@ -139,7 +144,7 @@ impl ChangedRecord {
         let mut record = self.record;
         let pull_request = &record.known.pull_request;
         self.before.compare(pull_request, rules, write);
-        record.numbers = numbers(pull_request, &rules.numbers);
+        record.numbers = numbers(pull_request, record.known.repo_name(), &rules.numbers);
         record
     }
 }

@@ -2,6 +2,7 @@
 //! is an argument.
 
 pub mod apply;
+pub mod business_time;
 pub mod completeness;
 pub mod growing;
 pub mod join;
@@ -15,4 +16,6 @@ pub mod recording;
 pub mod repository;
 pub mod review;
 pub mod task;
+mod timeline;
 pub mod timings;
+pub mod waiting;

@@ -1,12 +1,13 @@
 //! One batch of changes as plain data: what the store read, and what it has to write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
 use super::numbers::Numbers;
 use super::pull_request::PullRequest;
-use super::repository::{Repository, RepositoryAccess};
+use super::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use super::task::TaskKey;
 use crate::delivery::{DeliveryId, Moment};
 use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
@@ -17,12 +18,26 @@ pub struct StoredPullRequest {
     pub pull_request: PullRequest,
     /// 0 while there is no row.
     pub version: i64,
+    /// Its repository as the store knows it; `None` while there is no row.
+    pub repository: Option<Dated<RepositoryDetails>>,
+    /// The [`PullRequestRecord::parties_hash`] of the stored rows; `None` while there are none.
+    pub parties_hash: Option<i64>,
 }
 
 impl StoredPullRequest {
     /// The most recent timeline entries and observations that are stored in the row; more become a
     /// segment.
     const MOST_RECENT: usize = 128;
+
+    /// Returns the state of one without a row.
+    pub fn unknown(key: PrKey) -> Self {
+        Self {
+            pull_request: PullRequest::unknown(key),
+            version: 0,
+            repository: None,
+            parties_hash: None,
+        }
+    }
 
     /// Returns whether the next write stores the recent part of the history as a segment, and not
     /// in the row.
@@ -36,12 +51,10 @@ impl StoredPullRequest {
         self.version > 0 && !self.pull_request.extends_segments()
     }
 
-    /// Returns it as it is once it was written.
-    pub fn written(mut self) -> Self {
-        let as_segment = self.fills_segment();
-        self.pull_request.stored(as_segment);
-        self.version += 1;
-        self
+    /// Returns the name of its repository, as far as it is known.
+    pub fn repo_name(&self) -> Option<&str> {
+        let repository = self.repository.as_ref()?;
+        Some(&repository.value.name)
     }
 }
 
@@ -53,6 +66,42 @@ pub struct PullRequestRecord {
     pub numbers: Option<Numbers>,
     /// The reviews that changed.
     pub reviews: BTreeSet<ReviewId>,
+}
+
+impl PullRequestRecord {
+    /// Returns a hash of those that are waited for and of the review requests, which have rows of
+    /// their own: a write leaves them alone while it stays the same. `None` if there are none. A
+    /// later version may hash otherwise; then they are written once more.
+    pub fn parties_hash(&self) -> Option<i64> {
+        let turns = &self.numbers.as_ref()?.turns;
+        let who = turns
+            .waiting
+            .as_ref()
+            .map_or(&[][..], |waiting| &waiting.who);
+        if who.is_empty() && turns.pairs.is_empty() {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        who.len().hash(&mut hasher);
+        for waiter in who {
+            (&waiter.party, waiter.since).hash(&mut hasher);
+        }
+        turns.pairs.hash(&mut hasher);
+        Some(hasher.finish().cast_signed())
+    }
+
+    /// Returns the pull request as it is once it was written.
+    pub fn written(self) -> StoredPullRequest {
+        let parties_hash = self.parties_hash();
+        let mut known = self.known;
+        let as_segment = known.fills_segment();
+        known.pull_request.stored(as_segment);
+        StoredPullRequest {
+            version: known.version + 1,
+            parties_hash,
+            ..known
+        }
+    }
 }
 
 /// The final state of a delivery that a batch finishes.

@@ -4,17 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
-use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx_sqlite::{Sqlite, SqliteArguments};
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
-use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::repository::{RepositoryAccess, RepositoryDetails};
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
+use tallyhook_core::domain::waiting::{Turn, Turns, Waiting, WaitingFor};
 use tallyhook_core::event::{
     Branches, CommitDates, Conversation, Diff, Fact, ReviewState, SnapshotMark,
 };
@@ -22,33 +21,12 @@ use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
 };
 
+use super::table_columns::columns;
 use crate::columns::{Millis, Name, Seconds, Words};
 use crate::{Moment, PullRequestRecord, RepositoryObservation, StoredPullRequest};
 
 /// The most former names that are kept of a repository, the newest. GitHub bounds no renames.
 pub(crate) const FORMER_NAMES: usize = 32;
-
-/// The columns of a table that are written and read together.
-macro_rules! columns {
-    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty,)* }) => {
-        $(#[$doc])*
-        pub(crate) struct $name {
-            $(pub(crate) $column: $type,)*
-        }
-
-        impl $name {
-            pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
-
-            /// Binds each of [`Self::COLUMNS`], in that order.
-            pub(crate) fn bind(
-                self,
-                query: Query<'_, Sqlite, SqliteArguments>,
-            ) -> Query<'_, Sqlite, SqliteArguments> {
-                query$(.bind(self.$column))*
-            }
-        }
-    };
-}
 
 columns! {
     /// The known facts of a pull request, without its reviews.
@@ -92,6 +70,7 @@ columns! {
         timeline: Json<Vec<Fact>>,
         observed: Json<BTreeMap<i64, Observed>>,
         source: Option<Name<Source>>,
+        parties_hash: Option<i64>,
     }
 }
 
@@ -135,6 +114,15 @@ columns! {
         reviewed_by_requester: Option<bool>,
         first_bot_response_at: Option<Seconds>,
         first_ai_review_at: Option<Seconds>,
+        waiting_for: Option<Name<WaitingFor>>,
+        waiting_since: Option<Seconds>,
+        waiting_kind_since: Option<Seconds>,
+        waiting_rule: Option<i64>,
+        waiting: Option<Json<Waiting>>,
+        turn: Option<Name<Turn>>,
+        turn_since: Option<Seconds>,
+        time_by: Option<Json<BTreeMap<Turn, i64>>>,
+        turns_inferred: Option<bool>,
     }
 }
 
@@ -219,8 +207,13 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         conversation,
         branches,
         diff,
+        requested: _,
+        first_requested: _,
+        details: _,
+        merge_state: _,
         merged_at,
         commits,
+        co_authors: _,
         whole_until,
         truncated_at,
         timeline: _,
@@ -274,20 +267,26 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         timeline: recent.timeline,
         observed: recent.observed,
         source: source.map(Name),
+        parties_hash: record.parties_hash(),
     };
     (known, derived(*key, record.numbers.as_ref()))
 }
 
 fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
     let pr_id = PullRequest::id(key).to_string();
-    let Some(Numbers { timings, origin }) = numbers else {
+    let Some(Numbers {
+        timings,
+        turns,
+        origin,
+        business: _,
+    }) = numbers
+    else {
         return DerivedColumns {
             pr_id,
             ..DerivedColumns::default()
         };
     };
     DerivedColumns {
-        pr_id,
         definition: Some(DEFINITION),
         state: Some(Name(timings.state)),
         author_is_bot: Some(timings.author_is_bot),
@@ -317,6 +316,25 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
         reviewed_by_requester: Some(origin.reviewed_by_requester),
         first_bot_response_at: seconds(origin.first_bot_response_at),
         first_ai_review_at: seconds(origin.first_ai_review_at),
+        ..turn_columns(pr_id, turns)
+    }
+}
+
+fn turn_columns(pr_id: String, turns: &Turns) -> DerivedColumns {
+    let waiting = turns.waiting.as_ref();
+    let (current, time_by) = turns.up_to_current();
+    DerivedColumns {
+        pr_id,
+        waiting_for: waiting.map(|waiting| Name(waiting.on)),
+        waiting_since: waiting.map(|waiting| Seconds(waiting.since)),
+        waiting_kind_since: waiting.map(|waiting| Seconds(waiting.kind_since)),
+        waiting_rule: waiting.map(|waiting| i64::from(waiting.rule)),
+        waiting: waiting.cloned().map(Json),
+        turn: current.map(|(turn, _)| Name(turn)),
+        turn_since: current.map(|(_, since)| Seconds(since)),
+        time_by: Some(Json(time_by)),
+        turns_inferred: Some(turns.inferred),
+        ..DerivedColumns::default()
     }
 }
 
@@ -375,6 +393,28 @@ fn observations(observed: BTreeMap<i64, Observed>) -> impl Iterator<Item = (Time
         .map(|(at, seen)| (Timestamp::clamped(at), seen))
 }
 
+/// The repository of a loaded pull request, beside its columns.
+#[derive(FromRow)]
+pub(crate) struct RepositorySeen {
+    repo_name: Option<String>,
+    repo_private: Option<bool>,
+    repo_seen_at: Option<Seconds>,
+}
+
+impl RepositorySeen {
+    /// The columns of `r`, the repository.
+    pub(crate) const COLUMNS: &'static str =
+        "r.name AS repo_name, r.private AS repo_private, r.seen_at AS repo_seen_at";
+
+    fn details(self) -> Option<Dated<RepositoryDetails>> {
+        let details = self.repo_name.map(|name| RepositoryDetails {
+            name,
+            private: self.repo_private,
+        });
+        dated(self.repo_seen_at, details)
+    }
+}
+
 impl KnownColumns {
     pub(crate) fn key(&self) -> PrKey {
         PrKey {
@@ -383,8 +423,12 @@ impl KnownColumns {
         }
     }
 
-    /// Joins the row with its segments.
-    pub(crate) fn with_segments(self, segments: Vec<SegmentColumns>) -> StoredPullRequest {
+    /// Joins the row with its repository and its segments.
+    pub(crate) fn joined(
+        self,
+        repository: RepositorySeen,
+        segments: Vec<SegmentColumns>,
+    ) -> StoredPullRequest {
         let row = self;
         let (facts, seen): (Vec<_>, Vec<_>) = segments
             .into_iter()
@@ -428,6 +472,7 @@ impl KnownColumns {
             first: timestamp(row.commit_first_at),
             last: timestamp(row.commit_last_at),
             prehistoric,
+            ..CommitDates::default()
         });
         let pull_request = PullRequest {
             key: PrKey {
@@ -440,8 +485,13 @@ impl KnownColumns {
             conversation: dated(row.updated_at, conversation),
             branches: dated(row.branches_updated_at, branches),
             diff: dated(row.full_updated_at, Some(diff)),
+            requested: None,
+            first_requested: BTreeMap::new(),
+            details: None,
+            merge_state: None,
             merged_at: timestamp(row.merged_at),
             commits: dated(row.commits_at, commits),
+            co_authors: BTreeSet::new(),
             whole_until: timestamp(row.whole_until),
             truncated_at: timestamp(row.truncated_at),
             timeline,
@@ -452,6 +502,8 @@ impl KnownColumns {
         StoredPullRequest {
             pull_request,
             version: row.version,
+            repository: repository.details(),
+            parties_hash: row.parties_hash,
         }
     }
 }
