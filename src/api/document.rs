@@ -25,6 +25,9 @@ use super::{add_routes, error};
         // Of parameters, whose schemas are not collected.
         tallyhook_core::domain::metrics::AuthorFilter,
         tallyhook_core::domain::metrics::CalendarBucket,
+        tallyhook_core::domain::metrics::Measure,
+        super::metrics::Breakdown,
+        super::metrics::ComparedRange,
     )),
     tags(
         (name = "pull requests", description = "Pull requests and the derivation of their numbers"),

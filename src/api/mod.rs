@@ -50,7 +50,7 @@ pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::freshness::BackgroundRefresh;
-pub use self::metrics::{BucketSummary, CycleTime};
+pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
 pub use self::reads::StoreReads;
@@ -231,6 +231,11 @@ fn with_token() -> Scope<
         .service(channels::test)
         .service(channels::list_notifications)
         .service(metrics::cycle_time)
+        .service(metrics::compare)
+        .service(metrics::cohort)
+        .service(metrics::distribution)
+        .service(metrics::points)
+        .service(metrics::explain)
         .service(deliveries::list)
         .service(deliveries::show)
         .service(deliveries::show_payload)

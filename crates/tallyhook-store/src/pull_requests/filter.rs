@@ -92,4 +92,6 @@ pub struct AggregateFilter {
     pub to: Option<Timestamp>,
     pub authors: AuthorFilter,
     pub bucket: Option<CalendarBucket>,
+    /// True summarises each origin apart, too.
+    pub by_origin: bool,
 }

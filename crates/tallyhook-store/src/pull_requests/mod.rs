@@ -1,5 +1,6 @@
 //! The read side: lists and aggregates of pull requests.
 
+mod aggregate_rows;
 mod aggregates;
 mod filter;
 mod list;

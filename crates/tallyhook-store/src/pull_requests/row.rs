@@ -1,11 +1,11 @@
 //! Rows of the read side.
 
 use sqlx::FromRow;
-use tallyhook_core::domain::metrics::MergedPullRequest;
+use tallyhook_core::domain::metrics::{CohortPullRequest, MergedPullRequest};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
-use tallyhook_core::domain::timings::{PullRequestDurations, PullRequestState, Stages};
+use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Stages};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use crate::columns::{Millis, Name, Seconds, Words};
@@ -154,7 +154,7 @@ impl From<ListedRow> for PullRequestRow {
 }
 
 /// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
-/// `flags`, durations.
+/// `flags`, durations, `origin`.
 pub(crate) type MergedRow = (
     Seconds,
     bool,
@@ -167,18 +167,17 @@ pub(crate) type MergedRow = (
     Duration,
     Duration,
     Duration,
+    Option<Name<Origin>>,
 );
 
 type Duration = Option<i64>;
 
 /// The columns of [`MergedRow`].
 pub(crate) const MERGED: &str = "merged_at, author_is_bot, flags, \
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s";
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
+    origin";
 
 pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
-    let (Seconds(merged_at), author_is_bot, Words(flags), ..) = row;
-    // A newer version may have stored flags that this one does not know; they decide nothing here.
-    let flags = flags.iter().filter_map(|flag| flag.parse().ok()).collect();
     let durations = PullRequestDurations {
         cycle_time: row.3,
         review_time: row.4,
@@ -192,9 +191,71 @@ pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
         },
     };
     MergedPullRequest {
-        merged_at,
-        author_is_bot,
-        flags,
+        merged_at: row.0.0,
+        author_is_bot: row.1,
+        origin: row.11.map(|Name(origin)| origin),
+        flags: known_flags(&row.2),
         durations,
+    }
+}
+
+/// Returns the flags of a row without those that a newer version may have stored: they decide
+/// nothing here.
+fn known_flags(Words(flags): &Words) -> Vec<Flag> {
+    flags.iter().filter_map(|flag| flag.parse().ok()).collect()
+}
+
+/// A merged pull request with its key.
+#[derive(FromRow)]
+pub(crate) struct KeyedMergedRow {
+    repo_id: i64,
+    number: i64,
+    merged_at: Seconds,
+    author_is_bot: bool,
+    flags: Words,
+    #[sqlx(flatten)]
+    durations: DurationColumns,
+    origin: Option<Name<Origin>>,
+}
+
+impl KeyedMergedRow {
+    pub(crate) fn split(self) -> (PrKey, MergedPullRequest) {
+        let key = PrKey {
+            repo: RepoId(self.repo_id),
+            number: PrNumber(self.number),
+        };
+        let merged = MergedPullRequest {
+            merged_at: self.merged_at.0,
+            author_is_bot: self.author_is_bot,
+            origin: self.origin.map(|Name(origin)| origin),
+            flags: known_flags(&self.flags),
+            durations: self.durations.into(),
+        };
+        (key, merged)
+    }
+}
+
+/// A pull request as a cohort reads it.
+#[derive(FromRow)]
+pub(crate) struct CohortRow {
+    pr_created_at: Seconds,
+    ended_at: Option<Seconds>,
+    first_review_at: Option<Seconds>,
+    author_is_bot: bool,
+    origin: Option<Name<Origin>>,
+    flags: Words,
+}
+
+impl CohortRow {
+    pub(crate) fn member(self, state: PullRequestState) -> CohortPullRequest {
+        CohortPullRequest {
+            created_at: self.pr_created_at.0,
+            state,
+            ended_at: self.ended_at.map(|Seconds(at)| at),
+            first_review_at: self.first_review_at.map(|Seconds(at)| at),
+            author_is_bot: self.author_is_bot,
+            origin: self.origin.map(|Name(origin)| origin),
+            flags: known_flags(&self.flags),
+        }
     }
 }
