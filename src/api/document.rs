@@ -28,6 +28,11 @@ use super::{add_routes, error};
         tallyhook_core::domain::metrics::Measure,
         super::metrics::Breakdown,
         super::metrics::ComparedRange,
+        tallyhook_core::domain::timings::Flag,
+        tallyhook_core::domain::waiting::WaitingFor,
+        tallyhook_store::DurationName,
+        super::listing::ListSort,
+        super::listing::SortOrder,
     )),
     tags(
         (name = "pull requests", description = "Pull requests and the derivation of their numbers"),

@@ -78,6 +78,8 @@ pub struct Config {
     /// Sent by commands that read another server.
     pub token: Option<String>,
     pub numbers: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
     pub retention_days: u32,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
@@ -114,6 +116,7 @@ impl Config {
                 calendars: Calendars::default(),
                 waiting: WaitingRules::default(),
             },
+            show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,

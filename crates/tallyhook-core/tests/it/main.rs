@@ -9,3 +9,4 @@ mod notification;
 mod order;
 mod origin;
 mod statistics;
+mod waiting;

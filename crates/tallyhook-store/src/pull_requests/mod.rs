@@ -6,9 +6,13 @@ mod filter;
 mod list;
 mod row;
 mod sql;
+mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, DetailFilter, DurationName, ListOrder, ListPlace, OriginRow, PartyName,
+    PullRequestFilter, PullRequestRow, SortKey, StateFilter,
 };
+pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;
+pub use self::waiting::{WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals};

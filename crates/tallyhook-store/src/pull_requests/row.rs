@@ -1,11 +1,15 @@
 //! Rows of the read side.
 
+use std::collections::BTreeMap;
+
 use sqlx::FromRow;
+use sqlx::types::Json;
 use tallyhook_core::domain::metrics::{CohortPullRequest, MergedPullRequest};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Stages};
+use tallyhook_core::domain::waiting::{Turn, Waiting, WaitingFor};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use crate::columns::{Millis, Name, Seconds, Words};
@@ -47,6 +51,13 @@ pub(crate) struct ListedRow {
     flags: Words,
     #[sqlx(flatten)]
     origin: OriginColumns,
+    definition: i64,
+    waiting: Option<Json<Waiting>>,
+    held_by: Option<i64>,
+    turn: Option<Name<Turn>>,
+    turn_since: Option<Seconds>,
+    time_by: Option<Json<BTreeMap<Turn, i64>>>,
+    turns_inferred: Option<bool>,
     source: Name<Source>,
     last_sync_at: Option<Millis>,
     checked_at: Option<Millis>,
@@ -147,9 +158,36 @@ impl From<ListedRow> for PullRequestRow {
             durations: row.durations.into(),
             flags: row.flags.0,
             origin: row.origin.into(),
+            definition: row.definition,
+            waiting: row.waiting.map(|Json(waiting)| match row.held_by {
+                Some(number) => held_by(waiting, number),
+                None => waiting,
+            }),
+            held_by: row.held_by.map(PrNumber),
+            turn: row
+                .turn
+                .zip(row.turn_since)
+                .map(|(turn, since)| (turn.0, since.0)),
+            time_by: row.time_by.map(|Json(time_by)| time_by),
+            turns_inferred: row.turns_inferred.unwrap_or_default(),
             source: row.source.0,
             as_of: asked.fold(row.updated_at.0, Timestamp::max),
         }
+    }
+}
+
+/// The rule of a pull request whose base is the head of another open one, which is known to readers
+/// of all pull requests only.
+pub(super) const HELD_BY_RULE: u8 = 10;
+
+/// Returns the waiting of an approved pull request whose base is the head of an open one.
+fn held_by(waiting: Waiting, number: i64) -> Waiting {
+    Waiting {
+        on: WaitingFor::BasePr,
+        who: Vec::new(),
+        because: format!("its base is the branch of #{number}, which is open"),
+        rule: HELD_BY_RULE,
+        ..waiting
     }
 }
 
