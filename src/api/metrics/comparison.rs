@@ -9,6 +9,7 @@ use tallyhook_store::{AggregateFilter, Store};
 use utoipa::ToSchema;
 
 use super::{ApiState, QueryInput, RangeQuery};
+use crate::api::data_freshness::DataFreshness;
 use crate::api::error::{ApiError, ApiErrorBody};
 
 /// Two ranges of one length, the second right before the first.
@@ -19,6 +20,7 @@ pub struct ComparedTime {
     pub ranges: TimeRanges,
     /// The difference of each duration, and how sure it is.
     pub compared: ComparedDurations,
+    pub freshness: DataFreshness,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
@@ -73,6 +75,7 @@ pub(in crate::api) async fn compared(
         before,
         ranges,
         compared,
+        freshness: DataFreshness::read(store, filter.repo, 0).await?,
     })
 }
 

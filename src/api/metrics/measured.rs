@@ -6,13 +6,14 @@ use actix_web::{get, web};
 use form_urlencoded::Serializer;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tallyhook_core::domain::metrics::{
-    AuthorFilter, DurationDistribution, Measure, MeasuredPullRequest, Measurements,
+    AuthorFilter, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
 };
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{PullRequestRow, Store};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiState, QueryInput, RangeQuery};
+use crate::api::data_freshness::{DataFreshness, IncompleteRepository};
 use crate::api::error::{ApiError, ApiErrorBody};
 
 /// The most points of one answer: more than a chart can show.
@@ -21,14 +22,14 @@ const MAX_POINTS: u32 = 2000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct MeasureQuery {
-    /// The duration: `cycle_time`, `review_time`, `coding`, `pickup`, `review`, `merge_wait`,
-    /// `redraft` or `closed`; `cycle_time` if it is left out.
-    of: Option<Measure>,
+    /// The duration: `cycle`, `review_time`, `coding`, `pickup`, `review`, `merge_wait`,
+    /// `redraft` or `closed`; `cycle` if it is left out.
+    of: Option<DurationName>,
 }
 
 impl MeasureQuery {
-    fn measure(&self) -> Measure {
-        self.of.unwrap_or(Measure::CycleTime)
+    fn measure(&self) -> DurationName {
+        self.of.unwrap_or(DurationName::Cycle)
     }
 }
 
@@ -75,7 +76,7 @@ impl<'de> Deserialize<'de> for PointLimit {
 /// One duration of single pull requests.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(in crate::api) struct MeasuredPoints {
-    pub of: Measure,
+    pub of: DurationName,
     /// Pull requests that have this duration.
     #[schema(example = 19)]
     pub n: usize,
@@ -188,7 +189,7 @@ impl<'de> Deserialize<'de> for PercentileShare {
 /// A percentile and the pull requests that it is made of.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(in crate::api) struct ExplainedPercentile {
-    pub of: Measure,
+    pub of: DurationName,
     #[schema(example = 0.5)]
     pub p: f64,
     /// Null if no pull request has this duration.
@@ -213,6 +214,8 @@ pub(in crate::api) struct ExplainedPercentile {
     )]
     pub definition: String,
     pub range: OpenRange,
+    /// The tracked repositories of which something is missing; at most 100.
+    pub incomplete: Vec<IncompleteRepository>,
     /// The call that lists the pull requests of the range.
     #[schema(example = "/api/prs?state=merged&counted=true&sort=pickup")]
     pub rows: String,
@@ -253,6 +256,7 @@ pub(in crate::api) async fn explain(
         None => (&[][..], &[][..]),
     };
     let rows = rows(&api.store, around).await?;
+    let freshness = DataFreshness::read(&api.store, filter.repo, 0).await?;
     let items = |measured: &[MeasuredPullRequest]| {
         let known = measured
             .iter()
@@ -274,12 +278,13 @@ pub(in crate::api) async fn explain(
             from: filter.from,
             to: filter.to,
         },
+        incomplete: freshness.incomplete,
         rows: list_of(&range, query.measure()),
     }))
 }
 
 /// Returns the call that lists the pull requests of a range by their duration.
-fn list_of(range: &RangeQuery, measure: Measure) -> String {
+fn list_of(range: &RangeQuery, measure: DurationName) -> String {
     let mut query = Serializer::new(String::new());
     query
         .append_pair("state", "merged")
@@ -298,11 +303,14 @@ fn list_of(range: &RangeQuery, measure: Measure) -> String {
     {
         query.append_pair("authors", authors.into());
     }
-    let sort = match measure {
-        Measure::CycleTime => "cycle",
-        Measure::ReviewTime => "review_time",
-        stage => stage.as_str(),
+    // The list is sorted by those that have an order of their own.
+    let (parameter, name) = match measure {
+        DurationName::Cycle
+        | DurationName::Pickup
+        | DurationName::Review
+        | DurationName::MergeWait => ("sort", measure.as_str()),
+        _ => ("stage", measure.as_str()),
     };
-    query.append_pair("sort", sort);
+    query.append_pair(parameter, name);
     format!("/api/prs?{}", query.finish())
 }

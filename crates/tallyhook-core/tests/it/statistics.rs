@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 use tallyhook_core::domain::metrics::{
-    Aggregation, AuthorFilter, CohortAggregation, CohortPullRequest, Comparison, Lifetimes,
-    Measure, Measurements, MergedPullRequest, Verdict,
+    Aggregation, AuthorFilter, CohortAggregation, CohortPullRequest, Comparison, DurationName,
+    Lifetimes, Measurements, MergedPullRequest, Verdict,
 };
 use tallyhook_core::domain::origin::Origin;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Stages};
@@ -90,7 +90,7 @@ fn each_filter_of_authors_counts_its_own() {
         (AuthorFilter::All, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0),
     ] {
         let mut aggregation = Aggregation::new(authors_wanted, None).by_origin();
-        let mut measurements = Measurements::new(Measure::CycleTime, authors_wanted);
+        let mut measurements = Measurements::new(DurationName::Cycle, authors_wanted);
         let mut cohort = CohortAggregation::new(authors_wanted, at(100));
         for (number, pull_request) in (1..).zip(authors()) {
             aggregation.add(&pull_request);
@@ -254,7 +254,7 @@ fn key(number: i64) -> PrKey {
 #[test]
 fn one_duration_is_binned_sampled_and_traced_to_its_pull_requests() {
     let measured = |hours: &[i64]| {
-        let mut measurements = Measurements::new(Measure::CycleTime, AuthorFilter::Human);
+        let mut measurements = Measurements::new(DurationName::Cycle, AuthorFilter::Human);
         for (number, hours) in (1..).zip(hours) {
             measurements.add(key(number), &merged(number, *hours));
         }

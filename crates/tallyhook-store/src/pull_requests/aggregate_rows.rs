@@ -142,8 +142,8 @@ pub(super) fn cohort_of(
     query
 }
 
-/// The condition that [`AuthorFilter::admits`] is, for counts without rows.
-const fn by_authors(authors: AuthorFilter) -> &'static str {
+/// Returns the condition that [`AuthorFilter::admits`] is.
+pub(super) const fn by_authors(authors: AuthorFilter) -> &'static str {
     match authors {
         AuthorFilter::Human => " AND NOT author_is_bot AND coalesce(origin, '') <> 'agent'",
         AuthorFilter::Agent => " AND origin = 'agent'",

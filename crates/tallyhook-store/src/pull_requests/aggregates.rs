@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt};
 use tallyhook_core::domain::metrics::{
-    Aggregates, Aggregation, CohortAggregation, CohortSummary, ComparedRanges, Comparison, Measure,
-    Measurements,
+    Aggregates, Aggregation, CohortAggregation, CohortSummary, ComparedRanges, Comparison,
+    DurationName, Measurements,
 };
 use tallyhook_core::domain::timings::PullRequestState;
 use tallyhook_core::github::types::Timestamp;
@@ -136,7 +136,7 @@ impl Store {
     pub async fn measured<R: Send + 'static>(
         &self,
         filter: &AggregateFilter,
-        measure: Measure,
+        measure: DurationName,
         numbers: impl FnOnce(Measurements) -> R + Send + 'static,
     ) -> Result<R> {
         let (database, filter) = (self.database.clone(), *filter);

@@ -10,8 +10,8 @@ mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, DetailFilter, DurationName, ListOrder, ListPlace, OriginRow, PartyName,
-    PullRequestFilter, PullRequestRow, SortKey, StateFilter,
+    AggregateFilter, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName, PullRequestFilter,
+    PullRequestRow, SortKey, StateFilter,
 };
 pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;

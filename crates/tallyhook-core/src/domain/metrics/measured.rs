@@ -26,9 +26,8 @@ use crate::github::types::{PrKey, Timestamp};
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
-#[schema(as = MeasuredDuration)]
-pub enum Measure {
-    CycleTime,
+pub enum DurationName {
+    Cycle,
     ReviewTime,
     Coding,
     Pickup,
@@ -38,7 +37,7 @@ pub enum Measure {
     Closed,
 }
 
-impl Measure {
+impl DurationName {
     /// Returns the name that is written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
@@ -47,7 +46,7 @@ impl Measure {
     /// Returns its definition in one sentence.
     pub const fn definition(self) -> &'static str {
         match self {
-            Self::CycleTime => "From creation to merge.",
+            Self::Cycle => "From creation to merge.",
             Self::ReviewTime => {
                 "From creation to the first review by a person other than the author."
             }
@@ -67,9 +66,10 @@ impl Measure {
         }
     }
 
-    fn of(self, durations: &PullRequestDurations) -> Option<i64> {
+    /// Returns the seconds of this duration.
+    pub const fn of(self, durations: &PullRequestDurations) -> Option<i64> {
         match self {
-            Self::CycleTime => durations.cycle_time,
+            Self::Cycle => durations.cycle_time,
             Self::ReviewTime => durations.review_time,
             Self::Coding => durations.stages.coding,
             Self::Pickup => durations.stages.pickup,
@@ -99,7 +99,7 @@ impl MeasuredPullRequest {
 /// One duration of merged pull requests, with their keys: 32 bytes for each.
 #[derive(Debug)]
 pub struct Measurements {
-    measure: Measure,
+    measure: DurationName,
     authors: AuthorFilter,
     /// In the order of the merges.
     values: Vec<MeasuredPullRequest>,
@@ -110,7 +110,7 @@ pub struct Measurements {
 /// A duration as a histogram.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DurationDistribution {
-    pub of: Measure,
+    pub of: DurationName,
     #[schema(example = 19)]
     pub n: usize,
     /// Pull requests that count and do not have this duration.
@@ -148,7 +148,7 @@ const FIRST_BIN: i64 = 900;
 const AROUND: usize = 5;
 
 impl Measurements {
-    pub fn new(measure: Measure, authors: AuthorFilter) -> Self {
+    pub fn new(measure: DurationName, authors: AuthorFilter) -> Self {
         Self {
             measure,
             authors,

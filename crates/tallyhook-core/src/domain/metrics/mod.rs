@@ -21,7 +21,8 @@ pub use self::cohort::{
 };
 pub use self::comparison::{ComparedDurations, ComparedRanges, Comparison};
 pub use self::measured::{
-    DistributionBin, DurationDistribution, Measure, MeasuredPullRequest, Measurements, RankedValue,
+    DistributionBin, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
+    RankedValue,
 };
 pub use self::ranks::{interval_places, percentile};
 use self::seconds_list::SecondsList;
