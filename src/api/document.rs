@@ -25,9 +25,11 @@ use super::{add_routes, error};
         // Of parameters, whose schemas are not collected.
         tallyhook_core::domain::metrics::AuthorFilter,
         tallyhook_core::domain::metrics::CalendarBucket,
+        tallyhook_core::domain::metrics::DurationName,
+        super::metrics::Breakdown,
+        super::metrics::ComparedRange,
         tallyhook_core::domain::timings::Flag,
         tallyhook_core::domain::waiting::WaitingFor,
-        tallyhook_store::DurationName,
         super::listing::ListSort,
         super::listing::SortOrder,
     )),

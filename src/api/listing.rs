@@ -3,14 +3,15 @@
 use actix_web::{HttpRequest, get, web};
 use chrono::{TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, de};
+use tallyhook_core::domain::metrics::{AuthorFilter, DurationName};
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::timings::Flag;
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_core::text::one_line;
 use tallyhook_store::{
-    DetailFilter, DurationName, LOOKED_AT, ListOrder, ListPlace, PartyName, PullRequestFilter,
-    SortKey, StateFilter, Store,
+    DetailFilter, LOOKED_AT, ListOrder, ListPlace, PartyName, PullRequestFilter, SortKey,
+    StateFilter, Store,
 };
 use utoipa::{IntoParams, ToSchema};
 
@@ -73,8 +74,10 @@ pub(super) struct ListQuery {
     label: Option<String>,
     /// Only drafts, or only those that are none.
     draft: Option<bool>,
-    /// With true only those that aggregates count.
+    /// With true only those that aggregates of these authors count.
     counted: Option<bool>,
+    /// `human`, `agent`, `automation`, `bot` (both) or `all` (default, but `human` with `counted`).
+    authors: Option<AuthorFilter>,
     /// A part of the title or of the branch, or a number.
     q: Option<String>,
     /// `waiting` (the longest wait first), `updated`, `created`, `merged`, or a duration of merged
@@ -256,6 +259,7 @@ fn filter(query: ListQuery, me: Option<String>) -> Result<PullRequestFilter, Api
             label: query.label,
             draft: query.draft,
             counted: query.counted == Some(true),
+            authors: query.authors,
             text: query.q.filter(|text| !text.trim().is_empty()),
         },
         ..PullRequestFilter::default()

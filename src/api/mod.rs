@@ -15,6 +15,7 @@ mod health;
 mod input;
 mod listing;
 mod metrics;
+mod origin;
 mod page;
 mod pull_requests;
 mod reads;
@@ -56,7 +57,7 @@ pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
-pub use self::metrics::{BucketSummary, CycleTime};
+pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
 pub use self::page::Page;
 pub use self::pull_requests::{PullRequestDetail, PullRequestItem, ReadContext, detail, list_item};
 pub use self::reads::StoreReads;
@@ -243,6 +244,11 @@ fn with_token() -> Scope<
         .service(channels::test)
         .service(channels::list_notifications)
         .service(metrics::cycle_time)
+        .service(metrics::compare)
+        .service(metrics::cohort)
+        .service(metrics::distribution)
+        .service(metrics::points)
+        .service(metrics::explain)
         .service(deliveries::list)
         .service(deliveries::show)
         .service(deliveries::show_payload)

@@ -23,6 +23,7 @@ use super::ApiState;
 use super::error::ApiError;
 use super::explain::{ExplainedParts, NumbersExplanation, explain};
 use super::input::QueryInput;
+use super::origin::OriginItem;
 use super::waiting::{WaitingAbout, WaitingItem};
 
 /// A pull request and its numbers. Unknown is null.
@@ -97,6 +98,8 @@ pub struct PullRequestItem {
     #[schema(example = 2)]
     pub definition: i64,
     pub flags: Vec<String>,
+    #[serde(flatten)]
+    pub origin: OriginItem,
     pub source: Source,
     /// The time of the newest data from GitHub.
     #[schema(value_type = String, format = "date-time", example = "2026-03-03T11:00:00Z")]
@@ -360,6 +363,7 @@ pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestIt
         turns_inferred: row.turns_inferred,
         definition: row.definition,
         flags: row.flags,
+        origin: row.origin.into(),
         source: row.source,
         as_of: row.as_of,
     }

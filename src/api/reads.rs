@@ -49,7 +49,8 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
-        metrics::aggregated(&self.store, parse_query(query)?).await
+        let (range, query) = (parse_query(query)?, parse_query(query)?);
+        metrics::aggregated(&self.store, &range, &query).await
     }
 
     /// Answers as `GET /api/waiting`.

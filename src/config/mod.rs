@@ -14,6 +14,7 @@ mod file;
 mod github;
 mod http;
 mod nearest;
+mod origin;
 mod process;
 mod redacted;
 mod secrets;
@@ -111,6 +112,7 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                origins: origin::rules(sources)?,
                 calendars: Calendars::default(),
                 waiting: WaitingRules::default(),
             },

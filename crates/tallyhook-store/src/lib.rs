@@ -54,7 +54,7 @@ pub use self::outbox::{
     EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, DetailFilter, DurationName, LOOKED_AT, ListOrder, ListPlace, PartyName,
+    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OriginRow, PartyName,
     PullRequestFilter, PullRequestRow, SortKey, StateFilter, WaitingFilter, WaitingGroup,
     WaitingPartyTotal, WaitingTotals,
 };

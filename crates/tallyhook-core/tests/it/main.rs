@@ -7,4 +7,6 @@ mod hostile;
 mod metrics;
 mod notification;
 mod order;
+mod origin;
+mod statistics;
 mod waiting;

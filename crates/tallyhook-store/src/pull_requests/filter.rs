@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket};
+use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, DurationName};
+use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState};
 use tallyhook_core::domain::waiting::{Turn, Waiting, WaitingFor};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use utoipa::ToSchema;
 
 /// A filter by state, in GitHub's words: `closed` includes merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +59,10 @@ pub struct DetailFilter {
     pub flag: Option<Flag>,
     pub label: Option<String>,
     pub draft: Option<bool>,
-    /// Those alone that aggregates count.
+    /// Those alone that aggregates of these authors count.
     pub counted: bool,
+    /// All authors if it is `None` and `counted` is false.
+    pub authors: Option<AuthorFilter>,
     /// A part of the title or of the branch, or a number.
     pub text: Option<String>,
 }
@@ -75,65 +76,17 @@ pub enum PartyName {
     Team(String),
 }
 
-/// A duration of a merged pull request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DurationName {
-    Cycle,
-    ReviewTime,
-    Coding,
-    Pickup,
-    Review,
-    MergeWait,
-    Redraft,
-    Closed,
-}
-
-impl DurationName {
-    /// Returns the name that the API has.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cycle => "cycle",
-            Self::ReviewTime => "review_time",
-            Self::Coding => "coding",
-            Self::Pickup => "pickup",
-            Self::Review => "review",
-            Self::MergeWait => "merge_wait",
-            Self::Redraft => "redraft",
-            Self::Closed => "closed",
-        }
-    }
-
-    pub(crate) const fn column(self) -> &'static str {
-        match self {
-            Self::Cycle => "cycle_time_s",
-            Self::ReviewTime => "review_time_s",
-            Self::Coding => "coding_s",
-            Self::Pickup => "pickup_s",
-            Self::Review => "review_s",
-            Self::MergeWait => "merge_wait_s",
-            Self::Redraft => "redraft_s",
-            Self::Closed => "closed_s",
-        }
-    }
-
-    /// Returns the seconds of this duration.
-    pub const fn of(self, durations: &PullRequestDurations) -> Option<i64> {
-        let PullRequestDurations {
-            cycle_time,
-            review_time,
-            stages,
-        } = durations;
-        match self {
-            Self::Cycle => *cycle_time,
-            Self::ReviewTime => *review_time,
-            Self::Coding => stages.coding,
-            Self::Pickup => stages.pickup,
-            Self::Review => stages.review,
-            Self::MergeWait => stages.merge_wait,
-            Self::Redraft => stages.redraft,
-            Self::Closed => stages.closed,
-        }
+/// Returns the column that has a duration in seconds.
+pub(super) const fn duration_column(name: DurationName) -> &'static str {
+    match name {
+        DurationName::Cycle => "cycle_time_s",
+        DurationName::ReviewTime => "review_time_s",
+        DurationName::Coding => "coding_s",
+        DurationName::Pickup => "pickup_s",
+        DurationName::Review => "review_s",
+        DurationName::MergeWait => "merge_wait_s",
+        DurationName::Redraft => "redraft_s",
+        DurationName::Closed => "closed_s",
     }
 }
 
@@ -215,6 +168,7 @@ pub struct PullRequestRow {
     pub final_approval_at: Option<Timestamp>,
     pub durations: PullRequestDurations,
     pub flags: Vec<String>,
+    pub origin: OriginRow,
     /// The version of the definition that the numbers follow.
     pub definition: i64,
     /// `None` unless it is open, and while it was not computed.
@@ -232,6 +186,18 @@ pub struct PullRequestRow {
     pub as_of: Timestamp,
 }
 
+/// The stored origin of a pull request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginRow {
+    pub origin: Option<Origin>,
+    pub certainty: Option<OriginCertainty>,
+    /// Login of the person for whom an agent opened it.
+    pub opened_by: Option<String>,
+    pub reviewed_by_requester: bool,
+    pub first_bot_response_at: Option<Timestamp>,
+    pub first_ai_review_at: Option<Timestamp>,
+}
+
 /// A filter of pull requests to aggregate, with the kind of buckets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AggregateFilter {
@@ -242,4 +208,6 @@ pub struct AggregateFilter {
     pub to: Option<Timestamp>,
     pub authors: AuthorFilter,
     pub bucket: Option<CalendarBucket>,
+    /// True summarises each origin apart, too.
+    pub by_origin: bool,
 }

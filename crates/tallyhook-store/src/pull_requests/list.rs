@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::timings::{Flag, PullRequestState};
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{AccountId, PrKey, Timestamp};
 
+use super::aggregate_rows::by_authors;
+use super::filter::duration_column;
 use super::{
     DetailFilter, ListOrder, ListPlace, PartyName, PullRequestFilter, SortKey, StateFilter,
 };
@@ -29,6 +32,8 @@ const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
         SELECT min(b.number) FROM pull_requests b WHERE b.state = 'open' \
         AND b.repo_id = p.repo_id AND b.head_ref = p.base_ref AND b.head_repo_id = p.repo_id \
         AND b.number <> p.number) END AS held_by, \
+    origin, origin_certainty, opened_by, reviewed_by_requester, first_bot_response_at, \
+    first_ai_review_at, \
     r.last_sync_at, c.checked_at";
 
 const JOINED: &str = "JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i \
@@ -212,7 +217,7 @@ const fn sort_column(key: SortKey) -> &'static str {
         SortKey::Created => "pr_created_at",
         SortKey::Merged => "merged_at",
         SortKey::Waiting => "waiting_since",
-        SortKey::Duration(name) => name.column(),
+        SortKey::Duration(name) => duration_column(name),
     }
 }
 
@@ -391,7 +396,7 @@ pub(super) fn push_parties(query: &mut StatementBuilder<'_>, kind: &str, names: 
 
 fn push_details(query: &mut StatementBuilder<'static>, details: &DetailFilter, is_sqlite: bool) {
     if let Some((name, least, below)) = details.duration {
-        let column = name.column();
+        let column = duration_column(name);
         query.push(&format!(" AND {column} IS NOT NULL"));
         for (sign, seconds) in [(">=", least), ("<", below)] {
             if let Some(seconds) = seconds {
@@ -410,8 +415,13 @@ fn push_details(query: &mut StatementBuilder<'static>, details: &DetailFilter, i
     if let Some(draft) = details.draft {
         query.push(" AND draft = ").push_bind(draft);
     }
+    if let Some(authors) = details
+        .authors
+        .or(details.counted.then_some(AuthorFilter::Human))
+    {
+        query.push(by_authors(authors));
+    }
     if details.counted {
-        query.push(" AND NOT author_is_bot");
         for flag in [Flag::Stub, Flag::MergedAsDraft, Flag::ClockSkew] {
             query.push(" AND NOT (true");
             push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);

@@ -1,5 +1,6 @@
 //! The read side: lists and aggregates of pull requests.
 
+mod aggregate_rows;
 mod aggregates;
 mod filter;
 mod list;
@@ -9,8 +10,8 @@ mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, DetailFilter, DurationName, ListOrder, ListPlace, PartyName,
-    PullRequestFilter, PullRequestRow, SortKey, StateFilter,
+    AggregateFilter, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName, PullRequestFilter,
+    PullRequestRow, SortKey, StateFilter,
 };
 pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;

@@ -2,17 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use tallyhook_core::domain::metrics::Aggregates;
 use tallyhook_core::github::types::{AccountId, PrKey, PrNumber, RepoId};
 
 use super::list::KnownPeople;
 use super::row::ListedRow;
-use super::{
-    AggregateFilter, DetailFilter, ListPlace, PartyName, PullRequestFilter, PullRequestRow,
-    SortKey, aggregates, list,
-};
-use crate::database::Database;
-use crate::postgres::within;
+use super::{DetailFilter, ListPlace, PartyName, PullRequestFilter, PullRequestRow, SortKey, list};
 use crate::{Result, Store};
 
 /// The pull requests that a count with details looks at.
@@ -177,36 +171,5 @@ impl Store {
             }));
         }
         Ok(fetched)
-    }
-
-    /// Summarises merged pull requests by the time of the merge, and counts those closed without
-    /// one.
-    pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
-        let (database, filter) = (self.database.clone(), *filter);
-        let gather = move || async move {
-            let is_sqlite = database.is_sqlite();
-            let merged = aggregates::merged_in(&filter, is_sqlite).build();
-            let closed = aggregates::closed_in(&filter, is_sqlite).build();
-            let undated = aggregates::undated_in(&filter, is_sqlite).build();
-            let mut aggregation = match &database {
-                Database::Sqlite(database) => {
-                    let query = merged.for_sqlite_rows()?;
-                    aggregates::gather(query.fetch(&database.readers), &filter).await?
-                }
-                Database::Postgres(database) => {
-                    let mut session = database.session().await?;
-                    let query = merged.for_postgres_rows()?;
-                    let rows = query.fetch(session.connection());
-                    let aggregation = within(aggregates::gather(rows, &filter)).await?;
-                    session.keep();
-                    aggregation
-                }
-            };
-            let undated: Option<(i64,)> = database.row(undated).await?;
-            aggregation.exclude_undated(undated.map_or(0, |(merged,)| merged.unsigned_abs()));
-            let closed: Option<(i64,)> = database.row(closed).await?;
-            Ok((aggregation, closed.map_or(0, |(closed,)| closed)))
-        };
-        self.aggregation.run(gather).await
     }
 }

@@ -7,6 +7,7 @@ use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
+use super::aggregate_rows::by_authors;
 use super::list::{IS_HELD, push_parties};
 use super::row::HELD_BY_RULE;
 use crate::columns::{Name, Seconds};
@@ -214,9 +215,9 @@ fn parties(filter: &WaitingFilter) -> StatementBuilder<'static> {
         query.push(
             " AND EXISTS (SELECT 1 FROM pull_requests p \
              WHERE p.repo_id = waiting_parties.repo_id AND p.number = waiting_parties.number \
-             AND p.author_is_bot = ",
+             ",
         );
-        query.push_bind(authors == AuthorFilter::Bot).push(")");
+        query.push(by_authors(authors)).push(")");
     }
     query
         .push(" GROUP BY kind, lower(name) ORDER BY n DESC, kind, name LIMIT ")
@@ -241,9 +242,7 @@ fn push_filter(query: &mut StatementBuilder<'static>, filter: &WaitingFilter) {
         query.push(" AND repo_id = ").push_bind(repo.0);
     }
     if let Some(authors) = filter.authors {
-        query
-            .push(" AND author_is_bot = ")
-            .push_bind(authors == AuthorFilter::Bot);
+        query.push(by_authors(authors));
     }
     if let Some(slug) = &filter.github_team {
         push_parties(query, "team", &[slug.to_ascii_lowercase()]);
