@@ -189,6 +189,7 @@ mod tests {
                 at: Timestamp::clamped(at),
                 kind: FactKind::Labeled,
                 subject: None,
+                subject_kind: None,
                 detail: None,
                 actor: None,
             });

@@ -27,6 +27,7 @@ mod testing;
 use std::net::SocketAddr;
 
 use tallyhook_core::domain::numbers::NumberRules;
+use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
@@ -107,6 +108,7 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                waiting: WaitingRules::default(),
             },
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,

@@ -105,6 +105,7 @@ pub fn events(
             first: at(START - age),
             last: at(START),
             prehistoric: false,
+            ..CommitDates::default()
         });
     }
     for (pause, step) in steps {
@@ -141,10 +142,14 @@ pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> F
             first: Some(Timestamp::clamped(START)),
             last: Some(Timestamp::clamped(START)),
             prehistoric: false,
+            ..CommitDates::default()
         }),
         pull_request: snapshot,
         truncated,
         settled,
+        commit_list: Vec::new(),
+        merge_state: None,
+        merge_state_at: None,
     }
 }
 
@@ -351,6 +356,8 @@ impl Life {
                 changed_files: Some(1),
                 commits: Some(i64::from(self.head) + 1),
             }),
+            requested: None,
+            details: None,
         };
         self.events.push(PullRequestEvent {
             action: action.to_owned(),
@@ -382,6 +389,7 @@ fn fact(
         at: Timestamp::clamped(at),
         kind,
         subject,
+        subject_kind: None,
         detail,
         actor: Some(actor),
     }

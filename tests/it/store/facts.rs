@@ -275,6 +275,7 @@ async fn extreme_timestamps_and_numbers_are_read_as_written(database: Database) 
             first: Some(first),
             last: Some(last),
             prehistoric: true,
+            ..CommitDates::default()
         },
     });
     known.pull_request.whole_until = Some(last);

@@ -309,7 +309,7 @@ impl PreviousState {
     /// Returns all task keys that it names now, if they differ from before.
     fn new_mentions(&self, now: &PullRequest, rules: &ApplyRules) -> Option<BTreeSet<TaskKey>> {
         let ApplyRules {
-            numbers: NumberRules { bots },
+            numbers: NumberRules { bots, .. },
             patterns,
             ..
         } = rules;

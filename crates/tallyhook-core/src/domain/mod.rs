@@ -14,4 +14,6 @@ pub mod recording;
 pub mod repository;
 pub mod review;
 pub mod task;
+mod timeline;
 pub mod timings;
+pub mod waiting;

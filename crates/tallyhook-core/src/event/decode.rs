@@ -193,6 +193,7 @@ impl Common {
             at,
             kind,
             subject,
+            subject_kind: None,
             detail,
             actor: self.actor.clone(),
         }
@@ -385,6 +386,7 @@ fn comment_fact(comment: payload::CommentPayload, kind: FactKind, subject: Optio
         at: comment.created_at,
         kind,
         subject: subject.or(Some(comment.id)),
+        subject_kind: None,
         detail: None,
         actor: Some(writer(comment.user, comment.performed_via_github_app)),
     }
@@ -445,6 +447,7 @@ fn merge_group(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> {
         at,
         kind,
         subject: None,
+        subject_kind: None,
         detail: payload.reason,
         actor: actor.clone(),
     });

@@ -74,6 +74,9 @@ pub fn fetched(
         reviews: snapshots,
         commits,
         truncated,
+        commit_list: Vec::new(),
+        merge_state: None,
+        merge_state_at: None,
     })
 }
 
@@ -123,6 +126,8 @@ fn snapshot(pull_request: &GraphqlPullRequest) -> PullRequestSnapshot {
                 .total_count
                 .and_then(|count| count.try_into().ok()),
         }),
+        requested: None,
+        details: None,
     }
 }
 
@@ -154,11 +159,7 @@ fn bot_login(login: &str) -> String {
 
 /// Returns `None` if GitHub left out a commit, which may have been the first.
 fn commit_dates(pull_request: &GraphqlPullRequest) -> Option<CommitDates> {
-    let mut dates = CommitDates {
-        first: None,
-        last: None,
-        prehistoric: false,
-    };
+    let mut dates = CommitDates::default();
     for commit in whole(pull_request.commits.nodes.clone()).ok()? {
         for at in [commit.commit.authored_date, commit.commit.committed_date] {
             match at.filter(|at| *at >= FIRST_COMMIT_EVER) {
@@ -273,6 +274,7 @@ fn fact(item: GraphqlTimelineItem) -> Option<Fact> {
         at,
         kind,
         subject,
+        subject_kind: None,
         detail,
         actor,
     })
@@ -303,6 +305,7 @@ fn opening(snapshot: &PullRequestSnapshot, timeline: &[Fact], truncated: bool) -
         at: snapshot.created_at,
         kind: FactKind::Opened,
         subject: None,
+        subject_kind: None,
         detail: draft.then(|| "draft".to_owned()),
         actor: Some(snapshot.author.clone()),
     })

@@ -39,6 +39,8 @@ pub(super) fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequest
             changed_files: pull_request.changed_files,
             commits: pull_request.commits,
         }),
+        requested: None,
+        details: None,
     }
 }
 
@@ -63,6 +65,8 @@ pub(super) fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequest
         },
         branches: None,
         diff: None,
+        requested: None,
+        details: None,
     })
 }
 

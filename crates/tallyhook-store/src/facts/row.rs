@@ -212,8 +212,13 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         conversation,
         branches,
         diff,
+        requested: _,
+        first_requested: _,
+        details: _,
+        merge_state: _,
         merged_at,
         commits,
+        co_authors: _,
         whole_until,
         truncated_at,
         timeline: _,
@@ -415,6 +420,7 @@ impl KnownColumns {
             first: timestamp(row.commit_first_at),
             last: timestamp(row.commit_last_at),
             prehistoric,
+            ..CommitDates::default()
         });
         let pull_request = PullRequest {
             key: PrKey {
@@ -427,8 +433,13 @@ impl KnownColumns {
             conversation: dated(row.updated_at, conversation),
             branches: dated(row.branches_updated_at, branches),
             diff: dated(row.full_updated_at, Some(diff)),
+            requested: None,
+            first_requested: BTreeMap::new(),
+            details: None,
+            merge_state: None,
             merged_at: timestamp(row.merged_at),
             commits: dated(row.commits_at, commits),
+            co_authors: BTreeSet::new(),
             whole_until: timestamp(row.whole_until),
             truncated_at: timestamp(row.truncated_at),
             timeline,
