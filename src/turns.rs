@@ -197,6 +197,7 @@ mod tests {
         StoredPullRequest {
             pull_request,
             version: 1,
+            parties_hash: None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
 use crate::relay::Relay;
+use crate::renumbering::Renumbering;
 use crate::sync::fetch::PullRequestFetcher;
 use crate::sync::poller::Poller;
 use crate::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower, WorktreeCleaner};
@@ -126,6 +127,10 @@ impl SharedParts {
             if roles.worker {
                 self.spawn_workers(config, queue, batches, &mut tasks.workers);
                 self.spawn_task_followers(config, tasks);
+                let renumbering = Renumbering::new(self.store.clone(), config.numbers.clone());
+                tasks
+                    .cancellable
+                    .spawn(renumbering.run(tasks.stop_signal()));
             }
         }
         if let Some(client) = self.github.clone().filter(|_| roles.poller) {

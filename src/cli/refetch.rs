@@ -150,6 +150,7 @@ fn replacement(
             known: StoredPullRequest {
                 pull_request,
                 version: stored.version,
+                parties_hash: stored.parties_hash,
             },
         }],
         replaced: vec![key],

@@ -543,6 +543,7 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
         known: StoredPullRequest {
             pull_request: fetched,
             version: 0,
+            parties_hash: None,
         },
         numbers,
         reviews,

@@ -210,6 +210,7 @@ impl GeneratedPullRequest {
         let known = StoredPullRequest {
             pull_request,
             version: 0,
+            parties_hash: None,
         };
         PullRequestRecord {
             known,

@@ -1,6 +1,7 @@
 //! One batch of changes as plain data: what the store read, and what it has to write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
@@ -17,12 +18,23 @@ pub struct StoredPullRequest {
     pub pull_request: PullRequest,
     /// 0 while there is no row.
     pub version: i64,
+    /// The [`PullRequestRecord::parties_hash`] of the stored rows; `None` while there are none.
+    pub parties_hash: Option<i64>,
 }
 
 impl StoredPullRequest {
     /// The most recent timeline entries and observations that are stored in the row; more become a
     /// segment.
     const MOST_RECENT: usize = 128;
+
+    /// Returns the state of one without a row.
+    pub fn unknown(key: PrKey) -> Self {
+        Self {
+            pull_request: PullRequest::unknown(key),
+            version: 0,
+            parties_hash: None,
+        }
+    }
 
     /// Returns whether the next write stores the recent part of the history as a segment, and not
     /// in the row.
@@ -35,14 +47,6 @@ impl StoredPullRequest {
     pub fn replaces_segments(&self) -> bool {
         self.version > 0 && !self.pull_request.extends_segments()
     }
-
-    /// Returns it as it is once it was written.
-    pub fn written(mut self) -> Self {
-        let as_segment = self.fills_segment();
-        self.pull_request.stored(as_segment);
-        self.version += 1;
-        self
-    }
 }
 
 /// A pull request to be written.
@@ -53,6 +57,42 @@ pub struct PullRequestRecord {
     pub numbers: Option<Numbers>,
     /// The reviews that changed.
     pub reviews: BTreeSet<ReviewId>,
+}
+
+impl PullRequestRecord {
+    /// Returns a hash of those that are waited for and of the review requests, which have rows of
+    /// their own: a write leaves them alone while it stays the same. `None` if there are none. A
+    /// later version may hash otherwise; then they are written once more.
+    pub fn parties_hash(&self) -> Option<i64> {
+        let turns = &self.numbers.as_ref()?.turns;
+        let who = turns
+            .waiting
+            .as_ref()
+            .map_or(&[][..], |waiting| &waiting.who);
+        if who.is_empty() && turns.pairs.is_empty() {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        who.len().hash(&mut hasher);
+        for waiter in who {
+            (&waiter.party, waiter.since).hash(&mut hasher);
+        }
+        turns.pairs.hash(&mut hasher);
+        Some(hasher.finish().cast_signed())
+    }
+
+    /// Returns the pull request as it is once it was written.
+    pub fn written(self) -> StoredPullRequest {
+        let parties_hash = self.parties_hash();
+        let mut known = self.known;
+        let as_segment = known.fills_segment();
+        known.pull_request.stored(as_segment);
+        StoredPullRequest {
+            version: known.version + 1,
+            parties_hash,
+            ..known
+        }
+    }
 }
 
 /// The final state of a delivery that a batch finishes.

@@ -91,10 +91,7 @@ fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Opt
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
     };
-    let mut stored = StoredPullRequest {
-        pull_request: PullRequest::unknown(histories::KEY),
-        version: 0,
-    };
+    let mut stored = StoredPullRequest::unknown(histories::KEY);
     let mut timings = None;
     for batch in events.chunks(size) {
         let events: Vec<_> = batch

@@ -8,12 +8,12 @@ use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, FromRow};
 use tallyhook_core::domain::join::{Dated, Join};
-use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
     DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
     columns_of, pull_request_update,
@@ -63,13 +63,12 @@ impl PostgresDatabase {
             row.pull_request.reviews = reviews.map(|review| (review.id, review)).collect();
             known.insert(row.pull_request.key, row);
         }
-        let unknown = |key: &PrKey| StoredPullRequest {
-            pull_request: PullRequest::unknown(*key),
-            version: 0,
-        };
         Ok(keys
             .iter()
-            .map(|key| known.remove(key).unwrap_or_else(|| unknown(key)))
+            .map(|key| {
+                let known = known.remove(key);
+                known.unwrap_or_else(|| StoredPullRequest::unknown(*key))
+            })
             .collect())
     }
 
@@ -104,6 +103,7 @@ impl PostgresDatabase {
         }
         write_reviews(&mut session, &recording.pull_requests).await?;
         write_segments(&mut session, &recording.pull_requests).await?;
+        write_parties(&mut session, &ChangedParties::of(recording)).await?;
         if !recording.installations.is_empty() {
             // A loss and what undoes it, written side by side, would not see each other.
             let lock = "LOCK TABLE installations IN SHARE ROW EXCLUSIVE MODE";
@@ -326,6 +326,43 @@ async fn write_segments(session: &mut PooledSession, records: &[PullRequestRecor
         session.execute(query.bind(json(&added)?)).await?;
     }
     Ok(())
+}
+
+static INSERT_PARTIES: LazyLock<String> = LazyLock::new(|| {
+    let (parties, pairs) = (
+        PartyColumns::COLUMNS.join(", "),
+        PairColumns::COLUMNS.join(", "),
+    );
+    format!(
+        "WITH parties AS (INSERT INTO waiting_parties ({parties}) SELECT {parties} \
+             FROM json_populate_recordset(NULL::waiting_parties, $1::json)) \
+         INSERT INTO review_pairs ({pairs}) SELECT {pairs} \
+         FROM json_populate_recordset(NULL::review_pairs, $2::json)"
+    )
+});
+
+/// Replaces those that are waited for, and the review requests, of pull requests where they changed.
+async fn write_parties(session: &mut PooledSession, changed: &ChangedParties) -> Result<()> {
+    if changed.keys.is_empty() {
+        return Ok(());
+    }
+    let keys = &changed.keys;
+    let query = sqlx::query(
+        "WITH changed AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS c (repo, pr)), \
+         parties AS (DELETE FROM waiting_parties USING changed \
+             WHERE repo_id = repo AND number = pr) \
+         DELETE FROM review_pairs USING changed WHERE repo_id = repo AND number = pr",
+    )
+    .bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
+    session.execute(query).await?;
+    if changed.parties.is_empty() && changed.pairs.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(AssertSqlSafe(INSERT_PARTIES.as_str()))
+        .bind(json(&changed.parties)?)
+        .bind(json(&changed.pairs)?);
+    session.execute(query).await.map(|_| ())
 }
 
 static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
-use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx_sqlite::{Sqlite, SqliteArguments};
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
@@ -14,6 +12,7 @@ use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
+use tallyhook_core::domain::waiting::{Turn, Turns, Waiting, WaitingFor};
 use tallyhook_core::event::{
     Branches, CommitDates, Conversation, Diff, Fact, ReviewState, SnapshotMark,
 };
@@ -21,33 +20,12 @@ use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
 };
 
+use super::table_columns::columns;
 use crate::columns::{Millis, Name, Seconds, Words};
 use crate::{Moment, PullRequestRecord, RepositoryObservation, StoredPullRequest};
 
 /// The most former names that are kept of a repository, the newest. GitHub bounds no renames.
 pub(crate) const FORMER_NAMES: usize = 32;
-
-/// The columns of a table that are written and read together.
-macro_rules! columns {
-    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ty,)* }) => {
-        $(#[$doc])*
-        pub(crate) struct $name {
-            $(pub(crate) $column: $type,)*
-        }
-
-        impl $name {
-            pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($column)),*];
-
-            /// Binds each of [`Self::COLUMNS`], in that order.
-            pub(crate) fn bind(
-                self,
-                query: Query<'_, Sqlite, SqliteArguments>,
-            ) -> Query<'_, Sqlite, SqliteArguments> {
-                query$(.bind(self.$column))*
-            }
-        }
-    };
-}
 
 columns! {
     /// The known facts of a pull request, without its reviews.
@@ -91,6 +69,7 @@ columns! {
         timeline: Json<Vec<Fact>>,
         observed: Json<BTreeMap<i64, Observed>>,
         source: Option<Name<Source>>,
+        parties_hash: Option<i64>,
     }
 }
 
@@ -128,6 +107,15 @@ columns! {
         redraft_s: Option<i64>,
         closed_s: Option<i64>,
         flags: Option<Words>,
+        waiting_for: Option<Name<WaitingFor>>,
+        waiting_since: Option<Seconds>,
+        waiting_kind_since: Option<Seconds>,
+        waiting_rule: Option<i64>,
+        waiting: Option<Json<Waiting>>,
+        turn: Option<Name<Turn>>,
+        turn_since: Option<Seconds>,
+        time_by: Option<Json<BTreeMap<Turn, i64>>>,
+        turns_inferred: Option<bool>,
     }
 }
 
@@ -272,20 +260,20 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         timeline: recent.timeline,
         observed: recent.observed,
         source: source.map(Name),
+        parties_hash: record.parties_hash(),
     };
     (known, derived(*key, record.numbers.as_ref()))
 }
 
 fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
     let pr_id = PullRequest::id(key).to_string();
-    let Some(Numbers { timings }) = numbers else {
+    let Some(Numbers { timings, turns }) = numbers else {
         return DerivedColumns {
             pr_id,
             ..DerivedColumns::default()
         };
     };
     DerivedColumns {
-        pr_id,
         definition: Some(DEFINITION),
         state: Some(Name(timings.state)),
         author_is_bot: Some(timings.author_is_bot),
@@ -309,6 +297,25 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
                 .map(|flag| Name(flag).to_string())
                 .collect(),
         )),
+        ..turn_columns(pr_id, turns)
+    }
+}
+
+fn turn_columns(pr_id: String, turns: &Turns) -> DerivedColumns {
+    let waiting = turns.waiting.as_ref();
+    let (current, time_by) = turns.up_to_current();
+    DerivedColumns {
+        pr_id,
+        waiting_for: waiting.map(|waiting| Name(waiting.on)),
+        waiting_since: waiting.map(|waiting| Seconds(waiting.since)),
+        waiting_kind_since: waiting.map(|waiting| Seconds(waiting.kind_since)),
+        waiting_rule: waiting.map(|waiting| i64::from(waiting.rule)),
+        waiting: waiting.cloned().map(Json),
+        turn: current.map(|(turn, _)| Name(turn)),
+        turn_since: current.map(|(_, since)| Seconds(since)),
+        time_by: Some(Json(time_by)),
+        turns_inferred: Some(turns.inferred),
+        ..DerivedColumns::default()
     }
 }
 
@@ -450,6 +457,7 @@ impl KnownColumns {
         StoredPullRequest {
             pull_request,
             version: row.version,
+            parties_hash: row.parties_hash,
         }
     }
 }

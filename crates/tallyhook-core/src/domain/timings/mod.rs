@@ -26,7 +26,7 @@ use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind, SnapshotMark};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
 /// The version of the definitions; stored with the numbers that follow them.
-pub const DEFINITION: i64 = 1;
+pub const DEFINITION: i64 = 2;
 
 /// The state of a pull request: open, closed without a merge, or merged.
 #[derive(

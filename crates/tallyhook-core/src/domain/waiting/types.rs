@@ -196,7 +196,7 @@ impl PairEnd {
 }
 
 /// A review request with its answer. Asking again while a request is open begins no other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct ReviewPair {
     pub party: Party,
     /// 1 for the first request to this party, then 2, 3 and so on.
@@ -261,6 +261,23 @@ impl Turns {
         let run = self.steps.iter().rev();
         let run = run.take_while(|step| step.turn == last.turn);
         Some((last.turn, run.last()?.from))
+    }
+
+    /// Returns [`Self::current`], and the seconds of each kind of turn before it: a form that does
+    /// not depend on the time of reading.
+    pub fn up_to_current(&self) -> (Option<(Turn, Timestamp)>, BTreeMap<Turn, i64>) {
+        let current = self.current();
+        let mut time_by = BTreeMap::new();
+        for step in &self.steps {
+            let end = match (step.to, current) {
+                (_, Some((_, since))) if step.from >= since => break,
+                (Some(to), _) => to,
+                (None, _) => continue,
+            };
+            *time_by.entry(step.turn).or_default() += end.epoch() - step.from.epoch();
+        }
+        time_by.retain(|_, seconds| *seconds > 0);
+        (current, time_by)
     }
 
     /// Returns the seconds between `from` and `to` that were `turn`.
