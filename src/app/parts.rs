@@ -6,6 +6,7 @@ use anyhow::Context;
 use chrono::Utc;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::apply::ApplyRules;
+use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_github_client::{Client, Clock};
 use tallyhook_queue::{Queue, QueueUse};
@@ -160,6 +161,7 @@ impl SharedParts {
                     numbers: config.numbers.clone(),
                     patterns: config.tasks.patterns.clone(),
                     tracks_pushes: config.tasks.auto_pr && config.github_credentials.is_some(),
+                    tracks_waiting: config.notify.accepts(NotificationKind::WaitingChange),
                 },
                 turns: Arc::clone(&turns),
                 progress: batches.clone(),

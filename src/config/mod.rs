@@ -35,7 +35,8 @@ use tallyhook_github_client::{ApiUrl, Credentials};
 
 pub use self::channel_secret::ChannelSecret;
 pub use self::channels::{
-    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver,
+    NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;

@@ -51,7 +51,8 @@ pub use self::notifications::{
 };
 pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
-    EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+    ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
+    OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};

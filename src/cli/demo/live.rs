@@ -125,6 +125,8 @@ async fn print_next(notifications: &mut FeedSubscription, task: TaskId) -> Comma
         } => {
             format!("the working tree of {repo}#{pr_number} is kept: {reason}")
         }
+        // No channel of the demo asks for others.
+        Notification::WaitingChange { .. } | Notification::Digest { .. } => return Ok(()),
     };
     output::line(&format!("  {text}"))
 }

@@ -17,3 +17,4 @@ pub mod task;
 mod timeline;
 pub mod timings;
 pub mod waiting;
+pub mod waiting_change;
