@@ -115,7 +115,7 @@ pub async fn write_again(
         let stored = store.load(keys).await?.into_iter();
         let pull_requests: Vec<_> = stored
             .map(|known| PullRequestRecord {
-                numbers: numbers(&known.pull_request, rules),
+                numbers: numbers(&known.pull_request, known.repo_name(), rules),
                 reviews: BTreeSet::new(),
                 known,
             })

@@ -197,6 +197,7 @@ mod tests {
         StoredPullRequest {
             pull_request,
             version: 1,
+            repository: None,
             parties_hash: None,
         }
     }

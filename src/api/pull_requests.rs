@@ -424,7 +424,7 @@ pub fn detail(
     pull_request: &PullRequest,
     rules: &NumberRules,
 ) -> Option<PullRequestDetail> {
-    let Numbers { timings, .. } = numbers(pull_request, rules)?;
+    let Numbers { timings, .. } = numbers(pull_request, Some(&row.repo), rules)?;
     let mut reviews: Vec<_> = pull_request.reviews.values().collect();
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
     Some(PullRequestDetail {

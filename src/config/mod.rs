@@ -26,6 +26,7 @@ mod testing;
 
 use std::net::SocketAddr;
 
+use tallyhook_core::domain::business_time::Calendars;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
@@ -109,6 +110,7 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                calendars: Calendars::default(),
                 waiting: WaitingRules::default(),
             },
             retention_days: database::retention_days(sources)?,

@@ -108,7 +108,11 @@ pub(crate) async fn write(store: &Store, steps: &[(i64, Step)]) -> StoredPullReq
 }
 
 pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -> BatchWrite {
-    let numbers = numbers(&known.pull_request, &NumberRules::default());
+    let numbers = numbers(
+        &known.pull_request,
+        known.repo_name(),
+        &NumberRules::default(),
+    );
     BatchWrite {
         pull_requests: vec![PullRequestRecord {
             numbers,

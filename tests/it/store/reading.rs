@@ -160,6 +160,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         closed: seconds(random),
     };
     let timings = Timings {
+        segments: Vec::new(),
         state,
         author_is_bot: random.random_bool(0.2),
         first_commit_at: None,
@@ -210,12 +211,14 @@ impl GeneratedPullRequest {
         let known = StoredPullRequest {
             pull_request,
             version: 0,
+            repository: None,
             parties_hash: None,
         };
         PullRequestRecord {
             known,
             numbers: Some(Numbers {
                 timings: self.timings.clone(),
+                business: None,
             }),
             reviews: BTreeSet::new(),
         }

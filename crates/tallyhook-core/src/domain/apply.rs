@@ -93,7 +93,6 @@ pub fn apply_batch(
             apply_one(delivery, record, &mut batch);
         }
     }
-    batch.write.repositories = repositories.into_values().collect();
     batch.write.missed = batch
         .missed
         .iter()
@@ -105,7 +104,12 @@ pub fn apply_batch(
             .filter_map(|delivery| pushed_branch(delivery.event))
             .collect();
     }
-    for changed in records.into_values() {
+    for mut changed in records.into_values() {
+        let key = changed.record.known.pull_request.key;
+        if let Some(seen) = repositories.get(&key.repo) {
+            let known = &mut changed.record.known.repository;
+            known.join(Some(seen.repository.seen.clone()));
+        }
         if changed.changed_by.is_some() {
             let record = changed.finish(rules, &mut batch.write);
             batch.write.pull_requests.push(record);
@@ -113,6 +117,7 @@ pub fn apply_batch(
             batch.unchanged.push(changed.record.known);
         }
     }
+    batch.write.repositories = repositories.into_values().collect();
     batch
 }
 
@@ -133,7 +138,7 @@ impl ChangedRecord {
         let before = PreviousState::of(&known.pull_request, &rules.numbers.bots);
         let turns = rules
             .tracks_waiting
-            .then(|| numbers(&known.pull_request, &rules.numbers).map(|numbers| numbers.turns));
+            .then(|| { let name = known.repo_name(); numbers(&known.pull_request, name, &rules.numbers).map(|numbers| numbers.turns) });
         Self {
             record: PullRequestRecord {
                 known,
@@ -151,7 +156,7 @@ impl ChangedRecord {
         let mut record = self.record;
         let pull_request = &record.known.pull_request;
         self.before.compare(pull_request, rules, write);
-        record.numbers = numbers(pull_request, &rules.numbers);
+        record.numbers = numbers(pull_request, record.known.repo_name(), &rules.numbers);
         if let (true, Some(numbers), Some(source)) =
             (rules.tracks_waiting, &record.numbers, self.changed_by)
         {

@@ -2,6 +2,7 @@
 //! is an argument.
 
 pub mod apply;
+pub mod business_time;
 pub mod completeness;
 pub mod growing;
 pub mod join;

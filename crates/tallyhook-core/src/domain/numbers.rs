@@ -1,5 +1,6 @@
 //! Everything that is computed from the facts of one pull request.
 
+use super::business_time::{BusinessNumbers, Calendars, business_numbers};
 use super::people::Bots;
 use super::pull_request::PullRequest;
 use super::timings::{Timings, timings};
@@ -10,6 +11,7 @@ use super::waiting::{Turns, WaitingRules};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NumberRules {
     pub bots: Bots,
+    pub calendars: Calendars,
     pub waiting: WaitingRules,
 }
 
@@ -17,13 +19,23 @@ pub struct NumberRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbers {
     pub timings: Timings,
+    /// `None` without a calendar for the repository.
+    pub business: Option<BusinessNumbers>,
     pub turns: Turns,
 }
 
-/// Computes the numbers of `pull_request`; `None` while no snapshot of it is known.
-pub fn numbers(pull_request: &PullRequest, rules: &NumberRules) -> Option<Numbers> {
+/// Computes the numbers of `pull_request`; `None` while no snapshot of it is known. `repo` is the
+/// name of its repository, by which some of the rules choose; `None` while that is unknown.
+pub fn numbers(
+    pull_request: &PullRequest,
+    repo: Option<&str>,
+    rules: &NumberRules,
+) -> Option<Numbers> {
+    let timings = timings(pull_request, &rules.bots)?;
+    let calendar = repo.and_then(|repo| rules.calendars.of_repository(repo));
     Some(Numbers {
-        timings: timings(pull_request, &rules.bots)?,
+        business: calendar.map(|calendar| business_numbers(pull_request, &timings, calendar)),
+        timings,
         turns: Turns::default(),
     })
 }

@@ -7,7 +7,7 @@ use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
 use super::numbers::Numbers;
 use super::pull_request::PullRequest;
-use super::repository::{Repository, RepositoryAccess};
+use super::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use super::task::TaskKey;
 use super::waiting_change::WaitingChange;
 use crate::delivery::{DeliveryId, Moment};
@@ -19,6 +19,8 @@ pub struct StoredPullRequest {
     pub pull_request: PullRequest,
     /// 0 while there is no row.
     pub version: i64,
+    /// Its repository as the store knows it; `None` while there is no row.
+    pub repository: Option<Dated<RepositoryDetails>>,
     /// The [`PullRequestRecord::parties_hash`] of the stored rows; `None` while there are none.
     pub parties_hash: Option<i64>,
 }
@@ -33,6 +35,7 @@ impl StoredPullRequest {
         Self {
             pull_request: PullRequest::unknown(key),
             version: 0,
+            repository: None,
             parties_hash: None,
         }
     }
@@ -47,6 +50,12 @@ impl StoredPullRequest {
     /// the place of facts that they have.
     pub fn replaces_segments(&self) -> bool {
         self.version > 0 && !self.pull_request.extends_segments()
+    }
+
+    /// Returns the name of its repository, as far as it is known.
+    pub fn repo_name(&self) -> Option<&str> {
+        let repository = self.repository.as_ref()?;
+        Some(&repository.value.name)
     }
 }
 

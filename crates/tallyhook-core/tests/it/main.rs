@@ -1,6 +1,7 @@
 //! Tests of the rules from outside: events in any order, bodies with any content.
 
 mod bounds;
+mod business_time;
 mod decoration;
 mod hostile;
 mod metrics;

@@ -15,8 +15,8 @@ use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
-    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
-    columns_of, pull_request_update,
+    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
+    SegmentColumns, columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -33,32 +33,38 @@ use crate::{
 // Rows to be written are bound as one JSON text, which the server takes apart into rows of the
 // table's own types.
 
+static LOAD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT p.*, {}, coalesce((\
+             SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
+             AND r.number = p.number\
+         ), '[]') AS reviews, \
+         coalesce((\
+             SELECT jsonb_agg(to_jsonb(s)) FROM timeline_segments s \
+             WHERE s.repo_id = p.repo_id AND s.number = p.number\
+         ), '[]') AS segments \
+         FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+         WHERE (p.repo_id, p.number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+        RepositorySeen::COLUMNS
+    )
+});
+
 impl PostgresDatabase {
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
         // One statement, so that reviews, segments and row are of one snapshot.
-        let query = sqlx::query_as(
-            "SELECT p.*, coalesce((\
-                 SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
-                 AND r.number = p.number\
-             ), '[]') AS reviews, \
-             coalesce((\
-                 SELECT jsonb_agg(to_jsonb(s)) FROM timeline_segments s \
-                 WHERE s.repo_id = p.repo_id AND s.number = p.number\
-             ), '[]') AS segments \
-             FROM pull_requests p \
-             WHERE (repo_id, number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
-        );
+        let query = sqlx::query_as(AssertSqlSafe(LOAD.as_str()));
         let query = query.bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>());
         let query = query.bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
         let rows = self.connections.fetch_all::<LoadedRow>(query).await?;
         let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
         for LoadedRow {
             row,
+            repository,
             reviews,
             segments,
         } in rows
         {
-            let mut row = row.with_segments(segments.0);
+            let mut row = row.joined(repository, segments.0);
             let reviews = reviews.0.into_iter().map(Review::from);
             row.pull_request.reviews = reviews.map(|review| (review.id, review)).collect();
             known.insert(row.pull_request.key, row);
@@ -178,6 +184,8 @@ async fn write_outbox(
 struct LoadedRow {
     #[sqlx(flatten)]
     row: KnownColumns,
+    #[sqlx(flatten)]
+    repository: RepositorySeen,
     reviews: Json<Vec<ReviewColumns>>,
     segments: Json<Vec<SegmentColumns>>,
 }

@@ -9,7 +9,7 @@ use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
-use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::domain::repository::{RepositoryAccess, RepositoryDetails};
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
 use tallyhook_core::domain::waiting::{Turn, Turns, Waiting, WaitingFor};
@@ -267,7 +267,12 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
 
 fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
     let pr_id = PullRequest::id(key).to_string();
-    let Some(Numbers { timings, turns }) = numbers else {
+    let Some(Numbers {
+        timings,
+        turns,
+        business: _,
+    }) = numbers
+    else {
         return DerivedColumns {
             pr_id,
             ..DerivedColumns::default()
@@ -374,6 +379,28 @@ fn observations(observed: BTreeMap<i64, Observed>) -> impl Iterator<Item = (Time
         .map(|(at, seen)| (Timestamp::clamped(at), seen))
 }
 
+/// The repository of a loaded pull request, beside its columns.
+#[derive(FromRow)]
+pub(crate) struct RepositorySeen {
+    repo_name: Option<String>,
+    repo_private: Option<bool>,
+    repo_seen_at: Option<Seconds>,
+}
+
+impl RepositorySeen {
+    /// The columns of `r`, the repository.
+    pub(crate) const COLUMNS: &'static str =
+        "r.name AS repo_name, r.private AS repo_private, r.seen_at AS repo_seen_at";
+
+    fn details(self) -> Option<Dated<RepositoryDetails>> {
+        let details = self.repo_name.map(|name| RepositoryDetails {
+            name,
+            private: self.repo_private,
+        });
+        dated(self.repo_seen_at, details)
+    }
+}
+
 impl KnownColumns {
     pub(crate) fn key(&self) -> PrKey {
         PrKey {
@@ -382,8 +409,12 @@ impl KnownColumns {
         }
     }
 
-    /// Joins the row with its segments.
-    pub(crate) fn with_segments(self, segments: Vec<SegmentColumns>) -> StoredPullRequest {
+    /// Joins the row with its repository and its segments.
+    pub(crate) fn joined(
+        self,
+        repository: RepositorySeen,
+        segments: Vec<SegmentColumns>,
+    ) -> StoredPullRequest {
         let row = self;
         let (facts, seen): (Vec<_>, Vec<_>) = segments
             .into_iter()
@@ -457,6 +488,7 @@ impl KnownColumns {
         StoredPullRequest {
             pull_request,
             version: row.version,
+            repository: repository.details(),
             parties_hash: row.parties_hash,
         }
     }

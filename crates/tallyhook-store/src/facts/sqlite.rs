@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, FromRow};
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
@@ -12,8 +12,8 @@ use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
-    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
-    columns_of, pull_request_update,
+    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
+    SegmentColumns, columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -29,6 +29,23 @@ use crate::{
     StoredPullRequest, VersionConflict,
 };
 
+/// A pull request as it is loaded, without its reviews and segments.
+#[derive(FromRow)]
+struct LoadedRow {
+    #[sqlx(flatten)]
+    row: KnownColumns,
+    #[sqlx(flatten)]
+    repository: RepositorySeen,
+}
+
+static LOAD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT p.*, {} FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+         WHERE (p.repo_id, p.number) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        RepositorySeen::COLUMNS
+    )
+});
+
 impl SqliteDatabase {
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
         let json = to_json(
@@ -39,13 +56,10 @@ impl SqliteDatabase {
         )?;
         // One snapshot for all queries, so that reviews, segments and row belong together.
         let mut snapshot = self.snapshot().await?;
-        let rows: Vec<KnownColumns> = sqlx::query_as(
-            "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
-             (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
-        )
-        .bind(&json)
-        .fetch_all(&mut *snapshot)
-        .await?;
+        let rows: Vec<LoadedRow> = sqlx::query_as(AssertSqlSafe(LOAD.as_str()))
+            .bind(&json)
+            .fetch_all(&mut *snapshot)
+            .await?;
         let reviews: Vec<ReviewColumns> = sqlx::query_as(
             "SELECT * FROM reviews WHERE (repo_id, number) IN (SELECT value ->> 0, value ->> 1 \
              FROM json_each($1))",
@@ -68,8 +82,9 @@ impl SqliteDatabase {
         }
         let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
         for row in rows {
+            let LoadedRow { row, repository } = row;
             let segments = segments.remove(&row.key()).unwrap_or_default();
-            known.insert(row.key(), row.with_segments(segments));
+            known.insert(row.key(), row.joined(repository, segments));
         }
         for review in reviews {
             if let Some(known) = known.get_mut(&review.key()) {
