@@ -17,7 +17,7 @@ use super::recording::{
 };
 use super::repository::{self, Repository};
 use super::task::{self, LinkedPr, Patterns, TaskKey};
-use super::waiting::Waiting;
+use super::waiting::{self, Waiting};
 use super::waiting_change::WaitingChange;
 use crate::delivery::{DeliveryId, Moment};
 use crate::event::{Event, FetchedPullRequest, Repo};
@@ -136,9 +136,10 @@ struct ChangedRecord {
 impl ChangedRecord {
     fn new(known: StoredPullRequest, rules: &ApplyRules) -> Self {
         let before = PreviousState::of(&known.pull_request, &rules.numbers.bots);
-        let turns = rules
-            .tracks_waiting
-            .then(|| { let name = known.repo_name(); numbers(&known.pull_request, name, &rules.numbers).map(|numbers| numbers.turns) });
+        let turns = rules.tracks_waiting.then(|| {
+            let repo = known.repo_name();
+            waiting::turns(&known.pull_request, repo, &rules.numbers, None)
+        });
         Self {
             record: PullRequestRecord {
                 known,
