@@ -7,3 +7,4 @@ mod hostile;
 mod metrics;
 mod notification;
 mod order;
+mod origin;
