@@ -14,6 +14,7 @@ mod file;
 mod github;
 mod http;
 mod nearest;
+mod origin;
 mod process;
 mod redacted;
 mod secrets;
@@ -112,6 +113,7 @@ impl Config {
                 bots: github::bots(sources),
                 calendars: Calendars::default(),
                 waiting: WaitingRules::default(),
+                origins: origin::rules(sources)?,
             },
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,

@@ -388,6 +388,7 @@ mod tests {
                 ..PullRequestDurations::default()
             },
             flags: Vec::new(),
+            origin: tallyhook_store::OriginRow::default(),
             source: Source::Webhook,
             as_of: at,
         };

@@ -54,7 +54,9 @@ pub use self::outbox::{
     ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
     OutboxPayload, TaskChange, WorktreeKept,
 };
-pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::pull_requests::{
+    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{

@@ -9,6 +9,7 @@ pub mod join;
 pub mod metrics;
 pub mod notification;
 pub mod numbers;
+pub mod origin;
 pub mod people;
 pub mod pull_request;
 pub mod recording;

@@ -8,3 +8,4 @@ mod hostile;
 mod metrics;
 mod notification;
 mod order;
+mod origin;
