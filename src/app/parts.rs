@@ -46,7 +46,7 @@ impl SharedParts {
     /// up.
     pub(super) async fn open(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
         let roles = options.roles;
-        let channels = Arc::new(Channels::new(&config.notify)?);
+        let channels = Arc::new(Channels::new(&config.notify, &config.numbers.calendars)?);
         let store = tallyhook_store::open(&config.database_url, options.opening).await?;
         let queue = if roles.ingest || roles.worker {
             Some(Arc::new(open_queue(config, roles)?))

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use chrono::NaiveTime;
+use chrono::{NaiveTime, Timelike};
+use tallyhook_core::domain::business_time::{Calendar, Calendars};
 use tallyhook_core::domain::notification::NotificationKind;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -116,7 +117,75 @@ fn is_among(repo: &str, patterns: &[String]) -> bool {
         })
 }
 
+/// The hours of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelSchedule {
+    /// Outside its hours nothing is sent.
+    pub quiet: Option<Calendar>,
+    pub digest: Option<DailyDigest>,
+}
+
+/// The time of a daily digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DailyDigest {
+    /// It is sent on the days on which this calendar has hours.
+    pub calendar: Calendar,
+    /// The time of day in its zone, in seconds since midnight.
+    pub second: i64,
+}
+
+impl ChannelConfig {
+    /// Looks up the calendars of the channel.
+    ///
+    /// # Errors
+    /// An unknown calendar, or a digest without one.
+    pub fn schedule(&self, calendars: &Calendars) -> Result<ChannelSchedule, ConfigError> {
+        let wrong = |error: ConfigError| error.at(format_args!("channel `{}`", self.name));
+        let named = |name: &String| {
+            let unknown = || {
+                let known: Vec<_> = calendars.iter().map(Calendar::name).collect();
+                let advice = match known.is_empty() {
+                    true => "write a table [calendars.NAME]".to_owned(),
+                    false => format!("the calendars are {}", known.join(", ")),
+                };
+                wrong(ConfigError::new(format!(
+                    "there is no calendar `{name}`: {advice}"
+                )))
+            };
+            calendars.named(name).cloned().ok_or_else(unknown)
+        };
+        let quiet = self.hours.calendar.as_ref().map(named).transpose()?;
+        let Some(time) = self.hours.digest else {
+            return Ok(ChannelSchedule {
+                quiet,
+                digest: None,
+            });
+        };
+        let calendar = quiet
+            .clone()
+            .or_else(|| calendars.default_calendar().cloned());
+        let calendar = calendar.ok_or_else(|| {
+            wrong(ConfigError::new(
+                "`digest` is a time of day in the zone of a calendar: set the channel's \
+                 `calendar`, or `default_calendar`",
+            ))
+        })?;
+        let second = i64::from(time.num_seconds_from_midnight());
+        Ok(ChannelSchedule {
+            quiet,
+            digest: Some(DailyDigest { calendar, second }),
+        })
+    }
+}
+
 impl NotifyConfig {
+    /// # Errors
+    /// The first channel whose calendar is unknown, or whose digest has none.
+    pub(super) fn check_schedules(&self, calendars: &Calendars) -> Result<(), ConfigError> {
+        let mut channels = self.channels.iter();
+        channels.try_for_each(|channel| channel.schedule(calendars).map(drop))
+    }
+
     /// Returns true if a channel receives notifications of that kind.
     pub fn accepts(&self, kind: NotificationKind) -> bool {
         let mut channels = self.channels.iter();

@@ -2,6 +2,7 @@
 //! WebSocket clients.
 
 mod channel;
+mod digest;
 mod feed;
 mod notifier;
 mod redact;

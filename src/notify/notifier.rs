@@ -210,10 +210,18 @@ impl Notifier {
             if !worker.lease.is_held() && !worker.lease.renew(&self.store).await? {
                 return Ok(RETRY_DELAY);
             }
+            self.make_digest(worker.channel, &mut state, Utc::now())
+                .await?;
             if !self.enqueue_new(worker.channel, &mut state.place).await? {
                 return Ok(RETRY_DELAY);
             }
             let now = Utc::now();
+            if let Some(until) = worker.channel.quiet_until(now.into()) {
+                self.store
+                    .hold_notifications(worker.name(), until.to_utc())
+                    .await?;
+                return Ok((until.to_utc() - now).to_std().unwrap_or_default());
+            }
             if let Some(until) = state.rests_until.filter(|until| *until > now) {
                 return Ok((until - now).to_std().unwrap_or_default());
             }

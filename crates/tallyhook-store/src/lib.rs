@@ -46,8 +46,9 @@ pub use self::deliveries::{
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
-    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
-    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, DigestRepositories,
+    NotificationAttempt, NotificationCounts, NotificationFilter, NotificationRow,
+    NotificationState,
 };
 pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
