@@ -6,6 +6,7 @@ mod fixtures;
 pub mod histories;
 pub mod laws;
 pub mod payloads;
+pub mod reviewing;
 
 #[cfg(feature = "server")]
 pub mod broker;

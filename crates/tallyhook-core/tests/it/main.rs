@@ -9,3 +9,4 @@ mod metrics;
 mod notification;
 mod order;
 mod origin;
+mod waiting;
