@@ -11,6 +11,7 @@ mod freshness;
 mod health;
 mod input;
 mod metrics;
+mod origin;
 mod page;
 mod pull_requests;
 mod reads;

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::ApiState;
 use super::error::ApiError;
 use super::input::{QueryInput, enumerated, suggestion};
+use super::origin::OriginItem;
 use super::page::{self, Page, PageSize};
 use crate::times::TimePoint;
 
@@ -85,6 +86,8 @@ pub struct PullRequestItem {
     pub review_time_hours: Option<f64>,
     pub stages: StagesHours,
     pub flags: Vec<String>,
+    #[serde(flatten)]
+    pub origin: OriginItem,
     pub source: Source,
     /// The time of the newest data from GitHub.
     #[schema(value_type = String, format = "date-time", example = "2026-03-03T11:00:00Z")]
@@ -413,6 +416,7 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
         review_time_hours: review_time.map(hours),
         stages: stages.into(),
         flags: row.flags,
+        origin: row.origin.into(),
         source: row.source,
         as_of: row.as_of,
     }

@@ -18,6 +18,7 @@ const ROLES: [LeaderRole; 6] = [
     LeaderRole::Notifier,
     LeaderRole::Opener,
     LeaderRole::Cleaner,
+    LeaderRole::Renumberer,
 ];
 
 /// A new role must be added to [`ROLES`] too.
@@ -29,6 +30,7 @@ const fn place(role: LeaderRole) -> usize {
         LeaderRole::Notifier => 3,
         LeaderRole::Opener => 4,
         LeaderRole::Cleaner => 5,
+        LeaderRole::Renumberer => 6,
     }
 }
 

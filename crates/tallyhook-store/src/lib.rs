@@ -46,14 +46,18 @@ pub use self::deliveries::{
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
-    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
-    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, DigestRepositories,
+    NotificationAttempt, NotificationCounts, NotificationFilter, NotificationRow,
+    NotificationState,
 };
 pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
-    EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+    ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
+    OutboxPayload, TaskChange, WorktreeKept,
 };
-pub use self::pull_requests::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::pull_requests::{
+    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+};
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{

@@ -9,7 +9,9 @@ use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
 };
 use tallyhook_core::domain::numbers::Numbers;
+use tallyhook_core::domain::origin::PullRequestOrigin;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Timings};
+use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
@@ -219,6 +221,8 @@ impl GeneratedPullRequest {
             numbers: Some(Numbers {
                 timings: self.timings.clone(),
                 business: None,
+                turns: Turns::default(),
+                origin: PullRequestOrigin::default(),
             }),
             reviews: BTreeSet::new(),
         }

@@ -1,6 +1,7 @@
 //! Everything that is computed from the facts of one pull request.
 
 use super::business_time::{BusinessNumbers, Calendars, business_numbers};
+use super::origin::{OriginRules, PullRequestOrigin, origin};
 use super::people::Bots;
 use super::pull_request::PullRequest;
 use super::timings::{Timings, timings};
@@ -13,6 +14,7 @@ pub struct NumberRules {
     pub bots: Bots,
     pub calendars: Calendars,
     pub waiting: WaitingRules,
+    pub origins: OriginRules,
 }
 
 /// All numbers of one pull request.
@@ -22,6 +24,7 @@ pub struct Numbers {
     /// `None` without a calendar for the repository.
     pub business: Option<BusinessNumbers>,
     pub turns: Turns,
+    pub origin: PullRequestOrigin,
 }
 
 /// Computes the numbers of `pull_request`; `None` while no snapshot of it is known. `repo` is the
@@ -35,6 +38,7 @@ pub fn numbers(
     let calendar = repo.and_then(|repo| rules.calendars.of_repository(repo));
     Some(Numbers {
         business: calendar.map(|calendar| business_numbers(pull_request, &timings, calendar)),
+        origin: origin(pull_request, &timings, rules),
         timings,
         turns: turns(pull_request, repo, rules, None)?,
     })

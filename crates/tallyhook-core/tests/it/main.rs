@@ -3,8 +3,10 @@
 mod bounds;
 mod business_time;
 mod decoration;
+mod fixture_turns;
 mod hostile;
 mod metrics;
 mod notification;
 mod order;
+mod origin;
 mod waiting;

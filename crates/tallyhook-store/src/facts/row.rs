@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
+use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
 use tallyhook_core::domain::repository::{RepositoryAccess, RepositoryDetails};
 use tallyhook_core::domain::review::Review;
@@ -116,6 +117,12 @@ columns! {
         turn_since: Option<Seconds>,
         time_by: Option<Json<BTreeMap<Turn, i64>>>,
         turns_inferred: Option<bool>,
+        origin: Option<Name<Origin>>,
+        origin_certainty: Option<Name<OriginCertainty>>,
+        opened_by: Option<String>,
+        reviewed_by_requester: Option<bool>,
+        first_bot_response_at: Option<Seconds>,
+        first_ai_review_at: Option<Seconds>,
     }
 }
 
@@ -270,6 +277,7 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
     let Some(Numbers {
         timings,
         turns,
+        origin,
         business: _,
     }) = numbers
     else {
@@ -302,6 +310,12 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
                 .map(|flag| Name(flag).to_string())
                 .collect(),
         )),
+        origin: origin.origin.map(Name),
+        origin_certainty: origin.certainty.map(Name),
+        opened_by: origin.opened_by.as_ref().map(|person| person.login.clone()),
+        reviewed_by_requester: Some(origin.reviewed_by_requester),
+        first_bot_response_at: seconds(origin.first_bot_response_at),
+        first_ai_review_at: seconds(origin.first_ai_review_at),
         ..turn_columns(pr_id, turns)
     }
 }

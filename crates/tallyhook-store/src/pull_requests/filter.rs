@@ -1,6 +1,7 @@
 //! Filters and results of the read side.
 
 use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket};
+use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::timings::{PullRequestDurations, PullRequestState};
@@ -63,9 +64,22 @@ pub struct PullRequestRow {
     pub final_approval_at: Option<Timestamp>,
     pub durations: PullRequestDurations,
     pub flags: Vec<String>,
+    pub origin: OriginRow,
     pub source: Source,
     /// GitHub's state is known as of this timestamp, by an update or a fetch.
     pub as_of: Timestamp,
+}
+
+/// The stored origin of a pull request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OriginRow {
+    pub origin: Option<Origin>,
+    pub certainty: Option<OriginCertainty>,
+    /// Login of the person for whom an agent opened it.
+    pub opened_by: Option<String>,
+    pub reviewed_by_requester: bool,
+    pub first_bot_response_at: Option<Timestamp>,
+    pub first_ai_review_at: Option<Timestamp>,
 }
 
 /// A filter of pull requests to aggregate, with the kind of buckets.

@@ -20,7 +20,9 @@ const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
     changed_files, commits, \
     first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
     cycle_time_s, review_time_s, \
-    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source, \
+    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, \
+    origin, origin_certainty, opened_by, reviewed_by_requester, first_bot_response_at, \
+    first_ai_review_at, source, \
     r.last_sync_at, c.checked_at";
 
 const JOINED: &str = "JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i \

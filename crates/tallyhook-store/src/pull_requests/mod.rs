@@ -7,5 +7,7 @@ mod row;
 mod sql;
 
 pub(crate) use self::aggregates::AggregationLimit;
-pub use self::filter::{AggregateFilter, PullRequestFilter, PullRequestRow, StateFilter};
+pub use self::filter::{
+    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+};
 pub(crate) use self::list::push_name;

@@ -2,13 +2,14 @@
 
 use sqlx::FromRow;
 use tallyhook_core::domain::metrics::MergedPullRequest;
+use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::timings::{PullRequestDurations, PullRequestState, Stages};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
-use crate::PullRequestRow;
 use crate::columns::{Millis, Name, Seconds, Words};
+use crate::{OriginRow, PullRequestRow};
 
 /// A pull request as it is listed.
 #[derive(FromRow)]
@@ -44,9 +45,35 @@ pub(crate) struct ListedRow {
     #[sqlx(flatten)]
     durations: DurationColumns,
     flags: Words,
+    #[sqlx(flatten)]
+    origin: OriginColumns,
     source: Name<Source>,
     last_sync_at: Option<Millis>,
     checked_at: Option<Millis>,
+}
+
+#[derive(FromRow)]
+struct OriginColumns {
+    origin: Option<Name<Origin>>,
+    origin_certainty: Option<Name<OriginCertainty>>,
+    opened_by: Option<String>,
+    reviewed_by_requester: Option<bool>,
+    first_bot_response_at: Option<Seconds>,
+    first_ai_review_at: Option<Seconds>,
+}
+
+impl From<OriginColumns> for OriginRow {
+    fn from(row: OriginColumns) -> Self {
+        let timestamp = |at: Option<Seconds>| at.map(|Seconds(at)| at);
+        Self {
+            origin: row.origin.map(|Name(origin)| origin),
+            certainty: row.origin_certainty.map(|Name(certainty)| certainty),
+            opened_by: row.opened_by,
+            reviewed_by_requester: row.reviewed_by_requester.unwrap_or(false),
+            first_bot_response_at: timestamp(row.first_bot_response_at),
+            first_ai_review_at: timestamp(row.first_ai_review_at),
+        }
+    }
 }
 
 #[derive(FromRow)]
@@ -119,6 +146,7 @@ impl From<ListedRow> for PullRequestRow {
             final_approval_at: timestamp(row.final_approval_at),
             durations: row.durations.into(),
             flags: row.flags.0,
+            origin: row.origin.into(),
             source: row.source.0,
             as_of: asked.fold(row.updated_at.0, Timestamp::max),
         }
