@@ -34,7 +34,7 @@ pub(super) struct DemoArgs {
 }
 
 /// The fixtures that are part of the program.
-const STORY: [&str; 25] = [
+const STORY: [&str; 34] = [
     include_str!("../../../fixtures/01-quick-review.jsonl"),
     include_str!("../../../fixtures/02-draft-then-ready.jsonl"),
     include_str!("../../../fixtures/03-merged-without-review.jsonl"),
@@ -60,6 +60,15 @@ const STORY: [&str; 25] = [
     include_str!("../../../fixtures/23-ghost-author.jsonl"),
     include_str!("../../../fixtures/24-review-at-the-merge.jsonl"),
     include_str!("../../../fixtures/25-waiting-for-a-human.jsonl"),
+    include_str!("../../../fixtures/26-asked-again.jsonl"),
+    include_str!("../../../fixtures/27-answered-for-the-team.jsonl"),
+    include_str!("../../../fixtures/28-request-withdrawn.jsonl"),
+    include_str!("../../../fixtures/29-approval-dismissed-by-a-push.jsonl"),
+    include_str!("../../../fixtures/30-given-back-by-the-queue.jsonl"),
+    include_str!("../../../fixtures/31-agent-draft.jsonl"),
+    include_str!("../../../fixtures/32-only-an-ai-asked.jsonl"),
+    include_str!("../../../fixtures/33-approved-from-a-fork.jsonl"),
+    include_str!("../../../fixtures/34-in-the-merge-queue.jsonl"),
 ];
 
 impl DemoArgs {

@@ -9,6 +9,7 @@ use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
 };
 use tallyhook_core::domain::numbers::Numbers;
+use tallyhook_core::domain::origin::PullRequestOrigin;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Timings};
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
@@ -224,6 +225,8 @@ impl GeneratedPullRequest {
                 timings: self.timings.clone(),
                 turns: Turns::default(),
                 business: None,
+                turns: Turns::default(),
+                origin: PullRequestOrigin::default(),
             }),
             reviews: BTreeSet::new(),
         }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use chrono::NaiveDate;
 use jiff::civil;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use proptest::prelude::*;
@@ -42,7 +41,7 @@ fn calendar(zone_name: &str, days: &str, blocks: &str, dates: &[(&str, &str)]) -
     for day in (place(first)..).take(length) {
         week[day % 7] = hours(blocks);
     }
-    let dates: BTreeMap<NaiveDate, DayHours> = dates
+    let dates: BTreeMap<civil::Date, DayHours> = dates
         .iter()
         .map(|(date, blocks)| (date.parse().unwrap(), hours(blocks)))
         .collect();
@@ -494,11 +493,11 @@ impl PlainCalendar {
             DayHours::parse(texts.iter().map(String::as_str)).unwrap()
         };
         let week: Vec<_> = self.week.iter().map(hours).collect();
-        let first = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
+        let first = civil::date(2026, 1, 1);
         let dates = self
             .dates
             .iter()
-            .map(|(day, blocks)| (first + chrono::TimeDelta::days(*day), hours(blocks)));
+            .map(|(day, blocks)| (first + jiff::Span::new().days(*day), hours(blocks)));
         let week = week.try_into().unwrap();
         Calendar::new("random", self.zone, zone(self.zone), week, &dates.collect())
     }

@@ -3,6 +3,7 @@
 mod bounds;
 mod business_time;
 mod decoration;
+mod fixture_turns;
 mod hostile;
 mod metrics;
 mod notification;

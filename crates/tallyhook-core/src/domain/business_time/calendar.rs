@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
+use jiff::civil::{self, Date};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -70,7 +71,7 @@ impl Calendar {
         zone: &str,
         time_zone: TimeZone,
         week: [DayHours; 7],
-        dates: &BTreeMap<NaiveDate, DayHours>,
+        dates: &BTreeMap<Date, DayHours>,
     ) -> Self {
         let mut week_before = [0; 8];
         for (weekday, hours) in week.iter().enumerate() {
@@ -78,7 +79,7 @@ impl Calendar {
         }
         let mut surplus = 0;
         let dates_hours = dates.iter().map(|(date, hours)| {
-            let day = date.signed_duration_since(NaiveDate::default()).num_days();
+            let day = i64::from((*date - civil::date(1970, 1, 1)).get_days());
             surplus += hours.total() - week[weekday_of(day)].total();
             DateHours {
                 day,
@@ -161,6 +162,23 @@ impl Calendar {
         self.worked_before(at + offset) < self.worked_before(at + offset + 1)
     }
 
+    /// Returns the time of the first business second at or after `at`; `None` if there is none.
+    pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
+        let passed = self.due(at, 1)?;
+        Timestamp::from_epoch(passed.epoch() - 1)
+    }
+
+    /// Returns today's date and the time at which the wall clock read `second` of the day, if `now`
+    /// is not before it and the date has working hours.
+    pub fn daily(&self, now: Timestamp, second: i64) -> Option<(NaiveDate, Timestamp)> {
+        let local = now.epoch() + offset_at(&self.time_zone, now.epoch());
+        let (day, passed) = (local.div_euclid(DAY), local.rem_euclid(DAY) - second);
+        let is_worked = self.worked_before(day * DAY) < self.worked_before((day + 1) * DAY);
+        let date = NaiveDate::default().checked_add_signed(TimeDelta::try_days(day)?)?;
+        let at = Timestamp::from_epoch(now.epoch() - passed)?;
+        (passed >= 0 && is_worked).then_some((date, at))
+    }
+
     /// Returns the business seconds of a stretch until `to`.
     fn worked_in(&self, stretch: &OffsetStretch, to: i64) -> i64 {
         self.worked_before(to + stretch.offset) - self.worked_before(stretch.from + stretch.offset)
@@ -216,7 +234,7 @@ fn offset_at(time_zone: &TimeZone, at: i64) -> i64 {
     i64::from(time_zone.to_offset(zoned_timestamp(at)).seconds())
 }
 
-fn content_hash(zone: &str, week: &[DayHours; 7], dates: &BTreeMap<NaiveDate, DayHours>) -> String {
+fn content_hash(zone: &str, week: &[DayHours; 7], dates: &BTreeMap<Date, DayHours>) -> String {
     let mut content = format!("{zone}\n");
     for hours in week {
         // Writing to a string cannot fail.
