@@ -2,6 +2,7 @@
 
 mod bounds;
 mod business_time;
+mod daily;
 mod decoration;
 mod fixture_turns;
 mod hostile;
@@ -10,3 +11,4 @@ mod notification;
 mod order;
 mod origin;
 mod waiting;
+mod waiting_change;
