@@ -131,7 +131,7 @@ async fn a_created_token_reads_until_it_is_revoked() {
         server
             .running
             .store
-            .create_token("dashboard", &auth::hash(&token), now)
+            .create_token("dashboard", None, &auth::hash(&token), now)
             .await
             .unwrap()
     );

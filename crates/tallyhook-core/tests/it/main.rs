@@ -10,5 +10,6 @@ mod metrics;
 mod notification;
 mod order;
 mod origin;
+mod statistics;
 mod waiting;
 mod waiting_change;

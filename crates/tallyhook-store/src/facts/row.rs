@@ -108,6 +108,12 @@ columns! {
         redraft_s: Option<i64>,
         closed_s: Option<i64>,
         flags: Option<Words>,
+        origin: Option<Name<Origin>>,
+        origin_certainty: Option<Name<OriginCertainty>>,
+        opened_by: Option<String>,
+        reviewed_by_requester: Option<bool>,
+        first_bot_response_at: Option<Seconds>,
+        first_ai_review_at: Option<Seconds>,
         waiting_for: Option<Name<WaitingFor>>,
         waiting_since: Option<Seconds>,
         waiting_kind_since: Option<Seconds>,
@@ -117,12 +123,6 @@ columns! {
         turn_since: Option<Seconds>,
         time_by: Option<Json<BTreeMap<Turn, i64>>>,
         turns_inferred: Option<bool>,
-        origin: Option<Name<Origin>>,
-        origin_certainty: Option<Name<OriginCertainty>>,
-        opened_by: Option<String>,
-        reviewed_by_requester: Option<bool>,
-        first_bot_response_at: Option<Seconds>,
-        first_ai_review_at: Option<Seconds>,
     }
 }
 
