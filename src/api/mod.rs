@@ -4,6 +4,7 @@
 mod answers;
 pub mod auth;
 mod channels;
+mod commits;
 mod deliveries;
 mod document;
 mod error;
@@ -51,7 +52,9 @@ pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, CycleTime};
 pub use self::page::Page;
-pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use self::pull_requests::{
+    PullRequestDetail, PullRequestItem, TimelineEntry, detail, list_item,
+};
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{

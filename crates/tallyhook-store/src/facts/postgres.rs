@@ -14,6 +14,7 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::commits::write_commits;
 use super::row::{
     DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
     columns_of, pull_request_update,
@@ -153,7 +154,7 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
     Ok(())
 }
 
-/// Records logins, marks tasks and appends events to the outbox, which is the last step of a
+/// Records commits and logins, marks tasks and appends events to the outbox, which is the last step of a
 /// transaction.
 async fn write_outbox(
     session: &mut PooledSession,
@@ -161,6 +162,7 @@ async fn write_outbox(
     now: Moment,
 ) -> Result<()> {
     let mut transaction = Transaction::Postgres(PostgresTransaction(session));
+    write_commits(&mut transaction, &recording.commits).await?;
     write_logins(&mut transaction, &recording.logins).await?;
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
     let events = notified_changes(&mut transaction, &recording.changes).await?;

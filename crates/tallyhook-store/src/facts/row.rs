@@ -15,7 +15,8 @@ use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
 use tallyhook_core::event::{
-    Branches, CommitDates, Conversation, Diff, Fact, ReviewState, SnapshotMark,
+    Branches, CommitDates, Conversation, Diff, Fact, MergeState, PullRequestDetails,
+    RequestedReviewers, ReviewState, SnapshotMark, SubjectKind,
 };
 use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
@@ -86,6 +87,19 @@ columns! {
         commit_last_at: Option<Seconds>,
         commit_prehistoric: Option<bool>,
         commits_at: Option<Seconds>,
+        first_authored_at: Option<Seconds>,
+        last_authored_at: Option<Seconds>,
+        first_committed_at: Option<Seconds>,
+        last_committed_at: Option<Seconds>,
+        co_authors: Option<Json<BTreeSet<String>>>,
+        requested_at: Option<Seconds>,
+        requested: Option<Json<RequestedReviewers>>,
+        first_requested: Option<Json<Vec<FirstRequest>>>,
+        has_partial_requests: bool,
+        details_at: Option<Seconds>,
+        details: Option<Json<PullRequestDetails>>,
+        merge_state_at: Option<Seconds>,
+        merge_state: Option<Json<MergeState>>,
         whole_until: Option<Seconds>,
         truncated_at: Option<Seconds>,
         timeline: Json<Vec<Fact>>,
@@ -197,6 +211,25 @@ fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
     at.map(|Seconds(at)| at)
 }
 
+/// Kind, id and seconds since 1970 of the first payload that listed a reviewer.
+type FirstRequest = (SubjectKind, i64, i64);
+
+fn first_requests(
+    requests: &BTreeMap<(SubjectKind, i64), Timestamp>,
+) -> Option<Json<Vec<FirstRequest>>> {
+    let rows = requests.iter();
+    let rows = rows.map(|((kind, id), at)| (*kind, *id, at.epoch()));
+    (!requests.is_empty()).then(|| Json(rows.collect()))
+}
+
+fn guard<T>(group: Option<&Dated<T>>) -> Option<Seconds> {
+    group.map(|dated| Seconds(dated.at))
+}
+
+fn value<T: Clone>(group: Option<&Dated<T>>) -> Option<Json<T>> {
+    group.map(|dated| Json(dated.value.clone()))
+}
+
 /// The columns of a pull request as it is to be written: with the version after the one that was
 /// read, and with the recent part of its history if that does not become a segment.
 pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedColumns) {
@@ -212,16 +245,16 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         conversation,
         branches,
         diff,
-        requested: _,
-        first_requested: _,
-        details: _,
-        merge_state: _,
+        requested,
+        first_requested,
+        details,
+        merge_state,
         merged_at,
         commits,
-        co_authors: _,
+        co_authors,
         whole_until,
         truncated_at,
-        timeline: _,
+        timeline,
         observed: _,
         reviews: _,
         source,
@@ -267,6 +300,19 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         commit_last_at: seconds(dates.and_then(|dates| dates.last)),
         commit_prehistoric: dates.map(|dates| dates.prehistoric),
         commits_at: seconds(commits.as_ref().map(|dated| dated.at)),
+        first_authored_at: seconds(dates.and_then(|dates| dates.first_authored)),
+        last_authored_at: seconds(dates.and_then(|dates| dates.last_authored)),
+        first_committed_at: seconds(dates.and_then(|dates| dates.first_committed)),
+        last_committed_at: seconds(dates.and_then(|dates| dates.last_committed)),
+        co_authors: (!co_authors.is_empty()).then(|| Json(co_authors.clone())),
+        requested_at: guard(requested.as_ref()),
+        requested: value(requested.as_ref()),
+        first_requested: first_requests(first_requested),
+        has_partial_requests: timeline.has_partial_requests(),
+        details_at: guard(details.as_ref()),
+        details: value(details.as_ref()),
+        merge_state_at: guard(merge_state.as_ref()),
+        merge_state: value(merge_state.as_ref()),
         whole_until: seconds(*whole_until),
         truncated_at: seconds(*truncated_at),
         timeline: recent.timeline,
@@ -420,7 +466,10 @@ impl KnownColumns {
             first: timestamp(row.commit_first_at),
             last: timestamp(row.commit_last_at),
             prehistoric,
-            ..CommitDates::default()
+            first_authored: timestamp(row.first_authored_at),
+            last_authored: timestamp(row.last_authored_at),
+            first_committed: timestamp(row.first_committed_at),
+            last_committed: timestamp(row.last_committed_at),
         });
         let pull_request = PullRequest {
             key: PrKey {
@@ -433,13 +482,18 @@ impl KnownColumns {
             conversation: dated(row.updated_at, conversation),
             branches: dated(row.branches_updated_at, branches),
             diff: dated(row.full_updated_at, Some(diff)),
-            requested: None,
-            first_requested: BTreeMap::new(),
-            details: None,
-            merge_state: None,
+            requested: dated(row.requested_at, row.requested.map(|Json(value)| value)),
+            first_requested: row
+                .first_requested
+                .into_iter()
+                .flat_map(|Json(requests)| requests)
+                .map(|(kind, id, at)| ((kind, id), Timestamp::clamped(at)))
+                .collect(),
+            details: dated(row.details_at, row.details.map(|Json(value)| value)),
+            merge_state: dated(row.merge_state_at, row.merge_state.map(|Json(value)| value)),
             merged_at: timestamp(row.merged_at),
             commits: dated(row.commits_at, commits),
-            co_authors: BTreeSet::new(),
+            co_authors: row.co_authors.map(|Json(named)| named).unwrap_or_default(),
             whole_until: timestamp(row.whole_until),
             truncated_at: timestamp(row.truncated_at),
             timeline,

@@ -11,6 +11,7 @@ use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::commits::write_commits;
 use super::row::{
     DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
     columns_of, pull_request_update,
@@ -109,6 +110,7 @@ impl SqliteDatabase {
         write_reviews(&mut transaction, &recording.pull_requests).await?;
         write_segments(&mut transaction, &recording.pull_requests).await?;
         let mut transaction = Transaction::Sqlite(transaction);
+        write_commits(&mut transaction, &recording.commits).await?;
         write_logins(&mut transaction, &recording.logins).await?;
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
         let events = notified_changes(&mut transaction, &recording.changes).await?;
