@@ -2,6 +2,8 @@
 
 mod commits;
 mod postgres;
+mod repository_row;
+mod review_row;
 mod row;
 mod sql;
 mod sqlite;

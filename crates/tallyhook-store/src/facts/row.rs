@@ -12,18 +12,17 @@ use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
 use tallyhook_core::domain::repository::RepositoryAccess;
-use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
 use tallyhook_core::event::{
     Branches, CommitDates, Conversation, Diff, Fact, MergeState, PullRequestDetails,
     RequestedReviewers, ReviewState, SnapshotMark, SubjectKind,
 };
 use tallyhook_core::github::types::{
-    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
+    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, Timestamp,
 };
 
 use crate::columns::{Millis, Name, Seconds, Words};
-use crate::{Moment, PullRequestRecord, RepositoryObservation, StoredPullRequest};
+use crate::{PullRequestRecord, StoredPullRequest};
 
 /// The most former names that are kept of a repository, the newest. GitHub bounds no renames.
 pub(crate) const FORMER_NAMES: usize = 32;
@@ -203,11 +202,11 @@ fn marks(marks: &BTreeSet<SnapshotMark>) -> Option<Words> {
     (!marks.is_empty()).then(|| Words(names.collect()))
 }
 
-fn seconds(at: Option<Timestamp>) -> Option<Seconds> {
+pub(super) fn seconds(at: Option<Timestamp>) -> Option<Seconds> {
     at.map(Seconds)
 }
 
-fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
+pub(super) fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
     at.map(|Seconds(at)| at)
 }
 
@@ -526,92 +525,4 @@ fn dated<T>(guard: Option<Seconds>, group: Option<T>) -> Option<Dated<T>> {
     guard
         .zip(group)
         .map(|(Seconds(at), value)| Dated { at, value })
-}
-
-impl RepositoryColumns {
-    /// The columns of a repository that is seen at `now`.
-    pub(crate) fn of(sighting: &RepositoryObservation, now: Moment) -> Self {
-        let repository = &sighting.repository;
-        Self {
-            id: repository.id.0,
-            name: repository.seen.value.name.clone(),
-            private: repository.seen.value.private,
-            seen_at: Seconds(repository.seen.at),
-            installation_id: repository.installation.map(|id| id.0),
-            access: Name(repository.access.value),
-            access_at: Seconds(repository.access.at),
-            tracked_since: Millis(sighting.tracks.unwrap_or(now)),
-            tracked: sighting.tracks.is_some(),
-            last_delivery_at: sighting.last_delivery.map(Millis),
-            former_names: Json(former_names(sighting)),
-        }
-    }
-}
-
-/// The other names of a repository, in lower case.
-fn former_names(sighting: &RepositoryObservation) -> BTreeMap<String, i64> {
-    let present = &sighting.repository.seen.value.name;
-    let names = sighting.former_names.iter();
-    names
-        .filter(|(name, _)| !name.eq_ignore_ascii_case(present))
-        .map(|(name, at)| (name.to_ascii_lowercase(), at.epoch()))
-        .collect()
-}
-
-impl ReviewColumns {
-    /// The reviews that changed, by pull request and id: an event of another pull request with the
-    /// same id is about another review.
-    pub(crate) fn changed(records: &[PullRequestRecord]) -> Vec<Self> {
-        let mut changed = BTreeMap::new();
-        for record in records {
-            let PullRequest { key, reviews, .. } = &record.known.pull_request;
-            for review in record.reviews.iter().filter_map(|id| reviews.get(id)) {
-                changed
-                    .entry((*key, review.id))
-                    .or_insert_with(|| Self::of(*key, review));
-            }
-        }
-        changed.into_values().collect()
-    }
-
-    fn of(key: PrKey, review: &Review) -> Self {
-        Self {
-            github_review_id: review.id.0,
-            repo_id: key.repo.0,
-            number: key.number.0,
-            reviewer_id: review.author.id.0,
-            reviewer_login: review.author.login.clone(),
-            reviewer_type: Name(review.author.kind),
-            original_state: review.original_state.map(Name),
-            submitted_at: Seconds(review.submitted_at),
-            commit_id: review.commit_id.clone(),
-            dismissed: review.dismissed,
-            dismissed_at: seconds(review.dismissed_at),
-        }
-    }
-
-    pub(crate) fn key(&self) -> PrKey {
-        PrKey {
-            repo: RepoId(self.repo_id),
-            number: PrNumber(self.number),
-        }
-    }
-}
-
-impl From<ReviewColumns> for Review {
-    fn from(row: ReviewColumns) -> Self {
-        Self {
-            id: ReviewId(row.github_review_id),
-            author: Account {
-                id: AccountId(row.reviewer_id),
-                login: row.reviewer_login,
-                kind: row.reviewer_type.0,
-            },
-            original_state: row.original_state.map(|Name(state)| state),
-            submitted_at: row.submitted_at.0,
-            commit_id: row.commit_id,
-            dismissed: row.dismissed,
-            dismissed_at: timestamp(row.dismissed_at),
-        }
-    }
 }
