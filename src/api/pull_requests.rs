@@ -159,7 +159,7 @@ pub struct TimelineEntry {
     /// The account or team of a request for a review, the head of a push, the label, and the like.
     pub detail: Option<String>,
     /// The kind of the reviewer of a request; null for one that was stored before it was known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub subject_kind: Option<SubjectKind>,
 }
 
