@@ -19,3 +19,6 @@ CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merge
     WHERE state = 'merged';
 CREATE INDEX pull_requests_closed ON pull_requests (closed_at) INCLUDE (repo_id, author_is_bot, origin)
     WHERE state = 'closed';
+
+-- Open review requests, of which there are few: those that were made long ago count as load, too.
+CREATE INDEX review_pairs_open ON review_pairs (kind, asked_at) WHERE outcome = 'open';

@@ -38,7 +38,7 @@ impl Default for AggregationLimit {
 impl AggregationLimit {
     /// Runs `gather` in a thread of its own, so that no webhook waits for it, and computes the
     /// numbers of its result there.
-    async fn run<T, R: Send + 'static, G: Future<Output = Result<T>>>(
+    pub(super) async fn run<T, R: Send + 'static, G: Future<Output = Result<T>>>(
         &self,
         gather: impl FnOnce() -> G + Send + 'static,
         compute: impl FnOnce(T) -> R + Send + 'static,
@@ -199,7 +199,7 @@ async fn count(database: &Database, query: StatementBuilder<'static>) -> Result<
 }
 
 /// Passes each row to `add` as it is read, so that they are never in memory together.
-async fn each_row<R: AnyRow>(
+pub(super) async fn each_row<R: AnyRow>(
     database: &Database,
     query: StatementBuilder<'static>,
     mut add: impl FnMut(R),

@@ -137,7 +137,7 @@ impl Store {
 
     /// Returns the account of a login, and all its logins in lower case; of an unknown one that
     /// alone.
-    async fn logins_of(&self, login: &str) -> Result<(Option<AccountId>, Vec<String>)> {
+    pub(super) async fn logins_of(&self, login: &str) -> Result<(Option<AccountId>, Vec<String>)> {
         Ok(match self.account_of(login).await? {
             Some((account, logins)) => (Some(account), logins),
             None => (None, vec![login.to_ascii_lowercase()]),

@@ -3,6 +3,7 @@
 
 mod cohort;
 mod comparison;
+mod load;
 mod measured;
 mod ranks;
 mod seconds_list;
@@ -20,6 +21,9 @@ pub use self::cohort::{
     CensoredSummary, CohortAggregation, CohortPullRequest, CohortSummary, Lifetimes,
 };
 pub use self::comparison::{ComparedDurations, ComparedRanges, Comparison};
+pub use self::load::{
+    LoadAggregation, PartyLoad, PartyRequests, RequestOutcome, ReviewConcentration,
+};
 pub use self::measured::{
     DistributionBin, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
     RankedValue,
