@@ -20,6 +20,7 @@ pub mod logging;
 pub mod notify;
 pub mod process;
 pub mod relay;
+pub mod renumbering;
 pub mod sync;
 pub mod tasks;
 pub mod telemetry;

@@ -21,8 +21,8 @@ use tallyhook_core::event::{Event, Undecodable};
 use tallyhook_core::github::types::PrKey;
 use tallyhook_queue::Queue;
 use tallyhook_store::{
-    BatchWrite, DeadLetterSelection, ExhaustedDelivery, PendingDelivery, Store, StoreError,
-    StoredPullRequest, UnfinishedDelivery, VersionConflict, portions,
+    BatchWrite, DeadLetterSelection, ExhaustedDelivery, PendingDelivery, PullRequestRecord, Store,
+    StoreError, StoredPullRequest, UnfinishedDelivery, VersionConflict, portions,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -345,7 +345,7 @@ impl Worker {
                 }
                 count(decoded, &batch.write.finished, now);
                 let written = batch.write.pull_requests.into_iter();
-                let written = written.map(|record| record.known.written());
+                let written = written.map(PullRequestRecord::written);
                 self.turns.keep(written.chain(batch.unchanged));
                 return Ok(());
             }

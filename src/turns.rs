@@ -189,6 +189,7 @@ mod tests {
                 at: Timestamp::clamped(at),
                 kind: FactKind::Labeled,
                 subject: None,
+                subject_kind: None,
                 detail: None,
                 actor: None,
             });
@@ -196,6 +197,8 @@ mod tests {
         StoredPullRequest {
             pull_request,
             version: 1,
+            repository: None,
+            parties_hash: None,
         }
     }
 

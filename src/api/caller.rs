@@ -58,6 +58,8 @@ pub(super) struct Caller {
     pub(super) team: TeamId,
     pub(super) team_name: String,
     pub(super) role: AccessRole,
+    /// The login that "me" means to it.
+    pub(super) login: Option<String>,
     pub(super) credential: CallerCredential,
     /// The digest of its token, or of the one with which its session began.
     pub(super) token: TokenHash,
@@ -129,6 +131,7 @@ impl Caller {
             team,
             team_name: team_name.to_owned(),
             role: AccessRole::Operator,
+            login: None,
             is_only_team: true,
         });
         let kind = match (session, grant.role) {
@@ -141,6 +144,7 @@ impl Caller {
             team: grant.team,
             team_name: grant.team_name,
             role: grant.role,
+            login: grant.login,
             credential,
             token,
             session,

@@ -37,6 +37,8 @@ pub enum ApiError {
         needed: AccessRole,
         found: AccessRole,
     },
+    /// Numbers of single people are not shown, and the token is of none of them.
+    PeopleHidden,
     NotFound(&'static str),
     Conflict(String),
     /// The database failed.
@@ -82,6 +84,7 @@ impl ApiError {
             Self::MediaType(_) => "unsupported_media_type",
             Self::WrongMethod(_) => "method_not_allowed",
             Self::Forbidden(_) | Self::RoleMissing { .. } => "forbidden",
+            Self::PeopleHidden => "people_hidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::Unavailable(_) | Self::Busy(_) => "unavailable",
@@ -128,6 +131,10 @@ impl fmt::Display for ApiError {
                 "this call needs a token of the role `{needed}`; this one has the role `{found}`"
             ),
             Self::WrongMethod(allowed) => write!(f, "this path takes {allowed} only"),
+            Self::PeopleHidden => f.write_str(
+                "numbers of people are not shown: set SHOW_PEOPLE, or ask for your own with a \
+                 token made by `tallyhook token create NAME --login LOGIN`",
+            ),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable(_) => f.write_str("the database is not available; try again"),
@@ -152,7 +159,9 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Forbidden(_) | Self::RoleMissing { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::RoleMissing { .. } | Self::PeopleHidden => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
             Self::Unavailable(_) | Self::Busy(_) | Self::GithubUnavailable(_) => {

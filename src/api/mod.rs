@@ -6,13 +6,20 @@ mod answers;
 pub mod auth;
 mod caller;
 mod channels;
+mod commits;
+mod data_freshness;
 mod deliveries;
 mod document;
 mod error;
+mod explain;
+mod explained_turns;
 mod freshness;
 mod health;
 mod input;
+mod listing;
+mod load;
 mod metrics;
+mod origin;
 mod page;
 mod pull_requests;
 mod reads;
@@ -27,6 +34,7 @@ mod task_pull_request;
 mod tasks;
 mod tokens;
 mod uses;
+mod waiting;
 mod wrong_tokens;
 mod ws;
 
@@ -55,13 +63,17 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use self::access::{CallAccess, RestrictedCall, RestrictedScope};
 pub use self::caller::CallerKind;
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
+pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
-pub use self::metrics::{BucketSummary, CycleTime};
+pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
 pub use self::page::Page;
-pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use self::pull_requests::{
+    PullRequestDetail, PullRequestItem, ReadContext, TimelineEntry, detail, list_item,
+};
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sessions::{Me, MeTeam, MeUser, SessionItem};
@@ -69,8 +81,11 @@ pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
-pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, create_token};
+pub use self::tokens::{DEFAULT_DAYS, MAX_DAYS, TokenCreated, TokenItem, TokenOrder, create_token};
 pub use self::uses::RecentUses;
+pub use self::waiting::{
+    WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingOnKind, WaitingReason,
+};
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
 use crate::config::{SyncConfig, WebhookSecrets};
@@ -80,6 +95,8 @@ use crate::notify::Channels;
 pub struct ApiState {
     pub store: Store,
     pub rules: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
     /// `owner/name`, the repository of `/api/prs/{number}`.
     pub default_repository: Option<String>,
     /// The digest of the configured admin token; the one of the first start is in the store.
@@ -228,7 +245,8 @@ fn with_caller() -> Scope<
                 .error_handler(|_, request| routes::wrong_values(request).into()),
         );
     RestrictedScope::new(scope)
-        .viewer(pull_requests::list)
+        .viewer(listing::list)
+        .viewer(waiting::totals)
         .viewer(pull_requests::of_default_repository)
         .viewer(pull_requests::of_repository)
         .member(repositories::watch)
@@ -255,6 +273,12 @@ fn with_caller() -> Scope<
         .admin(channels::test)
         .viewer(channels::list_notifications)
         .viewer(metrics::cycle_time)
+        .viewer(metrics::compare)
+        .viewer(metrics::cohort)
+        .viewer(metrics::distribution)
+        .viewer(metrics::points)
+        .viewer(metrics::explain)
+        .viewer(load::load)
         .operator(deliveries::list)
         .operator(deliveries::show)
         .operator(deliveries::show_payload)

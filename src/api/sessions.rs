@@ -69,7 +69,7 @@ fn is_own_path(path: &str) -> bool {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Me {
     pub kind: CallerKind,
-    /// Null: there are no accounts of people yet.
+    /// Null unless the token has a login: there are no accounts of people yet.
     pub user: Option<MeUser>,
     #[schema(example = "default")]
     pub team: String,
@@ -80,10 +80,11 @@ pub struct Me {
     pub csrf_token: Option<String>,
 }
 
-/// A person's account.
+/// The person that "me" means.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MeUser {
-    pub id: i64,
+    /// Null: there are no accounts of people yet.
+    pub id: Option<i64>,
     pub login: Option<String>,
     pub name: Option<String>,
 }
@@ -99,9 +100,14 @@ pub struct MeTeam {
 impl Me {
     fn new(caller: &Caller, csrf_token: Option<String>) -> Self {
         let (team, role) = (caller.team_name.clone(), caller.role);
+        let user = caller.login.is_some().then(|| MeUser {
+            id: None,
+            login: caller.login.clone(),
+            name: None,
+        });
         Self {
             kind: caller.kind,
-            user: None,
+            user,
             team: team.clone(),
             role,
             teams: vec![MeTeam { team, role }],
@@ -290,12 +296,8 @@ pub(super) async fn list(
 ) -> Result<web::Json<Page<SessionItem>>, ApiError> {
     let sessions = api.store.sessions(&caller.token, session_times(Utc::now()));
     let sessions = sessions.await?.into_iter();
-    Ok(web::Json(Page {
-        items: sessions
-            .map(|session| SessionItem::new(session, caller.session))
-            .collect(),
-        next: None,
-    }))
+    let items = sessions.map(|session| SessionItem::new(session, caller.session));
+    Ok(web::Json(Page::new(items.collect(), None)))
 }
 
 /// Ends all sessions that were started with the caller's token.

@@ -25,6 +25,8 @@ pub struct TokenItem {
     #[schema(example = "default")]
     pub team: String,
     pub role: AccessRole,
+    /// The login on GitHub that `me` means to its holder.
+    pub login: Option<String>,
     #[schema(format = "date-time")]
     pub created_at: String,
     /// Null is a token without an end.
@@ -43,6 +45,7 @@ impl From<ApiToken> for TokenItem {
             name: token.name,
             team: token.team,
             role: token.role,
+            login: token.login,
             created_at: rfc3339(token.created_at),
             expires_at: token.expires_at.map(rfc3339),
             last_used_at: token.last_used_at.map(rfc3339),
@@ -60,9 +63,21 @@ pub struct TokenCreated {
     #[schema(example = "default")]
     pub team: String,
     pub role: AccessRole,
+    pub login: Option<String>,
     /// Null is a token without an end.
     #[schema(value_type = Option<String>, format = "date-time")]
     pub expires_at: Option<String>,
+}
+
+/// The properties of a token that is made now.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenOrder<'a> {
+    pub name: &'a str,
+    pub role: AccessRole,
+    /// The login on GitHub that `me` means to its holder.
+    pub login: Option<&'a str>,
+    /// `None` is a token without an end.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// A token to create.
@@ -73,6 +88,8 @@ pub(super) struct CreateTokenBody {
     /// 1 to 100 characters.
     name: String,
     role: AccessRole,
+    /// The login on GitHub that `me` means to its holder.
+    login: Option<String>,
     /// 90 if it is left out; null is a token without an end.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 3650)]
@@ -92,15 +109,21 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<
 pub async fn create_token(
     store: &Store,
     (team, team_name): (TeamId, &str),
-    (name, role): (&str, AccessRole),
-    expires_at: Option<DateTime<Utc>>,
+    order: TokenOrder<'_>,
 ) -> Result<Option<TokenCreated>, StoreError> {
+    let TokenOrder {
+        name,
+        role,
+        login,
+        expires_at,
+    } = order;
     let token = auth::new_token();
     let new = NewToken {
         name,
         hash: &auth::hash(&token),
         team,
         role,
+        login,
         created_at: Utc::now(),
         expires_at,
     };
@@ -109,6 +132,7 @@ pub async fn create_token(
         name: name.to_owned(),
         team: team_name.to_owned(),
         role,
+        login: login.map(str::to_owned),
         expires_at: expires_at.map(rfc3339),
     }))
 }
@@ -124,10 +148,8 @@ pub(super) async fn list(
     caller: web::ReqData<Caller>,
 ) -> Result<web::Json<Page<TokenItem>>, ApiError> {
     let tokens = api.store.tokens(Some(caller.team)).await?;
-    Ok(web::Json(Page {
-        items: tokens.into_iter().map(TokenItem::from).collect(),
-        next: None,
-    }))
+    let items = tokens.into_iter().map(TokenItem::from);
+    Ok(web::Json(Page::new(items.collect(), None)))
 }
 
 /// Creates a token of the team. Its value is in this answer only.
@@ -150,6 +172,7 @@ pub(super) async fn create(
     let CreateTokenBody {
         name,
         role,
+        login,
         expires_days,
     } = body;
     check_name(&name).map_err(|why| ApiError::BadRequest(format!("`name` {why}")))?;
@@ -168,7 +191,13 @@ pub(super) async fn create(
     }
     let expires_at = days.map(|days| Utc::now() + TimeDelta::days(days.into()));
     let team = (caller.team, &*caller.team_name);
-    let created = create_token(&api.store, team, (&name, role), expires_at).await?;
+    let order = TokenOrder {
+        name: &name,
+        role,
+        login: login.as_deref(),
+        expires_at,
+    };
+    let created = create_token(&api.store, team, order).await?;
     let taken = || {
         ApiError::Conflict(format!(
             "there is a token `{name}`: revoke it first, or choose another name"

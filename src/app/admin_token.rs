@@ -49,6 +49,7 @@ pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()>
             hash: &auth::hash(&token),
             team,
             role: AccessRole::Operator,
+            login: None,
             created_at: Utc::now(),
             expires_at: None,
         })

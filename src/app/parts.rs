@@ -6,6 +6,7 @@ use anyhow::Context;
 use chrono::Utc;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::apply::ApplyRules;
+use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_github_client::{Client, Clock};
 use tallyhook_queue::{Queue, QueueUse};
@@ -21,6 +22,7 @@ use crate::config::{Config, ConfigError, WebhookSecrets};
 use crate::notify::{Channels, Notifier};
 use crate::process::Worker;
 use crate::relay::Relay;
+use crate::renumbering::Renumbering;
 use crate::sync::fetch::PullRequestFetcher;
 use crate::sync::poller::Poller;
 use crate::tasks::{AutoPullRequests, PullRequestOpener, TaskFollower, WorktreeCleaner};
@@ -45,7 +47,7 @@ impl SharedParts {
     /// up.
     pub(super) async fn open(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
         let roles = options.roles;
-        let channels = Arc::new(Channels::new(&config.notify)?);
+        let channels = Arc::new(Channels::new(&config.notify, &config.numbers.calendars)?);
         let store = tallyhook_store::open(&config.database_url, options.opening).await?;
         let queue = if roles.ingest || roles.worker {
             Some(Arc::new(open_queue(config, roles)?))
@@ -90,6 +92,7 @@ impl SharedParts {
         ApiState {
             store: self.store.clone(),
             rules: config.numbers.clone(),
+            show_people: config.show_people,
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),
@@ -136,6 +139,10 @@ impl SharedParts {
             if roles.worker {
                 self.spawn_workers(config, queue, batches, &mut tasks.workers);
                 self.spawn_task_followers(config, tasks);
+                let renumbering = Renumbering::new(self.store.clone(), config.numbers.clone());
+                tasks
+                    .cancellable
+                    .spawn(renumbering.run(tasks.stop_signal()));
             }
         }
         if let Some(client) = self.github.clone().filter(|_| roles.poller) {
@@ -165,6 +172,7 @@ impl SharedParts {
                     numbers: config.numbers.clone(),
                     patterns: config.tasks.patterns.clone(),
                     tracks_pushes: config.tasks.auto_pr && config.github_credentials.is_some(),
+                    tracks_waiting: config.notify.accepts(NotificationKind::WaitingChange),
                 },
                 turns: Arc::clone(&turns),
                 progress: batches.clone(),

@@ -145,11 +145,13 @@ fn replacement(
     BatchWrite {
         mentions: vec![(key, patterns.named_by(&pull_request, &rules.bots))],
         pull_requests: vec![PullRequestRecord {
-            numbers: numbers(&pull_request, rules),
+            numbers: numbers(&pull_request, Some(&fetched.repo.name), rules),
             reviews: pull_request.reviews.keys().copied().collect(),
             known: StoredPullRequest {
                 pull_request,
                 version: stored.version,
+                repository: None,
+                parties_hash: stored.parties_hash,
             },
         }],
         replaced: vec![key],

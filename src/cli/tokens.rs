@@ -7,7 +7,7 @@ use tallyhook_store::{AccessRole, DEFAULT_TEAM, Moment, Store};
 
 use super::confirmation::Confirmation;
 use super::{CommandFailure, CommandResult, output};
-use crate::api::{MAX_DAYS, TokenItem, create_token};
+use crate::api::{MAX_DAYS, TokenItem, TokenOrder, create_token};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -39,6 +39,9 @@ pub(super) struct CreateTokenArgs {
     /// Its end: a span from now such as 30d, a date (midnight UTC), or never
     #[arg(long, value_name = "SPAN|DATE|never", default_value = "90d", value_parser = token_end)]
     expires: TokenEnd,
+    /// The login on GitHub that `me` means to its holder
+    #[arg(long)]
+    login: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -97,12 +100,19 @@ impl CreateTokenArgs {
         let Self {
             name,
             role,
-            expires: TokenEnd(expires),
+            expires: TokenEnd(expires_at),
+            login,
             json,
         } = self;
         check_name(&name)
             .map_err(|why| CommandFailure::Usage(format!("the name of a token {why}")))?;
-        let created = create_token(store, DEFAULT_TEAM, (&name, role), expires).await?;
+        let order = TokenOrder {
+            name: &name,
+            role,
+            login: login.as_deref(),
+            expires_at,
+        };
+        let created = create_token(store, DEFAULT_TEAM, order).await?;
         let Some(created) = created else {
             return Err(failed(&format!(
                 "there is a token `{name}`: revoke it first, or choose another name"
@@ -124,6 +134,7 @@ async fn list(store: &Store, json: bool) -> CommandResult {
     let mut table = output::table([
         output::text("name"),
         output::whole("role"),
+        output::detail("login"),
         output::whole("created"),
         output::whole("expires"),
         output::whole("last used"),
@@ -137,6 +148,7 @@ async fn list(store: &Store, json: bool) -> CommandResult {
         table.add_row([
             token.name,
             token.role.to_string(),
+            token.login.unwrap_or_default(),
             text(Some(token.created_at)),
             text(token.expires_at),
             text(token.last_used_at),

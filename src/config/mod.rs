@@ -14,6 +14,7 @@ mod file;
 mod github;
 mod http;
 mod nearest;
+mod origin;
 mod process;
 mod redacted;
 mod secrets;
@@ -26,7 +27,9 @@ mod testing;
 
 use std::net::SocketAddr;
 
+use tallyhook_core::domain::business_time::Calendars;
 use tallyhook_core::domain::numbers::NumberRules;
+use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
@@ -34,7 +37,8 @@ use tallyhook_github_client::{ApiUrl, Credentials};
 
 pub use self::channel_secret::ChannelSecret;
 pub use self::channels::{
-    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, ChannelSchedule,
+    DailyDigest, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;
@@ -75,6 +79,8 @@ pub struct Config {
     /// Sent by commands that read another server.
     pub token: Option<String>,
     pub numbers: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
     pub retention_days: u32,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
@@ -93,7 +99,7 @@ impl Config {
     }
 
     fn parse(sources: &SettingSources) -> Result<Self, ConfigError> {
-        Ok(Self {
+        let config = Self {
             webhook_secrets: github::webhook_secrets(sources),
             hook_secret: github::hook_secret(sources),
             github_credentials: github::credentials(sources)?,
@@ -107,12 +113,18 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                origins: origin::rules(sources)?,
+                calendars: Calendars::default(),
+                waiting: WaitingRules::default(),
             },
+            show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,
             tasks: TaskConfig::new(sources)?,
             notify: NotifyConfig::new(sources)?,
-        })
+        };
+        config.notify.check_schedules(&config.numbers.calendars)?;
+        Ok(config)
     }
 }

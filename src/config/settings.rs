@@ -1,9 +1,11 @@
 //! The list of all settings: name, default and help text.
 
+use tallyhook_core::domain::origin::AGENT_BRANCHES;
 use tallyhook_core::domain::task::Patterns;
 
 use super::channels::{NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL};
 use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
+use super::origin::{AI_ACCOUNTS, AI_BRANCHES, AI_LABELS};
 use super::tasks::TASK_KEY_PATTERNS;
 use super::{
     DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
@@ -164,6 +166,27 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "accounts to treat as bots besides those that GitHub marks as bots, separated by white \
          space or commas",
+    ),
+    setting(
+        AI_BRANCHES,
+        Some(AGENT_BRANCHES),
+        "beginnings of the branches that AI agents push for people, separated by white space",
+    ),
+    setting(
+        AI_LABELS,
+        None,
+        "labels of pull requests that were written with an AI tool, one a line (in the file a list)",
+    ),
+    setting(
+        AI_ACCOUNTS,
+        None,
+        "AI accounts besides those that are known, as ROLE:LOGIN or ROLE:ID with the role agent, \
+         reviewer or chat, separated by white space",
+    ),
+    setting(
+        "SHOW_PEOPLE",
+        Some("false"),
+        "true lists beside the teams also the people on whom pull requests wait, in totals",
     ),
     setting(
         TASK_KEY_PATTERNS,

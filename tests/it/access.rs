@@ -120,6 +120,7 @@ async fn token_that_has_expired_or_is_revoked_is_none() {
             hash: &auth::hash(token),
             team: DEFAULT_TEAM.0,
             role: AccessRole::Admin,
+            login: None,
             created_at: Utc::now(),
             expires_at: Some(Utc::now() + TimeDelta::seconds(ends)),
         };
@@ -303,6 +304,7 @@ async fn tokens_of_another_team_are_not_there() {
         hash: &auth::hash(&theirs),
         team: TeamId(2),
         role: AccessRole::Admin,
+        login: None,
         created_at: Utc::now(),
         expires_at: None,
     };

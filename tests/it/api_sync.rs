@@ -537,12 +537,14 @@ async fn failed_pull_request_is_a_gap_until_a_later_backfill_fetches_it() {
         number: PrNumber(41),
     });
     fetched.whole_until = Timestamp::parse("2026-02-05T10:00:00Z");
-    let numbers = numbers(&fetched, &NumberRules::default());
+    let numbers = numbers(&fetched, None, &NumberRules::default());
     let reviews = BTreeSet::new();
     let record = PullRequestRecord {
         known: StoredPullRequest {
             pull_request: fetched,
             version: 0,
+            repository: None,
+            parties_hash: None,
         },
         numbers,
         reviews,

@@ -7,7 +7,7 @@ use std::path::Path;
 use testkit::root;
 
 /// The modules of the root package: each uses those before it only.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "clock",
     "config",
     "logging",
@@ -18,6 +18,7 @@ const ORDER: [&str; 15] = [
     "notify",
     "process",
     "relay",
+    "renumbering",
     "sync",
     "tasks",
     "api",

@@ -11,13 +11,14 @@ use tokio::time::timeout;
 
 use testkit::database::{Backend, Database, database};
 
-const ROLES: [LeaderRole; 6] = [
+const ROLES: [LeaderRole; 7] = [
     LeaderRole::Sweeper,
     LeaderRole::Poller,
     LeaderRole::Follower,
     LeaderRole::Notifier,
     LeaderRole::Opener,
     LeaderRole::Cleaner,
+    LeaderRole::Renumberer,
 ];
 
 /// A new role must be added to [`ROLES`] too.
@@ -29,6 +30,7 @@ const fn place(role: LeaderRole) -> usize {
         LeaderRole::Notifier => 3,
         LeaderRole::Opener => 4,
         LeaderRole::Cleaner => 5,
+        LeaderRole::Renumberer => 6,
     }
 }
 

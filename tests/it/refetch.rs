@@ -187,7 +187,7 @@ async fn replacing_needs_no_sane_guard() {
     let rules = NumberRules::default();
     let write = tallyhook_store::BatchWrite {
         pull_requests: vec![tallyhook_store::PullRequestRecord {
-            numbers: numbers(&known.pull_request, &rules),
+            numbers: numbers(&known.pull_request, known.repo_name(), &rules),
             reviews: std::collections::BTreeSet::new(),
             known,
         }],

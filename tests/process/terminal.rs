@@ -80,6 +80,7 @@ async fn hostile_place() -> Place {
         hash: &hash,
         team,
         role: AccessRole::Viewer,
+        login: None,
         created_at: Utc::now(),
         expires_at: None,
     };

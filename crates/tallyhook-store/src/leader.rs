@@ -20,4 +20,6 @@ pub enum LeaderRole {
     Opener,
     /// Removes working trees of tasks that are done.
     Cleaner,
+    /// Computes numbers of an earlier definition again.
+    Renumberer,
 }

@@ -5,12 +5,21 @@ use std::sync::LazyLock;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{ApplyOutcome, PullRequest, Source};
 use tallyhook_core::domain::repository;
-use tallyhook_core::domain::timings::{PullRequestState, timings};
+use tallyhook_core::domain::timings::{PullRequestState, Stage, StageSegment, timings};
 use tallyhook_core::event::{self, Event, PullRequestEvent};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 /// A history with a draft, two reviews, a push and a merge, which bodies are applied on top of.
 const STORY: &str = include_str!("../../../fixtures/02-draft-then-ready.jsonl");
+
+const STAGES: [Stage; 6] = [
+    Stage::Coding,
+    Stage::Pickup,
+    Stage::Review,
+    Stage::MergeWait,
+    Stage::Redraft,
+    Stage::Closed,
+];
 
 /// A month after the history.
 const RECEIVED_AT: Timestamp = Timestamp::clamped(1_775_000_000);
@@ -78,6 +87,25 @@ fn stages_add_up(pull_request: &PullRequest) {
         steps,
         stages.total(),
         "the explanation and the stages differ"
+    );
+    for stage in STAGES {
+        let segments = timings.segments.iter();
+        let segments = segments.filter(|segment| segment.stage == stage);
+        let seconds: i64 = segments.map(StageSegment::seconds).sum();
+        let of_stage = stages.seconds(stage).unwrap_or(0);
+        assert_eq!(
+            seconds,
+            of_stage,
+            "the segments and the stage {} differ",
+            stage.as_str()
+        );
+    }
+    assert!(
+        timings
+            .segments
+            .windows(2)
+            .all(|two| two[0].to == two[1].from),
+        "segments overlap or leave a gap: {timings:?}"
     );
     assert!(
         timings.steps.iter().all(|step| step.seconds >= 0)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde_json::Value;
-use tallyhook::api::{AccessRole, DEFAULT_TEAM};
+use tallyhook::api::{AccessRole, DEFAULT_TEAM, TokenOrder};
 use tallyhook::app::{RunningServer as Running, ServerOptions};
 use tallyhook::config::{Config, NotifyConfig as Notify, SettingSources as Sources};
 use tallyhook_core::domain::numbers::NumberRules;
@@ -39,6 +39,7 @@ pub fn config(place: &Place) -> Config {
         admin_token: Some(TOKEN.to_owned()),
         token: None,
         numbers: NumberRules::default(),
+        show_people: false,
         retention_days: 7,
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,
@@ -138,7 +139,13 @@ impl TestServer {
     /// Creates a token without an end, and returns it.
     pub async fn create_token(&self, name: &str, role: AccessRole) -> String {
         let store = &self.running.store;
-        let created = tallyhook::api::create_token(store, DEFAULT_TEAM, (name, role), None).await;
+        let order = TokenOrder {
+            name,
+            role,
+            login: None,
+            expires_at: None,
+        };
+        let created = tallyhook::api::create_token(store, DEFAULT_TEAM, order).await;
         created.unwrap().unwrap().token
     }
 

@@ -15,6 +15,8 @@ mod syncing;
 mod tasks;
 mod tickets;
 mod tokens;
+mod waiting;
+mod waiting_notifications;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,7 +110,11 @@ pub(crate) async fn write(store: &Store, steps: &[(i64, Step)]) -> StoredPullReq
 }
 
 pub(crate) fn recording(known: StoredPullRequest, reviews: BTreeSet<ReviewId>) -> BatchWrite {
-    let numbers = numbers(&known.pull_request, &NumberRules::default());
+    let numbers = numbers(
+        &known.pull_request,
+        known.repo_name(),
+        &NumberRules::default(),
+    );
     BatchWrite {
         pull_requests: vec![PullRequestRecord {
             numbers,

@@ -9,11 +9,13 @@ use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
 };
 use tallyhook_core::domain::numbers::Numbers;
+use tallyhook_core::domain::origin::PullRequestOrigin;
 use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Timings};
+use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
-    Store, StoredPullRequest,
+    AggregateFilter, BatchWrite, ListPlace, PullRequestFilter, PullRequestRecord, PullRequestRow,
+    StateFilter, Store, StoredPullRequest,
 };
 
 use super::{WHOLE_LIFE, histories, now, open, repository, write};
@@ -60,7 +62,10 @@ async fn pull_requests_are_filtered_by_state_author_and_range(database: Database
     assert_eq!(count(range(None, Some(updated))).await, 0);
     assert_eq!(
         count(PullRequestFilter {
-            after: Some((updated, row.key)),
+            after: Some(ListPlace {
+                value: updated.epoch(),
+                key: row.key,
+            }),
             ..PullRequestFilter::default()
         })
         .await,
@@ -160,6 +165,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         closed: seconds(random),
     };
     let timings = Timings {
+        segments: Vec::new(),
         state,
         author_is_bot: random.random_bool(0.2),
         first_commit_at: None,
@@ -210,11 +216,17 @@ impl GeneratedPullRequest {
         let known = StoredPullRequest {
             pull_request,
             version: 0,
+            repository: None,
+            parties_hash: None,
         };
         PullRequestRecord {
             known,
             numbers: Some(Numbers {
                 timings: self.timings.clone(),
+                turns: Turns::default(),
+                business: None,
+                turns: Turns::default(),
+                origin: PullRequestOrigin::default(),
             }),
             reviews: BTreeSet::new(),
         }
@@ -382,13 +394,13 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
             author: author.map(str::to_owned),
             from: from.map(Timestamp::clamped),
             to: to.map(Timestamp::clamped),
-            after: None,
+            ..PullRequestFilter::default()
         };
         let mut read: Vec<PullRequestRow> = Vec::new();
         loop {
             let page = store.pull_requests(&filter, 17).await.unwrap();
             let Some(last) = page.last() else { break };
-            filter.after = Some((last.updated_at, last.key));
+            filter.after = Some(filter.order.place(last));
             read.extend(page);
         }
         let read: Vec<_> = read.iter().map(|row| row.key).collect();

@@ -26,6 +26,7 @@ fn token<'a>(name: &'a str, hash: &'a TokenHash) -> NewToken<'a> {
         hash,
         team,
         role: AccessRole::Member,
+        login: None,
         created_at: now(),
         expires_at: None,
     }

@@ -8,12 +8,15 @@
 //! as well: what fills a gap would depend on which one was first. So a tie is settled field by
 //! field: known over unknown, and of two known values the greater.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Branches, CommitDates, Conversation, Diff};
-use crate::github::types::Timestamp;
+use crate::event::{
+    Branches, CommitDates, Conversation, Diff, MergeState, PullRequestDetails, RequestedReviewers,
+    Team,
+};
+use crate::github::types::{Account, Timestamp};
 
 /// An order-independent merge; see the module.
 pub trait Join {
@@ -152,5 +155,73 @@ impl Join for CommitDates {
         take_earlier(&mut self.first, other.first)
             | take_greater(&mut self.last, other.last)
             | take_true(&mut self.prehistoric, other.prehistoric)
+            | take_earlier(&mut self.first_authored, other.first_authored)
+            | take_greater(&mut self.last_authored, other.last_authored)
+            | take_earlier(&mut self.first_committed, other.first_committed)
+            | take_greater(&mut self.last_committed, other.last_committed)
     }
+}
+
+impl Join for RequestedReviewers {
+    fn join(&mut self, other: Self) -> bool {
+        let mut teams: BTreeMap<_, _> = BTreeMap::new();
+        for team in self.teams.iter().chain(&other.teams) {
+            let slug = teams.entry(team.id).or_insert(&team.slug);
+            *slug = (*slug).max(&team.slug);
+        }
+        let teams = teams.into_iter().map(|(id, slug)| Team {
+            id,
+            slug: slug.clone(),
+        });
+        let teams = teams.collect();
+        let changed = self.teams != teams;
+        self.teams = teams;
+        changed | join_accounts(&mut self.accounts, other.accounts)
+    }
+}
+
+impl Join for PullRequestDetails {
+    fn join(&mut self, other: Self) -> bool {
+        take_greater(&mut self.author_association, other.author_association)
+            | take_true(&mut self.auto_merge, other.auto_merge)
+            | take_greater(&mut self.merge_commit_sha, other.merge_commit_sha)
+            | join_accounts(&mut self.assignees, other.assignees)
+    }
+}
+
+impl Join for MergeState {
+    fn join(&mut self, other: Self) -> bool {
+        // Answers of one second about two commits: the parts of the one belong together.
+        match other.head_sha.cmp(&self.head_sha) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Greater => {
+                *self = other;
+                true
+            }
+            std::cmp::Ordering::Equal => {
+                take_greater(&mut self.review_decision, other.review_decision)
+                    | take_greater(&mut self.conflicting, other.conflicting)
+                    | take_earlier(
+                        &mut self.required_check_failed_at,
+                        other.required_check_failed_at,
+                    )
+                    | take_earlier(&mut self.checks_pending_since, other.checks_pending_since)
+            }
+        }
+    }
+}
+
+/// Unites two lists of accounts by id. Returns whether that changed the first.
+fn join_accounts(known: &mut Vec<Account>, other: Vec<Account>) -> bool {
+    let mut joined: BTreeMap<_, Account> = BTreeMap::new();
+    for account in known.iter().cloned().chain(other) {
+        match joined.get_mut(&account.id) {
+            Some(same) => drop(same.join(account)),
+            None => drop(joined.insert(account.id, account)),
+        }
+    }
+    let joined: Vec<_> = joined.into_values().collect();
+    let changed = *known != joined;
+    *known = joined;
+    changed
 }

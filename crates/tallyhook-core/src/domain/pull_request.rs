@@ -1,21 +1,24 @@
 //! The known facts of one pull request, and the merge of an event into them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
 use uuid::Uuid;
 
 use super::growing::GrowingMap;
 use super::join::{Dated, Join, join_draft, join_open, take_earlier, take_greater};
 use super::review::Review;
+pub use super::timeline::Timeline;
 use crate::event::{
     self, Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
-    PullRequestEvent, PullRequestSnapshot, SnapshotMark,
+    MergeState, PullRequestDetails, PullRequestEvent, PullRequestSnapshot, RequestedReviewers,
+    SnapshotMark, SubjectKind,
 };
 use crate::github::types::{Account, PrKey, ReviewId, Timestamp};
+
+/// The most addresses of co-authors that are kept.
+const MOST_CO_AUTHORS: usize = 100;
 
 /// A pull request, joined from every event that showed it: any order and repetition ends in the
 /// same value.
@@ -39,10 +42,21 @@ pub struct PullRequest {
     pub branches: Option<Dated<Branches>>,
     /// Guarded by the `updated_at` of full payloads; `None` makes it a stub.
     pub diff: Option<Dated<Diff>>,
+    /// Guarded by the `updated_at` of payloads that list them.
+    pub requested: Option<Dated<RequestedReviewers>>,
+    /// The earliest `updated_at` of a payload that listed a reviewer, for requests whose own event
+    /// was missed.
+    pub first_requested: BTreeMap<(SubjectKind, i64), Timestamp>,
+    /// Guarded by the `updated_at` of payloads that have them.
+    pub details: Option<Dated<PullRequestDetails>>,
+    /// As of the latest fetch while it was open.
+    pub merge_state: Option<Dated<MergeState>>,
     /// Once set it stays.
     pub merged_at: Option<Timestamp>,
     /// As of the latest fetch that asked for them.
     pub commits: Option<Dated<CommitDates>>,
+    /// The addresses of co-authors that its commits name, as far as they were fetched.
+    pub co_authors: BTreeSet<String>,
     /// Up to when GitHub's own timeline is known.
     pub whole_until: Option<Timestamp>,
     /// As of when a fetch did not get to the end of its lists.
@@ -112,141 +126,6 @@ impl Source {
     }
 }
 
-/// The facts of a pull request, each once, with their actors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timeline(GrowingMap<FactKey, Option<Account>>);
-
-/// The identity of a fact. By kind first, since most questions are about one kind.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct FactKey {
-    kind: FactKind,
-    at: Timestamp,
-    subject: Option<i64>,
-    detail: Option<String>,
-}
-
-impl FactKey {
-    /// Returns a key that is before all others of `kind`.
-    const fn first_of(kind: FactKind) -> Self {
-        Self {
-            kind,
-            at: Timestamp::clamped(i64::MIN),
-            subject: None,
-            detail: None,
-        }
-    }
-
-    fn split(fact: Fact) -> (Self, Option<Account>) {
-        let key = Self {
-            kind: fact.kind,
-            at: fact.at,
-            subject: fact.subject,
-            detail: fact.detail,
-        };
-        (key, fact.actor)
-    }
-
-    fn fact(&self, actor: Option<&Account>) -> Fact {
-        Fact {
-            at: self.at,
-            kind: self.kind,
-            subject: self.subject,
-            detail: self.detail.clone(),
-            actor: actor.cloned(),
-        }
-    }
-}
-
-impl Timeline {
-    /// Returns a timeline of the facts that the segments of a stored pull request have.
-    pub fn of_segments(facts: impl IntoIterator<Item = Fact>) -> Self {
-        Self(GrowingMap::of_segments(
-            facts.into_iter().map(FactKey::split),
-        ))
-    }
-
-    /// Merges a fact; for one that is there already only its actor counts. Returns whether that
-    /// changed the timeline.
-    pub fn add(&mut self, fact: Fact) -> bool {
-        let (key, actor) = FactKey::split(fact);
-        self.0.join(key, actor)
-    }
-
-    /// Returns the facts by time, those of one second in the order of [`FactKind`].
-    pub fn iter(&self) -> impl Iterator<Item = Fact> + '_ {
-        by_time(self.0.iter())
-    }
-
-    /// Returns the facts that no segment has, in the same order.
-    pub fn recent(&self) -> impl Iterator<Item = Fact> + '_ {
-        by_time(self.0.recent())
-    }
-
-    /// Returns the times of all facts of `kind`, earliest first.
-    pub fn times_of(&self, kind: FactKind) -> impl DoubleEndedIterator<Item = Timestamp> + '_ {
-        self.of(kind).map(|(key, _)| key.at)
-    }
-
-    /// Returns time, subject and actor of each fact of `kind`, earliest first.
-    pub fn acts(
-        &self,
-        kind: FactKind,
-    ) -> impl Iterator<Item = (Timestamp, Option<i64>, Option<&Account>)> + '_ {
-        self.of(kind)
-            .map(|(key, actor)| (key.at, key.subject, actor.as_ref()))
-    }
-
-    /// Returns whether it was opened as a draft, or `None` if the opening itself is unknown.
-    pub fn opened_as_draft(&self) -> Option<bool> {
-        let (opened, _) = self.of(FactKind::Opened).next()?;
-        Some(opened.detail.is_some())
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn of(
-        &self,
-        kind: FactKind,
-    ) -> impl DoubleEndedIterator<Item = (&FactKey, &Option<Account>)> + '_ {
-        let after = FactKind::VARIANTS.get(kind as usize + 1);
-        let end = after.map_or(Bound::Unbounded, |after| {
-            Bound::Excluded(FactKey::first_of(*after))
-        });
-        self.0
-            .range((Bound::Included(FactKey::first_of(kind)), end))
-    }
-}
-
-fn by_time<'a>(
-    facts: impl Iterator<Item = (&'a FactKey, &'a Option<Account>)>,
-) -> impl Iterator<Item = Fact> + 'a {
-    let mut facts: Vec<_> = facts.collect();
-    facts.sort_by_key(|(key, _)| (key.at, *key));
-    facts
-        .into_iter()
-        .map(|(key, actor)| key.fact(actor.as_ref()))
-}
-
-impl Extend<Fact> for Timeline {
-    fn extend<I: IntoIterator<Item = Fact>>(&mut self, facts: I) {
-        self.0.extend(facts.into_iter().map(FactKey::split));
-    }
-}
-
-impl FromIterator<Fact> for Timeline {
-    fn from_iter<I: IntoIterator<Item = Fact>>(facts: I) -> Self {
-        let mut timeline = Self::default();
-        timeline.extend(facts);
-        timeline
-    }
-}
-
 /// The effect of an event on a pull request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyOutcome {
@@ -269,8 +148,13 @@ impl PullRequest {
             conversation: None,
             branches: None,
             diff: None,
+            requested: None,
+            first_requested: BTreeMap::new(),
+            details: None,
+            merge_state: None,
             merged_at: None,
             commits: None,
+            co_authors: BTreeSet::new(),
             whole_until: None,
             truncated_at: None,
             timeline: Timeline::default(),
@@ -334,6 +218,7 @@ impl PullRequest {
             changed |= known
                 .commits
                 .join(fetched.commits.map(|value| Dated { at, value }));
+            changed |= known.merge_answer(fetched);
             for review in &fetched.reviews {
                 changed |= known.merge_review(review);
             }
@@ -379,17 +264,17 @@ impl PullRequest {
 
     /// Returns the number of timeline entries and observations that no stored segment has.
     pub(super) fn recent_len(&self) -> usize {
-        self.timeline.0.recent_len() + self.observed.recent_len()
+        self.timeline.recent_len() + self.observed.recent_len()
     }
 
     /// Returns whether the segments that are stored are a part of this history.
     pub(super) fn extends_segments(&self) -> bool {
-        self.timeline.0.extends_segments() && self.observed.extends_segments()
+        self.timeline.extends_segments() && self.observed.extends_segments()
     }
 
     /// Notes that the history was stored, with its recent part as a segment or not.
     pub(super) fn stored(&mut self, as_segment: bool) {
-        self.timeline.0.stored(as_segment);
+        self.timeline.stored(as_segment);
         self.observed.stored(as_segment);
     }
 
@@ -426,13 +311,11 @@ impl PullRequest {
             return false;
         }
         self.whole_until = Some(at);
-        self.timeline
-            .0
-            .retain(|fact| fact.at >= at || !fact.kind.is_fetched());
+        self.timeline.cover_until(at);
         self.observed.retain(|seen| *seen > at);
         if !self.extends_segments() {
             // Segments have entries of both.
-            self.timeline.0.leave_segments();
+            self.timeline.leave_segments();
             self.observed.leave_segments();
         }
         self.conversation.take_if(|known| known.at == at);
@@ -480,6 +363,40 @@ impl PullRequest {
             | take_earlier(&mut self.merged_at, snapshot.merged_at)
             | self.author.join(Some(author))
             | self.merge_end_dates(snapshot)
+            | self.merge_reviewers(snapshot)
+    }
+
+    /// Merges the requested reviewers and the author's rights. Those of one second are united, be
+    /// they fetched or not: an answer may lack them.
+    fn merge_reviewers(&mut self, snapshot: &PullRequestSnapshot) -> bool {
+        let at = snapshot.updated_at;
+        let mut changed = false;
+        for reviewer in snapshot.requested.iter().flat_map(RequestedReviewers::keys) {
+            let mut first = self.first_requested.get(&reviewer).copied();
+            if take_earlier(&mut first, Some(at)) {
+                self.first_requested.extend(first.map(|at| (reviewer, at)));
+                changed = true;
+            }
+        }
+        let requested = snapshot.requested.clone().map(|value| Dated { at, value });
+        let details = snapshot.details.clone().map(|value| Dated { at, value });
+        changed | self.requested.join(requested) | self.details.join(details)
+    }
+
+    /// Merges the parts that only a fetch has.
+    fn merge_answer(&mut self, fetched: &FetchedPullRequest) -> bool {
+        let merge_state = fetched.merge_state_at.zip(fetched.merge_state.clone());
+        let mut co_authors = self.co_authors.clone();
+        let named = fetched.commit_list.iter();
+        co_authors.extend(named.flat_map(|commit| commit.co_authors.iter().cloned()));
+        // The first of a union are the first of the first of its parts.
+        let co_authors = co_authors.into_iter().take(MOST_CO_AUTHORS).collect();
+        let changed = self.co_authors != co_authors;
+        self.co_authors = co_authors;
+        changed
+            | self
+                .merge_state
+                .join(merge_state.map(|(at, value)| Dated { at, value }))
     }
 
     fn merge_state(&mut self, snapshot: &PullRequestSnapshot) -> bool {
@@ -528,6 +445,7 @@ impl PullRequest {
                 at,
                 kind,
                 subject: None,
+                subject_kind: None,
                 detail: None,
                 actor: None,
             });

@@ -1,14 +1,17 @@
 //! One batch of changes as plain data: what the store read, and what it has to write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::join::{Dated, Join, take_greater};
 use super::notification::{StatusChange, SyncSource};
 use super::numbers::Numbers;
 use super::pull_request::PullRequest;
-use super::repository::{Repository, RepositoryAccess};
+use super::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use super::task::TaskKey;
+use super::waiting_change::WaitingChange;
 use crate::delivery::{DeliveryId, Moment};
+use crate::event::FetchedCommit;
 use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
 
 /// A pull request as it was read, with the version that a write must find.
@@ -17,12 +20,26 @@ pub struct StoredPullRequest {
     pub pull_request: PullRequest,
     /// 0 while there is no row.
     pub version: i64,
+    /// Its repository as the store knows it; `None` while there is no row.
+    pub repository: Option<Dated<RepositoryDetails>>,
+    /// The [`PullRequestRecord::parties_hash`] of the stored rows; `None` while there are none.
+    pub parties_hash: Option<i64>,
 }
 
 impl StoredPullRequest {
     /// The most recent timeline entries and observations that are stored in the row; more become a
     /// segment.
     const MOST_RECENT: usize = 128;
+
+    /// Returns the state of one without a row.
+    pub fn unknown(key: PrKey) -> Self {
+        Self {
+            pull_request: PullRequest::unknown(key),
+            version: 0,
+            repository: None,
+            parties_hash: None,
+        }
+    }
 
     /// Returns whether the next write stores the recent part of the history as a segment, and not
     /// in the row.
@@ -36,12 +53,10 @@ impl StoredPullRequest {
         self.version > 0 && !self.pull_request.extends_segments()
     }
 
-    /// Returns it as it is once it was written.
-    pub fn written(mut self) -> Self {
-        let as_segment = self.fills_segment();
-        self.pull_request.stored(as_segment);
-        self.version += 1;
-        self
+    /// Returns the name of its repository, as far as it is known.
+    pub fn repo_name(&self) -> Option<&str> {
+        let repository = self.repository.as_ref()?;
+        Some(&repository.value.name)
     }
 }
 
@@ -53,6 +68,42 @@ pub struct PullRequestRecord {
     pub numbers: Option<Numbers>,
     /// The reviews that changed.
     pub reviews: BTreeSet<ReviewId>,
+}
+
+impl PullRequestRecord {
+    /// Returns a hash of those that are waited for and of the review requests, which have rows of
+    /// their own: a write leaves them alone while it stays the same. `None` if there are none. A
+    /// later version may hash otherwise; then they are written once more.
+    pub fn parties_hash(&self) -> Option<i64> {
+        let turns = &self.numbers.as_ref()?.turns;
+        let who = turns
+            .waiting
+            .as_ref()
+            .map_or(&[][..], |waiting| &waiting.who);
+        if who.is_empty() && turns.pairs.is_empty() {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        who.len().hash(&mut hasher);
+        for waiter in who {
+            (&waiter.party, waiter.since).hash(&mut hasher);
+        }
+        turns.pairs.hash(&mut hasher);
+        Some(hasher.finish().cast_signed())
+    }
+
+    /// Returns the pull request as it is once it was written.
+    pub fn written(self) -> StoredPullRequest {
+        let parties_hash = self.parties_hash();
+        let mut known = self.known;
+        let as_segment = known.fills_segment();
+        known.pull_request.stored(as_segment);
+        StoredPullRequest {
+            version: known.version + 1,
+            parties_hash,
+            ..known
+        }
+    }
 }
 
 /// The final state of a delivery that a batch finishes.
@@ -135,6 +186,15 @@ pub struct PullRequestChange {
     pub source: SyncSource,
 }
 
+/// The commits of a pull request as of the latest fetch that asked for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCommits {
+    pub key: PrKey,
+    /// The `updated_at` of the fetched pull request.
+    pub at: Timestamp,
+    pub commits: Vec<FetchedCommit>,
+}
+
 /// One batch of changes, written all or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct BatchWrite {
@@ -150,6 +210,9 @@ pub struct BatchWrite {
     /// Status changes in the order in which they were learnt. Those worth a notification enter the
     /// outbox.
     pub changes: Vec<PullRequestChange>,
+    /// Changes of the parties that pull requests wait for. Those worth a notification enter the
+    /// outbox, after the status changes.
+    pub waits: Vec<WaitingChange>,
     /// Pull requests whose status, or the time of it, differs from before: their tasks follow.
     pub moved: BTreeSet<PrKey>,
     /// All task keys that a pull request names now, where they differ from before.
@@ -157,6 +220,8 @@ pub struct BatchWrite {
     /// The authors that pull requests did not have before, by login in lower case, with the time at
     /// which they were seen.
     pub logins: BTreeMap<(String, AccountId), Timestamp>,
+    /// The lists of commits that are no older than those that are known.
+    pub commits: Vec<ListedCommits>,
     /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become
     /// due.
     pub pushes: BTreeSet<(RepoId, String)>,

@@ -4,12 +4,14 @@
 //! of GitHub's API.
 
 mod bounds;
+mod commits;
 mod decode;
 mod escapes;
 mod fetched;
 mod lenient;
 mod marks;
 pub mod message;
+mod reviewers;
 mod snapshots;
 mod undecoded;
 
@@ -26,6 +28,10 @@ pub use self::escapes::storable_json;
 pub use self::fetched::{Unusable, fetched};
 pub use self::lenient::UnreadPart;
 pub use self::marks::shown_by;
+pub use self::reviewers::{
+    AuthorAssociation, FetchedCommit, MergeState, PullRequestDetails, RequestedReviewers,
+    ReviewDecision, SubjectKind, Team,
+};
 pub use self::undecoded::{BodyOutline, outline};
 use crate::github::types::{Account, InstallationId, PrKey, PrNumber, RepoId, ReviewId, Timestamp};
 
@@ -172,6 +178,16 @@ pub struct FetchedPullRequest {
     pub truncated: bool,
     /// True if it was fetched so long after `updated_at` that no later event can have that time.
     pub settled: bool,
+    /// The commits, if all of them were requested.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commit_list: Vec<FetchedCommit>,
+    /// The state of its merge; null unless it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_state: Option<MergeState>,
+    /// The receipt of the answer with `merge_state`, which changes without an update. No part of the
+    /// event, so that an answer without changes is the same event.
+    #[serde(skip)]
+    pub merge_state_at: Option<Timestamp>,
 }
 
 impl FetchedPullRequest {
@@ -207,6 +223,11 @@ pub struct PullRequestSnapshot {
     pub branches: Option<Branches>,
     /// Carried by `pull_request` events only.
     pub diff: Option<Diff>,
+    /// Carried by all but issue comments, which show neither these nor `details`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<RequestedReviewers>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<PullRequestDetails>,
 }
 
 /// The fields that every payload carries.
@@ -286,6 +307,10 @@ pub struct Fact {
     /// The id of its subject: a comment, a review, a reviewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<i64>,
+    /// The kind of the subject of a request for a review; null if it was stored before the kind was
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_kind: Option<SubjectKind>,
     /// Its subject as a text: a label, a login, a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -317,17 +342,22 @@ pub enum FactKind {
     Opened,
     ConvertedToDraft,
     ReadyForReview,
-    /// `subject` is the reviewer's or team's id.
+    /// `subject` is the reviewer's or team's id, `subject_kind` says of which, `detail` is the login or
+    /// slug.
     ReviewRequested,
     ReviewRequestRemoved,
     /// `subject` is the comment's id.
     Commented,
     /// A comment on a line; `subject` is the id of its review.
     ReviewCommented,
-    /// `subject` is the id of the thread's first comment.
+    /// `subject` is the id of the thread's first comment, `detail` the thread's node id.
     ThreadResolved,
     ThreadUnresolved,
-    /// `detail` is the new head commit.
+    /// A commit that a fetched pull request has, at its committer date, after its creation. `detail`
+    /// is the commit. It stands for a push where none is known.
+    Committed,
+    /// `detail` is the new head commit. A webhook and GitHub's timeline may date one push a second
+    /// apart.
     Pushed,
     /// `detail` is the title before.
     TitleEdited,
@@ -433,7 +463,7 @@ impl ReviewState {
 pub const FIRST_COMMIT_EVER: Timestamp = Timestamp::clamped(1_112_832_000);
 
 /// The author and committer dates of a pull request's commits, as far as the numbers need them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CommitDates {
     /// The earliest date from 2005-04-07 on, the day before which git did not exist.
     pub first: Option<Timestamp>,
@@ -441,6 +471,15 @@ pub struct CommitDates {
     pub last: Option<Timestamp>,
     /// True if a date lies before 2005-04-07.
     pub prehistoric: bool,
+    /// The same of author dates alone, and of committer dates alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_authored: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_authored: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_committed: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_committed: Option<Timestamp>,
 }
 
 /// A push to a branch or tag. It names no pull request: `synchronize` does.

@@ -167,6 +167,7 @@ proptest! {
             aggregation.add(&MergedPullRequest {
                 merged_at: Timestamp::clamped(1_772_445_600),
                 author_is_bot: false,
+                origin: None,
                 flags: Vec::new(),
                 durations,
             });

@@ -580,6 +580,7 @@ fn first_commits_are_believed_within_reason() {
             first: first.map(at),
             last: Some(at(last)),
             prehistoric,
+            ..CommitDates::default()
         });
         numbers(&events)
     };

@@ -8,15 +8,16 @@ use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, FromRow};
 use tallyhook_core::domain::join::{Dated, Join};
-use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::commits::write_commits;
+use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
-    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
-    columns_of, pull_request_update,
+    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
+    SegmentColumns, columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -33,43 +34,48 @@ use crate::{
 // Rows to be written are bound as one JSON text, which the server takes apart into rows of the
 // table's own types.
 
+static LOAD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT p.*, {}, coalesce((\
+             SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
+             AND r.number = p.number\
+         ), '[]') AS reviews, \
+         coalesce((\
+             SELECT jsonb_agg(to_jsonb(s)) FROM timeline_segments s \
+             WHERE s.repo_id = p.repo_id AND s.number = p.number\
+         ), '[]') AS segments \
+         FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+         WHERE (p.repo_id, p.number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
+        RepositorySeen::COLUMNS
+    )
+});
+
 impl PostgresDatabase {
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
         // One statement, so that reviews, segments and row are of one snapshot.
-        let query = sqlx::query_as(
-            "SELECT p.*, coalesce((\
-                 SELECT jsonb_agg(to_jsonb(r)) FROM reviews r WHERE r.repo_id = p.repo_id \
-                 AND r.number = p.number\
-             ), '[]') AS reviews, \
-             coalesce((\
-                 SELECT jsonb_agg(to_jsonb(s)) FROM timeline_segments s \
-                 WHERE s.repo_id = p.repo_id AND s.number = p.number\
-             ), '[]') AS segments \
-             FROM pull_requests p \
-             WHERE (repo_id, number) IN (SELECT * FROM unnest($1::bigint[], $2::bigint[]))",
-        );
+        let query = sqlx::query_as(AssertSqlSafe(LOAD.as_str()));
         let query = query.bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>());
         let query = query.bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
         let rows = self.connections.fetch_all::<LoadedRow>(query).await?;
         let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
         for LoadedRow {
             row,
+            repository,
             reviews,
             segments,
         } in rows
         {
-            let mut row = row.with_segments(segments.0);
+            let mut row = row.joined(repository, segments.0);
             let reviews = reviews.0.into_iter().map(Review::from);
             row.pull_request.reviews = reviews.map(|review| (review.id, review)).collect();
             known.insert(row.pull_request.key, row);
         }
-        let unknown = |key: &PrKey| StoredPullRequest {
-            pull_request: PullRequest::unknown(*key),
-            version: 0,
-        };
         Ok(keys
             .iter()
-            .map(|key| known.remove(key).unwrap_or_else(|| unknown(key)))
+            .map(|key| {
+                let known = known.remove(key);
+                known.unwrap_or_else(|| StoredPullRequest::unknown(*key))
+            })
             .collect())
     }
 
@@ -104,6 +110,7 @@ impl PostgresDatabase {
         }
         write_reviews(&mut session, &recording.pull_requests).await?;
         write_segments(&mut session, &recording.pull_requests).await?;
+        write_parties(&mut session, &ChangedParties::of(recording)).await?;
         if !recording.installations.is_empty() {
             // A loss and what undoes it, written side by side, would not see each other.
             let lock = "LOCK TABLE installations IN SHARE ROW EXCLUSIVE MODE";
@@ -153,7 +160,7 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
     Ok(())
 }
 
-/// Records logins, marks tasks and appends events to the outbox, which is the last step of a
+/// Records commits and logins, marks tasks and appends events to the outbox, which is the last step of a
 /// transaction.
 async fn write_outbox(
     session: &mut PooledSession,
@@ -161,9 +168,10 @@ async fn write_outbox(
     now: Moment,
 ) -> Result<()> {
     let mut transaction = Transaction::Postgres(PostgresTransaction(session));
+    write_commits(&mut transaction, &recording.commits).await?;
     write_logins(&mut transaction, &recording.logins).await?;
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
-    let events = notified_changes(&mut transaction, &recording.changes).await?;
+    let events = notified_changes(&mut transaction, recording).await?;
     let appended = append_events(&mut transaction, &events, now).await?;
     if appended + marked > 0 {
         // Sent by the commit.
@@ -178,6 +186,8 @@ async fn write_outbox(
 struct LoadedRow {
     #[sqlx(flatten)]
     row: KnownColumns,
+    #[sqlx(flatten)]
+    repository: RepositorySeen,
     reviews: Json<Vec<ReviewColumns>>,
     segments: Json<Vec<SegmentColumns>>,
 }
@@ -326,6 +336,43 @@ async fn write_segments(session: &mut PooledSession, records: &[PullRequestRecor
         session.execute(query.bind(json(&added)?)).await?;
     }
     Ok(())
+}
+
+static INSERT_PARTIES: LazyLock<String> = LazyLock::new(|| {
+    let (parties, pairs) = (
+        PartyColumns::COLUMNS.join(", "),
+        PairColumns::COLUMNS.join(", "),
+    );
+    format!(
+        "WITH parties AS (INSERT INTO waiting_parties ({parties}) SELECT {parties} \
+             FROM json_populate_recordset(NULL::waiting_parties, $1::json)) \
+         INSERT INTO review_pairs ({pairs}) SELECT {pairs} \
+         FROM json_populate_recordset(NULL::review_pairs, $2::json)"
+    )
+});
+
+/// Replaces those that are waited for, and the review requests, of pull requests where they changed.
+async fn write_parties(session: &mut PooledSession, changed: &ChangedParties) -> Result<()> {
+    if changed.keys.is_empty() {
+        return Ok(());
+    }
+    let keys = &changed.keys;
+    let query = sqlx::query(
+        "WITH changed AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS c (repo, pr)), \
+         parties AS (DELETE FROM waiting_parties USING changed \
+             WHERE repo_id = repo AND number = pr) \
+         DELETE FROM review_pairs USING changed WHERE repo_id = repo AND number = pr",
+    )
+    .bind(keys.iter().map(|key| key.repo.0).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.number.0).collect::<Vec<_>>());
+    session.execute(query).await?;
+    if changed.parties.is_empty() && changed.pairs.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query(AssertSqlSafe(INSERT_PARTIES.as_str()))
+        .bind(json(&changed.parties)?)
+        .bind(json(&changed.pairs)?);
+    session.execute(query).await.map(|_| ())
 }
 
 static UPSERT_REPOSITORIES: LazyLock<String> = LazyLock::new(|| {

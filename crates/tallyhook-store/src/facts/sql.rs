@@ -1,15 +1,22 @@
 //! Statements about the facts.
 
+use tallyhook_core::domain::timings::DEFINITION;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
-use crate::database::{Database, statement};
+use crate::database::{Database, Statement, statement};
 use crate::{BatchWrite, Moment, Result, Store, StoredPullRequest, VersionConflict};
+
+/// The condition of the index `pull_requests_outdated`: numbers of an earlier definition.
+const OUTDATED: &str = "definition < 2";
+// A new definition needs an index of its own, in a migration.
+const _: () = assert!(DEFINITION == 2);
 
 /// Statements that drop the guards and facts of one pull request, by repository and number, before
 /// others take their place.
-pub(super) const DROP_REPLACED: [&str; 3] = [
+pub(super) const DROP_REPLACED: [&str; 4] = [
     "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
      WHERE repo_id = $1 AND number = $2",
+    "DELETE FROM commits WHERE repo_id = $1 AND number = $2",
     "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
     "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
 ];
@@ -52,24 +59,43 @@ impl Store {
     /// Returns keys after `after` in ascending order, at most `limit`, to page through all pull
     /// requests.
     pub async fn keys_after(&self, after: Option<PrKey>, limit: u32) -> Result<Vec<PrKey>> {
-        let after = after.map_or((i64::MIN, i64::MIN), |key| (key.repo.0, key.number.0));
         let query = statement(
             "SELECT repo_id, number FROM pull_requests WHERE (repo_id, number) > ($1, $2) \
              ORDER BY repo_id, number LIMIT $3",
-        )
-        .bind(after.0)
-        .bind(after.1)
-        .bind(i64::from(limit));
-        let key = |(repo, number): (i64, i64)| PrKey {
+        );
+        self.keys(query, after, limit).await
+    }
+
+    /// Returns keys after `after` in ascending order, at most `limit`, of pull requests whose
+    /// numbers are of an earlier definition.
+    pub async fn outdated_after(&self, after: Option<PrKey>, limit: u32) -> Result<Vec<PrKey>> {
+        let query = statement(format!(
+            "SELECT repo_id, number FROM pull_requests WHERE (repo_id, number) > ($1, $2) \
+             AND {OUTDATED} ORDER BY repo_id, number LIMIT $3"
+        ));
+        self.keys(query, after, limit).await
+    }
+
+    async fn keys(
+        &self,
+        query: Statement<'_>,
+        after: Option<PrKey>,
+        limit: u32,
+    ) -> Result<Vec<PrKey>> {
+        let after = after.map_or((i64::MIN, i64::MIN), |key| (key.repo.0, key.number.0));
+        let query = query.bind(after.0).bind(after.1).bind(i64::from(limit));
+        let rows: Vec<(i64, i64)> = self.database.rows(query).await?;
+        let key = |(repo, number)| PrKey {
             repo: RepoId(repo),
             number: PrNumber(number),
         };
-        Ok(self
-            .database
-            .rows(query)
-            .await?
-            .into_iter()
-            .map(key)
-            .collect())
+        Ok(rows.into_iter().map(key).collect())
+    }
+
+    /// Counts the pull requests whose numbers are of an earlier definition.
+    pub async fn count_outdated(&self) -> Result<u64> {
+        let query = format!("SELECT count(*) FROM pull_requests WHERE {OUTDATED}");
+        let row: Option<(i64,)> = self.database.row(statement(query)).await?;
+        Ok(row.map_or(0, |(outdated,)| outdated.unsigned_abs()))
     }
 }

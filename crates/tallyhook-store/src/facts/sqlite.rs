@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, FromRow};
 use tallyhook_core::domain::join::Dated;
-use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::commits::write_commits;
+use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
-    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, ReviewColumns, SegmentColumns,
-    columns_of, pull_request_update,
+    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
+    SegmentColumns, columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
@@ -29,6 +30,23 @@ use crate::{
     StoredPullRequest, VersionConflict,
 };
 
+/// A pull request as it is loaded, without its reviews and segments.
+#[derive(FromRow)]
+struct LoadedRow {
+    #[sqlx(flatten)]
+    row: KnownColumns,
+    #[sqlx(flatten)]
+    repository: RepositorySeen,
+}
+
+static LOAD: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT p.*, {} FROM pull_requests p LEFT JOIN repositories r ON r.id = p.repo_id \
+         WHERE (p.repo_id, p.number) IN (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        RepositorySeen::COLUMNS
+    )
+});
+
 impl SqliteDatabase {
     pub(crate) async fn load(&self, keys: &[PrKey]) -> Result<Vec<StoredPullRequest>> {
         let json = to_json(
@@ -39,13 +57,10 @@ impl SqliteDatabase {
         )?;
         // One snapshot for all queries, so that reviews, segments and row belong together.
         let mut snapshot = self.snapshot().await?;
-        let rows: Vec<KnownColumns> = sqlx::query_as(
-            "SELECT * FROM pull_requests WHERE (repo_id, number) IN \
-             (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
-        )
-        .bind(&json)
-        .fetch_all(&mut *snapshot)
-        .await?;
+        let rows: Vec<LoadedRow> = sqlx::query_as(AssertSqlSafe(LOAD.as_str()))
+            .bind(&json)
+            .fetch_all(&mut *snapshot)
+            .await?;
         let reviews: Vec<ReviewColumns> = sqlx::query_as(
             "SELECT * FROM reviews WHERE (repo_id, number) IN (SELECT value ->> 0, value ->> 1 \
              FROM json_each($1))",
@@ -68,8 +83,9 @@ impl SqliteDatabase {
         }
         let mut known: HashMap<PrKey, StoredPullRequest> = HashMap::with_capacity(rows.len());
         for row in rows {
+            let LoadedRow { row, repository } = row;
             let segments = segments.remove(&row.key()).unwrap_or_default();
-            known.insert(row.key(), row.with_segments(segments));
+            known.insert(row.key(), row.joined(repository, segments));
         }
         for review in reviews {
             if let Some(known) = known.get_mut(&review.key()) {
@@ -77,13 +93,12 @@ impl SqliteDatabase {
                 known.pull_request.reviews.insert(review.id, review);
             }
         }
-        let unknown = |key: &PrKey| StoredPullRequest {
-            pull_request: PullRequest::unknown(*key),
-            version: 0,
-        };
         Ok(keys
             .iter()
-            .map(|key| known.remove(key).unwrap_or_else(|| unknown(key)))
+            .map(|key| {
+                let known = known.remove(key);
+                known.unwrap_or_else(|| StoredPullRequest::unknown(*key))
+            })
             .collect())
     }
 
@@ -108,10 +123,12 @@ impl SqliteDatabase {
         }
         write_reviews(&mut transaction, &recording.pull_requests).await?;
         write_segments(&mut transaction, &recording.pull_requests).await?;
+        write_parties(&mut transaction, ChangedParties::of(recording)).await?;
         let mut transaction = Transaction::Sqlite(transaction);
+        write_commits(&mut transaction, &recording.commits).await?;
         write_logins(&mut transaction, &recording.logins).await?;
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
-        let events = notified_changes(&mut transaction, &recording.changes).await?;
+        let events = notified_changes(&mut transaction, recording).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
         tallyhook_core::crash_point::reached("record.before_commit");
         transaction.commit().await?;
@@ -401,6 +418,58 @@ async fn write_segments(
     for segment in SegmentColumns::added(records) {
         let query = sqlx::query(AssertSqlSafe(INSERT_SEGMENT.as_str()));
         segment.bind(query).execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// Makes the insertions of rows into `table`, one for each size of a chunk.
+fn insertions(table: &str, columns: &[&str]) -> [String; CHUNKS.len()] {
+    let row = format!("({})", vec!["?"; columns.len()].join(", "));
+    CHUNKS.map(|rows| {
+        let values = vec![row.as_str(); rows].join(", ");
+        format!(
+            "INSERT INTO {table} ({}) VALUES {values}",
+            columns.join(", ")
+        )
+    })
+}
+
+static INSERT_PARTIES: LazyLock<[String; CHUNKS.len()]> =
+    LazyLock::new(|| insertions("waiting_parties", PartyColumns::COLUMNS));
+static INSERT_PAIRS: LazyLock<[String; CHUNKS.len()]> =
+    LazyLock::new(|| insertions("review_pairs", PairColumns::COLUMNS));
+
+/// Replaces those that are waited for, and the review requests, of pull requests where they changed.
+async fn write_parties(
+    transaction: &mut SqliteTransaction<'_>,
+    changed: ChangedParties,
+) -> Result<()> {
+    if changed.keys.is_empty() {
+        return Ok(());
+    }
+    let keys = changed.keys.iter().map(|key| (key.repo, key.number));
+    let keys = to_json(&keys.collect::<Vec<_>>())?;
+    for delete in [
+        "DELETE FROM waiting_parties WHERE (repo_id, number) IN \
+         (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+        "DELETE FROM review_pairs WHERE (repo_id, number) IN \
+         (SELECT value ->> 0, value ->> 1 FROM json_each($1))",
+    ] {
+        let query = sqlx::query(delete).bind(&keys);
+        query.execute(&mut **transaction).await?;
+    }
+    let (mut parties, mut pairs) = (changed.parties.into_iter(), changed.pairs.into_iter());
+    for (place, size) in chunk_sizes(parties.len()) {
+        let query = sqlx::query(AssertSqlSafe(INSERT_PARTIES[place].as_str()));
+        let rows = parties.by_ref().take(size);
+        let query = rows.fold(query, |query, row| row.bind(query));
+        query.execute(&mut **transaction).await?;
+    }
+    for (place, size) in chunk_sizes(pairs.len()) {
+        let query = sqlx::query(AssertSqlSafe(INSERT_PAIRS[place].as_str()));
+        let rows = pairs.by_ref().take(size);
+        let query = rows.fold(query, |query, row| row.bind(query));
+        query.execute(&mut **transaction).await?;
     }
     Ok(())
 }

@@ -112,6 +112,7 @@ const fn number(role: LeaderRole) -> i32 {
         LeaderRole::Notifier => 4,
         LeaderRole::Opener => 5,
         LeaderRole::Cleaner => 6,
+        LeaderRole::Renumberer => 7,
     }
 }
 

@@ -96,6 +96,7 @@ struct SessionGrantRow {
     team_id: Option<i64>,
     team_name: Option<String>,
     role: Option<Name<AccessRole>>,
+    login: Option<String>,
     is_only_team: bool,
 }
 
@@ -108,6 +109,7 @@ impl SessionGrantRow {
                 team: TeamId(team),
                 team_name,
                 role,
+                login: self.login,
                 is_only_team: self.is_only_team,
             }),
             _ => None,

@@ -24,6 +24,8 @@ pub struct ApiToken {
     pub name: String,
     pub team: String,
     pub role: AccessRole,
+    /// The login that "me" means to its holder.
+    pub login: Option<String>,
     pub created_at: Moment,
     /// `None` is a token without an end.
     pub expires_at: Option<Moment>,
@@ -39,6 +41,7 @@ pub struct NewToken<'a> {
     pub hash: &'a TokenHash,
     pub team: TeamId,
     pub role: AccessRole,
+    pub login: Option<&'a str>,
     pub created_at: Moment,
     pub expires_at: Option<Moment>,
 }
@@ -51,6 +54,8 @@ pub struct TokenGrant {
     pub team: TeamId,
     pub team_name: String,
     pub role: AccessRole,
+    /// The login that "me" means to its holder.
+    pub login: Option<String>,
     /// True while there is no other team.
     pub is_only_team: bool,
 }
@@ -60,6 +65,7 @@ struct ApiTokenRow {
     name: String,
     team: String,
     role: Name<AccessRole>,
+    login: Option<String>,
     created_at: Millis,
     expires_at: Option<Millis>,
     last_used_at: Option<Millis>,
@@ -73,6 +79,7 @@ impl From<ApiTokenRow> for ApiToken {
             name: row.name,
             team: row.team,
             role: row.role.0,
+            login: row.login,
             created_at: row.created_at.0,
             expires_at: moment(row.expires_at),
             last_used_at: moment(row.last_used_at),
@@ -83,7 +90,7 @@ impl From<ApiTokenRow> for ApiToken {
 
 /// The columns of a [`TokenGrantRow`], of a token and its team.
 pub(super) const GRANT: &str = "token.id AS token_id, token.team_id, team.name AS team_name, \
-     token.role, NOT EXISTS (SELECT 1 FROM teams AS other WHERE other.id <> token.team_id) \
+     token.role, token.login, NOT EXISTS (SELECT 1 FROM teams AS other WHERE other.id <> token.team_id) \
      AS is_only_team";
 
 #[derive(FromRow)]
@@ -92,6 +99,7 @@ struct TokenGrantRow {
     team_id: i64,
     team_name: String,
     role: Name<AccessRole>,
+    login: Option<String>,
     is_only_team: bool,
 }
 
@@ -102,6 +110,7 @@ impl From<TokenGrantRow> for TokenGrant {
             team: TeamId(row.team_id),
             team_name: row.team_name,
             role: row.role.0,
+            login: row.login,
             is_only_team: row.is_only_team,
         }
     }
@@ -112,11 +121,11 @@ impl Store {
     /// `false` if the name is taken.
     pub async fn create_token(&self, token: &NewToken<'_>) -> Result<bool> {
         let insert = statement(
-            "INSERT INTO api_tokens AS known (name, sha256, team_id, role, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) \
+            "INSERT INTO api_tokens AS known (name, sha256, team_id, role, created_at, expires_at, \
+             login) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) \
              DO UPDATE SET sha256 = excluded.sha256, team_id = excluded.team_id, \
              role = excluded.role, created_at = excluded.created_at, \
-             expires_at = excluded.expires_at, last_used_at = NULL, revoked_at = NULL \
+             expires_at = excluded.expires_at, login = excluded.login, last_used_at = NULL, revoked_at = NULL \
              WHERE known.revoked_at IS NOT NULL",
         )
         .bind(storable_text(token.name))
@@ -124,14 +133,15 @@ impl Store {
         .bind(token.team.0)
         .bind(token.role.as_str())
         .bind(Millis(token.created_at))
-        .bind(token.expires_at.map(Millis));
+        .bind(token.expires_at.map(Millis))
+        .bind(token.login.map(storable_text));
         Ok(self.database.execute(insert).await? == 1)
     }
 
     /// Returns the tokens of a team, or of all teams, the oldest first.
     pub async fn tokens(&self, team: Option<TeamId>) -> Result<Vec<ApiToken>> {
         let query = statement(
-            "SELECT token.name, team.name AS team, token.role, token.created_at, \
+            "SELECT token.name, team.name AS team, token.role, token.login, token.created_at, \
              token.expires_at, token.last_used_at, token.revoked_at \
              FROM api_tokens AS token JOIN teams AS team ON team.id = token.team_id \
              WHERE token.team_id = coalesce($1, token.team_id) \

@@ -75,17 +75,6 @@ impl ToggleHistory {
     }
 }
 
-/// Returns the seconds of `stretch` that the intervals cover; they must not overlap each other.
-pub(super) fn overlap(
-    stretch: (Timestamp, Timestamp),
-    intervals: &[(Timestamp, Timestamp)],
-) -> i64 {
-    let shared = intervals
-        .iter()
-        .map(|(from, to)| to.min(&stretch.1).epoch() - from.max(&stretch.0).epoch());
-    shared.filter(|seconds| *seconds > 0).sum()
-}
-
 /// Returns the parts of `intervals` outside of `others`; both ordered by time and free of overlap
 /// within themselves.
 pub(super) fn subtract(

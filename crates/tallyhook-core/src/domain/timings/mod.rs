@@ -6,6 +6,7 @@
 
 mod approval;
 mod intervals;
+mod pauses;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::approval::Approval;
-use self::intervals::{Interval, ToggleHistory, overlap, subtract};
-pub use self::stages::{Flag, PullRequestDurations, Stage, Stages, Step};
+use self::intervals::{Interval, ToggleHistory, subtract};
+pub(super) use self::pauses::{Pause, Pauses};
+pub use self::stages::{Flag, PullRequestDurations, Stage, StageSegment, Stages, Step};
 use super::join::Dated;
 use super::people::Bots;
 use super::pull_request::PullRequest;
@@ -26,7 +28,7 @@ use crate::event::{Branches, FIRST_COMMIT_EVER, FactKind, SnapshotMark};
 use crate::github::types::{Account, ReviewId, Timestamp};
 
 /// The version of the definitions; stored with the numbers that follow them.
-pub const DEFINITION: i64 = 1;
+pub const DEFINITION: i64 = 2;
 
 /// The state of a pull request: open, closed without a merge, or merged.
 #[derive(
@@ -78,6 +80,8 @@ pub struct Timings {
     pub stages: Stages,
     pub flags: BTreeSet<Flag>,
     pub steps: Vec<Step>,
+    /// The time of the steps, each second once.
+    pub segments: Vec<StageSegment>,
 }
 
 /// Computes the numbers of `pull_request`; `None` while no snapshot of it is known.
@@ -97,17 +101,19 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         first_review_at,
         final_approval_at,
     };
-    let mut steps = history
+    let (mut steps, mut segments) = history
         .merged_at
-        .map_or_else(Vec::new, |merged_at| history.steps(times, merged_at));
+        .map_or_else(Default::default, |merged_at| {
+            history.steps(times, merged_at)
+        });
     let mut cycle_time = history.merged_at.map(|at| seconds(history.created_at, at));
     let mut review_time = first_review_at.map(|at| seconds(history.created_at, at));
-    let mut spans = steps.iter().map(|step| step.seconds);
     let is_misdated = pull_request.has_mark(SnapshotMark::ClockSkew)
         || cycle_time.into_iter().chain(review_time).any(is_negative)
-        || spans.any(is_negative);
+        || steps.iter().any(|step| step.to < step.from);
     if is_misdated {
         steps.clear();
+        segments.clear();
         (cycle_time, review_time) = (None, None);
     }
     Some(Timings {
@@ -120,9 +126,10 @@ pub fn timings(pull_request: &PullRequest, bots: &Bots) -> Option<Timings> {
         final_approval_at,
         cycle_time,
         review_time,
-        stages: sum_up(&steps),
+        stages: Stages::sum(steps.iter().map(|step| (step.stage, step.seconds))),
         flags: history.flags(times, approval.as_ref(), is_misdated),
         steps,
+        segments,
     })
 }
 
@@ -242,35 +249,38 @@ impl<'a> History<'a> {
         comments.chain(self.first_review_at()).min()
     }
 
-    /// Returns the stretches of a merged pull request, in order of time.
-    fn steps(&self, times: ReviewTimes, merged_at: Timestamp) -> Vec<Step> {
-        let redraft = subtract(
-            &self.clipped(&self.redraft, merged_at),
-            &self.clipped(&self.closed, merged_at),
-        );
+    /// Returns the stretches of a merged pull request, in order of time, and the segments that
+    /// redraft and closed leave of them.
+    fn steps(&self, times: ReviewTimes, merged_at: Timestamp) -> (Vec<Step>, Vec<StageSegment>) {
         let closed = self.clipped(&self.closed, merged_at);
-        let mut steps: Vec<_> = self
-            .stretches(times, merged_at)
-            .into_iter()
-            .flatten()
-            .collect();
+        let redraft = subtract(&self.clipped(&self.redraft, merged_at), &closed);
+        let stretches = self.stretches(times, merged_at).into_iter().flatten();
+        let mut steps: Vec<_> = stretches.collect();
+        let mut segments = Vec::new();
         for step in &mut steps {
-            let stretch = (step.from, step.to);
-            step.seconds -= overlap(stretch, &closed) + overlap(stretch, &redraft);
+            let open = subtract(&[(step.from, step.to)], &closed);
+            let parts = subtract(&open, &redraft).into_iter();
+            let parts = parts.map(|(from, to)| StageSegment {
+                stage: step.stage,
+                from,
+                to,
+            });
+            let first = segments.len();
+            segments.extend(parts);
+            step.seconds = segments[first..].iter().map(StageSegment::seconds).sum();
         }
-        let apart = |stage, because, intervals: Vec<(Timestamp, Timestamp)>| {
-            intervals
-                .into_iter()
-                .map(move |(from, to)| Step::new(stage, from, to, because))
-        };
-        steps.extend(apart(Stage::Redraft, "as a draft again", redraft));
-        steps.extend(apart(
-            Stage::Closed,
-            "closed until it was opened again",
-            closed,
-        ));
+        for (stage, because, intervals) in [
+            (Stage::Redraft, "as a draft again", redraft),
+            (Stage::Closed, "closed until it was opened again", closed),
+        ] {
+            for (from, to) in intervals {
+                steps.push(Step::new(stage, from, to, because));
+                segments.push(StageSegment { stage, from, to });
+            }
+        }
         steps.sort_by_key(|step| (step.from, step.to));
-        steps
+        segments.sort_by_key(|segment| segment.from);
+        (steps, segments)
     }
 
     /// Returns the intervals clipped to creation and merge; one without an end lasts until the
@@ -561,22 +571,4 @@ pub(super) fn last_reopened_at(pull_request: &PullRequest) -> Option<Timestamp> 
     };
     // The closing before a reopening may have been missed.
     seen.max(pull_request.timeline.times_of(FactKind::Reopened).last())
-}
-
-/// Sums the steps by stage. A stage that is there may be 0; redraft and closed are there only when
-/// they took time.
-fn sum_up(steps: &[Step]) -> Stages {
-    let mut stages = Stages::default();
-    for step in steps {
-        let stage = match step.stage {
-            Stage::Coding => &mut stages.coding,
-            Stage::Pickup => &mut stages.pickup,
-            Stage::Review => &mut stages.review,
-            Stage::MergeWait => &mut stages.merge_wait,
-            Stage::Redraft => &mut stages.redraft,
-            Stage::Closed => &mut stages.closed,
-        };
-        *stage = Some(stage.unwrap_or(0) + step.seconds);
-    }
-    stages
 }

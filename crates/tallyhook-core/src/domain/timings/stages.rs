@@ -1,6 +1,7 @@
 //! The stages and flags of a pull request, and its durations.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 use utoipa::ToSchema;
 
 use crate::github::types::Timestamp;
@@ -69,6 +70,49 @@ pub struct Stages {
 }
 
 impl Stages {
+    /// Sums seconds by stage. A stage of which there are none is `None`.
+    pub(in crate::domain) fn sum(parts: impl IntoIterator<Item = (Stage, i64)>) -> Self {
+        let mut stages = Self::default();
+        for (stage, seconds) in parts {
+            let sum = stages.seconds_mut(stage);
+            *sum = Some(sum.unwrap_or(0) + seconds);
+        }
+        stages
+    }
+
+    /// Returns the stages that `known` has: 0 where there are no seconds of one.
+    pub(in crate::domain) fn only_known_in(self, known: &Self) -> Self {
+        let mut stages = Self::default();
+        for stage in Stage::VARIANTS {
+            let seconds = self.seconds(*stage).unwrap_or(0);
+            *stages.seconds_mut(*stage) = known.seconds(*stage).map(|_| seconds);
+        }
+        stages
+    }
+
+    /// Returns the seconds of one stage.
+    pub const fn seconds(&self, stage: Stage) -> Option<i64> {
+        match stage {
+            Stage::Coding => self.coding,
+            Stage::Pickup => self.pickup,
+            Stage::Review => self.review,
+            Stage::MergeWait => self.merge_wait,
+            Stage::Redraft => self.redraft,
+            Stage::Closed => self.closed,
+        }
+    }
+
+    const fn seconds_mut(&mut self, stage: Stage) -> &mut Option<i64> {
+        match stage {
+            Stage::Coding => &mut self.coding,
+            Stage::Pickup => &mut self.pickup,
+            Stage::Review => &mut self.review,
+            Stage::MergeWait => &mut self.merge_wait,
+            Stage::Redraft => &mut self.redraft,
+            Stage::Closed => &mut self.closed,
+        }
+    }
+
     /// Returns the sum of the known stages, in seconds: from the start of coding to the merge, or
     /// from ready to the merge where coding is unknown.
     pub fn total(&self) -> i64 {
@@ -127,6 +171,21 @@ pub struct Step {
     pub because: &'static str,
 }
 
+/// A stretch of time that counts for one stage. The segments of a pull request are in order, do not
+/// overlap and leave no gap, so that their seconds add up to those of its stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageSegment {
+    pub stage: Stage,
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+impl StageSegment {
+    pub fn seconds(&self) -> i64 {
+        self.to.epoch() - self.from.epoch()
+    }
+}
+
 /// A stage of a pull request's life.
 #[derive(
     Clone,
@@ -150,4 +209,11 @@ pub enum Stage {
     MergeWait,
     Redraft,
     Closed,
+}
+
+impl Stage {
+    /// Returns the name that is written.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
 }

@@ -26,6 +26,7 @@ fn with_history(changes: &[(i64, usize)], seen: &[(i64, bool, bool)]) -> PullReq
             at: Timestamp::clamped(*at),
             kind: KINDS[*kind],
             subject: None,
+            subject_kind: None,
             detail: None,
             actor: None,
         }));
