@@ -54,7 +54,7 @@ pub use self::outbox::{
     EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, CalendarUse, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
 };
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
