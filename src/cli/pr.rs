@@ -74,6 +74,7 @@ fn print(detail: &PullRequestDetail) -> CommandResult {
         output::line("")?;
         steps.print("")?;
     }
+    print_turns(detail)?;
     // Reviews are part of the timeline.
     let mut timeline = output::table([
         output::whole("time"),
@@ -91,6 +92,48 @@ fn print(detail: &PullRequestDetail) -> CommandResult {
     }
     output::line("")?;
     timeline.print("no event of it is known")
+}
+
+/// Prints whose turn it was, and the review requests.
+fn print_turns(detail: &PullRequestDetail) -> CommandResult {
+    let mut turns = output::table([
+        output::whole("turn"),
+        output::whole("hours"),
+        output::whole("from"),
+        output::prose("why"),
+    ]);
+    for turn in &detail.explain.turns {
+        turns.add_row([
+            turn.turn.as_str().replace('_', " "),
+            output::hours(Some(turn.hours)),
+            turn.from.to_string(),
+            turn.text.clone(),
+        ]);
+    }
+    output::line("")?;
+    turns.print("its turns are not known")?;
+    if detail.explain.pairs.is_empty() {
+        return Ok(());
+    }
+    let mut pairs = output::table([
+        output::text("asked"),
+        output::whole("at"),
+        output::whole("end"),
+        output::whole("hours"),
+        output::whole("business h"),
+    ]);
+    for pair in &detail.explain.pairs {
+        let team = pair.team.as_ref().map(|slug| format!("team {slug}"));
+        pairs.add_row([
+            team.or(pair.login.clone()).unwrap_or_default(),
+            pair.asked_at.to_string(),
+            pair.end.as_str().to_owned(),
+            output::hours(Some(pair.hours)),
+            output::hours(pair.business_hours),
+        ]);
+    }
+    output::line("")?;
+    pairs.print("")
 }
 
 fn facts(item: &PullRequestItem) -> String {

@@ -39,7 +39,8 @@ use tallyhook_github_client::{ApiUrl, Credentials};
 
 pub use self::channel_secret::ChannelSecret;
 pub use self::channels::{
-    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, ChannelSchedule,
+    DailyDigest, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;
@@ -81,6 +82,8 @@ pub struct Config {
     /// Sent by commands that read another server.
     pub token: Option<String>,
     pub numbers: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
     pub retention_days: u32,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
@@ -99,7 +102,7 @@ impl Config {
     }
 
     fn parse(sources: &SettingSources) -> Result<Self, ConfigError> {
-        Ok(Self {
+        let config = Self {
             webhook_secrets: github::webhook_secrets(sources),
             hook_secret: github::hook_secret(sources),
             github_credentials: github::credentials(sources)?,
@@ -113,15 +116,18 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                origins: origin::rules(sources)?,
                 calendars: calendars::calendars(sources)?,
                 waiting: WaitingRules::default(),
-                origins: origin::rules(sources)?,
             },
+            show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,
             tasks: TaskConfig::new(sources)?,
             notify: NotifyConfig::new(sources)?,
-        })
+        };
+        config.notify.check_schedules(&config.numbers.calendars)?;
+        Ok(config)
     }
 }

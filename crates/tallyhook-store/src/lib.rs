@@ -46,21 +46,26 @@ pub use self::deliveries::{
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
-    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
-    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, DigestRepositories,
+    NotificationAttempt, NotificationCounts, NotificationFilter, NotificationRow,
+    NotificationState,
 };
 pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
-    EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+    ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
+    OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, CalendarUse, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, CalendarUse, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OriginRow,
+    PartyName, PullRequestFilter, PullRequestRow, SortKey, StateFilter, WaitingFilter,
+    WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};
 pub use self::sync::{
-    MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,
-    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
+    MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryGap, RunOptions, RunState,
+    SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts,
+    WatchedPullRequest,
 };
 pub use self::tasks::{
     NewTask, PendingWork, Task, TaskCause, TaskEdit, TaskEvent, TaskPlace, TaskRef, TaskUpdate,

@@ -15,7 +15,7 @@ use super::{
     CommandResult, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN, output,
     prs, serve,
 };
-use crate::api::{PullRequestItem, auth, list_item};
+use crate::api::{PullRequestItem, ReadContext, auth, list_item};
 use crate::app::{RunningServer, ServerOptions};
 use crate::config::Config;
 
@@ -34,7 +34,7 @@ pub(super) struct DemoArgs {
 }
 
 /// The fixtures that are part of the program.
-const STORY: [&str; 25] = [
+const STORY: [&str; 34] = [
     include_str!("../../../fixtures/01-quick-review.jsonl"),
     include_str!("../../../fixtures/02-draft-then-ready.jsonl"),
     include_str!("../../../fixtures/03-merged-without-review.jsonl"),
@@ -60,6 +60,15 @@ const STORY: [&str; 25] = [
     include_str!("../../../fixtures/23-ghost-author.jsonl"),
     include_str!("../../../fixtures/24-review-at-the-merge.jsonl"),
     include_str!("../../../fixtures/25-waiting-for-a-human.jsonl"),
+    include_str!("../../../fixtures/26-asked-again.jsonl"),
+    include_str!("../../../fixtures/27-answered-for-the-team.jsonl"),
+    include_str!("../../../fixtures/28-request-withdrawn.jsonl"),
+    include_str!("../../../fixtures/29-approval-dismissed-by-a-push.jsonl"),
+    include_str!("../../../fixtures/30-given-back-by-the-queue.jsonl"),
+    include_str!("../../../fixtures/31-agent-draft.jsonl"),
+    include_str!("../../../fixtures/32-only-an-ai-asked.jsonl"),
+    include_str!("../../../fixtures/33-approved-from-a-fork.jsonl"),
+    include_str!("../../../fixtures/34-in-the-merge-queue.jsonl"),
 ];
 
 impl DemoArgs {
@@ -126,7 +135,7 @@ async fn show(
         answers.join(", ")
     ))?;
     output::line("")?;
-    print_table(&running.store).await?;
+    print_table(&running.store, ReadContext::now(&config.numbers)).await?;
     let numbers = numbers(&running.store).await?;
     output::line(&format!(
         "\nNotifications from {}/ws:",
@@ -204,12 +213,12 @@ fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     Ok(story)
 }
 
-async fn print_table(store: &Store) -> CommandResult {
+async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?
         .into_iter()
-        .map(list_item)
+        .map(|row| list_item(row, context))
         .collect();
     rows.sort_by_key(|row| row.number);
     let mut table = output::table([

@@ -387,6 +387,7 @@ async fn apply_all(store: &Store, events: &[Event]) {
         numbers: NumberRules::default(),
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
+        tracks_waiting: false,
     };
     for batch in events.chunks(50) {
         let deliveries: Vec<_> = batch

@@ -17,8 +17,8 @@ use tallyhook_core::domain::timings::{
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
-    Store, StoredPullRequest,
+    AggregateFilter, BatchWrite, ListPlace, PullRequestFilter, PullRequestRecord, PullRequestRow,
+    StateFilter, Store, StoredPullRequest,
 };
 
 use jiff::tz::TimeZone;
@@ -68,7 +68,10 @@ async fn pull_requests_are_filtered_by_state_author_and_range(database: Database
     assert_eq!(count(range(None, Some(updated))).await, 0);
     assert_eq!(
         count(PullRequestFilter {
-            after: Some((updated, row.key)),
+            after: Some(ListPlace {
+                value: updated.epoch(),
+                key: row.key,
+            }),
             ..PullRequestFilter::default()
         })
         .await,
@@ -268,10 +271,11 @@ impl GeneratedPullRequest {
             DurationClock::Business => (business.is_some(), business.unwrap_or_default()),
         };
         Some(MergedPullRequest {
-            has_calendar,
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
+            origin: None,
             flags: flags.iter().copied().collect(),
+            has_calendar,
             durations,
         })
     }
@@ -344,6 +348,7 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             clock: *[DurationClock::Calendar, DurationClock::Business]
                 .choose(&mut random)
                 .unwrap(),
+            by_origin: false,
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
@@ -425,13 +430,13 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
             author: author.map(str::to_owned),
             from: from.map(Timestamp::clamped),
             to: to.map(Timestamp::clamped),
-            after: None,
+            ..PullRequestFilter::default()
         };
         let mut read: Vec<PullRequestRow> = Vec::new();
         loop {
             let page = store.pull_requests(&filter, 17).await.unwrap();
             let Some(last) = page.last() else { break };
-            filter.after = Some((last.updated_at, last.key));
+            filter.after = Some(filter.order.place(last));
             read.extend(page);
         }
         let read: Vec<_> = read.iter().map(|row| row.key).collect();

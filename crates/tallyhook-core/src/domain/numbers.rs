@@ -5,7 +5,7 @@ use super::origin::{OriginRules, PullRequestOrigin, origin};
 use super::people::Bots;
 use super::pull_request::PullRequest;
 use super::timings::{Timings, timings};
-use super::waiting::{Turns, WaitingRules};
+use super::waiting::{Turns, WaitingRules, turns};
 
 /// The settings that the numbers depend on. After a change of one, `tallyhook recompute` computes
 /// the stored numbers again.
@@ -37,9 +37,9 @@ pub fn numbers(
     let timings = timings(pull_request, &rules.bots)?;
     let calendar = repo.and_then(|repo| rules.calendars.of_repository(repo));
     Some(Numbers {
-        business: calendar.map(|calendar| business_numbers(pull_request, &timings, calendar)),
-        turns: Turns::default(),
         origin: origin(pull_request, &timings, rules),
+        business: calendar.map(|calendar| business_numbers(pull_request, &timings, calendar)),
         timings,
+        turns: turns(pull_request, repo, rules, None)?,
     })
 }

@@ -17,9 +17,12 @@ impl Bots {
     /// Returns whether an account is a bot: by GitHub's account type, then by the `[bot]` of its
     /// login, then by the list.
     pub fn contains(&self, account: &Account) -> bool {
-        account.kind == AccountKind::Bot
-            || account.login.ends_with("[bot]")
-            || (!self.0.is_empty() && self.0.contains(&account.login.to_lowercase()))
+        account.kind == AccountKind::Bot || self.contains_login(&account.login)
+    }
+
+    /// Returns whether an account of which only the login is known is a bot.
+    pub fn contains_login(&self, login: &str) -> bool {
+        login.ends_with("[bot]") || (!self.0.is_empty() && self.0.contains(&login.to_lowercase()))
     }
 
     /// Returns whether `account` is neither the pull request's author nor a bot.

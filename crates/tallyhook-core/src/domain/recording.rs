@@ -9,6 +9,7 @@ use super::numbers::Numbers;
 use super::pull_request::PullRequest;
 use super::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use super::task::TaskKey;
+use super::waiting_change::WaitingChange;
 use crate::delivery::{DeliveryId, Moment};
 use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
 
@@ -199,6 +200,9 @@ pub struct BatchWrite {
     /// Status changes in the order in which they were learnt. Those worth a notification enter the
     /// outbox.
     pub changes: Vec<PullRequestChange>,
+    /// Changes of the parties that pull requests wait for. Those worth a notification enter the
+    /// outbox, after the status changes.
+    pub waits: Vec<WaitingChange>,
     /// Pull requests whose status, or the time of it, differs from before: their tasks follow.
     pub moved: BTreeSet<PrKey>,
     /// All task keys that a pull request names now, where they differ from before.

@@ -28,6 +28,17 @@ impl Review {
             _ => ReviewState::Dismissed,
         }
     }
+
+    /// Returns its opinion at its submission: `None` if it is a comment, `Some(None)` if it
+    /// replaced an older opinion and its state, or the time for which it stood, is unknown.
+    pub(super) fn opinion(&self) -> Option<Option<ReviewState>> {
+        match self.original_state {
+            Some(ReviewState::Commented) => None,
+            Some(_) if self.dismissed && self.dismissed_at.is_none() => Some(None),
+            Some(ReviewState::Dismissed) | None => Some(None),
+            Some(opinion) => Some(Some(opinion)),
+        }
+    }
 }
 
 impl From<event::ReviewSnapshot> for Review {

@@ -12,6 +12,16 @@ use crate::github::types::{Account, Timestamp};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline(GrowingMap<FactKey, Option<Account>>);
 
+/// A fact of a timeline, as far as walks over many facts need it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FactRef<'a> {
+    pub(super) at: Timestamp,
+    pub(super) subject: Option<i64>,
+    pub(super) subject_kind: Option<SubjectKind>,
+    pub(super) detail: Option<&'a str>,
+    pub(super) actor: Option<&'a Account>,
+}
+
 /// The identity of a fact. By kind first, since most questions are about one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FactKey {
@@ -178,6 +188,17 @@ impl Timeline {
     ) -> impl Iterator<Item = (Timestamp, Option<i64>, Option<&Account>)> + '_ {
         self.of(kind)
             .map(|(key, actor)| (key.at, key.subject, actor.as_ref()))
+    }
+
+    /// Returns the facts of `kind`, earliest first.
+    pub(super) fn facts(&self, kind: FactKind) -> impl Iterator<Item = FactRef<'_>> {
+        self.of(kind).map(|(key, actor)| FactRef {
+            at: key.at,
+            subject: key.subject,
+            subject_kind: key.subject_kind,
+            detail: key.detail.as_deref(),
+            actor: actor.as_ref(),
+        })
     }
 
     /// Returns whether it was opened as a draft, or `None` if the opening itself is unknown.

@@ -3,8 +3,11 @@
 mod bounds;
 mod business_time;
 mod decoration;
+mod fixture_turns;
 mod hostile;
 mod metrics;
 mod notification;
 mod order;
 mod origin;
+mod statistics;
+mod waiting;

@@ -90,6 +90,7 @@ fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Opt
         numbers: NumberRules::default(),
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
+        tracks_waiting: false,
     };
     let mut stored = StoredPullRequest::unknown(histories::KEY);
     let mut timings = None;

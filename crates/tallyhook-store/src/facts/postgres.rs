@@ -169,7 +169,7 @@ async fn write_outbox(
     let mut transaction = Transaction::Postgres(PostgresTransaction(session));
     write_logins(&mut transaction, &recording.logins).await?;
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
-    let events = notified_changes(&mut transaction, &recording.changes).await?;
+    let events = notified_changes(&mut transaction, recording).await?;
     let appended = append_events(&mut transaction, &events, now).await?;
     if appended + marked > 0 {
         // Sent by the commit.

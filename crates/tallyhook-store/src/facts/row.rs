@@ -120,6 +120,12 @@ columns! {
         calendar: Option<String>,
         calendar_zone: Option<String>,
         calendar_hash: Option<String>,
+        origin: Option<Name<Origin>>,
+        origin_certainty: Option<Name<OriginCertainty>>,
+        opened_by: Option<String>,
+        reviewed_by_requester: Option<bool>,
+        first_bot_response_at: Option<Seconds>,
+        first_ai_review_at: Option<Seconds>,
         waiting_for: Option<Name<WaitingFor>>,
         waiting_since: Option<Seconds>,
         waiting_kind_since: Option<Seconds>,
@@ -129,12 +135,6 @@ columns! {
         turn_since: Option<Seconds>,
         time_by: Option<Json<BTreeMap<Turn, i64>>>,
         turns_inferred: Option<bool>,
-        origin: Option<Name<Origin>>,
-        origin_certainty: Option<Name<OriginCertainty>>,
-        opened_by: Option<String>,
-        reviewed_by_requester: Option<bool>,
-        first_bot_response_at: Option<Seconds>,
-        first_ai_review_at: Option<Seconds>,
     }
 }
 

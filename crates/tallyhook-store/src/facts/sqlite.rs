@@ -126,7 +126,7 @@ impl SqliteDatabase {
         let mut transaction = Transaction::Sqlite(transaction);
         write_logins(&mut transaction, &recording.logins).await?;
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
-        let events = notified_changes(&mut transaction, &recording.changes).await?;
+        let events = notified_changes(&mut transaction, recording).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
         tallyhook_core::crash_point::reached("record.before_commit");
         transaction.commit().await?;

@@ -39,7 +39,7 @@ impl Approval {
     pub(super) fn at_merge(reviews: &[&Review], merged_at: Timestamp) -> Self {
         let mut changes: Vec<(Timestamp, OpinionChange, ReviewId, &Review)> = Vec::new();
         for review in reviews {
-            if let Some(opinion) = opinion_of(review) {
+            if let Some(opinion) = review.opinion() {
                 changes.push((
                     review.submitted_at,
                     OpinionChange::Submitted(opinion),
@@ -82,17 +82,6 @@ impl Approval {
                 .map(|review| review.commit_id.clone())
                 .collect(),
         }
-    }
-}
-
-/// Returns the opinion of a review at its submission: `None` if it is a comment, `Some(None)` if it
-/// replaced an older opinion and its state, or the time for which it stood, is unknown.
-fn opinion_of(review: &Review) -> Option<Option<ReviewState>> {
-    match review.original_state {
-        Some(ReviewState::Commented) => None,
-        Some(_) if review.dismissed && review.dismissed_at.is_none() => Some(None),
-        Some(ReviewState::Dismissed) | None => Some(None),
-        Some(opinion) => Some(Some(opinion)),
     }
 }
 

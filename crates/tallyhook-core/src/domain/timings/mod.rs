@@ -6,6 +6,7 @@
 
 mod approval;
 mod intervals;
+mod pauses;
 mod stages;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 
 use self::approval::Approval;
 use self::intervals::{Interval, ToggleHistory, subtract};
+pub(super) use self::pauses::{Pause, Pauses};
 pub use self::stages::{Flag, PullRequestDurations, Stage, StageSegment, Stages, Step};
 use super::join::Dated;
 use super::people::Bots;

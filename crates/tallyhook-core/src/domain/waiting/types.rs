@@ -41,6 +41,19 @@ impl Turn {
     pub const fn as_str(self) -> &'static str {
         self.into_str()
     }
+
+    /// Returns the kind that an open pull request waits for while this turn lasts.
+    pub(super) const fn waiting_for(self) -> Option<WaitingFor> {
+        Some(match self {
+            Self::Author => WaitingFor::Author,
+            Self::Reviewers => WaitingFor::Reviewers,
+            Self::Nobody => WaitingFor::Nobody,
+            Self::Ci => WaitingFor::Ci,
+            Self::MergeQueue => WaitingFor::MergeQueue,
+            Self::Maintainers => WaitingFor::Maintainers,
+            Self::Closed => return None,
+        })
+    }
 }
 
 /// The kind that an open pull request waits for.
@@ -150,7 +163,7 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnStep {
     pub turn: Turn,
-    /// As in [`Waiting::who`].
+    /// As in [`Waiting::who`], the first twenty.
     pub who: Vec<Party>,
     pub from: Timestamp,
     /// `None` while it lasts.

@@ -1,0 +1,206 @@
+//! The people and teams that are waited for, and review requests: rows beside the pull request,
+//! written where they changed.
+
+use std::collections::BTreeSet;
+
+use tallyhook_core::domain::waiting::{
+    PairEnd, Party, ReviewPair, Turn, TurnStep, Turns, Waiter, Waiting, WaitingFor,
+};
+use tallyhook_core::github::types::{AccountId, Timestamp};
+use tallyhook_store::{
+    BatchWrite, PartyName, PullRequestFilter, Store, WaitingFilter, WaitingTotals,
+};
+
+use super::{WHOLE_LIFE, histories, now, open, recording, write};
+use testkit::database::Database;
+use testkit::on_every_database;
+
+on_every_database! {
+    waiting_parties_are_written_where_they_changed,
+    turns_are_stored_up_to_the_one_that_lasts,
+    totals_and_lists_know_teams_and_people,
+}
+
+fn at(epoch: i64) -> Timestamp {
+    Timestamp::clamped(1_772_445_600 + epoch)
+}
+
+fn account(id: i64, login: &str) -> Party {
+    Party::Account {
+        id: AccountId(id),
+        login: login.to_owned(),
+    }
+}
+
+/// Turns of an open pull request that waits for `who` since their times.
+fn waits_for(who: &[(Party, i64)]) -> Turns {
+    let waiter = |(party, since): &(Party, i64)| Waiter {
+        party: party.clone(),
+        since: at(*since),
+        because: "asked".to_owned(),
+    };
+    let pair = |(party, since): &(Party, i64)| ReviewPair {
+        party: party.clone(),
+        k: 1,
+        asked_at: at(*since),
+        end: PairEnd::Open,
+        ended_at: None,
+        response_review_at: None,
+        response_any_at: None,
+    };
+    let step = |turn, from, to| TurnStep {
+        turn,
+        who: Vec::new(),
+        from: at(from),
+        to,
+        because: String::new(),
+    };
+    Turns {
+        waiting: Some(Waiting {
+            on: WaitingFor::Reviewers,
+            who: who.iter().map(waiter).collect(),
+            since: at(30),
+            kind_since: at(20),
+            because: "asked".to_owned(),
+            rule: 7,
+            also: Vec::new(),
+            since_is_latest: false,
+        }),
+        steps: vec![
+            step(Turn::Author, 0, Some(at(5))),
+            step(Turn::Nobody, 5, Some(at(10))),
+            step(Turn::Author, 10, Some(at(20))),
+            step(Turn::Reviewers, 20, Some(at(30))),
+            step(Turn::Reviewers, 30, None),
+        ],
+        inferred: true,
+        pairs: who.iter().map(pair).collect(),
+        rounds: Vec::new(),
+    }
+}
+
+/// Writes the pull request with these turns, which are `None` for a part that was not computed.
+async fn write_turns(store: &Store, turns: &Turns) {
+    let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    let mut write: BatchWrite = recording(known, BTreeSet::new());
+    write.pull_requests[0].numbers.as_mut().unwrap().turns = turns.clone();
+    store.record(&write, now()).await.unwrap().unwrap();
+}
+
+async fn waiting_parties_are_written_where_they_changed(database: Database) {
+    let store = open(&database).await;
+    write(&store, &WHOLE_LIFE).await;
+    let who = [
+        (account(7, "Ines"), 30),
+        (
+            Party::Team {
+                id: None,
+                slug: "backend".to_owned(),
+            },
+            40,
+        ),
+    ];
+    let count = async |condition: &str| {
+        let parties = format!("SELECT count(*) FROM waiting_parties WHERE {condition}");
+        let pairs = format!("SELECT count(*) FROM review_pairs WHERE {condition}");
+        [
+            database.select(&parties).await,
+            database.select(&pairs).await,
+        ]
+    };
+    write_turns(&store, &waits_for(&who)).await;
+    assert_eq!(count("kind = 'account' AND party_id = 7").await, [1, 1]);
+    assert_eq!(count("name = 'backend' AND party_id IS NULL").await, [1, 1]);
+
+    // A mark that a write of the same rows leaves.
+    let mark =
+        "UPDATE waiting_parties SET name = 'marked'; UPDATE review_pairs SET name = 'marked'";
+    database.execute(mark).await;
+    write_turns(&store, &waits_for(&who)).await;
+    assert_eq!(count("name = 'marked'").await, [2, 2]);
+    write_turns(&store, &waits_for(&who[1..])).await;
+    assert_eq!(count("name = 'backend'").await, [1, 1]);
+    assert_eq!(count("true").await, [1, 1]);
+
+    // What replaces the facts replaces these rows, too, although they are the same.
+    database.execute(mark).await;
+    let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    let mut replacement = recording(known, BTreeSet::new());
+    replacement.pull_requests[0].numbers.as_mut().unwrap().turns = waits_for(&who[1..]);
+    replacement.replaced = vec![histories::KEY];
+    store.record(&replacement, now()).await.unwrap().unwrap();
+    assert_eq!(count("name = 'backend'").await, [1, 1]);
+
+    write_turns(&store, &Turns::default()).await;
+    assert_eq!(count("true").await, [0, 0]);
+    let stored = store.load(&[histories::KEY]).await.unwrap().remove(0);
+    assert_eq!(stored.parties_hash, None);
+}
+
+async fn turns_are_stored_up_to_the_one_that_lasts(database: Database) {
+    let store = open(&database).await;
+    write(&store, &WHOLE_LIFE).await;
+    write_turns(&store, &waits_for(&[(account(7, "Ines"), 30)])).await;
+    let row = store.pull_request(histories::KEY).await.unwrap().unwrap();
+    assert_eq!(row.waiting.as_ref().unwrap().on, WaitingFor::Reviewers);
+    assert_eq!(row.turn, Some((Turn::Reviewers, at(20))));
+    let time_by = [(Turn::Author, 15), (Turn::Nobody, 5)];
+    assert_eq!(row.time_by, Some(time_by.into_iter().collect()));
+    assert!(row.turns_inferred);
+}
+
+async fn totals_and_lists_know_teams_and_people(database: Database) {
+    let store = open(&database).await;
+    write(&store, &WHOLE_LIFE[..1]).await;
+    let team = Party::Team {
+        id: Some(71),
+        slug: "Backend".to_owned(),
+    };
+    write_turns(&store, &waits_for(&[(account(7, "Ines"), 30), (team, 40)])).await;
+    let totals = async |team: Option<&str>, people| {
+        let filter = WaitingFilter {
+            github_team: team.map(str::to_owned),
+            people,
+            ..WaitingFilter::default()
+        };
+        let now = at(30 + 3 * 86_400);
+        store.waiting_totals(&filter, now).await.unwrap()
+    };
+    let teams = totals(None, false).await;
+    let group = teams.groups[0];
+    assert_eq!((group.n, group.rule, group.by_days), (1, 7, [0, 0, 1, 0]));
+    assert_eq!(
+        (group.longest, group.longest_since),
+        (histories::KEY, at(30))
+    );
+    let found = |totals: WaitingTotals| {
+        let parties = totals.parties.into_iter();
+        let parties = parties.map(|party| (party.is_team, party.name, party.longest_since));
+        parties.collect::<Vec<_>>()
+    };
+    let (backend, ines) = (
+        (true, "Backend".to_owned(), at(40)),
+        (false, "Ines".to_owned(), at(30)),
+    );
+    assert_eq!(found(teams), [backend.clone()]);
+    assert_eq!(found(totals(None, true).await), [ines, backend]);
+    assert_eq!(totals(Some("BACKEND"), false).await.groups.len(), 1);
+    assert_eq!(totals(Some("frontend"), false).await.groups.len(), 0);
+    for (on, expected) in [
+        (PartyName::Team("backend".to_owned()), 1),
+        (PartyName::Team("ines".to_owned()), 0),
+        (PartyName::Login("INES".to_owned()), 1),
+        (PartyName::Login("backend".to_owned()), 0),
+    ] {
+        let filter = PullRequestFilter {
+            waiting_on: Some(on.clone()),
+            ..PullRequestFilter::default()
+        };
+        let listed = store.pull_requests(&filter, 9).await.unwrap();
+        assert_eq!(listed.len(), expected, "{on:?}");
+    }
+    // Until its turns are computed it is counted as unknown, and in no group.
+    write_turns(&store, &Turns::default()).await;
+    let totals = totals(None, true).await;
+    assert_eq!((totals.groups.len(), totals.unknown), (0, 1));
+}
