@@ -23,3 +23,8 @@ CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merge
     WHERE state = 'merged';
 CREATE INDEX pull_requests_closed ON pull_requests (closed_at, state, repo_id, author_is_bot, origin)
     WHERE state = 'closed';
+
+-- The same for totals of what waits.
+DROP INDEX pull_requests_waiting;
+CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, number, waiting_for, waiting_rule,
+    first_review_at, author_is_bot, origin, base_ref, state) WHERE state = 'open';

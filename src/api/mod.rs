@@ -5,6 +5,7 @@ mod answers;
 pub mod auth;
 mod business;
 mod channels;
+mod commits;
 mod data_freshness;
 mod deliveries;
 mod document;
@@ -60,7 +61,9 @@ pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
 pub use self::page::Page;
-pub use self::pull_requests::{PullRequestDetail, PullRequestItem, ReadContext, detail, list_item};
+pub use self::pull_requests::{
+    PullRequestDetail, PullRequestItem, ReadContext, TimelineEntry, detail, list_item,
+};
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{

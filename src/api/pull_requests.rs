@@ -13,7 +13,7 @@ use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{PullRequestState, Stages};
 use tallyhook_core::domain::waiting::Turn;
-use tallyhook_core::event::ReviewState;
+use tallyhook_core::event::{FetchedCommit, ReviewState, SubjectKind};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{PullRequestDurations, PullRequestRow, Store};
 use utoipa::{IntoParams, ToSchema};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::business::BusinessItem;
+use super::commits::CommitItem;
 use super::error::ApiError;
 use super::explain::{ExplainedParts, NumbersExplanation, explain};
 use super::input::QueryInput;
@@ -144,6 +145,9 @@ pub struct PullRequestDetail {
     pub pull_request: PullRequestItem,
     pub reviews: Vec<ReviewItem>,
     pub timeline: Vec<TimelineEntry>,
+    /// Its commits, oldest first; empty unless they are fetched (`GITHUB_SYNC_COMMITS`).
+    #[serde(default)]
+    pub commit_list: Vec<CommitItem>,
     pub explain: NumbersExplanation,
 }
 
@@ -170,7 +174,11 @@ pub struct TimelineEntry {
     pub kind: String,
     #[schema(example = "mira")]
     pub actor: Option<String>,
+    /// The account or team of a request for a review, the head of a push, the label, and the like.
     pub detail: Option<String>,
+    /// The kind of the reviewer of a request; null for one that was stored before it was known.
+    #[serde(default)]
+    pub subject_kind: Option<SubjectKind>,
 }
 
 /// One pull request of the default repository.
@@ -275,8 +283,9 @@ pub(super) async fn stored(
 ) -> Result<PullRequestDetail, ApiError> {
     let row = store.pull_request(key).await?;
     let known = store.load(&[key]).await?.into_iter().next();
+    let commits = store.commits(key).await?;
     row.zip(known)
-        .and_then(|(row, known)| detail(row, &known.pull_request, ReadContext::now(rules)))
+        .and_then(|(row, known)| detail(row, &known.pull_request, commits, ReadContext::now(rules)))
         .ok_or(ApiError::NotFound("pull request"))
 }
 
@@ -377,6 +386,7 @@ pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestIt
 pub fn detail(
     row: PullRequestRow,
     pull_request: &PullRequest,
+    commits: Vec<FetchedCommit>,
     context: ReadContext<'_>,
 ) -> Option<PullRequestDetail> {
     let rules = context.rules;
@@ -397,6 +407,7 @@ pub fn detail(
             .map(|review| review_item(review, &rules.bots))
             .collect(),
         timeline: timeline(pull_request, &reviews),
+        commit_list: commits.into_iter().map(CommitItem::from).collect(),
         explain,
     })
 }
@@ -419,12 +430,14 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntr
         kind: fact.kind.as_str().to_owned(),
         actor: fact.actor.map(|actor| actor.login),
         detail: fact.detail,
+        subject_kind: fact.subject_kind,
     });
     let submitted = reviews.iter().map(|review| TimelineEntry {
         at: review.submitted_at,
         kind: "reviewed".to_owned(),
         actor: Some(review.author.login.clone()),
         detail: review.original_state.map(|state| state.as_str().to_owned()),
+        subject_kind: None,
     });
     let dismissed = reviews.iter().filter_map(|review| {
         Some(TimelineEntry {
@@ -432,6 +445,7 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntr
             kind: "review_dismissed".to_owned(),
             actor: None,
             detail: Some(review.author.login.clone()),
+            subject_kind: None,
         })
     });
     let mut timeline: Vec<_> = facts.chain(submitted).chain(dismissed).collect();

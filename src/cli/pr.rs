@@ -1,12 +1,12 @@
 //! `tallyhook pr`
 
 use clap::Args;
-use tallyhook_core::event;
+use tallyhook_core::event::{self, SubjectKind};
 use tallyhook_core::github::types::PrNumber;
 
 use super::reader::ReadFromArgs;
 use super::{CommandFailure, CommandResult, SettingSources, output, prs};
-use crate::api::{PullRequestDetail, PullRequestItem};
+use crate::api::{PullRequestDetail, PullRequestItem, TimelineEntry};
 
 #[derive(Debug, Args)]
 pub(super) struct PullRequestArgs {
@@ -87,7 +87,7 @@ fn print(detail: &PullRequestDetail) -> CommandResult {
             entry.at.to_string(),
             entry.kind.replace('_', " "),
             entry.actor.clone().unwrap_or_default(),
-            entry.detail.clone().unwrap_or_default().replace('_', " "),
+            what(entry),
         ]);
     }
     output::line("")?;
@@ -134,6 +134,19 @@ fn print_turns(detail: &PullRequestDetail) -> CommandResult {
     }
     output::line("")?;
     pairs.print("")
+}
+
+/// Returns the detail of a timeline entry in words. The id of a thread is for programs.
+fn what(entry: &TimelineEntry) -> String {
+    let detail = entry.detail.clone().unwrap_or_default();
+    match (entry.kind.as_str(), entry.subject_kind) {
+        ("thread_resolved" | "thread_unresolved", _) => String::new(),
+        (_, Some(kind @ (SubjectKind::Team | SubjectKind::Bot))) => {
+            format!("{} {detail}", kind.as_str())
+        }
+        (_, Some(SubjectKind::User)) => detail,
+        (_, None) => detail.replace('_', " "),
+    }
 }
 
 fn facts(item: &PullRequestItem) -> String {
