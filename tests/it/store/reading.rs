@@ -225,7 +225,6 @@ impl GeneratedPullRequest {
                 timings: self.timings.clone(),
                 turns: Turns::default(),
                 business: None,
-                turns: Turns::default(),
                 origin: PullRequestOrigin::default(),
             }),
             reviews: BTreeSet::new(),
@@ -244,6 +243,7 @@ impl GeneratedPullRequest {
         Some(MergedPullRequest {
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
+            origin: None,
             flags: flags.iter().copied().collect(),
             durations: PullRequestDurations {
                 cycle_time: *cycle_time,
@@ -314,6 +314,7 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             ]
             .choose(&mut random)
             .unwrap(),
+            by_origin: false,
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
