@@ -341,6 +341,7 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             ]
             .choose(&mut random)
             .unwrap(),
+<<<<<<< HEAD
             zone: ["UTC", "America/St_Johns", "Pacific/Auckland"]
                 .choose(&mut random)
                 .filter(|name| **name != "UTC")
@@ -349,6 +350,10 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
                 .choose(&mut random)
                 .unwrap(),
             by_origin: false,
+||||||| a7a14da
+=======
+            by_origin: false,
+>>>>>>> i15-f
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
