@@ -21,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::ApiState;
+use super::business::BusinessItem;
 use super::error::ApiError;
 use super::input::QueryInput;
 use super::origin::OriginItem;
@@ -84,6 +85,8 @@ pub struct PullRequestItem {
     #[schema(example = 19.0)]
     pub review_time_hours: Option<f64>,
     pub stages: StagesHours,
+    #[serde(flatten)]
+    pub business: BusinessItem,
     /// The answer to who has to act; null unless it is open, and until it was computed.
     pub waiting: Option<WaitingItem>,
     /// The seconds of each kind of turn, `author`, `reviewers`, `nobody`, `ci`, `merge_queue`,
@@ -176,6 +179,19 @@ pub struct TimelineEntry {
 pub struct NumbersExplanation {
     pub text: String,
     pub steps: Vec<ExplainedStep>,
+    /// The time of a merged pull request, each second in one stage, in order and without a gap.
+    pub segments: Vec<ExplainedSegment>,
+}
+
+/// A stretch of time that counts for one stage.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedSegment {
+    pub stage: Stage,
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
+    pub to: Timestamp,
+    pub seconds: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -373,6 +389,7 @@ pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestIt
         cycle_time_hours: cycle_time.map(hours),
         review_time_hours: review_time.map(hours),
         stages: stages.into(),
+        business: row.business.into(),
         waiting: row
             .waiting
             .map(|waiting| WaitingItem::new(waiting, &about, context)),
@@ -491,9 +508,16 @@ fn explain(timings: &Timings) -> NumbersExplanation {
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
+    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
+        stage: segment.stage,
+        from: segment.from,
+        to: segment.to,
+        seconds: segment.seconds(),
+    });
     NumbersExplanation {
         text,
         steps: steps.collect(),
+        segments: segments.collect(),
     }
 }
 

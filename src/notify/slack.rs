@@ -283,7 +283,9 @@ mod tests {
                 cycle_time: Some(29 * 3600),
                 ..PullRequestDurations::default()
             },
+            business: None,
             flags: Vec::new(),
+            origin: tallyhook_store::OriginRow::default(),
             source: Source::Webhook,
             as_of: at,
         };

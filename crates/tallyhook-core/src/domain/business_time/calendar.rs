@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use chrono::NaiveDate;
+use jiff::civil::{self, Date};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -70,7 +70,7 @@ impl Calendar {
         zone: &str,
         time_zone: TimeZone,
         week: [DayHours; 7],
-        dates: &BTreeMap<NaiveDate, DayHours>,
+        dates: &BTreeMap<Date, DayHours>,
     ) -> Self {
         let mut week_before = [0; 8];
         for (weekday, hours) in week.iter().enumerate() {
@@ -78,7 +78,7 @@ impl Calendar {
         }
         let mut surplus = 0;
         let dates_hours = dates.iter().map(|(date, hours)| {
-            let day = date.signed_duration_since(NaiveDate::default()).num_days();
+            let day = i64::from((*date - civil::date(1970, 1, 1)).get_days());
             surplus += hours.total() - week[weekday_of(day)].total();
             DateHours {
                 day,
@@ -216,7 +216,7 @@ fn offset_at(time_zone: &TimeZone, at: i64) -> i64 {
     i64::from(time_zone.to_offset(zoned_timestamp(at)).seconds())
 }
 
-fn content_hash(zone: &str, week: &[DayHours; 7], dates: &BTreeMap<NaiveDate, DayHours>) -> String {
+fn content_hash(zone: &str, week: &[DayHours; 7], dates: &BTreeMap<Date, DayHours>) -> String {
     let mut content = format!("{zone}\n");
     for hours in week {
         // Writing to a string cannot fail.
