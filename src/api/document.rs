@@ -28,6 +28,7 @@ use super::{add_routes, error};
         tallyhook_core::domain::metrics::DurationName,
         super::metrics::Breakdown,
         super::metrics::ComparedRange,
+        super::waiting::WaitingOnKind,
         tallyhook_core::domain::timings::Flag,
         tallyhook_core::domain::waiting::WaitingFor,
         super::listing::ListSort,

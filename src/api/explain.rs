@@ -30,9 +30,7 @@ pub struct NumbersExplanation {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ExplainedSegment {
     pub stage: Stage,
-    #[schema(value_type = String, format = "date-time")]
     pub from: Timestamp,
-    #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
     pub seconds: i64,
 }
@@ -93,18 +91,18 @@ pub(super) fn explain(parts: &ExplainedParts<'_>, context: ReadContext<'_>) -> N
     for flag in &timings.flags {
         let _ = write!(text, " {}", flag_sentence(*flag));
     }
-    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
-        stage: segment.stage,
-        from: segment.from,
-        to: segment.to,
-        seconds: segment.seconds(),
-    });
     let steps = timings.steps.iter().map(|step| ExplainedStep {
         stage: step.stage,
         from: step.from,
         to: step.to,
         hours: hours(step.seconds),
         because: step.because.to_owned(),
+    });
+    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
+        stage: segment.stage,
+        from: segment.from,
+        to: segment.to,
+        seconds: segment.seconds(),
     });
     let pairs = turns.pairs.iter();
     NumbersExplanation {

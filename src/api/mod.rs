@@ -16,6 +16,7 @@ mod freshness;
 mod health;
 mod input;
 mod listing;
+mod load;
 mod metrics;
 mod origin;
 mod page;
@@ -253,6 +254,7 @@ fn with_token() -> Scope<
         .service(metrics::distribution)
         .service(metrics::points)
         .service(metrics::explain)
+        .service(load::load)
         .service(deliveries::list)
         .service(deliveries::show)
         .service(deliveries::show_payload)

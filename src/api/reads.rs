@@ -7,7 +7,6 @@ use tallyhook_store::Store;
 
 use super::error::ApiError;
 use super::input::parse_query;
-use super::metrics::ClockQuery;
 use super::page::Page;
 use super::{
     CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer, deliveries,
@@ -50,15 +49,8 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
-        let clock: ClockQuery = parse_query(query)?;
-        let clock = clock.checked(&self.rules.calendars)?;
-        metrics::aggregated(
-            &self.store,
-            &parse_query(query)?,
-            clock,
-            parse_query(query)?,
-        )
-        .await
+        let (range, query) = (parse_query(query)?, parse_query(query)?);
+        metrics::aggregated(&self.store, &self.rules.calendars, &range, query).await
     }
 
     /// Answers as `GET /api/waiting`.

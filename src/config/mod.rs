@@ -116,9 +116,9 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
-                origins: origin::rules(sources)?,
                 calendars: calendars::calendars(sources)?,
                 waiting: WaitingRules::default(),
+                origins: origin::rules(sources)?,
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,

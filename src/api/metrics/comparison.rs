@@ -9,7 +9,7 @@ use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{AggregateFilter, Store};
 use utoipa::ToSchema;
 
-use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
+use super::{ApiState, QueryInput, RangeQuery};
 use crate::api::data_freshness::DataFreshness;
 use crate::api::error::{ApiError, ApiErrorBody};
 
@@ -43,18 +43,17 @@ pub struct TimeRange {
 /// length. `from` is required; `to` is now if it is left out.
 #[utoipa::path(
     tag = "metrics", operation_id = "compare", security(("token" = [])),
-    params(RangeQuery, ClockQuery),
+    params(RangeQuery),
     responses((status = 200, body = ComparedTime), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/compare")]
 pub(in crate::api) async fn compare(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
-    QueryInput(clock): QueryInput<ClockQuery>,
 ) -> Result<web::Json<ComparedTime>, ApiError> {
-    let clock = clock.checked(&api.rules.calendars)?;
-    let answer = compared(&api.store, &range, clock).await?;
-    Ok(web::Json(answer))
+    compared(&api.store, &range, DurationClock::Calendar)
+        .await
+        .map(web::Json)
 }
 
 /// Compares stored pull requests.

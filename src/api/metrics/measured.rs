@@ -9,10 +9,10 @@ use tallyhook_core::domain::metrics::{
     AuthorFilter, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
 };
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
-use tallyhook_store::{AggregateFilter, PullRequestRow, Store};
+use tallyhook_store::{PullRequestRow, Store};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiState, ClockQuery, QueryInput, RangeQuery};
+use super::{ApiState, QueryInput, RangeQuery};
 use crate::api::data_freshness::{DataFreshness, IncompleteRepository};
 use crate::api::error::{ApiError, ApiErrorBody};
 
@@ -27,19 +27,6 @@ pub(in crate::api) struct MeasureQuery {
     of: Option<DurationName>,
 }
 
-/// Returns the filter of a range and a clock.
-async fn clocked(
-    api: &ApiState,
-    range: &RangeQuery,
-    clock: ClockQuery,
-) -> Result<AggregateFilter, ApiError> {
-    let clock = clock.checked(&api.rules.calendars)?;
-    Ok(AggregateFilter {
-        clock,
-        ..range.filter(&api.store).await?
-    })
-}
-
 impl MeasureQuery {
     fn measure(&self) -> DurationName {
         self.of.unwrap_or(DurationName::Cycle)
@@ -49,17 +36,16 @@ impl MeasureQuery {
 /// The distribution of one duration of merged pull requests, in bins whose width doubles.
 #[utoipa::path(
     tag = "metrics", operation_id = "distribution", security(("token" = [])),
-    params(MeasureQuery, ClockQuery, RangeQuery),
+    params(MeasureQuery, RangeQuery),
     responses((status = 200, body = DurationDistribution), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/distribution")]
 pub(in crate::api) async fn distribution(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
-    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
 ) -> Result<web::Json<DurationDistribution>, ApiError> {
-    let filter = clocked(&api, &range, clock).await?;
+    let filter = range.filter(&api.store).await?;
     let found = api
         .store
         .measured(&filter, query.measure(), Measurements::distribution);
@@ -125,18 +111,17 @@ pub(in crate::api) struct MeasuredItem {
 /// One duration of single merged pull requests, for a chart.
 #[utoipa::path(
     tag = "metrics", operation_id = "points", security(("token" = [])),
-    params(MeasureQuery, ClockQuery, RangeQuery, PointsQuery),
+    params(MeasureQuery, RangeQuery, PointsQuery),
     responses((status = 200, body = MeasuredPoints), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/points")]
 pub(in crate::api) async fn points(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
-    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
     QueryInput(points): QueryInput<PointsQuery>,
 ) -> Result<web::Json<MeasuredPoints>, ApiError> {
-    let filter = clocked(&api, &range, clock).await?;
+    let filter = range.filter(&api.store).await?;
     let limit = points.limit.map_or(500, |PointLimit(limit)| limit) as usize;
     let sample = move |measured: Measurements| (measured.len(), measured.sample(limit));
     let (n, sample) = api.store.measured(&filter, query.measure(), sample).await?;
@@ -248,18 +233,17 @@ pub(in crate::api) struct OpenRange {
 /// The pull requests at one percentile of a duration.
 #[utoipa::path(
     tag = "metrics", operation_id = "explain", security(("token" = [])),
-    params(MeasureQuery, ClockQuery, PercentileQuery, RangeQuery),
+    params(MeasureQuery, PercentileQuery, RangeQuery),
     responses((status = 200, body = ExplainedPercentile), (status = 400, body = ApiErrorBody))
 )]
 #[get("/metrics/explain")]
 pub(in crate::api) async fn explain(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
-    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MeasureQuery>,
     QueryInput(percentile): QueryInput<PercentileQuery>,
 ) -> Result<web::Json<ExplainedPercentile>, ApiError> {
-    let filter = clocked(&api, &range, clock).await?;
+    let filter = range.filter(&api.store).await?;
     let p = percentile.p.map_or(0.5, |PercentileShare(p)| p);
     let ranked = move |mut measured: Measurements| {
         let (n, missing) = (measured.len(), measured.missing());

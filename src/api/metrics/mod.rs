@@ -54,34 +54,14 @@ impl RangeQuery {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ClockQuery {
-    /// The clock of the durations: `calendar` (default), or `business` for the working hours of the
-    /// repositories' calendars.
-    clock: Option<DurationClock>,
-}
-
-impl ClockQuery {
-    /// Returns the clock, of which there are calendars if it needs some.
-    pub(super) fn checked(self, calendars: &Calendars) -> Result<DurationClock, ApiError> {
-        match self.clock.unwrap_or_default() {
-            DurationClock::Business if calendars.is_empty() => Err(ApiError::BadRequest(
-                "`clock` is business, and no calendar is configured: write a table \
-                 [calendars.NAME] and default_calendar into the configuration file, then run \
-                 `tallyhook recompute`"
-                    .to_owned(),
-            )),
-            clock => Ok(clock),
-        }
-    }
-}
-
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MetricsQuery {
     /// Buckets by day, week (from Monday) or month; no buckets by default.
     bucket: Option<CalendarBucket>,
+    /// The clock of the durations: `calendar` (default), or `business` for the working hours of the
+    /// repositories' calendars.
+    clock: Option<DurationClock>,
     /// The IANA time zone in which buckets begin; UTC by default.
     #[param(value_type = Option<String>, example = "Europe/Berlin")]
     zone: Option<NamedZone>,
@@ -131,28 +111,34 @@ pub struct BucketSummary {
 /// Cycle time, review time and stages of merged pull requests, by the time of the merge.
 #[utoipa::path(
     tag = "metrics", operation_id = "cycle_time", security(("token" = [])),
-    params(RangeQuery, ClockQuery, MetricsQuery),
+    params(RangeQuery, MetricsQuery),
     responses((status = 200, body = CycleTime), (status = 400, body = super::error::ApiErrorBody))
 )]
 #[get("/metrics/cycle-time")]
 pub(super) async fn cycle_time(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
-    QueryInput(clock): QueryInput<ClockQuery>,
     QueryInput(query): QueryInput<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
-    let clock = clock.checked(&api.rules.calendars)?;
-    let answer = aggregated(&api.store, &range, clock, query).await?;
-    Ok(web::Json(answer))
+    aggregated(&api.store, &api.rules.calendars, &range, query)
+        .await
+        .map(web::Json)
 }
 
 /// Returns the aggregates of stored pull requests.
 pub(super) async fn aggregated(
     store: &Store,
+    calendars: &Calendars,
     range: &RangeQuery,
-    clock: DurationClock,
     query: MetricsQuery,
 ) -> Result<CycleTime, ApiError> {
+    let clock = query.clock.unwrap_or_default();
+    if clock == DurationClock::Business && calendars.is_empty() {
+        let message = "`clock` is business, and no calendar is configured: write a table \
+                       [calendars.NAME] and default_calendar into the configuration file, then \
+                       run `tallyhook recompute`";
+        return Err(ApiError::BadRequest(message.to_owned()));
+    }
     let filter = AggregateFilter {
         bucket: query.bucket,
         zone: query.zone.map(|zone| zone.time_zone),

@@ -271,11 +271,10 @@ impl GeneratedPullRequest {
             DurationClock::Business => (business.is_some(), business.unwrap_or_default()),
         };
         Some(MergedPullRequest {
+            has_calendar,
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
-            origin: None,
             flags: flags.iter().copied().collect(),
-            has_calendar,
             durations,
         })
     }
@@ -341,7 +340,6 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             ]
             .choose(&mut random)
             .unwrap(),
-<<<<<<< HEAD
             zone: ["UTC", "America/St_Johns", "Pacific/Auckland"]
                 .choose(&mut random)
                 .filter(|name| **name != "UTC")
@@ -349,11 +347,6 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             clock: *[DurationClock::Calendar, DurationClock::Business]
                 .choose(&mut random)
                 .unwrap(),
-            by_origin: false,
-||||||| a7a14da
-=======
-            by_origin: false,
->>>>>>> i15-f
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)

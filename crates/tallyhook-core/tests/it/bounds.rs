@@ -170,6 +170,7 @@ proptest! {
                 author_is_bot: false,
                 origin: None,
                 flags: Vec::new(),
+                has_calendar: true,
                 durations,
             });
         }

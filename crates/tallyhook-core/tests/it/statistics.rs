@@ -51,11 +51,11 @@ fn at(hours: i64) -> Timestamp {
 
 fn merged(hours: i64, cycle_time: i64) -> MergedPullRequest {
     MergedPullRequest {
-        has_calendar: true,
         merged_at: at(hours),
         author_is_bot: false,
         origin: None,
         flags: Vec::new(),
+        has_calendar: true,
         durations: PullRequestDurations {
             cycle_time: Some(cycle_time * 3600),
             ..PullRequestDurations::default()
@@ -66,7 +66,6 @@ fn merged(hours: i64, cycle_time: i64) -> MergedPullRequest {
 /// One of each kind of author, with its cycle time in hours.
 fn authors() -> [MergedPullRequest; 6] {
     let by = |hours, author_is_bot, origin| MergedPullRequest {
-        has_calendar: true,
         author_is_bot,
         origin,
         ..merged(hours, hours)

@@ -5,7 +5,7 @@ use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::timings::PullRequestState;
 
 use super::AggregateFilter;
-use super::row::merged_columns;
+use super::row::{KEYED, merged_columns};
 use crate::columns::Seconds;
 use crate::database::StatementBuilder;
 
@@ -16,8 +16,7 @@ pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
 
 /// The same with their keys.
 pub(super) fn keyed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    let columns = merged_columns(filter.clock);
-    ordered_merged(&format!("repo_id, number, {columns}"), filter, is_sqlite)
+    ordered_merged(KEYED, filter, is_sqlite)
 }
 
 fn ordered_merged(
@@ -38,21 +37,6 @@ const fn merged_index(filter: &AggregateFilter) -> &'static str {
         Some(_) => "pull_requests_merged_by_repository",
         None => "pull_requests_merged",
     }
-}
-
-/// Counts the merged pull requests of each repository, by the hash of the calendar that their
-/// business time follows.
-pub(super) fn calendars_in_use(is_sqlite: bool) -> StatementBuilder<'static> {
-    let mut query = StatementBuilder::new(
-        "SELECT r.name, used.calendar_hash, used.pull_requests FROM (\
-         SELECT repo_id, calendar_hash, count(*) AS pull_requests FROM pull_requests",
-    );
-    push_index(&mut query, "pull_requests_merged_by_repository", is_sqlite);
-    query.push(
-        " WHERE state = 'merged' GROUP BY repo_id, calendar_hash) AS used \
-         JOIN repositories r ON r.id = used.repo_id ORDER BY r.name, used.calendar_hash",
-    );
-    query
 }
 
 /// Counts pull requests of the filter's authors that were closed without a merge in its range.
@@ -171,7 +155,7 @@ pub(super) const fn by_authors(authors: AuthorFilter) -> &'static str {
 
 /// Names the index to SQLite, which knows nothing of how much is in its tables and would take
 /// another.
-fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
+pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
     if is_sqlite {
         query.push(" INDEXED BY ").push(index);
     }

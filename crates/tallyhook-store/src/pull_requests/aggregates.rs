@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt};
-use jiff::tz::TimeZone;
 use tallyhook_core::domain::metrics::{
     Aggregates, Aggregation, CohortAggregation, CohortSummary, ComparedRanges, Comparison,
     DurationName, Measurements,
@@ -18,11 +17,9 @@ use tallyhook_core::github::types::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::aggregate_rows::{
-    calendars_in_use, closed_in, cohort_of, keyed_in, merged_in, undated_in,
-};
+use super::AggregateFilter;
+use super::aggregate_rows::{closed_in, cohort_of, keyed_in, merged_in, undated_in};
 use super::row::{CohortRow, KeyedMergedRow, MergedRow, merged};
-use super::{AggregateFilter, CalendarUse};
 use crate::database::{AnyRow, Database, StatementBuilder};
 use crate::postgres::within;
 use crate::{Result, Store, StoreError};
@@ -41,7 +38,7 @@ impl Default for AggregationLimit {
 impl AggregationLimit {
     /// Runs `gather` in a thread of its own, so that no webhook waits for it, and computes the
     /// numbers of its result there.
-    async fn run<T, R: Send + 'static, G: Future<Output = Result<T>>>(
+    pub(super) async fn run<T, R: Send + 'static, G: Future<Output = Result<T>>>(
         &self,
         gather: impl FnOnce() -> G + Send + 'static,
         compute: impl FnOnce(T) -> R + Send + 'static,
@@ -73,28 +70,16 @@ struct Gathered<A> {
 }
 
 impl Store {
-    /// Returns the numbers of merged pull requests of each repository, by the hash of the calendar
-    /// that their business time follows.
-    pub async fn calendars_in_use(&self) -> Result<Vec<CalendarUse>> {
-        let query = calendars_in_use(self.database.is_sqlite());
-        let rows: Vec<(String, Option<String>, i64)> = self.database.rows(query.build()).await?;
-        let uses = rows
-            .into_iter()
-            .map(|(repo, hash, pull_requests)| CalendarUse {
-                repo,
-                hash,
-                pull_requests,
-            });
-        Ok(uses.collect())
-    }
-
     /// Summarises merged pull requests by the time of the merge, and counts those closed without
     /// one.
     pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
         let (database, filter) = (self.database.clone(), filter.clone());
         let gather = move || async move {
-            let zone = filter.zone.clone().unwrap_or(TimeZone::UTC);
-            let aggregation = Aggregation::new(filter.authors, filter.bucket).in_zone(zone);
+            let aggregation = Aggregation::new(filter.authors, filter.bucket);
+            let aggregation = match &filter.zone {
+                Some(zone) => aggregation.in_zone(zone.clone()),
+                None => aggregation,
+            };
             let aggregation = match filter.by_origin {
                 true => aggregation.by_origin(),
                 false => aggregation,
@@ -218,7 +203,7 @@ async fn count(database: &Database, query: StatementBuilder<'static>) -> Result<
 }
 
 /// Passes each row to `add` as it is read, so that they are never in memory together.
-async fn each_row<R: AnyRow>(
+pub(super) async fn each_row<R: AnyRow>(
     database: &Database,
     query: StatementBuilder<'static>,
     mut add: impl FnMut(R),

@@ -212,11 +212,11 @@ pub struct AggregateFilter {
     pub to: Option<Timestamp>,
     pub authors: AuthorFilter,
     pub bucket: Option<CalendarBucket>,
+    /// True summarises each origin apart, too.
+    pub by_origin: bool,
     /// The zone in which buckets begin; `None` is UTC.
     pub zone: Option<TimeZone>,
     pub clock: DurationClock,
-    /// True summarises each origin apart, too.
-    pub by_origin: bool,
 }
 
 /// The merged pull requests of a repository that follow one calendar.

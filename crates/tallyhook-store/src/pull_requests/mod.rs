@@ -4,6 +4,7 @@ mod aggregate_rows;
 mod aggregates;
 mod filter;
 mod list;
+mod load;
 mod row;
 mod sql;
 mod waiting;
@@ -15,4 +16,5 @@ pub use self::filter::{
 };
 pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;
+pub use self::load::{LoadFilter, LoadParty, ReviewLoad};
 pub use self::waiting::{WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals};

@@ -238,11 +238,12 @@ fn held_by(waiting: Waiting, number: i64) -> Waiting {
 }
 
 /// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
-/// `flags`, durations, `origin`.
+/// `flags`, whether its clock has a calendar, durations, `origin`.
 pub(crate) type MergedRow = (
     Seconds,
     bool,
     Words,
+    bool,
     Duration,
     Duration,
     Duration,
@@ -252,49 +253,46 @@ pub(crate) type MergedRow = (
     Duration,
     Duration,
     Option<Name<Origin>>,
-    bool,
 );
 
 type Duration = Option<i64>;
 
-/// Returns the columns of [`MergedRow`] by the names of [`KeyedMergedRow`], all of them in the
-/// indices of aggregates.
+/// Returns the columns of [`MergedRow`], all of them in the indices of aggregates.
 pub(crate) const fn merged_columns(clock: DurationClock) -> &'static str {
     match clock {
         DurationClock::Calendar => {
-            "merged_at, author_is_bot, flags, cycle_time_s, review_time_s, coding_s, pickup_s, \
-             review_s, merge_wait_s, redraft_s, closed_s, origin, \
-             state = 'merged' AS has_calendar"
+            "merged_at, author_is_bot, flags, state = 'merged', \
+             cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, \
+             closed_s, origin"
         }
         DurationClock::Business => {
-            "merged_at, author_is_bot, flags, business_cycle_time_s AS cycle_time_s, \
-             business_review_time_s AS review_time_s, business_coding_s AS coding_s, \
-             business_pickup_s AS pickup_s, business_review_s AS review_s, \
-             business_merge_wait_s AS merge_wait_s, business_redraft_s AS redraft_s, \
-             business_closed_s AS closed_s, origin, calendar_hash IS NOT NULL AS has_calendar"
+            "merged_at, author_is_bot, flags, calendar_hash IS NOT NULL, \
+             business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
+             business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s, \
+             origin"
         }
     }
 }
 
 pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
     let durations = PullRequestDurations {
-        cycle_time: row.3,
-        review_time: row.4,
+        cycle_time: row.4,
+        review_time: row.5,
         stages: Stages {
-            coding: row.5,
-            pickup: row.6,
-            review: row.7,
-            merge_wait: row.8,
-            redraft: row.9,
-            closed: row.10,
+            coding: row.6,
+            pickup: row.7,
+            review: row.8,
+            merge_wait: row.9,
+            redraft: row.10,
+            closed: row.11,
         },
     };
     MergedPullRequest {
         merged_at: row.0.0,
         author_is_bot: row.1,
-        origin: row.11.map(|Name(origin)| origin),
-        has_calendar: row.12,
+        origin: row.12.map(|Name(origin)| origin),
         flags: known_flags(&row.2),
+        has_calendar: row.3,
         durations,
     }
 }
@@ -304,6 +302,11 @@ pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
 fn known_flags(Words(flags): &Words) -> Vec<Flag> {
     flags.iter().filter_map(|flag| flag.parse().ok()).collect()
 }
+
+/// The columns of [`KeyedMergedRow`].
+pub(crate) const KEYED: &str = "repo_id, number, merged_at, author_is_bot, flags, \
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
+    origin";
 
 /// A merged pull request with its key.
 #[derive(FromRow)]
@@ -316,7 +319,6 @@ pub(crate) struct KeyedMergedRow {
     #[sqlx(flatten)]
     durations: DurationColumns,
     origin: Option<Name<Origin>>,
-    has_calendar: bool,
 }
 
 impl KeyedMergedRow {
@@ -329,8 +331,8 @@ impl KeyedMergedRow {
             merged_at: self.merged_at.0,
             author_is_bot: self.author_is_bot,
             origin: self.origin.map(|Name(origin)| origin),
-            has_calendar: self.has_calendar,
             flags: known_flags(&self.flags),
+            has_calendar: true,
             durations: self.durations.into(),
         };
         (key, merged)

@@ -3,6 +3,7 @@
 
 mod cohort;
 mod comparison;
+mod load;
 mod measured;
 mod ranks;
 mod seconds_list;
@@ -22,6 +23,9 @@ pub use self::cohort::{
     CensoredSummary, CohortAggregation, CohortPullRequest, CohortSummary, Lifetimes,
 };
 pub use self::comparison::{ComparedDurations, ComparedRanges, Comparison};
+pub use self::load::{
+    LoadAggregation, PartyLoad, PartyRequests, RequestOutcome, ReviewConcentration,
+};
 pub use self::measured::{
     DistributionBin, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
     RankedValue,
@@ -41,17 +45,7 @@ pub fn hours(seconds: f64) -> f64 {
 
 /// The authors whose pull requests count.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Deserialize,
-    ToSchema,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantNames,
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]

@@ -1,5 +1,7 @@
 //! Percentiles, means and buckets.
 
+use jiff::tz::TimeZone;
+
 use super::*;
 
 fn merged(at: i64, hours: i64) -> MergedPullRequest {
@@ -8,11 +10,11 @@ fn merged(at: i64, hours: i64) -> MergedPullRequest {
         ..PullRequestDurations::default()
     };
     MergedPullRequest {
-        has_calendar: true,
         merged_at: Timestamp::clamped(at),
         author_is_bot: false,
         origin: None,
         flags: Vec::new(),
+        has_calendar: true,
         durations,
     }
 }
