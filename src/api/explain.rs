@@ -17,11 +17,22 @@ use super::pull_requests::{ReadContext, hours};
 pub struct NumbersExplanation {
     pub text: String,
     pub steps: Vec<ExplainedStep>,
+    /// The time of a merged pull request, each second in one stage, in order and without a gap.
+    pub segments: Vec<ExplainedSegment>,
     /// Disjoint and in order, without a gap from the creation to the end or to now.
     pub turns: Vec<ExplainedTurn>,
     pub rounds: Vec<ReviewRoundItem>,
     /// The review requests by their time.
     pub pairs: Vec<ReviewPairItem>,
+}
+
+/// A stretch of time that counts for one stage.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedSegment {
+    pub stage: Stage,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub seconds: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -87,10 +98,17 @@ pub(super) fn explain(parts: &ExplainedParts<'_>, context: ReadContext<'_>) -> N
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
+    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
+        stage: segment.stage,
+        from: segment.from,
+        to: segment.to,
+        seconds: segment.seconds(),
+    });
     let pairs = turns.pairs.iter();
     NumbersExplanation {
         text,
         steps: steps.collect(),
+        segments: segments.collect(),
         turns: turns_explained,
         rounds: turns.rounds.iter().map(ReviewRoundItem::from).collect(),
         pairs: pairs
