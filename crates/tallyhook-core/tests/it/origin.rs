@@ -58,7 +58,7 @@ fn rules() -> NumberRules {
 }
 
 fn origin(events: &[PullRequestEvent]) -> PullRequestOrigin {
-    numbers(&known(events), &rules()).unwrap().origin
+    numbers(&known(events), None, &rules()).unwrap().origin
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn bots_and_ai_reviewers_answer_apart_from_people() {
         reviewed(2, &copilot, 5),
         reviewed(3, &account(77, "asked", User), 6),
     ]);
-    let numbers = numbers(&known(&events), &rules()).unwrap();
+    let numbers = numbers(&known(&events), None, &rules()).unwrap();
     let found = &numbers.origin;
     assert_eq!(found.first_bot_response_at, Some(hour(&first, 3)));
     assert_eq!(found.first_ai_review_at, Some(hour(&first, 5)));
