@@ -3,6 +3,7 @@
 
 mod answers;
 pub mod auth;
+mod business;
 mod channels;
 mod deliveries;
 mod document;

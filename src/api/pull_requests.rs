@@ -21,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::ApiState;
+use super::business::BusinessItem;
 use super::error::ApiError;
 use super::input::{QueryInput, enumerated, suggestion};
 use super::origin::OriginItem;
@@ -85,6 +86,8 @@ pub struct PullRequestItem {
     #[schema(example = 19.0)]
     pub review_time_hours: Option<f64>,
     pub stages: StagesHours,
+    #[serde(flatten)]
+    pub business: BusinessItem,
     pub flags: Vec<String>,
     #[serde(flatten)]
     pub origin: OriginItem,
@@ -164,6 +167,19 @@ pub struct TimelineEntry {
 pub struct NumbersExplanation {
     pub text: String,
     pub steps: Vec<ExplainedStep>,
+    /// The time of a merged pull request, each second in one stage, in order and without a gap.
+    pub segments: Vec<ExplainedSegment>,
+}
+
+/// A stretch of time that counts for one stage.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedSegment {
+    pub stage: Stage,
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
+    pub to: Timestamp,
+    pub seconds: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -370,7 +386,7 @@ pub(super) async fn stored(
         .ok_or(ApiError::NotFound("pull request"))
 }
 
-fn hours(seconds: i64) -> f64 {
+pub(super) fn hours(seconds: i64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
     let seconds = seconds as f64;
     metrics::hours(seconds)
@@ -415,6 +431,7 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
         cycle_time_hours: cycle_time.map(hours),
         review_time_hours: review_time.map(hours),
         stages: stages.into(),
+        business: row.business.into(),
         flags: row.flags,
         origin: row.origin.into(),
         source: row.source,
@@ -524,9 +541,16 @@ fn explain(timings: &Timings) -> NumbersExplanation {
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
+    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
+        stage: segment.stage,
+        from: segment.from,
+        to: segment.to,
+        seconds: segment.seconds(),
+    });
     NumbersExplanation {
         text,
         steps: steps.collect(),
+        segments: segments.collect(),
     }
 }
 

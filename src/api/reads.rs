@@ -46,7 +46,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
-        metrics::aggregated(&self.store, parse_query(query)?).await
+        metrics::aggregated(&self.store, &self.rules.calendars, parse_query(query)?).await
     }
 
     /// Answers as `GET /api/deliveries`.

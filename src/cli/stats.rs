@@ -1,11 +1,14 @@
 //! `tallyhook stats`
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use tallyhook_core::domain::metrics::{DurationSummary, Summary};
+use tallyhook_core::github::types::Timestamp;
 
 use super::reader::{ReadFromArgs, ReadQuery};
 use super::{CommandResult, SettingSources, output};
 use crate::api::CycleTime;
+use crate::config::NamedZone;
 use crate::times::TimePoint;
 
 #[derive(Debug, Args)]
@@ -19,12 +22,18 @@ pub(super) struct StatsArgs {
     /// Only pull requests of this repository
     #[arg(long, value_name = "OWNER/REPO")]
     repo: Option<String>,
-    /// A row for each day, week (from Monday) or month in UTC
+    /// A row for each day, week (from Monday) or month
     #[arg(long, value_parser = ["day", "week", "month"], default_value = "week")]
     bucket: String,
     /// Pull requests by people, or those by bots
     #[arg(long, value_parser = ["human", "bot"], default_value = "human")]
     authors: String,
+    /// Hours of the calendar, or of the working hours that calendars in the settings define
+    #[arg(long, value_parser = ["calendar", "business"], default_value = "calendar")]
+    clock: String,
+    /// The time zone in which rows begin, such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: NamedZone,
     /// Print JSON, as `GET /api/metrics/cycle-time` answers
     #[arg(long)]
     json: bool,
@@ -39,18 +48,20 @@ impl StatsArgs {
             .with("from", self.since)
             .with("to", self.until)
             .with("bucket", Some(self.bucket))
-            .with("authors", Some(self.authors));
+            .with("authors", Some(self.authors))
+            .with("clock", Some(self.clock))
+            .with("zone", Some(self.zone.name));
         let reader = self.from.open(sources).await?;
         let cycle_time = reader.cycle_time(&query).await;
         reader.close().await;
         match self.json {
             true => output::json(&cycle_time?),
-            false => print(&cycle_time?),
+            false => print(&cycle_time?, &self.zone.time_zone),
         }
     }
 }
 
-fn print(cycle_time: &CycleTime) -> CommandResult {
+fn print(cycle_time: &CycleTime, zone: &TimeZone) -> CommandResult {
     let mut table = output::table([
         output::whole("merged from"),
         output::whole("n"),
@@ -64,12 +75,10 @@ fn print(cycle_time: &CycleTime) -> CommandResult {
         output::detail("coding p50"),
         output::detail("cycle mean"),
     ]);
-    let days = cycle_time.buckets.iter().map(|bucket| {
-        (
-            bucket.start.to_utc().date_naive().to_string(),
-            &bucket.summary,
-        )
-    });
+    let days = cycle_time
+        .buckets
+        .iter()
+        .map(|bucket| (date_in(zone, bucket.start), &bucket.summary));
     if cycle_time.all.cycle_time.n > 0 {
         for (start, summary) in days.chain([("all".to_owned(), &cycle_time.all)]) {
             table.add_row(row(start, summary));
@@ -77,6 +86,12 @@ fn print(cycle_time: &CycleTime) -> CommandResult {
     }
     table.print("no pull request that counts was merged in this range")?;
     output::paragraph(&remarks(&cycle_time.all))
+}
+
+/// Returns the date that clocks of `zone` show.
+fn date_in(zone: &TimeZone, at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_second(at.epoch()).unwrap_or_default();
+    zone.to_datetime(at).date().to_string()
 }
 
 fn row(start: String, summary: &Summary) -> [String; 11] {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::calendars::CalendarTables;
 use super::channels::{
     ChannelConfig, NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL,
 };
@@ -130,6 +131,8 @@ pub struct SettingSources {
     path: Option<PathBuf>,
     /// Only a file can define channels with names of their own.
     pub(super) channels: Vec<ChannelConfig>,
+    /// Only a file can define calendars.
+    pub(super) calendars: CalendarTables,
 }
 
 impl SettingSources {
@@ -146,6 +149,7 @@ impl SettingSources {
             path,
             values: mut file,
             channels,
+            calendars,
         } = file;
         let values = environment.into_iter();
         let mut environment = values
@@ -162,6 +166,7 @@ impl SettingSources {
             file,
             path,
             channels,
+            calendars,
         })
     }
 

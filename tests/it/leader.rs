@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use testkit::database::{Backend, Database, database};
 
-const ROLES: [LeaderRole; 6] = [
+const ROLES: [LeaderRole; 7] = [
     LeaderRole::Sweeper,
     LeaderRole::Poller,
     LeaderRole::Follower,

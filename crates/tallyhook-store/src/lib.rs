@@ -56,7 +56,7 @@ pub use self::outbox::{
     OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, CalendarUse, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
 };
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp as ZonedTimestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -52,7 +54,7 @@ pub enum AuthorFilter {
     Bot,
 }
 
-/// A stretch of the calendar, in UTC.
+/// A stretch of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Bucket)]
@@ -64,17 +66,24 @@ pub enum CalendarBucket {
 }
 
 impl CalendarBucket {
-    /// Returns the start of the bucket that contains `at`.
-    pub fn start_of(self, at: Timestamp) -> Timestamp {
-        let date = at.to_utc().date_naive();
-        let first = match self {
-            Self::Day => Some(date),
-            Self::Week => {
-                date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into()))
-            }
-            Self::Month => NaiveDate::from_ymd_opt(date.year(), date.month(), 1),
+    /// Returns the start of the bucket that contains `at`: the midnight of `zone` with which its
+    /// first day begins, or the first second of a day without a midnight.
+    pub fn start_of(self, at: Timestamp, zone: &TimeZone) -> Timestamp {
+        let start = || {
+            let at = ZonedTimestamp::from_second(at.epoch()).ok()?;
+            let date = zone.to_datetime(at).date();
+            let since = match self {
+                Self::Day => 0,
+                Self::Week => date.weekday().to_monday_zero_offset(),
+                Self::Month => date.day() - 1,
+            };
+            let first = date.checked_sub(Span::new().days(since)).ok()?;
+            let start = zone
+                .to_timestamp(first.to_datetime(Time::midnight()))
+                .ok()?;
+            Timestamp::from_epoch(start.as_second())
         };
-        first.map_or(at, |first| first.and_time(NaiveTime::MIN).and_utc().into())
+        start().unwrap_or(at)
     }
 }
 
@@ -84,6 +93,8 @@ pub struct MergedPullRequest {
     pub merged_at: Timestamp,
     pub author_is_bot: bool,
     pub flags: Vec<Flag>,
+    /// False if its durations are in business time and its repository had no calendar.
+    pub has_calendar: bool,
     pub durations: PullRequestDurations,
 }
 
@@ -96,6 +107,7 @@ pub enum ExclusionReason {
     BotAuthor,
     ClockSkew,
     MergedAsDraft,
+    NoCalendar,
     Stub,
 }
 
@@ -104,6 +116,8 @@ impl MergedPullRequest {
     fn exclusion(&self, authors: AuthorFilter) -> Option<ExclusionReason> {
         if self.author_is_bot && authors == AuthorFilter::Human {
             Some(ExclusionReason::BotAuthor)
+        } else if !self.has_calendar {
+            Some(ExclusionReason::NoCalendar)
         } else if self.is_misdated() {
             Some(ExclusionReason::ClockSkew)
         } else if self.flags.contains(&Flag::MergedAsDraft) {
@@ -132,7 +146,7 @@ pub struct Summary {
     pub review_time: DurationSummary,
     pub stages: StageSummaries,
     /// Pull requests that were merged and do not count, by reason: `bot_author`, `clock_skew`,
-    /// `merged_as_draft`, `stub`.
+    /// `merged_as_draft`, `no_calendar` (in business time), `stub`.
     pub excluded: BTreeMap<String, u64>,
     /// Of those that count, how many have each flag, such as `merged_without_review`.
     pub flags: BTreeMap<String, u64>,
@@ -183,6 +197,7 @@ pub struct Aggregates {
 pub struct Aggregation {
     authors: AuthorFilter,
     bucket: Option<CalendarBucket>,
+    zone: TimeZone,
     all: Tally,
     /// The bucket that is being filled.
     current: Option<(Timestamp, Tally)>,
@@ -194,10 +209,17 @@ impl Aggregation {
         Self {
             authors,
             bucket,
+            zone: TimeZone::UTC,
             all: Tally::default(),
             current: None,
             buckets: Vec::new(),
         }
+    }
+
+    /// Begins buckets by the clocks of `zone`, not in UTC.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
     }
 
     /// Adds the next pull request, in the order of their merges.
@@ -205,7 +227,10 @@ impl Aggregation {
         let Some(bucket) = self.bucket else {
             return self.all.add(merged, self.authors);
         };
-        let start = bucket.start_of(merged.merged_at);
+        // Where a clock was put back over midnight, the day before does not begin again.
+        let current = self.current.as_ref().map(|(start, _)| *start);
+        let start = bucket.start_of(merged.merged_at, &self.zone);
+        let start = current.map_or(start, |current| current.max(start));
         if self
             .current
             .as_ref()
@@ -413,6 +438,7 @@ mod tests {
             merged_at: Timestamp::clamped(at),
             author_is_bot: false,
             flags: Vec::new(),
+            has_calendar: true,
             durations,
         }
     }
@@ -464,7 +490,9 @@ mod tests {
     #[test]
     fn buckets_start_at_midnight_on_mondays_and_on_the_first() {
         let start = |bucket: CalendarBucket, at: &str| {
-            bucket.start_of(Timestamp::parse(at).unwrap()).to_string()
+            bucket
+                .start_of(Timestamp::parse(at).unwrap(), &TimeZone::UTC)
+                .to_string()
         };
         for (at, day, week, month) in [
             (

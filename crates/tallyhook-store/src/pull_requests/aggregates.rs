@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::AggregateFilter;
-use super::row::{MERGED, MergedRow, merged};
+use super::row::{MergedRow, merged, merged_columns};
 use crate::columns::Seconds;
 use crate::database::StatementBuilder;
 use crate::{Result, StoreError};
@@ -64,6 +64,9 @@ pub(super) async fn gather(
     filter: &AggregateFilter,
 ) -> sqlx::Result<Aggregation> {
     let mut aggregation = Aggregation::new(filter.authors, filter.bucket);
+    if let Some(zone) = &filter.zone {
+        aggregation = aggregation.in_zone(zone.clone());
+    }
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await? {
         aggregation.add(&merged(row));
@@ -78,7 +81,8 @@ pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementB
     } else {
         "pull_requests_merged"
     };
-    let mut query = StatementBuilder::new(format!("SELECT {MERGED} FROM pull_requests"));
+    let columns = merged_columns(filter.clock);
+    let mut query = StatementBuilder::new(format!("SELECT {columns} FROM pull_requests"));
     push_index(&mut query, index, is_sqlite);
     query.push(" WHERE state = 'merged' AND merged_at IS NOT NULL");
     push_range(&mut query, "merged_at", filter);
@@ -111,7 +115,7 @@ pub(super) fn undated_in(filter: &AggregateFilter, is_sqlite: bool) -> Statement
 
 /// Names the index to SQLite, which knows nothing of how much is in its tables and would take
 /// another.
-fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
+pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
     if is_sqlite {
         query.push(" INDEXED BY ").push(index);
     }

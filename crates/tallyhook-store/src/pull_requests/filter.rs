@@ -1,5 +1,7 @@
 //! Filters and results of the read side.
 
+use jiff::tz::TimeZone;
+use tallyhook_core::domain::business_time::{BusinessNumbers, DurationClock};
 use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
@@ -63,6 +65,8 @@ pub struct PullRequestRow {
     pub first_review_at: Option<Timestamp>,
     pub final_approval_at: Option<Timestamp>,
     pub durations: PullRequestDurations,
+    /// `None` without a calendar.
+    pub business: Option<BusinessNumbers>,
     pub flags: Vec<String>,
     pub origin: OriginRow,
     pub source: Source,
@@ -83,7 +87,7 @@ pub struct OriginRow {
 }
 
 /// A filter of pull requests to aggregate, with the kind of buckets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AggregateFilter {
     pub repo: Option<RepoId>,
     /// Merged at or after.
@@ -92,4 +96,16 @@ pub struct AggregateFilter {
     pub to: Option<Timestamp>,
     pub authors: AuthorFilter,
     pub bucket: Option<CalendarBucket>,
+    /// The zone in which buckets begin; `None` is UTC.
+    pub zone: Option<TimeZone>,
+    pub clock: DurationClock,
+}
+
+/// The merged pull requests of a repository that follow one calendar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalendarUse {
+    pub repo: String,
+    /// `None` is no calendar.
+    pub hash: Option<String>,
+    pub pull_requests: i64,
 }

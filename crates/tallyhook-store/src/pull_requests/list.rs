@@ -20,7 +20,10 @@ const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
     changed_files, commits, \
     first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
     cycle_time_s, review_time_s, \
-    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, \
+    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
+    business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
+    business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s, \
+    calendar, calendar_zone, calendar_hash, flags, \
     origin, origin_certainty, opened_by, reviewed_by_requester, first_bot_response_at, \
     first_ai_review_at, source, \
     r.last_sync_at, c.checked_at";

@@ -8,6 +8,6 @@ mod sql;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, CalendarUse, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
 };
 pub(crate) use self::list::push_name;

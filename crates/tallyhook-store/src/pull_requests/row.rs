@@ -1,6 +1,7 @@
 //! Rows of the read side.
 
 use sqlx::FromRow;
+use tallyhook_core::domain::business_time::{BusinessNumbers, CalendarStamp, DurationClock};
 use tallyhook_core::domain::metrics::MergedPullRequest;
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
@@ -44,6 +45,8 @@ pub(crate) struct ListedRow {
     final_approval_at: Option<Seconds>,
     #[sqlx(flatten)]
     durations: DurationColumns,
+    #[sqlx(flatten)]
+    business: BusinessColumns,
     flags: Words,
     #[sqlx(flatten)]
     origin: OriginColumns,
@@ -105,6 +108,48 @@ impl From<DurationColumns> for PullRequestDurations {
     }
 }
 
+#[derive(FromRow)]
+struct BusinessColumns {
+    business_cycle_time_s: Option<i64>,
+    business_review_time_s: Option<i64>,
+    business_coding_s: Option<i64>,
+    business_pickup_s: Option<i64>,
+    business_review_s: Option<i64>,
+    business_merge_wait_s: Option<i64>,
+    business_redraft_s: Option<i64>,
+    business_closed_s: Option<i64>,
+    calendar: Option<String>,
+    calendar_zone: Option<String>,
+    calendar_hash: Option<String>,
+}
+
+impl BusinessColumns {
+    /// Returns the numbers; `None` without a calendar.
+    fn numbers(self) -> Option<BusinessNumbers> {
+        let calendar = self
+            .calendar
+            .zip(self.calendar_zone)
+            .zip(self.calendar_hash);
+        let ((name, zone), hash) = calendar?;
+        let durations = PullRequestDurations {
+            cycle_time: self.business_cycle_time_s,
+            review_time: self.business_review_time_s,
+            stages: Stages {
+                coding: self.business_coding_s,
+                pickup: self.business_pickup_s,
+                review: self.business_review_s,
+                merge_wait: self.business_merge_wait_s,
+                redraft: self.business_redraft_s,
+                closed: self.business_closed_s,
+            },
+        };
+        Some(BusinessNumbers {
+            durations,
+            calendar: CalendarStamp { name, zone, hash },
+        })
+    }
+}
+
 impl From<ListedRow> for PullRequestRow {
     fn from(row: ListedRow) -> Self {
         let timestamp = |at: Option<Seconds>| -> Option<Timestamp> { at.map(|Seconds(at)| at) };
@@ -145,6 +190,7 @@ impl From<ListedRow> for PullRequestRow {
             first_review_at: timestamp(row.first_review_at),
             final_approval_at: timestamp(row.final_approval_at),
             durations: row.durations.into(),
+            business: row.business.numbers(),
             flags: row.flags.0,
             origin: row.origin.into(),
             source: row.source.0,
@@ -154,11 +200,12 @@ impl From<ListedRow> for PullRequestRow {
 }
 
 /// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
-/// `flags`, durations.
+/// `flags`, whether its clock has a calendar, durations.
 pub(crate) type MergedRow = (
     Seconds,
     bool,
     Words,
+    bool,
     Duration,
     Duration,
     Duration,
@@ -171,30 +218,43 @@ pub(crate) type MergedRow = (
 
 type Duration = Option<i64>;
 
-/// The columns of [`MergedRow`].
-pub(crate) const MERGED: &str = "merged_at, author_is_bot, flags, \
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s";
+/// Returns the columns of [`MergedRow`], all of them in the indices of aggregates.
+pub(crate) const fn merged_columns(clock: DurationClock) -> &'static str {
+    match clock {
+        DurationClock::Calendar => {
+            "merged_at, author_is_bot, flags, state = 'merged', \
+             cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, \
+             closed_s"
+        }
+        DurationClock::Business => {
+            "merged_at, author_is_bot, flags, calendar_hash IS NOT NULL, \
+             business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
+             business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s"
+        }
+    }
+}
 
 pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
-    let (Seconds(merged_at), author_is_bot, Words(flags), ..) = row;
+    let (Seconds(merged_at), author_is_bot, Words(flags), has_calendar, ..) = row;
     // A newer version may have stored flags that this one does not know; they decide nothing here.
     let flags = flags.iter().filter_map(|flag| flag.parse().ok()).collect();
     let durations = PullRequestDurations {
-        cycle_time: row.3,
-        review_time: row.4,
+        cycle_time: row.4,
+        review_time: row.5,
         stages: Stages {
-            coding: row.5,
-            pickup: row.6,
-            review: row.7,
-            merge_wait: row.8,
-            redraft: row.9,
-            closed: row.10,
+            coding: row.6,
+            pickup: row.7,
+            review: row.8,
+            merge_wait: row.9,
+            redraft: row.10,
+            closed: row.11,
         },
     };
     MergedPullRequest {
         merged_at,
         author_is_bot,
         flags,
+        has_calendar,
         durations,
     }
 }

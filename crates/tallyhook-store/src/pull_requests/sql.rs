@@ -7,8 +7,8 @@ use tallyhook_core::domain::metrics::Aggregates;
 use tallyhook_core::github::types::{AccountId, PrKey, PrNumber, RepoId};
 
 use super::row::ListedRow;
-use super::{AggregateFilter, PullRequestFilter, PullRequestRow, aggregates, list};
-use crate::database::Database;
+use super::{AggregateFilter, CalendarUse, PullRequestFilter, PullRequestRow, aggregates, list};
+use crate::database::{Database, StatementBuilder};
 use crate::postgres::within;
 use crate::{Result, Store};
 
@@ -79,10 +79,37 @@ impl Store {
         Ok(fetched)
     }
 
+    /// Returns the numbers of merged pull requests of each repository, by the hash of the calendar
+    /// that their business time follows.
+    pub async fn calendars_in_use(&self) -> Result<Vec<CalendarUse>> {
+        let mut query = StatementBuilder::new(
+            "SELECT r.name, used.calendar_hash, used.pull_requests FROM (\
+             SELECT repo_id, calendar_hash, count(*) AS pull_requests FROM pull_requests",
+        );
+        aggregates::push_index(
+            &mut query,
+            "pull_requests_merged_by_repository",
+            self.database.is_sqlite(),
+        );
+        query.push(
+            " WHERE state = 'merged' GROUP BY repo_id, calendar_hash) AS used \
+             JOIN repositories r ON r.id = used.repo_id ORDER BY r.name, used.calendar_hash",
+        );
+        let rows: Vec<(String, Option<String>, i64)> = self.database.rows(query.build()).await?;
+        let uses = rows
+            .into_iter()
+            .map(|(repo, hash, pull_requests)| CalendarUse {
+                repo,
+                hash,
+                pull_requests,
+            });
+        Ok(uses.collect())
+    }
+
     /// Summarises merged pull requests by the time of the merge, and counts those closed without
     /// one.
     pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
-        let (database, filter) = (self.database.clone(), *filter);
+        let (database, filter) = (self.database.clone(), filter.clone());
         let gather = move || async move {
             let is_sqlite = database.is_sqlite();
             let merged = aggregates::merged_in(&filter, is_sqlite).build();
