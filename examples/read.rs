@@ -13,7 +13,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
 use tallyhook_core::domain::metrics::CalendarBucket;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{AggregateFilter, OpenMode, PullRequestFilter, StateFilter, Store};
+use tallyhook_store::{
+    AggregateFilter, ListPlace, OpenMode, PullRequestFilter, StateFilter, Store,
+};
 
 const NAME: &str = "tallyhook_read_example";
 /// The API's usual page, and one more.
@@ -193,13 +195,13 @@ fn lists() -> Vec<(&'static str, PullRequestFilter)> {
     let all = PullRequestFilter::default();
     let after = |at: &str| {
         let at = Timestamp::parse(at)?;
-        Some((
-            at,
-            PrKey {
+        Some(ListPlace {
+            value: at.epoch(),
+            key: PrKey {
                 repo: RepoId(100),
                 number: PrNumber(0),
             },
-        ))
+        })
     };
     let (middle, last) = (after("2024-08-28T00:00:00Z"), after("2023-03-01T02:00:00Z"));
     let (author, dormant) = (Some("account-6".to_owned()), Some(RepoId(2)));

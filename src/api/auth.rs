@@ -87,6 +87,17 @@ pub(super) async fn is_valid(api: &ApiState, hash: &TokenHash) -> Result<bool, S
     api.store.token_is_valid(hash).await
 }
 
+/// Returns the login that "me" means to the holder of a request's token, if it has one.
+pub(super) async fn login(
+    api: &ApiState,
+    headers: &HeaderMap,
+) -> Result<Option<String>, StoreError> {
+    match bearer(headers).map(hash) {
+        Some(hash) => api.store.token_login(&hash).await,
+        None => Ok(None),
+    }
+}
+
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;

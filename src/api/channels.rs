@@ -108,10 +108,8 @@ fn item(channel: &Channel, record: Option<ChannelRecord>) -> ChannelItem {
 pub(super) async fn list(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
-    Ok(web::Json(Page {
-        items: items(&api.channels, &api.store).await?,
-        next: None,
-    }))
+    let items = items(&api.channels, &api.store).await?;
+    Ok(web::Json(Page::new(items, None)))
 }
 
 /// Sends a test message to a channel.

@@ -220,7 +220,7 @@ pub(super) async fn show(
         items.push(with_payload(&api.store, delivery, inside).await?);
     }
     let next = listed.next;
-    Ok(web::Json(Page { items, next }))
+    Ok(web::Json(Page::new(items, next)))
 }
 
 /// GitHub's payload of one delivery, as `payload_url` names it.
@@ -309,10 +309,7 @@ pub(super) async fn discard(
 pub(super) async fn list_groups(
     api: web::Data<ApiState>,
 ) -> Result<web::Json<Page<DeadLetterGroup>>, ApiError> {
-    Ok(web::Json(Page {
-        items: api.store.dead_groups().await?,
-        next: None,
-    }))
+    Ok(web::Json(Page::new(api.store.dead_groups().await?, None)))
 }
 
 /// A selection of dead letters to requeue: those that match every given field.

@@ -25,6 +25,14 @@ use super::{add_routes, error};
         // Of parameters, whose schemas are not collected.
         tallyhook_core::domain::metrics::AuthorFilter,
         tallyhook_core::domain::metrics::CalendarBucket,
+        tallyhook_core::domain::metrics::DurationName,
+        super::metrics::Breakdown,
+        super::metrics::ComparedRange,
+        super::waiting::WaitingOnKind,
+        tallyhook_core::domain::timings::Flag,
+        tallyhook_core::domain::waiting::WaitingFor,
+        super::listing::ListSort,
+        super::listing::SortOrder,
     )),
     tags(
         (name = "pull requests", description = "Pull requests and the derivation of their numbers"),

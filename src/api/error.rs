@@ -32,6 +32,8 @@ pub enum ApiError {
     /// The path exists, with these methods.
     WrongMethod(String),
     Forbidden(&'static str),
+    /// Numbers of single people are not shown, and the token is of none of them.
+    PeopleHidden,
     NotFound(&'static str),
     Conflict(String),
     /// The database failed.
@@ -77,6 +79,7 @@ impl ApiError {
             Self::MediaType => "unsupported_media_type",
             Self::WrongMethod(_) => "method_not_allowed",
             Self::Forbidden(_) => "forbidden",
+            Self::PeopleHidden => "people_hidden",
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
             Self::Unavailable(_) | Self::Busy(_) => "unavailable",
@@ -117,6 +120,10 @@ impl fmt::Display for ApiError {
             Self::TooLarge => f.write_str("the body is larger than 2 MiB"),
             Self::MediaType => f.write_str("send the body as `Content-Type: application/json`"),
             Self::WrongMethod(allowed) => write!(f, "this path takes {allowed} only"),
+            Self::PeopleHidden => f.write_str(
+                "numbers of people are not shown: set SHOW_PEOPLE, or ask for your own with a \
+                 token made by `tallyhook token create NAME --login LOGIN`",
+            ),
             Self::Forbidden(message) | Self::Busy(message) => f.write_str(message),
             Self::NotFound(what) => write!(f, "there is no such {what}"),
             Self::Unavailable(_) => f.write_str("the database is not available; try again"),
@@ -141,7 +148,7 @@ impl ResponseError for ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::PeopleHidden => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) | Self::GithubAccessMissing => StatusCode::CONFLICT,
             Self::Unavailable(_) | Self::Busy(_) | Self::GithubUnavailable(_) => {

@@ -5,12 +5,15 @@ mod answers;
 pub mod auth;
 mod business;
 mod channels;
+mod data_freshness;
 mod deliveries;
 mod document;
 mod error;
 mod freshness;
 mod health;
 mod input;
+mod listing;
+mod load;
 mod metrics;
 mod origin;
 mod page;
@@ -22,6 +25,7 @@ mod routes;
 mod sync;
 mod task_pull_request;
 mod tasks;
+mod waiting;
 mod wrong_tokens;
 mod ws;
 
@@ -47,19 +51,21 @@ use utoipa_actix_web::scope::{Scope, scope};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 pub use self::channels::{ChannelItem, NotificationItem, items as channel_items};
+pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
 pub use self::freshness::BackgroundRefresh;
-pub use self::metrics::{BucketSummary, CycleTime};
+pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
 pub use self::page::Page;
-pub use self::pull_requests::{PullRequestDetail, PullRequestItem, detail, list_item};
+pub use self::pull_requests::{PullRequestDetail, PullRequestItem, ReadContext, detail, list_item};
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
+pub use self::waiting::{WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingReason};
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
 use crate::config::{SyncConfig, WebhookSecrets};
@@ -69,6 +75,8 @@ use crate::notify::Channels;
 pub struct ApiState {
     pub store: Store,
     pub rules: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
     /// `owner/name`, the repository of `/api/prs/{number}`.
     pub default_repository: Option<String>,
     /// The digest of the configured admin token; the one of the first start is in the store.
@@ -205,7 +213,8 @@ fn with_token() -> Scope<
             web::PathConfig::default()
                 .error_handler(|_, request| routes::wrong_values(request).into()),
         )
-        .service(pull_requests::list)
+        .service(listing::list)
+        .service(waiting::totals)
         .service(pull_requests::of_default_repository)
         .service(pull_requests::of_repository)
         .service(repositories::watch)
@@ -232,6 +241,12 @@ fn with_token() -> Scope<
         .service(channels::test)
         .service(channels::list_notifications)
         .service(metrics::cycle_time)
+        .service(metrics::compare)
+        .service(metrics::cohort)
+        .service(metrics::distribution)
+        .service(metrics::points)
+        .service(metrics::explain)
+        .service(load::load)
         .service(deliveries::list)
         .service(deliveries::show)
         .service(deliveries::show_payload)

@@ -12,8 +12,30 @@ use super::error::ApiError;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// The `cursor` of the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last one. A page before may be short, or empty,
+    /// where few of many match.
     pub next: Option<String>,
+    /// The number of all items; in a list that can count them, and was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub count: Option<ListCount>,
+}
+
+impl<T> Page<T> {
+    /// Returns a list that was not counted.
+    pub fn new(items: Vec<T>, next: Option<String>) -> Self {
+        let count = None;
+        Self { items, next, count }
+    }
+}
+
+/// The number of all items of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ListCount {
+    #[schema(example = 86)]
+    pub n: u64,
+    /// False if there may be more.
+    pub exact: bool,
 }
 
 /// The number of items of a page: 1 to 100.
@@ -26,6 +48,13 @@ impl PageSize {
     /// Returns the number of rows that a page needs: one more shows whether there is a next page.
     pub(super) fn rows(self) -> u32 {
         self.0 + 1
+    }
+
+    /// Leaves the rows of the page. Returns whether there was one more.
+    pub(super) fn truncate<R>(self, rows: &mut Vec<R>) -> bool {
+        let has_more = rows.len() > self.0 as usize;
+        rows.truncate(self.0 as usize);
+        has_more
     }
 }
 
@@ -48,24 +77,20 @@ impl<'de> Deserialize<'de> for PageSize {
 /// Makes a page of the [`PageSize::rows`] that were read.
 pub(super) fn page<R, T, C: Serialize>(
     mut rows: Vec<R>,
-    PageSize(size): PageSize,
+    size: PageSize,
     cursor: impl Fn(&R) -> C,
     item: impl Fn(R) -> T,
 ) -> Page<T> {
-    let size = size as usize;
-    let more = rows.len() > size;
-    rows.truncate(size);
+    let more = size.truncate(&mut rows);
     let next = rows
         .last()
         .filter(|_| more)
         .map(|last| encode(&cursor(last)));
-    Page {
-        items: rows.into_iter().map(item).collect(),
-        next,
-    }
+    Page::new(rows.into_iter().map(item).collect(), next)
 }
 
-fn encode(cursor: &impl Serialize) -> String {
+/// Returns the text of a place in a list, as clients send it back.
+pub(super) fn encode(cursor: &impl Serialize) -> String {
     // Numbers and tuples of them always have a JSON form.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(cursor).unwrap_or_default())
 }
@@ -75,11 +100,18 @@ fn encode(cursor: &impl Serialize) -> String {
 /// # Errors
 /// If it is not a cursor of this list.
 pub(super) fn decode<C: DeserializeOwned>(cursor: Option<&str>) -> Result<Option<C>, ApiError> {
-    let bad =
-        || ApiError::BadRequest("`cursor` is not one of this list: start without it".to_owned());
     let Some(cursor) = cursor else {
         return Ok(None);
     };
-    let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
-    serde_json::from_slice(&json).map(Some).map_err(|_| bad())
+    let json = URL_SAFE_NO_PAD
+        .decode(cursor)
+        .map_err(|_| foreign_cursor())?;
+    serde_json::from_slice(&json)
+        .map(Some)
+        .map_err(|_| foreign_cursor())
+}
+
+/// The error of a cursor that no page of this list made.
+pub(super) fn foreign_cursor() -> ApiError {
+    ApiError::BadRequest("`cursor` is not one of this list: start without it".to_owned())
 }

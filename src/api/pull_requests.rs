@@ -1,8 +1,10 @@
 //! Pull requests: listed, and one of them explained.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use actix_web::{get, web};
+use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::metrics;
 use tallyhook_core::domain::numbers::{NumberRules, Numbers, numbers};
@@ -11,22 +13,19 @@ use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{Flag, PullRequestState, Stage, Stages, Step, Timings};
+use tallyhook_core::domain::waiting::Turn;
 use tallyhook_core::event::ReviewState;
-use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_core::text::one_line;
-use tallyhook_store::{
-    PullRequestDurations, PullRequestFilter, PullRequestRow, StateFilter, Store,
-};
+use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
+use tallyhook_store::{PullRequestDurations, PullRequestRow, Store};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::ApiState;
 use super::business::BusinessItem;
 use super::error::ApiError;
-use super::input::{QueryInput, enumerated, suggestion};
+use super::input::QueryInput;
 use super::origin::OriginItem;
-use super::page::{self, Page, PageSize};
-use crate::times::TimePoint;
+use super::waiting::{WaitingAbout, WaitingItem};
 
 /// A pull request and its numbers. Unknown is null.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -88,6 +87,19 @@ pub struct PullRequestItem {
     pub stages: StagesHours,
     #[serde(flatten)]
     pub business: BusinessItem,
+    /// The answer to who has to act; null unless it is open, and until it was computed.
+    pub waiting: Option<WaitingItem>,
+    /// The seconds of each kind of turn, `author`, `reviewers`, `nobody`, `ci`, `merge_queue`,
+    /// `maintainers` and `closed`, that occurred; up to now where it is open. Null until they were
+    /// computed.
+    #[schema(value_type = Option<HashMap<String, i64>>)]
+    pub time_by: Option<BTreeMap<Turn, i64>>,
+    /// True if turns rest on pushes that were not seen.
+    pub turns_inferred: bool,
+    /// The version of the definition that the numbers follow. After an upgrade those of an earlier
+    /// one are computed again in the background.
+    #[schema(example = 2)]
+    pub definition: i64,
     pub flags: Vec<String>,
     #[serde(flatten)]
     pub origin: OriginItem,
@@ -194,91 +206,6 @@ pub struct ExplainedStep {
     pub because: String,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ListQuery {
-    /// `open`, `closed` (with merged), `merged`, `closed_unmerged` or `all`; several separated by
-    /// commas.
-    state: Option<String>,
-    /// `owner/name`
-    repo: Option<String>,
-    /// Login of the author.
-    author: Option<String>,
-    /// Updated at or after: RFC 3339, a date (midnight UTC), or a span before now.
-    #[param(value_type = Option<String>, example = "30d")]
-    from: Option<TimePoint>,
-    /// Updated before, in the same forms.
-    #[param(value_type = Option<String>, example = "2026-03-31")]
-    to: Option<TimePoint>,
-    /// The number of items, 30 if it is left out.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 100, example = 30)]
-    per_page: Option<PageSize>,
-    /// The `next` of the page before.
-    cursor: Option<String>,
-}
-
-type PullRequestCursor = (i64, RepoId, PrNumber);
-
-/// Pull requests, newest update first.
-#[utoipa::path(
-    tag = "pull requests", operation_id = "list_pull_requests", security(("token" = [])),
-    params(ListQuery),
-    responses(
-        (status = 200, body = Page<PullRequestItem>),
-        (status = 400, body = super::error::ApiErrorBody),
-        (status = 401, body = super::error::ApiErrorBody),
-    )
-)]
-#[get("/prs")]
-pub(super) async fn list(
-    api: web::Data<ApiState>,
-    QueryInput(query): QueryInput<ListQuery>,
-) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
-    listed(&api.store, query).await.map(web::Json)
-}
-
-/// Returns a page of stored pull requests.
-pub(super) async fn listed(
-    store: &Store,
-    query: ListQuery,
-) -> Result<Page<PullRequestItem>, ApiError> {
-    let size = query.per_page.unwrap_or_default();
-    let cursor: Option<PullRequestCursor> = page::decode(query.cursor.as_deref())?;
-    let filter = PullRequestFilter {
-        states: states(query.state.as_deref())?,
-        repo: super::repository(store, query.repo.as_deref()).await?,
-        author: query.author,
-        from: query.from.map(|TimePoint(at)| at),
-        to: query.to.map(|TimePoint(at)| at),
-        after: cursor.map(|(at, repo, number)| (Timestamp::clamped(at), PrKey { repo, number })),
-    };
-    let rows = store.pull_requests(&filter, size.rows()).await?;
-    let cursor = |row: &PullRequestRow| (row.updated_at.epoch(), row.key.repo, row.key.number);
-    Ok(page::page(rows, size, cursor, list_item))
-}
-
-fn states(text: Option<&str>) -> Result<Vec<StateFilter>, ApiError> {
-    let mut states = Vec::new();
-    for state in text.unwrap_or("all").split(',').map(str::trim) {
-        states.push(match state {
-            "open" => StateFilter::Open,
-            "closed" => StateFilter::Closed,
-            "closed_unmerged" => StateFilter::ClosedUnmerged,
-            "merged" => StateFilter::Merged,
-            "all" => return Ok(Vec::new()),
-            _ => {
-                let names = ["open", "closed", "merged", "closed_unmerged", "all"];
-                let (state, nearest) = (one_line(state, 60), suggestion(state, names));
-                return Err(ApiError::BadRequest(format!(
-                    "`state` is `{state}`: expected {}, or several of them with commas{nearest}",
-                    enumerated(&names, "or")
-                )));
-            }
-        });
-    }
-    Ok(states)
-}
-
 /// One pull request of the default repository.
 #[utoipa::path(
     tag = "pull requests", operation_id = "get_pull_request", security(("token" = [])),
@@ -382,7 +309,7 @@ pub(super) async fn stored(
     let row = store.pull_request(key).await?;
     let known = store.load(&[key]).await?.into_iter().next();
     row.zip(known)
-        .and_then(|(row, known)| detail(row, &known.pull_request, rules))
+        .and_then(|(row, known)| detail(row, &known.pull_request, ReadContext::now(rules)))
         .ok_or(ApiError::NotFound("pull request"))
 }
 
@@ -392,8 +319,39 @@ pub(super) fn hours(seconds: i64) -> f64 {
     metrics::hours(seconds)
 }
 
+/// The settings and the time that answers about pull requests depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadContext<'a> {
+    pub rules: &'a NumberRules,
+    pub now: Timestamp,
+}
+
+impl<'a> ReadContext<'a> {
+    /// Returns the context of an answer that is given now.
+    pub fn now(rules: &'a NumberRules) -> Self {
+        let now = Utc::now().into();
+        Self { rules, now }
+    }
+}
+
+/// Adds the turn that lasts, up to `now`, to the seconds before it.
+fn up_to_now(
+    mut time_by: BTreeMap<Turn, i64>,
+    turn: Option<(Turn, Timestamp)>,
+    now: Timestamp,
+) -> BTreeMap<Turn, i64> {
+    if let Some((turn, since)) = turn {
+        *time_by.entry(turn).or_default() += (now.epoch() - since.epoch()).max(0);
+    }
+    time_by
+}
+
 /// Converts a row to the API's form.
-pub fn list_item(row: PullRequestRow) -> PullRequestItem {
+pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestItem {
+    let about = WaitingAbout {
+        reviewed: row.first_review_at.is_some(),
+        held_by: row.held_by,
+    };
     let PullRequestDurations {
         cycle_time,
         review_time,
@@ -432,6 +390,14 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
         review_time_hours: review_time.map(hours),
         stages: stages.into(),
         business: row.business.into(),
+        waiting: row
+            .waiting
+            .map(|waiting| WaitingItem::new(waiting, &about, context)),
+        time_by: row
+            .time_by
+            .map(|time_by| up_to_now(time_by, row.turn, context.now)),
+        turns_inferred: row.turns_inferred,
+        definition: row.definition,
         flags: row.flags,
         origin: row.origin.into(),
         source: row.source,
@@ -443,13 +409,14 @@ pub fn list_item(row: PullRequestRow) -> PullRequestItem {
 pub fn detail(
     row: PullRequestRow,
     pull_request: &PullRequest,
-    rules: &NumberRules,
+    context: ReadContext<'_>,
 ) -> Option<PullRequestDetail> {
+    let rules = context.rules;
     let Numbers { timings, .. } = numbers(pull_request, Some(&row.repo), rules)?;
     let mut reviews: Vec<_> = pull_request.reviews.values().collect();
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
     Some(PullRequestDetail {
-        pull_request: list_item(row),
+        pull_request: list_item(row, context),
         reviews: reviews
             .iter()
             .map(|review| review_item(review, &rules.bots))

@@ -9,7 +9,8 @@ use super::error::ApiError;
 use super::input::parse_query;
 use super::page::Page;
 use super::{
-    CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, deliveries, metrics, pull_requests,
+    CycleTime, DeliveryItem, PullRequestDetail, PullRequestItem, WaitingAnswer, deliveries,
+    listing, metrics, pull_requests, waiting,
 };
 
 /// A store that is read as the API reads it. A `query` is the query string of the same call.
@@ -17,6 +18,8 @@ use super::{
 pub struct StoreReads {
     pub store: Store,
     pub rules: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
 }
 
 impl StoreReads {
@@ -25,7 +28,7 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn pull_requests(&self, query: &str) -> Result<Page<PullRequestItem>, ApiError> {
-        pull_requests::listed(&self.store, parse_query(query)?).await
+        listing::listed(&self.store, &self.rules, parse_query(query)?, None).await
     }
 
     /// Answers as `GET /api/repos/{owner}/{repo}/prs/{number}`, from what is stored.
@@ -46,7 +49,16 @@ impl StoreReads {
     /// # Errors
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
-        metrics::aggregated(&self.store, &self.rules.calendars, parse_query(query)?).await
+        let (range, query) = (parse_query(query)?, parse_query(query)?);
+        metrics::aggregated(&self.store, &self.rules.calendars, &range, query).await
+    }
+
+    /// Answers as `GET /api/waiting`.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn waiting(&self, query: &str) -> Result<WaitingAnswer, ApiError> {
+        waiting::answer(&self.store, parse_query(query)?, self.show_people).await
     }
 
     /// Answers as `GET /api/deliveries`.

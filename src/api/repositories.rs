@@ -84,9 +84,9 @@ pub(super) async fn list(
     let after: Option<RepositoryCursor> = page::decode(query.cursor.as_deref())?;
     let rows = api.store.listed_after(after.as_ref(), size.rows()).await?;
     let cursor = |row: &TrackedRepository| (row.name.clone(), row.id);
-    let Page { items, next } = page::page(rows, size, cursor, |row| row);
+    let Page { items, next, .. } = page::page(rows, size, cursor, |row| row);
     let items = self::items(&api, items).await?;
-    Ok(web::Json(Page { items, next }))
+    Ok(web::Json(Page::new(items, next)))
 }
 
 /// A repository to track.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::error::{ApiError, ApiErrorBody};
 use super::input::{JsonInput, QueryInput};
 use super::page::{self, Page, PageSize};
-use super::pull_requests::{PullRequestItem, list_item};
+use super::pull_requests::{PullRequestItem, ReadContext, list_item};
 use super::{ApiState, rfc3339};
 use crate::tasks::linked_prs;
 
@@ -407,19 +407,20 @@ pub(super) async fn of_story(
     id: web::Path<String>,
 ) -> Result<web::Json<Page<PullRequestItem>>, ApiError> {
     let task = find(&api, &id).await?;
+    let context = ReadContext::now(&api.rules);
     let mut items: Vec<_> = api
         .store
         .pull_requests_by_key(&task.prs)
         .await?
         .into_iter()
-        .map(list_item)
+        .map(|row| list_item(row, context))
         .collect();
     items.sort_by(|one, two| {
         two.updated_at
             .cmp(&one.updated_at)
             .then(one.pr_id.cmp(&two.pr_id))
     });
-    Ok(web::Json(Page { items, next: None }))
+    Ok(web::Json(Page::new(items, None)))
 }
 
 /// Returns the task with the id or key of a path.

@@ -43,7 +43,7 @@ pub(super) async fn ensure(config: &Config, store: &Store) -> anyhow::Result<()>
         }
     };
     if !store
-        .create_token(ADMIN, &auth::hash(&token), Utc::now())
+        .create_token(ADMIN, None, &auth::hash(&token), Utc::now())
         .await
         .context("cannot store the admin token")?
     {

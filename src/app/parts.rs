@@ -90,6 +90,7 @@ impl SharedParts {
         ApiState {
             store: self.store.clone(),
             rules: config.numbers.clone(),
+            show_people: config.show_people,
             default_repository: config.default_repository.clone(),
             admin_token: config.admin_token.as_deref().map(auth::hash),
             wrong_tokens: api::WrongTokens::default(),

@@ -266,6 +266,7 @@ impl DeadCommand {
                 let reader = Reader::Store(StoreReads {
                     store: store.clone(),
                     rules,
+                    show_people: false,
                 });
                 let query = ReadQuery::default().with("state", Some(DeliveryState::Dead.as_str()));
                 let listed = listed(&reader, &query, limit, cursor).await?;

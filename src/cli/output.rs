@@ -47,7 +47,7 @@ pub(super) fn json_line(value: &impl Serialize) -> CommandResult {
 
 /// Writes a whole list as JSON, in the form of the API's lists.
 pub(super) fn json_list<T: Serialize>(items: Vec<T>) -> CommandResult {
-    json(&Page { items, next: None })
+    json(&Page::new(items, None))
 }
 
 /// Writes text for people in lines that fit a terminal; elsewhere in one.

@@ -45,8 +45,11 @@ impl ReadFromArgs {
         let config = Config::new(&sources.with_flag(TALLYHOOK_TOKEN, self.token))?;
         let Some(url) = self.url else {
             let store = tallyhook_store::open(&config.database_url, OpenMode::Shared).await?;
-            let rules = config.numbers;
-            return Ok(Reader::Store(StoreReads { store, rules }));
+            return Ok(Reader::Store(StoreReads {
+                store,
+                rules: config.numbers,
+                show_people: config.show_people,
+            }));
         };
         let url = server_address(&url)?;
         let token = config.token.ok_or_else(|| {
@@ -175,15 +178,13 @@ pub(super) async fn pages<T>(
     cursor: Option<String>,
     page: impl AsyncFn(u32, Option<String>) -> CommandResult<Page<T>>,
 ) -> CommandResult<Page<T>> {
-    let mut all = Page {
-        items: Vec::new(),
-        next: cursor,
-    };
+    let mut all = Page::new(Vec::new(), cursor);
     loop {
         let left = limit - u32::try_from(all.items.len()).unwrap_or(limit);
         let next = page(left.min(MAX_PAGE), all.next.take()).await?;
         all.items.extend(next.items);
         all.next = next.next;
+        all.count = all.count.or(next.count);
         if all.next.is_none() || all.items.len() >= limit as usize {
             return Ok(all);
         }

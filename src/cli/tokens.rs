@@ -16,6 +16,9 @@ pub(super) enum TokenCommand {
     Create {
         /// A name that says what it is for: 1 to 100 characters
         name: String,
+        /// The login on GitHub that `me` means to its holder
+        #[arg(long)]
+        login: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -39,16 +42,18 @@ impl TokenCommand {
     pub(super) async fn run(self, store: &Store) -> CommandResult {
         let now = Utc::now();
         match self {
-            Self::Create { name, json } => {
+            Self::Create { name, login, json } => {
                 check_name(&name)
                     .map_err(|why| CommandFailure::Usage(format!("the name of a token {why}")))?;
                 let token = auth::new_token();
-                if !store.create_token(&name, &auth::hash(&token), now).await? {
+                let (login, hash) = (login.as_deref(), auth::hash(&token));
+                if !store.create_token(&name, login, &hash, now).await? {
                     return Err(failed(&format!(
                         "there is a token `{name}`: revoke it first, or choose another name"
                     )));
                 } else if json {
-                    return output::json(&json!({"name": name, "token": token}));
+                    let created = json!({"name": name, "login": login, "token": token});
+                    return output::json(&created);
                 }
                 output::line(&token)
             }
@@ -66,25 +71,27 @@ impl TokenCommand {
 
 async fn list(store: &Store, json: bool) -> CommandResult {
     let tokens = store.tokens().await?;
-    let rows: Vec<[Option<String>; 3]> = tokens
+    let rows: Vec<[Option<String>; 4]> = tokens
         .into_iter()
         .map(|token| {
             let text = |at: tallyhook_store::Moment| at.to_rfc3339_opts(SecondsFormat::Secs, true);
             [
                 Some(token.name),
+                token.login,
                 Some(text(token.created_at)),
                 token.revoked_at.map(text),
             ]
         })
         .collect();
     if json {
-        let items = rows.iter().map(|[name, created, revoked]| {
-            json!({"name": name, "created_at": created, "revoked_at": revoked})
+        let items = rows.iter().map(|[name, login, created, revoked]| {
+            json!({"name": name, "login": login, "created_at": created, "revoked_at": revoked})
         });
         return output::json_list(items.collect::<Vec<_>>());
     }
     let mut table = output::table([
         output::text("name"),
+        output::detail("login"),
         output::whole("created"),
         output::whole("revoked"),
     ]);

@@ -82,6 +82,8 @@ pub struct Config {
     /// Sent by commands that read another server.
     pub token: Option<String>,
     pub numbers: NumberRules,
+    /// Totals of what waits list people beside teams.
+    pub show_people: bool,
     pub retention_days: u32,
     /// The most WebSocket clients of one process.
     pub websocket_clients: u32,
@@ -118,6 +120,7 @@ impl Config {
                 waiting: WaitingRules::default(),
                 origins: origin::rules(sources)?,
             },
+            show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,
             websocket_clients: http::websocket_clients(sources)?,
             sync: SyncConfig::new(sources)?,

@@ -184,6 +184,11 @@ pub const SETTINGS: &[Setting] = &[
          reviewer or chat, separated by white space",
     ),
     setting(
+        "SHOW_PEOPLE",
+        Some("false"),
+        "true lists beside the teams also the people on whom pull requests wait, in totals",
+    ),
+    setting(
         TASK_KEY_PATTERNS,
         Some(Patterns::DEFAULT),
         "regular expressions that find task keys in a branch, title or body, separated by white \

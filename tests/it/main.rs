@@ -30,6 +30,7 @@ mod queue;
 mod recorded;
 mod refetch;
 mod repositories;
+mod statistics;
 mod store;
 mod strangers;
 mod task_prs;

@@ -342,7 +342,7 @@ async fn client_with_a_revoked_token_is_closed() {
         async move {
             assert!(
                 store
-                    .create_token(name, &auth::hash(name), Utc::now())
+                    .create_token(name, None, &auth::hash(name), Utc::now())
                     .await
                     .unwrap()
             )

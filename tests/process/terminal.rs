@@ -73,7 +73,10 @@ async fn hostile_place() -> Place {
     store.accept(delivery("dead", dead)).await.unwrap();
     let name = format!("token{HOSTILE}");
     let hash: TokenHash = [7; 32];
-    store.create_token(&name, &hash, Utc::now()).await.unwrap();
+    store
+        .create_token(&name, None, &hash, Utc::now())
+        .await
+        .unwrap();
     let name = format!("acme/{HOSTILE}");
     store
         .track(&observed_repository(RepoId(7), name, None), Utc::now())

@@ -10,7 +10,7 @@ use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, Summary};
 use tallyhook_core::domain::task::{TaskKey, TaskStatus};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId,
+    AggregateFilter, AttemptResult, BatchWrite, DeliveryFilter, DeliveryState, EventId, ListPlace,
     NotificationAttempt, NotificationFilter, NotificationState, OpenMode, PendingWork,
     PullRequestFilter, StateFilter, Store, TaskRef,
 };
@@ -147,14 +147,12 @@ async fn lists_of_pull_requests(database: &Database) {
             states: states.clone(),
             repo,
             author: author.map(str::to_owned),
-            after: place.map(|at| {
-                (
-                    at,
-                    PrKey {
-                        repo: repo.unwrap_or(RepoId(9)),
-                        number: PrNumber(0),
-                    },
-                )
+            after: place.map(|at: Timestamp| ListPlace {
+                value: at.epoch(),
+                key: PrKey {
+                    repo: repo.unwrap_or(RepoId(9)),
+                    number: PrNumber(0),
+                },
             }),
             ..PullRequestFilter::default()
         };

@@ -38,6 +38,7 @@ pub fn config(place: &Place) -> Config {
         admin_token: Some(TOKEN.to_owned()),
         token: None,
         numbers: NumberRules::default(),
+        show_people: false,
         retention_days: 7,
         websocket_clients: 2000,
         sync: Config::new(&Sources::default()).ok().unwrap().sync,

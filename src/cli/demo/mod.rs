@@ -15,7 +15,7 @@ use super::{
     CommandResult, DATABASE_URL, GITHUB_WEBHOOK_SECRET, SettingSources, TALLYHOOK_LISTEN, output,
     prs, serve,
 };
-use crate::api::{PullRequestItem, auth, list_item};
+use crate::api::{PullRequestItem, ReadContext, auth, list_item};
 use crate::app::{RunningServer, ServerOptions};
 use crate::config::Config;
 
@@ -135,7 +135,7 @@ async fn show(
         answers.join(", ")
     ))?;
     output::line("")?;
-    print_table(&running.store).await?;
+    print_table(&running.store, ReadContext::now(&config.numbers)).await?;
     let numbers = numbers(&running.store).await?;
     output::line(&format!(
         "\nNotifications from {}/ws:",
@@ -213,12 +213,12 @@ fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     Ok(story)
 }
 
-async fn print_table(store: &Store) -> CommandResult {
+async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?
         .into_iter()
-        .map(list_item)
+        .map(|row| list_item(row, context))
         .collect();
     rows.sort_by_key(|row| row.number);
     let mut table = output::table([

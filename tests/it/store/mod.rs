@@ -15,6 +15,7 @@ mod syncing;
 mod tasks;
 mod tickets;
 mod tokens;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 

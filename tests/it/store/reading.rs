@@ -17,8 +17,8 @@ use tallyhook_core::domain::timings::{
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, BatchWrite, PullRequestFilter, PullRequestRecord, PullRequestRow, StateFilter,
-    Store, StoredPullRequest,
+    AggregateFilter, BatchWrite, ListPlace, PullRequestFilter, PullRequestRecord, PullRequestRow,
+    StateFilter, Store, StoredPullRequest,
 };
 
 use jiff::tz::TimeZone;
@@ -68,7 +68,10 @@ async fn pull_requests_are_filtered_by_state_author_and_range(database: Database
     assert_eq!(count(range(None, Some(updated))).await, 0);
     assert_eq!(
         count(PullRequestFilter {
-            after: Some((updated, row.key)),
+            after: Some(ListPlace {
+                value: updated.epoch(),
+                key: row.key,
+            }),
             ..PullRequestFilter::default()
         })
         .await,
@@ -425,13 +428,13 @@ async fn pages_are_complete_and_in_order_under_every_filter(database: Database) 
             author: author.map(str::to_owned),
             from: from.map(Timestamp::clamped),
             to: to.map(Timestamp::clamped),
-            after: None,
+            ..PullRequestFilter::default()
         };
         let mut read: Vec<PullRequestRow> = Vec::new();
         loop {
             let page = store.pull_requests(&filter, 17).await.unwrap();
             let Some(last) = page.last() else { break };
-            filter.after = Some((last.updated_at, last.key));
+            filter.after = Some(filter.order.place(last));
             read.extend(page);
         }
         let read: Vec<_> = read.iter().map(|row| row.key).collect();

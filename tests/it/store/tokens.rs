@@ -15,13 +15,28 @@ on_every_database! {
 async fn tokens_are_valid_until_they_are_revoked(database: Database) {
     let store = open(&database).await;
     assert!(!store.token_is_valid(&[1; 32]).await.unwrap());
-    assert!(store.create_token("ci", &[1; 32], now()).await.unwrap());
-    assert!(!store.create_token("ci", &[2; 32], now()).await.unwrap());
+    assert!(
+        store
+            .create_token("ci", None, &[1; 32], now())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .create_token("ci", None, &[2; 32], now())
+            .await
+            .unwrap()
+    );
     assert!(store.token_is_valid(&[1; 32]).await.unwrap());
     assert!(store.revoke_token("ci", later(1)).await.unwrap());
     assert!(!store.revoke_token("ci", later(2)).await.unwrap());
     assert!(!store.token_is_valid(&[1; 32]).await.unwrap());
-    assert!(store.create_token("ci", &[2; 32], later(3)).await.unwrap());
+    assert!(
+        store
+            .create_token("ci", None, &[2; 32], later(3))
+            .await
+            .unwrap()
+    );
     assert!(
         store.token_is_valid(&[2; 32]).await.unwrap()
             && !store.token_is_valid(&[1; 32]).await.unwrap()

@@ -168,7 +168,9 @@ proptest! {
                 has_calendar: true,
                 merged_at: Timestamp::clamped(1_772_445_600),
                 author_is_bot: false,
+                origin: None,
                 flags: Vec::new(),
+                has_calendar: true,
                 durations,
             });
         }

@@ -9,4 +9,5 @@ mod metrics;
 mod notification;
 mod order;
 mod origin;
+mod statistics;
 mod waiting;

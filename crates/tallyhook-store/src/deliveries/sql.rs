@@ -240,6 +240,12 @@ impl Store {
                 DeliveryState::Dead => counts.dead = number,
             }
         }
+        counts.oldest_pending = self.oldest_pending().await?;
+        Ok(counts)
+    }
+
+    /// Returns the receipt of the oldest delivery that is not finished.
+    pub async fn oldest_pending(&self) -> Result<Option<Moment>> {
         // Ids ascend with acceptance, but for those that were accepted at the same time, so that
         // the first unfinished one is the oldest.
         let oldest = match &self.database {
@@ -255,8 +261,7 @@ impl Store {
             }
         };
         let oldest: Option<(Millis,)> = self.database.row(statement(oldest)).await?;
-        counts.oldest_pending = oldest.map(|(Millis(at),)| at);
-        Ok(counts)
+        Ok(oldest.map(|(Millis(at),)| at))
     }
 
     /// Returns deliveries of `filter`, the newest first, at most `limit`. Those of a repository

@@ -8,15 +8,21 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt};
-use tallyhook_core::domain::metrics::{Aggregates, Aggregation, AuthorFilter};
+use tallyhook_core::domain::metrics::{
+    Aggregates, Aggregation, CohortAggregation, CohortSummary, ComparedRanges, Comparison,
+    DurationName, Measurements,
+};
+use tallyhook_core::domain::timings::PullRequestState;
+use tallyhook_core::github::types::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::AggregateFilter;
-use super::row::{MergedRow, merged, merged_columns};
-use crate::columns::Seconds;
-use crate::database::StatementBuilder;
-use crate::{Result, StoreError};
+use super::aggregate_rows::{closed_in, cohort_of, keyed_in, merged_in, undated_in};
+use super::row::{CohortRow, KeyedMergedRow, MergedRow, merged};
+use crate::database::{AnyRow, Database, StatementBuilder};
+use crate::postgres::within;
+use crate::{Result, Store, StoreError};
 
 /// Works out one set of aggregates at a time: over a million pull requests each takes a second of a
 /// processor, and tens of megabytes.
@@ -31,12 +37,12 @@ impl Default for AggregationLimit {
 
 impl AggregationLimit {
     /// Runs `gather` in a thread of its own, so that no webhook waits for it, and computes the
-    /// numbers there. It returns the result of [`gather`] for the merged, and the number closed
-    /// without a merge.
-    pub(super) async fn run<G: Future<Output = Result<(Aggregation, i64)>>>(
+    /// numbers of its result there.
+    pub(super) async fn run<T, R: Send + 'static, G: Future<Output = Result<T>>>(
         &self,
         gather: impl FnOnce() -> G + Send + 'static,
-    ) -> Result<Aggregates> {
+        compute: impl FnOnce(T) -> R + Send + 'static,
+    ) -> Result<R> {
         let turn = self
             .0
             .clone()
@@ -47,10 +53,7 @@ impl AggregationLimit {
         let work = move || {
             // The permit ends with the work, also if the caller has stopped waiting.
             let _turn = turn;
-            let (aggregation, closed_unmerged) = runtime.block_on(gather())?;
-            let mut aggregates = aggregation.finish();
-            aggregates.all.closed_unmerged = Some(closed_unmerged.unsigned_abs());
-            Ok(aggregates)
+            runtime.block_on(gather()).map(compute)
         };
         tokio::task::spawn_blocking(work)
             .await
@@ -58,85 +61,175 @@ impl AggregationLimit {
     }
 }
 
-/// Takes in the rows of [`merged_in`].
-pub(super) async fn gather(
-    rows: impl Stream<Item = sqlx::Result<MergedRow>>,
-    filter: &AggregateFilter,
-) -> sqlx::Result<Aggregation> {
-    let mut aggregation = Aggregation::new(filter.authors, filter.bucket);
-    if let Some(zone) = &filter.zone {
-        aggregation = aggregation.in_zone(zone.clone());
+/// The merged pull requests of a filter and the counts beside them.
+struct Gathered<A> {
+    merged: A,
+    /// Merged at a time that is not known.
+    undated: u64,
+    closed_unmerged: u64,
+}
+
+impl Store {
+    /// Summarises merged pull requests by the time of the merge, and counts those closed without
+    /// one.
+    pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
+        let (database, filter) = (self.database.clone(), filter.clone());
+        let gather = move || async move {
+            let aggregation = Aggregation::new(filter.authors, filter.bucket);
+            let aggregation = match &filter.zone {
+                Some(zone) => aggregation.in_zone(zone.clone()),
+                None => aggregation,
+            };
+            let aggregation = match filter.by_origin {
+                true => aggregation.by_origin(),
+                false => aggregation,
+            };
+            gathered(&database, &filter, aggregation, |aggregation, row| {
+                aggregation.add(&merged(row));
+            })
+            .await
+        };
+        let compute = |gathered: Gathered<Aggregation>| {
+            let mut aggregation = gathered.merged;
+            aggregation.exclude_undated(gathered.undated);
+            let mut aggregates = aggregation.finish();
+            aggregates.all.closed_unmerged = Some(gathered.closed_unmerged);
+            aggregates
+        };
+        self.aggregation.run(gather, compute).await
     }
+
+    /// Compares the merged pull requests from `begins` on with those of the filter before it. Both
+    /// have the number of those closed without a merge.
+    pub async fn compared(
+        &self,
+        filter: &AggregateFilter,
+        begins: Timestamp,
+    ) -> Result<ComparedRanges> {
+        let (database, filter) = (self.database.clone(), filter.clone());
+        let gather = move || async move {
+            let mut comparison = Comparison::new(filter.authors, begins);
+            let rows = merged_in(&filter, database.is_sqlite());
+            each_row(&database, rows, |row| comparison.add(&merged(row))).await?;
+            let halves = [
+                AggregateFilter {
+                    to: Some(begins),
+                    ..filter.clone()
+                },
+                AggregateFilter {
+                    from: Some(begins),
+                    ..filter
+                },
+            ];
+            let [before, now] = [
+                count(&database, closed_in(&halves[0], database.is_sqlite())).await?,
+                count(&database, closed_in(&halves[1], database.is_sqlite())).await?,
+            ];
+            Ok((comparison, before, now))
+        };
+        let compute = |(comparison, before, now): (Comparison, u64, u64)| {
+            let mut ranges = comparison.finish();
+            ranges.before.closed_unmerged = Some(before);
+            ranges.now.closed_unmerged = Some(now);
+            ranges
+        };
+        self.aggregation.run(gather, compute).await
+    }
+
+    /// Reads one duration of the merged pull requests, and computes `numbers` from all of them.
+    pub async fn measured<R: Send + 'static>(
+        &self,
+        filter: &AggregateFilter,
+        measure: DurationName,
+        numbers: impl FnOnce(Measurements) -> R + Send + 'static,
+    ) -> Result<R> {
+        let (database, filter) = (self.database.clone(), filter.clone());
+        let gather = move || async move {
+            let mut measurements = Measurements::new(measure, filter.authors);
+            let rows = keyed_in(&filter, database.is_sqlite());
+            each_row(&database, rows, |row: KeyedMergedRow| {
+                let (key, merged) = row.split();
+                measurements.add(key, &merged);
+            })
+            .await?;
+            Ok(measurements)
+        };
+        self.aggregation.run(gather, numbers).await
+    }
+
+    /// Summarises the pull requests that were created in the range of the filter, as of `now`.
+    pub async fn cohort(&self, filter: &AggregateFilter, now: Timestamp) -> Result<CohortSummary> {
+        let (database, filter) = (self.database.clone(), filter.clone());
+        let gather = move || async move {
+            let mut cohort = CohortAggregation::new(filter.authors, now);
+            for state in [
+                PullRequestState::Merged,
+                PullRequestState::Closed,
+                PullRequestState::Open,
+            ] {
+                let rows = cohort_of(&filter, state, database.is_sqlite());
+                each_row(&database, rows, |row: CohortRow| {
+                    cohort.add(&row.member(state));
+                })
+                .await?;
+            }
+            Ok(cohort)
+        };
+        self.aggregation
+            .run(gather, CohortAggregation::finish)
+            .await
+    }
+}
+
+async fn gathered<A>(
+    database: &Database,
+    filter: &AggregateFilter,
+    mut merged: A,
+    add: impl Fn(&mut A, MergedRow),
+) -> Result<Gathered<A>> {
+    let is_sqlite = database.is_sqlite();
+    let rows = merged_in(filter, is_sqlite);
+    each_row(database, rows, |row| add(&mut merged, row)).await?;
+    Ok(Gathered {
+        merged,
+        undated: count(database, undated_in(filter, is_sqlite)).await?,
+        closed_unmerged: count(database, closed_in(filter, is_sqlite)).await?,
+    })
+}
+
+async fn count(database: &Database, query: StatementBuilder<'static>) -> Result<u64> {
+    let row: Option<(i64,)> = database.row(query.build()).await?;
+    Ok(row.map_or(0, |(count,)| count.unsigned_abs()))
+}
+
+/// Passes each row to `add` as it is read, so that they are never in memory together.
+pub(super) async fn each_row<R: AnyRow>(
+    database: &Database,
+    query: StatementBuilder<'static>,
+    mut add: impl FnMut(R),
+) -> Result<()> {
+    match database {
+        Database::Sqlite(database) => {
+            let query = query.build().for_sqlite_rows()?;
+            pass_on(query.fetch(&database.readers), &mut add).await?;
+        }
+        Database::Postgres(database) => {
+            let mut session = database.session().await?;
+            let query = query.build().for_postgres_rows()?;
+            within(pass_on(query.fetch(session.connection()), &mut add)).await?;
+            session.keep();
+        }
+    }
+    Ok(())
+}
+
+async fn pass_on<R>(
+    rows: impl Stream<Item = sqlx::Result<R>>,
+    add: &mut impl FnMut(R),
+) -> sqlx::Result<()> {
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await? {
-        aggregation.add(&merged(row));
+        add(row);
     }
-    Ok(aggregation)
-}
-
-/// Merged pull requests of the filter, in the order of their merges.
-pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    let index = if filter.repo.is_some() {
-        "pull_requests_merged_by_repository"
-    } else {
-        "pull_requests_merged"
-    };
-    let columns = merged_columns(filter.clock);
-    let mut query = StatementBuilder::new(format!("SELECT {columns} FROM pull_requests"));
-    push_index(&mut query, index, is_sqlite);
-    query.push(" WHERE state = 'merged' AND merged_at IS NOT NULL");
-    push_range(&mut query, "merged_at", filter);
-    query.push(" ORDER BY merged_at");
-    query
-}
-
-/// Counts pull requests of the filter's authors that were closed without a merge in its range.
-pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
-    push_index(&mut query, "pull_requests_closed", is_sqlite);
-    query
-        .push(" WHERE state = 'closed' AND author_is_bot = ")
-        .push_bind(filter.authors == AuthorFilter::Bot);
-    push_range(&mut query, "closed_at", filter);
-    query
-}
-
-/// Counts merged pull requests of the filter's authors that have no time of their merge, since no
-/// payload had one that can be; in the range by their last update.
-pub(super) fn undated_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
-    push_index(&mut query, "pull_requests_undated_merges", is_sqlite);
-    query
-        .push(" WHERE state = 'merged' AND merged_at IS NULL AND author_is_bot = ")
-        .push_bind(filter.authors == AuthorFilter::Bot);
-    push_range(&mut query, "updated_at", filter);
-    query
-}
-
-/// Names the index to SQLite, which knows nothing of how much is in its tables and would take
-/// another.
-pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
-    if is_sqlite {
-        query.push(" INDEXED BY ").push(index);
-    }
-}
-
-fn push_range(query: &mut StatementBuilder<'static>, column: &str, filter: &AggregateFilter) {
-    if let Some(repo) = filter.repo {
-        query.push(" AND repo_id = ").push_bind(repo.0);
-    }
-    if let Some(from) = filter.from {
-        query
-            .push(" AND ")
-            .push(column)
-            .push(" >= ")
-            .push_bind(Seconds(from));
-    }
-    if let Some(to) = filter.to {
-        query
-            .push(" AND ")
-            .push(column)
-            .push(" < ")
-            .push_bind(Seconds(to));
-    }
+    Ok(())
 }

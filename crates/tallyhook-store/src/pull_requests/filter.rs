@@ -1,13 +1,16 @@
 //! Filters and results of the read side.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 use tallyhook_core::domain::business_time::{BusinessNumbers, DurationClock};
-use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket};
+use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, DurationName};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
-use tallyhook_core::domain::timings::{PullRequestDurations, PullRequestState};
-use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
+use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState};
+use tallyhook_core::domain::waiting::{Turn, Waiting, WaitingFor};
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 /// A filter by state, in GitHub's words: `closed` includes merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub enum StateFilter {
     Merged,
 }
 
-/// A filter of pull requests. Newest update first.
+/// A filter of pull requests, and the order of the list.
 #[derive(Clone, Debug, Default)]
 pub struct PullRequestFilter {
     /// Any of these; all when empty.
@@ -30,8 +33,109 @@ pub struct PullRequestFilter {
     pub from: Option<Timestamp>,
     /// Updated before.
     pub to: Option<Timestamp>,
+    /// Merged at or after.
+    pub merged_from: Option<Timestamp>,
+    /// Merged before.
+    pub merged_to: Option<Timestamp>,
+    pub waiting_for: Option<WaitingFor>,
+    /// Open ones that wait for this person or team.
+    pub waiting_on: Option<PartyName>,
+    /// Waiting since this time or longer.
+    pub waiting_since_until: Option<Timestamp>,
+    /// Waiting since a later time.
+    pub waiting_since_after: Option<Timestamp>,
+    pub details: DetailFilter,
+    pub order: ListOrder,
     /// The last one of the page before.
-    pub after: Option<(Timestamp, PrKey)>,
+    pub after: Option<ListPlace>,
+    /// The last one that is looked at.
+    pub until: Option<ListPlace>,
+}
+
+/// Conditions that no index has: where the list is long, a page looks at so many pull requests only
+/// ([`Store::end_of_look`](crate::Store::end_of_look)).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DetailFilter {
+    /// Those that have this duration, of at least so many seconds and less than so many.
+    pub duration: Option<(DurationName, Option<i64>, Option<i64>)>,
+    pub flag: Option<Flag>,
+    pub label: Option<String>,
+    pub draft: Option<bool>,
+    /// Those alone that aggregates of these authors count.
+    pub counted: bool,
+    /// All authors if it is `None` and `counted` is false.
+    pub authors: Option<AuthorFilter>,
+    /// A part of the title or of the branch, or a number.
+    pub text: Option<String>,
+}
+
+/// A person or team by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartyName {
+    /// A login, present or former.
+    Login(String),
+    /// The slug of a team on GitHub.
+    Team(String),
+}
+
+/// Returns the column that has a duration in seconds.
+pub(super) const fn duration_column(name: DurationName) -> &'static str {
+    match name {
+        DurationName::Cycle => "cycle_time_s",
+        DurationName::ReviewTime => "review_time_s",
+        DurationName::Coding => "coding_s",
+        DurationName::Pickup => "pickup_s",
+        DurationName::Review => "review_s",
+        DurationName::MergeWait => "merge_wait_s",
+        DurationName::Redraft => "redraft_s",
+        DurationName::Closed => "closed_s",
+    }
+}
+
+/// The value by which a list is sorted. A pull request without it is not in the list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortKey {
+    #[default]
+    Updated,
+    Created,
+    Merged,
+    /// The time of the wait, of open ones: the largest is the one that waits longest.
+    Waiting,
+    /// Of merged ones. No index has this order: all pull requests of the filter are sorted.
+    Duration(DurationName),
+}
+
+/// The order of a list, the largest value first by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListOrder {
+    pub key: SortKey,
+    pub ascending: bool,
+}
+
+/// A place in a list: the value by which it is sorted, in seconds, and the pull request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListPlace {
+    pub value: i64,
+    pub key: PrKey,
+}
+
+impl ListOrder {
+    /// Returns the place of a pull request in a list of this order.
+    pub fn place(self, row: &PullRequestRow) -> ListPlace {
+        let epoch = |at: Option<Timestamp>| at.map(Timestamp::epoch);
+        let value = match self.key {
+            SortKey::Updated => Some(row.updated_at.epoch()),
+            SortKey::Created => Some(row.pr_created_at.epoch()),
+            SortKey::Merged => epoch(row.merged_at),
+            SortKey::Waiting => epoch(row.waiting.as_ref().map(|waiting| waiting.since)),
+            SortKey::Duration(name) => name.of(&row.durations),
+        };
+        ListPlace {
+            // The list has none without it.
+            value: value.unwrap_or_default(),
+            key: row.key,
+        }
+    }
 }
 
 /// A pull request as it is listed. Durations in seconds.
@@ -69,6 +173,18 @@ pub struct PullRequestRow {
     pub business: Option<BusinessNumbers>,
     pub flags: Vec<String>,
     pub origin: OriginRow,
+    /// The version of the definition that the numbers follow.
+    pub definition: i64,
+    /// `None` unless it is open, and while it was not computed.
+    pub waiting: Option<Waiting>,
+    /// The open pull request whose head is the base of this one, where it is all that this one
+    /// waits for.
+    pub held_by: Option<PrNumber>,
+    /// The turn that lasts, and its beginning.
+    pub turn: Option<(Turn, Timestamp)>,
+    /// The seconds of each kind of turn before that one; `None` while it was not computed.
+    pub time_by: Option<BTreeMap<Turn, i64>>,
+    pub turns_inferred: bool,
     pub source: Source,
     /// GitHub's state is known as of this timestamp, by an update or a fetch.
     pub as_of: Timestamp,
@@ -96,6 +212,8 @@ pub struct AggregateFilter {
     pub to: Option<Timestamp>,
     pub authors: AuthorFilter,
     pub bucket: Option<CalendarBucket>,
+    /// True summarises each origin apart, too.
+    pub by_origin: bool,
     /// The zone in which buckets begin; `None` is UTC.
     pub zone: Option<TimeZone>,
     pub clock: DurationClock,

@@ -3,10 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use tallyhook_core::domain::timings::PullRequestState;
-use tallyhook_core::github::types::{AccountId, PrKey};
+use tallyhook_core::domain::metrics::AuthorFilter;
+use tallyhook_core::domain::timings::{Flag, PullRequestState};
+use tallyhook_core::domain::waiting::WaitingFor;
+use tallyhook_core::github::types::{AccountId, PrKey, Timestamp};
 
-use super::{PullRequestFilter, StateFilter};
+use super::aggregate_rows::by_authors;
+use super::filter::duration_column;
+use super::{
+    DetailFilter, ListOrder, ListPlace, PartyName, PullRequestFilter, SortKey, StateFilter,
+};
 use crate::columns::{Seconds, storable_text};
 use crate::database::StatementBuilder;
 
@@ -20,68 +26,210 @@ const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
     changed_files, commits, \
     first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
     cycle_time_s, review_time_s, \
-    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
+    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source, definition, \
     business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
     business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s, \
-    calendar, calendar_zone, calendar_hash, flags, \
+    calendar, calendar_zone, calendar_hash, \
+    waiting, turn, turn_since, time_by, turns_inferred, \
+    CASE WHEN p.waiting_rule IN (11, 12) THEN (\
+        SELECT min(b.number) FROM pull_requests b WHERE b.state = 'open' \
+        AND b.repo_id = p.repo_id AND b.head_ref = p.base_ref AND b.head_repo_id = p.repo_id \
+        AND b.number <> p.number) END AS held_by, \
     origin, origin_certainty, opened_by, reviewed_by_requester, first_bot_response_at, \
-    first_ai_review_at, source, \
+    first_ai_review_at, \
     r.last_sync_at, c.checked_at";
 
 const JOINED: &str = "JOIN repositories r ON r.id = p.repo_id LEFT JOIN installations i \
     ON i.id = r.installation_id \
     LEFT JOIN checks c ON c.repo_id = p.repo_id AND c.number = p.number";
 
-const NEWEST_FIRST: &str = "updated_at DESC, repo_id DESC, number DESC";
-
 /// Pull requests that are looked up at once.
 pub(super) const KEYS: usize = 100;
 
-/// Pull requests of `filter`, and of `account` alone among those of its author, newest update
-/// first, at most `limit`.
+/// The pull requests that a condition may look at before a page ends.
+pub const LOOKED_AT: u32 = 20_000;
+/// The most that are counted.
+pub(super) const COUNTED: u32 = 10_000;
+
+/// The account of a filter's author, and the logins of the person that is waited for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct KnownPeople<'a> {
+    pub(super) author: Option<AccountId>,
+    pub(super) waited_for: &'a [String],
+}
+
+/// Pull requests of `filter` in its order, at most `limit`.
 ///
 /// Each state is looked up apart, by an index that has the wanted ones next to each other in this
 /// order, and the first of all are taken: no page takes longer than another, wherever in the list
-/// it is.
+/// it is. `None` if no state can have any.
 pub(super) fn list(
     filter: &PullRequestFilter,
-    account: Option<AccountId>,
+    people: KnownPeople<'_>,
     limit: u32,
     is_sqlite: bool,
-) -> StatementBuilder<'static> {
+) -> Option<StatementBuilder<'static>> {
     let mut query = StatementBuilder::new("WITH page AS (");
-    for (place, state) in states(&filter.states).into_iter().enumerate() {
-        query.push(if place == 0 { "" } else { " UNION ALL " });
-        query.push(
-            "SELECT * FROM (SELECT updated_at, repo_id, number FROM pull_requests WHERE state = '",
-        );
-        query.push(state.as_str()).push("'");
-        push_wanted(&mut query, filter, is_sqlite);
-        if let Some(account) = account {
-            query.push(" AND author_id = ").push_bind(account.0);
+    push_page(&mut query, filter, people, (limit, 0), is_sqlite)?;
+    query.push(") ").push(LISTED).push(
+        " FROM page JOIN pull_requests p ON p.repo_id = page.repo_id \
+         AND p.number = page.number ",
+    );
+    let [value, repo, number] = ["page.value", "page.repo_id", "page.number"]
+        .map(|column| format!("{column} {}", direction(filter.order)));
+    query
+        .push(JOINED)
+        .push(&format!(" ORDER BY {value}, {repo}, {number}"));
+    Some(query)
+}
+
+/// The place of the pull request in the list without its detail conditions that is the last of the
+/// first `looked_at`: its value as the database has it, repository and number.
+pub(super) fn end_of_look(
+    filter: &PullRequestFilter,
+    people: KnownPeople<'_>,
+    looked_at: u32,
+    is_sqlite: bool,
+) -> Option<StatementBuilder<'static>> {
+    let plain = PullRequestFilter {
+        details: DetailFilter::default(),
+        ..filter.clone()
+    };
+    let mut query = StatementBuilder::new(format!(
+        "SELECT {} FROM (",
+        match (filter.order.key, is_sqlite) {
+            (SortKey::Duration(_), _) | (_, true) => "value, repo_id, number",
+            (_, false) => "CAST(extract(epoch FROM value) AS bigint), repo_id, number",
         }
+    ));
+    let place = (looked_at, looked_at.saturating_sub(1));
+    push_page(&mut query, &plain, people, place, is_sqlite)?;
+    query.push(") AS place");
+    Some(query)
+}
+
+/// Counts the pull requests of `filter`, at most [`COUNTED`] and one.
+pub(super) fn count(
+    filter: &PullRequestFilter,
+    people: KnownPeople<'_>,
+    is_sqlite: bool,
+) -> Option<StatementBuilder<'static>> {
+    let mut query = StatementBuilder::new("SELECT count(*) FROM (");
+    for (place, state) in states_of(filter).into_iter().enumerate() {
+        query.push(if place == 0 { "" } else { " UNION ALL " });
+        query.push("SELECT * FROM (SELECT number FROM pull_requests");
+        push_state(&mut query, filter, people, state, is_sqlite);
         query
-            .push(" ORDER BY ")
-            .push(NEWEST_FIRST)
             .push(" LIMIT ")
-            .push_bind(i64::from(limit));
-        query.push(") AS ").push(state.as_str());
+            .push_bind(i64::from(COUNTED) + 1)
+            .push(") AS ")
+            .push(state.as_str());
     }
     query
-        .push(" ORDER BY ")
-        .push(NEWEST_FIRST)
         .push(" LIMIT ")
-        .push_bind(i64::from(limit))
-        .push(") ")
-        .push(LISTED);
+        .push_bind(i64::from(COUNTED) + 1)
+        .push(") AS counted");
+    (!states_of(filter).is_empty()).then_some(query)
+}
+
+/// Adds the value, repository and number of a page, in its order.
+fn push_page(
+    query: &mut StatementBuilder<'static>,
+    filter: &PullRequestFilter,
+    people: KnownPeople<'_>,
+    (limit, offset): (u32, u32),
+    is_sqlite: bool,
+) -> Option<()> {
+    let states = states_of(filter);
+    let (column, direction) = (sort_column(filter.order.key), direction(filter.order));
+    for (place, state) in states.iter().enumerate() {
+        query.push(if place == 0 { "" } else { " UNION ALL " });
+        query.push(&format!(
+            "SELECT * FROM (SELECT {column} AS value, repo_id, number FROM pull_requests"
+        ));
+        push_state(query, filter, people, *state, is_sqlite);
+        let order = format!(
+            " ORDER BY {column} {direction}, repo_id {direction}, number {direction} LIMIT "
+        );
+        query.push(&order).push_bind(i64::from(limit));
+        query.push(") AS ").push(state.as_str());
+    }
+    let order =
+        format!(" ORDER BY value {direction}, repo_id {direction}, number {direction} LIMIT ");
     query
-        .push(
-            " FROM page JOIN pull_requests p ON p.repo_id = page.repo_id \
-               AND p.number = page.number ",
-        )
-        .push(JOINED);
-    query.push(" ORDER BY page.updated_at DESC, page.repo_id DESC, page.number DESC");
+        .push(&order)
+        .push_bind(i64::from(limit - offset))
+        .push(" OFFSET ")
+        .push_bind(i64::from(offset));
+    (!states.is_empty()).then_some(())
+}
+
+/// Adds the conditions of one state.
+fn push_state(
+    query: &mut StatementBuilder<'static>,
+    filter: &PullRequestFilter,
+    people: KnownPeople<'_>,
+    state: PullRequestState,
+    is_sqlite: bool,
+) {
+    if let Some(index) = index(filter, state).filter(|_| is_sqlite) {
+        query.push(" INDEXED BY ").push(index);
+    }
     query
+        .push(" WHERE state = '")
+        .push(state.as_str())
+        .push("'");
+    push_wanted(query, filter, is_sqlite);
+    push_ranges(query, filter);
+    push_waiting(query, filter, people.waited_for);
+    push_details(query, &filter.details, is_sqlite);
+    if let Some(account) = people.author {
+        query.push(" AND author_id = ").push_bind(account.0);
+    }
+    if filter.order.key != SortKey::Updated {
+        let column = sort_column(filter.order.key);
+        query.push(" AND ").push(column).push(" IS NOT NULL");
+    }
+    for (place, is_end) in [(filter.after, false), (filter.until, true)] {
+        if let Some(place) = place {
+            push_place(query, filter, place, is_end);
+        }
+    }
+}
+
+/// Returns the index that SQLite is to take, which knows nothing of how much is in its tables.
+fn index(filter: &PullRequestFilter, state: PullRequestState) -> Option<&'static str> {
+    match (state, filter.order.key) {
+        _ if filter.author.is_some() => None,
+        (PullRequestState::Open, SortKey::Waiting) if filter.waiting_on.is_none() => {
+            Some("pull_requests_waiting")
+        }
+        (PullRequestState::Merged, SortKey::Updated) | (PullRequestState::Closed, _) => None,
+        (PullRequestState::Merged, _) if filter.repo.is_some() => {
+            Some("pull_requests_merged_by_repository")
+        }
+        (PullRequestState::Merged, _) => Some("pull_requests_merged"),
+        (PullRequestState::Open, _) => None,
+    }
+}
+
+/// The column of the value that a list is sorted by.
+const fn sort_column(key: SortKey) -> &'static str {
+    match key {
+        SortKey::Updated => "updated_at",
+        SortKey::Created => "pr_created_at",
+        SortKey::Merged => "merged_at",
+        SortKey::Waiting => "waiting_since",
+        SortKey::Duration(name) => duration_column(name),
+    }
+}
+
+/// The direction of a list. The longest wait is the one that began first.
+fn direction(order: ListOrder) -> &'static str {
+    match order.ascending != (order.key == SortKey::Waiting) {
+        true => "ASC",
+        false => "DESC",
+    }
 }
 
 /// Pull requests, one at least, as they are listed.
@@ -123,21 +271,28 @@ fn push_keys(query: &mut StatementBuilder<'_>, keys: &[PrKey]) {
     query.push(") AS wanted CROSS JOIN pull_requests p ");
 }
 
-fn states(filters: &[StateFilter]) -> BTreeSet<PullRequestState> {
+/// Returns the states that pull requests of `filter` can have.
+fn states_of(filter: &PullRequestFilter) -> BTreeSet<PullRequestState> {
     let of = |filter: &StateFilter| match filter {
         StateFilter::Open => &[PullRequestState::Open][..],
         StateFilter::Closed => &[PullRequestState::Closed, PullRequestState::Merged],
         StateFilter::ClosedUnmerged => &[PullRequestState::Closed],
         StateFilter::Merged => &[PullRequestState::Merged],
     };
-    match filters {
+    let mut states: BTreeSet<_> = match &filter.states[..] {
         [] => BTreeSet::from([
             PullRequestState::Open,
             PullRequestState::Closed,
             PullRequestState::Merged,
         ]),
         filters => filters.iter().flat_map(of).copied().collect(),
-    }
+    };
+    let (is_open, is_merged) = (filter.waits(), filter.is_merged());
+    states.retain(|state| {
+        (!is_open || *state == PullRequestState::Open)
+            && (!is_merged || *state == PullRequestState::Merged)
+    });
+    states
 }
 
 /// Compares a name regardless of case, by an index over the first `length` characters in lower case.
@@ -187,18 +342,182 @@ fn push_wanted(query: &mut StatementBuilder<'static>, filter: &PullRequestFilter
     if let Some(to) = filter.to {
         query.push(" AND updated_at < ").push_bind(Seconds(to));
     }
-    if let Some((updated_at, key)) = filter.after {
-        if filter.repo == Some(key.repo) {
-            // In the columns of the index over one repository.
-            query
-                .push(" AND (updated_at, number) < (")
-                .push_bind(Seconds(updated_at));
-        } else {
-            query
-                .push(" AND (updated_at, repo_id, number) < (")
-                .push_bind(Seconds(updated_at));
-            query.push(", ").push_bind(key.repo.0);
+}
+
+fn push_ranges(query: &mut StatementBuilder<'static>, filter: &PullRequestFilter) {
+    for (condition, at) in [
+        (" AND merged_at >= ", filter.merged_from),
+        (" AND merged_at < ", filter.merged_to),
+        (" AND waiting_since <= ", filter.waiting_since_until),
+        (" AND waiting_since > ", filter.waiting_since_after),
+    ] {
+        if let Some(at) = at {
+            query.push(condition).push_bind(Seconds(at));
         }
-        query.push(", ").push_bind(key.number.0).push(")");
+    }
+}
+
+/// The condition that another open pull request holds up an approved one. Its rows are called by the
+/// name of their table.
+pub(super) const IS_HELD: &str = "waiting_rule IN (11, 12) AND EXISTS (\
+     SELECT 1 FROM pull_requests b WHERE b.state = 'open' AND b.repo_id = pull_requests.repo_id \
+     AND b.head_ref = pull_requests.base_ref AND b.head_repo_id = pull_requests.repo_id \
+     AND b.number <> pull_requests.number)";
+
+fn push_waiting(
+    query: &mut StatementBuilder<'static>,
+    filter: &PullRequestFilter,
+    logins: &[String],
+) {
+    match filter.waiting_for {
+        Some(WaitingFor::BasePr) => drop(query.push(" AND ").push(IS_HELD)),
+        Some(kind) => {
+            query.push(" AND waiting_for = ").push_bind(kind.as_str());
+            query.push(" AND NOT (").push(IS_HELD).push(")");
+        }
+        None => {}
+    }
+    match &filter.waiting_on {
+        Some(PartyName::Team(slug)) => push_parties(query, "team", &[slug.to_ascii_lowercase()]),
+        Some(PartyName::Login(_)) => push_parties(query, "account", logins),
+        None => {}
+    }
+}
+
+/// Adds the condition that a pull request waits for one of these names, in lower case.
+pub(super) fn push_parties(query: &mut StatementBuilder<'_>, kind: &str, names: &[String]) {
+    query.push(&format!(
+        " AND (repo_id, number) IN (SELECT w.repo_id, w.number FROM waiting_parties w \
+         WHERE w.kind = '{kind}' AND lower(w.name) IN ("
+    ));
+    for (place, name) in names.iter().enumerate() {
+        query.push(if place == 0 { "" } else { ", " });
+        query.push_bind(storable_text(name));
+    }
+    query.push("))");
+}
+
+fn push_details(query: &mut StatementBuilder<'static>, details: &DetailFilter, is_sqlite: bool) {
+    if let Some((name, least, below)) = details.duration {
+        let column = duration_column(name);
+        query.push(&format!(" AND {column} IS NOT NULL"));
+        for (sign, seconds) in [(">=", least), ("<", below)] {
+            if let Some(seconds) = seconds {
+                query
+                    .push(&format!(" AND {column} {sign} "))
+                    .push_bind(seconds);
+            }
+        }
+    }
+    if let Some(flag) = details.flag {
+        push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);
+    }
+    if let Some(label) = &details.label {
+        push_word(query, "labels", storable_text(label), is_sqlite);
+    }
+    if let Some(draft) = details.draft {
+        query.push(" AND draft = ").push_bind(draft);
+    }
+    if let Some(authors) = details
+        .authors
+        .or(details.counted.then_some(AuthorFilter::Human))
+    {
+        query.push(by_authors(authors));
+    }
+    if details.counted {
+        for flag in [Flag::Stub, Flag::MergedAsDraft, Flag::ClockSkew] {
+            query.push(" AND NOT (true");
+            push_word(query, "flags", flag.as_str().to_owned(), is_sqlite);
+            query.push(")");
+        }
+    }
+    if let Some(text) = &details.text {
+        let number = text.trim().trim_start_matches('#').parse::<i64>().ok();
+        let pattern = format!(
+            "%{}%",
+            escaped(&storable_text(text.trim()).to_ascii_lowercase())
+        );
+        query
+            .push(" AND (lower(title) LIKE ")
+            .push_bind(pattern.clone());
+        query
+            .push(" ESCAPE '!' OR lower(head_ref) LIKE ")
+            .push_bind(pattern);
+        query
+            .push(" ESCAPE '!' OR number = ")
+            .push_bind(number)
+            .push(")");
+    }
+}
+
+/// Adds the condition that a list of words has this one.
+fn push_word(query: &mut StatementBuilder<'_>, column: &str, word: String, is_sqlite: bool) {
+    if is_sqlite {
+        query.push(&format!(
+            " AND EXISTS (SELECT 1 FROM json_each({column}) AS word WHERE word.value = "
+        ));
+        query.push_bind(word).push(")");
+    } else {
+        query.push(" AND ").push_bind(word);
+        query.push(&format!(" = ANY ({column})"));
+    }
+}
+
+/// Returns a text in which the signs of `LIKE` stand for themselves, after `!`.
+fn escaped(text: &str) -> String {
+    text.replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_")
+}
+
+/// Adds the condition that a pull request comes after a place of the list, or not after it if that
+/// `is_end`.
+fn push_place(
+    query: &mut StatementBuilder<'static>,
+    filter: &PullRequestFilter,
+    place: ListPlace,
+    is_end: bool,
+) {
+    let key = filter.order.key;
+    // In the columns of the index over one repository.
+    let is_of_repository = filter.repo == Some(place.key.repo);
+    let repo = if is_of_repository { "" } else { "repo_id, " };
+    let sign = match (direction(filter.order), is_end) {
+        ("DESC", false) => "<",
+        ("DESC", true) => ">=",
+        (_, false) => ">",
+        (_, true) => "<=",
+    };
+    query.push(&format!(
+        " AND ({}, {repo}number) {sign} (",
+        sort_column(key)
+    ));
+    match key {
+        SortKey::Duration(_) => query.push_bind(place.value),
+        _ => query.push_bind(Seconds(Timestamp::clamped(place.value))),
+    };
+    if !is_of_repository {
+        query.push(", ").push_bind(place.key.repo.0);
+    }
+    query.push(", ").push_bind(place.key.number.0).push(")");
+}
+
+impl PullRequestFilter {
+    /// Returns true if it asks for what only open ones have.
+    pub fn waits(&self) -> bool {
+        self.order.key == SortKey::Waiting
+            || self.waiting_for.is_some()
+            || self.waiting_on.is_some()
+            || self.waiting_since_until.is_some()
+            || self.waiting_since_after.is_some()
+    }
+
+    /// Returns true if it asks for what only merged ones have.
+    pub fn is_merged(&self) -> bool {
+        matches!(self.order.key, SortKey::Merged | SortKey::Duration(_))
+            || self.merged_from.is_some()
+            || self.merged_to.is_some()
+            || self.details.duration.is_some()
+            || self.details.counted
     }
 }

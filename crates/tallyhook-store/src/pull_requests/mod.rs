@@ -1,13 +1,20 @@
 //! The read side: lists and aggregates of pull requests.
 
+mod aggregate_rows;
 mod aggregates;
 mod filter;
 mod list;
+mod load;
 mod row;
 mod sql;
+mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, CalendarUse, OriginRow, PullRequestFilter, PullRequestRow, StateFilter,
+    AggregateFilter, CalendarUse, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName,
+    PullRequestFilter, PullRequestRow, SortKey, StateFilter,
 };
+pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;
+pub use self::load::{LoadFilter, LoadParty, ReviewLoad};
+pub use self::waiting::{WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals};

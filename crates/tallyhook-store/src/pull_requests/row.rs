@@ -1,12 +1,16 @@
 //! Rows of the read side.
 
+use std::collections::BTreeMap;
+
 use sqlx::FromRow;
+use sqlx::types::Json;
 use tallyhook_core::domain::business_time::{BusinessNumbers, CalendarStamp, DurationClock};
-use tallyhook_core::domain::metrics::MergedPullRequest;
+use tallyhook_core::domain::metrics::{CohortPullRequest, MergedPullRequest};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_core::domain::repository::RepositoryAccess;
-use tallyhook_core::domain::timings::{PullRequestDurations, PullRequestState, Stages};
+use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Stages};
+use tallyhook_core::domain::waiting::{Turn, Waiting, WaitingFor};
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 
 use crate::columns::{Millis, Name, Seconds, Words};
@@ -50,6 +54,13 @@ pub(crate) struct ListedRow {
     flags: Words,
     #[sqlx(flatten)]
     origin: OriginColumns,
+    definition: i64,
+    waiting: Option<Json<Waiting>>,
+    held_by: Option<i64>,
+    turn: Option<Name<Turn>>,
+    turn_since: Option<Seconds>,
+    time_by: Option<Json<BTreeMap<Turn, i64>>>,
+    turns_inferred: Option<bool>,
     source: Name<Source>,
     last_sync_at: Option<Millis>,
     checked_at: Option<Millis>,
@@ -193,14 +204,41 @@ impl From<ListedRow> for PullRequestRow {
             business: row.business.numbers(),
             flags: row.flags.0,
             origin: row.origin.into(),
+            definition: row.definition,
+            waiting: row.waiting.map(|Json(waiting)| match row.held_by {
+                Some(number) => held_by(waiting, number),
+                None => waiting,
+            }),
+            held_by: row.held_by.map(PrNumber),
+            turn: row
+                .turn
+                .zip(row.turn_since)
+                .map(|(turn, since)| (turn.0, since.0)),
+            time_by: row.time_by.map(|Json(time_by)| time_by),
+            turns_inferred: row.turns_inferred.unwrap_or_default(),
             source: row.source.0,
             as_of: asked.fold(row.updated_at.0, Timestamp::max),
         }
     }
 }
 
+/// The rule of a pull request whose base is the head of another open one, which is known to readers
+/// of all pull requests only.
+pub(super) const HELD_BY_RULE: u8 = 10;
+
+/// Returns the waiting of an approved pull request whose base is the head of an open one.
+fn held_by(waiting: Waiting, number: i64) -> Waiting {
+    Waiting {
+        on: WaitingFor::BasePr,
+        who: Vec::new(),
+        because: format!("its base is the branch of #{number}, which is open"),
+        rule: HELD_BY_RULE,
+        ..waiting
+    }
+}
+
 /// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
-/// `flags`, whether its clock has a calendar, durations.
+/// `flags`, whether its clock has a calendar, durations, `origin`.
 pub(crate) type MergedRow = (
     Seconds,
     bool,
@@ -214,6 +252,7 @@ pub(crate) type MergedRow = (
     Duration,
     Duration,
     Duration,
+    Option<Name<Origin>>,
 );
 
 type Duration = Option<i64>;
@@ -224,20 +263,18 @@ pub(crate) const fn merged_columns(clock: DurationClock) -> &'static str {
         DurationClock::Calendar => {
             "merged_at, author_is_bot, flags, state = 'merged', \
              cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, \
-             closed_s"
+             closed_s, origin"
         }
         DurationClock::Business => {
             "merged_at, author_is_bot, flags, calendar_hash IS NOT NULL, \
              business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
-             business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s"
+             business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s, \
+             origin"
         }
     }
 }
 
 pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
-    let (Seconds(merged_at), author_is_bot, Words(flags), has_calendar, ..) = row;
-    // A newer version may have stored flags that this one does not know; they decide nothing here.
-    let flags = flags.iter().filter_map(|flag| flag.parse().ok()).collect();
     let durations = PullRequestDurations {
         cycle_time: row.4,
         review_time: row.5,
@@ -251,10 +288,78 @@ pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
         },
     };
     MergedPullRequest {
-        merged_at,
-        author_is_bot,
-        flags,
-        has_calendar,
+        merged_at: row.0.0,
+        author_is_bot: row.1,
+        origin: row.12.map(|Name(origin)| origin),
+        flags: known_flags(&row.2),
+        has_calendar: row.3,
         durations,
+    }
+}
+
+/// Returns the flags of a row without those that a newer version may have stored: they decide
+/// nothing here.
+fn known_flags(Words(flags): &Words) -> Vec<Flag> {
+    flags.iter().filter_map(|flag| flag.parse().ok()).collect()
+}
+
+/// The columns of [`KeyedMergedRow`].
+pub(crate) const KEYED: &str = "repo_id, number, merged_at, author_is_bot, flags, \
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
+    origin";
+
+/// A merged pull request with its key.
+#[derive(FromRow)]
+pub(crate) struct KeyedMergedRow {
+    repo_id: i64,
+    number: i64,
+    merged_at: Seconds,
+    author_is_bot: bool,
+    flags: Words,
+    #[sqlx(flatten)]
+    durations: DurationColumns,
+    origin: Option<Name<Origin>>,
+}
+
+impl KeyedMergedRow {
+    pub(crate) fn split(self) -> (PrKey, MergedPullRequest) {
+        let key = PrKey {
+            repo: RepoId(self.repo_id),
+            number: PrNumber(self.number),
+        };
+        let merged = MergedPullRequest {
+            merged_at: self.merged_at.0,
+            author_is_bot: self.author_is_bot,
+            origin: self.origin.map(|Name(origin)| origin),
+            flags: known_flags(&self.flags),
+            has_calendar: true,
+            durations: self.durations.into(),
+        };
+        (key, merged)
+    }
+}
+
+/// A pull request as a cohort reads it.
+#[derive(FromRow)]
+pub(crate) struct CohortRow {
+    pr_created_at: Seconds,
+    ended_at: Option<Seconds>,
+    first_review_at: Option<Seconds>,
+    author_is_bot: bool,
+    origin: Option<Name<Origin>>,
+    flags: Words,
+}
+
+impl CohortRow {
+    pub(crate) fn member(self, state: PullRequestState) -> CohortPullRequest {
+        CohortPullRequest {
+            created_at: self.pr_created_at.0,
+            state,
+            ended_at: self.ended_at.map(|Seconds(at)| at),
+            first_review_at: self.first_review_at.map(|Seconds(at)| at),
+            author_is_bot: self.author_is_bot,
+            origin: self.origin.map(|Name(origin)| origin),
+            flags: known_flags(&self.flags),
+        }
     }
 }

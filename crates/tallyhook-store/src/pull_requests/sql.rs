@@ -1,53 +1,151 @@
 //! Statements of the read side.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use tallyhook_core::domain::metrics::Aggregates;
 use tallyhook_core::github::types::{AccountId, PrKey, PrNumber, RepoId};
 
+use super::list::KnownPeople;
 use super::row::ListedRow;
-use super::{AggregateFilter, CalendarUse, PullRequestFilter, PullRequestRow, aggregates, list};
-use crate::database::{Database, StatementBuilder};
-use crate::postgres::within;
+use super::{
+    CalendarUse, DetailFilter, ListPlace, PartyName, PullRequestFilter, PullRequestRow, SortKey,
+    aggregate_rows, list,
+};
+use crate::database::StatementBuilder;
 use crate::{Result, Store};
 
+/// The pull requests that a count with details looks at.
+const COUNT_LOOKS_AT: u32 = 100_000;
+
+/// The people of a filter as the store knows them.
+struct FilterPeople {
+    author: Option<AccountId>,
+    /// The logins of the person that is waited for.
+    waited_for: Vec<String>,
+}
+
+impl FilterPeople {
+    fn known(&self) -> KnownPeople<'_> {
+        KnownPeople {
+            author: self.author,
+            waited_for: &self.waited_for,
+        }
+    }
+}
+
 impl Store {
-    /// Returns pull requests of `filter`, newest update first, at most `limit`.
+    /// Returns pull requests of `filter` in its order, at most `limit`.
     pub async fn pull_requests(
         &self,
         filter: &PullRequestFilter,
         limit: u32,
     ) -> Result<Vec<PullRequestRow>> {
-        let (account, logins) = match &filter.author {
-            Some(login) => match self.account_of(login).await? {
-                Some((account, logins)) => (Some(account), logins),
-                None => (None, vec![login.clone()]),
-            },
-            None => return self.listed(filter, None, limit).await,
-        };
         let mut found = Vec::new();
-        for login in logins {
+        let is_sqlite = self.database.is_sqlite();
+        for (filter, people) in self.filters(filter).await? {
+            if let Some(query) = list::list(&filter, people.known(), limit, is_sqlite) {
+                let rows: Vec<ListedRow> = self.database.rows(query.build()).await?;
+                found.extend(rows.into_iter().map(PullRequestRow::from));
+            }
+        }
+        if filter.author.is_some() {
+            let is_reversed = filter.order.ascending == (filter.order.key == SortKey::Waiting);
+            found.sort_by(|one, two| {
+                let [one, two] = [one, two].map(|row| {
+                    let place = filter.order.place(row);
+                    (place.value, place.key)
+                });
+                match is_reversed {
+                    true => two.cmp(&one),
+                    false => one.cmp(&two),
+                }
+            });
+            found.truncate(limit as usize);
+        }
+        Ok(found)
+    }
+
+    /// Returns the place at which a page of `filter` stops to look, if its list may be long and its
+    /// details are in no index: the pull request after `looked_at` others, of which any may have
+    /// the details. A page up to there may be short, and the next one begins there.
+    pub async fn end_of_look(
+        &self,
+        filter: &PullRequestFilter,
+        looked_at: u32,
+    ) -> Result<Option<ListPlace>> {
+        // An author has few, and so have those that wait; an order without an index sorts all.
+        let is_short = filter.author.is_some() || filter.waits();
+        let is_sorted = matches!(filter.order.key, SortKey::Duration(_));
+        if filter.details == DetailFilter::default() || is_short || is_sorted {
+            return Ok(None);
+        }
+        let is_sqlite = self.database.is_sqlite();
+        let query = list::end_of_look(filter, KnownPeople::default(), looked_at, is_sqlite);
+        let Some(query) = query else { return Ok(None) };
+        let place: Option<(i64, i64, i64)> = self.database.row(query.build()).await?;
+        Ok(place.map(|(value, repo, number)| ListPlace {
+            value,
+            key: PrKey {
+                repo: RepoId(repo),
+                number: PrNumber(number),
+            },
+        }))
+    }
+
+    /// Counts the pull requests of `filter`. Returns false with the number if there may be more.
+    pub async fn count_pull_requests(&self, filter: &PullRequestFilter) -> Result<(u64, bool)> {
+        let until = self.end_of_look(filter, COUNT_LOOKS_AT).await?;
+        let filter = PullRequestFilter {
+            until,
+            after: None,
+            ..filter.clone()
+        };
+        let (mut counted, is_sqlite) = (0, self.database.is_sqlite());
+        for (filter, people) in self.filters(&filter).await? {
+            if let Some(query) = list::count(&filter, people.known(), is_sqlite) {
+                let row: Option<(i64,)> = self.database.row(query.build()).await?;
+                counted += row.map_or(0, |(counted,)| counted.unsigned_abs());
+            }
+        }
+        let most = u64::from(list::COUNTED);
+        Ok((counted.min(most), until.is_none() && counted <= most))
+    }
+
+    /// Returns the filters that together have what `filter` asks for: one for each login of its
+    /// author, by which pull requests are looked up.
+    async fn filters(
+        &self,
+        filter: &PullRequestFilter,
+    ) -> Result<Vec<(PullRequestFilter, FilterPeople)>> {
+        let waited_for = match &filter.waiting_on {
+            Some(PartyName::Login(login)) => self.logins_of(login).await?.1,
+            _ => Vec::new(),
+        };
+        let Some(author) = &filter.author else {
+            let author = None;
+            return Ok(vec![(filter.clone(), FilterPeople { author, waited_for })]);
+        };
+        let (account, logins) = self.logins_of(author).await?;
+        let of_login = |login| {
             let filter = PullRequestFilter {
                 author: Some(login),
                 ..filter.clone()
             };
-            found.extend(self.listed(&filter, account, limit).await?);
-        }
-        found.sort_by_key(|row| Reverse((row.updated_at, row.key)));
-        found.truncate(limit as usize);
-        Ok(found)
+            let people = FilterPeople {
+                author: account,
+                waited_for: waited_for.clone(),
+            };
+            (filter, people)
+        };
+        Ok(logins.into_iter().map(of_login).collect())
     }
 
-    async fn listed(
-        &self,
-        filter: &PullRequestFilter,
-        account: Option<AccountId>,
-        limit: u32,
-    ) -> Result<Vec<PullRequestRow>> {
-        let query = list::list(filter, account, limit, self.database.is_sqlite()).build();
-        let rows: Vec<ListedRow> = self.database.rows(query).await?;
-        Ok(rows.into_iter().map(PullRequestRow::from).collect())
+    /// Returns the account of a login, and all its logins in lower case; of an unknown one that
+    /// alone.
+    pub(super) async fn logins_of(&self, login: &str) -> Result<(Option<AccountId>, Vec<String>)> {
+        Ok(match self.account_of(login).await? {
+            Some((account, logins)) => (Some(account), logins),
+            None => (None, vec![login.to_ascii_lowercase()]),
+        })
     }
 
     /// Returns one pull request, if it is known.
@@ -86,7 +184,7 @@ impl Store {
             "SELECT r.name, used.calendar_hash, used.pull_requests FROM (\
              SELECT repo_id, calendar_hash, count(*) AS pull_requests FROM pull_requests",
         );
-        aggregates::push_index(
+        aggregate_rows::push_index(
             &mut query,
             "pull_requests_merged_by_repository",
             self.database.is_sqlite(),
@@ -104,36 +202,5 @@ impl Store {
                 pull_requests,
             });
         Ok(uses.collect())
-    }
-
-    /// Summarises merged pull requests by the time of the merge, and counts those closed without
-    /// one.
-    pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
-        let (database, filter) = (self.database.clone(), filter.clone());
-        let gather = move || async move {
-            let is_sqlite = database.is_sqlite();
-            let merged = aggregates::merged_in(&filter, is_sqlite).build();
-            let closed = aggregates::closed_in(&filter, is_sqlite).build();
-            let undated = aggregates::undated_in(&filter, is_sqlite).build();
-            let mut aggregation = match &database {
-                Database::Sqlite(database) => {
-                    let query = merged.for_sqlite_rows()?;
-                    aggregates::gather(query.fetch(&database.readers), &filter).await?
-                }
-                Database::Postgres(database) => {
-                    let mut session = database.session().await?;
-                    let query = merged.for_postgres_rows()?;
-                    let rows = query.fetch(session.connection());
-                    let aggregation = within(aggregates::gather(rows, &filter)).await?;
-                    session.keep();
-                    aggregation
-                }
-            };
-            let undated: Option<(i64,)> = database.row(undated).await?;
-            aggregation.exclude_undated(undated.map_or(0, |(merged,)| merged.unsigned_abs()));
-            let closed: Option<(i64,)> = database.row(closed).await?;
-            Ok((aggregation, closed.map_or(0, |(closed,)| closed)))
-        };
-        self.aggregation.run(gather).await
     }
 }

@@ -7,6 +7,7 @@ mod sql;
 mod types;
 
 pub use self::types::{
-    MAX_RUN_ERRORS, PollerStats, PullRequestError, RunOptions, RunState, SyncOutcome, SyncRun,
-    SyncRunId, SyncStatus, TrackedRepository, WatchCounts, WatchedPullRequest,
+    MAX_RUN_ERRORS, PollerStats, PullRequestError, RepositoryGap, RunOptions, RunState,
+    SyncOutcome, SyncRun, SyncRunId, SyncStatus, TrackedRepository, WatchCounts,
+    WatchedPullRequest,
 };

@@ -6,8 +6,8 @@ use tallyhook_core::github::types::{PrNumber, RepoId};
 
 use crate::columns::{Millis, Name, Seconds, from_json};
 use crate::{
-    PollerStats, RunState, StoreError, SyncRun, SyncRunId, SyncStatus, TrackedRepository,
-    WatchCounts, WatchedPullRequest,
+    PollerStats, RepositoryGap, RunState, StoreError, SyncRun, SyncRunId, SyncStatus,
+    TrackedRepository, WatchCounts, WatchedPullRequest,
 };
 
 #[derive(FromRow)]
@@ -45,6 +45,27 @@ impl From<TrackedRow> for TrackedRepository {
             reconciled_at: row.reconciled_at.map(|Millis(at)| at),
             complete_since: row.complete_since.map(|Seconds(at)| at),
             missed_by_webhook: row.missed_by_webhook.unsigned_abs(),
+        }
+    }
+}
+
+#[derive(FromRow)]
+pub(crate) struct GapRow {
+    repo: String,
+    is_lost: bool,
+    access_at: Seconds,
+    last_error: Option<String>,
+    last_sync_at: Option<Millis>,
+}
+
+impl From<GapRow> for RepositoryGap {
+    fn from(row: GapRow) -> Self {
+        Self {
+            repo: row.repo,
+            is_lost: row.is_lost,
+            access_at: row.access_at.0,
+            last_error: row.last_error,
+            last_sync_at: row.last_sync_at.map(|Millis(at)| at),
         }
     }
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use tallyhook_core::domain::repository::Repository;
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId};
 
-use super::row::{PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
+use super::row::{GapRow, PollerRow, TrackedRow, WatchCountsRow, WatchedRow};
 use super::runs::UNFINISHED;
-use super::{PollerStats, SyncOutcome, TrackedRepository, WatchCounts, WatchedPullRequest};
+use super::{
+    PollerStats, RepositoryGap, SyncOutcome, TrackedRepository, WatchCounts, WatchedPullRequest,
+};
 use crate::columns::{Millis, Seconds, storable_text, whole};
 use crate::database::{Database, StatementBuilder, statement};
 use crate::{BatchWrite, Moment, RepositoryObservation, Result, Store};
@@ -22,6 +24,9 @@ const LISTED: &str = "SELECT r.id, r.name, r.private, \
 /// The error of the newest backfill of the repository `$1`, which stands until one succeeds.
 const LAST_RUN_ERROR: &str = "(SELECT CASE WHEN state <> 'cancelled' THEN error END \
     FROM sync_runs WHERE repo_id = $1 ORDER BY id DESC LIMIT 1)";
+
+/// The most repositories of which something is missing that are named.
+const GAPS: u32 = 100;
 
 impl Store {
     /// Tracks a repository from now on, as one that was never fetched, and records its observation.
@@ -113,6 +118,34 @@ impl Store {
             .push_bind(i64::from(limit));
         let rows: Vec<TrackedRow> = self.database.rows(query.build()).await?;
         Ok(rows.into_iter().map(TrackedRepository::from).collect())
+    }
+
+    /// Returns the earliest of the last synchronisations that went well, `None` if a repository had
+    /// none, and the repositories of which something is missing, at most [`GAPS`]; over the tracked
+    /// ones, or of one.
+    pub async fn repository_gaps(
+        &self,
+        repo: Option<RepoId>,
+    ) -> Result<(Option<Moment>, Vec<RepositoryGap>)> {
+        let repo = repo.map(|repo| repo.0);
+        let vouched = statement(
+            "SELECT CASE WHEN count(last_sync_at) = count(*) THEN min(last_sync_at) END \
+             FROM repositories WHERE tracked AND ($1 IS NULL OR id = $1)",
+        );
+        let vouched: Option<(Option<Millis>,)> = self.database.row(vouched.bind(repo)).await?;
+        let query = format!(
+            "SELECT * FROM (SELECT r.name AS repo, \
+                 r.access <> 'granted' OR coalesce(i.access = 'revoked', false) AS is_lost, \
+                 r.access_at, r.last_error, r.last_sync_at, r.complete_since FROM repositories r \
+                 LEFT JOIN installations i ON i.id = r.installation_id \
+                 WHERE r.tracked AND ($1 IS NULL OR r.id = $1)) AS known \
+             WHERE is_lost OR last_error IS NOT NULL OR complete_since IS NULL \
+             ORDER BY repo LIMIT {GAPS}"
+        );
+        let rows: Vec<GapRow> = self.database.rows(statement(query).bind(repo)).await?;
+        let gaps = rows.into_iter().map(RepositoryGap::from).collect();
+        let vouched = vouched.and_then(|(at,)| at).map(|Millis(at)| at);
+        Ok((vouched, gaps))
     }
 
     /// Counts the changes that the poller found in tracked repositories and no webhook brought.

@@ -47,6 +47,19 @@ pub enum SyncStatus {
     Error,
 }
 
+/// A tracked repository of which something is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryGap {
+    /// `owner/name`.
+    pub repo: String,
+    /// GitHub does not show it to us any more, since `access_at`.
+    pub is_lost: bool,
+    pub access_at: Timestamp,
+    /// Set if the last synchronisation failed.
+    pub last_error: Option<String>,
+    pub last_sync_at: Option<Moment>,
+}
+
 /// The outcome of a synchronisation of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SyncOutcome {

@@ -13,6 +13,8 @@ pub type TokenHash = [u8; 32];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiToken {
     pub name: String,
+    /// The login that "me" means to its holder.
+    pub login: Option<String>,
     pub created_at: Moment,
     pub revoked_at: Option<Moment>,
 }
@@ -20,6 +22,7 @@ pub struct ApiToken {
 #[derive(FromRow)]
 struct ApiTokenRow {
     name: String,
+    login: Option<String>,
     created_at: Millis,
     revoked_at: Option<Millis>,
 }
@@ -28,6 +31,7 @@ impl From<ApiTokenRow> for ApiToken {
     fn from(row: ApiTokenRow) -> Self {
         Self {
             name: row.name,
+            login: row.login,
             created_at: row.created_at.0,
             revoked_at: row.revoked_at.map(|Millis(at)| at),
         }
@@ -37,22 +41,30 @@ impl From<ApiTokenRow> for ApiToken {
 impl Store {
     /// Stores a token's digest under `name`, in place of a revoked one of that name. Returns
     /// `false` if the name is taken.
-    pub async fn create_token(&self, name: &str, hash: &TokenHash, now: Moment) -> Result<bool> {
+    pub async fn create_token(
+        &self,
+        name: &str,
+        login: Option<&str>,
+        hash: &TokenHash,
+        now: Moment,
+    ) -> Result<bool> {
         let insert = statement(
-            "INSERT INTO api_tokens AS known (name, sha256, created_at) VALUES ($1, $2, $3) \
-             ON CONFLICT (name) \
+            "INSERT INTO api_tokens AS known (name, sha256, created_at, login) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (name) \
              DO UPDATE SET sha256 = excluded.sha256, created_at = excluded.created_at, \
-             revoked_at = NULL WHERE known.revoked_at IS NOT NULL",
+             login = excluded.login, revoked_at = NULL WHERE known.revoked_at IS NOT NULL",
         )
         .bind(storable_text(name))
         .bind(hash.as_slice())
-        .bind(Millis(now));
+        .bind(Millis(now))
+        .bind(login.map(storable_text));
         Ok(self.database.execute(insert).await? == 1)
     }
 
     /// Returns all tokens, the oldest first.
     pub async fn tokens(&self) -> Result<Vec<ApiToken>> {
-        let query = "SELECT name, created_at, revoked_at FROM api_tokens ORDER BY created_at, id";
+        let query =
+            "SELECT name, login, created_at, revoked_at FROM api_tokens ORDER BY created_at, id";
         let rows: Vec<ApiTokenRow> = self.database.rows(statement(query)).await?;
         Ok(rows.into_iter().map(ApiToken::from).collect())
     }
@@ -72,5 +84,14 @@ impl Store {
         let query = statement("SELECT id FROM api_tokens WHERE sha256 = $1 AND revoked_at IS NULL")
             .bind(hash.as_slice());
         Ok(self.database.row::<(i64,)>(query).await?.is_some())
+    }
+
+    /// Returns the login of the token with this digest, if it is in force and has one.
+    pub async fn token_login(&self, hash: &TokenHash) -> Result<Option<String>> {
+        let query =
+            statement("SELECT login FROM api_tokens WHERE sha256 = $1 AND revoked_at IS NULL")
+                .bind(hash.as_slice());
+        let row = self.database.row::<(Option<String>,)>(query).await?;
+        Ok(row.and_then(|(login,)| login))
     }
 }

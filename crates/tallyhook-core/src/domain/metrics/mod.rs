@@ -1,6 +1,16 @@
 //! Aggregates over merged pull requests: percentiles, means, and the pull requests that are left
 //! out.
 
+mod cohort;
+mod comparison;
+mod load;
+mod measured;
+mod ranks;
+mod seconds_list;
+mod superiority;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use jiff::civil::Time;
@@ -9,30 +19,23 @@ use jiff::{Span, Timestamp as ZonedTimestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::cohort::{
+    CensoredSummary, CohortAggregation, CohortPullRequest, CohortSummary, Lifetimes,
+};
+pub use self::comparison::{ComparedDurations, ComparedRanges, Comparison};
+pub use self::load::{
+    LoadAggregation, PartyLoad, PartyRequests, RequestOutcome, ReviewConcentration,
+};
+pub use self::measured::{
+    DistributionBin, DurationDistribution, DurationName, MeasuredPullRequest, Measurements,
+    RankedValue,
+};
+pub use self::ranks::{interval_places, percentile};
+use self::seconds_list::SecondsList;
+pub use self::superiority::{DurationComparison, Verdict};
+use super::origin::Origin;
 use super::timings::{Flag, PullRequestDurations};
 use crate::github::types::Timestamp;
-
-/// Returns the percentile `p` (0 to 1) of `n` ascending values, interpolated linearly between the
-/// closest ranks as by PostgreSQL's `percentile_cont`. `None` if there are no values.
-pub fn percentile(n: usize, value: impl Fn(usize) -> f64, p: f64) -> Option<f64> {
-    let last = n.checked_sub(1)?;
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "ranks are small"
-    )]
-    let (rank, low) = {
-        let rank = p.clamp(0.0, 1.0) * last as f64;
-        (rank, rank.floor() as usize)
-    };
-    let high = (low + 1).min(last);
-    #[allow(clippy::cast_precision_loss, reason = "ranks are small")]
-    let part = rank - low as f64;
-    let (low, high) = (value(low), value(high));
-    // Rounding must not carry it past the next rank, where a higher percentile may stand.
-    Some((low + (high - low) * part).min(high))
-}
 
 /// Returns seconds as hours with at most six decimals: a quotient of binary numbers has more, which
 /// mean nothing.
@@ -40,18 +43,47 @@ pub fn hours(seconds: f64) -> f64 {
     (seconds / 3600.0 * 1e6).round() / 1e6
 }
 
-/// Below this many values the 90th percentile means nothing, and the values themselves are listed
-/// instead.
-const FEW: usize = 5;
-
 /// The authors whose pull requests count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 #[schema(as = Authors)]
 pub enum AuthorFilter {
+    /// People, with an AI tool or without.
     #[default]
     Human,
+    /// AI agents.
+    Agent,
+    /// Other bots.
+    Automation,
+    /// Both of them.
     Bot,
+    All,
+}
+
+impl AuthorFilter {
+    /// Returns whether a pull request is one of these authors, or the reason why it counts as left
+    /// out.
+    ///
+    /// # Errors
+    /// The reason, for a pull request by others than people where people are meant.
+    pub fn admits(
+        self,
+        author_is_bot: bool,
+        origin: Option<Origin>,
+    ) -> Result<bool, ExclusionReason> {
+        let is_agent = origin == Some(Origin::Agent);
+        match self {
+            Self::Human if author_is_bot => Err(ExclusionReason::BotAuthor),
+            Self::Human if is_agent => Err(ExclusionReason::AgentAuthor),
+            Self::Human | Self::All => Ok(true),
+            Self::Agent => Ok(is_agent),
+            Self::Automation => Ok(author_is_bot && !is_agent),
+            Self::Bot => Ok(author_is_bot || is_agent),
+        }
+    }
 }
 
 /// A stretch of the calendar.
@@ -92,6 +124,7 @@ impl CalendarBucket {
 pub struct MergedPullRequest {
     pub merged_at: Timestamp,
     pub author_is_bot: bool,
+    pub origin: Option<Origin>,
     pub flags: Vec<Flag>,
     /// False if its durations are in business time and its repository had no calendar.
     pub has_calendar: bool,
@@ -104,6 +137,8 @@ pub struct MergedPullRequest {
 )]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ExclusionReason {
+    /// On a branch that an AI agent pushed for the author.
+    AgentAuthor,
     BotAuthor,
     ClockSkew,
     MergedAsDraft,
@@ -112,20 +147,20 @@ pub enum ExclusionReason {
 }
 
 impl MergedPullRequest {
-    /// Returns the first reason why it does not count.
-    fn exclusion(&self, authors: AuthorFilter) -> Option<ExclusionReason> {
-        if self.author_is_bot && authors == AuthorFilter::Human {
-            Some(ExclusionReason::BotAuthor)
+    /// Returns whether it counts among `authors`, or the first reason why it is left out.
+    fn check(&self, authors: AuthorFilter) -> Result<bool, ExclusionReason> {
+        if !authors.admits(self.author_is_bot, self.origin)? {
+            Ok(false)
         } else if !self.has_calendar {
-            Some(ExclusionReason::NoCalendar)
+            Err(ExclusionReason::NoCalendar)
         } else if self.is_misdated() {
-            Some(ExclusionReason::ClockSkew)
+            Err(ExclusionReason::ClockSkew)
         } else if self.flags.contains(&Flag::MergedAsDraft) {
-            Some(ExclusionReason::MergedAsDraft)
+            Err(ExclusionReason::MergedAsDraft)
         } else if self.flags.contains(&Flag::Stub) {
-            Some(ExclusionReason::Stub)
+            Err(ExclusionReason::Stub)
         } else {
-            None
+            Ok(true)
         }
     }
 
@@ -139,14 +174,17 @@ impl MergedPullRequest {
 /// One set of merged pull requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Summary {
+    /// Pull requests that were merged and count.
+    #[schema(example = 21)]
+    pub counted: usize,
     /// The cycle time: from creation to merge.
     #[serde(flatten)]
     pub cycle_time: DurationSummary,
     /// From creation to the first review.
     pub review_time: DurationSummary,
     pub stages: StageSummaries,
-    /// Pull requests that were merged and do not count, by reason: `bot_author`, `clock_skew`,
-    /// `merged_as_draft`, `no_calendar` (in business time), `stub`.
+    /// Pull requests that were merged and do not count, by reason: `agent_author`, `bot_author`,
+    /// `clock_skew`, `merged_as_draft`, `no_calendar` (in business time), `stub`.
     pub excluded: BTreeMap<String, u64>,
     /// Of those that count, how many have each flag, such as `merged_without_review`.
     pub flags: BTreeMap<String, u64>,
@@ -173,12 +211,19 @@ pub struct DurationSummary {
     pub missing: usize,
     #[schema(example = 20.0)]
     pub p50_hours: Option<f64>,
+    /// The 95 % interval of the median; null where there are too few values for one.
+    pub p50_interval_hours: Option<[f64; 2]>,
     pub p75_hours: Option<f64>,
+    pub p75_interval_hours: Option<[f64; 2]>,
     /// Null below five values.
     #[schema(example = 31.4)]
     pub p90_hours: Option<f64>,
+    pub p90_interval_hours: Option<[f64; 2]>,
     #[schema(example = 18.302632)]
     pub mean_hours: Option<f64>,
+    /// The sum; those of the stages add up to that of the time from the first commit to the merge.
+    #[schema(example = 347.75)]
+    pub total_hours: Option<f64>,
     /// Present below five values, where percentiles mean little.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -190,6 +235,8 @@ pub struct DurationSummary {
 pub struct Aggregates {
     pub all: Summary,
     pub buckets: Vec<(Timestamp, Summary)>,
+    /// By origin, where that was asked for; `None` is unknown.
+    pub origins: BTreeMap<Option<Origin>, Summary>,
 }
 
 /// An aggregation of merged pull requests, one by one. It keeps four bytes per duration of each.
@@ -202,6 +249,8 @@ pub struct Aggregation {
     /// The bucket that is being filled.
     current: Option<(Timestamp, Tally)>,
     buckets: Vec<(Timestamp, Summary)>,
+    /// `None` makes no breakdown.
+    origins: Option<BTreeMap<Option<Origin>, Tally>>,
 }
 
 impl Aggregation {
@@ -213,7 +262,15 @@ impl Aggregation {
             all: Tally::default(),
             current: None,
             buckets: Vec::new(),
+            origins: None,
         }
+    }
+
+    /// Summarises each origin apart, too.
+    #[must_use]
+    pub fn by_origin(mut self) -> Self {
+        self.origins = Some(BTreeMap::new());
+        self
     }
 
     /// Begins buckets by the clocks of `zone`, not in UTC.
@@ -224,6 +281,10 @@ impl Aggregation {
 
     /// Adds the next pull request, in the order of their merges.
     pub fn add(&mut self, merged: &MergedPullRequest) {
+        if let Some(origins) = &mut self.origins {
+            let tally = origins.entry(merged.origin).or_default();
+            tally.add(merged, self.authors);
+        }
         let Some(bucket) = self.bucket else {
             return self.all.add(merged, self.authors);
         };
@@ -258,9 +319,14 @@ impl Aggregation {
     /// Computes the numbers.
     pub fn finish(mut self) -> Aggregates {
         self.end_bucket();
+        let origins = self.origins.into_iter().flatten();
+        let origins = origins
+            .map(|(origin, mut tally)| (origin, tally.summary()))
+            .filter(|(_, summary)| summary.counted > 0 || !summary.excluded.is_empty());
         Aggregates {
             all: self.all.summary(),
             buckets: self.buckets,
+            origins: origins.collect(),
         }
     }
 
@@ -290,12 +356,13 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, merged: &MergedPullRequest, authors: AuthorFilter) {
-        if authors == AuthorFilter::Bot && !merged.author_is_bot {
-            return;
-        }
-        if let Some(reason) = merged.exclusion(authors) {
-            *self.excluded.entry(reason).or_default() += 1;
-            return;
+        match merged.check(authors) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(reason) => {
+                *self.excluded.entry(reason).or_default() += 1;
+                return;
+            }
         }
         self.counted += 1;
         for flag in &merged.flags {
@@ -337,6 +404,7 @@ impl Tally {
     fn summary(&mut self) -> Summary {
         let counted = self.counted;
         Summary {
+            counted,
             cycle_time: self.cycle_time.summary(counted),
             review_time: self.review_time.summary(counted),
             stages: StageSummaries {
@@ -361,181 +429,4 @@ fn by_name<K: Copy + Into<&'static str>>(counts: &BTreeMap<K, u64>) -> BTreeMap<
         (name.to_owned(), *number)
     });
     named.collect()
-}
-
-/// Durations of many pull requests, in seconds.
-#[derive(Debug, Default)]
-struct SecondsList {
-    /// Up to 136 years, which is nearly all of them, in half the memory.
-    usual: Vec<u32>,
-    /// Everything else. None is negative, since such pull requests do not count: these are the
-    /// longest.
-    long: Vec<i64>,
-}
-
-impl Extend<i64> for SecondsList {
-    fn extend<I: IntoIterator<Item = i64>>(&mut self, durations: I) {
-        for duration in durations {
-            match u32::try_from(duration) {
-                Ok(usual) => self.usual.push(usual),
-                Err(_) => self.long.push(duration),
-            }
-        }
-    }
-}
-
-impl SecondsList {
-    fn append(&mut self, other: Self) {
-        self.usual.extend(other.usual);
-        self.long.extend(other.long);
-    }
-
-    fn summary(&mut self, counted: usize) -> DurationSummary {
-        self.usual.sort_unstable();
-        self.long.sort_unstable();
-        let n = self.usual.len() + self.long.len();
-        #[allow(clippy::cast_precision_loss, reason = "exact below 285 million years")]
-        let seconds = |place: usize| {
-            let usual = self.usual.get(place).map(|seconds| i64::from(*seconds));
-            usual.unwrap_or_else(|| self.long[place - self.usual.len()]) as f64
-        };
-        let percentile = |p| percentile(n, seconds, p).map(hours);
-        let few = n < FEW;
-        DurationSummary {
-            n,
-            missing: counted - n,
-            p50_hours: percentile(0.5),
-            p75_hours: percentile(0.75),
-            p90_hours: percentile(0.9).filter(|_| !few),
-            mean_hours: self.mean_hours(),
-            values: few.then(|| (0..n).map(|place| hours(seconds(place))).collect()),
-        }
-    }
-
-    fn mean_hours(&self) -> Option<f64> {
-        let n = self.usual.len() + self.long.len();
-        let sum: i128 = self
-            .usual
-            .iter()
-            .map(|s| i128::from(*s))
-            .chain(self.long.iter().map(|s| i128::from(*s)))
-            .sum();
-        #[allow(clippy::cast_precision_loss, reason = "rounded once, at the end")]
-        (n > 0).then(|| hours(sum as f64 / n as f64))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn merged(at: i64, hours: i64) -> MergedPullRequest {
-        let durations = PullRequestDurations {
-            cycle_time: Some(hours * 3600),
-            ..PullRequestDurations::default()
-        };
-        MergedPullRequest {
-            merged_at: Timestamp::clamped(at),
-            author_is_bot: false,
-            flags: Vec::new(),
-            has_calendar: true,
-            durations,
-        }
-    }
-
-    fn cycle_time(hours: &[i64]) -> DurationSummary {
-        let mut aggregation = Aggregation::new(AuthorFilter::Human, None);
-        for hours in hours {
-            aggregation.add(&merged(0, *hours));
-        }
-        aggregation.finish().all.cycle_time
-    }
-
-    #[test]
-    fn percentiles_equal_percentile_cont() {
-        // select percentile_cont(array[0.5, 0.75, 0.9]) within group (order by h) from
-        // unnest(array[1,2,4,8,16,32]) h
-        let hours = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
-        let percentile = |hours: &[f64], p| percentile(hours.len(), |place| hours[place], p);
-        assert_eq!(percentile(&hours, 0.5), Some(6.0));
-        assert_eq!(percentile(&hours, 0.75), Some(14.0));
-        assert_eq!(percentile(&hours, 0.9), Some(24.0));
-        assert_eq!(percentile(&[], 0.5), None);
-        assert_eq!(percentile(&[3.0], 0.9), Some(3.0));
-    }
-
-    #[test]
-    fn few_values_are_listed_instead_of_a_ninetieth_percentile() {
-        let four = cycle_time(&[4, 1, 3, 2]);
-        assert_eq!(
-            (four.p90_hours, four.values),
-            (None, Some(vec![1.0, 2.0, 3.0, 4.0]))
-        );
-        let five = cycle_time(&[4, 1, 3, 2, 5]);
-        assert_eq!((five.n, five.p90_hours, five.values), (5, Some(4.6), None));
-        assert_eq!(five.mean_hours, Some(3.0));
-    }
-
-    #[test]
-    fn duration_over_u32_seconds_sorts_last() {
-        let centuries = 876_000;
-        let five = cycle_time(&[1, 10 * centuries, 3, 9 * centuries, 2]);
-        assert_eq!(
-            (five.p50_hours, five.p75_hours),
-            (Some(3.0), Some(9.0 * 876_000.0))
-        );
-        assert_eq!(five.mean_hours, Some((6.0 + 19.0 * 876_000.0) / 5.0));
-    }
-
-    #[test]
-    fn buckets_start_at_midnight_on_mondays_and_on_the_first() {
-        let start = |bucket: CalendarBucket, at: &str| {
-            bucket
-                .start_of(Timestamp::parse(at).unwrap(), &TimeZone::UTC)
-                .to_string()
-        };
-        for (at, day, week, month) in [
-            (
-                "2026-03-01T23:59:59Z",
-                "2026-03-01",
-                "2026-02-23",
-                "2026-03-01",
-            ),
-            (
-                "2026-03-02T00:00:00Z",
-                "2026-03-02",
-                "2026-03-02",
-                "2026-03-01",
-            ),
-            (
-                "1969-12-31T12:00:00Z",
-                "1969-12-31",
-                "1969-12-29",
-                "1969-12-01",
-            ),
-            (
-                "2024-12-31T00:00:00Z",
-                "2024-12-31",
-                "2024-12-30",
-                "2024-12-01",
-            ),
-        ] {
-            for (bucket, expected) in [
-                (CalendarBucket::Day, day),
-                (CalendarBucket::Week, week),
-                (CalendarBucket::Month, month),
-            ] {
-                assert_eq!(
-                    start(bucket, at),
-                    format!("{expected}T00:00:00Z"),
-                    "{at} {bucket:?}"
-                );
-            }
-        }
-        // The first week of all began before there were dates.
-        assert_eq!(
-            start(CalendarBucket::Week, "0001-01-01T05:00:00Z"),
-            "0001-01-01T00:00:00Z"
-        );
-    }
 }

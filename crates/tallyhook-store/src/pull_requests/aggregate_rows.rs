@@ -1,0 +1,182 @@
+//! The rows that aggregates are worked out from, as SQL that both kinds of database understand: in
+//! the order of an index that has all of their columns.
+
+use tallyhook_core::domain::metrics::AuthorFilter;
+use tallyhook_core::domain::timings::PullRequestState;
+
+use super::AggregateFilter;
+use super::row::{KEYED, merged_columns};
+use crate::columns::Seconds;
+use crate::database::StatementBuilder;
+
+/// Merged pull requests of the filter, in the order of their merges.
+pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+    ordered_merged(merged_columns(filter.clock), filter, is_sqlite)
+}
+
+/// The same with their keys.
+pub(super) fn keyed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+    ordered_merged(KEYED, filter, is_sqlite)
+}
+
+fn ordered_merged(
+    columns: &str,
+    filter: &AggregateFilter,
+    is_sqlite: bool,
+) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new(format!("SELECT {columns} FROM pull_requests"));
+    push_index(&mut query, merged_index(filter), is_sqlite);
+    query.push(" WHERE state = 'merged' AND merged_at IS NOT NULL");
+    push_range(&mut query, "merged_at", filter);
+    query.push(" ORDER BY merged_at");
+    query
+}
+
+const fn merged_index(filter: &AggregateFilter) -> &'static str {
+    match filter.repo {
+        Some(_) => "pull_requests_merged_by_repository",
+        None => "pull_requests_merged",
+    }
+}
+
+/// Counts pull requests of the filter's authors that were closed without a merge in its range.
+pub(super) fn closed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
+    push_index(&mut query, "pull_requests_closed", is_sqlite);
+    query.push(" WHERE state = 'closed'");
+    query.push(by_authors(filter.authors));
+    push_range(&mut query, "closed_at", filter);
+    query
+}
+
+/// Counts merged pull requests of the filter's authors that have no time of their merge, since no
+/// payload had one that can be; in the range by their last update.
+pub(super) fn undated_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new("SELECT count(*) FROM pull_requests");
+    push_index(&mut query, "pull_requests_undated_merges", is_sqlite);
+    query.push(" WHERE state = 'merged' AND merged_at IS NULL");
+    query.push(by_authors(filter.authors));
+    push_range(&mut query, "updated_at", filter);
+    query
+}
+
+/// Pull requests in that state that were created in the range of the filter.
+///
+/// None ends before it was created, so that the indices by the end lead to all of them, and no
+/// write has to keep another.
+pub(super) fn cohort_of(
+    filter: &AggregateFilter,
+    state: PullRequestState,
+    is_sqlite: bool,
+) -> StatementBuilder<'static> {
+    let (created_at, ended_at, first_review_at, index) = match (state, is_sqlite) {
+        // The index has what both are computed from.
+        (PullRequestState::Merged, true) => (
+            "merged_at - cycle_time_s",
+            "merged_at",
+            "merged_at - cycle_time_s + review_time_s",
+            merged_index(filter),
+        ),
+        (PullRequestState::Merged, false) => (
+            "merged_at - cycle_time_s * interval '1 second'",
+            "merged_at",
+            "merged_at - (cycle_time_s - review_time_s) * interval '1 second'",
+            merged_index(filter),
+        ),
+        (PullRequestState::Closed, _) => (
+            "pr_created_at",
+            "closed_at",
+            "first_review_at",
+            "pull_requests_closed",
+        ),
+        (PullRequestState::Open, _) => (
+            "pr_created_at",
+            "NULL",
+            "first_review_at",
+            match filter.repo {
+                Some(_) => "pull_requests_by_repository",
+                None => "pull_requests_by_state",
+            },
+        ),
+    };
+    let ended_column = match state {
+        PullRequestState::Open => "updated_at",
+        _ => ended_at,
+    };
+    let ended_at = match (state, is_sqlite) {
+        (PullRequestState::Open, true) => "CAST(NULL AS INTEGER)",
+        (PullRequestState::Open, false) => "NULL::timestamptz",
+        _ => ended_at,
+    };
+    let mut query = StatementBuilder::new(format!(
+        "SELECT {created_at} AS pr_created_at, {ended_at} AS ended_at, \
+         {first_review_at} AS first_review_at, author_is_bot, origin, flags FROM pull_requests"
+    ));
+    push_index(&mut query, index, is_sqlite);
+    query
+        .push(" WHERE state = '")
+        .push(state.as_str())
+        .push("'");
+    if state == PullRequestState::Merged {
+        query.push(" AND cycle_time_s >= 0");
+    }
+    if let Some(repo) = filter.repo {
+        query.push(" AND repo_id = ").push_bind(repo.0);
+    }
+    if let Some(from) = filter.from {
+        for column in [ended_column, created_at] {
+            query
+                .push(" AND ")
+                .push(column)
+                .push(" >= ")
+                .push_bind(Seconds(from));
+        }
+    }
+    if let Some(to) = filter.to {
+        query
+            .push(" AND ")
+            .push(created_at)
+            .push(" < ")
+            .push_bind(Seconds(to));
+    }
+    query
+}
+
+/// Returns the condition that [`AuthorFilter::admits`] is.
+pub(super) const fn by_authors(authors: AuthorFilter) -> &'static str {
+    match authors {
+        AuthorFilter::Human => " AND NOT author_is_bot AND coalesce(origin, '') <> 'agent'",
+        AuthorFilter::Agent => " AND origin = 'agent'",
+        AuthorFilter::Automation => " AND author_is_bot AND coalesce(origin, '') <> 'agent'",
+        AuthorFilter::Bot => " AND (author_is_bot OR coalesce(origin, '') = 'agent')",
+        AuthorFilter::All => "",
+    }
+}
+
+/// Names the index to SQLite, which knows nothing of how much is in its tables and would take
+/// another.
+pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
+    if is_sqlite {
+        query.push(" INDEXED BY ").push(index);
+    }
+}
+
+fn push_range(query: &mut StatementBuilder<'static>, column: &str, filter: &AggregateFilter) {
+    if let Some(repo) = filter.repo {
+        query.push(" AND repo_id = ").push_bind(repo.0);
+    }
+    if let Some(from) = filter.from {
+        query
+            .push(" AND ")
+            .push(column)
+            .push(" >= ")
+            .push_bind(Seconds(from));
+    }
+    if let Some(to) = filter.to {
+        query
+            .push(" AND ")
+            .push(column)
+            .push(" < ")
+            .push_bind(Seconds(to));
+    }
+}

@@ -1,0 +1,231 @@
+//! The load of reviews, read from review requests, reviews and merged pull requests.
+
+use sqlx::FromRow;
+use tallyhook_core::domain::metrics::{
+    LoadAggregation, PartyLoad, RequestOutcome, ReviewConcentration,
+};
+use tallyhook_core::domain::people::Bots;
+use tallyhook_core::domain::waiting::PairEnd;
+use tallyhook_core::github::types::{Account, AccountId, AccountKind, RepoId, Timestamp};
+
+use super::aggregates::each_row;
+use crate::columns::{Name, Seconds};
+use crate::database::{Database, StatementBuilder};
+use crate::{Result, Store};
+
+/// The review requests that a load is about.
+#[derive(Clone, Debug)]
+pub struct LoadFilter {
+    pub repo: Option<RepoId>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+    pub by: LoadParty,
+}
+
+/// The parties whose load is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadParty {
+    Teams,
+    People,
+    /// One person by login, present or former.
+    Person(String),
+}
+
+/// The load of each party, and the spread of reviews over reviewers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReviewLoad {
+    pub parties: Vec<PartyLoad>,
+    pub concentration: ReviewConcentration,
+}
+
+#[derive(FromRow)]
+struct RequestRow {
+    party_id: Option<i64>,
+    name: String,
+    asked_at: Seconds,
+    outcome: Name<PairEnd>,
+    response_review_at: Option<Seconds>,
+    in_range: bool,
+}
+
+impl RequestRow {
+    fn outcome(self) -> RequestOutcome {
+        RequestOutcome {
+            party: self.party_id.ok_or_else(|| self.name.to_lowercase()),
+            name: self.name,
+            asked_at: self.asked_at.0,
+            end: self.outcome.0,
+            response_review_at: self.response_review_at.map(|Seconds(at)| at),
+            in_range: self.in_range,
+        }
+    }
+}
+
+#[derive(FromRow)]
+struct AnswererRow {
+    party_id: Option<i64>,
+    name: String,
+    reviewer_id: i64,
+}
+
+#[derive(FromRow)]
+struct ReviewerRow {
+    reviewer_id: i64,
+    reviewer_login: String,
+    reviewer_type: Name<AccountKind>,
+    author_id: Option<i64>,
+}
+
+impl Store {
+    /// Computes the load of reviews: of requests that were made in the range or are open, and of
+    /// pull requests that were merged in it.
+    pub async fn review_load(&self, filter: &LoadFilter, bots: &Bots) -> Result<ReviewLoad> {
+        let (database, bots) = (self.database.clone(), bots.clone());
+        let by_teams = filter.by == LoadParty::Teams;
+        let logins = match &filter.by {
+            LoadParty::Person(login) => self.logins_of(login).await?.1,
+            LoadParty::Teams | LoadParty::People => Vec::new(),
+        };
+        let filter = filter.clone();
+        let gather = move || async move {
+            let mut load = LoadAggregation::default();
+            for in_range in [true, false] {
+                let rows = requests(&filter, &logins, in_range);
+                each_row(&database, rows, |row: RequestRow| {
+                    load.add_request(row.outcome())
+                })
+                .await?;
+            }
+            if by_teams {
+                each_row(&database, answerers(&filter), |row: AnswererRow| {
+                    let party = row.party_id.ok_or_else(|| row.name.to_lowercase());
+                    load.add_answerer(party, AccountId(row.reviewer_id));
+                })
+                .await?;
+            }
+            let merged = concentration(&database, &filter, &bots, &mut load).await?;
+            Ok((load, merged))
+        };
+        let compute = move |(mut load, merged): (LoadAggregation, u64)| ReviewLoad {
+            concentration: load.concentration(merged),
+            parties: match by_teams {
+                true => load.teams(),
+                false => load.people(),
+            },
+        };
+        self.aggregation.run(gather, compute).await
+    }
+}
+
+/// Adds the reviews of merged pull requests. Returns the number of these.
+async fn concentration(
+    database: &Database,
+    filter: &LoadFilter,
+    bots: &Bots,
+    load: &mut LoadAggregation,
+) -> Result<u64> {
+    let mut reviews = StatementBuilder::new(
+        "SELECT v.reviewer_id, v.reviewer_login, v.reviewer_type, p.author_id \
+         FROM pull_requests p CROSS JOIN reviews v \
+         WHERE v.repo_id = p.repo_id AND v.number = p.number AND p.state = 'merged'",
+    );
+    push_range(&mut reviews, "p.repo_id", "p.merged_at", filter);
+    each_row(database, reviews, |row: ReviewerRow| {
+        let reviewer = Account {
+            id: AccountId(row.reviewer_id),
+            login: row.reviewer_login,
+            kind: row.reviewer_type.0,
+        };
+        // An author who is not known is nobody's reviewer.
+        load.add_review(&reviewer, AccountId(row.author_id.unwrap_or(0)), bots);
+    })
+    .await?;
+    let mut merged = StatementBuilder::new(
+        "SELECT count(*) FROM pull_requests p WHERE p.state = 'merged' AND NOT p.author_is_bot",
+    );
+    push_range(&mut merged, "p.repo_id", "p.merged_at", filter);
+    let row: Option<(i64,)> = database.row(merged.build()).await?;
+    Ok(row.map_or(0, |(merged,)| merged.unsigned_abs()))
+}
+
+/// The requests that were made in the range, or those made outside of it that are open.
+fn requests(filter: &LoadFilter, logins: &[String], in_range: bool) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new(format!(
+        "SELECT party_id, name, asked_at, outcome, response_review_at, 1 = {} AS in_range \
+         FROM review_pairs WHERE kind = '{}'",
+        i32::from(in_range),
+        filter.by.kind()
+    ));
+    if in_range {
+        push_range(&mut query, "repo_id", "asked_at", filter);
+    } else {
+        query.push(" AND outcome = 'open'");
+        if let Some(repo) = filter.repo {
+            query.push(" AND repo_id = ").push_bind(repo.0);
+        }
+        push_outside(&mut query, filter);
+    }
+    if !logins.is_empty() {
+        query.push(" AND lower(name) IN (");
+        for (place, login) in logins.iter().enumerate() {
+            query.push(if place == 0 { "" } else { ", " });
+            query.push_bind(login.to_lowercase());
+        }
+        query.push(")");
+    }
+    query
+}
+
+fn push_outside(query: &mut StatementBuilder<'static>, filter: &LoadFilter) {
+    query.push(" AND (false");
+    if let Some(from) = filter.from {
+        query.push(" OR asked_at < ").push_bind(Seconds(from));
+    }
+    if let Some(to) = filter.to {
+        query.push(" OR asked_at >= ").push_bind(Seconds(to));
+    }
+    query.push(")");
+}
+
+/// The people whose reviews answered requests to teams: the only members that are known.
+fn answerers(filter: &LoadFilter) -> StatementBuilder<'static> {
+    let mut query = StatementBuilder::new(
+        "SELECT DISTINCT a.party_id, a.name, v.reviewer_id \
+         FROM review_pairs a CROSS JOIN reviews v \
+         WHERE v.repo_id = a.repo_id AND v.number = a.number AND a.kind = 'team' \
+         AND v.submitted_at = a.response_review_at",
+    );
+    push_range(&mut query, "a.repo_id", "a.asked_at", filter);
+    query
+}
+
+fn push_range(
+    query: &mut StatementBuilder<'static>,
+    repo_column: &str,
+    time_column: &str,
+    filter: &LoadFilter,
+) {
+    if let Some(repo) = filter.repo {
+        query
+            .push(" AND ")
+            .push(repo_column)
+            .push(" = ")
+            .push_bind(repo.0);
+    }
+    for (sign, at) in [(">=", filter.from), ("<", filter.to)] {
+        if let Some(at) = at {
+            query
+                .push(&format!(" AND {time_column} {sign} "))
+                .push_bind(Seconds(at));
+        }
+    }
+}
+
+impl LoadParty {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Teams => "team",
+            Self::People | Self::Person(_) => "account",
+        }
+    }
+}

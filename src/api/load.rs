@@ -1,0 +1,92 @@
+//! The load of reviews, by team or person.
+
+use actix_web::{HttpRequest, get, web};
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::metrics::{PartyLoad, ReviewConcentration};
+use tallyhook_core::github::types::Timestamp;
+use tallyhook_store::{LoadFilter, LoadParty, ReviewLoad};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::{ApiError, ApiErrorBody};
+use super::input::QueryInput;
+use super::waiting::WaitingOnKind;
+use super::{ApiState, auth};
+use crate::times::TimePoint;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LoadQuery {
+    /// `team` (default), or `person`: all people with `SHOW_PEOPLE`, else the one of the token.
+    by: Option<WaitingOnKind>,
+    /// `owner/name`
+    repo: Option<String>,
+    /// Requested, or merged, at or after: RFC 3339, a date (midnight UTC), or a span before now.
+    #[param(value_type = Option<String>, example = "30d")]
+    from: Option<TimePoint>,
+    /// Requested, or merged, before, in the same forms.
+    #[param(value_type = Option<String>, example = "2026-03-31")]
+    to: Option<TimePoint>,
+}
+
+/// The load of reviews. Numbers of teams with fewer than five people are left out.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(super) struct LoadAnswer {
+    #[schema(value_type = String, format = "date-time")]
+    as_of: Timestamp,
+    /// By name.
+    items: Vec<LoadItem>,
+    concentration: ReviewConcentration,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct LoadItem {
+    kind: WaitingOnKind,
+    #[serde(flatten)]
+    load: PartyLoad,
+}
+
+/// Review requests and their answers by team, and how few people give most of the reviews.
+#[utoipa::path(
+    tag = "metrics", operation_id = "review_load", security(("token" = [])),
+    params(LoadQuery),
+    responses(
+        (status = 200, body = LoadAnswer),
+        (status = 400, body = ApiErrorBody),
+        (status = 403, body = ApiErrorBody,
+            description = "`people_hidden`: `SHOW_PEOPLE` is off, and the token has no login"),
+    )
+)]
+#[get("/reviews/load")]
+pub(super) async fn load(
+    api: web::Data<ApiState>,
+    request: HttpRequest,
+    QueryInput(query): QueryInput<LoadQuery>,
+) -> Result<web::Json<LoadAnswer>, ApiError> {
+    let kind = query.by.unwrap_or(WaitingOnKind::Team);
+    let by = match (kind, api.show_people) {
+        (WaitingOnKind::Team, _) => LoadParty::Teams,
+        (WaitingOnKind::Person, true) => LoadParty::People,
+        (WaitingOnKind::Person, false) => {
+            let me = auth::login(&api, request.headers()).await?;
+            let me = me.ok_or(ApiError::PeopleHidden)?;
+            LoadParty::Person(me)
+        }
+    };
+    let filter = LoadFilter {
+        repo: api.repository(query.repo.as_deref()).await?,
+        from: query.from.map(|TimePoint(at)| at),
+        to: query.to.map(|TimePoint(at)| at),
+        by,
+    };
+    let ReviewLoad {
+        parties,
+        concentration,
+    } = api.store.review_load(&filter, &api.rules.bots).await?;
+    let items = parties.into_iter().map(|load| LoadItem { kind, load });
+    Ok(web::Json(LoadAnswer {
+        as_of: Utc::now().into(),
+        items: items.collect(),
+        concentration,
+    }))
+}

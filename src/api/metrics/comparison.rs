@@ -1,0 +1,104 @@
+//! A range beside the range before it.
+
+use actix_web::{get, web};
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::business_time::DurationClock;
+use tallyhook_core::domain::metrics::{ComparedDurations, ComparedRanges, Summary};
+use tallyhook_core::github::types::Timestamp;
+use tallyhook_store::{AggregateFilter, Store};
+use utoipa::ToSchema;
+
+use super::{ApiState, QueryInput, RangeQuery};
+use crate::api::data_freshness::DataFreshness;
+use crate::api::error::{ApiError, ApiErrorBody};
+
+/// Two ranges of one length, the second right before the first.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ComparedTime {
+    pub now: Summary,
+    pub before: Summary,
+    pub ranges: TimeRanges,
+    /// The difference of each duration, and how sure it is.
+    pub compared: ComparedDurations,
+    pub freshness: DataFreshness,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TimeRanges {
+    pub now: TimeRange,
+    pub before: TimeRange,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TimeRange {
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    /// Not in the range itself.
+    #[schema(value_type = String, format = "date-time")]
+    pub to: Timestamp,
+}
+
+/// Cycle time, review time and stages of a range beside those of the range before it, of the same
+/// length. `from` is required; `to` is now if it is left out.
+#[utoipa::path(
+    tag = "metrics", operation_id = "compare", security(("token" = [])),
+    params(RangeQuery),
+    responses((status = 200, body = ComparedTime), (status = 400, body = ApiErrorBody))
+)]
+#[get("/metrics/compare")]
+pub(in crate::api) async fn compare(
+    api: web::Data<ApiState>,
+    QueryInput(range): QueryInput<RangeQuery>,
+) -> Result<web::Json<ComparedTime>, ApiError> {
+    compared(&api.store, &range, DurationClock::Calendar)
+        .await
+        .map(web::Json)
+}
+
+/// Compares stored pull requests.
+pub(in crate::api) async fn compared(
+    store: &Store,
+    range: &RangeQuery,
+    clock: DurationClock,
+) -> Result<ComparedTime, ApiError> {
+    let filter = range.filter(store).await?;
+    let ranges = ranges(&filter, Utc::now().into())?;
+    let filter = AggregateFilter {
+        from: Some(ranges.before.from),
+        to: Some(ranges.now.to),
+        clock,
+        ..filter
+    };
+    let ComparedRanges {
+        now,
+        before,
+        compared,
+    } = store.compared(&filter, ranges.now.from).await?;
+    Ok(ComparedTime {
+        now,
+        before,
+        ranges,
+        compared,
+        freshness: DataFreshness::read(store, filter.repo, 0).await?,
+    })
+}
+
+fn ranges(filter: &AggregateFilter, now: Timestamp) -> Result<TimeRanges, ApiError> {
+    let refused = |why: &str| Err(ApiError::BadRequest(why.to_owned()));
+    let Some(from) = filter.from else {
+        return refused(
+            "`from` is missing: a range with a beginning is compared, such as from=30d",
+        );
+    };
+    let to = filter.to.unwrap_or(now);
+    if to <= from {
+        return refused("the range is empty: `to` must be after `from`");
+    }
+    let before = TimeRange {
+        from: Timestamp::clamped(from.epoch() - (to.epoch() - from.epoch())),
+        to: from,
+    };
+    let now = TimeRange { from, to };
+    Ok(TimeRanges { now, before })
+}

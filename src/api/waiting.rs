@@ -1,0 +1,310 @@
+//! The waiting of open pull requests: of one, and in total.
+
+use std::collections::BTreeMap;
+
+use actix_web::{get, web};
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::metrics::AuthorFilter;
+use tallyhook_core::domain::waiting::{Party, Waiter, Waiting, WaitingFor};
+use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
+use tallyhook_store::{Store, WaitingFilter, WaitingGroup, WaitingTotals};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::data_freshness::DataFreshness;
+use super::error::ApiError;
+use super::input::QueryInput;
+use super::pull_requests::ReadContext;
+
+/// The one thing that an open pull request waits for.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingItem {
+    #[serde(rename = "for")]
+    #[schema(example = "reviewers")]
+    pub on: WaitingFor,
+    pub reason: WaitingReason,
+    /// The people and teams, the one that is waited for longest first: the reviewers, or the
+    /// author.
+    pub who: Vec<WaiterItem>,
+    /// Since when the first of them is waited for.
+    pub since: Timestamp,
+    /// Since when it waits for this kind, whoever of them.
+    pub kind_since: Timestamp,
+    #[schema(example = "ines-acme was asked on 3 March")]
+    pub because: String,
+    /// The number of the rule that holds, 1 to 12.
+    pub rule: u8,
+    /// Other reasons to wait, which count for nothing while this one holds.
+    pub also: Vec<String>,
+    /// True if it may have waited before `since`, unseen.
+    pub since_is_latest: bool,
+    /// The open pull request whose head is the base of this one, where it waits for that.
+    #[schema(value_type = Option<i64>)]
+    pub held_by: Option<PrNumber>,
+    /// The time at which this holds.
+    pub as_of: Timestamp,
+}
+
+/// A person or team that is waited for: either `login` or `team` is not null.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaiterItem {
+    #[schema(example = "ines-acme")]
+    pub login: Option<String>,
+    /// The slug of a team on GitHub.
+    pub team: Option<String>,
+    pub since: Timestamp,
+    pub because: String,
+}
+
+/// A reason to wait, finer than the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingReason {
+    Draft,
+    Queued,
+    LeftQueue,
+    Conflict,
+    ChangesRequested,
+    CheckFailed,
+    FirstReview,
+    AnotherLook,
+    Comments,
+    NobodyAsked,
+    BasePr,
+    Checks,
+    Merge,
+}
+
+impl WaitingReason {
+    /// Returns the reason of a rule; `reviewed` is true if a person has reviewed before.
+    fn of(on: WaitingFor, rule: u8, reviewed: bool) -> Self {
+        match (on, rule) {
+            (WaitingFor::Reviewers, _) if reviewed => Self::AnotherLook,
+            (WaitingFor::Reviewers, _) => Self::FirstReview,
+            (WaitingFor::Nobody, _) => Self::NobodyAsked,
+            (WaitingFor::BasePr, _) => Self::BasePr,
+            (WaitingFor::MergeQueue, _) => Self::Queued,
+            (WaitingFor::Ci, _) => Self::Checks,
+            (_, 1) => Self::Draft,
+            (_, 3) => Self::LeftQueue,
+            (_, 4) => Self::Conflict,
+            (_, 5) => Self::ChangesRequested,
+            (_, 6) => Self::CheckFailed,
+            (_, 8) => Self::Comments,
+            _ => Self::Merge,
+        }
+    }
+}
+
+/// The parts of a pull request that its waiting is shown with.
+pub(super) struct WaitingAbout {
+    /// A person has reviewed it.
+    pub(super) reviewed: bool,
+    pub(super) held_by: Option<PrNumber>,
+}
+
+impl WaitingItem {
+    pub(super) fn new(waiting: Waiting, about: &WaitingAbout, context: ReadContext<'_>) -> Self {
+        let who = waiting.who.into_iter();
+        Self {
+            reason: WaitingReason::of(waiting.on, waiting.rule, about.reviewed),
+            on: waiting.on,
+            who: who.map(WaiterItem::new).collect(),
+            since: waiting.since,
+            kind_since: waiting.kind_since,
+            because: waiting.because,
+            rule: waiting.rule,
+            also: waiting.also,
+            since_is_latest: waiting.since_is_latest,
+            held_by: about.held_by,
+            as_of: context.now,
+        }
+    }
+}
+
+impl WaiterItem {
+    fn new(waiter: Waiter) -> Self {
+        let (login, team) = match waiter.party {
+            Party::Account { login, .. } => (Some(login), None),
+            Party::Team { slug, .. } => (None, Some(slug)),
+        };
+        Self {
+            login,
+            team,
+            since: waiter.since,
+            because: waiter.because,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WaitingQuery {
+    /// `owner/name`
+    repo: Option<String>,
+    /// Only those that wait for this team on GitHub, by its slug.
+    #[param(example = "backend")]
+    github_team: Option<String>,
+    /// Authors to include; all by default.
+    authors: Option<AuthorFilter>,
+}
+
+/// The open pull requests by what they wait for, and on whom.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingAnswer {
+    pub as_of: Timestamp,
+    /// The number of open pull requests in `groups`.
+    pub open: u64,
+    /// Those that most wait for first, drafts last.
+    pub groups: Vec<WaitingGroupItem>,
+    /// The teams that are waited for, and with `show_people` the people, those first that most wait
+    /// for; at most 100.
+    pub on: Vec<WaitingOnItem>,
+    pub freshness: DataFreshness,
+}
+
+/// The open pull requests that wait for one kind, for one reason.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingGroupItem {
+    #[serde(rename = "for")]
+    #[schema(example = "reviewers")]
+    pub on: WaitingFor,
+    pub reason: WaitingReason,
+    pub n: u64,
+    pub under_1d: u64,
+    /// One day or longer.
+    pub under_3d: u64,
+    /// Three days or longer.
+    pub under_7d: u64,
+    pub over_7d: u64,
+    pub longest: LongestWait,
+}
+
+/// The pull request of a group that waits longest.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LongestWait {
+    /// `owner/name`
+    #[schema(example = "acme-corp/api-server")]
+    pub repo: String,
+    #[schema(value_type = i64, example = 107)]
+    pub number: PrNumber,
+    pub since: Timestamp,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingOnItem {
+    pub kind: WaitingOnKind,
+    /// The slug of a team, or a login.
+    #[schema(example = "backend")]
+    pub name: String,
+    pub n: u64,
+    pub longest_since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingOnKind {
+    Team,
+    Person,
+}
+
+/// Open pull requests by what they wait for now, since when, and on whom.
+#[utoipa::path(
+    tag = "pull requests", operation_id = "waiting", security(("token" = [])),
+    params(WaitingQuery),
+    responses(
+        (status = 200, body = WaitingAnswer),
+        (status = 400, body = super::error::ApiErrorBody),
+    )
+)]
+#[get("/waiting")]
+pub(super) async fn totals(
+    api: web::Data<ApiState>,
+    QueryInput(query): QueryInput<WaitingQuery>,
+) -> Result<web::Json<WaitingAnswer>, ApiError> {
+    answer(&api.store, query, api.show_people)
+        .await
+        .map(web::Json)
+}
+
+/// Returns the totals of stored pull requests; with `people` also on which people they wait.
+pub(super) async fn answer(
+    store: &Store,
+    query: WaitingQuery,
+    people: bool,
+) -> Result<WaitingAnswer, ApiError> {
+    let filter = WaitingFilter {
+        repo: super::repository(store, query.repo.as_deref()).await?,
+        github_team: query.github_team,
+        authors: query.authors,
+        people,
+    };
+    let now = Timestamp::from(Utc::now());
+    let WaitingTotals {
+        groups,
+        parties,
+        unknown,
+        repositories,
+    } = store.waiting_totals(&filter, now).await?;
+    let groups = grouped(&groups, &repositories);
+    let on = parties.into_iter().map(|party| WaitingOnItem {
+        kind: match party.is_team {
+            true => WaitingOnKind::Team,
+            false => WaitingOnKind::Person,
+        },
+        name: party.name,
+        n: party.n,
+        longest_since: party.longest_since,
+    });
+    Ok(WaitingAnswer {
+        as_of: now,
+        open: groups.iter().map(|group| group.n).sum(),
+        groups,
+        on: on.collect(),
+        freshness: DataFreshness::read(store, filter.repo, unknown).await?,
+    })
+}
+
+/// Joins the groups of rules that have one reason.
+fn grouped(
+    groups: &[WaitingGroup],
+    repositories: &BTreeMap<RepoId, String>,
+) -> Vec<WaitingGroupItem> {
+    let mut joined: BTreeMap<(WaitingFor, WaitingReason), WaitingGroup> = BTreeMap::new();
+    for group in groups {
+        let reason = WaitingReason::of(group.on, group.rule, group.reviewed);
+        joined
+            .entry((group.on, reason))
+            .and_modify(|known| known.join(group))
+            .or_insert(*group);
+    }
+    let item = |((on, reason), group): ((WaitingFor, WaitingReason), WaitingGroup)| {
+        let [under_1d, under_3d, under_7d, over_7d] = group.by_days;
+        WaitingGroupItem {
+            on,
+            reason,
+            n: group.n,
+            under_1d,
+            under_3d,
+            under_7d,
+            over_7d,
+            longest: LongestWait {
+                repo: repositories
+                    .get(&group.longest.repo)
+                    .cloned()
+                    .unwrap_or_default(),
+                number: group.longest.number,
+                since: group.longest_since,
+            },
+        }
+    };
+    let mut items: Vec<_> = joined.into_iter().map(item).collect();
+    items.sort_by_key(|group| {
+        (
+            group.reason == WaitingReason::Draft,
+            std::cmp::Reverse(group.n),
+        )
+    });
+    items
+}
