@@ -24,5 +24,10 @@ CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merge
 CREATE INDEX pull_requests_closed ON pull_requests (closed_at) INCLUDE (repo_id, author_is_bot, origin)
     WHERE state = 'closed';
 
+-- The same for totals of what waits.
+DROP INDEX pull_requests_waiting;
+CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, number, waiting_for, waiting_rule,
+    first_review_at, author_is_bot, origin, base_ref) WHERE state = 'open';
+
 -- Open review requests, of which there are few: those that were made long ago count as load, too.
 CREATE INDEX review_pairs_open ON review_pairs (kind, asked_at) WHERE outcome = 'open';

@@ -390,6 +390,12 @@ mod tests {
             business: None,
             flags: Vec::new(),
             origin: tallyhook_store::OriginRow::default(),
+            definition: 2,
+            waiting: None,
+            held_by: None,
+            turn: None,
+            time_by: None,
+            turns_inferred: false,
             source: Source::Webhook,
             as_of: at,
         };

@@ -2,6 +2,7 @@
 
 mod live;
 mod shift;
+mod waiting;
 
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
@@ -135,7 +136,7 @@ async fn show(
         answers.join(", ")
     ))?;
     output::line("")?;
-    print_table(&running.store, ReadContext::now(&config.numbers)).await?;
+    print_tables(&running.store, ReadContext::now(&config.numbers)).await?;
     let numbers = numbers(&running.store).await?;
     output::line(&format!(
         "\nNotifications from {}/ws:",
@@ -213,7 +214,8 @@ fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     Ok(story)
 }
 
-async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
+/// Prints all pull requests, and then what the open ones wait for.
+async fn print_tables(store: &Store, context: ReadContext<'_>) -> CommandResult {
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?
@@ -221,6 +223,12 @@ async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
         .map(|row| list_item(row, context))
         .collect();
     rows.sort_by_key(|row| row.number);
+    print_pull_requests(&rows)?;
+    output::line("\nWho waits for whom:")?;
+    waiting::print(&rows)
+}
+
+fn print_pull_requests(rows: &[PullRequestItem]) -> CommandResult {
     let mut table = output::table([
         output::whole("PR"),
         output::text("title"),
@@ -235,7 +243,7 @@ async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
         output::detail("closed"),
         output::note("flags", 1),
     ]);
-    for row in &rows {
+    for row in rows {
         table.add_row(cells(row));
     }
     table.print("no pull request")

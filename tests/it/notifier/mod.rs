@@ -1,6 +1,7 @@
 //! Delivery of notifications to channels: filters, order, retries, and receivers that fail.
 
 mod channels;
+mod waiting;
 
 use std::time::Duration;
 

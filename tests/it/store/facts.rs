@@ -462,7 +462,7 @@ async fn shared_ids_end_in_the_same_rows_in_any_order(database: Database) {
                     0 => Step::Comment(who),
                     1 => Step::InlineComment(who),
                     2 => Step::Dismiss(random.random()),
-                    3 => Step::Request,
+                    3 => Step::Request(1),
                     _ => Step::Review(who, opinions[random.random_range(0..2)]),
                 };
                 (random.random_range(0..300), step)

@@ -12,8 +12,8 @@ use super::numbers::{NumberRules, numbers};
 use super::people::Bots;
 use super::pull_request::{ApplyOutcome, Author, PullRequest, Source};
 use super::recording::{
-    BatchWrite, FinishedDelivery, PullRequestChange, PullRequestRecord, RepositoryObservation,
-    StoredPullRequest,
+    BatchWrite, FinishedDelivery, ListedCommits, PullRequestChange, PullRequestRecord,
+    RepositoryObservation, StoredPullRequest,
 };
 use super::repository::{self, Repository};
 use super::task::{self, LinkedPr, Patterns, TaskKey};
@@ -216,6 +216,12 @@ fn apply_one(
     }
     changed.changed_by = Some(delivery.source);
     let pull_request = &record.known.pull_request;
+    if let Event::Snapshot(fetched) = delivery.event {
+        batch
+            .write
+            .commits
+            .extend(listed_commits(fetched, pull_request));
+    }
     if let Some(change) = notification::change(changed.status, pull_request) {
         changed.status = Some(change.new);
         batch.write.changes.push(PullRequestChange {
@@ -242,6 +248,17 @@ fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -
         .extend(event.review.as_ref().map(|review| review.id));
     // A recovered delivery, too, is what a webhook says, although it was asked for.
     pull_request.apply(event, Source::Webhook)
+}
+
+/// Returns the fetched commits, unless a later fetch of them is known.
+fn listed_commits(fetched: &FetchedPullRequest, known: &PullRequest) -> Option<ListedCommits> {
+    let at = fetched.pull_request.updated_at;
+    let is_newest = known.commits.as_ref().is_some_and(|dates| dates.at == at);
+    (is_newest && !fetched.commit_list.is_empty()).then(|| ListedCommits {
+        key: known.key,
+        at,
+        commits: fetched.commit_list.clone(),
+    })
 }
 
 /// Returns the repository of a change that the poller found and no webhook brought.

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod business_time;
+mod daily;
 mod decoration;
 mod fixture_turns;
 mod hostile;
@@ -11,3 +12,4 @@ mod order;
 mod origin;
 mod statistics;
 mod waiting;
+mod waiting_change;
