@@ -11,6 +11,7 @@ use super::calendars::{CALENDAR_KEYS, CalendarTables};
 use super::channels::{self, ChannelConfig};
 use super::nearest::nearest;
 use super::sources::{SourceValue, SourceValues, path_setting};
+use super::waiting::{self, DEFAULT_REVIEWERS, DefaultReviewers};
 use super::{ConfigError, SECRET_SETTINGS, SETTINGS};
 
 /// The name of the tables of channels.
@@ -24,6 +25,7 @@ pub(super) struct FileSettings {
     pub(super) values: SourceValues,
     pub(super) channels: Vec<ChannelConfig>,
     pub(super) calendars: CalendarTables,
+    pub(super) default_reviewers: DefaultReviewers,
 }
 
 /// A line of the file, counted from one.
@@ -80,6 +82,10 @@ pub(super) fn parse_file(text: &str) -> Result<FileSettings, ConfigError> {
             settings.channels = channels::from_file(text, &value)?;
             continue;
         }
+        if key == DEFAULT_REVIEWERS {
+            settings.default_reviewers = waiting::default_reviewers(text, line, value)?;
+            continue;
+        }
         if CALENDAR_KEYS.contains(&key.as_ref()) {
             settings.calendars.read(text, line, &key, value)?;
             continue;
@@ -96,7 +102,7 @@ pub(super) fn parse_file(text: &str) -> Result<FileSettings, ConfigError> {
     Ok(settings)
 }
 
-/// Returns the keys of the file, but for the tables of channels and calendars.
+/// Returns the keys of the file, but for the tables of channels, calendars and reviewers.
 pub(super) fn keys() -> Vec<String> {
     let names = SETTINGS.iter().map(|setting| setting.name.to_owned());
     names
@@ -114,10 +120,15 @@ fn known_name(key: &str, value: &DeValue<'_>) -> Result<String, ConfigError> {
     let is_tables = value
         .as_array()
         .is_some_and(|items| items.iter().any(|item| item.get_ref().is_table()));
-    let tables = [CHANNEL].into_iter().chain(CALENDAR_KEYS);
+    let tables = [CHANNEL, DEFAULT_REVIEWERS]
+        .into_iter()
+        .chain(CALENDAR_KEYS);
     let message = match nearest(key, keys.iter().map(String::as_str).chain(tables)) {
         Some("calendars") => {
             format!("unknown table `{key}`: did you mean [calendars.NAME]?")
+        }
+        Some(DEFAULT_REVIEWERS) => {
+            format!("unknown table `{key}`: did you mean [{DEFAULT_REVIEWERS}]?")
         }
         Some(CHANNEL) => format!("unknown table `{key}`: did you mean [[{CHANNEL}]]?"),
         _ if is_table || is_tables => format!(

@@ -26,12 +26,12 @@ mod sync;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod waiting;
 mod zones;
 
 use std::net::SocketAddr;
 
 use tallyhook_core::domain::numbers::NumberRules;
-use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
@@ -117,7 +117,7 @@ impl Config {
             numbers: NumberRules {
                 bots: github::bots(sources),
                 calendars: calendars::calendars(sources)?,
-                waiting: WaitingRules::default(),
+                waiting: waiting::rules(sources)?,
                 origins: origin::rules(sources)?,
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,

@@ -14,6 +14,7 @@ use super::file::{FileLine, FileSettings, read_file};
 use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::nearest::{meant_value, nearest};
 use super::settings::default_of;
+use super::waiting::DefaultReviewers;
 use super::{
     AMQP_URL, ConfigError, DATABASE_URL, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
     GITHUB_WEBHOOK_SECRET, SETTINGS,
@@ -133,6 +134,8 @@ pub struct SettingSources {
     pub(super) channels: Vec<ChannelConfig>,
     /// Only a file can define calendars.
     pub(super) calendars: CalendarTables,
+    /// Only a file can name the reviewers of single repositories.
+    pub(super) default_reviewers: DefaultReviewers,
 }
 
 impl SettingSources {
@@ -150,6 +153,7 @@ impl SettingSources {
             values: mut file,
             channels,
             calendars,
+            default_reviewers,
         } = file;
         let values = environment.into_iter();
         let mut environment = values
@@ -167,6 +171,7 @@ impl SettingSources {
             path,
             channels,
             calendars,
+            default_reviewers,
         })
     }
 

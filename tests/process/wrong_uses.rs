@@ -98,6 +98,10 @@ default_calendar = 5 | 2 | t.toml: line 1: invalid type | a string
 {B}'09:00-10:00'{C}\n[team_calendars]\nweb = 'x' | 2 | line 5: team_calendars | are b
 {B}'09:00-10:00'{C}\n[repository_calendars]\nacme = 'b' | 2 | line 5: rep | owner/name
 {B}'09:00-10:00'{C}\n[person_calendars]\nIna = 'b'\nina = 'b' | 2 | line 6: person | twice
+required_approvals = 7 | 2 | t.toml line 1: REQUIRED_APPROVALS is `7` | 0 to 6
+[default_reviewer]\nx = [] | 2 | line 1: unknown table `default_reviewer` | mean [default_reviewers]?
+[default_reviewers]\n'acme/*' = ['web'] | 2 | t.toml: line 2: | has `web` | github_team:SLUG
+[default_reviewers]\nacme = [] | 2 | line 2: one of `default_reviewers` | owner/name or owner/*
 tallyhook_admin_token = ''\ngithub_api_url = 'carrot' | 2 | t.toml line 2: GITHUB_API_URL
 ";
 
