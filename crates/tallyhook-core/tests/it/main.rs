@@ -6,3 +6,4 @@ mod hostile;
 mod metrics;
 mod notification;
 mod order;
+mod reviewers;
