@@ -1,17 +1,21 @@
 //! The speed of reading a million pull requests from PostgreSQL, on this machine:
-//! `cargo run --release --example read -- --server postgres://USER:PASSWORD@HOST/postgres`.
+//! `cargo run --release --example read -- --server postgres://USER:PASSWORD@HOST/postgres`;
+//! with `--sqlite FILE`, instead or besides, that of lists of what waits from a SQLite file.
 //!
 //! Makes a database on that server, fills it, asks the store what the API would ask it, and prints
 //! medians beside a baseline of the same run: the time in which the server counts the rows of the
 //! table, and nothing else.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use sqlx_postgres::{PgConnectOptions, PgConnection};
+use sqlx_sqlite::SqliteConnection;
 use tallyhook_core::domain::metrics::CalendarBucket;
+use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, ListPlace, OpenMode, PullRequestFilter, StateFilter, Store,
@@ -25,8 +29,11 @@ const PAGE: u32 = 31;
 #[command(about = "Measures reading from a million pull requests, beside a baseline")]
 struct Arguments {
     /// A PostgreSQL server on which databases may be made.
+    #[arg(long, required_unless_present = "sqlite")]
+    server: Option<String>,
+    /// A SQLite file, which is made and filled if it is not there, and kept.
     #[arg(long)]
-    server: String,
+    sqlite: Option<PathBuf>,
     /// Number of repetitions of every request.
     #[arg(long, default_value_t = 15)]
     times: usize,
@@ -38,10 +45,17 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let options: PgConnectOptions = arguments
-        .server
-        .parse()
-        .context("--server is no URL of PostgreSQL")?;
+    if let Some(file) = &arguments.sqlite {
+        measure_sqlite(file, arguments.times).await?;
+    }
+    match &arguments.server {
+        Some(server) => measure_postgres(server, &arguments).await,
+        None => Ok(()),
+    }
+}
+
+async fn measure_postgres(server: &str, arguments: &Arguments) -> anyhow::Result<()> {
+    let options: PgConnectOptions = server.parse().context("--server is no URL of PostgreSQL")?;
     let url = options.clone().database(NAME).to_url_lossy().to_string();
     let mut server = PgConnection::connect_with(&options).await?;
     let there = sqlx::query("SELECT FROM pg_database WHERE datname = $1")
@@ -59,6 +73,7 @@ async fn main() -> anyhow::Result<()> {
     let store = tallyhook_store::open(&url, OpenMode::Shared).await?;
     let mut baseline = PgConnection::connect(&url).await?;
     measure(&store, &mut baseline, arguments.times).await?;
+    measure_waiting(&store, arguments.times).await?;
     store.close().await;
     baseline.close().await?;
     if !arguments.keep {
@@ -132,6 +147,126 @@ async fn measure(store: &Store, baseline: &mut PgConnection, times: usize) -> an
         print(what, took);
     }
     Ok(())
+}
+
+async fn measure_sqlite(file: &Path, times: usize) -> anyhow::Result<()> {
+    let is_new = !file.exists();
+    let url = format!("sqlite://{}", file.display());
+    let store = tallyhook_store::open(&url, OpenMode::Exclusive).await?;
+    if is_new {
+        let started = Instant::now();
+        let mut connection = SqliteConnection::connect(&url).await?;
+        sqlx::raw_sql(testkit::MILLION_SQLITE)
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        eprintln!("filled in {:.0} s", started.elapsed().as_secs_f64());
+    }
+    measure_waiting(&store, times).await?;
+    store.close().await;
+    Ok(())
+}
+
+/// Prints how long totals and lists of what waits take, at 20,000 open pull requests.
+#[allow(clippy::print_stdout, reason = "the table is what it is for")]
+async fn measure_waiting(store: &Store, times: usize) -> anyhow::Result<()> {
+    let now = Timestamp::parse("2026-03-16T09:00:00Z").context("a time")?;
+    println!("| waiting | median | 95 % | slowest |\n|---|---|---|---|");
+    let print = |what: &str, mut took: Vec<Duration>| {
+        let median = millis(median(&mut took));
+        let p95 = millis(took[(took.len() * 95).div_ceil(100) - 1]);
+        let slowest = millis(took.last().copied().unwrap_or_default());
+        println!("| {what} | {median:.1} ms | {p95:.1} ms | {slowest:.1} ms |");
+    };
+    let all = WaitingFilter::default();
+    for (what, filter) in [
+        ("totals", all.clone()),
+        (
+            "totals of one repository",
+            WaitingFilter {
+                repo: Some(RepoId(3)),
+                ..all.clone()
+            },
+        ),
+        (
+            "totals with people",
+            WaitingFilter {
+                people: true,
+                ..all
+            },
+        ),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let started = Instant::now();
+            store.waiting_totals(&filter, now).await?;
+            took.push(started.elapsed());
+        }
+        print(what, took);
+    }
+    for (what, filter) in waiting_lists() {
+        let mut took = Vec::new();
+        for _ in 0..times {
+            let started = Instant::now();
+            let until = store.end_of_look(&filter, LOOKED_AT).await?;
+            let filter = PullRequestFilter {
+                until,
+                ..filter.clone()
+            };
+            store.pull_requests(&filter, PAGE).await?;
+            took.push(started.elapsed());
+        }
+        print(what, took);
+    }
+    Ok(())
+}
+
+fn waiting_lists() -> Vec<(&'static str, PullRequestFilter)> {
+    let all = PullRequestFilter::default();
+    let sorted = |key| PullRequestFilter {
+        order: ListOrder {
+            key,
+            ascending: false,
+        },
+        ..all.clone()
+    };
+    let text = |text: &str| DetailFilter {
+        text: Some(text.to_owned()),
+        ..DetailFilter::default()
+    };
+    vec![
+        ("list by waiting", sorted(SortKey::Waiting)),
+        (
+            "of one kind",
+            PullRequestFilter {
+                waiting_for: Some(WaitingFor::Ci),
+                ..sorted(SortKey::Waiting)
+            },
+        ),
+        (
+            "on one team",
+            PullRequestFilter {
+                waiting_on: Some(PartyName::Team("team-3".to_owned())),
+                ..sorted(SortKey::Waiting)
+            },
+        ),
+        ("list by merge", sorted(SortKey::Merged)),
+        (
+            "400 days by pickup",
+            PullRequestFilter {
+                merged_from: Timestamp::parse("2025-01-01T00:00:00Z"),
+                merged_to: Timestamp::parse("2026-02-05T00:00:00Z"),
+                ..sorted(SortKey::Duration(DurationName::Pickup))
+            },
+        ),
+        (
+            "a text that nothing has",
+            PullRequestFilter {
+                details: text("no such title"),
+                ..all.clone()
+            },
+        ),
+    ]
 }
 
 fn millis(duration: Duration) -> f64 {

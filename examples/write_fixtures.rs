@@ -18,6 +18,8 @@ mod expected;
 mod team;
 #[path = "write_fixtures/week_one.rs"]
 mod week_one;
+#[path = "write_fixtures/week_three.rs"]
+mod week_three;
 #[path = "write_fixtures/week_two.rs"]
 mod week_two;
 
@@ -44,6 +46,7 @@ fn story_files() -> BTreeMap<String, String> {
     for (chapter, expected) in week_one::chapters(&team)
         .into_iter()
         .chain(week_two::chapters(&team))
+        .chain(week_three::chapters(&team))
     {
         let name = chapter.file_name();
         expected.assert_consistent(&chapter.pr);

@@ -101,6 +101,12 @@ impl Chapter {
         self.act("review_requested", by, &full_time(at), extra);
     }
 
+    pub(crate) fn request_removed(&mut self, from: &Account, by: &Account, at: &str) {
+        self.pr.requested_reviewers.retain(|asked| asked != from);
+        let extra = json!({"requested_reviewer": objects::account(Some(from))});
+        self.act("review_request_removed", by, &full_time(at), extra);
+    }
+
     pub(crate) fn pushed(&mut self, by: &Account, at: &str) {
         let at = full_time(at);
         let (before, after) = self.pr.push(&at);
@@ -131,6 +137,11 @@ impl Chapter {
         self.act("enqueued", by, &full_time(at), json!({}));
     }
 
+    /// The queue gives it back, as with `CI_FAILURE`.
+    pub(crate) fn dequeued(&mut self, reason: &str, by: &Account, at: &str) {
+        self.act("dequeued", by, &full_time(at), json!({"reason": reason}));
+    }
+
     pub(crate) fn closed(&mut self, by: &Account, at: &str) {
         self.pr.close(&full_time(at));
         self.act("closed", by, &full_time(at), json!({}));
@@ -144,6 +155,12 @@ impl Chapter {
     pub(crate) fn merged(&mut self, by: &Account, at: &str) {
         self.pr.merge(by, &full_time(at));
         self.act("closed", by, &full_time(at), json!({}));
+    }
+
+    /// A review by a member of a team: the payload no longer shows the team's request.
+    pub(crate) fn reviewed_for_team(&mut self, slug: &str, by: &Account, state: &str, at: &str) {
+        self.pr.requested_teams.retain(|asked| asked.slug != slug);
+        self.reviewed(Some(by), state, at);
     }
 
     /// A review by `by`, or by an account that is gone, of the head as it stands.

@@ -1,4 +1,5 @@
-//! The people, bots and labels of the story. All of them are made up.
+//! The people, bots and labels of the story. All of them are made up, but for the accounts of
+//! GitHub's own AI.
 
 use crate::chapter::full_time;
 use testkit::payloads::{Account, Milestone, Pr, World};
@@ -18,6 +19,10 @@ pub(crate) struct Team {
     pub(crate) lint_bot: Account,
     /// Merges what the queue has tested.
     pub(crate) queue_bot: Account,
+    /// GitHub's coding agent, which opens drafts. Id and login are the real ones.
+    pub(crate) copilot: Account,
+    /// GitHub's reviewing AI, likewise.
+    pub(crate) copilot_reviewer: Account,
     /// Stands in as sender for accounts that are gone.
     pub(crate) ghost: Account,
 }
@@ -34,6 +39,11 @@ impl Team {
             deps_bot: Account::bot(900_000_301, "acme-deps"),
             lint_bot: Account::bot(900_000_302, "acme-lint"),
             queue_bot: Account::bot(900_000_303, "acme-merge-queue"),
+            copilot: Account {
+                login: "Copilot".to_owned(),
+                ..Account::bot(198_982_749, "copilot-swe-agent")
+            },
+            copilot_reviewer: Account::bot(175_728_472, "copilot-pull-request-reviewer"),
             ghost: Account::ghost(),
         }
     }

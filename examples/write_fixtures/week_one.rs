@@ -1,7 +1,7 @@
 //! Monday 2 March to Friday 6 March 2026: the pull requests opened in the first week, 101 to 114.
 
 use crate::chapter::Chapter;
-use crate::expected::{Expected, Stages};
+use crate::expected::{Expected, ExpectedPair, ExpectedTurns, ExpectedWaiting, Stages};
 use crate::team::Team;
 use testkit::payloads::HeadRepo;
 
@@ -190,6 +190,20 @@ fn open_with_review(team: &Team) -> ExpectedChapter {
         first_response_at: Some("03-03 14:00"),
         first_review_at: Some("03-03 14:00"),
         review_time_hours: Some(4.0),
+        turns: Some(ExpectedTurns {
+            waiting: Some(ExpectedWaiting {
+                on: "reviewers",
+                who: &[("backend", "03-03 10:06")],
+                since: "03-03 10:06",
+                kind_since: "03-03 10:06",
+                rule: 7,
+            }),
+            turns: &[("nobody", "03-03 10:00"), ("reviewers", "03-03 10:06")],
+            time_by: &[("nobody", 0.1), ("reviewers", 409.9)],
+            // The payload of Tomas' review still has the request.
+            pairs: vec![ExpectedPair::unanswered("backend", "03-03 10:06")],
+            rounds: 1,
+        }),
         ..Expected::default()
     };
     (chapter, expected)
@@ -210,6 +224,18 @@ fn draft_never_ready(team: &Team) -> ExpectedChapter {
         title: "Sketch of a streaming export",
         state: "open",
         draft: true,
+        turns: Some(ExpectedTurns {
+            waiting: Some(ExpectedWaiting {
+                on: "author",
+                who: &[("yuki-acme", "03-03 11:00")],
+                since: "03-03 11:00",
+                kind_since: "03-03 11:00",
+                rule: 1,
+            }),
+            turns: &[("author", "03-03 11:00")],
+            time_by: &[("author", 409.0)],
+            ..ExpectedTurns::default()
+        }),
         ..Expected::default()
     };
     (chapter, expected)
@@ -253,6 +279,27 @@ fn changes_then_approval(team: &Team) -> ExpectedChapter {
             merge_wait: Some(2.0),
             ..Stages::default()
         },
+        turns: Some(ExpectedTurns {
+            turns: &[
+                ("nobody", "03-03 14:00"),
+                ("reviewers", "03-03 14:01"),
+                ("author", "03-04 09:00"),
+                ("reviewers", "03-04 11:00"),
+                ("author", "03-04 14:00"),
+            ],
+            // 18 h 59 min and 3 h, 2 h and 2 h, one minute.
+            time_by: &[
+                ("author", 4.0),
+                ("nobody", 1.0 / 60.0),
+                ("reviewers", 21.0 + 59.0 / 60.0),
+            ],
+            pairs: vec![
+                ExpectedPair::answered("ines-acme", 1, "03-03 14:01", "03-04 09:00"),
+                ExpectedPair::answered("ines-acme", 2, "03-04 11:10", "03-04 14:00"),
+            ],
+            rounds: 2,
+            ..ExpectedTurns::default()
+        }),
         ..Expected::default()
     };
     (chapter, expected)
@@ -367,6 +414,17 @@ fn closed_and_reopened(team: &Team) -> ExpectedChapter {
             ..Stages::default()
         },
         flags: &["reopened"],
+        turns: Some(ExpectedTurns {
+            turns: &[
+                ("nobody", "03-04 13:00"),
+                ("author", "03-04 15:00"),
+                ("closed", "03-04 17:00"),
+                ("author", "03-05 09:00"),
+            ],
+            time_by: &[("author", 3.5), ("closed", 16.0), ("nobody", 2.0)],
+            rounds: 1,
+            ..ExpectedTurns::default()
+        }),
         ..Expected::default()
     };
     (chapter, expected)
@@ -473,6 +531,17 @@ fn dismissed_approval(team: &Team) -> ExpectedChapter {
             merge_wait: Some(1.0),
             ..Stages::default()
         },
+        turns: Some(ExpectedTurns {
+            turns: &[
+                ("nobody", "03-06 09:00"),
+                ("author", "03-06 10:00"),
+                ("reviewers", "03-06 12:00"),
+                ("author", "03-06 15:00"),
+            ],
+            time_by: &[("author", 3.0), ("nobody", 1.0), ("reviewers", 3.0)],
+            rounds: 1,
+            ..ExpectedTurns::default()
+        }),
         ..Expected::default()
     };
     (chapter, expected)

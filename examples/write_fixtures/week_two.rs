@@ -2,7 +2,7 @@
 //! 125.
 
 use crate::chapter::Chapter;
-use crate::expected::{Expected, Stages};
+use crate::expected::{Expected, ExpectedTurns, ExpectedWaiting, Stages};
 use crate::team::Team;
 
 type ExpectedChapter = (Chapter, Expected);
@@ -179,6 +179,20 @@ fn merge_queue(team: &Team) -> ExpectedChapter {
             merge_wait: Some(1.0),
             ..Stages::default()
         },
+        turns: Some(ExpectedTurns {
+            turns: &[
+                ("nobody", "03-10 13:00"),
+                ("author", "03-10 14:00"),
+                ("merge_queue", "03-10 14:10"),
+            ],
+            time_by: &[
+                ("author", 10.0 / 60.0),
+                ("merge_queue", 50.0 / 60.0),
+                ("nobody", 1.0),
+            ],
+            rounds: 1,
+            ..ExpectedTurns::default()
+        }),
         ..Expected::default()
     };
     (chapter, expected)
@@ -388,6 +402,18 @@ fn waiting_for_a_human(team: &Team) -> ExpectedChapter {
         title: "Warn before a token expires",
         state: "open",
         ready_at: Some("03-19 09:00"),
+        turns: Some(ExpectedTurns {
+            waiting: Some(ExpectedWaiting {
+                on: "nobody",
+                who: &[],
+                since: "03-19 09:00",
+                kind_since: "03-19 09:00",
+                rule: 9,
+            }),
+            turns: &[("nobody", "03-19 09:00")],
+            time_by: &[("nobody", 27.0)],
+            ..ExpectedTurns::default()
+        }),
         ..Expected::default()
     };
     (chapter, expected)

@@ -62,8 +62,10 @@ pub(super) struct ListQuery {
     waited_max: Option<TimePoint>,
     /// Only merged ones with this duration, of `min_hours` or more and less than `max_hours`.
     stage: Option<DurationName>,
+    /// The least hours of `stage`.
     #[param(value_type = Option<f64>, minimum = 0, example = 24)]
     min_hours: Option<HourCount>,
+    /// More hours of `stage` than are wanted.
     #[param(value_type = Option<f64>, minimum = 0, example = 72)]
     max_hours: Option<HourCount>,
     /// Only those with this flag.

@@ -5,10 +5,13 @@ mod answers;
 pub mod auth;
 mod business;
 mod channels;
+mod commits;
 mod data_freshness;
 mod deliveries;
 mod document;
 mod error;
+mod explain;
+mod explained_turns;
 mod freshness;
 mod health;
 mod input;
@@ -55,17 +58,22 @@ pub use self::data_freshness::{DataFreshness, IncompleteRepository};
 pub use self::deliveries::{DeliveryDetail, DeliveryItem};
 pub use self::document::openapi;
 pub use self::error::{ApiError, ApiErrorBody, ApiErrorDetail};
+pub use self::explained_turns::{ExplainedTurn, ReviewPairItem, ReviewRoundItem};
 pub use self::freshness::BackgroundRefresh;
 pub use self::metrics::{BucketSummary, ComparedTime, CycleTime};
 pub use self::page::Page;
-pub use self::pull_requests::{PullRequestDetail, PullRequestItem, ReadContext, detail, list_item};
+pub use self::pull_requests::{
+    PullRequestDetail, PullRequestItem, ReadContext, TimelineEntry, detail, list_item,
+};
 pub use self::reads::StoreReads;
 pub use self::repositories::RepositoryItem;
 pub use self::sync::{
     ChannelStats, FailingMonitor, MonitorConfig, MonitorStats, PollerConfig, SyncRunItem, SyncStats,
 };
 pub use self::tasks::{TaskDetail, TaskItem};
-pub use self::waiting::{WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingReason};
+pub use self::waiting::{
+    WaitingAnswer, WaitingGroupItem, WaitingItem, WaitingOnKind, WaitingReason,
+};
 pub use self::wrong_tokens::WrongTokens;
 pub use self::ws::{WebSocketServer, WsTicket};
 use crate::config::{SyncConfig, WebhookSecrets};

@@ -1,7 +1,6 @@
 //! Pull requests: listed, and one of them explained.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use actix_web::{get, web};
 use chrono::Utc;
@@ -12,9 +11,9 @@ use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
-use tallyhook_core::domain::timings::{Flag, PullRequestState, Stage, Stages, Step, Timings};
+use tallyhook_core::domain::timings::{PullRequestState, Stages};
 use tallyhook_core::domain::waiting::Turn;
-use tallyhook_core::event::ReviewState;
+use tallyhook_core::event::{FetchedCommit, ReviewState, SubjectKind};
 use tallyhook_core::github::types::{PrKey, PrNumber, Timestamp};
 use tallyhook_store::{PullRequestDurations, PullRequestRow, Store};
 use utoipa::{IntoParams, ToSchema};
@@ -22,7 +21,9 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::business::BusinessItem;
+use super::commits::CommitItem;
 use super::error::ApiError;
+use super::explain::{ExplainedParts, NumbersExplanation, explain};
 use super::input::QueryInput;
 use super::origin::OriginItem;
 use super::waiting::{WaitingAbout, WaitingItem};
@@ -144,6 +145,9 @@ pub struct PullRequestDetail {
     pub pull_request: PullRequestItem,
     pub reviews: Vec<ReviewItem>,
     pub timeline: Vec<TimelineEntry>,
+    /// Its commits, oldest first; empty unless they are fetched (`GITHUB_SYNC_COMMITS`).
+    #[serde(default)]
+    pub commit_list: Vec<CommitItem>,
     pub explain: NumbersExplanation,
 }
 
@@ -170,40 +174,11 @@ pub struct TimelineEntry {
     pub kind: String,
     #[schema(example = "mira")]
     pub actor: Option<String>,
+    /// The account or team of a request for a review, the head of a push, the label, and the like.
     pub detail: Option<String>,
-}
-
-/// The derivation of the numbers.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[schema(as = Explanation)]
-pub struct NumbersExplanation {
-    pub text: String,
-    pub steps: Vec<ExplainedStep>,
-    /// The time of a merged pull request, each second in one stage, in order and without a gap.
-    pub segments: Vec<ExplainedSegment>,
-}
-
-/// A stretch of time that counts for one stage.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ExplainedSegment {
-    pub stage: Stage,
-    #[schema(value_type = String, format = "date-time")]
-    pub from: Timestamp,
-    #[schema(value_type = String, format = "date-time")]
-    pub to: Timestamp,
-    pub seconds: i64,
-}
-
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ExplainedStep {
-    pub stage: Stage,
-    #[schema(value_type = String, format = "date-time")]
-    pub from: Timestamp,
-    #[schema(value_type = String, format = "date-time")]
-    pub to: Timestamp,
-    /// The part of this period that counts for the stage.
-    pub hours: f64,
-    pub because: String,
+    /// The kind of the reviewer of a request; null for one that was stored before it was known.
+    #[serde(default)]
+    pub subject_kind: Option<SubjectKind>,
 }
 
 /// One pull request of the default repository.
@@ -308,8 +283,9 @@ pub(super) async fn stored(
 ) -> Result<PullRequestDetail, ApiError> {
     let row = store.pull_request(key).await?;
     let known = store.load(&[key]).await?.into_iter().next();
+    let commits = store.commits(key).await?;
     row.zip(known)
-        .and_then(|(row, known)| detail(row, &known.pull_request, ReadContext::now(rules)))
+        .and_then(|(row, known)| detail(row, &known.pull_request, commits, ReadContext::now(rules)))
         .ok_or(ApiError::NotFound("pull request"))
 }
 
@@ -349,6 +325,7 @@ fn up_to_now(
 /// Converts a row to the API's form.
 pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestItem {
     let about = WaitingAbout {
+        repo: row.repo.clone(),
         reviewed: row.first_review_at.is_some(),
         held_by: row.held_by,
     };
@@ -409,12 +386,20 @@ pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestIt
 pub fn detail(
     row: PullRequestRow,
     pull_request: &PullRequest,
+    commits: Vec<FetchedCommit>,
     context: ReadContext<'_>,
 ) -> Option<PullRequestDetail> {
     let rules = context.rules;
-    let Numbers { timings, .. } = numbers(pull_request, Some(&row.repo), rules)?;
+    let Numbers { timings, turns, .. } = numbers(pull_request, Some(&row.repo), rules)?;
     let mut reviews: Vec<_> = pull_request.reviews.values().collect();
     reviews.sort_by_key(|review| (review.submitted_at, review.id));
+    let about = ExplainedParts {
+        timings: &timings,
+        turns: &turns,
+        repo: &row.repo.clone(),
+        held_by: row.held_by,
+    };
+    let explain = explain(&about, context);
     Some(PullRequestDetail {
         pull_request: list_item(row, context),
         reviews: reviews
@@ -422,7 +407,8 @@ pub fn detail(
             .map(|review| review_item(review, &rules.bots))
             .collect(),
         timeline: timeline(pull_request, &reviews),
-        explain: explain(&timings),
+        commit_list: commits.into_iter().map(CommitItem::from).collect(),
+        explain,
     })
 }
 
@@ -444,12 +430,14 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntr
         kind: fact.kind.as_str().to_owned(),
         actor: fact.actor.map(|actor| actor.login),
         detail: fact.detail,
+        subject_kind: fact.subject_kind,
     });
     let submitted = reviews.iter().map(|review| TimelineEntry {
         at: review.submitted_at,
         kind: "reviewed".to_owned(),
         actor: Some(review.author.login.clone()),
         detail: review.original_state.map(|state| state.as_str().to_owned()),
+        subject_kind: None,
     });
     let dismissed = reviews.iter().filter_map(|review| {
         Some(TimelineEntry {
@@ -457,6 +445,7 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntr
             kind: "review_dismissed".to_owned(),
             actor: None,
             detail: Some(review.author.login.clone()),
+            subject_kind: None,
         })
     });
     let mut timeline: Vec<_> = facts.chain(submitted).chain(dismissed).collect();
@@ -464,104 +453,4 @@ fn timeline(pull_request: &PullRequest, reviews: &[&Review]) -> Vec<TimelineEntr
     let ends = |kind: &str| ["closed", "reopened", "merged"].contains(&kind);
     timeline.sort_by_key(|item| (item.at, ends(&item.kind)));
     timeline
-}
-
-fn explain(timings: &Timings) -> NumbersExplanation {
-    let mut text = match (timings.state, timings.cycle_time) {
-        (PullRequestState::Merged, Some(cycle_time)) => {
-            format!("Merged {} after it was opened.", in_words(cycle_time))
-        }
-        (PullRequestState::Merged, None) => {
-            "Merged, at times that cannot be right, so it has no cycle time.".to_owned()
-        }
-        (PullRequestState::Open, _) if timings.ready_at.is_none() => {
-            "Open, and a draft so far.".to_owned()
-        }
-        (PullRequestState::Open, _) if timings.first_review_at.is_none() => {
-            "Open, waiting for a first review.".to_owned()
-        }
-        (PullRequestState::Open, _) => "Open, under review.".to_owned(),
-        _ => "Closed without a merge, so it has no cycle time.".to_owned(),
-    };
-    for Step {
-        stage,
-        seconds,
-        because,
-        ..
-    } in &timings.steps
-    {
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            " {}: {}, {because}.",
-            stage_title(*stage),
-            in_words(*seconds)
-        );
-    }
-    for flag in &timings.flags {
-        let _ = write!(text, " {}", flag_sentence(*flag));
-    }
-    let steps = timings.steps.iter().map(|step| ExplainedStep {
-        stage: step.stage,
-        from: step.from,
-        to: step.to,
-        hours: hours(step.seconds),
-        because: step.because.to_owned(),
-    });
-    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
-        stage: segment.stage,
-        from: segment.from,
-        to: segment.to,
-        seconds: segment.seconds(),
-    });
-    NumbersExplanation {
-        text,
-        steps: steps.collect(),
-        segments: segments.collect(),
-    }
-}
-
-/// Formats seconds in the two largest units.
-fn in_words(seconds: i64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
-const fn flag_sentence(flag: Flag) -> &'static str {
-    match flag {
-        Flag::ClockSkew => {
-            "A commit or the pull request itself is dated at a time that cannot be; that date is \
-             left out."
-        }
-        Flag::HistoryIncomplete => {
-            "Its opening was not seen, so the time before the first event is unknown."
-        }
-        Flag::MergedAsDraft => "It was merged as a draft.",
-        Flag::MergedWithChangesRequested => "It was merged against a request for changes.",
-        Flag::MergedWithoutApproval => "It was merged without a standing approval.",
-        Flag::MergedWithoutReview => "It was merged without a review by another person.",
-        Flag::PushedAfterApproval => "It was pushed to after the approval.",
-        Flag::Reopened => "It was closed and opened again.",
-        Flag::ReviewedInDraft => "It was reviewed only while it was a draft.",
-        Flag::Stub => "Only parts of it were ever seen.",
-        Flag::Truncated => {
-            "GitHub has more of its texts, reviews, timeline or commits than are kept."
-        }
-    }
-}
-
-const fn stage_title(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Coding => "Coding",
-        Stage::Pickup => "Pickup",
-        Stage::Review => "Review",
-        Stage::MergeWait => "Waiting for the merge",
-        Stage::Redraft => "Back in draft",
-        Stage::Closed => "Closed",
-    }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use actix_web::{get, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::business_time::Calendar;
 use tallyhook_core::domain::metrics::AuthorFilter;
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::waiting::{Party, Waiter, Waiting, WaitingFor};
 use tallyhook_core::github::types::{PrNumber, RepoId, Timestamp};
 use tallyhook_store::{Store, WaitingFilter, WaitingGroup, WaitingTotals};
@@ -15,7 +17,7 @@ use super::ApiState;
 use super::data_freshness::DataFreshness;
 use super::error::ApiError;
 use super::input::QueryInput;
-use super::pull_requests::ReadContext;
+use super::pull_requests::{ReadContext, hours};
 
 /// The one thing that an open pull request waits for.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -55,6 +57,9 @@ pub struct WaiterItem {
     pub team: Option<String>,
     pub since: Timestamp,
     pub because: String,
+    /// The business hours since then by the calendar of the person, of the team, or of the
+    /// repository; null without any.
+    pub business_hours: Option<f64>,
 }
 
 /// A reason to wait, finer than the kind.
@@ -99,6 +104,7 @@ impl WaitingReason {
 
 /// The parts of a pull request that its waiting is shown with.
 pub(super) struct WaitingAbout {
+    pub(super) repo: String,
     /// A person has reviewed it.
     pub(super) reviewed: bool,
     pub(super) held_by: Option<PrNumber>,
@@ -110,7 +116,9 @@ impl WaitingItem {
         Self {
             reason: WaitingReason::of(waiting.on, waiting.rule, about.reviewed),
             on: waiting.on,
-            who: who.map(WaiterItem::new).collect(),
+            who: who
+                .map(|waiter| WaiterItem::new(waiter, &about.repo, context))
+                .collect(),
             since: waiting.since,
             kind_since: waiting.kind_since,
             because: waiting.because,
@@ -124,7 +132,9 @@ impl WaitingItem {
 }
 
 impl WaiterItem {
-    fn new(waiter: Waiter) -> Self {
+    fn new(waiter: Waiter, repo: &str, context: ReadContext<'_>) -> Self {
+        let calendar = reviewer_calendar(&waiter.party, repo, context.rules);
+        let seconds = calendar.map(|calendar| calendar.seconds(waiter.since, context.now));
         let (login, team) = match waiter.party {
             Party::Account { login, .. } => (Some(login), None),
             Party::Team { slug, .. } => (None, Some(slug)),
@@ -134,8 +144,24 @@ impl WaiterItem {
             team,
             since: waiter.since,
             because: waiter.because,
+            business_hours: seconds.map(hours),
         }
     }
+}
+
+/// Returns the calendar by which a person or team of a repository is waited for: its own, else that
+/// of the repository.
+pub(super) fn reviewer_calendar<'a>(
+    party: &Party,
+    repo: &str,
+    rules: &'a NumberRules,
+) -> Option<&'a Calendar> {
+    let calendars = &rules.calendars;
+    let own = match party {
+        Party::Account { login, .. } => calendars.of_person(login),
+        Party::Team { slug, .. } => calendars.of_team(slug),
+    };
+    own.or_else(|| calendars.of_repository(repo))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -365,7 +365,7 @@ impl WsClient {
     }
 
     fn wants(&self, frame: &NotificationFrame) -> bool {
-        self.repo.as_ref().is_none_or(|repo| repo.is_of(frame))
+        frame.is_for_clients && self.repo.as_ref().is_none_or(|repo| repo.is_of(frame))
     }
 }
 

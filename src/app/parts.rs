@@ -6,6 +6,7 @@ use anyhow::Context;
 use chrono::Utc;
 use tallyhook_core::delivery::Lane;
 use tallyhook_core::domain::apply::ApplyRules;
+use tallyhook_core::domain::notification::NotificationKind;
 use tallyhook_core::domain::pull_request::Source;
 use tallyhook_github_client::{Client, Clock};
 use tallyhook_queue::{Queue, QueueUse};
@@ -45,7 +46,7 @@ impl SharedParts {
     /// up.
     pub(super) async fn open(config: &Config, options: ServerOptions) -> anyhow::Result<Self> {
         let roles = options.roles;
-        let channels = Arc::new(Channels::new(&config.notify)?);
+        let channels = Arc::new(Channels::new(&config.notify, &config.numbers.calendars)?);
         let store = tallyhook_store::open(&config.database_url, options.opening).await?;
         let queue = if roles.ingest || roles.worker {
             Some(Arc::new(open_queue(config, roles)?))
@@ -161,6 +162,7 @@ impl SharedParts {
                     numbers: config.numbers.clone(),
                     patterns: config.tasks.patterns.clone(),
                     tracks_pushes: config.tasks.auto_pr && config.github_credentials.is_some(),
+                    tracks_waiting: config.notify.accepts(NotificationKind::WaitingChange),
                 },
                 turns: Arc::clone(&turns),
                 progress: batches.clone(),

@@ -55,7 +55,7 @@ fn check(sources: &SettingSources, roles: &[RoleArgument]) -> CommandResult<Vec<
     if let Some(url) = &config.amqp_url {
         tallyhook_queue::check_url(url).map_err(super::CommandFailure::Usage)?;
     }
-    Channels::new(&config.notify)?;
+    Channels::new(&config.notify, &config.numbers.calendars)?;
     Ok(warnings)
 }
 

@@ -61,6 +61,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "tallyhook prs --state open",
             "tallyhook prs --repo acme-corp/api-server --since 30d --json",
+            "tallyhook prs --waiting-for reviewers --waited-min 3d",
+            "tallyhook prs --merged-from 90d --sort pickup",
             "tallyhook prs --digest --url https://tallyhook.example.com",
         ],
     ),
@@ -69,6 +71,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "tallyhook pr 'acme-corp/api-server#107'",
             "tallyhook pr 'acme-corp/api-server#107' --json",
+        ],
+    ),
+    (
+        "waiting",
+        &[
+            "tallyhook waiting",
+            "tallyhook waiting --repo acme-corp/api-server --team backend",
         ],
     ),
     (

@@ -31,6 +31,7 @@ mod stats;
 mod table;
 mod tokens;
 mod usage;
+mod waiting;
 mod worktrees;
 
 use std::io::{self, Write};
@@ -109,6 +110,8 @@ enum Command {
     Prs(prs::PullRequestsArgs),
     /// Show one pull request, and where its time went
     Pr(pr::PullRequestArgs),
+    /// Show what open pull requests wait for, since when and on whom
+    Waiting(waiting::WaitingArgs),
     /// Show cycle times and review times by day, week or month
     Stats(stats::StatsArgs),
     /// List and show stored deliveries, or export them as fixtures
@@ -285,6 +288,7 @@ async fn run(cli: CommandLine, sockets: Vec<TcpListener>) -> CommandResult {
         Command::Replay(replay) => replay.run(sources()?).await,
         Command::Prs(prs) => prs.run(sources()?).await,
         Command::Pr(pr) => pr.run(sources()?).await,
+        Command::Waiting(waiting) => waiting.run(sources()?).await,
         Command::Stats(stats) => stats.run(sources()?).await,
         Command::Deliveries(command) => command.run(sources()?).await,
         Command::Dead(command) => command.run(&beside(&sources()?).await?).await,

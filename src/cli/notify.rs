@@ -30,7 +30,7 @@ pub(super) enum NotifyCommand {
 impl NotifyCommand {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let config = Config::new(&sources)?;
-        let channels = Channels::new(&config.notify)?;
+        let channels = Channels::new(&config.notify, &config.numbers.calendars)?;
         match self {
             Self::Test { channel, json } => test(&channels, channel.as_deref(), json).await,
             Self::List { json } => {

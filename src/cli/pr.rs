@@ -1,12 +1,12 @@
 //! `tallyhook pr`
 
 use clap::Args;
-use tallyhook_core::event;
+use tallyhook_core::event::{self, SubjectKind};
 use tallyhook_core::github::types::PrNumber;
 
 use super::reader::ReadFromArgs;
 use super::{CommandFailure, CommandResult, SettingSources, output, prs};
-use crate::api::{PullRequestDetail, PullRequestItem};
+use crate::api::{PullRequestDetail, PullRequestItem, TimelineEntry};
 
 #[derive(Debug, Args)]
 pub(super) struct PullRequestArgs {
@@ -74,6 +74,7 @@ fn print(detail: &PullRequestDetail) -> CommandResult {
         output::line("")?;
         steps.print("")?;
     }
+    print_turns(detail)?;
     // Reviews are part of the timeline.
     let mut timeline = output::table([
         output::whole("time"),
@@ -86,11 +87,66 @@ fn print(detail: &PullRequestDetail) -> CommandResult {
             entry.at.to_string(),
             entry.kind.replace('_', " "),
             entry.actor.clone().unwrap_or_default(),
-            entry.detail.clone().unwrap_or_default().replace('_', " "),
+            what(entry),
         ]);
     }
     output::line("")?;
     timeline.print("no event of it is known")
+}
+
+/// Prints whose turn it was, and the review requests.
+fn print_turns(detail: &PullRequestDetail) -> CommandResult {
+    let mut turns = output::table([
+        output::whole("turn"),
+        output::whole("hours"),
+        output::whole("from"),
+        output::prose("why"),
+    ]);
+    for turn in &detail.explain.turns {
+        turns.add_row([
+            turn.turn.as_str().replace('_', " "),
+            output::hours(Some(turn.hours)),
+            turn.from.to_string(),
+            turn.text.clone(),
+        ]);
+    }
+    output::line("")?;
+    turns.print("its turns are not known")?;
+    if detail.explain.pairs.is_empty() {
+        return Ok(());
+    }
+    let mut pairs = output::table([
+        output::text("asked"),
+        output::whole("at"),
+        output::whole("end"),
+        output::whole("hours"),
+        output::whole("business h"),
+    ]);
+    for pair in &detail.explain.pairs {
+        let team = pair.team.as_ref().map(|slug| format!("team {slug}"));
+        pairs.add_row([
+            team.or(pair.login.clone()).unwrap_or_default(),
+            pair.asked_at.to_string(),
+            pair.end.as_str().to_owned(),
+            output::hours(Some(pair.hours)),
+            output::hours(pair.business_hours),
+        ]);
+    }
+    output::line("")?;
+    pairs.print("")
+}
+
+/// Returns the detail of a timeline entry in words. The id of a thread is for programs.
+fn what(entry: &TimelineEntry) -> String {
+    let detail = entry.detail.clone().unwrap_or_default();
+    match (entry.kind.as_str(), entry.subject_kind) {
+        ("thread_resolved" | "thread_unresolved", _) => String::new(),
+        (_, Some(kind @ (SubjectKind::Team | SubjectKind::Bot))) => {
+            format!("{} {detail}", kind.as_str())
+        }
+        (_, Some(SubjectKind::User)) => detail,
+        (_, None) => detail.replace('_', " "),
+    }
 }
 
 fn facts(item: &PullRequestItem) -> String {

@@ -10,7 +10,7 @@ use tallyhook_core::domain::timings::PullRequestState;
 use uuid::Uuid;
 
 use super::reader::{ReadFromArgs, ReadQuery, Reader, pages};
-use super::{CommandResult, SettingSources, output};
+use super::{CommandResult, SettingSources, output, waiting};
 use crate::api::{Page, PullRequestDetail, PullRequestItem};
 use crate::times::TimePoint;
 
@@ -32,6 +32,8 @@ pub(super) struct PullRequestsArgs {
     /// Updated before: in the same forms
     #[arg(long, visible_alias = "to", value_name = "TIME")]
     until: Option<TimePoint>,
+    #[command(flatten)]
+    filters: MoreFilters,
     /// Maximum number
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -52,6 +54,81 @@ pub(super) struct PullRequestsArgs {
     from: ReadFromArgs,
 }
 
+/// Filters and the order, in the words of the API.
+#[derive(Debug, Args)]
+struct MoreFilters {
+    /// Merged at or after: in the same forms
+    #[arg(long, value_name = "TIME")]
+    merged_from: Option<TimePoint>,
+    /// Merged before: in the same forms
+    #[arg(long, value_name = "TIME")]
+    merged_to: Option<TimePoint>,
+    /// Only open ones that wait for this: author, reviewers, nobody and so on
+    #[arg(long, value_name = "KIND")]
+    waiting_for: Option<String>,
+    /// Only open ones that wait for this login, or for github_team:SLUG
+    #[arg(long, value_name = "WHO")]
+    waiting_on: Option<String>,
+    /// Only open ones that wait at least this long, such as 3d
+    #[arg(long, value_name = "SPAN")]
+    waited_min: Option<TimePoint>,
+    /// Only open ones that wait shorter than this
+    #[arg(long, value_name = "SPAN")]
+    waited_max: Option<TimePoint>,
+    /// Only merged ones with this duration: cycle, pickup, review and so on
+    #[arg(long)]
+    stage: Option<String>,
+    /// Least hours of --stage
+    #[arg(long, value_name = "HOURS", requires = "stage")]
+    min_hours: Option<f64>,
+    /// Less hours of --stage than this
+    #[arg(long, value_name = "HOURS", requires = "stage")]
+    max_hours: Option<f64>,
+    /// Only those with this flag, such as merged_without_review
+    #[arg(long)]
+    flag: Option<String>,
+    /// Only those with this label
+    #[arg(long)]
+    label: Option<String>,
+    /// Only drafts, or with false only those that are none
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    draft: Option<bool>,
+    /// Only merged ones that aggregates count
+    #[arg(long)]
+    counted: bool,
+    /// A part of the title or of the branch, or a number
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// waiting, updated, created, merged, cycle, pickup, review or merge_wait
+    #[arg(long, value_name = "VALUE")]
+    sort: Option<String>,
+    /// asc or desc
+    #[arg(long)]
+    order: Option<String>,
+}
+
+impl MoreFilters {
+    fn add_to(self, query: ReadQuery) -> ReadQuery {
+        query
+            .with("merged_from", self.merged_from)
+            .with("merged_to", self.merged_to)
+            .with("waiting_for", self.waiting_for)
+            .with("waiting_on", self.waiting_on)
+            .with("waited_min", self.waited_min)
+            .with("waited_max", self.waited_max)
+            .with("stage", self.stage)
+            .with("min_hours", self.min_hours)
+            .with("max_hours", self.max_hours)
+            .with("flag", self.flag)
+            .with("label", self.label)
+            .with("draft", self.draft)
+            .with("counted", self.counted.then_some(true))
+            .with("q", self.search)
+            .with("sort", self.sort)
+            .with("order", self.order)
+    }
+}
+
 impl PullRequestsArgs {
     pub(super) async fn run(self, sources: SettingSources) -> CommandResult {
         let query = ReadQuery::default()
@@ -60,6 +137,7 @@ impl PullRequestsArgs {
             .with("author", self.author)
             .with("from", self.since)
             .with("to", self.until);
+        let query = self.filters.add_to(query);
         let reader = self.from.open(sources).await?;
         let limit = if self.digest { u32::MAX } else { self.limit };
         let page = async |size, cursor| {
@@ -99,6 +177,7 @@ fn print(listed: &Page<PullRequestItem>) -> CommandResult {
         repository,
         output::text("title"),
         output::whole("state"),
+        output::text("waits for"),
         output::whole("cycle h"),
         output::whole("review h"),
         output::detail("flags"),
@@ -111,6 +190,7 @@ fn print(listed: &Page<PullRequestItem>) -> CommandResult {
             item.repo.clone(),
             item.title.clone().unwrap_or_default(),
             state(item).to_owned(),
+            waits_for(item),
             output::hours(item.cycle_time_hours),
             output::hours(item.review_time_hours),
             item.flags.join(", ").replace('_', " "),
@@ -120,6 +200,24 @@ fn print(listed: &Page<PullRequestItem>) -> CommandResult {
     }
     table.print("no pull request matches")?;
     output::more(listed.next.is_some())
+}
+
+/// Returns what an open pull request waits for, on whom and for how long.
+fn waits_for(item: &PullRequestItem) -> String {
+    let Some(waiting) = &item.waiting else {
+        return String::new();
+    };
+    let who = waiting.who.first().map(|waiter| {
+        let team = waiter.team.as_ref().map(|slug| format!("team {slug}"));
+        team.or(waiter.login.clone()).unwrap_or_default()
+    });
+    let reason = waiting::words(waiting.reason);
+    let on = match (who, waiting.held_by) {
+        (_, Some(number)) => format!("{reason} #{number}"),
+        (Some(who), None) => format!("{reason}, {who}"),
+        (None, None) => reason.to_owned(),
+    };
+    format!("{on}, {}", waiting::waited(waiting.since, waiting.as_of))
 }
 
 /// Returns the state of a pull request; `draft` while it is an open draft.

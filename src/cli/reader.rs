@@ -15,6 +15,7 @@ use super::replay::is_loopback;
 use super::{CommandFailure, CommandResult, SettingSources};
 use crate::api::{
     ApiError, CycleTime, DeliveryItem, Page, PullRequestDetail, PullRequestItem, StoreReads,
+    WaitingAnswer,
 };
 use crate::config::{Config, TALLYHOOK_TOKEN};
 
@@ -146,6 +147,14 @@ impl Reader {
                 let path = format!("/api/repos/{repo}/prs/{number}");
                 server.get(&path, &ReadQuery::default()).await
             }
+        }
+    }
+
+    /// Returns the answer of `GET /api/waiting`.
+    pub(super) async fn waiting(&self, query: &ReadQuery) -> CommandResult<WaitingAnswer> {
+        match self {
+            Self::Store(store) => Ok(store.waiting(&query.text()).await.map_err(failure)?),
+            Self::Server(server) => server.get("/api/waiting", query).await,
         }
     }
 

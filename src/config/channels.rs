@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use chrono::{NaiveTime, Timelike};
+use tallyhook_core::domain::business_time::{Calendar, Calendars};
 use tallyhook_core::domain::notification::NotificationKind;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -20,7 +22,9 @@ pub(super) const NOTIFY_WEBHOOK_SECRET: &str = "NOTIFY_WEBHOOK_SECRET";
 pub const NOTIFY_ALLOW_PRIVATE: &str = "NOTIFY_ALLOW_PRIVATE";
 
 /// The keys of a `[[channel]]` in the file.
-pub const CHANNEL_KEYS: [&str; 6] = ["name", "kind", "url", "secret", "repos", "kinds"];
+pub const CHANNEL_KEYS: [&str; 8] = [
+    "name", "kind", "url", "secret", "repos", "kinds", "calendar", "digest",
+];
 /// The limit exists because each channel has a worker of its own.
 const MAX_CHANNELS: usize = 50;
 pub(super) const MAX_NAME_LENGTH: usize = 50;
@@ -46,6 +50,17 @@ pub struct ChannelConfig {
     /// The text of the setting, not validated yet.
     pub url: String,
     pub filter: ChannelFilter,
+    pub hours: ChannelHours,
+}
+
+/// The hours of a channel, as the file names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelHours {
+    /// The name of a calendar: outside its hours nothing is sent.
+    pub calendar: Option<String>,
+    /// The time of day of the daily digest, in the zone of the calendar; without `calendar` in that
+    /// of the default calendar.
+    pub digest: Option<NaiveTime>,
 }
 
 /// The kind of receiver, which decides the format of requests.
@@ -63,22 +78,26 @@ pub struct ChannelFilter {
     /// `owner/name` or `owner/*` in lower case; `None` accepts every repository, and notifications
     /// that belong to none.
     pub repos: Option<Vec<String>>,
-    /// `None` accepts every kind.
+    /// `None` accepts every kind but those that are sent only where they are named.
     pub kinds: Option<Vec<NotificationKind>>,
 }
 
 impl ChannelFilter {
     /// Returns true if the channel receives notifications of that kind about that repository.
     pub fn accepts(&self, kind: NotificationKind, repo: Option<&str>) -> bool {
-        let is_wanted = self
-            .kinds
-            .as_ref()
-            .is_none_or(|kinds| kinds.contains(&kind));
-        is_wanted
+        self.accepts_kind(kind)
             && self
                 .repos
                 .as_ref()
                 .is_none_or(|wanted| repo.is_some_and(|repo| is_among(repo, wanted)))
+    }
+
+    /// Returns true if the channel receives notifications of that kind about some repository.
+    pub fn accepts_kind(&self, kind: NotificationKind) -> bool {
+        match &self.kinds {
+            Some(kinds) => kinds.contains(&kind),
+            None => !kind.is_sent_on_request_only(),
+        }
     }
 
     /// Returns the names of single repositories in it.
@@ -98,7 +117,81 @@ fn is_among(repo: &str, patterns: &[String]) -> bool {
         })
 }
 
+/// The hours of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelSchedule {
+    /// Outside its hours nothing is sent.
+    pub quiet: Option<Calendar>,
+    pub digest: Option<DailyDigest>,
+}
+
+/// The time of a daily digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DailyDigest {
+    /// It is sent on the days on which this calendar has hours.
+    pub calendar: Calendar,
+    /// The time of day in its zone, in seconds since midnight.
+    pub second: i64,
+}
+
+impl ChannelConfig {
+    /// Looks up the calendars of the channel.
+    ///
+    /// # Errors
+    /// An unknown calendar, or a digest without one.
+    pub fn schedule(&self, calendars: &Calendars) -> Result<ChannelSchedule, ConfigError> {
+        let wrong = |error: ConfigError| error.at(format_args!("channel `{}`", self.name));
+        let named = |name: &String| {
+            let unknown = || {
+                let known: Vec<_> = calendars.iter().map(Calendar::name).collect();
+                let advice = match known.is_empty() {
+                    true => "write a table [calendars.NAME]".to_owned(),
+                    false => format!("the calendars are {}", known.join(", ")),
+                };
+                wrong(ConfigError::new(format!(
+                    "there is no calendar `{name}`: {advice}"
+                )))
+            };
+            calendars.named(name).cloned().ok_or_else(unknown)
+        };
+        let quiet = self.hours.calendar.as_ref().map(named).transpose()?;
+        let Some(time) = self.hours.digest else {
+            return Ok(ChannelSchedule {
+                quiet,
+                digest: None,
+            });
+        };
+        let calendar = quiet
+            .clone()
+            .or_else(|| calendars.default_calendar().cloned());
+        let calendar = calendar.ok_or_else(|| {
+            wrong(ConfigError::new(
+                "`digest` is a time of day in the zone of a calendar: set the channel's \
+                 `calendar`, or `default_calendar`",
+            ))
+        })?;
+        let second = i64::from(time.num_seconds_from_midnight());
+        Ok(ChannelSchedule {
+            quiet,
+            digest: Some(DailyDigest { calendar, second }),
+        })
+    }
+}
+
 impl NotifyConfig {
+    /// # Errors
+    /// The first channel whose calendar is unknown, or whose digest has none.
+    pub(super) fn check_schedules(&self, calendars: &Calendars) -> Result<(), ConfigError> {
+        let mut channels = self.channels.iter();
+        channels.try_for_each(|channel| channel.schedule(calendars).map(drop))
+    }
+
+    /// Returns true if a channel receives notifications of that kind.
+    pub fn accepts(&self, kind: NotificationKind) -> bool {
+        let mut channels = self.channels.iter();
+        channels.any(|channel| channel.filter.accepts_kind(kind))
+    }
+
     /// # Errors
     /// The first invalid setting and the expected form of its value, without URLs and secrets.
     pub(super) fn new(sources: &SettingSources) -> Result<Self, ConfigError> {
@@ -136,6 +229,7 @@ fn from_environment(sources: &SettingSources) -> Result<Vec<ChannelConfig>, Conf
         receiver,
         url: url.to_owned(),
         filter: ChannelFilter::default(),
+        hours: ChannelHours::default(),
     };
     let mut channels = Vec::new();
     channels.extend(
@@ -233,11 +327,26 @@ fn parse_channel(table: &DeTable<'_>) -> Result<ChannelConfig, ConfigError> {
         .map_err(wrong)?
         .ok_or_else(|| missing("url"))?;
     let filter = parse_filter(table).map_err(wrong)?;
+    let hours = parse_hours(table).map_err(wrong)?;
     Ok(ChannelConfig {
         name: name.to_owned(),
         receiver,
         url: url.to_owned(),
         filter,
+        hours,
+    })
+}
+
+fn parse_hours(table: &DeTable<'_>) -> Result<ChannelHours, ConfigError> {
+    let wrong = || ConfigError::new("`digest` must be a time of day such as 09:00".to_owned());
+    let time = |text: &str| {
+        let is_short = text.len() == "09:00".len();
+        let time = NaiveTime::parse_from_str(text, "%H:%M").ok();
+        time.filter(|_| is_short).ok_or_else(wrong)
+    };
+    Ok(ChannelHours {
+        calendar: text(table, "calendar")?.map(str::to_owned),
+        digest: text(table, "digest")?.map(time).transpose()?,
     })
 }
 
@@ -281,12 +390,18 @@ fn parse_kind(text: &str) -> Result<NotificationKind, ConfigError> {
     let wrong = || {
         let kinds = NotificationKind::ALL
             .iter()
+            .filter(|kind| kind.is_selectable())
             .map(|kind| kind.as_str())
             .collect::<Vec<_>>()
             .join(", ");
         ConfigError::new(format!("one of `kinds` is wrong: expected {kinds}"))
     };
-    text.parse().map_err(|_| wrong())
+    let kind: NotificationKind = text.parse().map_err(|_| wrong())?;
+    if kind.is_selectable() {
+        Ok(kind)
+    } else {
+        Err(wrong())
+    }
 }
 
 fn text<'t>(table: &'t DeTable<'_>, key: &str) -> Result<Option<&'t str>, ConfigError> {
@@ -459,7 +574,19 @@ mod tests {
             ),
             (
                 format!("{good}kinds = ['carrot']"),
-                "expected pr_status_change, task_status_change, worktree_kept",
+                "expected pr_status_change, task_status_change, worktree_kept, waiting_change",
+            ),
+            (
+                format!("{good}kinds = ['digest']"),
+                "expected pr_status_change, task_status_change, worktree_kept, waiting_change",
+            ),
+            (
+                format!("{good}digest = '9 carrot'"),
+                "`digest` must be a time of day such as 09:00",
+            ),
+            (
+                format!("{good}digest = '25:00'"),
+                "`digest` must be a time of day such as 09:00",
             ),
         ] {
             let error = parse_file(&format!("[[channel]]\n{lines}"))

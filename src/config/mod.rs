@@ -39,7 +39,8 @@ use tallyhook_github_client::{ApiUrl, Credentials};
 
 pub use self::channel_secret::ChannelSecret;
 pub use self::channels::{
-    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, ChannelSchedule,
+    DailyDigest, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;
@@ -101,7 +102,7 @@ impl Config {
     }
 
     fn parse(sources: &SettingSources) -> Result<Self, ConfigError> {
-        Ok(Self {
+        let config = Self {
             webhook_secrets: github::webhook_secrets(sources),
             hook_secret: github::hook_secret(sources),
             github_credentials: github::credentials(sources)?,
@@ -125,6 +126,8 @@ impl Config {
             sync: SyncConfig::new(sources)?,
             tasks: TaskConfig::new(sources)?,
             notify: NotifyConfig::new(sources)?,
-        })
+        };
+        config.notify.check_schedules(&config.numbers.calendars)?;
+        Ok(config)
     }
 }

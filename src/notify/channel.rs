@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::business_time::{Calendars, DAY};
+use tallyhook_core::github::types::Timestamp;
 use utoipa::ToSchema;
 
 use super::ssrf_guard::{self, NetworkPolicy, UrlError, WebhookUrl};
 use crate::config::{
-    ChannelConfig, ChannelFilter, ChannelReceiver, ChannelSecret, ConfigError,
+    ChannelConfig, ChannelFilter, ChannelReceiver, ChannelSchedule, ChannelSecret, ConfigError,
     NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 
@@ -18,6 +20,7 @@ pub struct Channel {
     pub name: String,
     pub kind: ChannelKind,
     pub filter: ChannelFilter,
+    pub schedule: ChannelSchedule,
     pub(super) url: WebhookUrl,
     /// The secret that request bodies are signed with.
     pub(super) secret: Option<ChannelSecret>,
@@ -43,7 +46,11 @@ impl fmt::Display for ChannelKind {
 }
 
 impl Channel {
-    fn new(settings: &ChannelConfig, policy: NetworkPolicy) -> Result<Self, ConfigError> {
+    fn new(
+        settings: &ChannelConfig,
+        calendars: &Calendars,
+        policy: NetworkPolicy,
+    ) -> Result<Self, ConfigError> {
         let name = settings.name.clone();
         let url = WebhookUrl::parse(&settings.url, policy).map_err(|error| {
             let advice = advice(&error);
@@ -59,9 +66,21 @@ impl Channel {
             name,
             kind,
             filter: settings.filter.clone(),
+            schedule: settings.schedule(calendars)?,
             url,
             secret,
         })
+    }
+
+    /// Returns the end of the quiet hours at `now`; `None` outside of them. Hours that never begin
+    /// again are looked for once more a day later: the settings may change.
+    pub fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let calendar = self.schedule.quiet.as_ref()?;
+        if calendar.contains(now) {
+            return None;
+        }
+        let later = || Timestamp::clamped(now.epoch() + DAY);
+        Some(calendar.next(now).unwrap_or_else(later))
     }
 
     /// Returns scheme, host and port of the address; the rest may be a secret.
@@ -90,9 +109,9 @@ pub struct Channels {
 
 impl Channels {
     /// # Errors
-    /// [`ConfigError`] that names the channel with a refused address; another error if TLS cannot
-    /// be set up.
-    pub fn new(settings: &NotifyConfig) -> anyhow::Result<Self> {
+    /// [`ConfigError`] that names the channel with a refused address or an unknown calendar; another
+    /// error if TLS cannot be set up.
+    pub fn new(settings: &NotifyConfig, calendars: &Calendars) -> anyhow::Result<Self> {
         let policy = if settings.allow_private {
             NetworkPolicy::AllowPrivate
         } else {
@@ -101,7 +120,7 @@ impl Channels {
         let channels = settings
             .channels
             .iter()
-            .map(|channel| Channel::new(channel, policy));
+            .map(|channel| Channel::new(channel, calendars, policy));
         let http = ssrf_guard::client(policy, settings.timeout)?;
         Ok(Self {
             channels: channels.collect::<Result<_, _>>()?,

@@ -30,6 +30,8 @@ pub struct NotificationFrame {
     pub repo: Option<String>,
     /// Its id, which it keeps when it is renamed.
     pub repo_id: Option<RepoId>,
+    /// False for a digest, which is for one channel.
+    pub is_for_clients: bool,
     /// JSON of a [`Notification`].
     pub text: String,
 }
@@ -223,10 +225,12 @@ fn is_full(page: &[OutboxEvent]) -> bool {
 fn to_frame(event: OutboxEvent) -> Arc<NotificationFrame> {
     let (id, repo) = (event.id, event.repo.clone());
     let repo_id = event.payload.pull_request().map(|key| key.repo);
+    let is_for_clients = event.payload.channel().is_none();
     Arc::new(NotificationFrame {
         id,
         repo,
         repo_id,
+        is_for_clients,
         text: Notification::from(event).to_json(),
     })
 }

@@ -2,6 +2,7 @@
 //! WebSocket clients.
 
 mod channel;
+mod digest;
 mod feed;
 mod notifier;
 mod redact;
@@ -10,12 +11,14 @@ mod sending;
 mod slack;
 mod ssrf_guard;
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::notification::{NotificationKind, PullRequestStatus, SyncSource};
 use tallyhook_core::domain::pull_request::PullRequest;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::domain::waiting_change::WaitedFor;
 use tallyhook_core::github::types::Timestamp;
-use tallyhook_store::{EventSubject, OutboxEvent, OutboxPayload};
+use tallyhook_store::{DigestItem, EventSubject, OutboxEvent, OutboxPayload};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -101,6 +104,49 @@ pub enum Notification {
         timestamp: Timestamp,
         event_id: String,
     },
+    /// An open pull request waits for another party than before. Sent where a channel names it.
+    WaitingChange {
+        #[schema(value_type = String, format = "uuid")]
+        pr_id: Uuid,
+        /// `owner/name`
+        repo: String,
+        pr_number: i64,
+        /// The pull request's title as it is known now.
+        title: Option<String>,
+        html_url: Option<String>,
+        /// The login of its author.
+        author: Option<String>,
+        task_key: Option<String>,
+        /// The task that the pull request is linked to; the oldest one if there are several.
+        #[schema(value_type = Option<String>, format = "uuid")]
+        task_id: Option<TaskId>,
+        /// Null if it was not open before, or not known.
+        old_waiting: Option<WaitedFor>,
+        new_waiting: WaitedFor,
+        /// The reason, as a sentence.
+        because: String,
+        /// The source that reported the change first.
+        sync_source: SyncSource,
+        /// Since when these parties are waited for, on GitHub.
+        #[schema(value_type = String, format = "date-time")]
+        timestamp: Timestamp,
+        event_id: String,
+    },
+    /// The daily list of one channel: what waits, and for whom.
+    Digest {
+        channel: String,
+        /// The date in the zone of the channel's calendar.
+        #[schema(value_type = String, format = "date")]
+        day: NaiveDate,
+        /// The number of pull requests that wait. Drafts are left out.
+        total: u64,
+        /// Those that wait longest, the longest first.
+        items: Vec<DigestItem>,
+        /// The time of day of the settings, on that day.
+        #[schema(value_type = String, format = "date-time")]
+        timestamp: Timestamp,
+        event_id: String,
+    },
 }
 
 impl Notification {
@@ -109,6 +155,8 @@ impl Notification {
             Self::PrStatusChange { .. } => NotificationKind::PrStatusChange,
             Self::TaskStatusChange { .. } => NotificationKind::TaskStatusChange,
             Self::WorktreeKept { .. } => NotificationKind::WorktreeKept,
+            Self::WaitingChange { .. } => NotificationKind::WaitingChange,
+            Self::Digest { .. } => NotificationKind::Digest,
         }
     }
 
@@ -120,6 +168,8 @@ impl Notification {
             Self::TaskStatusChange { task_id, .. } => task_id.0,
             // Later changes of the task do not make it obsolete, so it is its own subject.
             Self::WorktreeKept { .. } => self.key(),
+            Self::WaitingChange { pr_id, .. } => Uuid::new_v5(pr_id, b"waiting"),
+            Self::Digest { channel, .. } => Uuid::new_v5(&Uuid::nil(), channel.as_bytes()),
         }
     }
 
@@ -141,6 +191,10 @@ impl Notification {
             Self::WorktreeKept {
                 task_id, event_id, ..
             } => (task_id.0, format!("kept {event_id}")),
+            Self::WaitingChange {
+                pr_id, event_id, ..
+            } => (*pr_id, format!("waiting {event_id}")),
+            Self::Digest { day, .. } => (self.subject(), format!("digest {day}")),
         };
         Uuid::new_v5(&subject, change.as_bytes())
     }
@@ -206,6 +260,30 @@ impl From<OutboxEvent> for Notification {
                 task_key,
                 reason: kept.reason,
                 timestamp: kept.at,
+                event_id,
+            },
+            OutboxPayload::Waiting(made, task_id) => Self::WaitingChange {
+                pr_id: PullRequest::id(made.key),
+                repo,
+                pr_number: made.key.number.0,
+                title,
+                html_url,
+                author,
+                task_key,
+                task_id,
+                old_waiting: made.parties.old,
+                new_waiting: made.parties.new,
+                because: made.parties.because,
+                sync_source: made.source,
+                timestamp: made.at,
+                event_id,
+            },
+            OutboxPayload::Digest(digest) => Self::Digest {
+                channel: digest.channel,
+                day: digest.content.day,
+                total: digest.content.total,
+                items: digest.content.items,
+                timestamp: digest.at,
                 event_id,
             },
         }

@@ -210,10 +210,18 @@ impl Notifier {
             if !worker.lease.is_held() && !worker.lease.renew(&self.store).await? {
                 return Ok(RETRY_DELAY);
             }
+            self.make_digest(worker.channel, &mut state, Utc::now())
+                .await?;
             if !self.enqueue_new(worker.channel, &mut state.place).await? {
                 return Ok(RETRY_DELAY);
             }
             let now = Utc::now();
+            if let Some(until) = worker.channel.quiet_until(now.into()) {
+                self.store
+                    .hold_notifications(worker.name(), until.to_utc())
+                    .await?;
+                return Ok((until.to_utc() - now).to_std().unwrap_or_default());
+            }
             if let Some(until) = state.rests_until.filter(|until| *until > now) {
                 return Ok((until - now).to_std().unwrap_or_default());
             }
@@ -270,6 +278,11 @@ impl Notifier {
         channel: &Channel,
         event: OutboxEvent,
     ) -> Result<Option<(EventId, String)>> {
+        if let Some(recipient) = event.payload.channel() {
+            let is_wanted = recipient == channel.name;
+            let (id, subject) = (event.id, Notification::from(event).subject());
+            return Ok(is_wanted.then(|| (id, subject.to_string())));
+        }
         let (id, repo) = (event.id, event.repo.clone());
         let repo_id = event.payload.pull_request().map(|key| key.repo);
         let notification = Notification::from(event);
@@ -295,7 +308,10 @@ impl Notifier {
         state: &mut ChannelState,
     ) -> Result<LoopStep> {
         let event = row.event.id;
-        if row.answer.is_some()
+        let may_be_outdated = row.answer.is_some()
+            || row.held_until.is_some()
+            || matches!(row.event.payload, OutboxPayload::Waiting(..));
+        if may_be_outdated
             && self
                 .store
                 .supersede_if_outdated(worker.name(), event, Utc::now())
@@ -405,6 +421,7 @@ impl Notifier {
             OutboxPayload::PullRequest(change, _) => (Some(change.key), None),
             OutboxPayload::Task(change) => (None, Some(change.task)),
             OutboxPayload::WorktreeKept(kept) => (Some(kept.key), Some(kept.task)),
+            OutboxPayload::Waiting(..) | OutboxPayload::Digest(_) => (None, None),
         };
         let pull_request = match key {
             Some(key) => self.store.pull_request(key).await?,

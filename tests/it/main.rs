@@ -36,6 +36,7 @@ mod strangers;
 mod task_prs;
 mod task_worktrees;
 mod tasks;
+mod waiting;
 mod worker_log;
 mod worktree;
 mod ws;

@@ -153,6 +153,7 @@ async fn every_line_about_a_failing_delivery_has_its_guid() {
             numbers: NumberRules::default(),
             patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
             tracks_pushes: false,
+            tracks_waiting: false,
         },
         turns: Arc::default(),
         progress: sender,

@@ -17,6 +17,7 @@ mod odd_bodies;
 mod reading;
 mod readme;
 mod recover;
+mod renumbering_killed;
 mod replay;
 mod restart;
 mod secrets;

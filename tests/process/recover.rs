@@ -317,7 +317,7 @@ async fn recovered_changes_are_notified_as_found_by_the_worker() {
     let told = store.events_after(EventId::BEGINNING, 10).await.unwrap();
     let source = |event: &OutboxEvent| match event.payload {
         OutboxPayload::PullRequest(PullRequestChange { source, .. }, _) => Some(source),
-        OutboxPayload::Task(_) | OutboxPayload::WorktreeKept(_) => None,
+        _ => None,
     };
     assert_eq!(
         told.iter().map(source).collect::<Vec<_>>(),

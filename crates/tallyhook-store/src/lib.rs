@@ -46,12 +46,14 @@ pub use self::deliveries::{
 pub use self::error::{DatabaseNotReady, DatabaseUrlError, Result, StoreError};
 pub use self::leader::{LEASE_DURATION, LeaderRole};
 pub use self::notifications::{
-    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, NotificationAttempt,
-    NotificationCounts, NotificationFilter, NotificationRow, NotificationState,
+    AttemptResult, ChannelBacklog, ChannelPause, ChannelRecord, ChannelState, DigestRepositories,
+    NotificationAttempt, NotificationCounts, NotificationFilter, NotificationRow,
+    NotificationState,
 };
 pub use self::open::{OpenMode, check_url, open};
 pub use self::outbox::{
-    EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+    ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
+    OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
     AggregateFilter, CalendarUse, DetailFilter, LOOKED_AT, ListOrder, ListPlace, LoadFilter,

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use tallyhook_core::event::{
-    Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedPullRequest,
-    PullRequestEvent, PullRequestSnapshot, Repo, ReviewSnapshot, ReviewState,
+    AuthorAssociation, Branches, CommitDates, Conversation, Diff, Fact, FactKind, FetchedCommit,
+    FetchedPullRequest, MergeState, PullRequestDetails, PullRequestEvent, PullRequestSnapshot,
+    Repo, RequestedReviewers, ReviewDecision, ReviewSnapshot, ReviewState, SubjectKind, Team,
 };
 use tallyhook_core::github::types::{
     Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
@@ -16,6 +17,8 @@ pub const KEY: PrKey = PrKey {
     number: PrNumber(3),
 };
 const START: i64 = 1_772_445_600;
+/// The id of the team, which is the id of an account too.
+const TEAM: i64 = 101;
 
 /// A step of a history. One that is impossible in the current state is skipped.
 #[derive(Clone, Debug)]
@@ -25,7 +28,12 @@ pub enum Step {
     Push,
     Label(u8),
     Retitle(u8),
-    Request,
+    /// A request of one of the accounts, or of a team where that is 0.
+    Request(u8),
+    Unrequest(u8),
+    AutoMerge(bool),
+    Assign(u8),
+    ResolveThread,
     Comment(u8),
     InlineComment(u8),
     Review(u8, ReviewState),
@@ -49,7 +57,11 @@ pub fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
         2 => Just(Step::Push),
         1 => any::<u8>().prop_map(Step::Label),
         1 => any::<u8>().prop_map(Step::Retitle),
-        1 => Just(Step::Request),
+        2 => who.clone().prop_map(Step::Request),
+        1 => who.clone().prop_map(Step::Unrequest),
+        1 => any::<bool>().prop_map(Step::AutoMerge),
+        1 => who.clone().prop_map(Step::Assign),
+        1 => Just(Step::ResolveThread),
         1 => who.clone().prop_map(Step::Comment),
         1 => who.clone().prop_map(Step::InlineComment),
         4 => (who.clone(), opinion).prop_map(|(who, state)| Step::Review(who, state)),
@@ -72,6 +84,9 @@ struct Life {
     title: String,
     labels: Vec<String>,
     head: u32,
+    requested: BTreeSet<u8>,
+    assigned: BTreeSet<u8>,
+    auto_merge: bool,
     reviews: Vec<ReviewSnapshot>,
     events: Vec<PullRequestEvent>,
 }
@@ -91,6 +106,9 @@ pub fn events(
         title: "first title".to_owned(),
         labels: Vec::new(),
         head: 0,
+        requested: BTreeSet::new(),
+        assigned: BTreeSet::new(),
+        auto_merge: false,
         reviews: Vec::new(),
         events: Vec::new(),
     };
@@ -126,13 +144,48 @@ pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> F
         snapshot.github_id = seen.github_id.or(snapshot.github_id);
         snapshot.branches = seen.branches.clone().or(snapshot.branches);
         snapshot.diff = seen.diff.clone().or(snapshot.diff);
+        snapshot.requested = seen.requested.clone().or(snapshot.requested);
+        snapshot.details = seen.details.clone().or(snapshot.details);
     }
     let facts = events.iter().flat_map(|event| &event.facts);
-    let timeline = facts.filter(|fact| fact.kind.is_fetched() || fact.kind == FactKind::Commented);
+    let timeline = facts.filter_map(|fact| match fact.kind {
+        FactKind::Pushed => Some(Fact {
+            kind: FactKind::Committed,
+            actor: Some(account(0)),
+            ..fact.clone()
+        }),
+        FactKind::Commented => Some(fact.clone()),
+        kind => kind.is_fetched().then(|| fact.clone()),
+    });
+    let timeline: Vec<_> = timeline.collect();
+    let commits = timeline
+        .iter()
+        .filter(|fact| fact.kind == FactKind::Committed);
+    let commits = commits.map(|fact| FetchedCommit {
+        sha: fact.detail.clone().unwrap(),
+        author: fact.actor.clone(),
+        authored_at: Some(Timestamp::clamped(START)),
+        committed_at: Some(fact.at),
+        co_authors: vec![format!("{}@example.com", fact.at.epoch() % 5)],
+    });
+    let branches = snapshot.branches.as_ref();
+    let is_open = snapshot.conversation.open;
+    // An answer of the second of the update, or of later.
+    let asked_at = Timestamp::clamped(snapshot.updated_at.epoch() + i64::from(settled) * 10);
+    let merge_state = branches.filter(|_| is_open).map(|branches| MergeState {
+        head_sha: branches.head_sha.clone(),
+        review_decision: Some(ReviewDecision::ReviewRequired),
+        conflicting: settled.then_some(asked_at.epoch() % 2 == 0),
+        required_check_failed_at: None,
+        checks_pending_since: Some(asked_at),
+    });
     FetchedPullRequest {
         repo: last.repo.clone(),
         number: last.number,
-        timeline: timeline.cloned().collect(),
+        commit_list: commits.collect(),
+        merge_state_at: merge_state.is_some().then_some(asked_at),
+        merge_state,
+        timeline,
         // A review in its state at submission, and as dismissed.
         reviews: events
             .iter()
@@ -147,9 +200,6 @@ pub fn fetched(events: &[PullRequestEvent], truncated: bool, settled: bool) -> F
         pull_request: snapshot,
         truncated,
         settled,
-        commit_list: Vec::new(),
-        merge_state: None,
-        merge_state_at: None,
     }
 }
 
@@ -212,12 +262,38 @@ impl Life {
                     Some((FactKind::TitleEdited, Some(before))),
                 );
             }
-            Step::Request if self.open => {
-                self.happens(
-                    "review_requested",
-                    author(),
-                    Some((FactKind::ReviewRequested, Some("account-1".to_owned()))),
+            Step::Request(who) if self.open => {
+                self.requested.insert(*who);
+                self.requests("review_requested", FactKind::ReviewRequested, *who);
+            }
+            Step::Unrequest(who) if self.requested.remove(who) => {
+                self.requests(
+                    "review_request_removed",
+                    FactKind::ReviewRequestRemoved,
+                    *who,
                 );
+            }
+            Step::AutoMerge(on) if self.open && self.auto_merge != *on => {
+                self.auto_merge = *on;
+                let (action, kind) = match on {
+                    true => ("auto_merge_enabled", FactKind::AutoMergeEnabled),
+                    false => ("auto_merge_disabled", FactKind::AutoMergeDisabled),
+                };
+                self.happens(action, author(), Some((kind, None)));
+            }
+            Step::Assign(who) => {
+                self.assigned.insert(*who);
+                let login = account(*who).login;
+                self.happens(
+                    "assigned",
+                    author(),
+                    Some((FactKind::Assigned, Some(login))),
+                );
+            }
+            Step::ResolveThread => {
+                let what = (FactKind::ThreadResolved, Some("PRRT_1".to_owned()));
+                self.happens("resolved", author(), Some(what));
+                self.events.last_mut().unwrap().facts[0].subject = Some(9);
             }
             Step::Comment(who) => self.comments(*who),
             Step::InlineComment(who) => self.comments_inline(*who),
@@ -251,12 +327,26 @@ impl Life {
         format!("{:040x}", self.head)
     }
 
+    fn requests(&mut self, action: &str, kind: FactKind, who: u8) {
+        self.happens(action, account(0), Some((kind, None)));
+        let fact = &mut self.events.last_mut().unwrap().facts[0];
+        let (subject_kind, id, name) = match who {
+            0 => (SubjectKind::Team, TEAM, "backend".to_owned()),
+            who => {
+                let account = account(who);
+                (SubjectKind::of(&account), account.id.0, account.login)
+            }
+        };
+        (fact.subject_kind, fact.subject, fact.detail) = (Some(subject_kind), Some(id), Some(name));
+    }
+
     fn comments(&mut self, who: u8) {
         self.happens("created", account(who), None);
         let number = self.events.len() as i64;
         let event = self.events.last_mut().unwrap();
         let snapshot = event.pull_request.as_mut().unwrap();
         (snapshot.branches, snapshot.diff, snapshot.github_id) = (None, None, None);
+        (snapshot.requested, snapshot.details) = (None, None);
         event.facts = vec![fact(
             self.now,
             FactKind::Commented,
@@ -290,6 +380,8 @@ impl Life {
             dismissed_at: None,
         };
         self.reviews.push(review.clone());
+        // A review ends the request for it.
+        self.requested.retain(|asked| *asked == 0 || *asked != who);
         self.reviewed("submitted", review);
     }
 
@@ -356,8 +448,23 @@ impl Life {
                 changed_files: Some(1),
                 commits: Some(i64::from(self.head) + 1),
             }),
-            requested: None,
-            details: None,
+            requested: Some(RequestedReviewers::new(
+                self.requested
+                    .iter()
+                    .filter(|who| **who > 0)
+                    .copied()
+                    .map(account),
+                self.requested.contains(&0).then(|| Team {
+                    id: TEAM,
+                    slug: "backend".to_owned(),
+                }),
+            )),
+            details: Some(PullRequestDetails {
+                author_association: Some(AuthorAssociation::Member),
+                auto_merge: self.auto_merge,
+                merge_commit_sha: self.merged_at.map(|at| format!("{at:040x}")),
+                assignees: self.assigned.iter().copied().map(account).collect(),
+            }),
         };
         self.events.push(PullRequestEvent {
             action: action.to_owned(),

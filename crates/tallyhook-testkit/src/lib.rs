@@ -42,6 +42,8 @@ pub use server::{TestServer, assert_refused, config, eventually};
 
 /// A million pull requests, as SQL for PostgreSQL.
 pub const MILLION: &str = include_str!("million.sql");
+/// Fills a migrated SQLite database with a million pull requests, as far as lists read them.
+pub const MILLION_SQLITE: &str = include_str!("million_sqlite.sql");
 
 /// The webhook secret of the tests' servers.
 pub const SECRET: &str = "a secret of the tests";

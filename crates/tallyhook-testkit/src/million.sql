@@ -1,4 +1,4 @@
--- A million pull requests of three years in 200 repositories, half a million reviews and as many deliveries, and tasks, with the
+-- A million pull requests of three years in 200 repositories, 20,000 of them open, half a million reviews and as many deliveries, and tasks, with the
 -- skew of real ones: a few repositories and authors have most of them, and the second repository has been at rest for
 -- years. Everything follows from the number of the row,
 -- so that two runs are the same.
@@ -22,13 +22,14 @@ INSERT INTO pull_requests (
     updated_at, title, html_url, labels, is_open, closed_at, branches_updated_at, draft, base_ref, head_ref, head_sha,
     head_repo_id, full_updated_at, additions, deletions, changed_files, commits, merged_at, source, definition, state,
     author_is_bot, first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, cycle_time_s,
-    review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, body, timeline, observed)
+    review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, body, timeline, observed,
+    waiting_for, waiting_since, waiting_kind_since, waiting_rule, waiting, turn, turn_since, time_by, turns_inferred)
 SELECT
     repo, n, 5, hash::uuid, 1000000 + n, created, author, login, CASE WHEN bot THEN 'Bot' ELSE 'User' END, ended,
     ended, 'Make the ' || hash || ' faster', 'https://github.com/acme-corp/service-' || repo || '/pull/' || n,
     CASE n % 5 WHEN 0 THEN '{bug}'::text[] WHEN 1 THEN '{api,performance}' ELSE '{}' END, state = 'open',
     CASE WHEN state <> 'open' THEN ended END, ended, false, 'main', 'topic-' || n, hash || '01234567', repo,
-    ended, n % 700, n % 300, n % 20, n % 9 + 1, CASE WHEN merged THEN ended END, 'webhook', 1, state, bot,
+    ended, n % 700, n % 300, n % 20, n % 9 + 1, CASE WHEN merged THEN ended END, 'webhook', 2, state, bot,
     created - interval '1 day', created, created + pickup, created + pickup, created + pickup + review,
     CASE WHEN merged THEN extract(epoch FROM life)::bigint END,
     CASE WHEN reviewed THEN extract(epoch FROM pickup)::bigint END,
@@ -39,14 +40,24 @@ SELECT
     CASE WHEN n % 40 = 0 THEN n % 86400 END, CASE WHEN n % 90 = 0 THEN n % 7200 END,
     CASE WHEN merged AND NOT reviewed THEN '{merged_without_review}'::text[] WHEN n % 50 = 1 THEN '{stub}'
          WHEN n % 11 = 0 THEN '{pushed_after_approval,reopened}' ELSE '{}' END,
-    repeat(hash || ' ', 12), timeline, '{"1772445600": {"open": false, "draft": false}}'
+    repeat(hash || ' ', 12), timeline, '{"1772445600": {"open": false, "draft": false}}',
+    waits, since, since, rule,
+    CASE WHEN state = 'open' THEN jsonb_build_object('for', waits, 'who', '[]'::jsonb,
+        'since', to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        'kind_since', to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        'because', 'asked on 3 March', 'rule', rule, 'also', '[]'::jsonb, 'since_is_latest', false) END,
+    CASE WHEN state = 'open' THEN replace(waits, 'base_pr', 'author') END, since, '{"author": 3600, "nobody": 60}', false
 FROM (
     SELECT *, md5(n::text) AS hash, created + life AS ended, life * 0.2 AS pickup, life * 0.5 AS review,
            author < 6 AS bot, 'Account-' || author || CASE WHEN author < 6 THEN '[bot]' ELSE '' END AS login,
            n % 20 > 2 AS merged, n % 9 > 0 AS reviewed,
-           CASE n % 20 WHEN 0 THEN 'open' WHEN 1 THEN 'closed' WHEN 2 THEN 'closed' ELSE 'merged' END AS state
+           state, CASE WHEN state = 'open' THEN created + life * 0.5 END AS since,
+           CASE WHEN state = 'open' THEN (ARRAY['author', 'reviewers', 'reviewers', 'reviewers', 'nobody', 'maintainers',
+               'author', 'author', 'ci', 'merge_queue'])[n / 20 % 10 + 1] END AS waits,
+           CASE WHEN state = 'open' THEN (ARRAY[1, 7, 7, 7, 9, 12, 12, 5, 11, 2])[n / 20 % 10 + 1] END AS rule
     FROM (
-        SELECT n, CASE WHEN n % 16 = 1 AND n < 400000 THEN 2
+        SELECT n, CASE WHEN n % 100 IN (0, 40) THEN 'open' WHEN n % 20 < 3 THEN 'closed' ELSE 'merged' END AS state,
+               CASE WHEN n % 16 = 1 AND n < 400000 THEN 2
                        ELSE 3 + (198 * pow(hashint8(n)::bigint & 65535, 3) / pow(65536::float8, 3))::int % 198 END AS repo,
                1 + (2000 * pow(hashint8(n * 7)::bigint & 65535, 2) / pow(65536::float8, 2))::int % 2000 AS author,
                timestamptz '2023-03-01Z' + interval '95 seconds' * n AS created,
@@ -55,6 +66,11 @@ FROM (
     (SELECT jsonb_agg(jsonb_build_object('at', '2026-03-02T10:00:00Z', 'type', 'pushed', 'detail', md5(f::text),
             'actor', '{"id": 7, "login": "account-7", "type": "User"}'::jsonb)) AS timeline
      FROM generate_series(1, 6) f) six;
+
+INSERT INTO waiting_parties (repo_id, number, place, kind, party_id, name, since)
+SELECT repo_id, number, 0, CASE number % 3 WHEN 0 THEN 'team' ELSE 'account' END, number % 300,
+    CASE number % 3 WHEN 0 THEN 'team-' || number % 300 ELSE 'Account-' || number % 2000 END, waiting_since
+FROM pull_requests WHERE waiting_for IN ('author', 'reviewers');
 
 INSERT INTO reviews (github_review_id, repo_id, number, reviewer_id, reviewer_login, reviewer_type, original_state,
     submitted_at, commit_id, dismissed)

@@ -170,7 +170,9 @@ impl Story {
         let event_count = self.events.len();
         let author = self.author.clone();
         match deed {
-            Deed::Ask(who) if self.open && self.asked.insert(*who) => {
+            Deed::Ask(who)
+                if self.open && !self.is_second_team(*who) && self.asked.insert(*who) =>
+            {
                 self.asked_once.insert(*who);
                 self.requests("review_requested", FactKind::ReviewRequested, *who);
             }
@@ -229,12 +231,20 @@ impl Story {
         self.events.len() > event_count
     }
 
-    /// Returns true for a person who was never asked while a team is. No fact distinguishes their
-    /// review from that of a member.
+    /// Returns true for someone who was never asked by name, while a team is that they are not in.
+    /// No fact distinguishes their review from that of a member.
     fn is_outsider(&self, who: u8) -> bool {
-        let is_person = (1..=3).contains(&who);
-        let team_is_asked = self.asked.contains(&BACKEND) || self.asked.contains(&FRONTEND);
-        is_person && team_is_asked && !self.asked_once.contains(&who)
+        let is_in_team = |team: u8| who + 6 == team;
+        let asked_team = self.asked.iter().find(|asked| **asked >= BACKEND);
+        let is_person = who != AUTHOR && who != BOT;
+        let is_strange = asked_team.is_some_and(|team| !is_in_team(*team));
+        is_person && is_strange && !self.asked_once.contains(&who)
+    }
+
+    /// Returns true for a team while another is asked: which of them a review answers is not known
+    /// either.
+    fn is_second_team(&self, who: u8) -> bool {
+        who >= BACKEND && self.asked.iter().any(|asked| *asked >= BACKEND)
     }
 
     fn simply(&mut self, action: &str, kind: FactKind) {

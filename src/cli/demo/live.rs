@@ -18,7 +18,7 @@ use crate::app::RunningServer;
 use crate::notify::{self, FeedSubscription, Notification, NotificationFeed};
 
 /// The number of the pull request, after those of the fixtures, and the key of its task.
-const NUMBER: i64 = 126;
+const NUMBER: i64 = 135;
 const TASK: &str = "DEMO-1";
 /// The time to wait for a notification.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -125,6 +125,8 @@ async fn print_next(notifications: &mut FeedSubscription, task: TaskId) -> Comma
         } => {
             format!("the working tree of {repo}#{pr_number} is kept: {reason}")
         }
+        // No channel of the demo asks for others.
+        Notification::WaitingChange { .. } | Notification::Digest { .. } => return Ok(()),
     };
     output::line(&format!("  {text}"))
 }

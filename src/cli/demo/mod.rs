@@ -2,6 +2,7 @@
 
 mod live;
 mod shift;
+mod waiting;
 
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
@@ -34,7 +35,7 @@ pub(super) struct DemoArgs {
 }
 
 /// The fixtures that are part of the program.
-const STORY: [&str; 25] = [
+const STORY: [&str; 34] = [
     include_str!("../../../fixtures/01-quick-review.jsonl"),
     include_str!("../../../fixtures/02-draft-then-ready.jsonl"),
     include_str!("../../../fixtures/03-merged-without-review.jsonl"),
@@ -60,6 +61,15 @@ const STORY: [&str; 25] = [
     include_str!("../../../fixtures/23-ghost-author.jsonl"),
     include_str!("../../../fixtures/24-review-at-the-merge.jsonl"),
     include_str!("../../../fixtures/25-waiting-for-a-human.jsonl"),
+    include_str!("../../../fixtures/26-asked-again.jsonl"),
+    include_str!("../../../fixtures/27-answered-for-the-team.jsonl"),
+    include_str!("../../../fixtures/28-request-withdrawn.jsonl"),
+    include_str!("../../../fixtures/29-approval-dismissed-by-a-push.jsonl"),
+    include_str!("../../../fixtures/30-given-back-by-the-queue.jsonl"),
+    include_str!("../../../fixtures/31-agent-draft.jsonl"),
+    include_str!("../../../fixtures/32-only-an-ai-asked.jsonl"),
+    include_str!("../../../fixtures/33-approved-from-a-fork.jsonl"),
+    include_str!("../../../fixtures/34-in-the-merge-queue.jsonl"),
 ];
 
 impl DemoArgs {
@@ -126,7 +136,7 @@ async fn show(
         answers.join(", ")
     ))?;
     output::line("")?;
-    print_table(&running.store, ReadContext::now(&config.numbers)).await?;
+    print_tables(&running.store, ReadContext::now(&config.numbers)).await?;
     let numbers = numbers(&running.store).await?;
     output::line(&format!(
         "\nNotifications from {}/ws:",
@@ -204,7 +214,8 @@ fn story() -> anyhow::Result<Vec<RecordedDelivery>> {
     Ok(story)
 }
 
-async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
+/// Prints all pull requests, and then what the open ones wait for.
+async fn print_tables(store: &Store, context: ReadContext<'_>) -> CommandResult {
     let mut rows: Vec<_> = store
         .pull_requests(&PullRequestFilter::default(), 100)
         .await?
@@ -212,6 +223,12 @@ async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
         .map(|row| list_item(row, context))
         .collect();
     rows.sort_by_key(|row| row.number);
+    print_pull_requests(&rows)?;
+    output::line("\nWho waits for whom:")?;
+    waiting::print(&rows)
+}
+
+fn print_pull_requests(rows: &[PullRequestItem]) -> CommandResult {
     let mut table = output::table([
         output::whole("PR"),
         output::text("title"),
@@ -226,7 +243,7 @@ async fn print_table(store: &Store, context: ReadContext<'_>) -> CommandResult {
         output::detail("closed"),
         output::note("flags", 1),
     ]);
-    for row in &rows {
+    for row in rows {
         table.add_row(cells(row));
     }
     table.print("no pull request")

@@ -301,7 +301,7 @@ fn served(address: SocketAddr, ready: &Value) -> Finding {
 
 /// Checks the last attempts of every channel. Sends nothing: `notify test` does that.
 pub(super) fn channels(config: &Config, records: &[ChannelRecord]) -> Vec<Finding> {
-    let channels = match Channels::new(&config.notify) {
+    let channels = match Channels::new(&config.notify, &config.numbers.calendars) {
         Ok(channels) => channels,
         Err(error) => {
             let advice = if error.is::<ConfigError>() {

@@ -77,7 +77,7 @@ mod tests {
 
     use super::*;
     use crate::cli::SettingSources;
-    use crate::config::{ChannelConfig, ChannelFilter, ChannelReceiver};
+    use crate::config::{ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver};
     use crate::sync::fetch::observed_repository;
 
     #[tokio::test]
@@ -105,6 +105,7 @@ mod tests {
                 repos: Some(repos.map(str::to_owned).to_vec()),
                 kinds: None,
             },
+            hours: ChannelHours::default(),
         }];
         let found: Vec<_> = findings(&config, &store)
             .await

@@ -23,8 +23,8 @@ const OVERLAP: i64 = 5 * 60;
 const RECONCILE_INTERVAL: TimeDelta = TimeDelta::hours(24);
 /// The delay before a failed backfill is started again.
 const BACKFILL_RETRY_DELAY: TimeDelta = TimeDelta::hours(1);
-/// The delay before a stub that could not be fetched is tried again.
-const STUB_RETRY_DELAY: TimeDelta = TimeDelta::hours(6);
+/// The delay before an incomplete pull request is fetched again.
+const INCOMPLETE_RETRY_DELAY: TimeDelta = TimeDelta::hours(6);
 /// Pages of one listing: ten thousand pull requests.
 const MAX_PAGES: usize = 100;
 /// The result of a round.
@@ -303,38 +303,33 @@ impl Poller {
         polled: &mut PolledRepository,
     ) -> Result<(Option<Timestamp>, bool), FetchError> {
         let range = self.range(repository);
-        let mut stubs: BTreeSet<PrNumber> = self
+        let asked_at = Utc::now();
+        let incomplete: BTreeSet<PrNumber> = self
             .store
             .incomplete_pull_requests(
                 repository.id,
-                Utc::now() - STUB_RETRY_DELAY,
+                asked_at - INCOMPLETE_RETRY_DELAY,
                 self.settings.batch_size,
             )
             .await?
             .into_iter()
             .collect();
         let listing = self.list_changes(repository, &range, is_requested).await?;
-        let mut numbers = stubs.clone();
+        let mut numbers = incomplete.clone();
         numbers.extend(listing.changed);
         let numbers: Vec<_> = numbers.into_iter().collect();
         for batch in numbers.chunks(self.settings.batch_size as usize) {
             self.fetch(repository, batch, polled).await?;
         }
-        // A stub that cannot be fetched yields to others for a while.
-        stubs.retain(|stub| {
-            polled
-                .not_fetched
-                .iter()
-                .any(|failed| failed.number == *stub)
-        });
-        let keys: Vec<_> = stubs
+        // One that cannot be fetched, or stays incomplete all the same, yields to others for a while.
+        let keys: Vec<_> = incomplete
             .into_iter()
             .map(|number| PrKey {
                 repo: repository.id,
                 number,
             })
             .collect();
-        self.store.mark_checked(&keys, Utc::now()).await?;
+        self.store.mark_checked(&keys, asked_at).await?;
         let is_complete = listing.is_complete;
         Ok((
             listing.newest.filter(|_| is_complete),

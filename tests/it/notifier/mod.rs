@@ -1,6 +1,7 @@
 //! Delivery of notifications to channels: filters, order, retries, and receivers that fail.
 
 mod channels;
+mod waiting;
 
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tallyhook::app::{RoleSet, ServerOptions};
-use tallyhook::config::{ChannelConfig, ChannelFilter, ChannelReceiver, ChannelSecret};
+use tallyhook::config::{
+    ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, ChannelSecret,
+};
 use tallyhook::notify::RetryPolicy;
 use tallyhook_core::backoff::Backoff;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
@@ -44,6 +47,7 @@ fn webhook(name: &str, receiver: &Receiver) -> ChannelConfig {
         },
         url: format!("{}/hook", receiver.url),
         filter: ChannelFilter::default(),
+        hours: ChannelHours::default(),
     }
 }
 

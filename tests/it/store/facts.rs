@@ -387,6 +387,7 @@ async fn apply_all(store: &Store, events: &[Event]) {
         numbers: NumberRules::default(),
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
+        tracks_waiting: false,
     };
     for batch in events.chunks(50) {
         let deliveries: Vec<_> = batch
@@ -461,7 +462,7 @@ async fn shared_ids_end_in_the_same_rows_in_any_order(database: Database) {
                     0 => Step::Comment(who),
                     1 => Step::InlineComment(who),
                     2 => Step::Dismiss(random.random()),
-                    3 => Step::Request,
+                    3 => Step::Request(1),
                     _ => Step::Review(who, opinions[random.random_range(0..2)]),
                 };
                 (random.random_range(0..300), step)

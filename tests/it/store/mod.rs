@@ -16,6 +16,7 @@ mod tasks;
 mod tickets;
 mod tokens;
 mod waiting;
+mod waiting_notifications;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -43,7 +43,7 @@ pub(super) fn change(
     }
 }
 
-fn recording(changes: Vec<PullRequestChange>) -> BatchWrite {
+pub(super) fn recording(changes: Vec<PullRequestChange>) -> BatchWrite {
     let repositories = vec![repository(
         100,
         "acme-corp/api-server",

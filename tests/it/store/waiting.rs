@@ -7,7 +7,9 @@ use tallyhook_core::domain::waiting::{
     PairEnd, Party, ReviewPair, Turn, TurnStep, Turns, Waiter, Waiting, WaitingFor,
 };
 use tallyhook_core::github::types::{AccountId, Timestamp};
-use tallyhook_store::{BatchWrite, Store};
+use tallyhook_store::{
+    BatchWrite, PartyName, PullRequestFilter, Store, WaitingFilter, WaitingTotals,
+};
 
 use super::{WHOLE_LIFE, histories, now, open, recording, write};
 use testkit::database::Database;
@@ -16,6 +18,7 @@ use testkit::on_every_database;
 on_every_database! {
     waiting_parties_are_written_where_they_changed,
     turns_are_stored_up_to_the_one_that_lasts,
+    totals_and_lists_know_teams_and_people,
 }
 
 fn at(epoch: i64) -> Timestamp {
@@ -144,4 +147,60 @@ async fn turns_are_stored_up_to_the_one_that_lasts(database: Database) {
     let time_by = [(Turn::Author, 15), (Turn::Nobody, 5)];
     assert_eq!(row.time_by, Some(time_by.into_iter().collect()));
     assert!(row.turns_inferred);
+}
+
+async fn totals_and_lists_know_teams_and_people(database: Database) {
+    let store = open(&database).await;
+    write(&store, &WHOLE_LIFE[..1]).await;
+    let team = Party::Team {
+        id: Some(71),
+        slug: "Backend".to_owned(),
+    };
+    write_turns(&store, &waits_for(&[(account(7, "Ines"), 30), (team, 40)])).await;
+    let totals = async |team: Option<&str>, people| {
+        let filter = WaitingFilter {
+            github_team: team.map(str::to_owned),
+            people,
+            ..WaitingFilter::default()
+        };
+        let now = at(30 + 3 * 86_400);
+        store.waiting_totals(&filter, now).await.unwrap()
+    };
+    let teams = totals(None, false).await;
+    let group = teams.groups[0];
+    assert_eq!((group.n, group.rule, group.by_days), (1, 7, [0, 0, 1, 0]));
+    assert_eq!(
+        (group.longest, group.longest_since),
+        (histories::KEY, at(30))
+    );
+    let found = |totals: WaitingTotals| {
+        let parties = totals.parties.into_iter();
+        let parties = parties.map(|party| (party.is_team, party.name, party.longest_since));
+        parties.collect::<Vec<_>>()
+    };
+    let (backend, ines) = (
+        (true, "Backend".to_owned(), at(40)),
+        (false, "Ines".to_owned(), at(30)),
+    );
+    assert_eq!(found(teams), [backend.clone()]);
+    assert_eq!(found(totals(None, true).await), [ines, backend]);
+    assert_eq!(totals(Some("BACKEND"), false).await.groups.len(), 1);
+    assert_eq!(totals(Some("frontend"), false).await.groups.len(), 0);
+    for (on, expected) in [
+        (PartyName::Team("backend".to_owned()), 1),
+        (PartyName::Team("ines".to_owned()), 0),
+        (PartyName::Login("INES".to_owned()), 1),
+        (PartyName::Login("backend".to_owned()), 0),
+    ] {
+        let filter = PullRequestFilter {
+            waiting_on: Some(on.clone()),
+            ..PullRequestFilter::default()
+        };
+        let listed = store.pull_requests(&filter, 9).await.unwrap();
+        assert_eq!(listed.len(), expected, "{on:?}");
+    }
+    // Until its turns are computed it is counted as unknown, and in no group.
+    write_turns(&store, &Turns::default()).await;
+    let totals = totals(None, true).await;
+    assert_eq!((totals.groups.len(), totals.unknown), (0, 1));
 }

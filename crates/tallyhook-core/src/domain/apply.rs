@@ -12,11 +12,13 @@ use super::numbers::{NumberRules, numbers};
 use super::people::Bots;
 use super::pull_request::{ApplyOutcome, Author, PullRequest, Source};
 use super::recording::{
-    BatchWrite, FinishedDelivery, PullRequestChange, PullRequestRecord, RepositoryObservation,
-    StoredPullRequest,
+    BatchWrite, FinishedDelivery, ListedCommits, PullRequestChange, PullRequestRecord,
+    RepositoryObservation, StoredPullRequest,
 };
 use super::repository::{self, Repository};
 use super::task::{self, LinkedPr, Patterns, TaskKey};
+use super::waiting::{self, Waiting};
+use super::waiting_change::WaitingChange;
 use crate::delivery::{DeliveryId, Moment};
 use crate::event::{Event, FetchedPullRequest, Repo};
 use crate::github::types::{PrKey, RepoId, Timestamp};
@@ -41,6 +43,9 @@ pub struct ApplyRules {
     pub patterns: Patterns,
     /// A push makes the tasks on its branch due.
     pub tracks_pushes: bool,
+    /// Changes of waiting are notified of. Where they are not, no pull request's turns are computed
+    /// as they were before a batch.
+    pub tracks_waiting: bool,
 }
 
 /// The result of applying a batch.
@@ -105,7 +110,7 @@ pub fn apply_batch(
             let known = &mut changed.record.known.repository;
             known.join(Some(seen.repository.seen.clone()));
         }
-        if changed.is_changed {
+        if changed.changed_by.is_some() {
             let record = changed.finish(rules, &mut batch.write);
             batch.write.pull_requests.push(record);
         } else {
@@ -120,14 +125,21 @@ pub fn apply_batch(
 struct ChangedRecord {
     record: PullRequestRecord,
     before: PreviousState,
+    /// The waiting before the batch, if changes of it are tracked.
+    waiting: Option<Waiting>,
     /// After the last event.
     status: Option<PullRequestStatus>,
-    is_changed: bool,
+    /// The source of the last change; `None` if the batch did not change it.
+    changed_by: Option<Source>,
 }
 
 impl ChangedRecord {
     fn new(known: StoredPullRequest, rules: &ApplyRules) -> Self {
         let before = PreviousState::of(&known.pull_request, &rules.numbers.bots);
+        let turns = rules.tracks_waiting.then(|| {
+            let repo = known.repo_name();
+            waiting::turns(&known.pull_request, repo, &rules.numbers, None)
+        });
         Self {
             record: PullRequestRecord {
                 known,
@@ -136,7 +148,8 @@ impl ChangedRecord {
             },
             status: before.linked.map(|linked| linked.status),
             before,
-            is_changed: false,
+            waiting: turns.flatten().and_then(|turns| turns.waiting),
+            changed_by: None,
         }
     }
 
@@ -145,6 +158,13 @@ impl ChangedRecord {
         let pull_request = &record.known.pull_request;
         self.before.compare(pull_request, rules, write);
         record.numbers = numbers(pull_request, record.known.repo_name(), &rules.numbers);
+        if let (true, Some(numbers), Some(source)) =
+            (rules.tracks_waiting, &record.numbers, self.changed_by)
+        {
+            let (key, old) = (pull_request.key, self.waiting.as_ref());
+            let change = WaitingChange::of(key, source.into(), old, &numbers.turns);
+            write.waits.extend(change);
+        }
         record
     }
 }
@@ -194,8 +214,14 @@ fn apply_one(
     if outcome == ApplyOutcome::Unchanged {
         return;
     }
-    changed.is_changed = true;
+    changed.changed_by = Some(delivery.source);
     let pull_request = &record.known.pull_request;
+    if let Event::Snapshot(fetched) = delivery.event {
+        batch
+            .write
+            .commits
+            .extend(listed_commits(fetched, pull_request));
+    }
     if let Some(change) = notification::change(changed.status, pull_request) {
         changed.status = Some(change.new);
         batch.write.changes.push(PullRequestChange {
@@ -222,6 +248,17 @@ fn apply_event(delivery: &DecodedDelivery<'_>, record: &mut PullRequestRecord) -
         .extend(event.review.as_ref().map(|review| review.id));
     // A recovered delivery, too, is what a webhook says, although it was asked for.
     pull_request.apply(event, Source::Webhook)
+}
+
+/// Returns the fetched commits, unless a later fetch of them is known.
+fn listed_commits(fetched: &FetchedPullRequest, known: &PullRequest) -> Option<ListedCommits> {
+    let at = fetched.pull_request.updated_at;
+    let is_newest = known.commits.as_ref().is_some_and(|dates| dates.at == at);
+    (is_newest && !fetched.commit_list.is_empty()).then(|| ListedCommits {
+        key: known.key,
+        at,
+        commits: fetched.commit_list.clone(),
+    })
 }
 
 /// Returns the repository of a change that the poller found and no webhook brought.

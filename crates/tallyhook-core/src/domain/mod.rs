@@ -19,3 +19,4 @@ pub mod task;
 mod timeline;
 pub mod timings;
 pub mod waiting;
+pub mod waiting_change;

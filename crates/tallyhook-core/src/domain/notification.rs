@@ -78,6 +78,10 @@ pub enum NotificationKind {
     TaskStatusChange,
     /// A working tree was not removed after its merge.
     WorktreeKept,
+    /// An open pull request waits for another party than before.
+    WaitingChange,
+    /// The daily list of a channel: what waits, and for whom.
+    Digest,
 }
 
 impl NotificationKind {
@@ -86,6 +90,16 @@ impl NotificationKind {
     /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
+    }
+
+    /// Returns whether a channel that names no kinds goes without this one.
+    pub const fn is_sent_on_request_only(self) -> bool {
+        matches!(self, Self::WaitingChange | Self::Digest)
+    }
+
+    /// Returns whether a channel can name it. A digest is asked for by its time of day.
+    pub const fn is_selectable(self) -> bool {
+        !matches!(self, Self::Digest)
     }
 }
 

@@ -37,8 +37,8 @@ pub fn numbers(
     let timings = timings(pull_request, &rules.bots)?;
     let calendar = repo.and_then(|repo| rules.calendars.of_repository(repo));
     Some(Numbers {
-        origin: origin(pull_request, &timings, rules),
         business: calendar.map(|calendar| business_numbers(pull_request, &timings, calendar)),
+        origin: origin(pull_request, &timings, rules),
         timings,
         turns: turns(pull_request, repo, rules, None)?,
     })

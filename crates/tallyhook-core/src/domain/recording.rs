@@ -9,7 +9,9 @@ use super::numbers::Numbers;
 use super::pull_request::PullRequest;
 use super::repository::{Repository, RepositoryAccess, RepositoryDetails};
 use super::task::TaskKey;
+use super::waiting_change::WaitingChange;
 use crate::delivery::{DeliveryId, Moment};
+use crate::event::FetchedCommit;
 use crate::github::types::{AccountId, InstallationId, PrKey, RepoId, ReviewId, Timestamp};
 
 /// A pull request as it was read, with the version that a write must find.
@@ -184,6 +186,15 @@ pub struct PullRequestChange {
     pub source: SyncSource,
 }
 
+/// The commits of a pull request as of the latest fetch that asked for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCommits {
+    pub key: PrKey,
+    /// The `updated_at` of the fetched pull request.
+    pub at: Timestamp,
+    pub commits: Vec<FetchedCommit>,
+}
+
 /// One batch of changes, written all or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct BatchWrite {
@@ -199,6 +210,9 @@ pub struct BatchWrite {
     /// Status changes in the order in which they were learnt. Those worth a notification enter the
     /// outbox.
     pub changes: Vec<PullRequestChange>,
+    /// Changes of the parties that pull requests wait for. Those worth a notification enter the
+    /// outbox, after the status changes.
+    pub waits: Vec<WaitingChange>,
     /// Pull requests whose status, or the time of it, differs from before: their tasks follow.
     pub moved: BTreeSet<PrKey>,
     /// All task keys that a pull request names now, where they differ from before.
@@ -206,6 +220,8 @@ pub struct BatchWrite {
     /// The authors that pull requests did not have before, by login in lower case, with the time at
     /// which they were seen.
     pub logins: BTreeMap<(String, AccountId), Timestamp>,
+    /// The lists of commits that are no older than those that are known.
+    pub commits: Vec<ListedCommits>,
     /// Branches that were pushed to, if the caller tracks them: the tasks on these branches become
     /// due.
     pub pushes: BTreeSet<(RepoId, String)>,

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use super::decode::Undecodable;
 use super::{
-    Event, Fact, FactKind, PullRequestEvent, PullRequestSnapshot, Repo, ReviewSnapshot,
-    SnapshotMark,
+    Event, Fact, FactKind, FetchedPullRequest, PullRequestEvent, PullRequestSnapshot, Repo,
+    ReviewSnapshot, SnapshotMark,
 };
 use crate::github::types::{Account, Timestamp};
 
@@ -25,6 +25,10 @@ const NAME: usize = 100;
 const URL: usize = 1024;
 /// The most labels of a pull request.
 const LABELS: usize = 100;
+/// The most requested accounts, requested teams or assignees of a pull request. GitHub allows less.
+const REVIEWERS: usize = 100;
+/// The most co-authors of a commit that are kept.
+const CO_AUTHORS: usize = 20;
 
 /// The year in which GitHub began.
 const EARLIEST: Timestamp = Timestamp::clamped(1_199_145_600);
@@ -49,9 +53,7 @@ pub(super) fn within_limits(mut event: Event) -> Result<Event, Undecodable> {
             cut(&mut event.action, NAME);
         }
         Event::Snapshot(fetched) => {
-            cut_snapshot(&mut fetched.pull_request);
-            fetched.timeline.iter_mut().for_each(cut_fact);
-            fetched.reviews.iter_mut().for_each(cut_review);
+            cut_fetched(fetched);
         }
         _ => pull_request(&mut event).into_iter().for_each(cut_event),
     }
@@ -133,8 +135,43 @@ fn cut_snapshot(snapshot: &mut PullRequestSnapshot) {
         is_cut |= cut(&mut branches.head_ref, REF);
         is_cut |= cut(&mut branches.head_sha, SHA);
     }
+    if let Some(requested) = &mut snapshot.requested {
+        cut_accounts(&mut requested.accounts);
+        requested.teams.truncate(REVIEWERS);
+        for team in &mut requested.teams {
+            cut(&mut team.slug, NAME);
+        }
+    }
+    if let Some(details) = &mut snapshot.details {
+        cut_all([&mut details.merge_commit_sha], SHA);
+        cut_accounts(&mut details.assignees);
+    }
     if is_cut {
         conversation.marks.insert(SnapshotMark::Truncated);
+    }
+}
+
+fn cut_accounts(accounts: &mut Vec<Account>) {
+    accounts.truncate(REVIEWERS);
+    for account in accounts {
+        cut_account(account);
+    }
+}
+
+fn cut_fetched(fetched: &mut FetchedPullRequest) {
+    cut_snapshot(&mut fetched.pull_request);
+    fetched.timeline.iter_mut().for_each(cut_fact);
+    fetched.reviews.iter_mut().for_each(cut_review);
+    for commit in &mut fetched.commit_list {
+        cut(&mut commit.sha, SHA);
+        cut_actor(&mut commit.author);
+        commit.co_authors.truncate(CO_AUTHORS);
+        for address in &mut commit.co_authors {
+            cut(address, TITLE);
+        }
+    }
+    if let Some(state) = &mut fetched.merge_state {
+        cut(&mut state.head_sha, SHA);
     }
 }
 
@@ -182,7 +219,8 @@ fn cut(text: &mut String, most: usize) -> bool {
 /// receipt; and the end of a pull request before its creation.
 ///
 /// A snapshot with such a time is marked. It never dates anything: its guard is the latest other
-/// time in it, or the earliest of all, and it sets nothing that stays.
+/// time in it, or the earliest of all, and it sets nothing that stays. The state of a merge, which
+/// GitHub does not date, is dated by the receipt.
 pub fn without_impossible_times(event: &mut Event, received_at: Timestamp) {
     let bounds = TimeBounds { received_at };
     for repo in repos(event) {
@@ -193,6 +231,7 @@ pub fn without_impossible_times(event: &mut Event, received_at: Timestamp) {
     match event {
         Event::Snapshot(fetched) => {
             bounds.apply(&mut fetched.pull_request);
+            fetched.merge_state_at = fetched.merge_state.is_some().then_some(received_at);
             fetched.timeline.retain(|fact| bounds.contain(fact.at));
             fetched
                 .reviews

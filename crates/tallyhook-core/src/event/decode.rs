@@ -7,8 +7,8 @@ use super::bounds::{is_repository_name, within_limits};
 use super::snapshots::{issue_snapshot, snapshot};
 use super::{
     Event, EventKind, Fact, FactKind, InstallationEvent, PullRequestEvent, PullRequestSnapshot,
-    PushEvent, Repo, RepositoryEvent, ReviewSnapshot, ReviewState, SNAPSHOT, UnreadPart, lenient,
-    marks, storable_json,
+    PushEvent, Repo, RepositoryEvent, ReviewSnapshot, ReviewState, SNAPSHOT, SubjectKind,
+    UnreadPart, lenient, marks, storable_json,
 };
 use crate::github::host::GithubHost;
 use crate::github::payload::{self, Payload, PayloadReviewState};
@@ -255,10 +255,15 @@ fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
         "milestoned" => now(FactKind::Milestoned, None, milestone),
         "demilestoned" => now(FactKind::Demilestoned, None, milestone),
         "review_requested" | "review_request_removed" => {
-            let (subject, detail) = match (payload.requested_reviewer, payload.requested_team) {
-                (Some(user), _) => (Some(user.id.0), Some(user.login)),
-                (None, Some(team)) => (team.id, team.slug.or(team.name)),
-                (None, None) => (None, None),
+            let reviewer = payload.requested_reviewer.map(Account::from);
+            let (subject_kind, subject, detail) = match (reviewer, payload.requested_team) {
+                (Some(account), _) => (
+                    Some(SubjectKind::of(&account)),
+                    Some(account.id.0),
+                    Some(account.login),
+                ),
+                (None, Some(team)) => (Some(SubjectKind::Team), team.id, team.slug.or(team.name)),
+                (None, None) => (None, None, None),
             };
             let requested = common.action == "review_requested";
             let kind = if requested {
@@ -266,7 +271,10 @@ fn pull_request_facts(common: &Common, payload: Payload) -> Vec<Fact> {
             } else {
                 FactKind::ReviewRequestRemoved
             };
-            now(kind, subject, detail)
+            vec![Fact {
+                subject_kind,
+                ..common.fact(updated_at, kind, subject, detail)
+            }]
         }
         "locked" => simple(FactKind::Locked),
         "unlocked" => simple(FactKind::Unlocked),
@@ -401,11 +409,12 @@ fn review_thread(mut payload: Payload) -> Result<PullRequestEvent, Undecodable> 
     };
     let at = common.snapshot.updated_at;
     let thread = required(payload.thread, "thread", &payload.unread)?;
-    // A thread has no id of its own; its first comment identifies it.
-    let first = |thread: payload::ThreadPayload| thread.comments.first().map(|comment| comment.id);
-    let thread = thread.and_then(first);
+    let (first, node_id) = thread.map_or((None, None), |thread| {
+        let first = thread.comments.first().map(|comment| comment.id);
+        (first, thread.node_id)
+    });
     let facts = kind
-        .map(|kind| common.fact(at, kind, thread, None))
+        .map(|kind| common.fact(at, kind, first, node_id))
         .into_iter()
         .collect();
     Ok(common.event(facts, None))

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
+use super::reviewers::by_id;
 use super::{
-    Branches, CommitDates, Conversation, Diff, FIRST_COMMIT_EVER, Fact, FactKind,
-    FetchedPullRequest, PullRequestSnapshot, Repo, ReviewSnapshot, ReviewState,
+    Branches, Conversation, Diff, Fact, FactKind, FetchedPullRequest, MergeState,
+    PullRequestDetails, PullRequestSnapshot, Repo, RequestedReviewers, ReviewSnapshot, ReviewState,
+    SubjectKind, Team, commits,
 };
 use crate::github::graphql::{
     self, GraphqlPullRequest, GraphqlRepository, GraphqlState, GraphqlTimelineItem,
@@ -41,7 +43,16 @@ pub fn fetched(
     asked_at: Timestamp,
 ) -> Result<FetchedPullRequest, Unusable> {
     let snapshot = snapshot(&pull_request);
-    let commits = commit_dates(&pull_request).filter(|_| commits_asked);
+    let merge_state = merge_state(&pull_request);
+    let mut commit_list = match commits_asked {
+        true => commits::listed(pull_request.commits.nodes),
+        // Only one was fetched.
+        false => None,
+    };
+    let commit_dates = commit_list.as_deref().map(commits::dates);
+    if let Some(listed) = &mut commit_list {
+        listed.drain(..listed.len().saturating_sub(commits::LISTED));
+    }
     let items = whole(pull_request.timeline_items.nodes)?;
     let reviews = whole(pull_request.reviews.and_then(|reviews| reviews.nodes))?;
     let dismissals = items
@@ -55,7 +66,10 @@ pub fn fetched(
     for dismissal in dismissals {
         dismiss(&mut snapshots, dismissal)?;
     }
+    let created_at = snapshot.created_at;
     let mut timeline: Vec<Fact> = items.into_iter().filter_map(fact).collect();
+    // What was committed before was never pushed to the pull request.
+    timeline.retain(|fact| fact.kind != FactKind::Committed || fact.at > created_at);
     timeline.extend(opening(&snapshot, &timeline, truncated));
     timeline.sort_unstable();
     snapshots.sort_unstable_by_key(|review| (review.id, review.state));
@@ -72,15 +86,15 @@ pub fn fetched(
         pull_request: snapshot,
         timeline,
         reviews: snapshots,
-        commits,
+        commits: commit_dates,
         truncated,
-        commit_list: Vec::new(),
-        merge_state: None,
+        commit_list: commit_list.unwrap_or_default(),
         merge_state_at: None,
+        merge_state,
     })
 }
 
-fn whole<T>(nodes: Option<Vec<Option<T>>>) -> Result<Vec<T>, Unusable> {
+pub(super) fn whole<T>(nodes: Option<Vec<Option<T>>>) -> Result<Vec<T>, Unusable> {
     nodes
         .and_then(|nodes| nodes.into_iter().collect())
         .ok_or(Unusable::Gap)
@@ -126,13 +140,113 @@ fn snapshot(pull_request: &GraphqlPullRequest) -> PullRequestSnapshot {
                 .total_count
                 .and_then(|count| count.try_into().ok()),
         }),
-        requested: None,
-        details: None,
+        requested: requested(pull_request),
+        details: Some(details(pull_request)),
+    }
+}
+
+/// Returns `None` if GitHub withholds a request, or does not identify its reviewer.
+fn requested(pull_request: &GraphqlPullRequest) -> Option<RequestedReviewers> {
+    let requests = pull_request.review_requests.clone()?;
+    let (mut accounts, mut teams) = (Vec::new(), Vec::new());
+    for request in whole(requests.nodes).ok()? {
+        let reviewer = request.requested_reviewer?;
+        let id = reviewer.database_id?;
+        match SubjectKind::of_type(&reviewer.kind) {
+            SubjectKind::Team => teams.push(Team {
+                id,
+                slug: reviewer.slug?,
+            }),
+            SubjectKind::User | SubjectKind::Bot => {
+                let actor = graphql::GraphqlActor {
+                    kind: reviewer.kind,
+                    login: reviewer.login?,
+                    database_id: Some(id),
+                };
+                accounts.push(account(Some(&actor)));
+            }
+        }
+    }
+    Some(RequestedReviewers::new(accounts, teams))
+}
+
+fn details(pull_request: &GraphqlPullRequest) -> PullRequestDetails {
+    let assignees = pull_request.assignees.as_ref();
+    let assignees = assignees.and_then(|assignees| assignees.nodes.as_ref());
+    let assignees = assignees.into_iter().flatten().flatten();
+    let merge_commit = pull_request.merge_commit.as_ref();
+    PullRequestDetails {
+        author_association: pull_request.author_association,
+        auto_merge: pull_request.auto_merge_request.is_some(),
+        merge_commit_sha: merge_commit
+            .filter(|_| pull_request.merged_at.is_some())
+            .map(|commit| commit.oid.clone()),
+        assignees: by_id(assignees.map(|assignee| account(Some(assignee)))),
+    }
+}
+
+/// Returns the state of the merge of an open pull request.
+fn merge_state(pull_request: &GraphqlPullRequest) -> Option<MergeState> {
+    if pull_request.state != GraphqlState::Open {
+        return None;
+    }
+    let rollup = pull_request.status_check_rollup.as_ref();
+    let contexts = rollup.and_then(|rollup| rollup.contexts.as_ref()?.nodes.as_ref());
+    let required = contexts.into_iter().flatten().flatten();
+    let required = required.filter(|check| check.is_required == Some(true));
+    let (mut failed, mut pending): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
+    for check in required {
+        match check_outcome(check) {
+            CheckOutcome::Failed => failed.push(check.completed_at.or(check.created_at)),
+            // A queued check has not started; it was asked for by the last update or before.
+            CheckOutcome::Pending => {
+                pending.push(
+                    check
+                        .started_at
+                        .or(check.created_at)
+                        .unwrap_or(pull_request.updated_at),
+                );
+            }
+            CheckOutcome::Passed => {}
+        }
+    }
+    Some(MergeState {
+        head_sha: pull_request.head_ref_oid.clone(),
+        review_decision: pull_request.review_decision,
+        conflicting: match pull_request.mergeable.as_deref() {
+            Some("CONFLICTING") => Some(true),
+            Some("MERGEABLE") => Some(false),
+            _ => None,
+        },
+        required_check_failed_at: failed.into_iter().flatten().min(),
+        checks_pending_since: pending.into_iter().min(),
+    })
+}
+
+enum CheckOutcome {
+    Passed,
+    Pending,
+    Failed,
+}
+
+fn check_outcome(check: &graphql::CheckContext) -> CheckOutcome {
+    let state = check.conclusion.as_deref().or(check.state.as_deref());
+    match (check.status.as_deref(), state) {
+        (Some(status), _) if status != "COMPLETED" => CheckOutcome::Pending,
+        (_, Some("PENDING" | "EXPECTED")) => CheckOutcome::Pending,
+        (
+            _,
+            Some(
+                "FAILURE" | "ERROR" | "TIMED_OUT" | "CANCELLED" | "ACTION_REQUIRED"
+                | "STARTUP_FAILURE",
+            ),
+        ) => CheckOutcome::Failed,
+        _ => CheckOutcome::Passed,
     }
 }
 
 /// Returns the account under the login that webhooks use.
-fn account(actor: Option<&graphql::GraphqlActor>) -> Account {
+pub(super) fn account(actor: Option<&graphql::GraphqlActor>) -> Account {
     let Some((actor, id)) = actor.and_then(|actor| Some((actor, actor.database_id?))) else {
         return Account::ghost();
     };
@@ -155,21 +269,6 @@ fn bot_login(login: &str) -> String {
     } else {
         format!("{login}[bot]")
     }
-}
-
-/// Returns `None` if GitHub left out a commit, which may have been the first.
-fn commit_dates(pull_request: &GraphqlPullRequest) -> Option<CommitDates> {
-    let mut dates = CommitDates::default();
-    for commit in whole(pull_request.commits.nodes.clone()).ok()? {
-        for at in [commit.commit.authored_date, commit.commit.committed_date] {
-            match at.filter(|at| *at >= FIRST_COMMIT_EVER) {
-                Some(at) => dates.first = Some(dates.first.map_or(at, |first| first.min(at))),
-                None => dates.prehistoric = true,
-            }
-            dates.last = dates.last.max(at);
-        }
-    }
-    Some(dates)
 }
 
 /// Returns `None` while the review is pending.
@@ -235,48 +334,57 @@ fn dismiss(
 }
 
 fn fact(item: GraphqlTimelineItem) -> Option<Fact> {
+    if let Some(commit) = item.commit.filter(|_| item.kind == "PullRequestCommit") {
+        return commits::fact(commit);
+    }
     let at = item.created_at?;
-    let simple = |kind| (kind, None, None);
-    let requested = |kind, reviewer: Option<graphql::GraphqlReviewer>| match reviewer {
-        Some(reviewer) if reviewer.kind == "Bot" => (
-            kind,
-            reviewer.database_id,
-            reviewer.login.as_deref().map(bot_login),
-        ),
-        Some(reviewer) => (kind, reviewer.database_id, reviewer.login.or(reviewer.slug)),
-        None => (kind, None, None),
-    };
     let actor = match item.kind.as_str() {
         "IssueComment" => item.author.as_ref(),
         _ => item.actor.as_ref(),
     };
-    let actor = Some(account(actor));
-    let (kind, subject, detail) = match item.kind.as_str() {
-        "ReadyForReviewEvent" => simple(FactKind::ReadyForReview),
-        "ConvertToDraftEvent" => simple(FactKind::ConvertedToDraft),
-        "ReviewRequestedEvent" => requested(FactKind::ReviewRequested, item.requested_reviewer),
-        "ReviewRequestRemovedEvent" => {
-            requested(FactKind::ReviewRequestRemoved, item.requested_reviewer)
-        }
-        "ClosedEvent" => simple(FactKind::Closed),
-        "ReopenedEvent" => simple(FactKind::Reopened),
-        "MergedEvent" => simple(FactKind::Merged),
-        "AddedToMergeQueueEvent" => simple(FactKind::Enqueued),
-        "RemovedFromMergeQueueEvent" => (FactKind::Dequeued, None, item.reason),
-        "IssueComment" => (
-            FactKind::Commented,
-            item.full_database_id.map(|graphql::BigInt(id)| id),
-            None,
-        ),
-        _ => return None,
-    };
-    Some(Fact {
+    let fact = |kind, subject, detail| Fact {
         at,
         kind,
         subject,
         subject_kind: None,
         detail,
-        actor,
+        actor: Some(account(actor)),
+    };
+    let requested = |kind| match item.requested_reviewer {
+        Some(reviewer) => {
+            let subject_kind = SubjectKind::of_type(&reviewer.kind);
+            let login = match subject_kind {
+                SubjectKind::Bot => reviewer.login.as_deref().map(bot_login),
+                SubjectKind::User | SubjectKind::Team => reviewer.login,
+            };
+            Fact {
+                subject_kind: Some(subject_kind),
+                ..fact(kind, reviewer.database_id, login.or(reviewer.slug))
+            }
+        }
+        None => fact(kind, None, None),
+    };
+    let simple = |kind| fact(kind, None, None);
+    Some(match item.kind.as_str() {
+        "ReadyForReviewEvent" => simple(FactKind::ReadyForReview),
+        "ConvertToDraftEvent" => simple(FactKind::ConvertedToDraft),
+        "ReviewRequestedEvent" => requested(FactKind::ReviewRequested),
+        "ReviewRequestRemovedEvent" => requested(FactKind::ReviewRequestRemoved),
+        "ClosedEvent" => simple(FactKind::Closed),
+        "ReopenedEvent" => simple(FactKind::Reopened),
+        "MergedEvent" => simple(FactKind::Merged),
+        "AddedToMergeQueueEvent" => simple(FactKind::Enqueued),
+        "RemovedFromMergeQueueEvent" => fact(FactKind::Dequeued, None, item.reason),
+        "HeadRefForcePushedEvent" => fact(
+            FactKind::Pushed,
+            None,
+            item.after_commit.map(|head| head.oid),
+        ),
+        "IssueComment" => {
+            let id = item.full_database_id.map(|graphql::BigInt(id)| id);
+            fact(FactKind::Commented, id, None)
+        }
+        _ => return None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! of GitHub's API.
 
 mod bounds;
+mod commits;
 mod decode;
 mod escapes;
 mod fetched;
@@ -183,8 +184,9 @@ pub struct FetchedPullRequest {
     /// The state of its merge; null unless it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge_state: Option<MergeState>,
-    /// The time of the answer with `merge_state`, which changes without an update.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The receipt of the answer with `merge_state`, which changes without an update. No part of the
+    /// event, so that an answer without changes is the same event.
+    #[serde(skip)]
     pub merge_state_at: Option<Timestamp>,
 }
 
@@ -469,12 +471,11 @@ pub struct CommitDates {
     pub last: Option<Timestamp>,
     /// True if a date lies before 2005-04-07.
     pub prehistoric: bool,
-    /// The earliest and latest author dates from that day on.
+    /// The same of author dates alone, and of committer dates alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_authored: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_authored: Option<Timestamp>,
-    /// The earliest and latest committer dates from that day on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_committed: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,8 @@
 //! The parts of a pull request that decide who it waits for: requested reviewers, the author's
 //! rights, and how GitHub sees its merge.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -32,6 +34,23 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
+    /// Returns the kind of an account, whatever else GitHub names it: all accounts share one id space.
+    pub fn of(account: &Account) -> Self {
+        match account.kind {
+            AccountKind::Bot => Self::Bot,
+            AccountKind::User | AccountKind::Other => Self::User,
+        }
+    }
+
+    /// Returns the kind of a reviewer by the name that GraphQL has for its type.
+    pub(super) fn of_type(name: &str) -> Self {
+        match name {
+            "Team" => Self::Team,
+            "Bot" => Self::Bot,
+            _ => Self::User,
+        }
+    }
+
     /// Returns the name that is stored and written.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
@@ -58,15 +77,21 @@ pub struct RequestedReviewers {
 }
 
 impl RequestedReviewers {
+    pub fn new(
+        accounts: impl IntoIterator<Item = Account>,
+        teams: impl IntoIterator<Item = Team>,
+    ) -> Self {
+        let teams: BTreeMap<_, _> = teams.into_iter().map(|team| (team.id, team)).collect();
+        Self {
+            accounts: by_id(accounts),
+            teams: teams.into_values().collect(),
+        }
+    }
+
     /// Returns the kind and id of each.
     pub fn keys(&self) -> impl Iterator<Item = (SubjectKind, i64)> {
-        let accounts = self.accounts.iter().map(|account| {
-            let kind = match account.kind {
-                AccountKind::Bot => SubjectKind::Bot,
-                AccountKind::User | AccountKind::Other => SubjectKind::User,
-            };
-            (kind, account.id.0)
-        });
+        let accounts = self.accounts.iter();
+        let accounts = accounts.map(|account| (SubjectKind::of(account), account.id.0));
         let teams = self.teams.iter().map(|team| (SubjectKind::Team, team.id));
         accounts.chain(teams)
     }
@@ -171,4 +196,10 @@ pub struct FetchedCommit {
     /// The addresses of its `Co-authored-by` trailers, in lower case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub co_authors: Vec<String>,
+}
+
+/// Returns the accounts in the order of their ids, each once.
+pub(super) fn by_id(accounts: impl IntoIterator<Item = Account>) -> Vec<Account> {
+    let accounts = accounts.into_iter().map(|account| (account.id, account));
+    accounts.collect::<BTreeMap<_, _>>().into_values().collect()
 }

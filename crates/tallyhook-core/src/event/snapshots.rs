@@ -3,14 +3,34 @@
 use std::collections::BTreeSet;
 
 use super::decode::account_or_ghost;
-use super::{Branches, Conversation, Diff, PullRequestSnapshot};
+use super::reviewers::by_id;
+use super::{
+    Branches, Conversation, Diff, PullRequestDetails, PullRequestSnapshot, RequestedReviewers, Team,
+};
 use crate::github::payload::{self, PayloadState};
+use crate::github::types::Account;
 
 /// Returns the snapshot of a full pull request or of a simple one.
 pub(super) fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequestSnapshot {
     // The simple pull request of review events has none of the four counts, the full one all of
     // them.
     let full = pull_request.additions.is_some();
+    let requested = requested(
+        pull_request.requested_reviewers,
+        pull_request.requested_teams,
+    );
+    // Every payload with a pull request has this one.
+    let details = pull_request
+        .author_association
+        .map(|association| PullRequestDetails {
+            author_association: Some(association),
+            auto_merge: pull_request.auto_merge.is_some(),
+            // Before the merge it is that of a test, which changes without an update.
+            merge_commit_sha: pull_request
+                .merge_commit_sha
+                .filter(|_| pull_request.merged_at.is_some()),
+            assignees: by_id(pull_request.assignees.into_iter().map(Account::from)),
+        });
     PullRequestSnapshot {
         updated_at: pull_request.updated_at,
         created_at: pull_request.created_at,
@@ -39,8 +59,8 @@ pub(super) fn snapshot(pull_request: payload::PullRequestPayload) -> PullRequest
             changed_files: pull_request.changed_files,
             commits: pull_request.commits,
         }),
-        requested: None,
-        details: None,
+        requested,
+        details,
     }
 }
 
@@ -68,6 +88,22 @@ pub(super) fn issue_snapshot(issue: payload::IssuePayload) -> Option<PullRequest
         requested: None,
         details: None,
     })
+}
+
+/// Returns the requested reviewers of a payload that has both lists.
+fn requested(
+    accounts: Option<Vec<payload::UserPayload>>,
+    teams: Option<Vec<payload::TeamPayload>>,
+) -> Option<RequestedReviewers> {
+    let (accounts, teams) = accounts.zip(teams)?;
+    let teams = teams.into_iter().filter_map(|team| {
+        let slug = team.slug.or(team.name)?;
+        Some(Team { id: team.id?, slug })
+    });
+    Some(RequestedReviewers::new(
+        accounts.into_iter().map(Account::from),
+        teams,
+    ))
 }
 
 fn label_names(labels: Vec<payload::LabelPayload>) -> Vec<String> {

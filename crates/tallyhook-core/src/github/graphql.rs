@@ -6,10 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::de::IgnoredAny;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Deserializer};
 use strum::VariantArray;
 
 use super::types::{PrNumber, RepoId, Timestamp};
+use crate::event::{AuthorAssociation, ReviewDecision};
 
 /// The page size of a pull request's reviews, timeline entries and commits; [`more`] fetches the
 /// next pages.
@@ -28,6 +31,9 @@ pub enum OptionalPart {
     LongIds,
     DismissedStates,
     Drafts,
+    ReviewDecision,
+    AutoMerge,
+    Checks,
 }
 
 /// The parts that a query does without.
@@ -51,6 +57,14 @@ impl OptionalPart {
             Self::LongIds => has("fullDatabaseId"),
             Self::DismissedStates => has("previousReviewState"),
             Self::Drafts => has("isDraft") || has("ReadyForReview") || has("ConvertToDraft"),
+            Self::ReviewDecision => has("reviewDecision"),
+            Self::AutoMerge => has("autoMergeRequest") || has("AutoMergeRequest"),
+            Self::Checks => {
+                has("tatusCheckRollup")
+                    || has("isRequired")
+                    || has("CheckRun")
+                    || has("StatusContext")
+            }
         })
     }
 
@@ -64,6 +78,9 @@ impl OptionalPart {
             Self::LongIds => "ids beyond 32 bits",
             Self::DismissedStates => "the state of reviews before their dismissal",
             Self::Drafts => "the time as a draft",
+            Self::ReviewDecision => "GitHub's own decision on the reviews",
+            Self::AutoMerge => "auto-merge that is on",
+            Self::Checks => "the required checks",
         }
     }
 }
@@ -102,8 +119,10 @@ fn review_nodes(omitted: &OmittedParts) -> String {
     )
 }
 
-const COMMIT_NODES: &str =
-    "totalCount pageInfo { hasNextPage endCursor } nodes { commit { authoredDate committedDate } }";
+/// The message is read for the addresses of co-authors alone, and never kept.
+const COMMIT_NODES: &str = "totalCount pageInfo { hasNextPage endCursor } \
+    nodes { commit { oid authoredDate committedDate message \
+    author { email user { __typename login databaseId } } } }";
 
 fn requested_reviewer(omitted: &OmittedParts) -> String {
     let [bot, mannequin, team] = [
@@ -131,7 +150,8 @@ fn timeline_types(omitted: &OmittedParts) -> String {
     let queue = "ADDED_TO_MERGE_QUEUE_EVENT, REMOVED_FROM_MERGE_QUEUE_EVENT, ";
     format!(
         "[{}{}REVIEW_REQUESTED_EVENT, REVIEW_REQUEST_REMOVED_EVENT, REVIEW_DISMISSED_EVENT, \
-         CLOSED_EVENT, REOPENED_EVENT, MERGED_EVENT, ISSUE_COMMENT]",
+         CLOSED_EVENT, REOPENED_EVENT, MERGED_EVENT, ISSUE_COMMENT, HEAD_REF_FORCE_PUSHED_EVENT, \
+         PULL_REQUEST_COMMIT]",
         unless(omitted, OptionalPart::Drafts, drafts),
         unless(omitted, OptionalPart::MergeQueue, queue),
     )
@@ -151,6 +171,9 @@ fn timeline_nodes(omitted: &OmittedParts) -> String {
          ... on ClosedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on ReopenedEvent {{ createdAt actor {{ ...Account }} }} \
          ... on MergedEvent {{ createdAt actor {{ ...Account }} }} \
+         ... on HeadRefForcePushedEvent {{ createdAt actor {{ ...Account }} afterCommit {{ oid }} }} \
+         ... on PullRequestCommit {{ commit {{ oid committedDate \
+         author {{ email user {{ __typename login databaseId }} }} }} }} \
          ... on IssueComment {{ createdAt {id} author {{ ...Account }} }} }}",
         unless(omitted, OptionalPart::Drafts, drafts),
         unless(omitted, OptionalPart::MergeQueue, queue),
@@ -167,14 +190,24 @@ fn whole(omitted: &OmittedParts) -> String {
     format!(
         "fragment Whole on PullRequest {{ \
          {} number state {} title body url createdAt updatedAt closedAt mergedAt \
-         additions deletions changedFiles author {{ ...Account }} \
+         additions deletions changedFiles author {{ ...Account }} authorAssociation \
+         mergeCommit {{ oid }} mergeable {} {} \
          labels(first: 100) {{ nodes {{ name }} }} \
+         assignees(first: 10) {{ nodes {{ ...Account }} }} \
+         reviewRequests(first: 100) {{ nodes {{ {} }} }} \
          baseRefName headRefName headRefOid headRepository {{ databaseId }} \
          reviews(first: {REVIEWS}) {{ {} }} \
          commits(first: $commits) {{ {COMMIT_NODES} }} \
          timelineItems(first: {TIMELINE}, itemTypes: {}) {{ {} }} }} {}",
         long_id(omitted),
         unless(omitted, OptionalPart::Drafts, "isDraft"),
+        unless(omitted, OptionalPart::ReviewDecision, "reviewDecision"),
+        unless(
+            omitted,
+            OptionalPart::AutoMerge,
+            "autoMergeRequest { enabledAt }"
+        ),
+        requested_reviewer(omitted),
         review_nodes(omitted),
         timeline_types(omitted),
         timeline_nodes(omitted),
@@ -211,8 +244,9 @@ pub fn numbered(numbers: &[PrNumber], omitted: &OmittedParts) -> String {
         .iter()
         .map(|number| {
             format!(
-                "{}: pullRequest(number: {number}) {{ ...Whole }}",
-                alias(*number)
+                "{}: pullRequest(number: {number}) {{ ...Whole {} }}",
+                alias(*number),
+                checks(*number, omitted)
             )
         })
         .collect();
@@ -221,6 +255,20 @@ pub fn numbered(numbers: &[PrNumber], omitted: &OmittedParts) -> String {
          repository(owner: $owner, name: $name) {{ databaseId nameWithOwner isPrivate {} }} }} {}",
         wanted.join(" "),
         whole(omitted)
+    )
+}
+
+/// Returns the checks of a pull request's head. GitHub answers whether one is required for a
+/// number in the text alone, so that no [`page`] has them.
+fn checks(number: PrNumber, omitted: &OmittedParts) -> String {
+    if omitted.contains(&OptionalPart::Checks) {
+        return String::new();
+    }
+    format!(
+        "statusCheckRollup {{ contexts(first: 100) {{ nodes {{ \
+         ... on CheckRun {{ status conclusion startedAt completedAt \
+         isRequired(pullRequestNumber: {number}) }} \
+         ... on StatusContext {{ state createdAt isRequired(pullRequestNumber: {number}) }} }} }} }}"
     )
 }
 
@@ -325,7 +373,7 @@ pub struct GraphqlPullRequest {
     pub changed_files: i64,
     /// Null for a deleted account.
     pub author: Option<GraphqlActor>,
-    pub labels: Option<GraphqlLabels>,
+    pub labels: Option<GraphqlList<GraphqlLabel>>,
     pub base_ref_name: String,
     pub head_ref_name: String,
     pub head_ref_oid: String,
@@ -334,6 +382,58 @@ pub struct GraphqlPullRequest {
     pub reviews: Option<Connection<GraphqlReview>>,
     pub commits: Connection<PullRequestCommit>,
     pub timeline_items: Connection<GraphqlTimelineItem>,
+    pub author_association: Option<AuthorAssociation>,
+    pub merge_commit: Option<Oid>,
+    /// `MERGEABLE`, `CONFLICTING`, or `UNKNOWN` until GitHub has tried the merge.
+    pub mergeable: Option<String>,
+    /// `None` is no decision, or not requested, or a decision that is not known here.
+    #[serde(default, deserialize_with = "any_decision")]
+    pub review_decision: Option<ReviewDecision>,
+    pub auto_merge_request: Option<IgnoredAny>,
+    pub assignees: Option<GraphqlList<GraphqlActor>>,
+    pub review_requests: Option<GraphqlList<ReviewRequest>>,
+    /// Null without a check, if GitHub withholds it, and if it is not requested.
+    pub status_check_rollup: Option<StatusCheckRollup>,
+}
+
+/// A list that is read without further pages.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GraphqlList<T> {
+    /// GitHub returns null for an item that it could not load, or for the whole list.
+    pub nodes: Option<Vec<Option<T>>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReviewRequest {
+    /// Null if the token may not see it.
+    pub requested_reviewer: Option<GraphqlReviewer>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct StatusCheckRollup {
+    pub contexts: Option<GraphqlList<CheckContext>>,
+}
+
+/// A check run, which has a `status`, or a commit status, which has a `state`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckContext {
+    pub is_required: Option<bool>,
+    pub status: Option<String>,
+    pub conclusion: Option<String>,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+    pub state: Option<String>,
+    pub created_at: Option<Timestamp>,
+}
+
+fn any_decision<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ReviewDecision>, D::Error> {
+    let decision: Option<String> = Option::deserialize(deserializer)?;
+    let decision = decision.as_deref().map(StrDeserializer::<D::Error>::new);
+    Ok(decision.and_then(|name| ReviewDecision::deserialize(name).ok()))
 }
 
 /// An id beyond 32 bits, which JSON numbers might not hold: sent as a text.
@@ -378,11 +478,6 @@ pub struct GraphqlActor {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct GraphqlLabels {
-    pub nodes: Option<Vec<Option<GraphqlLabel>>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
 pub struct GraphqlLabel {
     pub name: String,
 }
@@ -418,11 +513,22 @@ pub struct PullRequestCommit {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GraphqlCommit {
-    /// `None` for an impossible year: git accepts any date.
-    #[serde(deserialize_with = "any_date")]
+    pub oid: String,
+    /// `None` for an impossible year, since git accepts any date, and where it is not requested.
+    #[serde(default, deserialize_with = "any_date")]
     pub authored_date: Option<Timestamp>,
     #[serde(deserialize_with = "any_date")]
     pub committed_date: Option<Timestamp>,
+    pub message: Option<String>,
+    pub author: Option<GitActor>,
+}
+
+/// The author of a commit as git has it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GitActor {
+    pub email: Option<String>,
+    /// Null for a bot, and for an address of no account.
+    pub user: Option<GraphqlActor>,
 }
 
 fn any_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
@@ -445,6 +551,10 @@ pub struct GraphqlTimelineItem {
     pub full_database_id: Option<BigInt>,
     /// Of a comment.
     pub author: Option<GraphqlActor>,
+    /// The head after a forced push; null if it is gone.
+    pub after_commit: Option<Oid>,
+    /// Of a commit, which has no other time than its own.
+    pub commit: Option<GraphqlCommit>,
 }
 
 /// A requested reviewer: an account, which has a login, or a team, which has a slug.

@@ -9,7 +9,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use crate::event::UnreadPart;
+use crate::event::{AuthorAssociation, UnreadPart};
 
 use super::types::{
     Account, AccountId, AccountKind, InstallationId, PrNumber, RepoId, ReviewId, Timestamp,
@@ -108,6 +108,14 @@ pub(crate) struct PullRequestPayload {
     pub(crate) deletions: Option<i64>,
     pub(crate) changed_files: Option<i64>,
     pub(crate) commits: Option<i64>,
+    pub(crate) requested_reviewers: Option<Vec<UserPayload>>,
+    pub(crate) requested_teams: Option<Vec<TeamPayload>>,
+    pub(crate) author_association: Option<AuthorAssociation>,
+    pub(crate) auto_merge: Option<IgnoredAny>,
+    /// Of a test merge until it is merged.
+    pub(crate) merge_commit_sha: Option<String>,
+    #[serde(default, deserialize_with = "null_as_empty")]
+    pub(crate) assignees: Vec<UserPayload>,
 }
 
 /// The state of a pull request or issue.
@@ -198,6 +206,7 @@ pub(crate) struct CommentPayload {
 /// A conversation on a line of the diff.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ThreadPayload {
+    pub(crate) node_id: Option<String>,
     #[serde(default, deserialize_with = "null_as_empty")]
     pub(crate) comments: Vec<ThreadComment>,
 }

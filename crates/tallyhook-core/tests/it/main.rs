@@ -2,7 +2,9 @@
 
 mod bounds;
 mod business_time;
+mod daily;
 mod decoration;
+mod fixture_turns;
 mod hostile;
 mod metrics;
 mod notification;
@@ -10,3 +12,4 @@ mod order;
 mod origin;
 mod statistics;
 mod waiting;
+mod waiting_change;

@@ -12,7 +12,9 @@ use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::recording::StoredPullRequest;
 use tallyhook_core::domain::task::Patterns;
 use tallyhook_core::domain::timings::{PullRequestState, Stage, Timings, timings};
-use tallyhook_core::event::{Event, FetchedPullRequest, PullRequestEvent};
+use tallyhook_core::event::{
+    Event, FactKind, FetchedPullRequest, PullRequestEvent, RequestedReviewers, SubjectKind,
+};
 use tallyhook_core::github::types::Timestamp;
 
 use testkit::histories;
@@ -90,6 +92,7 @@ fn after_batches(events: &[&PullRequestEvent], size: usize) -> (PullRequest, Opt
         numbers: NumberRules::default(),
         patterns: Patterns::parse(Patterns::DEFAULT).unwrap(),
         tracks_pushes: false,
+        tracks_waiting: false,
     };
     let mut stored = StoredPullRequest::unknown(histories::KEY);
     let mut timings = None;
@@ -140,6 +143,48 @@ proptest! {
         let expected = after(&in_order);
         prop_assert_eq!(numbers, timings(&expected, &Bots::default()));
         prop_assert_eq!(found, expected);
+    }
+}
+
+/// Returns the facts of an event as an earlier version stored them: without what identifies a
+/// requested reviewer or a thread by now.
+fn as_stored_before(event: &PullRequestEvent) -> PullRequestEvent {
+    let mut event = event.clone();
+    for fact in &mut event.facts {
+        fact.subject_kind = None;
+        if fact.kind == FactKind::ThreadResolved {
+            fact.detail = None;
+        }
+    }
+    if let Some(snapshot) = &mut event.pull_request {
+        (snapshot.requested, snapshot.details) = (None, None);
+    }
+    event
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Facts that an earlier version stored count until the same ones are known better.
+    #[test]
+    fn facts_stored_before_are_replaced_by_better_known_ones(
+        draft in any::<bool>(),
+        steps in histories::steps(),
+        keys in prop::collection::vec(any::<u32>(), 64),
+        stored in prop::collection::vec(any::<bool>(), 32),
+    ) {
+        let events = histories::events(draft, Some(500), &steps);
+        let old: Vec<_> = events.iter().map(as_stored_before).collect();
+        // All of them were stored, and some of them arrive again.
+        let again = events.iter().zip(&stored).filter(|(_, again)| **again).map(|(event, _)| event);
+        let mut shuffled: Vec<_> = old.iter().chain(again).collect();
+        let in_order = after(shuffled.iter().copied());
+        let mut keys = keys.into_iter().cycle();
+        shuffled.sort_by_cached_key(|_| keys.next());
+        prop_assert_eq!(after(shuffled), in_order);
+        let replaced = after(old.iter().chain(&events));
+        prop_assert!(!replaced.timeline.has_partial_requests());
+        prop_assert_eq!(replaced, after(&events));
     }
 }
 
@@ -206,6 +251,53 @@ proptest! {
         prop_assert_eq!(numbers(&found), numbers(&after(&events)));
         prop_assert_eq!(found.conversation, expected.conversation);
     }
+}
+
+#[test]
+fn newest_lists_count_and_the_first_that_named_a_reviewer_is_remembered() {
+    use histories::Step::{AutoMerge, Push, Request, Unrequest};
+    let steps = [
+        (10, Request(0)),
+        (10, Request(1)),
+        (0, AutoMerge(true)),
+        (10, Push),
+        (10, Unrequest(1)),
+        (10, Request(1)),
+        (10, Push),
+    ];
+    let events = histories::events(false, None, &steps);
+    let opened_at = events[0].pull_request.as_ref().unwrap().updated_at.epoch();
+    // The events of the first two requests are lost: later payloads have the lists.
+    let mut found = after([&events[7], &events[4], &events[5], &events[6], &events[0]]);
+    let requested = found.requested.clone().unwrap();
+    let key = |kind, id| (kind, id);
+    let (team, account) = (key(SubjectKind::Team, 101), key(SubjectKind::User, 101));
+    assert_eq!(requested.at.epoch() - opened_at, 60);
+    assert_eq!(
+        requested.value.keys().collect::<Vec<_>>(),
+        [account, team],
+        "one id in two id spaces"
+    );
+    let first = |of| {
+        found
+            .first_requested
+            .get(&of)
+            .map(|at| at.epoch() - opened_at)
+    };
+    assert_eq!((first(team), first(account)), (Some(30), Some(30)));
+    let details = found.details.clone().unwrap();
+    assert!(details.value.auto_merge && details.value.author_association.unwrap().may_write());
+    // A comment's payload has no lists, and an older one changes nothing but the first sight.
+    let mut comment = events[7].clone();
+    let snapshot = comment.pull_request.as_mut().unwrap();
+    snapshot.updated_at = Timestamp::clamped(snapshot.updated_at.epoch() + 100);
+    (snapshot.requested, snapshot.details) = (None, None);
+    found.apply(&comment, Source::Webhook);
+    found.apply(&events[1], Source::Webhook);
+    assert_eq!(found.requested.as_ref(), Some(&requested));
+    assert_eq!(found.details.as_ref(), Some(&details));
+    assert_eq!(found.first_requested[&team].epoch() - opened_at, 10);
+    assert_ne!(requested.value, RequestedReviewers::default());
 }
 
 /// Returns the stage of one second, from the state after the events up to it.

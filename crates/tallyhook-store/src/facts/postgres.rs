@@ -13,6 +13,7 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::event::storable_json;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::commits::write_commits;
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
     DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
@@ -159,7 +160,7 @@ async fn drop_replaced(session: &mut PooledSession, recording: &BatchWrite) -> R
     Ok(())
 }
 
-/// Records logins, marks tasks and appends events to the outbox, which is the last step of a
+/// Records commits and logins, marks tasks and appends events to the outbox, which is the last step of a
 /// transaction.
 async fn write_outbox(
     session: &mut PooledSession,
@@ -167,9 +168,10 @@ async fn write_outbox(
     now: Moment,
 ) -> Result<()> {
     let mut transaction = Transaction::Postgres(PostgresTransaction(session));
+    write_commits(&mut transaction, &recording.commits).await?;
     write_logins(&mut transaction, &recording.logins).await?;
     let marked = TaskWriter(&mut transaction).mark(recording).await?;
-    let events = notified_changes(&mut transaction, &recording.changes).await?;
+    let events = notified_changes(&mut transaction, recording).await?;
     let appended = append_events(&mut transaction, &events, now).await?;
     if appended + marked > 0 {
         // Sent by the commit.

@@ -12,19 +12,19 @@ use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::{Author, Observed, PullRequest, Source, Timeline};
 use tallyhook_core::domain::repository::{RepositoryAccess, RepositoryDetails};
-use tallyhook_core::domain::review::Review;
 use tallyhook_core::domain::timings::{DEFINITION, PullRequestState};
 use tallyhook_core::domain::waiting::{Turn, Turns, Waiting, WaitingFor};
 use tallyhook_core::event::{
-    Branches, CommitDates, Conversation, Diff, Fact, ReviewState, SnapshotMark,
+    Branches, CommitDates, Conversation, Diff, Fact, MergeState, PullRequestDetails,
+    RequestedReviewers, ReviewState, SnapshotMark, SubjectKind,
 };
 use tallyhook_core::github::types::{
-    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, ReviewId, Timestamp,
+    Account, AccountId, AccountKind, PrKey, PrNumber, RepoId, Timestamp,
 };
 
 use super::table_columns::columns;
 use crate::columns::{Millis, Name, Seconds, Words};
-use crate::{Moment, PullRequestRecord, RepositoryObservation, StoredPullRequest};
+use crate::{PullRequestRecord, StoredPullRequest};
 
 /// The most former names that are kept of a repository, the newest. GitHub bounds no renames.
 pub(crate) const FORMER_NAMES: usize = 32;
@@ -66,6 +66,19 @@ columns! {
         commit_last_at: Option<Seconds>,
         commit_prehistoric: Option<bool>,
         commits_at: Option<Seconds>,
+        first_authored_at: Option<Seconds>,
+        last_authored_at: Option<Seconds>,
+        first_committed_at: Option<Seconds>,
+        last_committed_at: Option<Seconds>,
+        co_authors: Option<Json<BTreeSet<String>>>,
+        requested_at: Option<Seconds>,
+        requested: Option<Json<RequestedReviewers>>,
+        first_requested: Option<Json<Vec<FirstRequest>>>,
+        has_partial_requests: bool,
+        details_at: Option<Seconds>,
+        details: Option<Json<PullRequestDetails>>,
+        merge_state_at: Option<Seconds>,
+        merge_state: Option<Json<MergeState>>,
         whole_until: Option<Seconds>,
         truncated_at: Option<Seconds>,
         timeline: Json<Vec<Fact>>,
@@ -196,12 +209,31 @@ fn marks(marks: &BTreeSet<SnapshotMark>) -> Option<Words> {
     (!marks.is_empty()).then(|| Words(names.collect()))
 }
 
-fn seconds(at: Option<Timestamp>) -> Option<Seconds> {
+pub(super) fn seconds(at: Option<Timestamp>) -> Option<Seconds> {
     at.map(Seconds)
 }
 
-fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
+pub(super) fn timestamp(at: Option<Seconds>) -> Option<Timestamp> {
     at.map(|Seconds(at)| at)
+}
+
+/// Kind, id and seconds since 1970 of the first payload that listed a reviewer.
+type FirstRequest = (SubjectKind, i64, i64);
+
+fn first_requests(
+    requests: &BTreeMap<(SubjectKind, i64), Timestamp>,
+) -> Option<Json<Vec<FirstRequest>>> {
+    let rows = requests.iter();
+    let rows = rows.map(|((kind, id), at)| (*kind, *id, at.epoch()));
+    (!requests.is_empty()).then(|| Json(rows.collect()))
+}
+
+fn guard<T>(group: Option<&Dated<T>>) -> Option<Seconds> {
+    group.map(|dated| Seconds(dated.at))
+}
+
+fn value<T: Clone>(group: Option<&Dated<T>>) -> Option<Json<T>> {
+    group.map(|dated| Json(dated.value.clone()))
 }
 
 /// The columns of a pull request as it is to be written: with the version after the one that was
@@ -219,16 +251,16 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         conversation,
         branches,
         diff,
-        requested: _,
-        first_requested: _,
-        details: _,
-        merge_state: _,
+        requested,
+        first_requested,
+        details,
+        merge_state,
         merged_at,
         commits,
-        co_authors: _,
+        co_authors,
         whole_until,
         truncated_at,
-        timeline: _,
+        timeline,
         observed: _,
         reviews: _,
         source,
@@ -274,6 +306,19 @@ pub(crate) fn columns_of(record: &PullRequestRecord) -> (KnownColumns, DerivedCo
         commit_last_at: seconds(dates.and_then(|dates| dates.last)),
         commit_prehistoric: dates.map(|dates| dates.prehistoric),
         commits_at: seconds(commits.as_ref().map(|dated| dated.at)),
+        first_authored_at: seconds(dates.and_then(|dates| dates.first_authored)),
+        last_authored_at: seconds(dates.and_then(|dates| dates.last_authored)),
+        first_committed_at: seconds(dates.and_then(|dates| dates.first_committed)),
+        last_committed_at: seconds(dates.and_then(|dates| dates.last_committed)),
+        co_authors: (!co_authors.is_empty()).then(|| Json(co_authors.clone())),
+        requested_at: guard(requested.as_ref()),
+        requested: value(requested.as_ref()),
+        first_requested: first_requests(first_requested),
+        has_partial_requests: timeline.has_partial_requests(),
+        details_at: guard(details.as_ref()),
+        details: value(details.as_ref()),
+        merge_state_at: guard(merge_state.as_ref()),
+        merge_state: value(merge_state.as_ref()),
         whole_until: seconds(*whole_until),
         truncated_at: seconds(*truncated_at),
         timeline: recent.timeline,
@@ -505,7 +550,10 @@ impl KnownColumns {
             first: timestamp(row.commit_first_at),
             last: timestamp(row.commit_last_at),
             prehistoric,
-            ..CommitDates::default()
+            first_authored: timestamp(row.first_authored_at),
+            last_authored: timestamp(row.last_authored_at),
+            first_committed: timestamp(row.first_committed_at),
+            last_committed: timestamp(row.last_committed_at),
         });
         let pull_request = PullRequest {
             key: PrKey {
@@ -518,13 +566,18 @@ impl KnownColumns {
             conversation: dated(row.updated_at, conversation),
             branches: dated(row.branches_updated_at, branches),
             diff: dated(row.full_updated_at, Some(diff)),
-            requested: None,
-            first_requested: BTreeMap::new(),
-            details: None,
-            merge_state: None,
+            requested: dated(row.requested_at, row.requested.map(|Json(value)| value)),
+            first_requested: row
+                .first_requested
+                .into_iter()
+                .flat_map(|Json(requests)| requests)
+                .map(|(kind, id, at)| ((kind, id), Timestamp::clamped(at)))
+                .collect(),
+            details: dated(row.details_at, row.details.map(|Json(value)| value)),
+            merge_state: dated(row.merge_state_at, row.merge_state.map(|Json(value)| value)),
             merged_at: timestamp(row.merged_at),
             commits: dated(row.commits_at, commits),
-            co_authors: BTreeSet::new(),
+            co_authors: row.co_authors.map(|Json(named)| named).unwrap_or_default(),
             whole_until: timestamp(row.whole_until),
             truncated_at: timestamp(row.truncated_at),
             timeline,
@@ -559,92 +612,4 @@ fn dated<T>(guard: Option<Seconds>, group: Option<T>) -> Option<Dated<T>> {
     guard
         .zip(group)
         .map(|(Seconds(at), value)| Dated { at, value })
-}
-
-impl RepositoryColumns {
-    /// The columns of a repository that is seen at `now`.
-    pub(crate) fn of(sighting: &RepositoryObservation, now: Moment) -> Self {
-        let repository = &sighting.repository;
-        Self {
-            id: repository.id.0,
-            name: repository.seen.value.name.clone(),
-            private: repository.seen.value.private,
-            seen_at: Seconds(repository.seen.at),
-            installation_id: repository.installation.map(|id| id.0),
-            access: Name(repository.access.value),
-            access_at: Seconds(repository.access.at),
-            tracked_since: Millis(sighting.tracks.unwrap_or(now)),
-            tracked: sighting.tracks.is_some(),
-            last_delivery_at: sighting.last_delivery.map(Millis),
-            former_names: Json(former_names(sighting)),
-        }
-    }
-}
-
-/// The other names of a repository, in lower case.
-fn former_names(sighting: &RepositoryObservation) -> BTreeMap<String, i64> {
-    let present = &sighting.repository.seen.value.name;
-    let names = sighting.former_names.iter();
-    names
-        .filter(|(name, _)| !name.eq_ignore_ascii_case(present))
-        .map(|(name, at)| (name.to_ascii_lowercase(), at.epoch()))
-        .collect()
-}
-
-impl ReviewColumns {
-    /// The reviews that changed, by pull request and id: an event of another pull request with the
-    /// same id is about another review.
-    pub(crate) fn changed(records: &[PullRequestRecord]) -> Vec<Self> {
-        let mut changed = BTreeMap::new();
-        for record in records {
-            let PullRequest { key, reviews, .. } = &record.known.pull_request;
-            for review in record.reviews.iter().filter_map(|id| reviews.get(id)) {
-                changed
-                    .entry((*key, review.id))
-                    .or_insert_with(|| Self::of(*key, review));
-            }
-        }
-        changed.into_values().collect()
-    }
-
-    fn of(key: PrKey, review: &Review) -> Self {
-        Self {
-            github_review_id: review.id.0,
-            repo_id: key.repo.0,
-            number: key.number.0,
-            reviewer_id: review.author.id.0,
-            reviewer_login: review.author.login.clone(),
-            reviewer_type: Name(review.author.kind),
-            original_state: review.original_state.map(Name),
-            submitted_at: Seconds(review.submitted_at),
-            commit_id: review.commit_id.clone(),
-            dismissed: review.dismissed,
-            dismissed_at: seconds(review.dismissed_at),
-        }
-    }
-
-    pub(crate) fn key(&self) -> PrKey {
-        PrKey {
-            repo: RepoId(self.repo_id),
-            number: PrNumber(self.number),
-        }
-    }
-}
-
-impl From<ReviewColumns> for Review {
-    fn from(row: ReviewColumns) -> Self {
-        Self {
-            id: ReviewId(row.github_review_id),
-            author: Account {
-                id: AccountId(row.reviewer_id),
-                login: row.reviewer_login,
-                kind: row.reviewer_type.0,
-            },
-            original_state: row.original_state.map(|Name(state)| state),
-            submitted_at: row.submitted_at.0,
-            commit_id: row.commit_id,
-            dismissed: row.dismissed,
-            dismissed_at: timestamp(row.dismissed_at),
-        }
-    }
 }

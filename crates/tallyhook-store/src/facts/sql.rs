@@ -13,9 +13,10 @@ const _: () = assert!(DEFINITION == 2);
 
 /// Statements that drop the guards and facts of one pull request, by repository and number, before
 /// others take their place.
-pub(super) const DROP_REPLACED: [&str; 3] = [
+pub(super) const DROP_REPLACED: [&str; 4] = [
     "UPDATE pull_requests SET updated_at = NULL, merged_at = NULL \
      WHERE repo_id = $1 AND number = $2",
+    "DELETE FROM commits WHERE repo_id = $1 AND number = $2",
     "DELETE FROM reviews WHERE repo_id = $1 AND number = $2",
     "DELETE FROM timeline_segments WHERE repo_id = $1 AND number = $2",
 ];

@@ -10,6 +10,7 @@ use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
+use super::commits::write_commits;
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
     DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
@@ -124,9 +125,10 @@ impl SqliteDatabase {
         write_segments(&mut transaction, &recording.pull_requests).await?;
         write_parties(&mut transaction, ChangedParties::of(recording)).await?;
         let mut transaction = Transaction::Sqlite(transaction);
+        write_commits(&mut transaction, &recording.commits).await?;
         write_logins(&mut transaction, &recording.logins).await?;
         let marked = TaskWriter(&mut transaction).mark(recording).await?;
-        let events = notified_changes(&mut transaction, &recording.changes).await?;
+        let events = notified_changes(&mut transaction, recording).await?;
         let appended = append_events(&mut transaction, &events, now).await?;
         tallyhook_core::crash_point::reached("record.before_commit");
         transaction.commit().await?;

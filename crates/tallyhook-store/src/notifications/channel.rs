@@ -1,5 +1,6 @@
 //! Channels and their notifications.
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,6 +17,8 @@ pub struct ChannelState {
     pub failures: u32,
     /// The error of the last attempt that failed, and its time.
     pub last_error: Option<(String, Moment)>,
+    /// The date of its last digest, in the zone of its calendar.
+    pub digest_day: Option<NaiveDate>,
 }
 
 /// A channel with the counts of its notifications of the events that are still stored.
@@ -77,6 +80,8 @@ pub struct NotificationRow {
     /// The answer to the last attempt.
     pub answer: Option<String>,
     pub finished_at: Option<Moment>,
+    /// The end of the quiet hours of its channel in which it was due.
+    pub held_until: Option<Moment>,
 }
 
 /// An attempt to notify a channel of an event.

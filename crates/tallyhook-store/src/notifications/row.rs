@@ -14,6 +14,7 @@ pub(crate) struct ChannelRow {
     failures: i64,
     last_error: Option<String>,
     last_error_at: Option<Millis>,
+    digest_day: Option<String>,
 }
 
 impl From<ChannelRow> for ChannelState {
@@ -23,6 +24,7 @@ impl From<ChannelRow> for ChannelState {
             rests_until: row.rests_until.map(|Millis(at)| at),
             failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
             last_error: row.last_error.zip(row.last_error_at.map(|Millis(at)| at)),
+            digest_day: row.digest_day.and_then(|day| day.parse().ok()),
         }
     }
 }
@@ -73,6 +75,7 @@ pub(crate) struct JoinedNotificationRow {
     next_attempt_at: Millis,
     answer: Option<String>,
     finished_at: Option<Millis>,
+    held_until: Option<Millis>,
 }
 
 impl TryFrom<JoinedNotificationRow> for NotificationRow {
@@ -90,6 +93,7 @@ impl TryFrom<JoinedNotificationRow> for NotificationRow {
             next_attempt_at: row.next_attempt_at.0,
             answer: row.answer,
             finished_at: row.finished_at.map(|Millis(at)| at),
+            held_until: row.held_until.map(|Millis(at)| at),
         })
     }
 }

@@ -7,19 +7,19 @@ use super::{
 };
 use crate::columns::{Millis, Name, storable_text};
 use crate::database::{Statement, statement};
-use crate::outbox::OutboxRow;
-use crate::{EventId, Moment, Result, Store};
+use crate::outbox::{NewOutboxEvent, OutboxRow, append_events};
+use crate::{ChannelDigest, EventId, Moment, OutboxPayload, Result, Store};
 
-const CHANNEL: &str =
-    "SELECT name, place, rests_until, failures, last_error, last_error_at FROM channels";
+const CHANNEL: &str = "SELECT name, place, rests_until, failures, last_error, last_error_at, digest_day \
+     FROM channels";
 /// The reason of an expired notification without an attempt.
 const TOO_OLD: &str = "it was too old to be sent";
 
 /// Makes the query for notifications with their events.
 fn notification_query() -> String {
     format!(
-        "SELECT {}, channel, state, attempts, taken_up_at, next_attempt_at, answer, finished_at \
-         FROM notifications JOIN outbox ON id = event_id {}",
+        "SELECT {}, channel, state, attempts, taken_up_at, next_attempt_at, answer, finished_at, \
+         held_until FROM notifications JOIN outbox ON id = event_id {}",
         OutboxRow::COLUMNS,
         OutboxRow::JOINS
     )
@@ -187,8 +187,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Marks a notification superseded if a newer one of its subject was sent to its channel.
-    /// Returns whether that is so.
+    /// Marks a notification superseded if it is obsolete. Returns whether that is so:
+    /// - a newer one of its subject was sent to its channel, or after quiet hours is to be sent;
+    /// - it is about whom a pull request waits for, which changed again, or the pull request ended.
     pub async fn supersede_if_outdated(
         &self,
         channel: &str,
@@ -197,10 +198,17 @@ impl Store {
     ) -> Result<bool> {
         let update = statement(
             "UPDATE notifications AS earlier SET state = 'superseded', finished_at = $3 \
-             WHERE event_id = $1 AND channel = $2 AND state = 'pending' AND EXISTS (\
+             WHERE event_id = $1 AND channel = $2 AND state = 'pending' AND (EXISTS (\
                  SELECT 1 FROM notifications later WHERE later.event_id > $1 \
-                 AND later.channel = $2 \
-                 AND later.subject = earlier.subject AND later.state = 'sent')",
+                 AND later.channel = $2 AND later.subject = earlier.subject AND (\
+                     later.state = 'sent' \
+                     OR later.state = 'pending' AND earlier.held_until IS NOT NULL)) \
+             OR EXISTS (\
+                 SELECT 1 FROM outbox waited JOIN outbox later \
+                 ON later.repo_id = waited.repo_id AND later.number = waited.number \
+                 AND later.id > waited.id \
+                 WHERE waited.id = $1 AND waited.kind = 'waiting_change' \
+                 AND later.kind IN ('waiting_change', 'pr_status_change')))",
         );
         Ok(self
             .database
@@ -209,8 +217,46 @@ impl Store {
             == 1)
     }
 
-    /// Marks pending notifications of events recorded before `before` dead, at most `limit`, also
-    /// those of channels without a worker. Returns their number.
+    /// Marks the pending notifications of a channel as held until the end of its quiet hours.
+    pub async fn hold_notifications(&self, channel: &str, until: Moment) -> Result<u64> {
+        let update = statement(
+            "UPDATE notifications SET held_until = $2 WHERE channel = $1 AND state = 'pending' \
+             AND (held_until IS NULL OR held_until < $2)",
+        );
+        self.database
+            .execute(update.bind(channel).bind(Millis(until)))
+            .await
+    }
+
+    /// Records that the digest of that day was made, and adds it to the outbox unless it is empty.
+    /// Returns false if there was one of that day or a later day; then nothing is done.
+    pub async fn record_digest(&self, digest: &ChannelDigest, now: Moment) -> Result<bool> {
+        let mut writer = self.database.writer().await?;
+        let mut transaction = writer.begin().await?;
+        let update = statement(
+            "UPDATE channels SET digest_day = $2 WHERE name = $1 \
+             AND (digest_day IS NULL OR digest_day < $2)",
+        );
+        let day = digest.content.day.to_string();
+        let update = update.bind(digest.channel.as_str()).bind(day);
+        if transaction.execute(update).await? == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        if !digest.content.items.is_empty() {
+            let event = NewOutboxEvent {
+                repo: None,
+                payload: OutboxPayload::Digest(digest.clone()),
+            };
+            append_events(&mut transaction, &[event], now).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Marks pending notifications dead, at most `limit`, whose events were recorded before `before`,
+    /// and that no quiet hours held since; also those of channels without a worker. Returns their
+    /// number.
     pub async fn expire_notifications(
         &self,
         before: Moment,
@@ -222,7 +268,8 @@ impl Store {
              answer = coalesce(answer, '{TOO_OLD}') \
              WHERE state = 'pending' AND (event_id, channel) IN (\
                  SELECT event_id, channel FROM notifications JOIN outbox ON id = event_id \
-                 WHERE state = 'pending' AND recorded_at < $1 LIMIT $3)"
+                 WHERE state = 'pending' AND recorded_at < $1 \
+                 AND coalesce(held_until, recorded_at) < $1 LIMIT $3)"
         );
         let update = statement(update)
             .bind(Millis(before))

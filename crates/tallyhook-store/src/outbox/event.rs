@@ -3,10 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
 use tallyhook_core::domain::recording::PullRequestChange;
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::domain::waiting_change::{WaitedFor, WaitingChange};
 use tallyhook_core::github::types::{PrKey, Timestamp};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use crate::{Result, StoreError};
 
@@ -57,6 +61,42 @@ pub struct WorktreeKept {
     pub at: Timestamp,
 }
 
+/// The daily list of one channel: what waits, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelDigest {
+    pub channel: String,
+    /// The time of day that the settings name, on that day.
+    pub at: Timestamp,
+    pub content: DigestContent,
+}
+
+/// The content of a digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestContent {
+    /// The date in the zone of the channel's calendar.
+    pub day: NaiveDate,
+    /// The number of pull requests that wait; more than there are in `items` if the list is long.
+    pub total: u64,
+    /// Those that wait longest, the longest first.
+    pub items: Vec<DigestItem>,
+}
+
+/// An open pull request in a digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DigestItem {
+    /// `owner/name`
+    pub repo: String,
+    pub pr_number: i64,
+    pub title: Option<String>,
+    pub html_url: Option<String>,
+    /// The login of its author.
+    pub author: Option<String>,
+    pub waiting: WaitedFor,
+    /// Since when the party that waits longest is waited for.
+    #[schema(value_type = String, format = "date-time")]
+    pub since: Timestamp,
+}
+
 /// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboxPayload {
@@ -64,6 +104,9 @@ pub enum OutboxPayload {
     PullRequest(PullRequestChange, Option<TaskId>),
     Task(TaskChange),
     WorktreeKept(WorktreeKept),
+    /// With the task, likewise.
+    Waiting(WaitingChange, Option<TaskId>),
+    Digest(ChannelDigest),
 }
 
 impl OutboxPayload {
@@ -73,6 +116,16 @@ impl OutboxPayload {
             Self::PullRequest(change, _) => Some(change.key),
             Self::Task(change) => change.because,
             Self::WorktreeKept(kept) => Some(kept.key),
+            Self::Waiting(change, _) => Some(change.key),
+            Self::Digest(_) => None,
+        }
+    }
+
+    /// Returns the only channel that is sent it; `None` for all.
+    pub fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Digest(digest) => Some(&digest.channel),
+            _ => None,
         }
     }
 }
@@ -92,7 +145,7 @@ pub struct EventSubject {
 pub struct OutboxEvent {
     pub id: EventId,
     /// `owner/name` of the pull request, as it was when this was learnt; `None` if a person moved a
-    /// task.
+    /// task, and for a digest.
     pub repo: Option<String>,
     pub payload: OutboxPayload,
     pub subject: EventSubject,

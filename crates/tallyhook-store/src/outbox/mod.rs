@@ -5,7 +5,8 @@ mod row;
 mod sql;
 
 pub use self::event::{
-    EventId, EventSubject, OutboxEvent, OutboxListener, OutboxPayload, TaskChange, WorktreeKept,
+    ChannelDigest, DigestContent, DigestItem, EventId, EventSubject, OutboxEvent, OutboxListener,
+    OutboxPayload, TaskChange, WorktreeKept,
 };
 pub(crate) use self::row::OutboxRow;
 pub(crate) use self::sql::{

@@ -3,11 +3,13 @@
 use sqlx::FromRow;
 use tallyhook_core::domain::notification::{PullRequestStatus, StatusChange, SyncSource};
 use tallyhook_core::domain::task::{TaskId, TaskStatus};
+use tallyhook_core::domain::waiting_change::WaitingChange;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId};
 
 use crate::columns::{Millis, Name, Seconds};
 use crate::{
-    EventId, EventSubject, OutboxEvent, OutboxPayload, PullRequestChange, TaskChange, WorktreeKept,
+    ChannelDigest, EventId, EventSubject, OutboxEvent, OutboxPayload, PullRequestChange,
+    TaskChange, WorktreeKept,
 };
 
 /// A row of the outbox. The kind determines which columns are null.
@@ -24,6 +26,8 @@ pub(crate) struct OutboxRow {
     happened_at: Seconds,
     sync_source: Option<Name<SyncSource>>,
     reason: Option<String>,
+    recipient: Option<String>,
+    content: Option<String>,
     subject_title: Option<String>,
     subject_url: Option<String>,
     subject_author: Option<String>,
@@ -33,7 +37,7 @@ pub(crate) struct OutboxRow {
 impl OutboxRow {
     pub(crate) const COLUMNS: &'static str = "id, kind, repo_id, repo_name, number, \
          task_id, old_status, \
-         new_status, happened_at, sync_source, reason, \
+         new_status, happened_at, sync_source, reason, recipient, content, \
          subject_title, subject_url, subject_author, subject_key";
     /// Joins the outbox with what its events are about. Within, all names differ from those of
     /// other tables of a query.
@@ -46,6 +50,8 @@ impl OutboxRow {
     pub(crate) const PULL_REQUEST: &'static str = "pr_status_change";
     pub(crate) const TASK: &'static str = "task_status_change";
     pub(crate) const WORKTREE_KEPT: &'static str = "worktree_kept";
+    pub(crate) const WAITING: &'static str = "waiting_change";
+    pub(crate) const DIGEST: &'static str = "digest";
 
     fn payload(self) -> Option<OutboxPayload> {
         let key = self.repo_id.zip(self.number);
@@ -97,6 +103,20 @@ impl OutboxRow {
                     at,
                 }))
             }
+            Self::WAITING => {
+                let change = WaitingChange {
+                    key: key?,
+                    source: self.sync_source?.0,
+                    at,
+                    parties: serde_json::from_str(&self.content?).ok()?,
+                };
+                Some(OutboxPayload::Waiting(change, task))
+            }
+            Self::DIGEST => Some(OutboxPayload::Digest(ChannelDigest {
+                channel: self.recipient?,
+                at,
+                content: serde_json::from_str(&self.content?).ok()?,
+            })),
             _ => None,
         }
     }

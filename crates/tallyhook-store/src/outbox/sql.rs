@@ -1,18 +1,18 @@
 //! Statements about the outbox.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tallyhook_core::domain::notification::{PullRequestStatus, is_worth_notification};
 use tallyhook_core::domain::task::TaskId;
 use tallyhook_core::github::types::{PrKey, RepoId, Timestamp};
 
 use super::row::{NotifiedRepositoryRow, OutboxRow};
-use super::{EventId, OutboxEvent, OutboxPayload, TaskChange, WorktreeKept};
-use crate::columns::{Millis, Seconds};
+use super::{ChannelDigest, EventId, OutboxEvent, OutboxPayload, TaskChange, WorktreeKept};
+use crate::columns::{Millis, Seconds, to_json};
 use crate::database::{Lock, Transaction, statement};
 use crate::tasks::TaskLinkRow;
-use crate::{Moment, PullRequestChange, Result, Store};
+use crate::{BatchWrite, Moment, PullRequestChange, Result, Store};
 
 /// The number of rows of one statement.
 const ROWS: usize = 64;
@@ -75,39 +75,64 @@ pub(crate) struct NewOutboxEvent {
 }
 
 /// Selects the changes that are worth a notification, by the domain's rule: none from before its
-/// repository was tracked.
+/// repository was tracked. Those of the status are first.
 pub(crate) async fn notified_changes(
     transaction: &mut Transaction<'_>,
-    changes: &[PullRequestChange],
+    recording: &BatchWrite,
 ) -> Result<Vec<NewOutboxEvent>> {
-    let mut repositories: BTreeMap<RepoId, Option<NotifiedRepositoryRow>> = BTreeMap::new();
+    let mut repositories = NotifiedRepositories::default();
     let mut notified = Vec::new();
-    for change in changes {
-        let repository = match repositories.entry(change.key.repo) {
-            MapEntry::Occupied(known) => known.into_mut(),
-            MapEntry::Vacant(place) => {
-                place.insert(notified_repository(transaction, change.key.repo).await?)
-            }
-        };
-        if let Some(NotifiedRepositoryRow {
-            name,
-            tracked_since,
-        }) = repository
-            && is_worth_notification(change.change.at, tracked_since.0.into())
-        {
-            notified.push((name.clone(), *change));
+    for change in &recording.changes {
+        let (repo, at) = (change.key.repo, change.change.at);
+        if let Some(name) = repositories.notified(transaction, repo, at).await? {
+            notified.push((name, OutboxPayload::PullRequest(*change, None)));
         }
     }
-    let keys: Vec<_> = notified.iter().map(|(_, change)| change.key).collect();
-    let tasks = oldest_tasks(transaction, &keys).await?;
-    let event = |(name, change): (String, PullRequestChange)| {
-        let task = tasks.get(&change.key).copied();
+    for change in &recording.waits {
+        let (repo, at) = (change.key.repo, change.at);
+        if let Some(name) = repositories.notified(transaction, repo, at).await? {
+            notified.push((name, OutboxPayload::Waiting(change.clone(), None)));
+        }
+    }
+    let keys: BTreeSet<_> = notified
+        .iter()
+        .filter_map(|(_, payload)| payload.pull_request())
+        .collect();
+    let tasks = oldest_tasks(transaction, &keys.into_iter().collect::<Vec<_>>()).await?;
+    let event = |(name, mut payload): (String, OutboxPayload)| {
+        let key = payload.pull_request();
+        if let OutboxPayload::PullRequest(_, task) | OutboxPayload::Waiting(_, task) = &mut payload
+        {
+            *task = key.and_then(|key| tasks.get(&key).copied());
+        }
         NewOutboxEvent {
             repo: Some(name),
-            payload: OutboxPayload::PullRequest(change, task),
+            payload,
         }
     };
     Ok(notified.into_iter().map(event).collect())
+}
+
+/// The repositories of a batch, each read once.
+#[derive(Default)]
+struct NotifiedRepositories(BTreeMap<RepoId, Option<NotifiedRepositoryRow>>);
+
+impl NotifiedRepositories {
+    /// Returns the name of a repository if a change at that time is worth a notification.
+    async fn notified(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        repo: RepoId,
+        at: Timestamp,
+    ) -> Result<Option<String>> {
+        let repository = match self.0.entry(repo) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(place) => place.insert(notified_repository(transaction, repo).await?),
+        };
+        let repository = repository.as_ref();
+        let worth = repository.filter(|row| is_worth_notification(at, row.tracked_since.0.into()));
+        Ok(worth.map(|row| row.name.clone()))
+    }
 }
 
 /// Looks up the oldest task of each of these pull requests that belongs to any.
@@ -146,7 +171,7 @@ pub(crate) async fn notified_repository(
 }
 
 /// The number of columns of an event, with `recorded_at`.
-const COLUMNS: usize = 11;
+const COLUMNS: usize = 13;
 
 /// Makes a query for the tasks that so many pull requests, whose repositories and numbers are the
 /// arguments, are linked to, or whose keys they name: `task_id`, `repo_id`, `number`.
@@ -186,7 +211,7 @@ pub(crate) async fn append_events(
         let insert = format!(
             "INSERT INTO outbox (kind, repo_id, repo_name, number, task_id, old_status, \
              new_status, happened_at, \
-             sync_source, reason, recorded_at) VALUES {} \
+             sync_source, reason, recipient, content, recorded_at) VALUES {} \
              ON CONFLICT (repo_id, number, new_status, happened_at) \
              WHERE kind = 'pr_status_change' DO NOTHING",
             (0..portion.len()).map(row).collect::<Vec<_>>().join(", ")
@@ -195,7 +220,7 @@ pub(crate) async fn append_events(
         // prepared.
         let mut query = statement(insert).persistent(portion.len() == 1);
         for NewOutboxEvent { repo, payload } in portion {
-            let row = NewOutboxRow::from(payload);
+            let row = NewOutboxRow::new(payload)?;
             query = query
                 .bind(row.kind)
                 .bind(row.key.map(|key| key.repo.0))
@@ -207,6 +232,8 @@ pub(crate) async fn append_events(
                 .bind(Seconds(row.at))
                 .bind(row.source)
                 .bind(row.reason)
+                .bind(row.recipient)
+                .bind(row.content)
                 .bind(Millis(now));
         }
         appended += transaction.execute(query).await?;
@@ -224,59 +251,58 @@ struct NewOutboxRow<'a> {
     at: Timestamp,
     source: Option<&'static str>,
     reason: Option<&'a str>,
+    recipient: Option<&'a str>,
+    /// JSON
+    content: Option<String>,
 }
 
-impl<'a> From<&'a OutboxPayload> for NewOutboxRow<'a> {
-    fn from(payload: &'a OutboxPayload) -> Self {
-        match payload {
-            OutboxPayload::PullRequest(
-                PullRequestChange {
-                    key,
-                    change,
-                    source,
-                },
-                task,
-            ) => Self {
-                kind: OutboxRow::PULL_REQUEST,
-                key: Some(*key),
+impl<'a> NewOutboxRow<'a> {
+    fn new(payload: &'a OutboxPayload) -> Result<Self> {
+        let empty = |kind, at| Self {
+            kind,
+            key: payload.pull_request(),
+            task: None,
+            old: None,
+            new: None,
+            at,
+            source: None,
+            reason: None,
+            recipient: payload.channel(),
+            content: None,
+        };
+        Ok(match payload {
+            OutboxPayload::PullRequest(PullRequestChange { change, source, .. }, task) => Self {
                 task: *task,
                 old: change.old.map(PullRequestStatus::as_str),
                 new: Some(change.new.as_str()),
-                at: change.at,
                 source: Some(source.as_str()),
-                reason: None,
+                ..empty(OutboxRow::PULL_REQUEST, change.at)
             },
             OutboxPayload::Task(TaskChange {
-                task,
-                old,
-                new,
-                at,
-                because,
+                task, old, new, at, ..
             }) => Self {
-                kind: OutboxRow::TASK,
-                key: *because,
                 task: Some(*task),
                 old: Some(old.as_str()),
                 new: Some(new.as_str()),
-                at: *at,
-                source: None,
-                reason: None,
+                ..empty(OutboxRow::TASK, *at)
             },
             OutboxPayload::WorktreeKept(WorktreeKept {
-                task,
-                key,
-                reason,
-                at,
+                task, reason, at, ..
             }) => Self {
-                kind: OutboxRow::WORKTREE_KEPT,
-                key: Some(*key),
                 task: Some(*task),
-                old: None,
-                new: None,
-                at: *at,
-                source: None,
                 reason: Some(reason),
+                ..empty(OutboxRow::WORKTREE_KEPT, *at)
             },
-        }
+            OutboxPayload::Waiting(change, task) => Self {
+                task: *task,
+                source: Some(change.source.as_str()),
+                content: Some(to_json(&change.parties)?),
+                ..empty(OutboxRow::WAITING, change.at)
+            },
+            OutboxPayload::Digest(ChannelDigest { at, content, .. }) => Self {
+                content: Some(to_json(content)?),
+                ..empty(OutboxRow::DIGEST, *at)
+            },
+        })
     }
 }

@@ -138,9 +138,13 @@ impl From<GroupRow> for WaitingGroup {
     fn from(row: GroupRow) -> Self {
         let [n, one, three, seven] =
             [row.n, row.under_1d, row.under_3d, row.under_7d].map(i64::unsigned_abs);
+        let rule = u8::try_from(row.rule).unwrap_or_default();
         Self {
-            on: row.waiting_for.0,
-            rule: u8::try_from(row.rule).unwrap_or_default(),
+            on: match rule {
+                HELD_BY_RULE => WaitingFor::BasePr,
+                _ => row.waiting_for.0,
+            },
+            rule,
             reviewed: row.reviewed,
             n,
             by_days: [one, three - one, seven - three, n - seven],
@@ -155,29 +159,29 @@ impl From<GroupRow> for WaitingGroup {
 
 /// One row for each kind, rule and whether a person has reviewed, from the covering index alone.
 fn groups(filter: &WaitingFilter, now: Timestamp, is_sqlite: bool) -> StatementBuilder<'static> {
-    let held = WaitingFor::BasePr.as_str();
+    let (index, first) = match is_sqlite {
+        // SQLite knows nothing of how much is in its tables; and next to one `min`, a column is that
+        // of the row with the minimum.
+        true => ("INDEXED BY pull_requests_waiting", ["repo_id", "number"]),
+        false => (
+            "",
+            [
+                "(array_agg(repo_id ORDER BY waiting_since, repo_id, number))[1]",
+                "(array_agg(number ORDER BY waiting_since, repo_id, number))[1]",
+            ],
+        ),
+    };
     let mut query = StatementBuilder::new(format!(
-        "WITH waits AS (SELECT repo_id, number, waiting_since, \
+        "WITH waits AS MATERIALIZED (SELECT repo_id, number, waiting_since, waiting_for, \
              first_review_at IS NOT NULL AS reviewed, \
-             CASE WHEN {IS_HELD} THEN {HELD_BY_RULE} ELSE waiting_rule END AS rule, waiting_for \
-             FROM pull_requests {} WHERE state = 'open' AND waiting_since IS NOT NULL",
-        // SQLite knows nothing of how much is in its tables.
-        if is_sqlite {
-            "INDEXED BY pull_requests_waiting"
-        } else {
-            ""
-        }
+             CASE WHEN {IS_HELD} THEN {HELD_BY_RULE} ELSE waiting_rule END AS rule \
+             FROM pull_requests {index} WHERE state = 'open' AND waiting_since IS NOT NULL"
     ));
     push_filter(&mut query, filter);
     query.push(&format!(
-        "), named AS (SELECT repo_id, number, waiting_since, reviewed, rule, \
-             CASE WHEN rule = {HELD_BY_RULE} THEN '{held}' ELSE waiting_for END AS kind \
-             FROM waits), \
-         placed AS (SELECT *, row_number() OVER (PARTITION BY kind, rule, reviewed \
-             ORDER BY waiting_since, repo_id, number) AS place FROM named), \
-         totals AS (SELECT kind, rule, reviewed, count(*) AS n, min(waiting_since) AS since, \
-             max(CASE WHEN place = 1 THEN repo_id END) AS repo_id, \
-             max(CASE WHEN place = 1 THEN number END) AS number"
+        "), totals AS (SELECT waiting_for, rule, reviewed, count(*) AS n, \
+             min(waiting_since) AS since, {} AS repo_id, {} AS number",
+        first[0], first[1]
     ));
     for days in [1, 3, 7] {
         query.push(", count(CASE WHEN waiting_since > ");
@@ -185,9 +189,8 @@ fn groups(filter: &WaitingFilter, now: Timestamp, is_sqlite: bool) -> StatementB
         query.push(&format!(" THEN 1 END) AS under_{days}d"));
     }
     query.push(
-        " FROM placed GROUP BY kind, rule, reviewed) \
-         SELECT totals.kind AS waiting_for, totals.*, r.name AS repo FROM totals \
-         JOIN repositories r ON r.id = totals.repo_id ORDER BY n DESC, kind, rule, reviewed",
+        " FROM waits GROUP BY waiting_for, rule, reviewed) \
+         SELECT totals.*, r.name AS repo FROM totals JOIN repositories r ON r.id = totals.repo_id",
     );
     query
 }

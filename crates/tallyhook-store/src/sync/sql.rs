@@ -193,9 +193,10 @@ impl Store {
         self.database.execute(update).await.map(|_| ())
     }
 
-    /// Pull requests of a tracked repository of which only parts were ever seen, and about which
-    /// GitHub was not asked since `checked_before`: the oldest check first, before them those
-    /// without one, of these the newest first.
+    /// Pull requests of a tracked repository of which only parts were ever seen, or which are open
+    /// and have requests for reviews that do not say of what kind the reviewer is; about which GitHub
+    /// was not asked since `checked_before`: the oldest check first, before them those without one,
+    /// of these the newest first.
     pub async fn incomplete_pull_requests(
         &self,
         repo: RepoId,
@@ -203,15 +204,21 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<PrNumber>> {
         // SQLite has no statistics that show how few they are.
-        let index = match self.database {
-            Database::Sqlite(_) => "INDEXED BY pull_requests_unfetched",
-            Database::Postgres(_) => "",
+        let [unfetched, partial] = match self.database {
+            Database::Sqlite(_) => [
+                "INDEXED BY pull_requests_unfetched",
+                "INDEXED BY pull_requests_with_partial_requests",
+            ],
+            Database::Postgres(_) => ["", ""],
         };
         let query = format!(
-            "SELECT p.number FROM pull_requests AS p {index} \
-             LEFT JOIN checks c ON c.repo_id = p.repo_id AND c.number = p.number \
-             WHERE p.repo_id = $1 AND p.full_updated_at IS NULL \
-             AND (c.checked_at IS NULL OR c.checked_at < $2) \
+            "SELECT p.number FROM (\
+                 SELECT number FROM pull_requests {unfetched} \
+                 WHERE repo_id = $1 AND full_updated_at IS NULL \
+                 UNION SELECT number FROM pull_requests {partial} \
+                 WHERE repo_id = $1 AND has_partial_requests AND is_open) AS p \
+             LEFT JOIN checks c ON c.repo_id = $1 AND c.number = p.number \
+             WHERE (c.checked_at IS NULL OR c.checked_at < $2) \
              AND EXISTS (SELECT 1 FROM repositories WHERE id = $1 AND tracked) \
              ORDER BY c.checked_at NULLS FIRST, p.number DESC LIMIT $3"
         );

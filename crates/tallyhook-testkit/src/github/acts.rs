@@ -143,6 +143,7 @@ impl PullRequest {
         let after = self.next_head();
         self.commits.push(Commit {
             sha: after.clone(),
+            message: "Change the server".to_owned(),
             author: known(by),
             authored_at: at,
             committed_at: at,

@@ -49,14 +49,37 @@ pub struct PullRequest {
     /// In the order in which it happened.
     pub timeline: Vec<TimelineEntry>,
     pub queued: bool,
+    /// The checks of the head, with each one's name.
+    pub checks: Vec<Check>,
+    /// GitHub's decision on the reviews, `None` where no rule requires one.
+    pub review_decision: Option<&'static str>,
+    /// `None` while GitHub has not tried the merge.
+    pub conflicting: Option<bool>,
     pub opened_as_draft: bool,
     /// The number of heads that its branch has had.
     pub(super) heads: u32,
 }
 
+/// A check of a head commit.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// Not completed while it has no conclusion.
+    Run {
+        required: bool,
+        started_at: Option<Timestamp>,
+        completed: Option<(Timestamp, &'static str)>,
+    },
+    Status {
+        required: bool,
+        created_at: Timestamp,
+        state: &'static str,
+    },
+}
+
 #[derive(Clone, Debug)]
 pub struct Commit {
     pub sha: String,
+    pub message: String,
     pub author: Option<Account>,
     pub authored_at: Timestamp,
     pub committed_at: Timestamp,
@@ -301,6 +324,9 @@ impl PullRequest {
             commits: Vec::new(),
             timeline: Vec::new(),
             queued: false,
+            checks: Vec::new(),
+            review_decision: None,
+            conflicting: None,
             opened_as_draft: opening.draft,
             heads: 0,
         };
@@ -308,6 +334,7 @@ impl PullRequest {
             let sha = pull.next_head();
             pull.commits.push(Commit {
                 sha,
+                message: "Change the server".to_owned(),
                 author: author.clone(),
                 authored_at,
                 committed_at,

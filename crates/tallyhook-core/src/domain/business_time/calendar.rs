@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use chrono::{NaiveDate, TimeDelta};
 use jiff::civil::{self, Date};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,23 @@ impl Calendar {
         let at = at.epoch();
         let offset = offset_at(&self.time_zone, at);
         self.worked_before(at + offset) < self.worked_before(at + offset + 1)
+    }
+
+    /// Returns the time of the first business second at or after `at`; `None` if there is none.
+    pub fn next(&self, at: Timestamp) -> Option<Timestamp> {
+        let passed = self.due(at, 1)?;
+        Timestamp::from_epoch(passed.epoch() - 1)
+    }
+
+    /// Returns today's date and the time at which the wall clock read `second` of the day, if `now`
+    /// is not before it and the date has working hours.
+    pub fn daily(&self, now: Timestamp, second: i64) -> Option<(NaiveDate, Timestamp)> {
+        let local = now.epoch() + offset_at(&self.time_zone, now.epoch());
+        let (day, passed) = (local.div_euclid(DAY), local.rem_euclid(DAY) - second);
+        let is_worked = self.worked_before(day * DAY) < self.worked_before((day + 1) * DAY);
+        let date = NaiveDate::default().checked_add_signed(TimeDelta::try_days(day)?)?;
+        let at = Timestamp::from_epoch(now.epoch() - passed)?;
+        (passed >= 0 && is_worked).then_some((date, at))
     }
 
     /// Returns the business seconds of a stretch until `to`.

@@ -133,6 +133,11 @@ impl Calendars {
         self.calendars.get(name)
     }
 
+    /// Returns the calendar of repositories that have no other.
+    pub fn default_calendar(&self) -> Option<&Calendar> {
+        self.calendar(self.default.as_ref())
+    }
+
     /// Returns all calendars by name.
     pub fn iter(&self) -> impl Iterator<Item = &Calendar> {
         self.calendars.values()

@@ -88,6 +88,13 @@ impl Act<'_> {
     }
 }
 
+/// The known requests to a team, and their removals, each by time.
+#[derive(Default)]
+struct TeamHistory {
+    asked: Vec<Timestamp>,
+    withdrawn: Vec<Timestamp>,
+}
+
 /// The acts of a pull request with their times, while they are collected.
 pub(super) struct Acts<'a, 'l> {
     life: &'l Life<'a>,
@@ -140,7 +147,7 @@ impl<'a, 'l> Acts<'a, 'l> {
     fn add_requests(&mut self) {
         let life = self.life;
         let mut first: BTreeMap<(SubjectKind, i64), Timestamp> = BTreeMap::new();
-        let mut teams: BTreeMap<i64, Vec<Timestamp>> = BTreeMap::new();
+        let mut teams: BTreeMap<i64, TeamHistory> = BTreeMap::new();
         for kind in [FactKind::ReviewRequested, FactKind::ReviewRequestRemoved] {
             for fact in life.pull_request.timeline.facts(kind) {
                 let Some(id) = fact.subject.filter(|id| *id != life.author.id.0) else {
@@ -148,14 +155,18 @@ impl<'a, 'l> Acts<'a, 'l> {
                 };
                 let name = fact.detail.unwrap_or_default();
                 let reviewer = self.reviewer(fact.subject_kind, id, name);
+                let is_team = reviewer.kind == SubjectKind::Team;
                 if kind == FactKind::ReviewRequestRemoved {
                     self.push(fact.at, Act::Withdrawn(reviewer));
+                    if is_team {
+                        teams.entry(id).or_default().withdrawn.push(fact.at);
+                    }
                     continue;
                 }
                 self.push(fact.at, Act::Requested(reviewer));
                 first.entry(reviewer.key()).or_insert(fact.at);
-                if reviewer.kind == SubjectKind::Team {
-                    teams.entry(id).or_default().push(fact.at);
+                if is_team {
+                    teams.entry(id).or_default().asked.push(fact.at);
                 }
             }
         }
@@ -169,7 +180,7 @@ impl<'a, 'l> Acts<'a, 'l> {
             self.push(*at, Act::Requested(reviewer));
             first.insert(reviewer.key(), *at);
             if reviewer.kind == SubjectKind::Team {
-                teams.entry(*id).or_default().insert(0, *at);
+                teams.entry(*id).or_default().asked.insert(0, *at);
             }
         }
         self.add_team_ends(&teams, &first);
@@ -180,11 +191,11 @@ impl<'a, 'l> Acts<'a, 'l> {
     /// Members are not known; a review by a person who was not asked is probably one of theirs.
     fn add_team_ends(
         &mut self,
-        teams: &BTreeMap<i64, Vec<Timestamp>>,
+        teams: &BTreeMap<i64, TeamHistory>,
         first: &BTreeMap<(SubjectKind, i64), Timestamp>,
     ) {
         let life = self.life;
-        for (id, asked) in teams {
+        for (id, TeamHistory { asked, withdrawn }) in teams {
             let lists = life.pull_request.requested.as_ref();
             let lists = lists.filter(|lists| lists.value.teams.iter().all(|team| team.id != *id));
             let listed_at = lists.map(|lists| lists.at);
@@ -197,6 +208,9 @@ impl<'a, 'l> Acts<'a, 'l> {
                         None => continue,
                     },
                 };
+                if withdrawn.iter().any(|at| at >= asked_at && *at <= gone_at) {
+                    continue;
+                }
                 // At the time of the next request the new one has begun.
                 let before = |at: Timestamp| at < gone_at || (next.is_none() && at == gone_at);
                 let reviews = life.pull_request.reviews.values().filter(|review| {

@@ -18,7 +18,7 @@ pub(super) struct Life<'a> {
     pub(super) created_at: Timestamp,
     /// The time up to which it is walked over; `None` for all facts.
     pub(super) as_of: Option<Timestamp>,
-    /// `None` while it is open.
+    /// The end, or the closing as of a time at which it was closed; `None` while it is open.
     pub(super) ended_at: Option<Timestamp>,
     pub(super) ready_at: Option<Timestamp>,
     pub(super) drafts: Vec<Pause>,
@@ -50,6 +50,8 @@ impl<'a> Life<'a> {
             // What is open or merged was opened again, at an unknown time.
             pauses.closed.retain(|closed| closed.to.is_some());
         }
+        let closed_then = as_of.and_then(|as_of| pause_at(&pauses.closed, as_of));
+        let ended_then = ended_at.filter(|ended| as_of.is_none_or(|as_of| *ended <= as_of));
         Some(Self {
             pull_request,
             rules,
@@ -57,7 +59,7 @@ impl<'a> Life<'a> {
             author,
             created_at,
             as_of,
-            ended_at: ended_at.filter(|ended| as_of.is_none_or(|as_of| *ended <= as_of)),
+            ended_at: ended_then.or(closed_then),
             ready_at: pauses.ready_at,
             drafts: pauses.drafts,
             closed: pauses.closed,

@@ -1,6 +1,8 @@
 //! Whose turn it is: the cases of the definition, its laws, and a second implementation.
 
 mod cases;
+mod laws;
+mod oracle;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};

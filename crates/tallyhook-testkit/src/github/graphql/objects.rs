@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::super::world::{
-    Commit, PullRequest, Repository, Reviewer, TimelineEntry, TimelineEvent,
+    Check, Commit, PullRequest, Repository, Reviewer, TimelineEntry, TimelineEvent,
 };
 use crate::payloads::objects::{extend, node_id, web};
 use crate::payloads::{Account, Comment, HeadRepo, Label, Review, ReviewComment};
@@ -70,6 +70,18 @@ pub(super) fn pull_request(pull: &PullRequest) -> Value {
         "baseRefName": pr.base_ref,
         "baseRefOid": pr.base_sha,
         "headRepository": head_repository(pull),
+        "mergeable": match pull.conflicting {
+            Some(true) => "CONFLICTING",
+            Some(false) => "MERGEABLE",
+            None => "UNKNOWN",
+        },
+        "reviewDecision": pull.review_decision,
+        "autoMergeRequest": pr.auto_merge_enabled_by.as_ref().map(|enabled_by| json!({
+            "__typename": "AutoMergeRequest",
+            "enabledAt": pr.updated_at,
+            "enabledBy": actor(Some(enabled_by)),
+        })),
+        "statusCheckRollup": check_rollup(pull),
     });
     for (name, items) in [
         ("labels", pr.labels.iter().map(label).collect::<Vec<_>>()),
@@ -93,15 +105,53 @@ pub(super) fn pull_request(pull: &PullRequest) -> Value {
         ("reviewThreads", pull.inline.iter().map(thread).collect()),
         (
             "timelineItems",
-            pull.timeline
+            pull.commits
                 .iter()
-                .map(|happening| self::happening(pull, happening))
+                .map(commit)
+                .chain(
+                    pull.timeline
+                        .iter()
+                        .map(|happening| self::happening(pull, happening)),
+                )
                 .collect(),
         ),
     ] {
         object[name] = connection(&items);
     }
     object
+}
+
+/// Returns the checks of the head, null without one.
+fn check_rollup(pull: &PullRequest) -> Value {
+    let checks = pull.checks.iter().map(|check| match check {
+        Check::Run {
+            required,
+            started_at,
+            completed,
+        } => json!({
+            "__typename": "CheckRun",
+            "status": if completed.is_some() { "COMPLETED" } else { "QUEUED" },
+            "conclusion": completed.map(|(_, conclusion)| conclusion),
+            "startedAt": started_at,
+            "completedAt": completed.map(|(at, _)| at),
+            "isRequired": required,
+        }),
+        Check::Status {
+            required,
+            created_at,
+            state,
+        } => json!({
+            "__typename": "StatusContext",
+            "state": state,
+            "createdAt": created_at,
+            "isRequired": required,
+        }),
+    });
+    let checks: Vec<_> = checks.collect();
+    match checks.is_empty() {
+        true => Value::Null,
+        false => json!({"__typename": "StatusCheckRollup", "contexts": connection(&checks)}),
+    }
 }
 
 fn connection(items: &[Value]) -> Value {
@@ -271,7 +321,7 @@ fn commit(commit: &Commit) -> Value {
     let person = json!({
         "__typename": "GitActor",
         "name": author.map(|author| &author.login),
-        "email": author.map(|author| format!("{}@users.noreply.example", author.login)),
+        "email": author.map(|author| format!("{}+{}@users.noreply.github.com", author.id, author.login)),
         "user": author.filter(|author| author.kind == "User").map(|author| actor(Some(author))),
     });
     json!({
@@ -280,7 +330,7 @@ fn commit(commit: &Commit) -> Value {
             "__typename": "Commit",
             "oid": commit.sha,
             "messageHeadline": "Change the server",
-            "message": "Change the server",
+            "message": commit.message,
             "authoredDate": commit.authored_at,
             "committedDate": commit.committed_at,
             "author": person,
