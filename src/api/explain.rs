@@ -30,7 +30,9 @@ pub struct NumbersExplanation {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ExplainedSegment {
     pub stage: Stage,
+    #[schema(value_type = String, format = "date-time")]
     pub from: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
     pub to: Timestamp,
     pub seconds: i64,
 }
@@ -107,8 +109,8 @@ pub(super) fn explain(parts: &ExplainedParts<'_>, context: ReadContext<'_>) -> N
     let pairs = turns.pairs.iter();
     NumbersExplanation {
         text,
-        steps: steps.collect(),
         segments: segments.collect(),
+        steps: steps.collect(),
         turns: turns_explained,
         rounds: turns.rounds.iter().map(ReviewRoundItem::from).collect(),
         pairs: pairs
