@@ -1,6 +1,6 @@
 //! The shipped fixtures, through the real endpoint, give the numbers that stand beside them.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use testkit::TestServer;
 
@@ -51,6 +51,9 @@ async fn every_fixture_gives_its_expected_numbers() {
             assert_same_hours(&found["stages"][name], hours, name, &path);
         }
         assert_explained(&found, &path);
+        if expected.get("as_of").is_some() {
+            assert_turns(&found, &expected, &path);
+        }
     }
     let (_, dead) = server.get("/api/dead-letters").await;
     assert_eq!(dead["items"].as_array().unwrap().len(), 0);
@@ -68,6 +71,50 @@ fn assert_same_hours(found: &Value, expected: &Value, name: &str, path: &std::pa
         }
         (found, expected) => assert_eq!(found, expected, "{name} of {}", path.display()),
     }
+}
+
+/// The waiting and the time by turn; that of the turn which lasts has grown since the file's time.
+fn assert_turns(found: &Value, expected: &Value, path: &std::path::Path) {
+    let (waiting, as_of) = (&found["waiting"], &expected["as_of"]);
+    let seconds = |time: &Value| -> i64 {
+        let time = time
+            .as_str()
+            .unwrap()
+            .parse::<chrono::DateTime<chrono::Utc>>();
+        time.unwrap().timestamp()
+    };
+    let grown = match waiting {
+        Value::Null => 0,
+        waiting => seconds(&waiting["as_of"]) - seconds(as_of),
+    };
+    let lasting = expected["turns"].as_array().unwrap().last().unwrap();
+    let time_by = found["time_by"].as_object().unwrap();
+    let expected_hours = expected["time_by_hours"].as_object().unwrap();
+    assert_eq!(time_by.len(), expected_hours.len(), "{}", path.display());
+    for (turn, hours) in expected_hours {
+        let since = if *turn == lasting["turn"] { grown } else { 0 };
+        let whole = (hours.as_f64().unwrap() * 3600.0).round() + since as f64;
+        let found = time_by[turn].as_i64().unwrap();
+        assert!(
+            (found as f64 - whole).abs() < 0.5,
+            "{turn} of {}",
+            path.display()
+        );
+    }
+    if expected["waiting"].is_null() {
+        assert!(waiting.is_null(), "{}", path.display());
+        return;
+    }
+    for name in ["for", "since", "kind_since", "rule"] {
+        let (found, wanted) = (&waiting[name], &expected["waiting"][name]);
+        assert_eq!(found, wanted, "{name} of {}", path.display());
+    }
+    let who = waiting["who"].as_array().unwrap().iter().map(|one| {
+        let name = one["login"].as_str().or(one["team"].as_str());
+        json!({"who": name, "since": one["since"]})
+    });
+    let who: Vec<_> = who.collect();
+    assert_eq!(json!(who), expected["waiting"]["who"], "{}", path.display());
 }
 
 /// The steps of an explanation add up to the stages.

@@ -37,6 +37,7 @@ mod task_prs;
 mod task_worktrees;
 mod tasks;
 mod waiting;
+mod waiting_story;
 mod worker_log;
 mod worktree;
 mod ws;
