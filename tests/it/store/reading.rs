@@ -347,6 +347,7 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             clock: *[DurationClock::Calendar, DurationClock::Business]
                 .choose(&mut random)
                 .unwrap(),
+            by_origin: false,
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
