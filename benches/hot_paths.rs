@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
+use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::timings::timings;
+use tallyhook_core::domain::waiting::turns;
 use tallyhook_core::event::{self, PullRequestEvent};
 use tallyhook_core::github::signature::{Secrets, Signature};
 use tallyhook_store::StoredBody;
@@ -212,6 +214,10 @@ fn rules(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rules");
     group.bench_function("timings of 40 facts and 10 reviews", |bench| {
         bench.iter(|| timings(black_box(&pull_request), &Bots::default()));
+    });
+    group.bench_function("turns of 40 facts and 10 reviews", |bench| {
+        let rules = NumberRules::default();
+        bench.iter(|| turns(black_box(&pull_request), None, &rules, None));
     });
     group.bench_function("apply to 40 facts and 10 reviews", |bench| {
         let mut known = pull_request.clone();

@@ -13,12 +13,21 @@ DROP INDEX pull_requests_merged;
 DROP INDEX pull_requests_merged_by_repository;
 DROP INDEX pull_requests_closed;
 CREATE INDEX pull_requests_merged ON pull_requests (merged_at, state, author_is_bot, flags, cycle_time_s, review_time_s,
-    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, origin, repo_id, number) WHERE state = 'merged';
+    coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s,
+    business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, business_review_s,
+    business_merge_wait_s, business_redraft_s, business_closed_s, calendar_hash, origin, repo_id, number) WHERE state = 'merged';
 CREATE INDEX pull_requests_merged_by_repository ON pull_requests (repo_id, merged_at, state, author_is_bot, flags,
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, origin, number)
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s,
+    business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, business_review_s,
+    business_merge_wait_s, business_redraft_s, business_closed_s, calendar_hash, origin, number)
     WHERE state = 'merged';
 CREATE INDEX pull_requests_closed ON pull_requests (closed_at, state, repo_id, author_is_bot, origin)
     WHERE state = 'closed';
+
+-- The same for totals of what waits.
+DROP INDEX pull_requests_waiting;
+CREATE INDEX pull_requests_waiting ON pull_requests (waiting_since, repo_id, number, waiting_for, waiting_rule,
+    first_review_at, author_is_bot, origin, base_ref, state) WHERE state = 'open';
 
 -- Open review requests, of which there are few: those that were made long ago count as load, too.
 CREATE INDEX review_pairs_open ON review_pairs (kind, asked_at) WHERE outcome = 'open';

@@ -17,11 +17,24 @@ use super::pull_requests::{ReadContext, hours};
 pub struct NumbersExplanation {
     pub text: String,
     pub steps: Vec<ExplainedStep>,
+    /// The time of a merged pull request, each second in one stage, in order and without a gap.
+    pub segments: Vec<ExplainedSegment>,
     /// Disjoint and in order, without a gap from the creation to the end or to now.
     pub turns: Vec<ExplainedTurn>,
     pub rounds: Vec<ReviewRoundItem>,
     /// The review requests by their time.
     pub pairs: Vec<ReviewPairItem>,
+}
+
+/// A stretch of time that counts for one stage.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedSegment {
+    pub stage: Stage,
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
+    pub to: Timestamp,
+    pub seconds: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -87,9 +100,16 @@ pub(super) fn explain(parts: &ExplainedParts<'_>, context: ReadContext<'_>) -> N
         hours: hours(step.seconds),
         because: step.because.to_owned(),
     });
+    let segments = timings.segments.iter().map(|segment| ExplainedSegment {
+        stage: segment.stage,
+        from: segment.from,
+        to: segment.to,
+        seconds: segment.seconds(),
+    });
     let pairs = turns.pairs.iter();
     NumbersExplanation {
         text,
+        segments: segments.collect(),
         steps: steps.collect(),
         turns: turns_explained,
         rounds: turns.rounds.iter().map(ReviewRoundItem::from).collect(),

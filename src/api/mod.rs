@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 pub mod auth;
+mod business;
 mod caller;
 mod channels;
 mod commits;

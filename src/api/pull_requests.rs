@@ -20,6 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::ApiState;
+use super::business::BusinessItem;
 use super::commits::CommitItem;
 use super::error::ApiError;
 use super::explain::{ExplainedParts, NumbersExplanation, explain};
@@ -85,6 +86,8 @@ pub struct PullRequestItem {
     #[schema(example = 19.0)]
     pub review_time_hours: Option<f64>,
     pub stages: StagesHours,
+    #[serde(flatten)]
+    pub business: BusinessItem,
     /// The answer to who has to act; null unless it is open, and until it was computed.
     pub waiting: Option<WaitingItem>,
     /// The seconds of each kind of turn, `author`, `reviewers`, `nobody`, `ci`, `merge_queue`,
@@ -363,6 +366,7 @@ pub fn list_item(row: PullRequestRow, context: ReadContext<'_>) -> PullRequestIt
         cycle_time_hours: cycle_time.map(hours),
         review_time_hours: review_time.map(hours),
         stages: stages.into(),
+        business: row.business.into(),
         waiting: row
             .waiting
             .map(|waiting| WaitingItem::new(waiting, &about, context)),

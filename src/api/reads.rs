@@ -50,7 +50,7 @@ impl StoreReads {
     /// Those of the API.
     pub async fn cycle_time(&self, query: &str) -> Result<CycleTime, ApiError> {
         let (range, query) = (parse_query(query)?, parse_query(query)?);
-        metrics::aggregated(&self.store, &range, &query).await
+        metrics::aggregated(&self.store, &self.rules.calendars, &range, query).await
     }
 
     /// Answers as `GET /api/waiting`.

@@ -27,7 +27,7 @@ pub const CHANNEL_KEYS: [&str; 8] = [
 ];
 /// The limit exists because each channel has a worker of its own.
 const MAX_CHANNELS: usize = 50;
-const MAX_NAME_LENGTH: usize = 50;
+pub(super) const MAX_NAME_LENGTH: usize = 50;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The settings of notifications. Without `Debug`, since the URLs are secrets.
@@ -298,9 +298,7 @@ fn unknown_key(table: &DeTable<'_>) -> Option<(Range<usize>, ConfigError)> {
 fn parse_channel(table: &DeTable<'_>) -> Result<ChannelConfig, ConfigError> {
     let name = text(table, "name")?
         .ok_or_else(|| ConfigError::new("a [[channel]] has no `name`".to_owned()))?;
-    let is_good =
-        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-    if name.is_empty() || name.len() > MAX_NAME_LENGTH || !name.chars().all(is_good) {
+    if !is_name(name) {
         let expected =
             format!("expected at most {MAX_NAME_LENGTH} lower-case letters, digits and dashes");
         return Err(ConfigError::new(format!(
@@ -362,21 +360,30 @@ fn parse_filter(table: &DeTable<'_>) -> Result<ChannelFilter, ConfigError> {
     Ok(ChannelFilter { repos, kinds })
 }
 
-fn parse_repository_pattern(text: &str) -> Result<String, ConfigError> {
+/// Returns true if `text` can name a channel or a calendar.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_good =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    !text.is_empty() && text.len() <= MAX_NAME_LENGTH && text.chars().all(is_good)
+}
+
+/// Returns `owner/name` or `owner/*` in lower case; `None` if the text is neither.
+pub(super) fn repository_pattern(text: &str) -> Option<String> {
     let is_name = |part: &str| {
         !part.is_empty()
             && part
                 .chars()
                 .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
     };
-    match text.split_once('/') {
-        Some((owner, name)) if is_name(owner) && (name == "*" || is_name(name)) => {
-            Ok(text.to_ascii_lowercase())
-        }
-        _ => Err(ConfigError::new(
-            "one of `repos` is wrong: expected owner/name or owner/*".to_owned(),
-        )),
-    }
+    let (owner, name) = text.split_once('/')?;
+    let is_good = is_name(owner) && (name == "*" || is_name(name));
+    is_good.then(|| text.to_ascii_lowercase())
+}
+
+fn parse_repository_pattern(text: &str) -> Result<String, ConfigError> {
+    repository_pattern(text).ok_or_else(|| {
+        ConfigError::new("one of `repos` is wrong: expected owner/name or owner/*".to_owned())
+    })
 }
 
 fn parse_kind(text: &str) -> Result<NotificationKind, ConfigError> {

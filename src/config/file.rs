@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::calendars::{CALENDAR_KEYS, CalendarTables};
 use super::channels::{self, ChannelConfig};
 use super::nearest::nearest;
 use super::sources::{SourceValue, SourceValues, path_setting};
+use super::waiting::{self, DEFAULT_REVIEWERS, DefaultReviewers};
 use super::{ConfigError, SECRET_SETTINGS, SETTINGS};
 
 /// The name of the tables of channels.
@@ -22,6 +24,8 @@ pub(super) struct FileSettings {
     pub(super) path: Option<PathBuf>,
     pub(super) values: SourceValues,
     pub(super) channels: Vec<ChannelConfig>,
+    pub(super) calendars: CalendarTables,
+    pub(super) default_reviewers: DefaultReviewers,
 }
 
 /// A line of the file, counted from one.
@@ -78,6 +82,14 @@ pub(super) fn parse_file(text: &str) -> Result<FileSettings, ConfigError> {
             settings.channels = channels::from_file(text, &value)?;
             continue;
         }
+        if key == DEFAULT_REVIEWERS {
+            settings.default_reviewers = waiting::default_reviewers(text, line, value)?;
+            continue;
+        }
+        if CALENDAR_KEYS.contains(&key.as_ref()) {
+            settings.calendars.read(text, line, &key, value)?;
+            continue;
+        }
         let value = value.into_inner();
         let name = known_name(&key, &value).map_err(|error| error.at(line))?;
         let value = SourceValue {
@@ -90,7 +102,7 @@ pub(super) fn parse_file(text: &str) -> Result<FileSettings, ConfigError> {
     Ok(settings)
 }
 
-/// Returns the keys of the file, but for the tables of channels.
+/// Returns the keys of the file, but for the tables of channels, calendars and reviewers.
 pub(super) fn keys() -> Vec<String> {
     let names = SETTINGS.iter().map(|setting| setting.name.to_owned());
     names
@@ -108,7 +120,16 @@ fn known_name(key: &str, value: &DeValue<'_>) -> Result<String, ConfigError> {
     let is_tables = value
         .as_array()
         .is_some_and(|items| items.iter().any(|item| item.get_ref().is_table()));
-    let message = match nearest(key, keys.iter().map(String::as_str).chain([CHANNEL])) {
+    let tables = [CHANNEL, DEFAULT_REVIEWERS]
+        .into_iter()
+        .chain(CALENDAR_KEYS);
+    let message = match nearest(key, keys.iter().map(String::as_str).chain(tables)) {
+        Some("calendars") => {
+            format!("unknown table `{key}`: did you mean [calendars.NAME]?")
+        }
+        Some(DEFAULT_REVIEWERS) => {
+            format!("unknown table `{key}`: did you mean [{DEFAULT_REVIEWERS}]?")
+        }
         Some(CHANNEL) => format!("unknown table `{key}`: did you mean [[{CHANNEL}]]?"),
         _ if is_table || is_tables => format!(
             "unknown table `{key}`: the file has keys such as sync_interval = \"60s\", and tables \

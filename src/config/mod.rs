@@ -6,12 +6,14 @@
 //! [`SETTINGS`] is the one list of names, defaults and help texts; each concern has a file that
 //! parses its values.
 
+mod calendars;
 mod channel_secret;
 mod channels;
 mod database;
 mod error;
 mod file;
 mod github;
+mod holidays;
 mod http;
 mod nearest;
 mod origin;
@@ -24,12 +26,12 @@ mod sync;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod waiting;
+mod zones;
 
 use std::net::SocketAddr;
 
-use tallyhook_core::domain::business_time::Calendars;
 use tallyhook_core::domain::numbers::NumberRules;
-use tallyhook_core::domain::waiting::WaitingRules;
 use tallyhook_core::github::host::GithubHost;
 use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
@@ -57,6 +59,7 @@ pub use self::settings::{AMQP_URL, SETTINGS, Setting};
 pub use self::sources::{SECRET_SETTINGS, SecretFile, SettingSources};
 pub use self::sync::{BackfillConfig, MAX_DAYS_BACK, MAX_PRS, SyncConfig, WatchConfig};
 pub use self::tasks::TaskConfig;
+pub use self::zones::NamedZone;
 
 /// The settings in force. Without `Debug`, since some of them are secrets.
 #[derive(Clone)]
@@ -113,9 +116,9 @@ impl Config {
             token: sources.value(TALLYHOOK_TOKEN).map(str::to_owned),
             numbers: NumberRules {
                 bots: github::bots(sources),
+                calendars: calendars::calendars(sources)?,
+                waiting: waiting::rules(sources)?,
                 origins: origin::rules(sources)?,
-                calendars: Calendars::default(),
-                waiting: WaitingRules::default(),
             },
             show_people: sources.parsed("SHOW_PEOPLE", "true or false")?,
             retention_days: database::retention_days(sources)?,

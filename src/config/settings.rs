@@ -7,6 +7,7 @@ use super::channels::{NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_U
 use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::origin::{AI_ACCOUNTS, AI_BRANCHES, AI_LABELS};
 use super::tasks::TASK_KEY_PATTERNS;
+use super::waiting::REQUIRED_APPROVALS;
 use super::{
     DATABASE_URL, GITHUB_API_URL, GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
     GITHUB_WEBHOOK_SECRET, NOTIFY_ALLOW_PRIVATE, TALLYHOOK_LISTEN,
@@ -187,6 +188,12 @@ pub const SETTINGS: &[Setting] = &[
         "SHOW_PEOPLE",
         Some("false"),
         "true lists beside the teams also the people on whom pull requests wait, in totals",
+    ),
+    setting(
+        REQUIRED_APPROVALS,
+        Some("1"),
+        "approvals that complete a review where GitHub's own decision is not known; the file's \
+         table default_reviewers names the teams that review where no one is asked",
     ),
     setting(
         TASK_KEY_PATTERNS,

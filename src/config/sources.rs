@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::calendars::CalendarTables;
 use super::channels::{
     ChannelConfig, NOTIFY_WEBHOOK_SECRET, NOTIFY_WEBHOOK_URL, SLACK_WEBHOOK_URL,
 };
@@ -13,6 +14,7 @@ use super::file::{FileLine, FileSettings, read_file};
 use super::http::{TALLYHOOK_ADMIN_TOKEN, TALLYHOOK_TOKEN};
 use super::nearest::{meant_value, nearest};
 use super::settings::default_of;
+use super::waiting::DefaultReviewers;
 use super::{
     AMQP_URL, ConfigError, DATABASE_URL, GITHUB_APP_PRIVATE_KEY, GITHUB_TOKEN,
     GITHUB_WEBHOOK_SECRET, SETTINGS,
@@ -130,6 +132,10 @@ pub struct SettingSources {
     path: Option<PathBuf>,
     /// Only a file can define channels with names of their own.
     pub(super) channels: Vec<ChannelConfig>,
+    /// Only a file can define calendars.
+    pub(super) calendars: CalendarTables,
+    /// Only a file can name the reviewers of single repositories.
+    pub(super) default_reviewers: DefaultReviewers,
 }
 
 impl SettingSources {
@@ -146,6 +152,8 @@ impl SettingSources {
             path,
             values: mut file,
             channels,
+            calendars,
+            default_reviewers,
         } = file;
         let values = environment.into_iter();
         let mut environment = values
@@ -162,6 +170,8 @@ impl SettingSources {
             file,
             path,
             channels,
+            calendars,
+            default_reviewers,
         })
     }
 

@@ -387,6 +387,7 @@ mod tests {
                 cycle_time: Some(29 * 3600),
                 ..PullRequestDurations::default()
             },
+            business: None,
             flags: Vec::new(),
             origin: tallyhook_store::OriginRow::default(),
             definition: 2,

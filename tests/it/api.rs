@@ -480,6 +480,12 @@ async fn cycle_times_are_those_of_the_fixtures() {
     assert_hours(&all["p75_hours"], 24.5);
     assert_hours(&all["p90_hours"], 31.4);
     assert_hours(&all["mean_hours"], 347.75 / 19.0);
+    assert_hours(&all["total_hours"], 347.75);
+    assert_eq!(all["counted"], 19);
+    // The fifth and the fifteenth of 19: with each of 4 or fewer below the median in 0.96 %, and of
+    // 5 or fewer in 3.2 %.
+    assert_eq!(all["p50_interval_hours"], json!([5.0, 24.0]));
+    assert_eq!(all["p90_interval_hours"], Value::Null);
     assert_eq!(all.get("values"), None);
     assert_eq!(
         all["excluded"],
@@ -503,7 +509,8 @@ async fn cycle_times_are_those_of_the_fixtures() {
 
     // Fewer than five values are listed, and have no ninetieth percentile.
     let coding = json!({"n": 2, "missing": 17, "p50_hours": 26.0, "p75_hours": 37.0, "p90_hours": null,
-        "mean_hours": 26.0, "values": [4.0, 48.0]});
+        "p50_interval_hours": null, "p75_interval_hours": null, "p90_interval_hours": null,
+        "mean_hours": 26.0, "total_hours": 52.0, "values": [4.0, 48.0]});
     assert_eq!(all["stages"]["coding"], coding);
     assert_eq!(all["stages"]["redraft"]["values"], json!([3.0, 21.0]));
     assert_eq!(all["stages"]["closed"]["values"], json!([2.0, 16.0]));

@@ -32,6 +32,7 @@ mod recorded;
 mod refetch;
 mod repositories;
 mod sessions;
+mod statistics;
 mod store;
 mod strangers;
 mod task_prs;

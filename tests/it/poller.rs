@@ -1,5 +1,6 @@
 //! The poller finds changes that webhooks missed, and unchanged repositories cost nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -8,15 +9,17 @@ use tallyhook::app::ServerOptions;
 use tallyhook::config::SyncConfig as Sync;
 use tallyhook::sync::fetch::observed_repository;
 use tallyhook::sync::poller::{PollRound, Poller};
-use tallyhook_core::github::types::{RepoId, Timestamp};
+use tallyhook_core::domain::numbers::{NumberRules, numbers};
+use tallyhook_core::event::Fact;
+use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_github_client::{Client, Clock, Credentials, Token, VirtualTime};
-use tallyhook_store::{RunState, SyncStatus};
+use tallyhook_store::{BatchWrite, PullRequestRecord, RunState, SyncStatus};
 
 use testkit::github::acts::Act;
 use testkit::github::growth::{Growth, people};
-use testkit::github::world::Opening;
+use testkit::github::world::{Opening, Reviewer};
 use testkit::github::{FakeGithub, Fault, GITHUB_TOKEN, Rights, Sending};
-use testkit::payloads::{HeadRepo, pull_request_event};
+use testkit::payloads::{HeadRepo, Team, pull_request_event};
 use testkit::{Place, SECRET, TestServer, config};
 
 const NAME: &str = "acme-corp/api-server";
@@ -335,6 +338,81 @@ async fn partially_known_pull_request_is_fetched() {
             .unwrap()
             .contains(&json!("stub"))
     );
+    server.stop().await;
+    github.stop().await;
+}
+
+#[tokio::test]
+async fn request_of_an_unknown_kind_is_fetched_again_once() {
+    let (github, mut server, mut poller) = tracked().await;
+    poller.settings.backfill.commits = true;
+    let number = open(&github);
+    let team = Team {
+        id: 5,
+        slug: "backend".to_owned(),
+    };
+    act(&github, number, 50, &Act::Request(Reviewer::Team(team)));
+    round(&mut server, &poller).await;
+    round(&mut server, &poller).await;
+    // As an earlier version stored it.
+    let store = server.running.store.clone();
+    let repo = store.repository_id(NAME).await.unwrap().unwrap();
+    let key = PrKey {
+        repo,
+        number: PrNumber(number),
+    };
+    let mut known = store.load(&[key]).await.unwrap().remove(0);
+    let facts: Vec<_> = known.pull_request.timeline.iter().collect();
+    known.pull_request.timeline = facts
+        .into_iter()
+        .map(|fact| Fact {
+            subject_kind: None,
+            ..fact
+        })
+        .collect();
+    let record = PullRequestRecord {
+        numbers: numbers(&known.pull_request, &NumberRules::default()),
+        known,
+        reviews: BTreeSet::new(),
+    };
+    let recording = BatchWrite {
+        pull_requests: vec![record],
+        ..BatchWrite::default()
+    };
+    store.record(&recording, Utc::now()).await.unwrap().unwrap();
+    let kind = async |server: &TestServer| {
+        let shown = shown(server, number).await;
+        let entries = shown["timeline"].as_array().unwrap().clone();
+        let is_request = |entry: &&Value| entry["type"] == "review_requested";
+        let requests: Vec<_> = entries.iter().filter(is_request).collect();
+        assert_eq!(requests.len(), 1, "{entries:?}");
+        assert_eq!(requests[0]["detail"], "backend");
+        requests[0]["subject_kind"].clone()
+    };
+    assert_eq!(kind(&server).await, json!(null));
+    // GitHub has tried the merge since, without an update: the same answer would be a repetition.
+    github.world(|world| {
+        let pull = world.repository(NAME).pulls.get_mut(&number).unwrap();
+        pull.conflicting = Some(false);
+    });
+    let fetched = round(&mut server, &poller).await.repositories[0].fetched;
+    assert_eq!((fetched, kind(&server).await), (1, json!("team")));
+    let fetched = round(&mut server, &poller).await.repositories[0].fetched;
+    assert_eq!(fetched, 0);
+    let shown = shown(&server, number).await;
+    let commits = shown["commit_list"].as_array().unwrap();
+    assert_eq!((commits.len(), &shown["commits"]), (1, &json!(1)));
+    assert_eq!(commits[0]["author"], shown["author"]);
+    for (name, minutes) in [("authored_at", 70), ("committed_at", 65)] {
+        let at = commits[0][name]
+            .as_str()
+            .and_then(Timestamp::parse)
+            .unwrap();
+        assert!(
+            (ago(minutes).epoch() - at.epoch()).abs() < 600,
+            "{commits:?}"
+        );
+    }
     server.stop().await;
     github.stop().await;
 }

@@ -24,6 +24,7 @@ struct Story {
     head: &'static str,
     base: &'static str,
     reviewers: Vec<Value>,
+    teams: Vec<Value>,
     labels: Vec<Value>,
     draft: bool,
     closed: Option<(i64, bool)>,
@@ -37,6 +38,7 @@ impl Story {
             head: "topic",
             base: "main",
             reviewers: Vec::new(),
+            teams: Vec::new(),
             labels: Vec::new(),
             draft: false,
             closed: None,
@@ -51,7 +53,7 @@ impl Story {
             "body": null, "html_url": format!("https://github.com/{NAME}/pull/{}", self.number),
             "state": if self.closed.is_some() { "closed" } else { "open" }, "draft": self.draft,
             "user": user(1, "mira"), "labels": self.labels, "author_association": "MEMBER",
-            "requested_reviewers": self.reviewers, "requested_teams": [],
+            "requested_reviewers": self.reviewers, "requested_teams": self.teams,
             "created_at": ago(self.opened), "updated_at": ago(updated), "closed_at": closed_at,
             "merged_at": merged_at.map(|(hours, _)| ago(hours)), "merged": merged_at.is_some(),
             "base": {"ref": self.base, "sha": "b1", "repo": {"id": 7, "full_name": NAME}},
@@ -86,14 +88,15 @@ fn review(id: i64, state: &str, at: i64, by: Value) -> Value {
         "commit_id": "h1", "body": "", "author_association": "MEMBER"}})
 }
 
-/// Opens: #1 asked of Sam 2 days ago; #2 with no one asked; #3 approved; #4 whose base is
+/// Opens: #1 asked of team backend 2 days ago; #2 with no one asked; #3 approved; #4 whose base is
 /// the branch of #3, approved; #5 a draft; #6 merged after a pickup of 4 hours; #7 asked of Ines.
 async fn told(server: &mut TestServer) {
     let mut asked = Story::new(1, 60);
     asked.labels = vec![json!({"name": "urgent"})];
     asked.send(server, "opened", 60, json!({})).await;
-    asked.reviewers = vec![user(4, "sam")];
-    let requested = json!({"requested_reviewer": user(4, "sam")});
+    let team = json!({"id": 71, "slug": "backend", "name": "Backend"});
+    asked.teams = vec![team.clone()];
+    let requested = json!({"requested_team": team});
     asked.send(server, "review_requested", 48, requested).await;
     Story::new(2, 5).send(server, "opened", 5, json!({})).await;
     let mut ines = Story::new(7, 30);
@@ -157,14 +160,18 @@ async fn totals_say_what_waits_on_whom_and_since_when() {
             group("author", "draft", [1, 1, 0, 0, 0], 5),
         ]
     );
-    // People are not listed.
-    assert_eq!(answer["on"], json!([]));
+    // People are not listed: only the team is.
+    let on = answer["on"].as_array().unwrap();
+    assert_eq!(
+        (on.len(), &on[0]["kind"], &on[0]["name"]),
+        (1, &json!("team"), &json!("backend"))
+    );
     assert_eq!(answer["freshness"]["not_computed"], 0);
 
     let (_, of_team) = server.get("/api/waiting?github_team=Backend").await;
     assert_eq!(
-        (&of_team["open"], &of_team["groups"]),
-        (&json!(0), &json!([]))
+        (&of_team["open"], &of_team["groups"][0]["n"]),
+        (&json!(1), &json!(1))
     );
     let (status, _) = server.get("/api/waiting?repo=acme-corp/none").await;
     assert_eq!(status, 404);
@@ -181,8 +188,7 @@ async fn lists_are_filtered_and_sorted_by_waiting() {
         ("waiting_for=reviewers", &[1, 7]),
         ("waiting_for=base_pr", &[4]),
         ("waiting_for=author", &[3, 5]),
-        ("waiting_on=github_team:BACKEND", &[]),
-        ("waiting_on=SAM", &[1]),
+        ("waiting_on=github_team:BACKEND", &[1]),
         ("waiting_on=Ines-Acme", &[7]),
         ("waited_min=1d", &[3, 4, 1]),
         ("waited_min=1d&waited_max=3d", &[1]),
@@ -295,12 +301,12 @@ async fn pull_request_explains_its_turns_and_requests() {
         (&waiting["for"], &waiting["rule"]),
         (&json!("reviewers"), &json!(7))
     );
-    assert_eq!(waiting["who"][0]["login"], "sam");
-    assert_eq!(waiting["who"][0]["team"], Value::Null);
+    assert_eq!(waiting["who"][0]["team"], "backend");
+    assert_eq!(waiting["who"][0]["login"], Value::Null);
     assert_eq!(waiting["who"][0]["business_hours"], Value::Null);
     let text = one["explain"]["text"].as_str().unwrap();
     assert!(
-        text.starts_with("Open, waits 2 d") && text.contains("for sam"),
+        text.starts_with("Open, waits 2 d") && text.contains("team backend"),
         "{text}"
     );
     let turns: Vec<_> = one["explain"]["turns"].as_array().unwrap().iter().collect();
@@ -312,8 +318,8 @@ async fn pull_request_explains_its_turns_and_requests() {
     assert_eq!(turns[0]["to"], turns[1]["from"]);
     let pair = &one["explain"]["pairs"][0];
     assert_eq!(
-        (&pair["login"], &pair["end"]),
-        (&json!("sam"), &json!("open"))
+        (&pair["team"], &pair["end"]),
+        (&json!("backend"), &json!("open"))
     );
     // The seconds by turn add up to the age, whenever it is read.
     let by: i64 = one["time_by"]

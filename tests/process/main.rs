@@ -2,6 +2,7 @@
 //! writes.
 
 mod backfill_killed;
+mod business_time;
 mod cli;
 mod connections;
 mod descriptors;

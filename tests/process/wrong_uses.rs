@@ -79,6 +79,29 @@ channel = 'carrot' | 2 | line 1: `channel` must be tables | [[channel]]
 bot_logins = 1.5 | 2 | t.toml: line 1: the value of `bot_logins` | a number or a list
 \nsync_interval = 60 | 2 | t.toml line 2: SYNC_INTERVAL | did you mean `60s`?
 github_token_file = 'none' | 2 | t.toml: line 1: GITHUB_TOKEN_FILE | readable file
+default_calendar = 'x' | 2 | t.toml: line 1: default_calendar | `x` | [calendars.NAME]
+default_calendar = 5 | 2 | t.toml: line 1: invalid type | a string
+[calendar.b]\nzone = 'UTC' | 2 | line 1: unknown table `calendar` | mean [calendars.NAME]?
+[calendars.b]\nzoen = 'UTC' | 2 | line 2: unknown field `zoen` | `zone`
+[calendars.b]\nweek = { monday = [] } | 2 | line 2: unknown field `monday` | `mon`
+[calendars.b]\nweek = { mon = ['09:00-10:00'] } | 2 | line 1 | missing field `zone`
+[calendars.B]\nzone = 'UTC' | 2 | line 1: calendar `B`: the name is wrong | lower-case
+[calendars.b]\nzone = 'Berlin' | 2 | line 1: calendar `b`: zone | mean `Europe/Berlin`?
+[calendars.b]\nzone = 'UTC' | 2 | calendar `b` | no working hours | 09:00-17:00
+{B}'09:00-12:00', '11:00-13:00'{C} | 2 | calendar `b`: mon: | 09:00-12:00 | overlap
+{B}'18:00-09:00'{C} | 2 | calendar `b`: mon: | end before they begin | two blocks
+{B}'9-17'{C} | 2 | calendar `b`: mon: `9-17` are no hours | 09:00-17:30
+{B}'09:00-10:00'{C}\ndates = { 2026-02-30 = [] } | 2 | calendar `b` | `2026-02-30` is no date
+{B}'09:00-10:00'{C}\nholidays_ical = 'none.ics' | 2 | calendar `b`: holidays_ical none.ics | read
+{B}'09:00-10:00'{C}\nholidays_ical = 'empty' | 2 | empty: is no iCalendar file | BEGIN:VCALENDAR
+{B}'09:00-10:00'{C}\nholidays_ical = 'weekly.ics' | 2 | event `Friday` | RRULE `FREQ=WEEKLY` | YEARLY
+{B}'09:00-10:00'{C}\n[team_calendars]\nweb = 'x' | 2 | line 5: team_calendars | are b
+{B}'09:00-10:00'{C}\n[repository_calendars]\nacme = 'b' | 2 | line 5: rep | owner/name
+{B}'09:00-10:00'{C}\n[person_calendars]\nIna = 'b'\nina = 'b' | 2 | line 6: person | twice
+required_approvals = 7 | 2 | t.toml line 1: REQUIRED_APPROVALS is `7` | 0 to 6
+[default_reviewer]\nx = [] | 2 | line 1: unknown table `default_reviewer` | mean [default_reviewers]?
+[default_reviewers]\n'acme/*' = ['web'] | 2 | t.toml: line 2: | has `web` | github_team:SLUG
+[default_reviewers]\nacme = [] | 2 | line 2: one of `default_reviewers` | owner/name or owner/*
 tallyhook_admin_token = ''\ngithub_api_url = 'carrot' | 2 | t.toml line 2: GITHUB_API_URL
 ";
 
@@ -133,6 +156,11 @@ worktrees --remove --dry-run | 2 | cannot be used with
 recompute | 1 | no database at test.db | tallyhook migrate
 ";
 
+/// Holidays that are repeated in a way that is not understood.
+const WEEKLY: &str = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:Friday\r\n\
+                      DTSTART;VALUE=DATE:20260306\r\nRRULE:FREQ=WEEKLY\r\nEND:VEVENT\r\n\
+                      END:VCALENDAR\r\n";
+
 fn folder() -> Place {
     let folder = Place::embedded();
     let write = |name: &str, text: &[u8]| {
@@ -147,6 +175,7 @@ fn folder() -> Place {
             .as_bytes(),
     );
     write("empty", b"\n");
+    write("weekly.ics", WEEKLY.as_bytes());
     write("latin.toml", b"bot_logins = ['\xe4']");
     fs::create_dir(folder.path().join("full")).unwrap();
     write("full/webhook-secret", b"");
@@ -190,6 +219,8 @@ fn check(table: &str, command: impl Fn(&Place, &str) -> std::process::Command) {
         let input = columns
             .next()
             .unwrap()
+            .replace("{B}", "[calendars.b]\nzone = 'UTC'\nweek = { mon = [")
+            .replace("{C}", "] }")
             .replace("\\n", "\n")
             .replace("\\t", "\t");
         let code = columns.next().unwrap().parse().unwrap();

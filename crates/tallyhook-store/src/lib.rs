@@ -56,9 +56,9 @@ pub use self::outbox::{
     OutboxPayload, TaskChange, WorktreeKept,
 };
 pub use self::pull_requests::{
-    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, LoadFilter, LoadParty,
-    OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad, SortKey, StateFilter,
-    WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
+    AggregateFilter, CalendarUse, DetailFilter, LOOKED_AT, ListOrder, ListPlace, LoadFilter,
+    LoadParty, OriginRow, PartyName, PullRequestFilter, PullRequestRow, ReviewLoad, SortKey,
+    StateFilter, WaitingFilter, WaitingGroup, WaitingPartyTotal, WaitingTotals,
 };
 pub use self::sqlite::{FileUse, file_use, sqlite_file};
 pub use self::store::{DatabaseInfo, Store};

@@ -3,6 +3,7 @@
 use actix_web::{get, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::business_time::DurationClock;
 use tallyhook_core::domain::metrics::{ComparedDurations, ComparedRanges, Summary};
 use tallyhook_core::github::types::Timestamp;
 use tallyhook_store::{AggregateFilter, Store};
@@ -50,19 +51,23 @@ pub(in crate::api) async fn compare(
     api: web::Data<ApiState>,
     QueryInput(range): QueryInput<RangeQuery>,
 ) -> Result<web::Json<ComparedTime>, ApiError> {
-    compared(&api.store, &range).await.map(web::Json)
+    compared(&api.store, &range, DurationClock::Calendar)
+        .await
+        .map(web::Json)
 }
 
 /// Compares stored pull requests.
 pub(in crate::api) async fn compared(
     store: &Store,
     range: &RangeQuery,
+    clock: DurationClock,
 ) -> Result<ComparedTime, ApiError> {
     let filter = range.filter(store).await?;
     let ranges = ranges(&filter, Utc::now().into())?;
     let filter = AggregateFilter {
         from: Some(ranges.before.from),
         to: Some(ranges.now.to),
+        clock,
         ..filter
     };
     let ComparedRanges {

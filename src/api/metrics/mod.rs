@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use actix_web::{get, web};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
+use tallyhook_core::domain::business_time::{Calendars, DurationClock};
 use tallyhook_core::domain::metrics::{
     Aggregates, AuthorFilter, CalendarBucket, CohortSummary, Summary,
 };
@@ -21,6 +22,7 @@ pub(super) use self::measured::{distribution, explain, points};
 use super::ApiState;
 use super::error::ApiError;
 use super::input::QueryInput;
+use crate::config::NamedZone;
 use crate::times::TimePoint;
 
 /// The pull requests that a call is about.
@@ -47,8 +49,7 @@ impl RangeQuery {
             from: self.from.map(|TimePoint(at)| at),
             to: self.to.map(|TimePoint(at)| at),
             authors: self.authors.unwrap_or_default(),
-            bucket: None,
-            by_origin: false,
+            ..AggregateFilter::default()
         })
     }
 }
@@ -56,8 +57,14 @@ impl RangeQuery {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MetricsQuery {
-    /// Buckets by day, week (from Monday) or month, in UTC; no buckets by default.
+    /// Buckets by day, week (from Monday) or month; no buckets by default.
     bucket: Option<CalendarBucket>,
+    /// The clock of the durations: `calendar` (default), or `business` for the working hours of the
+    /// repositories' calendars.
+    clock: Option<DurationClock>,
+    /// The IANA time zone in which buckets begin; UTC by default.
+    #[param(value_type = Option<String>, example = "Europe/Berlin")]
+    zone: Option<NamedZone>,
     /// `origin` adds `by_origin`: a summary for each origin of the range.
     by: Option<Breakdown>,
     /// `previous` adds `compare`: the range before, of the same length.
@@ -113,22 +120,34 @@ pub(super) async fn cycle_time(
     QueryInput(range): QueryInput<RangeQuery>,
     QueryInput(query): QueryInput<MetricsQuery>,
 ) -> Result<web::Json<CycleTime>, ApiError> {
-    aggregated(&api.store, &range, &query).await.map(web::Json)
+    aggregated(&api.store, &api.rules.calendars, &range, query)
+        .await
+        .map(web::Json)
 }
 
 /// Returns the aggregates of stored pull requests.
 pub(super) async fn aggregated(
     store: &Store,
+    calendars: &Calendars,
     range: &RangeQuery,
-    query: &MetricsQuery,
+    query: MetricsQuery,
 ) -> Result<CycleTime, ApiError> {
+    let clock = query.clock.unwrap_or_default();
+    if clock == DurationClock::Business && calendars.is_empty() {
+        let message = "`clock` is business, and no calendar is configured: write a table \
+                       [calendars.NAME] and default_calendar into the configuration file, then \
+                       run `tallyhook recompute`";
+        return Err(ApiError::BadRequest(message.to_owned()));
+    }
     let filter = AggregateFilter {
         bucket: query.bucket,
+        zone: query.zone.map(|zone| zone.time_zone),
+        clock,
         by_origin: query.by.is_some(),
         ..range.filter(store).await?
     };
     let comparison = match query.compare {
-        Some(ComparedRange::Previous) => Some(compared(store, range).await?),
+        Some(ComparedRange::Previous) => Some(compared(store, range, clock).await?),
         None => None,
     };
     let Aggregates {

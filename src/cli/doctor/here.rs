@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::files::database_file;
-use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, names, silent};
+use super::{CERTIFICATES, CHECK_TIMEOUT, Finding, calendars, names, silent};
 use crate::config::{AMQP_URL, Config, ConfigError, DATABASE_URL, TALLYHOOK_LISTEN};
 use crate::notify::Channels;
 use crate::tasks::worktree;
@@ -41,6 +41,7 @@ pub(super) async fn database(config: &Config) -> (Vec<Finding>, StoredForChecks)
             Ok(store) => {
                 let (mut findings, stored) = check_store(&store).await;
                 findings.extend(names::findings(config, &store).await);
+                findings.extend(calendars::findings(config, &store).await);
                 store.close().await;
                 (findings, stored)
             }

@@ -1,5 +1,6 @@
 //! `tallyhook doctor`
 
+mod calendars;
 mod files;
 mod finding;
 mod github;

@@ -10,6 +10,7 @@ mod open_pull_request;
 mod optional_parts;
 #[cfg(feature = "recorded")]
 mod recorded;
+mod reviewers;
 
 use std::time::Duration;
 

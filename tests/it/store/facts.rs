@@ -12,10 +12,13 @@ use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
+use tallyhook_core::domain::recording::ListedCommits;
 use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::domain::task::Patterns;
 use tallyhook_core::domain::timings::timings;
-use tallyhook_core::event::{self, CommitDates, Event, ReviewState};
+use tallyhook_core::event::{
+    self, CommitDates, Event, FetchedCommit, MergeState, ReviewDecision, ReviewState, SubjectKind,
+};
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, DeliveryState, FinishedDelivery, PullRequestFilter, RepositoryObservation, Store,
@@ -34,6 +37,7 @@ on_every_database! {
     review_id_of_another_pull_request_overwrites_nothing,
     shared_ids_end_in_the_same_rows_in_any_order,
     pull_request_is_read_as_written,
+    commits_are_those_of_the_newest_list_in_any_order,
     long_timeline_is_read_as_written_and_its_row_stays_short,
     fetched_timeline_takes_the_place_of_stored_segments,
     write_based_on_an_older_version_is_refused,
@@ -57,6 +61,63 @@ async fn pull_request_is_read_as_written(database: Database) {
         (1, &written.pull_request)
     );
     assert_eq!(read.pull_request.reviews.len(), 2);
+}
+
+async fn commits_are_those_of_the_newest_list_in_any_order(database: Database) {
+    let store = open(&database).await;
+    let at = |seconds| Timestamp::clamped(1_772_445_600 + seconds);
+    let commit = |sha: &str, seconds: Option<i64>| FetchedCommit {
+        sha: sha.to_owned(),
+        author: seconds.map(|_| {
+            histories::events(false, None, &[])[0]
+                .actor
+                .clone()
+                .unwrap()
+        }),
+        authored_at: seconds.map(|seconds| at(seconds - 5)),
+        committed_at: seconds.map(at),
+        co_authors: Vec::new(),
+    };
+    // A hundred and twenty, of which a forced push replaced the last.
+    let mut before: Vec<_> = (0..120)
+        .map(|n| commit(&format!("{n:040x}"), Some(n)))
+        .collect();
+    let mut newest = before.clone();
+    newest.pop();
+    newest.push(commit("later", Some(500)));
+    newest.insert(0, commit("undated", None));
+    before.push(commit("gone", Some(130)));
+    let list = |seconds, commits: &[FetchedCommit]| ListedCommits {
+        key: histories::KEY,
+        at: at(seconds),
+        commits: commits.to_vec(),
+    };
+    let other = PrKey {
+        number: PrNumber(4),
+        ..histories::KEY
+    };
+    let lists = [list(1, &before), list(2, &newest), list(2, &newest)];
+    for order in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
+        for place in order {
+            // An older list is not written once a newer one is known.
+            if place == 0 && order[0] != 0 {
+                continue;
+            }
+            let recording = BatchWrite {
+                commits: vec![
+                    lists[place].clone(),
+                    ListedCommits {
+                        key: other,
+                        ..list(1, &before[..2])
+                    },
+                ],
+                ..BatchWrite::default()
+            };
+            store.record(&recording, now()).await.unwrap().unwrap();
+        }
+        assert_eq!(store.commits(histories::KEY).await.unwrap(), newest);
+        assert_eq!(store.commits(other).await.unwrap(), before[..2]);
+    }
 }
 
 /// Labels that are put on one after the other.
@@ -275,7 +336,26 @@ async fn extreme_timestamps_and_numbers_are_read_as_written(database: Database) 
             first: Some(first),
             last: Some(last),
             prehistoric: true,
-            ..CommitDates::default()
+            first_authored: Some(first),
+            last_authored: Some(last),
+            first_committed: None,
+            last_committed: Some(last),
+        },
+    });
+    known.pull_request.co_authors = ["a@example.com".to_owned()].into();
+    let kinds = [SubjectKind::User, SubjectKind::Team, SubjectKind::Bot];
+    let requests = kinds.map(|kind| ((kind, i64::MAX), first));
+    known.pull_request.first_requested.extend(requests);
+    known.pull_request.requested.as_mut().unwrap().at = last;
+    known.pull_request.details.as_mut().unwrap().at = last;
+    known.pull_request.merge_state = Some(Dated {
+        at: last,
+        value: MergeState {
+            head_sha: "c0ffee".to_owned(),
+            review_decision: Some(ReviewDecision::ChangesRequested),
+            conflicting: Some(true),
+            required_check_failed_at: Some(first),
+            checks_pending_since: Some(last),
         },
     });
     known.pull_request.whole_until = Some(last);

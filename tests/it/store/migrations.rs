@@ -7,15 +7,19 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection};
 use sqlx_sqlite::SqliteConnection;
 use tallyhook_core::delivery::DeliveryId;
+use tallyhook_core::domain::pull_request::Source;
+use tallyhook_core::domain::repository::RepositoryAccess;
 use tallyhook_core::event::ReviewState;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
-use tallyhook_store::{AccessRole, DeliveryState, OpenMode};
+use tallyhook_store::{AccessRole, BatchWrite, DeliveryState, OpenMode};
 
 use testkit::database::{Backend, Database, database};
+use testkit::histories::Step;
 use testkit::{histories, on_every_database};
 
 on_every_database! {
     long_timeline_of_an_earlier_version_is_kept,
+    open_pull_requests_with_requests_of_an_unknown_kind_are_found,
 }
 
 /// Rows of a database whose time columns still end in `_ms`: a leased delivery, one without a
@@ -251,6 +255,79 @@ async fn long_timeline_of_an_earlier_version_is_kept(database: Database) {
     assert_eq!(again.pull_request, read.pull_request);
     let rest = "SELECT length(CAST(timeline AS text)) FROM pull_requests";
     assert_eq!(database.select(rest).await, 2);
+    store.close().await;
+}
+
+async fn open_pull_requests_with_requests_of_an_unknown_kind_are_found(database: Database) {
+    let store = super::open(&database).await;
+    let repository = super::repository(100, "acme-corp/api-server", RepositoryAccess::Granted);
+    let known = super::write(&store, &[(10, Step::Request(1))]).await;
+    let mut recording = BatchWrite {
+        repositories: vec![repository],
+        ..BatchWrite::default()
+    };
+    // One has them in a segment, one is closed, and one has none.
+    let number = |number| PrKey {
+        number: PrNumber(number),
+        ..histories::KEY
+    };
+    for (key, open) in [(4, true), (5, false), (6, true)] {
+        let mut copy = known.clone();
+        (copy.version, copy.pull_request.key) = (0, number(key));
+        copy.pull_request.conversation.as_mut().unwrap().value.open = open;
+        recording
+            .pull_requests
+            .extend(super::recording(copy, BTreeSet::new()).pull_requests);
+    }
+    store
+        .record(&recording, super::now())
+        .await
+        .unwrap()
+        .unwrap();
+    store.close().await;
+    let columns = "requested_at requested first_requested details_at details merge_state_at \
+                   merge_state first_authored_at last_authored_at first_committed_at \
+                   last_committed_at co_authors has_partial_requests";
+    let drop = |column| format!("ALTER TABLE pull_requests DROP COLUMN {column};");
+    let drops: String = columns.split_whitespace().map(drop).collect();
+    let old = r#"[{"at":"2026-03-02T10:00:10Z","type":"review_requested","subject":101}]"#;
+    database
+        .execute(&format!(
+            "DROP INDEX pull_requests_with_partial_requests; {drops} DROP TABLE commits; \
+             DELETE FROM _sqlx_migrations WHERE version = 20; \
+             UPDATE pull_requests SET timeline = '{old}'; \
+             INSERT INTO timeline_segments (repo_id, number, version, timeline, observed) \
+             VALUES (7, 4, 1, '{old}', '{{}}'); \
+             UPDATE pull_requests SET timeline = '[]' WHERE number IN (4, 6)"
+        ))
+        .await;
+
+    let store = super::open(&database).await;
+    let found = store
+        .incomplete_pull_requests(RepoId(7), super::now(), 9)
+        .await
+        .unwrap();
+    assert_eq!(found, [4, 3].map(PrNumber));
+    // The facts are read, and one write of them known better ends it.
+    for key in [3, 4] {
+        let mut read = store.load(&[number(key)]).await.unwrap().remove(0);
+        assert!(read.pull_request.timeline.has_partial_requests());
+        assert_eq!(read.pull_request.requested, None);
+        for event in histories::events(false, Some(500), &[(10, Step::Request(1))]) {
+            read.pull_request.apply(&event, Source::Webhook);
+        }
+        assert!(!read.pull_request.timeline.has_partial_requests());
+        let recording = super::recording(read, BTreeSet::new());
+        store
+            .record(&recording, super::now())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let found = store
+        .incomplete_pull_requests(RepoId(7), super::now(), 9)
+        .await;
+    assert_eq!(found.unwrap(), []);
     store.close().await;
 }
 

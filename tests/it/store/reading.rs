@@ -5,18 +5,24 @@ use std::collections::BTreeSet;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
+use tallyhook_core::domain::business_time::{BusinessNumbers, CalendarStamp, DurationClock};
 use tallyhook_core::domain::metrics::{
     Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
 };
 use tallyhook_core::domain::numbers::Numbers;
 use tallyhook_core::domain::origin::PullRequestOrigin;
-use tallyhook_core::domain::timings::{Flag, PullRequestDurations, PullRequestState, Timings};
+use tallyhook_core::domain::timings::{
+    Flag, PullRequestDurations, PullRequestState, Stages, Timings,
+};
 use tallyhook_core::domain::waiting::Turns;
 use tallyhook_core::github::types::{AccountKind, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     AggregateFilter, BatchWrite, ListPlace, PullRequestFilter, PullRequestRecord, PullRequestRow,
     StateFilter, Store, StoredPullRequest,
 };
+
+use jiff::tz::TimeZone;
+use tallyhook::config::NamedZone;
 
 use super::{WHOLE_LIFE, histories, now, open, repository, write};
 use testkit::database::Database;
@@ -122,6 +128,7 @@ struct GeneratedPullRequest {
     merged_at: Option<i64>,
     closed_at: Option<i64>,
     timings: Timings,
+    business: Option<BusinessNumbers>,
 }
 
 /// Generates a pull request from few repositories, people and timestamps, so that many are equal.
@@ -156,7 +163,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         Flag::ClockSkew,
     ];
     let ended = at(random);
-    let stages = tallyhook_core::domain::timings::Stages {
+    let stages = |random: &mut SmallRng| Stages {
         coding: seconds(random),
         pickup: seconds(random),
         review: seconds(random),
@@ -164,6 +171,18 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         redraft: seconds(random),
         closed: seconds(random),
     };
+    let business = random.random_bool(0.8).then(|| BusinessNumbers {
+        durations: PullRequestDurations {
+            cycle_time: seconds(random),
+            review_time: seconds(random),
+            stages: stages(random),
+        },
+        calendar: CalendarStamp {
+            name: "berlin".to_owned(),
+            zone: "Europe/Berlin".to_owned(),
+            hash: "0123456789abcdef".to_owned(),
+        },
+    });
     let timings = Timings {
         segments: Vec::new(),
         state,
@@ -175,7 +194,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         final_approval_at: None,
         cycle_time: seconds(random),
         review_time: seconds(random),
-        stages,
+        stages: stages(random),
         flags: flags
             .into_iter()
             .filter(|_| random.random_bool(0.15))
@@ -192,6 +211,7 @@ fn generate(random: &mut SmallRng, number: i64) -> GeneratedPullRequest {
         merged_at: (state == PullRequestState::Merged).then_some(ended),
         closed_at: (state != PullRequestState::Open).then_some(ended),
         timings,
+        business,
     }
 }
 
@@ -223,8 +243,7 @@ impl GeneratedPullRequest {
             known,
             numbers: Some(Numbers {
                 timings: self.timings.clone(),
-                turns: Turns::default(),
-                business: None,
+                business: self.business.clone(),
                 turns: Turns::default(),
                 origin: PullRequestOrigin::default(),
             }),
@@ -232,7 +251,7 @@ impl GeneratedPullRequest {
         }
     }
 
-    fn merged(&self) -> Option<MergedPullRequest> {
+    fn merged(&self, clock: DurationClock) -> Option<MergedPullRequest> {
         let Timings {
             author_is_bot,
             flags,
@@ -241,15 +260,22 @@ impl GeneratedPullRequest {
             stages,
             ..
         } = &self.timings;
+        let calendar = PullRequestDurations {
+            cycle_time: *cycle_time,
+            review_time: *review_time,
+            stages: *stages,
+        };
+        let business = self.business.as_ref().map(|business| business.durations);
+        let (has_calendar, durations) = match clock {
+            DurationClock::Calendar => (true, calendar),
+            DurationClock::Business => (business.is_some(), business.unwrap_or_default()),
+        };
         Some(MergedPullRequest {
+            has_calendar,
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
             flags: flags.iter().copied().collect(),
-            durations: PullRequestDurations {
-                cycle_time: *cycle_time,
-                review_time: *review_time,
-                stages: *stages,
-            },
+            durations,
         })
     }
 }
@@ -314,16 +340,25 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             ]
             .choose(&mut random)
             .unwrap(),
+            zone: ["UTC", "America/St_Johns", "Pacific/Auckland"]
+                .choose(&mut random)
+                .filter(|name| **name != "UTC")
+                .map(|name| name.parse::<NamedZone>().unwrap().time_zone),
+            clock: *[DurationClock::Calendar, DurationClock::Business]
+                .choose(&mut random)
+                .unwrap(),
+            by_origin: false,
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)
                 && from.is_none_or(|from| from <= at)
                 && to.is_none_or(|to| at < to)
         };
-        let mut expected = Aggregation::new(filter.authors, filter.bucket);
+        let mut expected = Aggregation::new(filter.authors, filter.bucket)
+            .in_zone(filter.zone.clone().unwrap_or(TimeZone::UTC));
         for one in &all {
             if let Some(merged) = one
-                .merged()
+                .merged(filter.clock)
                 .filter(|merged| wanted(one, merged.merged_at.epoch()))
             {
                 expected.add(&merged);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tallyhook_core::domain::join::{Dated, Join};
 use tallyhook_core::domain::repository::RepositoryAccess;
+use tallyhook_core::event::{Fact, FactKind, SubjectKind};
 use tallyhook_core::github::types::{InstallationId, PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
     BatchWrite, PollerStats, PullRequestFilter, RepositoryObservation, RunOptions, RunState, Store,
@@ -263,6 +264,17 @@ async fn lost_access_is_shown(database: Database) {
     assert_eq!(tracked(&store).await.access, RepositoryAccess::Revoked);
 }
 
+fn request(subject_kind: Option<SubjectKind>) -> Fact {
+    Fact {
+        at: Timestamp::clamped(1_772_445_700),
+        kind: FactKind::ReviewRequested,
+        subject: Some(5),
+        subject_kind,
+        detail: Some("backend".to_owned()),
+        actor: None,
+    }
+}
+
 /// Writes the same pull request under other numbers, each changed a little.
 async fn copies(
     store: &Store,
@@ -291,13 +303,40 @@ async fn incomplete_pull_requests_are_fetched_by_age_of_their_check(database: Da
     })
     .await;
     copies(&store, &[13], |_| {}).await;
+    // Requests that do not say of what kind the reviewer is; those of a closed one do not matter.
+    for (numbers, open) in [([14, 16], true), ([17, 18], false)] {
+        copies(&store, &numbers, |pull_request| {
+            pull_request.conversation.as_mut().unwrap().value.open = open;
+            pull_request.timeline.add(request(None));
+        })
+        .await;
+    }
+    copies(&store, &[19], |pull_request| {
+        pull_request.timeline.add(request(Some(SubjectKind::Team)));
+    })
+    .await;
     let unfetched = async |limit| {
         store
             .incomplete_pull_requests(REPO, later(60), limit)
             .await
             .unwrap()
     };
-    assert_eq!(unfetched(2).await, [PrNumber(15), PrNumber(12)]);
+    assert_eq!(unfetched(2).await, [PrNumber(16), PrNumber(15)]);
+    assert_eq!(unfetched(9).await, [16, 15, 14, 12, 11].map(PrNumber));
+    // They are known by now.
+    for number in [14, 16] {
+        let key = PrKey {
+            number: PrNumber(number),
+            ..KEY
+        };
+        let mut known = store.load(&[key]).await.unwrap().remove(0);
+        known
+            .pull_request
+            .timeline
+            .add(request(Some(SubjectKind::User)));
+        let recording = recording(known, BTreeSet::new());
+        store.record(&recording, now()).await.unwrap().unwrap();
+    }
     assert_eq!(unfetched(9).await, [15, 12, 11].map(PrNumber));
     assert_eq!(
         store

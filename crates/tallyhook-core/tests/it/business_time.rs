@@ -10,11 +10,15 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tallyhook_core::domain::business_time::{Calendar, Calendars, DayHours};
+use tallyhook_core::domain::metrics::{
+    Aggregation, AuthorFilter, CalendarBucket, MergedPullRequest,
+};
 use tallyhook_core::domain::numbers::{NumberRules, Numbers, numbers};
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
 use tallyhook_core::domain::timings::{PullRequestDurations, Stages};
+use tallyhook_core::domain::waiting::Party;
 use tallyhook_core::event::{PullRequestEvent, ReviewState};
-use tallyhook_core::github::types::Timestamp;
+use tallyhook_core::github::types::{AccountId, Timestamp};
 use testkit::histories::{self, Step};
 
 const REPO: &str = "acme-corp/api-server";
@@ -698,6 +702,23 @@ fn calendars_are_chosen_by_repository_team_and_person() {
     assert_eq!(calendars.of_team("frontend"), None);
     assert_eq!(name(calendars.of_person("INES-acme")).as_deref(), Some("c"));
     assert_eq!(calendars.of_person("zoe"), None);
+    let account = |login: &str| Party::Account {
+        id: AccountId(1),
+        login: login.to_owned(),
+    };
+    let team = |slug: &str| Party::Team {
+        id: None,
+        slug: slug.to_owned(),
+    };
+    for (party, expected) in [
+        (account("ines-acme"), "c"),
+        (account("zoe"), "a"),
+        (team("backend"), "b"),
+        (team("frontend"), "a"),
+    ] {
+        let found = calendars.of_reviewer(&party, "other/api");
+        assert_eq!(name(found).as_deref(), Some(expected), "{party:?}");
+    }
     for (error, words) in [
         (
             calendars.assign_person("ines-ACME", "a"),
@@ -713,6 +734,85 @@ fn calendars_are_chosen_by_repository_team_and_person() {
             "{error:?}"
         );
     }
+}
+
+#[test]
+fn buckets_begin_with_the_day_of_their_zone() {
+    use CalendarBucket::{Day, Month, Week};
+    for (zone_name, bucket, at, start) in [
+        (
+            "Europe/Berlin",
+            Day,
+            "2026-03-01T23:30:00Z",
+            "2026-03-01T23:00:00Z",
+        ),
+        (
+            "Europe/Berlin",
+            Week,
+            "2026-03-01T23:30:00Z",
+            "2026-03-01T23:00:00Z",
+        ),
+        (
+            "Europe/Berlin",
+            Week,
+            "2026-03-01T22:59:59Z",
+            "2026-02-22T23:00:00Z",
+        ),
+        (
+            "Europe/Berlin",
+            Month,
+            "2026-04-15T10:00:00Z",
+            "2026-03-31T22:00:00Z",
+        ),
+        // A day without its midnight.
+        (
+            "America/Sao_Paulo",
+            Day,
+            "2018-11-04T12:00:00Z",
+            "2018-11-04T03:00:00Z",
+        ),
+        // Midnight comes twice: the clock was put back at one o'clock.
+        (
+            "America/Havana",
+            Day,
+            "2026-11-01T12:00:00Z",
+            "2026-11-01T04:00:00Z",
+        ),
+    ] {
+        let found = bucket.start_of(Timestamp::parse(at).unwrap(), &zone(zone_name));
+        assert_eq!(found.to_string(), start, "{zone_name} {at}");
+    }
+}
+
+#[test]
+fn clock_that_is_put_back_over_midnight_begins_no_bucket_again() {
+    let newfoundland = zone("America/St_Johns");
+    let mut aggregation =
+        Aggregation::new(AuthorFilter::Human, Some(CalendarBucket::Day)).in_zone(newfoundland);
+    // At 00:01 on 7 November 2010 clocks were put back to 23:01 on the day before.
+    for at in [
+        "2010-11-07T02:00:00Z",
+        "2010-11-07T02:30:30Z",
+        "2010-11-07T03:00:00Z",
+    ] {
+        aggregation.add(&MergedPullRequest {
+            merged_at: Timestamp::parse(at).unwrap(),
+            author_is_bot: false,
+            flags: Vec::new(),
+            has_calendar: true,
+            durations: PullRequestDurations {
+                cycle_time: Some(1),
+                ..Default::default()
+            },
+        });
+    }
+    let buckets = aggregation.finish().buckets;
+    let counted: Vec<_> = buckets
+        .iter()
+        .map(|(start, summary)| (start.to_string(), summary.cycle_time.n))
+        .collect();
+    let expected = [("2010-11-06T02:30:00Z", 1), ("2010-11-07T02:30:00Z", 2)];
+    assert_eq!(counted, expected.map(|(start, n)| (start.to_owned(), n)));
 }
 
 #[test]

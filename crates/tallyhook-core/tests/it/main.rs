@@ -10,6 +10,7 @@ mod metrics;
 mod notification;
 mod order;
 mod origin;
+mod reviewers;
 mod statistics;
 mod waiting;
 mod waiting_change;

@@ -1,12 +1,18 @@
 //! The origin of pull requests: each rule with its answer.
 
+use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::{NumberRules, numbers};
-use tallyhook_core::domain::origin::Origin::{self, Agent, Assisted, Automation};
-use tallyhook_core::domain::origin::OriginCertainty::{self, ByBranch, ByLabel, Certain};
+use tallyhook_core::domain::origin::Origin::{self, Agent, Assisted, Automation, Human};
+use tallyhook_core::domain::origin::OriginCertainty::{
+    self, ByBranch, ByCommits, ByLabel, Certain,
+};
 use tallyhook_core::domain::origin::{OriginRules, PullRequestOrigin};
 use tallyhook_core::domain::people::Bots;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};
-use tallyhook_core::event::{PullRequestEvent, ReviewSnapshot, ReviewState};
+use tallyhook_core::domain::review::Review;
+use tallyhook_core::event::{
+    CommitDates, PullRequestDetails, PullRequestEvent, ReviewSnapshot, ReviewState,
+};
 use tallyhook_core::github::types::{Account, AccountId, AccountKind, RepoId, ReviewId, Timestamp};
 use testkit::histories;
 use testkit::histories::Step::Comment;
@@ -182,4 +188,98 @@ fn bots_and_ai_reviewers_answer_apart_from_people() {
     // An AI account that GitHub calls a person is one for all other numbers.
     assert_eq!(numbers.timings.first_review_at, Some(hour(&first, 6)));
     assert_eq!(numbers.timings.first_response_at, Some(hour(&first, 2)));
+}
+
+#[test]
+fn commits_tell_assisted_from_human_and_unknown_is_neither() {
+    let author = account(7, "mira", AccountKind::User);
+    let written = |co_authors: &[&str], fetched: bool| {
+        let mut pull_request = known(&opened(&author, "fix", false, "ai-made"));
+        pull_request
+            .conversation
+            .as_mut()
+            .unwrap()
+            .value
+            .labels
+            .clear();
+        pull_request.co_authors = co_authors
+            .iter()
+            .map(|address| (*address).to_owned())
+            .collect();
+        pull_request.commits = fetched.then(|| Dated {
+            at: pull_request.created_at.unwrap(),
+            value: CommitDates {
+                first_committed: pull_request.created_at,
+                ..CommitDates::default()
+            },
+        });
+        let found = numbers(&pull_request, None, &rules()).unwrap().origin;
+        found.origin.zip(found.certainty)
+    };
+    assert_eq!(written(&[], false), None);
+    assert_eq!(written(&[], true), Some((Human, ByCommits)));
+    for (address, is_ai) in [
+        ("noreply@anthropic.com", true),
+        ("NoReply@Anthropic.com", true),
+        ("aider@aider.chat", true),
+        ("cursoragent@cursor.com", true),
+        ("198982749+copilot@users.noreply.github.com", true),
+        ("77+ours@users.noreply.github.com", true),
+        ("5+codegen-sh[bot]@users.noreply.github.com", true),
+        ("claude@example.com", false),
+        ("7+claude@users.noreply.github.com", false),
+        ("noreply@anthropic.com.example.com", false),
+        ("198982749@users.noreply.github.com", false),
+        ("codex@openai.com", false),
+    ] {
+        let expected = if is_ai { Assisted } else { Human };
+        assert_eq!(
+            written(&[address], true),
+            Some((expected, ByCommits)),
+            "{address}"
+        );
+    }
+}
+
+#[test]
+fn agent_works_for_the_one_person_that_is_assigned() {
+    let agent = account(198_982_749, "Copilot", AccountKind::Bot);
+    let mira = account(7, "mira", AccountKind::User);
+    let yuki = account(8, "yuki", AccountKind::User);
+    let bot = account(9, "linter[bot]", AccountKind::Bot);
+    let events = opened(&agent, "copilot/fix", false, "");
+    let at = events[0].pull_request.as_ref().unwrap().created_at;
+    let found = |assignees: &[&Account], reviewer: &Account| {
+        let mut pull_request = known(&events);
+        pull_request.details = Some(Dated {
+            at,
+            value: PullRequestDetails {
+                assignees: assignees.iter().map(|one| (*one).clone()).collect(),
+                ..PullRequestDetails::default()
+            },
+        });
+        let review = ReviewSnapshot {
+            id: ReviewId(1),
+            author: reviewer.clone(),
+            state: ReviewState::Approved,
+            submitted_at: at,
+            commit_id: None,
+            dismissed_at: None,
+        };
+        pull_request
+            .reviews
+            .insert(ReviewId(1), Review::from(review));
+        let found = numbers(&pull_request, None, &rules()).unwrap();
+        // The review of the one who asked counts for the review time.
+        assert_eq!(found.timings.first_review_at, Some(at));
+        (found.origin.opened_by, found.origin.reviewed_by_requester)
+    };
+    assert_eq!(
+        found(&[&agent, &bot, &mira], &mira),
+        (Some(mira.clone()), true)
+    );
+    assert_eq!(found(&[&agent, &mira], &yuki), (Some(mira.clone()), false));
+    // Of two it is unknown which one asked.
+    assert_eq!(found(&[&mira, &yuki], &mira), (None, false));
+    assert_eq!(found(&[], &mira), (None, false));
 }

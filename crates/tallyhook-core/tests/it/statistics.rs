@@ -55,6 +55,7 @@ fn merged(hours: i64, cycle_time: i64) -> MergedPullRequest {
         author_is_bot: false,
         origin: None,
         flags: Vec::new(),
+        has_calendar: true,
         durations: PullRequestDurations {
             cycle_time: Some(cycle_time * 3600),
             ..PullRequestDurations::default()

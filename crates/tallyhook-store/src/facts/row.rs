@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use sqlx::types::Json;
+use tallyhook_core::domain::business_time::BusinessNumbers;
 use tallyhook_core::domain::growing::GrowingMap;
 use tallyhook_core::domain::join::Dated;
 use tallyhook_core::domain::numbers::Numbers;
@@ -127,6 +128,17 @@ columns! {
         reviewed_by_requester: Option<bool>,
         first_bot_response_at: Option<Seconds>,
         first_ai_review_at: Option<Seconds>,
+        business_cycle_time_s: Option<i64>,
+        business_review_time_s: Option<i64>,
+        business_coding_s: Option<i64>,
+        business_pickup_s: Option<i64>,
+        business_review_s: Option<i64>,
+        business_merge_wait_s: Option<i64>,
+        business_redraft_s: Option<i64>,
+        business_closed_s: Option<i64>,
+        calendar: Option<String>,
+        calendar_zone: Option<String>,
+        calendar_hash: Option<String>,
         waiting_for: Option<Name<WaitingFor>>,
         waiting_since: Option<Seconds>,
         waiting_kind_since: Option<Seconds>,
@@ -323,7 +335,7 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
         timings,
         turns,
         origin,
-        business: _,
+        business,
     }) = numbers
     else {
         return DerivedColumns {
@@ -361,7 +373,28 @@ fn derived(key: PrKey, numbers: Option<&Numbers>) -> DerivedColumns {
         reviewed_by_requester: Some(origin.reviewed_by_requester),
         first_bot_response_at: seconds(origin.first_bot_response_at),
         first_ai_review_at: seconds(origin.first_ai_review_at),
-        ..turn_columns(pr_id, turns)
+        ..business_columns(business.as_ref(), turn_columns(pr_id, turns))
+    }
+}
+
+fn business_columns(business: Option<&BusinessNumbers>, others: DerivedColumns) -> DerivedColumns {
+    let durations = business
+        .map(|numbers| numbers.durations)
+        .unwrap_or_default();
+    let calendar = business.map(|numbers| &numbers.calendar);
+    DerivedColumns {
+        business_cycle_time_s: durations.cycle_time,
+        business_review_time_s: durations.review_time,
+        business_coding_s: durations.stages.coding,
+        business_pickup_s: durations.stages.pickup,
+        business_review_s: durations.stages.review,
+        business_merge_wait_s: durations.stages.merge_wait,
+        business_redraft_s: durations.stages.redraft,
+        business_closed_s: durations.stages.closed,
+        calendar: calendar.map(|calendar| calendar.name.clone()),
+        calendar_zone: calendar.map(|calendar| calendar.zone.clone()),
+        calendar_hash: calendar.map(|calendar| calendar.hash.clone()),
+        ..others
     }
 }
 

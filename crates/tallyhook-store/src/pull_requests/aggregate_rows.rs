@@ -5,18 +5,18 @@ use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::timings::PullRequestState;
 
 use super::AggregateFilter;
-use super::row::MERGED;
+use super::row::{KEYED, merged_columns};
 use crate::columns::Seconds;
 use crate::database::StatementBuilder;
 
 /// Merged pull requests of the filter, in the order of their merges.
 pub(super) fn merged_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    ordered_merged(MERGED, filter, is_sqlite)
+    ordered_merged(merged_columns(filter.clock), filter, is_sqlite)
 }
 
 /// The same with their keys.
 pub(super) fn keyed_in(filter: &AggregateFilter, is_sqlite: bool) -> StatementBuilder<'static> {
-    ordered_merged(&format!("repo_id, number, {MERGED}"), filter, is_sqlite)
+    ordered_merged(KEYED, filter, is_sqlite)
 }
 
 fn ordered_merged(
@@ -155,7 +155,7 @@ pub(super) const fn by_authors(authors: AuthorFilter) -> &'static str {
 
 /// Names the index to SQLite, which knows nothing of how much is in its tables and would take
 /// another.
-fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
+pub(super) fn push_index(query: &mut StatementBuilder<'static>, index: &str, is_sqlite: bool) {
     if is_sqlite {
         query.push(" INDEXED BY ").push(index);
     }

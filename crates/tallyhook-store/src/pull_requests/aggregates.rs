@@ -73,9 +73,13 @@ impl Store {
     /// Summarises merged pull requests by the time of the merge, and counts those closed without
     /// one.
     pub async fn aggregates(&self, filter: &AggregateFilter) -> Result<Aggregates> {
-        let (database, filter) = (self.database.clone(), *filter);
+        let (database, filter) = (self.database.clone(), filter.clone());
         let gather = move || async move {
             let aggregation = Aggregation::new(filter.authors, filter.bucket);
+            let aggregation = match &filter.zone {
+                Some(zone) => aggregation.in_zone(zone.clone()),
+                None => aggregation,
+            };
             let aggregation = match filter.by_origin {
                 true => aggregation.by_origin(),
                 false => aggregation,
@@ -102,7 +106,7 @@ impl Store {
         filter: &AggregateFilter,
         begins: Timestamp,
     ) -> Result<ComparedRanges> {
-        let (database, filter) = (self.database.clone(), *filter);
+        let (database, filter) = (self.database.clone(), filter.clone());
         let gather = move || async move {
             let mut comparison = Comparison::new(filter.authors, begins);
             let rows = merged_in(&filter, database.is_sqlite());
@@ -110,7 +114,7 @@ impl Store {
             let halves = [
                 AggregateFilter {
                     to: Some(begins),
-                    ..filter
+                    ..filter.clone()
                 },
                 AggregateFilter {
                     from: Some(begins),
@@ -139,7 +143,7 @@ impl Store {
         measure: DurationName,
         numbers: impl FnOnce(Measurements) -> R + Send + 'static,
     ) -> Result<R> {
-        let (database, filter) = (self.database.clone(), *filter);
+        let (database, filter) = (self.database.clone(), filter.clone());
         let gather = move || async move {
             let mut measurements = Measurements::new(measure, filter.authors);
             let rows = keyed_in(&filter, database.is_sqlite());
@@ -155,7 +159,7 @@ impl Store {
 
     /// Summarises the pull requests that were created in the range of the filter, as of `now`.
     pub async fn cohort(&self, filter: &AggregateFilter, now: Timestamp) -> Result<CohortSummary> {
-        let (database, filter) = (self.database.clone(), *filter);
+        let (database, filter) = (self.database.clone(), filter.clone());
         let gather = move || async move {
             let mut cohort = CohortAggregation::new(filter.authors, now);
             for state in [

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+use tallyhook_core::domain::business_time::{BusinessNumbers, DurationClock};
 use tallyhook_core::domain::metrics::{AuthorFilter, CalendarBucket, DurationName};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
@@ -167,6 +169,8 @@ pub struct PullRequestRow {
     pub first_review_at: Option<Timestamp>,
     pub final_approval_at: Option<Timestamp>,
     pub durations: PullRequestDurations,
+    /// `None` without a calendar.
+    pub business: Option<BusinessNumbers>,
     pub flags: Vec<String>,
     pub origin: OriginRow,
     /// The version of the definition that the numbers follow.
@@ -199,7 +203,7 @@ pub struct OriginRow {
 }
 
 /// A filter of pull requests to aggregate, with the kind of buckets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AggregateFilter {
     pub repo: Option<RepoId>,
     /// Merged at or after.
@@ -210,4 +214,16 @@ pub struct AggregateFilter {
     pub bucket: Option<CalendarBucket>,
     /// True summarises each origin apart, too.
     pub by_origin: bool,
+    /// The zone in which buckets begin; `None` is UTC.
+    pub zone: Option<TimeZone>,
+    pub clock: DurationClock,
+}
+
+/// The merged pull requests of a repository that follow one calendar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalendarUse {
+    pub repo: String,
+    /// `None` is no calendar.
+    pub hash: Option<String>,
+    pub pull_requests: i64,
 }

@@ -27,6 +27,9 @@ const LISTED: &str = "SELECT p.repo_id, p.number, r.name AS repo, \
     first_commit_at, ready_at, first_response_at, first_review_at, final_approval_at, \
     cycle_time_s, review_time_s, \
     coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, flags, source, definition, \
+    business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
+    business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s, \
+    calendar, calendar_zone, calendar_hash, \
     waiting, turn, turn_since, time_by, turns_inferred, \
     CASE WHEN p.waiting_rule IN (11, 12) THEN (\
         SELECT min(b.number) FROM pull_requests b WHERE b.state = 'open' \

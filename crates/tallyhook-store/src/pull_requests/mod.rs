@@ -11,8 +11,8 @@ mod waiting;
 
 pub(crate) use self::aggregates::AggregationLimit;
 pub use self::filter::{
-    AggregateFilter, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName, PullRequestFilter,
-    PullRequestRow, SortKey, StateFilter,
+    AggregateFilter, CalendarUse, DetailFilter, ListOrder, ListPlace, OriginRow, PartyName,
+    PullRequestFilter, PullRequestRow, SortKey, StateFilter,
 };
 pub use self::list::LOOKED_AT;
 pub(crate) use self::list::push_name;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::FromRow;
 use sqlx::types::Json;
+use tallyhook_core::domain::business_time::{BusinessNumbers, CalendarStamp, DurationClock};
 use tallyhook_core::domain::metrics::{CohortPullRequest, MergedPullRequest};
 use tallyhook_core::domain::origin::{Origin, OriginCertainty};
 use tallyhook_core::domain::pull_request::Source;
@@ -48,6 +49,8 @@ pub(crate) struct ListedRow {
     final_approval_at: Option<Seconds>,
     #[sqlx(flatten)]
     durations: DurationColumns,
+    #[sqlx(flatten)]
+    business: BusinessColumns,
     flags: Words,
     #[sqlx(flatten)]
     origin: OriginColumns,
@@ -116,6 +119,48 @@ impl From<DurationColumns> for PullRequestDurations {
     }
 }
 
+#[derive(FromRow)]
+struct BusinessColumns {
+    business_cycle_time_s: Option<i64>,
+    business_review_time_s: Option<i64>,
+    business_coding_s: Option<i64>,
+    business_pickup_s: Option<i64>,
+    business_review_s: Option<i64>,
+    business_merge_wait_s: Option<i64>,
+    business_redraft_s: Option<i64>,
+    business_closed_s: Option<i64>,
+    calendar: Option<String>,
+    calendar_zone: Option<String>,
+    calendar_hash: Option<String>,
+}
+
+impl BusinessColumns {
+    /// Returns the numbers; `None` without a calendar.
+    fn numbers(self) -> Option<BusinessNumbers> {
+        let calendar = self
+            .calendar
+            .zip(self.calendar_zone)
+            .zip(self.calendar_hash);
+        let ((name, zone), hash) = calendar?;
+        let durations = PullRequestDurations {
+            cycle_time: self.business_cycle_time_s,
+            review_time: self.business_review_time_s,
+            stages: Stages {
+                coding: self.business_coding_s,
+                pickup: self.business_pickup_s,
+                review: self.business_review_s,
+                merge_wait: self.business_merge_wait_s,
+                redraft: self.business_redraft_s,
+                closed: self.business_closed_s,
+            },
+        };
+        Some(BusinessNumbers {
+            durations,
+            calendar: CalendarStamp { name, zone, hash },
+        })
+    }
+}
+
 impl From<ListedRow> for PullRequestRow {
     fn from(row: ListedRow) -> Self {
         let timestamp = |at: Option<Seconds>| -> Option<Timestamp> { at.map(|Seconds(at)| at) };
@@ -156,6 +201,7 @@ impl From<ListedRow> for PullRequestRow {
             first_review_at: timestamp(row.first_review_at),
             final_approval_at: timestamp(row.final_approval_at),
             durations: row.durations.into(),
+            business: row.business.numbers(),
             flags: row.flags.0,
             origin: row.origin.into(),
             definition: row.definition,
@@ -192,11 +238,12 @@ fn held_by(waiting: Waiting, number: i64) -> Waiting {
 }
 
 /// A merged pull request by place, since there are many of them: `merged_at`, `author_is_bot`,
-/// `flags`, durations, `origin`.
+/// `flags`, whether its clock has a calendar, durations, `origin`.
 pub(crate) type MergedRow = (
     Seconds,
     bool,
     Words,
+    bool,
     Duration,
     Duration,
     Duration,
@@ -210,29 +257,42 @@ pub(crate) type MergedRow = (
 
 type Duration = Option<i64>;
 
-/// The columns of [`MergedRow`].
-pub(crate) const MERGED: &str = "merged_at, author_is_bot, flags, \
-    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
-    origin";
+/// Returns the columns of [`MergedRow`], all of them in the indices of aggregates.
+pub(crate) const fn merged_columns(clock: DurationClock) -> &'static str {
+    match clock {
+        DurationClock::Calendar => {
+            "merged_at, author_is_bot, flags, state = 'merged', \
+             cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, \
+             closed_s, origin"
+        }
+        DurationClock::Business => {
+            "merged_at, author_is_bot, flags, calendar_hash IS NOT NULL, \
+             business_cycle_time_s, business_review_time_s, business_coding_s, business_pickup_s, \
+             business_review_s, business_merge_wait_s, business_redraft_s, business_closed_s, \
+             origin"
+        }
+    }
+}
 
 pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
     let durations = PullRequestDurations {
-        cycle_time: row.3,
-        review_time: row.4,
+        cycle_time: row.4,
+        review_time: row.5,
         stages: Stages {
-            coding: row.5,
-            pickup: row.6,
-            review: row.7,
-            merge_wait: row.8,
-            redraft: row.9,
-            closed: row.10,
+            coding: row.6,
+            pickup: row.7,
+            review: row.8,
+            merge_wait: row.9,
+            redraft: row.10,
+            closed: row.11,
         },
     };
     MergedPullRequest {
         merged_at: row.0.0,
         author_is_bot: row.1,
-        origin: row.11.map(|Name(origin)| origin),
+        origin: row.12.map(|Name(origin)| origin),
         flags: known_flags(&row.2),
+        has_calendar: row.3,
         durations,
     }
 }
@@ -242,6 +302,11 @@ pub(crate) fn merged(row: MergedRow) -> MergedPullRequest {
 fn known_flags(Words(flags): &Words) -> Vec<Flag> {
     flags.iter().filter_map(|flag| flag.parse().ok()).collect()
 }
+
+/// The columns of [`KeyedMergedRow`].
+pub(crate) const KEYED: &str = "repo_id, number, merged_at, author_is_bot, flags, \
+    cycle_time_s, review_time_s, coding_s, pickup_s, review_s, merge_wait_s, redraft_s, closed_s, \
+    origin";
 
 /// A merged pull request with its key.
 #[derive(FromRow)]
@@ -267,6 +332,7 @@ impl KeyedMergedRow {
             author_is_bot: self.author_is_bot,
             origin: self.origin.map(|Name(origin)| origin),
             flags: known_flags(&self.flags),
+            has_calendar: true,
             durations: self.durations.into(),
         };
         (key, merged)

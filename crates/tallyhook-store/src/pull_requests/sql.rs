@@ -6,7 +6,11 @@ use tallyhook_core::github::types::{AccountId, PrKey, PrNumber, RepoId};
 
 use super::list::KnownPeople;
 use super::row::ListedRow;
-use super::{DetailFilter, ListPlace, PartyName, PullRequestFilter, PullRequestRow, SortKey, list};
+use super::{
+    CalendarUse, DetailFilter, ListPlace, PartyName, PullRequestFilter, PullRequestRow, SortKey,
+    aggregate_rows, list,
+};
+use crate::database::StatementBuilder;
 use crate::{Result, Store};
 
 /// The pull requests that a count with details looks at.
@@ -171,5 +175,32 @@ impl Store {
             }));
         }
         Ok(fetched)
+    }
+
+    /// Returns the numbers of merged pull requests of each repository, by the hash of the calendar
+    /// that their business time follows.
+    pub async fn calendars_in_use(&self) -> Result<Vec<CalendarUse>> {
+        let mut query = StatementBuilder::new(
+            "SELECT r.name, used.calendar_hash, used.pull_requests FROM (\
+             SELECT repo_id, calendar_hash, count(*) AS pull_requests FROM pull_requests",
+        );
+        aggregate_rows::push_index(
+            &mut query,
+            "pull_requests_merged_by_repository",
+            self.database.is_sqlite(),
+        );
+        query.push(
+            " WHERE state = 'merged' GROUP BY repo_id, calendar_hash) AS used \
+             JOIN repositories r ON r.id = used.repo_id ORDER BY r.name, used.calendar_hash",
+        );
+        let rows: Vec<(String, Option<String>, i64)> = self.database.rows(query.build()).await?;
+        let uses = rows
+            .into_iter()
+            .map(|(repo, hash, pull_requests)| CalendarUse {
+                repo,
+                hash,
+                pull_requests,
+            });
+        Ok(uses.collect())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Calendar;
+use crate::domain::waiting::Party;
 
 /// The calendars of the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +116,16 @@ impl Calendars {
     /// Returns the calendar of a person by login; `None` if it has none of its own.
     pub fn of_person(&self, login: &str) -> Option<&Calendar> {
         self.calendar(self.people.get(&login.to_ascii_lowercase()))
+    }
+
+    /// Returns the calendar of a reviewer's time: the person's or the team's own, else the one of
+    /// the repository. The teams of a person are not known.
+    pub fn of_reviewer(&self, party: &Party, repo: &str) -> Option<&Calendar> {
+        let own = match party {
+            Party::Account { login, .. } => self.of_person(login),
+            Party::Team { slug, .. } => self.of_team(slug),
+        };
+        own.or_else(|| self.of_repository(repo))
     }
 
     /// Returns the calendar of that name.

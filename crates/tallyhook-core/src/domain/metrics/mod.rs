@@ -13,7 +13,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp as ZonedTimestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -43,17 +45,7 @@ pub fn hours(seconds: f64) -> f64 {
 
 /// The authors whose pull requests count.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Deserialize,
-    ToSchema,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantNames,
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema, strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -94,7 +86,7 @@ impl AuthorFilter {
     }
 }
 
-/// A stretch of the calendar, in UTC.
+/// A stretch of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Bucket)]
@@ -106,17 +98,24 @@ pub enum CalendarBucket {
 }
 
 impl CalendarBucket {
-    /// Returns the start of the bucket that contains `at`.
-    pub fn start_of(self, at: Timestamp) -> Timestamp {
-        let date = at.to_utc().date_naive();
-        let first = match self {
-            Self::Day => Some(date),
-            Self::Week => {
-                date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into()))
-            }
-            Self::Month => NaiveDate::from_ymd_opt(date.year(), date.month(), 1),
+    /// Returns the start of the bucket that contains `at`: the midnight of `zone` with which its
+    /// first day begins, or the first second of a day without a midnight.
+    pub fn start_of(self, at: Timestamp, zone: &TimeZone) -> Timestamp {
+        let start = || {
+            let at = ZonedTimestamp::from_second(at.epoch()).ok()?;
+            let date = zone.to_datetime(at).date();
+            let since = match self {
+                Self::Day => 0,
+                Self::Week => date.weekday().to_monday_zero_offset(),
+                Self::Month => date.day() - 1,
+            };
+            let first = date.checked_sub(Span::new().days(since)).ok()?;
+            let start = zone
+                .to_timestamp(first.to_datetime(Time::midnight()))
+                .ok()?;
+            Timestamp::from_epoch(start.as_second())
         };
-        first.map_or(at, |first| first.and_time(NaiveTime::MIN).and_utc().into())
+        start().unwrap_or(at)
     }
 }
 
@@ -127,6 +126,8 @@ pub struct MergedPullRequest {
     pub author_is_bot: bool,
     pub origin: Option<Origin>,
     pub flags: Vec<Flag>,
+    /// False if its durations are in business time and its repository had no calendar.
+    pub has_calendar: bool,
     pub durations: PullRequestDurations,
 }
 
@@ -141,6 +142,7 @@ pub enum ExclusionReason {
     BotAuthor,
     ClockSkew,
     MergedAsDraft,
+    NoCalendar,
     Stub,
 }
 
@@ -149,6 +151,8 @@ impl MergedPullRequest {
     fn check(&self, authors: AuthorFilter) -> Result<bool, ExclusionReason> {
         if !authors.admits(self.author_is_bot, self.origin)? {
             Ok(false)
+        } else if !self.has_calendar {
+            Err(ExclusionReason::NoCalendar)
         } else if self.is_misdated() {
             Err(ExclusionReason::ClockSkew)
         } else if self.flags.contains(&Flag::MergedAsDraft) {
@@ -180,7 +184,7 @@ pub struct Summary {
     pub review_time: DurationSummary,
     pub stages: StageSummaries,
     /// Pull requests that were merged and do not count, by reason: `agent_author`, `bot_author`,
-    /// `clock_skew`, `merged_as_draft`, `stub`.
+    /// `clock_skew`, `merged_as_draft`, `no_calendar` (in business time), `stub`.
     pub excluded: BTreeMap<String, u64>,
     /// Of those that count, how many have each flag, such as `merged_without_review`.
     pub flags: BTreeMap<String, u64>,
@@ -240,6 +244,7 @@ pub struct Aggregates {
 pub struct Aggregation {
     authors: AuthorFilter,
     bucket: Option<CalendarBucket>,
+    zone: TimeZone,
     all: Tally,
     /// The bucket that is being filled.
     current: Option<(Timestamp, Tally)>,
@@ -253,6 +258,7 @@ impl Aggregation {
         Self {
             authors,
             bucket,
+            zone: TimeZone::UTC,
             all: Tally::default(),
             current: None,
             buckets: Vec::new(),
@@ -267,6 +273,12 @@ impl Aggregation {
         self
     }
 
+    /// Begins buckets by the clocks of `zone`, not in UTC.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
+    }
+
     /// Adds the next pull request, in the order of their merges.
     pub fn add(&mut self, merged: &MergedPullRequest) {
         if let Some(origins) = &mut self.origins {
@@ -276,7 +288,10 @@ impl Aggregation {
         let Some(bucket) = self.bucket else {
             return self.all.add(merged, self.authors);
         };
-        let start = bucket.start_of(merged.merged_at);
+        // Where a clock was put back over midnight, the day before does not begin again.
+        let current = self.current.as_ref().map(|(start, _)| *start);
+        let start = bucket.start_of(merged.merged_at, &self.zone);
+        let start = current.map_or(start, |current| current.max(start));
         if self
             .current
             .as_ref()

@@ -1,5 +1,7 @@
 //! Percentiles, means and buckets.
 
+use jiff::tz::TimeZone;
+
 use super::*;
 
 fn merged(at: i64, hours: i64) -> MergedPullRequest {
@@ -12,6 +14,7 @@ fn merged(at: i64, hours: i64) -> MergedPullRequest {
         author_is_bot: false,
         origin: None,
         flags: Vec::new(),
+        has_calendar: true,
         durations,
     }
 }
@@ -50,7 +53,9 @@ fn duration_over_u32_seconds_sorts_last() {
 #[test]
 fn buckets_start_at_midnight_on_mondays_and_on_the_first() {
     let start = |bucket: CalendarBucket, at: &str| {
-        bucket.start_of(Timestamp::parse(at).unwrap()).to_string()
+        bucket
+            .start_of(Timestamp::parse(at).unwrap(), &TimeZone::UTC)
+            .to_string()
     };
     for (at, day, week, month) in [
         (

@@ -26,6 +26,8 @@ pub enum AiRole {
 pub struct AiAccounts {
     by_id: BTreeMap<i64, Vec<AiRole>>,
     by_login: BTreeMap<String, Vec<AiRole>>,
+    /// Addresses of commit trailers; one that begins with `*` stands for all that end like it.
+    addresses: Vec<String>,
 }
 
 /// The accounts of the data file.
@@ -40,6 +42,7 @@ static SHIPPED: LazyLock<AiAccounts> =
 
 #[derive(Deserialize)]
 struct AccountFile {
+    addresses: Vec<String>,
     account: Vec<AccountFileEntry>,
 }
 
@@ -53,7 +56,10 @@ struct AccountFileEntry {
 
 impl From<AccountFile> for AiAccounts {
     fn from(file: AccountFile) -> Self {
-        let mut accounts = Self::default();
+        let mut accounts = Self {
+            addresses: file.addresses,
+            ..Self::default()
+        };
         for entry in file.account {
             match entry.id {
                 Some(id) => accounts.by_id.insert(id, entry.roles),
@@ -117,6 +123,27 @@ impl AiAccounts {
         let by_login = || self.by_login.get(&account.login.to_lowercase());
         let roles = self.by_id.get(&account.id.0).or_else(by_login);
         roles.map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns whether the address of a commit trailer is that of an AI tool or of an account in
+    /// the list.
+    pub(super) fn has_address(&self, address: &str) -> bool {
+        let address = address.to_lowercase();
+        let is_known = |known: &String| match known.strip_prefix('*') {
+            Some(end) => address.ends_with(end),
+            None => address == *known,
+        };
+        self.addresses.iter().any(is_known) || self.has_private_address(&address)
+    }
+
+    /// The address that GitHub gives to an account: `ID+LOGIN@users.noreply.github.com`.
+    fn has_private_address(&self, address: &str) -> bool {
+        let account = address.strip_suffix("@users.noreply.github.com");
+        let Some((id, login)) = account.and_then(|account| account.split_once('+')) else {
+            return false;
+        };
+        id.parse().is_ok_and(|id: i64| self.by_id.contains_key(&id))
+            || self.by_login.contains_key(login)
     }
 }
 

@@ -109,6 +109,10 @@ impl OriginRules {
         added.chain(AiAccounts::shipped().roles(account)).copied()
     }
 
+    fn has_address(&self, address: &str) -> bool {
+        self.accounts.has_address(address) || AiAccounts::shipped().has_address(address)
+    }
+
     fn is_agent_branch(&self, branch: &str) -> bool {
         self.branches
             .iter()
@@ -146,8 +150,9 @@ pub fn origin(
         author,
         rules,
     };
-    let (origin, certainty) = work.origin().unzip();
-    let opened_by = work.opened_by(certainty);
+    let ground = work.origin();
+    let opened_by = work.opened_by(ground);
+    let (origin, certainty) = ground.unzip();
     let reviews = UnderReview {
         pull_request,
         author,
@@ -192,11 +197,31 @@ impl<'a> AuthoredWork<'a> {
             Some((Origin::Automation, OriginCertainty::Certain))
         } else if self.is_on_agent_branch() {
             Some((Origin::Agent, OriginCertainty::ByBranch))
+        } else if self.names_ai_co_author() {
+            Some((Origin::Assisted, OriginCertainty::ByCommits))
         } else if self.is_labelled() {
             Some((Origin::Assisted, OriginCertainty::ByLabel))
+        } else if self.has_known_commits() {
+            Some((Origin::Human, OriginCertainty::ByCommits))
         } else {
             None
         }
+    }
+
+    fn is_bot(&self, account: &Account) -> bool {
+        self.rules.bots.contains(account) || self.rules.origins.roles(account).next().is_some()
+    }
+
+    fn names_ai_co_author(&self) -> bool {
+        let mut addresses = self.pull_request.co_authors.iter();
+        addresses.any(|address| self.rules.origins.has_address(address))
+    }
+
+    /// Returns whether its commits were fetched with their trailers; those fetched before trailers
+    /// were read have no committer dates.
+    fn has_known_commits(&self) -> bool {
+        let commits = self.pull_request.commits.as_ref();
+        commits.is_some_and(|dates| dates.value.first_committed.is_some())
     }
 
     /// A branch of a fork is named by its owner, and so are branches of unknown repositories.
@@ -218,9 +243,22 @@ impl<'a> AuthoredWork<'a> {
             })
     }
 
-    /// Returns the person for whom an agent worked: the author whose branch it pushed to.
-    fn opened_by(&self, certainty: Option<OriginCertainty>) -> Option<&'a Account> {
-        (certainty == Some(OriginCertainty::ByBranch)).then_some(self.author)
+    /// Returns the person for whom an agent worked: the author whose branch it pushed to, or else
+    /// the one person that is assigned, since agents assign the one who asked.
+    fn opened_by(&self, origin: Option<(Origin, OriginCertainty)>) -> Option<&'a Account> {
+        match origin? {
+            (Origin::Agent, OriginCertainty::ByBranch) => Some(self.author),
+            (Origin::Agent, _) => {
+                let details = self.pull_request.details.as_ref()?;
+                let mut people = details
+                    .value
+                    .assignees
+                    .iter()
+                    .filter(|assignee| assignee.id != self.author.id && !self.is_bot(assignee));
+                people.next().filter(|_| people.next().is_none())
+            }
+            _ => None,
+        }
     }
 }
 

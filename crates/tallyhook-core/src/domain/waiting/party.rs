@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use chrono::Datelike;
+
 use super::types::{Party, Waiter};
 use crate::github::types::{Account, AccountId, Timestamp};
 
@@ -98,8 +100,29 @@ impl WaitingParty<'_> {
 /// A day for people: `3 March`.
 pub(super) struct Day(pub(super) Timestamp);
 
+impl Day {
+    /// The months. The format strings of `chrono` are parsed by each use, which most of the cost of
+    /// short texts would be.
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+}
+
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.to_utc().format("%-d %B"))
+        let date = self.0.to_utc().date_naive();
+        let month = date.month0() as usize % Self::MONTHS.len();
+        write!(f, "{} {}", date.day(), Self::MONTHS[month])
     }
 }

@@ -1,6 +1,7 @@
 //! The rules, in order: the first that holds is what a pull request waits for.
 
 use super::acts::merge_state_of_head;
+use super::life::Life;
 use super::party::{Day, PartyRef, WaitReason, WaitingParty};
 use super::types::{Turn, TurnStep};
 use super::walk::{Person, Walk};
@@ -15,8 +16,47 @@ pub(super) struct Held<'a> {
     pub(super) rule: u8,
     pub(super) turn: Turn,
     pub(super) since: Timestamp,
-    pub(super) who: Vec<WaitingParty<'a>>,
+    /// The reviewers; empty for all other turns.
+    reviewers: Vec<WaitingParty<'a>>,
     reason: Reason<'a>,
+}
+
+/// The people whose opinions and words stand, in numbers: taken once for each second in which
+/// something happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing<'a> {
+    pub(super) approvals: usize,
+    pub(super) objects: bool,
+    /// A person is asked, not a team.
+    pub(super) is_asked: bool,
+    objection: Option<(Timestamp, &'a str)>,
+    comments: Option<(Timestamp, &'a str)>,
+    /// A person is asked or has to look again.
+    is_looking: bool,
+}
+
+impl<'a> Standing<'a> {
+    pub(super) fn of<'p>(people: impl Iterator<Item = &'p Person<'a>>) -> Self
+    where
+        'a: 'p,
+    {
+        let mut standing = Self::default();
+        for person in people {
+            standing.approvals += usize::from(person.approves());
+            standing.objects |= person.objects();
+            standing.is_asked |= person.asked.is_some();
+            standing.is_looking |= person.asked.is_some() || person.handed.is_some();
+            if let Some(returned) = person.returned {
+                let first = match returned.objection {
+                    true => &mut standing.objection,
+                    false => &mut standing.comments,
+                };
+                let own = (returned.since, person.login);
+                *first = Some(first.map_or(own, |first| first.min(own)));
+            }
+        }
+        standing
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +101,7 @@ impl<'a, 'l> Walk<'a, 'l> {
     /// Returns the first rule that holds; `draft_since` is `None` unless it is a draft.
     pub(super) fn primary(&self, draft_since: Option<Timestamp>) -> Held<'a> {
         if let Some(since) = draft_since {
-            return self.author(1, since, Reason::Draft);
+            return self.held(1, Turn::Author, since, Reason::Draft);
         }
         let rules = self.rules_in_order();
         let mut holding = rules.iter().filter_map(|rule| rule(self));
@@ -129,15 +169,8 @@ impl<'a, 'l> Walk<'a, 'l> {
             rule,
             turn,
             since: self.clamped(since),
-            who: Vec::new(),
+            reviewers: Vec::new(),
             reason,
-        }
-    }
-
-    fn author(&self, rule: u8, since: Timestamp, reason: Reason<'a>) -> Held<'a> {
-        Held {
-            who: self.life.authors(self.clamped(since)),
-            ..self.held(rule, Turn::Author, since, reason)
         }
     }
 
@@ -148,26 +181,27 @@ impl<'a, 'l> Walk<'a, 'l> {
 
     fn put_out(&self) -> Option<Held<'a>> {
         let (since, failure) = self.put_out?;
-        Some(self.author(3, since, Reason::PutOut(failure)))
+        Some(self.held(3, Turn::Author, since, Reason::PutOut(failure)))
     }
 
     fn conflicting(&self) -> Option<Held<'a>> {
         let since = self.conflicting_since?;
-        Some(self.author(4, since, Reason::Conflicting))
+        Some(self.held(4, Turn::Author, since, Reason::Conflicting))
     }
 
     fn objection(&self) -> Option<Held<'a>> {
-        let (by, at) = self.first_returned(true)?;
-        Some(self.author(5, at, Reason::Objection { by, at }))
+        let (at, by) = self.standing.objection?;
+        Some(self.held(5, Turn::Author, at, Reason::Objection { by, at }))
     }
 
     fn failed_check(&self) -> Option<Held<'a>> {
         let since = self.check_failed_at?;
-        Some(self.author(6, since, Reason::CheckFailed))
+        Some(self.held(6, Turn::Author, since, Reason::CheckFailed))
     }
 
     fn asked(&self) -> Option<Held<'a>> {
-        if self.approved_since.is_some() {
+        let is_looking = self.standing.is_looking || !self.teams.is_empty();
+        if self.approved_since.is_some() || !is_looking {
             return None;
         }
         let people = self.people.iter().filter_map(|(id, person)| {
@@ -185,11 +219,11 @@ impl<'a, 'l> Walk<'a, 'l> {
             at,
             why,
         });
-        let mut who: Vec<_> = parties.collect();
-        who.sort_by_key(|waiting| (waiting.since, waiting.at, waiting.party));
-        let since = who.first()?.since;
+        let mut reviewers: Vec<_> = parties.collect();
+        reviewers.sort_by_key(|waiting| (waiting.since, waiting.at, waiting.party));
+        let since = reviewers.first()?.since;
         Some(Held {
-            who,
+            reviewers,
             ..self.held(7, Turn::Reviewers, since, Reason::Party)
         })
     }
@@ -198,17 +232,8 @@ impl<'a, 'l> Walk<'a, 'l> {
         if self.approved_since.is_some() {
             return None;
         }
-        let (by, at) = self.first_returned(false)?;
-        Some(self.author(8, at, Reason::Comments { by, at }))
-    }
-
-    /// Returns the person whose words the author has left unanswered for longest.
-    fn first_returned(&self, objection: bool) -> Option<(&'a str, Timestamp)> {
-        let returned = self.people.values().filter_map(|person| {
-            let returned = person.returned?;
-            (returned.objection == objection).then_some((returned.since, person.login))
-        });
-        returned.min().map(|(since, login)| (login, since))
+        let (at, by) = self.standing.comments?;
+        Some(self.held(8, Turn::Author, at, Reason::Comments { by, at }))
     }
 
     /// Rule 9.
@@ -222,12 +247,14 @@ impl<'a, 'l> Walk<'a, 'l> {
                 why: WaitReason::Default,
             });
             return Held {
-                who: teams.collect(),
+                reviewers: teams.collect(),
                 ..self.held(9, Turn::Reviewers, since, Reason::Party)
             };
         }
-        let objector = self.people.values().find(|person| person.objects());
-        let (approvals, required) = (self.approvals(), self.life.rules.waiting.required_approvals);
+        let mut people = self.people.values();
+        let objector = people.find(|person| person.objects());
+        let approvals = self.standing.approvals;
+        let required = self.life.rules.waiting.required_approvals;
         let reason = match objector {
             Some(Person { login, .. }) => Reason::ObjectionStands { by: login },
             None if !self.bots.is_empty() => Reason::OnlyBotsAsked,
@@ -257,7 +284,7 @@ impl<'a, 'l> Walk<'a, 'l> {
         let author_may_merge = self.life.author_may_merge();
         let reason = Reason::Approved { author_may_merge };
         match author_may_merge {
-            true => self.author(12, approved, reason),
+            true => self.held(12, Turn::Author, approved, reason),
             false => self.held(12, Turn::Maintainers, approved, reason),
         }
     }
@@ -269,13 +296,27 @@ impl<'a> Held<'a> {
             rule: 0,
             turn: Turn::Closed,
             since,
-            who: Vec::new(),
+            reviewers: Vec::new(),
             reason: Reason::Closed,
         }
     }
 
-    pub(super) fn to_step(&self, from: Timestamp, to: Option<Timestamp>) -> TurnStep {
-        let named = self.who.iter().take(MOST_NAMED);
+    /// Returns those whose turn it is, the one that is waited for longest first.
+    pub(super) fn who(&self, life: &Life<'a>) -> Vec<WaitingParty<'a>> {
+        match self.turn {
+            Turn::Author => life.authors(self.since),
+            _ => self.reviewers.clone(),
+        }
+    }
+
+    pub(super) fn to_step(
+        &self,
+        life: &Life<'a>,
+        from: Timestamp,
+        to: Option<Timestamp>,
+    ) -> TurnStep {
+        let who = self.who(life);
+        let named = who.iter().take(MOST_NAMED);
         TurnStep {
             turn: self.turn,
             who: named.map(|waiting| waiting.party.into()).collect(),
@@ -303,7 +344,7 @@ impl<'a> Held<'a> {
             ),
             Reason::CheckFailed => "a required check failed".to_owned(),
             Reason::Party => self
-                .who
+                .reviewers
                 .first()
                 .map_or_else(String::new, WaitingParty::because),
             Reason::Comments { by, at } => {
@@ -339,7 +380,7 @@ impl<'a> Held<'a> {
         match self.reason {
             Reason::Party => {
                 let parties = self
-                    .who
+                    .reviewers
                     .iter()
                     .map(|waiting| format!("{}: {}", waiting.party.name(), waiting.because()));
                 parties.collect::<Vec<_>>().join("; ")

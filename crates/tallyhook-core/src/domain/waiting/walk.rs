@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::acts::{Act, Acts, Reviewer};
 use super::life::{Life, pause_at};
 use super::pairs::{Pairs, Rounds};
-use super::party::{PartyRef, WaitReason};
-use super::rules::Held;
+use super::party::{PartyRef, WaitReason, WaitingParty};
+use super::rules::{Held, Standing};
 use super::types::{PairEnd, Party, Turn, TurnStep, Turns, Waiting};
 use crate::domain::review::Review;
 use crate::event::{RequestedReviewers, ReviewDecision, ReviewState, SubjectKind};
@@ -107,6 +107,7 @@ pub(super) struct Walk<'a, 'l> {
     /// The last time at which it became ready or was opened again.
     pub(super) clamp: Timestamp,
     pub(super) people: BTreeMap<AccountId, Person<'a>>,
+    pub(super) standing: Standing<'a>,
     pub(super) teams: BTreeMap<i64, TeamRequest<'a>>,
     pub(super) bots: BTreeMap<i64, &'a str>,
     pub(super) queued_since: Option<Timestamp>,
@@ -133,6 +134,7 @@ impl<'a, 'l> Walk<'a, 'l> {
             life,
             clamp: life.created_at,
             people: BTreeMap::new(),
+            standing: Standing::default(),
             teams: BTreeMap::new(),
             bots: BTreeMap::new(),
             queued_since: None,
@@ -332,7 +334,7 @@ impl<'a, 'l> Walk<'a, 'l> {
                     answered |= person.hand_over(at, WaitReason::Answered);
                 }
             }
-            return answered;
+            return answered && self.words_count();
         }
         let key = (SubjectKind::User, account.id.0);
         self.pairs.respond(key, at);
@@ -342,18 +344,27 @@ impl<'a, 'l> Walk<'a, 'l> {
         if !is_expected {
             person.returns(person.objects(), at);
         }
-        !is_expected && is_first
+        !is_expected && is_first && self.words_count()
+    }
+
+    /// Returns true unless the review is over: comments pass no turn of an approved pull request.
+    const fn words_count(&self) -> bool {
+        self.approved_since.is_none()
     }
 
     fn push(&mut self, at: Timestamp, hands_over: bool, inferred: bool) -> bool {
-        self.check_failed_at = None;
-        self.checks_pending_since = None;
-        self.conflicting_since = None;
-        self.decision = None;
+        let merging = [
+            self.check_failed_at.take(),
+            self.checks_pending_since.take(),
+            self.conflicting_since.take(),
+        ];
+        let was_decided = self.decision.take().is_some();
+        let changed = was_decided || merging.iter().any(Option::is_some);
         if !hands_over {
-            return true;
+            return changed;
         }
-        let mut passed = self.put_out.take().is_some();
+        let was_put_out = self.put_out.take().is_some();
+        let mut passed = false;
         for person in self.people.values_mut() {
             match &mut person.handed {
                 Some((since, WaitReason::Pushed)) => {
@@ -363,9 +374,9 @@ impl<'a, 'l> Walk<'a, 'l> {
                 _ => passed |= person.hand_over(at, WaitReason::Pushed),
             }
         }
-        self.inferred |= inferred && passed;
+        self.inferred |= inferred && (passed || was_put_out);
         self.rounds.answered(at);
-        true
+        changed || was_put_out || (passed && self.words_count())
     }
 
     /// Brings the requests to what GitHub's own lists show, where events were missed. An event of
@@ -437,13 +448,15 @@ impl<'a, 'l> Walk<'a, 'l> {
 
     /// Ends the second: completes or loses the approval, and passes the turn.
     fn settle(&mut self, at: Timestamp) {
-        let approvals = self.approvals();
+        self.standing = Standing::of(self.people.values());
+        let standing = &self.standing;
         let is_complete = match self.decision {
             Some(decision) => decision == ReviewDecision::Approved,
             None => {
-                approvals >= self.life.rules.waiting.required_approvals
-                    && !self.people.values().any(Person::objects)
-                    && !self.is_asked()
+                let is_team_asked = self.teams.values().any(|team| team.asked.is_some());
+                let required = self.life.rules.waiting.required_approvals;
+                let is_asked = standing.is_asked || is_team_asked;
+                standing.approvals >= required && !standing.objects && !is_asked
             }
         };
         let last_approval = || {
@@ -470,23 +483,11 @@ impl<'a, 'l> Walk<'a, 'l> {
         }
     }
 
-    pub(super) fn approvals(&self) -> usize {
-        self.people
-            .values()
-            .filter(|person| person.approves())
-            .count()
-    }
-
-    fn is_asked(&self) -> bool {
-        self.people.values().any(|person| person.asked.is_some())
-            || self.teams.values().any(|team| team.asked.is_some())
-    }
-
     fn end_step(&mut self, to: Timestamp) {
         if let Some((from, held)) = self.current.take()
             && from < to
         {
-            self.steps.push(held.to_step(from, Some(to)));
+            self.steps.push(held.to_step(self.life, from, Some(to)));
         }
     }
 
@@ -501,8 +502,9 @@ impl<'a, 'l> Walk<'a, 'l> {
             None => open = self.current.take(),
         }
         turns.steps = std::mem::take(&mut self.steps);
+        self.standing = Standing::of(self.people.values());
         if let Some((from, held)) = open {
-            turns.steps.push(held.to_step(from, None));
+            turns.steps.push(held.to_step(self.life, from, None));
             turns.waiting = self.waiting(&held, turns.current());
         }
         if self.life.is_misdated() {
@@ -526,9 +528,10 @@ impl<'a, 'l> Walk<'a, 'l> {
 
     fn waiting(&self, held: &Held<'a>, current: Option<(Turn, Timestamp)>) -> Option<Waiting> {
         let (turn, kind_since) = current?;
+        let who = held.who(self.life);
         Some(Waiting {
             on: turn.waiting_for()?,
-            who: held.who.iter().map(|party| party.to_waiter()).collect(),
+            who: who.into_iter().map(WaitingParty::to_waiter).collect(),
             since: held.since,
             kind_since,
             because: held.because(),

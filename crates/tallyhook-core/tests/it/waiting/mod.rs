@@ -3,6 +3,7 @@
 mod cases;
 mod laws;
 mod oracle;
+mod requests;
 
 use tallyhook_core::domain::numbers::NumberRules;
 use tallyhook_core::domain::pull_request::{PullRequest, Source};

@@ -1,0 +1,358 @@
+//! Review requests with their answers, and rounds, worked out by hand.
+
+use tallyhook_core::domain::waiting::{PairEnd, ReviewPair, ReviewRound, Turns};
+use tallyhook_core::event::ReviewState::{Approved, ChangesRequested, Commented};
+use tallyhook_core::event::{Fact, FactKind};
+use tallyhook_core::github::types::Timestamp;
+use testkit::reviewing::Deed::{self, *};
+use testkit::reviewing::{AUTHOR, BACKEND, BOT, Story};
+
+use super::{after, second, time, turns};
+
+fn turns_of(draft: bool, deeds: &[(i64, Deed)]) -> Turns {
+    turns(&after(&Story::of(draft, deeds).events), None)
+}
+
+/// Name, k, asked, end, time of the end, first review and first word, in seconds.
+type Request<'p> = (
+    &'p str,
+    u32,
+    i64,
+    PairEnd,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+);
+
+fn request(pair: &ReviewPair) -> Request<'_> {
+    let seconds = |at: Option<Timestamp>| at.map(second);
+    (
+        pair.party.name(),
+        pair.k,
+        second(pair.asked_at),
+        pair.end,
+        seconds(pair.ended_at),
+        seconds(pair.response_review_at),
+        seconds(pair.response_any_at),
+    )
+}
+
+#[test]
+fn requests_are_answered_withdrawn_ended_or_open() {
+    use PairEnd::{Answered, Ended, Open, Withdrawn};
+    type Expected = Vec<Request<'static>>;
+    let cases: [(&str, bool, Vec<(i64, Deed)>, Expected); 12] = [
+        (
+            "answered by a review, after a comment",
+            false,
+            vec![(10, Ask(1)), (20, Comment(1)), (30, Review(1, Approved))],
+            vec![("r1", 1, 10, Answered, Some(30), Some(30), Some(20))],
+        ),
+        (
+            "asked again after the answer is another request",
+            false,
+            vec![
+                (10, Ask(1)),
+                (30, Review(1, Commented)),
+                (50, Ask(1)),
+                (80, Review(1, Approved)),
+            ],
+            vec![
+                ("r1", 1, 10, Answered, Some(30), Some(30), Some(30)),
+                ("r1", 2, 50, Answered, Some(80), Some(80), Some(80)),
+            ],
+        ),
+        (
+            "a draft's request begins when it is ready",
+            true,
+            vec![
+                (10, Ask(1)),
+                (15, Comment(1)),
+                (40, Ready),
+                (60, Review(1, Approved)),
+            ],
+            vec![("r1", 1, 40, Answered, Some(60), Some(60), Some(60))],
+        ),
+        (
+            "a request before another draft keeps its time",
+            false,
+            vec![
+                (10, Ask(1)),
+                (20, ToDraft),
+                (25, Ask(2)),
+                (40, Ready),
+                (60, Review(1, Approved)),
+            ],
+            vec![
+                ("r1", 1, 10, Answered, Some(60), Some(60), Some(60)),
+                ("r2", 1, 40, Open, None, None, None),
+            ],
+        ),
+        (
+            "removed",
+            false,
+            vec![
+                (10, Ask(1)),
+                (20, Comment(1)),
+                (40, Unask(1)),
+                (50, Review(1, Approved)),
+            ],
+            vec![("r1", 1, 10, Withdrawn, Some(40), None, Some(20))],
+        ),
+        (
+            "over before an answer",
+            false,
+            vec![
+                (10, Ask(1)),
+                (20, Ask(2)),
+                (30, Review(2, Approved)),
+                (50, Merge),
+            ],
+            vec![
+                ("r1", 1, 10, Ended, Some(50), None, None),
+                ("r2", 1, 20, Answered, Some(30), Some(30), Some(30)),
+            ],
+        ),
+        (
+            "answered in the second of the merge",
+            false,
+            vec![(10, Ask(1)), (50, Review(1, Approved)), (50, Merge)],
+            vec![("r1", 1, 10, Answered, Some(50), Some(50), Some(50))],
+        ),
+        (
+            "answered in the second of the request",
+            false,
+            vec![(10, Ask(1)), (10, Review(1, Approved))],
+            vec![("r1", 1, 10, Answered, Some(10), Some(10), Some(10))],
+        ),
+        (
+            "closed and reopened in between",
+            false,
+            vec![(10, Ask(1)), (20, Close), (60, Reopen)],
+            vec![("r1", 1, 10, Open, None, None, None)],
+        ),
+        (
+            "a team's by a member, and again",
+            false,
+            vec![
+                (10, Ask(BACKEND)),
+                (20, Ask(1)),
+                (25, Review(1, Commented)),
+                (30, Review(5, Commented)),
+                (40, Ask(BACKEND)),
+            ],
+            vec![
+                ("backend", 1, 10, Answered, Some(30), Some(30), Some(30)),
+                ("r1", 1, 20, Answered, Some(25), Some(25), Some(25)),
+                ("backend", 2, 40, Open, None, None, None),
+            ],
+        ),
+        (
+            "a bot's is none",
+            false,
+            vec![(10, Ask(BOT)), (20, Review(BOT, Commented))],
+            vec![],
+        ),
+        (
+            "without a request there is none",
+            false,
+            vec![(20, Review(2, Approved))],
+            vec![],
+        ),
+    ];
+    for (name, draft, deeds, expected) in cases {
+        let turns = turns_of(draft, &deeds);
+        let found: Vec<_> = turns.pairs.iter().map(request).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// Hand-over, first and last review, answer; seconds of the reviewers and of the author.
+type Round = (i64, i64, i64, Option<i64>, i64, Option<i64>);
+
+fn round(round: &ReviewRound) -> Round {
+    (
+        second(round.handed_at),
+        second(round.first_review_at),
+        second(round.last_review_at),
+        round.answered_at.map(second),
+        round.reviewer_seconds,
+        round.author_seconds,
+    )
+}
+
+#[test]
+fn rounds_are_blocks_of_reviews_with_the_author_s_answers() {
+    let cases: [(&str, bool, Vec<(i64, Deed)>, Vec<Round>); 7] = [
+        (
+            "none",
+            false,
+            vec![(10, Ask(1)), (20, Push(AUTHOR))],
+            vec![],
+        ),
+        (
+            "three rounds",
+            false,
+            vec![
+                (10, Ask(1)),
+                (30, Review(1, ChangesRequested)),
+                (50, Push(AUTHOR)),
+                (60, Push(AUTHOR)),
+                (80, Review(1, ChangesRequested)),
+                (90, Ask(1)),
+                (95, Review(1, Approved)),
+                (99, Merge),
+            ],
+            // No one was asked for the first ten seconds.
+            vec![
+                (0, 30, 30, Some(50), 20, Some(20)),
+                (50, 80, 80, Some(90), 30, Some(10)),
+                (90, 95, 95, None, 5, Some(4)),
+            ],
+        ),
+        (
+            "two reviews in a row are one round, and the author's turn begins with the first",
+            false,
+            vec![
+                (10, Ask(1)),
+                (30, Review(1, ChangesRequested)),
+                (40, Review(2, Commented)),
+                (70, Push(AUTHOR)),
+            ],
+            vec![(0, 30, 40, Some(70), 20, Some(30))],
+        ),
+        (
+            "a review of a draft is none",
+            true,
+            vec![
+                (10, Review(1, Commented)),
+                (20, Ready),
+                (25, Review(1, Approved)),
+            ],
+            vec![(20, 25, 25, None, 5, None)],
+        ),
+        (
+            "a draft in between is the author's",
+            false,
+            vec![
+                (10, Review(1, ChangesRequested)),
+                (20, ToDraft),
+                (30, Push(AUTHOR)),
+                (40, Ready),
+                (55, Review(1, Approved)),
+            ],
+            vec![
+                (0, 10, 10, Some(30), 0, Some(20)),
+                (30, 55, 55, None, 15, None),
+            ],
+        ),
+        (
+            "time closed is no one's",
+            false,
+            vec![
+                (10, Ask(1)),
+                (20, Close),
+                (60, Reopen),
+                (70, Review(1, Approved)),
+            ],
+            vec![(0, 70, 70, None, 20, None)],
+        ),
+        (
+            "bots neither review nor answer",
+            false,
+            vec![
+                (5, Review(BOT, Commented)),
+                (10, Review(1, ChangesRequested)),
+                (20, Push(BOT)),
+            ],
+            vec![(0, 10, 10, None, 0, None)],
+        ),
+    ];
+    for (name, draft, deeds, expected) in cases {
+        let turns = turns_of(draft, &deeds);
+        let found: Vec<_> = turns.rounds.iter().map(round).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn each_turn_is_a_line() {
+    let hour = 3_600;
+    let deeds = [
+        (2 * hour, Ask(1)),
+        (53 * hour, Review(1, ChangesRequested)),
+        (54 * hour, Close),
+        (55 * hour, Reopen),
+        (56 * hour, Push(AUTHOR)),
+    ];
+    let turns = turns_of(false, &deeds);
+    assert_eq!(
+        turns.lines(time(57 * hour + 90)),
+        [
+            "2 h for no one, no one is asked",
+            "2 d 3 h for r1, asked on 2 March",
+            "1 h for r0, changes requested by r1 on 4 March and not answered by a push",
+            "1 h closed until it was opened again",
+            "1 h for r0, changes requested by r1 on 4 March and not answered by a push",
+            "1 h 1 min for r1, to look again after the push of 4 March, so far",
+        ]
+    );
+}
+
+#[test]
+fn a_commit_stands_for_a_push_only_where_none_is_known() {
+    let mut known = after(&Story::of(false, &[(30, Review(1, ChangesRequested))]).events);
+    let pushed = |at: i64, kind| Fact {
+        at: time(at),
+        kind,
+        subject: None,
+        subject_kind: None,
+        detail: Some(format!("{at:040x}")),
+        actor: None,
+    };
+    known.timeline.add(pushed(50, FactKind::Committed));
+    let found = turns(&known, None);
+    let handed = found.waiting.unwrap().since;
+    assert_eq!((second(handed), found.inferred), (50, true));
+    // With the push itself the commit's own date says nothing.
+    known.timeline.add(pushed(60, FactKind::Pushed));
+    let found = turns(&known, None);
+    let handed = found.waiting.unwrap().since;
+    assert_eq!((second(handed), found.inferred), (60, false));
+}
+
+#[test]
+fn the_lists_of_those_asked_replace_missed_events() {
+    let story = Story::of(
+        false,
+        &[
+            (10, Ask(1)),
+            (20, Ask(2)),
+            (30, Ask(BACKEND)),
+            (40, Unask(1)),
+            (50, Label),
+        ],
+    );
+    // The requests of r2 and the team, and the removal of r1's, were missed: what is known is that
+    // r2 was listed at 30, and r1 no longer at 50.
+    let seen = [
+        &story.events[0],
+        &story.events[1],
+        &story.events[3],
+        &story.events[5],
+    ];
+    let mut without_request = seen[2].clone();
+    without_request.facts.clear();
+    let known = after([seen[0], seen[1], &without_request, seen[3]]);
+    let waiting = turns(&known, None).waiting.unwrap();
+    let who = waiting.who.iter();
+    let who: Vec<_> = who
+        .map(|waiter| (waiter.party.name(), second(waiter.since)))
+        .collect();
+    assert_eq!(who, [("r2", 30), ("backend", 30)]);
+    let pairs = turns(&known, None).pairs;
+    assert_eq!(
+        (pairs[0].end, pairs[0].ended_at),
+        (PairEnd::Withdrawn, Some(time(50)))
+    );
+}
