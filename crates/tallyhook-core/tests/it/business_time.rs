@@ -632,6 +632,13 @@ proptest! {
             end = segment.to;
         }
         prop_assert_eq!(end, merged_at.max(start));
+        // The turns, too, are disjoint and leave no gap.
+        let turns = found.turns.steps.iter();
+        let by_turn: i64 = turns
+            .map(|step| calendar.seconds(step.from, step.to.unwrap_or(merged_at)))
+            .sum();
+        let created_at = pull_request.created_at.unwrap();
+        prop_assert_eq!(by_turn, calendar.seconds(created_at, merged_at));
     }
 }
 
