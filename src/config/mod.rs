@@ -6,6 +6,7 @@
 //! [`SETTINGS`] is the one list of names, defaults and help texts; each concern has a file that
 //! parses its values.
 
+mod channel_hours;
 mod channel_secret;
 mod channels;
 mod database;
@@ -35,10 +36,10 @@ use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials};
 
+pub use self::channel_hours::{ChannelHours, ChannelSchedule, DailyDigest};
 pub use self::channel_secret::ChannelSecret;
 pub use self::channels::{
-    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, ChannelSchedule,
-    DailyDigest, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;
