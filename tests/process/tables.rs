@@ -19,7 +19,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["pr", "acme-corp/api-server#107"],
     &["stats"],
     &["stats", "--bucket", "day"],
-    &["deliveries", "list", "--limit", "100"],
+    &["deliveries", "list", "--limit", "200"],
     &["dead", "list"],
     &["notify", "list"],
     &["doctor"],
