@@ -274,6 +274,7 @@ impl GeneratedPullRequest {
             has_calendar,
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
+            origin: None,
             flags: flags.iter().copied().collect(),
             durations,
         })
@@ -347,6 +348,7 @@ async fn aggregates_equal_those_of_the_domain_rules(database: Database) {
             clock: *[DurationClock::Calendar, DurationClock::Business]
                 .choose(&mut random)
                 .unwrap(),
+            by_origin: false,
         };
         let wanted = |one: &GeneratedPullRequest, at: i64| {
             filter.repo.is_none_or(|repo| repo == one.key.repo)

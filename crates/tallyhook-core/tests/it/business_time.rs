@@ -798,6 +798,7 @@ fn clock_that_is_put_back_over_midnight_begins_no_bucket_again() {
         aggregation.add(&MergedPullRequest {
             merged_at: Timestamp::parse(at).unwrap(),
             author_is_bot: false,
+            origin: None,
             flags: Vec::new(),
             has_calendar: true,
             durations: PullRequestDurations {
