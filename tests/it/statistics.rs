@@ -329,6 +329,7 @@ async fn load_hides_small_groups_and_other_people() {
     let hash = tallyhook::api::auth::hash(&token);
     let now = chrono::Utc::now();
     server
+        .running
         .store
         .create_token("ines", Some("ines-acme"), &hash, now)
         .await

@@ -169,7 +169,6 @@ proptest! {
                 author_is_bot: false,
                 origin: None,
                 flags: Vec::new(),
-                has_calendar: true,
                 durations,
             });
         }
