@@ -18,7 +18,8 @@ use tallyhook_core::domain::metrics::CalendarBucket;
 use tallyhook_core::domain::waiting::WaitingFor;
 use tallyhook_core::github::types::{PrKey, PrNumber, RepoId, Timestamp};
 use tallyhook_store::{
-    AggregateFilter, ListPlace, OpenMode, PullRequestFilter, StateFilter, Store,
+    AggregateFilter, DetailFilter, LOOKED_AT, ListOrder, ListPlace, OpenMode, PullRequestFilter,
+    SortKey, StateFilter, Store, WaitingFilter,
 };
 
 const NAME: &str = "tallyhook_read_example";

@@ -7,6 +7,7 @@
 //! parses its values.
 
 mod calendars;
+mod channel_hours;
 mod channel_secret;
 mod channels;
 mod database;
@@ -37,10 +38,10 @@ use tallyhook_core::github::signature::Secrets;
 use tallyhook_github_client::hooks::HookSecret;
 use tallyhook_github_client::{ApiUrl, Credentials};
 
+pub use self::channel_hours::{ChannelHours, ChannelSchedule, DailyDigest};
 pub use self::channel_secret::ChannelSecret;
 pub use self::channels::{
-    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelHours, ChannelReceiver, ChannelSchedule,
-    DailyDigest, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
+    CHANNEL_KEYS, ChannelConfig, ChannelFilter, ChannelReceiver, NOTIFY_ALLOW_PRIVATE, NotifyConfig,
 };
 pub use self::database::DATABASE_URL;
 pub use self::error::ConfigError;

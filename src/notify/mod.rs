@@ -9,6 +9,7 @@ mod redact;
 mod retry;
 mod sending;
 mod slack;
+mod slack_waiting;
 mod ssrf_guard;
 
 use chrono::NaiveDate;

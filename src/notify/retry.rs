@@ -109,6 +109,7 @@ mod tests {
         failures: u32,
     ) -> (AttemptResult, Option<ChannelPause>) {
         let channel = ChannelState {
+            digest_day: None,
             place: EventId(1),
             rests_until: None,
             failures,

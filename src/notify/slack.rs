@@ -1,24 +1,17 @@
 //! Slack messages in Block Kit. Text from GitHub and from people is escaped, so that it cannot
 //! create links or mentions.
 
-use chrono::{DateTime, NaiveDate};
 use serde_json::{Value, json};
 use tallyhook_core::domain::notification::PullRequestStatus;
 use tallyhook_core::domain::task::TaskId;
-use tallyhook_core::domain::waiting::WaitingFor;
-use tallyhook_core::domain::waiting_change::{WaitedFor, WaitedParty};
-use tallyhook_store::{DigestItem, PullRequestRow, Task};
+use tallyhook_store::{PullRequestRow, Task};
 
-use super::Notification;
+use super::{Notification, slack_waiting};
 
 /// Characters of a foreign text. Escaped, each takes up to five, which stays below the 3,000
 /// characters of a section.
 const MAX_TEXT: usize = 500;
 const MAX_LINK: usize = 1000;
-/// Characters of a title in a list.
-const MAX_LISTED: usize = 80;
-/// Names of people and teams that are waited for.
-const MAX_NAMES: usize = 10;
 
 /// The stored pull request and task that a message shows beside the notification.
 #[derive(Default)]
@@ -104,104 +97,10 @@ pub(super) fn message(notification: &Notification, context: &MessageContext) -> 
             ];
             payload(&format!("{name} was merged. {kept} {reason}"), &blocks)
         }
-        Notification::WaitingChange {
-            repo,
-            pr_number,
-            title,
-            html_url,
-            author,
-            new_waiting,
-            because,
-            ..
-        } => {
-            let name = escape(&format!("{repo}#{pr_number}"));
-            let linked = link(html_url.as_deref(), &name);
-            let waits = format!("waits for {}", waited_for(new_waiting));
-            let (title, because) = (title.as_deref().map(escape), escape(because));
-            let mut blocks = vec![
-                section(&mrkdwn(&format!("*{linked}*"))),
-                section(&plain_text(&format!("{waits}: {because}"))),
-            ];
-            blocks.extend(title.as_deref().map(|title| section(&plain_text(title))));
-            let by = author
-                .as_deref()
-                .map(|author| format!("by {}", escape(author)));
-            blocks.extend(by.as_deref().map(context_block));
-            let title = title.map(|title| format!(": {title}")).unwrap_or_default();
-            payload(&format!("{name} {waits}{title}"), &blocks)
+        Notification::WaitingChange { .. } | Notification::Digest { .. } => {
+            slack_waiting::message(notification)
         }
-        Notification::Digest {
-            day, total, items, ..
-        } => digest(*day, *total, items),
     }
-}
-
-/// Renders a digest. Each pull request takes two of the 50 blocks that Slack allows.
-fn digest(day: NaiveDate, total: u64, items: &[DigestItem]) -> Value {
-    let pull_requests = if total == 1 {
-        "1 pull request waits".to_owned()
-    } else {
-        format!("{total} pull requests wait")
-    };
-    let head = format!(
-        "{} {}: {pull_requests}",
-        day.format("%A"),
-        day.format("%-d %B")
-    );
-    let mut blocks = vec![section(&mrkdwn(&format!("*{head}*")))];
-    for item in items {
-        let name = escape(&format!("{}#{}", item.repo, item.pr_number));
-        let linked = link(item.html_url.as_deref(), &name);
-        let title = item.title.as_deref().map(short_title);
-        let title = title.map(|title| format!(" {title}")).unwrap_or_default();
-        let since = DateTime::from_timestamp(item.since.epoch(), 0).unwrap_or_default();
-        let waits = waited_for(&item.waiting);
-        blocks.push(section(&mrkdwn(&linked)));
-        blocks.push(context_block(&format!(
-            "{waits}, since {} UTC.{title}",
-            since.format("%-d %B, %H:%M")
-        )));
-    }
-    let more = total.saturating_sub(items.len() as u64);
-    let rest = (more > 0).then(|| format!("and {more} more"));
-    blocks.extend(rest.as_deref().map(context_block));
-    payload(&head, &blocks)
-}
-
-/// The beginning of a title, for a list.
-fn short_title(title: &str) -> String {
-    let mut short: String = title.chars().take(MAX_LISTED).collect();
-    if short.len() < title.len() {
-        short.push('\u{2026}');
-    }
-    escape(&short)
-}
-
-/// Returns the names that are waited for, escaped, or the kind of party in words.
-fn waited_for(waiting: &WaitedFor) -> String {
-    let kind = match waiting.on {
-        WaitingFor::Author => "its author",
-        WaitingFor::Reviewers => "",
-        WaitingFor::Ci => "checks",
-        WaitingFor::MergeQueue => "the merge queue",
-        WaitingFor::Maintainers => "a maintainer",
-        WaitingFor::BasePr => "the pull request that it is based on",
-        WaitingFor::Nobody => return "no one".to_owned(),
-    };
-    let names: Vec<_> = waiting
-        .who
-        .iter()
-        .take(MAX_NAMES)
-        .map(|party| match party {
-            WaitedParty::Login(login) => escape(login),
-            WaitedParty::Team(slug) => format!("team {}", escape(slug)),
-        })
-        .collect();
-    let more = waiting.who.len().saturating_sub(MAX_NAMES);
-    let more = (more > 0).then(|| format!("and {more} more"));
-    let kind = (!kind.is_empty()).then(|| kind.to_owned());
-    let parts: Vec<_> = kind.into_iter().chain(names).chain(more).collect();
-    parts.join(", ")
 }
 
 /// Renders a message of our own text, which needs no escaping.
@@ -242,30 +141,30 @@ fn describe_change(
 }
 
 /// Builds the request body. `text` is the fallback where blocks cannot be shown.
-fn payload(text: &str, blocks: &[Value]) -> Value {
+pub(super) fn payload(text: &str, blocks: &[Value]) -> Value {
     json!({"text": text, "blocks": blocks, "unfurl_links": false, "unfurl_media": false})
 }
 
-fn section(text: &Value) -> Value {
+pub(super) fn section(text: &Value) -> Value {
     json!({"type": "section", "text": text})
 }
 
-fn context_block(text: &str) -> Value {
+pub(super) fn context_block(text: &str) -> Value {
     json!({"type": "context", "elements": [plain_text(text)]})
 }
 
 /// A text object of a foreign text, which Slack shows as it is: `__init__` is not made italic.
-fn plain_text(text: &str) -> Value {
+pub(super) fn plain_text(text: &str) -> Value {
     json!({"type": "plain_text", "text": text, "emoji": false})
 }
 
 /// A text object. `verbatim` keeps Slack from turning names and addresses in it into links.
-fn mrkdwn(text: &str) -> Value {
+pub(super) fn mrkdwn(text: &str) -> Value {
     json!({"type": "mrkdwn", "text": text, "verbatim": true})
 }
 
 /// Escapes a foreign text, so that Slack shows it and interprets nothing in it.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let is_long = text.chars().nth(MAX_TEXT).is_some();
     let mut escaped = String::with_capacity(text.len());
     for letter in text
@@ -291,7 +190,7 @@ fn escape(text: &str) -> String {
 
 /// Returns a link with the label `label`, which is escaped already; only the label if the address
 /// is not a plain web address.
-fn link(address: Option<&str>, label: &str) -> String {
+pub(super) fn link(address: Option<&str>, label: &str) -> String {
     let is_web = |address: &&str| {
         let is_plain = !address
             .chars()

@@ -13,13 +13,20 @@ use testkit::process::{run, tallyhook};
 use testkit::{Place, TestServer};
 
 const TITLE: &str = "要求制限に達したら再試行までの秒数を添えて応答する 🦀🚀 and a second sentence";
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &["demo", "--once", "--listen", "127.0.0.1:0"],
     &["prs", "--limit", "100"],
     &["pr", "acme-corp/api-server#107"],
     &["stats"],
     &["stats", "--bucket", "day"],
-    &["deliveries", "list", "--limit", "100"],
+    &[
+        "stats",
+        "--since=2026-03-09",
+        "--until=2026-03-16",
+        "--compare=previous",
+        "--by=origin",
+    ],
+    &["deliveries", "list", "--limit", "200"],
     &["dead", "list"],
     &["notify", "list"],
     &["doctor"],

@@ -241,11 +241,11 @@ async fn aggregates(database: &Database) {
     };
     let in_month = "merged_at >= '2025-01-01Z' AND merged_at < '2025-01-31Z'";
     for (filter, repo, range) in [
-        (month, "true", in_month),
+        (month.clone(), "true", in_month),
         (
             AggregateFilter {
                 bucket: Some(CalendarBucket::Week),
-                ..month
+                ..month.clone()
             },
             "true",
             in_month,

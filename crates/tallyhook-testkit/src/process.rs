@@ -317,14 +317,16 @@ pub async fn pull_requests(http: &reqwest::Client, url: &str) -> Vec<Value> {
     numbers.sort_unstable();
     let mut found = Vec::with_capacity(numbers.len());
     for number in numbers {
-        found.push(
-            get(
-                http,
-                url,
-                &format!("/api/repos/acme-corp/api-server/prs/{}", number.unwrap()),
-            )
-            .await,
-        );
+        let path = format!("/api/repos/acme-corp/api-server/prs/{}", number.unwrap());
+        let mut one = get(http, url, &path).await;
+        if one["state"] == "open" {
+            // These grow with the time of reading.
+            one["waiting"]["as_of"].take();
+            for name in ["time_by", "explain"] {
+                one[name].take();
+            }
+        }
+        found.push(one);
     }
     found
 }

@@ -409,6 +409,7 @@ mod tests {
         let record = |failures, dead| {
             let last_error = Some(("answered with 404".to_owned(), Utc::now()));
             let state = ChannelState {
+                digest_day: None,
                 place: EventId(7),
                 rests_until: None,
                 failures,

@@ -274,6 +274,7 @@ impl GeneratedPullRequest {
             has_calendar,
             merged_at: Timestamp::clamped(self.merged_at?),
             author_is_bot: *author_is_bot,
+            origin: None,
             flags: flags.iter().copied().collect(),
             durations,
         })

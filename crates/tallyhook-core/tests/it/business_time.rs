@@ -632,6 +632,13 @@ proptest! {
             end = segment.to;
         }
         prop_assert_eq!(end, merged_at.max(start));
+        // The turns, too, are disjoint and leave no gap.
+        let turns = found.turns.steps.iter();
+        let by_turn: i64 = turns
+            .map(|step| calendar.seconds(step.from, step.to.unwrap_or(merged_at)))
+            .sum();
+        let created_at = pull_request.created_at.unwrap();
+        prop_assert_eq!(by_turn, calendar.seconds(created_at, merged_at));
     }
 }
 
@@ -798,6 +805,7 @@ fn clock_that_is_put_back_over_midnight_begins_no_bucket_again() {
         aggregation.add(&MergedPullRequest {
             merged_at: Timestamp::parse(at).unwrap(),
             author_is_bot: false,
+            origin: None,
             flags: Vec::new(),
             has_calendar: true,
             durations: PullRequestDurations {

@@ -1,6 +1,7 @@
 //! The facts: pull requests, reviews and repositories as they are known.
 
 mod commits;
+mod derived;
 mod parties;
 mod postgres;
 mod repository_row;

@@ -11,10 +11,11 @@ use tallyhook_core::domain::review::Review;
 use tallyhook_core::github::types::{InstallationId, PrKey, RepoId};
 
 use super::commits::write_commits;
+use super::derived::DerivedColumns;
 use super::parties::{ChangedParties, PairColumns, PartyColumns};
 use super::row::{
-    DerivedColumns, FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns,
-    SegmentColumns, columns_of, pull_request_update,
+    FORMER_NAMES, KnownColumns, RepositoryColumns, RepositorySeen, ReviewColumns, SegmentColumns,
+    columns_of, pull_request_update,
 };
 use super::sql::DROP_REPLACED;
 use crate::account_logins::write_logins;
