@@ -135,9 +135,9 @@ async fn list(store: &Store, json: bool) -> CommandResult {
         output::text("name"),
         output::whole("role"),
         output::detail("login"),
-        output::whole("created"),
+        output::detail("created"),
         output::whole("expires"),
-        output::whole("last used"),
+        output::detail("last used"),
         output::whole("revoked"),
     ]);
     let text = |at: Option<Moment>| {
