@@ -66,7 +66,7 @@ struct MoreFilters {
     /// Only open ones that wait for this: author, reviewers, nobody and so on
     #[arg(long, value_name = "KIND")]
     waiting_for: Option<String>,
-    /// Only open ones that wait for this login, or for github_team:SLUG
+    /// Only open ones that wait for this login, or for `github_team:SLUG`
     #[arg(long, value_name = "WHO")]
     waiting_on: Option<String>,
     /// Only open ones that wait at least this long, such as 3d
@@ -84,7 +84,7 @@ struct MoreFilters {
     /// Less hours of --stage than this
     #[arg(long, value_name = "HOURS", requires = "stage")]
     max_hours: Option<f64>,
-    /// Only those with this flag, such as merged_without_review
+    /// Only those with this flag, such as `merged_without_review`
     #[arg(long)]
     flag: Option<String>,
     /// Only those with this label
@@ -99,7 +99,7 @@ struct MoreFilters {
     /// A part of the title or of the branch, or a number
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// waiting, updated, created, merged, cycle, pickup, review or merge_wait
+    /// waiting, updated, created, merged, cycle, pickup, review or `merge_wait`
     #[arg(long, value_name = "VALUE")]
     sort: Option<String>,
     /// asc or desc

@@ -371,7 +371,7 @@ async fn request_of_an_unknown_kind_is_fetched_again_once() {
         })
         .collect();
     let record = PullRequestRecord {
-        numbers: numbers(&known.pull_request, &NumberRules::default()),
+        numbers: numbers(&known.pull_request, None, &NumberRules::default()),
         known,
         reviews: BTreeSet::new(),
     };

@@ -253,7 +253,7 @@ async fn aggregates(database: &Database) {
         (
             AggregateFilter {
                 repo: Some(RepoId(3)),
-                ..month
+                ..month.clone()
             },
             "repo_id = 3",
             in_month,
