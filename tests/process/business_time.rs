@@ -88,7 +88,7 @@ async fn business_time_follows_the_settings_after_recompute() {
         "[calendars.NAME]",
         "tallyhook recompute",
     ];
-    run(&mut tallyhook(place.path(), &BUSINESS)).failed(1, &words);
+    run(&mut tallyhook(place.path(), &BUSINESS)).failed(2, &words);
 
     fs::write(place.path().join("t.toml"), CALENDARS).unwrap();
     let (state, found) = finding(&place).unwrap();
