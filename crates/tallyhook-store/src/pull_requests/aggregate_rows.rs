@@ -3,6 +3,7 @@
 
 use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::timings::PullRequestState;
+use tallyhook_core::github::types::RepoId;
 
 use super::AggregateFilter;
 use super::row::{KEYED, merged_columns};
@@ -25,15 +26,16 @@ fn ordered_merged(
     is_sqlite: bool,
 ) -> StatementBuilder<'static> {
     let mut query = StatementBuilder::new(format!("SELECT {columns} FROM pull_requests"));
-    push_index(&mut query, merged_index(filter), is_sqlite);
+    push_index(&mut query, merged_index(filter.repo), is_sqlite);
     query.push(" WHERE state = 'merged' AND merged_at IS NOT NULL");
     push_range(&mut query, "merged_at", filter);
     query.push(" ORDER BY merged_at");
     query
 }
 
-const fn merged_index(filter: &AggregateFilter) -> &'static str {
-    match filter.repo {
+/// Returns the index that has the merged pull requests, of one repository or of all, by the merge.
+pub(super) const fn merged_index(repo: Option<RepoId>) -> &'static str {
+    match repo {
         Some(_) => "pull_requests_merged_by_repository",
         None => "pull_requests_merged",
     }
@@ -75,13 +77,13 @@ pub(super) fn cohort_of(
             "merged_at - cycle_time_s",
             "merged_at",
             "merged_at - cycle_time_s + review_time_s",
-            merged_index(filter),
+            merged_index(filter.repo),
         ),
         (PullRequestState::Merged, false) => (
             "merged_at - cycle_time_s * interval '1 second'",
             "merged_at",
             "merged_at - (cycle_time_s - review_time_s) * interval '1 second'",
-            merged_index(filter),
+            merged_index(filter.repo),
         ),
         (PullRequestState::Closed, _) => (
             "pr_created_at",
