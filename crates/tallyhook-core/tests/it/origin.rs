@@ -254,7 +254,7 @@ fn agent_works_for_the_one_person_that_is_assigned() {
         pull_request.details = Some(Dated {
             at,
             value: PullRequestDetails {
-                assignees: assignees.iter().map(|one| (*one).clone()).collect(),
+                assignees: Some(assignees.iter().map(|one| (*one).clone()).collect()),
                 ..PullRequestDetails::default()
             },
         });

@@ -3,6 +3,7 @@
 
 use super::party::{PartyRef, WaitReason, WaitingParty};
 use crate::domain::numbers::NumberRules;
+use crate::domain::origin::AiRole;
 use crate::domain::pull_request::PullRequest;
 use crate::domain::timings::{Pause, Pauses};
 use crate::event::SnapshotMark;
@@ -93,8 +94,8 @@ impl<'a> Life<'a> {
         association.is_none_or(|association| association.may_write())
     }
 
-    /// Returns the author; of a bot's pull request the people who are assigned to it, if there are
-    /// any.
+    /// Returns the author; of the pull request of a bot or AI agent the people who are assigned to
+    /// it, if there are any.
     pub(super) fn authors(&self, since: Timestamp) -> Vec<WaitingParty<'a>> {
         let party = |account: &'a Account, why| WaitingParty {
             party: PartyRef::of(account),
@@ -102,11 +103,13 @@ impl<'a> Life<'a> {
             at: since,
             why,
         };
-        if self.rules.bots.contains(self.author) {
+        let is_agent = |account| self.rules.origins.has_role(account, AiRole::Agent);
+        if self.rules.bots.contains(self.author) || is_agent(self.author) {
             let details = self.pull_request.details.as_ref();
             let assignees = details.into_iter().flat_map(|known| &known.value.assignees);
             let people: Vec<_> = assignees
-                .filter(|account| self.is_human_other(account))
+                .flatten()
+                .filter(|account| self.is_human_other(account) && !is_agent(account))
                 .map(|account| party(account, WaitReason::Assigned))
                 .collect();
             if !people.is_empty() {
