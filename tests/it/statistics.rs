@@ -207,6 +207,8 @@ async fn comparison_stands_beside_the_range_before() {
         "metrics/compare?to=2026-03-16",
         "metrics/compare?from=2026-03-16&to=2026-03-09",
         "metrics/compare?from=30d&bucket=week",
+        // No calendar is configured.
+        "metrics/compare?from=30d&clock=business",
         "metrics/cycle-time?compare=previous",
         "metrics/cycle-time?compare=next",
         "metrics/cycle-time?by=author",
