@@ -42,6 +42,11 @@ pub(super) struct ReadFromArgs {
 }
 
 impl ReadFromArgs {
+    /// Returns whether a database is read, without a token.
+    pub(super) fn is_database(&self) -> bool {
+        self.url.is_none()
+    }
+
     pub(super) async fn open(self, sources: SettingSources) -> CommandResult<Reader> {
         let config = Config::new(&sources.with_flag(TALLYHOOK_TOKEN, self.token))?;
         let Some(url) = self.url else {
