@@ -82,6 +82,7 @@ impl Story {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers make it for this")]
 fn review(id: i64, state: &str, at: i64, by: Value) -> Value {
     json!({"review": {"id": id, "user": by, "state": state, "submitted_at": ago(at),
         "commit_id": "h1", "body": "", "author_association": "MEMBER"}})

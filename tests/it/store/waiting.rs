@@ -183,7 +183,7 @@ async fn totals_and_lists_know_teams_and_people(database: Database) {
         (true, "Backend".to_owned(), at(40)),
         (false, "Ines".to_owned(), at(30)),
     );
-    assert_eq!(found(teams), [backend.clone()]);
+    assert_eq!(found(teams), std::slice::from_ref(&backend));
     assert_eq!(found(totals(None, true).await), [ines, backend]);
     assert_eq!(totals(Some("BACKEND"), false).await.groups.len(), 1);
     assert_eq!(totals(Some("frontend"), false).await.groups.len(), 0);

@@ -1,6 +1,7 @@
 //! Changes of waiting: one for each change of the parties, in any order of the deliveries.
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -140,14 +141,17 @@ fn change_is_one_of_the_parties_and_begins_with_their_step() {
         let old = old.and_then(|turns| turns.waiting.as_ref());
         WaitingChange::of(histories::KEY, SyncSource::Worker, old, new)
     };
-    let one = turns(&[(&[ines.clone()], 5)], 5);
+    let one = turns(&[(from_ref(&ines), 5)], 5);
     let first = of(None, &one).unwrap();
     assert_eq!((first.at, &first.parties.old), (second(5), &None));
 
     // The other one answered: the rest is waited for in this way since then, two reasons long.
     let both = turns(&[(&[ines.clone(), yuki.clone()], 5)], 5);
-    let left: &[Party] = &[yuki.clone()];
-    let rest = turns(&[(&[ines.clone(), yuki], 5), (left, 20), (left, 30)], 5);
+    let left: &[Party] = from_ref(&yuki);
+    let rest = turns(
+        &[(&[ines.clone(), yuki.clone()], 5), (left, 20), (left, 30)],
+        5,
+    );
     let change = of(Some(&both), &rest).unwrap();
     assert_eq!(change.at, second(20));
     let logins = |who: &WaitedFor| {
@@ -168,7 +172,7 @@ fn change_is_one_of_the_parties_and_begins_with_their_step() {
     // Another time, another login of the account, another order: none.
     let renamed = account(1, "ines-acme");
     for same in [
-        turns(&[(&[ines.clone()], 9)], 9),
+        turns(&[(from_ref(&ines), 9)], 9),
         turns(&[(&[renamed], 5)], 5),
     ] {
         assert_eq!(of(Some(&one), &same), None);

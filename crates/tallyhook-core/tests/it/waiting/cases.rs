@@ -38,11 +38,9 @@ const fn case(
     }
 }
 
-const fn draft(case: Case) -> Case {
-    Case {
-        draft: true,
-        ..case
-    }
+const fn draft(mut case: Case) -> Case {
+    case.draft = true;
+    case
 }
 
 use WaitingFor::{Author, Ci, Maintainers, MergeQueue, Nobody, Reviewers};

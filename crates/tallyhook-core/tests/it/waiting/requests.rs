@@ -40,8 +40,8 @@ fn request(pair: &ReviewPair) -> Request<'_> {
 #[test]
 fn requests_are_answered_withdrawn_ended_or_open() {
     use PairEnd::{Answered, Ended, Open, Withdrawn};
-    type Expected = Vec<Request<'static>>;
-    let cases: [(&str, bool, Vec<(i64, Deed)>, Expected); 14] = [
+    type Case = (&'static str, bool, Vec<(i64, Deed)>, Vec<Request<'static>>);
+    let cases: [Case; 14] = [
         (
             "answered by a review, after a comment",
             false,
@@ -200,7 +200,8 @@ fn round(round: &ReviewRound) -> Round {
 
 #[test]
 fn rounds_are_blocks_of_reviews_with_the_author_s_answers() {
-    let cases: [(&str, bool, Vec<(i64, Deed)>, Vec<Round>); 7] = [
+    type Case = (&'static str, bool, Vec<(i64, Deed)>, Vec<Round>);
+    let cases: [Case; 7] = [
         (
             "none",
             false,
