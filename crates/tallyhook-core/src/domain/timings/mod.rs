@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::approval::Approval;
-use self::intervals::{Interval, ToggleHistory};
-pub(super) use self::pauses::{Pause, Pauses};
+pub(super) use self::intervals::Interval;
+use self::intervals::ToggleHistory;
+pub(super) use self::pauses::Pauses;
 pub use self::segments::segments;
 pub use self::stages::{Flag, PullRequestDurations, Stage, StageSegment, Stages, Step};
 use super::join::Dated;
@@ -166,12 +167,13 @@ impl<'a> History<'a> {
             }
             (None, false) => (PullRequestState::Closed, conversation.closed_at),
         };
-        let draft = draft_history(pull_request, created_at, ended_at);
-        let opened_as_draft = draft.starts_on;
-        let drafts = draft.intervals(created_at);
-        let ready_at = first_ready(&draft, &drafts, created_at);
+        let Pauses {
+            opened_as_draft,
+            drafts,
+            closed,
+            ready_at,
+        } = Pauses::of(pull_request, created_at, ended_at);
         let redraft = drafts.iter().skip(usize::from(opened_as_draft)).copied();
-        let closed = closed_history(pull_request, merged_at).intervals(created_at);
         Some(Self {
             pull_request,
             bots,
