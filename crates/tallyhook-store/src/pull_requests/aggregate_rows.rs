@@ -3,7 +3,7 @@
 
 use tallyhook_core::domain::metrics::AuthorFilter;
 use tallyhook_core::domain::timings::PullRequestState;
-use tallyhook_core::github::types::RepoId;
+use tallyhook_core::github::types::{RepoId, Timestamp};
 
 use super::AggregateFilter;
 use super::row::{KEYED, merged_columns};
@@ -122,25 +122,10 @@ pub(super) fn cohort_of(
     if state == PullRequestState::Merged {
         query.push(" AND cycle_time_s >= 0");
     }
-    if let Some(repo) = filter.repo {
-        query.push(" AND repo_id = ").push_bind(repo.0);
-    }
     if let Some(from) = filter.from {
-        for column in [ended_column, created_at] {
-            query
-                .push(" AND ")
-                .push(column)
-                .push(" >= ")
-                .push_bind(Seconds(from));
-        }
+        push_bound(&mut query, ended_column, ">=", from);
     }
-    if let Some(to) = filter.to {
-        query
-            .push(" AND ")
-            .push(created_at)
-            .push(" < ")
-            .push_bind(Seconds(to));
-    }
+    push_range(&mut query, created_at, filter);
     query
 }
 
@@ -168,17 +153,24 @@ fn push_range(query: &mut StatementBuilder<'static>, column: &str, filter: &Aggr
         query.push(" AND repo_id = ").push_bind(repo.0);
     }
     if let Some(from) = filter.from {
-        query
-            .push(" AND ")
-            .push(column)
-            .push(" >= ")
-            .push_bind(Seconds(from));
+        push_bound(query, column, ">=", from);
     }
     if let Some(to) = filter.to {
-        query
-            .push(" AND ")
-            .push(column)
-            .push(" < ")
-            .push_bind(Seconds(to));
+        push_bound(query, column, "<", to);
     }
+}
+
+fn push_bound(
+    query: &mut StatementBuilder<'static>,
+    column: &str,
+    comparison: &str,
+    at: Timestamp,
+) {
+    query
+        .push(" AND ")
+        .push(column)
+        .push(" ")
+        .push(comparison)
+        .push(" ")
+        .push_bind(Seconds(at));
 }
