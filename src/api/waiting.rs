@@ -29,9 +29,9 @@ pub struct WaitingItem {
     /// The people and teams, the one that is waited for longest first: the reviewers, or the
     /// author.
     pub who: Vec<WaiterItem>,
-    /// Since when the first of them is waited for.
+    /// The time from which the first of them is waited for.
     pub since: Timestamp,
-    /// Since when it waits for this kind, whoever of them.
+    /// The time from which it waits for this kind, be it for one party or another.
     pub kind_since: Timestamp,
     #[schema(example = "ines-acme was asked on 3 March")]
     pub because: String,

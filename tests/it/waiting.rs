@@ -1,4 +1,4 @@
-//! What open pull requests wait for, through signed webhooks: totals, lists and one pull request.
+//! Waiting of open pull requests, through signed webhooks: totals, lists and one pull request.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};

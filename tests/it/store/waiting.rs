@@ -123,7 +123,7 @@ async fn waiting_parties_are_written_where_they_changed(database: Database) {
     assert_eq!(count("name = 'backend'").await, [1, 1]);
     assert_eq!(count("true").await, [1, 1]);
 
-    // What replaces the facts replaces these rows, too, although they are the same.
+    // A replacement of the facts writes these rows again, although they are the same.
     database.execute(mark).await;
     let known = store.load(&[histories::KEY]).await.unwrap().remove(0);
     let mut replacement = recording(known, BTreeSet::new());

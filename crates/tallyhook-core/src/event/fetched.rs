@@ -68,8 +68,8 @@ pub fn fetched(
     }
     let created_at = snapshot.created_at;
     let mut timeline: Vec<Fact> = items.into_iter().filter_map(fact).collect();
-    // What was committed before was never pushed to the pull request. A commit that is dated after
-    // the last update has its date from a clock that is wrong.
+    // A commit from before the creation was never pushed to the pull request. One that is dated
+    // after the last update has its date from a clock that is wrong.
     timeline.retain(|fact| {
         let is_pushed = fact.at > created_at && fact.at <= snapshot.updated_at;
         fact.kind != FactKind::Committed || is_pushed

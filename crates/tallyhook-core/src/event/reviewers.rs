@@ -34,7 +34,8 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// Returns the kind of an account, whatever else GitHub names it: all accounts share one id space.
+    /// Returns the kind of an account. One of an unknown type is a user: all accounts share one id
+    /// space.
     pub fn of(account: &Account) -> Self {
         match account.kind {
             AccountKind::Bot => Self::Bot,

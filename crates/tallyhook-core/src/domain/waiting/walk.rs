@@ -30,7 +30,7 @@ pub(super) struct Opinion {
     pub(super) at: Timestamp,
 }
 
-/// What a person said last, while the author has not answered it.
+/// The last review or comment of a person, while the author has not answered it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Returned {
     /// Changes are requested; else there are comments.

@@ -1,4 +1,4 @@
-//! What holds for every story.
+//! The laws, which hold for every story.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
