@@ -1,6 +1,8 @@
 //! Waiting of open pull requests, through signed webhooks: totals, lists and one pull request.
 
-use chrono::{TimeDelta, Utc};
+use std::sync::LazyLock;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tallyhook_core::github::types::Timestamp;
 
@@ -8,8 +10,11 @@ use testkit::TestServer;
 
 const NAME: &str = "acme-corp/api-server";
 
+/// One moment for all of a story, so that its spans are whole hours.
+static NOW: LazyLock<DateTime<Utc>> = LazyLock::new(Utc::now);
+
 fn ago(hours: i64) -> Value {
-    json!(Timestamp::from(Utc::now() - TimeDelta::hours(hours)))
+    json!(Timestamp::from(*NOW - TimeDelta::hours(hours)))
 }
 
 fn user(id: i64, login: &str) -> Value {
